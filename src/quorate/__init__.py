@@ -1,0 +1,1 @@
+"""Quorate: consensus for Python."""
