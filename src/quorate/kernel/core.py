@@ -1,0 +1,78 @@
+"""Core: the rules of one protocol. No await, no clock, no I/O, no globals.
+
+A subclass names its ``messages``, ``records`` and ``children``, and writes one handler a message type: a ``RequestVote``
+comes to ``on_request_vote(sender, message)``. The table from type to handler is built once a class, and a message
+without a handler is an error when the class is made, not when the message comes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+from quorate.kernel.env import Env
+from quorate.kernel.ids import Key, Name
+
+
+def handler_name(message: type) -> str:
+    """``AppendEntries`` is handled by ``on_append_entries``."""
+    return "on_" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", message.__name__).lower()
+
+
+class Core:
+    """Base of every protocol. Override what the protocol has; the rest does nothing or refuses."""
+
+    messages: ClassVar[tuple[type, ...]] = ()
+    """The message types that peers may send to this core."""
+    records: ClassVar[tuple[type, ...]] = ()
+    """The record types that this core persists."""
+    children: ClassVar[tuple[type[Core], ...]] = ()
+    """The classes of the cores that this one spawns."""
+    handlers: ClassVar[dict[type, Callable[[Any, int, Any], None]]] = {}
+    """From message type to handler; made from ``messages``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        missing = [handler_name(m) for m in cls.messages if not hasattr(cls, handler_name(m))]
+        if missing:
+            raise TypeError(f"{cls.__name__} has no handler {', '.join(missing)}; write one a message type")
+        cls.handlers = {message: getattr(cls, handler_name(message)) for message in cls.messages}
+
+    def __init__(self, env: Env) -> None:
+        self.env = env
+
+    def start(self) -> None:
+        """Begin, after every record has been restored."""
+
+    def submit(self, values: Sequence[bytes]) -> None:
+        """Values from above to be decided, a batch at a time."""
+        raise NotImplementedError(f"{type(self).__name__} takes no values")
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """Reads from above: deliver the tokens when the local state is fresh enough to serve them."""
+        raise NotImplementedError(f"{type(self).__name__} takes no reads")
+
+    def restore(self, record: Any) -> None:
+        """One durable record, in the order in which they were persisted, before ``start``."""
+        raise NotImplementedError(f"{type(self).__name__} persists nothing")
+
+    def revive(self, name: Name) -> None:
+        """A record of a child that is not there yet is about to be restored: spawn the child."""
+        raise NotImplementedError(f"{type(self).__name__} has no child {name}")
+
+    def checkpoint(self) -> Iterable[Any]:
+        """The records that replace everything this core (not its children) persisted so far."""
+        return ()
+
+    def on_timer(self, key: Key) -> None:
+        """A timer ran out."""
+
+    def on_done(self, key: Key, result: Any) -> None:
+        """A job ended; the result may be a Failed."""
+
+    def on_stalled(self, why: str | None) -> None:
+        """Storage stopped taking records (a full disk, say), or takes them again (None)."""
+
+    def settle(self) -> None:
+        """The step is about to end: do once what its many inputs share, such as sending what they appended."""

@@ -1,0 +1,111 @@
+"""What every replicated log says upwards and asks of its shell, whichever protocol keeps it.
+
+Outputs go to the App in order. Jobs go to the shell, which does them with its snapshot store; each names its result.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from quorate.parts.log import Entry
+from quorate.parts.wire import Index, Natural, Term
+
+# --- outputs ---
+
+
+class Committed(msgspec.Struct, frozen=True, gc=False):
+    """Entries ``first_index``, ``first_index + 1``, ... are decided for ever."""
+
+    first_index: int
+    entries: tuple[Entry, ...] | list[Entry]
+
+
+class Restored(msgspec.Struct, frozen=True, gc=False):
+    """The state is to be replaced by the snapshot at this index; later outputs build on it."""
+
+    index: int
+    term: int
+
+
+class ReadReady(msgspec.Struct, frozen=True, gc=False):
+    """Reads with these tokens may be served from the state as it is after all earlier outputs."""
+
+    tokens: tuple[int, ...]
+
+
+class ReadFailed(msgspec.Struct, frozen=True, gc=False):
+    """Reads with these tokens cannot be confirmed now; nothing was read."""
+
+    tokens: tuple[int, ...]
+    why: str
+
+
+class Dropped(msgspec.Struct, frozen=True, gc=False):
+    """These submitted values were not taken in: they are in no log, and will not be decided."""
+
+    values: tuple[bytes, ...]
+    why: str
+
+
+class Leads(msgspec.Struct, frozen=True, gc=False):
+    """Who leads, as far as this node knows; None while nobody does."""
+
+    term: int
+    leader: int | None
+
+
+Output: TypeAlias = Committed | Restored | ReadReady | ReadFailed | Dropped | Leads
+
+# --- jobs and their results ---
+
+
+class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo."""
+
+    index: int
+    term: int
+
+
+class ReadChunk(msgspec.Struct, frozen=True, gc=False):
+    """Read a piece of the stored snapshot. Result: Chunk."""
+
+    index: int
+    offset: int
+    size_bytes_max: int
+
+
+class WriteChunk(msgspec.Struct, frozen=True, gc=False):
+    """Store a piece of a snapshot that a peer sends; the last one checks and files it. Result: Written."""
+
+    index: int
+    term: int
+    offset: int
+    data: bytes
+    total_bytes: int
+
+
+class SnapshotInfo(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A snapshot that is durable."""
+
+    index: Index
+    term: Term
+    size_bytes: Natural
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of a snapshot of ``total_bytes``."""
+
+    index: Index
+    term: Term
+    offset: Natural
+    data: bytes
+    total_bytes: Natural
+
+
+class Written(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The next offset that is wanted; ``complete`` when the snapshot is whole, checked and durable."""
+
+    index: Index
+    term: Term
+    next_offset: Natural
+    complete: bool
