@@ -65,7 +65,7 @@ class Log:
 
     def slice(self, first: int, last: int) -> list[Entry]:
         """Entries ``first`` to ``last``, both included; both must be there."""
-        assert self.base_index < first and last <= self.last_index, (first, last, self.base_index, self.last_index)
+        assert self.base_index < first <= last + 1 <= self.last_index + 1, (first, last)
         return self._entries[first - self.base_index - 1 : last - self.base_index]
 
     def batch(self, first: int, count_max: int, bytes_max: int) -> list[Entry]:

@@ -1,0 +1,19 @@
+"""Mutant: a planted bug, by which the simulator and its checkers prove that they can see one."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from quorate.kernel import App, Core
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """One bug. What is None or True is as in the healthy system."""
+
+    name: str
+    summary: str
+    core: type[Core] | None = None
+    app: Callable[[App], App] | None = None
+    """Makes the sick App of a healthy one."""
+    barrier: bool = True
+    """Whether the durability barrier holds anything back."""
