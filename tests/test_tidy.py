@@ -1,0 +1,188 @@
+"""The house rules hold in this checkout, and each of them can fail."""
+
+import textwrap
+from collections.abc import Iterator
+
+import pytest
+from tests.tidy.links import links
+from tests.tidy.rules import NAMES, PYTHON_RULES, TEXT_RULES, check
+from tests.tidy.scopes import package_facts
+from tests.tidy.sets import set_iteration
+from tests.tidy.tree import Violation
+
+KERNEL, PARTS, RAFT = "src/quorate/kernel/x.py", "src/quorate/parts/x.py", "src/quorate/protocols/raft.py"
+SIM, RUNTIME, SERVICE = "src/quorate/sim/x.py", "src/quorate/runtime/x.py", "src/quorate/service/x.py"
+CLI, ROOT, TEST, BENCH = "src/quorate/cli/x.py", "src/quorate/__init__.py", "tests/x.py", "bench/x.py"
+DOC = '"""Purpose."""\n'
+
+# rule, path, source with `# !` at the end of each line that breaks the rule
+PLANTED = [
+    ("layers", KERNEL, "from quorate.parts.log import Log  # !"),
+    ("layers", KERNEL, "from quorate import parts  # !"),
+    ("layers", KERNEL, "from ..parts import log  # !"),
+    ("layers", "src/quorate/kernel/__init__.py", "from ..parts import log  # !\nfrom .env import Env"),
+    ("layers", PARTS, "if TYPE_CHECKING:\n    from quorate.protocols.raft import Raft  # !"),
+    ("layers", PARTS, "def f():\n    import quorate.sim.world  # !"),
+    ("layers", RAFT, "import quorate.kernel.env, quorate.runtime.node  # !"),
+    ("layers", RAFT, "from quorate.parts import log\nfrom quorate.sim import world  # !"),
+    ("layers", SIM, "from quorate.protocols.raft import Raft  # !"),
+    ("layers", SIM, "from quorate.runtime import node  # !\nfrom quorate.service import store  # !"),
+    ("layers", RUNTIME, "from quorate.protocols import REGISTRY  # !\nfrom quorate.sim import disk  # !"),
+    ("layers", RUNTIME, "import importlib\nimportlib.import_module('quorate.cli.main')  # !"),
+    ("layers", RUNTIME, "from quorate import __version__  # !"),
+    ("layers", SERVICE, "from quorate.runtime import node\nfrom quorate.cli import main  # !"),
+    ("layers", "src/quorate/extras/x.py", "from quorate.kernel import Env  # !"),
+    ("layers", CLI, "from quorate.sim import world\nfrom quorate import __version__"),
+    ("layers", ROOT, "from quorate.service import Replica"),
+    (
+        "kernel-imports",
+        KERNEL,
+        "import msgspec\nimport numpy  # !\nimport logging  # !\nfrom collections.abc import Set",
+    ),
+    ("kernel-imports", PARTS, "import cryptography"),
+    *[("pure-imports", path, "import time  # !\nimport math") for path in (KERNEL, PARTS, RAFT)],
+    *[
+        ("pure-imports", RAFT, f"from {name} import x  # !")
+        for name in ("random", "asyncio", "os.path", "socket", "threading", "datetime", "secrets", "uuid")
+    ],
+    ("pure-imports", PARTS, "if TYPE_CHECKING:\n    import random  # !"),
+    ("pure-imports", PARTS, "__import__('time')  # !"),
+    ("pure-imports", SIM, "import random\nimport time"),
+    ("waiting-imports", SIM, "import asyncio  # !\nimport socket  # !\nfrom threading import Lock  # !"),
+    ("waiting-imports", ROOT, "import asyncio  # !"),
+    *[("waiting-imports", path, "import asyncio, socket, threading") for path in (RUNTIME, SERVICE, CLI)],
+    *[
+        ("serializers", path, "import pickle  # !\nfrom marshal import loads  # !\nimport shelve  # !\nimport json")
+        for path in (RUNTIME, TEST, BENCH)
+    ],
+    ("code-from-strings", SERVICE, "x = eval('1')  # !\nmodel.eval()\nexec('y = 1')  # !\nrun(exec)  # !"),
+    ("code-from-strings", TEST, "def f(eval):\n    return eval(1)"),
+    ("process-dependent", RAFT, "key = id(x)  # !\nslot = hash(b'a') % 3  # !\nxs.sort(key=id)  # !"),
+    (
+        "process-dependent",
+        KERNEL,
+        "class Env:\n    id: int\n    def f(self, id):\n        return self.id + id + env.hash()",
+    ),
+    ("process-dependent", SIM, "hash(1)"),
+    ("file-length", TEST, "\n" * 800 + "x = 1  # !"),
+    ("file-length", TEST, "x = 1\n" * 800),
+    ("function-length", BENCH, "async def f():  # !\n" + "    x = 1\n" * 70),
+    ("function-length", SIM, "class A:\n    @wrapped\n    def f(self):\n" + "        x = 1\n" * 69),
+    ("module-docstring", CLI, "import os  # !"),
+    ("module-docstring", TEST, "import os"),
+    (
+        "kernel-docstrings",
+        KERNEL,
+        "class A:  # !\n    def f(self): ...  # !\n    def _g(self): ...\n    def __len__(self): ...",
+    ),
+    ("kernel-docstrings", KERNEL, "if x:\n    def f(): ...  # !\n@overload\ndef g(): ..."),
+    ("kernel-docstrings", PARTS, "def f(): ..."),
+    *[
+        ("machine-paths", "docs/x.md", f"See `/{folder}/ann/x`.  # !\nSee work/x, https://example.org/home/x, /rooted.")
+        for folder in ("home", "root", "work")
+    ],
+    ("index-addresses", "Makefile", f"pip install --{'index'}-url x  # !\npip compile --no-emit-index-url"),
+    ("index-addresses", "x.md", f"pip config set global.index-url x\n--extra-{'index'}-url=x  # !"),
+    ("index-addresses", "requirements/dev.txt", f"# {'https'}://mirror.example.org/x  # !\nmsgspec==0.22"),
+    ("index-addresses", "x.md", f"from {'py'}pi.org  # !\nfrom https://example.org/simple-minded"),
+]
+
+# Bodies of functions and classes; lines that end with `# !` iterate over a set.
+SET_ITERATION = [
+    "for x in {1, 2}: ...  # !\nfor x in sorted({1, 2}): ...",
+    "names = set(xs)\ny = [x for x in names]  # !\nz = sorted(x for x in names)\nw = {x for x in names}",
+    "a = list(set(xs))  # !\nb = tuple(frozenset(xs))  # !\n"
+    "for i, x in enumerate({1}): ...  # !\nc = ','.join({'a'})  # !",
+    "def f(votes: frozenset[int], acks: 'set[int] | None', log: list[int]):\n"
+    "    for v in votes: ...  # !\n    for a in acks or (): ...  # !\n    for e in log: ...",
+    "def f(a: set[int], b: list[int]):\n    for x in a | set(b): ...  # !\n    for x in a.union(b): ...  # !\n"
+    "    for x in sorted(a - {1}): ...\n    x, y = a  # !\n    z = [*a]  # !\n    w = {*a, 1}\n    b.extend(a)  # !\n"
+    "    a.pop()  # !\n    b.pop()\n    yield from a  # !",
+    "def f(a: dict[int, int], b: dict[int, int]):\n    for k in a: ...\n    for k in a.keys(): ...\n"
+    "    for k in a.keys() & b.keys(): ...  # !\n    for k, v in (a | b).items(): ...",
+    "def f(acks: dict[int, set[int]]):\n    for slot, nodes in acks.items():\n        for n in nodes: ...  # !\n"
+    "    for n in acks[3]: ...  # !\n    for n in acks.get(3, ()): ...  # !\n"
+    "    return [n for nodes in acks.values() for n in nodes]  # !",
+    "acks = defaultdict(set)\nfor n in acks[1]: ...  # !\nother = {}\nfor n in other.setdefault(1, set()): ...  # !",
+    "class A:\n    votes: set[int]\n    def __init__(self, peers: frozenset[int]):\n        self.peers = peers\n"
+    "        self.log = []\n    def f(self):\n        for v in self.votes: ...  # !\n"
+    "        for p in self.peers: ...  # !\n"
+    "        for e in self.log: ...",
+    "class A:\n    @property\n    def live(self) -> set[int]: ...\n    def all(self) -> frozenset[int]: ...\n"
+    "    def f(self, other: A):\n        for x in self.live: ...  # !\n        for x in other.all(): ...  # !",
+    "Nodes = frozenset[int]\ndef voters() -> Nodes: ...\nfor n in voters(): ...  # !",
+    "class B:\n    voters: frozenset[int]\ndef f(config):\n    return dict.fromkeys(config.voters)  # !",
+    "class B:\n    voters: frozenset[int]\nclass C(B):\n    def f(self):\n        return next(iter(self.voters))  # !",
+    "def f(s: set[int]):\n    ok = any(x > 1 for x in s) and len(s) > 1\n"
+    "    least = min(s)\n    return min(s, key=g)  # !",
+    "def f(s: set[int]):\n    def g():\n        return lambda: [x for x in s]  # !\n    return g",
+    "def f(s: set[int]):\n    return [x for s in [[1]] for x in s]",
+]
+
+
+def expected(source: str) -> list[int]:
+    """The numbers of the lines that end with `# !`."""
+    return [number for number, line in enumerate(source.splitlines(), 1) if line.endswith("# !")]
+
+
+def lines(violations: Iterator[Violation]) -> list[int]:
+    """Where the violations are."""
+    return sorted({violation.line for violation in violations})
+
+
+@pytest.mark.parametrize("rule", NAMES)
+def test_this_checkout_obeys(rule: str) -> None:
+    violations = check(rule)
+    assert not violations, "\n" + "\n".join(map(str, violations))
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), PLANTED)
+def test_a_planted_violation_is_found_and_nothing_else(rule: str, path: str, source: str) -> None:
+    found = list({**PYTHON_RULES, **TEXT_RULES}[rule](path, source))
+    assert lines(iter(found)) == expected(source)
+    for violation in found:
+        assert str(violation).startswith(f"{path}:{violation.line}: {rule}: ")
+        assert violation.cure in str(violation)
+
+
+@pytest.mark.parametrize("source", SET_ITERATION)
+@pytest.mark.parametrize("path", [KERNEL, PARTS, RAFT, SIM])
+def test_iteration_over_a_set_is_found_and_nothing_else(path: str, source: str) -> None:
+    assert lines(set_iteration(path, source)) == expected(source)
+
+
+def test_iteration_over_a_set_is_free_in_the_runtime() -> None:
+    assert lines(set_iteration(RUNTIME, "for x in {1}: ...")) == []
+
+
+def test_a_set_is_known_across_modules() -> None:
+    config = "class Config:\n    voters: frozenset[int]\ndef everyone() -> set[int]: ..."
+    holder = "class Holder:\n    config: Config"
+    user = "def f(h: Holder):\n    for v in h.config.voters: ...  # !\n    for v in everyone(): ...  # !"
+    package = package_facts([holder, config, user])
+    assert lines(set_iteration(RAFT, user, package)) == expected(user)
+
+
+def test_every_rule_was_planted() -> None:
+    broken = {rule for rule, _, source in PLANTED if expected(source)}
+    assert broken | {"set-iteration", "links"} == set(NAMES)
+
+
+def test_dead_links_are_found_and_nothing_else() -> None:
+    page = textwrap.dedent("""\
+        # A page
+        ## What is it?
+        ## What is it?
+        [here](#what-is-it) [second](#what-is-it-1) [out](https://example.org) [file](../README.md "title")
+        [heading](../README.md#start-here) [folder](adr) [root](/README.md) ![image](gone.png)
+        [gone](adr/0001.md) `[code](gone.md)`
+        [third](#what-is-it-2) [heading](../README.md#gone)
+        [reference]: gone.md
+        ```
+        [fenced](gone.md)
+        ```
+        [outside](../../gone.md)
+        """)
+    known = frozenset({"README.md", "docs", "docs/adr", "docs/page.md", "."})
+    found = list(links("docs/page.md", page, known, {"README.md": "# Start *here*\n"}.get))
+    assert [violation.line for violation in found] == [5, 6, 7, 7, 8, 12]

@@ -1,0 +1,55 @@
+"""Which rule looks at which file."""
+
+from collections.abc import Callable, Iterator
+
+from . import calls, imports, shape, text
+from .links import links
+from .scopes import package_facts
+from .sets import LAYERS, set_iteration
+from .tree import Violation, files, layer_of, text_of
+
+Rule = Callable[[str, str], Iterator[Violation]]
+
+PYTHON_FOLDERS = ("src/", "tests/", "bench/")
+PYTHON_RULES: dict[str, Rule] = {
+    "layers": imports.layers,
+    "kernel-imports": imports.kernel_imports,
+    "pure-imports": imports.pure_imports,
+    "waiting-imports": imports.waiting_imports,
+    "serializers": imports.serializers,
+    "code-from-strings": calls.code_from_strings,
+    "process-dependent": calls.process_dependent,
+    "file-length": shape.file_length,
+    "function-length": shape.function_length,
+    "module-docstring": shape.module_docstring,
+    "kernel-docstrings": shape.kernel_docstrings,
+}
+TEXT_RULES: dict[str, Rule] = {"machine-paths": text.machine_paths, "index-addresses": text.index_addresses}
+NAMES = (*PYTHON_RULES, "set-iteration", *TEXT_RULES, "links")
+
+
+def check(name: str) -> list[Violation]:
+    """Every violation of one rule in this checkout."""
+    if name == "links":
+        return _check_links()
+    python = {path: source for path, source in _texts() if path.endswith(".py") and path.startswith(PYTHON_FOLDERS)}
+    if name in TEXT_RULES:
+        return [found for path, source in _texts() for found in TEXT_RULES[name](path, source)]
+    if name == "set-iteration":
+        package = package_facts([source for path, source in python.items() if layer_of(path) in LAYERS])
+        return [found for path, source in python.items() for found in set_iteration(path, source, package)]
+    return [found for path, source in python.items() for found in PYTHON_RULES[name](path, source)]
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    for path in files():
+        if (source := text_of(path)) is not None:
+            yield path, source
+
+
+def _check_links() -> list[Violation]:
+    names = files()
+    folders = {"/".join(name.split("/")[:depth]) for name in names for depth in range(1, name.count("/") + 1)}
+    known = frozenset({*names, *folders, "."})
+    pages = [(name, source) for name in names if name.endswith(".md") and (source := text_of(name)) is not None]
+    return [found for path, source in pages for found in links(path, source, known, text_of)]
