@@ -1,0 +1,66 @@
+"""What can go wrong with a node's files, one class a remedy.
+
+Every text names the file (and the offset, where there is one), what was wrong, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# One remedy fits all damage: a node whose journal lost records may have lost a vote or an acknowledged entry.
+REJOIN = (
+    "Restore the file from the same disk's backup image, or remove this node from the cluster and let it join "
+    "again under a new id with an empty folder. Do not delete single files: a node that forgets its vote or its "
+    "acknowledged entries under its old id can make the cluster lose committed data."
+)
+
+
+class StorageError(Exception):
+    """Base of every error of the journal and the snapshot store."""
+
+
+class JournalCorrupt(StorageError):
+    """Bytes that were durable are damaged or missing. Attributes: path, offset (in bytes)."""
+
+    def __init__(self, path: Path, offset: int, problem: str) -> None:
+        super().__init__(f"{path}: offset {offset}: {problem}. {REJOIN}")
+        self.path = path
+        self.offset = offset
+
+
+class SegmentMissing(JournalCorrupt):
+    """A segment that the journal needs is not in the folder."""
+
+
+class JournalLocked(StorageError):
+    """Another process (or another Journal of this process) holds the folder. Attribute: pid, None if unknown."""
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        holder = f"process {pid}" if pid is not None else "another process"
+        super().__init__(f"{path}: held by {holder}. Stop it first: one folder serves one running node")
+        self.path = path
+        self.pid = pid
+
+
+class JournalFailed(StorageError):
+    """The disk failed under the journal; nothing later will ever be durable. __cause__ is the OSError."""
+
+
+class WrongIdentity(StorageError):
+    """The file belongs to another cluster or another node."""
+
+
+class UnknownFormat(StorageError):
+    """The file's format version is not one that this release reads."""
+
+
+class SnapshotMissing(StorageError):
+    """There is no snapshot at that index."""
+
+
+class SnapshotCorrupt(StorageError):
+    """A snapshot whose header, length or digest is wrong. It is never served."""
+
+
+class SnapshotRefused(StorageError):
+    """A chunk from a peer that breaks a limit (sizes, offsets, identifiers)."""

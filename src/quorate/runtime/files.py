@@ -1,0 +1,136 @@
+"""What every file of a node's data folder needs: an owner, a lock, durable names, durable writes.
+
+The order that makes a file appear whole or not at all: write it under another name ("aside"), fsync it, rename it,
+fsync its directory (Pillai et al., "All file systems are not created equal", OSDI 2014: a rename without either
+fsync may survive a power cut as an empty file, or not at all).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import JournalLocked
+
+ASIDE = ".aside"  # the suffix of a file that is not finished; removed at start
+CLUSTER_SIZE_BYTES_MAX = 176  # of the cluster's name in UTF-8: it has a fixed place in file headers
+IOV_MAX = os.sysconf("SC_IOV_MAX")  # most buffers in one pwritev
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DSYNC: int | None = getattr(os, "RWF_DSYNC", None)
+_DSYNC_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+Buffer = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose files these are. cluster: 1 to 176 bytes of UTF-8; node: 0 to 2**64 - 1."""
+
+    cluster: str
+    node: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.cluster.encode()) <= CLUSTER_SIZE_BYTES_MAX:
+            raise ValueError(f"a cluster name has 1 to {CLUSTER_SIZE_BYTES_MAX} bytes: {self.cluster!r}")
+        if not 0 <= self.node < 1 << 64:
+            raise ValueError(f"a node id is 0 to 2**64 - 1: {self.node}")
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(directory: Path) -> None:
+    """Create a directory and its missing parents, each name durable in its parent."""
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    fsync_directory(directory.parent)
+
+
+def publish(aside: Path, final: Path) -> None:
+    """Give a finished and fsynced file its name, durably; it replaces any file of that name."""
+    aside.replace(final)
+    fsync_directory(final.parent)
+
+
+def remove_asides(directory: Path) -> None:
+    """Delete what unfinished writes of an earlier run left behind."""
+    for path in sorted(directory.glob(f"*{ASIDE}")):
+        path.unlink()
+
+
+def write_durably(fd: int, buffers: Sequence[Buffer], offset: int) -> None:
+    """Write the buffers one after another at `offset`; they are durable on return. Raises OSError.
+
+    Where the kernel has RWF_DSYNC and one call takes all buffers, write and fdatasync are one system call. Each
+    system call ends in a wait for the interpreter lock, so under a busy event loop one call instead of two
+    doubles the number of syncs a second.
+    """
+    if DSYNC is not None and len(buffers) <= IOV_MAX:
+        try:
+            written = os.pwritev(fd, buffers, offset, DSYNC)
+        except OSError as error:
+            if error.errno not in _DSYNC_UNSUPPORTED:
+                raise
+            written = 0
+        buffers = _rest(buffers, written)
+        if not buffers:
+            return
+        offset += written
+    write_all(fd, buffers, offset)
+    os.fdatasync(fd)
+
+
+def write_all(fd: int, buffers: Sequence[Buffer], offset: int) -> None:
+    """Write the buffers one after another at `offset`, as many calls as it takes. Not durable yet."""
+    for start in range(0, len(buffers), IOV_MAX):
+        chunk = buffers[start : start + IOV_MAX]
+        while chunk:
+            written = os.pwritev(fd, chunk, offset)
+            offset += written
+            chunk = _rest(chunk, written)
+
+
+def _rest(buffers: Sequence[Buffer], written: int) -> Sequence[Buffer]:
+    """The buffers without their first `written` bytes (a write may be short)."""
+    for position, buffer in enumerate(buffers):
+        if len(buffer) > written:
+            return [memoryview(buffer)[written:], *buffers[position + 1 :]]
+        written -= len(buffer)
+    return []
+
+
+class FolderLock:
+    """An exclusive flock on a file that names its holder. The kernel drops it when the process ends, however."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises JournalLocked if the lock is held."""
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(self._fd, 32, 0).strip()
+            os.close(self._fd)
+            raise JournalLocked(path, int(text) if text.isdigit() else None) from None
+        except BaseException:
+            os.close(self._fd)
+            raise
+        # The pid only informs: a full disk must not keep a node from starting.
+        with suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+
+    def release(self) -> None:
+        os.close(self._fd)

@@ -1,0 +1,12 @@
+"""A node's journal: opaque frames, each durable as a whole and in order, since the last checkpoint.
+
+`segment` is the file format, `recovery` reads it back after a crash, `writer` makes it grow, `journal` puts a thread
+between the event loop and the disk. None of them knows what is in a frame.
+"""
+
+from ..files import Identity
+from .journal import Journal
+from .recovery import Recovered
+from .segment import FRAME_SIZE_BYTES_MAX
+
+__all__ = ["FRAME_SIZE_BYTES_MAX", "Identity", "Journal", "Recovered"]

@@ -1,0 +1,237 @@
+"""The journal as the node sees it: append from the event loop, hear from the writer thread what is durable.
+
+`append` and `checkpoint` only put a value on a queue. One thread takes everything that is queued, writes it with one
+write and one sync (group commit: under load many frames share a sync), and reports the last sequence number.
+
+**A full disk** loses nothing: the frames stay in memory, `on_stall` says why, the thread cuts the failed write off and
+tries again until there is space. That is sound because the retry writes all bytes anew, and a file system that is out
+of space has not dropped older ones.
+
+**Any other error** is final. A failed fsync must not be tried again: the kernel may have marked the lost pages clean,
+so that the next fsync reports success (Rebello et al., "Can applications recover from fsync failures?", USENIX ATC
+2020). `failure` is set, `on_stall` is called, and nothing is ever reported durable again; the process should stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+
+from ..errors import JournalFailed, StorageError
+from ..files import DISK_FULL, FolderLock, Identity, make_directory
+from .recovery import Recovered, recover
+from .segment import FRAME_HEADER_SIZE, FRAME_SIZE_BYTES_MAX, HEADER_SIZE
+from .writer import SegmentWriter
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 0.2  # between attempts on a full disk
+WRITE_SIZE_BYTES_MAX = 64 << 20  # frames that share one sync; one larger frame still goes alone
+LOCK_NAME = "journal.lock"
+
+
+class _Checkpoint(tuple[bytes, ...]):
+    """The frames of a checkpoint, on the queue."""
+
+
+class Journal:
+    """The durable frames of one node. Open it with `Journal.open`.
+
+    `append`, `checkpoint` and `close` belong to one thread (the event loop's). backlog_bytes tells how much is
+    queued and not yet durable: the node refuses work when it grows too large. last_sequence: of the last
+    frame queued; recovered: what was found at open.
+    """
+
+    def __init__(
+        self,
+        writer: SegmentWriter,
+        lock: FolderLock,
+        recovered: Recovered,
+        on_durable: Callable[[int], object],
+        on_stall: Callable[[str | None], object],
+    ) -> None:
+        self.recovered = recovered
+        self.last_sequence = recovered.last_sequence
+        self.failure: BaseException | None = None
+        self._writer = writer
+        self._lock = lock
+        self._on_durable = on_durable
+        self._on_stall = on_stall
+        self._queue: SimpleQueue[bytes | _Checkpoint | None] = SimpleQueue()
+        self._held: list[bytes | _Checkpoint | None] = []  # taken from the queue, not part of the last write
+        # One side writes each counter, so neither needs a lock.
+        self._queued_bytes = 0
+        self._durable_bytes = 0
+        self._closing = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="quorate-journal", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path | str,
+        *,
+        identity: Identity,
+        segment_size_bytes: int = 64 << 20,
+        on_durable: Callable[[int], object] = lambda sequence: None,
+        on_stall: Callable[[str | None], object] = lambda reason: None,
+    ) -> tuple[Journal, list[bytes]]:
+        """Lock and recover a folder (created if missing); returns the journal and its frames in order.
+
+        The frames begin with those of the last complete checkpoint. The callbacks are called from the writer
+        thread: on_durable with the last sequence number that is durable; on_stall with why nothing becomes durable
+        at present, and with None when it does again.
+
+        Raises JournalLocked, WrongIdentity, UnknownFormat, JournalCorrupt, SegmentMissing, OSError.
+        """
+        if segment_size_bytes <= HEADER_SIZE:
+            raise ValueError(f"segment_size_bytes must be more than {HEADER_SIZE}: {segment_size_bytes}")
+        directory = Path(directory)
+        make_directory(directory)
+        lock = FolderLock(directory / LOCK_NAME)
+        try:
+            recovered = recover(directory, identity)
+            writer = SegmentWriter(directory, identity, segment_size_bytes, recovered)
+        except BaseException:
+            lock.release()
+            raise
+        frames, recovered.frames = recovered.frames, []  # the caller's alone: they can be large
+        return cls(writer, lock, recovered, on_durable, on_stall), frames
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes queued and not yet durable, with their headers."""
+        return self._queued_bytes - self._durable_bytes
+
+    def append(self, frame: bytes) -> int:
+        """Queue one frame (0 bytes to 64 MiB); returns its sequence number, 1 more than the last.
+
+        Raises ValueError if it is too large, TypeError if it is not bytes, JournalFailed after a failure,
+        StorageError after close.
+        """
+        self._check((frame,))
+        self.last_sequence += 1
+        self._queued_bytes += FRAME_HEADER_SIZE + len(frame)
+        self._queue.put(frame)
+        return self.last_sequence
+
+    def checkpoint(self, frames: Sequence[bytes]) -> int:
+        """Queue the frames that replace everything before; returns the number to wait for in on_durable.
+
+        A checkpoint takes one number for itself and one for each frame (so an empty one has a number too).
+        Raises as `append`.
+        """
+        self._check(frames)
+        self.last_sequence += 1 + len(frames)
+        self._queued_bytes += _size(frames)
+        self._queue.put(_Checkpoint(frames))
+        return self.last_sequence
+
+    def close(self) -> None:
+        """Write what is queued, end the thread, release the folder. A second call does nothing.
+
+        Raises JournalFailed if not everything queued became durable (on a full disk after one more attempt).
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._closing.set()
+        self._queue.put(None)
+        self._thread.join()
+        self._writer.close()
+        self._lock.release()
+        if self.failure is not None:
+            raise self.failure
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self, frames: Sequence[bytes]) -> None:
+        if self.failure is not None:
+            raise JournalFailed(str(self.failure)) from self.failure
+        if self._closed:
+            raise StorageError(f"{self._writer.path.parent}: the journal is closed")
+        for frame in frames:
+            if not isinstance(frame, bytes):
+                raise TypeError(f"a frame is bytes, which nobody can change while it waits: {type(frame).__name__}")
+            if len(frame) > FRAME_SIZE_BYTES_MAX:
+                raise ValueError(f"a frame of {len(frame)} bytes; the limit is {FRAME_SIZE_BYTES_MAX}")
+
+    # The writer thread.
+
+    def _run(self) -> None:
+        try:
+            while (work := self._take()) is not None:
+                self._persist(work)
+                self._durable_bytes += _size(work)
+                self._tell(self._on_durable, self._writer.sequence)
+        except Exception as error:
+            failure = error if isinstance(error, JournalFailed) else JournalFailed(self._describe(error))
+            failure.__cause__ = error if failure is not error else error.__cause__
+            self.failure = failure
+            logger.error("%s", failure)
+            self._tell(self._on_stall, str(failure))
+
+    def _take(self) -> list[bytes] | _Checkpoint | None:
+        """Wait for work. Returns a checkpoint, or all frames queued up to one (or up to the size limit), or None."""
+        item = self._held.pop() if self._held else self._queue.get()
+        if not isinstance(item, bytes):
+            return item
+        frames, size = [item], len(item)
+        while not self._queue.empty():
+            item = self._queue.get()
+            if not isinstance(item, bytes) or size + len(item) > WRITE_SIZE_BYTES_MAX:
+                self._held.append(item)
+                break
+            frames.append(item)
+            size += len(item)
+        return frames
+
+    def _persist(self, work: list[bytes] | _Checkpoint) -> None:
+        """Make the work durable, however long the disk is full. Raises what is final."""
+        stalled = False
+        while True:
+            last_attempt = self._closing.is_set()
+            try:
+                if isinstance(work, _Checkpoint):
+                    self._writer.checkpoint(work)
+                else:
+                    self._writer.append(work)
+                break
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    raise
+                if last_attempt:
+                    raise JournalFailed(f"{self._describe(error)}; closed before there was space") from error
+                self._writer.cut()
+                if not stalled:
+                    stalled = True
+                    self._tell(self._on_stall, f"disk full: {self._describe(error)}")
+                self._closing.wait(RETRY_S)
+        if stalled:
+            self._tell(self._on_stall, None)
+
+    def _describe(self, error: Exception) -> str:
+        return f"{self._writer.path}: offset {self._writer.end}: write failed: {error}"
+
+    @staticmethod
+    def _tell(callback: Callable[..., object], argument: object) -> None:
+        # A callback that fails (an event loop that is closed) must not stop the writes.
+        try:
+            callback(argument)
+        except Exception:
+            logger.exception("a journal callback failed")
+
+
+def _size(frames: Sequence[bytes]) -> int:
+    return sum(map(len, frames)) + FRAME_HEADER_SIZE * len(frames)

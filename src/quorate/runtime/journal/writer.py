@@ -1,0 +1,97 @@
+"""The end of a journal: the open segment, and how it grows, rotates and is replaced by a checkpoint.
+
+Every method blocks on the disk and runs in the journal's writer thread. A method either returns with everything
+durable or raises OSError with the journal's end where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..files import ASIDE, Identity, publish, write_all, write_durably
+from .recovery import Recovered, remove_before
+from .segment import HEADER_SIZE, SegmentHeader, encode_frames, encode_header, new_salt, segment_path
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentWriter:
+    """Appends to the last segment of one folder. sequence: of the last durable frame."""
+
+    def __init__(self, directory: Path, identity: Identity, segment_size_bytes: int, recovered: Recovered) -> None:
+        self._directory = directory
+        self._identity = identity
+        self._segment_size_bytes = segment_size_bytes
+        self._fd = -1
+        self._salt = b""
+        self.number = 0
+        self.end = 0
+        self.sequence = recovered.last_sequence
+        if recovered.tail is None:
+            self._begin_segment(self.sequence + 1)
+        else:
+            self.number = recovered.tail.number
+            self.end = recovered.end
+            self._salt = recovered.tail.salt
+            self._fd = os.open(self.path, os.O_RDWR)
+
+    @property
+    def path(self) -> Path:
+        return segment_path(self._directory, self.number)
+
+    def append(self, frames: Sequence[bytes]) -> None:
+        """Write the frames as one write, in a new segment if this one has its size."""
+        if self.end >= self._segment_size_bytes:
+            self._begin_segment(self.sequence + 1)
+        buffers, end = encode_frames(frames, self.end, self.sequence + 1, self._salt)
+        write_durably(self._fd, buffers, self.end)
+        self.end = end
+        self.sequence += len(frames)
+
+    def checkpoint(self, frames: Sequence[bytes]) -> None:
+        """Begin a segment with frames that replace everything before, then delete the older segments.
+
+        It takes one sequence number for itself and one for each frame.
+        """
+        self._begin_segment(self.sequence + 2, frames)
+        self.sequence += 1 + len(frames)
+        try:
+            remove_before(self._directory, self.number)
+        except OSError as error:
+            # The checkpoint stands. Recovery ignores older segments, and the next checkpoint tries again.
+            logger.warning("%s: older segments could not be deleted: %s", self._directory, error)
+
+    def cut(self) -> None:
+        """Remove what a failed write left behind the last durable frame."""
+        os.ftruncate(self._fd, self.end)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _begin_segment(self, first_sequence: int, checkpoint: Sequence[bytes] | None = None) -> None:
+        """Create the next segment aside, make it durable, give it its name, and go on there."""
+        salt, number = new_salt(), self.number + 1
+        buffers, end = encode_frames(checkpoint or (), HEADER_SIZE, first_sequence, salt, sealed=True)
+        header = SegmentHeader(
+            *(self._identity, number, first_sequence, checkpoint is not None, len(checkpoint or ()), salt, end)
+        )
+        path = segment_path(self._directory, number)
+        aside = path.with_name(path.name + ASIDE)
+        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            write_all(fd, [encode_header(header), *buffers], 0)
+            os.fsync(fd)
+            publish(aside, path)
+        except OSError:
+            os.close(fd)
+            with suppress(OSError):
+                aside.unlink()
+            raise
+        self.close()
+        self._fd, self._salt, self.number, self.end = fd, salt, number, end
