@@ -40,7 +40,6 @@ KERNEL_MAY_IMPORT = frozenset(
         "struct",
         "types",
         "typing",
-        "weakref",
         "zlib",
     ]
 )
