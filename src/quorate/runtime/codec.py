@@ -1,0 +1,135 @@
+"""Codec: a protocol's messages and records as bytes, and back with every type checked.
+
+How it works. The types that a core and its children name, at any depth, become one tagged union; msgspec builds a
+decoder of it once. Limits on lengths and ranges stand in the types (``msgspec.Meta``) and are checked while decoding,
+so nothing unchecked ever exists as an object. A message is msgpack of ``[path, message]``; a journal frame, the atomic
+records of one Turn, is msgpack of ``[[path, record], ...]``.
+
+Recovery by inputs (``Stepped``) needs one thing more: the kernel declares the message of a ``Received`` and the result
+of a ``Done`` as Any. The inputs therefore have twins whose fields have the real types; a frame is decoded into twins,
+which are then turned into what the Host knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, cast
+
+import msgspec
+
+from quorate.kernel import Asked, Core, Done, Failed, Fired, Path, Received, Record, Stalled, Stepped, Submitted
+from quorate.kernel.ids import PATH_DEPTH_MAX
+from quorate.parts.replicated import Chunk, SnapshotInfo, Written
+
+RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Written)
+"""What jobs of a replicated log end in (besides Failed and plain numbers, bytes and None)."""
+
+# kernel.ids.Path with a bound that msgspec can check: it takes none beyond int64.
+_NAME = tuple[Annotated[str, msgspec.Meta(max_length=32)], Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]]
+_PATH = Annotated[tuple[_NAME, ...], msgspec.Meta(max_length=PATH_DEPTH_MAX)]
+
+_TUPLE: Any = tuple  # of types made at run time, which mypy takes in no subscript
+_LIST: Any = list
+_DECODING_ERRORS = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError, MemoryError)
+
+
+class MalformedMessage(ValueError):
+    """Bytes that are no message (or no journal frame) of this protocol. The text says where and what."""
+
+
+class _Nothing(msgspec.Struct, frozen=True, array_like=True, tag="-"):
+    """Stands in for the union of no types; nobody sends it, and a Host has no handler for it."""
+
+
+class Codec:
+    """Bytes to and from the messages and records of one core class and its children.
+
+    ``results`` are the Struct types of job results, needed for recovery by inputs alone.
+    Raises TypeError where two types share a name (names are the tags on the wire) or lack a tag.
+    """
+
+    def __init__(self, core: type[Core], results: Sequence[type] = RESULTS) -> None:
+        family = _family(core)
+        self.messages = _distinct(core, (message for member in family for message in member.messages))
+        self.records = _distinct(core, (record for member in family for record in member.records))
+        message = _union(self.messages or (_Nothing,))
+        result = _union((Failed, *results, bool, int, float, bytes, type(None)))
+        self._inputs = {
+            _twin(Received, message=message, path=_PATH): Received,
+            _twin(Submitted, path=_PATH): Submitted,
+            _twin(Asked, path=_PATH): Asked,
+            _twin(Fired, path=_PATH): Fired,
+            _twin(Done, result=result, path=_PATH): Done,
+            _twin(Stalled): Stalled,
+        }
+        self._stepped = stepped = _twin(Stepped, inputs=_TUPLE[_union(self._inputs), ...])
+        record = _union((*self.records, stepped))
+        self._encode = msgspec.msgpack.Encoder().encode
+        try:
+            self._decode_message = msgspec.msgpack.Decoder(_TUPLE[_PATH, message]).decode
+            self._decode_records = msgspec.msgpack.Decoder(_LIST[_TUPLE[_PATH, record]]).decode
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{core.__name__}'s messages and records make no codec: {error}") from error
+
+    def encode_message(self, path: Path, message: Any) -> bytes:
+        """One message for the core at ``path``."""
+        return self._encode((path, message))
+
+    def decode_message(self, data: bytes | memoryview) -> tuple[Path, Any]:
+        """The path and the message. Raises MalformedMessage, and nothing else, whatever the bytes."""
+        try:
+            return cast("tuple[Path, Any]", self._decode_message(data))
+        except _DECODING_ERRORS as error:
+            raise MalformedMessage(f"no message: {error}") from error
+
+    def encode_records(self, records: Sequence[Record]) -> bytes:
+        """One journal frame: the records of one Turn, in order."""
+        return self._encode(records)
+
+    def decode_records(self, frame: bytes | memoryview) -> list[Record]:
+        """The records of one journal frame, in order. Raises MalformedMessage, and nothing else."""
+        try:
+            pairs = self._decode_records(frame)
+        except _DECODING_ERRORS as error:
+            raise MalformedMessage(f"no journal frame: {error}") from error
+        twin = self._stepped
+        return [Record(path, self._stepped_of(value) if type(value) is twin else value) for path, value in pairs]
+
+    def _stepped_of(self, twin: Any) -> Stepped:
+        inputs = (self._inputs[type(item)](*msgspec.structs.astuple(item)) for item in twin.inputs)
+        return Stepped(twin.now, tuple(inputs))
+
+
+def _family(core: type[Core]) -> list[type[Core]]:
+    """The class and all that it may spawn, directly or not, each once."""
+    family = [core]
+    for member in family:  # grows while it is walked
+        family.extend(child for child in member.children if child not in family)
+    return family
+
+
+def _distinct(core: type[Core], types: Iterable[type]) -> tuple[type, ...]:
+    """The types, each once, in order. A parent and a child may share a type, but not a name."""
+    named: dict[str, type] = {}
+    for each in types:
+        if named.setdefault(each.__name__, each) is not each:
+            raise TypeError(
+                f"{core.__name__} and its children have two types {each.__name__}; rename one: names are tags"
+            )
+    return tuple(named.values())
+
+
+def _union(types: Iterable[Any]) -> Any:
+    return reduce(or_, types)
+
+
+def _twin(struct: type[msgspec.Struct], **types: Any) -> Any:
+    """A Struct with the same bytes as ``struct``, in which the named fields have these types."""
+    fields = [
+        (field.name, types.get(field.name, field.type), *([] if field.required else [field.default]))
+        for field in msgspec.structs.fields(struct)
+    ]
+    tag = struct.__name__
+    return msgspec.defstruct(tag, fields, tag=tag, frozen=True, array_like=True, gc=False)
