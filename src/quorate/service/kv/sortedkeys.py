@@ -1,0 +1,85 @@
+"""An ordered set of keys in memory: a list of short sorted lists.
+
+An insert moves at most one short list's worth of pointers, which in CPython beats any tree of Python objects up to
+tens of millions of keys. The rank of a key is a sum of lengths, so counting a range doesn't walk it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+
+_BUCKET_KEYS = 512
+
+
+class SortedKeys:
+    """A set of byte strings, kept in order."""
+
+    __slots__ = ("_buckets", "_lasts")
+
+    def __init__(self, keys: Iterable[bytes] = ()) -> None:
+        """Build from `keys` in any order, without duplicates."""
+        ordered = sorted(keys)
+        step = _BUCKET_KEYS
+        self._buckets = [ordered[i : i + step] for i in range(0, len(ordered), step)]
+        self._lasts = [bucket[-1] for bucket in self._buckets]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets))
+
+    def add(self, key: bytes) -> None:
+        """Add a key that isn't there yet."""
+        lasts = self._lasts
+        i = bisect_left(lasts, key)
+        if i == len(lasts):
+            if not lasts:
+                self._buckets.append([key])
+                lasts.append(key)
+                return
+            i -= 1
+            lasts[i] = key
+            bucket = self._buckets[i]
+            bucket.append(key)
+        else:
+            bucket = self._buckets[i]
+            insort(bucket, key)
+        if len(bucket) > 2 * _BUCKET_KEYS:
+            half = bucket[_BUCKET_KEYS:]
+            del bucket[_BUCKET_KEYS:]
+            self._buckets.insert(i + 1, half)
+            lasts.insert(i, bucket[-1])
+
+    def remove(self, key: bytes) -> None:
+        """Remove a key. Raises KeyError if it isn't there."""
+        i = bisect_left(self._lasts, key)
+        bucket = self._buckets[i] if i < len(self._lasts) else []
+        j = bisect_left(bucket, key)
+        if j == len(bucket) or bucket[j] != key:
+            raise KeyError(key)
+        del bucket[j]
+        if not bucket:
+            del self._buckets[i], self._lasts[i]
+        elif j == len(bucket):
+            self._lasts[i] = bucket[-1]
+
+    def irange(self, start: bytes, end: bytes | None) -> Iterator[bytes]:
+        """The keys in [start, end) in order; `end` None is no end. The set mustn't change meanwhile."""
+        i = bisect_left(self._lasts, start)
+        while i < len(self._lasts):
+            bucket = self._buckets[i]
+            low = bisect_left(bucket, start)
+            if end is not None and self._lasts[i] >= end:
+                yield from bucket[low : bisect_left(bucket, end)]
+                return
+            yield from bucket[low:]
+            i += 1
+
+    def count(self, start: bytes, end: bytes | None) -> int:
+        """How many keys lie in [start, end)."""
+        last = len(self) if end is None else self._rank(end)
+        return max(0, last - self._rank(start))
+
+    def _rank(self, key: bytes) -> int:
+        i = bisect_left(self._lasts, key)
+        before = sum(map(len, self._buckets[:i]))
+        return before + bisect_left(self._buckets[i], key) if i < len(self._lasts) else before

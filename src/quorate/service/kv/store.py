@@ -1,0 +1,217 @@
+"""The multi-version store: etcd's mvcc on an index in memory and records on disk.
+
+One *transaction* (a put, a delete, or a Txn's operations together) is one revision; its changes are numbered
+within it, and what it reads sees what it has already written. A fresh store is at revision 1 and its first change
+makes revision 2, as etcd's does.
+
+Compaction is two things. The *rule* is at once: reads before the compacted revision are refused. The *removal* is
+a sweep over the records up to it, a share with each commit, so that no single command stalls the replica. What a
+client or another replica can see follows the rule alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from weakref import WeakSet
+
+import msgspec
+
+from quorate.service.kv import errors
+from quorate.service.kv.commands import Event, KeyValue, encode
+from quorate.service.kv.index import NONE, Index, first_stamp, stamp_revision
+from quorate.service.kv.revisions import MAP_BYTES, Revisions, from_key, to_key
+
+_decode_record = msgspec.msgpack.Decoder(KeyValue).decode
+_SWEEP_RECORDS = 256
+
+
+class _RecordKey(msgspec.Struct, array_like=True, gc=False):
+    """A record's first field. What follows it in the array is skipped, not decoded."""
+
+    key: bytes
+
+
+_decode_record_key = msgspec.msgpack.Decoder(_RecordKey).decode
+
+
+class View:
+    """A promise that the records up to a revision stay readable. It ends with `close`, or with its last reference."""
+
+    def __init__(self, revision: int, compact_revision: int, records: Revisions) -> None:
+        self.revision = revision
+        self.compact_revision = compact_revision
+        self.records = records
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Store:
+    """Keys, their versions, and the revision. One thread, except what `View` allows."""
+
+    def __init__(self, path: Path, map_bytes: int = MAP_BYTES) -> None:
+        """Create an empty store whose records live in a new file at `path`. Raises OSError if it can't be made."""
+        self.revision = 1
+        self.compact_revision = -1
+        self.index = Index()
+        self.records = Revisions(path, map_bytes)
+        self._changes = 0  # in the transaction that is open
+        self._swept = 0  # the sweep has passed every stamp below
+        self._views: WeakSet[View] = WeakSet()
+
+    # Writing: any number of put and delete, then end_transaction.
+
+    @property
+    def current(self) -> int:
+        """The revision a read sees now: the open transaction's own, once it has changed something."""
+        return self.revision + 1 if self._changes else self.revision
+
+    def put(self, key: bytes, value: bytes, lease: int) -> None:
+        """Set a key in the open transaction."""
+        revision = self.revision + 1
+        stamp = revision << 32 | self._changes << 1
+        self._changes += 1
+        create, version = self.index.put(key, stamp, revision)
+        # The tuple encodes as a KeyValue does, and is cheaper to make.
+        self.records.pending[stamp.to_bytes(12, "big")] = encode((key, value, create, revision, version, lease))
+
+    def delete(self, key: bytes, end: bytes) -> int:
+        """Delete an etcd range in the open transaction; return how many keys that were."""
+        revision = self.revision + 1
+        doomed = list(self.index.live_keys(key, end))
+        for k in doomed:
+            stamp = revision << 32 | self._changes << 1 | 1
+            self._changes += 1
+            self.index.delete(k, stamp)
+            self.records.pending[to_key(stamp)] = encode((k, b"", 0, revision, 0, 0))
+        return len(doomed)
+
+    def end_transaction(self) -> None:
+        """Close the open transaction. One without a change takes no revision."""
+        if self._changes:
+            self.revision += 1
+            self._changes = 0
+
+    def compact(self, revision: int) -> None:
+        """Forget the history before a revision. Raises KvError: already compacted, or in the future."""
+        if revision <= self.compact_revision:
+            raise errors.compacted()
+        if revision > self.revision:
+            raise errors.future_revision()
+        self.compact_revision = revision
+
+    def commit(self) -> None:
+        """Write what the transactions left, and sweep on. Raises OSError; what wasn't written waits for the next."""
+        if not self.sweeping or any(not view.closed for view in self._views):
+            self.records.flush()
+            return
+        share = _SWEEP_RECORDS + 2 * len(self.records.pending)  # more than the batch adds, so the sweep ends
+        self.records.flush(share)
+        self._sweep(share)
+
+    # Reading.
+
+    def check_revision(self, revision: int) -> None:
+        """Raises KvError if the store can't be read as of a revision (<= 0: the current one)."""
+        if revision > self.current:
+            raise errors.future_revision()
+        if 0 < revision < self.compact_revision:
+            raise errors.compacted()
+
+    def select(self, key: bytes, end: bytes, revision: int = 0, limit: int = 0) -> tuple[list[int], int]:
+        """The stamps of the first `limit` keys of an etcd range as of a revision, and the count of all of them.
+
+        Raises KvError for a revision that is compacted or in the future.
+        """
+        self.check_revision(revision)
+        limit = max(0, limit)
+        if revision <= 0 or revision == self.current:
+            return self.index.select_latest(key, end, limit)
+        return self.index.select_at(key, end, limit, revision)
+
+    def record(self, stamp: int) -> bytes:
+        """The encoded `KeyValue` of a stamp."""
+        return self.records.get(stamp)
+
+    def key_value(self, stamp: int) -> KeyValue | None:
+        """The version a stamp names; None for one with the deletion bit."""
+        return None if stamp & 1 else _decode_record(self.records.get(stamp))
+
+    def events(self, from_revision: int, limit: int = 0, prev_kv: bool = False) -> tuple[list[Event], int]:
+        """What changed from a revision on, in order, and the revision after the last one given.
+
+        Revisions are never split: the events end with the revision that reaches `limit` (<= 0: no limit). Reads
+        what is committed. Raises KvError for a revision that is compacted or below 1.
+        """
+        if from_revision < 1:
+            raise errors.from_revision()
+        if from_revision < self.compact_revision:
+            raise errors.compacted()
+        events: list[Event] = []
+        last = 0
+        for key, record in self.records.scan(first_stamp(from_revision), first_stamp(self.revision + 1)):
+            stamp = from_key(key)
+            if 0 < limit <= len(events) and stamp_revision(stamp) != last:
+                return events, last + 1
+            last = stamp_revision(stamp)
+            kv = _decode_record(record)
+            before = self._before(kv.key, stamp) if prev_kv else NONE
+            events.append(Event(kv, self.key_value(before)))
+        return events, max(from_revision, self.revision + 1)
+
+    def _before(self, key: bytes, stamp: int) -> int:
+        """As `Index.before`, but nothing that the compaction rule has removed, swept already or not."""
+        before = self.index.before(key, stamp)
+        return NONE if self._is_garbage(key, before) else before
+
+    def digest(self) -> bytes:
+        """A hash of everything a client can read, equal on replicas that have applied the same commands.
+
+        It reads all of what is committed: about as long as reading the file takes.
+        """
+        state = hashlib.blake2b(encode((self.revision, self.compact_revision)), digest_size=16)
+        bound = to_key(first_stamp(max(0, self.compact_revision)))
+        for key, record in self.records.scan(0, first_stamp(self.revision + 1)):
+            if key >= bound or not self._is_garbage(_decode_record_key(record).key, from_key(key)):
+                state.update(key)
+                state.update(record)
+        return state.digest()
+
+    def view(self) -> View:
+        """Hold what is committed now for a reader in another thread: the sweep pauses until the view is closed."""
+        view = View(self.revision, self.compact_revision, self.records)
+        self._views.add(view)
+        return view
+
+    def close(self) -> None:
+        """Close and remove the records. A view of them becomes unreadable."""
+        self.records.close()
+
+    # Sweeping.
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether records that compaction made unreachable may still be on disk."""
+        return self._swept < first_stamp(self.compact_revision) or self.records.doomed > 0
+
+    def _is_garbage(self, key: bytes, stamp: int) -> bool:
+        """Whether compaction has made a version unreachable: older than the compacted revision, and by then
+        replaced or deleted. What happened at that very revision stays, for whoever watches from it on."""
+        if stamp >= first_stamp(self.compact_revision):
+            return False
+        return bool(stamp & 1) or self.index.at(key, self.compact_revision) != stamp
+
+    def _sweep(self, share: int) -> None:
+        """Look at the next records up to the compacted revision, and doom what their keys no longer need."""
+        if self.records.doomed >= share:
+            return
+        revision = self.compact_revision
+        for key, record in self.records.scan(self._swept, first_stamp(revision + 1)):
+            if not share:
+                self._swept = from_key(key)
+                return
+            share -= 1
+            self.records.doom(self.index.prune(_decode_record_key(record).key, revision))
+        self._swept = first_stamp(revision)  # its own records are due at the next compaction

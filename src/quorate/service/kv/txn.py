@@ -1,0 +1,260 @@
+"""Transactions: the checks of a request's shape, the choice of branches, and the execution.
+
+As etcd does it (`server/etcdserver/txn`): first the shape is checked, both branches alike; then every compare, also
+those of nested transactions, is evaluated against the state before the transaction; then the reads on the path taken
+are checked; only then does anything change. So a refused transaction has changed nothing.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from quorate.service.kv import errors
+from quorate.service.kv.commands import (
+    KEY_BYTES_MAX,
+    VALUE_BYTES_MAX,
+    Compare,
+    DeleteRange,
+    DeleteRangeResult,
+    KeyValue,
+    Operation,
+    Put,
+    PutResult,
+    Range,
+    Relation,
+    Target,
+    Txn,
+    encode,
+)
+from quorate.service.kv.store import Store
+
+TXN_OPS_MAX = 128  # etcd's --max-txn-ops: along a path of nested transactions
+TXN_OPS_TOTAL_MAX = 1024  # in all branches together; etcd has no such limit
+TXN_DEPTH_MAX = 8  # etcd has none; its op limit bounds it
+
+
+class RawRangeResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+    """A `RangeResult` whose records go out as they are stored."""
+
+    revision: int
+    kvs: list[msgspec.Raw]
+    count: int
+    more: bool
+
+
+class RawTxnResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
+    """A `TxnResult` with raw ranges inside."""
+
+    revision: int
+    succeeded: bool
+    results: list[Any]
+
+
+class _Path(msgspec.Struct, gc=False):
+    """A transaction's branch taken, and those of the transactions nested in it, in their order."""
+
+    succeeded: bool
+    operations: list[Operation]
+    nested: list[_Path]
+
+
+# The shape of a request.
+
+
+def check_key(key: bytes) -> None:
+    """Raises KvError for an empty or oversized key."""
+    if not key:
+        raise errors.empty_key()
+    if len(key) > KEY_BYTES_MAX:
+        raise errors.key_too_large()
+
+
+def check_range(request: Range | DeleteRange) -> None:
+    check_key(request.key)
+    if len(request.range_end) > KEY_BYTES_MAX:
+        raise errors.key_too_large()
+
+
+def check_put(request: Put) -> None:
+    check_key(request.key)
+    if len(request.value) > VALUE_BYTES_MAX:
+        raise errors.too_large()
+
+
+def check_txn(txn: Txn) -> None:
+    """Raises KvError for a transaction that is too large or deep, or writes a key twice."""
+    _check_shape(txn, TXN_OPS_MAX, TXN_DEPTH_MAX, [TXN_OPS_TOTAL_MAX])
+    _writes(txn.success)
+    _writes(txn.failure)
+
+
+def _check_shape(txn: Txn, ops_max: int, depth: int, budget: list[int]) -> None:
+    if depth == 0:
+        raise errors.malformed()
+    ops = max(len(txn.compare), len(txn.success), len(txn.failure))
+    budget[0] -= len(txn.success) + len(txn.failure)
+    if ops > ops_max or budget[0] < 0:
+        raise errors.too_many_ops()
+    for compare in txn.compare:
+        check_key(compare.key)
+        if isinstance(compare.operand, bytes) != (compare.target is Target.VALUE):
+            raise errors.compare_type()
+    for operation in (*txn.success, *txn.failure):
+        if isinstance(operation, Txn):
+            _check_shape(operation, ops_max - ops, depth - 1, budget)
+        elif isinstance(operation, Put):
+            check_put(operation)
+        else:
+            check_range(operation)
+
+
+_Interval = tuple[bytes, bytes]
+
+
+def _writes(operations: list[Operation]) -> tuple[set[bytes], list[_Interval]]:
+    """The keys a branch may put and the ranges it may delete (etcd's `checkIntervals`).
+
+    A key put twice, or put in one operation and deleted in another, is refused: a transaction changes a key once.
+    """
+    deletes = [(op.key, op.range_end) for op in operations if isinstance(op, DeleteRange)]
+    puts: set[bytes] = set()
+    for op in operations:
+        if isinstance(op, Txn):
+            then_puts, then_deletes = _writes(op.success)
+            else_puts, else_deletes = _writes(op.failure)
+            both = then_puts | else_puts  # the branches exclude each other, so they may put the same key
+            _refuse_overlap(both, puts, deletes)
+            puts |= both
+            deletes += then_deletes + else_deletes
+    for op in operations:
+        if isinstance(op, Put):
+            _refuse_overlap({op.key}, puts, deletes)
+            puts.add(op.key)
+    return puts, deletes
+
+
+def _refuse_overlap(added: set[bytes], puts: set[bytes], deletes: list[_Interval]) -> None:
+    if not puts.isdisjoint(added):
+        raise errors.duplicate_key()
+    for key, end in deletes:
+        if not end:
+            hit = key in added
+        else:
+            hit = any(key <= k and (end == b"\0" or k < end) for k in added)
+        if hit:
+            raise errors.duplicate_key()
+
+
+# The choice of branches.
+
+_RELATIONS: dict[Relation, Callable[[Any, Any], bool]] = {
+    Relation.EQUAL: operator.eq,
+    Relation.GREATER: operator.gt,
+    Relation.LESS: operator.lt,
+    Relation.NOT_EQUAL: operator.ne,
+}
+_ABSENT = KeyValue(b"")
+
+
+def _holds(store: Store, compare: Compare) -> bool:
+    stamp = store.index.latest(compare.key)
+    kv = store.key_value(stamp) or _ABSENT
+    actual: int | bytes
+    match compare.target:
+        case Target.VERSION:
+            actual = kv.version
+        case Target.CREATE:
+            actual = kv.create_revision
+        case Target.MOD:
+            actual = kv.mod_revision
+        case Target.LEASE:
+            actual = kv.lease
+        case Target.VALUE:
+            if stamp & 1:
+                return False  # there is no way to name a value that isn't there
+            actual = kv.value
+    return _RELATIONS[compare.relation](actual, compare.operand)
+
+
+def _choose(store: Store, txn: Txn) -> _Path:
+    succeeded = all(_holds(store, compare) for compare in txn.compare)
+    operations = txn.success if succeeded else txn.failure
+    return _Path(succeeded, operations, [_choose(store, op) for op in operations if isinstance(op, Txn)])
+
+
+def _check_reads(store: Store, path: _Path) -> None:
+    for op in path.operations:
+        if isinstance(op, Range):
+            store.check_revision(op.revision)
+    for nested in path.nested:
+        _check_reads(store, nested)
+
+
+# Execution. The caller has checked the shape and ends the transaction.
+
+
+def run_range(store: Store, request: Range) -> RawRangeResult:
+    """Raises KvError for a revision that is compacted or in the future."""
+    stamps, count = store.select(request.key, request.range_end, request.revision, request.limit)
+    if request.count_only:
+        return RawRangeResult(store.current, [], count, False)
+    if request.keys_only:
+        records = [_without_value(store, stamp) for stamp in stamps]
+    else:
+        records = [store.record(stamp) for stamp in stamps]
+    return RawRangeResult(store.current, [msgspec.Raw(r) for r in records], count, len(stamps) < count)
+
+
+def _without_value(store: Store, stamp: int) -> bytes:
+    kv = store.key_value(stamp)
+    assert kv is not None, "a selected version is never a deletion"
+    return encode(msgspec.structs.replace(kv, value=b""))
+
+
+def run_put(store: Store, request: Put) -> PutResult:
+    previous = store.key_value(store.index.latest(request.key)) if request.prev_kv else None
+    store.put(request.key, request.value, request.lease)
+    return PutResult(store.current, previous)
+
+
+def run_delete(store: Store, request: DeleteRange) -> DeleteRangeResult:
+    previous: list[KeyValue] = []
+    if request.prev_kv:
+        stamps, _ = store.select(request.key, request.range_end)
+        previous = [kv for kv in map(store.key_value, stamps) if kv is not None]
+    deleted = store.delete(request.key, request.range_end)
+    return DeleteRangeResult(store.current, deleted, previous)
+
+
+def run_txn(store: Store, txn: Txn) -> RawTxnResult:
+    """Choose and execute. Raises KvError, before any change, for a read that can't be served."""
+    path = _choose(store, txn)
+    _check_reads(store, path)
+    return _run_path(store, path)
+
+
+def _run_path(store: Store, path: _Path) -> RawTxnResult:
+    results: list[Any] = []
+    nested = iter(path.nested)
+    for op in path.operations:
+        if isinstance(op, Range):
+            results.append(run_range(store, op))
+        elif isinstance(op, Put):
+            results.append(run_put(store, op))
+        elif isinstance(op, DeleteRange):
+            results.append(run_delete(store, op))
+        else:
+            results.append(_run_path(store, next(nested)))
+    return RawTxnResult(store.current, path.succeeded, results)
+
+
+def writes_nothing(txn: Txn) -> bool:
+    """Whether no branch of a transaction can change anything."""
+    for op in (*txn.success, *txn.failure):
+        if isinstance(op, Put | DeleteRange) or (isinstance(op, Txn) and not writes_nothing(op)):
+            return False
+    return True

@@ -1,0 +1,56 @@
+"""The state machine a replica applies committed commands to.
+
+A log decides an order of commands; a `StateMachine` gives each its meaning. Every replica applies the same
+commands in the same order, so whatever `apply` answers, and whatever it leaves behind, must be a function of the
+commands alone: no clock, no random number, no address, no path.
+
+Threads: everything is called on one thread (the loop thread), save the two halves named in `snapshot` and
+`restore` that do the long reading and writing elsewhere while the loop goes on.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import BinaryIO
+
+
+class StateMachine(abc.ABC):
+    """What a replica needs of the state it replicates."""
+
+    def begin(self) -> None:  # noqa: B027 (a default, not an abstraction)
+        """A batch of commands starts. A machine may hold back its writes until `commit`."""
+
+    def commit(self) -> None:  # noqa: B027
+        """The batch ends. Raises OSError where the working storage can't take it (a full disk)."""
+
+    @abc.abstractmethod
+    def apply(self, command: bytes) -> bytes:
+        """Apply one committed command; return its encoded result.
+
+        Deterministic and total: a malformed or refused command has an error as its result, on every replica the
+        same, and never raises. Only a failure of this node itself (a full disk) may raise.
+        """
+
+    @abc.abstractmethod
+    def query(self, query: bytes) -> bytes:
+        """Answer a question without changing anything. Total in the same way as `apply`."""
+
+    @abc.abstractmethod
+    def snapshot(self) -> Callable[[BinaryIO], None]:
+        """Capture the state as it is now; return the function that writes it.
+
+        The capture is quick. The returned function runs once, in another thread, while `apply` goes on, and what
+        it writes isn't altered by those later commands.
+        """
+
+    @abc.abstractmethod
+    def restore(self, file: BinaryIO) -> Callable[[], None]:
+        """Load a snapshot aside, from a stream positioned at it; return the function that adopts it.
+
+        This half runs in another thread and changes nothing. The returned function runs on the loop thread and
+        replaces all state. Raises ValueError for a payload that is cut short or corrupt.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Give back files and memory. The machine isn't used afterwards."""
