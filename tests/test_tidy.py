@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.tidy.links import links
-from tests.tidy.rules import NAMES, PYTHON_RULES, TEXT_RULES, check
+from tests.tidy.rules import NAMES, PYTHON_RULES, TEXT_RULES, check, syntax
 from tests.tidy.scopes import package_facts
 from tests.tidy.sets import set_iteration
 from tests.tidy.tree import Violation
@@ -161,6 +161,12 @@ def test_a_set_is_known_across_modules() -> None:
     user = "def f(h: Holder):\n    for v in h.config.voters: ...  # !\n    for v in everyone(): ...  # !"
     package = package_facts([holder, config, user])
     assert lines(set_iteration(RAFT, user, package)) == expected(user)
+
+
+def test_a_file_that_does_not_parse_is_a_violation() -> None:
+    assert [str(found) for found in syntax(SIM, "x = 1\ny = (")] == [
+        f"{SIM}:2: syntax: does not parse, '(' was never closed. Cure: mend it."
+    ]
 
 
 def test_every_rule_was_planted() -> None:

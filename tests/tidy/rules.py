@@ -6,7 +6,7 @@ from . import calls, imports, shape, text
 from .links import links
 from .scopes import package_facts
 from .sets import LAYERS, set_iteration
-from .tree import Violation, files, layer_of, text_of
+from .tree import Violation, files, layer_of, parse, text_of
 
 Rule = Callable[[str, str], Iterator[Violation]]
 
@@ -32,13 +32,24 @@ def check(name: str) -> list[Violation]:
     """Every violation of one rule in this checkout."""
     if name == "links":
         return _check_links()
-    python = {path: source for path, source in _texts() if path.endswith(".py") and path.startswith(PYTHON_FOLDERS)}
     if name in TEXT_RULES:
         return [found for path, source in _texts() for found in TEXT_RULES[name](path, source)]
+    python = {path: source for path, source in _texts() if path.endswith(".py") and path.startswith(PYTHON_FOLDERS)}
+    broken = [found for path, source in python.items() for found in syntax(path, source)]
+    if broken:
+        return broken
     if name == "set-iteration":
         package = package_facts([source for path, source in python.items() if layer_of(path) in LAYERS])
         return [found for path, source in python.items() for found in set_iteration(path, source, package)]
     return [found for path, source in python.items() for found in PYTHON_RULES[name](path, source)]
+
+
+def syntax(path: str, source: str) -> Iterator[Violation]:
+    """What does not parse cannot be checked."""
+    try:
+        parse(source)
+    except SyntaxError as error:
+        yield Violation(path, error.lineno or 1, "syntax", f"does not parse, {error.msg}", "mend it")
 
 
 def _texts() -> Iterator[tuple[str, str]]:

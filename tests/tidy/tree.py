@@ -54,7 +54,7 @@ def text_of(path: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def parse(source: str) -> ast.Module:
-    """The syntax tree of `source`; raises SyntaxError, which is a violation of its own."""
+    """The syntax tree of `source`; raises SyntaxError."""
     return ast.parse(source)
 
 
