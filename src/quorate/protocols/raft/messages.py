@@ -1,0 +1,205 @@
+"""Raft's messages, durable records and configuration.
+
+Names follow Ongaro's dissertation (figure 3.1 and the sections given below). Terms and indexes are natural numbers; the
+decoder has checked types and ranges before a message reaches the core, and the core checks what they mean.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from quorate.kernel import NodeId
+from quorate.parts.log import Entry
+from quorate.parts.replicated import Chunk
+from quorate.parts.wire import Index, Natural, Term
+
+TOKENS_PER_READ_MAX = 65_536
+ENTRIES_PER_MESSAGE_MAX = 65_536
+
+
+class PreVote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Would you vote for me in this term? (§9.6). Changes no state at either end."""
+
+    term: Term
+    last_index: Index
+    last_term: Term
+
+
+class PreVoteReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Granted: the term asked for. Refused: the voter's own term."""
+
+    term: Term
+    granted: bool
+
+
+class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Vote for me in this term (§3.4)."""
+
+    term: Term
+    last_index: Index
+    last_term: Term
+
+
+class Vote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The answer to RequestVote, with the voter's term."""
+
+    term: Term
+    granted: bool
+
+
+class AppendEntries(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Entries that follow the one at ``prev_index``, and how far the leader has committed (§3.5)."""
+
+    term: Term
+    prev_index: Index
+    prev_term: Term
+    entries: Annotated[list[Entry], Meta(max_length=ENTRIES_PER_MESSAGE_MAX)]
+    commit_index: Index
+
+
+class Appended(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The sender's log agrees with the leader's up to ``index``, durably."""
+
+    term: Term
+    index: Index
+
+
+class Conflict(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """No entry of that term at ``prev_index``. The logs may agree at or below ``hint_index``, of ``hint_term``."""
+
+    term: Term
+    prev_index: Index
+    hint_index: Index
+    hint_term: Term
+
+
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """I lead (§3.4). ``round`` asks for an answer, which confirms reads (§6.4); 0 asks for none.
+
+    ``commit_index`` is no higher than what the receiver is known to hold.
+    """
+
+    term: Term
+    commit_index: Index
+    round: Natural
+
+
+class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """In this term you lead, as of that round."""
+
+    term: Term
+    round: Natural
+
+
+class InstallSnapshot(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of the leader's snapshot, for one who lags behind its log (§5.3)."""
+
+    term: Term
+    chunk: Chunk
+
+
+class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The next piece that is wanted of the snapshot at ``index``; ``complete`` when all is durable."""
+
+    term: Term
+    index: Index
+    next_offset: Natural
+    complete: bool
+
+
+class Propose(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Values submitted at a follower, forwarded to the leader. Lost ones are tried again from above."""
+
+    values: Annotated[list[bytes], Meta(max_length=ENTRIES_PER_MESSAGE_MAX)]
+
+
+class ReadRequest(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Which index makes these reads of mine linearizable? (§6.4). ``nonce`` tells my lives apart."""
+
+    nonce: Natural
+    tokens: Annotated[list[Natural], Meta(max_length=TOKENS_PER_READ_MAX)]
+
+
+class ReadReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Serve those reads once you have applied ``index``."""
+
+    nonce: Natural
+    tokens: Annotated[list[Natural], Meta(max_length=TOKENS_PER_READ_MAX)]
+    index: Index
+
+
+MESSAGES = (
+    PreVote,
+    PreVoteReply,
+    RequestVote,
+    Vote,
+    AppendEntries,
+    Appended,
+    Conflict,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+    SnapshotProgress,
+    Propose,
+    ReadRequest,
+    ReadReply,
+)
+
+
+class HardState(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """``currentTerm`` and ``votedFor`` of figure 3.1."""
+
+    term: Term
+    vote: NodeId | None
+
+
+class Entries(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """From ``first_index`` on, the log is these entries; whatever stood there or after is gone."""
+
+    first_index: Index
+    entries: list[Entry]
+
+
+class Snapshotted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A durable snapshot stands at ``index``; the log starts after ``base_index``, which is not above it."""
+
+    index: Index
+    term: Term
+    base_index: Index
+    base_term: Term
+
+
+RECORDS = (HardState, Entries, Snapshotted)
+
+
+class RaftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Times in seconds of the local clock, sizes in bytes.
+
+    A follower that hears nothing for between ``election_timeout_s_min`` and twice that asks for votes (§9.3 discusses
+    the choice). The defaults suit a round trip well below 50 ms and processes that may be late by as much.
+    """
+
+    heartbeat_s: float = 0.1
+    election_timeout_s_min: float = 0.6
+    message_bytes_max: int = 1 << 20
+    message_entries_max: int = 8192
+    inflight_messages_max: int = 128
+    inflight_bytes_max: int = 16 << 20
+    uncommitted_bytes_max: int = 64 << 20
+    snapshot_entries: int = 100_000
+    snapshot_bytes: int = 64 << 20
+    keep_entries: int = 5_000
+    chunk_bytes: int = 1 << 20
+    reads_pending_max: int = 65_536
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heartbeat_s * 2 <= self.election_timeout_s_min:
+            raise ValueError(
+                f"heartbeat_s is {self.heartbeat_s}, election_timeout_s_min {self.election_timeout_s_min}: "
+                "the timeout must be at least two heartbeats, or one lost message costs an election"
+            )
+        if min(self.message_entries_max, self.inflight_messages_max, self.snapshot_entries, self.chunk_bytes) < 1:
+            raise ValueError("limits of a RaftConfig must be at least 1")
+        if self.message_entries_max > ENTRIES_PER_MESSAGE_MAX:
+            raise ValueError(f"message_entries_max is {self.message_entries_max}, at most {ENTRIES_PER_MESSAGE_MAX}")

@@ -1,0 +1,91 @@
+"""Progress: what a leader knows of one follower, and how much it may send it.
+
+How it works. While *probing*, the leader does not know where the logs agree and has one message out at a time. The
+first acknowledgement makes it *stream*: messages go out without waiting, up to a number and a sum of bytes. While a snapshot
+is on its way nothing else is. Whatever was lost is noticed at a heartbeat: a follower that owes an answer and has not
+moved since the last one is probed again from what it is known to hold.
+"""
+
+from collections import deque
+
+
+class Transfer:
+    """A snapshot on its way to a follower, piece by piece, one piece out at a time."""
+
+    __slots__ = ("idle_beats", "index", "next_offset")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.next_offset = 0
+        self.idle_beats = 0
+
+
+class Progress:
+    """One follower. ``match_index`` is known to agree with our log; ``next_index`` is what to send next."""
+
+    __slots__ = (
+        "_inflight",
+        "_inflight_bytes",
+        "_match_at_beat",
+        "active_at",
+        "commit_sent",
+        "match_index",
+        "next_index",
+        "probing",
+        "transfer",
+    )
+
+    def __init__(self, next_index: int, now: float) -> None:
+        self.match_index = 0
+        self.next_index = next_index
+        self.commit_sent = 0
+        self.active_at = now
+        self.probing = True
+        self.transfer: Transfer | None = None
+        self._inflight: deque[tuple[int, int]] = deque()
+        self._inflight_bytes = 0
+        self._match_at_beat = 0
+
+    def may_send(self, messages_max: int, bytes_max: int) -> bool:
+        """Whether another message with entries may leave now."""
+        if self.transfer is not None:
+            return False
+        if self.probing:
+            return not self._inflight
+        return len(self._inflight) < messages_max and self._inflight_bytes < bytes_max
+
+    def sent(self, last_index: int, size_bytes: int) -> None:
+        """A message with entries up to ``last_index`` left."""
+        self._inflight.append((last_index, size_bytes))
+        self._inflight_bytes += size_bytes
+        self.next_index = last_index + 1
+
+    def acknowledged(self, index: int) -> None:
+        """The follower holds our log up to ``index``."""
+        inflight = self._inflight
+        while inflight and inflight[0][0] <= index:
+            self._inflight_bytes -= inflight.popleft()[1]
+        if index > self.match_index:
+            self.match_index = index
+        if index >= self.next_index:
+            self.next_index = index + 1
+        if self.probing:
+            self.probing = False
+            self._forget_inflight()
+            self.next_index = self.match_index + 1
+
+    def probe(self, next_index: int) -> None:
+        """Start again from here, one message at a time."""
+        self.probing = True
+        self.next_index = next_index
+        self._forget_inflight()
+
+    def beat(self) -> bool:
+        """A heartbeat: True if the follower owes an answer and has not moved since the last one."""
+        stuck = bool(self._inflight) and self.match_index == self._match_at_beat
+        self._match_at_beat = self.match_index
+        return stuck
+
+    def _forget_inflight(self) -> None:
+        self._inflight.clear()
+        self._inflight_bytes = 0
