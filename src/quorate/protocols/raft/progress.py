@@ -1,9 +1,9 @@
 """Progress: what a leader knows of one follower, and how much it may send it.
 
 How it works. While *probing*, the leader does not know where the logs agree and has one message out at a time. The
-first acknowledgement makes it *stream*: messages go out without waiting, up to a number and a sum of bytes. While a snapshot
-is on its way nothing else is. Whatever was lost is noticed at a heartbeat: a follower that owes an answer and has not
-moved since the last one is probed again from what it is known to hold.
+first acknowledgement makes it *stream*: messages go out without waiting, up to a number and a sum of bytes. While a
+snapshot is on its way nothing else is. Whatever was lost is noticed at a heartbeat: a follower that owes an answer and
+has not moved since the last one is probed again from what it is known to hold.
 """
 
 from collections import deque
