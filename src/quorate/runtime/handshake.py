@@ -1,0 +1,141 @@
+"""Handshake: who is calling, and is it for us. The first frame each way, before anything else is believed.
+
+How it works. The caller sends a Hello; the called answers with a Welcome, or with a Refused that says what to do, and
+then hangs up. Both are small frames with a time limit, so that a silent caller holds a connection for seconds at most. The
+first two fields of a Hello never change, so that any two versions can tell each other that they differ.
+
+This keeps apart what was never meant to meet (two clusters, two protocols, two versions, a mistaken address). It is no
+proof of identity: whoever reaches the peer port can claim to be a node. That is TLS's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from quorate.kernel.ids import NodeId
+
+MAGIC = b"quorate"
+VERSION = 1
+HELLO_SIZE_BYTES_MAX = 2048
+
+Role: TypeAlias = Literal["peer", "client"]
+ClusterName: TypeAlias = Annotated[str, msgspec.Meta(max_length=196)]
+ProtocolName: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class Opening(msgspec.Struct, frozen=True, array_like=True):
+    """What every version's Hello begins with."""
+
+    magic: Annotated[bytes, msgspec.Meta(max_length=16)]
+    version: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True):
+    """The caller: a peer says who it is and whom it wants; a client may leave all but the role empty."""
+
+    magic: bytes
+    version: int
+    role: Role
+    protocol: ProtocolName = ""
+    cluster: ClusterName = ""
+    node: NodeId | None = None
+    target: NodeId | None = None
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
+    """The called is the right one."""
+
+    version: int
+    protocol: ProtocolName
+    cluster: ClusterName
+    node: NodeId
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """The called hangs up; ``why`` is for the person who runs the caller and says what to do."""
+
+    code: Annotated[str, msgspec.Meta(max_length=32)]
+    why: Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_opening = msgspec.msgpack.Decoder(Opening).decode
+_decode_hello = msgspec.msgpack.Decoder(Hello).decode
+_decode_answer: Callable[[bytes], Welcome | Refused] = msgspec.msgpack.Decoder(Welcome | Refused).decode
+
+
+class LocalNode(msgspec.Struct, frozen=True):
+    """Who this node is, and whom it knows. ``members`` holds the ids of all nodes, its own among them."""
+
+    cluster: str
+    protocol: str
+    node: int
+    members: frozenset[int]
+
+    def hello(self, target: int) -> Hello:
+        """What this node says when it calls a peer."""
+        return Hello(MAGIC, VERSION, "peer", self.protocol, self.cluster, self.node, target)
+
+    def welcome(self) -> Welcome:
+        """What this node says to the right caller."""
+        return Welcome(VERSION, self.protocol, self.cluster, self.node)
+
+
+def client_hello(cluster: str = "", protocol: str = "", target: int | None = None) -> Hello:
+    """What a client says; empty fields mean any."""
+    return Hello(MAGIC, VERSION, "client", protocol, cluster, None, target)
+
+
+def judge(frame: bytes, me: LocalNode, role: Role) -> Hello | Refused:
+    """The Hello in the first frame if its caller is welcome on a port for ``role``; never raises."""
+    try:
+        opening = _decode_opening(frame)
+        if opening.magic != MAGIC:
+            return Refused("magic", f"this is a Quorate {role} port; you do not speak its protocol: check the address")
+        if opening.version != VERSION:
+            why = f"this node speaks version {VERSION} of the wire, you speak {opening.version}: run the same release"
+            return Refused("version", why)
+        hello = _decode_hello(frame)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return Refused("malformed", f"your first frame is no Hello: {error}"[:1024])
+    return _judge_hello(hello, me, role) or hello
+
+
+def _judge_hello(hello: Hello, me: LocalNode, role: Role) -> Refused | None:
+    is_peer = role == "peer"
+    if hello.role != role:
+        return Refused("role", f"this is the {role} port, you are a {hello.role}: check the port in your config")
+    if hello.cluster != me.cluster and (is_peer or hello.cluster):
+        why = f"this is cluster {me.cluster!r}, you are of cluster {hello.cluster!r}: check `cluster` in your config"
+        return Refused("cluster", why)
+    if hello.protocol != me.protocol and (is_peer or hello.protocol):
+        why = f"this node runs {me.protocol!r}, you run {hello.protocol!r}: check `protocol` in your config"
+        return Refused("protocol", why)
+    if hello.target != me.node and (is_peer or hello.target is not None):
+        why = f"this is node {me.node}, you want node {hello.target}: check the addresses of the nodes in your config"
+        return Refused("target", why)
+    if is_peer and hello.node == me.node:
+        return Refused("node", f"I am node {me.node} myself: give every node its own id, and its own address")
+    if is_peer and hello.node not in me.members:
+        known = ", ".join(map(str, sorted(me.members)))
+        return Refused("node", f"you are node {hello.node}, this cluster has {known}: check the ids in your config")
+    return None
+
+
+def answer_in(frame: bytes) -> Welcome | Refused:
+    """What the called said. Raises ValueError where it is neither, or not what this version understands."""
+    try:
+        answer = _decode_answer(frame)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ValueError(f"answered with no Welcome: {error}; check that the address is a Quorate node's") from error
+    if isinstance(answer, Welcome) and answer.version != VERSION:
+        raise ValueError(f"speaks version {answer.version} of the wire, we speak {VERSION}: run the same release")
+    return answer
+
+
+def encode(greeting: Hello | Welcome | Refused) -> bytes:
+    """The frame of a greeting."""
+    return _encode(greeting)

@@ -1,0 +1,198 @@
+"""Listener: the port for clients.
+
+How it works. A client says Hello and from then on sends requests, one a frame; replies go back as frames in whatever
+order the node has them. Two rules keep a client from filling the node's memory. A client with too many requests unanswered,
+or one that does not read its replies, is not read from until that is better; TCP carries the pressure back to it. A
+client whose replies still pile up (it watches something, say) is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from .framing import FrameLimits, close_all
+from .greeting import Accepted, Told
+from .handshake import Hello, LocalNode, Refused
+
+MIB = 1 << 20
+log = logging.getLogger("quorate.clients")
+
+
+class ClientLimits(msgspec.Struct, frozen=True):
+    """Bounds of the client port; all but ``connections_max`` are for one connection."""
+
+    connections_max: int = 4096
+    frame_size_bytes_max: int = 2 * MIB
+    unanswered_max: int = 1024
+    unanswered_bytes_max: int = 8 * MIB
+    backlog_bytes_max: int = 16 * MIB
+    backlog_frames_max: int = 65536
+    handshake_timeout_s: float = 5.0
+    dead_after_s: float = 30.0
+    close_grace_s: float = 1.0
+
+    @property
+    def frames(self) -> FrameLimits:
+        """The part that each connection keeps."""
+        return FrameLimits(self.frame_size_bytes_max, self.backlog_bytes_max, self.backlog_frames_max)
+
+
+class ClientCounters(msgspec.Struct):
+    """What happened on the client port since the start."""
+
+    accepts: int = 0
+    refusals: int = 0
+    received_frames: int = 0
+    received_bytes: int = 0
+    sent_frames: int = 0
+    sent_bytes: int = 0
+    cuts: int = 0
+
+
+class ClientConnection(Accepted):
+    """One client. The node calls ``send`` for each reply and ``done`` for each request that has had its last one."""
+
+    def __init__(self, listener: ClientListener) -> None:
+        limits = listener.limits
+        super().__init__(listener.me, "client", limits.frames, limits.handshake_timeout_s, listener.tell)
+        self._listener = listener
+        self._sizes: deque[int] = deque()  # of the unanswered requests, oldest first
+        self._unanswered_bytes = 0
+
+    @property
+    def unanswered(self) -> int:
+        """Requests handed over and not yet done."""
+        return len(self._sizes)
+
+    def reply(self, payload: bytes) -> None:
+        """Send one reply. A client that is gone is no error; one that lets too many pile up is cut off.
+
+        Raises FrameTooLarge: answer with an error instead.
+        """
+        if self.send(payload):
+            self._listener.counters.sent_frames += 1
+            self._listener.counters.sent_bytes += len(payload)
+        elif self.is_open:
+            self._listener.counters.cuts += 1
+            why = f"does not read its replies: {self.backlog_bytes} bytes wait"
+            self._listener.tell(f"cut client {self.remote} off: {why}")
+            self.cut(why)
+
+    def done(self, requests: int = 1) -> None:
+        """So many requests are answered for good. Their sizes count oldest first, exact once all are answered."""
+        for _ in range(min(requests, len(self._sizes))):
+            self._unanswered_bytes -= self._sizes.popleft()
+        if not self._reading:
+            self._throttle()
+
+    def admit(self, hello: Hello) -> Refused | None:
+        most = self._listener.limits.connections_max
+        if len(self._listener.connections) > most:
+            return Refused("full", f"this node serves {most} clients already: try another node, or later")
+        return None
+
+    def refuse(self, refusal: Refused) -> None:
+        self._listener.counters.refusals += 1
+        super().refuse(refusal)
+
+    def on_open(self) -> None:
+        listener = self._listener
+        listener.connections.add(self)
+        self.keep_alive(listener.limits.dead_after_s)
+        if listener.is_stopping:
+            self.cut("this node stops")
+        # A caller over the limit still gets a Refused, unless there are far too many to listen to.
+        if len(listener.connections) > 2 * listener.limits.connections_max:
+            self.cut("too many callers")
+
+    def on_welcome(self) -> None:
+        self._listener.counters.accepts += 1
+        self._listener.on_connect(self)
+
+    def on_message_frames(self, frames: list[bytes]) -> None:
+        sizes = list(map(len, frames))
+        self._sizes.extend(sizes)
+        size_bytes = sum(sizes)
+        self._unanswered_bytes += size_bytes
+        self._listener.counters.received_frames += len(frames)
+        self._listener.counters.received_bytes += size_bytes
+        self._throttle()
+        self._listener.on_frames(self, frames)
+
+    def on_writable(self) -> None:
+        self._throttle()
+
+    def on_lost(self, why: str) -> None:
+        super().on_lost(why)
+        self._listener.connections.discard(self)
+        if self.is_welcome:
+            self._listener.on_close(self, why)
+
+    def _throttle(self) -> None:
+        """Read on or not. Resumes at half of a limit, so that it does not flutter around it."""
+        limits = self._listener.limits
+        share = 1 if self._reading else 2
+        is_busy = (
+            not self.is_writable
+            or share * len(self._sizes) > limits.unanswered_max
+            or share * self._unanswered_bytes > limits.unanswered_bytes_max
+        )
+        if is_busy:
+            self.pause()
+        else:
+            self.resume()
+
+
+class ClientListener:
+    """The client port of one node.
+
+    ``on_connect(connection)`` and ``on_close(connection, why)`` come in pairs, with ``on_frames(connection, frames)``
+    between them. Callbacks may call any verb of the connection.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        me: LocalNode,
+        on_connect: Callable[[ClientConnection], None],
+        on_frames: Callable[[ClientConnection, list[bytes]], None],
+        on_close: Callable[[ClientConnection, str], None],
+        limits: ClientLimits | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.me = me
+        self.on_connect = on_connect
+        self.on_frames = on_frames
+        self.on_close = on_close
+        self.limits = limits or ClientLimits()
+        self.counters = ClientCounters()
+        self.connections: set[ClientConnection] = set()
+        self.tell = Told(log)
+        self.is_stopping = False
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """Listen on the address (or on the bound socket given); ``port`` 0 becomes the real one. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        if listening is not None:
+            self._server = await loop.create_server(lambda: ClientConnection(self), sock=listening)
+        else:
+            self._server = await loop.create_server(lambda: ClientConnection(self), self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Take no more clients, give replies a short time to leave, hang up. Returns when every client is gone."""
+        self.is_stopping = True
+        if self._server is not None:
+            self._server.close()
+        await close_all(list(self.connections), "this node stops", self.limits.close_grace_s)
+        if self._server is not None:
+            await self._server.wait_closed()
