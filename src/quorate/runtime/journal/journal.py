@@ -201,7 +201,7 @@ class Journal:
         """Make the work durable, however long the disk is full. Raises what is final."""
         stalled = False
         while True:
-            last_attempt = self._closing.is_set()
+            last_attempt = stalled and self._closing.is_set()
             try:
                 if isinstance(work, _Checkpoint):
                     self._writer.checkpoint(work)
