@@ -26,11 +26,12 @@ class Barrier:
     def add(self, turn: Turn, sequence: int | None) -> bool:
         """Take a Turn whose records were given to the journal as ``sequence`` (None: it has none).
 
-        Returns True where nothing holds it back: it may leave now, and is not kept.
+        Returns True where nothing holds it back (its records may be durable already): it may leave now, and is not
+        kept.
         """
         if sequence is not None:
             self._written = sequence
-        elif self._durable >= self._written:
+        if self._durable >= self._written:
             return True
         if turn.sends or turn.outputs or turn.jobs:
             self._waiting.append((self._written, turn))

@@ -44,7 +44,7 @@ class Effects:
         self.jobs: list[Job] = []
         self.outputs: list[Any] = []
         self.blames: list[Blame] = []
-        self.upcalls: list[tuple[Callable[[Any], None], Any]] = []
+        self.upcalls: list[tuple[Path, Callable[[Any], None], Any]] = []
 
     def take(self) -> Turn:
         """The Turn of everything recorded, and a clean sheet. Each list is handed over, never copied."""
@@ -126,7 +126,7 @@ class Env:
         if self._upcall is None:
             self._effects.outputs.append(value)
         else:
-            self._effects.upcalls.append((self._upcall, value))
+            self._effects.upcalls.append((self.path[:-1], self._upcall, value))
 
     def work(self, key: Key, job: Any) -> None:
         """Have a job done outside, after this step's outputs; its result comes to ``on_done(key, result)``."""
@@ -141,7 +141,8 @@ class Env:
     ) -> Core:
         """Make a child core at ``path + (name,)``; what it delivers comes to ``upcall``.
 
-        Raises ValueError where the path is taken, was retired, or is too deep.
+        ``upcall`` is a method of the parent or a functools.partial of one: a fork of the Host copies these, but not a
+        closure. Raises ValueError where the path is taken, was retired, or is too deep, TypeError for a closure.
         """
         return self._host.spawn((*self.path, name), core, args, kwargs, upcall)
 

@@ -5,8 +5,9 @@ handler; then the upcalls that it queued run, one after the other, so that no co
 when all inputs are done, each core that was touched may ``settle``. All that was recorded on the way is one Turn.
 
 Two kinds of recovery. *By records*: the cores say what must never be contradicted, and ``restore`` hands it back. *By
-inputs*: for a core whose state is too large to record bit by bit, every step persists its own inputs and ``restore``
-steps through them again with all effects muted. The same seed of ``rng`` then makes the same choices.
+inputs*: for a core whose state is too large to record bit by bit, the start and every step persist their own inputs
+(and nothing else) and ``restore`` steps through them again with all effects muted. The same seed of ``rng`` then makes
+the same choices. Timers do not outlive a process: ``start``, which comes after recovery, sets what is wanted.
 
 A peer is not trusted: a message of an unknown type, for a core that takes no such message, from a node outside the
 group, or one too many for the parking, is blamed and dropped.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType
 from typing import Any
 
 import msgspec
@@ -31,10 +33,11 @@ PARKED_PER_SENDER_MAX = 256
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """The record of recovery by inputs: one step's time and inputs."""
+    """The record of recovery by inputs: one step's time and inputs, or the ``start``, which has none."""
 
     now: float
     inputs: tuple[Input, ...]
+    start: bool = False
 
 
 class Host:
@@ -61,7 +64,7 @@ class Host:
         self._members = frozenset(self.peers)
         self._parking = Parking(PARKED_PER_SENDER_MAX)
         self._retired = Retired()
-        self._touched: list[Core] = []
+        self._touched: dict[Path, None] = {}  # in order of first touch
         self._started = False
         self.cores: dict[Path, Core] = {}
         self.root = self.cores[ROOT] = make(self._env(ROOT, None))
@@ -72,7 +75,10 @@ class Host:
         """Take back one durable record, in order, before ``start``. Whatever it makes a core do is muted."""
         self._effects.now = now
         if isinstance(record.value, Stepped):
-            self._run(record.value.inputs, record.value.now)
+            if record.value.start:
+                self._begin(record.value.now)
+            else:
+                self._run(record.value.inputs, record.value.now)
         else:
             self._core_to_restore(record.path).restore(record.value)
             self._upcalls()
@@ -80,21 +86,13 @@ class Host:
 
     def start(self, now: float) -> Turn:
         """Begin, after recovery; the effects of beginning."""
-        self._effects.now = now
-        self._started = True
-        for core in list(self.cores.values()):
-            core.start()
-            self._touched.append(core)
-            self._upcalls()
-        self._settle()
-        return self._effects.take()
+        self._begin(now)
+        return self._take(Stepped(now, (), start=True) if self.by_inputs else None)
 
     def step(self, inputs: Sequence[Input], now: float) -> Turn:
         """Run the inputs in order and return all their effects."""
-        if self.by_inputs:
-            self._effects.records.append(Record(ROOT, Stepped(now, tuple(inputs))))
         self._run(inputs, now)
-        return self._effects.take()
+        return self._take(Stepped(now, tuple(inputs)) if self.by_inputs else None)
 
     def checkpoint(self) -> list[Record]:
         """The records that replace everything persisted so far. Empty with recovery by inputs: keep them all."""
@@ -121,12 +119,14 @@ class Host:
             raise ValueError(f"path {path} is taken or retired: names are used once")
         if len(path) > PATH_DEPTH_MAX:
             raise ValueError(f"path {path} is deeper than {PATH_DEPTH_MAX}")
+        if isinstance(upcall, FunctionType) and upcall.__closure__:
+            raise TypeError(f"the upcall of {path} is a closure, which no fork copies: hand in a method or a partial")
         core = self.cores[path] = make(self._env(path, upcall), *args, **kwargs)
         if self._started:
             core.start()
-            self._touched.append(core)
+            self._touched[path] = None
         for sender, message in self._parking.claim(path):
-            self._effects.upcalls.append((self._receive, Received(sender, message, path)))
+            self._effects.upcalls.append((path, self._receive, Received(sender, message, path)))
         return core
 
     def retire(self, path: Path) -> None:
@@ -141,6 +141,16 @@ class Host:
     def _env(self, path: Path, upcall: Callable[[Any], None] | None) -> Env:
         return Env(self, self._effects, path, self.node, self.peers, self._rng, upcall)
 
+    def _begin(self, now: float) -> None:
+        self._effects.now = now
+        self._started = True
+        for path, core in list(self.cores.items()):
+            if path in self.cores:  # else a core that started before it retired it
+                self._touched[path] = None
+                core.start()
+                self._upcalls()
+        self._settle()
+
     def _run(self, inputs: Sequence[Input], now: float) -> None:
         self._effects.now = now
         upcalls = self._effects.upcalls
@@ -149,9 +159,10 @@ class Host:
             if kind is Received:
                 self._receive(item)  # type: ignore[arg-type]
             elif kind is Stalled:
-                for core in list(self.cores.values()):
-                    core.on_stalled(item.why)  # type: ignore[union-attr]
-                    self._touched.append(core)
+                for path, core in list(self.cores.items()):
+                    if path in self.cores:
+                        self._touched[path] = None
+                        core.on_stalled(item.why)  # type: ignore[union-attr]
             else:
                 self._dispatch(item)
             if upcalls:
@@ -169,7 +180,7 @@ class Host:
             if handler is None:
                 self._effects.blames.append(Blame(item.sender, f"sent a {type(item.message).__name__} to {item.path}"))
                 return
-            self._touched.append(core)
+            self._touched[item.path] = None
             handler(core, item.sender, item.message)
 
     def _dispatch(self, item: Input) -> None:
@@ -177,7 +188,7 @@ class Host:
         core = self.cores.get(item.path)  # type: ignore[union-attr]
         if core is None:
             return
-        self._touched.append(core)
+        self._touched[core.env.path] = None
         if isinstance(item, Submitted):
             core.submit(item.values)
         elif isinstance(item, Asked):
@@ -191,21 +202,28 @@ class Host:
 
     def _upcalls(self) -> None:
         upcalls = self._effects.upcalls
-        for call, value in upcalls:  # the list may grow while it is walked
-            call(value)
+        for path, call, value in upcalls:  # the list may grow while it is walked
+            if path in self.cores:  # else it was retired after the child delivered
+                self._touched[path] = None
+                call(value)
         upcalls.clear()
 
     def _settle(self) -> None:
         """A core that settles may deliver to its parent, which is then touched as well."""
         while self._touched:
-            touched, self._touched = self._touched, []
-            previous = None
-            for core in touched:
-                if core is not previous:
+            touched, self._touched = self._touched, {}
+            for path in touched:
+                core = self.cores.get(path)
+                if core is not None:
                     core.settle()
-                    previous = core
             if self._effects.upcalls:
                 self._upcalls()
+
+    def _take(self, stepped: Stepped | None) -> Turn:
+        turn = self._effects.take()
+        if stepped is not None:  # what the cores persisted is made again from the inputs
+            turn.records = [Record(ROOT, stepped)]
+        return turn
 
     def _park(self, item: Received) -> None:
         if item.path in self._retired:

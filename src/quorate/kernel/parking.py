@@ -51,6 +51,8 @@ class Retired:
 
     def add(self, path: Path) -> None:
         """Retire a path."""
+        for below in [key for key in self._ranges if key[0][: len(path)] == path]:
+            del self._ranges[below]  # this path stands for them; else each would be remembered for ever
         *parent, (name, number) = path
         ranges = self._ranges.setdefault((tuple(parent), name), [])
         ranges.append((number, number))
