@@ -70,6 +70,7 @@ class Log:
 
     def batch(self, first: int, count_max: int, bytes_max: int) -> list[Entry]:
         """Entries from ``first`` on, as many as fit both limits, but at least one if there is one."""
+        assert first > self.base_index, (first, self.base_index)
         start = first - self.base_index - 1
         entries = self._entries[start : start + count_max]
         size = 0
@@ -93,6 +94,7 @@ class Log:
 
     def compact(self, index: int, term: int) -> None:
         """A snapshot stands for everything up to ``index``. What follows it stays if the log agrees with it there."""
+        assert index >= self.base_index, (index, self.base_index)
         if self.term_at(index) == term:
             dropped = self._entries[: index - self.base_index]
             self.size_bytes -= sum(entry.size_bytes for entry in dropped)
