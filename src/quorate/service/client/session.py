@@ -1,0 +1,41 @@
+"""A client's session: numbers its commands, so that each takes effect once however often it is sent. Pure."""
+
+from quorate.service.requests import Apply, CloseSession, OpenSession, encode
+
+
+class ClientSession:
+    """One session. A command is encoded once; a retry sends the same bytes."""
+
+    __slots__ = ("_nonce", "_outstanding", "_serial", "id")
+
+    def __init__(self, nonce: int) -> None:
+        self.id: int | None = None
+        self._nonce = nonce
+        self._serial = 0
+        self._outstanding: dict[int, None] = {}
+
+    def opening(self) -> bytes:
+        """The entry that opens the session."""
+        return encode(OpenSession(self._nonce))
+
+    def opened(self, data: bytes) -> None:
+        """The answer to it. Raises ValueError where that is no number."""
+        self.id = int(data)
+
+    def closing(self) -> bytes:
+        """The entry that ends the session."""
+        assert self.id is not None
+        return encode(CloseSession(self.id))
+
+    def command(self, operation: bytes) -> tuple[int, bytes]:
+        """A new command: its serial and its entry."""
+        assert self.id is not None
+        self._serial = serial = self._serial + 1
+        outstanding = self._outstanding
+        outstanding[serial] = None
+        # Serials are added in ascending order, so the first is the lowest.
+        return serial, encode(Apply(self.id, serial, next(iter(outstanding)), operation))
+
+    def answered(self, serial: int) -> None:
+        """The answer came, or nobody waits for it any more: the replicas may forget it."""
+        self._outstanding.pop(serial, None)

@@ -1,0 +1,281 @@
+"""Replica: applies what the log commits to a state machine, and answers the clients of one node.
+
+How it works. A client's command is submitted and waits under its (session, serial). When the log commits it, on this
+node like on every other, it is applied unless the session table knows its serial already, and whoever waits here is
+answered. Linearizable reads wait until the protocol says that the local state is fresh enough. Commands of one run of
+outputs are one batch of the state machine; answers leave after the batch is in.
+
+A Replica is pure in the kernel's sense and runs unchanged in the simulator. It knows no protocol.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+import msgspec
+
+from quorate.kernel import App, Client
+from quorate.parts.log import COMMAND
+from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.service.machine import StateMachine
+from quorate.service.requests import (
+    DECODE_ERRORS,
+    Apply,
+    CloseSession,
+    Code,
+    Command,
+    Failure,
+    OpenSession,
+    Query,
+    Result,
+    decode_log_command,
+)
+from quorate.service.sessions import SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
+
+PENDING_MAX = 100_000
+_LENGTH = struct.Struct("<QI")
+"""A snapshot begins with the applied index and the length of the encoded sessions."""
+
+
+class Replica(App):
+    """The upper half of one node. The limits must be the same on every node, ``pending_max`` aside."""
+
+    def __init__(
+        self, machine: StateMachine, *, sessions_max: int = SESSIONS_MAX, pending_max: int = PENDING_MAX
+    ) -> None:
+        self.machine = machine
+        self.sessions = Sessions(sessions_max)
+        self.applied_index = 0
+        self.leader: int | None = None
+        self.stalled_why: str | None = None
+        self._pending_max = pending_max
+        self._commands: dict[tuple[int, int], tuple[Client, int]] = {}
+        self._openings: dict[int, tuple[Client, int]] = {}
+        self._reads: dict[int, tuple[Client, Query]] = {}
+        self._next_token = 0
+        self._asked: list[int] = []
+        self._ready: list[int] = []
+        self._in_batch = False
+        self._answers: list[tuple[Client, Result | Failure]] = []
+
+    # --- requests ---
+
+    def request(self, client: Client, request: Command | Query) -> None:
+        """A client's command or read."""
+        if isinstance(request, Query):
+            self._query(client, request)
+        else:
+            self._command(client, request)
+
+    def _query(self, client: Client, request: Query) -> None:
+        if request.serializable:
+            self._answers.append((client, Result(request.id, self._read(request.query))))
+        elif len(self._reads) >= self._pending_max:
+            self._refuse(client, request.id, Code.UNAVAILABLE, "too many reads are waiting")
+        else:
+            token = self._next_token
+            self._next_token = token + 1
+            self._reads[token] = (client, request)
+            self._asked.append(token)
+
+    def _command(self, client: Client, request: Command) -> None:
+        try:
+            command = decode_log_command(request.entry)
+        except DECODE_ERRORS as error:
+            self._refuse(client, request.id, Code.MALFORMED, f"not a command: {error}")
+            return
+        if self.stalled_why is not None:
+            self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
+            return
+        if len(self._commands) + len(self._openings) >= self._pending_max:
+            self._refuse(client, request.id, Code.UNAVAILABLE, "too many commands are waiting")
+            return
+        if isinstance(command, Apply):
+            known = self.sessions.answer(command.session, command.serial)
+            if known is not None:
+                self._answers.append((client, Result(request.id, known)))
+                return
+            self._commands[command.session, command.serial] = (client, request.id)
+        elif isinstance(command, OpenSession):
+            self._openings[command.nonce] = (client, request.id)
+        self.port.submit((request.entry,))
+
+    def _refuse(self, client: Client, request: int, code: Code, why: str) -> None:
+        self._answers.append((client, Failure(request, code, why, self.leader)))
+
+    # --- outputs of the Host ---
+
+    def output(self, value: Any) -> None:
+        """One output, in order."""
+        kind = type(value)
+        if kind is Committed:
+            self._apply(value)
+        elif kind is ReadReady:
+            self._ready.extend(value.tokens)
+        elif kind is ReadFailed:
+            for token in value.tokens:
+                if waiting := self._reads.pop(token, None):
+                    self._refuse(waiting[0], waiting[1].id, Code.UNAVAILABLE, value.why)
+        elif kind is Dropped:
+            self._drop(value)
+        elif kind is Leads:
+            self._follow(value.leader)
+
+    def _apply(self, committed: Committed) -> None:
+        index = committed.first_index
+        assert index == self.applied_index + 1, (index, self.applied_index)
+        if not self._in_batch:
+            self._in_batch = True
+            self.machine.begin()
+        for entry in committed.entries:
+            if entry.kind == COMMAND:
+                try:
+                    command = decode_log_command(entry.data)
+                except DECODE_ERRORS:
+                    command = None  # the same on every replica: it means nothing
+                if type(command) is Apply:
+                    self._apply_command(index, command)
+                elif type(command) is OpenSession:
+                    self.sessions.open(index)
+                    if waiting := self._openings.pop(command.nonce, None):
+                        self._answers.append((waiting[0], Result(waiting[1], b"%d" % index)))
+                elif type(command) is CloseSession:
+                    self.sessions.close(command.session)
+            index += 1
+        self.applied_index = index - 1
+
+    def _apply_command(self, index: int, command: Apply) -> None:
+        session = self.sessions.find(command.session)
+        waiting = self._commands.pop((command.session, command.serial), None)
+        if session is None:
+            if waiting is not None:
+                self._refuse(*waiting, Code.NO_SESSION, f"session {command.session} has expired")
+            return
+        session.used_index = index
+        result = self._once(session, command)
+        if waiting is not None:
+            if result is None:
+                self._refuse(*waiting, Code.NO_SESSION, "too many commands of this session are unanswered")
+            else:
+                self._answers.append((waiting[0], Result(waiting[1], result)))
+
+    def _once(self, session: Session, command: Apply) -> bytes | None:
+        """The command's result, applying it only if it was not; None where that is not known any more."""
+        serial, results = command.serial, session.results
+        if serial in results:
+            return results[serial]
+        if serial < session.answered_below:
+            return None  # the client has the answer: this is a copy that came late
+        if command.answered_below > session.answered_below:
+            session.answered_below = command.answered_below
+            for answered in [s for s in results if s < command.answered_below]:
+                del results[answered]
+        if len(results) >= UNANSWERED_PER_SESSION_MAX:
+            return None
+        result = self.machine.apply(command.operation)
+        results[serial] = result
+        return result
+
+    def _drop(self, dropped: Dropped) -> None:
+        """The protocol did not take these in; nothing happened."""
+        for value in dropped.values:
+            try:
+                command = decode_log_command(value)
+            except DECODE_ERRORS:
+                continue
+            waiting = None
+            if isinstance(command, Apply):
+                waiting = self._commands.pop((command.session, command.serial), None)
+            elif isinstance(command, OpenSession):
+                waiting = self._openings.pop(command.nonce, None)
+            if waiting is not None:
+                self._refuse(*waiting, Code.UNAVAILABLE, dropped.why)
+
+    def _follow(self, leader: int | None) -> None:
+        """A new leader may never have seen what waits here; the client sends the same again, which is safe."""
+        if leader is None or leader == self.leader:
+            self.leader = leader if leader is not None else self.leader
+            return
+        self.leader = leader
+        for waiting in [*self._commands.values(), *self._openings.values()]:
+            self._refuse(*waiting, Code.LEADER_CHANGED, f"node {leader} leads now")
+        self._commands.clear()
+        self._openings.clear()
+
+    def settle(self) -> None:
+        """The batch is in: serve the reads that it made ready, and let the answers go."""
+        if self._in_batch:
+            self.machine.commit()
+            self._in_batch = False
+        if self._asked:
+            asked, self._asked = self._asked, []
+            self.port.ask(asked)
+        for token in self._ready:
+            if waiting := self._reads.pop(token, None):
+                client, query = waiting
+                self._answers.append((client, Result(query.id, self._read(query.query))))
+        self._ready.clear()
+        if self._answers:
+            answers, self._answers = self._answers, []
+            reply = self.port.reply
+            for client, answer in answers:
+                reply(client, answer)
+
+    def _read(self, query: bytes) -> bytes:
+        if self._in_batch:
+            self.machine.commit()
+            self._in_batch = False
+        return self.machine.query(query)
+
+    def stalled(self, why: str | None) -> None:
+        """Refuse commands while the disk takes none. Reads go on."""
+        self.stalled_why = why
+
+    # --- snapshots ---
+
+    def snapshot(self) -> Callable[[BinaryIO], None]:
+        """The sessions and the machine's state, as they are now."""
+        if self._in_batch:
+            self.machine.commit()
+            self._in_batch = False
+        sessions = self._encode_sessions()
+        head = _LENGTH.pack(self.applied_index, len(sessions)) + sessions
+        write_machine = self.machine.snapshot()
+
+        def write(file: BinaryIO) -> None:
+            file.write(head)
+            file.flush()
+            write_machine(file)
+
+        return write
+
+    def _encode_sessions(self) -> bytes:
+        return self.sessions.encode()
+
+    def restore(self, file: BinaryIO) -> Callable[[], None]:
+        """Load aside. Raises ValueError where the payload is cut short or corrupt."""
+        applied_index, length = _LENGTH.unpack(_read_exactly(file, _LENGTH.size))
+        try:
+            sessions: Sequence[tuple[int, Session]] = Sessions.decode(_read_exactly(file, length))
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"the snapshot's session table is corrupt: {error}") from error
+        adopt_machine = self.machine.restore(file)
+
+        def adopt() -> None:
+            if self._in_batch:
+                self.machine.commit()
+                self._in_batch = False
+            adopt_machine()
+            self.sessions.replace(sessions)
+            self.applied_index = applied_index
+
+        return adopt
+
+
+def _read_exactly(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) != size:
+        raise ValueError(f"the snapshot ends after {len(data)} bytes where {size} are expected")
+    return data

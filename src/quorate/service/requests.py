@@ -1,0 +1,129 @@
+"""What native clients and nodes say to each other, and what a client's commands look like in the log.
+
+A request carries an ``id`` that its answer repeats; the id means nothing else. A command travels as the very bytes that
+go into the log (``LogCommand``), made once by the client and opaque to the protocol's core: a retry sends the same
+bytes again, with the same session and serial, which is what makes it safe (Ongaro's dissertation §6.3).
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from quorate.parts.wire import Natural
+
+COMMAND_BYTES_MAX: Final = 1_572_864
+"""1.5 MiB, etcd's default limit of a request."""
+
+_Bytes: TypeAlias = Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX)]
+
+# --- in the log ---
+
+
+class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag="open", gc=False):
+    """Begin a session; its id is the index of this entry. The nonce finds the client that waits for it."""
+
+    nonce: Natural
+
+
+class Apply(msgspec.Struct, frozen=True, array_like=True, tag="apply", gc=False):
+    """Apply ``operation`` once. The client has the answers to all serials below ``answered_below``."""
+
+    session: Natural
+    serial: Natural
+    answered_below: Natural
+    operation: _Bytes
+
+
+class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag="close", gc=False):
+    """The client needs its session no more."""
+
+    session: Natural
+
+
+LogCommand: TypeAlias = OpenSession | Apply | CloseSession
+
+# --- from client to node ---
+
+
+class Command(msgspec.Struct, frozen=True, array_like=True, tag="command", gc=False):
+    """Have a LogCommand decided; ``entry`` is its encoding."""
+
+    id: Natural
+    entry: Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX + 64)]
+
+
+class Query(msgspec.Struct, frozen=True, array_like=True, tag="query", gc=False):
+    """Read. Linearizable, or ``serializable``: from this node's state as it is, however old."""
+
+    id: Natural
+    query: _Bytes
+    serializable: bool = False
+
+
+class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=False):
+    """How is this node?"""
+
+    id: Natural
+
+
+Request: TypeAlias = Command | Query | AskStatus
+
+# --- from node to client ---
+
+
+class Code(StrEnum):
+    """Why a request was not answered with a result."""
+
+    MALFORMED = "malformed"
+    """The request cannot be understood; sending it again will not help."""
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+    """Not now and not here: no leader, too much waiting. Nothing happened; try again."""
+    LEADER_CHANGED = "leader_changed"
+    """The leader that had the command leads no more; it may or may not take effect. Send the same again."""
+    STORAGE = "storage"
+    """This node's disk takes no records; try another node."""
+    NO_SESSION = "no_session"
+    """The session is unknown or has expired; whether its open commands took effect is unknown."""
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True, tag="result", gc=False):
+    """The state machine's own answer (for an OpenSession: the session's id, as decimal digits)."""
+
+    id: Natural
+    data: bytes
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True, tag="failure", gc=False):
+    """No result. ``leader`` is the node that may do better, if this one knows."""
+
+    id: Natural
+    code: Code
+    why: str
+    leader: int | None = None
+
+
+class Status(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=False):
+    """One node's view of itself."""
+
+    id: Natural
+    node: int
+    protocol: str
+    role: str
+    leader: int | None
+    term: int
+    commit_index: int
+    applied_index: int
+    pid: int
+    stalled: str | None = None
+
+
+Response: TypeAlias = Result | Failure | Status
+
+encode = msgspec.msgpack.Encoder().encode
+decode_log_command = msgspec.msgpack.Decoder(LogCommand).decode
+decode_request = msgspec.msgpack.Decoder(Request).decode
+decode_response = msgspec.msgpack.Decoder(Response).decode
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
