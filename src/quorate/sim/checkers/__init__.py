@@ -1,0 +1,1 @@
+"""Checkers: did what clients saw agree with what a system promises?"""
