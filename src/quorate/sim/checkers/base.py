@@ -1,0 +1,48 @@
+"""What a checker is: it watches a run and raises Violation at the first thing that must never happen.
+
+Checkers are called often, so each looks only at what changed since it last looked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from quorate.kernel import Core
+
+if TYPE_CHECKING:
+    from quorate.sim.world import World
+
+
+class Violation(Exception):
+    """A property does not hold. ``property`` is its name, ``text`` says in words what was seen."""
+
+    def __init__(self, property: str, text: str) -> None:
+        super().__init__(f"{property}: {text}")
+        self.property = property
+        self.text = text
+
+    def __reduce__(self) -> tuple[type[Violation], tuple[str, str]]:
+        return (Violation, (self.property, self.text))
+
+
+class Checker:
+    """Does nothing. ``node`` is a node's number, ``core`` its root core."""
+
+    def started(self, node: int, core: Core) -> None:
+        """A node began, perhaps again: all that was not durable is forgotten."""
+
+    def stepped(self, node: int, core: Core) -> None:
+        """A node took a step."""
+
+    def mark(self, node: int) -> Any:
+        """What the Turn that a node just made promises to others, if it leaves; None: nothing."""
+        return None
+
+    def released(self, node: int, mark: Any) -> None:
+        """A Turn left the node, and with it what ``mark`` had said of it."""
+
+    def output(self, node: int, value: Any) -> None:
+        """A node handed a value to its App."""
+
+    def finish(self, world: World) -> None:
+        """The run is over and healed."""

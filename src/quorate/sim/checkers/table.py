@@ -1,0 +1,13 @@
+"""The checkers of a protocol's inner state, by the name that its REGISTRY entry gives."""
+
+from collections.abc import Callable
+
+from quorate.sim.checkers.base import Checker
+from quorate.sim.checkers.raft import RaftInvariants
+
+INVARIANTS: dict[str, Callable[[], Checker]] = {"raft": RaftInvariants}
+
+
+def invariants(name: str) -> list[Checker]:
+    """Fresh checkers; none for the empty name. Raises KeyError for one that is not known."""
+    return [INVARIANTS[name]()] if name else []

@@ -1,0 +1,33 @@
+"""A node's own clock: it runs at its own rate and may be set. Global virtual time is the world's affair alone."""
+
+
+class Clock:
+    """Local time as a line over global time. All times in seconds."""
+
+    __slots__ = ("_local", "_since", "rate")
+
+    def __init__(self, local: float = 0.0) -> None:
+        self._local = local
+        self._since = 0.0
+        self.rate = 1.0
+
+    def at(self, now: float) -> float:
+        """The local time at the global time ``now``."""
+        return self._local + (now - self._since) * self.rate
+
+    def until(self, local: float, now: float) -> float:
+        """The global time at which this clock will show ``local``, if nothing changes it; at least ``now``."""
+        return now + max(0.0, (local - self.at(now)) / self.rate)
+
+    def change(self, now: float, rate: float, jump: float = 0.0) -> None:
+        """From ``now`` on run at ``rate``, after a jump of so many seconds."""
+        self._local = self.at(now) + jump
+        self._since = now
+        self.rate = rate
+
+    def reach(self, local: float, now: float) -> None:
+        """Show at least ``local``: a timer that ran out is never early by a rounding error."""
+        if self.at(now) < local:
+            self._local += local - self.at(now)
+            while self.at(now) < local:
+                self._local += max(abs(local) * 1e-15, 1e-15)

@@ -1,0 +1,215 @@
+"""Nemesis: brings the faults of a seed's mix, each kind at its own pace, and mends them all in the end.
+
+Data is never destroyed: a crash loses only what was not durable, so any number of nodes may crash, even all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quorate.sim.node import SimNode
+    from quorate.sim.world import World
+
+AIMED = 0.4
+"""How often a fault is aimed at who leads, where somebody does."""
+
+AMBUSHED = 0.5
+"""How many crashes come just after a write, where they can tear something."""
+
+
+class Nemesis:
+    """``counts`` says how often each fault happened."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._over = False
+        self._cuts: list[list[int]] = []
+        self.counts: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Begin to plot."""
+        mix = self._world.mix
+        plots: list[tuple[str, float | None, Callable[[Random], None]]] = [
+            ("crash", mix.crash_every_s, self._crash),
+            ("partition", mix.partition_every_s, self._partition),
+            ("clog", mix.clog_every_s, self._clog),
+            ("pause", mix.pause_every_s, self._pause),
+            ("slow disk", mix.slow_every_s, self._slow),
+            ("full disk", mix.stall_every_s, self._stall),
+            ("clock", mix.clock_every_s, self._clock),
+        ]
+        for name, every_s, strike in plots:
+            if every_s is not None:
+                self._plot(Random(f"{self._world.seed}/nemesis/{name}"), name, every_s, strike)
+
+    def heal(self) -> None:
+        """Mend everything and do no more harm."""
+        self._over = True
+        world = self._world
+        self._cuts.clear()
+        world.network.heal()
+        for node in world.nodes:
+            node.disk.slowness = 1.0
+            node.set_clock(1.0, 0.0)
+            if node.disk.stalled is not None:
+                node.stall(None)
+            if not node.up:
+                node.start()
+            elif node.paused:
+                node.resume()
+
+    def _plot(self, rng: Random, name: str, every_s: float, strike: Callable[[Random], None]) -> None:
+        def act() -> None:
+            if self._over:
+                return
+            self.counts[name] = self.counts.get(name, 0) + 1
+            strike(rng)
+            self._world.after(rng.expovariate(1.0 / every_s), act)
+
+        self._world.after(rng.expovariate(1.0 / every_s), act)
+
+    def _until(self, rng: Random, mean_s: float, mend: Callable[[], None]) -> None:
+        """Mend a fault after a while, unless healing came first."""
+        self._world.after(rng.expovariate(1.0 / mean_s), lambda: None if self._over else mend())
+
+    def _victim(self, rng: Random) -> SimNode:
+        """Any node, often one that leads: that is where it hurts."""
+        nodes = self._world.nodes
+        aimed, draw = rng.random() < AIMED, rng.random()
+        leading = [node for node in nodes if node.up and getattr(node.host.root, "role", "") == "leader"]
+        if aimed and leading:
+            return leading[int(draw * len(leading))]
+        return nodes[int(draw * len(nodes))]
+
+    def _say(self, node: int | None, event: str, what: object) -> None:
+        if self._world.tracing:
+            self._world.trace(node, event, "", what)
+
+    # --- processes ---
+
+    def _crash(self, rng: Random) -> None:
+        everyone = rng.random() < self._world.mix.crash_all
+        victims = self._world.nodes if everyone else [self._victim(rng)]
+        ambush = not everyone and rng.random() < AMBUSHED
+        for node in victims:
+            if ambush:
+                node.ambush = lambda node=node: self._kill(rng, node)
+            else:
+                self._kill(rng, node)
+
+    def _kill(self, rng: Random, node: SimNode) -> None:
+        if node.up and not self._over:
+            self._count("crashed nodes")
+            node.crash()
+            self._until(rng, self._world.mix.down_s, node.restart)
+
+    def _pause(self, rng: Random) -> None:
+        node = self._victim(rng)
+        if not node.up or node.paused:
+            return
+        node.pause()
+        self._say(node.id, "pause", "")
+        life = node.life
+
+        def resume() -> None:
+            if node.up and node.life == life:
+                self._say(node.id, "resume", "")
+                node.resume()
+
+        self._until(rng, self._world.mix.pause_s, resume)
+
+    # --- network ---
+
+    def _partition(self, rng: Random) -> None:
+        cuts = self._draw_cuts(rng)
+        self._say(None, "partition", [f"{node} x {bin(mask)}" for node, mask in enumerate(cuts) if mask])
+        self._cuts.append(cuts)
+        self._apply_cuts()
+
+        def mend() -> None:
+            self._cuts.remove(cuts)
+            self._say(None, "mended", "")
+            self._apply_cuts()
+
+        self._until(rng, self._world.mix.partition_s, mend)
+
+    def _apply_cuts(self) -> None:
+        masks = [0] * len(self._world.nodes)
+        for cuts in self._cuts:
+            masks = [mask | cut for mask, cut in zip(masks, cuts, strict=True)]
+        self._world.network.cuts = masks
+
+    def _draw_cuts(self, rng: Random) -> list[int]:
+        """By sender, whom it reaches no more: one against all, two halves, or a bridge; both ways or one."""
+        count = len(self._world.nodes)
+        everyone = (1 << count) - 1
+        style = rng.random()
+        side = 1 << self._victim(rng).id
+        if style > 0.4:
+            for node in range(count):
+                if rng.random() < 0.5:
+                    side |= 1 << node
+        bridge = 1 << int(rng.random() * count) if style > 0.8 else 0
+        cuts = []
+        for node in range(count):
+            bit = 1 << node
+            if bit & bridge:
+                cuts.append(0)
+            else:
+                cuts.append((everyone & ~side if bit & side else side) & ~bridge)
+        way = rng.random()
+        if way < 0.5:
+            return cuts
+        return [cut if (bool(1 << node & side) == (way < 0.75)) else 0 for node, cut in enumerate(cuts)]
+
+    def _clog(self, rng: Random) -> None:
+        world = self._world
+        count = len(world.nodes)
+        sender, to = int(rng.random() * count), int(rng.random() * count)
+        until = world.now + rng.expovariate(1.0 / world.mix.clog_s)
+        if sender == to:
+            return
+        world.network.clogs[(sender, to)] = until
+        self._say(sender, "clog", to)
+
+        def mend() -> None:
+            if world.network.clogs.get((sender, to)) == until:
+                del world.network.clogs[(sender, to)]
+
+        world.after(until - world.now, mend)
+
+    # --- disks ---
+
+    def _slow(self, rng: Random) -> None:
+        node = self._victim(rng)
+        node.disk.slowness = 1.0 + rng.random() * self._world.mix.slow_factor
+        self._say(node.id, "slow disk", "")
+
+        def mend() -> None:
+            node.disk.slowness = 1.0
+
+        self._until(rng, self._world.mix.slow_s, mend)
+
+    def _stall(self, rng: Random) -> None:
+        node = self._victim(rng)
+        if node.disk.stalled is not None or node.paused:
+            return
+        node.stall("the disk is full")
+        self._say(node.id, "full disk", "")
+        self._until(rng, self._world.mix.stall_s, lambda: node.stall(None))
+
+    # --- clocks ---
+
+    def _clock(self, rng: Random) -> None:
+        node = self._victim(rng)
+        mix = self._world.mix
+        rate = 1.0 + rng.uniform(-mix.drift_max, mix.drift_max)
+        jump = rng.uniform(-mix.jump_s_max, mix.jump_s_max)
+        node.set_clock(rate, jump)
+        self._say(node.id, "clock", f"rate {rate:.3f} jump {jump:+.3f} s")
+
+    def _count(self, name: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1

@@ -1,0 +1,49 @@
+"""Options of one simulated run, and the kinds of faults by name."""
+
+import msgspec
+
+FAULTS = ("crash", "partition", "disk", "clock", "pause", "network")
+"""Every kind of fault that a nemesis knows."""
+
+NODES_MAX = 64
+
+
+class OptionsError(ValueError):
+    """An option that makes no sense; the text says what to write instead."""
+
+
+def parse_faults(text: str) -> tuple[str, ...]:
+    """``all``, ``none``, or kinds separated by commas. Raises OptionsError for a kind that is not known."""
+    if text in ("all", "none"):
+        return FAULTS if text == "all" else ()
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in FAULTS]
+    if unknown or not wanted:
+        known = ", ".join(FAULTS)
+        raise OptionsError(
+            f"no fault is called {', '.join(unknown) or repr(text)}; write all, none, or some of {known}"
+        )
+    return tuple(name for name in FAULTS if name in wanted)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is made of. ``duration_s`` is virtual time under faults; after it everything is healed.
+
+    ``healing_s`` is how long, in virtual time, the healed cluster may take until every operation is answered and all
+    nodes agree; more than that is a violation of liveness.
+    """
+
+    seed: int = 0
+    nodes: int = 5
+    duration_s: float = 10.0
+    healing_s: float = 60.0
+    faults: tuple[str, ...] = FAULTS
+    clients: int | None = None
+    by_inputs: bool = False
+    barrier: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nodes <= NODES_MAX:
+            raise OptionsError(f"{self.nodes} nodes; a simulated cluster has 1 to {NODES_MAX}")
+        if not 0 < self.duration_s <= 1e6:
+            raise OptionsError(f"a duration of {self.duration_s} s; it must be above 0 and at most a million")

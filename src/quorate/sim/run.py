@@ -1,0 +1,126 @@
+"""Run one seed and say how it went."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from zlib import crc32
+
+import msgspec
+
+from quorate.kernel import App, Core, Env
+from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.checkers.durability import Durability
+from quorate.sim.checkers.history import LinearizableHistory
+from quorate.sim.checkers.log import LogAgreement
+from quorate.sim.checkers.table import invariants
+from quorate.sim.options import Options
+from quorate.sim.swarm import Mix
+from quorate.sim.trace import Trace
+from quorate.sim.workload import Subject
+from quorate.sim.world import World
+
+ERROR = "no error"
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run did. ``violated`` is the property that does not hold, None if all does.
+
+    ``digest`` is equal for equal runs. ``messages`` counts those delivered. ``undecided``: the history was too hard to
+    check within the budget.
+    """
+
+    seed: int
+    violated: str | None = None
+    text: str = ""
+    digest: int = 0
+    virtual_s: float = 0.0
+    steps: int = 0
+    messages: int = 0
+    operations: int = 0
+    answered: int = 0
+    committed: int = 0
+    undecided: bool = False
+    counts: Mapping[str, int] = {}
+
+    @property
+    def holds(self) -> bool:
+        """Whether every property held."""
+        return self.violated is None
+
+
+def simulate(
+    make: Callable[[Env], Core],
+    subject: Subject,
+    options: Options,
+    *,
+    checks: str = "",
+    mix: Mix | None = None,
+    sick_app: Callable[[App], App] | None = None,
+    trace: Trace | None = None,
+) -> Outcome:
+    """Run one seed to its end or to the first violation. ``checks`` names the protocol's own invariants.
+
+    An exception of the core or of the App is a violation too.
+    """
+    log = LogAgreement()
+    history = LinearizableHistory()
+    checkers: list[Checker] = [log, *invariants(checks), Durability(log), history]
+    world = World(make, subject, options, checkers, mix=mix, sick_app=sick_app, trace=trace)
+    violated, text = None, ""
+    try:
+        world.run()
+    except Violation as violation:
+        violated, text = violation.property, violation.text
+    except Exception as error:  # whatever the code under test raises is what we look for
+        violated, text = ERROR, _where(error)
+    if trace is not None:
+        world.trace(None, "end", "", f"{violated}: {text}" if violated else "all holds")
+    return Outcome(
+        seed=options.seed,
+        violated=violated,
+        text=text,
+        digest=_digest(world, log),
+        virtual_s=world.now,
+        steps=world.steps,
+        messages=world.network.delivered,
+        operations=world.clients.operations,
+        answered=world.clients.answered,
+        committed=len(log.agreed),
+        undecided=history.undecided,
+        counts=_counts(world),
+    )
+
+
+def _digest(world: World, log: LogAgreement) -> int:
+    digest = world.digest
+    for entry in log.agreed:
+        digest = crc32(entry.data, digest)
+    for event in world.clients.history:
+        digest = crc32(
+            f"{event.type} {event.process} {event.f} {event.key} {event.value!r} {event.time}".encode(), digest
+        )
+    return digest
+
+
+def _counts(world: World) -> dict[str, int]:
+    """How often each fault happened, and what it did."""
+    network, nodes = world.network, world.nodes
+    return {
+        **dict(sorted(world.nemesis.counts.items())),
+        "lost": network.lost,
+        "cut": network.cut,
+        "duplicated": network.duplicated,
+        "clogged": network.clogged,
+        "syncs": sum(node.disk.syncs for node in nodes),
+        "frames lost": sum(node.disk.frames_lost for node in nodes),
+        "checkpoints": sum(node.disk.checkpoints for node in nodes),
+        "snapshots taken": sum(node.snapshots.taken for node in nodes),
+        "snapshots received": sum(node.snapshots.received for node in nodes),
+        "unknown": sum(event.type == "info" for event in world.clients.history),
+    }
+
+
+def _where(error: Exception) -> str:
+    """An exception in one line, with the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].name}, {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"

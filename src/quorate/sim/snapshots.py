@@ -1,0 +1,70 @@
+"""The simulated snapshot store of one node: the newest two, and one that is arriving piece by piece.
+
+It survives crashes, as what it files is durable before a job's result says so. A piece at any offset but the next one
+changes nothing; the result says which is wanted.
+"""
+
+from quorate.kernel import Failed
+from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, WriteChunk, Written
+
+KEPT = 2
+
+
+class Snapshots:
+    """Snapshots by index."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, tuple[int, bytes]] = {}
+        self._arriving: tuple[int, int, int] | None = None
+        self._pieces = bytearray()
+        self.taken = self.received = 0
+
+    def data(self, index: int) -> bytes | None:
+        """The bytes of a snapshot."""
+        found = self._files.get(index)
+        return None if found is None else found[1]
+
+    def file(self, index: int, term: int, data: bytes) -> SnapshotInfo:
+        """Keep a snapshot that the App wrote."""
+        self.taken += 1
+        self._keep(index, term, data)
+        return SnapshotInfo(index, term, len(data))
+
+    def read(self, job: ReadChunk) -> Chunk | Failed:
+        """A piece of a snapshot; Failed where there is none at that index, or not that far."""
+        found = self._files.get(job.index)
+        if found is None:
+            return Failed(f"no snapshot at index {job.index}")
+        term, data = found
+        if not 0 <= job.offset <= len(data):
+            return Failed(f"offset {job.offset} is outside the snapshot's {len(data)} bytes")
+        return Chunk(job.index, term, job.offset, data[job.offset : job.offset + job.size_bytes_max], len(data))
+
+    def write(self, job: WriteChunk) -> Written:
+        """Take a piece that a peer sent. The last one files the snapshot."""
+        found = self._files.get(job.index)
+        if found is not None and found[0] == job.term:
+            return Written(job.index, job.term, len(found[1]), True)
+        arriving = (job.index, job.term, job.total_bytes)
+        if self._arriving != arriving:
+            self._arriving = arriving
+            self._pieces = bytearray()
+        if job.offset == len(self._pieces):
+            self._pieces += job.data
+        offset = len(self._pieces)
+        if offset < job.total_bytes:
+            return Written(job.index, job.term, offset, False)
+        self.received += 1
+        self._keep(job.index, job.term, bytes(self._pieces))
+        self.forget_arriving()
+        return Written(job.index, job.term, offset, True)
+
+    def forget_arriving(self) -> None:
+        """Lose what arrived of an unfinished snapshot; a crash may do that."""
+        self._arriving = None
+        self._pieces = bytearray()
+
+    def _keep(self, index: int, term: int, data: bytes) -> None:
+        self._files[index] = (term, data)
+        for old in sorted(self._files)[:-KEPT]:
+            del self._files[old]

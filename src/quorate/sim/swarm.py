@@ -1,0 +1,144 @@
+"""Swarm: what one seed is going to be like.
+
+Each seed draws its own mix of faults with its own rates (swarm testing: Groce and others 2012), because a run with
+everything on hides the bugs that need something off. Some seeds have no partitions, some have nothing but.
+
+Times are in virtual seconds. An interval of None means: never.
+"""
+
+from random import Random
+
+import msgspec
+
+from quorate.sim.options import FAULTS
+
+
+class Mix(msgspec.Struct, kw_only=True):
+    """The rates and sizes of one seed. The defaults are a quiet, healthy machine room."""
+
+    # network
+    delay_s_min: float = 0.0005
+    delay_s_mean: float = 0.0005
+    delay_tail: float = 0.0
+    is_fifo: bool = False
+    loss: float = 0.0
+    duplication: float = 0.0
+    uneven_links: bool = False
+    clog_every_s: float | None = None
+    clog_s: float = 0.5
+    partition_every_s: float | None = None
+    partition_s: float = 1.0
+    # processes
+    crash_every_s: float | None = None
+    down_s: float = 0.5
+    crash_all: float = 0.0
+    pause_every_s: float | None = None
+    pause_s: float = 0.5
+    step_s: float = 0.0
+    # disks
+    sync_s: float = 0.0005
+    slow_every_s: float | None = None
+    slow_s: float = 0.5
+    slow_factor: float = 50.0
+    stall_every_s: float | None = None
+    stall_s: float = 1.0
+    frames_per_checkpoint: int = 400
+    # clocks
+    drift_max: float = 0.0
+    clock_every_s: float | None = None
+    jump_s_max: float = 0.0
+    # clients
+    clients: int = 4
+    keys: int = 3
+    think_s: float = 0.02
+    timeout_s: float = 0.5
+    give_up: float = 0.1
+    astray: float = 0.1
+
+
+def draw(rng: Random, faults: tuple[str, ...]) -> Mix:
+    """The mix of one seed, from the kinds of faults that are allowed."""
+    mix = Mix()
+    _environment(mix, rng)
+    chosen = [kind for kind in FAULTS if rng.random() < 0.6]
+    if not chosen:
+        chosen = [FAULTS[int(rng.random() * len(FAULTS))]]
+    only = [kind for kind in chosen if kind in faults] or list(faults)
+    for kind in FAULTS:  # every kind draws, so that leaving one out changes no other
+        own = Random(rng.getrandbits(64))
+        if kind in only:
+            DRAWS[kind](mix, own)
+    return mix
+
+
+def _log_uniform(rng: Random, low: float, high: float) -> float:
+    return float(low * (high / low) ** rng.random())
+
+
+def _environment(mix: Mix, rng: Random) -> None:
+    """What differs between healthy machine rooms."""
+    mix.delay_s_min = _log_uniform(rng, 0.0001, 0.005)
+    mix.delay_s_mean = _log_uniform(rng, 0.0001, 0.005)
+    mix.is_fifo = rng.random() < 0.5
+    mix.sync_s = _log_uniform(rng, 0.0002, 0.01)
+    mix.step_s = 0.0 if rng.random() < 0.5 else _log_uniform(rng, 0.00002, 0.001)
+    mix.frames_per_checkpoint = int(_log_uniform(rng, 20, 1000))
+    mix.clients = 2 + int(rng.random() * 5)
+    mix.keys = 1 + int(rng.random() * 4)
+    mix.think_s = _log_uniform(rng, 0.002, 0.1)
+    mix.timeout_s = _log_uniform(rng, 0.1, 2.0)
+    mix.give_up = rng.random() * 0.3
+    mix.astray = rng.random() * 0.4
+
+
+def _crash(mix: Mix, rng: Random) -> None:
+    mix.crash_every_s = _log_uniform(rng, 0.2, 4.0)
+    mix.down_s = _log_uniform(rng, 0.02, 2.0)
+    mix.crash_all = rng.random() * 0.2 if rng.random() < 0.5 else 0.0
+
+
+def _partition(mix: Mix, rng: Random) -> None:
+    mix.partition_every_s = _log_uniform(rng, 0.3, 4.0)
+    mix.partition_s = _log_uniform(rng, 0.1, 3.0)
+
+
+def _disk(mix: Mix, rng: Random) -> None:
+    if rng.random() < 0.7:
+        mix.slow_every_s = _log_uniform(rng, 0.3, 4.0)
+        mix.slow_s = _log_uniform(rng, 0.1, 2.0)
+        mix.slow_factor = _log_uniform(rng, 5, 200)
+    if mix.slow_every_s is None or rng.random() < 0.5:
+        mix.stall_every_s = _log_uniform(rng, 0.5, 5.0)
+        mix.stall_s = _log_uniform(rng, 0.1, 2.0)
+
+
+def _clock(mix: Mix, rng: Random) -> None:
+    mix.drift_max = rng.random() * 0.1
+    mix.clock_every_s = _log_uniform(rng, 0.3, 4.0)
+    mix.jump_s_max = _log_uniform(rng, 0.01, 1.0) if rng.random() < 0.5 else 0.0
+
+
+def _pause(mix: Mix, rng: Random) -> None:
+    mix.pause_every_s = _log_uniform(rng, 0.3, 4.0)
+    mix.pause_s = _log_uniform(rng, 0.05, 2.0)
+
+
+def _network(mix: Mix, rng: Random) -> None:
+    mix.loss = rng.random() * 0.3 if rng.random() < 0.7 else 0.0
+    mix.duplication = rng.random() * 0.5 if rng.random() < 0.6 else 0.0
+    mix.delay_tail = rng.random() * 0.05 if rng.random() < 0.6 else 0.0
+    mix.uneven_links = rng.random() < 0.4
+    mix.delay_s_mean *= _log_uniform(rng, 1.0, 8.0)
+    if rng.random() < 0.5:
+        mix.clog_every_s = _log_uniform(rng, 0.2, 3.0)
+        mix.clog_s = _log_uniform(rng, 0.1, 3.0)
+
+
+DRAWS = {
+    "crash": _crash,
+    "partition": _partition,
+    "disk": _disk,
+    "clock": _clock,
+    "pause": _pause,
+    "network": _network,
+}

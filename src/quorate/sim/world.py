@@ -1,0 +1,183 @@
+"""World: a whole cluster in one process under one seed.
+
+How it works. One heap holds what will happen, by virtual time; nothing happens but by it, and all chance comes from
+streams derived from the seed, one for each purpose, so that a change in one part does not disturb the others. A run has
+two phases: *safety*, in which faults strike and checkers watch; then everything is healed and *liveness* is required:
+within a bound every operation is answered and all nodes hold the same state.
+
+Time is global and virtual, in seconds. Nodes see their own clocks only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from random import Random
+from struct import Struct
+from typing import Any
+from zlib import crc32
+
+from quorate.kernel import App, Blame, Core, Env, Rng, Turn
+from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.clients import Clients
+from quorate.sim.nemesis import Nemesis
+from quorate.sim.network import Network
+from quorate.sim.node import SimNode
+from quorate.sim.options import Options
+from quorate.sim.swarm import Mix, draw
+from quorate.sim.trace import Trace
+from quorate.sim.workload import Subject
+
+POLL_S = 0.05
+LIVENESS = "liveness"
+
+_STEP = Struct("<dBHHHHH")
+
+
+class World:
+    """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and the clients' sessions.
+
+    ``mix`` replaces what the seed would draw.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Env], Core],
+        subject: Subject,
+        options: Options,
+        checkers: Sequence[Checker] = (),
+        *,
+        mix: Mix | None = None,
+        sick_app: Callable[[App], App] | None = None,
+        trace: Trace | None = None,
+    ) -> None:
+        self.make = make
+        self.subject = subject
+        self.options = options
+        self.seed = str(options.seed)
+        self.mix = mix or draw(Random(f"{self.seed}/swarm"), options.faults)
+        self.checkers = tuple(checkers)
+        self.on_step = [c.stepped for c in checkers if type(c).stepped is not Checker.stepped]
+        self.promises = next((c for c in checkers if type(c).mark is not Checker.mark), Checker())
+        self.mark = self.promises.mark
+        self.peers = tuple(range(options.nodes))
+        self.now = 0.0
+        self.sequence = 0
+        self.heap: list[tuple[float, int, Callable[[Any, Any], None], Any, Any]] = []
+        self.tracing = trace is not None
+        self.steps = 0
+        self.digest = 0
+        self.blames = 0
+        self._sick_app = sick_app
+        self._trace = trace
+        self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)
+        self.nodes = [SimNode(self, node, self.seed) for node in self.peers]
+        self.clients = Clients(self, self.mix)
+        self.nemesis = Nemesis(self)
+
+    # --- what happens when ---
+
+    def at(self, time: float, act: Callable[[Any, Any], None], a: Any, b: Any) -> None:
+        """Have ``act(a, b)`` called at a time."""
+        self.sequence += 1
+        heappush(self.heap, (time, self.sequence, act, a, b))
+
+    def after(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Have ``act()`` called after a delay."""
+        self.sequence += 1
+        heappush(self.heap, (self.now + delay_s, self.sequence, _call, act, None))
+
+    def run_until(self, end: float) -> None:
+        """Let everything happen that is due by ``end``."""
+        heap = self.heap
+        while heap and heap[0][0] <= end:
+            self.now, _, act, a, b = heappop(heap)
+            act(a, b)
+        self.now = end
+
+    # --- a whole run ---
+
+    def run(self) -> None:
+        """Both phases. Raises Violation."""
+        self.start()
+        self.run_until(self.options.duration_s)
+        self.heal()
+        for checker in self.checkers:
+            checker.finish(self)
+
+    def start(self) -> None:
+        """Start nodes, clients and the nemesis."""
+        for node in self.nodes:
+            node.start()
+        self.clients.start()
+        self.nemesis.start()
+
+    def heal(self) -> None:
+        """Mend all, and require that all comes right within the bound."""
+        if self.tracing:
+            self.trace(None, "heal", "", "no more faults")
+        self.nemesis.heal()
+        self.clients.finish()
+        end = self.now + self.options.healing_s
+        while self.now < end:
+            self.run_until(self.now + POLL_S)
+            if self.clients.are_idle and self._has_converged():
+                return
+        raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {self._what_is_missing()}")
+
+    def _has_converged(self) -> bool:
+        first = self.nodes[0]
+        if any(node.applied != first.applied for node in self.nodes):
+            return False
+        digests = [self.subject.digest(node.app) for node in self.nodes]
+        for node, digest in zip(self.nodes, digests, strict=True):
+            if digest != digests[0]:
+                raise Violation(
+                    "convergence",
+                    f"node 0 and node {node.id} applied the same up to {first.applied}, but differ in state",
+                )
+        return True
+
+    def _what_is_missing(self) -> str:
+        waiting = [f"{client.op.f} {client.op.key}" for client in self.clients.members if client.op is not None]
+        if waiting:
+            return f"{len(waiting)} operations have no answer ({waiting[0]})"
+        return f"the nodes have applied up to {[node.applied for node in self.nodes]}"
+
+    # --- what nodes report ---
+
+    def make_app(self, node: int, rng: Rng) -> App:
+        """A fresh App, sick if a mutant says so."""
+        app = self.subject.app(node, rng)
+        return app if self._sick_app is None else self._sick_app(app)
+
+    def count_step(self, node: int, inputs: int, turn: Turn) -> None:
+        """Fold a step into the digest of the run."""
+        self.steps += 1
+        shape = _STEP.pack(
+            self.now,
+            node,
+            inputs & 0xFFFF,
+            len(turn.early),
+            len(turn.records),
+            len(turn.sends),
+            len(turn.outputs),
+        )
+        self.digest = crc32(shape, self.digest)
+
+    def blamed(self, node: int, blames: Sequence[Blame]) -> None:
+        """A node blames others. With crash faults alone, nobody ever deserves it."""
+        self.blames += len(blames)
+        for blame in blames:
+            if self.tracing:
+                self.trace(node, "blame", blame.node, blame.why)
+            raise Violation("no blame", f"node {node} says that node {blame.node} {blame.why}")
+
+    def trace(self, node: int | None, event: str, subject: Any, what: Any) -> None:
+        """One line, where lines are wanted. Ask ``tracing`` before the arguments are made."""
+        if self._trace is not None:
+            self._trace.line(self.now, node, event, subject, what)
+
+
+def _call(act: Callable[[], None], _: Any) -> None:
+    act()
