@@ -1,0 +1,93 @@
+"""Jobs: what cores ask of the snapshot store, done in worker threads.
+
+A job's work is a value (see ``parts/replicated.py``); its result, or a Failed that says why, goes back to the core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, BinaryIO, TypeVar, cast
+
+from quorate.kernel import App, Failed
+from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.runtime.errors import StorageError
+from quorate.runtime.snapshots import SnapshotStore
+
+log = logging.getLogger("quorate.jobs")
+KEPT_SNAPSHOTS = 2
+"""The newest, and the one before it: a transfer to a peer may still read that."""
+
+_T = TypeVar("_T")
+
+
+class Jobs:
+    """The worker threads of one node. Results come back on the loop."""
+
+    def __init__(self, store: SnapshotStore, app: App) -> None:
+        self._store = store
+        self._app = app
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="quorate-job")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Any, done: Callable[[Any], None]) -> None:
+        """Begin a job; ``done(result)`` is called on the loop. A snapshot is of the App's state at this moment."""
+        task = asyncio.get_running_loop().create_task(self._finish(self._begin(work), done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def load(self, index: int) -> Callable[[], None]:
+        """Load the snapshot at an index aside; what it returns makes it the App's state. Raises StorageError."""
+        return await self._in_thread(partial(self._load, index))
+
+    async def stop(self) -> None:
+        """Wait for the threads; results are dropped."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+
+    def _begin(self, work: Any) -> Awaitable[Any]:
+        if isinstance(work, TakeSnapshot):
+            return self._in_thread(partial(self._take_snapshot, work, self._app.snapshot()))
+        if isinstance(work, ReadChunk):
+            return self._in_thread(partial(self._read_chunk, work))
+        if isinstance(work, WriteChunk):
+            return self._in_thread(partial(self._write_chunk, work))
+        raise TypeError(f"no node knows how to do {work!r}")
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    async def _finish(self, pending: Awaitable[Any], done: Callable[[Any], None]) -> None:
+        try:
+            result = await pending
+        except (StorageError, OSError) as error:
+            log.warning("a job failed: %s", error)
+            result = Failed(str(error))
+        done(result)
+
+    # --- in worker threads ---
+
+    def _take_snapshot(self, work: TakeSnapshot, writer: Callable[[BinaryIO], None]) -> SnapshotInfo:
+        info = self._store.write(work.index, work.term, writer)
+        # One that is newer came from a peer and may not be in the journal yet: it counts for nothing here.
+        older = [known.index for known in self._store.infos() if known.index <= work.index]
+        self._store.discard(older[-KEPT_SNAPSHOTS:][0])
+        return SnapshotInfo(info.index, info.term, info.size_bytes)
+
+    def _read_chunk(self, work: ReadChunk) -> Chunk:
+        data = self._store.read_chunk(work.index, work.offset, work.size_bytes_max)
+        info = next(info for info in reversed(self._store.infos()) if info.index == work.index)
+        return Chunk(info.index, info.term, work.offset, data, info.size_bytes)
+
+    def _write_chunk(self, work: WriteChunk) -> Written:
+        wanted = self._store.write_chunk(work.index, work.term, work.offset, work.data, work.total_bytes)
+        return Written(work.index, work.term, wanted, wanted == work.total_bytes)
+
+    def _load(self, index: int) -> Callable[[], None]:
+        with self._store.open(index) as reader:
+            return self._app.restore(cast(BinaryIO, reader))

@@ -1,0 +1,130 @@
+"""A node's configuration, as one TOML file that may be the same on all machines but for one line.
+
+cluster = "example"           # nodes of different clusters refuse each other
+node = 1                      # which of [nodes] this is
+data = "/var/lib/quorate"     # journal, snapshots and working files; one folder a node
+protocol = "raft"             # a name in the REGISTRY
+
+[nodes.1]
+peer = "10.0.0.1:7501"        # where the other nodes reach it
+client = "10.0.0.1:7401"      # where clients reach it
+
+[raft]                        # optional: fields of the protocol's own config
+heartbeat_s = 0.1
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from quorate.kernel import NODE_ID_MAX
+from quorate.protocols import REGISTRY, Entry
+
+CONFIG_BYTES_MAX = 1 << 20
+NODES_MAX = 63
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the text says which field, and what to write there."""
+
+
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One node's addresses, each "host:port"."""
+
+    peer: str
+    client: str
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of a cluster."""
+
+    cluster: str
+    node: int
+    data: Path
+    nodes: dict[int, Member]
+    protocol: str = "raft"
+    options: Any = None
+    """The protocol's own config, checked; None for its defaults."""
+
+    @property
+    def entry(self) -> Entry:
+        """The protocol."""
+        return REGISTRY[self.protocol]
+
+    def peer_addresses(self) -> dict[int, tuple[str, int]]:
+        """Host and port of every node's peer port."""
+        return {node: parse_address(member.peer) for node, member in self.nodes.items()}
+
+    def client_address(self) -> tuple[str, int]:
+        """Host and port of this node's client port."""
+        return parse_address(self.nodes[self.node].client)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``host:port`` or ``[v6]:port``. Raises ConfigError."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(f"{text!r} is no address: write host:port, for example 127.0.0.1:7401")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def load(path: Path, node: int | None = None) -> NodeConfig:
+    """Read and check a file; ``node`` overrides the one it names. Raises ConfigError, OSError."""
+    with path.open("rb") as file:
+        data = file.read(CONFIG_BYTES_MAX + 1)
+    if len(data) > CONFIG_BYTES_MAX:
+        raise ConfigError(f"{path}: larger than {CONFIG_BYTES_MAX} bytes; this is no configuration")
+    try:
+        raw = tomllib.loads(data.decode())
+        if node is not None:
+            raw["node"] = node
+        return from_mapping(raw)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def from_mapping(raw: dict[str, Any]) -> NodeConfig:
+    """Check a configuration that was read. Raises ConfigError."""
+    rest = dict(raw)
+    protocol = rest.get("protocol", "raft")
+    entry = REGISTRY.get(protocol) if isinstance(protocol, str) else None
+    if entry is None:
+        raise ConfigError(f"protocol: {protocol!r} is not known; choose from {', '.join(REGISTRY)}")
+    options = rest.pop(entry.name, None)
+    unknown = sorted(set(rest) - {"cluster", "node", "data", "nodes", "protocol"})
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: not a field; there are cluster, node, data, protocol, nodes and {entry.name}")
+    try:
+        config = msgspec.convert(rest, NodeConfig, strict=False)
+        if options is not None:
+            config = msgspec.structs.replace(config, options=msgspec.convert(options, entry.config))
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    _check(config)
+    return config
+
+
+def _check(config: NodeConfig) -> None:
+    if not config.cluster or len(config.cluster.encode()) > 128:
+        raise ConfigError("cluster: a name of 1 to 128 bytes")
+    if not 0 < len(config.nodes) <= NODES_MAX:
+        raise ConfigError(f"nodes: {len(config.nodes)} of them; there must be 1 to {NODES_MAX}")
+    for node in config.nodes:
+        if not 0 <= node <= NODE_ID_MAX:
+            raise ConfigError(f"nodes.{node}: ids go from 0 to {NODE_ID_MAX}")
+    if config.node not in config.nodes:
+        raise ConfigError(f"node: {config.node} is not one of [nodes], which has {', '.join(map(str, config.nodes))}")
+    seen: dict[tuple[str, int], str] = {}
+    for node, member in config.nodes.items():
+        for field, text in (("peer", member.peer), ("client", member.client)):
+            try:
+                address = parse_address(text)
+            except ConfigError as error:
+                raise ConfigError(f"nodes.{node}.{field}: {error}") from None
+            other = seen.setdefault(address, f"nodes.{node}.{field}")
+            if other != f"nodes.{node}.{field}":
+                raise ConfigError(f"nodes.{node}.{field}: {text} is the address of {other} already")
