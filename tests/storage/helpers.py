@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from quorate.runtime.files import Identity
 from quorate.runtime.journal import Journal
 from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, HEADER_SIZE
@@ -114,7 +115,8 @@ class LossyDisk:
 
     After each call that changes the folder, `on_change` gets the states that a crash there can leave: everything
     (a process that was killed), only what was synced, synced content under the newest names, that with zeros where
-    data was not synced, and with every second unsynced block written.
+    data was not synced, with every second unsynced block written, and only what was synced without the names that
+    were removed since.
     """
 
     directory: Path
@@ -143,7 +145,9 @@ class LossyDisk:
         inodes = self._inodes()
         kept = {name: self.contents.get(inodes[name], b"") for name in written}
         zeroed = {name: content.ljust(len(written[name]), b"\0") for name, content in kept.items()}
-        return [written, self.synced(), kept, zeroed, {name: _mixed(zeroed[name], written[name]) for name in written}]
+        mixed = {name: _mixed(zeroed[name], written[name]) for name in written}
+        fewer = {name: content for name, content in self.synced().items() if name in written}
+        return [written, self.synced(), kept, zeroed, mixed, fewer]
 
     def _inodes(self) -> dict[str, int]:
         return {path.name: path.stat().st_ino for path in self.directory.iterdir() if path.is_file()}
@@ -155,6 +159,7 @@ class LossyDisk:
                 if name in ("fsync", "fdatasync"):
                     self._sync(target)
                 elif name == "pwritev" and len(arguments) == 3 and arguments[2] & os.RWF_DSYNC:
+                    self.on_change(self.states())  # a crash in the midst of the call
                     self._sync_range(target, arguments[1], result)
                 self.on_change(self.states())
             return result

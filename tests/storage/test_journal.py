@@ -5,10 +5,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.storage.helpers import IDENTITY, WAIT_S, Recorder, recovered, segments
+
 from quorate.runtime.errors import JournalLocked, StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.journal import FRAME_SIZE_BYTES_MAX, Journal, journal
-from tests.storage.helpers import IDENTITY, WAIT_S, Recorder, recovered, segments
 
 
 def test_frames_come_back_in_order_and_numbers_go_on(folder: Path) -> None:
@@ -176,5 +177,5 @@ def test_one_folder_serves_one_journal(folder: Path) -> None:
 def test_identities_have_limits() -> None:
     Identity("é" * 88, 2**64 - 1)
     for cluster, node in (("", 1), ("é" * 89, 1), ("c", -1), ("c", 2**64)):
-        with pytest.raises(ValueError, match="cluster name|node id"):
+        with pytest.raises(ValueError, match=r"cluster name|node id"):
             Identity(cluster, node)

@@ -1,16 +1,17 @@
 """What recovery cuts, what it refuses, and what it says: every offset, every byte."""
 
-import logging
+import itertools
 import shutil
 import struct
 import zlib
 from pathlib import Path
 
 import pytest
+from tests.storage.helpers import Recorder, frame_offsets, read_state, recovered, segments, write_state
+
 from quorate.runtime.errors import JournalCorrupt, SegmentMissing, StorageError, UnknownFormat, WrongIdentity
 from quorate.runtime.files import Identity
-from quorate.runtime.journal.segment import HEADER_SIZE
-from tests.storage.helpers import Recorder, frame_offsets, read_state, recovered, segments, write_state
+from quorate.runtime.journal.segment import HEADER_SIZE, encode_frames
 
 FRAMES = [b"first", b"", b"second " * 5, b"third", b"last" * 6]
 
@@ -86,7 +87,7 @@ def test_a_hole_in_the_last_write_is_a_torn_write(folder: Path) -> None:
     data = path.read_bytes()
     before = [b"durable", b"the write before"]
     offsets = frame_offsets([*before, *FRAMES])
-    for number, (start, end) in enumerate(zip(offsets[2:], offsets[3:], strict=False)):
+    for number, (start, end) in enumerate(itertools.pairwise(offsets[2:])):
         path.write_bytes(data[:start] + bytes(end - start) + data[end:])
         with Recorder(folder) as recorder:
             assert recorder.frames == before + FRAMES[:number]
@@ -185,6 +186,14 @@ def test_a_payload_that_holds_a_journal_confuses_nothing(tmp_path: Path) -> None
     path, data = written(tmp_path / "outer", [inner, inner])
     path.write_bytes(data[:-1])
     assert recovered(tmp_path / "outer") == [inner]
+
+
+def test_a_gap_in_the_numbers_is_refused(folder: Path) -> None:
+    path, data = written(folder)
+    buffers, _ = encode_frames([b"nine"], len(data), 9, data[44:48])
+    path.write_bytes(data + b"".join(buffers))
+    with pytest.raises(JournalCorrupt, match="frame 9 is where frame 6 belongs"):
+        Recorder(folder)
 
 
 @pytest.mark.parametrize("other", [Identity("other", 1), Identity("test", 2)])

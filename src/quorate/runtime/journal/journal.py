@@ -211,9 +211,9 @@ class Journal:
             except OSError as error:
                 if error.errno not in DISK_FULL:
                     raise
+                self._writer.cut()
                 if last_attempt:
                     raise JournalFailed(f"{self._describe(error)}; closed before there was space") from error
-                self._writer.cut()
                 if not stalled:
                     stalled = True
                     self._tell(self._on_stall, f"disk full: {self._describe(error)}")
