@@ -166,12 +166,14 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_writable = True
-        self._flush()
-        self.on_writable()
+        self._flush()  # which may fill the transport again at once
+        if self.is_writable:
+            self.on_writable()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end(f"broke: {error}" if error else "closed by the other side")
         self._received.clear()
+        self._transport = None  # asyncio's own does not bear an abort from now on
         if not self.lost.done():
             self.lost.set_result(self.why)
         self.on_lost(self.why)

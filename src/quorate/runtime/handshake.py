@@ -1,8 +1,8 @@
 """Handshake: who is calling, and is it for us. The first frame each way, before anything else is believed.
 
 How it works. The caller sends a Hello; the called answers with a Welcome, or with a Refused that says what to do, and
-then hangs up. Both are small frames with a time limit, so that a silent caller holds a connection for seconds at most. The
-first two fields of a Hello never change, so that any two versions can tell each other that they differ.
+then hangs up. Both are small frames with a time limit, so that a silent caller holds a connection for seconds at most.
+The first two fields of a Hello never change, so that any two versions can tell each other that they differ.
 
 This keeps apart what was never meant to meet (two clusters, two protocols, two versions, a mistaken address). It is no
 proof of identity: whoever reaches the peer port can claim to be a node. That is TLS's business.

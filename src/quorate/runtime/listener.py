@@ -1,9 +1,9 @@
 """Listener: the port for clients.
 
 How it works. A client says Hello and from then on sends requests, one a frame; replies go back as frames in whatever
-order the node has them. Two rules keep a client from filling the node's memory. A client with too many requests unanswered,
-or one that does not read its replies, is not read from until that is better; TCP carries the pressure back to it. A
-client whose replies still pile up (it watches something, say) is cut off.
+order the node has them. Two rules keep a client from filling the node's memory. A client with too many requests
+unanswered, or one that does not read its replies, is not read from until that is better; TCP carries the pressure
+back to it. A client whose replies still pile up (it watches something, say) is cut off.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class ClientConnection(Accepted):
 
     def admit(self, hello: Hello) -> Refused | None:
         most = self._listener.limits.connections_max
-        if len(self._listener.connections) > most:
+        if len(self._listener.clients) >= most:
             return Refused("full", f"this node serves {most} clients already: try another node, or later")
         return None
 
@@ -112,6 +112,7 @@ class ClientConnection(Accepted):
             self.cut("too many callers")
 
     def on_welcome(self) -> None:
+        self._listener.clients.add(self)
         self._listener.counters.accepts += 1
         self._listener.on_connect(self)
 
@@ -132,6 +133,7 @@ class ClientConnection(Accepted):
         super().on_lost(why)
         self._listener.connections.discard(self)
         if self.is_welcome:
+            self._listener.clients.discard(self)
             self._listener.on_close(self, why)
 
     def _throttle(self) -> None:
@@ -175,6 +177,7 @@ class ClientListener:
         self.limits = limits or ClientLimits()
         self.counters = ClientCounters()
         self.connections: set[ClientConnection] = set()
+        self.clients: set[ClientConnection] = set()  # those of the connections that are welcome
         self.tell = Told(log)
         self.is_stopping = False
         self._server: asyncio.Server | None = None

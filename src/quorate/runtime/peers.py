@@ -150,6 +150,25 @@ class Peers:
         return 0 if connection is None else connection.backlog_bytes
 
 
+class Backoff:
+    """How long to wait before the next call: doubles up to a limit, with jitter."""
+
+    def __init__(self, wait_s_min: float, wait_s_max: float, chance: random.Random) -> None:
+        self._wait_s_min = wait_s_min
+        self._wait_s_max = wait_s_max
+        self._next_s = wait_s_min
+        self._chance = chance
+
+    def after(self, lasted_s: float) -> float:
+        """Seconds to wait after a connection that lasted so long."""
+        # Not any success starts over: a peer that takes our call and hangs up at once is no reason to hurry.
+        if lasted_s > self._wait_s_max:
+            self._next_s = self._wait_s_min
+        wait_s = self._next_s
+        self._next_s = min(2 * wait_s, self._wait_s_max)
+        return wait_s * self._chance.uniform(0.5, 1.0)
+
+
 class _Link:
     """The way to one peer: dials for as long as the node runs."""
 
@@ -165,17 +184,13 @@ class _Link:
 
     async def run(self) -> None:
         limits = self._peers.limits
-        delay_s = limits.redial_s_min
+        backoff = Backoff(limits.redial_s_min, limits.redial_s_max, self._chance)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
             why = await self._dial_and_wait()
             self._peers.tell(f"no link to node {self._peer}: {why}")
-            # Not on any success: a peer that takes our call and hangs up at once is no reason to hurry.
-            if loop.time() - began > limits.redial_s_max:
-                delay_s = limits.redial_s_min
-            await asyncio.sleep(delay_s * self._chance.uniform(0.5, 1.0))
-            delay_s = min(2 * delay_s, limits.redial_s_max)
+            await asyncio.sleep(backoff.after(loop.time() - began))
 
     async def _dial_and_wait(self) -> str:
         """One connection from the call to its end; says why it ended."""
