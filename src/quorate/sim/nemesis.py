@@ -6,6 +6,7 @@ Data is never destroyed: a crash loses only what was not durable, so any number 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ AIMED = 0.4
 
 AMBUSHED = 0.5
 """How many crashes come just after a write, where they can tear something."""
+
+WATCH_S = 0.002
+COUP_S = 0.01
+"""How soon after an election a coup comes, on average."""
 
 
 class Nemesis:
@@ -44,6 +49,8 @@ class Nemesis:
         for name, every_s, strike in plots:
             if every_s is not None:
                 self._plot(Random(f"{self._world.seed}/nemesis/{name}"), name, every_s, strike)
+        if mix.coup and (mix.crash_every_s is not None or mix.partition_every_s is not None):
+            self._plot_coups(Random(f"{self._world.seed}/nemesis/coup"))
 
     def heal(self) -> None:
         """Mend everything and do no more harm."""
@@ -71,6 +78,33 @@ class Nemesis:
 
         self._world.after(rng.expovariate(1.0 / every_s), act)
 
+    def _plot_coups(self, rng: Random) -> None:
+        """Watch who leads, and strike new leaders just after their election, where the hardest cases are."""
+        known: dict[int, int] = {}
+
+        def watch() -> None:
+            if self._over:
+                return
+            for node in self._world.nodes:
+                root = node.host.root if node.up else None
+                if getattr(root, "role", "") == "leader" and known.get(node.id) != getattr(root, "term", 0):
+                    known[node.id] = getattr(root, "term", 0)
+                    if rng.random() < self._world.mix.coup:
+                        self._world.after(rng.expovariate(1.0 / COUP_S), partial(self._coup, rng, node))
+            self._world.after(WATCH_S, watch)
+
+        watch()
+
+    def _coup(self, rng: Random, node: SimNode) -> None:
+        if self._over:
+            return
+        self._count("coup")
+        mix = self._world.mix
+        if mix.partition_every_s is None or (mix.crash_every_s is not None and rng.random() < 0.5):
+            self._kill(rng, node)
+        else:
+            self._cut_off(rng, self._cuts_around(1 << node.id))
+
     def _until(self, rng: Random, mean_s: float, mend: Callable[[], None]) -> None:
         """Mend a fault after a while, unless healing came first."""
         self._world.after(rng.expovariate(1.0 / mean_s), lambda: None if self._over else mend())
@@ -96,7 +130,7 @@ class Nemesis:
         ambush = not everyone and rng.random() < AMBUSHED
         for node in victims:
             if ambush:
-                node.ambush = lambda node=node: self._kill(rng, node)
+                node.ambush = partial(self._kill, rng, node)
             else:
                 self._kill(rng, node)
 
@@ -124,7 +158,9 @@ class Nemesis:
     # --- network ---
 
     def _partition(self, rng: Random) -> None:
-        cuts = self._draw_cuts(rng)
+        self._cut_off(rng, self._draw_cuts(rng))
+
+    def _cut_off(self, rng: Random, cuts: list[int]) -> None:
         self._say(None, "partition", [f"{node} x {bin(mask)}" for node, mask in enumerate(cuts) if mask])
         self._cuts.append(cuts)
         self._apply_cuts()
@@ -145,7 +181,6 @@ class Nemesis:
     def _draw_cuts(self, rng: Random) -> list[int]:
         """By sender, whom it reaches no more: one against all, two halves, or a bridge; both ways or one."""
         count = len(self._world.nodes)
-        everyone = (1 << count) - 1
         style = rng.random()
         side = 1 << self._victim(rng).id
         if style > 0.4:
@@ -153,17 +188,15 @@ class Nemesis:
                 if rng.random() < 0.5:
                     side |= 1 << node
         bridge = 1 << int(rng.random() * count) if style > 0.8 else 0
-        cuts = []
-        for node in range(count):
-            bit = 1 << node
-            if bit & bridge:
-                cuts.append(0)
-            else:
-                cuts.append((everyone & ~side if bit & side else side) & ~bridge)
+        cuts = [0 if bridge >> node & 1 else cut & ~bridge for node, cut in enumerate(self._cuts_around(side))]
         way = rng.random()
         if way < 0.5:
             return cuts
         return [cut if (bool(1 << node & side) == (way < 0.75)) else 0 for node, cut in enumerate(cuts)]
+
+    def _cuts_around(self, side: int) -> list[int]:
+        count = len(self._world.nodes)
+        return [(1 << count) - 1 & ~side if side >> node & 1 else side for node in range(count)]
 
     def _clog(self, rng: Random) -> None:
         world = self._world

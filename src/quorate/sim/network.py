@@ -1,6 +1,6 @@
 """The simulated network: delay, loss, duplication, cuts and clogs, all by link.
 
-How it works. A message costs one or two draws: one says whether it is lost and, if not, which delay it takes from a table
+How it works. A message costs one or two draws: one says whether it is lost and, if not, which delay of a table it takes,
 drawn when the world began; a second says whether it is duplicated, in worlds that duplicate. A cut is a bit in the
 sender's mask, so a one-way partition is half of a symmetric one. A clogged link holds everything back until a moment
 and then delivers it at once.

@@ -32,6 +32,7 @@ class Mix(msgspec.Struct, kw_only=True):
     crash_every_s: float | None = None
     down_s: float = 0.5
     crash_all: float = 0.0
+    coup: float = 0.0
     pause_every_s: float | None = None
     pause_s: float = 0.5
     step_s: float = 0.0
@@ -95,11 +96,13 @@ def _crash(mix: Mix, rng: Random) -> None:
     mix.crash_every_s = _log_uniform(rng, 0.2, 4.0)
     mix.down_s = _log_uniform(rng, 0.02, 2.0)
     mix.crash_all = rng.random() * 0.2 if rng.random() < 0.5 else 0.0
+    mix.coup = max(mix.coup, rng.random() - 0.5)
 
 
 def _partition(mix: Mix, rng: Random) -> None:
     mix.partition_every_s = _log_uniform(rng, 0.3, 4.0)
     mix.partition_s = _log_uniform(rng, 0.1, 3.0)
+    mix.coup = max(mix.coup, 2 * rng.random() - 1.0)
 
 
 def _disk(mix: Mix, rng: Random) -> None:
