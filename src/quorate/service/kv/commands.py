@@ -198,6 +198,12 @@ _decode_result: Callable[[bytes], Result] = msgspec.msgpack.Decoder(Result).deco
 _UNDECODABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 
 
+def prefix_end(prefix: bytes) -> bytes:
+    """The `range_end` that makes a range of all keys with a prefix, as etcd's clients compute it."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else b"\0"
+
+
 def decode_command(data: bytes) -> Command:
     """Decode one command. Raises KvError for bytes that aren't one."""
     if len(data) > COMMAND_BYTES_MAX:

@@ -76,8 +76,7 @@ class Index:
         if state.stamp & 1:
             self._dead.remove(key)
             self._live.add(key)
-            state.create_revision = revision
-            state.version = 0
+            state.create_revision = revision  # the version is 0 already
         state.stamp = stamp
         state.version += 1
         return state.create_revision, state.version

@@ -1,0 +1,378 @@
+"""The asynchronous client: finds the leader, retries safely, pipelines.
+
+How it works. Every request stands in a table until it is answered. One task keeps a link to one node, the leader
+wherever it is known, and sends the whole table again on each new link: commands carry their session and serial, so a
+second sending changes nothing. A sweep a few times a second ends what is past its deadline, and moves to another node
+when answers stay out. Thus nothing is waited for in more than one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from quorate.service.client.endpoints import DEFAULT_ENDPOINTS, Endpoints
+from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, TooLarge, Unreachable
+from quorate.service.client.link import Link, dial
+from quorate.service.client.session import ClientSession
+from quorate.service.kv import commands as kv
+from quorate.service.requests import (
+    COMMAND_BYTES_MAX,
+    DECODE_ERRORS,
+    AskStatus,
+    Code,
+    Command,
+    Failure,
+    Query,
+    Result,
+    Status,
+    decode_response,
+    encode,
+)
+
+SWEEP_S = 0.05
+DIAL_TIMEOUT_S = 2.0
+PATIENCE_S = 1.0
+"""How long an answer may stay out before another node is tried."""
+PIPELINE_MAX = 2048
+"""Requests under way at once; more wait for their turn."""
+
+T = TypeVar("T")
+
+
+class _SessionExpired(OutcomeUnknown):
+    """The cluster does not know the session any more."""
+
+
+def _new_session() -> ClientSession:
+    return ClientSession(random.SystemRandom().getrandbits(60))
+
+
+class _Waiting:
+    """One request on its way."""
+
+    __slots__ = ("answer", "deadline", "may_happen", "payload", "resend_at", "sent", "why")
+
+    def __init__(self, payload: bytes, answer: asyncio.Future[bytes], deadline: float) -> None:
+        self.payload = payload
+        self.answer = answer
+        self.deadline = deadline
+        self.resend_at = 0.0
+        self.sent = False
+        """On its way, and not refused."""
+        self.may_happen = False
+        """An earlier sending was not answered, so it may have been taken in."""
+        self.why: Failure | None = None
+        """The newest reason why there is no answer yet."""
+
+
+class Connection:
+    """The part of a client that knows no state machine: commands and queries are bytes.
+
+    ``timeout_s`` bounds each call. Use as an asynchronous context manager. One event loop owns it.
+    """
+
+    def __init__(self, endpoints: str | Sequence[str] = DEFAULT_ENDPOINTS, *, timeout_s: float = 5.0) -> None:
+        """Raises ValueError for endpoints that are none."""
+        self.endpoints = Endpoints(endpoints)
+        self.timeout_s = timeout_s
+        self._session = _new_session()
+        self._opening: asyncio.Future[None] | None = None
+        self._waiting: dict[int, _Waiting] = {}
+        self._next_id = 0
+        self._link: Link | None = None
+        self._unreachable = ""
+        self._room = asyncio.Semaphore(PIPELINE_MAX)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._moved = asyncio.Event()
+        self._tasks = [self._loop.create_task(self._keep_link()), self._loop.create_task(self._sweep())]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the session and the link. Calls still under way raise."""
+        if self._link is not None and self._session.id is not None:
+            # A courtesy: a session that is not closed expires.
+            self._link.send(encode(Command(self._take_id(), self._session.closing())))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._link is not None:
+            self._link.close("the client closes")
+        for waiting in self._waiting.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(OutcomeUnknown("the client was closed before an answer came"))
+        self._waiting.clear()
+
+    # --- calls ---
+
+    async def command(self, operation: bytes) -> bytes:
+        """Have an operation applied exactly once; the state machine's result.
+
+        Raises Unreachable, NoQuorum, OutcomeUnknown, TooLarge, Refused.
+        """
+        if len(operation) > COMMAND_BYTES_MAX:
+            raise TooLarge(f"the command has {len(operation)} bytes; the limit is {COMMAND_BYTES_MAX}")
+        if self._session.id is None:
+            await self._open_session()
+        session = self._session
+        serial, entry = session.command(operation)
+        try:
+            request = self._take_id()
+            return await self._call(request, encode(Command(request, entry)))
+        except _SessionExpired:
+            if self._session is session:
+                self._session = _new_session()
+            raise
+        finally:
+            session.answered(serial)
+
+    async def query(self, query: bytes, *, serializable: bool = False) -> bytes:
+        """Read: linearizable, or ``serializable`` from whichever node is connected, however old its state.
+
+        Raises Unreachable, NoQuorum, TooLarge, Refused.
+        """
+        if len(query) > COMMAND_BYTES_MAX:
+            raise TooLarge(f"the query has {len(query)} bytes; the limit is {COMMAND_BYTES_MAX}")
+        request = self._take_id()
+        try:
+            return await self._call(request, encode(Query(request, query, serializable)))
+        except OutcomeUnknown as error:
+            raise NoQuorum(f"no answer to a read: {error}") from None
+
+    async def statuses(self) -> list[tuple[str, Status | QuorateError]]:
+        """Each endpoint with what it says of itself, or why it says nothing."""
+        found = await asyncio.gather(*(self._status_of(address) for address in self.endpoints.addresses))
+        return list(zip(self.endpoints.addresses, found, strict=True))
+
+    async def _status_of(self, address: str) -> Status | QuorateError:
+        answer: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+
+        def on_reply(frames: list[bytes]) -> None:
+            if not answer.done():
+                answer.set_result(frames)
+
+        try:
+            link, _ = await dial(address, on_reply, min(self.timeout_s, DIAL_TIMEOUT_S))
+        except Unreachable as error:
+            return error
+        try:
+            link.send(encode(AskStatus(0)))
+            async with asyncio.timeout(min(self.timeout_s, DIAL_TIMEOUT_S)):
+                frames = await answer
+            status = decode_response(frames[0])
+            return status if isinstance(status, Status) else Refused(f"{address} answered no status")
+        except TimeoutError:
+            return Unreachable(f"{address} accepts connections but gives no answer")
+        except DECODE_ERRORS as error:
+            return Refused(f"{address} sent what is no status: {error}")
+        finally:
+            link.close("done")
+
+    # --- the table ---
+
+    def _take_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    async def _call(self, request: int, payload: bytes) -> bytes:
+        await self._room.acquire()
+        try:
+            waiting = _Waiting(payload, self._loop.create_future(), time.monotonic() + self.timeout_s)
+            self._waiting[request] = waiting
+            if self._link is not None:
+                self._send(waiting, self._link)
+            return await waiting.answer
+        finally:
+            self._waiting.pop(request, None)
+            self._room.release()
+
+    def _send(self, waiting: _Waiting, link: Link) -> None:
+        if link.send(waiting.payload):
+            waiting.may_happen = waiting.may_happen or waiting.sent
+            waiting.sent = True
+            waiting.why = None
+            waiting.resend_at = time.monotonic() + PATIENCE_S
+
+    async def _open_session(self) -> None:
+        """Once, whoever comes first; the others wait for the same."""
+        if self._opening is None or (self._opening.done() and self._session.id is None):
+            self._opening = asyncio.ensure_future(self._do_open_session())
+        await asyncio.shield(self._opening)
+
+    async def _do_open_session(self) -> None:
+        request = self._take_id()
+        try:
+            self._session.opened(await self._call(request, encode(Command(request, self._session.opening()))))
+        except OutcomeUnknown as error:
+            # A session that nobody uses is nothing that happened.
+            raise NoQuorum(f"no session could be opened: {error}") from None
+
+    def _on_reply(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            try:
+                reply = decode_response(frame)
+            except DECODE_ERRORS as error:
+                if self._link is not None:
+                    self._link.cut(f"sent what is no reply: {error}")
+                return
+            if type(reply) is Status:
+                if self.endpoints.prefer(reply.leader):
+                    self._moved.set()
+                continue
+            waiting = self._waiting.get(reply.id)
+            if waiting is None or waiting.answer.done():
+                continue
+            if type(reply) is Result:
+                waiting.answer.set_result(reply.data)
+            elif type(reply) is Failure:
+                self._on_failure(waiting, reply)
+
+    def _on_failure(self, waiting: _Waiting, failure: Failure) -> None:
+        code = failure.code
+        if code is Code.TOO_LARGE:
+            waiting.answer.set_exception(TooLarge(failure.why))
+        elif code is Code.MALFORMED:
+            waiting.answer.set_exception(Refused(failure.why))
+        elif code is Code.NO_SESSION:
+            text = f"{failure.why}: whether the command took effect is unknown; the next call opens a new session"
+            waiting.answer.set_exception(_SessionExpired(text))
+        else:
+            # Later, and perhaps elsewhere.
+            waiting.why = failure
+            waiting.sent = False
+            waiting.may_happen = waiting.may_happen or code is Code.LEADER_CHANGED
+            waiting.resend_at = time.monotonic() + SWEEP_S
+            if self.endpoints.prefer(failure.leader):
+                self._moved.set()
+            elif code is Code.STORAGE:
+                self.endpoints.next()
+                self._moved.set()
+
+    # --- the link ---
+
+    async def _keep_link(self) -> None:
+        """Hold a link to the current endpoint for as long as the client lives."""
+        delay_s = SWEEP_S
+        while True:
+            try:
+                link, node = await dial(self.endpoints.current, self._on_reply, min(self.timeout_s, DIAL_TIMEOUT_S))
+            except Unreachable as error:
+                self._unreachable = str(error)
+                self.endpoints.next()
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+                delay_s = min(2 * delay_s, 1.0)
+                continue
+            delay_s = SWEEP_S
+            self.endpoints.found(node)
+            self._moved.clear()
+            self._link = link
+            link.send(encode(AskStatus(0)))  # who leads? The answer may make us turn to another node.
+            for waiting in list(self._waiting.values()):
+                self._send(waiting, link)
+            moved = self._loop.create_task(self._moved.wait())
+            try:
+                await asyncio.wait((moved, link.lost), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                moved.cancel()
+            self._link = None
+            if link.lost.done():
+                self._unreachable = f"{self.endpoints.current}: {link.why}"
+                self.endpoints.next()
+            link.close("turns to another node")
+
+    async def _sweep(self) -> None:
+        """End what is overdue, send again what should be, leave a node that does not answer."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = time.monotonic()
+            is_silent = False
+            for waiting in list(self._waiting.values()):
+                if waiting.answer.done():
+                    continue
+                if now >= waiting.deadline:
+                    waiting.answer.set_exception(self._overdue(waiting))
+                elif self._link is not None and now >= waiting.resend_at:
+                    is_silent = is_silent or waiting.sent
+                    self._send(waiting, self._link)
+            if is_silent and not self._moved.is_set():
+                self.endpoints.next()
+                self._moved.set()
+
+    def _overdue(self, waiting: _Waiting) -> QuorateError:
+        reason = waiting.why.why if waiting.why is not None else self._unreachable or "no answer"
+        if waiting.sent or waiting.may_happen:
+            return OutcomeUnknown(f"no answer within {self.timeout_s:g} s ({reason}); it may still take effect")
+        if waiting.why is not None:
+            return NoQuorum(f"not possible within {self.timeout_s:g} s: {reason}")
+        return Unreachable(f"no node answered within {self.timeout_s:g} s: {reason}")
+
+
+class Client(Connection):
+    """A client of the key-value store. Keys and values are bytes."""
+
+    async def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
+        """Set a key; the store's revision after it."""
+        result = await self._command(kv.Put(key, value, lease), kv.PutResult)
+        return result.revision
+
+    async def get(self, key: bytes, *, serializable: bool = False) -> kv.KeyValue | None:
+        """One key with its revisions, or None where it is not there."""
+        kvs = (await self.range(key, serializable=serializable)).kvs
+        return kvs[0] if kvs else None
+
+    async def range(
+        self,
+        key: bytes,
+        range_end: bytes = b"",
+        *,
+        limit: int = 0,
+        revision: int = 0,
+        keys_only: bool = False,
+        serializable: bool = False,
+    ) -> kv.RangeResult:
+        """Keys in order from ``key`` up to ``range_end`` (``prefix_end`` of kv.commands makes one), as etcd's Range."""
+        query = kv.Range(key, range_end, limit, revision, keys_only)
+        return await self._query(query, kv.RangeResult, serializable)
+
+    async def delete(self, key: bytes, range_end: bytes = b"") -> int:
+        """Delete a key or a range; how many there were."""
+        return (await self._command(kv.DeleteRange(key, range_end), kv.DeleteRangeResult)).deleted
+
+    async def txn(
+        self,
+        compare: list[kv.Compare],
+        success: list[kv.Operation],
+        failure: list[kv.Operation] | None = None,
+    ) -> kv.TxnResult:
+        """If all compares hold do ``success``, else ``failure``; one revision."""
+        return await self._command(kv.Txn(compare, success, failure or []), kv.TxnResult)
+
+    async def compact(self, revision: int) -> int:
+        """Forget the history before a revision."""
+        return (await self._command(kv.Compact(revision), kv.CompactResult)).revision
+
+    async def _command(self, command: kv.Command, expected: type[T]) -> T:
+        return _checked(kv.decode_result(await self.command(kv.encode(command))), expected)
+
+    async def _query(self, query: kv.Query, expected: type[T], serializable: bool) -> T:
+        return _checked(kv.decode_result(await self.query(kv.encode(query), serializable=serializable)), expected)
+
+
+def _checked(result: kv.Result, expected: type[T]) -> T:
+    if isinstance(result, kv.Error):
+        raise Refused(result.message)
+    if not isinstance(result, expected):
+        raise Refused(f"the node answered {type(result).__name__} where {expected.__name__} was asked for")
+    return result

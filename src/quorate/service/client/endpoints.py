@@ -1,0 +1,58 @@
+"""Endpoints: the addresses a client knows, which node each was found to be, and where to turn next. Pure."""
+
+from collections.abc import Iterable
+
+DEFAULT_ENDPOINTS = ("127.0.0.1:7401", "127.0.0.1:7402", "127.0.0.1:7403")
+"""What ``quorate up`` serves."""
+
+
+class Endpoints:
+    """The list, in the order given; it is never empty."""
+
+    def __init__(self, addresses: str | Iterable[str]) -> None:
+        parts = addresses.split(",") if isinstance(addresses, str) else list(addresses)
+        self.addresses = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+        if not self.addresses:
+            raise ValueError("no endpoints: give host:port of at least one node")
+        for address in self.addresses:
+            split(address)
+        self._nodes: dict[str, int] = {}
+        self._position = 0
+
+    @property
+    def current(self) -> str:
+        """Where to connect."""
+        return self.addresses[self._position]
+
+    def found(self, node: int) -> None:
+        """The current address turned out to be this node."""
+        self._nodes[self.current] = node
+
+    def next(self) -> None:
+        """Try the one after the current."""
+        self._position = (self._position + 1) % len(self.addresses)
+
+    def prefer(self, leader: int | None) -> bool:
+        """Turn to the node that leads; True if that is another address than the current.
+
+        Where its address is not known yet, turn to one of which nothing is known.
+        """
+        if leader is None or self._nodes.get(self.current) == leader:
+            return False
+        for position, address in enumerate(self.addresses):
+            if self._nodes.get(address) == leader:
+                self._position = position
+                return True
+        for position, address in enumerate(self.addresses):
+            if address not in self._nodes:
+                self._position = position
+                return True
+        return False
+
+
+def split(address: str) -> tuple[str, int]:
+    """``host:port`` to its parts. Raises ValueError."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{address!r} is no endpoint: write host:port, for example 127.0.0.1:7401")
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -1,0 +1,63 @@
+"""Link: a client's connection to one node, with its handshake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from quorate.runtime.framing import Connection, FrameLimits
+from quorate.runtime.greeting import Dialled
+from quorate.runtime.handshake import MAGIC, VERSION, Hello
+from quorate.service.client.endpoints import split
+from quorate.service.client.errors import Unreachable
+
+FRAME_BYTES_MAX: Final = 16 << 20
+LIMITS: Final = FrameLimits(FRAME_BYTES_MAX, 64 << 20, 65536)
+
+
+class Link(Dialled):
+    """``on_reply(frames)`` gets the replies of one read; ``lost`` is done when the link is."""
+
+    def __init__(self, on_reply: Callable[[list[bytes]], None], timeout_s: float) -> None:
+        super().__init__(Hello(MAGIC, VERSION, "client"), LIMITS, timeout_s)
+        self._on_reply = on_reply
+        self.welcomed: asyncio.Future[int] = self.loop.create_future()
+
+    def on_open(self) -> None:
+        self.keep_alive(30.0)
+        super().on_open()
+
+    def on_welcome(self) -> None:
+        assert self.welcome is not None
+        if not self.welcomed.done():
+            self.welcomed.set_result(self.welcome.node)
+
+    def on_message_frames(self, frames: list[bytes]) -> None:
+        self._on_reply(frames)
+
+    def on_lost(self, why: str) -> None:
+        super().on_lost(why)
+        if not self.welcomed.done():
+            self.welcomed.set_exception(Unreachable(why))
+
+
+async def dial(address: str, on_reply: Callable[[list[bytes]], None], timeout_s: float) -> tuple[Link, int]:
+    """Connect and greet; the link, and which node is there. Raises Unreachable."""
+    host, port = split(address)
+    connection: Connection | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            loop = asyncio.get_running_loop()
+            _, link = await loop.create_connection(lambda: Link(on_reply, timeout_s), host, port)
+            connection = link
+            return link, await asyncio.shield(link.welcomed)
+    except TimeoutError:
+        raise Unreachable(f"{address} did not answer within {timeout_s:g} s") from None
+    except OSError as error:
+        raise Unreachable(f"{address}: {error.strerror or error}") from None
+    except Unreachable as error:
+        raise Unreachable(f"{address}: {error}") from None
+    finally:
+        if connection is not None and not link.is_welcome:
+            connection.cut("not welcome in time")

@@ -1,0 +1,97 @@
+"""The blocking client: the asynchronous one on an event loop in a thread of its own. Safe to share between threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from quorate.service.client import aio
+from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
+from quorate.service.client.errors import QuorateError
+from quorate.service.kv import commands as kv
+from quorate.service.requests import Status
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop that runs in a thread."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def stop(self) -> None:
+        """End the loop and its thread."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+class Client:
+    """As ``aio.Client``, method by method; use as a context manager, or call ``close``."""
+
+    def __init__(self, endpoints: str | Sequence[str] = DEFAULT_ENDPOINTS, *, timeout_s: float = 5.0) -> None:
+        """Raises ValueError for endpoints that are none."""
+        self._client = aio.Client(endpoints, timeout_s=timeout_s)
+        self._thread = LoopThread("quorate-client")
+        self._thread.run(self._client.__aenter__())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session and the thread."""
+        self._thread.run(self._client.close())
+        self._thread.stop()
+
+    def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
+        """Set a key; the store's revision after it."""
+        return self._thread.run(self._client.put(key, value, lease=lease))
+
+    def get(self, key: bytes, *, serializable: bool = False) -> kv.KeyValue | None:
+        """One key with its revisions, or None where it is not there."""
+        return self._thread.run(self._client.get(key, serializable=serializable))
+
+    def range(self, key: bytes, range_end: bytes = b"", **options: Any) -> kv.RangeResult:
+        """Keys in order from ``key`` up to ``range_end``; options as of ``aio.Client.range``."""
+        return self._thread.run(self._client.range(key, range_end, **options))
+
+    def delete(self, key: bytes, range_end: bytes = b"") -> int:
+        """Delete a key or a range; how many there were."""
+        return self._thread.run(self._client.delete(key, range_end))
+
+    def txn(
+        self, compare: list[kv.Compare], success: list[kv.Operation], failure: list[kv.Operation] | None = None
+    ) -> kv.TxnResult:
+        """If all compares hold do ``success``, else ``failure``; one revision."""
+        return self._thread.run(self._client.txn(compare, success, failure))
+
+    def compact(self, revision: int) -> int:
+        """Forget the history before a revision."""
+        return self._thread.run(self._client.compact(revision))
+
+    def command(self, operation: bytes) -> bytes:
+        """As ``aio.Connection.command``."""
+        return self._thread.run(self._client.command(operation))
+
+    def query(self, query: bytes, *, serializable: bool = False) -> bytes:
+        """As ``aio.Connection.query``."""
+        return self._thread.run(self._client.query(query, serializable=serializable))
+
+    def statuses(self) -> list[tuple[str, Status | QuorateError]]:
+        """Each endpoint with what it says of itself, or why it says nothing."""
+        return self._thread.run(self._client.statuses())
