@@ -1,10 +1,24 @@
 """Fixtures of the storage tests."""
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.storage.helpers import LossyDisk, State
+from tests.storage.helpers import MEMORY, LossyDisk, State
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder in memory, where the system has one."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def disk_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a journal goes on the disk; not there yet."""
+    return tmp_path_factory.mktemp("disk") / "journal"
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ def test_frames_come_back_in_order_and_numbers_go_on(folder: Path) -> None:
     assert recovered(folder) == [*frames, b"next"]
 
 
-def test_close_flushes_and_a_second_close_does_nothing(folder: Path) -> None:
-    recorder = Recorder(folder)
+def test_close_flushes_and_a_second_close_does_nothing(disk_folder: Path) -> None:
+    recorder = Recorder(disk_folder)
     frames = [b"%d" % number for number in range(5000)]
     for frame in frames:
         recorder.journal.append(frame)
@@ -34,7 +34,7 @@ def test_close_flushes_and_a_second_close_does_nothing(folder: Path) -> None:
     recorder.journal.close()
     assert recorder.durable[-1] == 5000
     assert recorder.journal.backlog_bytes == 0
-    assert recovered(folder) == frames
+    assert recovered(disk_folder) == frames
 
 
 def test_queued_frames_share_one_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -128,9 +129,9 @@ def _histories(draw: st.DrawFn) -> list[tuple[str, list[bytes]]]:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=_histories(), last=st.lists(st.binary(max_size=100), min_size=1), seed=st.integers(0, 2**32))
 def test_any_history_and_any_torn_end(
-    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[str, list[bytes]]], last: list[bytes], seed: int
+    tmp_path: Path, history: list[tuple[str, list[bytes]]], last: list[bytes], seed: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("any") / "journal"
+    folder = Path(mkdtemp(dir=tmp_path))
     expected: list[bytes] = []
     recorder = Recorder(folder, segment_size_bytes=2000)
     for kind, frames in history:

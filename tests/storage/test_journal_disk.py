@@ -198,20 +198,20 @@ def start_writer(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=ROOT)
 
 
-def test_kill_9_loses_nothing_that_was_reported(folder: Path) -> None:
+def test_kill_9_loses_nothing_that_was_reported(disk_folder: Path) -> None:
     rng = random.Random(7)
     total = 0
     for _ in range(15):
-        with start_writer(folder) as process:
+        with start_writer(disk_folder) as process:
             for _ in range(rng.randint(1, 400)):
                 line = process.stdout.readline()
             if rng.random() < 0.2:
                 with pytest.raises(JournalLocked, match=f"process {process.pid}"):
-                    Journal.open(folder, identity=IDENTITY)
+                    Journal.open(disk_folder, identity=IDENTITY)
             process.send_signal(signal.SIGKILL)
             printed = [line, *process.stdout.read().splitlines(keepends=True)]
         reported = int([line for line in printed if line.endswith(b"\n")][-1])
-        found = count(recovered(folder))
+        found = count(recovered(disk_folder))
         assert found >= reported >= total
         total = found
     assert total > 300, "no checkpoint was made"

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import BinaryIO
 
 import lmdb
@@ -206,9 +207,9 @@ def test_leftovers_are_removed(store: SnapshotStore, tmp_path: Path) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(payload=st.binary(max_size=2000), sizes=st.lists(st.integers(1, 700), min_size=1), seeks=st.data())
 def test_any_chunks_in_any_order_make_the_snapshot(
-    tmp_path_factory: pytest.TempPathFactory, payload: bytes, sizes: list[int], seeks: st.DataObject
+    tmp_path: Path, payload: bytes, sizes: list[int], seeks: st.DataObject
 ) -> None:
-    root = tmp_path_factory.mktemp("chunks")
+    root = Path(mkdtemp(dir=tmp_path))
     sender, receiver = SnapshotStore(root / "a", IDENTITY), SnapshotStore(root / "b", PEER)
     total = sender.write(7, 3, of(payload)).size_bytes
     wanted = turn = 0
