@@ -3,6 +3,7 @@
 cluster = "example"           # nodes of different clusters refuse each other
 node = 1                      # which of [nodes] this is
 data = "/var/lib/quorate"     # journal, snapshots and working files; one folder a node
+                              # "{node}" in it becomes the number; a relative one begins at the file's own folder
 protocol = "raft"             # a name in the REGISTRY
 
 [nodes.1]
@@ -82,7 +83,8 @@ def load(path: Path, node: int | None = None) -> NodeConfig:
         raw = tomllib.loads(data.decode())
         if node is not None:
             raw["node"] = node
-        return from_mapping(raw)
+        config = from_mapping(raw)
+        return msgspec.structs.replace(config, data=path.parent / config.data)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -99,13 +101,22 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
     if unknown:
         raise ConfigError(f"{unknown[0]}: not a field; there are cluster, node, data, protocol, nodes and {entry.name}")
     try:
-        config = msgspec.convert(rest, NodeConfig, strict=False)
+        config = msgspec.convert(rest, NodeConfig, strict=False, dec_hook=_path)
         if options is not None:
             config = msgspec.structs.replace(config, options=msgspec.convert(options, entry.config))
+        data = Path(str(config.data).replace("{node}", str(config.node)))
+        config = msgspec.structs.replace(config, data=data)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(str(error)) from error
     _check(config)
     return config
+
+
+def _path(kind: type, value: Any) -> Any:
+    """TOML has no paths."""
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    raise ValueError(f"{value!r} is no {kind.__name__}: write it in quotes")
 
 
 def _check(config: NodeConfig) -> None:

@@ -113,7 +113,6 @@ class Connection:
         for waiting in self._waiting.values():
             if not waiting.answer.done():
                 waiting.answer.set_exception(OutcomeUnknown("the client was closed before an answer came"))
-        self._waiting.clear()
 
     # --- calls ---
 
@@ -124,19 +123,21 @@ class Connection:
         """
         if len(operation) > COMMAND_BYTES_MAX:
             raise TooLarge(f"the command has {len(operation)} bytes; the limit is {COMMAND_BYTES_MAX}")
-        if self._session.id is None:
-            await self._open_session()
-        session = self._session
-        serial, entry = session.command(operation)
-        try:
-            request = self._take_id()
-            return await self._call(request, encode(Command(request, entry)))
-        except _SessionExpired:
-            if self._session is session:
-                self._session = _new_session()
-            raise
-        finally:
-            session.answered(serial)
+        async with self._room:
+            if self._session.id is None:
+                await self._open_session()
+            session = self._session
+            # A serial is taken only now: one that waited for room would hold back what the replicas may forget.
+            serial, entry = session.command(operation)
+            try:
+                request = self._take_id()
+                return await self._call(request, encode(Command(request, entry)))
+            except _SessionExpired:
+                if self._session is session:
+                    self._session = _new_session()
+                raise
+            finally:
+                session.answered(serial)
 
     async def query(self, query: bytes, *, serializable: bool = False) -> bytes:
         """Read: linearizable, or ``serializable`` from whichever node is connected, however old its state.
@@ -145,11 +146,12 @@ class Connection:
         """
         if len(query) > COMMAND_BYTES_MAX:
             raise TooLarge(f"the query has {len(query)} bytes; the limit is {COMMAND_BYTES_MAX}")
-        request = self._take_id()
-        try:
-            return await self._call(request, encode(Query(request, query, serializable)))
-        except OutcomeUnknown as error:
-            raise NoQuorum(f"no answer to a read: {error}") from None
+        async with self._room:
+            request = self._take_id()
+            try:
+                return await self._call(request, encode(Query(request, query, serializable)))
+            except OutcomeUnknown as error:
+                raise NoQuorum(f"no answer to a read: {error}") from None
 
     async def statuses(self) -> list[tuple[str, Status | QuorateError]]:
         """Each endpoint with what it says of itself, or why it says nothing."""
@@ -187,16 +189,14 @@ class Connection:
         return self._next_id
 
     async def _call(self, request: int, payload: bytes) -> bytes:
-        await self._room.acquire()
+        waiting = _Waiting(payload, self._loop.create_future(), time.monotonic() + self.timeout_s)
+        self._waiting[request] = waiting
+        if self._link is not None:
+            self._send(waiting, self._link)
         try:
-            waiting = _Waiting(payload, self._loop.create_future(), time.monotonic() + self.timeout_s)
-            self._waiting[request] = waiting
-            if self._link is not None:
-                self._send(waiting, self._link)
             return await waiting.answer
         finally:
-            self._waiting.pop(request, None)
-            self._room.release()
+            del self._waiting[request]
 
     def _send(self, waiting: _Waiting, link: Link) -> None:
         if link.send(waiting.payload):
