@@ -258,7 +258,7 @@ def test_what_no_correct_node_sends_is_blamed_and_changes_nothing(node, sender, 
 
 
 @pytest.mark.parametrize(
-    "message", [Ordered(0, entries(b"a"), 1), Ordered(2**62 - 1, entries(b"a"), 1), Ordered(1, (), 9)]
+    "message", [Ordered(0, entries(b"a", b"b"), 1), Ordered(2**62 - 1, entries(b"a"), 1), Ordered(1, (), 9)]
 )
 def test_entries_that_do_not_fit_are_dropped(message):
     assert turn_of(started(FOLLOWER), Received(SEQUENCER, message)) == Turn()
