@@ -21,6 +21,7 @@ from .greeting import Accepted, Told
 from .handshake import Hello, LocalNode, Refused
 
 MIB = 1 << 20
+ACCEPT_BACKLOG = 1024  # all clients of a node that failed come at once
 log = logging.getLogger("quorate.clients")
 
 
@@ -186,9 +187,13 @@ class ClientListener:
         """Listen on the address (or on the bound socket given); ``port`` 0 becomes the real one. Raises OSError."""
         loop = asyncio.get_running_loop()
         if listening is not None:
-            self._server = await loop.create_server(lambda: ClientConnection(self), sock=listening)
+            self._server = await loop.create_server(
+                lambda: ClientConnection(self), sock=listening, backlog=ACCEPT_BACKLOG
+            )
         else:
-            self._server = await loop.create_server(lambda: ClientConnection(self), self.host, self.port)
+            self._server = await loop.create_server(
+                lambda: ClientConnection(self), self.host, self.port, backlog=ACCEPT_BACKLOG
+            )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

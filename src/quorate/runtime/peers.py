@@ -116,7 +116,10 @@ class Peers:
             await self._server.wait_closed()
 
     def send(self, node: int, payload: bytes) -> bool:
-        """Send to one peer; False where it was dropped, because the peer is away or too slow."""
+        """Send to one peer; False where it was dropped, because the peer is away or too slow.
+
+        Raises FrameTooLarge: no retry helps, a core must not make messages above the limit.
+        """
         counters = self.counters[node]
         connection = self._links[node].connection
         if connection is not None and connection.is_welcome and connection.send(payload):
