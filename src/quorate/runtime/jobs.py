@@ -35,7 +35,13 @@ class Jobs:
 
     def start(self, work: Any, done: Callable[[Any], None]) -> None:
         """Begin a job; ``done(result)`` is called on the loop. A snapshot is of the App's state at this moment."""
-        task = asyncio.get_running_loop().create_task(self._finish(self._begin(work), done))
+        try:
+            pending = self._begin(work)
+        except (TypeError, ValueError) as error:  # a state that cannot be written
+            log.error("a job failed: %s", error)
+            asyncio.get_running_loop().call_soon(done, Failed(str(error)))
+            return
+        task = asyncio.get_running_loop().create_task(self._finish(pending, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

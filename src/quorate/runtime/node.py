@@ -63,8 +63,8 @@ CHECKPOINT_AFTER_BYTES = 32 << 20
 class Node:
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
-    ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node; ``reply``
-    writes an App's response to a client.
+    ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node;
+    ``reply`` writes an App's response to a client.
     """
 
     def __init__(

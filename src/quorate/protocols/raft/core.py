@@ -169,6 +169,8 @@ class Raft(Core):
         if self.snapshot_index:
             self.env.deliver(Restored(self.snapshot_index, self.snapshot_term))
         self._become_follower(self.term, None)
+        if self.quorum.is_quorum(1 << self.env.id):
+            self._ask_for_votes()  # alone, there is nobody to wait for
 
     # --- terms and roles (§3.3) ---
 

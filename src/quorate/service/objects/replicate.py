@@ -1,0 +1,156 @@
+"""Run a replicated object in this process: a node of its cluster in a thread, and a handle to call it by."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+from quorate.service.client import aio
+from quorate.service.client.sync import LoopThread
+from quorate.service.config import from_mapping, parse_address
+from quorate.service.objects.machine import (
+    Call,
+    CommandFailed,
+    ObjectMachine,
+    Raised,
+    Replicated,
+    decode_outcome,
+    encode,
+    marked,
+)
+from quorate.service.server import Server
+
+R = TypeVar("R", bound=Replicated)
+
+
+class Handle:
+    """Looks like the object; its marked methods go to the cluster and block until the answer is there."""
+
+    def __init__(self, replication: Replication[Any]) -> None:
+        self._replication = replication
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return self._replication.method(name)
+
+
+class Replication(Generic[R]):
+    """One node that replicates a ``kind``. A context manager whose value is the handle, typed as the class itself."""
+
+    def __init__(
+        self,
+        kind: type[R],
+        *,
+        node: int = 1,
+        nodes: Mapping[int, str] | None = None,
+        data: Path | str | None = None,
+        cluster: str | None = None,
+        protocol: str = "raft",
+        timeout_s: float = 10.0,
+    ) -> None:
+        self._kind = kind
+        self._temporary = tempfile.TemporaryDirectory(prefix="quorate-") if data is None else None
+        folder = self._temporary.name if self._temporary is not None else str(data)
+        addresses = dict(nodes) if nodes is not None else {node: f"127.0.0.1:{_free_port()}"}
+        self._config = from_mapping(
+            {
+                "cluster": cluster or kind.__name__,
+                "node": node,
+                "data": folder,
+                "protocol": protocol,
+                "nodes": {str(n): {"peer": text, "client": _next_port(text)} for n, text in addresses.items()},
+            }
+        )
+        self._commands = marked(kind, "command")
+        self._reads = marked(kind, "read")
+        self._timeout_s = timeout_s
+        self._thread: LoopThread | None = None
+
+    def start(self) -> R:
+        """Start the node; calls block until a quorum of nodes is there, up to ``timeout_s``."""
+        self._thread = LoopThread(f"quorate-{self._kind.__name__}")
+        try:
+            self._thread.run(self._start())
+        except BaseException:
+            self._thread.stop()
+            raise
+        return cast(R, Handle(self))
+
+    def stop(self) -> None:
+        """Leave the cluster in order; the data folder stays, unless it was none of yours."""
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
+            thread.run(self._stop())
+            thread.stop()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> R:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def method(self, name: str) -> Callable[..., Any]:
+        """The method of that name as a call to the cluster. Raises AttributeError where it is not marked."""
+        if name not in self._commands and name not in self._reads:
+            raise AttributeError(f"{self._kind.__name__}.{name} is not marked with @command or @read")
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self._thread is None:
+                raise RuntimeError(f"the replication of {self._kind.__name__} is not running: use it in a with block")
+            payload = encode(Call(name, list(args), kwargs))
+            send = self._client.command if name in self._commands else self._client.query
+            outcome = decode_outcome(self._thread.run(send(payload)))
+            if isinstance(outcome, Raised):
+                raise CommandFailed(outcome.kind, outcome.text)
+            return outcome.value
+
+        return call
+
+    async def _start(self) -> None:
+        self._server = Server(self._config, lambda _: ObjectMachine(self._kind))
+        await self._server.start()
+        members = self._config.nodes
+        # Its own node first: the client turns to the leader by itself.
+        order = sorted(members, key=lambda n: n != self._config.node)
+        self._client = aio.Connection([members[n].client for n in order], timeout_s=self._timeout_s)
+        await self._client.__aenter__()
+
+    async def _stop(self) -> None:
+        await self._client.close()
+        await self._server.stop()
+
+
+def replicate(kind: type[R], **options: Any) -> Replication[R]:
+    """Run ``kind`` replicated: ``with replicate(Counter, node=1, nodes={1: "host:port", ...}, data="data/1") as c:``.
+
+    ``nodes`` gives every node's address; each uses that port and the next. Without ``nodes`` there is one node, on
+    a free port; without ``data`` the state is gone with the process. Options as of Replication.
+    Raises ConfigError, TypeError for a class that cannot be replicated, StorageError, OSError.
+    """
+    return Replication(kind, **options)
+
+
+def _next_port(text: str) -> str:
+    host, port = parse_address(text)
+    return f"{host}:{port + 1}"
+
+
+def _free_port() -> int:
+    """A port with a free one behind it. Somebody may take them before we do; then the start fails, and says so."""
+    for _ in range(64):
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise OSError("no two neighbouring ports are free on 127.0.0.1")
