@@ -171,6 +171,21 @@ def test_a_commit_sweeps_a_bounded_share(machine: KvMachine) -> None:
     assert max(a - b for a, b in itertools.pairwise(left)) < 1000
 
 
+def test_a_commit_looks_at_a_bounded_share(machine: KvMachine) -> None:
+    machine.begin()
+    for i in range(2000):
+        apply(machine, Put(b"%d" % i, b"x"))
+    machine.commit()
+    apply(machine, Compact(2001))
+    commits = 0
+    while machine.store.sweeping:
+        machine.begin()
+        machine.commit()
+        commits += 1
+    assert commits >= 5
+    assert records_on_disk(machine) == 2000
+
+
 @contextmanager
 def files_at_most(size_bytes: int) -> Iterator[None]:
     """Writes beyond a size fail, as on a full disk."""
