@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from quorate.sim.checkers.models import Model, State, freeze, thaw
+from quorate.sim.checkers.prefix import pin_down
 from quorate.sim.checkers.problem import Problem
 from quorate.sim.checkers.search import Found, Search
 from quorate.sim.history.events import Event, Operation, pair
@@ -83,11 +84,13 @@ def check(
             gave_up = watch is not None and not watch(Progress(done, len(parts), before + states))
             return not gave_up
 
-        found = Search(Problem(model, part), states_max - explored, tell if watch else None).run()
+        problem = Problem(model, part)
+        found = Search(problem, states_max - explored, tell if watch else None).run()
         explored += found.explored
         order = tuple(found.order)
         if found.linearizable is False:
-            found = _pin_down(model, part, found)
+            if problem.telling:
+                found = pin_down(model, part, found)
             return _verdict(operations, model, len(parts), explored, (key, part, found))
         if found.linearizable is None:
             undecided = undecided or (key, part, found)

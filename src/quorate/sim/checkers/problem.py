@@ -83,7 +83,11 @@ class Unknowns:
 
 
 class Problem:
-    """The operations of one key, in the order of invocation, certain ones apart from unknown ones."""
+    """The operations of one key, in the order of invocation, certain ones apart from unknown ones.
+
+    `foresees` says that the search may ask the model where states lead; `telling` that what an operation can do hangs
+    on its output, so that knowing the output of what is still open at some moment may rule out more than was known then.
+    """
 
     def __init__(self, model: Model, operations: Sequence[Operation]) -> None:
         self.model = model
@@ -110,6 +114,7 @@ class Problem:
         self.unknowns = list(classes.values())
         self.free = [unknown for unknown in self.unknowns if unknown.action.kind == Kind.FREE]
         self.foresees = model.foresees and (self.free != [] or self._has(Kind.FREE))
+        self.telling = self.free != [] or self._has(Kind.FREE) or self._has(Kind.LOOK)
         self.hope = self._hope() if self.foresees and not self._has(Kind.LOOK) else None
         self.givers: dict[State, list[Unknowns]] = {}
         for unknown in self.unknowns:

@@ -37,6 +37,7 @@ from quorate.sim.history.events import Operation
 STATES_KEPT_MAX: Final = 16
 WATCH_STATES: Final = 4096
 FORESEEN_READS: Final = 4
+SPARE_STATES: Final = 1000
 READ, LOOK, BLIND, EXACT, FREE = (int(kind) for kind in Kind)
 
 Path = tuple[Any, Any] | None  # the last operation placed, and the path before it
@@ -109,6 +110,7 @@ class Search:
         self.ways: dict[int, list[Unknowns]] = {}
         self.seen: dict[tuple[int, int, State], list[int]] = {}
         self.explored = 0
+        self.spare_states = SPARE_STATES
         self.best_limit: float = -1
         self.best_path: Path = None
         self.best_states: list[State] = []
@@ -119,7 +121,7 @@ class Search:
         stack = [_Frame(self.problem.initial, None, 0, 0, 0)]
         if self._enter(stack[0]):
             return Found(True, self.explored, self._order(stack[0].path))
-        while stack and self.best_limit < ceiling:
+        while stack and not self._condemned(stack[-1], ceiling):
             frame = stack[-1]
             if not frame.moves and not frame.helped:
                 frame.helped = True
@@ -135,6 +137,13 @@ class Search:
             if self.explored >= self.states_max or not self._go_on():
                 return self._found(None)
         return self._found(False)
+
+    def _condemned(self, frame: _Frame, ceiling: float) -> bool:
+        """At the ceiling the answer is known; what is left is to see in which states its operation was tried."""
+        if self.best_limit < ceiling:
+            return False
+        self.spare_states -= 1
+        return frame.limit < ceiling or self.spare_states < 0
 
     def _go_on(self) -> bool:
         return self.watch is None or self.explored % WATCH_STATES != 0 or self.watch(self.explored)

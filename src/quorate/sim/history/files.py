@@ -122,7 +122,9 @@ def _json_events(lines: Iterable[str]) -> Iterator[Event]:
                 f"line {number}: not one JSON object a line: {error}; write an array of events as JSON lines"
             ) from None
         if not isinstance(value, dict):
-            raise HistoryError(f"line {number}: expected an object such as {_EXAMPLE_JSON}, got {_short(value)}")
+            raise HistoryError(
+                f"line {number}: expected one object a line such as {_EXAMPLE_JSON}, got {_short(value)}"
+            )
         if _depth(value) > edn.DEPTH_MAX:
             raise HistoryError(f"line {number}: nested deeper than {edn.DEPTH_MAX} levels")
         yield _event(number, value)
