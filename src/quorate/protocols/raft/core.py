@@ -199,8 +199,8 @@ class Raft(Core):
 
     def _rest(self) -> None:
         """Randomised, so that two servers seldom time out together (§3.4)."""
-        shortest = self.config.election_timeout_s_min
-        self._election_delay = self.env.rng.uniform(shortest, 2 * shortest)
+        shortest, longest = self.config.election_timeout_s_min, self.config.election_timeout_s_max
+        self._election_delay = self.env.rng.uniform(shortest, 2 * shortest if longest is None else longest)
         self._alarm.put_off(self._election_delay)
 
     def _persist_hard_state(self) -> None:

@@ -176,12 +176,14 @@ RECORDS = (HardState, Entries, Snapshotted)
 class RaftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes.
 
-    A follower that hears nothing for between ``election_timeout_s_min`` and twice that asks for votes (§9.3 discusses
-    the choice). The defaults suit a round trip well below 50 ms and processes that may be late by as much.
+    A follower that hears nothing for between ``election_timeout_s_min`` and ``election_timeout_s_max`` (None: twice the
+    shortest) asks for votes; §9.3 discusses the choice. The defaults suit a round trip well below 50 ms and processes
+    that may be late by as much.
     """
 
     heartbeat_s: float = 0.1
     election_timeout_s_min: float = 0.6
+    election_timeout_s_max: float | None = None
     message_bytes_max: int = 1 << 20
     message_entries_max: int = 8192
     inflight_messages_max: int = 128
@@ -198,6 +200,11 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(
                 f"heartbeat_s is {self.heartbeat_s}, election_timeout_s_min {self.election_timeout_s_min}: "
                 "the timeout must be at least two heartbeats, or one lost message costs an election"
+            )
+        if self.election_timeout_s_max is not None and self.election_timeout_s_max < self.election_timeout_s_min:
+            raise ValueError(
+                f"election_timeout_s_max is {self.election_timeout_s_max}, below election_timeout_s_min "
+                f"{self.election_timeout_s_min}: leave it out for twice the shortest"
             )
         if min(self.message_entries_max, self.inflight_messages_max, self.snapshot_entries, self.chunk_bytes) < 1:
             raise ValueError("limits of a RaftConfig must be at least 1")
