@@ -69,7 +69,7 @@ def thaw(value: Any) -> Any:
     if isinstance(value, tuple):
         return [thaw(item) for item in value]
     if isinstance(value, Mapping):
-        return {thaw_key(key): thaw(item) for key, item in value.items}
+        return {thaw_key(key): thaw(item) for key, item in sorted(value.items, key=repr)}
     return value
 
 

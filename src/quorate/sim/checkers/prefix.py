@@ -1,8 +1,9 @@
 """The first completion that no order can meet, found by cutting the history short.
 
 A search knows outputs before they were given, and with foresight it condemns a state for what is read later. So when
-it fails it may have turned back before the completion that is to blame. Linearizability is closed under prefixes: of the histories cut after each completion the
-first ones are linearizable and the others are not. So gallop, then bisect, from where the search ended.
+it fails it may have turned back before the completion that is to blame. Linearizability is closed under prefixes: of
+the histories cut after each completion the first ones are linearizable and the others are not. So gallop, then
+bisect, from where the search ended.
 """
 
 from collections.abc import Callable

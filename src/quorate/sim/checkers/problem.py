@@ -85,8 +85,8 @@ class Unknowns:
 class Problem:
     """The operations of one key, in the order of invocation, certain ones apart from unknown ones.
 
-    `foresees` says that the search may ask the model where states lead; `telling` that what an operation can do hangs
-    on its output, so that knowing the output of what is still open at some moment may rule out more than was known then.
+    `foresees` says that the search may ask the model where states lead; `telling` that what an operation can do
+    hangs on its output, so that to know the output of what is still open may rule out more than was known then.
     """
 
     def __init__(self, model: Model, operations: Sequence[Operation]) -> None:
