@@ -86,9 +86,9 @@ def test_a_snapshot_within_a_batch_holds_what_was_applied(machine: KvMachine, ot
     apply(machine, Put(b"a", b"1"))
     writer = machine.snapshot()
     apply(machine, Put(b"b", b"2"))
-    machine.commit()
     out = io.BytesIO()
     writer(out)
+    machine.commit()
     other.restore(io.BytesIO(out.getvalue()))()
     assert ask(other, Range(b"\0", b"\0", keys_only=True)).count == 1
 
