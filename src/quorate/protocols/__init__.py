@@ -10,6 +10,7 @@ import msgspec
 
 from quorate.kernel import Core, Env
 from quorate.parts.mutant import Mutant
+from quorate.protocols.echo import Echo, EchoConfig
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.mutants import MUTANTS as RAFT_MUTANTS
 
@@ -55,6 +56,14 @@ REGISTRY: dict[str, Entry] = {
             tolerates="crashes of any f of 2f + 1 nodes",
             invariants="raft",
             mutants=RAFT_MUTANTS,
+        ),
+        Entry(
+            name="echo",
+            title="Echo (fixed sequencer)",
+            core=Echo,
+            config=EchoConfig,
+            simulation=EchoConfig(message_entries_max=3, message_bytes_max=120, pending_max=8),
+            tolerates="crashes of any node but the first, and of the first until it is back",
         ),
     )
 }

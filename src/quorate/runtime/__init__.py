@@ -1,1 +1,1 @@
-
+"""The real runtime: asyncio, sockets, threads and fsync live here and nowhere below."""

@@ -99,7 +99,7 @@ class Codec:
 
     def _stepped_of(self, twin: Any) -> Stepped:
         inputs = (self._inputs[type(item)](*msgspec.structs.astuple(item)) for item in twin.inputs)
-        return Stepped(twin.now, tuple(inputs))
+        return Stepped(twin.now, tuple(inputs), twin.start)
 
 
 def _family(core: type[Core]) -> list[type[Core]]:

@@ -118,6 +118,7 @@ class Raft(Core):
         self._acknowledge_index = 0
         self._stalled: str | None = None
         self._snapshotting = False
+        self._snapshot_bytes = 0
         self._installing = False
         self._entries_since_snapshot = 0
         self._bytes_since_snapshot = 0
@@ -627,8 +628,10 @@ class Raft(Core):
 
     def _compact_if_large(self) -> None:
         """§5.1.3: when the log has outgrown a limit, and one at a time."""
-        few = self._entries_since_snapshot < self.config.snapshot_entries
-        if self._snapshotting or (few and self._bytes_since_snapshot < self.config.snapshot_bytes):
+        config = self.config
+        few = self._entries_since_snapshot < config.snapshot_entries
+        enough_bytes = min(max(config.snapshot_bytes_min, self._snapshot_bytes), config.snapshot_bytes_max)
+        if self._snapshotting or (few and self._bytes_since_snapshot < enough_bytes):
             return
         term = self.log.term_at(self.delivered_index)
         assert term is not None
@@ -641,6 +644,7 @@ class Raft(Core):
         if key == SNAPSHOT:
             self._snapshotting = False
             if isinstance(result, SnapshotInfo) and result.index > self.snapshot_index:
+                self._snapshot_bytes = result.size_bytes
                 self._compact(result.index, result.term)
         elif key == INSTALL:
             self._installing = False

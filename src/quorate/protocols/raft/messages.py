@@ -178,7 +178,8 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     A follower that hears nothing for between ``election_timeout_s_min`` and ``election_timeout_s_max`` (None: twice the
     shortest) asks for votes; §9.3 discusses the choice. The defaults suit a round trip well below 50 ms and processes
-    that may be late by as much.
+    that may be late by as much. A snapshot is taken when the log since the last one has ``snapshot_entries``, or as
+    many bytes as that one (within the bounds given), so that writing snapshots costs no more than writing the log.
     """
 
     heartbeat_s: float = 0.1
@@ -189,8 +190,9 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     inflight_messages_max: int = 128
     inflight_bytes_max: int = 16 << 20
     uncommitted_bytes_max: int = 64 << 20
-    snapshot_entries: int = 100_000
-    snapshot_bytes: int = 64 << 20
+    snapshot_entries: int = 250_000
+    snapshot_bytes_min: int = 64 << 20
+    snapshot_bytes_max: int = 256 << 20
     keep_entries: int = 5_000
     chunk_bytes: int = 1 << 20
     reads_pending_max: int = 65_536
