@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from quorate.kernel import nodes_of
 
 if TYPE_CHECKING:
     from quorate.sim.node import SimNode
@@ -19,10 +21,6 @@ AIMED = 0.4
 
 AMBUSHED = 0.5
 """How many crashes come just after a write, where they can tear something."""
-
-WATCH_S = 0.002
-COUP_S = 0.01
-"""How soon after an election a coup comes, on average."""
 
 
 class Nemesis:
@@ -79,28 +77,26 @@ class Nemesis:
         self._world.after(rng.expovariate(1.0 / every_s), act)
 
     def _plot_coups(self, rng: Random) -> None:
-        """Watch who leads, and strike new leaders just after their election, where the hardest cases are."""
+        """Watch who leads, and strike new leaders at or soon after their election, where the hardest cases are."""
         known: dict[int, int] = {}
 
-        def watch() -> None:
-            if self._over:
+        def watch(node: int, core: Any) -> None:
+            if getattr(core, "role", "") != "leader" or known.get(node) == core.term or self._over:
                 return
-            for node in self._world.nodes:
-                root = node.host.root if node.up else None
-                if getattr(root, "role", "") == "leader" and known.get(node.id) != getattr(root, "term", 0):
-                    known[node.id] = getattr(root, "term", 0)
-                    if rng.random() < self._world.mix.coup:
-                        self._world.after(rng.expovariate(1.0 / COUP_S), partial(self._coup, rng, node))
-            self._world.after(WATCH_S, watch)
+            known[node] = core.term
+            if rng.random() < self._world.mix.coup:
+                at_once = rng.random() < 0.3  # so that not even its first messages arrive
+                delay = 0.0 if at_once else rng.expovariate(1.0 / self._world.mix.coup_s)
+                self._world.after(delay, partial(self._coup, rng, self._world.nodes[node]))
 
-        watch()
+        self._world.on_step.append(watch)
 
     def _coup(self, rng: Random, node: SimNode) -> None:
         if self._over:
             return
         self._count("coup")
         mix = self._world.mix
-        if mix.partition_every_s is None or (mix.crash_every_s is not None and rng.random() < 0.5):
+        if mix.partition_every_s is None or (mix.crash_every_s is not None and rng.random() < 0.3):
             self._kill(rng, node)
         else:
             self._cut_off(rng, self._cuts_around(1 << node.id))
@@ -161,7 +157,7 @@ class Nemesis:
         self._cut_off(rng, self._draw_cuts(rng))
 
     def _cut_off(self, rng: Random, cuts: list[int]) -> None:
-        self._say(None, "partition", [f"{node} x {bin(mask)}" for node, mask in enumerate(cuts) if mask])
+        self._say(None, "partition", [f"n{node} !> {nodes_of(mask)}" for node, mask in enumerate(cuts) if mask])
         self._cuts.append(cuts)
         self._apply_cuts()
 

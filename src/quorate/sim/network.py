@@ -1,9 +1,9 @@
 """The simulated network: delay, loss, duplication, cuts and clogs, all by link.
 
-How it works. A message costs one or two draws: one says whether it is lost and, if not, which delay of a table it takes,
-drawn when the world began; a second says whether it is duplicated, in worlds that duplicate. A cut is a bit in the
-sender's mask, so a one-way partition is half of a symmetric one. A clogged link holds everything back until a moment
-and then delivers it at once.
+How it works. A message costs one or two draws: the first says whether it is lost and, if not, which entry it takes of a
+table of delays, made when the world began; the second says whether it is duplicated, in worlds that duplicate. A cut is
+a bit in the sender's mask, so a one-way partition is half of a symmetric one; it takes what is on its way as well. A
+clogged link holds everything back until a moment and then delivers it at once.
 """
 
 from __future__ import annotations
@@ -87,6 +87,13 @@ class Network:
                 again = now + self._delays[int(random() * DELAYS)] * 5.0 * factors[to]
                 world.sequence += 1
                 heappush(world.heap, (again, world.sequence, world.nodes[to].receive, item, None))
+
+    def is_cut(self, sender: int, to: int) -> bool:
+        """Whether a cut takes what is on its way at this moment."""
+        if self.cuts[sender] >> to & 1:
+            self.cut += 1
+            return True
+        return False
 
     def _behind_clog(self, sender: int, to: int, at: float) -> float:
         until = self.clogs.get((sender, to))

@@ -175,9 +175,10 @@ class SimNode:
 
     def receive(self, item: Received, _: Any) -> None:
         """A message arrives."""
-        if not self.up:
+        network = self.world.network
+        if not self.up or network.is_cut(item.sender, self.id):
             return
-        self.world.network.delivered += 1
+        network.delivered += 1
         if self.world.tracing:
             self.world.trace(self.id, "receive", item.sender, item.message)
         self.inbox.append(item)

@@ -33,6 +33,7 @@ class Mix(msgspec.Struct, kw_only=True):
     down_s: float = 0.5
     crash_all: float = 0.0
     coup: float = 0.0
+    coup_s: float = 0.01
     pause_every_s: float | None = None
     pause_s: float = 0.5
     step_s: float = 0.0
@@ -69,6 +70,7 @@ def draw(rng: Random, faults: tuple[str, ...]) -> Mix:
         own = Random(rng.getrandbits(64))
         if kind in only:
             DRAWS[kind](mix, own)
+    _coup(mix, Random(rng.getrandbits(64)))
     return mix
 
 
@@ -96,13 +98,18 @@ def _crash(mix: Mix, rng: Random) -> None:
     mix.crash_every_s = _log_uniform(rng, 0.2, 4.0)
     mix.down_s = _log_uniform(rng, 0.02, 2.0)
     mix.crash_all = rng.random() * 0.2 if rng.random() < 0.5 else 0.0
-    mix.coup = max(mix.coup, rng.random() - 0.5)
+
+
+def _coup(mix: Mix, rng: Random) -> None:
+    """New leaders are struck: now and then, or (an age of turmoil) nearly always."""
+    draw = rng.random()
+    mix.coup = 0.7 + rng.random() * 0.3 if draw < 0.25 else max(0.0, draw - 0.5)
+    mix.coup_s = _log_uniform(rng, 0.002, 0.1)
 
 
 def _partition(mix: Mix, rng: Random) -> None:
     mix.partition_every_s = _log_uniform(rng, 0.3, 4.0)
     mix.partition_s = _log_uniform(rng, 0.1, 3.0)
-    mix.coup = max(mix.coup, 2 * rng.random() - 1.0)
 
 
 def _disk(mix: Mix, rng: Random) -> None:

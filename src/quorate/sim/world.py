@@ -57,7 +57,9 @@ class World:
         self.seed = str(options.seed)
         self.mix = mix or draw(Random(f"{self.seed}/swarm"), options.faults)
         self.checkers = tuple(checkers)
-        self.on_step = [c.stepped for c in checkers if type(c).stepped is not Checker.stepped]
+        self.on_step: list[Callable[[int, Core], None]] = [
+            c.stepped for c in checkers if type(c).stepped is not Checker.stepped
+        ]
         self.promises = next((c for c in checkers if type(c).mark is not Checker.mark), Checker())
         self.mark = self.promises.mark
         self.peers = tuple(range(options.nodes))

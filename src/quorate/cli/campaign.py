@@ -1,0 +1,112 @@
+"""Campaigns: many seeds of one protocol, in this process or in several, with the same answers in the same order."""
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+
+import msgspec
+
+from quorate.parts.mutant import Mutant
+from quorate.protocols import REGISTRY, Entry
+from quorate.service.mutants import MUTANTS as SERVICE_MUTANTS
+from quorate.service.simulated import SUBJECTS, subject
+from quorate.sim.options import Options, OptionsError, parse_faults
+from quorate.sim.run import Outcome, simulate
+from quorate.sim.trace import Trace
+
+WORKLOADS = (*sorted(SUBJECTS), "mix")
+KV_EVERY = 4
+"""In a mix, how many seeds there are to one of the key-value store, which is slower to simulate."""
+
+SEEDS_MAX = 10_000_000
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run is, in words that cross to another process."""
+
+    protocol: str
+    seed: int
+    nodes: int = 5
+    faults: str = "all"
+    duration_s: float = 10.0
+    workload: str = "register"
+    mutant: str = ""
+
+
+def entry_of(protocol: str) -> Entry:
+    """The protocol's line in the registry. Raises OptionsError."""
+    if protocol not in REGISTRY:
+        raise OptionsError(f"no protocol is called {protocol!r}; known are {', '.join(sorted(REGISTRY))}")
+    return REGISTRY[protocol]
+
+
+def mutants_of(protocol: str) -> tuple[Mutant, ...]:
+    """The protocol's mutants, and those of the service above it."""
+    return (*entry_of(protocol).mutants, *SERVICE_MUTANTS)
+
+
+def mutant_of(protocol: str, name: str) -> Mutant:
+    """A mutant by name. Raises OptionsError."""
+    for mutant in mutants_of(protocol):
+        if mutant.name == name:
+            return mutant
+    known = ", ".join(mutant.name for mutant in mutants_of(protocol))
+    raise OptionsError(f"{protocol} has no mutant {name!r}; it has {known}")
+
+
+def parse_seeds(text: str) -> range:
+    """``7``, or ``0:500`` for 0 to 499. Raises OptionsError."""
+    first, colon, end = text.partition(":")
+    try:
+        seeds = range(int(first), int(end) if colon else int(first) + 1)
+    except ValueError:
+        raise OptionsError(f"{text!r} are no seeds; write one such as 7, or 0:500 for 0 to 499") from None
+    if not seeds or seeds.start < 0 or len(seeds) > SEEDS_MAX:
+        raise OptionsError(
+            f"{text!r} are no seeds; write first:end with 0 <= first < end, at most {SEEDS_MAX:,} of them"
+        )
+    return seeds
+
+
+def run(task: Task, trace: Trace | None = None) -> Outcome:
+    """Run one task. Raises OptionsError where it makes no sense."""
+    entry = entry_of(task.protocol)
+    mutant = mutant_of(task.protocol, task.mutant) if task.mutant else Mutant("", "")
+    workload = task.workload
+    if workload not in WORKLOADS:
+        raise OptionsError(f"no workload is called {workload!r}; known are {', '.join(WORKLOADS)}")
+    if workload == "mix":
+        workload = "kv" if task.seed % KV_EVERY == 0 else "register"
+    options = Options(
+        seed=task.seed,
+        nodes=task.nodes,
+        duration_s=task.duration_s,
+        faults=parse_faults(task.faults),
+        barrier=mutant.barrier,
+    )
+    make = entry.make(entry.simulation, mutant.core)
+    return simulate(make, subject(workload), options, checks=entry.invariants, sick_app=mutant.app, trace=trace)
+
+
+def traced(task: Task, sink: Callable[[str], None]) -> Outcome:
+    """Run one task again, with a line an event."""
+    return run(task, Trace(sink))
+
+
+def run_all(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
+    """Outcomes in the order of the tasks. Stop when you have seen enough: little more is run than you took."""
+    if jobs == 1:
+        yield from map(run, tasks)
+        return
+    rest = iter(tasks)
+    # Not forked: a copy of this process might hold a lock that one of its threads has.
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        ahead = [pool.submit(run, task) for task in islice(rest, jobs * 4)]
+        while ahead:
+            done, *ahead = ahead
+            ahead.extend(pool.submit(run, task) for task in islice(rest, 1))
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

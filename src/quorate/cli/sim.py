@@ -1,0 +1,263 @@
+"""`quorate sim PROTOCOL`: try to break a protocol under many seeds, each with its own faults."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from quorate.cli import campaign
+from quorate.cli.campaign import Task
+from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
+from quorate.sim.run import Outcome
+
+VIOLATED: Final = 1
+WRONG_USE: Final = 2
+SEEDS_PER_JOB_MIN: Final = 20
+"""For fewer seeds another process costs more than it saves."""
+
+
+def sim(
+    protocol: Annotated[str, typer.Argument(help="A name of the registry, such as raft.")],
+    nodes: Annotated[int, typer.Option(help="How many nodes the cluster has.")] = 5,
+    seeds: Annotated[str, typer.Option(help="Seeds to run: 0:500 for 0 to 499.")] = "0:100",
+    seed: Annotated[int | None, typer.Option(help="One seed only.")] = None,
+    faults: Annotated[str, typer.Option(help=f"all, none, or some of {','.join(FAULTS)}.")] = "all",
+    jobs: Annotated[int, typer.Option(help="Processes to use; 0: as many as there are cores.", min=0)] = 0,
+    duration_s: Annotated[float, typer.Option(help="Virtual seconds under faults, before all is healed.")] = 10.0,
+    workload: Annotated[str, typer.Option(help="register, kv (the store on disk), or mix.")] = "register",
+    mutant: Annotated[str, typer.Option(help="Plant this bug.")] = "",
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Plant each known bug in turn; all must be caught.")
+    ] = False,
+    trace: Annotated[
+        str | None, typer.Option(help="Write a line an event of one seed to a file, or - to print.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Simulate a cluster under faults, and check that it keeps its promises.
+
+    Each seed draws its own mix of faults, and is a run that can be repeated exactly. After the faults everything is
+    healed, and the cluster must answer every client and agree. The first seed that breaks a promise ends the
+    campaign; its trace is written to a file.
+
+    Example:  quorate sim raft --seeds 0:500 --faults crash,partition
+
+    Exit code: 0 every promise was kept, 1 one was broken (or a planted bug was not caught), 2 wrong use.
+    """
+    try:
+        chosen = range(seed, seed + 1) if seed is not None else campaign.parse_seeds(seeds)
+        task = Task(
+            protocol=protocol,
+            seed=chosen[0],
+            nodes=nodes,
+            faults=faults,
+            duration_s=duration_s,
+            workload=workload,
+            mutant=mutant,
+        )
+        _check(task, chosen, mutants, trace)
+        workers = _workers(jobs, len(chosen))
+        if mutants:
+            good = _run_mutants(task, chosen, workers, json)
+        elif trace is not None:
+            good = _run_traced(task, trace)
+        else:
+            good = _run_campaign(task, chosen, workers, json)
+    except OptionsError as error:
+        _errors().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(WRONG_USE) from None
+    if not good:
+        raise typer.Exit(VIOLATED)
+
+
+def _errors() -> Console:
+    return Console(stderr=True)
+
+
+def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
+    """Refuse wrong use before any process starts. Raises OptionsError."""
+    campaign.entry_of(task.protocol)
+    if task.mutant:
+        campaign.mutant_of(task.protocol, task.mutant)
+    if task.workload not in campaign.WORKLOADS:
+        raise OptionsError(f"no workload is called {task.workload!r}; known are {', '.join(campaign.WORKLOADS)}")
+    parse_faults(task.faults)
+    Options(seed=task.seed, nodes=task.nodes, duration_s=task.duration_s)
+    if trace is not None and len(seeds) > 1:
+        raise OptionsError("--trace shows one run; say which with --seed")
+    if mutants and (task.mutant or trace is not None):
+        raise OptionsError("--mutants runs all of them without a trace; leave out --mutant and --trace")
+
+
+def _workers(jobs: int, seeds: int) -> int:
+    return max(1, min(jobs or os.cpu_count() or 1, -(-seeds // SEEDS_PER_JOB_MIN)))
+
+
+def _tasks(task: Task, seeds: range) -> Iterator[Task]:
+    return (msgspec.structs.replace(task, seed=seed) for seed in seeds)
+
+
+# --- one campaign ---
+
+
+def _run_campaign(task: Task, seeds: range, workers: int, json: bool) -> bool:
+    began_s = time.monotonic()
+    outcomes, broken = [], None
+    with _progress() as progress:
+        bar = progress.add_task(task.protocol, total=len(seeds))
+        for outcome in campaign.run_all(_tasks(task, seeds), workers):
+            outcomes.append(outcome)
+            progress.advance(bar)
+            if not outcome.holds:
+                broken = outcome
+                break
+    summary = _summary(task, outcomes, time.monotonic() - began_s)
+    if broken is not None:
+        summary["violation"] = _explain(msgspec.structs.replace(task, seed=broken.seed), broken)
+    typer.echo(msgspec.json.encode(summary).decode() if json else _text(summary))
+    return broken is None
+
+
+def _summary(task: Task, outcomes: list[Outcome], elapsed_s: float) -> dict[str, Any]:
+    messages = sum(outcome.messages for outcome in outcomes)
+    counts: dict[str, int] = {}
+    for outcome in outcomes:
+        for name, count in outcome.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    return {
+        "protocol": task.protocol,
+        "nodes": task.nodes,
+        "seeds": len(outcomes),
+        "virtual_s": round(sum(outcome.virtual_s for outcome in outcomes), 3),
+        "elapsed_s": round(elapsed_s, 3),
+        "seeds_per_s": round(len(outcomes) / elapsed_s, 1),
+        "messages": messages,
+        "messages_per_s": round(messages / elapsed_s),
+        "operations": sum(outcome.operations for outcome in outcomes),
+        "committed": sum(outcome.committed for outcome in outcomes),
+        "undecided": sum(outcome.undecided for outcome in outcomes),
+        "faults": counts,
+        "violation": None,
+    }
+
+
+def _explain(task: Task, broken: Outcome) -> dict[str, Any]:
+    """Run the seed again with a trace, and say where it is and how to repeat it."""
+    file = _trace_file(task)
+    with file.open("w", encoding="utf-8") as out:
+        campaign.traced(task, lambda line: _write_line(out, line))
+    command = f"quorate sim {task.protocol} --seed {task.seed} --nodes {task.nodes} --faults {task.faults}"
+    command += f" --duration-s {task.duration_s:g} --workload {task.workload}"
+    if task.mutant:
+        command += f" --mutant {task.mutant}"
+    return {
+        "seed": broken.seed,
+        "property": broken.violated,
+        "text": broken.text,
+        "trace": str(file),
+        "repeat": f"{command} --trace -",
+    }
+
+
+def _write_line(out: Any, line: str) -> None:
+    out.write(line + "\n")
+
+
+def _trace_file(task: Task) -> Path:
+    folder = Path("build") if Path("build").is_dir() else Path()
+    mutant = f"-{task.mutant}" if task.mutant else ""
+    return folder / f"sim-{task.protocol}{mutant}-{task.seed}.trace"
+
+
+def _text(summary: dict[str, Any]) -> str:
+    lines = [
+        f"{summary['seeds']:,} seeds, {summary['virtual_s']:,.0f} virtual seconds in {summary['elapsed_s']:,.1f} s: "
+        f"{summary['seeds_per_s']:,.1f} seeds/s, {summary['messages_per_s']:,} messages/s",
+        f"{summary['operations']:,} operations, {summary['committed']:,} entries committed; "
+        + ", ".join(f"{count:,} {name}" for name, count in summary["faults"].items() if count),
+    ]
+    if summary["undecided"]:
+        lines.append(f"the histories of {summary['undecided']} seeds were too hard to check within the budget")
+    violation = summary["violation"]
+    if violation is None:
+        lines.append("every promise was kept")
+    else:
+        lines += [
+            f"VIOLATED by seed {violation['seed']}: {violation['property']}",
+            f"  {violation['text']}",
+            f"trace:  {violation['trace']}",
+            f"repeat: {violation['repeat']}",
+        ]
+    return "\n".join(lines)
+
+
+def _run_traced(task: Task, trace: str) -> bool:
+    if trace == "-":
+        outcome = campaign.traced(task, typer.echo)
+    else:
+        try:
+            with Path(trace).open("w", encoding="utf-8") as out:
+                outcome = campaign.traced(task, lambda line: _write_line(out, line))
+        except OSError as error:
+            raise OptionsError(f"cannot write the trace to {trace}: {error.strerror}") from None
+    if not outcome.holds:
+        _errors().print(f"VIOLATED: {outcome.violated}: {outcome.text}", markup=False, highlight=False, soft_wrap=True)
+    return outcome.holds
+
+
+# --- every mutant ---
+
+
+def _run_mutants(task: Task, seeds: range, workers: int, json: bool) -> bool:
+    """Plant each bug and run seeds until one catches it."""
+    rows = []
+    mutants = campaign.mutants_of(task.protocol)
+    with _progress() as progress:
+        bar = progress.add_task("mutants", total=len(mutants))
+        for mutant in mutants:
+            progress.update(bar, description=mutant.name)
+            sick = msgspec.structs.replace(task, mutant=mutant.name)
+            caught = next((o for o in campaign.run_all(_tasks(sick, seeds), workers) if not o.holds), None)
+            rows.append(
+                {
+                    "mutant": mutant.name,
+                    "summary": mutant.summary,
+                    "seeds": None if caught is None else caught.seed - seeds.start + 1,
+                    "seed": None if caught is None else caught.seed,
+                    "property": None if caught is None else caught.violated,
+                }
+            )
+            progress.advance(bar)
+    missed = [row["mutant"] for row in rows if row["seed"] is None]
+    if json:
+        typer.echo(msgspec.json.encode({"protocol": task.protocol, "mutants": rows, "missed": missed}).decode())
+    else:
+        Console().print(_table(rows, len(seeds)))
+    return not missed
+
+
+def _table(rows: list[dict[str, Any]], seeds: int) -> Table:
+    table = Table("mutant", "what is broken", "caught after", "by")
+    for row in rows:
+        caught = row["seeds"] is not None
+        after = (f"{row['seeds']} seed" + "s" * (row["seeds"] > 1)) if caught else f"NOT CAUGHT in {seeds}"
+        table.add_row(row["mutant"], row["summary"], after, row["property"] or "")
+    return table
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=_errors(),
+        transient=True,
+    )
