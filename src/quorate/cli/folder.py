@@ -1,0 +1,208 @@
+"""The folder of a local cluster: its configuration, and what must be right before its nodes start.
+
+DIR/cluster.toml is the configuration of all nodes and, with the cluster's name in it, the identity of their data:
+a restart reads it. DIR/n1 holds the data of node 1, DIR/n1.log its log. One `quorate up` holds DIR/up.lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from quorate.protocols import REGISTRY
+from quorate.runtime.errors import JournalLocked
+from quorate.runtime.files import ASIDE, FolderLock, make_directory, publish
+from quorate.service.config import NODES_MAX, ConfigError, NodeConfig, load
+
+HOST: Final = "127.0.0.1"
+NODES_DEFAULT: Final = 3
+PROTOCOL_DEFAULT: Final = "raft"
+BASE_PORT_DEFAULT: Final = 7400
+PEER_PORTS_ABOVE: Final = 100
+"""Clients of node i are at base + i, its peers at base + 100 + i."""
+
+
+class FolderError(Exception):
+    """The cluster cannot be started with this folder and these ports; the text says what to do."""
+
+
+class Layout(NamedTuple):
+    """What a local cluster is made of."""
+
+    cluster: str
+    nodes: int
+    protocol: str
+    base_port: int
+
+    def client(self, node: int) -> str:
+        """Where clients reach a node."""
+        return f"{HOST}:{self.base_port + node}"
+
+    def peer(self, node: int) -> str:
+        """Where the other nodes reach it."""
+        return f"{HOST}:{self.base_port + PEER_PORTS_ABOVE + node}"
+
+    def toml(self) -> str:
+        """The configuration; the same file serves every node."""
+        lines = [
+            "# Made by `quorate up`. Every node of this cluster runs with this file and its own --node.",
+            f'cluster = "{self.cluster}"  # the data in this folder belongs to this name',
+            "node = 1  # unless --node says otherwise",
+            'data = "n{node}"  # beside this file',
+            f'protocol = "{self.protocol}"',
+        ]
+        for node in range(1, self.nodes + 1):
+            lines += ["", f"[nodes.{node}]", f'peer = "{self.peer(node)}"', f'client = "{self.client(node)}"']
+        return "\n".join(lines) + "\n"
+
+
+class ClusterFolder:
+    """A folder that is locked and has its configuration. ``close`` gives it free."""
+
+    def __init__(self, folder: Path, nodes: int | None, protocol: str | None, base_port: int | None) -> None:
+        """None: as the folder has it, or the default. Raises FolderError."""
+        self.path = folder
+        self.config_path = folder / "cluster.toml"
+        self.is_new = not self.config_path.exists()
+        try:
+            make_directory(folder.absolute())
+            self._lock = FolderLock(folder / "up.lock")
+        except JournalLocked as error:
+            holder = f"process {error.pid}" if error.pid is not None else "another process"
+            raise FolderError(f"{folder} is in use by another `quorate up`, {holder}. Stop it first") from None
+        except OSError as error:
+            raise FolderError(f"{folder} cannot be written: {error.strerror}. Choose another with --data") from None
+        try:
+            self.configs = self._settle(nodes, protocol, base_port)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Let others use the folder."""
+        self._lock.release()
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Where clients reach the nodes."""
+        return [config.nodes[config.node].client for config in self.configs]
+
+    def log_path(self, node: int) -> Path:
+        """Where a node's output goes."""
+        return self.path / f"n{node}.log"
+
+    def _settle(self, nodes: int | None, protocol: str | None, base_port: int | None) -> list[NodeConfig]:
+        """The configuration of each node; written if there was none, checked against what is asked for if there was."""
+        if self.is_new:
+            if data := sorted(self.path.glob("n[0-9]*/")):
+                raise FolderError(f"{data[0]} holds a node's data but {self.config_path} is missing. {_ELSEWHERE}")
+            asked = Layout(
+                f"local-{secrets.token_hex(4)}",
+                nodes or NODES_DEFAULT,
+                protocol or PROTOCOL_DEFAULT,
+                base_port or BASE_PORT_DEFAULT,
+            )
+            check_layout(asked)
+            self._write(asked)
+        try:
+            first = load(self.config_path)
+            self._check(first, nodes, protocol)
+            if base_port is not None and base_port != _base_port(first):
+                self._move(first, base_port)
+            return [load(self.config_path, node) for node in sorted(first.nodes)]
+        except (ConfigError, OSError) as error:
+            raise FolderError(str(error)) from None
+
+    def _check(self, config: NodeConfig, nodes: int | None, protocol: str | None) -> None:
+        if nodes is not None and nodes != len(config.nodes):
+            there = len(config.nodes)
+            raise FolderError(
+                f"{self.path} has a cluster of {there} nodes, not {nodes}. Start it with --nodes {there}. {_ELSEWHERE}"
+            )
+        if protocol is not None and protocol != config.protocol:
+            there_is = config.protocol
+            raise FolderError(
+                f"{self.path} has a cluster that speaks {there_is}, not {protocol}. "
+                f"Start it with --protocol {there_is}. {_ELSEWHERE}"
+            )
+
+    def _move(self, config: NodeConfig, base_port: int) -> None:
+        """Give an existing cluster other ports. Its name, and with it its data, stays."""
+        old = Layout(config.cluster, len(config.nodes), config.protocol, _base_port(config))
+        if self.config_path.read_text() != old.toml():
+            raise FolderError(
+                f"{self.config_path} was edited by hand: change the ports there, and leave --base-port out"
+            )
+        new = old._replace(base_port=base_port)
+        check_layout(new)
+        self._write(new)
+
+    def _write(self, layout: Layout) -> None:
+        # Losing the name would lose the data that belongs to it, so this file is as durable as they are.
+        aside = self.config_path.with_name(self.config_path.name + ASIDE)
+        try:
+            with aside.open("w") as file:
+                file.write(layout.toml())
+                file.flush()
+                os.fsync(file.fileno())
+            publish(aside, self.config_path)
+        except OSError as error:
+            raise FolderError(f"{self.config_path} cannot be written: {error.strerror}") from None
+
+
+_ELSEWHERE = "For another cluster choose another folder with --data"
+
+
+def _base_port(config: NodeConfig) -> int:
+    """As the first node's client port has it."""
+    first = min(config.nodes)
+    return int(config.nodes[first].client.rpartition(":")[2]) - first
+
+
+def check_layout(layout: Layout) -> None:
+    """Raises FolderError for numbers that make no cluster."""
+    if layout.protocol not in REGISTRY:
+        raise FolderError(f"--protocol {layout.protocol} is not known; choose from {', '.join(REGISTRY)}")
+    if not 1 <= layout.nodes <= NODES_MAX:
+        raise FolderError(f"--nodes {layout.nodes}: a cluster has 1 to {NODES_MAX}")
+    most = 65535 - PEER_PORTS_ABOVE - layout.nodes
+    if not 0 <= layout.base_port <= most:
+        raise FolderError(f"--base-port {layout.base_port}: choose from 0 to {most}")
+
+
+def check_ports(configs: list[NodeConfig], wait_s: float = 0.0) -> None:
+    """Raises FolderError if a port of a node is taken, and is not given free within ``wait_s``."""
+    deadline = time.monotonic() + wait_s
+    for config in configs:
+        me = config.nodes[config.node]
+        for use, address in (("clients", config.client_address()), ("peers", config.peer_addresses()[config.node])):
+            while (error := _cannot_bind(*address)) is not None:
+                if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                text = me.client if use == "clients" else me.peer
+                raise FolderError(
+                    f"{text}, the port of node {config.node} for its {use}: {_why_not(error)}. "
+                    "Stop what uses it (`ss -ltnp` shows), or choose other ports with --base-port"
+                )
+
+
+def _cannot_bind(host: str, port: int) -> OSError | None:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, number) as probe:
+            # As the node will: a port whose last connections are in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+def _why_not(error: OSError) -> str:
+    return "in use by another program" if error.errno == errno.EADDRINUSE else str(error.strerror or error).lower()

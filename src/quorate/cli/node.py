@@ -1,0 +1,147 @@
+"""`quorate node`: one node of a cluster, in the foreground, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from quorate.cli.common import Code, fail
+from quorate.service.config import ConfigError, NodeConfig, load
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from quorate.service.server import Server
+
+log = logging.getLogger("quorate.cli")
+
+ORPHAN_GRACE_S: Final = 10
+"""A node whose parent has died has this long to stop in order."""
+
+LogLevel = Enum("LogLevel", {name: name for name in ("debug", "info", "warning", "error")}, type=str)  # type: ignore[misc]
+DEFAULT_LOG_LEVEL: Final = LogLevel("info")
+
+
+def node(
+    config: Annotated[Path, typer.Option(help="The configuration, a TOML file.")],
+    node: Annotated[
+        int | None, typer.Option(help="Which of the file's nodes this is; default: what the file says.")
+    ] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="The least that is logged.")] = DEFAULT_LOG_LEVEL,
+    stop_with_parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this pipe is closed.")] = None,
+) -> None:
+    """Run one node until SIGTERM or Ctrl-C. Logs to standard error, one line an event.
+
+    Example:  quorate node --config /etc/quorate/cluster.toml --node 1
+
+    Exit code: 0 stopped in order, 1 the node cannot start or go on (its files, its ports), 2 wrong use or a
+    configuration that cannot be used.
+    """
+    try:
+        chosen = load(config, node)
+    except ConfigError as error:
+        fail(str(error), Code.WRONG_USE)
+    except OSError as error:
+        fail(f"{config}: cannot be read: {error.strerror}", Code.WRONG_USE)
+    log_to_stderr(chosen.node, log_level.value)
+    sys.exit(_run(_serve(chosen, stop_with_parent)))
+
+
+def _run(work: Coroutine[object, object, int]) -> int:
+    """On uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+async def _serve(config: NodeConfig, parent_fd: int | None) -> int:
+    """The life of a node; its exit code."""
+    from quorate.runtime.errors import StorageError
+    from quorate.service.server import Server
+
+    stopping = _on_signals(parent_fd)
+    try:
+        server = Server(config)
+        await server.start()
+    except (StorageError, OSError, ValueError) as error:
+        typer.echo(f"error: node {config.node} cannot start: {error}", err=True)
+        return Code.FAILED
+    ended = asyncio.ensure_future(server.wait())
+    await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
+    return await _stop(server, ended)
+
+
+async def _stop(server: Server, ended: asyncio.Future[None]) -> int:
+    """Stop in order. What ended the node, if it ended by itself, has been logged by it."""
+    has_failed = ended.done() and ended.exception() is not None
+    try:
+        await server.stop()
+    except Exception as error:
+        log.error("could not stop in order: %s", error)
+        has_failed = True
+    if not ended.done():
+        await ended
+    log.info("stopped")
+    return Code.FAILED if has_failed else Code.OK
+
+
+def _on_signals(parent_fd: int | None) -> asyncio.Future[None]:
+    """A future that is done when the node should stop. A second signal ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stopping: asyncio.Future[None] = loop.create_future()
+
+    def stop(why: str) -> None:
+        log.info("stopping: %s", why)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        if not stopping.done():
+            stopping.set_result(None)
+
+    def orphaned(fd: int) -> None:
+        loop.remove_reader(fd)
+        signal.alarm(ORPHAN_GRACE_S)  # nobody is left who could kill us
+        stop("the process that started this node has ended")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number.name)
+    if parent_fd is not None:
+        loop.add_reader(parent_fd, orphaned, parent_fd)
+    return stopping
+
+
+class LineFormatter(logging.Formatter):
+    """One line an event, whatever is in it: ``time=... level=info node=1 logger=quorate.node msg="..."`` (logfmt)."""
+
+    def __init__(self, node: int) -> None:
+        super().__init__()
+        self._node = node
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as one line; texts are quoted as in JSON, so that no newline of theirs ends it."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = (
+            f"time={moment}.{int(record.msecs):03d}Z level={record.levelname.lower()} node={self._node} "
+            f"logger={record.name} msg={json.dumps(record.getMessage(), ensure_ascii=False)}"
+        )
+        if record.exc_info:
+            line += f" traceback={json.dumps(self.formatException(record.exc_info), ensure_ascii=False)}"
+        return line
+
+
+def log_to_stderr(node: int, level: str) -> None:
+    """Send the log of this process to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter(node))
+    logging.basicConfig(handlers=[handler], level=level.upper())

@@ -1,0 +1,239 @@
+"""`quorate up`: a cluster of real processes on this machine, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from quorate.cli.common import DEFAULT_ENDPOINTS_TEXT, Code, fail, print_json
+from quorate.cli.folder import BASE_PORT_DEFAULT, ClusterFolder, FolderError, check_ports
+from quorate.cli.processes import STOP_GRACE_S, NodeProcess, Processes
+from quorate.service.client.aio import Client
+from quorate.service.client.errors import QuorateError
+from quorate.service.requests import Status
+
+READY_TIMEOUT_S: Final = 60.0
+POLL_S: Final = 0.05
+DATA_DEFAULT: Final = Path("data")
+
+
+def up(
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="How many.", show_default="3, or as many as the folder has")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="How they agree.", show_default="raft, or what the folder's cluster speaks")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The cluster's folder; a restart finds its data there.", show_default="data")
+    ] = None,
+    base_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Clients of node i at this + i, its peers at this + 100 + i.",
+            show_default=f"{BASE_PORT_DEFAULT}, or what the folder has",
+        ),
+    ] = None,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="A temporary folder, removed at the end.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print events, one JSON object a line.")] = False,
+) -> None:
+    """Run a cluster of real processes on this machine until Ctrl-C or SIGTERM.
+
+    Example:  quorate up --nodes 5 --data /tmp/five
+
+    Prints "cluster ready" when a leader serves. A node that dies is reported; the others stay. Nodes log to
+    DIR/n1.log, DIR/n2.log, ... With --json the events are {"event": "ready", "endpoints", "nodes", ...},
+    {"event": "node_ended", "name", "exit_code", "log", ...} and {"event": "stopped"}.
+
+    Exit code: 0 stopped as asked, 1 all nodes died, 2 wrong use (ports taken, another cluster's folder), 3 no leader
+    within a minute.
+    """
+    if ephemeral and data is not None:
+        fail("--ephemeral and --data exclude each other", Code.WRONG_USE)
+    with _chosen_folder(data, ephemeral) as path:
+        try:
+            folder = ClusterFolder(path, nodes, protocol, base_port)
+        except FolderError as error:
+            fail(str(error), Code.WRONG_USE)
+        try:
+            # The nodes of an `up` that was killed have a moment to notice and to stop.
+            check_ports(folder.configs, 0.0 if folder.is_new else STOP_GRACE_S / 2)
+            code = asyncio.run(_run(folder, _Reporter(folder, json, ephemeral)))
+        except FolderError as error:
+            fail(str(error), Code.WRONG_USE)
+        finally:
+            folder.close()
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _chosen_folder(data: Path | None, ephemeral: bool) -> Iterator[Path]:
+    if not ephemeral:
+        yield data or DATA_DEFAULT
+        return
+    path = Path(tempfile.mkdtemp(prefix="quorate-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+async def _run(folder: ClusterFolder, report: _Reporter) -> Code:
+    """The life of the cluster."""
+    stop, hurry = _on_signals()
+    async with Processes(folder.config_path) as processes:
+        try:
+            for config in folder.configs:
+                await processes.spawn(config.node, folder.log_path(config.node))
+        except OSError as error:
+            fail(f"a node cannot be started: {error}", Code.FAILED)
+        code = await _watch(processes, folder, report, stop)
+        with report.waiting("stopping"):
+            for late in await processes.stop(hurry.wait()):
+                report.say(f"{late.name} did not stop in time and was killed")
+        report.stopped()
+    return code
+
+
+async def _watch(processes: Processes, folder: ClusterFolder, report: _Reporter, stop: asyncio.Event) -> Code:
+    """Report what happens, until the cluster should be stopped; why, as an exit code."""
+    stopping = asyncio.ensure_future(stop.wait())
+    serving = asyncio.ensure_future(_wait_until_it_serves(processes, folder.endpoints))
+    pending: set[asyncio.Future[Any]] = {stopping, serving, *(node.ended for node in processes.nodes)}
+    waiting = contextlib.ExitStack()
+    waiting.enter_context(report.waiting("waiting for a leader"))
+    with waiting:
+        while True:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if stopping in done:
+                serving.cancel()
+                return Code.OK
+            for node in processes.nodes:
+                if node.ended in done:
+                    report.ended(node)
+            if not processes.living:
+                serving.cancel()
+                report.say("all nodes have ended")
+                return Code.FAILED
+            if serving in done:
+                waiting.close()
+                if (statuses := serving.result()) is None:
+                    logs = folder.path / "n*.log"
+                    report.say(f"no leader serves after {READY_TIMEOUT_S:g} s; see {logs}. Stopping")
+                    return Code.UNAVAILABLE
+                report.ready(processes.living, statuses)
+
+
+async def _wait_until_it_serves(processes: Processes, endpoints: list[str]) -> dict[int, Status] | None:
+    """Every living node knows a leader, and a linearizable read is answered; None where that takes too long."""
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S), Client(endpoints, timeout_s=READY_TIMEOUT_S) as client:
+            while True:
+                found = [status for _, status in await client.statuses() if isinstance(status, Status)]
+                statuses = {status.node: status for status in found if status.leader is not None}
+                if all(node.node in statuses for node in processes.living):
+                    await client.range(b"\0", limit=1, keys_only=True)
+                    return statuses
+                await asyncio.sleep(POLL_S)
+    except (TimeoutError, QuorateError):
+        return None
+
+
+def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Two events: the first signal (stop), the second (at once)."""
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    return stop, hurry
+
+
+class _Reporter:
+    """Says what happens: as text to a person, or as a line of JSON an event."""
+
+    def __init__(self, folder: ClusterFolder, json: bool, ephemeral: bool) -> None:
+        self._folder = folder
+        self._json = json
+        self._ephemeral = ephemeral
+
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[Any]:
+        """A spinner, where there is somebody to see it."""
+        if not sys.stderr.isatty():
+            return contextlib.nullcontext()
+        from rich.console import Console
+
+        return Console(stderr=True).status(what)
+
+    def say(self, text: str) -> None:
+        """For a person, whatever the output."""
+        typer.echo(text, err=True)
+
+    def ready(self, nodes: Sequence[NodeProcess], statuses: dict[int, Status]) -> None:
+        """A leader serves."""
+        endpoints = self._folder.endpoints
+        client = {config.node: config.nodes[config.node].client for config in self._folder.configs}
+        rows = [
+            {
+                "name": node.name,
+                "role": statuses[node.node].role,
+                "endpoint": client[node.node],
+                "pid": node.pid,
+                "log": str(node.log_path),
+            }
+            for node in nodes
+            if node.node in statuses
+        ]
+        if self._json:
+            first = self._folder.configs[0]
+            about = {"cluster": first.cluster, "protocol": first.protocol, "config": str(self._folder.config_path)}
+            print_json({"event": "ready", **about, "endpoints": endpoints, "nodes": rows})
+        else:
+            typer.echo(f"cluster ready: {','.join(endpoints)}")
+            for row in rows:
+                typer.echo("  {name}  {endpoint}  pid {pid}  {role}, logs to {log}".format(**row))
+            typer.echo("Try, in another terminal:")
+            if ",".join(endpoints) != DEFAULT_ENDPOINTS_TEXT:
+                typer.echo(f"  export QUORATE_ENDPOINTS={','.join(endpoints)}")
+            typer.echo("  quorate put greeting hello\n  quorate get greeting")
+            kept = "removed" if self._ephemeral else "kept"
+            typer.echo(f"Ctrl-C stops the cluster; its data in {self._folder.path} is {kept}.")
+        sys.stdout.flush()
+
+    def ended(self, node: NodeProcess) -> None:
+        """A node died, or was killed."""
+        code, tail = node.ended.result(), node.log_tail()
+        again = shlex.join(["quorate", "node", "--config", str(self._folder.config_path), "--node", str(node.node)])
+        if self._json:
+            event = {"event": "node_ended", "name": node.name, "pid": node.pid, "exit_code": code}
+            print_json({**event, "log": str(node.log_path), "log_tail": tail, "restart": again})
+            sys.stdout.flush()
+            return
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        self.say(f"{node.name} (pid {node.pid}) {how}. The end of its log, {node.log_path}:")
+        for line in tail:
+            self.say(f"  {line}")
+        self.say(f"The other nodes go on. To start it again, in another terminal:\n  {again}")
+
+    def stopped(self) -> None:
+        """No process is left."""
+        if self._json:
+            print_json({"event": "stopped"})
+        else:
+            typer.echo("cluster stopped")
