@@ -104,6 +104,15 @@ def test_a_chain_of_unknown_operations_can_explain_a_read() -> None:
     assert verdict(CasRegister(), *chain[1:], "5 invoke read", "5 ok read 3").linearizable is False
 
 
+def test_an_unknown_write_spent_in_vain_is_not_spent_on_another_way() -> None:
+    """The first way to come behind the read uses the unknown write up; the second saves it for the end."""
+    first = ["9 invoke write 1", "0 invoke write 1", "1 invoke write 2", "0 ok write 1", "1 ok write 2"]
+    read_1 = ["2 invoke read", "2 ok read 1"]
+    write_5 = ["0 invoke write 5", "0 ok write 5"]
+    assert verdict(Register(), *first, *read_1, *write_5, *read_1).linearizable
+    assert verdict(Register(), *first, *read_1, *write_5, *read_1, *write_5, *read_1).linearizable is False
+
+
 def test_a_mutex_is_held_once() -> None:
     both = ["0 invoke acquire", "0 ok acquire", "1 invoke acquire"]
     assert verdict(Mutex(), *both, "0 invoke release", "1 ok acquire", "0 ok release").linearizable
@@ -190,6 +199,10 @@ def test_the_caller_can_give_up() -> None:
 
     assert check(history, Register(), watch=watch).linearizable is None
     assert len(seen) == 1
+    many = [event for key in range(300) for event in events(f"0 invoke write 1 x={key}", f"0 ok write 1 x={key}")]
+    several = [*events("0 invoke read x=a", "1 invoke write 1 x=a", "0 ok read 1 x=a", "1 ok write 1 x=a"), *many]
+    assert check(several, Register(), watch=watch).linearizable is None
+    assert check(several, Register(), watch=lambda _: True).linearizable
 
 
 TINY: list[tuple[Model, atomic.Request, list[Any]]] = [

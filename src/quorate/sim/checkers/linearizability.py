@@ -21,6 +21,7 @@ from quorate.sim.checkers.search import Found, Search
 from quorate.sim.history.events import Event, Operation, pair
 
 STATES_MAX: Final = 2_000_000
+WATCH_KEYS: Final = 256
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -85,7 +86,10 @@ def check(
             return not gave_up
 
         problem = Problem(model, part)
-        found = Search(problem, states_max - explored, tell if watch else None).run()
+        if done % WATCH_KEYS == 0 and not tell(0):
+            found = Found(None, 0, [])
+        else:
+            found = Search(problem, states_max - explored, tell if watch else None).run()
         explored += found.explored
         order = tuple(found.order)
         if found.linearizable is False:

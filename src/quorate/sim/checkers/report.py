@@ -49,7 +49,7 @@ def text(verdict: Verdict) -> str:
         cannot = "cannot be placed" if verdict.linearizable is False else "is as far as the search came"
         lines += ["", f"process {stuck.process}: {describe(stuck)}{where} {cannot}{_lines(stuck)}"]
         lines.append(f"  tried in state: {' or '.join(_show(state) for state in verdict.states)}")
-        lines.append(f"  placed before it: {len(verdict.order)} operations")
+        lines.append(f"  operations placed before it: {len(verdict.order)}")
         if verdict.linearizable is False:
             lines.append("  without this completion the history up to here is linearizable; with it no order is legal")
         lines += ["", *timeline(stuck, verdict.concurrent, verdict.order)]
