@@ -1,6 +1,7 @@
 """Handshake: who belongs together meets; everybody else is told why not and what to do."""
 
 import asyncio
+import logging
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quorate.runtime.greeting import TOLD_COUNT_MAX, Told
 from quorate.runtime.handshake import (
     MAGIC,
     Hello,
@@ -201,3 +203,53 @@ def test_a_called_side_that_never_answers_is_given_up(run, caplog) -> None:
             sock.close()
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (encode(Welcome(1, "raft", "c", 9)), "is node 9, not 1"),
+        (encode(Welcome(2, "raft", "c", 1)), "speaks version 2"),
+        (encode(Refused("full", "come back\nlater")), r"refused us: 'come back\nlater'"),
+        (b"HTTP/1.1 400 Bad Request", "check that the address is a Quorate node's"),
+    ],
+)
+def test_a_called_side_that_answers_something_else_is_left(run, caplog, answer: bytes, text: str) -> None:
+    async def main() -> None:
+        def answer_all(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(framed(answer))
+            writers.append(writer)
+
+        writers: list[asyncio.StreamWriter] = []
+        made = Cluster(2)
+        server = await asyncio.start_server(answer_all, sock=made.sockets[1])
+        await made.start(0)
+        await until(lambda: any(text in line for line in caplog.messages))
+        assert made.peers[0].counters[1].connects == 0
+        await made.peers[0].stop()
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+
+    run(main())
+
+
+def test_the_deadline_ends_with_the_handshake(run) -> None:
+    async def main() -> None:
+        limits = msgspec.structs.replace(FAST, handshake_timeout_s=0.1)
+        async with cluster(2, limits=limits) as made:
+            await asyncio.sleep(0.3)  # both deadlines were set before this one
+            assert made.peers[0].counters[1].dials == made.peers[0].counters[1].accepts == 1
+            assert made.peers[0].connected() == (1,)
+
+    run(main())
+
+
+def test_the_log_takes_each_text_once_and_no_control_characters(caplog) -> None:
+    tell = Told(logging.getLogger("quorate.test"))
+    for _ in range(3):
+        tell("a caller\nsaid \x1b[2J")
+    assert caplog.messages == ["a caller?said ?[2J"]
+    for number in range(10_000):
+        tell(f"{number}")
+    assert len(tell._told) == TOLD_COUNT_MAX

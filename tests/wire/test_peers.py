@@ -82,6 +82,9 @@ def test_the_newer_of_two_callers_with_one_id_counts(run) -> None:
             await newer.write(framed(b"hi"))
             await until(lambda: made.frames(0, 1) == [b"hi"])
             assert made.peers[0].counters[1].accepts == 2
+            await until(lambda: len(made.peers[0]._callers) == 1)
+            made.peers[0].cut(1, "to see that the newer one is still known")
+            assert await newer.hung_up() == b""
             older.close()
             newer.close()
 
