@@ -1,0 +1,100 @@
+"""`quorate sim`: what it prints, and its exit codes."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from quorate.cli import campaign
+from quorate.cli.campaign import Task
+from quorate.cli.sim import sim
+
+app = typer.Typer()
+app.command()(sim)
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, output, errors."""
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_all_holds() -> None:
+    code, out, _ = call("raft", "--seeds", "0:3", "--duration-s", "2", "--jobs", "1")
+    assert code == 0
+    assert out.startswith("3 seeds, ")
+    assert "messages/s" in out
+    assert "every promise was kept" in out
+
+
+def test_json() -> None:
+    code, out, _ = call("raft", "--seed", "4", "--duration-s", "2", "--json")
+    found = msgspec.json.decode(out)
+    assert code == 0
+    assert (found["protocol"], found["seeds"], found["violation"]) == ("raft", 1, None)
+    assert found["messages"] > 0
+
+
+def test_a_violation_is_explained_and_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call("raft", "--seeds", "0:40", "--mutant", "no-barrier", "--jobs", "1")
+    assert code == 1
+    assert "VIOLATED by seed " in out
+    trace = next(line.split()[1] for line in out.splitlines() if line.startswith("trace:"))
+    last = (tmp_path / trace).read_text(encoding="utf-8").splitlines()[-1]
+    violated = next(line for line in out.splitlines() if "VIOLATED" in line).partition(": ")[2]
+    assert violated in last, "the run that was traced is the run that failed"
+    repeat = next(line for line in out.splitlines() if line.startswith("repeat:"))
+    assert "--mutant no-barrier" in repeat
+
+
+def test_a_trace_to_a_file_and_to_the_screen(tmp_path: Path) -> None:
+    code, _, _ = call("raft", "--seed", "1", "--duration-s", "2", "--trace", str(tmp_path / "t"))
+    assert code == 0
+    code, out, _ = call("raft", "--seed", "1", "--duration-s", "2", "--trace", "-")
+    assert code == 0
+    assert out == (tmp_path / "t").read_text(encoding="utf-8")
+    assert out.splitlines()[-1].endswith("all holds")
+
+
+def test_mutants_that_are_missed_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = [mutant for mutant in campaign.mutants_of("raft") if mutant.name in ("no-barrier", "commits-old-term")]
+    monkeypatch.setattr(campaign, "mutants_of", lambda protocol: tuple(chosen))
+    code, out, _ = call("raft", "--mutants", "--seeds", "0:8", "--json", "--jobs", "1")
+    found = msgspec.json.decode(out)
+    assert code == 1
+    assert found["missed"] == ["commits-old-term"]
+    assert found["mutants"][0]["property"]
+    monkeypatch.setattr(campaign, "mutants_of", lambda protocol: tuple(chosen[:1]))
+    code, out, _ = call("raft", "--mutants", "--seeds", "0:8", "--jobs", "1")
+    assert code == 0
+    assert "no-barrier" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["paxoss"], "no protocol is called 'paxoss'; known are echo, raft"),
+        (["raft", "--mutant", "x"], "raft has no mutant 'x'; it has no-barrier"),
+        (["raft", "--faults", "fire"], "no fault is called fire"),
+        (["raft", "--seeds", "9:1"], "write first:end"),
+        (["raft", "--seeds", "x"], "are no seeds"),
+        (["raft", "--nodes", "0"], "has 1 to 64"),
+        (["raft", "--duration-s", "0"], "above 0"),
+        (["raft", "--workload", "x"], "known are kv, register, mix"),
+        (["raft", "--trace", "-"], "say which with --seed"),
+        (["raft", "--mutants", "--mutant", "no-barrier"], "leave out --mutant"),
+        (["raft", "--seed", "1", "--trace", "/no/such/folder/t"], "cannot write the trace"),
+    ],
+)
+def test_wrong_use(arguments: list[str], words: str) -> None:
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert words in err
+
+
+def test_several_processes_give_the_same_answers() -> None:
+    tasks = [Task(protocol="raft", seed=seed, duration_s=1.0) for seed in range(4)]
+    assert list(campaign.run_all(tasks, 2)) == list(campaign.run_all(tasks, 1))

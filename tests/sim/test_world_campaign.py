@@ -1,0 +1,83 @@
+"""Campaigns over seeds, the seeds that once broke something, and planted bugs."""
+
+from pathlib import Path
+
+import pytest
+
+from quorate.cli import campaign
+from quorate.cli.campaign import Task
+from quorate.protocols import REGISTRY
+from quorate.sim.run import Outcome
+
+REGRESSIONS = Path(__file__).resolve().parents[1] / "seeds" / "regressions.txt"
+PROTOCOLS = sorted(REGISTRY)
+
+
+def check(task: Task) -> Outcome:
+    """Run a task, which must hold."""
+    outcome = campaign.run(task)
+    assert outcome.holds, f"{task}: {outcome.violated}: {outcome.text}"
+    return outcome
+
+
+def regressions() -> list[Task]:
+    """The tasks of the file: `protocol nodes seed faults workload # why`."""
+    tasks = []
+    for line in REGRESSIONS.read_text(encoding="utf-8").splitlines():
+        words = line.partition("#")[0].split()
+        if words:
+            protocol, nodes, seed, faults, workload = words
+            tasks.append(Task(protocol=protocol, nodes=int(nodes), seed=int(seed), faults=faults, workload=workload))
+    return tasks
+
+
+@pytest.mark.parametrize("task", regressions(), ids=lambda task: f"{task.protocol}-{task.nodes}-{task.seed}")
+def test_regression(task: Task) -> None:
+    check(task)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_short_campaign(protocol: str) -> None:
+    outcomes = [check(Task(protocol=protocol, seed=seed)) for seed in range(1000, 1030)]
+    assert sum(outcome.undecided for outcome in outcomes) == 0
+    assert sum(outcome.answered for outcome in outcomes) > 1000
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("nodes", [1, 2, 3, 4, 7])
+def test_other_sizes(protocol: str, nodes: int) -> None:
+    for seed in range(3):
+        check(Task(protocol=protocol, seed=seed, nodes=nodes, duration_s=5.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("nodes", [3, 5])
+def test_a_long_campaign(protocol: str, nodes: int) -> None:
+    for seed in range(400):
+        check(Task(protocol=protocol, seed=seed, nodes=nodes, workload="mix", duration_s=20.0))
+
+
+CAUGHT_SOON = ("no-barrier", "forgets-term", "truncates-on-match", "skips-noop", "acks-early", "drops-sessions")
+SEEDS_SOON = 60
+
+
+@pytest.mark.parametrize("mutant", CAUGHT_SOON)
+def test_planted_bugs_are_caught(mutant: str) -> None:
+    tasks = (Task(protocol="raft", seed=seed, mutant=mutant) for seed in range(SEEDS_SOON))
+    assert any(not outcome.holds for outcome in map(campaign.run, tasks))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("protocol", "mutant"),
+    [
+        (name, mutant.name)
+        for name in PROTOCOLS
+        for mutant in campaign.mutants_of(name)
+        if mutant.name not in CAUGHT_SOON
+    ],
+)
+def test_rare_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
+    tasks = (Task(protocol=protocol, seed=seed, mutant=mutant) for seed in range(2000))
+    assert any(not outcome.holds for outcome in map(campaign.run, tasks))
