@@ -21,6 +21,13 @@ TAIL_LINES: Final = 8
 TAIL_BYTES_MAX: Final = 8192
 
 
+def node_command(config_path: Path, node: int, parent_fd: int) -> list[str]:
+    """What starts a node that stops when the pipe ``parent_fd`` is closed."""
+    # -P: a file `logging.py` in the current folder is not the one that Python means.
+    module = [sys.executable, "-P", "-m", "quorate", "node"]
+    return [*module, "--config", str(config_path), "--node", str(node), "--stop-with-parent", str(parent_fd)]
+
+
 class NodeProcess:
     """One node. ``ended`` is done with the exit code when its process has ended."""
 
@@ -74,15 +81,10 @@ class Processes:
 
     async def spawn(self, node: int, log_path: Path) -> NodeProcess:
         """Start a node; its output is appended to a file. Raises OSError."""
-        pipe = str(self._child_end)
-        # -P: a file `logging.py` in the current folder is not the one that Python means.
-        module = (sys.executable, "-P", "-m", "quorate", "node")
-        options = ("--config", str(self._config_path), "--node", str(node), "--stop-with-parent", pipe)
         with log_path.open("ab") as log:
             start = log.seek(0, os.SEEK_END)
             process = await asyncio.create_subprocess_exec(
-                *module,
-                *options,
+                *node_command(self._config_path, node, self._child_end),
                 stdin=DEVNULL,
                 stdout=log,
                 stderr=STDOUT,

@@ -98,6 +98,6 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     console.print(table)
     for row in rows:
         if row["error"]:
-            console.print(f"{row['endpoint']}: {row['error']}", markup=False)
+            console.print(row["error"], markup=False)
         if row["stalled"]:
             console.print(f"{row['name']} takes no records: {row['stalled']}", markup=False)

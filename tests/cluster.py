@@ -1,0 +1,238 @@
+"""LocalCluster: real node processes for tests, to be started, killed, paused and started again one by one.
+
+    with LocalCluster(tmp_path) as cluster:
+        leader = cluster.leader()
+        cluster.kill(leader)
+        with cluster.client() as client:
+            client.put(b"k", b"v")
+
+Nothing sleeps for a fixed time: what takes a while is polled until it is so, or a generous time-out says what is not.
+However the tests end, the nodes end too: they watch a pipe of this process.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from quorate.cli.folder import HOST, PEER_PORTS_ABOVE, Layout
+from quorate.cli.processes import node_command
+from quorate.service.client.sync import Client
+from quorate.service.requests import Status
+
+SOURCE = Path(__file__).parents[1] / "src"
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+POLL_S = 0.02
+BASE_PORTS = range(10_000, 30_000)
+"""Below the ports that systems give to outgoing connections."""
+
+T = TypeVar("T")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment for a process that runs this checkout."""
+    path = os.pathsep.join(filter(None, (str(SOURCE), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **more}
+
+
+def until(found: Callable[[], T | None], what: str, timeout_s: float = READY_TIMEOUT_S) -> T:
+    """Poll until ``found`` gives something true. Raises AssertionError that says what did not happen."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := found()):
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        time.sleep(POLL_S)
+    return value
+
+
+def free_base_port(nodes: int) -> int:
+    """A base such that all ports of a local cluster are free now. Another test may take one; that is unlikely."""
+    draw = random.SystemRandom()
+    while True:
+        base = draw.choice(BASE_PORTS)
+        ports = [base + above + node for node in range(1, nodes + 1) for above in (0, PEER_PORTS_ABOVE)]
+        if all(map(_is_free, ports)):
+            return base
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            probe.bind((HOST, port))
+            return True
+    return False
+
+
+class LocalCluster:
+    """Nodes 1 to ``nodes``, each a process with its folder ``folder/n<i>`` and its log ``folder/n<i>.log``.
+
+    ``options`` are further lines of the configuration, such as ``[raft]\\nheartbeat_s = 0.05``; ``env`` is added to the
+    environment of the processes; ``prefix`` is put before their command (``("prlimit", "--fsize=1000000")``).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int = 3,
+        protocol: str = "raft",
+        options: str = "",
+        env: Mapping[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        self.folder = folder
+        self.layout = Layout(f"test-{folder.name}", nodes, protocol, free_base_port(nodes))
+        self.ids = range(1, nodes + 1)
+        self.config_path = folder / "cluster.toml"
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.paused: set[int] = set()
+        self._env = environment(**(env or {}))
+        self._prefix = prefix
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config_path.write_text(f"{self.layout.toml()}\n{options}\n")
+        self._child_end, self._own_end = os.pipe()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- all nodes ---
+
+    def start(self) -> None:
+        """Start every node that does not run, and wait for a leader."""
+        for node in self.ids:
+            if node not in self.processes:
+                self.start_node(node, wait=False)
+        self.leader()
+
+    def stop(self) -> dict[int, int]:
+        """Stop every node in order; their exit codes. The data stays, and ``start`` finds it again."""
+        for node in sorted(self.processes):
+            self.resume(node)
+            self.processes[node].terminate()
+        return {node: self._ended(node) for node in sorted(self.processes)}
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for node in sorted(self.processes):
+            self.kill(node)
+        os.close(self._child_end)
+        os.close(self._own_end)
+
+    # --- one node ---
+
+    def start_node(self, node: int, wait: bool = True) -> None:
+        """Start one node, and wait until it serves clients; not whether there is a leader."""
+        with (self.folder / f"n{node}.log").open("ab") as log:
+            self.processes[node] = subprocess.Popen(
+                [*self._prefix, *node_command(self.config_path, node, self._child_end)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                pass_fds=(self._child_end,),
+                process_group=0,
+            )
+        if wait:
+            until(lambda: self._must_run(node) and node in self.statuses(), f"node {node} serves")
+
+    def stop_node(self, node: int) -> int:
+        """Stop a node in order; its exit code."""
+        self.resume(node)
+        self.processes[node].terminate()
+        return self._ended(node)
+
+    def kill(self, node: int) -> None:
+        """SIGKILL, in whatever state the node is."""
+        self.processes[node].kill()
+        self._ended(node)
+
+    def restart(self, node: int) -> None:
+        """Kill a node if it runs, start it again, and wait until it serves clients."""
+        if node in self.processes:
+            self.kill(node)
+        self.start_node(node)
+
+    def pause(self, node: int) -> None:
+        """SIGSTOP: the process is alive and does nothing."""
+        self.processes[node].send_signal(signal.SIGSTOP)
+        self.paused.add(node)
+
+    def resume(self, node: int) -> None:
+        """Let it go on; nothing where it is not paused."""
+        if node in self.paused:
+            self.processes[node].send_signal(signal.SIGCONT)
+            self.paused.discard(node)
+
+    def pid(self, node: int) -> int:
+        """Of the process of a node that runs."""
+        return self.processes[node].pid
+
+    def log(self, node: int) -> str:
+        """All that a node ever logged."""
+        return (self.folder / f"n{node}.log").read_text(errors="replace")
+
+    def data(self, node: int) -> Path:
+        """The folder of a node: journal, snapshots, kv."""
+        return self.folder / f"n{node}"
+
+    # --- what clients see ---
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Where clients reach the nodes, by id."""
+        return [self.layout.client(node) for node in self.ids]
+
+    @contextmanager
+    def client(self, *nodes: int, **options: Any) -> Iterator[Client]:
+        """A blocking client of all nodes, or of those given."""
+        with Client([self.layout.client(node) for node in nodes or self.ids], **options) as client:
+            yield client
+
+    def statuses(self) -> dict[int, Status]:
+        """Of each node that runs, is not paused, and answers."""
+        asked = [node for node in self.processes if node not in self.paused]
+        if not asked:
+            return {}
+        with self.client(*asked) as client:
+            return {status.node: status for _, status in client.statuses() if isinstance(status, Status)}
+
+    def leader(self) -> int:
+        """The node that it and a majority take for the leader; waits until there is one."""
+
+        def agreed() -> int | None:
+            statuses = self.statuses()
+            for node in statuses:
+                followers = [other for other in statuses.values() if other.leader == node]
+                if statuses[node].leader == node and 2 * len(followers) > self.layout.nodes:
+                    return node
+            return None
+
+        return until(agreed, f"a leader; logs in {self.folder}")
+
+    def _must_run(self, node: int) -> bool:
+        code = self.processes[node].poll()
+        assert code is None, f"node {node} ended with exit code {code}:\n{self.log(node)}"
+        return True
+
+    def _ended(self, node: int) -> int:
+        self.paused.discard(node)
+        return self.processes.pop(node).wait(STOP_TIMEOUT_S)
