@@ -40,6 +40,7 @@ class Link(Dialled):
         super().on_lost(why)
         if not self.welcomed.done():
             self.welcomed.set_exception(Unreachable(why))
+            self.welcomed.exception()  # whoever dialled may have given up: then nobody asks for it
 
 
 async def dial(address: str, on_reply: Callable[[list[bytes]], None], timeout_s: float) -> tuple[Link, int]:
@@ -54,6 +55,8 @@ async def dial(address: str, on_reply: Callable[[list[bytes]], None], timeout_s:
             return link, await asyncio.shield(link.welcomed)
     except TimeoutError:
         raise Unreachable(f"{address} did not answer within {timeout_s:g} s") from None
+    except ConnectionRefusedError:
+        raise Unreachable(f"{address}: connection refused, nothing listens there") from None
     except OSError as error:
         raise Unreachable(f"{address}: {error.strerror or error}") from None
     except Unreachable as error:
