@@ -375,14 +375,14 @@ class Raft(Core):
             self.env.send_now(node, Heartbeat(self.term, commit, self._rounds.number))
             progress.commit_sent = max(progress.commit_sent, commit)
             if progress.beat():
-                progress.probe(progress.match_index + 1)
+                progress.retry()
             if progress.transfer is not None:
                 self._nudge_transfer(node, progress.transfer)
 
     def on_stalled(self, why: str | None) -> None:
-        """A leader that cannot write must not keep the others from having one that can."""
+        """A leader that cannot write must not keep the others from having one that can; nor may it become one."""
         self._stalled = why
-        if why is not None and self.role == LEADER:
+        if why is not None and self.role != FOLLOWER:
             self._become_follower(self.term, None)
 
     def on_heartbeat_reply(self, sender: int, m: HeartbeatReply) -> None:

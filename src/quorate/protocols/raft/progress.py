@@ -3,7 +3,8 @@
 How it works. While *probing*, the leader does not know where the logs agree and has one message out at a time. The
 first acknowledgement makes it *stream*: messages go out without waiting, up to a number and a sum of bytes. While a
 snapshot is on its way nothing else is. Whatever was lost is noticed at a heartbeat: a follower that owes an answer and
-has not moved since the last one is probed again from what it is known to hold.
+has not moved since the last one is probed again: from what it is known to hold, or, where nothing is known yet, with the
+same probe. (From index 1 instead, a follower that was away for a moment would get the whole log or a snapshot.)
 """
 
 from collections import deque
@@ -27,6 +28,7 @@ class Progress:
         "_inflight",
         "_inflight_bytes",
         "_match_at_beat",
+        "_probe_index",
         "active_at",
         "commit_sent",
         "match_index",
@@ -41,6 +43,7 @@ class Progress:
         self.commit_sent = 0
         self.active_at = now
         self.probing = True
+        self._probe_index = next_index
         self.transfer: Transfer | None = None
         self._inflight: deque[tuple[int, int]] = deque()
         self._inflight_bytes = 0
@@ -77,8 +80,12 @@ class Progress:
     def probe(self, next_index: int) -> None:
         """Start again from here, one message at a time."""
         self.probing = True
-        self.next_index = next_index
+        self._probe_index = self.next_index = next_index
         self._forget_inflight()
+
+    def retry(self) -> None:
+        """What is out seems lost: send the same probe again, or what follows the last acknowledgement."""
+        self.probe(self._probe_index if self.probing else self.match_index + 1)
 
     def beat(self) -> bool:
         """A heartbeat: True if the follower owes an answer and has not moved since the last one."""
