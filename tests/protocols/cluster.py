@@ -1,0 +1,307 @@
+"""Cluster: several Hosts, their disks, snapshots and a network, in virtual time. The least that runs a whole group.
+
+Two ways to drive it. *By hand*: ``fire`` a timer, ``deliver`` a link, ``step`` an input; nothing else moves. *By time*:
+``run`` a number of seconds; messages take ``delay_s``, disks ``sync_s``, and timers run out by themselves. Everything
+that a node decides is compared with what the others decided, so every run is a test of agreement.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from tests.kernel.shell import Shell
+
+from quorate.kernel import Asked, Core, Done, Env, Fired, Input, Job, Key, Received, Record, Send, Submitted, Turn
+from quorate.parts.log import COMMAND, Entry
+from quorate.parts.replicated import Committed, ReadChunk, Restored, TakeSnapshot, WriteChunk
+from quorate.sim.snapshots import Snapshots
+
+STEPS_MAX = 100_000
+
+
+class Flight(msgspec.Struct, frozen=True):
+    """A message on its way; it arrives at ``at`` where time runs, else when it is delivered by hand."""
+
+    at: float
+    sender: int
+    to: int
+    message: Any
+
+
+class Member(Shell):
+    """One node: a Shell with timers, a snapshot store, and the simplest App, which lists the commands it is given."""
+
+    def __init__(self, cluster: "Cluster", make: Callable[[Env], Core], node: int) -> None:
+        self.cluster = cluster
+        self.up = True
+        self.held = False
+        """Whether what is written waits for ``sync``."""
+        self.lazy = False
+        """Whether jobs wait for ``work``."""
+        self.store = Snapshots()
+        self.syncs: list[tuple[float, int]] = []
+        super().__init__(make, node, cluster.peers, seed=cluster.seed * 1000 + node)
+
+    def boot(self, now: float = 0.0) -> None:
+        self.timers: dict[Key, float] = {}
+        self.jobs: list[Job] = []
+        self.applied: list[bytes] = []
+        self.applied_index = 0
+        super().boot(now)
+
+    @property
+    def core(self) -> Any:
+        """The root core, to look at."""
+        return self.host.root
+
+    def take(self, turn: Turn) -> None:
+        for timer in turn.timers:
+            self.timers.pop(timer.key, None)
+            if timer.at is not None:
+                self.timers[timer.key] = timer.at
+        self.cluster.sent(self.node, turn.early)
+        super().take(turn)
+        if turn.records and not self.held:
+            if self.cluster.sync_s:
+                self.syncs.append((self.cluster.now + self.cluster.sync_s, len(self.journal)))
+            else:
+                self.sync()
+
+    def synced(self, frames: int) -> None:
+        """The first ``frames`` frames of the journal are durable."""
+        self.durable = max(self.durable, frames)
+        for turn in self.barrier.durable(self.durable):
+            self._release(turn)
+
+    def _release(self, turn: Turn) -> None:
+        super()._release(turn)
+        self.cluster.sent(self.node, turn.sends)
+        for output in turn.outputs:
+            self._apply(output)
+        self.jobs.extend(turn.jobs)
+
+    def _apply(self, output: Any) -> None:
+        if isinstance(output, Committed):
+            assert output.first_index == self.applied_index + 1, (output, self.applied_index)
+            for entry in output.entries:
+                self.applied_index += 1
+                self.cluster.decide(self.node, self.applied_index, entry)
+                if entry.kind == COMMAND:
+                    self.applied.append(entry.data)
+        elif isinstance(output, Restored):
+            data = self.store.data(output.index)
+            assert data is not None, f"no snapshot at {output.index}"
+            self.applied = msgspec.msgpack.decode(data, type=list[bytes])
+            self.applied_index = output.index
+
+    def do(self, job: Job) -> Done:
+        """Do a job with the snapshot store, which is durable at once."""
+        work = job.work
+        result: Any
+        if isinstance(work, TakeSnapshot):
+            assert work.index == self.applied_index, "the state must be that at the index"
+            result = self.store.file(work.index, work.term, msgspec.msgpack.encode(self.applied))
+        elif isinstance(work, ReadChunk):
+            result = self.store.read(work)
+        else:
+            assert isinstance(work, WriteChunk)
+            result = self.store.write(work)
+        return Done(job.key, result, job.path)
+
+
+class Cluster:
+    """Nodes 1 to ``size``. ``make`` builds each one's root core; ``journals`` are records that a node starts with."""
+
+    def __init__(
+        self,
+        make: Callable[[Env], Core],
+        size: int,
+        *,
+        seed: int = 0,
+        delay_s: tuple[float, float] = (0.0, 0.0),
+        sync_s: float = 0.0,
+        journals: dict[int, list[Any]] | None = None,
+    ) -> None:
+        self.peers = tuple(range(1, size + 1))
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.now = 0.0
+        self.delay_s = delay_s
+        self.sync_s = sync_s
+        self.network: list[Flight] = []
+        self.cut_links: set[tuple[int, int]] = set()
+        self.loses: Callable[[Flight], bool] = lambda flight: False
+        self.decided: dict[int, Entry] = {}
+        self.watch: Callable[[int, Turn], None] = lambda node, turn: None
+        """Sees every Turn."""
+        self.members: dict[int, Member] = {}
+        for node in self.peers:
+            member = self.members[node] = Member(self, make, node)
+            if journals and journals.get(node):
+                member.journal = [[Record((), value)] for value in journals[node]]
+                self.network = [flight for flight in self.network if flight.sender != node]
+                member.boot(self.now)
+
+    def __getitem__(self, node: int) -> Member:
+        return self.members[node]
+
+    # --- what happened ---
+
+    def sent(self, sender: int, sends: Iterable[Send]) -> None:
+        """Messages left a node: put on their way, or lost. To itself a node loses nothing and waits for nothing."""
+        for send in sends:
+            assert send.path == ()
+            for to in send.to:
+                delay = 0.0 if to == sender else self.rng.uniform(*self.delay_s)
+                flight = Flight(self.now + delay, sender, to, send.message)
+                if to == sender or ((sender, to) not in self.cut_links and not self.loses(flight)):
+                    self.network.append(flight)
+
+    def decide(self, node: int, index: int, entry: Entry) -> None:
+        """A node says that the entry at an index is decided for ever: all must say the same."""
+        known = self.decided.setdefault(index, entry)
+        assert known == entry, f"node {node} decides {entry} at {index}, where {known} is decided"
+
+    # --- by hand ---
+
+    def step(self, node: int, *inputs: Input) -> None:
+        """Inputs to one node, and the jobs that they cause."""
+        member = self.members[node]
+        self.watch(node, member.step(*inputs, now=self.now))
+        if not member.lazy:
+            self.work(node)
+
+    def work(self, node: int) -> None:
+        """Do a node's jobs, and those that they cause in turn."""
+        member = self.members[node]
+        while member.jobs:
+            self.watch(node, member.step(member.do(member.jobs.pop(0)), now=self.now))
+
+    def submit(self, node: int, *values: bytes) -> None:
+        """Submit values at a node."""
+        self.step(node, Submitted(values))
+
+    def read(self, node: int, *tokens: int) -> None:
+        """Ask for reads at a node."""
+        self.step(node, Asked(tokens))
+
+    def fire(self, node: int, key: Key) -> None:
+        """Let time pass until this timer of the node does something; no other timer runs out meanwhile."""
+        member = self.members[node]
+        for _ in range(STEPS_MAX):
+            self.now = max(self.now, member.timers.pop(key))
+            before = (len(member.sent), len(member.journal), len(member.outputs))
+            self.step(node, Fired(key))
+            if before != (len(member.sent), len(member.journal), len(member.outputs)):
+                return  # else an Alarm that was put off has only set itself again
+            if key not in member.timers:
+                return
+        raise AssertionError(f"timer {key} of node {node} never does anything")
+
+    def arrive(self, flight: Flight) -> None:
+        """One message arrives."""
+        if self.members[flight.to].up:
+            self.step(flight.to, Received(flight.sender, flight.message))
+
+    def take(self, sender: int | None = None, to: int | None = None) -> list[Flight]:
+        """Messages on their way on a link (None: any), taken out, in the order in which they were sent."""
+        taken = [f for f in self.network if sender in (None, f.sender) and to in (None, f.to)]
+        self.network = [f for f in self.network if not (sender in (None, f.sender) and to in (None, f.to))]
+        return taken
+
+    def deliver(self, sender: int | None = None, to: int | None = None) -> None:
+        """Deliver what is on its way on a link now."""
+        for flight in self.take(sender, to):
+            self.arrive(flight)
+
+    def calm(self) -> None:
+        """Deliver until nothing is on its way."""
+        for _ in range(STEPS_MAX):
+            if not self.network:
+                return
+            self.arrive(self.network.pop(0))
+        raise AssertionError("the cluster does not come to rest")
+
+    def cut(self, *groups: tuple[int, ...]) -> None:
+        """Cut all links between different groups; what is on its way there is lost."""
+        for one in groups:
+            for other in groups:
+                if one is not other:
+                    self.cut_links |= {(a, b) for a in one for b in other}
+        self.network = [f for f in self.network if (f.sender, f.to) not in self.cut_links]
+
+    def heal(self) -> None:
+        """All links work."""
+        self.cut_links.clear()
+
+    def crash(self, node: int, lucky: int = 0) -> None:
+        """The process ends; what was not durable is lost, but for the first ``lucky`` frames of it."""
+        member = self.members[node]
+        member.up = False
+        member.timers.clear()
+        member.syncs.clear()
+        member.crash(lucky)
+        self.network = [f for f in self.network if not f.sender == f.to == node]
+
+    def restart(self, node: int) -> None:
+        """A new life, from the journal."""
+        member = self.members[node]
+        member.up, member.held = True, False
+        member._seed += 1_000_003
+        member.boot(self.now)
+
+    # --- by time ---
+
+    def run(self, duration_s: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Let time pass; True as soon as ``until`` holds, False where it never did."""
+        end = self.now + duration_s
+        for _ in range(STEPS_MAX):
+            if until():
+                return True
+            event = self._next(end)
+            if event is None:
+                self.now = end
+                return until()
+            event()
+        raise AssertionError(f"more than {STEPS_MAX} events in {duration_s} s")
+
+    def _next(self, end: float) -> Callable[[], None] | None:
+        """The earliest event; a message before a disk before a timer of the same time."""
+        at, event = end, None
+        for member in self.members.values():
+            for key, due in member.timers.items():
+                if due <= at:
+                    at, event = due, self._timer(member, key, due)
+            if member.syncs and member.syncs[0][0] <= at:
+                at, event = member.syncs[0][0], self._sync(member, *member.syncs[0])
+        if self.network:
+            flight = min(self.network, key=lambda f: f.at)
+            if flight.at <= at:
+                event = self._flight(flight)
+        return event
+
+    def _timer(self, member: Member, key: Key, due: float) -> Callable[[], None]:
+        def event() -> None:
+            self.now = due
+            del member.timers[key]
+            self.step(member.node, Fired(key))
+
+        return event
+
+    def _sync(self, member: Member, due: float, frames: int) -> Callable[[], None]:
+        def event() -> None:
+            self.now = due
+            del member.syncs[0]
+            member.synced(frames)
+            self.work(member.node)
+
+        return event
+
+    def _flight(self, flight: Flight) -> Callable[[], None]:
+        def event() -> None:
+            self.now = max(self.now, flight.at)
+            self.network.remove(flight)
+            self.arrive(flight)
+
+        return event
