@@ -13,7 +13,7 @@ NODE_ID_MAX = 1023
 PATH_DEPTH_MAX = 8
 
 NodeId: TypeAlias = Annotated[int, Meta(ge=0, le=NODE_ID_MAX)]
-Name: TypeAlias = tuple[Annotated[str, Meta(max_length=32)], Annotated[int, Meta(ge=0, lt=2**63)]]
+Name: TypeAlias = tuple[Annotated[str, Meta(max_length=32)], Annotated[int, Meta(ge=0, le=2**63 - 1)]]
 Path: TypeAlias = Annotated[tuple[Name, ...], Meta(max_length=PATH_DEPTH_MAX)]
 Key: TypeAlias = str | tuple[str, int]
 

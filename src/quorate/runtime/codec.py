@@ -15,20 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import msgspec
 
 from quorate.kernel import Asked, Core, Done, Failed, Fired, Path, Received, Record, Stalled, Stepped, Submitted
-from quorate.kernel.ids import PATH_DEPTH_MAX
 from quorate.parts.replicated import Chunk, SnapshotInfo, Written
 
 RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Written)
 """What jobs of a replicated log end in (besides Failed and plain numbers, bytes and None)."""
-
-# kernel.ids.Path with a bound that msgspec can check: it takes none beyond int64.
-_NAME = tuple[Annotated[str, msgspec.Meta(max_length=32)], Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]]
-_PATH = Annotated[tuple[_NAME, ...], msgspec.Meta(max_length=PATH_DEPTH_MAX)]
 
 _TUPLE: Any = tuple  # of types made at run time, which mypy takes in no subscript
 _LIST: Any = list
@@ -57,19 +52,19 @@ class Codec:
         message = _union(self.messages or (_Nothing,))
         result = _union((Failed, *results, bool, int, float, bytes, type(None)))
         self._inputs = {
-            _twin(Received, message=message, path=_PATH): Received,
-            _twin(Submitted, path=_PATH): Submitted,
-            _twin(Asked, path=_PATH): Asked,
-            _twin(Fired, path=_PATH): Fired,
-            _twin(Done, result=result, path=_PATH): Done,
+            _twin(Received, message=message): Received,
+            _twin(Submitted): Submitted,
+            _twin(Asked): Asked,
+            _twin(Fired): Fired,
+            _twin(Done, result=result): Done,
             _twin(Stalled): Stalled,
         }
         self._stepped = stepped = _twin(Stepped, inputs=_TUPLE[_union(self._inputs), ...])
         record = _union((*self.records, stepped))
         self._encode = msgspec.msgpack.Encoder().encode
         try:
-            self._decode_message = msgspec.msgpack.Decoder(_TUPLE[_PATH, message]).decode
-            self._decode_records = msgspec.msgpack.Decoder(_LIST[_TUPLE[_PATH, record]]).decode
+            self._decode_message = msgspec.msgpack.Decoder(_TUPLE[Path, message]).decode
+            self._decode_records = msgspec.msgpack.Decoder(_LIST[_TUPLE[Path, record]]).decode
         except (TypeError, ValueError) as error:
             raise TypeError(f"{core.__name__}'s messages and records make no codec: {error}") from error
 

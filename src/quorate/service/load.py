@@ -87,7 +87,7 @@ async def _client(load: Load, client: Client, until: float, counter: _Counter) -
     while (begin := time.perf_counter()) < until and counter.left > 0:
         counter.left -= 1
         try:
-            await client.put(random.randbytes(load.key_bytes), value)
+            await client.put(random.randbytes(min(16, load.key_bytes)).ljust(load.key_bytes, b"k"), value)
         except QuorateError:
             counter.errors += 1
         else:

@@ -2,8 +2,8 @@
 
 How it works. A client's command is submitted and waits under its (session, serial). When the log commits it, on this
 node like on every other, it is applied unless the session table knows its serial already, and whoever waits here is
-answered. Linearizable reads wait until the protocol says that the local state is fresh enough. Commands of one run of
-outputs are one batch of the state machine; answers leave after the batch is in.
+answered. Linearizable reads wait until the protocol says that the local state is fresh enough. Commands are applied in
+batches of the state machine, which end when they are large, or when somebody looks: a read or a snapshot.
 
 A Replica is pure in the kernel's sense and runs unchanged in the simulator. It knows no protocol.
 """
@@ -35,6 +35,8 @@ from quorate.service.requests import (
 from quorate.service.sessions import SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
 
 PENDING_MAX = 100_000
+BATCH_MAX = 512
+"""Commands that the machine may hold back at most. Durability is the journal's, so a batch need not end with a turn."""
 _LENGTH = struct.Struct("<QI")
 """A snapshot begins with the applied index and the length of the encoded sessions."""
 
@@ -57,7 +59,7 @@ class Replica(App):
         self._next_token = 0
         self._asked: list[int] = []
         self._ready: list[int] = []
-        self._in_batch = False
+        self._batch = 0
         self._answers: list[tuple[Client, Result | Failure]] = []
 
     # --- requests ---
@@ -71,7 +73,7 @@ class Replica(App):
 
     def _query(self, client: Client, request: Query) -> None:
         if request.serializable:
-            self._answers.append((client, Result(request.id, self._read(request.query))))
+            self._answers.append((client, Result(request.id, self.read(request.query))))
         elif len(self._reads) >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many reads are waiting")
         else:
@@ -126,9 +128,9 @@ class Replica(App):
     def _apply(self, committed: Committed) -> None:
         index = committed.first_index
         assert index == self.applied_index + 1, (index, self.applied_index)
-        if not self._in_batch:
-            self._in_batch = True
+        if not self._batch:
             self.machine.begin()
+        self._batch += len(committed.entries)
         for entry in committed.entries:
             if entry.kind == COMMAND:
                 try:
@@ -205,17 +207,16 @@ class Replica(App):
         self._openings.clear()
 
     def settle(self) -> None:
-        """The batch is in: serve the reads that it made ready, and let the answers go."""
-        if self._in_batch:
-            self.machine.commit()
-            self._in_batch = False
+        """Serve the reads that became ready, and let the answers go."""
+        if self._batch >= BATCH_MAX:
+            self._end_batch()
         if self._asked:
             asked, self._asked = self._asked, []
             self.port.ask(asked)
         for token in self._ready:
             if waiting := self._reads.pop(token, None):
                 client, query = waiting
-                self._answers.append((client, Result(query.id, self._read(query.query))))
+                self._answers.append((client, Result(query.id, self.read(query.query))))
         self._ready.clear()
         if self._answers:
             answers, self._answers = self._answers, []
@@ -223,11 +224,15 @@ class Replica(App):
             for client, answer in answers:
                 reply(client, answer)
 
-    def _read(self, query: bytes) -> bytes:
-        if self._in_batch:
-            self.machine.commit()
-            self._in_batch = False
+    def read(self, query: bytes) -> bytes:
+        """Ask the state machine, which sees all that was applied."""
+        self._end_batch()
         return self.machine.query(query)
+
+    def _end_batch(self) -> None:
+        if self._batch:
+            self.machine.commit()
+            self._batch = 0
 
     def stalled(self, why: str | None) -> None:
         """Refuse commands while the disk takes none. Reads go on."""
@@ -237,9 +242,7 @@ class Replica(App):
 
     def snapshot(self) -> Callable[[BinaryIO], None]:
         """The sessions and the machine's state, as they are now."""
-        if self._in_batch:
-            self.machine.commit()
-            self._in_batch = False
+        self._end_batch()
         sessions = self._encode_sessions()
         head = _LENGTH.pack(self.applied_index, len(sessions)) + sessions
         write_machine = self.machine.snapshot()
@@ -264,9 +267,7 @@ class Replica(App):
         adopt_machine = self.machine.restore(file)
 
         def adopt() -> None:
-            if self._in_batch:
-                self.machine.commit()
-                self._in_batch = False
+            self._end_batch()
             adopt_machine()
             self.sessions.replace(sessions)
             self.applied_index = applied_index

@@ -258,7 +258,7 @@ class KvSubject(ServiceSubject):
     def digest(self, app: App) -> bytes | None:
         """The store's own."""
         assert isinstance(app, Replica)
-        result = kv.decode_result(app.machine.query(kv.encode(kv.Digest())))
+        result = kv.decode_result(app.read(kv.encode(kv.Digest())))
         assert isinstance(result, kv.DigestResult)
         return result.digest
 

@@ -131,7 +131,7 @@ class Connection:
             serial, entry = session.command(operation)
             try:
                 request = self._take_id()
-                return await self._call(request, encode(Command(request, entry)))
+                return await self._begin(request, encode(Command(request, entry)))
             except _SessionExpired:
                 if self._session is session:
                     self._session = _new_session()
@@ -149,7 +149,7 @@ class Connection:
         async with self._room:
             request = self._take_id()
             try:
-                return await self._call(request, encode(Query(request, query, serializable)))
+                return await self._begin(request, encode(Query(request, query, serializable)))
             except OutcomeUnknown as error:
                 raise NoQuorum(f"no answer to a read: {error}") from None
 
@@ -188,22 +188,20 @@ class Connection:
         self._next_id += 1
         return self._next_id
 
-    async def _call(self, request: int, payload: bytes) -> bytes:
-        waiting = _Waiting(payload, self._loop.create_future(), time.monotonic() + self.timeout_s)
-        self._waiting[request] = waiting
+    def _begin(self, request: int, payload: bytes) -> asyncio.Future[bytes]:
+        """Put a request into the table, where it stays until it is answered or nobody waits any more."""
+        now = time.monotonic()
+        waiting = self._waiting[request] = _Waiting(payload, self._loop.create_future(), now + self.timeout_s)
         if self._link is not None:
-            self._send(waiting, self._link)
-        try:
-            return await waiting.answer
-        finally:
-            del self._waiting[request]
+            self._send(waiting, self._link, now)
+        return waiting.answer
 
-    def _send(self, waiting: _Waiting, link: Link) -> None:
+    def _send(self, waiting: _Waiting, link: Link, now: float) -> None:
         if link.send(waiting.payload):
             waiting.may_happen = waiting.may_happen or waiting.sent
             waiting.sent = True
             waiting.why = None
-            waiting.resend_at = time.monotonic() + PATIENCE_S
+            waiting.resend_at = now + PATIENCE_S
 
     async def _open_session(self) -> None:
         """Once, whoever comes first; the others wait for the same."""
@@ -214,7 +212,7 @@ class Connection:
     async def _do_open_session(self) -> None:
         request = self._take_id()
         try:
-            self._session.opened(await self._call(request, encode(Command(request, self._session.opening()))))
+            self._session.opened(await self._begin(request, encode(Command(request, self._session.opening()))))
         except OutcomeUnknown as error:
             # A session that nobody uses is nothing that happened.
             raise NoQuorum(f"no session could be opened: {error}") from None
@@ -236,6 +234,7 @@ class Connection:
                 continue
             if type(reply) is Result:
                 waiting.answer.set_result(reply.data)
+                del self._waiting[reply.id]
             elif type(reply) is Failure:
                 self._on_failure(waiting, reply)
 
@@ -279,8 +278,9 @@ class Connection:
             self._moved.clear()
             self._link = link
             link.send(encode(AskStatus(0)))  # who leads? The answer may make us turn to another node.
-            for waiting in list(self._waiting.values()):
-                self._send(waiting, link)
+            now = time.monotonic()
+            for waiting in self._waiting.values():
+                self._send(waiting, link, now)
             moved = self._loop.create_task(self._moved.wait())
             try:
                 await asyncio.wait((moved, link.lost), return_when=asyncio.FIRST_COMPLETED)
@@ -298,14 +298,14 @@ class Connection:
             await asyncio.sleep(SWEEP_S)
             now = time.monotonic()
             is_silent = False
-            for waiting in list(self._waiting.values()):
+            for request, waiting in list(self._waiting.items()):
                 if waiting.answer.done():
-                    continue
-                if now >= waiting.deadline:
+                    del self._waiting[request]
+                elif now >= waiting.deadline:
                     waiting.answer.set_exception(self._overdue(waiting))
                 elif self._link is not None and now >= waiting.resend_at:
                     is_silent = is_silent or waiting.sent
-                    self._send(waiting, self._link)
+                    self._send(waiting, self._link, now)
             if is_silent and not self._moved.is_set():
                 self.endpoints.next()
                 self._moved.set()
