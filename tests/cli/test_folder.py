@@ -1,0 +1,118 @@
+"""The folder of a local cluster: what is written, what is kept, what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.cli.command import quorate
+
+from quorate.cli.folder import ClusterFolder, FolderError, Layout
+from quorate.service.config import from_mapping
+
+
+def _make(path: Path, nodes: int | None = None, protocol: str | None = None, base_port: int | None = None) -> Layout:
+    folder = ClusterFolder(path, nodes, protocol, base_port)
+    try:
+        first = folder.configs[0]
+        assert [config.node for config in folder.configs] == list(range(1, len(first.nodes) + 1))
+        return Layout(first.cluster, len(first.nodes), first.protocol, first.client_address()[1] - 1)
+    finally:
+        folder.close()
+
+
+def test_a_new_folder_has_the_defaults(tmp_path: Path) -> None:
+    folder = ClusterFolder(tmp_path / "new" / "deep", None, None, None)
+    assert folder.endpoints == ["127.0.0.1:7401", "127.0.0.1:7402", "127.0.0.1:7403"]
+    assert [config.data for config in folder.configs] == [tmp_path / "new" / "deep" / f"n{node}" for node in (1, 2, 3)]
+    assert folder.configs[2].peer_addresses()[2] == ("127.0.0.1", 7502)
+    assert folder.configs[0].protocol == "raft"
+    folder.close()
+
+
+def test_a_restart_finds_what_was_made(tmp_path: Path) -> None:
+    made = _make(tmp_path, 5, "raft", 9000)
+    assert _make(tmp_path) == made
+    assert _make(tmp_path, 5, "raft", 9000) == made
+    assert made.cluster != _make(tmp_path / "other").cluster
+
+
+def test_ports_may_change_and_the_name_stays(tmp_path: Path) -> None:
+    made = _make(tmp_path, base_port=9000)
+    assert _make(tmp_path, base_port=9400) == made._replace(base_port=9400)
+
+
+def test_what_a_person_added_is_kept(tmp_path: Path) -> None:
+    _make(tmp_path)
+    config = tmp_path / "cluster.toml"
+    config.write_text(edited := config.read_text() + "[raft]\nheartbeat_s = 0.05\n")
+    folder = ClusterFolder(tmp_path, None, None, None)
+    assert folder.configs[0].options.heartbeat_s == 0.05
+    folder.close()
+    with pytest.raises(FolderError, match="edited by hand"):
+        ClusterFolder(tmp_path, None, None, 9400)
+    assert config.read_text() == edited
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--nodes", "5"), "has a cluster of 3 nodes, not 5. Start it with --nodes 3"),
+        (("--protocol", "echo"), "has a cluster that speaks raft, not echo"),
+    ],
+)
+def test_another_cluster_in_the_same_folder_is_exit_2(tmp_path: Path, options: tuple[str, str], words: str) -> None:
+    _make(tmp_path)
+    outcome = quorate("up", "--data", str(tmp_path), *options)
+    assert outcome.code == 2
+    assert words in outcome.stderr
+    assert "another folder" in outcome.stderr
+
+
+def _without_config(path: Path) -> None:
+    (path / "n1").mkdir()
+
+
+def _damaged(path: Path) -> None:
+    (path / "cluster.toml").write_text("cluster = ")
+
+
+@pytest.mark.parametrize(("spoil", "words"), [(_without_config, "cluster.toml is missing"), (_damaged, "cluster.toml")])
+def test_a_folder_that_cannot_be_used(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
+    spoil(tmp_path)
+    with pytest.raises(FolderError, match=words):
+        ClusterFolder(tmp_path, None, None, None)
+    with pytest.raises(FolderError, match=words):  # not: in use
+        ClusterFolder(tmp_path, None, None, None)
+
+
+def test_a_folder_that_cannot_be_written_is_exit_2(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    outcome = quorate("up", "--data", str(tmp_path / "file" / "data"))
+    assert outcome.code == 2
+    assert "cannot be written" in outcome.stderr
+    assert "--data" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((64, None, None), "--nodes 64"),
+        ((3, "zab", None), "--protocol zab is not known; choose from "),
+        ((3, None, 65500), "--base-port 65500"),
+    ],
+)
+def test_numbers_that_make_no_cluster(tmp_path: Path, options: tuple[int, str | None, int | None], words: str) -> None:
+    with pytest.raises(FolderError, match=words):
+        ClusterFolder(tmp_path, *options)
+    assert not (tmp_path / "cluster.toml").exists()
+
+
+def test_ephemeral_and_data_exclude_each_other() -> None:
+    assert quorate("up", "--ephemeral", "--data", "x").code == 2
+
+
+def test_the_text_of_a_layout_is_a_configuration() -> None:
+    import tomllib
+
+    config = from_mapping(tomllib.loads(Layout("c", 3, "raft", 100).toml()) | {"node": 2})
+    assert (config.cluster, config.node, str(config.data), len(config.nodes)) == ("c", 2, "n2", 3)

@@ -1,0 +1,161 @@
+"""`quorate up`: real clusters through their whole life."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.command import Up, quorate
+from tests.cluster import free_base_port, until
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs. A zombie, whose parent is yet to ask for its exit code, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _leader(endpoints: str) -> dict[str, Any]:
+    def found() -> dict[str, Any] | None:
+        rows = quorate("status", "--json", "--endpoints", endpoints).json["nodes"]
+        return next((row for row in rows if row["role"] == "leader"), None)
+
+    return until(found, "a leader")
+
+
+def test_a_cluster_survives_its_leader_and_a_restart(tmp_path: Path) -> None:
+    data, base = tmp_path / "data", str(free_base_port(3))
+    with Up("--data", data, "--base-port", base) as up:
+        ready = up.event("ready")
+        endpoints = ",".join(ready["endpoints"])
+        assert [row["name"] for row in ready["nodes"]] == ["n1", "n2", "n3"]
+        assert quorate("put", "k", "v1", "--endpoints", endpoints).code == 0
+
+        leader = _leader(endpoints)
+        os.kill(leader["pid"], signal.SIGKILL)
+        ended = up.event("node_ended")
+        assert (ended["name"], ended["exit_code"]) == (leader["name"], -signal.SIGKILL)
+        assert any("serves clients" in line for line in ended["log_tail"])
+        assert ended["restart"] == f"quorate node --config {data}/cluster.toml --node {leader['name'][1:]}"
+
+        read = until(
+            lambda: found if (found := quorate("get", "k", "--endpoints", endpoints)).code == 0 else None, "a read"
+        )
+        assert read.stdout == b"v1\n"
+        assert quorate("put", "k", "v2", "--endpoints", endpoints, "--timeout", "30").code == 0
+        others = [row["pid"] for row in ready["nodes"] if row["pid"] != leader["pid"]]
+        assert all(map(_lives, others))
+        assert up.stop(signal.SIGTERM) == 0
+        up.event("stopped")
+        assert not any(map(_lives, others))
+
+    with Up("--data", data) as up:  # nodes, ports and name as the folder has them
+        again = up.event("ready")
+        assert (again["cluster"], again["endpoints"]) == (ready["cluster"], ready["endpoints"])
+        assert quorate("get", "k", "--endpoints", endpoints).stdout == b"v2\n"
+        assert up.stop(signal.SIGINT) == 0
+    logs = [(data / f"n{node}.log").read_text() for node in (1, 2, 3)]
+    assert [log.count('msg="stopped"') for log in logs] == [1 if f"n{n}" == leader["name"] else 2 for n in (1, 2, 3)]
+
+
+def test_text_for_a_person(tmp_path: Path) -> None:
+    base = free_base_port(1)
+    with Up("--nodes", "1", "--data", tmp_path / "one", "--base-port", str(base), as_json=False) as up:
+        assert up.line() == f"cluster ready: 127.0.0.1:{base + 1}\n"
+        assert f"n1  127.0.0.1:{base + 1}  pid " in up.line()
+        lines = [up.line() for _ in range(5)]
+        assert "  quorate put greeting hello\n" in lines
+        assert f"  export QUORATE_ENDPOINTS=127.0.0.1:{base + 1}\n" in lines
+        pid = quorate("status", "--json", "--endpoints", f"127.0.0.1:{base + 1}").json["nodes"][0]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        assert up.process.wait(60) == 1
+        errors = up.errors()
+    assert f"n1 (pid {pid}) was killed by SIGKILL. The end of its log, {tmp_path}/one/n1.log:" in errors
+    assert f"quorate node --config {tmp_path}/one/cluster.toml --node 1" in errors
+    assert "all nodes have ended" in errors
+
+
+def test_nodes_do_not_outlive_an_up_that_was_killed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Up("--data", data, "--base-port", str(free_base_port(3))) as up:
+        ready = up.event("ready")
+        pids = [row["pid"] for row in ready["nodes"]]
+        assert quorate("put", "k", "v", "--endpoints", ",".join(ready["endpoints"])).code == 0
+        up.process.kill()
+        up.process.wait()
+        # At once: it waits until the ports are free.
+        with Up("--data", data) as next_up:
+            endpoints = ",".join(next_up.event("ready")["endpoints"])
+            assert quorate("get", "k", "--endpoints", endpoints).stdout == b"v\n"
+            until(lambda: not any(map(_lives, pids)), "the nodes have ended")
+            assert next_up.stop() == 0
+
+
+def test_ephemeral_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with Up("--ephemeral", "--nodes", "1", "--base-port", str(free_base_port(1))) as up:
+        up.event("ready")
+        (folder,) = tmp_path.iterdir()
+        assert (folder / "n1" / "journal").is_dir()
+        assert up.stop() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_folder_serves_one_up(tmp_path: Path) -> None:
+    with Up("--nodes", "1", "--data", tmp_path, "--base-port", str(free_base_port(1))) as up:
+        up.event("ready")
+        second = quorate("up", "--data", str(tmp_path))
+        assert second.code == 2
+        assert f"in use by another `quorate up`, process {up.process.pid}" in second.stderr
+        assert up.stop() == 0
+
+
+def test_a_port_in_use_is_exit_2(tmp_path: Path) -> None:
+    base = free_base_port(3)
+    for taken, use in ((base + 2, "clients"), (base + 103, "peers")):
+        with socket.create_server(("127.0.0.1", taken)):
+            outcome = quorate("up", "--data", str(tmp_path / use), "--base-port", str(base))
+        assert outcome.code == 2
+        assert f"127.0.0.1:{taken}, the port of node {taken % 100 - base % 100} for its {use}: in use" in outcome.stderr
+        assert "--base-port" in outcome.stderr
+
+
+def test_a_node_that_cannot_start_is_reported_and_the_others_serve(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Up("--data", data, "--base-port", str(free_base_port(3))) as up:
+        up.event("ready")
+        assert up.stop() == 0
+    journal = data / "n2" / "journal"
+    for file in journal.iterdir():
+        if file.is_file() and file.name != "lock":
+            file.write_bytes(os.urandom(64))
+    with Up("--data", data) as up:
+        ended = up.event("node_ended")
+        assert (ended["name"], ended["exit_code"]) == ("n2", 1)
+        assert str(journal) in ended["log_tail"][-1]
+        ready = up.event("ready")
+        assert [row["name"] for row in ready["nodes"]] == ["n1", "n3"]
+        assert up.stop() == 0
+
+
+def test_a_closed_terminal_stops_it(tmp_path: Path) -> None:
+    with Up("--nodes", "1", "--data", tmp_path, "--base-port", str(free_base_port(1))) as up:
+        (node,) = up.event("ready")["nodes"]
+        assert up.stop(signal.SIGHUP) == 0
+        assert not _lives(node["pid"])
+
+
+def test_a_second_signal_kills_what_does_not_stop(tmp_path: Path) -> None:
+    with Up("--data", tmp_path, "--base-port", str(free_base_port(3))) as up:
+        stuck, *others = (row["pid"] for row in up.event("ready")["nodes"])
+        os.kill(stuck, signal.SIGSTOP)
+        up.process.send_signal(signal.SIGTERM)
+        until(lambda: not any(map(_lives, others)), "the other nodes have stopped")
+        assert _lives(stuck)
+        assert up.stop(signal.SIGINT) == 0
+        assert not _lives(stuck)
+        assert up.errors() == "n1 did not stop in time and was killed\n"
