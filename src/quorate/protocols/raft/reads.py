@@ -100,9 +100,7 @@ class ForwardedReads:
 
     def answer(self, tokens: list[int], index: int) -> None:
         """The leader's answer. Tokens that were not asked for are ignored."""
-        known = tuple(token for token in tokens if token in self._asked)
-        for token in known:
-            del self._asked[token]
+        known = tuple(token for token in tokens if self._asked.pop(token, 0) is None)  # once, if it comes twice
         if known:
             self._ready_at.append((index, known))
 
