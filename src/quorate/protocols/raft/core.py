@@ -166,6 +166,11 @@ class Raft(Core):
 
     def start(self) -> None:
         """What a snapshot stands for is committed; the rest becomes so again when a leader says it."""
+        if self.log.last_index < self.snapshot_index:
+            raise ValueError(
+                f"the journal's snapshot stands at {self.snapshot_index}, but its log ends at {self.log.last_index}: "
+                "records are missing"
+            )
         self.commit_index = self.delivered_index = self.snapshot_index
         if self.snapshot_index:
             self.env.deliver(Restored(self.snapshot_index, self.snapshot_term))
