@@ -3,8 +3,8 @@
 How it works. While *probing*, the leader does not know where the logs agree and has one message out at a time. The
 first acknowledgement makes it *stream*: messages go out without waiting, up to a number and a sum of bytes. While a
 snapshot is on its way nothing else is. Whatever was lost is noticed at a heartbeat: a follower that owes an answer and
-has not moved since the last one is probed again: from what it is known to hold, or, where nothing is known yet, with the
-same probe. (From index 1 instead, a follower that was away for a moment would get the whole log or a snapshot.)
+has not moved since the last one is probed again, from what it is known to hold, or, where nothing is known yet, with
+the same probe. (From index 1 instead, a follower that was away for a moment would get the whole log or a snapshot.)
 """
 
 from collections import deque

@@ -1,0 +1,220 @@
+"""Compaction and snapshots (chapter 5), one step at a time, at both ends."""
+
+import msgspec
+import pytest
+from tests.protocols.raft.build import (
+    CONFIG,
+    NOTHING,
+    Server,
+    effects,
+    entry,
+    follower,
+    leader,
+    log_of,
+    settled_leader,
+    snapshotted,
+)
+
+from quorate.kernel import Failed
+from quorate.parts.replicated import (
+    Chunk,
+    Committed,
+    Leads,
+    ReadChunk,
+    Restored,
+    SnapshotInfo,
+    TakeSnapshot,
+    WriteChunk,
+    Written,
+)
+from quorate.protocols.raft.messages import (
+    Appended,
+    AppendEntries,
+    Conflict,
+    Entries,
+    Heartbeat,
+    InstallSnapshot,
+    SnapshotProgress,
+    Snapshotted,
+)
+
+SMALL = msgspec.structs.replace(CONFIG, snapshot_entries=4, keep_entries=1, chunk_bytes=10)
+
+
+def behind() -> Server:
+    """A leader of term 2 with a snapshot at 5 and entries 6 and 7, whose follower 3 lacks what is in the snapshot."""
+    server = leader(term=1, records=[*snapshotted(5), Entries(6, [entry(1, "x")])], config=SMALL)
+    turn = server.on(3, Conflict(2, 6, 0, 0))
+    assert turn == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))])
+    return server
+
+
+def chunk(offset: int, data: bytes = b"x" * 10, index: int = 5, total: int = 25) -> Chunk:
+    return Chunk(index, 1, offset, data, total)
+
+
+# --- taking one ---
+
+
+def test_a_log_that_has_grown_is_snapshotted_and_keeps_a_tail() -> None:
+    server = follower(term=1, log=[1] * 5, config=SMALL)
+    turn = server.on(2, Heartbeat(1, 4, 0))
+    assert turn == effects(outputs=[Committed(1, log_of([1] * 4))], jobs=[("snapshot", TakeSnapshot(4, 1))])
+    assert server.terms == [1] * 5, "nothing goes before the snapshot is durable"
+    assert server.done("snapshot", SnapshotInfo(4, 1, 100)) == effects(records=[Snapshotted(4, 1, 3, 1)])
+    assert (server.core.log.base_index, server.core.log.last_index) == (3, 5)
+
+
+def test_one_snapshot_at_a_time_and_a_failed_one_changes_nothing() -> None:
+    server = follower(term=1, log=[1] * 12, config=SMALL)
+    assert server.on(2, Heartbeat(1, 4, 0)).jobs
+    assert server.on(2, Heartbeat(1, 9, 0)).jobs == ()
+    assert server.done("snapshot", Failed("disk full")) == NOTHING
+    assert server.core.log.base_index == 0
+    assert server.on(2, Heartbeat(1, 10, 0)).jobs == effects(jobs=[("snapshot", TakeSnapshot(10, 1))]).jobs
+
+
+def test_a_snapshot_that_was_overtaken_by_a_received_one_is_ignored() -> None:
+    server = follower(term=1, log=[1] * 5, config=SMALL)
+    server.on(2, Heartbeat(1, 4, 0))
+    server.on(2, InstallSnapshot(1, chunk(0, index=9, total=10)))
+    server.done("install", Written(9, 1, 10, True))
+    assert server.done("snapshot", SnapshotInfo(4, 1, 100)) == NOTHING
+    assert server.core.snapshot_index == 9
+
+
+# --- sending one ---
+
+
+def test_pieces_go_one_at_a_time_each_asked_for() -> None:
+    server = behind()
+    assert server.done(("chunk", 3), chunk(0)) == effects(early=[(3, InstallSnapshot(2, chunk(0)))])
+    assert server.on(3, SnapshotProgress(2, 5, 10, False)) == effects(jobs=[(("chunk", 3), ReadChunk(5, 10, 10))])
+    assert server.on(3, SnapshotProgress(2, 5, 10, False)) == NOTHING, "a duplicate"
+    server.on(2, Appended(2, 7))
+    assert [send.to for send in server.submit("x").early] == [(2,)], "nothing else goes to it meanwhile"
+
+
+def test_a_transfer_resumes_where_the_follower_says() -> None:
+    server = behind()
+    assert (
+        server.on(3, SnapshotProgress(2, 5, 20, False)).jobs
+        == effects(jobs=[(("chunk", 3), ReadChunk(5, 20, 10))]).jobs
+    )
+    assert (
+        server.on(3, SnapshotProgress(2, 5, 0, False)).jobs == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))]).jobs
+    ), "it lost what it had"
+
+
+def test_when_it_is_complete_entries_follow() -> None:
+    server = behind()
+    turn = server.on(3, SnapshotProgress(2, 5, 25, True))
+    assert turn == effects(early=[(3, AppendEntries(2, 5, 1, server.log, 5))])
+    assert server.core._progress[3].match_index == 5
+
+
+def test_a_piece_without_an_answer_goes_again_after_some_heartbeats() -> None:
+    server = behind()
+    server.done(("chunk", 3), chunk(0))
+    jobs = []
+    for _ in range(10):
+        server.on(2, Appended(2, 6))
+        jobs += list(server.beat().jobs)
+    assert jobs == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))]).jobs
+
+
+def test_a_snapshot_that_was_replaced_begins_again_with_the_new_one() -> None:
+    server = behind()
+    server.on(3, SnapshotProgress(2, 5, 10, False))
+    server.core.snapshot_index = 6
+    assert server.done(("chunk", 3), Failed("no snapshot at index 5")) == NOTHING
+    assert server.on(3, SnapshotProgress(2, 5, 20, False)) == NOTHING, "of the old one"
+    jobs = [job for _ in range(10) for job in server.beat().jobs]
+    assert jobs == effects(jobs=[(("chunk", 3), ReadChunk(6, 0, 10))]).jobs
+    assert server.done(("chunk", 3), chunk(10)) == NOTHING, "a piece of the old one"
+
+
+@pytest.mark.parametrize(
+    "stale", [SnapshotProgress(1, 5, 10, False), SnapshotProgress(2, 4, 10, True), SnapshotProgress(2, 6, 10, True)]
+)
+def test_progress_of_another_term_or_snapshot_is_ignored(stale: SnapshotProgress) -> None:
+    assert behind().on(3, stale) == NOTHING
+
+
+def test_progress_without_a_transfer_is_ignored() -> None:
+    assert settled_leader().on(3, SnapshotProgress(1, 1, 10, True)) == NOTHING
+
+
+def test_progress_of_a_later_term_deposes() -> None:
+    server = behind()
+    assert server.on(3, SnapshotProgress(7, 5, 10, False)).outputs == [Leads(7, None)]
+    assert server.done(("chunk", 3), chunk(0)) == NOTHING
+
+
+# --- receiving one ---
+
+
+def test_a_piece_is_stored_before_the_next_is_asked_for() -> None:
+    server = follower(term=2)
+    assert server.on(2, InstallSnapshot(2, chunk(0))) == effects(jobs=[("install", WriteChunk(5, 1, 0, b"x" * 10, 25))])
+    assert server.on(2, InstallSnapshot(2, chunk(10))) == NOTHING, "one at a time"
+    assert server.done("install", Written(5, 1, 10, False)) == effects(sends=[(2, SnapshotProgress(2, 5, 10, False))])
+    assert server.on(2, InstallSnapshot(2, chunk(20))).jobs, "out of order: the store says what it wants"
+
+
+def test_the_last_piece_replaces_state_and_log() -> None:
+    server = follower(term=2, log=[1, 1])
+    server.on(2, InstallSnapshot(2, chunk(20)))
+    assert server.done("install", Written(5, 1, 25, True)) == effects(
+        records=[Snapshotted(5, 1, 5, 1)],
+        sends=[(2, SnapshotProgress(2, 5, 25, True))],
+        outputs=[Restored(5, 1)],
+    )
+    core = server.core
+    assert (core.commit_index, core.delivered_index, core.log.base_index, core.log.last_index) == (5, 5, 5, 5)
+    assert server.on(2, AppendEntries(2, 5, 1, [entry(2)], 6)).outputs == [Committed(6, [entry(2)])]
+
+
+@pytest.mark.parametrize(("log", "kept"), [([1] * 7, [1, 1]), ([1, 1, 1, 1, 2, 2, 2], [])])
+def test_entries_after_it_stay_only_where_the_log_agrees_with_it(log: list[int], kept: list[int]) -> None:
+    server = follower(term=2, log=log)
+    server.on(2, InstallSnapshot(2, chunk(20)))
+    server.done("install", Written(5, 1, 25, True))
+    assert server.terms == kept
+
+
+def test_a_follower_that_has_committed_as_much_answers_that_it_is_complete() -> None:
+    server = follower(term=2, log=[1] * 6)
+    server.on(2, Heartbeat(2, 6, 0))
+    assert server.on(2, InstallSnapshot(2, chunk(0))) == effects(sends=[(2, SnapshotProgress(2, 5, 25, True))])
+
+
+def test_what_was_committed_while_it_arrived_is_not_taken_back() -> None:
+    server = follower(term=2, log=[1] * 8)
+    server.on(2, InstallSnapshot(2, chunk(20)))
+    server.on(2, Heartbeat(2, 7, 0))
+    assert server.done("install", Written(5, 1, 25, True)) == effects(sends=[(2, SnapshotProgress(2, 5, 25, True))])
+    assert (server.core.commit_index, server.terms) == (7, [1] * 8)
+
+
+def test_a_piece_that_could_not_be_stored_is_not_acknowledged_and_may_come_again() -> None:
+    server = follower(term=2)
+    server.on(2, InstallSnapshot(2, chunk(0)))
+    assert server.done("install", Failed("disk full")) == NOTHING
+    assert server.on(2, InstallSnapshot(2, chunk(0))).jobs
+
+
+def test_a_piece_of_a_deposed_leader_is_refused() -> None:
+    server = follower(leader=2, term=5)
+    turn = server.on(3, InstallSnapshot(4, chunk(0)))
+    assert turn.jobs == ()
+    assert turn.sends
+
+
+def test_whoever_stopped_following_meanwhile_keeps_the_snapshot_and_tells_nobody() -> None:
+    server = follower(term=2)
+    server.on(2, InstallSnapshot(2, chunk(20)))
+    server.time_out()
+    turn = server.done("install", Written(5, 1, 25, True))
+    assert turn.outputs == [Restored(5, 1)]
+    assert turn.sends == ()
