@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._awaited_bytes = HEADER_SIZE_BYTES  # parsing again is futile until so many have come
         self._waiting: list[bytes] = []  # headers and payloads in turn
         self._waiting_bytes = 0
+        self._easy_bytes = min(WRITE_HIGH_BYTES, limits.backlog_bytes_max - WRITE_HIGH_BYTES)
         self._flush_is_due = False
         self._reading = True
 
@@ -209,6 +210,8 @@ class Connection(asyncio.Protocol):
         limits = self.limits
         if len(self._waiting) >= 2 * limits.backlog_frames_max:
             return False
+        if self.is_writable and self._waiting_bytes + size < self._easy_bytes:
+            return True  # a writable transport holds less than WRITE_HIGH_BYTES: no need to ask it how much
         return self.backlog_bytes + size + HEADER_SIZE_BYTES <= limits.backlog_bytes_max
 
     def _flush(self) -> None:

@@ -2,7 +2,8 @@
 
 How it works. Whatever comes in (frames of peers, submissions of the App, timers, finished jobs) is put into one list;
 once an iteration of the loop, all of it becomes one ``Host.step``, one journal frame and one write to each peer. The
-Barrier keeps what rests on that frame until the journal's thread reports it durable. Many clients thus share one fsync.
+Barrier keeps what rests on that frame until the journal's thread reports it durable. Submissions that come while the
+journal is busy wait for it: many clients thus share one turn and one fsync, the more the slower the disk.
 
 What stops a node: a journal that fails, a snapshot that the journal needs and that is damaged, and our own mistakes: a
 node in doubt about its own state must not go on talking. ``wait`` raises the reason.
@@ -99,6 +100,8 @@ class Node:
         self._turn_is_due = False
         self._is_ending = False
         self._journal_bytes = 0
+        self._written = self._durable = 0
+        """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
         self._checkpoint_due = False
         self._loading: deque[Any] | None = None
         """Outputs and jobs that wait for a snapshot to be loaded; None when none is."""
@@ -208,6 +211,9 @@ class Node:
         self._put(Stalled(why))
 
     def _on_durable(self, sequence: int) -> None:
+        self._durable = sequence
+        if self._submitted:
+            self.wake()
         released = self._barrier.durable(sequence)
         if released and not self._is_ending:
             try:
@@ -233,7 +239,7 @@ class Node:
 
     def _take_inputs(self) -> list[Input]:
         inputs, self._inbox = self._inbox, []
-        if self._submitted:
+        if self._submitted and self._durable >= self._written:
             inputs.append(Submitted(tuple(self._submitted)))
             self._submitted.clear()
         if self._asked:
@@ -245,7 +251,9 @@ class Node:
         """Do the effects, or leave them with the Barrier."""
         for send in turn.early:
             self._send(send)
-        sequence = self._write(turn.records) if turn.records else None
+        sequence = None
+        if turn.records:
+            sequence = self._written = self._write(turn.records)
         for timer in turn.timers:
             self._set_timer(timer)
         for blame in turn.blames:
