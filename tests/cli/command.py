@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -46,7 +47,8 @@ class Up:
     def __init__(self, *arguments: str | Path, as_json: bool = True) -> None:
         command = [*QUORATE, "up", *map(str, arguments), *(["--json"] if as_json else [])]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment())
+        # A process group of its own, as a shell gives to what it starts.
+        self.process = subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment(), process_group=0)
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._errors: list[str] = []
         assert self.process.stdout is not None
@@ -86,6 +88,11 @@ class Up:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal; the exit code."""
         self.process.send_signal(number)
+        return self.process.wait(TIMEOUT_S)
+
+    def interrupt(self) -> int:
+        """As Ctrl-C in a terminal: SIGINT to the whole process group; the exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(TIMEOUT_S)
 
     def errors(self) -> str:
