@@ -1,0 +1,167 @@
+"""Any messages, in any order, from anybody: nothing raises, and what must never go back does not."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.protocols.raft.build import Server, entry
+
+from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
+from quorate.parts.log import NOOP, Entry
+from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.protocols.raft import RaftConfig
+from quorate.protocols.raft.messages import (
+    MESSAGES,
+    Appended,
+    AppendEntries,
+    Conflict,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+    PreVote,
+    PreVoteReply,
+    Propose,
+    ReadReply,
+    ReadRequest,
+    RequestVote,
+    SnapshotProgress,
+    Vote,
+)
+
+CONFIG = RaftConfig(
+    heartbeat_s=0.1,
+    election_timeout_s_min=1.0,
+    message_entries_max=3,
+    message_bytes_max=64,
+    inflight_messages_max=2,
+    snapshot_entries=4,
+    keep_entries=1,
+    chunk_bytes=4,
+    reads_pending_max=4,
+    uncommitted_bytes_max=200,
+)
+SMALL = st.integers(0, 8)
+NUMBER = st.one_of(SMALL, SMALL, SMALL, st.integers(0, 2**62 - 2))
+TERM = st.one_of(SMALL, SMALL, SMALL, SMALL, st.integers(0, 2**40))
+ENTRIES = st.lists(st.builds(Entry, SMALL, st.just(b"v"), st.sampled_from([0, NOOP])), max_size=5)
+TOKENS = st.lists(NUMBER, max_size=3)
+CHUNK = st.builds(Chunk, NUMBER, SMALL, NUMBER, st.just(b"data"), NUMBER)
+MESSAGE = st.one_of(
+    st.builds(PreVote, TERM, NUMBER, TERM),
+    st.builds(PreVoteReply, TERM, st.booleans()),
+    st.builds(RequestVote, TERM, NUMBER, TERM),
+    st.builds(Vote, TERM, st.booleans()),
+    st.builds(AppendEntries, TERM, SMALL, SMALL, ENTRIES, NUMBER),
+    st.builds(AppendEntries, TERM, NUMBER, TERM, ENTRIES, NUMBER),
+    st.builds(Appended, TERM, NUMBER),
+    st.builds(Conflict, TERM, NUMBER, NUMBER, TERM),
+    st.builds(Heartbeat, TERM, NUMBER, NUMBER),
+    st.builds(HeartbeatReply, TERM, NUMBER),
+    st.builds(InstallSnapshot, TERM, CHUNK),
+    st.builds(SnapshotProgress, TERM, NUMBER, NUMBER, st.booleans()),
+    st.builds(Propose, st.lists(st.just(b"value"), max_size=3)),
+    st.builds(ReadRequest, NUMBER, TOKENS),
+    st.builds(ReadReply, NUMBER, TOKENS, NUMBER),
+)
+HELPS = st.sampled_from(["election", "agree", "job"])
+"""Steps that a run of chance seldom takes: a time-out, whatever the server waits for, the result of its job."""
+LOCAL: st.SearchStrategy[Input] = st.one_of(
+    st.builds(Submitted, st.just((b"mine",))),
+    st.builds(Asked, st.tuples(SMALL)),
+    st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None)]),
+)
+STEP = st.one_of(st.builds(Received, st.integers(0, 4), MESSAGE), LOCAL, HELPS)
+
+
+class Watched:
+    """A server, its pending jobs, and what must never go back."""
+
+    def __init__(self) -> None:
+        self.server = Server(term=2, log=[1, 1, 2], config=CONFIG)
+        self.jobs: list[Any] = []
+        self.voted: dict[int, int] = {}
+        self.committed: dict[int, Entry] = {}
+        self.delivered_index = 0
+        self.before = (0, 0, 0, 0)
+
+    def take(self, step: Any) -> None:
+        """One step, and a look at the state after it."""
+        for inputs in [[step]] if not isinstance(step, str) else self._help(step):
+            turn = self.server.step(*inputs)
+            self.jobs += turn.jobs
+            self._look()
+
+    def _help(self, step: str) -> list[list[Input]]:
+        core = self.server.core
+        if step == "election":
+            self.server.now += 3.0
+            return [[Fired("election")]]
+        if step == "agree":
+            term, last = core.term, core.log.last_index
+            return [
+                [Received(peer, message)]
+                for peer in (1, 2)
+                for message in (
+                    PreVoteReply(term + 1, True),
+                    Vote(core.term + 1, True),
+                    Vote(term, True),
+                    Appended(term, last),
+                )
+            ]
+        return [[Done(job.key, self._result(job.work))] for job in [self.jobs.pop(0)]] if self.jobs else []
+
+    def _result(self, work: Any) -> Any:
+        if isinstance(work, TakeSnapshot):
+            return SnapshotInfo(work.index, work.term, 10)
+        if isinstance(work, WriteChunk):
+            end = work.offset + len(work.data)
+            return Written(work.index, work.term, end, end >= work.total_bytes)
+        assert isinstance(work, ReadChunk)
+        return Chunk(work.index, 1, work.offset, b"data", 10) if work.offset < 10 else Failed("outside")
+
+    def _look(self) -> None:
+        core, log = self.server.core, self.server.core.log
+        now = (core.term, core.commit_index, core.delivered_index, log.base_index)
+        assert all(new >= old for new, old in zip(now, self.before, strict=True)), (self.before, now)
+        self.before = now
+        assert core.delivered_index <= core.commit_index <= log.last_index
+        if core.vote is not None:
+            assert self.voted.setdefault(core.term, core.vote) == core.vote, "one vote a term"
+        elif core.term in self.voted:
+            raise AssertionError(f"the vote of term {core.term} is forgotten")
+        for index in [i for i in self.committed if i <= log.base_index]:
+            del self.committed[index]
+        for index, known in self.committed.items():
+            assert log.slice(index, index) == [known], f"committed entry {index} was replaced"
+        for index in range(max(log.base_index, max(self.committed, default=0)) + 1, core.commit_index + 1):
+            self.committed[index] = log.slice(index, index)[0]
+        assert log.size_bytes == sum(e.size_bytes for e in log.slice(log.base_index + 1, log.last_index))
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.lists(STEP, max_size=40))
+def test_nothing_raises_and_nothing_goes_back(steps: list[Any]) -> None:
+    watched = Watched()
+    for step in steps:
+        watched.take(step)
+
+
+def test_every_message_is_among_them() -> None:
+    drawn: set[type] = set()
+
+    @settings(max_examples=300, database=None, derandomize=True)
+    @given(MESSAGE)
+    def draw(message: Any) -> None:
+        drawn.add(type(message))
+        msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=type(message))  # in the range of its types
+
+    draw()
+    assert drawn == set(MESSAGES)
+
+
+def test_a_sender_outside_the_group_is_blamed() -> None:
+    server = Server()
+    turn = server.on(9, AppendEntries(9, 0, 0, [entry(9)], 1))
+    assert [blame.node for blame in turn.blames] == [9]
+    assert (server.core.term, server.log) == (0, [])
