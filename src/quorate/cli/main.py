@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "get": "quorate.cli.keys:get",
     "delete": "quorate.cli.keys:delete",
     "status": "quorate.cli.status:status",
+    "bench": "quorate.cli.bench:bench",
     "sim": "quorate.cli.sim:sim",
     "check": "quorate.cli.check:check",
 }
