@@ -269,7 +269,7 @@ class Connection:
                 link, node = await dial(self.endpoints.current, self._on_reply, min(self.timeout_s, DIAL_TIMEOUT_S))
             except Unreachable as error:
                 self._unreachable = str(error)
-                self.endpoints.next()
+                self.endpoints.failed()
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(2 * delay_s, 1.0)
                 continue

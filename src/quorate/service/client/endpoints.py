@@ -17,6 +17,8 @@ class Endpoints:
         for address in self.addresses:
             split(address)
         self._nodes: dict[str, int] = {}
+        self._failed: set[str] = set()
+        self._leader: int | None = None
         self._position = 0
 
     @property
@@ -27,6 +29,12 @@ class Endpoints:
     def found(self, node: int) -> None:
         """The current address turned out to be this node."""
         self._nodes[self.current] = node
+        self._failed.discard(self.current)
+
+    def failed(self) -> None:
+        """The current address could not be reached: try the one after it."""
+        self._failed.add(self.current)
+        self.next()
 
     def next(self) -> None:
         """Try the one after the current."""
@@ -35,18 +43,22 @@ class Endpoints:
     def prefer(self, leader: int | None) -> bool:
         """Turn to the node that leads; True if that is another address than the current.
 
-        Where its address is not known yet, turn to one of which nothing is known.
+        Where its address is not known yet, turn to the next of which nothing is known. Never turn to one that failed
+        since this leader was first heard of: that would leave, again and again, a follower that passes requests on.
         """
         if leader is None or self._nodes.get(self.current) == leader:
             return False
-        for position, address in enumerate(self.addresses):
-            if self._nodes.get(address) == leader:
-                self._position = position
-                return True
-        for position, address in enumerate(self.addresses):
-            if address not in self._nodes:
-                self._position = position
-                return True
+        if leader != self._leader:
+            self._leader = leader
+            self._failed.clear()
+        count = len(self.addresses)
+        others = [(self._position + step) % count for step in range(1, count)]
+        nodes = {at: self._nodes.get(self.addresses[at]) for at in others if self.addresses[at] not in self._failed}
+        for wanted in (leader, None):
+            for position, node in nodes.items():
+                if node == wanted:
+                    self._position = position
+                    return True
         return False
 
 
