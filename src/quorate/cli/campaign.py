@@ -42,8 +42,9 @@ def entry_of(protocol: str) -> Entry:
 
 
 def mutants_of(protocol: str) -> tuple[Mutant, ...]:
-    """The protocol's mutants, and those of the service above it."""
-    return (*entry_of(protocol).mutants, *SERVICE_MUTANTS)
+    """The protocol's mutants, and those of the service above it, which show where snapshots are taken."""
+    entry = entry_of(protocol)
+    return (*entry.mutants, *(SERVICE_MUTANTS if hasattr(entry.simulation, "snapshot_entries") else ()))
 
 
 def mutant_of(protocol: str, name: str) -> Mutant:

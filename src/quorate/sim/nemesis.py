@@ -22,6 +22,8 @@ AIMED = 0.4
 AMBUSHED = 0.5
 """How many crashes come just after a write, where they can tear something."""
 
+EXILE_S_MAX = 10.0
+
 
 class Nemesis:
     """``counts`` says how often each fault happened."""
@@ -30,6 +32,8 @@ class Nemesis:
         self._world = world
         self._over = False
         self._cuts: list[list[int]] = []
+        self._exiles: list[Callable[[], None]] = []
+        """What ends the cuts around deposed leaders; they end some time after the next election."""
         self.counts: dict[str, int] = {}
 
     def start(self) -> None:
@@ -84,12 +88,22 @@ class Nemesis:
             if getattr(core, "role", "") != "leader" or known.get(node) == core.term or self._over:
                 return
             known[node] = core.term
+            for end in self._exiles:
+                self._until(rng, self._world.mix.partition_s / 2, end)
+            self._exiles.clear()
             if rng.random() < self._world.mix.coup:
-                at_once = rng.random() < 0.3  # so that not even its first messages arrive
-                delay = 0.0 if at_once else rng.expovariate(1.0 / self._world.mix.coup_s)
-                self._world.after(delay, partial(self._coup, rng, self._world.nodes[node]))
+                self._world.after(self._coup_delay_s(rng), partial(self._coup, rng, self._world.nodes[node]))
 
         self._world.on_step.append(watch)
+
+    def _coup_delay_s(self, rng: Random) -> float:
+        """At once, so that not even its first messages arrive; while some have arrived; or later."""
+        mix, draw = self._world.mix, rng.random()
+        if draw < 0.3:
+            return 0.0
+        if draw < 0.7:
+            return rng.uniform(0.0, 3.0) * (mix.delay_s_min + mix.delay_s_mean)
+        return rng.expovariate(1.0 / mix.coup_s)
 
     def _coup(self, rng: Random, node: SimNode) -> None:
         if self._over:
@@ -99,7 +113,9 @@ class Nemesis:
         if mix.partition_every_s is None or (mix.crash_every_s is not None and rng.random() < 0.3):
             self._kill(rng, node)
         else:
-            self._cut_off(rng, self._cuts_around(1 << node.id))
+            end = self._cut(self._cuts_around(1 << node.id))
+            self._exiles.append(end)
+            self._world.after(EXILE_S_MAX, end)
 
     def _until(self, rng: Random, mean_s: float, mend: Callable[[], None]) -> None:
         """Mend a fault after a while, unless healing came first."""
@@ -154,19 +170,21 @@ class Nemesis:
     # --- network ---
 
     def _partition(self, rng: Random) -> None:
-        self._cut_off(rng, self._draw_cuts(rng))
+        self._until(rng, self._world.mix.partition_s, self._cut(self._draw_cuts(rng)))
 
-    def _cut_off(self, rng: Random, cuts: list[int]) -> None:
+    def _cut(self, cuts: list[int]) -> Callable[[], None]:
+        """Cut links; the returned function mends them."""
         self._say(None, "partition", [f"n{node} !> {nodes_of(mask)}" for node, mask in enumerate(cuts) if mask])
         self._cuts.append(cuts)
         self._apply_cuts()
 
         def mend() -> None:
-            self._cuts.remove(cuts)
-            self._say(None, "mended", "")
-            self._apply_cuts()
+            if any(cuts is other for other in self._cuts):  # healing may have come first
+                self._cuts = [other for other in self._cuts if other is not cuts]
+                self._say(None, "mended", "")
+                self._apply_cuts()
 
-        self._until(rng, self._world.mix.partition_s, mend)
+        return mend
 
     def _apply_cuts(self) -> None:
         masks = [0] * len(self._world.nodes)

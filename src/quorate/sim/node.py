@@ -270,11 +270,16 @@ class SimNode:
             self._wake()
 
     def _serve(self) -> None:
+        """Requests of clients. What they cause may come before messages that waited as long: sockets have no order."""
         requests, self.requests = self.requests, []
+        waited: list[Any] = []
+        if self.inbox and self.rng.random() < 0.5:
+            waited, self.inbox = self.inbox, []
         app = self.app
         for client, request in requests:
             app.request(client, request)
         app.settle()
+        self.inbox.extend(waited)
 
     def _step(self, inputs: list[Any]) -> None:
         world = self.world

@@ -70,8 +70,19 @@ def draw(rng: Random, faults: tuple[str, ...]) -> Mix:
         own = Random(rng.getrandbits(64))
         if kind in only:
             DRAWS[kind](mix, own)
-    _coup(mix, Random(rng.getrandbits(64)))
+    _coup(mix, Random(rng.getrandbits(64)), faults)
     return mix
+
+
+INTERVALS = (
+    "clog_every_s",
+    "partition_every_s",
+    "crash_every_s",
+    "pause_every_s",
+    "slow_every_s",
+    "stall_every_s",
+    "clock_every_s",
+)
 
 
 def _log_uniform(rng: Random, low: float, high: float) -> float:
@@ -100,11 +111,24 @@ def _crash(mix: Mix, rng: Random) -> None:
     mix.crash_all = rng.random() * 0.2 if rng.random() < 0.5 else 0.0
 
 
-def _coup(mix: Mix, rng: Random) -> None:
-    """New leaders are struck: now and then, or (an age of turmoil) nearly always."""
-    draw = rng.random()
-    mix.coup = 0.7 + rng.random() * 0.3 if draw < 0.25 else max(0.0, draw - 0.5)
+def _coup(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
+    """New leaders are struck now and then; or nearly always, in a slow network where little else happens: turmoil.
+
+    Turmoil makes forks: entries of a leader that few have heard of, and that come back after the next election.
+    """
+    turmoil, draw = rng.random() < 0.25, rng.random()
+    mix.coup = max(0.0, draw - 0.7)
     mix.coup_s = _log_uniform(rng, 0.002, 0.1)
+    if turmoil and "partition" in faults:
+        mix.coup = 0.7 + draw * 0.3
+        mix.partition_s = _log_uniform(rng, 0.3, 3.0)
+        mix.delay_s_mean = _log_uniform(rng, 0.002, 0.05)
+        mix.delay_s_min = mix.delay_s_mean / 5
+        mix.loss /= 3
+        for name in INTERVALS:
+            every_s = getattr(mix, name)
+            setattr(mix, name, None if every_s is None else every_s * 4)
+        mix.partition_every_s = mix.partition_every_s or 20.0
 
 
 def _partition(mix: Mix, rng: Random) -> None:
