@@ -1,6 +1,7 @@
 """`quorate put`, `get`, `delete` and `status` on a cluster of real processes."""
 
 import base64
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +132,22 @@ def test_status(cluster: LocalCluster) -> None:
     table = quorate("status").stdout.decode().splitlines()
     assert table[0].split() == ["node", "role", "term", "commit", "applied", "lag", "endpoint", "pid"]
     assert [line.split()[0] for line in table[1:]] == ["n1", "n2", "n3"]
+
+
+def test_nodes_that_are_down_or_cut_off_are_passed_over(tmp_path: Path) -> None:
+    with LocalCluster(tmp_path / "part") as cluster:
+        leader = cluster.leader()
+        first, second = (node for node in cluster.ids if node != leader)
+        cluster.kill(first)
+        for order in ((first, second, leader), (second, first, leader), (second, leader, first)):
+            endpoints = ",".join(cluster.endpoints[node - 1] for node in order)
+            assert quorate("put", "k", "v", "--endpoints", endpoints).code == 0
+        # Of another cluster all at once: it serves clients, and will never hear of a leader.
+        cluster.config_path.write_text(cluster.config_path.read_text().replace('cluster = "', 'cluster = "not-'))
+        shutil.rmtree(cluster.data(first))
+        cluster.start_node(first)
+        endpoints = ",".join(cluster.endpoints[node - 1] for node in (first, second, leader))
+        assert quorate("get", "k", "--endpoints", endpoints, "--timeout", "20").stdout == b"v\n"
 
 
 def test_without_a_quorum(tmp_path: Path) -> None:

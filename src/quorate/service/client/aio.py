@@ -85,6 +85,7 @@ class Connection:
         self._waiting: dict[int, _Waiting] = {}
         self._next_id = 0
         self._link: Link | None = None
+        self._linked_at = 0.0
         self._unreachable = ""
         self._room = asyncio.Semaphore(PIPELINE_MAX)
         self._tasks: list[asyncio.Task[None]] = []
@@ -255,9 +256,13 @@ class Connection:
             waiting.resend_at = time.monotonic() + SWEEP_S
             if self.endpoints.prefer(failure.leader):
                 self._moved.set()
-            elif code is Code.STORAGE:
+            elif code is Code.STORAGE or self._is_leaderless(failure):
                 self.endpoints.next()
                 self._moved.set()
+
+    def _is_leaderless(self, failure: Failure) -> bool:
+        """Whether the node has known no leader for so long that others may: it may be cut off from them."""
+        return failure.leader is None and time.monotonic() - self._linked_at > PATIENCE_S
 
     # --- the link ---
 
@@ -277,6 +282,7 @@ class Connection:
             self.endpoints.found(node)
             self._moved.clear()
             self._link = link
+            self._linked_at = time.monotonic()
             link.send(encode(AskStatus(0)))  # who leads? The answer may make us turn to another node.
             now = time.monotonic()
             for waiting in self._waiting.values():
