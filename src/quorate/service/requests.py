@@ -19,15 +19,17 @@ COMMAND_BYTES_MAX: Final = 1_572_864
 _Bytes: TypeAlias = Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX)]
 
 # --- in the log ---
+# Replicas must agree on what an entry is. Unknown fields are forbidden: to skip a nested one takes a recursion whose
+# limit depends on the caller's stack, so that one replica would take what another refuses.
 
 
-class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag="open", gc=False):
+class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag="open", gc=False, forbid_unknown_fields=True):
     """Begin a session; its id is the index of this entry. The nonce finds the client that waits for it."""
 
     nonce: Natural
 
 
-class Apply(msgspec.Struct, frozen=True, array_like=True, tag="apply", gc=False):
+class Apply(msgspec.Struct, frozen=True, array_like=True, tag="apply", gc=False, forbid_unknown_fields=True):
     """Apply ``operation`` once. The client has the answers to all serials below ``answered_below``."""
 
     session: Natural
@@ -36,7 +38,7 @@ class Apply(msgspec.Struct, frozen=True, array_like=True, tag="apply", gc=False)
     operation: _Bytes
 
 
-class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag="close", gc=False):
+class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag="close", gc=False, forbid_unknown_fields=True):
     """The client needs its session no more."""
 
     session: Natural

@@ -2,7 +2,8 @@
 
 A command changes the store and goes through the log; a query reads one replica. The shapes follow etcd's
 `rpc.proto` (v3) field by field, so that a gRPC front end only has to copy; fields that come later are appended,
-which older encodings read as their defaults.
+which older encodings read as their defaults. A field that a release does not know is refused, never skipped: how deep
+a decoder can skip depends on the caller's stack, and replicas must agree.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class KeyValue(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lease: Int64 = 0
 
 
-class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1, forbid_unknown_fields=True):
     """Read keys in order. `range_end`: empty = this key, b"\\0" = all keys >= key, else [key, range_end).
 
     `revision` <= 0 is the current one; `limit` <= 0 is no limit. `count` in the result ignores the limit.
@@ -66,7 +67,7 @@ class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     count_only: bool = False
 
 
-class Put(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
+class Put(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2, forbid_unknown_fields=True):
     """Set a key."""
 
     key: bytes
@@ -75,7 +76,7 @@ class Put(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     prev_kv: bool = False
 
 
-class DeleteRange(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
+class DeleteRange(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3, forbid_unknown_fields=True):
     """Delete a key or a range of keys; `range_end` as in `Range`."""
 
     key: bytes
@@ -83,7 +84,7 @@ class DeleteRange(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3)
     prev_kv: bool = False
 
 
-class Compare(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Compare(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """A condition on one key. A key that isn't there has zeros, and fails every compare of VALUE."""
 
     key: bytes
@@ -92,7 +93,7 @@ class Compare(msgspec.Struct, frozen=True, array_like=True, gc=False):
     operand: Int64 | bytes
 
 
-class Txn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
+class Txn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4, forbid_unknown_fields=True):
     """If every compare holds then `success`, else `failure`; all of it is one revision."""
 
     compare: list[Compare]
@@ -100,13 +101,13 @@ class Txn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
     failure: list[Range | Put | DeleteRange | Txn] = []
 
 
-class Compact(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
+class Compact(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5, forbid_unknown_fields=True):
     """Forget the history before `revision`."""
 
     revision: Int64
 
 
-class Events(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
+class Events(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6, forbid_unknown_fields=True):
     """Read what changed from a revision on, in order. At least one revision, and never a part of one:
 
     the answer ends with the revision that reaches `limit` events (<= 0: no limit).
@@ -117,7 +118,7 @@ class Events(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     prev_kv: bool = False
 
 
-class Digest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
+class Digest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7, forbid_unknown_fields=True):
     """Ask for a hash of the whole state."""
 
 

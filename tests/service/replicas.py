@@ -1,0 +1,129 @@
+"""What tests of the Replica share: a Port that keeps what it is asked, a machine that counts, commands by hand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+import msgspec
+
+from quorate.parts.log import COMMAND, Entry
+from quorate.parts.replicated import Committed
+from quorate.service.machine import StateMachine
+from quorate.service.replica import Replica
+from quorate.service.requests import Apply, CloseSession, Command, OpenSession, Query, encode
+
+
+class Journaling(StateMachine):
+    """Keeps every command in order and answers with its number; only batches that ended count as stored."""
+
+    def __init__(self) -> None:
+        self.commands: list[bytes] = []
+        self.stored = 0
+        self.batches: list[int] = []
+        self.open = False
+
+    def begin(self) -> None:
+        assert not self.open
+        self.open = True
+
+    def commit(self) -> None:
+        assert self.open
+        self.batches.append(len(self.commands) - self.stored)
+        self.stored, self.open = len(self.commands), False
+
+    def apply(self, command: bytes) -> bytes:
+        assert self.open
+        self.commands.append(command)
+        return b"%d:%b" % (len(self.commands), command)
+
+    def query(self, query: bytes) -> bytes:
+        assert not self.open
+        return b"%d stored for %b" % (self.stored, query)
+
+    def snapshot(self) -> Callable[[BinaryIO], None]:
+        assert not self.open
+        data = msgspec.msgpack.encode(self.commands)
+
+        def write(file: BinaryIO) -> None:
+            file.write(data)
+
+        return write
+
+    def restore(self, file: BinaryIO) -> Callable[[], None]:
+        commands = msgspec.msgpack.decode(file.read(), type=list[bytes])
+
+        def adopt() -> None:
+            self.commands, self.stored, self.open = commands, len(commands), False
+
+        return adopt
+
+
+class RecordingPort:
+    """A Port that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.submitted: list[bytes] = []
+        self.asked: list[int] = []
+        self.replies: list[tuple[Any, Any]] = []
+
+    def submit(self, values: Sequence[bytes]) -> None:
+        self.submitted.extend(values)
+
+    def ask(self, tokens: Sequence[int]) -> None:
+        self.asked.extend(tokens)
+
+    def reply(self, client: Any, response: Any) -> None:
+        self.replies.append((client, response))
+
+    def take(self) -> list[tuple[Any, Any]]:
+        """The replies since the last call."""
+        replies, self.replies = self.replies, []
+        return replies
+
+
+class Bench:
+    """A Replica with its port and machine, and a log that the test writes."""
+
+    def __init__(self, kind: type[Replica] = Replica, **limits: int) -> None:
+        self.machine = Journaling()
+        self.replica = kind(self.machine, **limits)
+        self.port = self.replica.port = RecordingPort()
+
+    def commit(self, *commands: Any, kind: int = COMMAND) -> None:
+        """One Committed; commands are Structs, or bytes as they are."""
+        entries = [Entry(1, c if isinstance(c, bytes) else encode(c), kind) for c in commands]
+        self.replica.output(Committed(self.replica.applied_index + 1, entries))
+
+    def request(self, client: str, request: Any) -> None:
+        self.replica.request(client, request)
+
+    def settle(self) -> list[tuple[Any, Any]]:
+        """The answers that leave now."""
+        self.replica.settle()
+        return self.port.take()
+
+    def snapshot(self) -> bytes:
+        file = io.BytesIO()
+        self.replica.snapshot()(file)
+        return file.getvalue()
+
+    def restore(self, data: bytes) -> None:
+        self.replica.restore(io.BytesIO(data))()
+
+    def state(self) -> tuple[Any, ...]:
+        """All that replicas with the same log must share."""
+        return self.replica.applied_index, self.replica.sessions.encode(), list(self.machine.commands)
+
+
+def put(session: int, serial: int, operation: bytes = b"x", answered_below: int = 0) -> Apply:
+    return Apply(session, serial, answered_below, operation)
+
+
+def command(number: int, entry: Apply | OpenSession | CloseSession) -> Command:
+    return Command(number, encode(entry))
+
+
+def query(number: int, text: bytes = b"q", serializable: bool = False) -> Query:
+    return Query(number, text, serializable)
