@@ -191,7 +191,8 @@ class Raft(Core):
         self.role = FOLLOWER
         self._acknowledge_index = 0
         self._follow(leader)
-        self._rest()
+        if leader is not None or not self._alarm.is_set:
+            self._rest()  # figure 3.1: a later term alone does not put the election off, else who cannot win could
 
     def _follow(self, leader: int | None) -> None:
         """Note who leads, and tell those above."""
