@@ -111,7 +111,10 @@ class Member(Shell):
 
 
 class Cluster:
-    """Nodes 1 to ``size``. ``make`` builds each one's root core; ``journals`` are records that a node starts with."""
+    """Nodes 1 to ``size``. ``make`` builds each one's root core; ``journals`` are records that a node starts with.
+
+    ``delay_s`` is the shortest and the longest time that a message takes, or says it of each message.
+    """
 
     def __init__(
         self,
@@ -119,7 +122,7 @@ class Cluster:
         size: int,
         *,
         seed: int = 0,
-        delay_s: tuple[float, float] = (0.0, 0.0),
+        delay_s: tuple[float, float] | Callable[[Any], tuple[float, float]] = (0.0, 0.0),
         sync_s: float = 0.0,
         journals: dict[int, list[Any]] | None = None,
     ) -> None:
@@ -127,7 +130,7 @@ class Cluster:
         self.seed = seed
         self.rng = random.Random(seed)
         self.now = 0.0
-        self.delay_s = delay_s
+        self.delay_s = delay_s if callable(delay_s) else lambda message: delay_s
         self.sync_s = sync_s
         self.network: list[Flight] = []
         self.cut_links: set[tuple[int, int]] = set()
@@ -153,7 +156,7 @@ class Cluster:
         for send in sends:
             assert send.path == ()
             for to in send.to:
-                delay = 0.0 if to == sender else self.rng.uniform(*self.delay_s)
+                delay = 0.0 if to == sender else self.rng.uniform(*self.delay_s(send.message))
                 flight = Flight(self.now + delay, sender, to, send.message)
                 if to == sender or ((sender, to) not in self.cut_links and not self.loses(flight)):
                     self.network.append(flight)
