@@ -6,7 +6,17 @@ import pytest
 from tests.sim.worlds import NoApp, NoSubject, Witness, seen, witness, witnesses
 
 from quorate.kernel import Env, Failed, Job, Turn
-from quorate.parts.replicated import Chunk, ReadChunk, Restored, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.log import Entry
+from quorate.parts.replicated import (
+    Chunk,
+    Committed,
+    ReadChunk,
+    Restored,
+    SnapshotInfo,
+    TakeSnapshot,
+    WriteChunk,
+    Written,
+)
 from quorate.sim.checkers.base import Violation
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
@@ -234,18 +244,42 @@ def do(world: World, node: int, *work: object) -> list[object]:
 
 def test_snapshots_are_taken_read_and_installed() -> None:
     world = witnesses()
-    world.nodes[0].applied = 5
+    world.nodes[0].upward.applied = 5
     assert do(world, 0, TakeSnapshot(5, 2)) == [SnapshotInfo(5, 2, 5)]
     assert do(world, 0, ReadChunk(5, 0, 3)) == [Chunk(5, 2, 0, b"sta", 5)]
     assert do(world, 0, ReadChunk(5, 3, 3)) == [Chunk(5, 2, 3, b"te", 5)]
     assert do(world, 0, ReadChunk(4, 0, 3)) == [Failed("no snapshot at index 4")]
     found = do(world, 1, WriteChunk(5, 2, 0, b"STA", 5), WriteChunk(5, 2, 0, b"STA", 5), WriteChunk(5, 2, 3, b"TE", 5))
     assert found == [Written(5, 2, 3, False), Written(5, 2, 3, False), Written(5, 2, 5, True)]
+    after = Committed(6, [Entry(2, b"")])
     world.nodes[1]._release(Turn(outputs=[Restored(5, 2)]), None)
+    world.nodes[1]._release(Turn(outputs=[after]), None)
     app = world.nodes[1].app
     assert isinstance(app, NoApp)
-    assert app.data == b"STATE"
-    assert world.nodes[1].applied == 5
+    assert (app.data, app.outputs) == (b"state", []), "what follows waits until the snapshot is loaded"
+    world.run_until(world.now + 0.5)
+    assert (app.data, app.outputs) == (b"STATE", [after])
+    assert world.nodes[1].applied == 6
+
+
+def test_a_pause_holds_back_the_loading_of_a_snapshot() -> None:
+    world = witnesses()
+    do(world, 0, WriteChunk(5, 2, 0, b"STATE", 5))
+    world.nodes[0]._release(Turn(outputs=[Restored(5, 2)]), None)
+    world.nodes[0].pause()
+    world.run_until(world.now + 1.0)
+    assert world.nodes[0].applied == 0
+    world.nodes[0].resume()
+    assert world.nodes[0].applied == 5
+
+
+def test_submissions_wait_for_a_busy_journal_and_share_a_turn() -> None:
+    world = witnesses(SLOW_DISK)
+    for number in range(5):
+        world.nodes[0].request(0, number)
+    assert witness(world, 0).restored == [0]
+    world.run_until(0.16)
+    assert witness(world, 0).restored == [0, 1, 2, 3, 4]
 
 
 def test_a_snapshot_is_of_the_moment_when_its_job_began() -> None:
@@ -273,7 +307,7 @@ def test_restoring_a_snapshot_that_is_not_there_is_a_violation() -> None:
 def test_only_the_newest_two_snapshots_are_kept() -> None:
     world = witnesses()
     for index in (1, 2, 3):
-        world.nodes[0].applied = index
+        world.nodes[0].upward.applied = index
         do(world, 0, TakeSnapshot(index, 1))
     assert [world.nodes[0].snapshots.data(index) for index in (1, 2, 3)] == [None, b"state", b"state"]
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from heapq import heappush
-from io import BytesIO
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -23,30 +22,27 @@ from quorate.kernel import (
     Asked,
     Barrier,
     Client,
-    Done,
-    Failed,
     Fired,
     Host,
-    Job,
     Path,
     Received,
+    Record,
     Stalled,
     Submitted,
     Timer,
     Turn,
 )
 from quorate.kernel.ids import Key
-from quorate.parts.replicated import Committed, ReadChunk, Restored, TakeSnapshot, WriteChunk
 from quorate.sim.checkers.base import Violation
 from quorate.sim.clock import Clock
 from quorate.sim.disk import Disk
 from quorate.sim.snapshots import Snapshots
+from quorate.sim.upward import Upward
 
 if TYPE_CHECKING:
     from quorate.sim.world import World
 
 STEPS_AT_ONCE_MAX = 10_000
-JOB_S = 0.002
 
 
 class SimPort:
@@ -59,14 +55,14 @@ class SimPort:
         self._life = node.life
 
     def submit(self, values: Sequence[bytes]) -> None:
-        """A Submitted in line."""
+        """In line for a step."""
         if values and self._node.life == self._life:
-            self._node.inbox.append(Submitted(tuple(values)))
+            self._node.submit(values)
 
     def ask(self, tokens: Sequence[int]) -> None:
-        """An Asked in line."""
+        """In line for a step."""
         if tokens and self._node.life == self._life:
-            self._node.inbox.append(Asked(tuple(tokens)))
+            self._node.ask(tokens)
 
     def reply(self, client: Client, response: Any) -> None:
         """Over the clients' network."""
@@ -80,6 +76,7 @@ class SimNode:
     host: Host
     app: App
     barrier: Barrier
+    upward: Upward
 
     def __init__(self, world: World, node: int, seed: str) -> None:
         self.world = world
@@ -95,7 +92,6 @@ class SimNode:
         self.paused = False
         self.inbox: list[Any] = []
         self.requests: list[tuple[Client, Any]] = []
-        self.applied = 0
         self.stepping = False
         self.ambush: Callable[[], None] | None = None
         """What the nemesis does to this node soon after its next write."""
@@ -103,8 +99,12 @@ class SimNode:
         self._timer_count = 0
         self._held: deque[Any] = deque()
         self._busy_until = 0.0
-        self._synced_while_paused = 0
         self._frames_until_checkpoint = 0
+        self._deferred: list[Callable[[], None]] = []
+        self._submitted: list[bytes] = []
+        self._asked: list[int] = []
+        self._written = self._durable = 0
+        """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
 
     # --- life and death ---
 
@@ -116,7 +116,7 @@ class SimNode:
         self.paused = False
         self.stepping = False
         self._busy_until = 0.0
-        self._synced_while_paused = 0
+        self._written = self._durable = 0
         self._frames_until_checkpoint = self._checkpoint_after()
         life = "" if world.options.by_inputs else f"/{self.life}"  # replayed inputs need the same chance
         rng = Random(f"{self._seed}/core/{self.id}{life}")
@@ -125,7 +125,7 @@ class SimNode:
         self.barrier = Barrier()
         self.app = world.make_app(self.id, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
-        self.applied = 0
+        self.upward = Upward(self, self.app)
         for frame in self.disk.journal:
             for record in frame:
                 self.host.restore(record, now)
@@ -145,6 +145,9 @@ class SimNode:
         self.paused = False
         self.ambush = None
         self.inbox.clear()
+        self._submitted.clear()
+        self._asked.clear()
+        self._deferred.clear()
         self.requests.clear()
         self._timers.clear()
         self._held.clear()
@@ -166,12 +169,40 @@ class SimNode:
     def resume(self) -> None:
         """SIGCONT."""
         self.paused = False
-        if self._synced_while_paused:
-            sequence, self._synced_while_paused = self._synced_while_paused, 0
-            self._synced(sequence)
-        self._wake()
+        deferred, self._deferred = self._deferred, []
+        for act in deferred:
+            act()
+        self._synced(self._durable)
+
+    @property
+    def applied(self) -> int:
+        """The last index that the App was given."""
+        return self.upward.applied
+
+    def after(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Have the process do something later: not while it is paused, and not if it dies first."""
+        life = self.life
+
+        def due() -> None:
+            if not self.up or self.life != life:
+                return
+            if self.paused:
+                self._deferred.append(act)
+            else:
+                act()
+                self._wake()
+
+        self.world.after(delay_s, due)
 
     # --- what comes from outside ---
+
+    def submit(self, values: Sequence[bytes]) -> None:
+        """Values of the App for the core. While the journal is busy they wait, so that many share a turn."""
+        self._submitted.extend(values)
+
+    def ask(self, tokens: Sequence[int]) -> None:
+        """Reads of the App for the core."""
+        self._asked.extend(tokens)
 
     def receive(self, item: Received, _: Any) -> None:
         """A message arrives."""
@@ -239,7 +270,7 @@ class SimNode:
 
     def _wake(self) -> None:
         """Take the steps that are due, or have them taken when the node is free again."""
-        if self.stepping or self.paused or not self.up or not (self.inbox or self.requests):
+        if self.stepping or self.paused or not self.up or not self._has_work():
             return
         self.stepping = True
         if self.world.now < self._busy_until:
@@ -256,9 +287,9 @@ class SimNode:
                 break
             if self.requests:
                 self._serve()
-            if not self.inbox:
+            inputs = self._take_inputs()
+            if not inputs:
                 break
-            inputs, self.inbox = self.inbox, []
             self._step(inputs)
             if step_s:
                 self._busy_until = self.world.now + step_s
@@ -266,20 +297,30 @@ class SimNode:
         else:
             raise Violation("progress", f"node {self.id} steps without end in no time: it sends to itself for ever")
         self.stepping = False
-        if self.inbox or self.requests:
-            self._wake()
+        self._wake()
 
     def _serve(self) -> None:
-        """Requests of clients. What they cause may come before messages that waited as long: sockets have no order."""
         requests, self.requests = self.requests, []
-        waited: list[Any] = []
-        if self.inbox and self.rng.random() < 0.5:
-            waited, self.inbox = self.inbox, []
-        app = self.app
         for client, request in requests:
-            app.request(client, request)
-        app.settle()
-        self.inbox.extend(waited)
+            self.app.request(client, request)
+        self.app.settle()
+
+    def _has_work(self) -> bool:
+        return bool(self.inbox or self.requests or self._asked or (self._submitted and self._durable >= self._written))
+
+    def _take_inputs(self) -> list[Any]:
+        """What is in line. What clients ask comes before or after what peers say: sockets have no order."""
+        inputs, self.inbox = self.inbox, []
+        asked: list[Any] = []
+        if self._submitted and self._durable >= self._written:
+            asked.append(Submitted(tuple(self._submitted)))
+            self._submitted.clear()
+        if self._asked:
+            asked.append(Asked(tuple(self._asked)))
+            self._asked.clear()
+        if asked and inputs and self.rng.random() < 0.5:
+            return asked + inputs
+        return inputs + asked
 
     def _step(self, inputs: list[Any]) -> None:
         world = self.world
@@ -298,9 +339,7 @@ class SimNode:
                 world.network.send(self.id, send)
         sequence = None
         if turn.records:
-            sequence = self.disk.append(turn.records)
-            if world.tracing:
-                world.trace(self.id, "write", f"#{sequence}", [record.value for record in turn.records])
+            sequence = self._write(turn.records)
         if turn.timers:
             self._set_timers(turn.timers)
         if turn.blames:
@@ -309,17 +348,27 @@ class SimNode:
             self._release(turn, world.mark(self.id))
         elif turn.sends or turn.outputs or turn.jobs:
             self._held.append(world.mark(self.id))
-        if sequence is not None:
-            self._wrote()
 
-    def _wrote(self) -> None:
-        """A frame is on its way to the disk."""
+    def _write(self, records: Sequence[Record]) -> int:
+        """A frame for the Turn; now and then a checkpoint that holds the Turn's state in place of all before."""
         self._frames_until_checkpoint -= 1
+        sequence = 0
         if self._frames_until_checkpoint <= 0:
-            self._checkpoint()
+            self._frames_until_checkpoint = self._checkpoint_after()
+            if state := self.host.checkpoint():
+                sequence = self.disk.replace(state)
+        if not sequence:
+            sequence = self.disk.append(records)
+        self._written = sequence
+        if self.world.tracing:
+            self.world.trace(self.id, "write", f"#{sequence}", [record.value for record in records])
         if self.ambush is not None:
             strike, self.ambush = self.ambush, None
             self.world.after(self.rng.random() * self.disk.sync_s, strike)
+        return sequence
+
+    def _checkpoint_after(self) -> int:
+        return int(self.world.mix.frames_per_checkpoint * (0.5 + self.rng.random()))
 
     def _set_timers(self, timers: Sequence[Timer]) -> None:
         for timer in timers:
@@ -331,8 +380,8 @@ class SimNode:
 
     def _synced(self, sequence: int) -> None:
         """The disk is durable up to a frame."""
+        self._durable = sequence
         if self.paused:
-            self._synced_while_paused = sequence
             return
         if self.world.tracing:
             self.world.trace(self.id, "durable", f"#{sequence}", "")
@@ -349,74 +398,13 @@ class SimNode:
                 world.promises.released(self.id, mark)
             for send in turn.sends:
                 world.network.send(self.id, send)
-        if turn.outputs:
-            for value in turn.outputs:
-                self._output(value)
-            self.app.settle()
-        for job in turn.jobs:
-            self._work(job)
+        if turn.outputs or turn.jobs:
+            self.upward.take(turn)
 
-    def _output(self, value: Any) -> None:
+    def saw_output(self, value: Any) -> None:
+        """Show an output to the checkers."""
         world = self.world
         if world.tracing:
             world.trace(self.id, "output", "", value)
         for checker in world.checkers:
             checker.output(self.id, value)
-        if type(value) is Committed:
-            self.applied = value.first_index + len(value.entries) - 1
-        elif type(value) is Restored:
-            data = self.snapshots.data(value.index)
-            if data is None:
-                raise Violation(
-                    "snapshots", f"node {self.id} restores a snapshot at {value.index} that it does not have"
-                )
-            self.app.restore(BytesIO(data))()
-            self.applied = value.index
-        self.app.output(value)
-
-    # --- the journal's length ---
-
-    def _checkpoint_after(self) -> int:
-        return int(self.world.mix.frames_per_checkpoint * (0.5 + self.rng.random()))
-
-    def _checkpoint(self) -> None:
-        self._frames_until_checkpoint = self._checkpoint_after()
-        records = self.host.checkpoint()
-        if records:
-            self.disk.replace(records)
-
-    # --- jobs ---
-
-    def _work(self, job: Job) -> None:
-        """Do a job some time later; its result is an input, unless the process died meanwhile."""
-        do = self._begin_job(job.work)
-        life = self.life
-
-        def end() -> None:
-            if self.up and self.life == life:
-                self.inbox.append(Done(job.key, do(), job.path))
-                self._wake()
-
-        self.world.after(JOB_S * (0.1 + self.rng.expovariate(1.0)), end)
-
-    def _begin_job(self, work: Any) -> Callable[[], Any]:
-        match work:
-            case TakeSnapshot(index, term):
-                if self.applied != index:
-                    raise Violation(
-                        "snapshots", f"node {self.id} takes a snapshot at {index}, but its App is at {self.applied}"
-                    )
-                write = self.app.snapshot()
-
-                def take() -> Any:
-                    file = BytesIO()
-                    write(file)
-                    return self.snapshots.file(index, term, file.getvalue())
-
-                return take
-            case ReadChunk():
-                return lambda: self.snapshots.read(work)
-            case WriteChunk():
-                return lambda: self.snapshots.write(work)
-            case _:
-                return lambda: Failed(f"the simulator has no job {type(work).__name__}")
