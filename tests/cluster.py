@@ -215,14 +215,18 @@ class LocalCluster:
         with self.client(*asked) as client:
             return {status.node: status for _, status in client.statuses() if isinstance(status, Status)}
 
-    def leader(self) -> int:
-        """The node that it and a majority take for the leader; waits until there is one."""
+    def leader(self, everyone: bool = False) -> int:
+        """The node that it and a majority take for the leader; waits until there is one.
+
+        ``everyone``: until all nodes that run and are not paused do, such as one that has just been started again.
+        """
 
         def agreed() -> int | None:
             statuses = self.statuses()
+            needed = len(self.processes) - len(self.paused) if everyone else self.layout.nodes // 2 + 1
             for node in statuses:
-                followers = [other for other in statuses.values() if other.leader == node]
-                if statuses[node].leader == node and 2 * len(followers) > self.layout.nodes:
+                led = [other for other in statuses.values() if other.leader == node]
+                if statuses[node].leader == node and len(led) >= needed:
                     return node
             return None
 
