@@ -45,7 +45,8 @@ class Member(Shell):
 
     def boot(self, now: float = 0.0) -> None:
         self.timers: dict[Key, float] = {}
-        self.jobs: list[Job] = []
+        self.jobs: list[tuple[Job, bytes]] = []
+        """What is to be done, and the state as it was when it was asked for."""
         self.applied: list[bytes] = []
         self.applied_index = 0
         super().boot(now)
@@ -79,7 +80,12 @@ class Member(Shell):
         self.cluster.sent(self.node, turn.sends)
         for output in turn.outputs:
             self._apply(output)
-        self.jobs.extend(turn.jobs)
+        for job in turn.jobs:
+            state = b""
+            if isinstance(job.work, TakeSnapshot):  # of the state after this Turn's outputs, before the next one's
+                assert job.work.index == self.applied_index, (job, self.applied_index)
+                state = msgspec.msgpack.encode(self.applied)
+            self.jobs.append((job, state))
 
     def _apply(self, output: Any) -> None:
         if isinstance(output, Committed):
@@ -95,13 +101,12 @@ class Member(Shell):
             self.applied = msgspec.msgpack.decode(data, type=list[bytes])
             self.applied_index = output.index
 
-    def do(self, job: Job) -> Done:
+    def do(self, job: Job, state: bytes) -> Done:
         """Do a job with the snapshot store, which is durable at once."""
         work = job.work
         result: Any
         if isinstance(work, TakeSnapshot):
-            assert work.index == self.applied_index, "the state must be that at the index"
-            result = self.store.file(work.index, work.term, msgspec.msgpack.encode(self.applied))
+            result = self.store.file(work.index, work.term, state)
         elif isinstance(work, ReadChunk):
             result = self.store.read(work)
         else:
@@ -179,7 +184,7 @@ class Cluster:
         """Do a node's jobs, and those that they cause in turn."""
         member = self.members[node]
         while member.jobs:
-            self.watch(node, member.step(member.do(member.jobs.pop(0)), now=self.now))
+            self.watch(node, member.step(member.do(*member.jobs.pop(0)), now=self.now))
 
     def submit(self, node: int, *values: bytes) -> None:
         """Submit values at a node."""
