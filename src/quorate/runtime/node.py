@@ -59,6 +59,10 @@ log = logging.getLogger("quorate.node")
 
 CHECKPOINT_AFTER_BYTES = 32 << 20
 """A journal that has grown by this much is replaced by a checkpoint when the next snapshot is done."""
+SUBMITTED_BYTES_MAX = 4 << 20
+SUBMITTED_VALUES_MAX = 8192
+"""What one turn takes of the App; more waits for the next. What a core makes of it, be it a record or a message, must
+fit a journal frame of 64 MiB and a frame to a peer of 16 MiB, and a leader may get as much of each follower at once."""
 
 
 class Node:
@@ -240,12 +244,24 @@ class Node:
     def _take_inputs(self) -> list[Input]:
         inputs, self._inbox = self._inbox, []
         if self._submitted and self._durable >= self._written:
-            inputs.append(Submitted(tuple(self._submitted)))
-            self._submitted.clear()
+            inputs.append(Submitted(self._take_submitted()))
         if self._asked:
             inputs.append(Asked(tuple(self._asked)))
             self._asked.clear()
         return inputs
+
+    def _take_submitted(self) -> tuple[bytes, ...]:
+        """The oldest submissions, as many as fit a turn, but at least one; what is left makes another turn."""
+        count = size_bytes = 0
+        for count, value in enumerate(self._submitted[:SUBMITTED_VALUES_MAX], 1):
+            size_bytes += len(value)
+            if size_bytes >= SUBMITTED_BYTES_MAX:
+                break
+        taken = tuple(self._submitted[:count])
+        del self._submitted[:count]
+        if self._submitted:
+            self.wake()
+        return taken
 
     def _act(self, turn: Turn) -> None:
         """Do the effects, or leave them with the Barrier."""
