@@ -65,7 +65,7 @@ def test_a_time_out_asks_first_and_changes_no_durable_state() -> None:
     turn = server.time_out()
     assert turn == effects(
         early=[((2, 3), PreVote(3, 2, 2))],
-        timers=turn.timers and [("election", turn.timers[0].at)],
+        timers=[("election", turn.timers[0].at)],
         outputs=[Leads(2, None)],
     )
     assert (server.core.role, server.core.term) == ("precandidate", 2)
