@@ -14,6 +14,7 @@ import logging
 import random
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -179,6 +180,7 @@ class _Link:
         self.connection: _Outgoing | None = None
         self._peers = peers
         self._peer = peer
+        self._called = asyncio.Event()
         self._chance = chance
 
     @property
@@ -193,7 +195,13 @@ class _Link:
             began = loop.time()
             why = await self._dial_and_wait()
             self._peers.tell(f"no link to node {self._peer}: {why}")
-            await asyncio.sleep(backoff.after(loop.time() - began))
+            self._called.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._called.wait(), backoff.after(loop.time() - began))
+
+    def called(self) -> None:
+        """The peer has called us, so it is there: no reason to wait before we call it."""
+        self._called.set()
 
     async def _dial_and_wait(self) -> str:
         """One connection from the call to its end; says why it ended."""
@@ -254,6 +262,7 @@ class _Incoming(Accepted):
         assert self.hello.node is not None
         self._sender = self.hello.node
         self._peers.counters[self._sender].accepts += 1
+        self._peers._links[self._sender].called()
         older = self._peers._incoming.get(self._sender)
         self._peers._incoming[self._sender] = self
         if older is not None:
