@@ -188,3 +188,19 @@ def test_a_follower_bounds_what_it_asks() -> None:
     server = follower(config=msgspec.structs.replace(CONFIG, reads_pending_max=2))
     server.read(1, 2)
     assert server.read(3) == effects(outputs=[ReadFailed((3,), "too many reads")])
+
+
+def test_a_read_whose_question_or_answer_was_lost_fails_and_makes_room() -> None:
+    """The leader stays, so nothing else would ever take it out."""
+    server = follower(leader=2, config=msgspec.structs.replace(CONFIG, reads_pending_max=2))
+    server.read(1)
+    server.now += 0.9
+    server.on(2, Heartbeat(1, 0, 0))
+    (send,) = server.read(2).early
+    for _ in range(3):
+        server.now += 0.4
+        turn = server.on(2, Heartbeat(1, 0, 0))
+    assert turn == effects(outputs=[ReadFailed((1,), "the leader did not answer")])
+    assert server.on(2, ReadReply(send.message.nonce, [1], 0)) == NOTHING, "too late"
+    assert server.read(3).early, "there is room again"
+    assert server.on(2, ReadReply(send.message.nonce, [2], 0)).outputs == [ReadReady((2,))]

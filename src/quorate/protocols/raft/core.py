@@ -556,6 +556,8 @@ class Raft(Core):
             self.env.deliver(ReadReady(tokens))
         if leads:
             self._begin_round()
+        elif len(self._forwarded):
+            self._give_up_reads()
 
     def _acknowledge(self, leader: int, index: int) -> None:
         self.env.send(leader, Appended(self.term, index))
@@ -582,7 +584,7 @@ class Raft(Core):
                 ReadFailed(tuple(tokens), "no leader is known" if self.leader is None else "too many reads")
             )
         else:
-            self._forwarded.ask(tuple(tokens))
+            self._forwarded.ask(tuple(tokens), self.env.now)
             # A question; nothing durable is claimed.
             self.env.send_now(self.leader, ReadRequest(self._nonce, list(tokens)))
 
@@ -625,6 +627,11 @@ class Raft(Core):
                     # What is committed is durable at a quorum already.
                     reply = ReadReply(request.nonce, list(request.tokens), round_.read_index)
                     self.env.send_now(request.node, reply)
+
+    def _give_up_reads(self) -> None:
+        """A leader that lives confirms a read or steps down within this time, so what is older was lost."""
+        if tokens := self._forwarded.expired(self.env.now - 2 * self.config.election_timeout_s_min):
+            self.env.deliver(ReadFailed(tokens, "the leader did not answer"))
 
     def _fail_reads(self, requests: list[ReadRequestOf], why: str) -> None:
         for request in requests:

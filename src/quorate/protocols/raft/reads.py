@@ -88,21 +88,32 @@ class ForwardedReads:
     __slots__ = ("_asked", "_ready_at")
 
     def __init__(self) -> None:
-        self._asked: dict[int, None] = {}
+        self._asked: dict[int, float] = {}  # when, in the order of asking
         self._ready_at: list[tuple[int, tuple[int, ...]]] = []
 
     def __len__(self) -> int:
         return len(self._asked)
 
-    def ask(self, tokens: tuple[int, ...]) -> None:
+    def ask(self, tokens: tuple[int, ...], now: float) -> None:
         """These went to the leader."""
-        self._asked.update(dict.fromkeys(tokens))
+        self._asked.update(dict.fromkeys(tokens, now))
 
     def answer(self, tokens: list[int], index: int) -> None:
         """The leader's answer. Tokens that were not asked for are ignored."""
-        known = tuple(token for token in tokens if self._asked.pop(token, 0) is None)  # once, if it comes twice
+        known = tuple(token for token in tokens if self._asked.pop(token, None) is not None)  # once, if it comes twice
         if known:
             self._ready_at.append((index, known))
+
+    def expired(self, before: float) -> tuple[int, ...]:
+        """Tokens asked before that time, taken out: the question or its answer was lost, or refused."""
+        expired = []
+        for token, asked_at in self._asked.items():
+            if asked_at >= before:
+                break
+            expired.append(token)
+        for token in expired:
+            del self._asked[token]
+        return tuple(expired)
 
     def ready(self, applied_index: int) -> tuple[int, ...]:
         """The tokens that may be served at this index, taken out."""
