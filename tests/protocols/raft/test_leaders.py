@@ -67,6 +67,15 @@ def test_a_follower_passes_on_and_others_refuse() -> None:
     assert follower(leader=2).on(3, Propose([b"x"])) == NOTHING, "not passed on twice"
 
 
+def test_what_is_passed_on_fits_messages() -> None:
+    server = follower(leader=2, config=with_config(message_entries_max=2, message_bytes_max=100))
+    turn = server.submit("a", "b", "c", "d" * 200, "e")
+    assert [[len(value) for value in send.message.values] for send in turn.early] == [[1, 1], [1], [200], [1]]
+    assert b"".join(value for send in turn.early for value in send.message.values) == b"abc" + b"d" * 200 + b"e"
+    with pytest.raises(ValueError, match="reads_pending_max is 65537, at most 65536"):
+        with_config(reads_pending_max=65_537).__post_init__()
+
+
 def test_a_stalled_follower_refuses() -> None:
     server = follower()
     server.stall("disk full")

@@ -341,9 +341,24 @@ class Raft(Core):
             self._propose(values)
         elif self.leader is not None and self._stalled is None:
             # Nothing durable is claimed; what gets lost is submitted again from above.
-            self.env.send_now(self.leader, Propose(list(values)))
+            for batch in self._in_messages(values):
+                self.env.send_now(self.leader, Propose(batch))
         else:
             self.env.deliver(Dropped(tuple(values), self._stalled or "no leader is known"))
+
+    def _in_messages(self, values: Sequence[bytes]) -> Iterable[list[bytes]]:
+        """The values in order, in lists that fit a message; one that is too large goes alone."""
+        config = self.config
+        batch: list[bytes] = []
+        size = 0
+        for value in values:
+            size += len(value) + ENTRY_OVERHEAD_BYTES
+            if batch and (len(batch) == config.message_entries_max or size > config.message_bytes_max):
+                yield batch
+                batch, size = [], len(value) + ENTRY_OVERHEAD_BYTES
+            batch.append(value)
+        if batch:
+            yield batch
 
     def on_propose(self, sender: int, m: Propose) -> None:
         """Values from a follower. They are not passed on twice: the sender will learn who leads, and try again."""

@@ -210,5 +210,7 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             )
         if min(self.message_entries_max, self.inflight_messages_max, self.snapshot_entries, self.chunk_bytes) < 1:
             raise ValueError("limits of a RaftConfig must be at least 1")
+        if self.reads_pending_max > TOKENS_PER_READ_MAX:
+            raise ValueError(f"reads_pending_max is {self.reads_pending_max}, at most {TOKENS_PER_READ_MAX}")
         if self.message_entries_max > ENTRIES_PER_MESSAGE_MAX:
             raise ValueError(f"message_entries_max is {self.message_entries_max}, at most {ENTRIES_PER_MESSAGE_MAX}")
