@@ -30,10 +30,10 @@ def blocks(path: str, language: str) -> list[Block]:
 
 
 def shell_lines(path: str) -> list[list[str]]:
-    """The words of each shell line of a document; comments are gone, and so are empty lines and leading ``sudo``."""
+    """The words of each shell line of a document, without comments and redirections; empty lines are left out."""
     lines = [line for block in blocks(path, "sh") for line in block.text.replace("\\\n", " ").splitlines()]
     words = [shlex.split(line, comments=True) for line in lines]
-    return [found[found[0] == "sudo" :] for found in words if found]
+    return [found[: found.index(">")] if ">" in found else found for found in words if found]
 
 
 def targets() -> set[str]:
