@@ -19,6 +19,8 @@ from quorate.sim.run import Outcome
 
 VIOLATED: Final = 1
 WRONG_USE: Final = 2
+SEEDS: Final = ("0:100", "0:1000")
+"""By default; the rarest planted bug needs hundreds."""
 SEEDS_PER_JOB_MIN: Final = 20
 """For fewer seeds another process costs more than it saves."""
 
@@ -26,7 +28,9 @@ SEEDS_PER_JOB_MIN: Final = 20
 def sim(
     protocol: Annotated[str, typer.Argument(help="A name of the registry, such as raft.")],
     nodes: Annotated[int, typer.Option(help="How many nodes the cluster has.")] = 5,
-    seeds: Annotated[str, typer.Option(help="Seeds to run: 0:500 for 0 to 499.")] = "0:100",
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds to run: 0:500 for 0 to 499. Default: 0:100; with --mutants 0:1000.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="One seed only.")] = None,
     faults: Annotated[str, typer.Option(help=f"all, none, or some of {','.join(FAULTS)}.")] = "all",
     jobs: Annotated[int, typer.Option(help="Processes to use; 0: as many as there are cores.", min=0)] = 0,
@@ -52,7 +56,7 @@ def sim(
     Exit code: 0 every promise was kept, 1 one was broken (or a planted bug was not caught), 2 wrong use.
     """
     try:
-        chosen = range(seed, seed + 1) if seed is not None else campaign.parse_seeds(seeds)
+        chosen = campaign.parse_seeds(str(seed) if seed is not None else seeds or SEEDS[mutants])
         task = Task(
             protocol=protocol,
             seed=chosen[0],

@@ -102,7 +102,7 @@ class Nemesis:
         if draw < 0.3:
             return 0.0
         if draw < 0.7:
-            return rng.uniform(0.0, 3.0) * (mix.delay_s_min + mix.delay_s_mean)
+            return rng.uniform(0.0, 8.0) * (mix.delay_s_min + mix.delay_s_mean)
         return rng.expovariate(1.0 / mix.coup_s)
 
     def _coup(self, rng: Random, node: SimNode) -> None:

@@ -27,7 +27,9 @@ def parse_faults(text: str) -> tuple[str, ...]:
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is made of. ``duration_s`` is virtual time under faults; after it everything is healed.
+    """What a run is made of.
+
+    ``duration_s`` is virtual time under faults (a quiet mix may stretch it); after it everything is healed.
 
     ``healing_s`` is how long, in virtual time, the healed cluster may take until every operation is answered and all
     nodes agree; more than that is a violation of liveness.

@@ -16,6 +16,8 @@ from quorate.sim.options import FAULTS
 class Mix(msgspec.Struct, kw_only=True):
     """The rates and sizes of one seed. The defaults are a quiet, healthy machine room."""
 
+    stretch: float = 1.0
+    """How much longer than asked for the run is: where little happens there is time for more."""
     # network
     delay_s_min: float = 0.0005
     delay_s_mean: float = 0.0005
@@ -125,6 +127,7 @@ def _coup(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
         mix.delay_s_mean = _log_uniform(rng, 0.002, 0.05)
         mix.delay_s_min = mix.delay_s_mean / 5
         mix.loss /= 3
+        mix.stretch = 3.0
         for name in INTERVALS:
             every_s = getattr(mix, name)
             setattr(mix, name, None if every_s is None else every_s * 4)

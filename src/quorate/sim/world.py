@@ -102,7 +102,7 @@ class World:
     def run(self) -> None:
         """Both phases. Raises Violation."""
         self.start()
-        self.run_until(self.options.duration_s)
+        self.run_until(self.options.duration_s * self.mix.stretch)
         self.heal()
         for checker in self.checkers:
             checker.finish(self)
