@@ -196,8 +196,9 @@ class _Link:
             why = await self._dial_and_wait()
             self._peers.tell(f"no link to node {self._peer}: {why}")
             self._called.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._called.wait(), backoff.after(loop.time() - began))
+            with suppress(TimeoutError):  # not wait_for, which swallows a cancellation that comes with the event
+                async with asyncio.timeout(backoff.after(loop.time() - began)):
+                    await self._called.wait()
 
     def called(self) -> None:
         """The peer has called us, so it is there: no reason to wait before we call it."""
