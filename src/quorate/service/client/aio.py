@@ -286,7 +286,8 @@ class Connection:
             link.send(encode(AskStatus(0)))  # who leads? The answer may make us turn to another node.
             now = time.monotonic()
             for waiting in self._waiting.values():
-                self._send(waiting, link, now)
+                if not waiting.answer.done():
+                    self._send(waiting, link, now)
             moved = self._loop.create_task(self._moved.wait())
             try:
                 await asyncio.wait((moved, link.lost), return_when=asyncio.FIRST_COMPLETED)
@@ -308,7 +309,9 @@ class Connection:
                 if waiting.answer.done():
                     del self._waiting[request]
                 elif now >= waiting.deadline:
+                    # It leaves the table at once: on a link that comes up now it would be sent after all.
                     waiting.answer.set_exception(self._overdue(waiting))
+                    del self._waiting[request]
                 elif self._link is not None and now >= waiting.resend_at:
                     is_silent = is_silent or waiting.sent
                     self._send(waiting, self._link, now)
