@@ -210,6 +210,10 @@ class Node:
         if self._journal.failure is not None:
             self._end(self._journal.failure)
             return
+        if why is None:
+            log.info("the journal takes records again")
+        else:
+            log.warning("the journal takes no records: %s", why)
         self.stalled_why = why
         self.app.stalled(why)
         self._put(Stalled(why))
