@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quorate.sim.world import World
 
 DELAYS = 1024
+HEALTHY_DELAY_S_MAX = 0.01
 EPSILON_S = 1e-9
 
 
@@ -46,7 +47,8 @@ class Network:
         self.cuts = [0] * len(self.cuts)
         self.clogs.clear()
         self.loss = self.duplication = 0.0
-        self._delays = [min(delay, 0.02) for delay in self._delays]
+        self._delays = [min(delay, HEALTHY_DELAY_S_MAX) for delay in self._delays]
+        self._factors = [[1.0] * len(row) for row in self._factors]
 
     def send(self, sender: int, send: Send) -> None:
         """Put one message on its ways. One to oneself passes no network."""
