@@ -68,7 +68,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 def parse_address(text: str) -> tuple[str, int]:
     """``host:port`` or ``[v6]:port``. Raises ConfigError."""
     host, separator, port = text.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if (
+        not separator
+        or not host
+        or not (port.isascii() and port.isdigit())
+        or len(port) > 5
+        or not 0 < int(port) < 65536
+    ):
         raise ConfigError(f"{text!r} is no address: write host:port, for example 127.0.0.1:7401")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

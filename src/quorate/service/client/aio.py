@@ -38,6 +38,9 @@ SWEEP_S = 0.05
 DIAL_TIMEOUT_S = 2.0
 PATIENCE_S = 1.0
 """How long an answer may stay out before another node is tried."""
+SHORT_LINK_S = 1.0
+SHORT_LINKS_FREE = 3
+"""Links that end sooner may follow each other at once so often (to find the leader); then the client slows down."""
 PIPELINE_MAX = 2048
 """Requests under way at once; more wait for their turn."""
 
@@ -89,8 +92,10 @@ class Connection:
         self._unreachable = ""
         self._room = asyncio.Semaphore(PIPELINE_MAX)
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_running = False
 
     async def __aenter__(self) -> Self:
+        self._is_running = True
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
         self._tasks = [self._loop.create_task(self._keep_link()), self._loop.create_task(self._sweep())]
@@ -102,7 +107,8 @@ class Connection:
         await self.close()
 
     async def close(self) -> None:
-        """End the session and the link. Calls still under way raise."""
+        """End the session and the link. Calls still under way raise, and so do later ones."""
+        self._is_running = False
         if self._link is not None and self._session.id is not None:
             # A courtesy: a session that is not closed expires.
             self._link.send(encode(Command(self._take_id(), self._session.closing())))
@@ -124,15 +130,18 @@ class Connection:
         """
         if len(operation) > COMMAND_BYTES_MAX:
             raise TooLarge(f"the command has {len(operation)} bytes; the limit is {COMMAND_BYTES_MAX}")
+        deadline = time.monotonic() + self.timeout_s
         async with self._room:
+            self._check_running(deadline)
             if self._session.id is None:
-                await self._open_session()
+                await self._open_session(deadline)
+                self._check_running(deadline)
             session = self._session
             # A serial is taken only now: one that waited for room would hold back what the replicas may forget.
             serial, entry = session.command(operation)
             try:
                 request = self._take_id()
-                return await self._begin(request, encode(Command(request, entry)))
+                return await self._begin(request, encode(Command(request, entry)), deadline)
             except _SessionExpired:
                 if self._session is session:
                     self._session = _new_session()
@@ -147,10 +156,12 @@ class Connection:
         """
         if len(query) > COMMAND_BYTES_MAX:
             raise TooLarge(f"the query has {len(query)} bytes; the limit is {COMMAND_BYTES_MAX}")
+        deadline = time.monotonic() + self.timeout_s
         async with self._room:
+            self._check_running(deadline)
             request = self._take_id()
             try:
-                return await self._begin(request, encode(Query(request, query, serializable)))
+                return await self._begin(request, encode(Query(request, query, serializable)), deadline)
             except OutcomeUnknown as error:
                 raise NoQuorum(f"no answer to a read: {error}") from None
 
@@ -189,12 +200,19 @@ class Connection:
         self._next_id += 1
         return self._next_id
 
-    def _begin(self, request: int, payload: bytes) -> asyncio.Future[bytes]:
+    def _check_running(self, deadline: float) -> None:
+        """Nothing was sent yet; raise if nothing should be. Whoever waits for room has no other clock than this."""
+        if not self._is_running:
+            raise Unreachable("this client is closed, or was never opened: use it in `async with`")
+        if time.monotonic() >= deadline:
+            reason = self._unreachable or f"{PIPELINE_MAX} other calls are under way"
+            raise Unreachable(f"not sent within {self.timeout_s:g} s: {reason}")
+
+    def _begin(self, request: int, payload: bytes, deadline: float) -> asyncio.Future[bytes]:
         """Put a request into the table, where it stays until it is answered or nobody waits any more."""
-        now = time.monotonic()
-        waiting = self._waiting[request] = _Waiting(payload, self._loop.create_future(), now + self.timeout_s)
+        waiting = self._waiting[request] = _Waiting(payload, self._loop.create_future(), deadline)
         if self._link is not None:
-            self._send(waiting, self._link, now)
+            self._send(waiting, self._link, time.monotonic())
         return waiting.answer
 
     def _send(self, waiting: _Waiting, link: Link, now: float) -> None:
@@ -204,16 +222,20 @@ class Connection:
             waiting.why = None
             waiting.resend_at = now + PATIENCE_S
 
-    async def _open_session(self) -> None:
+    async def _open_session(self, deadline: float) -> None:
         """Once, whoever comes first; the others wait for the same."""
         if self._opening is None or (self._opening.done() and self._session.id is None):
-            self._opening = asyncio.ensure_future(self._do_open_session())
+            self._opening = asyncio.ensure_future(self._do_open_session(deadline))
+            self._opening.add_done_callback(_retrieve)
         await asyncio.shield(self._opening)
 
-    async def _do_open_session(self) -> None:
+    async def _do_open_session(self, deadline: float) -> None:
         request = self._take_id()
+        session = self._session
         try:
-            self._session.opened(await self._begin(request, encode(Command(request, self._session.opening()))))
+            session.opened(await self._begin(request, encode(Command(request, session.opening())), deadline))
+        except ValueError:
+            raise Refused("the node's answer is the id of no session; check that it is a Quorate node") from None
         except OutcomeUnknown as error:
             # A session that nobody uses is nothing that happened.
             raise NoQuorum(f"no session could be opened: {error}") from None
@@ -269,7 +291,10 @@ class Connection:
     async def _keep_link(self) -> None:
         """Hold a link to the current endpoint for as long as the client lives."""
         delay_s = SWEEP_S
+        short_links = 0
         while True:
+            if short_links > SHORT_LINKS_FREE:
+                await asyncio.sleep(min(SWEEP_S * 2 ** (short_links - SHORT_LINKS_FREE - 1), 1.0))
             try:
                 link, node = await dial(self.endpoints.current, self._on_reply, min(self.timeout_s, DIAL_TIMEOUT_S))
             except Unreachable as error:
@@ -294,6 +319,7 @@ class Connection:
             finally:
                 moved.cancel()
             self._link = None
+            short_links = short_links + 1 if time.monotonic() - self._linked_at < SHORT_LINK_S else 0
             if link.lost.done():
                 self._unreachable = f"{self.endpoints.current}: {link.why}"
                 self.endpoints.next()
@@ -373,13 +399,23 @@ class Client(Connection):
         return (await self._command(kv.Compact(revision), kv.CompactResult)).revision
 
     async def _command(self, command: kv.Command, expected: type[T]) -> T:
-        return _checked(kv.decode_result(await self.command(kv.encode(command))), expected)
+        return _checked(await self.command(kv.encode(command)), expected)
 
     async def _query(self, query: kv.Query, expected: type[T], serializable: bool) -> T:
-        return _checked(kv.decode_result(await self.query(kv.encode(query), serializable=serializable)), expected)
+        return _checked(await self.query(kv.encode(query), serializable=serializable), expected)
 
 
-def _checked(result: kv.Result, expected: type[T]) -> T:
+def _retrieve(opening: asyncio.Future[None]) -> None:
+    """Whoever waited for it may have given up: then nobody asks for the reason."""
+    if not opening.cancelled():
+        opening.exception()
+
+
+def _checked(data: bytes, expected: type[T]) -> T:
+    try:
+        result = kv.decode_result(data)
+    except DECODE_ERRORS as error:
+        raise Refused(f"the node answered what is no result: {error}") from None
     if isinstance(result, kv.Error):
         raise Refused(result.message)
     if not isinstance(result, expected):

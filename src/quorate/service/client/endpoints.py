@@ -65,6 +65,12 @@ class Endpoints:
 def split(address: str) -> tuple[str, int]:
     """``host:port`` to its parts. Raises ValueError."""
     host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if (
+        not separator
+        or not host
+        or not (port.isascii() and port.isdigit())
+        or len(port) > 5
+        or not 0 < int(port) < 65536
+    ):
         raise ValueError(f"{address!r} is no endpoint: write host:port, for example 127.0.0.1:7401")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -18,7 +18,7 @@ class OutcomeUnknown(QuorateError):
 
 
 class TooLarge(QuorateError):
-    """The request, or the answer to it, is above a limit. Nothing happened."""
+    """The request is above a limit, and nothing happened; or the answer is, and a command has taken effect."""
 
 
 class Refused(QuorateError):

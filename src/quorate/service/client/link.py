@@ -57,8 +57,8 @@ async def dial(address: str, on_reply: Callable[[list[bytes]], None], timeout_s:
         raise Unreachable(f"{address} did not answer within {timeout_s:g} s") from None
     except ConnectionRefusedError:
         raise Unreachable(f"{address}: connection refused, nothing listens there") from None
-    except OSError as error:
-        raise Unreachable(f"{address}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # a name that is none is a ValueError
+        raise Unreachable(f"{address}: {getattr(error, 'strerror', None) or error}") from None
     except Unreachable as error:
         raise Unreachable(f"{address}: {error}") from None
     finally:

@@ -2,6 +2,9 @@
 
 from quorate.service.requests import Apply, CloseSession, OpenSession, encode
 
+INDEX_DIGITS_MAX = 18
+"""An index is below 2**62; this many digits are."""
+
 
 class ClientSession:
     """One session. A command is encoded once; a retry sends the same bytes."""
@@ -19,7 +22,9 @@ class ClientSession:
         return encode(OpenSession(self._nonce))
 
     def opened(self, data: bytes) -> None:
-        """The answer to it. Raises ValueError where that is no number."""
+        """The answer to it. Raises ValueError where that is no index of a log."""
+        if not data.isdigit() or len(data) > INDEX_DIGITS_MAX:
+            raise ValueError("not the id of a session")
         self.id = int(data)
 
     def closing(self) -> bytes:

@@ -10,9 +10,11 @@ from typing import Any, Self, TypeVar
 
 from quorate.service.client import aio
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
-from quorate.service.client.errors import QuorateError
+from quorate.service.client.errors import QuorateError, Unreachable
 from quorate.service.kv import commands as kv
 from quorate.service.requests import Status
+
+STOP_GRACE_S = 5.0
 
 T = TypeVar("T")
 
@@ -26,14 +28,30 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and wait for it."""
+        """Run a coroutine there and wait for it. Raises Unreachable after ``stop``."""
+        if self.loop.is_closed():
+            work.close()
+            raise Unreachable("this client is closed")
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def stop(self) -> None:
-        """End the loop and its thread."""
+        """End the loop and its thread, when what still runs there has ended: others wait for it."""
+        if self.loop.is_closed():
+            return
+        self.run(_end_tasks())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+async def _end_tasks() -> None:
+    """A coroutine that never ends would leave the thread that waits for it waiting for ever."""
+    running = asyncio.all_tasks() - {asyncio.current_task()}
+    if running:
+        _, late = await asyncio.wait(running, timeout=STOP_GRACE_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
 
 class Client:
@@ -54,7 +72,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End the session and the thread."""
+        """End the session and the thread. Calls of other threads raise. A second call does nothing."""
+        if self._thread.loop.is_closed():
+            return
         self._thread.run(self._client.close())
         self._thread.stop()
 

@@ -1,0 +1,167 @@
+"""Servers: whole nodes of one cluster on one event loop, real sockets and real files; started, stopped and crashed.
+
+    async with servers(tmp_path) as cluster:
+        leader = await cluster.leader()
+        await cluster.crash(leader)
+
+``run`` of tests.wire.harness runs such a coroutine, with a time-out, and fails where anything raised out of a callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from quorate.protocols.raft import RaftConfig
+from quorate.service.client.aio import Client
+from quorate.service.config import Member, NodeConfig
+from quorate.service.kv import commands as kv
+from quorate.service.machine import StateMachine
+from quorate.service.server import Server, kv_machine
+
+PORTS = range(10_000, 30_000)
+"""Below the ports that systems give to outgoing connections, which would take those of a node that is down."""
+FAST = RaftConfig(heartbeat_s=0.04, election_timeout_s_min=0.2)
+PATIENCE_S = 60.0
+"""Before a test that hangs is a failure; no test waits that long when all is well."""
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end; fails if anything raised out of a callback or a forgotten task."""
+    escaped: list[dict[str, Any]] = []
+
+    async def bounded() -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: escaped.append(context))
+        async with asyncio.timeout(PATIENCE_S):
+            return await main
+
+    result = asyncio.run(bounded())
+    assert not escaped, escaped
+    return result
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    """Wait for a condition; ``run`` ends the wait of a test that fails."""
+    while not (found := condition()):  # noqa: ASYNC110 (what is waited for has no event)
+        await asyncio.sleep(0.005)
+    return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    chance = random.SystemRandom()
+    found: list[int] = []
+    with ExitStack() as held:
+        while len(found) < count:
+            sock = held.enter_context(socket.socket())
+            try:
+                sock.bind(("127.0.0.1", port := chance.choice(PORTS)))
+            except OSError:
+                continue
+            found.append(port)
+    return found
+
+
+class Servers:
+    """Nodes 1 to ``nodes``, each with its folder ``folder/n<i>``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int = 3,
+        options: RaftConfig = FAST,
+        machine: Callable[[Path], StateMachine] = kv_machine,
+        cluster: str = "test",
+    ) -> None:
+        self.folder = folder
+        self.ids = tuple(range(1, nodes + 1))
+        ports = free_ports(2 * nodes)
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+        self.members = {node: Member(addresses[2 * node - 2], addresses[2 * node - 1]) for node in self.ids}
+        self.config = NodeConfig(cluster=cluster, node=1, data=folder, nodes=self.members, options=options)
+        self.machine = machine
+        self.running: dict[int, Server] = {}
+
+    def make(self, node: int, **changes: Any) -> Server:
+        """A server that is not started yet."""
+        config = msgspec.structs.replace(self.config, node=node, data=self.folder / f"n{node}")
+        return Server(msgspec.structs.replace(config, **changes), self.machine)
+
+    async def start(self, *nodes: int) -> None:
+        """Start nodes (all, if none is named) that do not run."""
+        for node in nodes or self.ids:
+            if node not in self.running:
+                server = self.make(node)
+                await server.start()
+                self.running[node] = server
+
+    async def stop(self, *nodes: int) -> None:
+        """Stop nodes in order."""
+        for node in nodes or tuple(self.running):
+            await self.running.pop(node).stop()
+
+    async def crash(self, node: int) -> None:
+        """From one moment to the next it says nothing more and answers nobody; then its files are closed."""
+        server = self.running.pop(node)
+        server.node._end(None)
+        for connection in [*server.listener.connections, *server.node.peers._callers]:
+            connection.cut("crash")
+        await server.stop()
+
+    def endpoints(self, *nodes: int) -> list[str]:
+        """Where clients reach nodes."""
+        return [self.members[node].client for node in nodes or self.ids]
+
+    def client(self, *nodes: int, timeout_s: float = 20.0) -> Client:
+        """A client of all nodes, or of those given."""
+        return Client(self.endpoints(*nodes), timeout_s=timeout_s)
+
+    def core(self, node: int) -> Any:
+        """The protocol's core of a node that runs."""
+        return self.running[node].node.host.root
+
+    async def leader(self) -> int:
+        """The node that a majority takes for the leader, itself among them."""
+
+        def agreed() -> int | None:
+            for node in self.running:
+                followers = sum(self.core(other).leader == node for other in self.running)
+                if self.core(node).leader == node and 2 * followers > len(self.ids):
+                    return node
+            return None
+
+        return int(await until(agreed))
+
+    async def converged(self) -> None:
+        """Wait until every running node has applied the same, and compare the states."""
+        await until(lambda: len({server.replica.applied_index for server in self.running.values()}) == 1)
+        states = {self.state(node) for node in self.running}
+        assert len(states) == 1, states
+
+    def state(self, node: int) -> tuple[bytes, bytes]:
+        """The sessions, and the digest of the store."""
+        replica = self.running[node].replica
+        return replica.sessions.encode(), replica.read(kv.encode(kv.Digest()))
+
+    def alive(self) -> bool:
+        """Whether no node that was started has ended by itself."""
+        return not any(server.node._ended.done() for server in self.running.values())
+
+
+@asynccontextmanager
+async def servers(folder: Path, nodes: int = 3, start: bool = True, **options: Any) -> AsyncIterator[Servers]:
+    """A cluster that runs, and that nothing is left of."""
+    made = Servers(folder, nodes, **options)
+    try:
+        if start:
+            await made.start()
+        yield made
+    finally:
+        await made.stop()
