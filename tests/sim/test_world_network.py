@@ -75,6 +75,17 @@ def test_a_cut_goes_one_way_and_takes_what_is_on_its_way() -> None:
     assert seen(world, 1) == [2, 3]
 
 
+def test_what_is_sent_into_a_cut_is_lost_even_if_it_is_mended_before_it_would_arrive() -> None:
+    world = witnesses(mix(delay_s_min=0.5))
+    world.network.cuts = [0b010, 0, 0]
+    world.nodes[0].request(0, 1)
+    world.run_until(0.1)
+    world.network.cuts = [0, 0, 0]
+    world.run_until(2.0)
+    assert seen(world, 1) == []
+    assert seen(world, 2) == [1]
+
+
 def test_a_clog_holds_back_and_loses_nothing() -> None:
     world = witnesses(LINK)
     world.network.clogs[(0, 1)] = 3.0

@@ -43,26 +43,22 @@ def test_without_the_barrier_it_leaves_at_once() -> None:
     assert seen(world, 1) == [7]
 
 
-def test_a_crash_loses_only_what_was_not_durable() -> None:
-    lost = kept = 0
-    for seed in range(30):
+def test_what_was_sent_survives_a_crash_and_what_survives_may_be_more() -> None:
+    more = 0
+    for seed in range(20):
         world = witnesses(SLOW_DISK, seed=seed)
         for number in range(3):
             world.nodes[0].request(0, number)
             world.run_until(world.now + 0.2)
-        for number in range(3, 8):
-            world.nodes[0].request(0, number)
+        world.nodes[0].request(0, 3)
         world.nodes[0].crash()
         world.run_until(world.now + 1.0)
         assert seen(world, 1) == [0, 1, 2], "what was not durable was sent"
         world.nodes[0].start()
         restored = witness(world, 0).restored
-        assert restored[:3] == [0, 1, 2]
-        assert restored == list(range(len(restored))), "not a prefix"
-        lost += restored != list(range(8))
-        kept += len(restored) > 3
-    assert lost
-    assert kept
+        assert restored in ([0, 1, 2], [0, 1, 2, 3])
+        more += len(restored) - 3
+    assert 0 < more < 20
 
 
 def test_messages_to_oneself_pass_the_barrier_and_come_in_a_later_step() -> None:

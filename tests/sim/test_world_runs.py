@@ -10,11 +10,12 @@ import pytest
 from tests.sim.worlds import NoSubject, Note, Witness
 
 from quorate.kernel import App
+from quorate.parts.log import Entry
 from quorate.parts.replicated import Committed
 from quorate.protocols import REGISTRY
 from quorate.service.replica import Replica
 from quorate.service.requests import Command, Query
-from quorate.service.simulated import subject
+from quorate.service.simulated import RegisterSubject, subject
 from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.swarm import Mix
@@ -141,17 +142,30 @@ def test_a_core_that_keeps_itself_busy_for_ever_is_caught() -> None:
 
 
 class Forgetful(Replica):
-    """Skips one entry on one node: its state differs."""
+    """Skips some entries on one node: its state differs."""
 
     def output(self, value: object) -> None:
         if isinstance(value, Committed) and self.port._node.id == 2 and value.first_index > 20:  # type: ignore[attr-defined]
-            value = Committed(value.first_index, [type(e)(e.term, b"", e.kind) for e in value.entries])
+            value = Committed(value.first_index, [Entry(entry.term) for entry in value.entries])
         super().output(value)
 
 
-def test_states_that_differ_are_a_violation() -> None:
+def test_a_node_that_skips_commands_is_caught() -> None:
     outcome = run(1, "none", sick_app=lambda app: Forgetful(app.machine))  # type: ignore[attr-defined]
     assert outcome.violated in ("convergence", "linearizability")
+
+
+class Peculiar(RegisterSubject):
+    """One node's state differs, where no client sees it."""
+
+    def digest(self, app: App) -> bytes | None:
+        return b"%d" % (app.port._node.id == 3)  # type: ignore[attr-defined]
+
+
+def test_states_that_differ_in_the_end_are_a_violation() -> None:
+    outcome = simulate(RAFT.make(RAFT.simulation), Peculiar(), Options(faults=(), duration_s=2.0))
+    assert outcome.violated == "convergence"
+    assert "node 0 and node 3 applied the same" in outcome.text
 
 
 class Eager(Replica):
