@@ -18,9 +18,6 @@ from quorate.runtime.errors import StorageError
 from quorate.runtime.snapshots import SnapshotStore
 
 log = logging.getLogger("quorate.jobs")
-KEPT_SNAPSHOTS = 2
-"""The newest, and the one before it: a transfer to a peer may still read that."""
-
 _T = TypeVar("_T")
 
 
@@ -32,12 +29,15 @@ class Jobs:
         self._app = app
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="quorate-job")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._named_index = 0
+        """Of the newest snapshot that the journal is known to name: a restart needs that one, and none below."""
+        self._taken_index = 0
 
     def start(self, work: Any, done: Callable[[Any], None]) -> None:
         """Begin a job; ``done(result)`` is called on the loop. A snapshot is of the App's state at this moment."""
         try:
             pending = self._begin(work)
-        except (TypeError, ValueError) as error:  # a state that cannot be written
+        except (TypeError, ValueError, OSError) as error:  # a state that cannot be written, or not now
             log.error("a job failed: %s", error)
             asyncio.get_running_loop().call_soon(done, Failed(str(error)))
             return
@@ -47,6 +47,7 @@ class Jobs:
 
     async def load(self, index: int) -> Callable[[], None]:
         """Load the snapshot at an index aside; what it returns makes it the App's state. Raises StorageError."""
+        self._named_index = max(self._named_index, index)
         return await self._in_thread(partial(self._load, index))
 
     async def stop(self) -> None:
@@ -58,7 +59,9 @@ class Jobs:
 
     def _begin(self, work: Any) -> Awaitable[Any]:
         if isinstance(work, TakeSnapshot):
-            return self._in_thread(partial(self._take_snapshot, work, self._app.snapshot()))
+            # A job starts when all earlier records are durable, and so what the core made of the last snapshot.
+            self._named_index = max(self._named_index, self._taken_index)
+            return self._in_thread(partial(self._take_snapshot, work, self._app.snapshot(), self._named_index))
         if isinstance(work, ReadChunk):
             return self._in_thread(partial(self._read_chunk, work))
         if isinstance(work, WriteChunk):
@@ -74,15 +77,19 @@ class Jobs:
         except (StorageError, OSError) as error:
             log.warning("a job failed: %s", error)
             result = Failed(str(error))
+        except Exception as error:  # a machine's own mistake; a core that is told nothing waits for ever
+            log.exception("a job failed")
+            result = Failed(f"{type(error).__name__}: {error}")
+        if isinstance(result, SnapshotInfo):
+            self._taken_index = result.index
         done(result)
 
     # --- in worker threads ---
 
-    def _take_snapshot(self, work: TakeSnapshot, writer: Callable[[BinaryIO], None]) -> SnapshotInfo:
+    def _take_snapshot(self, work: TakeSnapshot, writer: Callable[[BinaryIO], None], named_index: int) -> SnapshotInfo:
         info = self._store.write(work.index, work.term, writer)
-        # One that is newer came from a peer and may not be in the journal yet: it counts for nothing here.
-        older = [known.index for known in self._store.infos() if known.index <= work.index]
-        self._store.discard(older[-KEPT_SNAPSHOTS:][0])
+        # The journal does not name this one yet. The one that it names stays until then, for a restart and for peers.
+        self._store.discard(named_index)
         return SnapshotInfo(info.index, info.term, info.size_bytes)
 
     def _read_chunk(self, work: ReadChunk) -> Chunk:

@@ -10,6 +10,7 @@ A Replica is pure in the kernel's sense and runs unchanged in the simulator. It 
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
@@ -73,7 +74,7 @@ class Replica(App):
 
     def _query(self, client: Client, request: Query) -> None:
         if request.serializable:
-            self._answers.append((client, Result(request.id, self.read(request.query))))
+            self._answer(client, request)
         elif len(self._reads) >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many reads are waiting")
         else:
@@ -209,20 +210,26 @@ class Replica(App):
     def settle(self) -> None:
         """Serve the reads that became ready, and let the answers go."""
         if self._batch >= BATCH_MAX:
-            self._end_batch()
+            self._end_batch_if_there_is_space()
         if self._asked:
             asked, self._asked = self._asked, []
             self.port.ask(asked)
         for token in self._ready:
             if waiting := self._reads.pop(token, None):
-                client, query = waiting
-                self._answers.append((client, Result(query.id, self.read(query.query))))
+                self._answer(*waiting)
         self._ready.clear()
         if self._answers:
             answers, self._answers = self._answers, []
             reply = self.port.reply
             for client, answer in answers:
                 reply(client, answer)
+
+    def _answer(self, client: Client, query: Query) -> None:
+        """Read now. A machine that cannot end its batch on a full disk cannot be asked."""
+        if why := self._end_batch_if_there_is_space():
+            self._refuse(client, query.id, Code.STORAGE, why)
+        else:
+            self._answers.append((client, Result(query.id, self.read(query.query))))
 
     def read(self, query: bytes) -> bytes:
         """Ask the state machine, which sees all that was applied."""
@@ -233,6 +240,16 @@ class Replica(App):
         if self._batch:
             self.machine.commit()
             self._batch = 0
+
+    def _end_batch_if_there_is_space(self) -> str | None:
+        """Why there is none. The batch is kept then; it is in the log, so nothing is at stake but this node's reads."""
+        try:
+            self._end_batch()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return f"disk full: {error}"
+        return None
 
     def stalled(self, why: str | None) -> None:
         """Refuse commands while the disk takes none. Reads go on."""
