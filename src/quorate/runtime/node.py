@@ -102,6 +102,7 @@ class Node:
         self._asked: list[int] = []
         self._timers: dict[tuple[CorePath, Key], asyncio.TimerHandle] = {}
         self._turn_is_due = False
+        self._is_started = False
         self._is_ending = False
         self._journal_bytes = 0
         self._written = self._durable = 0
@@ -124,13 +125,18 @@ class Node:
         )
         try:
             self._jobs = Jobs(SnapshotStore(self._data / "snapshots", self._identity), self.app)
-            self._recover(frames)
-            del frames
-            await self.peers.start()
         except BaseException:
             self._journal.close()
             raise
-        self._act(self.host.start(time.monotonic()))
+        try:
+            self._recover(frames)
+            del frames
+            await self.peers.start()
+            self._act(self.host.start(time.monotonic()))
+        except BaseException:
+            await self._close()
+            raise
+        self._is_started = True
         self.wake()
 
     async def wait(self) -> None:
@@ -138,8 +144,16 @@ class Node:
         await asyncio.shield(self._ended)
 
     async def stop(self) -> None:
-        """Leave in order: what is queued becomes durable. Raises JournalFailed if it cannot."""
-        self._end(None)
+        """Leave in order: what is queued becomes durable. A second call does nothing, nor one before ``start``.
+
+        Raises JournalFailed if it cannot.
+        """
+        if self._is_started:
+            self._end(None)
+            await self._close()
+
+    async def _close(self) -> None:
+        self._is_ending = True
         for handle in self._timers.values():
             handle.cancel()
         await self.peers.stop()
@@ -334,7 +348,10 @@ class Node:
     async def _load(self, index: int) -> None:
         """Load a snapshot in a thread; what comes after it waits in ``_loading``."""
         try:
-            (await self._jobs.load(index))()
+            adopt = await self._jobs.load(index)
+            if self._is_ending:
+                return
+            adopt()
             waiting, self._loading = self._loading, None
             assert waiting is not None
             self._hand_up(waiting)

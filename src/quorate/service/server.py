@@ -63,11 +63,12 @@ class Server:
 
     async def start(self) -> None:
         """Recover and serve. Raises StorageError, OSError."""
-        await self.node.start()
         try:
+            await self.node.start()
             await self.listener.start()
         except BaseException:
             await self.node.stop()
+            self.machine.close()
             raise
         log.info("node %d serves clients at %s:%d", self.config.node, self.listener.host, self.listener.port)
 

@@ -1,0 +1,170 @@
+"""Jobs: snapshots that a restart may need stay; what goes wrong in a thread comes back as a result."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+from tests.runtime.servers import run
+
+from quorate.kernel import App, Failed
+from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.runtime.errors import SnapshotMissing
+from quorate.runtime.files import Identity
+from quorate.runtime.jobs import Jobs
+from quorate.runtime.snapshots import HEADER_SIZE, SnapshotStore
+
+
+class Words(App):
+    """State that is bytes; ``capture`` and ``write`` may be told to raise."""
+
+    def __init__(self) -> None:
+        self.state = b"state"
+        self.capture_error: Exception | None = None
+        self.write_error: Exception | None = None
+
+    def output(self, value: Any) -> None:
+        raise NotImplementedError
+
+    def request(self, client: Any, request: Any) -> None:
+        raise NotImplementedError
+
+    def snapshot(self) -> Callable[[BinaryIO], None]:
+        if self.capture_error:
+            raise self.capture_error
+        state = self.state
+
+        def write(file: BinaryIO) -> None:
+            if self.write_error:
+                raise self.write_error
+            file.write(state)
+
+        return write
+
+    def restore(self, file: BinaryIO) -> Callable[[], None]:
+        state = file.read()
+
+        def adopt() -> None:
+            self.state = state
+
+        return adopt
+
+
+class Bench:
+    """Jobs of one life of a node over a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = SnapshotStore(folder, Identity("c", 1))
+        self.app = Words()
+        self.jobs = Jobs(self.store, self.app)
+
+    async def do(self, work: Any) -> Any:
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.jobs.start(work, done.set_result)
+        return await done
+
+    def indexes(self) -> list[int]:
+        return [info.index for info in self.store.infos()]
+
+
+def test_the_snapshot_that_the_journal_names_outlives_lives_that_end_before_naming_another(tmp_path) -> None:
+    async def main() -> None:
+        first = Bench(tmp_path)
+        await first.do(TakeSnapshot(10, 1))
+        await first.jobs.stop()
+        for index in (20, 30, 40):  # each life ends when its snapshot is there and not in the journal yet
+            life = Bench(tmp_path)
+            await life.jobs.load(10)
+            assert await life.do(TakeSnapshot(index, 1)) == SnapshotInfo(index, 1, HEADER_SIZE + 5)
+            assert 10 in life.indexes()
+            await life.jobs.stop()
+
+    run(main())
+
+
+def test_a_snapshot_goes_when_the_journal_names_a_newer_one(tmp_path) -> None:
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        kept = []
+        for index in (10, 20, 30, 40):
+            await bench.do(TakeSnapshot(index, 1))
+            kept.append(bench.indexes())
+        # A job starts when what the core made of the last result is durable; the newest is not yet named.
+        assert kept == [[10], [10, 20], [20, 30], [30, 40]]
+        bench.app.write_error = OSError(28, "No space left on device")
+        assert isinstance(await bench.do(TakeSnapshot(50, 1)), Failed)
+        assert bench.indexes() == [30, 40]
+        await bench.jobs.stop()
+
+    run(main())
+
+
+def test_a_newer_snapshot_of_a_peer_is_left_alone(tmp_path) -> None:
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        bench.store.write(99, 2, lambda file: file.write(b"theirs") and None)
+        await bench.do(TakeSnapshot(10, 1))
+        await bench.do(TakeSnapshot(20, 1))
+        assert bench.indexes() == [10, 20, 99]
+        (await bench.jobs.load(99))()
+        assert bench.app.state == b"theirs"
+        await bench.do(TakeSnapshot(120, 2))
+        assert bench.indexes() == [99, 120]
+        await bench.jobs.stop()
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [TypeError("a set"), ValueError("closed"), OSError(28, "full"), KeyError("ours")])
+def test_what_goes_wrong_in_a_thread_is_a_result(tmp_path, error: Exception) -> None:
+    """A core that hears nothing would never take a snapshot again."""
+
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        bench.app.write_error = error
+        result = await bench.do(TakeSnapshot(10, 1))
+        assert isinstance(result, Failed)
+        assert str(error) in result.why
+        assert bench.indexes() == []
+        bench.app.write_error = None
+        assert isinstance(await bench.do(TakeSnapshot(10, 1)), SnapshotInfo)
+        await bench.jobs.stop()
+
+    run(main())
+
+
+def test_a_state_that_cannot_be_captured_is_a_result(tmp_path) -> None:
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        bench.app.capture_error = TypeError("annotate it")
+        assert await bench.do(TakeSnapshot(10, 1)) == Failed("annotate it")
+        assert isinstance(await bench.do("no work"), Failed)
+        await bench.jobs.stop()
+
+    run(main())
+
+
+def test_a_snapshot_travels_in_pieces_and_becomes_the_state_there(tmp_path) -> None:
+    async def main() -> None:
+        here, there = Bench(tmp_path / "here"), Bench(tmp_path / "there")
+        here.app.state = bytes(range(256)) * 10
+        await here.do(TakeSnapshot(7, 3))
+        offset, complete = 0, False
+        while not complete:
+            chunk = await here.do(ReadChunk(7, offset, 1000))
+            assert isinstance(chunk, Chunk)
+            written = await there.do(WriteChunk(7, 3, chunk.offset, chunk.data, chunk.total_bytes))
+            assert isinstance(written, Written)
+            offset, complete = written.next_offset, written.complete
+        (await there.jobs.load(7))()
+        assert there.app.state == here.app.state
+        assert isinstance(await here.do(ReadChunk(8, 0, 1000)), Failed)
+        assert isinstance(await there.do(WriteChunk(9, 3, 0, bytes(400), 400)), Failed)  # no header in there
+        with pytest.raises(SnapshotMissing):
+            await there.jobs.load(8)
+        await here.jobs.stop()
+        await there.jobs.stop()
+        await there.jobs.stop()
+
+    run(main())
