@@ -15,6 +15,7 @@ from quorate.runtime.errors import JournalLocked, SnapshotCorrupt, SnapshotMissi
 from quorate.runtime.node import Node
 from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
+from quorate.service.server import Server
 
 SNAPSHOTS = msgspec.structs.replace(FAST, snapshot_entries=200, keep_entries=20, chunk_bytes=1000)
 
@@ -223,6 +224,12 @@ def test_a_core_that_raises_ends_its_node_with_that_error(tmp_path, monkeypatch,
     run(main())
 
 
+async def start_and_wait(server: Server) -> None:
+    """To its end, whenever that comes."""
+    await server.start()
+    await server.wait()
+
+
 @pytest.mark.parametrize("what", ["start", "output"])
 def test_what_raises_at_the_start_leaves_the_folder_free(tmp_path, monkeypatch, what: str) -> None:
     async def main() -> None:
@@ -235,7 +242,7 @@ def test_what_raises_at_the_start_leaves_the_folder_free(tmp_path, monkeypatch, 
             with monkeypatch.context() as patch:
                 patch.setattr(*((Raft, "start") if what == "start" else (Replica, "output")), broken)
                 with pytest.raises(Broken):
-                    await server.start()
+                    await start_and_wait(server)
                 await server.stop()
             await cluster.start()
             await put_many(cluster, 5)
