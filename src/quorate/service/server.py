@@ -85,14 +85,15 @@ class Server:
             self.machine.close()
 
     def status(self, request: int = 0) -> Status:
-        """This node's view of itself. What a protocol has no word for is 0."""
+        """This node's view of itself. A protocol without terms is in term 0; one without roles has a leader at most."""
         core = self.node.host.root
-        leader: int | None = getattr(core, "leader", None)
+        leader: int | None = getattr(core, "leader", self.replica.leader)
+        role = "leader" if leader == self.config.node else "follower"
         return Status(
             id=request,
             node=self.config.node,
             protocol=self.config.protocol,
-            role=getattr(core, "role", "member"),
+            role=getattr(core, "role", role),
             leader=leader,
             term=getattr(core, "term", 0),
             commit_index=getattr(core, "commit_index", self.replica.applied_index),
