@@ -60,6 +60,7 @@ class Replica(App):
         self._next_token = 0
         self._asked: list[int] = []
         self._ready: list[int] = []
+        self._due: list[tuple[Client, Query]] = []
         self._batch = 0
         self._answers: list[tuple[Client, Result | Failure]] = []
 
@@ -74,7 +75,7 @@ class Replica(App):
 
     def _query(self, client: Client, request: Query) -> None:
         if request.serializable:
-            self._answer(client, request)
+            self._due.append((client, request))
         elif len(self._reads) >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many reads are waiting")
         else:
@@ -214,22 +215,28 @@ class Replica(App):
         if self._asked:
             asked, self._asked = self._asked, []
             self.port.ask(asked)
-        for token in self._ready:
-            if waiting := self._reads.pop(token, None):
-                self._answer(*waiting)
-        self._ready.clear()
+        if self._ready:
+            self._due += [waiting for token in self._ready if (waiting := self._reads.pop(token, None))]
+            self._ready.clear()
+        if self._due:
+            self._read_all()
         if self._answers:
             answers, self._answers = self._answers, []
             reply = self.port.reply
             for client, answer in answers:
                 reply(client, answer)
 
-    def _answer(self, client: Client, query: Query) -> None:
-        """Read now. A machine that cannot end its batch on a full disk cannot be asked."""
-        if why := self._end_batch_if_there_is_space():
-            self._refuse(client, query.id, Code.STORAGE, why)
-        else:
-            self._answers.append((client, Result(query.id, self.read(query.query))))
+    def _read_all(self) -> None:
+        """Serve the reads that are due. A machine that cannot end its batch on a full disk cannot be asked."""
+        due, self._due = self._due, []
+        why = self._end_batch_if_there_is_space()
+        for client, query in due:
+            if why is not None:
+                self._refuse(client, query.id, Code.STORAGE, why)
+            else:
+                # One by one to the shell, which bounds what waits for a client: many small questions of one that
+                # does not read can have answers that fill the memory.
+                self.port.reply(client, Result(query.id, self.read(query.query)))
 
     def read(self, query: bytes) -> bytes:
         """Ask the state machine, which sees all that was applied."""
