@@ -80,6 +80,9 @@ class LocalCluster:
     environment of the processes; ``prefix`` is put before their command (``("prlimit", "--fsize=1000000")``).
     """
 
+    layout_type: type[Layout] = Layout
+    """Where the nodes are; a subclass may have them elsewhere than on the loopback."""
+
     def __init__(
         self,
         folder: Path,
@@ -90,7 +93,7 @@ class LocalCluster:
         prefix: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
-        self.layout = Layout(f"test-{folder.name}", nodes, protocol, free_base_port(nodes))
+        self.layout = self.layout_type(f"test-{folder.name}", nodes, protocol, free_base_port(nodes))
         self.ids = range(1, nodes + 1)
         self.config_path = folder / "cluster.toml"
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -141,16 +144,7 @@ class LocalCluster:
 
     def start_node(self, node: int, wait: bool = True) -> None:
         """Start one node, and wait until it serves clients; not whether there is a leader."""
-        with (self.folder / f"n{node}.log").open("ab") as log:
-            self.processes[node] = subprocess.Popen(
-                [*self._prefix, *node_command(self.config_path, node, self._child_end)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._env,
-                pass_fds=(self._child_end,),
-                process_group=0,
-            )
+        self.processes[node] = self._spawn(node)
         if wait:
             until(lambda: self._must_run(node) and node in self.statuses(), f"node {node} serves")
 
@@ -231,6 +225,18 @@ class LocalCluster:
             return None
 
         return until(agreed, f"a leader; logs in {self.folder}")
+
+    def _spawn(self, node: int) -> subprocess.Popen[bytes]:
+        with (self.folder / f"n{node}.log").open("ab") as log:
+            return subprocess.Popen(
+                [*self._prefix, *node_command(self.config_path, node, self._child_end)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                pass_fds=(self._child_end,),
+                process_group=0,
+            )
 
     def _must_run(self, node: int) -> bool:
         code = self.processes[node].poll()

@@ -1,0 +1,297 @@
+"""Hostile bytes at the ports of a cluster that runs: no process ends or grows, and the cluster serves afterwards.
+
+tests/wire sends such bytes to the parts of a node, in this process; here they go to whole nodes. An attacker that is
+greeted as a node ends that node's own connection for a while (a Hello is no proof of identity), so what is asked of
+the cluster meanwhile is only that it lives.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+from tests.cluster import LocalCluster, until
+from tests.torture.verify import check_replicas
+from tests.wire.harness import framed
+from tests.wire.test_hostile import bad_streams, random_frames
+
+from quorate.parts.log import COMMAND, Entry
+from quorate.protocols import REGISTRY
+from quorate.protocols.raft.messages import (
+    Appended,
+    AppendEntries,
+    Conflict,
+    Heartbeat,
+    HeartbeatReply,
+    PreVote,
+    Propose,
+    ReadReply,
+    ReadRequest,
+    RequestVote,
+    SnapshotProgress,
+    Vote,
+)
+from quorate.runtime.codec import Codec, MalformedMessage
+from quorate.runtime.handshake import MAGIC, VERSION, Hello, Welcome, answer_in, client_hello, encode
+from quorate.service import requests
+from quorate.service.client.endpoints import split
+from quorate.service.kv import commands as kv
+
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(150)]
+
+CODEC: Final = Codec(REGISTRY["raft"].core)
+GROWTH_BYTES_MAX: Final = 200 << 20
+CONNECTIONS: Final = 300
+BATCH: Final = 50
+"""Connections at once. Each carries one frame, as a node hangs up at the first that is none."""
+TIMEOUT_S: Final = 10.0
+MESSAGES: Final = (
+    PreVote(3, 7, 2),
+    RequestVote(3, 7, 2),
+    Vote(3, True),
+    AppendEntries(3, 5, 2, [Entry(3, b"data", COMMAND)], 4),
+    Appended(3, 5),
+    Conflict(3, 5, 2, 1),
+    Heartbeat(3, 4, 9),
+    HeartbeatReply(3, 9),
+    SnapshotProgress(3, 4, 0, False),
+    Propose([b"value"]),
+    ReadRequest(1, [1, 2]),
+    ReadReply(1, [1, 2], 4),
+)
+REQUESTS: Final = (
+    requests.Command(1, requests.encode(requests.Apply(1, 1, 1, b"op"))),
+    requests.Query(2, b"query", True),
+    requests.AskStatus(3),
+)
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 3)):
+        changed[chance.randrange(len(changed))] = chance.getrandbits(8)
+    return bytes(changed[: chance.randint(1, len(changed))] if chance.random() < 0.2 else changed)
+
+
+def peer_frames(chance: random.Random, count: int) -> Iterator[bytes]:
+    """Mutated messages that are none any more. One that still is can say anything: Raft trusts its members."""
+    while count:
+        frame = mutated(CODEC.encode_message((), chance.choice(MESSAGES)), chance)
+        try:
+            CODEC.decode_message(frame)
+        except MalformedMessage:
+            count -= 1
+            yield frame
+
+
+def client_frames(chance: random.Random, count: int) -> Iterator[bytes]:
+    """Mutated requests. What is a request by chance is one, and answered."""
+    for _ in range(count):
+        yield mutated(requests.encode(chance.choice(REQUESTS)), chance)
+
+
+class Victim:
+    """A cluster, and what an attack must not change about it."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.cluster = cluster
+        self._before = {node: (cluster.pid(node), resident_bytes(cluster.pid(node))) for node in cluster.ids}
+
+    def address(self, port: str, node: int) -> tuple[str, int]:
+        layout = self.cluster.layout
+        return split(layout.peer(node) if port == "peer" else layout.client(node))
+
+    def hello(self, port: str, node: int) -> bytes:
+        """A right one: of the next node, or of a client."""
+        if port == "client":
+            return framed(encode(client_hello()))
+        sender = node % self.cluster.layout.nodes + 1
+        return framed(encode(Hello(MAGIC, VERSION, "peer", "raft", self.cluster.layout.cluster, sender, node)))
+
+    def check(self) -> None:
+        """The same processes serve, and agree."""
+        until(lambda: len(self.cluster.statuses()) == self.cluster.layout.nodes, "all nodes serve")
+        with self.cluster.client(timeout_s=20.0) as client:
+            client.put(b"after", b"the attack")
+            found = client.get(b"after")
+        assert found is not None
+        assert found.value == b"the attack"
+        check_replicas(self.cluster)
+        for node, (pid, before) in self._before.items():
+            assert self.cluster.processes[node].poll() is None, self.cluster.log(node)
+            assert self.cluster.statuses()[node].pid == pid
+            assert resident_bytes(pid) - before < GROWTH_BYTES_MAX
+            assert "Traceback" not in self.cluster.log(node)
+
+
+def resident_bytes(pid: int) -> int:
+    """Peak resident memory of a process (Linux)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Victim]:
+    """Three nodes that have served something."""
+    with LocalCluster(tmp_path / "cluster") as cluster:
+        with cluster.client() as client:
+            client.put(b"before", b"the attack")
+        yield Victim(cluster)
+
+
+def connected(stack: ExitStack, address: tuple[str, int]) -> socket.socket:
+    return stack.enter_context(socket.create_connection(address, TIMEOUT_S))
+
+
+def greet(sock: socket.socket, hello: bytes) -> None:
+    """Say a right Hello and read the Welcome: what comes before that is not looked at."""
+    sock.sendall(hello)
+    size = int.from_bytes(read_exactly(sock, 4), "little")
+    assert isinstance(answer_in(read_exactly(sock, size)), Welcome)
+
+
+def read_exactly(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = sock.recv(size - len(data))
+        assert more, "the node hung up"
+        data += more
+    return data
+
+
+def hung_up(sock: socket.socket) -> None:
+    """Wait until the node has."""
+    with suppress(ConnectionError):
+        sock.shutdown(socket.SHUT_WR)
+    with suppress(ConnectionError, OSError):
+        while sock.recv(65536):
+            pass
+
+
+def throw(targets: Iterable[tuple[tuple[str, int], bytes, bytes]]) -> None:
+    """Address, Hello and what follows, each on a connection of its own, all at once, until all nodes hang up."""
+    with ExitStack() as stack:
+        sockets = []
+        for address, hello, stream in targets:
+            sock = connected(stack, address)
+            if hello:
+                greet(sock, hello)
+            with suppress(ConnectionError):
+                sock.sendall(stream)
+            sockets.append(sock)
+        for sock in sockets:
+            hung_up(sock)
+
+
+def attack(victim: Victim, port: str, count: int) -> None:
+    """So many random and so many mutated frames, each after a right Hello, at the three nodes in turn."""
+    chance = random.Random(9)
+    make = peer_frames if port == "peer" else client_frames
+    frames = [*islice(random_frames(chance), count), *make(chance, count)]
+    nodes = list(victim.cluster.ids)
+    # Of two connections of one node the newer counts, so each node gets one frame at a time on its peer port.
+    at_once = len(nodes) if port == "peer" else BATCH
+    for start in range(0, len(frames), at_once):
+        chosen = [(nodes[at % len(nodes)], frame) for at, frame in enumerate(frames[start : start + at_once])]
+        throw((victim.address(port, node), victim.hello(port, node), framed(frame)) for node, frame in chosen)
+    victim.check()
+    if port == "peer":
+        assert all("cut node" in victim.cluster.log(node) for node in nodes), "the frames were looked at"
+
+
+@pytest.mark.parametrize("port", ["peer", "client"])
+def test_frames_that_are_no_messages(victim: Victim, port: str) -> None:
+    attack(victim, port, 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("port", ["peer", "client"])
+def test_ten_thousand_frames_that_are_no_messages(victim: Victim, port: str) -> None:
+    attack(victim, port, 10_000)
+
+
+@pytest.mark.parametrize("port", ["peer", "client"])
+def test_streams_that_are_no_frames(victim: Victim, port: str) -> None:
+    changes = {"cluster": victim.cluster.layout.cluster, "node": 2, "target": 1}
+    if port == "client":
+        changes = {"role": "client", "protocol": "", "cluster": "", "node": None, "target": None}
+    streams = list(bad_streams(random.Random(10), changes))
+    for start in range(0, len(streams), BATCH):
+        throw((victim.address(port, 1), b"", stream) for stream in streams[start : start + BATCH])
+    chance = random.Random(12)
+    for _ in range(BATCH):
+        throw([(victim.address(port, 1), victim.hello(port, 1), chance.randbytes(chance.randint(1, 4000)))])
+    victim.check()
+
+
+@pytest.mark.parametrize("port", ["peer", "client"])
+def test_hundreds_of_connections_with_half_a_frame(victim: Victim, port: str) -> None:
+    """Some announce a megabyte and send a little of it, byte by byte; some never say Hello. All stay open."""
+    with ExitStack() as stack:
+        address, hello = victim.address(port, 1), victim.hello(port, 1)
+        sockets = [connected(stack, address) for _ in range(CONNECTIONS)]
+        for number, sock in enumerate(sockets):
+            if number % 2 and port == "client":
+                greet(sock, hello)
+                sock.sendall((1 << 20).to_bytes(4, "little"))
+            else:
+                with suppress(ConnectionError):
+                    sock.sendall(hello[:3])
+        for _ in range(5):
+            for sock in sockets:
+                with suppress(ConnectionError):
+                    sock.send(b"x")
+        with victim.cluster.client(timeout_s=20.0) as client:
+            client.put(b"during", b"the attack")
+    victim.check()
+
+
+def test_a_client_that_does_not_read_its_answers(victim: Victim) -> None:
+    """It is not read from any more, then; its answers stay bounded, and others are served."""
+    with victim.cluster.client() as client:
+        client.put(b"large", b"x" * (1 << 20))
+    ask = framed(requests.encode(requests.Query(1, kv.encode(kv.Range(b"large")), True)))
+    with ExitStack() as stack:
+        sock = connected(stack, victim.address("client", 1))
+        greet(sock, victim.hello("client", 1))
+        sock.setblocking(False)
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError, ConnectionError):
+                sock.send(ask * 100)
+        with victim.cluster.client(1) as client:
+            assert client.get(b"large", serializable=True)
+    victim.check()
+
+
+def test_lies_that_are_well_formed_end_no_process(tmp_path: Path) -> None:
+    """A member that says what it likes can stop a Raft cluster (it trusts its members), but crash none of its nodes."""
+    chance = random.Random(11)
+    with LocalCluster(tmp_path / "cluster") as cluster:
+        victim = Victim(cluster)
+        for node in cluster.ids:
+            frames = [CODEC.encode_message((), lie(chance)) for _ in range(300)]
+            throw([(victim.address("peer", node), victim.hello("peer", node), framed(*frames))])
+        assert len(until(lambda: len(s) == 3 and s if (s := cluster.statuses()) else None, "all nodes answer")) == 3
+        assert all("Traceback" not in cluster.log(node) for node in cluster.ids)
+
+
+def lie(chance: random.Random) -> msgspec.Struct:
+    """A message with numbers that mean nothing."""
+    message = chance.choice(MESSAGES)
+    changes = {
+        field: chance.choice([0, 1, 2, 5, 1000, 1 << 40])
+        for field in message.__struct_fields__
+        if type(getattr(message, field)) is int
+    }
+    return msgspec.structs.replace(message, **changes)

@@ -1,0 +1,233 @@
+"""What a node says of its disk: damage, cut ends, a full disk, somebody else's folder. Whole clusters that stop."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.cli.command import Outcome, quorate
+from tests.cluster import LocalCluster, until
+from tests.torture.test_kill import QUICK
+from tests.torture.verify import applied_indexes, check_replicas
+
+from quorate.service.client.errors import NoQuorum
+
+pytestmark = pytest.mark.torture
+
+SEGMENT_HEADER_BYTES = 256
+SALT = slice(44, 48)
+"""Where the segment's header has the bytes that each frame begins with."""
+DISK_BYTES = 8 << 20
+CHUNK_BYTES = 64 << 10
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+    """Three nodes with a hundred puts."""
+    with LocalCluster(tmp_path / "cluster", options=QUICK) as made:
+        put_many(made, 100)
+        yield made
+
+
+def put_many(cluster: LocalCluster, count: int, *nodes: int) -> None:
+    with cluster.client(*nodes) as client:
+        for number in range(count):
+            client.put(b"key-%d" % (number % 50), b"value-%d" % number)
+
+
+def last_segment(cluster: LocalCluster, node: int) -> Path:
+    return max((cluster.data(node) / "journal").glob("*.journal"))
+
+
+def refused(cluster: LocalCluster, node: int) -> Outcome:
+    """A start of the node that must not succeed."""
+    return quorate("node", "--config", str(cluster.config_path), "--node", str(node))
+
+
+def follower_of(cluster: LocalCluster) -> int:
+    leader = cluster.leader()
+    return next(node for node in cluster.ids if node != leader)
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_flipped_byte_in_the_journal_is_refused_and_named(cluster: LocalCluster, is_killed: bool) -> None:
+    node = follower_of(cluster)
+    if is_killed:
+        cluster.kill(node)
+    else:
+        assert cluster.stop_node(node) == 0
+    path = last_segment(cluster, node)
+    data = bytearray(path.read_bytes())
+    position = (SEGMENT_HEADER_BYTES + len(data)) // 2
+    data[position] ^= 0x40
+    path.write_bytes(data)
+    outcome = refused(cluster, node)
+    assert outcome.code == 1
+    (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("error: ")]
+    found = re.search(re.escape(str(path)) + r": offset (\d+): a frame is damaged", line)
+    assert found, line
+    assert int(found[1]) <= position
+    assert "Restore the file" in line
+    assert path.read_bytes() == data, "a refused journal is left as it was"
+    put_many(cluster, 10)  # the other two serve
+
+
+def test_a_torn_end_of_the_journal_is_cut_and_caught_up(cluster: LocalCluster) -> None:
+    node = follower_of(cluster)
+    cluster.kill(node)
+    path = last_segment(cluster, node)
+    data = path.read_bytes()
+    salt = data[SALT]
+    # A write of which only the beginning arrived: a frame's first bytes, and nothing after them.
+    path.write_bytes(data + data[data.rindex(salt) : -7])
+    put_many(cluster, 10)
+    cluster.start_node(node)
+    check_replicas(cluster)
+    assert f"of an unfinished write at offset {len(data)}" in cluster.log(node)
+
+
+def test_a_node_whose_journal_lost_what_it_acknowledged_is_told_and_catches_up_with_the_next_leader(
+    cluster: LocalCluster,
+) -> None:
+    """No crash does this, so no promise is kept by it; but it must harm nobody, and be said."""
+    node = follower_of(cluster)
+    cluster.kill(node)
+    path = last_segment(cluster, node)
+    os.truncate(path, path.stat().st_size - 7)
+    cluster.start_node(node)
+    until(lambda: "but the log ends at" in cluster.log(node) or len(set(applied_indexes(cluster))) == 1, "it is told")
+    put_many(cluster, 10)
+    cluster.restart(cluster.leader())
+    check_replicas(cluster)
+
+
+def test_a_folder_in_use_is_refused_with_the_pid(cluster: LocalCluster) -> None:
+    outcome = refused(cluster, 1)
+    assert outcome.code == 1
+    assert f"held by process {cluster.pid(1)}" in outcome.stderr
+    put_many(cluster, 10)
+
+
+def test_the_data_of_another_cluster_or_node_is_refused(cluster: LocalCluster) -> None:
+    config = cluster.config_path.read_text()
+    assert set(cluster.stop().values()) == {0}
+    cluster.config_path.write_text(config.replace(cluster.layout.cluster, "another"))
+    outcome = refused(cluster, 1)
+    assert (outcome.code, "of cluster 'another'" in outcome.stderr) == (1, True)
+    cluster.config_path.write_text(config)
+    shutil.move(cluster.data(1), cluster.folder / "aside")
+    shutil.copytree(cluster.data(2), cluster.data(1))
+    outcome = refused(cluster, 1)
+    assert (outcome.code, "belongs to node 2" in outcome.stderr) == (1, True)
+    shutil.rmtree(cluster.data(1))
+    shutil.move(cluster.folder / "aside", cluster.data(1))
+    cluster.start()
+    check_replicas(cluster)
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_whole_cluster_that_stops_has_everything_when_it_starts(cluster: LocalCluster, is_killed: bool) -> None:
+    before = check_replicas(cluster)
+    for _ in range(2):
+        if is_killed:
+            for node in cluster.ids:
+                cluster.processes[node].kill()
+            for node in cluster.ids:
+                cluster.kill(node)
+        else:
+            assert set(cluster.stop().values()) == {0}
+        cluster.start()
+        assert check_replicas(cluster) == before
+        with cluster.client() as client:
+            found = client.range(b"key-", b"key.")
+        assert {kv.key: kv.value for kv in found.kvs} == {b"key-%d" % n: b"value-%d" % (n + 50) for n in range(50)}
+
+
+# --- a full disk ---
+
+
+@contextmanager
+def small_disk(path: Path, size_bytes: int = DISK_BYTES) -> Iterator[None]:
+    """A file system of its own at a folder. Skips where that is not possible."""
+    path.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root: a full disk is not tested")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", path], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small disk: {mounted.stderr.strip()}: a full disk is not tested")
+    try:
+        yield
+    finally:
+        # Lazily: a process that is being killed may still have a file open.
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take all space that is left; the file that has it."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        size = CHUNK_BYTES
+        while size:
+            try:
+                file.write(b"\xff" * size)
+            except OSError:
+                size //= 2
+    return ballast
+
+
+def stalled_of(cluster: LocalCluster, node: int) -> str | None:
+    """What `quorate status` says of a node's disk."""
+    status = quorate("status", "--json", "--endpoints", cluster.layout.client(node))
+    (row,) = status.json["nodes"]
+    assert row["error"] is None, row
+    stalled: str | None = row["stalled"]
+    return stalled
+
+
+@pytest.mark.parametrize("is_leader", [True, False])
+def test_a_full_disk_stalls_one_node_and_no_cluster(tmp_path: Path, is_leader: bool) -> None:
+    folder = tmp_path / "cluster"
+    cluster = LocalCluster(folder)
+    with small_disk(cluster.data(1)), cluster:
+        until(lambda: lead(cluster, 1) if is_leader else lead(cluster, 2), "the leader that the test wants")
+        put_many(cluster, 100)
+        pid = cluster.pid(1)
+        ballast = fill(cluster.data(1))
+        put_many(cluster, 100)
+        why = until(lambda: stalled_of(cluster, 1), "status says that the disk is full")
+        assert "disk full" in why
+        assert str(cluster.data(1)) in why
+        assert "disk full" in cluster.log(1)
+        # A read writes to the working storage first, and that is full, too: no reason to end.
+        with cluster.client(1, timeout_s=1.0) as client, pytest.raises(NoQuorum, match="disk full"):
+            client.get(b"key-1", serializable=True)
+        assert until(lambda: leader_other_than(cluster, 1), "another leads") != 1
+        put_many(cluster, 100, 2, 3)
+        ballast.unlink()
+        until(lambda: stalled_of(cluster, 1) is None, "it goes on when there is space")
+        until(lambda: len(set(applied_indexes(cluster))) == 1, "it catches up")
+        assert cluster.pid(1) == pid
+        check_replicas(cluster)
+
+
+def leader_other_than(cluster: LocalCluster, node: int) -> int | None:
+    leader = cluster.leader()
+    return leader if leader != node else None
+
+
+def lead(cluster: LocalCluster, node: int) -> bool:
+    """Whether the node leads; if not, whoever does is paused until it does no more."""
+    leader = cluster.leader()
+    if leader != node:
+        cluster.pause(leader)
+        until(lambda: any(s.leader not in (None, leader) for s in cluster.statuses().values()), "another leader")
+        cluster.resume(leader)
+    return leader == node

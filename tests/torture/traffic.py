@@ -1,0 +1,178 @@
+"""Traffic: clients that read, write and compare-and-set a few keys for as long as a test lets them.
+
+They run on an event loop in a thread of its own, while the test's thread does harm to the nodes. Every call is recorded
+as the client's error classes promise: Unreachable and NoQuorum say that nothing happened, so the operation failed;
+OutcomeUnknown leaves it open to the end, and its process invokes nothing more (Jepsen's convention).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.cluster import until
+from tests.torture.history import Recorder
+
+from quorate.service.client.aio import Client
+from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
+from quorate.service.client.sync import LoopThread
+from quorate.service.kv.commands import Compare, Put, Relation, Target
+
+CLIENTS = 4
+KEYS = ("a", "b", "c", "d", "e")
+TIMEOUTS_S = (0.25, 0.5, 1.0, 3.0)
+"""By client: the impatient see outcomes that stay unknown, the patient see their retries succeed."""
+THINK_S_MAX = 0.02
+"""Between the operations of one client: a history of tens of thousands is checked in seconds."""
+FUNCTIONS = {"get": 40, "put": 35, "cas": 25}
+FINAL_PROCESS = 1_000_000
+PROGRESS_TIMEOUT_S = 40.0
+
+
+class Background:
+    """A coroutine on a loop in a thread, ended by ``finish``; what it raised is raised there. A context manager."""
+
+    def __init__(self, main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+        self._main = main
+
+    def __enter__(self) -> Self:
+        self._thread = LoopThread("torture")
+        self._ending = asyncio.Event()
+        self._running = asyncio.run_coroutine_threadsafe(self._main(self._ending), self._thread.loop)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self.finish()
+        finally:
+            self._running.cancel()
+            self._thread.run(_others_ended())
+            self._thread.stop()
+
+    def finish(self) -> None:
+        """Let it come to its end. Raises what it raised."""
+        self._thread.loop.call_soon_threadsafe(self._ending.set)
+        self._running.result(PROGRESS_TIMEOUT_S)
+
+    def check(self) -> None:
+        """Raise what it raised, if it ended so."""
+        if self._running.done():
+            self._running.result()
+
+
+async def _others_ended() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+class Traffic:
+    """``clients`` clients of all endpoints. Counts and events are in ``recorder``."""
+
+    def __init__(self, endpoints: Sequence[str], history: Path, seed: int, clients: int = CLIENTS) -> None:
+        self.endpoints = list(endpoints)
+        self.recorder = Recorder(history)
+        self.clients = clients
+        self.seed = seed
+        self._values = itertools.count(1)
+        self._seen: dict[str, int | None] = dict.fromkeys(KEYS)
+        self._background = Background(self._run)
+
+    def __enter__(self) -> Self:
+        self.recorder.__enter__()
+        self._background.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._background.__exit__(kind, error, trace)
+        finally:
+            self.recorder.__exit__(kind, error, trace)
+
+    @property
+    def acknowledged(self) -> int:
+        """Operations that were answered."""
+        return self.recorder.counts["ok"]
+
+    def finish(self) -> None:
+        """Let each client end its operation, then read every key once more."""
+        self._background.finish()
+
+    def progress(self, operations: int = 20) -> None:
+        """Wait until so many more are answered; a cluster with a majority owes that."""
+        self._background.check()
+        wanted = self.acknowledged + operations
+        until(lambda: self.acknowledged >= wanted, f"{operations} more operations answered", PROGRESS_TIMEOUT_S)
+
+    async def _run(self, ending: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.clients):
+                group.create_task(self._client(number, ending))
+        chance = random.Random(self.seed)
+        async with Client(self.endpoints, timeout_s=PROGRESS_TIMEOUT_S / 2) as client:
+            for key in KEYS:
+                await self._one(client, FINAL_PROCESS, "get", key, chance)
+
+    async def _client(self, number: int, ending: asyncio.Event) -> None:
+        chance = random.Random(f"{self.seed}/{number}")
+        endpoints = chance.sample(self.endpoints, len(self.endpoints))
+        functions, weights = list(FUNCTIONS), list(FUNCTIONS.values())
+        process = number
+        async with Client(endpoints, timeout_s=TIMEOUTS_S[number % len(TIMEOUTS_S)]) as client:
+            while not ending.is_set():
+                (f,) = chance.choices(functions, weights)
+                if not await self._one(client, process, f, chance.choice(KEYS), chance):
+                    process += self.clients
+                await asyncio.sleep(chance.uniform(0, THINK_S_MAX))
+
+    async def _one(self, client: Client, process: int, f: str, key: str, chance: random.Random) -> bool:
+        """One operation; whether its outcome is known."""
+        argument = self._argument(f, key)
+        self.recorder.add("invoke", process, f, key, argument)
+        try:
+            output = await self._call(client, f, key.encode(), argument)
+        except (Unreachable, NoQuorum):
+            self.recorder.add("fail", process, f, key, argument)
+            await asyncio.sleep(chance.uniform(0, THINK_S_MAX))
+            return True
+        except OutcomeUnknown:
+            self.recorder.add("info", process, f, key, argument)
+            return False
+        self.recorder.add("ok", process, f, key, output)
+        if f == "get":
+            self._seen[key] = output
+        elif f == "put" or output:
+            self._seen[key] = argument if f == "put" else argument[1]
+        return True
+
+    def _argument(self, f: str, key: str) -> Any:
+        if f == "get":
+            return None
+        value = next(self._values)
+        return value if f == "put" else [self._seen[key], value]
+
+    @staticmethod
+    async def _call(client: Client, f: str, key: bytes, argument: Any) -> Any:
+        if f == "get":
+            found = await client.get(key)
+            return None if found is None else int(found.value)
+        if f == "put":
+            await client.put(key, b"%d" % argument)
+            return argument
+        expected, value = argument
+        if expected is None:
+            compare = Compare(key, Target.VERSION, Relation.EQUAL, 0)
+        else:
+            compare = Compare(key, Target.VALUE, Relation.EQUAL, b"%d" % expected)
+        return (await client.txn([compare], [Put(key, b"%d" % value)])).succeeded

@@ -1,0 +1,49 @@
+"""What must hold when the torture is over: equal replicas, and a history that one machine alone could have given."""
+
+from __future__ import annotations
+
+from tests.cli.command import quorate
+from tests.cluster import LocalCluster, until
+from tests.torture.history import Recorder
+
+from quorate.service.kv import commands as kv
+from quorate.sim.checkers import linearizability, report
+from quorate.sim.checkers.models import KeyValue
+
+
+def check_history(recorder: Recorder) -> None:
+    """Linearizable, by the checker here and by `quorate check` of the file."""
+    verdict = linearizability.check(recorder.events, KeyValue())
+    assert verdict.linearizable is True, report.text(verdict)
+    outcome = quorate("check", "--model", "kv", str(recorder.path))
+    assert outcome.code == 0, outcome.stdout.decode() + outcome.stderr
+
+
+def digest_of(cluster: LocalCluster, node: int) -> kv.DigestResult:
+    """The hash of the state that one node holds, however old."""
+    with cluster.client(node) as client:
+        result = kv.decode_result(client.query(kv.encode(kv.Digest()), serializable=True))
+    assert isinstance(result, kv.DigestResult), result
+    return result
+
+
+def applied_indexes(cluster: LocalCluster) -> list[int]:
+    """Of all nodes, by id. Empty while not all answer."""
+    statuses = cluster.statuses()
+    return [statuses[node].applied_index for node in sorted(statuses)] if len(statuses) == cluster.layout.nodes else []
+
+
+def check_replicas(cluster: LocalCluster) -> kv.DigestResult:
+    """Once all have applied the same, all hold the same; what they hold. No client may write meanwhile."""
+
+    def settled() -> list[kv.DigestResult] | None:
+        before = applied_indexes(cluster)
+        if len(set(before)) != 1:
+            return None
+        digests = [digest_of(cluster, node) for node in cluster.ids]
+        # A session's end or a leader's first entry may still come in between.
+        return digests if applied_indexes(cluster) == before else None
+
+    digests = until(settled, f"all nodes applied the same; logs in {cluster.folder}")
+    assert all(digest == digests[0] for digest in digests), digests
+    return digests[0]
