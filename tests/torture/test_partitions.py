@@ -161,7 +161,7 @@ def torture(cluster: SpreadCluster, history: Path, seed: int, rounds: int) -> No
 
 
 def test_partitions_under_traffic(spread: SpreadCluster, tmp_path: Path) -> None:
-    torture(spread, tmp_path / "history.jsonl", seed=6, rounds=5)
+    torture(spread, tmp_path / "history.jsonl", seed=6, rounds=3)
 
 
 @pytest.mark.slow
