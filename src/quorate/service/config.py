@@ -93,6 +93,8 @@ def load(path: Path, node: int | None = None) -> NodeConfig:
         return msgspec.structs.replace(config, data=path.parent / config.data)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply; this is no configuration") from None
 
 
 def from_mapping(raw: dict[str, Any]) -> NodeConfig:
@@ -108,14 +110,20 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
         raise ConfigError(f"{unknown[0]}: not a field; there are cluster, node, data, protocol, nodes and {entry.name}")
     try:
         config = msgspec.convert(rest, NodeConfig, strict=False, dec_hook=_path)
-        if options is not None:
-            config = msgspec.structs.replace(config, options=msgspec.convert(options, entry.config))
         data = Path(str(config.data).replace("{node}", str(config.node)))
         config = msgspec.structs.replace(config, data=data)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(str(error)) from error
     _check(config)
-    return config
+    return config if options is None else msgspec.structs.replace(config, options=_options(entry, options))
+
+
+def _options(entry: Entry, options: Any) -> Any:
+    """The table of the protocol. A value of the wrong type is named by its path, a wrong one by the config itself."""
+    try:
+        return msgspec.convert(options, entry.config)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ConfigError(f"{entry.name}: {str(error).replace('$.', entry.name + '.')}") from error
 
 
 def _path(kind: type, value: Any) -> Any:

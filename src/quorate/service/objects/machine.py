@@ -17,6 +17,8 @@ from quorate.service.machine import StateMachine
 
 F = TypeVar("F", bound=Callable[..., Any])
 ATTRIBUTE_MARK = "__quorate__"
+ARGUMENT_DEPTH_MAX = 64
+"""Well below what any stack has left: deeper than that, one node's decoder gives up where another's does not."""
 
 
 class Replicated:
@@ -31,7 +33,7 @@ class CommandFailed(Exception):
         self.kind = kind
 
 
-class Call(msgspec.Struct, frozen=True, array_like=True):
+class Call(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A method call as it stands in the log."""
 
     method: str
@@ -74,6 +76,27 @@ def marked(kind: type[Replicated], mark: str) -> frozenset[str]:
     return frozenset(name for name in dir(kind) if getattr(getattr(kind, name), ATTRIBUTE_MARK, None) == mark)
 
 
+def _decode(data: bytes) -> Call:
+    """The call. Raises ValueError, in the same way on every node."""
+    try:
+        call = decode_call(data)
+        is_deep = _is_deeper(call.args, ARGUMENT_DEPTH_MAX) or _is_deeper(call.kwargs, ARGUMENT_DEPTH_MAX)
+    except RecursionError:
+        is_deep = True
+    if is_deep:
+        raise ValueError(f"arguments are nested more than {ARGUMENT_DEPTH_MAX} deep")
+    return call
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        # A key may be a tuple: msgpack allows arrays there.
+        return levels == 0 or any(_is_deeper(k, levels - 1) or _is_deeper(v, levels - 1) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return levels == 0 or any(_is_deeper(item, levels - 1) for item in value)
+    return False
+
+
 class ObjectMachine(StateMachine):
     """Applies calls to an instance. Raises TypeError for a class that has nothing to replicate."""
 
@@ -96,7 +119,7 @@ class ObjectMachine(StateMachine):
 
     def _call(self, data: bytes, allowed: frozenset[str], mark: str) -> bytes:
         try:
-            call = decode_call(data)
+            call = _decode(data)
             if call.method not in allowed:
                 raise AttributeError(f"{type(self.instance).__name__} has no @{mark} method {call.method!r}")
             return encode(Returned(getattr(self.instance, call.method)(*call.args, **call.kwargs)))
@@ -127,7 +150,7 @@ class ObjectMachine(StateMachine):
         try:
             data = encode(state)
             same = self._decode_state(data)
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise TypeError(f"the state of {type(self.instance).__name__} cannot be replicated: {error}") from error
         for name, value in state.items():
             if type(same[name]) is not type(value) or same[name] != value:

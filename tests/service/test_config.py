@@ -1,0 +1,168 @@
+"""Configuration: what is wrong in a file is named, with what to write instead."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quorate.protocols.raft import RaftConfig
+from quorate.service import config as module
+from quorate.service.config import ConfigError, Member, NodeConfig, from_mapping, load, parse_address
+
+GOOD: dict[str, Any] = {
+    "cluster": "example",
+    "node": 1,
+    "data": "data/{node}",
+    "protocol": "raft",
+    "nodes": {
+        "1": {"peer": "10.0.0.1:7501", "client": "10.0.0.1:7401"},
+        "2": {"peer": "[::1]:7502", "client": "host.example:7402"},
+    },
+    "raft": {"heartbeat_s": 0.05},
+}
+
+
+def test_a_good_one() -> None:
+    config = from_mapping(GOOD)
+    assert (config.cluster, config.node, config.data) == ("example", 1, Path("data/1"))
+    assert config.nodes[2] == Member("[::1]:7502", "host.example:7402")
+    assert config.peer_addresses() == {1: ("10.0.0.1", 7501), 2: ("::1", 7502)}
+    assert config.client_address() == ("10.0.0.1", 7401)
+    assert config.options == RaftConfig(heartbeat_s=0.05)
+    assert config.entry.name == "raft"
+
+
+def test_protocol_and_options_may_be_left_out() -> None:
+    rest = {name: value for name, value in GOOD.items() if name not in ("protocol", "raft")}
+    config = from_mapping(rest)
+    assert (config.protocol, config.options) == ("raft", None)
+
+
+def with_(**changes: Any) -> dict[str, Any]:
+    """The good one with changes; None takes a field out."""
+    return {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
+
+
+def nodes(**changes: Any) -> dict[str, Any]:
+    return {"1": {**GOOD["nodes"]["1"], **changes}, "2": GOOD["nodes"]["2"]}
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({}, "cluster"),
+    (with_(cluster=None), "cluster"),
+    (with_(cluster=""), "cluster: a name of 1 to 128 bytes"),
+    (with_(cluster="é" * 65), "cluster: a name of 1 to 128 bytes"),
+    (with_(cluster=7), "str.*cluster"),
+    (with_(node=None), "node"),
+    (with_(node="one"), "int.*node"),
+    (with_(node=3), r"node: 3 is not one of \[nodes\], which has 1, 2"),
+    (with_(node=-1), "node"),
+    (with_(data=None), "data"),
+    (with_(data=""), "write it in quotes.*data"),
+    (with_(data=5), "write it in quotes.*data"),
+    (with_(protocol="paxox"), "protocol: 'paxox' is not known; choose from raft"),
+    (with_(protocol=["raft"]), r"protocol: \['raft'\] is not known; choose from raft"),
+    (with_(nodes=None), "nodes"),
+    (with_(nodes={}), "nodes: 0 of them; there must be 1 to 63"),
+    (with_(nodes=[1, 2]), "nodes"),
+    (with_(nodes={str(n): {"peer": "h:1", "client": "h:2"} for n in range(64)}), "nodes: 64 of them"),
+    (with_(nodes={**GOOD["nodes"], "1024": {"peer": "h:1", "client": "h:2"}}), "nodes.1024: ids go from 0 to 1023"),
+    (with_(nodes={**GOOD["nodes"], "x": {"peer": "h:1", "client": "h:2"}}), "nodes"),
+    (with_(nodes={"1": {"peer": "h:1"}}), "client"),
+    (with_(nodes=nodes(extra=1)), "extra"),
+    (with_(nodes=nodes(peer="7501")), "nodes.1.peer: '7501' is no address: write host:port"),
+    (with_(nodes=nodes(client="host:http")), "nodes.1.client: 'host:http' is no address: write host:port"),
+    (with_(nodes=nodes(client="host:70000")), "nodes.1.client.*write host:port"),
+    (with_(nodes=nodes(client="host:²")), "nodes.1.client.*write host:port"),
+    (with_(nodes=nodes(client="host:" + "9" * 5000)), "nodes.1.client.*write host:port"),
+    (with_(nodes=nodes(client=7401)), "str.*client"),
+    (with_(nodes=nodes(client="10.0.0.1:7501")), "nodes.1.client: .* is the address of nodes.1.peer already"),
+    (with_(nodes=nodes(peer="host.example:7402")), "nodes.2.client: .* is the address of nodes.1.peer already"),
+    (with_(raft={"heartbeat": 1}), "heartbeat"),
+    (with_(raft={"heartbeat_s": "fast"}), "float.*raft.heartbeat_s"),
+    (with_(raft={"heartbeat_s": 1.0}), "election_timeout_s_min 0.6.*at least two heartbeats"),
+    (with_(raft=5), "raft"),
+    (with_(echo={}), "echo: not a field; there are cluster"),
+    (with_(options={}), "options: not a field; there are cluster"),
+]
+
+
+@pytest.mark.parametrize(("raw", "expected"), BAD, ids=[expected for _, expected in BAD])
+def test_every_error_names_the_field(raw: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match="(?s)" + expected):
+        from_mapping(raw)
+
+
+# --- files ---
+
+
+def example() -> str:
+    """The file that the module's docstring shows."""
+    assert module.__doc__ is not None
+    return module.__doc__.split("\n\n", 1)[1]
+
+
+def test_the_example_in_the_documentation_is_a_good_one(tmp_path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(example())
+    config = load(path)
+    assert (config.cluster, config.node, config.data) == ("example", 1, Path("/var/lib/quorate"))
+    assert config.options == RaftConfig()
+
+
+def test_one_file_serves_all_nodes_and_relative_folders_begin_where_it_is(tmp_path) -> None:
+    path = tmp_path / "cluster.toml"
+    text = example().replace("/var/lib/quorate", "data/{node}").replace("node = 1 ", "# no node ")
+    path.write_text(text + '[nodes.2]\npeer = "b:1"\nclient = "b:2"\n')
+    assert "node" in text
+    assert [load(path, node).data for node in (1, 2)] == [tmp_path / "data/1", tmp_path / "data/2"]
+    with pytest.raises(ConfigError, match="node"):
+        load(path)
+
+
+def toml(config: NodeConfig) -> str:
+    """A configuration as a person would write it."""
+    lines = [f'cluster = "{config.cluster}"', f"node = {config.node}", f'data = "{config.data}"']
+    lines.append(f'protocol = "{config.protocol}"')
+    for node, member in config.nodes.items():
+        lines += [f"[nodes.{node}]", f'peer = "{member.peer}"', f'client = "{member.client}"']
+    lines += ["[raft]", f"heartbeat_s = {config.options.heartbeat_s}"]
+    return "\n".join(lines)
+
+
+def test_a_configuration_comes_back_from_toml(tmp_path) -> None:
+    config = from_mapping({**GOOD, "data": "/srv/{node}"})
+    path = tmp_path / "c.toml"
+    path.write_text(toml(config))
+    assert load(path) == config
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"cluster = ", "Invalid value"),
+        (b"\xff\xfe", "utf-8"),
+        (b"", "cluster"),
+        (b"a" * (module.CONFIG_BYTES_MAX + 1), "larger than"),
+        (b"x = " + b"[" * 20_000, "nested"),
+        (b'cluster = "a"\ncluster = "b"', "overwrite"),
+    ],
+    ids=["no value", "no text", "empty", "too large", "too deep", "twice"],
+)
+def test_what_is_no_configuration_is_said_with_the_name_of_the_file(tmp_path, data: bytes, expected: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=f"(?s){re.escape(str(path))}.*{expected}"):
+        load(path)
+
+
+def test_a_file_that_is_not_there_is_the_systems_own_error(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("text", ["", ":", "h", "h:", ":1", "h:0", "h:65536", "h:-1", "h:1x", "h:+1", "h: 1"])
+def test_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="write host:port, for example"):
+        parse_address(text)
