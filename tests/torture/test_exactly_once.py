@@ -15,7 +15,7 @@ import pytest
 from tests.cluster import LocalCluster, until
 from tests.torture.nemesis import KILLS, PAUSES, Nemesis
 from tests.torture.test_kill import QUICK
-from tests.torture.traffic import PROGRESS_TIMEOUT_S, TIMEOUTS_S, Background
+from tests.torture.traffic import PROGRESS_TIMEOUT_S, TIMEOUTS_S, Background, known_to
 from tests.torture.verify import check_replicas
 
 from quorate.service.client.aio import Client
@@ -59,7 +59,7 @@ class Puts:
     async def _client(self, number: int, ending: asyncio.Event) -> None:
         numbers = itertools.count()
         async with (
-            Client(self.endpoints, timeout_s=TIMEOUTS_S[number]) as client,
+            Client(known_to(number, self.endpoints), timeout_s=TIMEOUTS_S[number]) as client,
             asyncio.TaskGroup() as group,
         ):
             for _ in range(PUTS_AT_ONCE):

@@ -170,9 +170,8 @@ def read_exactly(sock: socket.socket, size: int) -> bytes:
 
 def hung_up(sock: socket.socket) -> None:
     """Wait until the node has."""
-    with suppress(ConnectionError):
+    with suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
-    with suppress(ConnectionError, OSError):
         while sock.recv(65536):
             pass
 
@@ -209,14 +208,7 @@ def attack(victim: Victim, port: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("port", ["peer", "client"])
-def test_frames_that_are_no_messages(victim: Victim, port: str) -> None:
-    attack(victim, port, 1000)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("port", ["peer", "client"])
-def test_ten_thousand_frames_that_are_no_messages(victim: Victim, port: str) -> None:
+def test_twenty_thousand_frames_that_are_no_messages(victim: Victim, port: str) -> None:
     attack(victim, port, 10_000)
 
 

@@ -59,7 +59,7 @@ def test_an_isolated_leader_refuses_and_the_others_go_on(spread: SpreadCluster) 
     with spread.client(*others) as client:
         assert leader_among(spread, others) in others
         client.put(b"k", b"majority")
-    alone = ("--endpoints", spread.layout.client(leader), "--timeout", "2")
+    alone = ("--endpoints", spread.layout.client(leader), "--timeout", "1")
     write = quorate("put", "k", "minority", *alone)
     assert (write.code, "no quorum" in write.stderr or "outcome unknown" in write.stderr) == (NO_QUORUM, True)
     assert quorate("get", "k", *alone).code == NO_QUORUM
