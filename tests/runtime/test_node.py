@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import pytest
@@ -285,14 +288,23 @@ def test_a_stop_while_a_snapshot_loads_leaves_no_task_that_failed(tmp_path, monk
             await until(lambda: cluster.core(1).snapshot_index)
             await cluster.stop()
             applied: list[object] = []
+            may_load = threading.Event()
+            restore = Replica.restore
+
+            def late(self: Replica, file: BinaryIO) -> Callable[[], None]:
+                assert may_load.wait(30)
+                return restore(self, file)
+
             monkeypatch.setattr(Replica, "output", lambda self, value: applied.append(value))
-            for _ in range(10):
-                server = cluster.make(1)
-                await server.start()
-                await server.stop()
-                applied.clear()
-                await asyncio.sleep(0.02)
-                assert not applied
+            monkeypatch.setattr(Replica, "restore", late)
+            server = cluster.make(1)
+            await server.start()
+            assert not applied  # all wait for the snapshot
+            asyncio.get_running_loop().call_later(0.05, may_load.set)
+            await server.stop()
+            await server.node._load_task
+            assert not applied
+            assert server.replica.applied_index == 0
 
     run(main())
 

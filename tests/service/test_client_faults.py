@@ -19,7 +19,7 @@ from quorate.service.client.sync import Client as SyncClient
 from quorate.service.kv import commands as kv
 from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
-from quorate.service.requests import Command, Result, Status, decode_request, encode
+from quorate.service.requests import Code, Command, Failure, Result, Status, decode_request, encode
 from quorate.service.server import kv_machine
 from quorate.service.sessions import Sessions
 
@@ -330,6 +330,32 @@ def test_a_session_that_is_no_number_is_refused(data: bytes) -> None:
         async with liar(answer) as server, Client(f"127.0.0.1:{server.port}", timeout_s=1.0) as client:
             with pytest.raises(Refused, match="session"):
                 await client.put(b"k", b"v")
+
+    run(main())
+
+
+@pytest.mark.parametrize(("is_cut_off", "expected"), [(True, OutcomeUnknown), (False, NoQuorum)])
+def test_a_refusal_says_nothing_of_an_earlier_sending(is_cut_off: bool, expected: type[QuorateError]) -> None:
+    """The first sending may have been taken in where the link broke; only without one did nothing happen."""
+    sendings = 0
+
+    def answer(frame: bytes) -> bytes | None:
+        nonlocal sendings
+        request = decode_request(frame)
+        if not isinstance(request, Command):
+            return b""
+        if b"open" in request.entry:
+            return framed(encode(Result(request.id, b"1")))
+        sendings += 1
+        if is_cut_off and sendings == 1:
+            return None
+        return framed(encode(Failure(request.id, Code.UNAVAILABLE, "no leader is known")))
+
+    async def main() -> None:
+        async with liar(answer) as server, Client(f"127.0.0.1:{server.port}", timeout_s=0.5) as client:
+            with pytest.raises(expected, match="no leader is known"):
+                await client.put(b"k", b"v")
+        assert sendings > 1
 
     run(main())
 
