@@ -42,7 +42,7 @@ from quorate.protocols.raft.messages import (
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.handshake import MAGIC, VERSION, Hello, Welcome, answer_in, client_hello, encode
 from quorate.service import requests
-from quorate.service.client.endpoints import split
+from quorate.service.address import parse_address
 from quorate.service.kv import commands as kv
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(150)]
@@ -107,7 +107,7 @@ class Victim:
 
     def address(self, port: str, node: int) -> tuple[str, int]:
         layout = self.cluster.layout
-        return split(layout.peer(node) if port == "peer" else layout.client(node))
+        return parse_address(layout.peer(node) if port == "peer" else layout.client(node))
 
     def hello(self, port: str, node: int) -> bytes:
         """A right one: of the next node, or of a client."""

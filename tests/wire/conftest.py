@@ -5,8 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-
-from .harness import run_on
+from tests.wire.harness import run_on
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -5,10 +5,9 @@ import random
 
 import msgspec
 import pytest
+from tests.wire.harness import FAST, Cluster, call, cluster, framed, listening_socket, until
 
 from quorate.runtime.peers import Backoff
-
-from .harness import FAST, Cluster, call, cluster, framed, listening_socket, until
 
 BIG = b"x" * (1 << 20)
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import JournalLocked
+from quorate.runtime.errors import JournalLocked
 
 ASIDE = ".aside"  # the suffix of a file that is not finished; removed at start
 CLUSTER_SIZE_BYTES_MAX = 176  # of the cluster's name in UTF-8: it has a fixed place in file headers

@@ -11,8 +11,18 @@ import logging
 import time
 from collections import OrderedDict
 
-from .framing import Connection, FrameLimits
-from .handshake import HELLO_SIZE_BYTES_MAX, Hello, LocalNode, Refused, Role, Welcome, answer_in, encode, judge
+from quorate.runtime.framing import Connection, FrameLimits
+from quorate.runtime.handshake import (
+    HELLO_SIZE_BYTES_MAX,
+    Hello,
+    LocalNode,
+    Refused,
+    Role,
+    Welcome,
+    answer_in,
+    encode,
+    judge,
+)
 
 REPEAT_AFTER_S = 60.0
 TOLD_COUNT_MAX = 256

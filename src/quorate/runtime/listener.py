@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from .framing import FrameLimits, close_all
-from .greeting import Accepted, Told
-from .handshake import Hello, LocalNode, Refused
+from quorate.runtime.framing import FrameLimits, close_all
+from quorate.runtime.greeting import Accepted, Told
+from quorate.runtime.handshake import Hello, LocalNode, Refused
 
 MIB = 1 << 20
 ACCEPT_BACKLOG = 1024  # all clients of a node that failed come at once

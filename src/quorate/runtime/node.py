@@ -271,7 +271,8 @@ class Node:
     def _take_submitted(self) -> tuple[bytes, ...]:
         """The oldest submissions, as many as fit a turn, but at least one; what is left makes another turn."""
         count = size_bytes = 0
-        for count, value in enumerate(self._submitted[:SUBMITTED_VALUES_MAX], 1):
+        for value in self._submitted[:SUBMITTED_VALUES_MAX]:
+            count += 1
             size_bytes += len(value)
             if size_bytes >= SUBMITTED_BYTES_MAX:
                 break

@@ -18,9 +18,9 @@ from contextlib import suppress
 
 import msgspec
 
-from .framing import FrameLimits, close_all
-from .greeting import Accepted, Dialled, Told
-from .handshake import LocalNode
+from quorate.runtime.framing import FrameLimits, close_all
+from quorate.runtime.greeting import Accepted, Dialled, Told
+from quorate.runtime.handshake import LocalNode
 
 MIB = 1 << 20
 CALLERS_MAX = 64  # accepted connections beyond one a member: callers whose Hello is still to come

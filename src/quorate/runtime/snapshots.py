@@ -37,8 +37,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .errors import SnapshotCorrupt, SnapshotMissing, SnapshotRefused, StorageError, UnknownFormat, WrongIdentity
-from .files import ASIDE, Identity, fsync_directory, make_directory, publish, remove_asides
+from quorate.runtime.errors import (
+    SnapshotCorrupt,
+    SnapshotMissing,
+    SnapshotRefused,
+    StorageError,
+    UnknownFormat,
+    WrongIdentity,
+)
+from quorate.runtime.files import ASIDE, Identity, fsync_directory, make_directory, publish, remove_asides
 
 MAGIC = b"QUORSNAP"
 VERSION = 1

@@ -24,6 +24,7 @@ import msgspec
 
 from quorate.kernel import NODE_ID_MAX
 from quorate.protocols import REGISTRY, Entry
+from quorate.service.address import parse_address
 
 CONFIG_BYTES_MAX = 1 << 20
 NODES_MAX = 63
@@ -63,20 +64,6 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     def client_address(self) -> tuple[str, int]:
         """Host and port of this node's client port."""
         return parse_address(self.nodes[self.node].client)
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """``host:port`` or ``[v6]:port``. Raises ConfigError."""
-    host, separator, port = text.rpartition(":")
-    if (
-        not separator
-        or not host
-        or not (port.isascii() and port.isdigit())
-        or len(port) > 5
-        or not 0 < int(port) < 65536
-    ):
-        raise ConfigError(f"{text!r} is no address: write host:port, for example 127.0.0.1:7401")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def load(path: Path, node: int | None = None) -> NodeConfig:
@@ -148,7 +135,7 @@ def _check(config: NodeConfig) -> None:
         for field, text in (("peer", member.peer), ("client", member.client)):
             try:
                 address = parse_address(text)
-            except ConfigError as error:
+            except ValueError as error:
                 raise ConfigError(f"nodes.{node}.{field}: {error}") from None
             other = seen.setdefault(address, f"nodes.{node}.{field}")
             if other != f"nodes.{node}.{field}":

@@ -4,9 +4,9 @@
 between the event loop and the disk. None of them knows what is in a frame.
 """
 
-from ..files import Identity
-from .journal import Journal
-from .recovery import Recovered
-from .segment import FRAME_SIZE_BYTES_MAX
+from quorate.runtime.files import Identity
+from quorate.runtime.journal.journal import Journal
+from quorate.runtime.journal.recovery import Recovered
+from quorate.runtime.journal.segment import FRAME_SIZE_BYTES_MAX
 
 __all__ = ["FRAME_SIZE_BYTES_MAX", "Identity", "Journal", "Recovered"]

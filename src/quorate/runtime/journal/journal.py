@@ -21,11 +21,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 
-from ..errors import JournalFailed, StorageError
-from ..files import DISK_FULL, FolderLock, Identity, make_directory
-from .recovery import Recovered, recover
-from .segment import FRAME_HEADER_SIZE, FRAME_SIZE_BYTES_MAX, HEADER_SIZE
-from .writer import SegmentWriter
+from quorate.runtime.errors import JournalFailed, StorageError
+from quorate.runtime.files import DISK_FULL, FolderLock, Identity, make_directory
+from quorate.runtime.journal.recovery import Recovered, recover
+from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, FRAME_SIZE_BYTES_MAX, HEADER_SIZE
+from quorate.runtime.journal.writer import SegmentWriter
 
 logger = logging.getLogger(__name__)
 

@@ -31,9 +31,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import JournalCorrupt, SegmentMissing
-from ..files import Identity, fsync_directory, remove_asides, write_durably
-from .segment import (
+from quorate.runtime.errors import JournalCorrupt, SegmentMissing
+from quorate.runtime.files import Identity, fsync_directory, remove_asides, write_durably
+from quorate.runtime.journal.segment import (
     HEADER_SIZE,
     Frame,
     SegmentHeader,

@@ -41,8 +41,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import JournalCorrupt, UnknownFormat, WrongIdentity
-from ..files import Buffer, Identity
+from quorate.runtime.errors import JournalCorrupt, UnknownFormat, WrongIdentity
+from quorate.runtime.files import Buffer, Identity
 
 MAGIC = b"QUORJRNL"
 VERSION = 1

@@ -12,9 +12,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..files import ASIDE, Identity, publish, write_all, write_durably
-from .recovery import Recovered, remove_before
-from .segment import HEADER_SIZE, SegmentHeader, encode_frames, encode_header, new_salt, segment_path
+from quorate.runtime.files import ASIDE, Identity, publish, write_all, write_durably
+from quorate.runtime.journal.recovery import Recovered, remove_before
+from quorate.runtime.journal.segment import (
+    HEADER_SIZE,
+    SegmentHeader,
+    encode_frames,
+    encode_header,
+    new_salt,
+    segment_path,
+)
 
 logger = logging.getLogger(__name__)
 

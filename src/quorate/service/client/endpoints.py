@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from quorate.service.address import parse_address
+
 DEFAULT_ENDPOINTS = ("127.0.0.1:7401", "127.0.0.1:7402", "127.0.0.1:7403")
 """What ``quorate up`` serves."""
 
@@ -15,7 +17,7 @@ class Endpoints:
         if not self.addresses:
             raise ValueError("no endpoints: give host:port of at least one node")
         for address in self.addresses:
-            split(address)
+            parse_address(address)
         self._nodes: dict[str, int] = {}
         self._failed: set[str] = set()
         self._leader: int | None = None
@@ -60,17 +62,3 @@ class Endpoints:
                     self._position = position
                     return True
         return False
-
-
-def split(address: str) -> tuple[str, int]:
-    """``host:port`` to its parts. Raises ValueError."""
-    host, separator, port = address.rpartition(":")
-    if (
-        not separator
-        or not host
-        or not (port.isascii() and port.isdigit())
-        or len(port) > 5
-        or not 0 < int(port) < 65536
-    ):
-        raise ValueError(f"{address!r} is no endpoint: write host:port, for example 127.0.0.1:7401")
-    return host.removeprefix("[").removesuffix("]"), int(port)

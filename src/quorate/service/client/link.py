@@ -9,7 +9,7 @@ from typing import Final
 from quorate.runtime.framing import Connection, FrameLimits
 from quorate.runtime.greeting import Dialled
 from quorate.runtime.handshake import MAGIC, VERSION, Hello
-from quorate.service.client.endpoints import split
+from quorate.service.address import parse_address
 from quorate.service.client.errors import Unreachable
 
 FRAME_BYTES_MAX: Final = 16 << 20
@@ -45,7 +45,7 @@ class Link(Dialled):
 
 async def dial(address: str, on_reply: Callable[[list[bytes]], None], timeout_s: float) -> tuple[Link, int]:
     """Connect and greet; the link, and which node is there. Raises Unreachable."""
-    host, port = split(address)
+    host, port = parse_address(address)
     connection: Connection | None = None
     try:
         async with asyncio.timeout(timeout_s):

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
+from quorate.service.address import parse_address
 from quorate.service.client import aio
 from quorate.service.client.sync import LoopThread
-from quorate.service.config import from_mapping, parse_address
+from quorate.service.config import from_mapping
 from quorate.service.objects.machine import (
     Call,
     CommandFailed,
