@@ -299,7 +299,8 @@ def test_a_stop_while_a_snapshot_loads_leaves_no_task_that_failed(tmp_path, monk
             monkeypatch.setattr(Replica, "restore", late)
             server = cluster.make(1)
             await server.start()
-            assert not applied  # all wait for the snapshot
+            await until(lambda: server.node._loading is not None)  # and everything waits for the snapshot
+            assert not applied
             asyncio.get_running_loop().call_later(0.05, may_load.set)
             await server.stop()
             await server.node._load_task
