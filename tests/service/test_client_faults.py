@@ -228,7 +228,7 @@ def test_a_call_before_the_client_is_entered_says_so() -> None:
 
 @pytest.mark.parametrize("endpoints", ["", " , ", [], "here", "here:", ":1", "here:0", "here:65536", "here:²", "h:1,x"])
 def test_endpoints_that_are_none_are_refused_at_once(endpoints: Any) -> None:
-    with pytest.raises(ValueError, match="endpoint"):
+    with pytest.raises(ValueError, match="host:port"):
         Client(endpoints)
 
 

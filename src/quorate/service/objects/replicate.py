@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 from quorate.service.address import parse_address
 from quorate.service.client import aio
 from quorate.service.client.sync import LoopThread
-from quorate.service.config import from_mapping
+from quorate.service.config import ConfigError, from_mapping
 from quorate.service.objects.machine import (
     Call,
     CommandFailed,
@@ -139,7 +139,10 @@ def replicate(kind: type[R], **options: Any) -> Replication[R]:
 
 
 def _next_port(text: str) -> str:
-    host, port = parse_address(text)
+    try:
+        host, port = parse_address(text)
+    except ValueError as error:
+        raise ConfigError(f"nodes: {error}") from None
     return f"{host}:{port + 1}"
 
 
