@@ -31,7 +31,7 @@ def other_leader(cluster: LocalCluster, deposed: int) -> int | None:
 async def woken(cluster: LocalCluster, leader: int, read: Callable[[Client], Coroutine[Any, Any, Any]]) -> list[Any]:
     """Answers of a deposed leader to requests that lay in its socket when it woke.
 
-    They are the first that it sees: before any message of the new leader, at its next turn.
+    They are there when it wakes, as soon as the first message of the new leader, or sooner.
     """
     address = cluster.layout.client(leader)
     async with Client([address], timeout_s=5.0) as client:
