@@ -16,7 +16,7 @@ def test_the_session_used_longest_ago_goes_first() -> None:
     table = Sessions(3)
     for index in (1, 2, 3):
         table.open(index)
-    table.find(1).used_index = 4
+    table.use(1)
     table.open(5)
     assert sorted(ids(table)) == [1, 3, 5]
     table.open(6)
@@ -33,7 +33,7 @@ def test_a_closed_session_makes_room_and_may_be_closed_again() -> None:
     table.open(3)
     assert sorted(ids(table)) == [1, 3]
     assert len(table) == 2
-    assert table.find(2) is None
+    assert table.use(2) is None
     assert table.answer(2, 1) is None
 
 
@@ -41,7 +41,7 @@ def test_a_closed_session_makes_room_and_may_be_closed_again() -> None:
 def test_a_table_comes_back_from_its_encoding(results: dict[int, bytes], answered_below: int) -> None:
     table = Sessions()
     table.open(7)
-    session = table.find(7)
+    session = table.use(7)
     session.results.update(results)
     session.answered_below = answered_below
     other = Sessions()
@@ -64,7 +64,7 @@ def test_a_result_belongs_to_one_session() -> None:
     table = Sessions()
     table.open(1)
     table.open(2)
-    table.find(1).results[1] = b"mine"
+    table.use(1).results[1] = b"mine"
     assert table.answer(2, 1) is None
 
 

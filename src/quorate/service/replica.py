@@ -140,7 +140,7 @@ class Replica(App):
                 except DECODE_ERRORS:
                     command = None  # the same on every replica: it means nothing
                 if type(command) is Apply:
-                    self._apply_command(index, command)
+                    self._apply_command(command)
                 elif type(command) is OpenSession:
                     self.sessions.open(index)
                     if waiting := self._openings.pop(command.nonce, None):
@@ -150,14 +150,13 @@ class Replica(App):
             index += 1
         self.applied_index = index - 1
 
-    def _apply_command(self, index: int, command: Apply) -> None:
-        session = self.sessions.find(command.session)
+    def _apply_command(self, command: Apply) -> None:
+        session = self.sessions.use(command.session)
         waiting = self._commands.pop((command.session, command.serial), None)
         if session is None:
             if waiting is not None:
                 self._refuse(*waiting, Code.NO_SESSION, f"session {command.session} has expired")
             return
-        session.used_index = index
         result = self._once(session, command)
         if waiting is not None:
             if result is None:

@@ -7,6 +7,7 @@ log alone: the session that was used longest ago goes first.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
 import msgspec
@@ -18,7 +19,6 @@ UNANSWERED_PER_SESSION_MAX = 4096
 class Session(msgspec.Struct, array_like=True):
     """One client's. ``results`` holds what serials at or above ``answered_below`` gave."""
 
-    used_index: int
     answered_below: int = 0
     results: dict[int, bytes] = {}
 
@@ -30,7 +30,8 @@ class Sessions:
 
     def __init__(self, count_max: int = SESSIONS_MAX) -> None:
         self.count_max = count_max
-        self._table: dict[int, Session] = {}
+        self._table: OrderedDict[int, Session] = OrderedDict()
+        """In order of use, so that whose turn it is to expire costs no search."""
 
     def __len__(self) -> int:
         return len(self._table)
@@ -38,16 +39,19 @@ class Sessions:
     def open(self, index: int) -> None:
         """Begin the session whose id is ``index``; too many, and the one used longest ago expires."""
         if len(self._table) >= self.count_max:
-            del self._table[min(self._table, key=lambda session: (self._table[session].used_index, session))]
-        self._table[index] = Session(index)
+            self._table.popitem(last=False)
+        self._table[index] = Session()
 
     def close(self, session: int) -> None:
         """End a session, if it is there."""
         self._table.pop(session, None)
 
-    def find(self, session: int) -> Session | None:
-        """The session, unless it expired or never was."""
-        return self._table.get(session)
+    def use(self, session: int) -> Session | None:
+        """The session, now the last to expire, unless it expired or never was."""
+        found = self._table.get(session)
+        if found is not None:
+            self._table.move_to_end(session)
+        return found
 
     def answer(self, session: int, serial: int) -> bytes | None:
         """The result of a command that has been applied, if it is still kept."""
@@ -60,7 +64,7 @@ class Sessions:
 
     def replace(self, items: Iterable[tuple[int, Session]]) -> None:
         """Take over a table that ``decode`` gave."""
-        self._table = dict(items)
+        self._table = OrderedDict(items)
 
     @staticmethod
     def decode(data: bytes) -> list[tuple[int, Session]]:

@@ -3,7 +3,8 @@
 State is the object's attributes. They must survive msgpack: None, bool, int, float, str, bytes, lists, and dicts of
 these; anything else that msgspec can encode (sets, tuples, dataclasses, Structs) needs an annotation on the class, so
 that a snapshot gives back the same type. A command must be deterministic: no clock, no chance, no files; pass those in
-as arguments. An exception that it raises is its result, the same on every node, and what it changed before stays.
+as arguments. Nor may it depend on the order of a set, which differs between processes: sort it. An exception that it
+raises is its result, the same on every node, and what it changed before stays.
 """
 
 from __future__ import annotations
