@@ -3,7 +3,8 @@
 How it works. Whatever comes in (frames of peers, submissions of the App, timers, finished jobs) is put into one list;
 once an iteration of the loop, all of it becomes one ``Host.step``, one journal frame and one write to each peer. The
 Barrier keeps what rests on that frame until the journal's thread reports it durable. Submissions that come while the
-journal is busy wait for it: many clients thus share one turn and one fsync, the more the slower the disk.
+journal is busy, or while the batch before them is undecided (for GATHER_S at most), wait and go together: many clients
+thus share one turn, one fsync and one message a peer, the more the more there are.
 
 What stops a node: a journal that fails, a snapshot that the journal needs and that is damaged, and our own mistakes: a
 node in doubt about its own state must not go on talking. ``wait`` raises the reason.
@@ -57,6 +58,9 @@ from quorate.runtime.snapshots import SnapshotStore
 
 log = logging.getLogger("quorate.node")
 
+GATHER_S = 0.005
+"""How long submissions may wait for the batch before them. Longer than a decision takes on a local network, and short
+against one that crosses a continent, where batches are to overlap."""
 CHECKPOINT_AFTER_BYTES = 32 << 20
 """A journal that has grown by this much is replaced by a checkpoint when the next snapshot is done."""
 SUBMITTED_BYTES_MAX = 4 << 20
@@ -107,6 +111,9 @@ class Node:
         self._journal_bytes = 0
         self._written = self._durable = 0
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
+        self._undecided_since: float | None = None
+        """When submissions last went to the core, unless outputs have come since."""
+        self._gathering: asyncio.TimerHandle | None = None
         self._checkpoint_due = False
         self._loading: deque[Any] | None = None
         """Outputs and jobs that wait for a snapshot to be loaded; None when none is."""
@@ -261,12 +268,30 @@ class Node:
 
     def _take_inputs(self) -> list[Input]:
         inputs, self._inbox = self._inbox, []
-        if self._submitted and self._durable >= self._written:
+        if self._submitted and self._may_submit():
+            self._undecided_since = time.monotonic()
             inputs.append(Submitted(self._take_submitted()))
         if self._asked:
             inputs.append(Asked(tuple(self._asked)))
             self._asked.clear()
         return inputs
+
+    def _may_submit(self) -> bool:
+        """Whether the submissions that wait go now; if not, something that comes will wake this node."""
+        if self._durable < self._written:
+            return False
+        if self._undecided_since is None:
+            return True
+        waits_until = self._undecided_since + GATHER_S
+        if (now := time.monotonic()) >= waits_until:
+            return True
+        if self._gathering is None:
+            self._gathering = self._loop.call_later(waits_until - now, self._gathered)
+        return False
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self.wake()
 
     def _take_submitted(self) -> tuple[bytes, ...]:
         """The oldest submissions, as many as fit a turn, but at least one; what is left makes another turn."""
@@ -320,6 +345,10 @@ class Node:
         """What the Barrier let go, in the order of the design: sends, then outputs, then jobs."""
         for send in turn.sends:
             self._send(send)
+        if turn.outputs:
+            self._undecided_since = None
+            if self._submitted:
+                self.wake()
         if self._loading is None:
             self._hand_up(deque((*turn.outputs, *turn.jobs)))
         else:
