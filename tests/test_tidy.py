@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 import pytest
+
 from tests.tidy.links import links
 from tests.tidy.rules import NAMES, PYTHON_RULES, TEXT_RULES, check, syntax
 from tests.tidy.scopes import package_facts

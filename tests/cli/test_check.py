@@ -6,12 +6,13 @@ from random import Random
 
 import pytest
 import typer
-from tests.sim import atomic
 from typer.testing import CliRunner
 
 from quorate.cli.check import check
 from quorate.sim.checkers.models import Register
 from quorate.sim.history import write_history
+
+from tests.sim import atomic
 
 HISTORIES = Path(__file__).parent.parent / "histories"
 APP = typer.Typer()

@@ -5,10 +5,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from tests.cli.command import quorate
 
 from quorate.protocols.raft import RaftConfig
 from quorate.service.config import ConfigError, from_mapping, load
+
+from tests.cli.command import quorate
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 EXAMPLE = DEPLOY / "cluster.example.toml"

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.command import quorate
 
 from quorate.cli.folder import ClusterFolder, FolderError, Layout
 from quorate.service.config import from_mapping
+
+from tests.cli.command import quorate
 
 
 def _make(path: Path, nodes: int | None = None, protocol: str | None = None, base_port: int | None = None) -> Layout:

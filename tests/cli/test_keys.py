@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cli.command import Outcome, quorate
 from tests.cluster import LocalCluster, until
 

@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from tests.cli.command import quorate
-from tests.cluster import environment
 
 from quorate import __version__
 from quorate.cli.main import COMMANDS
+
+from tests.cli.command import quorate
+from tests.cluster import environment
 
 NOBODY = "127.0.0.1:1"  # a port that nothing listens on
 

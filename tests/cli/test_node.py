@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tests.cli.command import quorate
 from tests.cluster import LocalCluster, until
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.cli.command import Up, quorate
 from tests.cluster import free_base_port, until
 

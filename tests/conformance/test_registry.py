@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.cluster import LocalCluster, until
 
 from quorate.cli.campaign import Task, run
 from quorate.protocols import REGISTRY
+
+from tests.cluster import LocalCluster, until
 
 PROTOCOLS = sorted(REGISTRY)
 

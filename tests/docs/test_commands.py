@@ -2,9 +2,10 @@
 
 import pytest
 import typer
-from tests.docs.snippets import ROOT, documents, shell_lines, targets
 
 from quorate.cli.main import COMMANDS, app
+
+from tests.docs.snippets import ROOT, documents, shell_lines, targets
 
 GROUP = typer.main.get_command(app)
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.command import quorate
-from tests.cluster import LocalCluster, environment, free_base_port, until
-from tests.docs.snippets import ROOT, blocks, shell_lines
 
 from quorate.protocols import REGISTRY
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
+
+from tests.cli.command import quorate
+from tests.cluster import LocalCluster, environment, free_base_port, until
+from tests.docs.snippets import ROOT, blocks, shell_lines
 
 README = "README.md"
 TIMEOUT_S = 60.0

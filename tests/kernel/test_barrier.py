@@ -2,10 +2,11 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kernel.cores import Puppet, do
-from tests.kernel.shell import Shell
 
 from quorate.kernel import Barrier, Job, Received, Record, Send, Turn
+
+from tests.kernel.cores import Puppet, do
+from tests.kernel.shell import Shell
 
 
 def say(word: str) -> Turn:

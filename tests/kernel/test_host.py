@@ -4,7 +4,6 @@ import random
 
 import msgspec
 import pytest
-from tests.kernel.cores import Puppet, do
 
 from quorate.kernel import (
     Asked,
@@ -23,6 +22,8 @@ from quorate.kernel import (
     Turn,
 )
 from quorate.kernel.core import handler_name
+
+from tests.kernel.cores import Puppet, do
 
 
 class Vote(msgspec.Struct):

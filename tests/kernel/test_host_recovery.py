@@ -5,12 +5,13 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kernel.cores import Board, Close, Open, Puppet, Put, do, state_of
-from tests.kernel.shell import Shell
-from tests.kernel.test_tree import board_steps
 
 from quorate.kernel import Host, Received, Record, Turn
 from quorate.kernel.host import Stepped
+
+from tests.kernel.cores import Board, Close, Open, Puppet, Put, do, state_of
+from tests.kernel.shell import Shell
+from tests.kernel.test_tree import board_steps
 
 PEERS = (1, 2, 3)
 

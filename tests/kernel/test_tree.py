@@ -6,12 +6,13 @@ from functools import partial
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kernel.cores import Board, Close, Do, Open, Puppet, Put, do, state_of
 
 from quorate.kernel import Blame, Fired, Host, Received, Send, Turn
 from quorate.kernel.host import PARKED_PER_SENDER_MAX
 from quorate.kernel.ids import PATH_DEPTH_MAX, mask_of, nodes_of
 from quorate.kernel.parking import Parking, Retired
+
+from tests.kernel.cores import Board, Close, Do, Open, Puppet, Put, do, state_of
 
 CHILD = ("child", 1)
 

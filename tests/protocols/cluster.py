@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-from tests.kernel.shell import Shell
 
 from quorate.kernel import Asked, Core, Done, Env, Fired, Input, Job, Key, Received, Record, Send, Submitted, Turn
 from quorate.parts.log import COMMAND, Entry
 from quorate.parts.replicated import Committed, ReadChunk, Restored, TakeSnapshot, WriteChunk
 from quorate.sim.snapshots import Snapshots
+
+from tests.kernel.shell import Shell
 
 STEPS_MAX = 100_000
 

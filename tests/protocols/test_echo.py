@@ -4,7 +4,6 @@ import random
 
 import msgspec
 import pytest
-from tests.kernel.shell import Shell
 
 from quorate.kernel import (
     Asked,
@@ -34,6 +33,8 @@ from quorate.protocols.echo import (
     Ordered,
     Taken,
 )
+
+from tests.kernel.shell import Shell
 
 SEQUENCER, FOLLOWER, OTHER = PEERS = (1, 2, 3)
 SMALL = EchoConfig(resend_s=1.0, message_entries_max=2, message_bytes_max=100, pending_max=3)

@@ -16,8 +16,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.runtime.servers import FAST, Servers, run, servers, until
-from tests.wire.harness import RawCaller, call, framed
 
 from quorate.kernel import Path as CorePath
 from quorate.parts.log import Entry
@@ -27,6 +25,9 @@ from quorate.protocols.raft import messages as raft
 from quorate.runtime.codec import Codec
 from quorate.service.kv import commands as kv
 from quorate.service.requests import Apply, AskStatus, CloseSession, Command, OpenSession, Query, encode
+
+from tests.runtime.servers import FAST, Servers, run, servers, until
+from tests.wire.harness import RawCaller, call, framed
 
 FRAMES = 10_000
 FRAMES_PER_CALL = 400

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from tests.runtime.servers import run
 
 from quorate.kernel import App, Failed
 from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
@@ -14,6 +13,8 @@ from quorate.runtime.errors import SnapshotMissing
 from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs
 from quorate.runtime.snapshots import HEADER_SIZE, SnapshotStore
+
+from tests.runtime.servers import run
 
 
 class Words(App):

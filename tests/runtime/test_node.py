@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 import msgspec
 import pytest
-from tests.runtime.servers import FAST, Servers, run, servers, until
 
 from quorate.parts.replicated import Committed
 from quorate.protocols.raft import Raft, RaftConfig
@@ -19,6 +18,8 @@ from quorate.runtime.node import Node
 from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
 from quorate.service.server import Server
+
+from tests.runtime.servers import FAST, Servers, run, servers, until
 
 SNAPSHOTS = msgspec.structs.replace(FAST, snapshot_entries=200, keep_entries=20, chunk_bytes=1000)
 

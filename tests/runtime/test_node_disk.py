@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.runtime.servers import Servers, run, servers, until
 
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError
+
+from tests.runtime.servers import Servers, run, servers, until
 
 SIZE_BYTES = 24 << 20
 

@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from tests.runtime.servers import free_ports, run, servers, until
-from tests.storage.helpers import MEMORY
 
 from quorate.service.client.aio import Client
 from quorate.service.client.errors import Refused, TooLarge, Unreachable
 from quorate.service.kv import commands as kv
 from quorate.service.requests import COMMAND_BYTES_MAX, Status
+
+from tests.runtime.servers import free_ports, run, servers, until
+from tests.storage.helpers import MEMORY
 
 
 def test_the_store_through_a_client(tmp_path) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.runtime.servers import Servers, free_ports, run, servers, until
-from tests.wire.harness import framed
 
 from quorate.runtime.handshake import Welcome
 from quorate.service.client import aio
@@ -22,6 +20,9 @@ from quorate.service.replica import Replica
 from quorate.service.requests import Code, Command, Failure, Result, Status, decode_request, encode
 from quorate.service.server import kv_machine
 from quorate.service.sessions import Sessions
+
+from tests.runtime.servers import Servers, free_ports, run, servers, until
+from tests.wire.harness import framed
 
 
 class Counting(StateMachine):

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.service.kv_model import COMPACTED, FUTURE, apply, ask, digest, records_on_disk, sweep
 
 from quorate.service.kv.commands import Compact, CompactResult, DeleteRange, Events, Put, Range
 from quorate.service.kv.machine import KvMachine
+
+from tests.service.kv_model import COMPACTED, FUTURE, apply, ask, digest, records_on_disk, sweep
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.service.kv_model import DELETES, PUTS, RANGES, apply, ask, digest, records_on_disk, sweep, txns
 
 from quorate.service.kv.commands import (
     COMMAND_BYTES_MAX,
@@ -32,6 +31,8 @@ from quorate.service.kv.commands import (
     encode,
 )
 from quorate.service.kv.machine import KvMachine
+
+from tests.service.kv_model import DELETES, PUTS, RANGES, apply, ask, digest, records_on_disk, sweep, txns
 
 SMALL_MAP = 64 * 1024
 EMPTY_KEY = Error(3, "etcdserver: key is not provided")

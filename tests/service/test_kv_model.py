@@ -11,6 +11,10 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from quorate.service.kv.commands import Compact, DeleteRange, Events, Put, Range, Txn
+from quorate.service.kv.machine import KvMachine
+
 from tests.service.kv_model import (
     DELETES,
     DUPLICATE,
@@ -26,9 +30,6 @@ from tests.service.kv_model import (
     sweep,
     txns,
 )
-
-from quorate.service.kv.commands import Compact, DeleteRange, Events, Put, Range, Txn
-from quorate.service.kv.machine import KvMachine
 
 
 class KvAgainstModel(RuleBasedStateMachine):

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service.kv_model import apply, ask, digest, records_on_disk, snapshot_bytes, sweep
 
 from quorate.service.kv.commands import Compact, DeleteRange, Events, Put, Range
 from quorate.service.kv.machine import KvMachine
 from quorate.service.kv.snapshot import MAGIC, SnapshotError
+
+from tests.service.kv_model import apply, ask, digest, records_on_disk, snapshot_bytes, sweep
 
 
 @pytest.fixture

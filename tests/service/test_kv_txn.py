@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service.kv_model import COMPACTED, DUPLICATE, FUTURE, apply, ask, digest
 
 from quorate.service.kv.commands import (
     Compact,
@@ -23,6 +22,8 @@ from quorate.service.kv.commands import (
     decode_result,
 )
 from quorate.service.kv.machine import KvMachine
+
+from tests.service.kv_model import COMPACTED, DUPLICATE, FUTURE, apply, ask, digest
 
 TOO_MANY = Error(3, "etcdserver: too many operations in txn request")
 

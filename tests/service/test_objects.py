@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.runtime.servers import free_ports
 
 from quorate.service.client.errors import QuorateError
 from quorate.service.config import ConfigError
 from quorate.service.objects import CommandFailed, ObjectMachine, Replicated, Replication, command, read, replicate
 from quorate.service.objects.machine import Call, Raised, Returned, decode_outcome, encode
+
+from tests.runtime.servers import free_ports
 
 
 class Counter(Replicated):

@@ -1,13 +1,14 @@
 """The Replica's promises to clients: once, only once, to whoever asked last, and never a wrong 'nothing happened'."""
 
 import pytest
-from tests.service.replicas import Bench, command, put, query
 
 from quorate.parts.log import CONFIGURATION, NOOP
 from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service import replica as module
 from quorate.service.replica import Replica
 from quorate.service.requests import Apply, CloseSession, Code, Failure, OpenSession, Result, encode
+
+from tests.service.replicas import Bench, command, put, query
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.service.replicas import Bench, command, put, query
 
 from quorate.service.kv import commands as kv
 from quorate.service.kv import errors
@@ -25,6 +24,8 @@ from quorate.service.requests import (
     decode_response,
     encode,
 )
+
+from tests.service.replicas import Bench, command, put, query
 
 MALFORMED = (errors.malformed().code, errors.malformed().message)
 

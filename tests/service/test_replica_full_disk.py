@@ -6,11 +6,12 @@ import errno
 from typing import Any
 
 import pytest
-from tests.service.replicas import Bench, put
 
 from quorate.parts.replicated import ReadReady
 from quorate.service.replica import BATCH_MAX
 from quorate.service.requests import Code, Failure, OpenSession, Query, Result
+
+from tests.service.replicas import Bench, put
 
 
 class Disk:

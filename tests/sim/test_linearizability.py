@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sim import atomic
 
 from quorate.sim.checkers import report
 from quorate.sim.checkers.linearizability import Progress, Verdict, check
 from quorate.sim.checkers.models import CasRegister, KeyValue, Model, MultiRegister, Mutex, Register
 from quorate.sim.checkers.prefix import cut_after
 from quorate.sim.history import Event, HistoryError, Operation, pair
+
+from tests.sim import atomic
 
 SEEDS = st.integers(min_value=0, max_value=2**32)
 

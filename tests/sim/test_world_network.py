@@ -1,9 +1,9 @@
 """The simulated network: loss, duplication, cuts, clogs, order."""
 
-from tests.sim.worlds import seen, witnesses
-
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
+
+from tests.sim.worlds import seen, witnesses
 
 LINK = Mix(delay_s_min=0.001, delay_s_mean=0.0001, sync_s=0.0001)
 COUNT = 400

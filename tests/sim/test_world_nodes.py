@@ -3,7 +3,6 @@
 from itertools import pairwise
 
 import pytest
-from tests.sim.worlds import NoApp, NoSubject, Witness, seen, witness, witnesses
 
 from quorate.kernel import Env, Failed, Job, Turn
 from quorate.parts.log import Entry
@@ -21,6 +20,8 @@ from quorate.sim.checkers.base import Violation
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
+
+from tests.sim.worlds import NoApp, NoSubject, Witness, seen, witness, witnesses
 
 SLOW_DISK = Mix(sync_s=0.1, delay_s_min=0.001, delay_s_mean=0.0001)
 

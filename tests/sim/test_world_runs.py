@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.sim.worlds import NoSubject, Note, Witness
 
 from quorate.kernel import App
 from quorate.parts.log import Entry
@@ -20,6 +19,8 @@ from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
+
+from tests.sim.worlds import NoSubject, Note, Witness
 
 RAFT = REGISTRY["raft"]
 SRC = Path(__file__).resolve().parents[2] / "src"

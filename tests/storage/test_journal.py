@@ -5,11 +5,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.storage.helpers import IDENTITY, WAIT_S, Recorder, recovered, segments
 
 from quorate.runtime.errors import JournalLocked, StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.journal import FRAME_SIZE_BYTES_MAX, Journal, journal
+
+from tests.storage.helpers import IDENTITY, WAIT_S, Recorder, recovered, segments
 
 
 def test_frames_come_back_in_order_and_numbers_go_on(folder: Path) -> None:

@@ -8,6 +8,9 @@ from tempfile import mkdtemp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from quorate.runtime.journal.segment import FRAME_HEADER_SIZE
+
 from tests.storage.helpers import (
     LossyDisk,
     Recorder,
@@ -18,8 +21,6 @@ from tests.storage.helpers import (
     segments,
     write_state,
 )
-
-from quorate.runtime.journal.segment import FRAME_HEADER_SIZE
 
 Lossy = Callable[..., LossyDisk]
 

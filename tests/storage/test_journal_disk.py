@@ -13,11 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.storage.helpers import IDENTITY, Recorder, recovered, segments
-from tests.storage.writer_process import count
 
 from quorate.runtime.errors import JournalFailed, JournalLocked
 from quorate.runtime.journal import Journal, journal
+
+from tests.storage.helpers import IDENTITY, Recorder, recovered, segments
+from tests.storage.writer_process import count
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,12 @@ import zlib
 from pathlib import Path
 
 import pytest
-from tests.storage.helpers import Recorder, frame_offsets, read_state, recovered, segments, write_state
 
 from quorate.runtime.errors import JournalCorrupt, SegmentMissing, StorageError, UnknownFormat, WrongIdentity
 from quorate.runtime.files import Identity
 from quorate.runtime.journal.segment import HEADER_SIZE, encode_frames
+
+from tests.storage.helpers import Recorder, frame_offsets, read_state, recovered, segments, write_state
 
 FRAMES = [b"first", b"", b"second " * 5, b"third", b"last" * 6]
 

@@ -13,11 +13,12 @@ import lmdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.storage.helpers import IDENTITY, LossyDisk, State, read_state, write_state
 
 from quorate.runtime.errors import SnapshotCorrupt, SnapshotMissing, SnapshotRefused, UnknownFormat, WrongIdentity
 from quorate.runtime.files import Identity
 from quorate.runtime.snapshots import CHUNK_SIZE_BYTES_MAX, HEADER_SIZE, SnapshotInfo, SnapshotStore
+
+from tests.storage.helpers import IDENTITY, LossyDisk, State, read_state, write_state
 
 PEER = Identity(IDENTITY.cluster, 2)
 PAYLOAD = b"the state machine " * 300

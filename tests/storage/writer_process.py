@@ -8,9 +8,9 @@ import os
 import sys
 import threading
 
-from tests.storage.helpers import IDENTITY
-
 from quorate.runtime.journal import Journal
+
+from tests.storage.helpers import IDENTITY
 
 
 def content(number: int) -> bytes:

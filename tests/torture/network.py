@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.cluster import LocalCluster
-
 from quorate.cli.folder import Layout
+
+from tests.cluster import LocalCluster
 
 HUB = 0
 CLIENT_PORT, PEER_PORT = 7401, 7501

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster import LocalCluster, until
-from tests.torture.test_kill import QUICK
-from tests.torture.verify import check_replicas
 
 from quorate.service.client.aio import Client
 from quorate.service.client.errors import NoQuorum, QuorateError
+
+from tests.cluster import LocalCluster, until
+from tests.torture.test_kill import QUICK
+from tests.torture.verify import check_replicas
 
 pytestmark = pytest.mark.torture
 

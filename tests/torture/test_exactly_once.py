@@ -12,15 +12,16 @@ import itertools
 from pathlib import Path
 
 import pytest
+
+from quorate.service.client.aio import Client
+from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
+from quorate.service.kv.commands import KeyValue
+
 from tests.cluster import LocalCluster, until
 from tests.torture.nemesis import KILLS, PAUSES, Nemesis
 from tests.torture.test_kill import QUICK
 from tests.torture.traffic import PROGRESS_TIMEOUT_S, TIMEOUTS_S, Background, known_to
 from tests.torture.verify import check_replicas
-
-from quorate.service.client.aio import Client
-from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
-from quorate.service.kv.commands import KeyValue
 
 pytestmark = pytest.mark.torture
 

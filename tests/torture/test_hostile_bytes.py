@@ -18,10 +18,6 @@ from typing import Final
 
 import msgspec
 import pytest
-from tests.cluster import LocalCluster, until
-from tests.torture.verify import check_replicas
-from tests.wire.harness import framed
-from tests.wire.test_hostile import bad_streams, random_frames
 
 from quorate.parts.log import COMMAND, Entry
 from quorate.protocols import REGISTRY
@@ -44,6 +40,11 @@ from quorate.runtime.handshake import MAGIC, VERSION, Hello, Welcome, answer_in,
 from quorate.service import requests
 from quorate.service.address import parse_address
 from quorate.service.kv import commands as kv
+
+from tests.cluster import LocalCluster, until
+from tests.torture.verify import check_replicas
+from tests.wire.harness import framed
+from tests.wire.test_hostile import bad_streams, random_frames
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(150)]
 

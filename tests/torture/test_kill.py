@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tests.cluster import LocalCluster
 from tests.torture.nemesis import KILLS, PAUSES, Nemesis
 from tests.torture.traffic import Traffic

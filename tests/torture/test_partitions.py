@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cli.command import quorate
 from tests.cluster import until
 from tests.torture.network import Network, SpreadCluster, why_impossible

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from quorate.service.client.errors import QuorateError
+from quorate.service.client.sync import Client
+
 from tests.cluster import until
 from tests.torture.network import Network, SpreadCluster, why_impossible
 from tests.torture.test_kill import QUICK
 from tests.torture.verify import check_replicas
-
-from quorate.service.client.errors import QuorateError
-from quorate.service.client.sync import Client
 
 pytestmark = [pytest.mark.torture, pytest.mark.slow, pytest.mark.timeout(150)]
 

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from quorate.service.client.errors import NoQuorum
+
 from tests.cli.command import Outcome, quorate
 from tests.cluster import LocalCluster, until
 from tests.torture.test_kill import QUICK
 from tests.torture.verify import applied_indexes, check_replicas
-
-from quorate.service.client.errors import NoQuorum
 
 pytestmark = pytest.mark.torture
 

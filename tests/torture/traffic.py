@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.cluster import until
-from tests.torture.history import Recorder
-
 from quorate.service.client.aio import Client
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
 from quorate.service.client.sync import LoopThread
 from quorate.service.kv.commands import Compare, Put, Relation, Target
+
+from tests.cluster import until
+from tests.torture.history import Recorder
 
 CLIENTS = 4
 KEYS = ("a", "b", "c", "d", "e")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tests.cli.command import quorate
-from tests.cluster import LocalCluster, until
-from tests.torture.history import Recorder
-
 from quorate.service.kv import commands as kv
 from quorate.sim.checkers import linearizability, report
 from quorate.sim.checkers.models import KeyValue
+
+from tests.cli.command import quorate
+from tests.cluster import LocalCluster, until
+from tests.torture.history import Recorder
 
 
 def check_history(recorder: Recorder) -> None:

@@ -33,13 +33,14 @@ import shlex
 from typing import Any
 
 import msgspec
-from tests.protocols.cluster import Cluster, Flight
 
 from quorate.kernel import Turn
 from quorate.parts.log import NOOP, Entry
 from quorate.parts.replicated import Chunk
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.messages import Entries, HardState
+
+from tests.protocols.cluster import Cluster, Flight
 
 
 def text_of(value: Any) -> str:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tests.traces.script import Script
 
 FILES = sorted(Path(__file__).parent.glob("*/*.txt"))

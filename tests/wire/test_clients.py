@@ -4,12 +4,13 @@ import asyncio
 
 import msgspec
 import pytest
-from tests.wire.harness import call, clients, framed, until
 
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.greeting import Dialled
 from quorate.runtime.handshake import Refused, Welcome, client_hello
 from quorate.runtime.listener import ClientLimits
+
+from tests.wire.harness import call, clients, framed, until
 
 CLIENT = {"role": "client", "protocol": "", "cluster": "", "node": None, "target": None}
 

@@ -10,13 +10,14 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.wire.harness import Kept, Note, Root, Whisper
-from tests.wire.strategies import msgpack_values, values_of
 
 import quorate.protocols
 from quorate.kernel import Asked, Core, Done, Failed, Fired, Host, Path, Received, Record, Stalled, Stepped, Submitted
 from quorate.parts.replicated import SnapshotInfo
 from quorate.runtime.codec import Codec, MalformedMessage
+
+from tests.wire.harness import Kept, Note, Root, Whisper
+from tests.wire.strategies import msgpack_values, values_of
 
 CODEC = Codec(Root)
 PATHS = st.lists(st.tuples(st.text(max_size=32), st.integers(0, 2**63 - 1)), max_size=8).map(tuple)

@@ -5,9 +5,10 @@ import random
 import socket
 
 import pytest
-from tests.wire.harness import connection_and_socket, framed, until
 
 from quorate.runtime.framing import FrameLimits, FrameTooLarge, close_all
+
+from tests.wire.harness import connection_and_socket, framed, until
 
 SMALL = FrameLimits(frame_size_bytes_max=1000, backlog_bytes_max=10_000, backlog_frames_max=100)
 WIDE = FrameLimits(frame_size_bytes_max=1 << 20, backlog_bytes_max=8 << 20, backlog_frames_max=1 << 16)

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wire.harness import FAST, Cluster, call, clients, cluster, framed, hello, until
 
 from quorate.runtime.greeting import TOLD_COUNT_MAX, Told
 from quorate.runtime.handshake import (
@@ -24,6 +23,8 @@ from quorate.runtime.handshake import (
     judge,
 )
 from quorate.runtime.peers import PeerLimits
+
+from tests.wire.harness import FAST, Cluster, call, clients, cluster, framed, hello, until
 
 ME = LocalNode("c", "raft", 0, frozenset({0, 1, 2}))
 

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.wire.harness import Cluster, Note, Root, Whisper, call, clients, cluster, framed, hello, until
 
 from quorate.kernel import Path
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.framing import Connection
 from quorate.runtime.handshake import encode
 from quorate.runtime.listener import ClientConnection
+
+from tests.wire.harness import Cluster, Note, Root, Whisper, call, clients, cluster, framed, hello, until
 
 CODEC = Codec(Root)
 FRAMES = 10_000

@@ -5,9 +5,10 @@ import random
 
 import msgspec
 import pytest
-from tests.wire.harness import FAST, Cluster, call, cluster, framed, listening_socket, until
 
 from quorate.runtime.peers import Backoff
+
+from tests.wire.harness import FAST, Cluster, call, cluster, framed, listening_socket, until
 
 BIG = b"x" * (1 << 20)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.wire.harness import listening_socket, until
-
 from quorate.runtime.peers import PeerLimits, Peers
+
+from tests.wire.harness import listening_socket, until
 
 PATIENT = PeerLimits(redial_s_min=60.0, redial_s_max=60.0)
 

@@ -1,18 +1,6 @@
 """Rules of compaction and of clients, one test a rule: dissertation, chapter 5, §6.2 to 6.4."""
 
 import msgspec
-from tests.protocols.raft.build import (
-    CONFIG,
-    NOTHING,
-    Server,
-    effects,
-    entry,
-    follower,
-    leader,
-    log_of,
-    settled_leader,
-    snapshotted,
-)
 
 from quorate.parts.replicated import (
     Chunk,
@@ -42,6 +30,19 @@ from quorate.protocols.raft.messages import (
     SnapshotProgress,
     Snapshotted,
     Vote,
+)
+
+from tests.protocols.raft.build import (
+    CONFIG,
+    NOTHING,
+    Server,
+    effects,
+    entry,
+    follower,
+    leader,
+    log_of,
+    settled_leader,
+    snapshotted,
 )
 
 SMALL = msgspec.structs.replace(CONFIG, snapshot_entries=3, keep_entries=0, chunk_bytes=8)

@@ -1,21 +1,6 @@
 """Rules of terms and elections, one test a rule: dissertation, figure 3.1, §3.3, 3.4, 3.6.1, 3.8, 3.9, 4.2.3, 9.6."""
 
 import pytest
-from tests.protocols.cluster import Cluster
-from tests.protocols.raft.build import (
-    CONFIG,
-    FIVE,
-    NOTHING,
-    Server,
-    candidate,
-    effects,
-    entry,
-    follower,
-    leader,
-    noop,
-    precandidate,
-    settled_leader,
-)
 
 from quorate.kernel import Fired, Record
 from quorate.protocols.raft import Raft, RaftConfig
@@ -31,6 +16,22 @@ from quorate.protocols.raft.messages import (
     RequestVote,
     SnapshotProgress,
     Vote,
+)
+
+from tests.protocols.cluster import Cluster
+from tests.protocols.raft.build import (
+    CONFIG,
+    FIVE,
+    NOTHING,
+    Server,
+    candidate,
+    effects,
+    entry,
+    follower,
+    leader,
+    noop,
+    precandidate,
+    settled_leader,
 )
 
 LATER = [

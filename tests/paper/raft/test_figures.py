@@ -20,12 +20,13 @@ from statistics import mean, median
 from typing import Any
 
 import pytest
-from tests.protocols.cluster import Cluster
-from tests.protocols.raft.build import log_of
 
 from quorate.kernel import Received
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.messages import Entries, HardState, Heartbeat, PreVoteReply, Vote
+
+from tests.protocols.cluster import Cluster
+from tests.protocols.raft.build import log_of
 
 Delays = Callable[[Any], tuple[float, float]]
 

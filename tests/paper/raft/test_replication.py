@@ -1,6 +1,11 @@
 """Rules of log replication and commitment, one test a rule: dissertation, figure 3.1, §3.5, 3.6.2, 3.7, 10.2."""
 
 import pytest
+
+from quorate.parts.replicated import Committed
+from quorate.protocols.raft import Raft
+from quorate.protocols.raft.messages import Appended, AppendEntries, Conflict, Entries, Heartbeat
+
 from tests.protocols.cluster import Cluster
 from tests.protocols.raft.build import (
     CONFIG,
@@ -14,10 +19,6 @@ from tests.protocols.raft.build import (
     noop,
     settled_leader,
 )
-
-from quorate.parts.replicated import Committed
-from quorate.protocols.raft import Raft
-from quorate.protocols.raft.messages import Appended, AppendEntries, Conflict, Entries, Heartbeat
 
 A, B = entry(3, "a"), entry(3, "b")
 

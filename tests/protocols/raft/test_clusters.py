@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from tests.protocols.cluster import Cluster
-from tests.protocols.raft.build import CONFIG
 
 from quorate.kernel import Env, Stalled
 from quorate.parts.replicated import ReadReady
 from quorate.protocols.raft import Raft, RaftConfig
+
+from tests.protocols.cluster import Cluster
+from tests.protocols.raft.build import CONFIG
 
 SMALL = msgspec.structs.replace(
     CONFIG, snapshot_entries=8, keep_entries=2, chunk_bytes=16, message_entries_max=3, inflight_messages_max=2

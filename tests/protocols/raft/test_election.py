@@ -3,18 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from tests.protocols.raft.build import (
-    CONFIG,
-    FIVE,
-    NOTHING,
-    Server,
-    candidate,
-    effects,
-    follower,
-    leader,
-    noop,
-    precandidate,
-)
 
 from quorate.kernel import Fired
 from quorate.parts.replicated import Leads
@@ -30,6 +18,19 @@ from quorate.protocols.raft.messages import (
     PreVoteReply,
     RequestVote,
     Vote,
+)
+
+from tests.protocols.raft.build import (
+    CONFIG,
+    FIVE,
+    NOTHING,
+    Server,
+    candidate,
+    effects,
+    follower,
+    leader,
+    noop,
+    precandidate,
 )
 
 

@@ -1,7 +1,6 @@
 """AppendEntries and Heartbeat at a follower (§3.5): what it takes, what it refuses, what it never cuts."""
 
 import pytest
-from tests.protocols.raft.build import NOTHING, Server, effects, entry, follower, log_of, noop, snapshotted
 
 from quorate.parts.replicated import Committed, Leads
 from quorate.protocols.raft.messages import (
@@ -13,6 +12,8 @@ from quorate.protocols.raft.messages import (
     Heartbeat,
     HeartbeatReply,
 )
+
+from tests.protocols.raft.build import NOTHING, Server, effects, entry, follower, log_of, noop, snapshotted
 
 A, B, C = entry(3, "a"), entry(3, "b"), entry(3, "c")
 

@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.protocols.raft.build import Server, entry
 
 from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
 from quorate.parts.log import NOOP, Entry
@@ -28,6 +27,8 @@ from quorate.protocols.raft.messages import (
     SnapshotProgress,
     Vote,
 )
+
+from tests.protocols.raft.build import Server, entry
 
 CONFIG = RaftConfig(
     heartbeat_s=0.1,

@@ -2,6 +2,20 @@
 
 import msgspec
 import pytest
+
+from quorate.parts.replicated import Committed, Dropped, Leads
+from quorate.protocols.raft import RaftConfig
+from quorate.protocols.raft.messages import (
+    Appended,
+    AppendEntries,
+    Conflict,
+    Entries,
+    HardState,
+    Heartbeat,
+    HeartbeatReply,
+    Propose,
+)
+
 from tests.protocols.raft.build import (
     CONFIG,
     FIVE,
@@ -15,19 +29,6 @@ from tests.protocols.raft.build import (
     log_of,
     noop,
     settled_leader,
-)
-
-from quorate.parts.replicated import Committed, Dropped, Leads
-from quorate.protocols.raft import RaftConfig
-from quorate.protocols.raft.messages import (
-    Appended,
-    AppendEntries,
-    Conflict,
-    Entries,
-    HardState,
-    Heartbeat,
-    HeartbeatReply,
-    Propose,
 )
 
 

@@ -1,6 +1,18 @@
 """ReadIndex (§6.4): the leader's rounds, reads of followers, and what a deposed leader never says."""
 
 import msgspec
+
+from quorate.kernel import Asked, Received
+from quorate.parts.replicated import Committed, Leads, ReadFailed, ReadReady
+from quorate.protocols.raft.messages import (
+    Appended,
+    AppendEntries,
+    Heartbeat,
+    HeartbeatReply,
+    ReadReply,
+    ReadRequest,
+)
+
 from tests.protocols.raft.build import (
     CONFIG,
     FIVE,
@@ -13,17 +25,6 @@ from tests.protocols.raft.build import (
     log_of,
     noop,
     settled_leader,
-)
-
-from quorate.kernel import Asked, Received
-from quorate.parts.replicated import Committed, Leads, ReadFailed, ReadReady
-from quorate.protocols.raft.messages import (
-    Appended,
-    AppendEntries,
-    Heartbeat,
-    HeartbeatReply,
-    ReadReply,
-    ReadRequest,
 )
 
 NONCE = 77

@@ -7,12 +7,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.protocols.raft.build import CONFIG, Server, entry, follower, log_of, snapshotted
 
 from quorate.kernel import Host, Record
 from quorate.parts.replicated import Restored
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import AppendEntries, Entries, HardState, Heartbeat, Snapshotted
+
+from tests.protocols.raft.build import CONFIG, Server, entry, follower, log_of, snapshotted
 
 CUT_SMALL = msgspec.structs.replace(CONFIG, message_entries_max=3, message_bytes_max=100)
 

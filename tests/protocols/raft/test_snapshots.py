@@ -2,18 +2,6 @@
 
 import msgspec
 import pytest
-from tests.protocols.raft.build import (
-    CONFIG,
-    NOTHING,
-    Server,
-    effects,
-    entry,
-    follower,
-    leader,
-    log_of,
-    settled_leader,
-    snapshotted,
-)
 
 from quorate.kernel import Failed
 from quorate.parts.replicated import (
@@ -36,6 +24,19 @@ from quorate.protocols.raft.messages import (
     InstallSnapshot,
     SnapshotProgress,
     Snapshotted,
+)
+
+from tests.protocols.raft.build import (
+    CONFIG,
+    NOTHING,
+    Server,
+    effects,
+    entry,
+    follower,
+    leader,
+    log_of,
+    settled_leader,
+    snapshotted,
 )
 
 SMALL = msgspec.structs.replace(CONFIG, snapshot_entries=4, keep_entries=1, chunk_bytes=10)
