@@ -191,8 +191,8 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     inflight_bytes_max: int = 16 << 20
     uncommitted_bytes_max: int = 64 << 20
     snapshot_entries: int = 250_000
-    snapshot_bytes_min: int = 64 << 20
-    snapshot_bytes_max: int = 256 << 20
+    snapshot_bytes_min: int = 128 << 20
+    snapshot_bytes_max: int = 512 << 20
     keep_entries: int = 5_000
     chunk_bytes: int = 1 << 20
     reads_pending_max: int = 65_536

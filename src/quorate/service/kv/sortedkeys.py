@@ -2,6 +2,9 @@
 
 An insert moves at most one short list's worth of pointers, which in CPython beats any tree of Python objects up to
 tens of millions of keys. The rank of a key is a sum of lengths, so counting a range doesn't walk it.
+
+New keys wait unsorted until somebody looks, or until they are many: inserted in order they find their neighbours in the
+processor's cache, where each alone would fetch its own from memory.
 """
 
 from __future__ import annotations
@@ -10,12 +13,14 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 
 _BUCKET_KEYS = 512
+_FRESH_KEYS_MAX = 2048
+"""Some milliseconds of sorting."""
 
 
 class SortedKeys:
     """A set of byte strings, kept in order."""
 
-    __slots__ = ("_buckets", "_lasts")
+    __slots__ = ("_buckets", "_fresh", "_lasts")
 
     def __init__(self, keys: Iterable[bytes] = ()) -> None:
         """Build from `keys` in any order, without duplicates."""
@@ -23,12 +28,25 @@ class SortedKeys:
         step = _BUCKET_KEYS
         self._buckets = [ordered[i : i + step] for i in range(0, len(ordered), step)]
         self._lasts = [bucket[-1] for bucket in self._buckets]
+        self._fresh: list[bytes] = []
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets))
+        return sum(map(len, self._buckets)) + len(self._fresh)
 
     def add(self, key: bytes) -> None:
         """Add a key that isn't there yet."""
+        self._fresh.append(key)
+        if len(self._fresh) >= _FRESH_KEYS_MAX:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        """Put the keys that wait into their places."""
+        fresh, self._fresh = self._fresh, []
+        fresh.sort()
+        for key in fresh:
+            self._insert(key)
+
+    def _insert(self, key: bytes) -> None:
         lasts = self._lasts
         i = bisect_left(lasts, key)
         if i == len(lasts):
@@ -51,6 +69,7 @@ class SortedKeys:
 
     def remove(self, key: bytes) -> None:
         """Remove a key. Raises KeyError if it isn't there."""
+        self._sort_in()
         i = bisect_left(self._lasts, key)
         bucket = self._buckets[i] if i < len(self._lasts) else []
         j = bisect_left(bucket, key)
@@ -64,6 +83,7 @@ class SortedKeys:
 
     def irange(self, start: bytes, end: bytes | None) -> Iterator[bytes]:
         """The keys in [start, end) in order; `end` None is no end. The set mustn't change meanwhile."""
+        self._sort_in()
         i = bisect_left(self._lasts, start)
         while i < len(self._lasts):
             bucket = self._buckets[i]
@@ -76,6 +96,7 @@ class SortedKeys:
 
     def count(self, start: bytes, end: bytes | None) -> int:
         """How many keys lie in [start, end)."""
+        self._sort_in()
         last = len(self) if end is None else self._rank(end)
         return max(0, last - self._rank(start))
 
