@@ -32,6 +32,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 ENTRY_OVERHEAD_BYTES = 16
 
 
+def size_of(entries: Sequence[Entry]) -> int:
+    """The sum of their ``size_bytes``. A list beats a generator here, and a log has a hundred thousand entries."""
+    return sum([len(entry.data) for entry in entries]) + ENTRY_OVERHEAD_BYTES * len(entries)
+
+
 class Log:
     """Entries ``base_index + 1`` to ``last_index``."""
 
@@ -83,13 +88,13 @@ class Log:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries after the last."""
         self._entries.extend(entries)
-        self.size_bytes += sum([len(entry.data) for entry in entries]) + ENTRY_OVERHEAD_BYTES * len(entries)
+        self.size_bytes += size_of(entries)
 
     def truncate(self, first: int) -> None:
         """Remove the entry at ``first`` and all after it."""
         assert first > self.base_index, (first, self.base_index)
         position = first - self.base_index - 1
-        self.size_bytes -= sum(entry.size_bytes for entry in self._entries[position:])
+        self.size_bytes -= size_of(self._entries[position:])
         del self._entries[position:]
 
     def compact(self, index: int, term: int) -> None:
@@ -97,7 +102,7 @@ class Log:
         assert index >= self.base_index, (index, self.base_index)
         if self.term_at(index) == term:
             dropped = self._entries[: index - self.base_index]
-            self.size_bytes -= sum(entry.size_bytes for entry in dropped)
+            self.size_bytes -= size_of(dropped)
             del self._entries[: index - self.base_index]
         else:
             self._entries.clear()

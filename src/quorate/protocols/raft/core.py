@@ -33,7 +33,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quorate.kernel import Core, Env, Failed, Key
-from quorate.parts.log import COMMAND, ENTRY_OVERHEAD_BYTES, NOOP, Entry, Log
+from quorate.parts.log import COMMAND, ENTRY_OVERHEAD_BYTES, NOOP, Entry, Log, size_of
 from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.parts.replicated import (
     Chunk,
@@ -324,7 +324,7 @@ class Raft(Core):
         self._match = {}
         self._rounds = ReadRounds(self.quorum)
         tail = log.slice(self.commit_index + 1, log.last_index)
-        self._uncommitted_bytes = sum(entry.size_bytes for entry in tail)
+        self._uncommitted_bytes = size_of(tail)
         self._open_term()
         self.env.set_timer(HEARTBEAT, self.config.heartbeat_s)
 
@@ -446,7 +446,7 @@ class Raft(Core):
         # In parallel with our own write (§10.2.1): the term is durable since the election, and entries only
         # count where their holders say that they are durable.
         self.env.send_now(tuple(nodes), message)
-        size = sum([len(entry.data) for entry in entries]) + ENTRY_OVERHEAD_BYTES * len(entries)
+        size = size_of(entries)
         for node in nodes:
             self._progress[node].sent(next_index + len(entries) - 1, size)
             self._progress[node].commit_sent = self.commit_index
@@ -580,7 +580,7 @@ class Raft(Core):
     def _deliver(self) -> None:
         first = self.delivered_index + 1
         entries = self.log.slice(first, self.commit_index)
-        size = sum([len(entry.data) for entry in entries]) + ENTRY_OVERHEAD_BYTES * len(entries)
+        size = size_of(entries)
         self._uncommitted_bytes = max(0, self._uncommitted_bytes - size)
         self._entries_since_snapshot += len(entries)
         self._bytes_since_snapshot += size
