@@ -37,6 +37,14 @@ def test_json() -> None:
     assert found["messages"] > 0
 
 
+def test_the_digest_tells_runs_apart_and_equal_runs_not() -> None:
+    digests = [
+        msgspec.json.decode(call("raft", "--seed", seed, "--duration-s", "2", "--json")[1])["digest"]
+        for seed in ("4", "4", "5")
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_a_violation_is_explained_and_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, _ = call("raft", "--seeds", "0:40", "--mutant", "no-barrier", "--jobs", "1")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
+from zlib import crc32
 
 import msgspec
 import typer
@@ -147,9 +148,15 @@ def _summary(task: Task, outcomes: list[Outcome], elapsed_s: float) -> dict[str,
         "operations": sum(outcome.operations for outcome in outcomes),
         "committed": sum(outcome.committed for outcome in outcomes),
         "undecided": sum(outcome.undecided for outcome in outcomes),
+        "digest": f"{_digest(outcomes):08x}",
         "faults": counts,
         "violation": None,
     }
+
+
+def _digest(outcomes: list[Outcome]) -> int:
+    """A hash of all that happened in all runs: the same command gives the same, on any machine."""
+    return crc32(b"".join(outcome.digest.to_bytes(4, "big") for outcome in outcomes))
 
 
 def _explain(task: Task, broken: Outcome) -> dict[str, Any]:
@@ -186,6 +193,7 @@ def _text(summary: dict[str, Any]) -> str:
         f"{summary['seeds_per_s']:,.1f} seeds/s, {summary['messages_per_s']:,} messages/s",
         f"{summary['operations']:,} operations, {summary['committed']:,} entries committed; "
         + ", ".join(f"{count:,} {name}" for name, count in summary["faults"].items() if count),
+        f"digest {summary['digest']}",
     ]
     if summary["undecided"]:
         lines.append(f"the histories of {summary['undecided']} seeds were too hard to check within the budget")
