@@ -14,7 +14,9 @@ from quorate.parts.replicated import Committed
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.runtime import node as module
 from quorate.runtime.errors import JournalLocked, SnapshotCorrupt, SnapshotMissing, WrongIdentity
+from quorate.runtime.jobs import Jobs
 from quorate.runtime.node import Node
+from quorate.service.client.aio import Client
 from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
 from quorate.service.server import Server
@@ -342,5 +344,33 @@ def test_a_read_of_the_store_agrees_on_all_nodes(tmp_path) -> None:
             odd.machine.apply(kv.encode(kv.Put(b"odd", b"one")))
             with pytest.raises(AssertionError):
                 await cluster.converged()
+
+    run(main())
+
+
+def test_while_a_snapshot_loads_a_serializable_read_waits(tmp_path, monkeypatch) -> None:
+    """The state is empty then; an answer from it would say that the key is not there."""
+
+    async def main() -> None:
+        async with servers(tmp_path, nodes=1, options=SNAPSHOTS) as cluster:
+            async with Client(cluster.endpoints(1)) as client:
+                for number in range(300):
+                    await client.put(b"key", b"%d" % number)
+            await until(lambda: cluster.core(1).snapshot_index)
+            await cluster.stop(1)
+            may_load = asyncio.Event()
+            load = Jobs.load
+
+            async def late(jobs: Jobs, index: int):
+                await may_load.wait()
+                return await load(jobs, index)
+
+            monkeypatch.setattr(Jobs, "load", late)
+            await cluster.start(1)
+            async with Client(cluster.endpoints(1), timeout_s=20.0) as client:
+                reading = asyncio.ensure_future(client.get(b"key", serializable=True))
+                await until(lambda: cluster.running[1].listener.counters.received_frames >= 2)
+                may_load.set()
+                assert await reading is not None
 
     run(main())

@@ -146,6 +146,11 @@ class Node:
         self._is_started = True
         self.wake()
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether a snapshot is being loaded: the App's state is older than what this node once had."""
+        return self._loading is not None
+
     async def wait(self) -> None:
         """Return when the node was stopped; raise what makes it unable to go on."""
         await asyncio.shield(self._ended)

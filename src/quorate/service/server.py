@@ -24,6 +24,7 @@ from quorate.service.requests import (
     AskStatus,
     Code,
     Failure,
+    Query,
     Response,
     Status,
     decode_request,
@@ -112,6 +113,9 @@ class Server:
                 return
             if type(request) is AskStatus:
                 self._reply(connection, self.status(request.id))
+            elif type(request) is Query and request.serializable and self.node.is_loading:
+                # However old an answer may be: what was here before the restart is not gone.
+                self._reply(connection, Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
             else:
                 take(connection, request)
         self.node.wake()
