@@ -107,6 +107,7 @@ class Node:
         self._timers: dict[tuple[CorePath, Key], asyncio.TimerHandle] = {}
         self._turn_is_due = False
         self._is_started = False
+        self._is_recovered = False
         self._is_ending = False
         self._journal_bytes = 0
         self._written = self._durable = 0
@@ -139,7 +140,9 @@ class Node:
             self._recover(frames)
             del frames
             await self.peers.start()
-            self._act(self.host.start(time.monotonic()))
+            turn = self.host.start(time.monotonic())
+            self._is_recovered = not turn.outputs  # else when they have been handed up
+            self._act(turn)
         except BaseException:
             await self._close()
             raise
@@ -148,8 +151,8 @@ class Node:
 
     @property
     def is_loading(self) -> bool:
-        """Whether a snapshot is being loaded: the App's state is older than what this node once had."""
-        return self._loading is not None
+        """Whether the App still lacks what a snapshot of this node holds."""
+        return not self._is_recovered or self._loading is not None
 
     async def wait(self) -> None:
         """Return when the node was stopped; raise what makes it unable to go on."""
@@ -372,6 +375,7 @@ class Node:
                 return
             else:
                 self.app.output(item)
+        self._is_recovered = True
 
     # --- snapshots and jobs ---
 
