@@ -1,0 +1,124 @@
+"""What Paxos sends, what it makes durable, and how it is configured.
+
+A ballot is Lamport's proposal number: a round, and the node that uses it, so that no two nodes ever use the same.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from quorate.kernel import NodeId
+from quorate.parts.wire import Natural
+
+Ballot: TypeAlias = tuple[Natural, NodeId]
+"""Round, then node; compared in that order."""
+
+NO_BALLOT: Ballot = (0, 0)
+"""Below every ballot that is used: rounds begin with 1."""
+ROUND_MAX = 2**62 - 1
+
+
+class PaxosConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who plays which role, and times in seconds of the local clock. All nodes must be given the same.
+
+    The empty tuple means every node. A proposer waits ``retry_s`` for a quorum, and ``retry_s_max`` at most when it
+    was refused again and again. A learner that knows nothing asks every ``ask_s``; None where somebody else tells it.
+    """
+
+    proposers: tuple[NodeId, ...] = ()
+    acceptors: tuple[NodeId, ...] = ()
+    learners: tuple[NodeId, ...] = ()
+    retry_s: float = 0.2
+    retry_s_max: float = 3.2
+    ask_s: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.retry_s <= self.retry_s_max:
+            raise ValueError(f"retry_s is {self.retry_s}: it must be above 0 and at most retry_s_max")
+        if self.ask_s is not None and not self.ask_s > 0:
+            raise ValueError(f"ask_s is {self.ask_s}: it must be above 0, or None")
+        if self.learners and not set(self.proposers) <= set(self.learners):
+            raise ValueError("proposers must be learners as well: else they never know when to stop")
+        if self.learners and not self.proposers:
+            raise ValueError("where learners are named name the proposers too, among the learners")
+
+    def players(self, role: tuple[NodeId, ...], peers: Sequence[int]) -> tuple[int, ...]:
+        """The nodes of a role. Raises ValueError where one is not a peer."""
+        if strangers := sorted(set(role) - set(peers)):
+            raise ValueError(f"nodes {strangers} have a role and are not in the group {list(peers)}")
+        return tuple(sorted(set(role))) or tuple(peers)
+
+
+# --- messages: the decoder checks types and ranges, the handlers check what they mean ---
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Phase 1a, to acceptors: promise to accept nothing below this ballot; what have you accepted?"""
+
+    ballot: Ballot
+
+
+class Promise(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Phase 1b, to the proposer: promised. The highest ballot accepted so far (or NO_BALLOT) and its value."""
+
+    ballot: Ballot
+    accepted: Ballot = NO_BALLOT
+    value: bytes = b""
+
+
+class Accept(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Phase 2a, to acceptors: accept this value in this ballot."""
+
+    ballot: Ballot
+    value: bytes
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Phase 2b, to learners: this acceptor accepted the value in this ballot."""
+
+    ballot: Ballot
+    value: bytes
+
+
+class Nack(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """To the proposer: your ballot is too low, a higher one was promised. An optimisation (§2.5)."""
+
+    ballot: Ballot
+    promised: Ballot
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """From a learner to acceptors and learners: what have you accepted, or learnt?"""
+
+
+class Decided(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """This value is chosen: whoever still works on it can stop."""
+
+    value: bytes
+
+
+# --- records ---
+
+
+class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The proposer used this ballot, and must use no ballot up to it again."""
+
+    ballot: Ballot
+
+
+class Promised(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The acceptor accepts nothing below this ballot."""
+
+    ballot: Ballot
+
+
+class Voted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The acceptor accepted the value in this ballot, which it thereby also promised."""
+
+    ballot: Ballot
+    value: bytes
+
+
+MESSAGES = (Prepare, Promise, Accept, Accepted, Nack, Ask, Decided)
+RECORDS = (Begun, Promised, Voted)
