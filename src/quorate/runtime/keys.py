@@ -1,0 +1,106 @@
+"""Ed25519 (RFC 8032) behind the interface of ``parts/keys.py``. A secret is the 32-byte seed of the RFC.
+
+The library gives the interpreter lock free while it checks, so a VerifyBatch in a worker thread does not hold up the
+event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from quorate.parts.keys import Keyring, Scheme, Signer, Verifier
+
+SECRET_BYTES: Final = 32
+PUBLIC_BYTES: Final = 32
+_PRIME: Final = 2**255 - 19
+_ANY_SECRET: Final = X25519PrivateKey.from_private_bytes(bytes(32))
+
+
+def generate_secret() -> bytes:
+    """A fresh one, from the system's source of randomness."""
+    return Ed25519PrivateKey.generate().private_bytes_raw()
+
+
+class Ed25519Signer(Signer):
+    """Signs as one node with its secret."""
+
+    def __init__(self, node: int, secret: bytes) -> None:
+        """Raises ValueError unless the secret has 32 bytes."""
+        self.node = node
+        self._key = Ed25519PrivateKey.from_private_bytes(secret)
+
+    @property
+    def public(self) -> bytes:
+        """The public key that belongs to the secret."""
+        return self._key.public_key().public_bytes_raw()
+
+    def _sign(self, data: bytes) -> bytes:
+        return self._key.sign(data)
+
+
+class Ed25519Verifier(Verifier):
+    """Checks against one public key."""
+
+    def __init__(self, public: bytes) -> None:
+        """Raises ValueError unless the key has 32 bytes and is one for which nobody can forge."""
+        if len(public) != PUBLIC_BYTES:
+            raise ValueError(f"a public key has {PUBLIC_BYTES} bytes, not {len(public)}")
+        if _has_small_order(public):
+            raise ValueError("this public key belongs to no secret, and anybody could sign for it: make a new one")
+        self._public = public
+        self._key = Ed25519PublicKey.from_public_bytes(public)
+
+    @property
+    def public(self) -> bytes:
+        """As the file has it."""
+        return self._public
+
+    def verify(self, data: bytes, signature: bytes) -> bool:
+        """As the base says."""
+        try:
+            self._key.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def _has_small_order(public: bytes) -> bool:
+    """Whether eight times the point is zero: signatures "by" such a key can be made up, and zeros are one.
+
+    RFC 7748 multiplies by eight and the library refuses to hand out a zero, so one exchange on the same curve in its
+    other form, u = (1 + y) / (1 - y), tells.
+    """
+    y = int.from_bytes(public, "little") % 2**255 % _PRIME
+    if y == 1:
+        return True
+    u = (1 + y) * pow(1 - y, -1, _PRIME) % _PRIME
+    try:
+        _ANY_SECRET.exchange(X25519PublicKey.from_public_bytes(u.to_bytes(32, "little")))
+    except ValueError:
+        return True
+    return False
+
+
+def keyring_of(publics: Mapping[int, bytes]) -> Keyring:
+    """Node to public key. Raises ValueError for a key that is none, and for one that two nodes have."""
+    return Keyring({node: Ed25519Verifier(public) for node, public in publics.items()})
+
+
+class Ed25519(Scheme):
+    """Fresh keys for a group, in memory: for tests and benchmarks."""
+
+    def __init__(self, nodes: Iterable[int]) -> None:
+        self._signers = {node: Ed25519Signer(node, generate_secret()) for node in nodes}
+
+    def signer(self, node: int) -> Ed25519Signer:
+        """As the base says."""
+        return self._signers[node]
+
+    def keyring(self) -> Keyring:
+        """As the base says."""
+        return keyring_of({node: signer.public for node, signer in self._signers.items()})

@@ -1,0 +1,210 @@
+"""Both schemes: what was signed is accepted, and nothing else is; who holds one key signs as nobody else."""
+
+import copy
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quorate.kernel import mask_of
+from quorate.parts.keys import (
+    BATCH_ITEMS_MAX,
+    CONTEXT_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    SIGNATURE_BYTES_MAX,
+    Keyring,
+    Scheme,
+    Signed,
+    Symbolic,
+    Verified,
+    Verifier,
+    VerifyBatch,
+    batches,
+    to_sign,
+)
+from quorate.runtime.keys import Ed25519, Ed25519Signer, Ed25519Verifier, generate_secret, keyring_of
+
+NODES = (1, 2, 3, 4)
+SCHEMES: dict[str, Scheme] = {"symbolic": Symbolic(NODES, b"seed"), "ed25519": Ed25519(NODES)}
+
+schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
+contexts = st.text(st.characters(max_codepoint=127), min_size=1, max_size=CONTEXT_BYTES_MAX)
+messages = st.binary(max_size=64)
+
+
+@schemes
+@given(st.sampled_from(NODES), contexts, messages, st.sampled_from(NODES), contexts, messages)
+def test_a_signature_holds_for_its_node_context_and_message_alone(scheme, node, context, message, other, where, what):
+    signature = scheme.signer(node).sign(context, message)
+    keyring = scheme.keyring()
+    assert keyring.verify(node, context, message, signature), "also a replay of the whole"
+    same = (other, where, what) == (node, context, message)
+    assert keyring.verify(other, where, what, signature) == same
+
+
+@schemes
+@given(contexts, messages, st.integers(0, 511), st.integers(0, 96))
+def test_a_signature_with_a_bit_turned_or_another_length_is_wrong(scheme, context, message, bit, length):
+    signature = bytearray(scheme.signer(1).sign(context, message))
+    keyring = scheme.keyring()
+    if length != len(signature):
+        assert not keyring.verify(1, context, message, bytes(signature[:length].ljust(length, b"\0")))
+    signature[bit // 8 % len(signature)] ^= 1 << bit % 8
+    assert not keyring.verify(1, context, message, bytes(signature))
+
+
+@schemes
+@given(
+    st.integers() | st.sampled_from(NODES),
+    st.text(max_size=40),
+    st.binary(max_size=64),
+    st.binary(max_size=2 * SIGNATURE_BYTES_MAX) | st.binary(min_size=64, max_size=64),
+)
+def test_no_content_makes_a_check_raise(scheme, node, context, message, signature):
+    assert scheme.keyring().verify(node, context, message, signature) is False
+
+
+@schemes
+def test_a_liar_with_its_own_signer_signs_as_nobody_else(scheme: Scheme) -> None:
+    keyring, liar = scheme.keyring(), scheme.signer(3)
+    heard = scheme.signer(1).sign("vote", b"yes")
+    forged = [liar.sign("vote", b"no"), liar.sign("vote", b"yes"), heard, bytes(len(heard)), b""]
+    assert not any(keyring.verify(1, "vote", b"no", signature) for signature in forged)
+    assert not keyring.verify(3, "vote", b"yes", heard), "nor does it take the vote of another for its own"
+    liar.node = 1
+    assert not keyring.verify(1, "vote", b"no", liar.sign("vote", b"no")), "the secret counts, not what it calls itself"
+
+
+@given(contexts, messages, contexts, messages)
+def test_what_is_signed_differs_wherever_context_or_message_does(context, message, where, what):
+    assert (to_sign(context, message) == to_sign(where, what)) == ((context, message) == (where, what))
+
+
+def test_a_context_does_not_run_into_the_message() -> None:
+    assert to_sign("prepare", b"d") != to_sign("prep", b"ared")
+
+
+@pytest.mark.parametrize("context", ["", "x" * (CONTEXT_BYTES_MAX + 1), "größe", "\ud800"])
+@schemes
+def test_contexts_that_are_none_are_refused(scheme: Scheme, context: str) -> None:
+    with pytest.raises(ValueError, match="a context has 1 to 32 characters"):
+        scheme.signer(1).sign(context, b"")
+    assert not scheme.keyring().verify(1, context, b"", bytes(64))
+
+
+def test_a_message_that_is_too_large_is_refused() -> None:
+    scheme = SCHEMES["symbolic"]
+    assert scheme.keyring().verify(
+        1, "c", bytes(MESSAGE_BYTES_MAX), scheme.signer(1).sign("c", bytes(MESSAGE_BYTES_MAX))
+    )
+    with pytest.raises(ValueError, match="sign their digest"):
+        scheme.signer(1).sign("c", bytes(MESSAGE_BYTES_MAX + 1))
+    assert not scheme.keyring().verify(1, "c", bytes(MESSAGE_BYTES_MAX + 1), bytes(32))
+
+
+@schemes
+@given(st.lists(st.tuples(st.sampled_from((*NODES, 9)), st.booleans()), max_size=10))
+def test_a_batch_says_of_each_item_what_verify_says(scheme, claims):
+    items = [
+        Signed(node, "vote", b"yes", scheme.signer(node if honest and node != 9 else 2).sign("vote", b"yes"))
+        for node, honest in claims
+    ]
+    right = [place for place, (node, honest) in enumerate(claims) if node != 9 and (honest or node == 2)]
+    assert scheme.keyring().verify_batch(VerifyBatch(tuple(items))) == Verified(mask_of(right))
+
+
+def test_a_full_batch_and_its_result_cross_a_wire_and_a_larger_one_is_cut() -> None:
+    scheme = SCHEMES["symbolic"]
+    items = [Signed(1, "vote", b"%d" % place, scheme.signer(1).sign("vote", b"%d" % place)) for place in range(100)]
+    jobs = list(batches(items))
+    assert [item for job in jobs for item in job.items] == items
+    for job, size in zip(jobs, (BATCH_ITEMS_MAX, 100 - BATCH_ITEMS_MAX), strict=True):
+        decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(job), type=VerifyBatch)
+        verified = scheme.keyring().verify_batch(decoded)
+        assert verified == Verified(2**size - 1)
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(verified), type=Verified) == verified
+    with pytest.raises(ValueError, match="64 claims in a batch, at most 63"):
+        VerifyBatch(tuple(items[:64]))
+
+
+@schemes
+def test_copies_share_the_keys_and_no_text_shows_a_secret(scheme: Scheme) -> None:
+    signer, keyring = scheme.signer(1), scheme.keyring()
+    assert copy.deepcopy([signer, keyring]) == [signer, keyring]
+    assert repr(signer).endswith("Signer(1)")
+    assert repr(keyring) == "Keyring([1, 2, 3, 4])"
+    assert keyring.nodes == NODES
+
+
+@schemes
+def test_strangers_have_no_signer(scheme: Scheme) -> None:
+    with pytest.raises(KeyError):
+        scheme.signer(9)
+
+
+def test_symbolic_keys_are_the_same_in_every_run_and_others_under_another_seed() -> None:
+    sign = Symbolic(NODES, b"seed").signer(1).sign("vote", b"yes")
+    assert sign == SCHEMES["symbolic"].signer(1).sign("vote", b"yes")
+    assert sign.hex()[:16] == "b612f3483fe2491a"
+    assert not Symbolic(NODES, b"other").keyring().verify(1, "vote", b"yes", sign)
+
+
+class Gullible(Verifier):
+    """Believes everything."""
+
+    public = b"gullible"
+
+    def verify(self, data: bytes, signature: bytes) -> bool:
+        return True
+
+
+def test_a_signature_that_is_too_large_reaches_no_scheme() -> None:
+    keyring = Keyring({1: Gullible()})
+    assert keyring.verify(1, "vote", b"yes", bytes(SIGNATURE_BYTES_MAX))
+    assert not keyring.verify(1, "vote", b"yes", bytes(SIGNATURE_BYTES_MAX + 1))
+
+
+def test_ed25519_signs_as_the_rfc_does() -> None:
+    """RFC 8032 §7.1, test 1, for the key; the signature is over our own frame."""
+    secret = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    signer = Ed25519Signer(1, secret)
+    assert signer.public.hex() == "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+    signature = signer.sign("vote", b"yes")
+    assert Ed25519Verifier(signer.public).verify(b"quorate signed\0\4voteyes", signature)
+
+
+def test_two_nodes_with_one_key_are_refused() -> None:
+    public = Ed25519Signer(1, generate_secret()).public
+    with pytest.raises(ValueError, match="nodes 1 and 2 have the same key"):
+        keyring_of({1: public, 2: public})
+
+
+ORDER_8 = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"
+
+
+@pytest.mark.parametrize(
+    "public",
+    [
+        "00" * 32,
+        "01" + "00" * 31,
+        "01" + "00" * 30 + "80",
+        "00" * 31 + "80",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+        ORDER_8,
+        ORDER_8[:-2] + "85",
+    ],
+)
+def test_keys_for_which_anybody_can_sign_are_refused(public: str) -> None:
+    with pytest.raises(ValueError, match="anybody could sign"):
+        Ed25519Verifier(bytes.fromhex(public))
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_keys_of_another_length_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        Ed25519Verifier(bytes(size))
+    with pytest.raises(ValueError, match="32"):
+        Ed25519Signer(1, bytes(size))
