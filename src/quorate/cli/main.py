@@ -1,4 +1,4 @@
-"""The command line. A command is one line in COMMANDS and a function elsewhere, imported when it is called.
+"""The command line. A command is one line in COMMANDS and a function, or a Typer for a group, imported when called.
 
 How it works. Typer reads a command's options off its function's signature, so the module must be imported for that: a
 `put` would wait for the simulator. The group below imports what is asked for and nothing else; `--help` alone imports
@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "bench": "quorate.cli.bench:bench",
     "sim": "quorate.cli.sim:sim",
     "check": "quorate.cli.check:check",
+    "keys": "quorate.cli.keyfiles:keys",
 }
 """Name to module and function, in the order of `--help`."""
 
@@ -43,11 +44,20 @@ class LazyGroup(TyperGroup):
             return None
         if cmd_name not in self.commands:
             module, _, function = COMMANDS[cmd_name].partition(":")
-            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            command = getattr(import_module(module), function)
-            single.command(cmd_name, help=_reflowed(command.__doc__))(command)
-            self.commands[cmd_name] = typer.main.get_command(single)
+            self.commands[cmd_name] = _made(cmd_name, getattr(import_module(module), function))
         return self.commands[cmd_name]
+
+
+def _made(name: str, command: Any) -> Any:
+    """A command of its function, or a group of commands of its Typer."""
+    if isinstance(command, typer.Typer):
+        group: Any = typer.main.get_command(command)
+        for member in (group, *group.commands.values()):
+            member.help = _reflowed(member.help)
+        return group
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name, help=_reflowed(command.__doc__))(command)
+    return typer.main.get_command(single)
 
 
 def _reflowed(text: str) -> str:
