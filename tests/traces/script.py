@@ -34,7 +34,7 @@ from typing import Any
 
 import msgspec
 
-from quorate.kernel import Turn
+from quorate.kernel import Core, Env, Turn
 from quorate.parts.log import NOOP, Entry
 from quorate.parts.replicated import Chunk
 from quorate.protocols.raft import Raft, RaftConfig
@@ -45,6 +45,8 @@ from tests.protocols.cluster import Cluster, Flight
 
 def text_of(value: Any) -> str:
     """A message, record, output or job on one line: ``Vote term=1 granted=True``."""
+    if isinstance(value, bytes):
+        return plain(value)
     words = [type(value).__name__]
     for name in value.__struct_fields__:
         field = getattr(value, name)
@@ -72,25 +74,33 @@ def entry_of(entry: Entry) -> str:
 
 
 class Script:
-    """Runs commands and collects what they print."""
+    """Runs commands and collects what they print. A subclass says what differs where the protocol is not Raft."""
+
+    protocol: type[Core] = Raft
+    config: type[msgspec.Struct] = RaftConfig
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._quiet = False
         self._size = 0
-        self._config = RaftConfig()
+        self._config = self.config()
         self._journals: dict[int, list[Any]] = {}
-        self._roles: dict[int, tuple[str, int]] = {}
+        self._roles: dict[int, str] = {}
         self._cluster: Cluster | None = None
 
     @property
     def cluster(self) -> Cluster:
         """The running cluster; the first command that needs it starts the nodes."""
         if self._cluster is None:
-            self._cluster = Cluster(lambda env: Raft(env, self._config), self._size, seed=1, journals=self._journals)
+            self._cluster = Cluster(self._make, self._size, seed=1, journals=self._journals)
             self._roles = {node: self._role(node) for node in self._cluster.peers}
             self._cluster.watch = self._print
         return self._cluster
+
+    def _make(self, env: Env) -> Core:
+        make: Any = self.protocol
+        core: Core = make(env, self._config)
+        return core
 
     def run(self, command: str) -> list[str]:
         """Run one command; what it printed."""
@@ -106,7 +116,7 @@ class Script:
 
     def do_cluster(self, size: str, *settings: str) -> None:
         self._size = int(size)
-        self._config = msgspec.convert(dict(s.split("=") for s in settings), RaftConfig, strict=False)
+        self._config = msgspec.convert(dict(s.split("=") for s in settings), self.config, strict=False)
         self._journals = {}
         self._cluster = None
 
@@ -190,9 +200,9 @@ class Script:
 
     # --- printing ---
 
-    def _role(self, node: int) -> tuple[str, int]:
+    def _role(self, node: int) -> str:
         core = self.cluster[node].core
-        return core.role, core.term
+        return f"{core.role} of term {core.term}"
 
     def _arrive(self, flight: Flight) -> None:
         if self.cluster[flight.to].up:
@@ -204,7 +214,7 @@ class Script:
         role = self._role(node)
         if role != self._roles[node]:
             self._roles[node] = role
-            self.lines.append(f"  {node} is {role[0]} of term {role[1]}")
+            self.lines.append(f"  {node} is {role}")
         if not self._quiet:
             self.lines += [f"  {node} writes {text_of(record.value)}" for record in turn.records]
             for send in [*turn.early, *turn.sends]:

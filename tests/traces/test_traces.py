@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.traces.paxos_script import PaxosScript
 from tests.traces.script import Script
 
 FILES = sorted(Path(__file__).parent.glob("*/*.txt"))
 
 
-def replay(text: str) -> str:
+SCRIPTS = {"raft": Script, "paxos": PaxosScript}
+"""By folder."""
+
+
+def replay(text: str, script_class: type[Script] = Script) -> str:
     """The file's text as it should be: its commands and remarks, and what they print."""
-    script = Script()
+    script = script_class()
     blocks = []
     for block in text.strip().split("\n\n"):
         commands = block.split("\n----", 1)[0]
@@ -32,7 +37,7 @@ def replay(text: str) -> str:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_trace_is_as_it_was(path: Path) -> None:
     text = path.read_text()
-    replayed = replay(text)
+    replayed = replay(text, SCRIPTS[path.parent.name])
     if os.environ.get("UPDATE_TRACES"):
         path.write_text(replayed)
     else:
@@ -40,7 +45,7 @@ def test_a_trace_is_as_it_was(path: Path) -> None:
 
 
 def test_there_are_traces() -> None:
-    assert {path.stem for path in FILES} >= {"election", "replication", "figure_7", "figure_8"}
+    assert {path.stem for path in FILES} >= {"election", "replication", "figure_7", "figure_8", "duel"}
 
 
 def test_a_wrong_expectation_is_seen() -> None:
