@@ -10,7 +10,10 @@ import msgspec
 
 from quorate.kernel import Core, Env
 from quorate.parts.mutant import Mutant
+from quorate.parts.slots import SlotsConfig
 from quorate.protocols.echo import Echo, EchoConfig
+from quorate.protocols.paxos import PaxosConfig, PaxosLog, PaxosLogConfig
+from quorate.protocols.paxos.mutants import MUTANTS as PAXOS_MUTANTS
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.mutants import MUTANTS as RAFT_MUTANTS
 
@@ -56,6 +59,18 @@ REGISTRY: dict[str, Entry] = {
             tolerates="crashes of any f of 2f + 1 nodes",
             invariants="raft",
             mutants=RAFT_MUTANTS,
+        ),
+        Entry(
+            name="paxos",
+            title="Paxos (one instance a slot)",
+            core=PaxosLog,
+            config=PaxosLogConfig,
+            simulation=PaxosLogConfig(
+                slots=SlotsConfig(window=4, message_entries_max=16, message_bytes_max=4096, pending_max=64),
+                paxos=PaxosConfig(ask_s=None),
+            ),
+            tolerates="crashes of any f of 2f + 1 nodes",
+            mutants=PAXOS_MUTANTS,
         ),
         Entry(
             name="echo",

@@ -1,0 +1,402 @@
+"""Slots: a replicated log made of single-shot decisions, one core a slot. Naive, and complete.
+
+How it works. Slot ``n`` is a child core at ``("slot", n)`` that decides one value among all nodes. A bounded window of
+slots after the last that is decided is open. Each value from above is proposed in the lowest open slot that this node
+does not use yet; where another value wins, it is proposed again in a later slot. Decisions are recorded, delivered in
+the order of slots, and their child retires. Whoever sees a gap below a decided slot for a beat proposes a no-op there.
+
+Decided slots answer no more, so the rest is between parents. Each says how far it has come (``Reached``), at once when
+that changes and once a beat; whoever is behind fetches. What somebody has reached is over for all, which moves
+everybody's window past it. A slot that has nothing to remember here is passed by. One that has stays open until its
+value is here, as its votes may be the last copy of it.
+
+A read proposes a no-op and is ready when that is delivered: each slot below was decided by then, and no slot that was
+decided before the read came can have taken it. Reads that come meanwhile share the next. A value carries the
+node, its life (durable, one a process) and a serial, so that a node knows its own; a child decides one of them at most
+once. What is retried from above may be decided twice, which sessions absorb.
+
+``Leads`` is only a hint: the lowest node that was heard lately. Clients that follow it keep proposers from duelling;
+nothing is wrong where nodes disagree about it, as each proposes for itself.
+
+Durable: ``Life``, ``Chosen``, and what the children record. Limits, on purpose: all decided values stay in memory and
+in the journal (no snapshots, no compaction), one value a slot, and no defence against lies.
+
+The child: ``submit((value,))`` proposes, and it delivers the decided value, as bytes, at most once.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from quorate.kernel import Core, Env, Key, Name
+from quorate.parts.log import COMMAND, NOOP, Entry
+from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.wire import Index, Natural
+
+SLOT = "slot"
+BEAT = "beat"
+TERM = 0  # a slot has no term
+BATCH_COUNT_MAX = 65_536
+PASSED_RETIRED_MAX = 1024
+"""Passed slots whose late messages are dropped at once; the few for older ones wait in the kernel, which is bounded."""
+TAG = struct.Struct(">HQQB")
+"""Before each value: node, life, serial, kind."""
+
+
+class SlotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Times in seconds of the local clock, sizes in bytes; ``pending_max`` bounds values, and reads, that wait."""
+
+    window: int = 32
+    beat_s: float = 0.1
+    suspect_s: float = 1.0
+    message_entries_max: int = 1024
+    message_bytes_max: int = 1 << 20
+    pending_max: int = 65_536
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window <= 4096:
+            raise ValueError(f"window is {self.window}, not in 1 to 4096")
+        if not 0 < self.beat_s < self.suspect_s:
+            raise ValueError(f"beat_s is {self.beat_s}: it must be above 0 and below suspect_s")
+        if not 1 <= self.message_entries_max <= BATCH_COUNT_MAX:
+            raise ValueError(f"message_entries_max is {self.message_entries_max}, not in 1 to {BATCH_COUNT_MAX}")
+        if min(self.message_bytes_max, self.pending_max) < 1:
+            raise ValueError("message_bytes_max and pending_max must be at least 1")
+
+
+# --- messages ---
+
+
+class Reached(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """I hold the decided values of all slots up to ``index``."""
+
+    index: Index
+
+
+class Fetch(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Send me the decided values from slot ``first_index`` on."""
+
+    first_index: Index
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """These are decided. I have more, up to ``last_index``."""
+
+    first_index: Index
+    values: Annotated[tuple[bytes, ...], Meta(max_length=BATCH_COUNT_MAX)]
+    last_index: Index
+
+
+# --- records ---
+
+
+class Life(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """This node's process of this number has begun."""
+
+    number: Natural
+
+
+class Chosen(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The decided values of slots ``first_index``, ``first_index + 1``, ..."""
+
+    first_index: Index
+    values: tuple[bytes, ...]
+
+
+def entry_of(value: bytes) -> Entry:
+    """What is delivered for a decided value. One without a tag, which no correct node proposes, is a no-op."""
+    if len(value) < TAG.size or value[TAG.size - 1] != COMMAND:
+        return Entry(TERM, b"", NOOP)
+    return Entry(TERM, value[TAG.size :])
+
+
+class Slots(Core):
+    """One node's log over ``single``, the class of its children. A subclass names it in ``children`` too."""
+
+    messages = (Reached, Fetch, Told)
+    records = (Life, Chosen)
+
+    def __init__(self, env: Env, config: SlotsConfig, single: Callable[..., Core], *args: Any) -> None:
+        super().__init__(env)
+        self.config = config
+        self._single = single
+        self._single_args = args
+        # Durable (Life, Chosen).
+        self.life = 0
+        self.values: list[bytes] = []  # of slots 1, 2, ...
+        self.ahead: dict[int, bytes] = {}  # decided beyond a gap
+        # Volatile.
+        self.open: dict[int, Core] = {}
+        self.leader: int | None = None
+        self._next = 1  # the lowest slot that was neither opened nor passed by
+        self._passed = 0  # the floor when last we looked
+        self._stalled: str | None = None
+        self._queue: deque[bytes] = deque()  # tagged values to be proposed
+        self._mine: dict[int, bytes] = {}  # proposed by us, by slot
+        self._serial = 0
+        self._reads: list[int] = []  # tokens that wait for the next no-op
+        self._asked: list[int] = []  # tokens that wait for this one
+        self._asked_value = b""
+        self._reached: dict[int, int] = {}  # what the others say
+        self._heard: dict[int, float] = {}
+        self._announced = 0
+        self._fetching = False
+        self._gap_at_beat = 0
+        self._started_at = 0.0
+
+    @property
+    def delivered(self) -> int:
+        """The last slot that was delivered; all up to it are."""
+        return len(self.values)
+
+    @property
+    def floor(self) -> int:
+        """All slots up to this one are decided, here or at a node that said so."""
+        return max(len(self.values), *self._reached.values(), 0)
+
+    # --- recovery ---
+
+    def restore(self, record: Life | Chosen) -> None:
+        """One durable record."""
+        if isinstance(record, Life):
+            self.life = record.number
+        else:
+            for slot, value in enumerate(record.values, record.first_index):
+                self.ahead[slot] = value
+                self._close(slot)
+            self._collect()
+
+    def revive(self, name: Name) -> None:
+        """A slot that had something to remember."""
+        if name[0] != SLOT or name[1] < 1:
+            raise ValueError(f"the journal holds a record of {name}, which is no slot")
+        self._spawn(name[1])
+
+    def checkpoint(self) -> Iterator[Life | Chosen]:
+        """All of it: the log is never compacted."""
+        if self.life:
+            yield Life(self.life)
+        first = 1
+        while values := self._batch(first):
+            yield Chosen(first, values)
+            first += len(values)
+        for slot, value in self.ahead.items():
+            yield Chosen(slot, (value,))
+
+    def start(self) -> None:
+        """A new life. What was recovered is decided, and is delivered again."""
+        self._started_at = self.env.now
+        self.life += 1
+        self.env.persist(Life(self.life))
+        if self.values:
+            self.env.deliver(Committed(1, [entry_of(value) for value in self.values]))
+        self._passed = len(self.values)
+        self._next = self._passed + 1
+        self.on_timer(BEAT)
+
+    # --- from above ---
+
+    def submit(self, values: Sequence[bytes]) -> None:
+        """Values to be decided; they are proposed in ``settle``."""
+        room = 0 if self._stalled else self.config.pending_max - len(self._queue)
+        self._queue.extend([self._tagged(COMMAND, value) for value in values[:room]])
+        if len(values) > room:
+            self.env.deliver(Dropped(tuple(values[room:]), self._stalled or "too many values wait for a slot"))
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """Reads; those that come while a no-op is on its way share the next."""
+        room = self.config.pending_max - len(self._reads)
+        self._reads += tokens[:room]
+        if len(tokens) > room:
+            self.env.deliver(ReadFailed(tuple(tokens[room:]), "too many reads wait for a slot"))
+
+    def on_stalled(self, why: str | None) -> None:
+        """While the disk is full propose nothing and take nothing in."""
+        self._stalled = why
+
+    # --- parents among themselves ---
+
+    def on_reached(self, sender: int, message: Reached) -> None:
+        """Somebody lives, and has come so far."""
+        if sender == self.env.id:
+            return
+        self._heard[sender] = self.env.now
+        if message.index > self._reached.get(sender, 0):
+            self._reached[sender] = message.index
+            self._move_window()
+        if message.index >= self.delivered + self.config.window:
+            self._fetch()  # far behind: do not wait for the beat
+        if sender == self.env.peers[0] != self.leader:
+            self._lead()
+
+    def on_fetch(self, sender: int, message: Fetch) -> None:
+        """One batch; whoever needs more asks again."""
+        if 1 <= message.first_index <= self.delivered:
+            self.env.send(sender, Told(message.first_index, self._batch(message.first_index), self.delivered))
+
+    def on_told(self, sender: int, message: Told) -> None:
+        """Take what is next."""
+        first = message.first_index
+        is_next = 1 <= first <= self.delivered + 1 <= first + len(message.values) - 1
+        if not is_next or self._stalled is not None:
+            return
+        for slot, value in enumerate(message.values, first):
+            self._choose(slot, value)
+        self._deliver()
+        self._fetching = False
+        if message.last_index > self.delivered:
+            self._fetch()
+
+    def on_timer(self, key: Key) -> None:
+        """A beat: say how far we are, fetch what is missing, fill a gap that was there at the last beat too."""
+        if key != BEAT:
+            return
+        self.env.set_timer(BEAT, self.config.beat_s)
+        self._announce()
+        self._fetching = False
+        if self.floor > self.delivered:
+            self._fetch()
+        gap = self.delivered + 1
+        if self.ahead and self._gap_at_beat == gap and self._stalled is None:
+            last = max(self.ahead)
+            for slot in sorted(slot for slot in self.open if slot < last and slot not in self._mine):
+                self._propose(slot, self._tagged(NOOP))
+        self._gap_at_beat = gap if self.ahead else 0
+        self._lead()
+
+    def settle(self) -> None:
+        """Once a step: propose what waits, say how far we have come."""
+        self._move_window()
+        if self._stalled is not None:
+            return
+        if self._reads and not self._asked:
+            self._asked, self._reads = self._reads, []
+            self._asked_value = self._tagged(NOOP)
+            self._queue.appendleft(self._asked_value)
+        if self._queue:
+            floor = self.floor
+            free = sorted(slot for slot in self.open if slot > floor and slot not in self._mine)
+            for slot in free[: len(self._queue)]:
+                self._propose(slot, self._queue.popleft())
+        if self._announced < self.delivered:
+            self._announce()
+
+    # --- slots ---
+
+    def _move_window(self) -> None:
+        """At once, not at the end of the step: a step may bring messages of hundreds of slots."""
+        self._pass_by()
+        self._open_window()
+
+    def _pass_by(self) -> None:
+        """Others have decided these: unless we voted there, messages that still come for them are dropped."""
+        floor = self.floor
+        if floor <= self._passed:
+            return
+        self._passed = floor
+        for slot in sorted(slot for slot in self.open if slot <= floor):
+            if next(iter(self.open[slot].checkpoint()), None) is None:
+                self._close(slot)
+                self._fetch()  # what decided here would come too late
+        for slot in range(max(self._next, floor - PASSED_RETIRED_MAX + 1), floor + 1):
+            if slot not in self.open and slot > self.delivered and slot not in self.ahead:
+                self.env.retire((SLOT, slot))
+        self._next = max(self._next, floor + 1)
+
+    def _open_window(self) -> None:
+        """Also on a full disk: slots that stay silent keep messages from piling up."""
+        last = self.floor + self.config.window
+        for slot in range(self._next, last + 1):
+            if slot not in self.open and slot not in self.ahead:
+                self._spawn(slot)
+                if self._stalled is not None:
+                    self.open[slot].on_stalled(self._stalled)
+        self._next = max(self._next, last + 1)
+
+    def _spawn(self, slot: int) -> None:
+        upcall = partial(self._decided, slot)
+        self.open[slot] = self.env.spawn((SLOT, slot), self._single, *self._single_args, upcall=upcall)
+
+    def _close(self, slot: int) -> None:
+        self.open.pop(slot, None)
+        self.env.retire((SLOT, slot))
+
+    def _propose(self, slot: int, value: bytes) -> None:
+        self._mine[slot] = value
+        self.open[slot].submit((value,))
+
+    def _decided(self, slot: int, value: Any) -> None:
+        """A child has decided. What else it may say, that a value of ours was dropped, the decision says as well."""
+        if isinstance(value, bytes):
+            self._choose(slot, value)
+            self._deliver()
+
+    def _choose(self, slot: int, value: bytes) -> None:
+        if slot <= self.delivered or slot in self.ahead:
+            return
+        self.ahead[slot] = value
+        self.env.persist(Chosen(slot, (value,)))
+        self._close(slot)
+        mine = self._mine.pop(slot, value)
+        if mine != value and (mine[TAG.size - 1] == COMMAND or mine == self._asked_value):
+            self._queue.appendleft(mine)  # another won; a no-op that filled a gap has done its work
+
+    def _collect(self) -> None:
+        """Move what follows without a gap from ``ahead`` to ``values``."""
+        while (value := self.ahead.pop(len(self.values) + 1, None)) is not None:
+            self.values.append(value)
+
+    def _deliver(self) -> None:
+        first = self.delivered + 1
+        self._collect()
+        if new := self.values[first - 1 :]:
+            self.env.deliver(Committed(first, [entry_of(value) for value in new]))
+            if self._asked and self._asked_value in new:
+                self.env.deliver(ReadReady(tuple(self._asked)))
+                self._asked, self._asked_value = [], b""
+            self._move_window()
+
+    # --- helpers ---
+
+    def _tagged(self, kind: int, data: bytes = b"") -> bytes:
+        self._serial += 1
+        return TAG.pack(self.env.id, self.life, self._serial, kind) + data
+
+    def _announce(self) -> None:
+        """After the disk: others pass by what we say we hold."""
+        self._announced = self.delivered
+        for peer in self.env.others:
+            self.env.send(peer, Reached(self.delivered))
+
+    def _fetch(self) -> None:
+        """From any node that has more; another one next time, perhaps."""
+        ahead = [node for node, index in sorted(self._reached.items()) if index > self.delivered]
+        if ahead and not self._fetching and self._stalled is None:
+            self._fetching = True
+            self.env.send(ahead[int(self.env.rng.random() * len(ahead))], Fetch(self.delivered + 1))
+
+    def _lead(self) -> None:
+        """Who to propose at: the lowest node heard lately. A process that has just begun waits for that of all."""
+        since = self.env.now - self.config.suspect_s
+        leader = min([self.env.id, *(node for node, at in sorted(self._heard.items()) if at >= since)])
+        is_sure = leader == self.env.peers[0] or self._started_at <= since
+        if is_sure and leader != self.leader:
+            self.leader = leader
+            self.env.deliver(Leads(TERM, leader))
+
+    def _batch(self, first: int) -> tuple[bytes, ...]:
+        """Decided values from a slot on, as many as fit a message, but one at least."""
+        values = self.values[first - 1 : first - 1 + self.config.message_entries_max]
+        size = 0
+        for position, value in enumerate(values):
+            size += len(value)
+            if size > self.config.message_bytes_max and position > 0:
+                return tuple(values[:position])
+        return tuple(values)

@@ -1,0 +1,72 @@
+"""Paxos with planted bugs, each against one rule of the paper. The simulator must catch every one."""
+
+from typing import Any
+
+from quorate.parts.mutant import Mutant
+from quorate.protocols.paxos.core import Paxos
+from quorate.protocols.paxos.messages import Accepted, Begun, Promised, Voted
+from quorate.protocols.paxos.replicated import PaxosLog
+from quorate.protocols.paxos.roles import Acceptor, Learner, Proposer
+
+
+class ForgetsBallot(Proposer):
+    """Breaks §2.5: a proposer begins with a number above all that it ever used."""
+
+    def restore(self, record: Begun) -> None:
+        """Nothing."""
+
+
+class ForgetsPromise(Acceptor):
+    """Breaks §2.5: an acceptor remembers its promise even if it fails. What it accepted it remembers."""
+
+    def restore(self, record: Promised | Voted) -> None:
+        """Only acceptances."""
+        if isinstance(record, Voted):
+            super().restore(record)
+
+
+class ChoosesFreely(Proposer):
+    """Breaks P2c: where a value was accepted, that of the highest ballot is proposed."""
+
+    def choose(self) -> bytes:
+        """Its own value, always."""
+        return self.wanted or b""
+
+
+class MixesBallots(Learner):
+    """Breaks §2.3: chosen means one ballot, accepted by a quorum."""
+
+    def agreeing(self, message: Accepted) -> list[int]:
+        """All who ever accepted anything."""
+        return list(self._newest)
+
+
+def _log_of(name: str, roles: dict[str, Any]) -> type[PaxosLog]:
+    """A log whose slots have these roles."""
+    single = type(name, (Paxos,), roles)
+    return type(f"{name}Log", (PaxosLog,), {"single": single, "children": (single,)})
+
+
+MUTANTS = (
+    Mutant("no-barrier", "sends and outputs leave before the records they rest on are durable", barrier=False),
+    Mutant(
+        "reuses-ballot",
+        "a proposer that restarts uses its ballots again",
+        core=_log_of("ReusesBallot", {"proposer_class": ForgetsBallot}),
+    ),
+    Mutant(
+        "forgets-promise",
+        "an acceptor that restarts has promised nothing",
+        core=_log_of("BreaksPromise", {"acceptor_class": ForgetsPromise}),
+    ),
+    Mutant(
+        "chooses-freely",
+        "a proposer proposes its own value although one was accepted",
+        core=_log_of("Free", {"proposer_class": ChoosesFreely}),
+    ),
+    Mutant(
+        "mixes-ballots",
+        "a learner counts acceptances of different ballots together",
+        core=_log_of("Mixing", {"learner_class": MixesBallots}),
+    ),
+)
