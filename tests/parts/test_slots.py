@@ -280,6 +280,18 @@ def test_a_full_disk_stops_what_would_be_written() -> None:
     assert proposals(log.step(Stalled(None))) == {1: noop(1)}
 
 
+def test_a_node_with_a_full_disk_sends_clients_elsewhere() -> None:
+    log = Log()
+    log.now = 5.0
+    log.on(2, Reached(0))
+    log.step(Stalled("disk full"))
+    turn = log.beat()
+    assert (turn.outputs, turn.sends) == ([Leads(0, 2)], ())
+    log.step(Stalled(None))
+    turn = log.beat()
+    assert (turn.outputs, turn.sends) == ([Leads(0, 1)], [to(2, Reached(0)), to(3, Reached(0))])
+
+
 def test_no_well_typed_message_raises_or_takes_long() -> None:
     top = 2**62 - 1
     messages = [Reached(0), Reached(5), Reached(top), Fetch(0), Fetch(1), Fetch(top), Told(0, (b"",), top)]

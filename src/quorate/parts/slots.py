@@ -259,7 +259,8 @@ class Slots(Core):
         if key != BEAT:
             return
         self.env.set_timer(BEAT, self.config.beat_s)
-        self._announce()
+        if self._stalled is None:  # else be silent, and let clients go elsewhere
+            self._announce()
         self._fetching = False
         if self.floor > self.delivered:
             self._fetch()
@@ -272,8 +273,10 @@ class Slots(Core):
         self._lead()
 
     def settle(self) -> None:
-        """Once a step: propose what waits, say how far we have come."""
+        """Once a step: say how far we have come, propose what waits."""
         self._move_window()
+        if self._announced < self.delivered:
+            self._announce()  # before the proposals, so that they find their slots open
         if self._stalled is not None:
             return
         if self._reads and not self._asked:
@@ -285,8 +288,6 @@ class Slots(Core):
             free = sorted(slot for slot in self.open if slot > floor and slot not in self._mine)
             for slot in free[: len(self._queue)]:
                 self._propose(slot, self._queue.popleft())
-        if self._announced < self.delivered:
-            self._announce()
 
     # --- slots ---
 
@@ -385,7 +386,8 @@ class Slots(Core):
     def _lead(self) -> None:
         """Who to propose at: the lowest node heard lately. A process that has just begun waits for that of all."""
         since = self.env.now - self.config.suspect_s
-        leader = min([self.env.id, *(node for node, at in sorted(self._heard.items()) if at >= since)])
+        lately = [node for node, at in sorted(self._heard.items()) if at >= since]
+        leader = min(lately if self._stalled is not None and lately else [self.env.id, *lately])
         is_sure = leader == self.env.peers[0] or self._started_at <= since
         if is_sure and leader != self.leader:
             self.leader = leader
