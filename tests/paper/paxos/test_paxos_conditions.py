@@ -142,3 +142,11 @@ def test_two_proposers_can_keep_issuing_numbers_for_ever_unless_one_waits(make: 
         assert len({output[0] for output in outputs}) == 1
     else:
         assert outputs == [[], [], []]
+
+
+def test_a_promise_holds_after_a_restart() -> None:
+    """§2.5: even where nothing was accepted."""
+    node = Node()
+    node.on(3, Prepare((2, 3)))
+    again = Node(records=node.records)
+    assert again.on(2, Accept((1, 2), b"x")) == Turn(sends=[to(2, Nack((1, 2), (2, 3)))])

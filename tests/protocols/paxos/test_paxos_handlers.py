@@ -90,10 +90,14 @@ def test_back_off_grows_with_each_refusal_up_to_a_bound() -> None:
     assert len({wait for _, wait in waits}) == len(waits), "no two wait the same"
 
 
-def test_silence_begins_the_next_ballot() -> None:
+def test_silence_begins_the_next_ballot_and_it_waits_longer() -> None:
+    """A time-out below a round trip would fail for ever."""
     node = Node()
     node.submit(b"x")
     assert node.retry().records == written(Begun((2, 1)))
+    waits = [node.retry().timers[-1].at - 10.0 for _ in range(20)]
+    assert all(CONFIG.retry_s <= wait <= CONFIG.retry_s + CONFIG.retry_s_max for wait in waits)
+    assert max(waits) > CONFIG.retry_s_max / 2
 
 
 def test_a_prepare_is_promised_and_its_copy_promised_again() -> None:

@@ -22,8 +22,8 @@ ROUND_MAX = 2**62 - 1
 class PaxosConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who plays which role, and times in seconds of the local clock. All nodes must be given the same.
 
-    The empty tuple means every node. A proposer waits ``retry_s`` for a quorum, and ``retry_s_max`` at most when it
-    was refused again and again. A learner that knows nothing asks every ``ask_s``; None where somebody else tells it.
+    The empty tuple means every node. A proposer waits ``retry_s`` for a quorum, and each time it fails a longer random
+    time more, up to ``retry_s_max``. A learner that knows nothing asks every ``ask_s``; None if somebody else tells it.
     """
 
     proposers: tuple[NodeId, ...] = ()

@@ -4,7 +4,7 @@ from typing import Any
 
 from quorate.parts.mutant import Mutant
 from quorate.protocols.paxos.core import Paxos
-from quorate.protocols.paxos.messages import Accepted, Begun, Promised, Voted
+from quorate.protocols.paxos.messages import Accepted, Begun, Prepare, Promised, Voted
 from quorate.protocols.paxos.replicated import PaxosLog
 from quorate.protocols.paxos.roles import Acceptor, Learner, Proposer
 
@@ -17,12 +17,17 @@ class ForgetsBallot(Proposer):
 
 
 class ForgetsPromise(Acceptor):
-    """Breaks §2.5: an acceptor remembers its promise even if it fails. What it accepted it remembers."""
+    """Breaks P1a and §2.5: an acceptor remembers its promise. This one keeps only what it accepted."""
 
     def restore(self, record: Promised | Voted) -> None:
         """Only acceptances."""
         if isinstance(record, Voted):
             super().restore(record)
+
+    def on_prepare(self, sender: int, message: Prepare) -> None:
+        """Promises, and forgets."""
+        super().on_prepare(sender, message)
+        self.promised = self.accepted
 
 
 class ChoosesFreely(Proposer):
@@ -56,7 +61,7 @@ MUTANTS = (
     ),
     Mutant(
         "forgets-promise",
-        "an acceptor that restarts has promised nothing",
+        "an acceptor promises and does not keep it, in memory or on disk",
         core=_log_of("BreaksPromise", {"acceptor_class": ForgetsPromise}),
     ),
     Mutant(

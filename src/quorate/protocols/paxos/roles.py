@@ -169,8 +169,11 @@ class Proposer:
 
     def retry(self) -> None:
         """No quorum in time, or the back-off is over."""
-        if self.wanted is not None:
-            self.begin()
+        if self.wanted is None:
+            return
+        if self.phase != IDLE:
+            self.tries += 1  # the network may be slower than we thought
+        self.begin()
 
     def stop(self) -> None:
         """A value is chosen."""
@@ -179,7 +182,7 @@ class Proposer:
         self.wanted, self.phase = None, IDLE
 
     def _jitter(self) -> float:
-        """Random, and of a longer range with each refusal: one of two that duel is alone long enough."""
+        """Random, and of a longer range with each try: one of two that duel is alone long enough."""
         spread = self._config.retry_s * 2 ** min(self.tries, 16)
         return self._env.rng.uniform(0.0, min(spread, self._config.retry_s_max))
 
