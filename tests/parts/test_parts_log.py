@@ -69,14 +69,6 @@ class LogMachine(RuleBasedStateMachine):
             assert batch, "one goes, however large"
             assert sum(entry.size_bytes for entry in rest[: len(batch) + 1]) > bytes_max, "no smaller than it must be"
 
-    @rule(data=st.data())
-    def asks_for_terms(self, data):
-        index = self.index(data, self.base, self.last)
-        term = self.model[index].term
-        held = range(self.base + 1, self.last + 1)
-        run = [i for i in held if i <= index and all(self.model[j].term == term for j in range(i, index + 1))]
-        assert self.log.first_of_term(index) == (run[0] if run else index)
-
     @rule(data=st.data(), above=st.integers(0, 3), more=st.integers(-2, 2))
     def asks_for_the_last_at_or_below_a_term(self, data, above, more):
         index = self.index(data, self.base, self.last) + above

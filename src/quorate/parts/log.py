@@ -109,13 +109,6 @@ class Log:
             self.size_bytes = 0
         self.base_index, self.base_term = index, term
 
-    def first_of_term(self, index: int) -> int:
-        """The first index that the log still holds in a run of the same term that ends at ``index``."""
-        term = self.term_at(index)
-        while index - 1 > self.base_index and self._entries[index - 2 - self.base_index].term == term:
-            index -= 1
-        return index
-
     def last_at_or_below_term(self, index: int, term: int) -> int:
         """The highest index at or below ``index`` whose entry has a term of at most ``term``."""
         index = min(index, self.last_index)

@@ -33,7 +33,7 @@ class Disk:
         """Hears up to which frame all is durable."""
         self.journal: list[Sequence[Record]] = []
         """The durable frames since the last checkpoint, which is the first."""
-        self.syncs = self.frames_lost = self.frames_kept = self.checkpoints = 0
+        self.syncs = self.frames_lost = self.checkpoints = 0
 
     def append(self, records: Sequence[Record]) -> int:
         """Queue a frame; returns its sequence number."""
@@ -55,7 +55,6 @@ class Disk:
         pending = self._syncing + self._queued
         kept = int(self._rng.random() * (len(pending) + 1))
         self._keep(pending[:kept])
-        self.frames_kept += kept
         self.frames_lost += len(pending) - kept
         self._queued, self._syncing = [], []
         self._epoch += 1

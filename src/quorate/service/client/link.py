@@ -8,7 +8,7 @@ from typing import Final
 
 from quorate.runtime.framing import Connection, FrameLimits
 from quorate.runtime.greeting import Dialled
-from quorate.runtime.handshake import MAGIC, VERSION, Hello
+from quorate.runtime.handshake import client_hello
 from quorate.service.address import parse_address
 from quorate.service.client.errors import Unreachable
 
@@ -20,7 +20,7 @@ class Link(Dialled):
     """``on_reply(frames)`` gets the replies of one read; ``lost`` is done when the link is."""
 
     def __init__(self, on_reply: Callable[[list[bytes]], None], timeout_s: float) -> None:
-        super().__init__(Hello(MAGIC, VERSION, "client"), LIMITS, timeout_s)
+        super().__init__(client_hello(), LIMITS, timeout_s)
         self._on_reply = on_reply
         self.welcomed: asyncio.Future[int] = self.loop.create_future()
 

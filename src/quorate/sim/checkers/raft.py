@@ -50,7 +50,6 @@ class RaftInvariants(Checker):
         """Who led a term."""
         self.committed: list[Entry] = []
         """What is committed, by index - 1."""
-        self.elections = 0
         self._seen: dict[int, Seen] = {}
         self._promised: dict[int, tuple[int, int | None]] = {}
         self._matching: dict[tuple[int, int], tuple[Entry, int]] = {}
@@ -113,7 +112,6 @@ class RaftInvariants(Checker):
         other = self.leaders.setdefault(term, node)
         if other != node:
             raise Violation(ELECTION_SAFETY, f"term {term} has two leaders: node {other} and node {node}")
-        self.elections += 1
         index = len(self.committed)
         if index > log.last_index:
             raise Violation(
