@@ -118,7 +118,7 @@ def test_signatures_that_a_batch_found_right_are_taken_without_a_second_look() -
     mask = KEYRING.verify_batch(VerifyBatch(claims)).mask
     assert mask == 0b111
     bench = Bench()
-    assert [bench.collector.add_verified(claim.node, claim.signature) for claim in (*claims[:2], *claims)][-1]
+    assert [bench.collector.add_verified(claim.signer, claim.signature) for claim in (*claims[:2], *claims)][-1]
     assert bench.collector.certificate == certificate(1, 2, 3)
     assert not Bench().collector.add_verified(5, sign(5)), "a node without a vote"
 

@@ -1,5 +1,6 @@
 """SimNode: the durability rule, crashes, pauses, timers, jobs."""
 
+from hashlib import sha256
 from itertools import pairwise
 
 import pytest
@@ -242,7 +243,7 @@ def do(world: World, node: int, *work: object) -> list[object]:
 def test_snapshots_are_taken_read_and_installed() -> None:
     world = witnesses()
     world.nodes[0].upward.applied = 5
-    assert do(world, 0, TakeSnapshot(5, 2)) == [SnapshotInfo(5, 2, 5)]
+    assert do(world, 0, TakeSnapshot(5, 2)) == [SnapshotInfo(5, 2, 5, sha256(b"state").digest())]
     assert do(world, 0, ReadChunk(5, 0, 3)) == [Chunk(5, 2, 0, b"sta", 5)]
     assert do(world, 0, ReadChunk(5, 3, 3)) == [Chunk(5, 2, 3, b"te", 5)]
     assert do(world, 0, ReadChunk(4, 0, 3)) == [Failed("no snapshot at index 4")]

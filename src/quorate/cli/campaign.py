@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from quorate.parts.keys import Symbolic
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY, Entry
 from quorate.service.mutants import MUTANTS as SERVICE_MUTANTS
@@ -90,8 +91,11 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         faults=parse_faults(task.faults),
         barrier=mutant.barrier,
     )
-    make = entry.make(_config(entry, task.seed), mutant.core)
-    return simulate(make, subject(workload), options, checks=entry.invariants, sick_app=mutant.app, trace=trace)
+    scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if entry.byzantine else None
+    make = entry.make(_config(entry, task.seed), mutant.core, scheme.keys if scheme else None)
+    return simulate(
+        make, subject(workload), options, checks=entry.invariants, sick_app=mutant.app, trace=trace, scheme=scheme
+    )
 
 
 def _config(entry: Entry, seed: int) -> Any:

@@ -1,9 +1,14 @@
 """Keys: who may sign, who checks, and a scheme that costs next to nothing for simulations.
 
-How it works. A core gets a Signer, which signs as one node, and a Keyring, which knows how to check every node. Neither
-shows a secret, so a lying core with its own Signer can repeat what others signed but cannot sign as them. What is
-signed is a message under a context, one context a message kind: a vote is never taken for a proposal of the same bytes.
-The signature binds neither cluster nor slot; a message that must not count elsewhere names them.
+How it works. A core gets its node's Keys: a Signer, which signs as that node, and a Keyring, which knows how to check
+every node. Neither shows a secret, so a lying core with its own Keys can repeat what others signed but cannot sign as
+them. What is signed is a message under a context, one context a message kind: a vote is never taken for a proposal of
+the same bytes. The signature binds neither cluster nor slot; a message that must not count elsewhere names them.
+
+Who is no node, a client, signs too, and is known by its public key alone.
+
+A signature convinces everybody, a MAC only the one node that shares the secret, for a fiftieth of the time. Two nodes
+agree on a secret by their keys. MACs are for what nobody ever shows to a third.
 
 The real scheme, Ed25519, is in ``runtime/keys.py``. Symbolic here is for the simulator: its dealer holds all secrets.
 """
@@ -11,7 +16,7 @@ The real scheme, Ed25519, is in ``runtime/keys.py``. Symbolic here is for the si
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Annotated, Any, Final, Self, TypeAlias
@@ -29,6 +34,13 @@ SIGNATURE_BYTES_MAX: Final = 96
 BATCH_ITEMS_MAX: Final = 63
 """As many as a mask of 64 bits without a sign can say something about."""
 
+MAC_BYTES: Final = 16
+STRANGERS_MAX: Final = 4096
+"""Public keys of clients whose Verifier a Keyring keeps ready."""
+
+Public: TypeAlias = Annotated[bytes, Meta(min_length=16, max_length=64)]
+"""A public key. Ed25519 has 32 bytes."""
+Mac: TypeAlias = Annotated[bytes, Meta(max_length=MAC_BYTES)]
 Context: TypeAlias = Annotated[str, Meta(min_length=1, max_length=CONTEXT_BYTES_MAX)]
 Signature: TypeAlias = Annotated[bytes, Meta(max_length=SIGNATURE_BYTES_MAX)]
 
@@ -55,9 +67,18 @@ class _Shared:
 
 
 class Signer(_Shared, ABC):
-    """Signs as one node."""
+    """Signs as one node, or as a client (``node`` is None)."""
 
-    node: int
+    node: int | None
+
+    @property
+    @abstractmethod
+    def public(self) -> bytes:
+        """The public key that belongs to it."""
+
+    @abstractmethod
+    def agree(self, public: bytes) -> bytes:
+        """The secret of 32 bytes that this key shares with the owner of that one. Raises ValueError for no key."""
 
     def sign(self, context: str, message: bytes) -> bytes:
         """The node's signature of the message under the context. Raises ValueError as ``to_sign`` does."""
@@ -84,9 +105,9 @@ class Verifier(_Shared, ABC):
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A claim: this node signed this message under this context."""
+    """A claim: this node, or the owner of this public key, signed this message under this context."""
 
-    node: NodeId
+    signer: NodeId | Public
     context: Context
     message: Annotated[bytes, Meta(max_length=MESSAGE_BYTES_MAX)]
     signature: Signature
@@ -118,11 +139,13 @@ def batches(items: Sequence[Signed]) -> Iterator[VerifyBatch]:
 
 
 class Keyring(_Shared):
-    """How to check every node's signatures."""
+    """How to check every node's signatures; with ``stranger``, which makes a Verifier of a public key, clients' too."""
 
-    def __init__(self, verifiers: Mapping[int, Verifier]) -> None:
+    def __init__(self, verifiers: Mapping[int, Verifier], stranger: Callable[[bytes], Verifier] | None = None) -> None:
         """Raises ValueError where two nodes have one key: one node would count as two."""
         self._verifiers = dict(sorted(verifiers.items()))
+        self._stranger = stranger
+        self._strangers: dict[bytes, Verifier | None] = {}
         owners: dict[bytes, int] = {}
         for node, verifier in self._verifiers.items():
             if owners.setdefault(verifier.public, node) != node:
@@ -137,12 +160,15 @@ class Keyring(_Shared):
         return tuple(self._verifiers)
 
     def public(self, node: int) -> bytes:
-        """A node's public key. Raises KeyError for a stranger."""
+        """A node's public key. Raises KeyError for one that is not here."""
         return self._verifiers[node].public
 
-    def verify(self, node: int, context: str, message: bytes, signature: bytes) -> bool:
-        """Whether the node signed the message under the context. False, and no exception, for whatever is amiss."""
-        verifier = self._verifiers.get(node)
+    def verify(self, signer: int | bytes, context: str, message: bytes, signature: bytes) -> bool:
+        """Whether the node, or the owner of the public key, signed the message under the context.
+
+        False, and no exception, for whatever is amiss.
+        """
+        verifier = self._of_stranger(signer) if isinstance(signer, bytes) else self._verifiers.get(signer)
         if verifier is None or len(signature) > SIGNATURE_BYTES_MAX:
             return False
         try:
@@ -155,8 +181,76 @@ class Keyring(_Shared):
         """Do the job, in whichever thread this is called."""
         mask = 0
         for position, item in enumerate(batch.items):
-            mask |= self.verify(item.node, item.context, item.message, item.signature) << position
+            mask |= self.verify(item.signer, item.context, item.message, item.signature) << position
         return Verified(mask)
+
+    def _of_stranger(self, public: bytes) -> Verifier | None:
+        known = self._strangers.get(public)
+        if known is not None or self._stranger is None or public in self._strangers:
+            return known
+        try:
+            made = self._stranger(public)
+        except ValueError:
+            made = None
+        if len(self._strangers) >= STRANGERS_MAX:
+            self._strangers.clear()
+        self._strangers[public] = made
+        return made
+
+
+class Keys(_Shared):
+    """What one node holds: a Signer of its own, the Keyring, and a secret with each other node."""
+
+    def __init__(self, signer: Signer, keyring: Keyring) -> None:
+        """Raises ValueError where the keyring has not this node, or has another key for it."""
+        node = signer.node
+        if node is None or node not in keyring.nodes:
+            raise ValueError(f"the keyring has no key for node {node}")
+        if keyring.public(node) != signer.public:
+            raise ValueError(f"the keyring has another public key for node {node} than the private key belongs to")
+        self.node: int = node
+        self.keyring = keyring
+        self._signer = signer
+        self._secrets: dict[int, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"Keys({self.node})"
+
+    def sign(self, context: str, message: bytes) -> bytes:
+        """This node's signature. Raises ValueError as ``to_sign`` does."""
+        return self._signer.sign(context, message)
+
+    def verify(self, signer: int | bytes, context: str, message: bytes, signature: bytes) -> bool:
+        """As ``Keyring.verify``."""
+        return self.keyring.verify(signer, context, message, signature)
+
+    def macs(self, context: str, message: bytes, nodes: Sequence[int]) -> tuple[bytes, ...]:
+        """A MAC for each of these nodes, in order. Raises ValueError as ``to_sign`` does, KeyError for strangers."""
+        data = to_sign(context, message)
+        return tuple([_mac(self._secret(node), self.node, data) for node in nodes])
+
+    def verify_mac(self, sender: int, context: str, message: bytes, mac: bytes) -> bool:
+        """Whether that node made this MAC for this one. False, and no exception, for whatever is amiss."""
+        if sender not in self.keyring.nodes:
+            return False
+        try:
+            data = to_sign(context, message)
+        except ValueError:
+            return False
+        return compare_digest(_mac(self._secret(sender), sender, data), mac)
+
+    def _secret(self, node: int) -> bytes:
+        secret = self._secrets.get(node)
+        if secret is None:
+            secret = self._secrets[node] = self._signer.agree(self.keyring.public(node))
+        return secret
+
+
+def _mac(secret: bytes, sender: int, data: bytes) -> bytes:
+    """The salt is the sender, so that what one made is not what the other would."""
+    return blake2b(
+        data, key=secret, digest_size=MAC_BYTES, salt=sender.to_bytes(2, "big"), person=b"quorate mac"
+    ).digest()
 
 
 class Scheme(ABC):
@@ -170,6 +264,14 @@ class Scheme(ABC):
     def keyring(self) -> Keyring:
         """What every node may hold."""
 
+    @abstractmethod
+    def client(self, number: int) -> Signer:
+        """What this client alone may hold; there is one for every number."""
+
+    def keys(self, node: int) -> Keys:
+        """All that this node holds. Raises KeyError for a stranger."""
+        return Keys(self.signer(node), self.keyring())
+
 
 class Symbolic(Scheme):
     """A dealer whose signatures are keyed BLAKE2b: cheap, the same in every run, and not to be guessed.
@@ -179,26 +281,60 @@ class Symbolic(Scheme):
     """
 
     def __init__(self, nodes: Iterable[int], seed: bytes = b"") -> None:
-        self._secrets = {
-            node: blake2b(b"%d" % node, key=blake2b(seed).digest(), digest_size=32).digest() for node in nodes
-        }
+        self._seed = seed
+        self._nodes = tuple(nodes)
+        self._secrets: dict[bytes, bytes] = {}
+        """By public key, of all that were ever made."""
+        self._signers = {node: self._make(node, b"%d" % node) for node in self._nodes}
+        self._keyring = Keyring(
+            {node: _SymbolicVerifier(signer.secret) for node, signer in self._signers.items()}, self._stranger
+        )
 
     def signer(self, node: int) -> Signer:
         """As the base says."""
-        return _SymbolicSigner(node, self._secrets[node])
+        return self._signers[node]
 
     def keyring(self) -> Keyring:
         """As the base says."""
-        return Keyring({node: _SymbolicVerifier(secret) for node, secret in self._secrets.items()})
+        return self._keyring
+
+    def client(self, number: int) -> Signer:
+        """As the base says."""
+        return self._make(None, b"client %d" % number)
+
+    def _make(self, node: int | None, name: bytes) -> _SymbolicSigner:
+        secret = blake2b(name, key=blake2b(self._seed).digest(), digest_size=32).digest()
+        self._secrets[_public_of(secret)] = secret
+        return _SymbolicSigner(node, secret, self._secrets)
+
+    def _stranger(self, public: bytes) -> Verifier:
+        if public not in self._secrets:
+            raise ValueError("nobody has this key")
+        return _SymbolicVerifier(self._secrets[public])
+
+
+def _public_of(secret: bytes) -> bytes:
+    return blake2b(secret, digest_size=32, person=b"public").digest()
 
 
 class _SymbolicSigner(Signer):
-    def __init__(self, node: int, secret: bytes) -> None:
+    def __init__(self, node: int | None, secret: bytes, secrets: Mapping[bytes, bytes]) -> None:
         self.node = node
-        self._secret = secret
+        self.secret = secret
+        self._secrets = secrets
+
+    @property
+    def public(self) -> bytes:
+        return _public_of(self.secret)
+
+    def agree(self, public: bytes) -> bytes:
+        if public not in self._secrets:
+            raise ValueError("nobody has this key")
+        pair = sorted((self.secret, self._secrets[public]))
+        return blake2b(b"".join(pair), digest_size=32, person=b"agreed").digest()
 
     def _sign(self, data: bytes) -> bytes:
-        return blake2b(data, key=self._secret, digest_size=32).digest()
+        return blake2b(data, key=self.secret, digest_size=32).digest()
 
 
 class _SymbolicVerifier(Verifier):
@@ -207,7 +343,7 @@ class _SymbolicVerifier(Verifier):
 
     @property
     def public(self) -> bytes:
-        return blake2b(self._secret, digest_size=32, person=b"public").digest()
+        return _public_of(self._secret)
 
     def verify(self, data: bytes, signature: bytes) -> bool:
         return compare_digest(blake2b(data, key=self._secret, digest_size=32).digest(), signature)

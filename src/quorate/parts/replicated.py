@@ -60,10 +60,14 @@ Output: TypeAlias = Committed | Restored | ReadReady | ReadFailed | Dropped | Le
 
 
 class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
-    """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo."""
+    """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo.
+
+    Snapshots below ``keep_index`` may go then; None: those below the one that the journal named when the job began.
+    """
 
     index: int
     term: int
+    keep_index: int | None = None
 
 
 class ReadChunk(msgspec.Struct, frozen=True, gc=False):
@@ -75,21 +79,26 @@ class ReadChunk(msgspec.Struct, frozen=True, gc=False):
 
 
 class WriteChunk(msgspec.Struct, frozen=True, gc=False):
-    """Store a piece of a snapshot that a peer sends; the last one checks and files it. Result: Written."""
+    """Store a piece of a snapshot that a peer sends; the last one checks and files it. Result: Written.
+
+    ``digest`` is the SHA-256 that the payload must have, where the core knows it; a peer's own word is no proof.
+    """
 
     index: int
     term: int
     offset: int
     data: bytes
     total_bytes: int
+    digest: bytes = b""
 
 
 class SnapshotInfo(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """A snapshot that is durable."""
+    """A snapshot that is durable. ``digest``: SHA-256 of the App's state in it, equal where the states are."""
 
     index: Index
     term: Term
     size_bytes: Natural
+    digest: bytes = b""
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env
+from quorate.parts.keys import Keys
 from quorate.parts.mutant import Mutant
 from quorate.parts.slots import SlotsConfig
 from quorate.protocols.echo import Echo, EchoConfig
@@ -32,11 +33,23 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     invariants: str = ""
     """The name of the checker of its inner state, beside those that every protocol gets."""
     mutants: tuple[Mutant, ...] = ()
+    byzantine: bool = False
+    """Whether it bears nodes that lie. Its nodes sign, and so do its clients (``parts/requests.py``)."""
 
-    def make(self, config: Any, core: type[Core] | None = None) -> Callable[[Env], Core]:
-        """A maker of cores for a Host; ``core`` replaces the healthy class."""
+    def faults(self, nodes: int) -> int:
+        """How many nodes of so many it bears."""
+        return (nodes - 1) // (3 if self.byzantine else 2)
+
+    def make(
+        self, config: Any, core: type[Core] | None = None, keys: Callable[[int], Keys] | None = None
+    ) -> Callable[[Env], Core]:
+        """A maker of cores for a Host; ``core`` replaces the healthy class. ``keys`` gives a node its own."""
         build: Callable[..., Core] = core or self.core
-        return lambda env: build(env, config)
+        if not self.byzantine:
+            return lambda env: build(env, config)
+        if keys is None:
+            raise ValueError(f"the nodes of {self.name} need keys")
+        return lambda env: build(env, config, keys(env.id))
 
 
 REGISTRY: dict[str, Entry] = {

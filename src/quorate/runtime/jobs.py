@@ -1,6 +1,7 @@
-"""Jobs: what cores ask of the snapshot store, done in worker threads.
+"""Jobs: what cores ask of the snapshot store, and signatures to check, done in worker threads.
 
-A job's work is a value (see ``parts/replicated.py``); its result, or a Failed that says why, goes back to the core.
+A job's work is a value (see ``parts/replicated.py`` and ``parts/keys.py``); its result, or a Failed that says why, goes
+back to the core.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any, BinaryIO, TypeVar, cast
 
 from quorate.kernel import App, Failed
+from quorate.parts.keys import Keyring, VerifyBatch
 from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.runtime.errors import StorageError
 from quorate.runtime.snapshots import SnapshotStore
@@ -24,7 +26,9 @@ _T = TypeVar("_T")
 class Jobs:
     """The worker threads of one node. Results come back on the loop."""
 
-    def __init__(self, store: SnapshotStore, app: App) -> None:
+    def __init__(self, store: SnapshotStore, app: App, keyring: Keyring | None = None) -> None:
+        """``keyring``: of a protocol whose nodes sign."""
+        self._keyring = keyring
         self._store = store
         self._app = app
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="quorate-job")
@@ -66,6 +70,8 @@ class Jobs:
             return self._in_thread(partial(self._read_chunk, work))
         if isinstance(work, WriteChunk):
             return self._in_thread(partial(self._write_chunk, work))
+        if isinstance(work, VerifyBatch) and self._keyring is not None:
+            return self._in_thread(partial(self._keyring.verify_batch, work))
         raise TypeError(f"no node knows how to do {work!r}")
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
@@ -89,8 +95,8 @@ class Jobs:
     def _take_snapshot(self, work: TakeSnapshot, writer: Callable[[BinaryIO], None], named_index: int) -> SnapshotInfo:
         info = self._store.write(work.index, work.term, writer)
         # The journal does not name this one yet. The one that it names stays until then, for a restart and for peers.
-        self._store.discard(named_index)
-        return SnapshotInfo(info.index, info.term, info.size_bytes)
+        self._store.discard(named_index if work.keep_index is None else work.keep_index)
+        return SnapshotInfo(info.index, info.term, info.size_bytes, info.digest)
 
     def _read_chunk(self, work: ReadChunk) -> Chunk:
         data = self._store.read_chunk(work.index, work.offset, work.size_bytes_max)
@@ -98,7 +104,7 @@ class Jobs:
         return Chunk(info.index, info.term, work.offset, data, info.size_bytes)
 
     def _write_chunk(self, work: WriteChunk) -> Written:
-        wanted = self._store.write_chunk(work.index, work.term, work.offset, work.data, work.total_bytes)
+        wanted = self._store.write_chunk(work.index, work.term, work.offset, work.data, work.total_bytes, work.digest)
         return Written(work.index, work.term, wanted, wanted == work.total_bytes)
 
     def _load(self, index: int) -> Callable[[], None]:

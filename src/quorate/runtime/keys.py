@@ -7,6 +7,7 @@ event loop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b, sha512
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -27,17 +28,27 @@ def generate_secret() -> bytes:
 
 
 class Ed25519Signer(Signer):
-    """Signs as one node with its secret."""
+    """Signs as one node, or as a client (None), with its secret."""
 
-    def __init__(self, node: int, secret: bytes) -> None:
+    def __init__(self, node: int | None, secret: bytes) -> None:
         """Raises ValueError unless the secret has 32 bytes."""
         self.node = node
         self._key = Ed25519PrivateKey.from_private_bytes(secret)
+        self._public = self._key.public_key().public_bytes_raw()
 
     @property
     def public(self) -> bytes:
-        """The public key that belongs to the secret."""
-        return self._key.public_key().public_bytes_raw()
+        """As the base says."""
+        return self._public
+
+    def agree(self, public: bytes) -> bytes:
+        """As the base says: X25519 (RFC 7748) between the same two keys in the curve's other form.
+
+        The scalar is the one that RFC 8032, section 5.1.5, makes of the seed; the two curves are one group.
+        """
+        scalar = sha512(self._key.private_bytes_raw()).digest()[:32]
+        shared = X25519PrivateKey.from_private_bytes(scalar).exchange(_other_form(public))
+        return blake2b(shared, digest_size=32, person=b"quorate agreed").digest()
 
     def _sign(self, data: bytes) -> bytes:
         return self._key.sign(data)
@@ -72,23 +83,27 @@ class Ed25519Verifier(Verifier):
 def _has_small_order(public: bytes) -> bool:
     """Whether eight times the point is zero: signatures "by" such a key can be made up, and zeros are one.
 
-    RFC 7748 multiplies by eight and the library refuses to hand out a zero, so one exchange on the same curve in its
-    other form, u = (1 + y) / (1 - y), tells.
+    RFC 7748 multiplies by eight and the library refuses to hand out a zero, so one exchange tells.
     """
-    y = int.from_bytes(public, "little") % 2**255 % _PRIME
-    if y == 1:
-        return True
-    u = (1 + y) * pow(1 - y, -1, _PRIME) % _PRIME
     try:
-        _ANY_SECRET.exchange(X25519PublicKey.from_public_bytes(u.to_bytes(32, "little")))
+        _ANY_SECRET.exchange(_other_form(public))
     except ValueError:
         return True
     return False
 
 
+def _other_form(public: bytes) -> X25519PublicKey:
+    """The point on the curve's other form, u = (1 + y) / (1 - y). Raises ValueError for the one that has none."""
+    y = int.from_bytes(public, "little") % 2**255 % _PRIME
+    if y == 1:
+        raise ValueError("this public key is the zero of the curve")
+    u = (1 + y) * pow(1 - y, -1, _PRIME) % _PRIME
+    return X25519PublicKey.from_public_bytes(u.to_bytes(32, "little"))
+
+
 def keyring_of(publics: Mapping[int, bytes]) -> Keyring:
     """Node to public key. Raises ValueError for a key that is none, and for one that two nodes have."""
-    return Keyring({node: Ed25519Verifier(public) for node, public in publics.items()})
+    return Keyring({node: Ed25519Verifier(public) for node, public in publics.items()}, Ed25519Verifier)
 
 
 class Ed25519(Scheme):
@@ -96,10 +111,15 @@ class Ed25519(Scheme):
 
     def __init__(self, nodes: Iterable[int]) -> None:
         self._signers = {node: Ed25519Signer(node, generate_secret()) for node in nodes}
+        self._clients: dict[int, Ed25519Signer] = {}
 
     def signer(self, node: int) -> Ed25519Signer:
         """As the base says."""
         return self._signers[node]
+
+    def client(self, number: int) -> Ed25519Signer:
+        """As the base says."""
+        return self._clients.setdefault(number, Ed25519Signer(None, generate_secret()))
 
     def keyring(self) -> Keyring:
         """As the base says."""

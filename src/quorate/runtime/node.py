@@ -46,6 +46,7 @@ from quorate.kernel import (
 )
 from quorate.kernel import Path as CorePath
 from quorate.kernel.inputs import Received
+from quorate.parts.keys import Keyring
 from quorate.parts.replicated import Restored, TakeSnapshot
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.errors import StorageError
@@ -73,7 +74,7 @@ class Node:
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
     ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node;
-    ``reply`` writes an App's response to a client.
+    ``reply`` writes an App's response to a client; ``keyring`` is there where the protocol's nodes sign.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Node:
         app: App,
         reply: Callable[[Client, Any], None],
         data: Path,
+        keyring: Keyring | None = None,
     ) -> None:
         self.id = node
         self.app = app
@@ -98,6 +100,7 @@ class Node:
         self.stalled_why: str | None = None
         self._identity = Identity(cluster, node)
         self._data = data
+        self._keyring = keyring
         self._codec = codec
         self._barrier = Barrier()
         self._tell = Told(log)
@@ -132,7 +135,7 @@ class Node:
             on_stall=lambda why: self._from_thread(self._on_stall, why),
         )
         try:
-            self._jobs = Jobs(SnapshotStore(self._data / "snapshots", self._identity), self.app)
+            self._jobs = Jobs(SnapshotStore(self._data / "snapshots", self._identity), self.app, self._keyring)
         except BaseException:
             self._journal.close()
             raise

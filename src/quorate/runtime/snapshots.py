@@ -33,7 +33,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -60,11 +60,13 @@ _NAME = re.compile(r"snapshot-(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})\.snap")
 
 @dataclass(frozen=True, slots=True, order=True)
 class SnapshotInfo:
-    """One complete snapshot. size_bytes: of the file, which is what a transfer carries."""
+    """One complete snapshot. size_bytes: of the file, which is what a transfer carries. digest: SHA-256 of the payload,
+    where it was just computed."""
 
     index: int
     term: int
     size_bytes: int
+    digest: bytes = field(default=b"", compare=False)
 
     @property
     def payload_size_bytes(self) -> int:
@@ -189,7 +191,7 @@ class SnapshotStore:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
-        return SnapshotInfo(index, term, size)
+        return SnapshotInfo(index, term, size, digest)
 
     def open(self, index: int) -> SnapshotReader:
         """The payload of the snapshot at an index, after its digest was verified (which reads all of it).
@@ -224,12 +226,14 @@ class SnapshotStore:
         with self._open_file(self._path(info.index, info.term)) as file:
             return os.pread(file.fileno(), size, offset)
 
-    def write_chunk(self, index: int, term: int, offset: int, data: bytes, total_bytes: int) -> int:
+    def write_chunk(
+        self, index: int, term: int, offset: int, data: bytes, total_bytes: int, digest: bytes = b""
+    ) -> int:
         """Take a chunk of a peer's snapshot file of `total_bytes`; returns the next offset wanted.
 
         A chunk at another offset than the one wanted changes nothing. The first chunk (offset 0) of another
         snapshot discards an unfinished one. The return value is total_bytes when the snapshot is complete, verified and
-        durable, or was here already.
+        durable, or was here already. A payload of another SHA-256 than ``digest`` is corrupt, unless that is empty.
 
         Raises SnapshotRefused (a limit; nothing changes), SnapshotCorrupt, UnknownFormat or WrongIdentity (what
         came is deleted), OSError (a full disk, say; the same chunk can be sent again).
@@ -245,7 +249,7 @@ class SnapshotStore:
                 receiving = self._begin_receiving(SnapshotInfo(index, term, total_bytes))
             if offset != receiving.received_bytes:
                 return receiving.received_bytes
-            return self._receive(receiving, data)
+            return self._receive(receiving, data, digest)
 
     def discard(self, below_index: int) -> list[SnapshotInfo]:
         """Delete the snapshots below an index; returns them. An open reader keeps its file."""
@@ -343,7 +347,7 @@ class SnapshotStore:
         self._receiving = _Receiving(info, path, fd)
         return self._receiving
 
-    def _receive(self, receiving: _Receiving, data: bytes) -> int:
+    def _receive(self, receiving: _Receiving, data: bytes, digest: bytes) -> int:
         info, view = receiving.info, memoryview(data)
         while view:
             written = os.pwrite(receiving.fd, view, receiving.received_bytes)
@@ -352,7 +356,9 @@ class SnapshotStore:
         try:
             if not receiving.header_checked and receiving.received_bytes >= HEADER_SIZE:
                 # A snapshot of the wrong cluster is refused before gigabytes of it have come.
-                self._verify_header(os.pread(receiving.fd, HEADER_SIZE, 0), receiving.path, info)
+                header = self._verify_header(os.pread(receiving.fd, HEADER_SIZE, 0), receiving.path, info)
+                if digest and header.digest != digest:
+                    raise SnapshotCorrupt(f"{receiving.path}: the digest is not that of the snapshot wanted")
                 receiving.header_checked = True
             if receiving.received_bytes < info.size_bytes:
                 return receiving.received_bytes

@@ -7,6 +7,7 @@ from zlib import crc32
 import msgspec
 
 from quorate.kernel import App, Core, Env
+from quorate.parts.keys import Scheme
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.durability import Durability
 from quorate.sim.checkers.history import LinearizableHistory
@@ -56,6 +57,7 @@ def simulate(
     mix: Mix | None = None,
     sick_app: Callable[[App], App] | None = None,
     trace: Trace | None = None,
+    scheme: Scheme | None = None,
 ) -> Outcome:
     """Run one seed to its end or to the first violation. ``checks`` names the protocol's own invariants.
 
@@ -64,7 +66,7 @@ def simulate(
     log = LogAgreement()
     history = LinearizableHistory()
     checkers: list[Checker] = [log, *invariants(checks), Durability(log), history]
-    world = World(make, subject, options, checkers, mix=mix, sick_app=sick_app, trace=trace)
+    world = World(make, subject, options, checkers, mix=mix, sick_app=sick_app, trace=trace, scheme=scheme)
     violated, text = None, ""
     try:
         world.run()

@@ -4,6 +4,8 @@ It survives crashes, as what it files is durable before a job's result says so. 
 changes nothing; the result says which is wanted.
 """
 
+from hashlib import sha256
+
 from quorate.kernel import Failed
 from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, WriteChunk, Written
 
@@ -24,11 +26,11 @@ class Snapshots:
         found = self._files.get(index)
         return None if found is None else found[1]
 
-    def file(self, index: int, term: int, data: bytes) -> SnapshotInfo:
-        """Keep a snapshot that the App wrote."""
+    def file(self, index: int, term: int, data: bytes, keep_index: int | None = None) -> SnapshotInfo:
+        """Keep a snapshot that the App wrote, and those from ``keep_index`` on (None: the newest two)."""
         self.taken += 1
-        self._keep(index, term, data)
-        return SnapshotInfo(index, term, len(data))
+        self._keep(index, term, data, keep_index)
+        return SnapshotInfo(index, term, len(data), sha256(data).digest())
 
     def read(self, job: ReadChunk) -> Chunk | Failed:
         """A piece of a snapshot; Failed where there is none at that index, or not that far."""
@@ -40,8 +42,8 @@ class Snapshots:
             return Failed(f"offset {job.offset} is outside the snapshot's {len(data)} bytes")
         return Chunk(job.index, term, job.offset, data[job.offset : job.offset + job.size_bytes_max], len(data))
 
-    def write(self, job: WriteChunk) -> Written:
-        """Take a piece that a peer sent. The last one files the snapshot."""
+    def write(self, job: WriteChunk) -> Written | Failed:
+        """Take a piece that a peer sent. The last one files the snapshot; Failed where it is not the one wanted."""
         found = self._files.get(job.index)
         if found is not None and found[0] == job.term:
             return Written(job.index, job.term, len(found[1]), True)
@@ -54,9 +56,12 @@ class Snapshots:
         offset = len(self._pieces)
         if offset < job.total_bytes:
             return Written(job.index, job.term, offset, False)
-        self.received += 1
-        self._keep(job.index, job.term, bytes(self._pieces))
+        data = bytes(self._pieces)
         self.forget_arriving()
+        if job.digest and sha256(data).digest() != job.digest:
+            return Failed(f"the snapshot at index {job.index} that came has another digest than the one wanted")
+        self.received += 1
+        self._keep(job.index, job.term, data, None)
         return Written(job.index, job.term, offset, True)
 
     def forget_arriving(self) -> None:
@@ -64,7 +69,8 @@ class Snapshots:
         self._arriving = None
         self._pieces = bytearray()
 
-    def _keep(self, index: int, term: int, data: bytes) -> None:
+    def _keep(self, index: int, term: int, data: bytes, keep_index: int | None) -> None:
         self._files[index] = (term, data)
         for old in sorted(self._files)[:-KEPT]:
-            del self._files[old]
+            if keep_index is None or old < keep_index:
+                del self._files[old]

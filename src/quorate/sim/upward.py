@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from quorate.kernel import App, Done, Failed, Job, Turn
+from quorate.parts.keys import VerifyBatch
 from quorate.parts.replicated import Committed, ReadChunk, Restored, TakeSnapshot, WriteChunk
 from quorate.sim.checkers.base import Violation
 
@@ -85,9 +86,12 @@ class Upward:
     def _begin(self, work: Any) -> Callable[[], Any]:
         """The beginning of a job, now; the returned function ends it with its result."""
         snapshots = self._node.snapshots
+        keyring = self._node.world.keyring
         match work:
-            case TakeSnapshot(index, term):
-                return self._take_snapshot(index, term)
+            case TakeSnapshot():
+                return self._take_snapshot(work)
+            case VerifyBatch():
+                return lambda: keyring.verify_batch(work) if keyring else Failed("this world has no keys")
             case ReadChunk():
                 return lambda: snapshots.read(work)
             case WriteChunk():
@@ -95,7 +99,8 @@ class Upward:
             case _:
                 return lambda: Failed(f"the simulator has no job {type(work).__name__}")
 
-    def _take_snapshot(self, index: int, term: int) -> Callable[[], Any]:
+    def _take_snapshot(self, work: TakeSnapshot) -> Callable[[], Any]:
+        index = work.index
         if self.applied != index:
             raise Violation(
                 SNAPSHOTS, f"node {self._node.id} takes a snapshot at {index}, but its App is at {self.applied}"
@@ -105,6 +110,6 @@ class Upward:
         def end() -> Any:
             file = BytesIO()
             write(file)
-            return self._node.snapshots.file(index, term, file.getvalue())
+            return self._node.snapshots.file(index, work.term, file.getvalue(), work.keep_index)
 
         return end

@@ -18,6 +18,7 @@ from typing import Any
 from zlib import crc32
 
 from quorate.kernel import App, Blame, Core, Env, Rng, Turn
+from quorate.parts.keys import Scheme
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clients import Clients
 from quorate.sim.nemesis import Nemesis
@@ -37,7 +38,7 @@ _STEP = Struct("<dBHHHHH")
 class World:
     """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and the clients' sessions.
 
-    ``mix`` replaces what the seed would draw.
+    ``mix`` replaces what the seed would draw. ``scheme`` has the keys of a protocol whose nodes sign.
     """
 
     def __init__(
@@ -50,8 +51,11 @@ class World:
         mix: Mix | None = None,
         sick_app: Callable[[App], App] | None = None,
         trace: Trace | None = None,
+        scheme: Scheme | None = None,
     ) -> None:
         self.make = make
+        self.scheme = scheme
+        self.keyring = None if scheme is None else scheme.keyring()
         self.subject = subject
         self.options = options
         self.seed = str(options.seed)
