@@ -95,9 +95,11 @@ class Env:
         """This node's own clock in seconds, still during a step. Its zero means nothing, its rate may drift."""
         return self._effects.now
 
-    def send(self, to: int, message: Any) -> None:
-        """Send to one node once all that this node has persisted so far is durable. ``to`` may be itself."""
-        self._effects.sends.append(Send((to,), self.path, message))
+    def send(self, to: int | tuple[int, ...], message: Any) -> None:
+        """Send to these nodes once all that this node has persisted so far is durable. ``to`` may be itself."""
+        nodes = (to,) if isinstance(to, int) else to
+        if nodes:
+            self._effects.sends.append(Send(nodes, self.path, message))
 
     def broadcast(self, message: Any) -> None:
         """Send to every node, itself included, once all that this node has persisted so far is durable."""

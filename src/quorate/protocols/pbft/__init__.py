@@ -1,0 +1,1 @@
+"""PBFT: ``messages.py`` says what travels and what is durable."""

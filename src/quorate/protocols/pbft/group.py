@@ -1,0 +1,134 @@
+"""Group: who votes, who leads a view, and whether a certificate or a view-change holds among them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from quorate.parts.certificate import Certificate, Collector, verify
+from quorate.parts.keys import Keys
+from quorate.parts.quorum import Byzantine
+from quorate.protocols.pbft.messages import (
+    CHECKPOINT,
+    COMMIT,
+    NULL,
+    PREPARE,
+    VIEW_CHANGE,
+    Commit,
+    ViewChange,
+    checkpoint_of,
+    order_of,
+    order_statement,
+    view_change_statement,
+)
+
+START = (0, 0, bytes(32))
+"""Sequence, index and history before the first batch."""
+
+
+class Group:
+    """The members, n of which f may lie, n >= 3f + 1. A quorum is 2f + 1 where n = 3f + 1."""
+
+    def __init__(self, members: Sequence[int], peers: Sequence[int], keys: Keys) -> None:
+        """Raises ValueError for a member that is no peer."""
+        if strangers := sorted(set(members) - set(peers)):
+            raise ValueError(f"nodes {strangers} are members and not in the group {list(peers)}")
+        self.members = tuple(sorted(set(members))) or tuple(peers)
+        self.peers = tuple(peers)
+        self.quorum = Byzantine(self.members)
+        self.keys = keys
+
+    def primary(self, view: int) -> int:
+        """§4: the views go round the members."""
+        return self.members[view % len(self.members)]
+
+    def has(self, node: int) -> bool:
+        """Whether it votes."""
+        return bool(self.quorum.members >> node & 1)
+
+    # --- what proves something ---
+
+    def collector(self, context: str, statement: bytes, blame: Callable[[int, str], None]) -> Collector:
+        """For the votes of one statement."""
+        return Collector(context, statement, self.keys.keyring, self.quorum, blame)
+
+    def is_prepared(self, certificate: Certificate) -> bool:
+        """Whether it proves that a quorum prepared an order."""
+        return (
+            certificate.context == PREPARE
+            and order_of(certificate.statement) is not None
+            and verify(certificate, self.keys.keyring, self.quorum)
+        )
+
+    def is_stable(self, certificate: Certificate) -> bool:
+        """§4.3: whether it proves a checkpoint."""
+        return (
+            certificate.context == CHECKPOINT
+            and checkpoint_of(certificate.statement) is not None
+            and verify(certificate, self.keys.keyring, self.quorum)
+        )
+
+    def why_not(self, node: int, change: ViewChange, window: int) -> str | None:
+        """§4.4: what is wrong with this node's view-change; None where nothing is. Cheap checks first."""
+        low = 0
+        if change.stable is not None:
+            stable = checkpoint_of(change.stable.statement)
+            if stable is None:
+                return "names no checkpoint"
+            low = stable[0]
+        last = low
+        for certificate in change.prepared:
+            order = order_of(certificate.statement)
+            if order is None or not last < order[1] <= low + window or not order[0] < change.view:
+                return "lists orders that are out of place"
+            last = order[1]
+        statement = view_change_statement(change.view, change.stable, change.prepared)
+        if not self.keys.verify(node, VIEW_CHANGE, statement, change.signature):
+            return "bears a signature that is wrong"
+        if change.stable is not None and not self.is_stable(change.stable):
+            return "rests on a checkpoint that is not proven"
+        if not all(map(self.is_prepared, change.prepared)):
+            return "lists orders that are not proven"
+        return None
+
+    # --- commits ---
+
+    def commit(self, view: int, sequence: int, digest: bytes, by_mac: bool) -> Commit:
+        """This node's."""
+        statement = order_statement(view, sequence, digest)
+        if by_mac:
+            return Commit(view, sequence, digest, self.keys.macs(COMMIT, statement, self.peers))
+        return Commit(view, sequence, digest, (self.keys.sign(COMMIT, statement),))
+
+    def is_commit(self, node: int, m: Commit, by_mac: bool) -> bool:
+        """Whether that node made it."""
+        statement = order_statement(m.view, m.sequence, m.digest)
+        if not by_mac:
+            return len(m.proofs) == 1 and self.keys.verify(node, COMMIT, statement, m.proofs[0])
+        mine = self.peers.index(self.keys.node)
+        return len(m.proofs) == len(self.peers) and self.keys.verify_mac(node, COMMIT, statement, m.proofs[mine])
+
+
+def point_of(certificate: Certificate | None) -> tuple[int, int, bytes]:
+    """Sequence, index and history of a verified checkpoint; of the beginning where there is none."""
+    return START if certificate is None else checkpoint_of(certificate.statement) or START
+
+
+def select(changes: Sequence[ViewChange]) -> tuple[Certificate | None, list[tuple[int, bytes]]]:
+    """§4.4, the set O: from which checkpoint a new view goes on, and what it proposes, by sequence number.
+
+    For each number between the latest checkpoint and the highest that anybody prepared: what was prepared in the highest
+    view, or the null request. Pure, so that backups find the same. Proven, so that no liar can hide what was prepared:
+    what any correct node committed, a quorum prepared, and every quorum of view-changes has one of them.
+    """
+    stable = max((change.stable for change in changes), key=lambda certificate: point_of(certificate)[0])
+    low = point_of(stable)[0]
+    best: dict[int, tuple[int, bytes]] = {}
+    for change in changes:
+        for certificate in change.prepared:
+            order = order_of(certificate.statement)
+            assert order is not None  # the change was checked
+            view, sequence, digest = order
+            if sequence > low and view >= best.get(sequence, (-1, b""))[0]:
+                best[sequence] = (view, digest)
+    high = max(best, default=low)
+    return stable, [(sequence, best.get(sequence, (0, NULL))[1]) for sequence in range(low + 1, high + 1)]

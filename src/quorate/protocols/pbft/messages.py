@@ -1,0 +1,353 @@
+"""What PBFT sends, what it makes durable, what is signed, and how it is configured.
+
+Every claim that a third node may have to believe is signed, as a statement under a context: a few numbers and a digest,
+packed. The primary's pre-prepare is its vote for the same statement as the backups' prepares, so that one Certificate
+of a quorum's votes proves *prepared*. Commits prove nothing to a third, so MACs are enough for them (§5.1 of Castro and
+Liskov, OSDI 1999).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from struct import Struct
+from typing import Annotated, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from quorate.kernel import NODE_ID_MAX, NodeId
+from quorate.parts.certificate import Certificate
+from quorate.parts.keys import Public, Signature
+from quorate.parts.replicated import Chunk
+from quorate.parts.wire import Index, Natural
+
+View: TypeAlias = Natural
+Sequence: TypeAlias = Natural
+"""The paper's n: the place of a batch in the order, from 1."""
+Digest: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+WINDOW_MAX: Final = 4096
+BATCH_COUNT_MAX: Final = 4096
+LOG_MAX: Final = 1 << 16
+"""Batches between the older of two snapshots and the newest stable checkpoint."""
+NODES_MAX: Final = NODE_ID_MAX + 1
+
+Batch: TypeAlias = Annotated[tuple[bytes, ...], Meta(max_length=BATCH_COUNT_MAX)]
+"""Signed requests that are ordered as one. The empty batch is the null request (§4.4)."""
+
+PREPARE: Final = "pbft prepare"
+COMMIT: Final = "pbft commit"
+CHECKPOINT: Final = "pbft checkpoint"
+VIEW_CHANGE: Final = "pbft view-change"
+NEW_VIEW: Final = "pbft new-view"
+
+_ORDER = Struct(">QQ32s")
+_CHECKPOINT = Struct(">QQ32s")
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+def digest_of(batch: tuple[bytes, ...]) -> bytes:
+    """The digest of a batch: of the lengths and digests of its requests, so that no two batches have the same."""
+    return sha256(b"".join([sha256(value).digest() for value in batch])).digest()
+
+
+NULL: Final = digest_of(())
+
+
+def order_statement(view: int, sequence: int, digest: bytes) -> bytes:
+    """What a pre-prepare, a prepare and a commit say."""
+    return _ORDER.pack(view, sequence, digest)
+
+
+def order_of(statement: bytes) -> tuple[int, int, bytes] | None:
+    """View, sequence and digest of such a statement; None for other bytes."""
+    return _ORDER.unpack(statement) if len(statement) == _ORDER.size else None
+
+
+def checkpoint_statement(sequence: int, index: int, history: bytes) -> bytes:
+    """What a checkpoint says: after batch ``sequence``, ``index`` requests are executed, with this history."""
+    return _CHECKPOINT.pack(sequence, index, history)
+
+
+def checkpoint_of(statement: bytes) -> tuple[int, int, bytes] | None:
+    """Sequence, index and history of such a statement; None for other bytes."""
+    return _CHECKPOINT.unpack(statement) if len(statement) == _CHECKPOINT.size else None
+
+
+def extend(history: bytes, digest: bytes) -> bytes:
+    """The history after one more batch. Equal histories are equal states, as execution is deterministic."""
+    return sha256(history + digest).digest()
+
+
+NO_HISTORY: Final = bytes(32)
+
+
+# --- messages: the decoder checks types and ranges, the handlers check what they mean ---
+
+
+class Forward(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """To the primary: requests that a backup got from clients (§4.4)."""
+
+    values: Batch
+
+
+class PrePrepare(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """§4.2, from the primary: this batch has this sequence number in this view. Its signature is its vote."""
+
+    view: View
+    sequence: Sequence
+    digest: Digest
+    signature: Signature
+    batch: Batch
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """§4.2, from a backup: I accepted that. ``proposal`` is the primary's signature, which shows whether it told all
+    the same."""
+
+    view: View
+    sequence: Sequence
+    digest: Digest
+    signature: Signature
+    proposal: Signature
+
+
+class Commit(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """§4.2: prepared here. ``proofs``: a MAC for each node of the group, in order; or one signature."""
+
+    view: View
+    sequence: Sequence
+    digest: Digest
+    proofs: Annotated[tuple[Annotated[bytes, Meta(max_length=96)], ...], Meta(min_length=1, max_length=NODES_MAX)]
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """§4.3: executed up to here, with this history."""
+
+    sequence: Sequence
+    index: Index
+    history: Digest
+    signature: Signature
+
+
+class Stable(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """§4.3: a quorum's checkpoints. To a node that is behind."""
+
+    certificate: Certificate
+
+
+class ViewChange(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """§4.4: into this view, from the last stable checkpoint (None: the beginning), with all that prepared above it."""
+
+    view: View
+    stable: Certificate | None
+    prepared: Annotated[tuple[Certificate, ...], Meta(max_length=WINDOW_MAX)]
+    signature: Signature
+
+
+class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One pre-prepare of a new view, without its batch."""
+
+    sequence: Sequence
+    digest: Digest
+    signature: Signature
+
+
+class NewView(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """§4.4, from the new primary: a quorum's view-changes and what follows from them. Anybody may pass it on."""
+
+    view: View
+    changes: Annotated[tuple[tuple[NodeId, ViewChange], ...], Meta(max_length=NODES_MAX)]
+    proposals: Annotated[tuple[Proposal, ...], Meta(max_length=WINDOW_MAX)]
+    signature: Signature
+
+
+class Status(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """How far this node is; whoever is ahead sends what it lacks (thesis §5.2)."""
+
+    view: View
+    is_changing: bool
+    executed: Sequence
+    stable: Sequence
+
+
+class FetchBatch(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Who has the batch of this digest?"""
+
+    digest: Digest
+
+
+class BatchOf(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The answer; the digest says whether it is the one."""
+
+    batch: Batch
+
+
+class FetchLog(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """What was ordered after this sequence number?"""
+
+    after: Sequence
+
+
+class LogOf(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The digests of the batches after ``after``, up to a stable checkpoint, whose history says whether they are."""
+
+    after: Sequence
+    digests: Annotated[tuple[Digest, ...], Meta(max_length=LOG_MAX)]
+    certificate: Certificate
+
+
+class Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A snapshot, and what its file must be. f + 1 nodes that name the same one are to be believed."""
+
+    sequence: Sequence
+    index: Index
+    history: Digest
+    size_bytes: Natural
+    digest: Digest
+    members: Annotated[tuple[NodeId, ...], Meta(max_length=NODES_MAX)] = ()
+
+
+class Offer(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """To a node that is far behind: the snapshots that are here."""
+
+    images: Annotated[tuple[Image, ...], Meta(max_length=4)]
+
+
+class FetchImage(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Send me a piece of the snapshot at this index."""
+
+    index: Index
+    offset: Natural
+
+
+class ImagePiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece."""
+
+    chunk: Chunk
+
+
+MESSAGES = (
+    *(Forward, PrePrepare, Prepare, Commit, Checkpoint, Stable, ViewChange, NewView),
+    *(Status, FetchBatch, BatchOf, FetchLog, LogOf, Offer, FetchImage, ImagePiece),
+)
+
+
+def view_change_statement(view: int, stable: Certificate | None, prepared: tuple[Certificate, ...]) -> bytes:
+    """What a view-change says."""
+    return sha256(_encode((view, stable, prepared))).digest()
+
+
+def new_view_statement(
+    view: int, changes: tuple[tuple[int, ViewChange], ...], proposals: tuple[Proposal, ...]
+) -> bytes:
+    """What a new-view says."""
+    return sha256(_encode((view, changes, proposals))).digest()
+
+
+# --- records ---
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A batch, found by its digest."""
+
+    batch: Batch
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """This node voted for this order: it proposed it, or it prepared."""
+
+    view: View
+    sequence: Sequence
+    digest: Digest
+    proposal: Signature
+
+
+class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A quorum voted; this node may have committed."""
+
+    certificate: Certificate
+
+
+class Changing(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """This node has left all views below."""
+
+    view: View
+
+
+class Entered(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """This node works in the view of this message."""
+
+    message: NewView
+
+
+class Executed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A stable checkpoint, and the digests of the batches up to it, ``first`` and after. Their batches are stored."""
+
+    certificate: Certificate | None
+    first: Sequence
+    digests: tuple[Digest, ...]
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """This snapshot is here, and durable. ``fetched``: from others, so that what was before is skipped."""
+
+    image: Image
+    fetched: bool = False
+
+
+RECORDS = (Stored, Accepted, Prepared, Changing, Entered, Executed, Taken)
+
+
+class PbftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Times in seconds of the local clock, sizes in bytes. All nodes must be given the same.
+
+    A checkpoint is made every ``checkpoint_batches``, and at most ``window`` batches are ordered beyond a stable one.
+    A snapshot is taken at a checkpoint when ``snapshot_batches``, or ``snapshot_bytes`` of requests, were executed
+    since the last. The primary has at most ``inflight_batches`` undecided; what comes meanwhile makes the next batch.
+
+    A request that is not executed within ``request_timeout_s`` costs the primary its view; a view that does not begin
+    in time costs twice as much as the one before, up to ``view_timeout_s_max``.
+
+    ``members``: who votes at first (empty: every node); the others learn. ``admins``: the public keys of those who may
+    change that.
+    """
+
+    batch_count_max: int = 1024
+    batch_bytes_max: int = 1 << 20
+    inflight_batches: int = 4
+    checkpoint_batches: int = 128
+    window: int = 256
+    snapshot_batches: int = 8192
+    snapshot_bytes: int = 64 << 20
+    chunk_bytes: int = 1 << 20
+    pending_max: int = 65_536
+    pending_bytes_max: int = 64 << 20
+    request_timeout_s: float = 2.0
+    view_timeout_s_max: float = 60.0
+    beat_s: float = 0.2
+    commits: Literal["mac", "signature"] = "mac"
+    members: tuple[NodeId, ...] = ()
+    admins: tuple[Public, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.checkpoint_batches <= self.window // 2 or self.window > WINDOW_MAX:
+            raise ValueError(
+                f"window is {self.window}, checkpoint_batches {self.checkpoint_batches}: the window is at least two "
+                f"checkpoints (else ordering stops at each) and at most {WINDOW_MAX}"
+            )
+        if not 1 <= self.batch_count_max <= BATCH_COUNT_MAX:
+            raise ValueError(f"batch_count_max is {self.batch_count_max}, not in 1 to {BATCH_COUNT_MAX}")
+        limits = (self.batch_bytes_max, self.inflight_batches, self.snapshot_bytes, self.chunk_bytes)
+        if min(*limits, self.pending_max, self.pending_bytes_max) < 1:
+            raise ValueError("limits of a PbftConfig must be at least 1")
+        if not self.window <= self.snapshot_batches <= LOG_MAX // 4:
+            raise ValueError(
+                f"snapshot_batches is {self.snapshot_batches}: it must be at least the window ({self.window}), so that "
+                f"nodes that work together have a snapshot in common, and at most {LOG_MAX // 4}"
+            )
+        if not 0 < 2 * self.beat_s <= self.request_timeout_s <= self.view_timeout_s_max:
+            raise ValueError(
+                f"beat_s is {self.beat_s}, request_timeout_s {self.request_timeout_s}: the time-out must be at least "
+                "two beats, which send again what was lost, and at most view_timeout_s_max"
+            )
