@@ -132,6 +132,10 @@ class Collector:
             return False
         return self._take(node, signature)
 
+    def nodes(self) -> tuple[int, ...]:
+        """Whose signatures it has, in the order in which they came."""
+        return tuple(self._signatures)
+
     def add_verified(self, node: int, signature: bytes) -> bool:
         """As ``add``, for a signature that a VerifyBatch found right for this context and statement."""
         if self._done_with(node) or not self._has_vote(node):

@@ -15,6 +15,7 @@ from quorate.parts.slots import SlotsConfig
 from quorate.protocols.echo import Echo, EchoConfig
 from quorate.protocols.paxos import PaxosConfig, PaxosLog, PaxosLogConfig
 from quorate.protocols.paxos.mutants import MUTANTS as PAXOS_MUTANTS
+from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.mutants import MUTANTS as RAFT_MUTANTS
 
@@ -84,6 +85,25 @@ REGISTRY: dict[str, Entry] = {
             ),
             tolerates="crashes of any f of 2f + 1 nodes",
             mutants=PAXOS_MUTANTS,
+        ),
+        Entry(
+            name="pbft",
+            title="PBFT",
+            core=Pbft,
+            config=PbftConfig,
+            simulation=PbftConfig(
+                batch_count_max=8,
+                batch_bytes_max=4096,
+                checkpoint_batches=8,
+                window=16,
+                snapshot_batches=32,
+                snapshot_bytes=16384,
+                chunk_bytes=256,
+                request_timeout_s=1.0,
+                view_timeout_s_max=8.0,
+            ),
+            tolerates="lies of any f of 3f + 1 nodes, and crashes of as many",
+            byzantine=True,
         ),
         Entry(
             name="echo",

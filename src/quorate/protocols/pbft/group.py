@@ -116,9 +116,9 @@ def point_of(certificate: Certificate | None) -> tuple[int, int, bytes]:
 def select(changes: Sequence[ViewChange]) -> tuple[Certificate | None, list[tuple[int, bytes]]]:
     """§4.4, the set O: from which checkpoint a new view goes on, and what it proposes, by sequence number.
 
-    For each number between the latest checkpoint and the highest that anybody prepared: what was prepared in the highest
-    view, or the null request. Pure, so that backups find the same. Proven, so that no liar can hide what was prepared:
-    what any correct node committed, a quorum prepared, and every quorum of view-changes has one of them.
+    For each number between the latest checkpoint and the highest that anybody prepared: what was prepared in the
+    highest view, or the null request. Pure, so that backups find the same. Proven, so that no liar can hide what was
+    prepared: what any correct node committed, a quorum prepared, and every quorum of view-changes has one of them.
     """
     stable = max((change.stable for change in changes), key=lambda certificate: point_of(certificate)[0])
     low = point_of(stable)[0]

@@ -20,6 +20,7 @@ class Slot:
         "prepare_of",
         "prepared",
         "proposal",
+        "proposals",
         "sent_at",
         "sequence",
         "unchecked",
@@ -31,6 +32,8 @@ class Slot:
         self.digest: bytes | None = None
         self.proposal = b""
         """The primary's signature of it."""
+        self.proposals: dict[bytes, tuple[int, bytes]] = {}
+        """What backups say that the primary proposed, before this node accepts: by digest, who and its signature."""
         self.waiting: PrePrepare | None = None
         """A pre-prepare whose requests are being checked, and in how many jobs."""
         self.unchecked = 0

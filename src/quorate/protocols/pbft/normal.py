@@ -1,0 +1,345 @@
+"""The normal case (§4.2): pre-prepare, prepare, commit; many batches at once between the water marks.
+
+The primary gives each batch the next sequence number. A backup that accepts says so to all; when a quorum voted the
+same, the order is *prepared*: no other can be in this view. Then it commits, and when a quorum committed, the batch
+is executed, after all before it. A node's own vote counts at once: whatever rests on it waits for its record like all
+that this node says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+from quorate.parts import requests
+from quorate.parts.keys import Signed
+from quorate.parts.replicated import Committed, ReadFailed, ReadReady
+from quorate.protocols.pbft.messages import (
+    PREPARE,
+    Accepted,
+    Commit,
+    Prepare,
+    Prepared,
+    PrePrepare,
+    digest_of,
+    order_of,
+    order_statement,
+)
+from quorate.protocols.pbft.replica import EXECUTE
+from quorate.protocols.pbft.requests import Check, Requests
+from quorate.protocols.pbft.slot import Slot
+
+READS_MAX = 65_536
+
+
+class NormalCase(Requests):
+    """The part of a node that orders and executes."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._reads: list[tuple[int, tuple[int, ...]]] = []
+        self._is_paused = False  # until the next step, so that a snapshot is of the state at its checkpoint
+
+    # --- the primary ---
+
+    def _propose(self) -> None:
+        """Give numbers to what waits; few at a time, so that the rest goes together."""
+        config = self.config
+        while (
+            self._queue
+            and self.is_primary
+            and self._stalled is None
+            and self.next_sequence <= self.high
+            and self.next_sequence - 1 - self.executed < config.inflight_batches
+        ):
+            if batch := self._next_batch():
+                self._order(self.next_sequence, batch)
+                self.next_sequence += 1
+
+    def _next_batch(self) -> tuple[bytes, ...]:
+        config = self.config
+        batch: list[bytes] = []
+        size = 0
+        while self._queue and len(batch) < config.batch_count_max:
+            value = self.pending.get(self._queue[0])
+            if value is not None:  # else it was executed meanwhile
+                size += len(value)
+                if batch and size > config.batch_bytes_max:
+                    break
+                batch.append(value)
+            self._queue.popleft()
+        return tuple(batch)
+
+    def _order(self, sequence: int, batch: tuple[bytes, ...]) -> None:
+        digest = digest_of(batch)
+        signature = self.keys.sign(PREPARE, order_statement(self.view, sequence, digest))
+        self._keep_batch(digest, batch)
+        self._accept(sequence, digest, signature)
+        self._send_others(PrePrepare(self.view, sequence, digest, signature, batch))
+
+    # --- pre-prepare ---
+
+    def on_pre_prepare(self, sender: int, m: PrePrepare) -> None:
+        """§4.2: right view, from its primary, between the water marks, signed, and no other before it."""
+        if not self._is_now(sender, m):
+            return
+        if sender != self.primary or sender == self.env.id:
+            self._blame(sender, "proposes in a view that it does not lead")
+            return
+        slot = self._slot(m.sequence)
+        if slot.digest == m.digest or (slot.waiting is not None and slot.waiting.digest == m.digest):
+            return
+        if digest_of(m.batch) != m.digest or not self._fits(m.batch):
+            self._blame(sender, "proposes a batch that is not what its digest says, or too large")
+        elif not self.keys.verify(sender, PREPARE, order_statement(m.view, m.sequence, m.digest), m.signature):
+            self._blame(sender, "proposes with a signature that is wrong")
+        elif slot.digest is not None or slot.waiting is not None:
+            self._equivocates(sender)
+        else:
+            self._check_batch(slot, m)
+
+    def _fits(self, batch: Sequence[bytes]) -> bool:
+        config = self.config
+        return len(batch) <= config.batch_count_max and (
+            len(batch) <= 1 or sum(map(len, batch)) <= config.batch_bytes_max
+        )
+
+    def _check_batch(self, slot: Slot, m: PrePrepare) -> None:
+        """§4.2: the requests are signed by their clients. Most came from them before."""
+        fresh: dict[bytes, tuple[bytes, Signed]] = {}
+        for value in m.batch:
+            digest = sha256(value).digest()
+            if digest in self.pending:
+                continue
+            request = requests.decode(value)
+            if request is None:
+                self._blame(self.primary, "proposes what is no request")
+                return
+            fresh[digest] = (value, requests.claim(request))
+        if fresh:
+            slot.waiting = m
+            slot.unchecked = self._check(self.primary, fresh, m.sequence)
+        else:
+            self._keep_batch(m.digest, m.batch)
+            self._accept(m.sequence, m.digest, m.signature)
+
+    def _checked(self, check: Check, is_good: bool) -> None:
+        assert check.sequence is not None
+        slot = self.slots.get(check.sequence)
+        if slot is None or slot.waiting is None or self.view != check.view or self.is_changing:
+            return
+        m = slot.waiting
+        if not is_good:
+            self._blame(self.primary, "proposes a request that its client did not sign")
+            return
+        slot.unchecked -= 1
+        if not slot.unchecked and self._stalled is None:
+            slot.waiting = None
+            self._keep_batch(m.digest, m.batch)
+            self._accept(m.sequence, m.digest, m.signature)
+
+    def _accept(self, sequence: int, digest: bytes, proposal: bytes) -> None:
+        """Vote, once and for ever in this view. The record is durable before the vote leaves."""
+        slot = self._slot(sequence)
+        slot.digest, slot.proposal, slot.sent_at = digest, proposal, self.env.now
+        accepted = Accepted(self.view, sequence, digest, proposal)
+        self.accepted[sequence] = accepted
+        self.env.persist(accepted)
+        self._collector(slot, digest).add_verified(self.primary, proposal)
+        if self.is_member and self.primary != self.env.id:
+            message = self._prepare(slot)
+            slot.prepare_of[self.env.id] = digest
+            self._collector(slot, digest).add_verified(self.env.id, message.signature)
+            self._send_others(message)
+        for other, (node, signature) in sorted(slot.proposals.items()):
+            if other != digest:
+                self._differs(node, slot, other, signature)
+                return
+        self._check_prepared(slot)
+
+    def _differs(self, node: int, slot: Slot, digest: bytes, proposal: bytes) -> None:
+        """A backup names another batch than this node accepted: the primary told two stories, or the backup lies."""
+        if self.keys.verify(self.primary, PREPARE, order_statement(self.view, slot.sequence, digest), proposal):
+            self._equivocates(self.primary)
+        else:
+            self._blame(node, "prepares what the primary did not propose")
+
+    def _prepare(self, slot: Slot) -> Prepare:
+        assert slot.digest is not None
+        signature = self.keys.sign(PREPARE, order_statement(self.view, slot.sequence, slot.digest))
+        return Prepare(self.view, slot.sequence, slot.digest, signature, slot.proposal)
+
+    # --- prepare ---
+
+    def on_prepare(self, sender: int, m: Prepare) -> None:
+        """§4.2: count it. One that names another batch may bear the proof that the primary told two stories."""
+        if not self._is_now(sender, m):
+            return
+        if sender == self.primary or not self.group.has(sender):
+            self._blame(sender, "prepares, and is no backup")
+            return
+        slot = self._slot(m.sequence)
+        if slot.prepare_of.setdefault(sender, m.digest) != m.digest:
+            self._blame(sender, "prepares two batches at one number")
+            return
+        if slot.prepared is not None:
+            return
+        if slot.digest is None:
+            slot.proposals.setdefault(m.digest, (sender, m.proposal))
+        elif slot.digest != m.digest:
+            self._differs(sender, slot, m.digest, m.proposal)
+            return
+        self._collector(slot, m.digest).add(sender, m.signature)
+        self._check_prepared(slot)
+
+    def _collector(self, slot: Slot, digest: bytes) -> Any:
+        collector = slot.collectors.get(digest)
+        if collector is None:
+            statement = order_statement(self.view, slot.sequence, digest)
+            collector = slot.collectors[digest] = self.group.collector(PREPARE, statement, self._blame)
+        return collector
+
+    def _check_prepared(self, slot: Slot) -> None:
+        """§4.2, the predicate prepared: a quorum, the primary among it, voted for what this node accepted."""
+        if slot.digest is None or slot.prepared is not None:
+            return
+        certificate = self._collector(slot, slot.digest).certificate
+        if certificate is None or self._stalled is not None:
+            return
+        slot.prepared = self.prepared[slot.sequence] = certificate
+        self.env.persist(Prepared(certificate))
+        if self.is_member:
+            slot.commit_of[self.env.id] = slot.digest
+            self._send_others(self._commit(slot))
+        self._check_committed(slot)
+
+    def _commit(self, slot: Slot) -> Commit:
+        assert slot.digest is not None
+        return self.group.commit(self.view, slot.sequence, slot.digest, self.config.commits == "mac")
+
+    # --- commit ---
+
+    def on_commit(self, sender: int, m: Commit) -> None:
+        """§4.2: count it."""
+        if not self._is_now(sender, m):
+            return
+        slot = self._slot(m.sequence)
+        if slot.is_committed or slot.commit_of.get(sender) == m.digest:
+            return
+        if not self.group.has(sender) or not self.group.is_commit(sender, m, self.config.commits == "mac"):
+            self._blame(sender, "commits without a vote, or with a proof that is wrong")
+        elif slot.commit_of.setdefault(sender, m.digest) != m.digest:
+            self._blame(sender, "commits two batches at one number")
+        else:
+            self._check_committed(slot)
+
+    def _check_committed(self, slot: Slot) -> None:
+        """§4.2, the predicate committed-local: prepared here, and committed by a quorum."""
+        if slot.prepared is not None and self.group.quorum.is_quorum(slot.committers()):
+            slot.is_committed = True
+
+    # --- what all three share ---
+
+    def _is_now(self, sender: int, m: PrePrepare | Prepare | Commit) -> bool:
+        """Whether it is for the view and the numbers that this node works on; early ones are kept for their view."""
+        if m.view > self.view or (m.view == self.view and self.is_changing):
+            self._early.keep(sender, m)
+            return False
+        return m.view == self.view and self.low < m.sequence <= self.high and self._stalled is None
+
+    def _hear_early(self) -> None:
+        for sender, message in self._early.take():
+            self.handlers[type(message)](self, sender, message)
+
+    def _equivocates(self, primary: int) -> None:
+        """Two orders for one number, both signed by it: there is no need to wait for a time-out."""
+        self._blame(primary, "proposes two batches at one number")
+        self._leave_view(self.view + 1)
+
+    # --- execution ---
+
+    def _next_digest(self, sequence: int) -> bytes | None:
+        """What is known to be decided at a number."""
+        slot = self.slots.get(sequence)
+        return slot.digest if slot is not None and slot.is_committed else None
+
+    def _execute_ready(self) -> None:
+        """§4.2: in the order of their numbers, each after all before it."""
+        while not self._is_paused and (digest := self._next_digest(self.executed + 1)) is not None:
+            batch = self.batches.get(digest)
+            if batch is None:
+                self._fetch_batches([digest])
+                break
+            self._execute(self.executed + 1, digest)
+            self._has_executed_in_view = True
+            if self.executed % self.config.checkpoint_batches == 0:
+                self._make_checkpoint()
+            if self._is_snapshot_due(sum(map(len, batch))):
+                self._is_paused = True  # outputs of this Turn end here
+                self.env.set_timer(EXECUTE, 0.0)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._entries:
+            entries, self._entries = self._entries, []
+            self.env.deliver(Committed(self.index - len(entries) + 1, entries))
+
+    # --- reads ---
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """§5.1.3: answered from the state when all that had prepared here is executed.
+
+        A write that a client has its answer to had prepared at f + 1 correct nodes; 2f + 1 equal answers hold that of
+        one of them.
+        """
+        waiting = sum(len(some) for _, some in self._reads)
+        if waiting + len(tokens) > READS_MAX:
+            self.env.deliver(ReadFailed(tuple(tokens), "too many reads wait"))
+            return
+        self._reads.append((max(self.prepared, default=0), tuple(tokens)))
+
+    def _answer_reads(self) -> None:
+        if not self._reads:
+            return
+        if ready := [token for point, tokens in self._reads if point <= self.executed for token in tokens]:
+            self._reads = [read for read in self._reads if read[0] > self.executed]
+            self.env.deliver(ReadReady(tuple(ready)))
+
+    def _lower_reads(self, highest: int) -> None:
+        """A new view decided what of the prepared is kept: beyond ``highest`` nothing was committed."""
+        self._reads = [(min(point, highest), tokens) for point, tokens in self._reads]
+
+    # --- retransmission ---
+
+    def _resend(self, to: int, slot: Slot) -> None:
+        """This node's own part in a slot, to one that may have missed it."""
+        if slot.digest is None or self.env.now - slot.sent_at < self.config.beat_s:
+            return
+        if self.is_primary:
+            batch = self.batches.get(slot.digest)
+            if batch is not None:
+                self.env.send(to, PrePrepare(self.view, slot.sequence, slot.digest, slot.proposal, batch))
+        elif self.is_member:
+            self.env.send(to, self._prepare(slot))
+        if slot.prepared is not None and self.is_member:
+            self.env.send(to, self._commit(slot))
+
+    def _rebuild(self) -> None:
+        """After a crash: the slots of this view, as far as this node had a part in them."""
+        for sequence, accepted in sorted(self.accepted.items()):
+            if accepted.view != self.view or sequence <= self.low:
+                continue
+            slot = self._slot(sequence)
+            slot.digest, slot.proposal = accepted.digest, accepted.proposal
+            slot.prepare_of[self.env.id] = accepted.digest
+            self._collector(slot, accepted.digest).add_verified(self.primary, accepted.proposal)
+            certificate = self.prepared.get(sequence)
+            order = order_of(certificate.statement) if certificate else None
+            if certificate is not None and order == (self.view, sequence, accepted.digest):
+                slot.prepared = certificate
+                slot.commit_of[self.env.id] = accepted.digest
+            elif self.is_member and self.primary != self.env.id:
+                self._collector(slot, accepted.digest).add_verified(self.env.id, self._prepare(slot).signature)
+                self._check_prepared(slot)
+        self.next_sequence = max([self.executed, self.low, *self.slots]) + 1

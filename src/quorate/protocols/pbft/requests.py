@@ -1,0 +1,189 @@
+"""Clients' requests on their way to the order: checked, kept until they are executed, watched by a timer (§4.1, §4.4).
+
+Every node gets a request from its client, or from another node. Its signature is checked off the loop. A backup that
+waits too long for the execution of its oldest one suspects the primary; one that the primary may not have is passed
+on to it. That the *oldest* is watched, not any, keeps a primary from starving a single client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+from quorate.kernel import Failed, Key
+from quorate.parts import requests
+from quorate.parts.keys import Signed, Verified, batches
+from quorate.parts.replicated import Dropped
+from quorate.protocols.pbft.messages import Forward
+from quorate.protocols.pbft.replica import Replica
+
+CHECK = "check"
+CHECKS_MAX = 4096
+"""Jobs that check signatures at a time; what comes beyond is refused, and comes again."""
+
+
+class Check:
+    """Values whose signatures are being checked: who brought them, and the number they are proposed at, if they are."""
+
+    __slots__ = ("sender", "sequence", "values", "view")
+
+    def __init__(self, sender: int, values: Sequence[tuple[bytes, bytes]], view: int, sequence: int | None) -> None:
+        self.sender = sender
+        self.values = values
+        self.view = view
+        self.sequence = sequence
+
+
+class Requests(Replica):
+    """The part of a node that keeps requests."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._checks: dict[int, Check] = {}
+        self._checking: set[bytes] = set()
+        self._next_check = 0
+        self._seen_at_beat: set[bytes] = set()
+
+    def submit(self, values: Sequence[bytes]) -> None:
+        """Requests of this node's clients."""
+        if self._stalled is not None:
+            self.env.deliver(Dropped(tuple(values), self._stalled))
+            return
+        self._take_in(self.env.id, values)
+
+    def on_forward(self, sender: int, m: Forward) -> None:
+        """§4.4: requests that a backup has and this node may not."""
+        if self._stalled is None:
+            self._take_in(sender, m.values)
+
+    def _take_in(self, sender: int, values: Sequence[bytes]) -> None:
+        fresh: dict[bytes, tuple[bytes, Signed]] = {}
+        refused: list[bytes] = []
+        for value in values:
+            digest = sha256(value).digest()
+            if digest in self.pending or digest in self._checking or digest in fresh:
+                continue
+            request = requests.decode(value)
+            if request is None:
+                self._refuse(sender, value)
+            elif len(self._checks) >= CHECKS_MAX or not self._has_room(value):
+                refused.append(value)
+            else:
+                fresh[digest] = (value, requests.claim(request))
+        if fresh:
+            self._checking.update(fresh)
+            self._check(sender, fresh, None)
+        if refused and sender == self.env.id:
+            self.env.deliver(Dropped(tuple(refused), "too many requests wait"))
+
+    def _check(self, sender: int, fresh: dict[bytes, tuple[bytes, Signed]], sequence: int | None) -> int:
+        """Have signatures checked; in how many jobs."""
+        items = list(fresh.items())
+        place = jobs = 0
+        for job in batches([claim for _, (_, claim) in items]):
+            part = items[place : place + len(job.items)]
+            place += len(job.items)
+            self._next_check += 1
+            jobs += 1
+            values = [(digest, value) for digest, (value, _) in part]
+            self._checks[self._next_check] = Check(sender, values, self.view, sequence)
+            self.env.work((CHECK, self._next_check), job)
+        return jobs
+
+    def on_done(self, key: Key, result: Any) -> None:
+        """Signatures were checked."""
+        if not isinstance(key, tuple) or key[0] != CHECK:
+            super().on_done(key, result)
+            return
+        check = self._checks.pop(key[1], None)
+        if check is None:
+            return
+        mask = result.mask if isinstance(result, Verified) else 0
+        is_known = not isinstance(result, Failed)
+        for place, (digest, value) in enumerate(check.values):
+            self._checking.discard(digest)
+            if mask >> place & 1:
+                self._admit(digest, value)
+            elif is_known and check.sequence is None:
+                self._refuse(check.sender, value)
+        if check.sequence is not None and is_known:
+            self._checked(check, mask == (1 << len(check.values)) - 1)
+
+    def _checked(self, check: Check, is_good: bool) -> None:
+        """Requests of a pre-prepare were checked."""
+        raise NotImplementedError
+
+    def _refuse(self, sender: int, value: bytes) -> None:
+        if sender == self.env.id:
+            self.env.deliver(Dropped((value,), "the request is not signed by its client"))
+        else:
+            self._blame(sender, "passed on a request that its client did not sign")
+
+    def _has_room(self, value: bytes) -> bool:
+        config = self.config
+        return (
+            len(self.pending) + len(self._checking) < config.pending_max
+            and self._pending_bytes + len(value) <= config.pending_bytes_max
+        )
+
+    def _admit(self, digest: bytes, value: bytes) -> None:
+        """A request whose signature is right waits for its execution."""
+        if digest in self.pending or not self._has_room(value):
+            return
+        self.pending[digest] = value
+        self._pending_bytes += len(value)
+        self._queue.append(digest)
+        if not self._request_alarm.is_set:
+            self._watch()
+
+    def _forget_request(self, value: bytes) -> None:
+        """It was executed. The timer starts again for the next, if it was this that it ran for (§4.4)."""
+        if not self.pending:
+            return
+        digest = sha256(value).digest()
+        is_oldest = next(iter(self.pending)) == digest
+        if self.pending.pop(digest, None) is not None:
+            self._pending_bytes -= len(value)
+            if is_oldest:
+                self._watch()
+
+    def _watch(self) -> None:
+        """§4.4: a backup waits for its oldest request, but not while it changes views."""
+        if self.pending and not self.is_changing and not self.is_primary and self.is_member:
+            self._request_alarm.put_off(self._view_timeout_s)
+        else:
+            self._request_alarm.stop()
+
+    def _requeue(self) -> None:
+        proposed = self._proposed()
+        self._queue.clear()
+        self._queue.extend(digest for digest in self.pending if digest not in proposed)
+        self._watch()
+
+    def _proposed(self) -> set[bytes]:
+        """Requests that have a number in this view and are not executed."""
+        return {
+            sha256(value).digest()
+            for sequence, slot in self.slots.items()
+            if sequence > self.executed and slot.digest is not None
+            for value in self.batches.get(slot.digest, ())
+        }
+
+    def _pass_on(self) -> None:
+        """Once a beat: what this backup has had for a beat, and the primary may lack."""
+        if self.is_changing or self.is_primary or not self.pending:
+            self._seen_at_beat.clear()
+            return
+        in_order = self._proposed()
+        late: list[bytes] = []
+        size = 0
+        for digest in sorted(self._seen_at_beat & self.pending.keys() - in_order):
+            value = self.pending[digest]
+            size += len(value)
+            if late and (size > self.config.batch_bytes_max or len(late) == self.config.batch_count_max):
+                break
+            late.append(value)
+        if late:
+            self.env.send(self.primary, Forward(tuple(late)))
+        self._seen_at_beat = set(self.pending)
