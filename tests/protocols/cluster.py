@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Asked, Core, Done, Env, Fired, Input, Job, Key, Received, Record, Send, Submitted, Turn
+from quorate.parts.keys import Keyring, VerifyBatch
 from quorate.parts.log import COMMAND, Entry
 from quorate.parts.replicated import Committed, ReadChunk, Restored, TakeSnapshot, WriteChunk
 from quorate.sim.snapshots import Snapshots
@@ -107,7 +108,10 @@ class Member(Shell):
         work = job.work
         result: Any
         if isinstance(work, TakeSnapshot):
-            result = self.store.file(work.index, work.term, state)
+            result = self.store.file(work.index, work.term, state, work.keep_index)
+        elif isinstance(work, VerifyBatch):
+            assert self.cluster.keyring is not None
+            result = self.cluster.keyring.verify_batch(work)
         elif isinstance(work, ReadChunk):
             result = self.store.read(work)
         else:
@@ -131,7 +135,9 @@ class Cluster:
         delay_s: tuple[float, float] | Callable[[Any], tuple[float, float]] = (0.0, 0.0),
         sync_s: float = 0.0,
         journals: dict[int, list[Any]] | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
+        self.keyring = keyring
         self.peers = tuple(range(1, size + 1))
         self.seed = seed
         self.rng = random.Random(seed)
