@@ -90,7 +90,7 @@ class NoDriver(Driver):
     def begin(self, op: Op) -> Request:
         return Request(0)
 
-    def receive(self, reply: Any) -> Answer | Request | None:
+    def receive(self, reply: Any, node: int) -> Answer | Request | None:
         return None
 
     def retry(self) -> Request:

@@ -94,7 +94,13 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
     scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if entry.byzantine else None
     make = entry.make(_config(entry, task.seed), mutant.core, scheme.keys if scheme else None)
     return simulate(
-        make, subject(workload), options, checks=entry.invariants, sick_app=mutant.app, trace=trace, scheme=scheme
+        make,
+        subject(workload, scheme, entry.faults(task.nodes)),
+        options,
+        checks=entry.invariants,
+        sick_app=mutant.app,
+        trace=trace,
+        scheme=scheme,
     )
 
 

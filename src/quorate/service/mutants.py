@@ -4,6 +4,7 @@ from quorate.kernel import App
 from quorate.parts.mutant import Mutant
 from quorate.service.replica import Replica
 from quorate.service.sessions import Sessions
+from quorate.service.signed import SignedReplica
 
 
 class ForgetsSessions(Replica):
@@ -13,9 +14,13 @@ class ForgetsSessions(Replica):
         return Sessions().encode()
 
 
+class ForgetsSignedSessions(ForgetsSessions, SignedReplica):
+    """The same where clients sign."""
+
+
 def _forgets_sessions(app: App) -> App:
     assert isinstance(app, Replica)
-    return ForgetsSessions(app.machine)
+    return (ForgetsSignedSessions if isinstance(app, SignedReplica) else ForgetsSessions)(app.machine)
 
 
 MUTANTS = (Mutant("drops-sessions", "a snapshot does not hold the table of client sessions", app=_forgets_sessions),)

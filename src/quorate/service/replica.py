@@ -31,6 +31,7 @@ from quorate.service.requests import (
     OpenSession,
     Query,
     Result,
+    Results,
     decode_log_command,
 )
 from quorate.service.sessions import SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
@@ -62,7 +63,7 @@ class Replica(App):
         self._ready: list[int] = []
         self._due: list[tuple[Client, Query]] = []
         self._batch = 0
-        self._answers: list[tuple[Client, Result | Failure]] = []
+        self._answers: list[tuple[Client, Result | Results | Failure]] = []
 
     # --- requests ---
 

@@ -3,6 +3,9 @@
 A request carries an ``id`` that its answer repeats; the id means nothing else. A command travels as the very bytes that
 go into the log (``LogCommand``), made once by the client and opaque to the protocol's core: a retry sends the same
 bytes again, with the same session and serial, which is what makes it safe (Ongaro's dissertation §6.3).
+
+Where nodes may lie, what travels and what is in the log is several LogCommands under the client's signature
+(``parts/requests.py``), and one Results answers them all.
 """
 
 from enum import StrEnum
@@ -11,6 +14,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from quorate.parts.requests import COMMANDS_MAX, REQUEST_BYTES_MAX
 from quorate.parts.wire import Natural
 
 COMMAND_BYTES_MAX: Final = 1_572_864
@@ -44,16 +48,28 @@ class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag="close", gc
     session: Natural
 
 
+class Inspect(msgspec.Struct, frozen=True, array_like=True, tag="inspect", gc=False, forbid_unknown_fields=True):
+    """Answer a query at this place of the log, and change nothing: a read that no lying node can hold up.
+
+    No session remembers the answer. Who asks again takes a fresh nonce, so that it is another request.
+    """
+
+    nonce: Natural
+    query: _Bytes
+
+
 LogCommand: TypeAlias = OpenSession | Apply | CloseSession
+SignedCommand: TypeAlias = LogCommand | Inspect
+"""What a signed request is made of."""
 
 # --- from client to node ---
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True, tag="command", gc=False):
-    """Have a LogCommand decided; ``entry`` is its encoding."""
+    """Have a LogCommand decided; ``entry`` is its encoding. Where nodes may lie: that of a signed request."""
 
     id: Natural
-    entry: Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX + 64)]
+    entry: Annotated[bytes, Meta(max_length=REQUEST_BYTES_MAX)]
 
 
 class Query(msgspec.Struct, frozen=True, array_like=True, tag="query", gc=False):
@@ -122,10 +138,18 @@ class Status(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=Fals
     stalled: str | None = None
 
 
-Response: TypeAlias = Result | Failure | Status
+class Results(msgspec.Struct, frozen=True, array_like=True, tag="results"):
+    """The answers to the commands of a signed request, or some of them; the ``id`` of each is its place there."""
+
+    id: Natural
+    answers: Annotated[tuple[Result | Failure, ...], Meta(max_length=COMMANDS_MAX)]
+
+
+Response: TypeAlias = Result | Results | Failure | Status
 
 encode = msgspec.msgpack.Encoder().encode
 decode_log_command = msgspec.msgpack.Decoder(LogCommand).decode
+decode_signed_command = msgspec.msgpack.Decoder(SignedCommand).decode
 decode_request = msgspec.msgpack.Decoder(Request).decode
 decode_response = msgspec.msgpack.Decoder(Response).decode
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)

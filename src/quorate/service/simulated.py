@@ -1,7 +1,8 @@
 """The real Replica, state machines and client sessions, as the simulator wants them.
 
 ``subject(name)`` gives what a simulated run puts to the test: ``register`` (a map of registers in memory) or ``kv``
-(the store on LMDB). Nothing here stands in for the real thing but the clients' network.
+(the store on LMDB); with a scheme, under a protocol whose nodes may lie. Nothing here stands in for the real thing but
+the clients' network.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.kernel import App, Rng
-from quorate.service.client.session import ClientSession
+from quorate.parts import requests as signed
+from quorate.parts.keys import Scheme
+from quorate.service.drivers import Dialect, ServiceDriver, SignedDriver
 from quorate.service.kv import commands as kv
 from quorate.service.kv.machine import KvMachine
 from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
-from quorate.service.requests import DECODE_ERRORS, Apply, Code, Command, Failure, Query, Result, decode_log_command
-from quorate.sim.workload import Answer, Driver, Op, Request, Subject
+from quorate.service.requests import DECODE_ERRORS, Apply, decode_signed_command
+from quorate.service.signed import SignedReplica
+from quorate.sim.workload import Answer, Driver, Op, Subject
 
 SESSIONS_MAX = 64
 
@@ -71,121 +75,62 @@ def _write(file: BinaryIO, data: bytes) -> None:
     file.write(data)
 
 
-class ServiceDriver(Driver):
-    """One client: opens a session, then carries one operation at a time through retries."""
-
-    def __init__(self, client: int, rng: Rng) -> None:
-        self._rng = rng
-        self._session = ClientSession(rng.getrandbits(60))
-        self._request_id = client << 40
-        self._op: Op | None = None
-        self._serial: int | None = None
-        self._entry = b""
-
-    # --- what a kind of state machine says ---
-
-    @abstractmethod
-    def _operation(self, op: Op) -> bytes:
-        """The command for the state machine."""
-
-    @abstractmethod
-    def _question(self, op: Op) -> bytes:
-        """The query for a read."""
-
-    @abstractmethod
-    def _answer(self, op: Op, data: bytes) -> Answer:
-        """What the state machine's answer means."""
-
-    # --- Driver ---
-
-    def begin(self, op: Op) -> Request:
-        """The operation, or first the opening of a session."""
-        self._op, self._serial, self._entry = op, None, b""
-        return self._send()
-
-    def retry(self) -> Request:
-        """The same again."""
-        return self._send()
-
-    def give_up(self) -> None:
-        """The serial stays open in the session: nobody may reuse it, and nobody waits for it."""
-        if self._serial is not None:
-            self._session.answered(self._serial)
-        self._op = None
-
-    def identity(self) -> Hashable | None:
-        """What finds the command in the log."""
-        return None if self._serial is None else (self._session.id, self._serial)
-
-    def receive(self, reply: Any) -> Answer | Request | None:
-        """A Result or a Failure of this attempt or an earlier one."""
-        op = self._op
-        if op is None or reply.id != self._request_id:
-            return None
-        if isinstance(reply, Failure):
-            return self._failed(op, reply)
-        assert isinstance(reply, Result)
-        if self._session.id is None and op.f != "read":
-            self._session.opened(reply.data)
-            return self._send()
-        if self._serial is not None:
-            self._session.answered(self._serial)
-        self._op = None
-        return self._answer(op, reply.data)
-
-    def _failed(self, op: Op, failure: Failure) -> Answer | Request | None:
-        if failure.code is Code.NO_SESSION and self._serial is not None:
-            self._op = None
-            self._session = ClientSession(self._rng.getrandbits(60))
-            return Answer("info")
-        if failure.code is Code.LEADER_CHANGED:
-            return self._send(failure.leader)
-        return None  # unavailable here and now: wait for the time-out, as a client that backs off
-
-    def _send(self, node: int | None = None) -> Request:
-        op = self._op
-        assert op is not None
-        self._request_id += 1
-        if op.f == "read":
-            return Request(Query(self._request_id, self._question(op)), node)
-        if self._session.id is None:
-            return Request(Command(self._request_id, self._session.opening()), node)
-        if self._serial is None:
-            self._serial, self._entry = self._session.command(self._operation(op))
-        return Request(Command(self._request_id, self._entry), node)
-
-
-class RegisterDriver(ServiceDriver):
+class RegisterDialect(Dialect):
     """Against a RegisterMachine."""
 
-    def _operation(self, op: Op) -> bytes:
+    def operation(self, op: Op) -> bytes:
+        """As the base says."""
         return msgspec.msgpack.encode((op.f, op.key, op.value))
 
-    def _question(self, op: Op) -> bytes:
+    def question(self, op: Op) -> bytes:
+        """As the base says."""
         return msgspec.msgpack.encode(op.key)
 
-    def _answer(self, op: Op, data: bytes) -> Answer:
+    def answer(self, op: Op, data: bytes) -> Answer:
+        """As the base says."""
         return Answer("ok", msgspec.msgpack.decode(data))
 
 
 class ServiceSubject(Subject):
-    """The Replica over one kind of state machine."""
+    """The Replica over one kind of state machine. With a scheme clients sign, and bear so many lying nodes."""
+
+    def __init__(self, scheme: Scheme | None = None, faults: int = 0) -> None:
+        self._scheme = scheme
+        self._faults = faults
 
     def app(self, node: int, rng: Rng) -> App:
         """A Replica with an empty machine."""
-        return Replica(self.machine(node), sessions_max=SESSIONS_MAX)
+        kind = Replica if self._scheme is None else SignedReplica
+        return kind(self.machine(node), sessions_max=SESSIONS_MAX)
+
+    def driver(self, client: int, rng: Rng) -> Driver:
+        """A client that speaks to this kind of machine."""
+        if self._scheme is None:
+            return ServiceDriver(self.dialect(), client, rng)
+        nodes = len(self._scheme.keyring().nodes)
+        return SignedDriver(self.dialect(), client, rng, self._scheme.client(client), nodes, self._faults)
 
     @abstractmethod
     def machine(self, node: int) -> StateMachine:
         """A fresh state machine."""
 
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """How clients speak to it."""
+
     def identities(self, data: bytes) -> tuple[Hashable, ...]:
-        """The session and serial of the one command that an entry holds."""
-        try:
-            command = decode_log_command(data)
-        except DECODE_ERRORS:
-            return ()
-        return ((command.session, command.serial),) if isinstance(command, Apply) else ()
+        """The session and serial of each command that an entry holds."""
+        request = None if self._scheme is None else signed.decode(data)
+        entries = (data,) if request is None else request.commands
+        return tuple(identity for entry in entries if (identity := _identity(entry)) is not None)
+
+
+def _identity(entry: bytes) -> Hashable | None:
+    try:
+        command = decode_signed_command(entry)
+    except DECODE_ERRORS:
+        return None
+    return (command.session, command.serial) if isinstance(command, Apply) else None
 
 
 class RegisterSubject(ServiceSubject):
@@ -195,9 +140,9 @@ class RegisterSubject(ServiceSubject):
         """An empty map."""
         return RegisterMachine()
 
-    def driver(self, client: int, rng: Rng) -> Driver:
-        """A client of registers."""
-        return RegisterDriver(client, rng)
+    def dialect(self) -> Dialect:
+        """That of registers."""
+        return RegisterDialect()
 
     def digest(self, app: App) -> bytes | None:
         """The map's."""
@@ -206,10 +151,11 @@ class RegisterSubject(ServiceSubject):
         return app.machine.digest()
 
 
-class KvDriver(ServiceDriver):
+class KvDialect(Dialect):
     """Against the key-value store. A cas is a transaction with one compare."""
 
-    def _operation(self, op: Op) -> bytes:
+    def operation(self, op: Op) -> bytes:
+        """As the base says."""
         key = op.key.encode()
         if op.f == "write":
             return kv.encode(kv.Put(key, _to_value(op.value)))
@@ -220,10 +166,12 @@ class KvDriver(ServiceDriver):
             compare = kv.Compare(key, kv.Target.VALUE, kv.Relation.EQUAL, _to_value(expected))
         return kv.encode(kv.Txn([compare], [kv.Put(key, _to_value(new))]))
 
-    def _question(self, op: Op) -> bytes:
+    def question(self, op: Op) -> bytes:
+        """As the base says."""
         return kv.encode(kv.Range(op.key.encode()))
 
-    def _answer(self, op: Op, data: bytes) -> Answer:
+    def answer(self, op: Op, data: bytes) -> Answer:
+        """As the base says."""
         result = kv.decode_result(data)
         if isinstance(result, kv.RangeResult):
             return Answer("ok", int(result.kvs[0].value) if result.kvs else None)
@@ -240,7 +188,8 @@ def _to_value(number: int) -> bytes:
 class KvSubject(ServiceSubject):
     """The key-value store, each node's in a temporary folder of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: Scheme | None = None, faults: int = 0) -> None:
+        super().__init__(scheme, faults)
         self._folder = tempfile.TemporaryDirectory(prefix="quorate-sim-")
         self._machines: dict[int, StateMachine] = {}
 
@@ -251,9 +200,9 @@ class KvSubject(ServiceSubject):
         machine = self._machines[node] = KvMachine(Path(self._folder.name) / str(node))
         return machine
 
-    def driver(self, client: int, rng: Rng) -> Driver:
-        """A client of the store."""
-        return KvDriver(client, rng)
+    def dialect(self) -> Dialect:
+        """That of the store."""
+        return KvDialect()
 
     def digest(self, app: App) -> bytes | None:
         """The store's own."""
@@ -263,9 +212,9 @@ class KvSubject(ServiceSubject):
         return result.digest
 
 
-SUBJECTS: dict[str, Callable[[], Subject]] = {"register": RegisterSubject, "kv": KvSubject}
+SUBJECTS: dict[str, Callable[[Scheme | None, int], Subject]] = {"register": RegisterSubject, "kv": KvSubject}
 
 
-def subject(name: str) -> Subject:
-    """A fresh subject by name: ``register`` or ``kv``."""
-    return SUBJECTS[name]()
+def subject(name: str, scheme: Scheme | None = None, faults: int = 0) -> Subject:
+    """A fresh subject: ``register`` or ``kv``. With ``scheme`` its clients sign, and outvote ``faults`` liars."""
+    return SUBJECTS[name](scheme, faults)

@@ -55,11 +55,11 @@ class SimClient:
         if idle:
             self.wait()
 
-    def receive(self, response: Any) -> None:
-        """A reply arrives."""
+    def receive(self, response: Any, node: int) -> None:
+        """A reply of a node arrives."""
         if self.op is None:
             return
-        found = self._driver.receive(response)
+        found = self._driver.receive(response, node)
         if isinstance(found, Answer):
             self._answered(found)
         elif isinstance(found, Request):
@@ -94,6 +94,10 @@ class SimClient:
         self._send(request)
 
     def _send(self, request: Request) -> None:
+        if request.everywhere:
+            for node in self._world.peers:
+                self._clients.send(self._number, node, request.payload)
+            return
         astray = self._rng.random() < self._world.mix.astray
         node = self._clients.any_node(self._rng) if astray else self._node
         self._clients.send(self._number, node, request.payload)
@@ -194,7 +198,7 @@ class Clients:
     def reply(self, node: int, client: int, response: Any) -> None:
         """A reply on its way to a client."""
         if self._rng.random() >= self._loss:
-            self.world.after(self._delay(), lambda: self.members[client].receive(response))
+            self.world.after(self._delay(), lambda: self.members[client].receive(response, node))
 
     def _delay(self) -> float:
         return self._delay_s * (0.2 + self._rng.expovariate(1.0))

@@ -24,10 +24,11 @@ class Op(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Something to send to a node. ``node`` is a hint, usually who leads; None: whichever."""
+    """Something to send to a node, or to all of them. ``node`` is a hint, usually who leads; None: whichever."""
 
     payload: Any
     node: int | None = None
+    everywhere: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -48,8 +49,8 @@ class Driver(ABC):
         """Start an operation."""
 
     @abstractmethod
-    def receive(self, reply: Any) -> Answer | Request | None:
-        """Take a reply: the operation's end, or a request to send instead, or None for one that is of no use (late)."""
+    def receive(self, reply: Any, node: int) -> Answer | Request | None:
+        """Take a node's reply: the operation's end, or a request to send instead, or None where it is of no use yet."""
 
     @abstractmethod
     def retry(self) -> Request:

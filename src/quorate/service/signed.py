@@ -1,0 +1,171 @@
+"""SignedReplica: a Replica where nodes may lie, so that clients sign and every node answers.
+
+How it works. An entry of the log is a signed request (``parts/requests.py``): several commands of one client under one
+signature, which the core checked before it was ordered. The commands are applied one after the other as the sessions
+of that client's public key allow; a session of another key is as good as none. A client sends its request to every
+node, and each answers it once the log has it (Castro and Liskov 1999, §4.2); a request that comes after that is
+answered from the session table. Clients count equal answers (``client/votes.py``), so all that is in a Result, and the
+code of a Failure, must follow from the log alone.
+
+A new leader changes nothing for those who wait: every node has their requests and keeps at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+from quorate.kernel import Client
+from quorate.parts import requests as signed
+from quorate.parts.log import COMMAND
+from quorate.parts.replicated import Committed, Dropped
+from quorate.service.machine import StateMachine
+from quorate.service.replica import PENDING_MAX, Replica
+from quorate.service.requests import (
+    DECODE_ERRORS,
+    Apply,
+    CloseSession,
+    Code,
+    Command,
+    Failure,
+    Inspect,
+    OpenSession,
+    Result,
+    Results,
+    SignedCommand,
+    decode_signed_command,
+)
+from quorate.service.sessions import SESSIONS_MAX
+
+RESULTS_BYTES_MAX = 1 << 20
+"""Answers of one request go out together up to this size, and in several frames beyond."""
+
+
+class SignedReplica(Replica):
+    """As Replica, over a log of signed requests."""
+
+    def __init__(
+        self, machine: StateMachine, *, sessions_max: int = SESSIONS_MAX, pending_max: int = PENDING_MAX
+    ) -> None:
+        super().__init__(machine, sessions_max=sessions_max, pending_max=pending_max)
+        self._requests: dict[bytes, list[tuple[Client, int]]] = {}
+        """Digest of a request to whoever sent it; a client that sends it twice waits twice."""
+        self._requests_count = 0
+
+    # --- requests ---
+
+    def _command(self, client: Client, request: Command) -> None:
+        value = signed.decode(request.entry)
+        commands = [] if value is None else [_decode(command) for command in value.commands]
+        if value is None or None in commands:
+            self._refuse(client, request.id, Code.MALFORMED, "this cluster takes signed requests alone")
+            return
+        known = [self._known(place, command, value.client) for place, command in enumerate(commands)]
+        if None not in known:
+            self._answer([(client, request.id)], [answer for answer in known if answer is not None])
+        elif self.stalled_why is not None:
+            self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
+        elif self._requests_count >= self._pending_max:
+            self._refuse(client, request.id, Code.UNAVAILABLE, "too many requests are waiting")
+        else:
+            self._requests_count += 1
+            self._requests.setdefault(sha256(request.entry).digest(), []).append((client, request.id))
+            self.port.submit((request.entry,))
+
+    def _known(self, place: int, command: SignedCommand | None, owner: bytes) -> Result | None:
+        """The answer to a command that was applied before, if it is kept."""
+        if isinstance(command, Apply):
+            result = self.sessions.answer(command.session, command.serial, owner)
+            return None if result is None else Result(place, result)
+        if isinstance(command, OpenSession):
+            session = self.sessions.opened(owner, command.nonce)
+            return None if session is None else Result(place, b"%d" % session)
+        return None
+
+    def _answer(self, waiting: Iterable[tuple[Client, int]], answers: Sequence[Result | Failure]) -> None:
+        pieces: list[list[Result | Failure]] = []
+        room = 0
+        for answer in answers:
+            size = len(answer.data) if isinstance(answer, Result) else 0
+            if not pieces or size > room:
+                pieces.append([])
+                room = RESULTS_BYTES_MAX
+            pieces[-1].append(answer)
+            room -= size
+        for client, request in waiting:
+            self._answers += [(client, Results(request, tuple(piece))) for piece in pieces]
+
+    # --- outputs of the Host ---
+
+    def _apply(self, committed: Committed) -> None:
+        index = committed.first_index
+        assert index == self.applied_index + 1, (index, self.applied_index)
+        for entry in committed.entries:
+            if entry.kind == COMMAND:
+                self._apply_request(index, entry.data)
+            index += 1
+        self.applied_index = index - 1
+
+    def _apply_request(self, index: int, data: bytes) -> None:
+        request = signed.decode(data)
+        if request is None:
+            return  # the same on every replica: it means nothing
+        first = index * signed.COMMANDS_MAX
+        answers = [
+            self._apply_signed(first, place, _decode(command), request.client)
+            for place, command in enumerate(request.commands)
+        ]
+        self._answer(self._waiting_for(data), answers)
+
+    def _apply_signed(self, first: int, place: int, command: SignedCommand | None, owner: bytes) -> Result | Failure:
+        """The answer to one command. ``first + place`` is a number that no other command has."""
+        if isinstance(command, Apply):
+            session = self.sessions.use(command.session, owner)
+            if session is None:
+                return self._failure(place, Code.NO_SESSION, f"session {command.session} has expired")
+            self._begin_batch()
+            result = self._once(session, command)
+            if result is None:
+                return self._failure(place, Code.NO_SESSION, "too many commands of this session are unanswered")
+            return Result(place, result)
+        if isinstance(command, OpenSession):
+            return Result(place, b"%d" % self.sessions.open(first + place, owner, command.nonce))
+        if isinstance(command, CloseSession):
+            self.sessions.close(command.session, owner)
+            return Result(place, b"")
+        if isinstance(command, Inspect):
+            why = self._end_batch_if_there_is_space()
+            if why is not None:
+                return self._failure(place, Code.STORAGE, why)
+            return Result(place, self.machine.query(command.query))
+        return self._failure(place, Code.MALFORMED, "not a command")
+
+    def _begin_batch(self) -> None:
+        if not self._batch:
+            self.machine.begin()
+        self._batch += 1
+
+    def _drop(self, dropped: Dropped) -> None:
+        for value in dropped.values:
+            for client, request in self._waiting_for(value):
+                self._refuse(client, request, Code.UNAVAILABLE, dropped.why)
+
+    def _follow(self, leader: int | None) -> None:
+        self.leader = leader if leader is not None else self.leader
+
+    def _waiting_for(self, data: bytes) -> list[tuple[Client, int]]:
+        """Whoever waits for a request, from now on no more."""
+        found = self._requests.pop(sha256(data).digest(), []) if self._requests else []
+        self._requests_count -= len(found)
+        return found
+
+    def _failure(self, place: int, code: Code, why: str) -> Failure:
+        return Failure(place, code, why, self.leader)
+
+
+def _decode(command: bytes) -> SignedCommand | None:
+    try:
+        decoded: SignedCommand = decode_signed_command(command)
+    except DECODE_ERRORS:
+        return None
+    return decoded

@@ -1,0 +1,61 @@
+"""Simulated clients that sign: the promises hold under faults, and one node that lies to them is outvoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from quorate.cli.campaign import Task, run
+from quorate.parts.keys import Symbolic
+from quorate.sim.options import Options, parse_faults
+from quorate.sim.run import Outcome, simulate
+
+from tests.service.signing import STAND_IN, LyingRegisters, registered
+
+NODES = 4
+
+LIES: dict[str, Callable[[bytes], bytes]] = {
+    "that all went well": lambda _: msgspec.msgpack.encode(True),
+    "that there is nothing": lambda _: msgspec.msgpack.encode(None),
+    "a value that nobody wrote": lambda _: msgspec.msgpack.encode(-1),
+    "digits of no session": lambda _: b"7",
+    "no answer at all": lambda _: b"\xc1",
+}
+
+
+@pytest.mark.parametrize("workload", ["register", "kv"])
+@pytest.mark.parametrize("faults", ["none", "all"])
+def test_every_promise_is_kept_to_clients_that_sign(workload: str, faults: str) -> None:
+    with registered():
+        outcomes = [
+            run(Task(protocol="signed", seed=seed, nodes=NODES, faults=faults, workload=workload)) for seed in range(6)
+        ]
+    assert all(outcome.holds for outcome in outcomes), outcomes
+    assert sum(outcome.answered for outcome in outcomes) > 300
+
+
+def lied_to(seed: int, lie: Callable[[bytes], bytes], faults: int, kinds: str) -> Outcome:
+    """A run in which node 3 lies to clients that bear so many liars."""
+    scheme = Symbolic(range(NODES), b"%d" % seed)
+    subject = LyingRegisters(scheme, faults)
+    subject.liars, subject.lie = (3,), lie
+    make = STAND_IN.make(STAND_IN.simulation, None, scheme.keys)
+    options = Options(seed=seed, nodes=NODES, faults=parse_faults(kinds), duration_s=5.0)
+    return simulate(make, subject, options, checks=STAND_IN.invariants, scheme=scheme)
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+@pytest.mark.parametrize("kinds", ["none", "all"])
+def test_a_node_that_lies_to_clients_is_outvoted(lie: Callable[[bytes], bytes], kinds: str) -> None:
+    outcomes = [lied_to(seed, lie, 1, kinds) for seed in range(4)]
+    assert all(outcome.holds for outcome in outcomes), outcomes
+    assert sum(outcome.answered for outcome in outcomes) > 100
+
+
+def test_clients_that_bear_no_liar_are_fooled() -> None:
+    """That the tests above can fail: whoever takes one node's word believes the lie."""
+    for name in ("that there is nothing", "a value that nobody wrote"):
+        outcomes = [lied_to(seed, LIES[name], 0, "none") for seed in range(3)]
+        assert any(not outcome.holds for outcome in outcomes), name

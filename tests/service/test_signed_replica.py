@@ -1,0 +1,339 @@
+"""A Replica of signed requests: a session is its owner's alone, and a request that is replayed has no effect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quorate.parts import requests as signed
+from quorate.parts.keys import Signer, Symbolic
+from quorate.parts.replicated import Dropped, Leads
+from quorate.service import signed as module
+from quorate.service.replica import Replica
+from quorate.service.requests import (
+    Apply,
+    CloseSession,
+    Code,
+    Command,
+    Failure,
+    Inspect,
+    OpenSession,
+    Result,
+    Results,
+    encode,
+)
+from quorate.service.signed import SignedReplica
+
+from tests.service.replicas import Bench, put, query
+
+SCHEME = Symbolic(range(4))
+ANN, BOB = SCHEME.client(1), SCHEME.client(2)
+
+
+class SignedBench(Bench):
+    """A bench whose log holds signed requests; each command given to ``commit`` is Ann's, alone in a request."""
+
+    def __init__(self, kind: type[Replica] = SignedReplica, **limits: int) -> None:
+        super().__init__(kind, **limits)
+
+    def open(self, owner: Signer, nonce: int = 1) -> int:
+        """A session; its id."""
+        self.commit(by(owner, OpenSession(nonce)))
+        found = self.replica.sessions.opened(owner.public, nonce)
+        assert found is not None
+        return found
+
+    def results(self) -> list[tuple[Any, int, tuple[Any, ...]]]:
+        """The answers that leave now: client, request, and the data or code of each answer by its place."""
+        found = []
+        for client, reply in self.settle():
+            assert isinstance(reply, Results), reply
+            assert [answer.id for answer in reply.answers] == list(range(len(reply.answers)))
+            said = (a.data if isinstance(a, Result) else a.code for a in reply.answers)
+            found.append((client, reply.id, tuple(said)))
+        return found
+
+
+def by(owner: Signer, *commands: Any) -> bytes:
+    """A request."""
+    return signed.sign(owner, [encode(command) for command in commands])
+
+
+@pytest.fixture
+def bench() -> SignedBench:
+    return SignedBench()
+
+
+# --- answers ---
+
+
+def test_a_request_is_submitted_as_it_came_and_all_its_commands_are_answered_together(bench: SignedBench) -> None:
+    session = bench.open(ANN)
+    value = by(ANN, put(session, 1, b"a"), put(session, 2, b"b"))
+    bench.request("ann", Command(7, value))
+    assert (bench.settle(), bench.port.submitted) == ([], [value])
+    bench.commit(value)
+    assert bench.results() == [("ann", 7, (b"1:a", b"2:b"))]
+    assert bench.settle() == []
+
+
+def test_everybody_who_sent_a_request_is_answered_once_for_each_time(bench: SignedBench) -> None:
+    value = by(ANN, OpenSession(1))
+    for client, number in (("ann", 1), ("ann", 1), ("relay", 9)):
+        bench.request(client, Command(number, value))
+    bench.commit(value)
+    session = bench.replica.sessions.opened(ANN.public, 1)
+    expected = (b"%d" % session,)
+    assert bench.results() == [("ann", 1, expected), ("ann", 1, expected), ("relay", 9, expected)]
+    assert bench.replica._requests_count == 0
+
+
+def test_a_request_that_comes_after_it_was_applied_is_answered_from_the_table(bench: SignedBench) -> None:
+    session = bench.open(ANN)
+    value = by(ANN, put(session, 1, b"a"), put(session, 2, b"b"))
+    bench.commit(value)
+    bench.request("ann", Command(3, value))
+    bench.request("ann", Command(4, by(ANN, OpenSession(1))))
+    bench.replica.stalled("disk full")  # what is known can be told without a disk
+    bench.request("ann", Command(5, by(ANN, put(session, 2, b"b"))))
+    assert bench.results() == [
+        ("ann", 3, (b"1:a", b"2:b")),
+        ("ann", 4, (b"%d" % session,)),
+        ("ann", 5, (b"2:b",)),
+    ]
+    assert bench.port.submitted == []
+
+
+def test_a_request_that_is_known_in_part_goes_through_the_log(bench: SignedBench) -> None:
+    session = bench.open(ANN)
+    bench.commit(by(ANN, put(session, 1, b"a")))
+    value = by(ANN, put(session, 1, b"a"), put(session, 2, b"b"))
+    bench.request("ann", Command(1, value))
+    assert (bench.settle(), bench.port.submitted) == ([], [value])
+    bench.commit(value)
+    assert bench.results() == [("ann", 1, (b"1:a", b"2:b"))]
+    assert bench.machine.commands == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    "entry", [b"", b"\xc1", encode(OpenSession(1)), signed.sign(ANN, [b"\xc1"]), by(ANN, OpenSession(1)) + b"\0"]
+)
+def test_what_is_no_signed_request_is_refused(bench: SignedBench, entry: bytes) -> None:
+    bench.request("ann", Command(1, entry))
+    [(client, failure)] = bench.settle()
+    assert (client, failure.id, failure.code, bench.port.submitted) == ("ann", 1, Code.MALFORMED, [])
+
+
+def test_a_stalled_node_and_a_full_one_refuse(bench: SignedBench) -> None:
+    bench.replica.stalled("disk full")
+    bench.request("ann", Command(1, by(ANN, OpenSession(1))))
+    assert bench.settle() == [("ann", Failure(1, Code.STORAGE, "disk full"))]
+    small = SignedBench(pending_max=1)
+    small.request("ann", Command(1, by(ANN, OpenSession(1))))
+    small.request("bob", Command(2, by(BOB, OpenSession(1))))
+    [(client, failure)] = small.settle()
+    assert (client, failure.code) == ("bob", Code.UNAVAILABLE)
+
+
+def test_dropped_requests_are_refused_and_make_room(bench: SignedBench) -> None:
+    value = by(ANN, OpenSession(1))
+    bench.request("ann", Command(1, value))
+    bench.replica.output(Dropped((b"\xc1", value), "too much"))
+    assert bench.settle() == [("ann", Failure(1, Code.UNAVAILABLE, "too much"))]
+    assert bench.replica._requests_count == 0
+
+
+def test_a_new_leader_changes_nothing_for_those_who_wait(bench: SignedBench) -> None:
+    value = by(ANN, OpenSession(1))
+    bench.request("ann", Command(1, value))
+    for term, leader in ((1, 2), (2, None), (3, 3)):
+        bench.replica.output(Leads(term, leader))
+    assert (bench.settle(), bench.replica.leader) == ([], 3)
+    bench.commit(value)
+    assert [client for client, _, _ in bench.results()] == ["ann"]
+
+
+def test_large_answers_go_out_in_pieces_that_say_their_places(
+    bench: SignedBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RESULTS_BYTES_MAX", 10)
+    session = bench.open(ANN)
+    value = by(ANN, *(put(session, serial, b"x" * size) for serial, size in enumerate((3, 3, 20, 1), 1)))
+    bench.request("ann", Command(5, value))
+    bench.commit(value)
+    pieces = [reply for _, reply in bench.settle()]
+    assert [[answer.id for answer in piece.answers] for piece in pieces] == [[0, 1], [2], [3]]
+    assert {piece.id for piece in pieces} == {5}
+
+
+# --- owners ---
+
+
+def test_a_session_is_there_for_its_owner_alone(bench: SignedBench) -> None:
+    session = bench.open(ANN)
+    bench.commit(by(ANN, put(session, 1, b"mine")))
+    before = bench.replica.sessions.encode()
+    forged = by(BOB, put(session, 2, b"forged"), put(session, 1, b"again"), CloseSession(session))
+    bench.request("bob", Command(1, forged))
+    bench.commit(forged)
+    assert bench.results() == [("bob", 1, (Code.NO_SESSION, Code.NO_SESSION, b""))]
+    assert (bench.machine.commands, bench.replica.sessions.encode()) == ([b"mine"], before)
+    bench.request("bob", Command(2, by(BOB, put(session, 1, b"mine"))))  # nor is he told Ann's results
+    assert bench.settle() == []
+
+
+def test_a_stranger_keeps_no_session_alive() -> None:
+    bench = SignedBench(sessions_max=2)
+    first = bench.open(ANN, 1)
+    second = bench.open(ANN, 2)
+    bench.commit(by(BOB, put(first, 1)))
+    bench.open(BOB)
+    assert bench.replica.sessions.use(first, ANN.public) is None
+    assert bench.replica.sessions.use(second, ANN.public) is not None
+
+
+def test_an_opening_that_is_replayed_opens_nothing_new(bench: SignedBench) -> None:
+    value = by(ANN, OpenSession(1))
+    bench.commit(value, value)
+    bench.request("relay", Command(1, value))
+    [(_, _, (first,))] = bench.results()
+    assert len(bench.replica.sessions) == 1
+    assert bench.open(BOB, 1) != int(first)
+    assert bench.open(ANN, 2) != int(first)
+
+
+def test_two_openings_of_one_request_are_two_sessions(bench: SignedBench) -> None:
+    value = by(ANN, OpenSession(1), OpenSession(2), OpenSession(1))
+    bench.request("ann", Command(1, value))
+    bench.commit(value)
+    [(_, _, (one, two, again))] = bench.results()
+    assert one == again != two
+    assert len(bench.replica.sessions) == 2
+
+
+def test_the_whole_past_of_a_session_that_ended_has_no_effect_when_it_is_replayed(bench: SignedBench) -> None:
+    opening = by(ANN, OpenSession(1))
+    bench.commit(opening)
+    session = bench.replica.sessions.opened(ANN.public, 1)
+    past = [opening, by(ANN, put(session, 1, b"a")), by(ANN, put(session, 2, b"b")), by(ANN, CloseSession(session))]
+    bench.commit(*past[1:])
+    bench.commit(*past)
+    assert bench.machine.commands == [b"a", b"b"]
+
+
+def test_what_is_no_command_is_refused_in_its_place(bench: SignedBench) -> None:
+    session = bench.open(ANN)
+    value = signed.sign(ANN, [b"\xc1", encode(put(session, 1, b"a"))])
+    bench.replica._requests[module.sha256(value).digest()] = [("ann", 1)]  # request() would have refused it
+    bench.commit(value, b"\xc1", encode(put(session, 2, b"unsigned")))
+    assert bench.results() == [("ann", 1, (Code.MALFORMED, b"1:a"))]
+    assert bench.machine.commands == [b"a"]
+
+
+# --- reads in the log ---
+
+
+def test_a_read_in_the_log_sees_what_stands_before_it_and_nothing_after(bench: SignedBench) -> None:
+    session = bench.open(ANN)
+    value = by(ANN, put(session, 1, b"a"), Inspect(5, b"q"), put(session, 2, b"b"))
+    bench.request("ann", Command(1, value))
+    bench.commit(value)
+    assert bench.results() == [("ann", 1, (b"1:a", b"1 stored for q", b"2:b"))]
+    assert bench.machine.batches == [1]
+
+
+def test_a_read_in_the_log_changes_no_state(bench: SignedBench) -> None:
+    session = bench.open(ANN)
+    bench.commit(by(ANN, put(session, 1, b"a")))
+    before = bench.state()[1:]
+    bench.commit(by(BOB, Inspect(1, b"q")), by(BOB, Inspect(1, b"q")))
+    assert bench.state()[1:] == before
+
+
+def test_reads_past_the_log_are_as_ever(bench: SignedBench) -> None:
+    bench.request("ann", query(1, b"now", serializable=True))
+    assert bench.settle() == [("ann", Result(1, b"0 stored for now"))]
+    bench.request("ann", query(2, b"later"))
+    assert bench.settle() == []
+    assert bench.port.asked == [0]
+
+
+# --- snapshots ---
+
+owners = st.sampled_from([ANN, BOB])
+small = st.integers(0, 3)
+sessions = st.integers(0, 6).map(lambda index: index * signed.COMMANDS_MAX)
+commands = st.one_of(
+    st.builds(OpenSession, small),
+    st.builds(Apply, sessions, small, small, st.binary(max_size=2)),
+    st.builds(CloseSession, sessions),
+    st.builds(Inspect, small, st.binary(max_size=2)),
+)
+requests = st.builds(lambda owner, body: by(owner, *body), owners, st.lists(commands, min_size=1, max_size=3))
+
+
+@given(st.lists(st.one_of(requests, st.binary(max_size=9)), max_size=20), st.lists(st.booleans(), max_size=20))
+def test_equal_logs_make_equal_tables_with_snapshots_or_without(log: list[bytes], cuts: list[bool]) -> None:
+    whole, pieces = SignedBench(sessions_max=2), SignedBench(sessions_max=2)
+    if log:
+        whole.commit(*log)
+    for position, entry in enumerate(log):
+        pieces.commit(entry)
+        if position < len(cuts) and cuts[position]:
+            data = pieces.snapshot()
+            pieces = SignedBench(sessions_max=2)
+            pieces.restore(data)
+    assert pieces.state() == whole.state()
+    assert pieces.replica.sessions._owned == whole.replica.sessions._owned
+
+
+def test_owners_and_nonces_come_back_from_a_snapshot(bench: SignedBench) -> None:
+    session = bench.open(ANN)
+    bench.commit(by(ANN, put(session, 1, b"a")))
+    other = SignedBench()
+    other.restore(bench.snapshot())
+    assert other.open(ANN) == session
+    other.commit(by(BOB, put(session, 2, b"b")), by(ANN, put(session, 1, b"a")), by(ANN, put(session, 2, b"c")))
+    assert other.machine.commands == [b"a", b"c"]
+
+
+# --- planted bugs ---
+
+
+class AsksForNoOwner(SignedReplica):
+    """Takes every session for the client's own."""
+
+    def _apply_signed(self, first, place, command, owner):
+        found = dict(self.sessions.decode(self.sessions.encode())).get(getattr(command, "session", None))
+        return super()._apply_signed(first, place, command, owner if found is None else found.owner)
+
+
+class NamesSessionsByNonce(SignedReplica):
+    """Gives a session that is opened again the id that it had."""
+
+    def _apply_signed(self, first, place, command, owner):
+        return super()._apply_signed(getattr(command, "nonce", first), 0, command, owner)
+
+
+class ReadsLate(SignedReplica):
+    """Answers a read in the log from what is stored, and not from what was applied."""
+
+    def _end_batch_if_there_is_space(self):
+        self.machine.open = False
+        return
+
+
+@pytest.mark.parametrize(
+    ("bug", "catches"),
+    [
+        (AsksForNoOwner, test_a_session_is_there_for_its_owner_alone),
+        (NamesSessionsByNonce, test_the_whole_past_of_a_session_that_ended_has_no_effect_when_it_is_replayed),
+        (ReadsLate, test_a_read_in_the_log_sees_what_stands_before_it_and_nothing_after),
+    ],
+)
+def test_planted_bugs_are_caught(bug: type[SignedReplica], catches) -> None:
+    with pytest.raises(AssertionError):
+        catches(SignedBench(bug))
