@@ -89,6 +89,9 @@ class Liar:
     def __init__(self, means: Means) -> None:
         self.means = means
 
+    def hear(self, item: Received) -> None:
+        """A message of another node comes in. What it makes this one say goes with the next Turn."""
+
     def lie(self, turn: Turn) -> Turn:
         """The Turn that the world gets to see."""
         early, sends = self._told(turn.early), self._told(turn.sends)

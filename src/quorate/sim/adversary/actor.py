@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from quorate.kernel import Turn
+from quorate.kernel import Received, Turn
 from quorate.parts.adversary import Liar, Means, to_others
 
 EVERY_S: Final = 1.0
@@ -39,6 +39,12 @@ class Adversary:
         for liar in self.liars:
             turn = liar.lie(turn)
         return turn
+
+    def hear(self, item: Received) -> None:
+        """A message of another node came in."""
+        self.means.heard.append(item)
+        for liar in self.liars:
+            liar.hear(item)
 
     def answer(self, response: Any) -> Any:
         """What a client is told; None: nothing."""

@@ -41,7 +41,7 @@ class LyingNode(SimNode):
     def receive(self, item: Received, _: Any) -> None:
         """Hear it, and take it."""
         if self.up:
-            self.means.heard.append(item)
+            self.adversary.hear(item)
         super().receive(item, _)
 
     def reply(self, client: Client, response: Any) -> None:
