@@ -58,6 +58,21 @@ def test_a_violation_is_explained_and_traced(tmp_path: Path, monkeypatch: pytest
     assert "--mutant no-barrier" in repeat
 
 
+def test_lies_are_counted_and_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ("raft", "--faults", "none", "--seeds", "0:20", "--byzantine", "1", "--jobs", "1")
+    code, out, err = call(*arguments, "--adversary", "silent")
+    assert code == 0
+    assert "\nlies: " in out
+    assert "note" not in err
+    code, out, err = call(*arguments, "--adversary", "equivocating")
+    assert code == 1
+    assert "raft bears no node that is equivocating: expect violations" in err
+    assert "--byzantine 1 --adversary equivocating --trace -" in out
+    _, _, err = call("raft", "--seed", "1", "--duration-s", "1", "--byzantine", "3", "--adversary", "silent", "--json")
+    assert "raft bears 2 of 5 nodes that lie, not 3" in err
+
+
 def test_a_trace_to_a_file_and_to_the_screen(tmp_path: Path) -> None:
     code, _, _ = call("raft", "--seed", "1", "--duration-s", "2", "--trace", str(tmp_path / "t"))
     assert code == 0
@@ -95,6 +110,9 @@ def test_mutants_that_are_missed_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         (["raft", "--trace", "-"], "say which with --seed"),
         (["raft", "--mutants", "--mutant", "no-barrier"], "leave out --mutant"),
         (["raft", "--seed", "1", "--trace", "/no/such/folder/t"], "cannot write the trace"),
+        (["raft", "--byzantine", "1"], "--adversary silent,slow is what it bears. To see it break, name others"),
+        (["raft", "--byzantine", "1", "--adversary", "x"], "no adversary is called x; write all, none, or some of"),
+        (["raft", "--byzantine", "5"], "at least one node must be honest"),
     ],
 )
 def test_wrong_use(arguments: list[str], words: str) -> None:

@@ -13,6 +13,7 @@ from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY, Entry
 from quorate.service.mutants import MUTANTS as SERVICE_MUTANTS
 from quorate.service.simulated import SUBJECTS, subject
+from quorate.sim.adversary import OMITTING, parse_adversary
 from quorate.sim.options import Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.trace import Trace
@@ -37,6 +38,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float = 10.0
     workload: str = "register"
     mutant: str = ""
+    byzantine: int = 0
+    adversary: str = "all"
 
 
 def entry_of(protocol: str) -> Entry:
@@ -90,6 +93,8 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         duration_s=task.duration_s,
         faults=parse_faults(task.faults),
         barrier=mutant.barrier,
+        byzantine=byzantine_of(task, mutant),
+        adversary=parse_adversary(task.adversary, entry.liars),
     )
     scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if entry.byzantine else None
     make = entry.make(_config(entry, task.seed), mutant.core, scheme.keys if scheme else None)
@@ -101,7 +106,40 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         sick_app=mutant.app,
         trace=trace,
         scheme=scheme,
+        liars=entry.liars,
+        resign=entry.resign,
     )
+
+
+def byzantine_of(task: Task, mutant: Mutant) -> int:
+    """How many nodes lie: as asked for, or as many as the protocol bears where a mutant needs it."""
+    return task.byzantine or (entry_of(task.protocol).faults(task.nodes) if mutant.lies else 0)
+
+
+def check_adversary(task: Task) -> str:
+    """What is to be said before nodes lie; mostly nothing. Raises OptionsError.
+
+    A protocol for crashes is not refused those that are named: to see it break is worth something too.
+    """
+    entry = entry_of(task.protocol)
+    names = parse_adversary(task.adversary, entry.liars)
+    if not task.byzantine:
+        return ""
+    if not entry.byzantine:
+        if task.adversary == "all":
+            raise OptionsError(
+                f"{entry.name} bears {entry.tolerates}, not lies; --adversary {','.join(OMITTING)} is what it "
+                "bears. To see it break, name others, such as --adversary equivocating"
+            )
+        lies = [name for name in names if name not in OMITTING]
+        if lies:
+            return f"{entry.name} bears no node that is {', '.join(lies)}: expect violations"
+    if task.byzantine > entry.faults(task.nodes):
+        return (
+            f"{entry.name} bears {entry.faults(task.nodes)} of {task.nodes} nodes that lie, not {task.byzantine}: "
+            "expect violations"
+        )
+    return ""
 
 
 def _config(entry: Entry, seed: int) -> Any:

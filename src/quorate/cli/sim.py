@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 from zlib import crc32
@@ -22,6 +22,7 @@ VIOLATED: Final = 1
 WRONG_USE: Final = 2
 SEEDS: Final = ("0:100", "0:1000")
 """By default; the rarest planted bug needs hundreds."""
+BLAMES_SHOWN: Final = 8
 SEEDS_PER_JOB_MIN: Final = 20
 """For fewer seeds another process costs more than it saves."""
 
@@ -34,6 +35,10 @@ def sim(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="One seed only.")] = None,
     faults: Annotated[str, typer.Option(help=f"all, none, or some of {','.join(FAULTS)}.")] = "all",
+    byzantine: Annotated[int, typer.Option(help="How many nodes lie.", min=0)] = 0,
+    adversary: Annotated[
+        str, typer.Option(help="In which ways they lie: all, none, or names; docs/simulation.md has them.")
+    ] = "all",
     jobs: Annotated[int, typer.Option(help="Processes to use; 0: as many as there are cores.", min=0)] = 0,
     duration_s: Annotated[float, typer.Option(help="Virtual seconds under faults, before all is healed.")] = 10.0,
     workload: Annotated[str, typer.Option(help="register, kv (the store on disk), or mix.")] = "register",
@@ -66,6 +71,8 @@ def sim(
             duration_s=duration_s,
             workload=workload,
             mutant=mutant,
+            byzantine=byzantine,
+            adversary=adversary,
         )
         _check(task, chosen, mutants, trace)
         workers = _workers(jobs, len(chosen))
@@ -94,11 +101,14 @@ def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
     if task.workload not in campaign.WORKLOADS:
         raise OptionsError(f"no workload is called {task.workload!r}; known are {', '.join(campaign.WORKLOADS)}")
     parse_faults(task.faults)
-    Options(seed=task.seed, nodes=task.nodes, duration_s=task.duration_s)
+    Options(seed=task.seed, nodes=task.nodes, duration_s=task.duration_s, byzantine=task.byzantine)
+    warning = campaign.check_adversary(task)
     if trace is not None and len(seeds) > 1:
         raise OptionsError("--trace shows one run; say which with --seed")
     if mutants and (task.mutant or trace is not None):
         raise OptionsError("--mutants runs all of them without a trace; leave out --mutant and --trace")
+    if warning:
+        _errors().print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _workers(jobs: int, seeds: int) -> int:
@@ -132,10 +142,6 @@ def _run_campaign(task: Task, seeds: range, workers: int, json: bool) -> bool:
 
 def _summary(task: Task, outcomes: list[Outcome], elapsed_s: float) -> dict[str, Any]:
     messages = sum(outcome.messages for outcome in outcomes)
-    counts: dict[str, int] = {}
-    for outcome in outcomes:
-        for name, count in outcome.counts.items():
-            counts[name] = counts.get(name, 0) + count
     return {
         "protocol": task.protocol,
         "nodes": task.nodes,
@@ -149,9 +155,19 @@ def _summary(task: Task, outcomes: list[Outcome], elapsed_s: float) -> dict[str,
         "committed": sum(outcome.committed for outcome in outcomes),
         "undecided": sum(outcome.undecided for outcome in outcomes),
         "digest": f"{_digest(outcomes):08x}",
-        "faults": counts,
+        "faults": _total(outcome.counts for outcome in outcomes),
+        "lies": _total(outcome.lies for outcome in outcomes),
+        "blames": _total(outcome.blames for outcome in outcomes),
         "violation": None,
     }
+
+
+def _total(counted: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for counts in counted:
+        for name, count in counts.items():
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 def _digest(outcomes: list[Outcome]) -> int:
@@ -166,6 +182,8 @@ def _explain(task: Task, broken: Outcome) -> dict[str, Any]:
         campaign.traced(task, lambda line: _write_line(out, line))
     command = f"quorate sim {task.protocol} --seed {task.seed} --nodes {task.nodes} --faults {task.faults}"
     command += f" --duration-s {task.duration_s:g} --workload {task.workload}"
+    if task.byzantine:
+        command += f" --byzantine {task.byzantine} --adversary {task.adversary}"
     if task.mutant:
         command += f" --mutant {task.mutant}"
     return {
@@ -188,6 +206,7 @@ def _trace_file(task: Task) -> Path:
 
 
 def _text(summary: dict[str, Any]) -> str:
+    lies, blames = summary["lies"], summary["blames"]
     lines = [
         f"{summary['seeds']:,} seeds, {summary['virtual_s']:,.0f} virtual seconds in {summary['elapsed_s']:,.1f} s: "
         f"{summary['seeds_per_s']:,.1f} seeds/s, {summary['messages_per_s']:,} messages/s",
@@ -195,6 +214,10 @@ def _text(summary: dict[str, Any]) -> str:
         + ", ".join(f"{count:,} {name}" for name, count in summary["faults"].items() if count),
         f"digest {summary['digest']}",
     ]
+    if lies:
+        lines.insert(2, "lies: " + ", ".join(f"{count:,} {name}" for name, count in sorted(lies.items())))
+    if blames:
+        lines.insert(3, "liars were blamed: " + ", ".join(f"{count:,} {why}" for why, count in _most(blames)))
     if summary["undecided"]:
         lines.append(f"the histories of {summary['undecided']} seeds were too hard to check within the budget")
     violation = summary["violation"]
@@ -208,6 +231,11 @@ def _text(summary: dict[str, Any]) -> str:
             f"repeat: {violation['repeat']}",
         ]
     return "\n".join(lines)
+
+
+def _most(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """The most frequent few."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:BLAMES_SHOWN]
 
 
 def _run_traced(task: Task, trace: str) -> bool:

@@ -17,3 +17,5 @@ class Mutant(msgspec.Struct, frozen=True):
     """Makes the sick App of a healthy one."""
     barrier: bool = True
     """Whether the durability barrier holds anything back."""
+    lies: bool = False
+    """Whether it takes nodes that lie for it to show: campaigns then have as many as the protocol bears."""

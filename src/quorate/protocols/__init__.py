@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env
+from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.keys import Keys
 from quorate.parts.mutant import Mutant
 from quorate.parts.slots import SlotsConfig
@@ -36,6 +37,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     mutants: tuple[Mutant, ...] = ()
     byzantine: bool = False
     """Whether it bears nodes that lie. Its nodes sign, and so do its clients (``parts/requests.py``)."""
+    liars: tuple[type[Liar], ...] = ()
+    """Its own ways to lie, beside those that fit every protocol."""
+    resign: Resign = unsigned
+    """How a Byzantine node signs a message of its own that it changed."""
 
     def faults(self, nodes: int) -> int:
         """How many nodes of so many it bears."""

@@ -8,9 +8,10 @@ clogged link holds everything back until a moment and then delivers it at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappush
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quorate.kernel import Received, Send
 from quorate.sim.swarm import Mix
@@ -38,6 +39,8 @@ class Network:
         """By sender, the mask of nodes that it cannot reach."""
         self.clogs: dict[tuple[int, int], float] = {}
         """By link, until when it delivers nothing."""
+        self.parted: Callable[[int, int, Any], bool] | None = None
+        """Whether a partition by the content of messages takes this one, from sender to node."""
         self.loss = mix.loss
         self.duplication = mix.duplication
         self.delivered = self.lost = self.cut = self.duplicated = self.clogged = 0
@@ -46,6 +49,7 @@ class Network:
         """From now on nothing is lost, doubled, cut or late."""
         self.cuts = [0] * len(self.cuts)
         self.clogs.clear()
+        self.parted = None
         self.loss = self.duplication = 0.0
         self._delays = [min(delay, HEALTHY_DELAY_S_MAX) for delay in self._delays]
         self._factors = [[1.0] * len(row) for row in self._factors]
@@ -58,12 +62,13 @@ class Network:
         loss = self.loss
         cuts = self.cuts[sender]
         factors = self._factors[sender]
+        parted = self.parted
         item = Received(sender, send.message, send.path)
         for to in send.to:
             if to == sender:
                 world.nodes[to].loop_back(item)
                 continue
-            if cuts >> to & 1:
+            if cuts >> to & 1 or (parted is not None and parted(sender, to, send.message)):
                 self.cut += 1
                 if world.tracing:
                     world.trace(sender, "cut", to, send.message)

@@ -33,7 +33,7 @@ from quorate.kernel import (
     Turn,
 )
 from quorate.kernel.ids import Key
-from quorate.sim.checkers.base import Violation
+from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clock import Clock
 from quorate.sim.disk import Disk
 from quorate.sim.snapshots import Snapshots
@@ -67,7 +67,7 @@ class SimPort:
     def reply(self, client: Client, response: Any) -> None:
         """Over the clients' network."""
         if self._node.life == self._life:
-            self._node.world.clients.reply(self._node.id, client, response)
+            self._node.reply(client, response)
 
 
 class SimNode:
@@ -105,6 +105,9 @@ class SimNode:
         self._asked: list[int] = []
         self._written = self._durable = 0
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
+        self._checkers: Sequence[Checker] = world.checkers
+        self._on_step = world.on_step
+        self._mark = world.mark
 
     # --- life and death ---
 
@@ -132,7 +135,7 @@ class SimNode:
         if world.tracing:
             world.trace(self.id, "start", f"life {self.life}", f"{len(self.disk.journal)} frames")
         turn = self.host.start(now)
-        for checker in world.checkers:
+        for checker in self._checkers:
             checker.started(self.id, self.host.root)
         self._act(turn)
         if self.disk.stalled is not None:
@@ -226,6 +229,10 @@ class SimNode:
             return
         self.requests.append((client, request))
         self._wake()
+
+    def reply(self, client: Client, response: Any) -> None:
+        """An answer of the App, over the clients' network."""
+        self.world.clients.reply(self.id, client, response)
 
     def stall(self, why: str | None) -> None:
         """The disk is full (or no longer, None)."""
@@ -326,7 +333,7 @@ class SimNode:
         world = self.world
         turn = self.host.step(inputs, self.clock.at(world.now))
         root = self.host.root
-        for check in world.on_step:
+        for check in self._on_step:
             check(self.id, root)
         world.count_step(self.id, len(inputs), turn)
         self._act(turn)
@@ -345,9 +352,9 @@ class SimNode:
         if turn.blames:
             world.blamed(self.id, turn.blames)
         if not world.options.barrier or self.barrier.add(turn, sequence):
-            self._release(turn, world.mark(self.id))
+            self._release(turn, self._mark(self.id))
         elif turn.sends or turn.outputs or turn.jobs:
-            self._held.append(world.mark(self.id))
+            self._held.append(self._mark(self.id))
 
     def _write(self, records: Sequence[Record]) -> int:
         """A frame for the Turn; now and then a checkpoint that holds the Turn's state in place of all before."""
@@ -406,5 +413,5 @@ class SimNode:
         world = self.world
         if world.tracing:
             world.trace(self.id, "output", "", value)
-        for checker in world.checkers:
+        for checker in self._checkers:
             checker.output(self.id, value)

@@ -33,6 +33,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     ``healing_s`` is how long, in virtual time, the healed cluster may take until every operation is answered and all
     nodes agree; more than that is a violation of liveness.
+
+    ``byzantine`` nodes lie, in the ways that ``adversary`` names, during both phases.
     """
 
     seed: int = 0
@@ -43,9 +45,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     clients: int | None = None
     by_inputs: bool = False
     barrier: bool = True
+    byzantine: int = 0
+    adversary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= NODES_MAX:
             raise OptionsError(f"{self.nodes} nodes; a simulated cluster has 1 to {NODES_MAX}")
+        if not 0 <= self.byzantine < self.nodes:
+            raise OptionsError(f"{self.byzantine} Byzantine nodes of {self.nodes}; at least one node must be honest")
         if not 0 < self.duration_s <= 1e6:
             raise OptionsError(f"a duration of {self.duration_s} s; it must be above 0 and at most a million")

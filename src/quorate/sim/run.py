@@ -1,13 +1,15 @@
 """Run one seed and say how it went."""
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from zlib import crc32
 
 import msgspec
 
 from quorate.kernel import App, Core, Env
+from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.keys import Scheme
+from quorate.sim.adversary.node import LyingNode
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.durability import Durability
 from quorate.sim.checkers.history import LinearizableHistory
@@ -26,7 +28,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one run did. ``violated`` is the property that does not hold, None if all does.
 
     ``digest`` is equal for equal runs. ``messages`` counts those delivered. ``undecided``: the history was too hard to
-    check within the budget.
+    check within the budget. ``lies`` by kind; ``blames`` of nodes that lie, by what was said of them.
     """
 
     seed: int
@@ -41,6 +43,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     committed: int = 0
     undecided: bool = False
     counts: Mapping[str, int] = {}
+    lies: Mapping[str, int] = {}
+    blames: Mapping[str, int] = {}
 
     @property
     def holds(self) -> bool:
@@ -58,6 +62,8 @@ def simulate(
     sick_app: Callable[[App], App] | None = None,
     trace: Trace | None = None,
     scheme: Scheme | None = None,
+    liars: Sequence[type[Liar]] = (),
+    resign: Resign = unsigned,
 ) -> Outcome:
     """Run one seed to its end or to the first violation. ``checks`` names the protocol's own invariants.
 
@@ -66,7 +72,18 @@ def simulate(
     log = LogAgreement()
     history = LinearizableHistory()
     checkers: list[Checker] = [log, *invariants(checks), Durability(log), history]
-    world = World(make, subject, options, checkers, mix=mix, sick_app=sick_app, trace=trace, scheme=scheme)
+    world = World(
+        make,
+        subject,
+        options,
+        checkers,
+        mix=mix,
+        sick_app=sick_app,
+        trace=trace,
+        scheme=scheme,
+        liars=liars,
+        resign=resign,
+    )
     violated, text = None, ""
     try:
         world.run()
@@ -89,6 +106,8 @@ def simulate(
         committed=len(log.agreed),
         undecided=history.undecided,
         counts=_counts(world),
+        lies=_lies(world),
+        blames=dict(sorted(world.blamed_liars.items())),
     )
 
 
@@ -119,6 +138,18 @@ def _counts(world: World) -> dict[str, int]:
         "snapshots received": sum(node.snapshots.received for node in nodes),
         "unknown": sum(event.type == "info" for event in world.clients.history),
     }
+
+
+def _lies(world: World) -> dict[str, int]:
+    """What the liars told, by kind; and how many of them fell over their own lies."""
+    lies: dict[str, int] = {}
+    for node in world.nodes:
+        if isinstance(node, LyingNode):
+            for kind, count in sorted(node.means.told.items()):
+                lies[kind] = lies.get(kind, 0) + count
+            if node.fell:
+                lies["fell"] = lies.get("fell", 0) + 1
+    return lies
 
 
 def _where(error: Exception) -> str:

@@ -10,6 +10,7 @@ Time is global and virtual, in seconds. Nodes see their own clocks only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from random import Random
@@ -17,8 +18,13 @@ from struct import Struct
 from typing import Any
 from zlib import crc32
 
-from quorate.kernel import App, Blame, Core, Env, Rng, Turn
+from quorate.kernel import App, Blame, Core, Env, Rng, Turn, mask_of
+from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.keys import Scheme
+from quorate.sim.adversary import GENERIC
+from quorate.sim.adversary.lies import ByzzFuzz
+from quorate.sim.adversary.node import LyingNode
+from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clients import Clients
 from quorate.sim.nemesis import Nemesis
@@ -32,13 +38,18 @@ from quorate.sim.workload import Subject
 POLL_S = 0.05
 LIVENESS = "liveness"
 
+ROUNDS = 0.5
+"""How many of the seeds that may be fuzzed by rounds have partitions by round as well."""
+
+_NUMBER = re.compile(r"\d+")
 _STEP = Struct("<dBHHHHH")
 
 
 class World:
     """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and the clients' sessions.
 
-    ``mix`` replaces what the seed would draw. ``scheme`` has the keys of a protocol whose nodes sign.
+    ``mix`` replaces what the seed would draw. ``scheme`` has the keys of a protocol whose nodes sign. Its own ``liars``
+    and how they ``resign`` a message come with it too; who lies is for the seed to draw.
     """
 
     def __init__(
@@ -52,6 +63,8 @@ class World:
         sick_app: Callable[[App], App] | None = None,
         trace: Trace | None = None,
         scheme: Scheme | None = None,
+        liars: Sequence[type[Liar]] = (),
+        resign: Resign = unsigned,
     ) -> None:
         self.make = make
         self.scheme = scheme
@@ -74,10 +87,23 @@ class World:
         self.steps = 0
         self.digest = 0
         self.blames = 0
+        self.blamed_liars: dict[str, int] = {}
+        """Blames of nodes that do lie, by kind."""
         self._sick_app = sick_app
         self._trace = trace
         self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)
-        self.nodes = [SimNode(self, node, self.seed) for node in self.peers]
+        self.liars = _draw_liars(self.seed, options)
+        """The nodes that lie, as a mask."""
+        kinds = [liar for liar in (*GENERIC, *liars) if liar.name in options.adversary]
+        self.nodes = [
+            LyingNode(self, node, self.seed, kinds, resign)
+            if self.liars >> node & 1
+            else SimNode(self, node, self.seed)
+            for node in self.peers
+        ]
+        self.honest = [node for node in self.nodes if not self.liars >> node.id & 1]
+        if self.liars and ByzzFuzz in kinds and Random(f"{self.seed}/rounds").random() < ROUNDS:
+            self.network.parted = RoundPartitions(Random(f"{self.seed}/round"), options.nodes).cut
         self.clients = Clients(self, self.mix)
         self.nemesis = Nemesis(self)
 
@@ -132,15 +158,15 @@ class World:
         raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {self._what_is_missing()}")
 
     def _has_converged(self) -> bool:
-        first = self.nodes[0]
-        if any(node.applied != first.applied for node in self.nodes):
+        first = self.honest[0]
+        if any(node.applied != first.applied for node in self.honest):
             return False
-        digests = [self.subject.digest(node.app) for node in self.nodes]
-        for node, digest in zip(self.nodes, digests, strict=True):
+        digests = [self.subject.digest(node.app) for node in self.honest]
+        for node, digest in zip(self.honest, digests, strict=True):
             if digest != digests[0]:
                 raise Violation(
                     "convergence",
-                    f"node 0 and node {node.id} applied the same up to {first.applied}, but differ in state",
+                    f"node {first.id} and node {node.id} applied the same up to {first.applied}, but differ in state",
                 )
         return True
 
@@ -148,7 +174,7 @@ class World:
         waiting = [f"{client.op.f} {client.op.key}" for client in self.clients.members if client.op is not None]
         if waiting:
             return f"{len(waiting)} operations have no answer ({waiting[0]})"
-        return f"the nodes have applied up to {[node.applied for node in self.nodes]}"
+        return f"the nodes have applied up to {[node.applied for node in self.honest]}"
 
     # --- what nodes report ---
 
@@ -172,17 +198,28 @@ class World:
         self.digest = crc32(shape, self.digest)
 
     def blamed(self, node: int, blames: Sequence[Blame]) -> None:
-        """A node blames others. With crash faults alone, nobody ever deserves it."""
+        """A node blames others. Only who lies ever deserves it; what liars say of others is not heard."""
+        if self.liars >> node & 1:
+            return
         self.blames += len(blames)
         for blame in blames:
             if self.tracing:
                 self.trace(node, "blame", blame.node, blame.why)
+            if self.liars >> blame.node & 1:
+                kind = _NUMBER.sub("N", blame.why)
+                self.blamed_liars[kind] = self.blamed_liars.get(kind, 0) + 1
+                continue
             raise Violation("no blame", f"node {node} says that node {blame.node} {blame.why}")
 
     def trace(self, node: int | None, event: str, subject: Any, what: Any) -> None:
         """One line, where lines are wanted. Ask ``tracing`` before the arguments are made."""
         if self._trace is not None:
             self._trace.line(self.now, node, event, subject, what)
+
+
+def _draw_liars(seed: str, options: Options) -> int:
+    nodes = list(range(options.nodes))
+    return mask_of(Random(f"{seed}/liars").sample(nodes, options.byzantine)) if options.byzantine else 0
 
 
 def _call(act: Callable[[], None], _: Any) -> None:

@@ -1,0 +1,66 @@
+"""Who plays which lie when: the liars of one node, some at a time, others later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from quorate.kernel import Received, Turn
+from quorate.parts.adversary import Liar, Means, to_others
+
+EVERY_S: Final = 1.0
+"""How long one set of liars is at it, on average."""
+AT_ONCE_MAX: Final = 3
+
+
+class Adversary:
+    """A function from Turn to Turn that changes over time. ``kinds`` are the liars that this node may be.
+
+    Each run has its own selection of them (swarm testing), each stretch of time one to three of these. With one kind
+    alone it is always that one.
+    """
+
+    def __init__(self, kinds: Sequence[type[Liar]], means: Means) -> None:
+        self.means = means
+        self.kinds = [kind for kind in kinds if means.chance(0.5)] or list(kinds)
+        self.liars: list[Liar] = []
+        self._until = 0.0
+
+    def act(self, turn: Turn, now: float, core: Any) -> Turn:
+        """What the world gets to see of a Turn. ``now`` in virtual seconds."""
+        means = self.means
+        means.now, means.core = now, core
+        if now >= self._until:
+            self._switch(now)
+        for send in (*turn.early, *turn.sends):
+            others, _ = to_others(send, means.node)
+            if others is not None:
+                means.said.append(others)
+        for liar in self.liars:
+            turn = liar.lie(turn)
+        return turn
+
+    def hear(self, item: Received) -> None:
+        """A message of another node came in."""
+        self.means.heard.append(item)
+        for liar in self.liars:
+            liar.hear(item)
+
+    def answer(self, response: Any) -> Any:
+        """What a client is told; None: nothing."""
+        for liar in self.liars:
+            if response is None:
+                return None
+            response = liar.answer(response)
+        return response
+
+    def _switch(self, now: float) -> None:
+        means = self.means
+        self._until = now + EVERY_S * (0.1 + 2.0 * means.rng.random())
+        count = 1 + int(means.rng.random() * AT_ONCE_MAX)
+        chosen: list[type[Liar]] = []
+        for _ in range(count if self.kinds else 0):
+            kind = means.pick(self.kinds)
+            if kind not in chosen:
+                chosen.append(kind)
+        self.liars = [kind(means) for kind in chosen]
