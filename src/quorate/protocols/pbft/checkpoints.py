@@ -40,8 +40,6 @@ class Checkpoints(NormalCase):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._due_at = 0  # of the snapshot that was due last
-        self._bytes_since_due = 0
         self._taking: Image | None = None
 
     # --- ours ---
@@ -128,7 +126,7 @@ class Checkpoints(NormalCase):
     # --- snapshots ---
 
     def _is_snapshot_due(self, size_bytes: int) -> bool:
-        """Decided by the order alone, whether one can be taken or not."""
+        """Decided by the order alone, whether one can be taken or not: nodes must have some in common."""
         self._bytes_since_due += size_bytes
         if self.executed % self.config.checkpoint_batches:
             return False
@@ -136,11 +134,11 @@ class Checkpoints(NormalCase):
         if few and self._bytes_since_due < self.config.snapshot_bytes:
             return False
         self._due_at, self._bytes_since_due = self.executed, 0
-        if self._taking is None:
-            self._take_snapshot()
         return True
 
     def _take_snapshot(self) -> None:
+        if self._taking is not None:
+            return
         self._taking = Image(self.executed, self.index, self.history, 0, bytes(32), self.group.members)
         keep = self.images[-1].index if self.images else 0
         self.env.work(SNAPSHOT, TakeSnapshot(self.index, TERM, keep))

@@ -20,7 +20,8 @@ equal together; and no checkpoint has to read the state. (4) The last-reply cach
 service above, part of its snapshots; this core orders a request that comes again, and the sessions do not repeat it.
 (5) The timer runs for the oldest waiting request, so that no client is starved. (6) MACs serve for commits alone, which
 no third node needs to believe; with signatures for the rest, the view change is the simple one of OSDI 1999.
-(7) No tentative execution.
+(7) A quorum's commits decide for a node that has left their view, or did not prepare there itself: it could
+else stay behind for as long as the others need no other view. (8) No tentative execution.
 """
 
 from __future__ import annotations

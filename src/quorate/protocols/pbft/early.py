@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from quorate.protocols.pbft.messages import Commit, Prepare, PrePrepare
+from quorate.protocols.pbft.messages import Prepare, PrePrepare
 
 COUNT_MAX = 256
 BYTES_MAX = 4 << 20
@@ -17,13 +17,13 @@ class Early:
     """By sender; the oldest go first. What is lost is sent again at a beat."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, deque[PrePrepare | Prepare | Commit]] = {}
+        self._kept: dict[int, deque[PrePrepare | Prepare]] = {}
         self._bytes: dict[int, int] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._kept.values()))
 
-    def keep(self, sender: int, message: PrePrepare | Prepare | Commit) -> None:
+    def keep(self, sender: int, message: PrePrepare | Prepare) -> None:
         """Add one."""
         kept = self._kept.setdefault(sender, deque())
         kept.append(message)
@@ -32,7 +32,7 @@ class Early:
             size -= _size(kept.popleft())
         self._bytes[sender] = size
 
-    def take(self) -> list[tuple[int, PrePrepare | Prepare | Commit]]:
+    def take(self) -> list[tuple[int, PrePrepare | Prepare]]:
         """All of them with their senders, out of here; each sender's in their order."""
         taken = [(sender, message) for sender, messages in sorted(self._kept.items()) for message in messages]
         self._kept.clear()
@@ -40,5 +40,5 @@ class Early:
         return taken
 
 
-def _size(message: PrePrepare | Prepare | Commit) -> int:
+def _size(message: PrePrepare | Prepare) -> int:
     return sum(map(len, message.batch)) if isinstance(message, PrePrepare) else 0

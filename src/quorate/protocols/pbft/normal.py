@@ -28,7 +28,7 @@ from quorate.protocols.pbft.messages import (
 )
 from quorate.protocols.pbft.replica import EXECUTE
 from quorate.protocols.pbft.requests import Check, Requests
-from quorate.protocols.pbft.slot import Slot
+from quorate.protocols.pbft.slot import Commits, Slot
 
 READS_MAX = 65_536
 
@@ -210,38 +210,41 @@ class NormalCase(Requests):
         slot.prepared = self.prepared[slot.sequence] = certificate
         self.env.persist(Prepared(certificate))
         if self.is_member:
-            slot.commit_of[self.env.id] = slot.digest
-            self._send_others(self._commit(slot))
-        self._check_committed(slot)
+            self._send_others(self._commit(slot.sequence))
+            self._commits(slot.sequence).add(self.env.id, self.view, slot.digest)
 
-    def _commit(self, slot: Slot) -> Commit:
-        assert slot.digest is not None
-        return self.group.commit(self.view, slot.sequence, slot.digest, self.config.commits == "mac")
+    def _commit(self, sequence: int) -> Commit:
+        """For what prepared here last, be it in this view or an earlier one."""
+        order = order_of(self.prepared[sequence].statement)
+        assert order is not None
+        return self.group.commit(*order, self.config.commits == "mac")
 
     # --- commit ---
 
     def on_commit(self, sender: int, m: Commit) -> None:
-        """§4.2: count it."""
-        if not self._is_now(sender, m):
+        """§4.2: count it, whichever view it is of. A quorum's commits decide, for all nodes and views."""
+        if not max(self.low, self.executed) < m.sequence <= self.high or self._stalled is not None:
             return
-        slot = self._slot(m.sequence)
-        if slot.is_committed or slot.commit_of.get(sender) == m.digest:
+        commits = self._commits(m.sequence)
+        view, digest = commits.known(sender)
+        if commits.decided is not None or m.view < view or (view, digest) == (m.view, m.digest):
             return
         if not self.group.has(sender) or not self.group.is_commit(sender, m, self.config.commits == "mac"):
             self._blame(sender, "commits without a vote, or with a proof that is wrong")
-        elif slot.commit_of.setdefault(sender, m.digest) != m.digest:
+        elif view == m.view:
             self._blame(sender, "commits two batches at one number")
         else:
-            self._check_committed(slot)
+            commits.add(sender, m.view, m.digest)
 
-    def _check_committed(self, slot: Slot) -> None:
-        """§4.2, the predicate committed-local: prepared here, and committed by a quorum."""
-        if slot.prepared is not None and self.group.quorum.is_quorum(slot.committers()):
-            slot.is_committed = True
+    def _commits(self, sequence: int) -> Commits:
+        commits = self.commits.get(sequence)
+        if commits is None:
+            commits = self.commits[sequence] = Commits(self.group.quorum)
+        return commits
 
-    # --- what all three share ---
+    # --- what both rounds of a view share ---
 
-    def _is_now(self, sender: int, m: PrePrepare | Prepare | Commit) -> bool:
+    def _is_now(self, sender: int, m: PrePrepare | Prepare) -> bool:
         """Whether it is for the view and the numbers that this node works on; early ones are kept for their view."""
         if m.view > self.view or (m.view == self.view and self.is_changing):
             self._early.keep(sender, m)
@@ -261,8 +264,8 @@ class NormalCase(Requests):
 
     def _next_digest(self, sequence: int) -> bytes | None:
         """What is known to be decided at a number."""
-        slot = self.slots.get(sequence)
-        return slot.digest if slot is not None and slot.is_committed else None
+        commits = self.commits.get(sequence)
+        return None if commits is None else commits.decided
 
     def _execute_ready(self) -> None:
         """§4.2: in the order of their numbers, each after all before it."""
@@ -276,6 +279,7 @@ class NormalCase(Requests):
             if self.executed % self.config.checkpoint_batches == 0:
                 self._make_checkpoint()
             if self._is_snapshot_due(sum(map(len, batch))):
+                self._take_snapshot()
                 self._is_paused = True  # outputs of this Turn end here
                 self.env.set_timer(EXECUTE, 0.0)
         self._flush()
@@ -312,9 +316,9 @@ class NormalCase(Requests):
 
     # --- retransmission ---
 
-    def _resend(self, to: int, slot: Slot) -> None:
-        """This node's own part in a slot, to one that may have missed it."""
-        if slot.digest is None or self.env.now - slot.sent_at < self.config.beat_s:
+    def _resend_order(self, to: int, slot: Slot) -> None:
+        """This node's part in the first two rounds, to one that may have missed it."""
+        if slot.digest is None:
             return
         if self.is_primary:
             batch = self.batches.get(slot.digest)
@@ -322,11 +326,14 @@ class NormalCase(Requests):
                 self.env.send(to, PrePrepare(self.view, slot.sequence, slot.digest, slot.proposal, batch))
         elif self.is_member:
             self.env.send(to, self._prepare(slot))
-        if slot.prepared is not None and self.is_member:
-            self.env.send(to, self._commit(slot))
 
     def _rebuild(self) -> None:
-        """After a crash: the slots of this view, as far as this node had a part in them."""
+        """After a crash: what this node committed, and the slots of this view, as far as it had a part in them."""
+        for sequence, certificate in self.prepared.items():
+            if self.is_member and sequence > self.low and (order := order_of(certificate.statement)):
+                self._commits(sequence).add(self.env.id, order[0], order[2])
+        if self.is_changing:
+            return
         for sequence, accepted in sorted(self.accepted.items()):
             if accepted.view != self.view or sequence <= self.low:
                 continue
@@ -334,11 +341,9 @@ class NormalCase(Requests):
             slot.digest, slot.proposal = accepted.digest, accepted.proposal
             slot.prepare_of[self.env.id] = accepted.digest
             self._collector(slot, accepted.digest).add_verified(self.primary, accepted.proposal)
-            certificate = self.prepared.get(sequence)
-            order = order_of(certificate.statement) if certificate else None
-            if certificate is not None and order == (self.view, sequence, accepted.digest):
-                slot.prepared = certificate
-                slot.commit_of[self.env.id] = accepted.digest
+            proof = self.prepared.get(sequence)
+            if proof is not None and order_of(proof.statement) == (self.view, sequence, accepted.digest):
+                slot.prepared = proof
             elif self.is_member and self.primary != self.env.id:
                 self._collector(slot, accepted.digest).add_verified(self.env.id, self._prepare(slot).signature)
                 self._check_prepared(slot)

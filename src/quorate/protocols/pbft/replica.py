@@ -35,7 +35,7 @@ from quorate.protocols.pbft.messages import (
     extend,
     order_of,
 )
-from quorate.protocols.pbft.slot import Slot
+from quorate.protocols.pbft.slot import Commits, Slot
 
 TERM = 0
 """Of entries: replicas may execute a batch in different views."""
@@ -69,7 +69,8 @@ class Replica(Core):
         # Durable (Executed, Taken).
         self.stable: Certificate | None = None
         self.images: list[Image] = []  # the newest two snapshots
-        self.log: dict[int, bytes] = {}  # digests of what was executed after the older of them
+        self.base = 0  # the older of them, or the only one, if it came from others
+        self.log: dict[int, bytes] = {}  # digests of what was executed after that
         # Execution; recovered up to the stable checkpoint, the rest is committed again.
         self.executed = 0
         self.index = 0
@@ -79,6 +80,7 @@ class Replica(Core):
         self._first_index = 1
         # Volatile: the view.
         self.slots: dict[int, Slot] = {}
+        self.commits: dict[int, Commits] = {}
         self.next_sequence = 1
         self._early = Early()
         self._changes: dict[int, ViewChange] = {}
@@ -93,6 +95,8 @@ class Replica(Core):
         self._view_alarm = Alarm(env, VIEW)
         # Volatile: checkpoints.
         self._checkpoints: dict[int, dict[bytes, Collector]] = {}
+        self._due_at = 0  # of the snapshot that was due last
+        self._bytes_since_due = 0
         self._points: dict[int, tuple[int, bytes]] = {}  # index and history at our own, above the stable one
 
     # --- the parts, to each other ---
@@ -133,8 +137,12 @@ class Replica(Core):
         """Tell the others how far this node is."""
         raise NotImplementedError
 
+    def _take_snapshot(self) -> None:
+        """Of the state as it is."""
+        raise NotImplementedError
+
     def _is_snapshot_due(self, size_bytes: int) -> bool:
-        """After a batch of this size was executed."""
+        """After a batch of this size was executed. To be asked after every batch, recovered ones too."""
         raise NotImplementedError
 
     # --- what all use ---
@@ -184,11 +192,6 @@ class Replica(Core):
         """The high water mark H."""
         return self.low + self.config.window
 
-    @property
-    def base(self) -> int:
-        """What was executed after this is still here, batch by batch."""
-        return self.images[0].sequence if len(self.images) > 1 else 0
-
     def _send_others(self, message: Any) -> None:
         self.env.send(self.env.others, message)
 
@@ -236,8 +239,8 @@ class Replica(Core):
 
     def checkpoint(self) -> Iterator[Any]:
         """The durable state as it is now."""
-        for place, image in enumerate(self.images):
-            yield Taken(image, fetched=place == 0)
+        for image in self.images:
+            yield Taken(image, fetched=image.sequence == self.base)
         for batch in self.batches.values():
             yield Stored(batch)
         recorded = [self.log[sequence] for sequence in range(self.base + 1, self._recorded + 1)]
@@ -251,9 +254,12 @@ class Replica(Core):
             yield Prepared(certificate)
 
     def _keep_image(self, image: Image, fetched: bool) -> None:
+        if fetched:
+            self.base = image.sequence
+        elif self.images:
+            self.base = self.images[-1].sequence
         self.images = [image] if fetched else [*self.images[-1:], image]
-        floor = image.sequence if fetched else self.base
-        for sequence in [s for s in self.log if s <= floor]:
+        for sequence in [s for s in self.log if s <= self.base]:
             del self.log[sequence]
 
     def _recover(self) -> None:
@@ -261,11 +267,15 @@ class Replica(Core):
         if self.images:
             image = self.images[-1]
             self.executed, self.index, self.history = image.sequence, image.index, image.history
+            self._due_at = image.sequence
+            if any(sequence not in self.log for sequence in range(self.base + 1, image.sequence + 1)):
+                self._keep_image(image, fetched=True)  # it is newer than the last checkpoint that became stable
         for sequence in range(self.executed + 1, self.low + 1):
             digest = self.log.get(sequence)
             if digest is None or digest not in self.batches:
                 raise ValueError(f"the journal lacks batch {sequence}, below its checkpoint at {self.low}")
             self._execute(sequence, digest)
+            self._is_snapshot_due(sum(map(len, self.batches[digest])))
         if self.low == self.executed and point_of(self.stable) != (self.executed, self.index, self.history):
             raise ValueError(f"the journal's batches are not those of its checkpoint at {self.low}")
         self._recorded = max(self.executed, self.low)
@@ -290,7 +300,7 @@ class Replica(Core):
         low = self.low
         tables: tuple[dict[int, Any], ...] = (
             *(self.accepted, self.prepared, self.slots),
-            *(self._checkpoints, self._points),
+            *(self.commits, self._checkpoints, self._points),
         )
         for table in tables:
             for sequence in [s for s in table if s <= low]:

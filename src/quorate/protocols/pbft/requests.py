@@ -148,6 +148,13 @@ class Requests(Replica):
             if is_oldest:
                 self._watch()
 
+    def _forget_requests(self) -> None:
+        """Nobody can tell which of them a snapshot holds. A client that has no answer sends its request again."""
+        self.pending.clear()
+        self._queue.clear()
+        self._pending_bytes = 0
+        self._watch()
+
     def _watch(self) -> None:
         """§4.4: a backup waits for its oldest request, but not while it changes views."""
         if self.pending and not self.is_changing and not self.is_primary and self.is_member:

@@ -1,4 +1,4 @@
-"""Slot: one sequence number in one view, what is proposed there and who voted. Forgotten when the view ends.
+"""Slot: one sequence number in one view, what is proposed there and who prepared. Forgotten when the view ends.
 
 Each node has one vote a kind: its first. That bounds what a liar can make us keep, and a second that differs shows it.
 """
@@ -6,6 +6,7 @@ Each node has one vote a kind: its first. That bounds what a liar can make us ke
 from __future__ import annotations
 
 from quorate.parts.certificate import Certificate, Collector
+from quorate.parts.quorum import QuorumSystem
 from quorate.protocols.pbft.messages import PrePrepare
 
 
@@ -14,9 +15,7 @@ class Slot:
 
     __slots__ = (
         "collectors",
-        "commit_of",
         "digest",
-        "is_committed",
         "prepare_of",
         "prepared",
         "proposal",
@@ -38,16 +37,32 @@ class Slot:
         """A pre-prepare whose requests are being checked, and in how many jobs."""
         self.unchecked = 0
         self.prepare_of: dict[int, bytes] = {}
-        self.commit_of: dict[int, bytes] = {}
         self.collectors: dict[bytes, Collector] = {}
         self.prepared: Certificate | None = None
-        self.is_committed = False
         self.sent_at = 0.0
 
-    def committers(self) -> int:
-        """The mask of nodes that committed what this node accepted."""
-        mask = 0
-        for node, digest in self.commit_of.items():
-            if digest == self.digest:
-                mask |= 1 << node
-        return mask
+
+class Commits:
+    """Who committed what at one sequence number, in whatever view: a quorum that says the same has decided.
+
+    This outlives views. A node that has left a view does not vote there any more, but what the others decide in it is
+    decided for it too. Of each node the commit of its highest view counts.
+    """
+
+    __slots__ = ("_quorum", "_said", "decided")
+
+    def __init__(self, quorum: QuorumSystem) -> None:
+        self._quorum = quorum
+        self._said: dict[int, tuple[int, bytes]] = {}
+        self.decided: bytes | None = None
+        """The digest of the batch."""
+
+    def known(self, node: int) -> tuple[int, bytes]:
+        """View and digest of the node's commit; below all views where there is none."""
+        return self._said.get(node, (-1, b""))
+
+    def add(self, node: int, view: int, digest: bytes) -> None:
+        """Count one that is not below what the node said before."""
+        said = self._said[node] = (view, digest)
+        if self.decided is None and self._quorum.is_quorum(sum(1 << n for n, s in self._said.items() if s == said)):
+            self.decided = digest

@@ -71,6 +71,8 @@ class Transfer(Views):
         self._pass_on()
         if self.ahead is not None and self.executed == self._executed_at_beat:
             self._seek()
+        else:
+            self._idle_beats = 0
         self._executed_at_beat = self.executed
 
     def on_status(self, sender: int, m: Status) -> None:
@@ -82,10 +84,16 @@ class Transfer(Views):
         for sequence in sorted(self._points):
             if sequence > m.stable and self.is_member:
                 self.env.send(sender, self._checkpoint_at(sequence))
-        if m.view == self.view and not self.is_changing and not m.is_changing:
-            for sequence in range(max(m.executed, self.low) + 1, max(m.executed, self.low) + RESENT_MAX + 1):
-                if (slot := self.slots.get(sequence)) is not None:
-                    self._resend(sender, slot)
+        first = max(m.executed, self.low) + 1
+        in_view = m.view == self.view and not self.is_changing and not m.is_changing
+        for sequence in range(first, first + RESENT_MAX):
+            slot = self.slots.get(sequence)
+            if slot is not None and self.env.now - slot.sent_at < self.config.beat_s:
+                break  # it may still be on its way
+            if slot is not None and in_view:
+                self._resend_order(sender, slot)
+            if sequence in self.prepared and self.is_member:
+                self.env.send(sender, self._commit(sequence))
 
     # --- batches ---
 
@@ -125,6 +133,9 @@ class Transfer(Views):
 
     def _seek(self) -> None:
         """Nothing was executed for a beat, and others are proven to be ahead."""
+        self._idle_beats += 1
+        if self._idle_beats % PATIENCE_BEATS == 0:
+            self._proven.clear()  # nobody has these batches any more, perhaps
         if self._image is not None:
             self._nudge()
         elif (missing := self._next_proven()) is not None:
@@ -208,7 +219,6 @@ class Transfer(Views):
 
     def _nudge(self) -> None:
         """The source does not answer: ask again, then another one, then for newer offers."""
-        self._idle_beats += 1
         if self._idle_beats % PATIENCE_BEATS == 0:
             self._give_up_source()
         elif not self._is_writing:
@@ -279,6 +289,7 @@ class Transfer(Views):
         self._recorded = max(self._recorded, image.sequence)
         self._due_at, self._bytes_since_due = image.sequence, 0
         self._proven.clear()
+        self._forget_requests()
         self.env.persist(Taken(image, fetched=True))
         self._keep_image(image, fetched=True)
         self.env.deliver(Restored(image.index, TERM))

@@ -188,8 +188,7 @@ class Views(Checkpoints):
             change = self._view_change()
             self._changes[self.env.id] = change
             self._send_others(change)
-        else:
-            self._rebuild()
+        self._rebuild()
 
     def _show_view(self, to: int) -> None:
         """To a node that is in an earlier view, or waits for this one."""
