@@ -99,7 +99,7 @@ class Transfer(Views):
 
     def _fetch_batches(self, digests: Sequence[bytes]) -> None:
         now = self.env.now
-        for digest in digests:
+        for digest in digests if self._stalled is None else ():
             if digest in self.batches or now - self._wanted.get(digest, float("-inf")) < self.config.beat_s:
                 continue
             if len(self._wanted) >= FETCHED_MAX and digest not in self._wanted:
@@ -122,7 +122,7 @@ class Transfer(Views):
     def on_batch_of(self, sender: int, m: BatchOf) -> None:
         """The digest says whether it is one that was asked for."""
         digest = digest_of(m.batch)
-        if self._wanted.pop(digest, None) is not None and self._stalled is None:
+        if self._stalled is None and self._wanted.pop(digest, None) is not None:
             self._keep_batch(digest, m.batch)
 
     # --- the log up to a checkpoint ---
