@@ -110,6 +110,7 @@ REGISTRY: dict[str, Entry] = {
                 view_timeout_s_max=8.0,
             ),
             tolerates="lies of any f of 3f + 1 nodes, and crashes of as many",
+            invariants="pbft",
             byzantine=True,
             liars=PBFT_LIARS,
             resign=pbft_resign,
