@@ -255,6 +255,20 @@ def test_what_no_decoder_lets_through_is_not_made() -> None:
         )
 
 
+class Odd(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Refuses to be even."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number % 2 == 0:
+            raise ValueError("even")
+
+
+def test_what_its_type_refuses_is_not_made() -> None:
+    assert changed(Odd(3), Dice(0.0, 0.0, 0.0, 0.9), by_one, (int,)) is None
+
+
 def test_a_change_is_one_change_of_the_same_shape() -> None:
     seen = set()
     for seed in range(200):

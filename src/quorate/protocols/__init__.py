@@ -17,6 +17,8 @@ from quorate.protocols.echo import Echo, EchoConfig
 from quorate.protocols.paxos import PaxosConfig, PaxosLog, PaxosLogConfig
 from quorate.protocols.paxos.mutants import MUTANTS as PAXOS_MUTANTS
 from quorate.protocols.pbft import Pbft, PbftConfig
+from quorate.protocols.pbft.liars import LIARS as PBFT_LIARS
+from quorate.protocols.pbft.liars import resign as pbft_resign
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.mutants import MUTANTS as RAFT_MUTANTS
 
@@ -108,7 +110,10 @@ REGISTRY: dict[str, Entry] = {
                 view_timeout_s_max=8.0,
             ),
             tolerates="lies of any f of 3f + 1 nodes, and crashes of as many",
+            invariants="pbft",
             byzantine=True,
+            liars=PBFT_LIARS,
+            resign=pbft_resign,
         ),
         Entry(
             name="echo",

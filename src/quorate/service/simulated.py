@@ -36,11 +36,17 @@ class RegisterMachine(StateMachine):
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.applied = 0
+        self.repeated: str | None = None
+        """What was applied twice in this life, if anything: the simulator's clients use no value twice."""
+        self._seen: set[bytes] = set()
 
     def apply(self, command: bytes) -> bytes:
         """A write gives True, a cas whether it took place."""
         f, key, value = msgspec.msgpack.decode(command)
         self.applied += 1
+        if command in self._seen:
+            self.repeated = f"{f} {key} {value}"
+        self._seen.add(command)
         if f == "cas":
             expected, value = value
             if self.values.get(key) != expected:
@@ -149,6 +155,12 @@ class RegisterSubject(ServiceSubject):
         assert isinstance(app, Replica)
         assert isinstance(app.machine, RegisterMachine)
         return app.machine.digest()
+
+    def repeated(self, app: App) -> str | None:
+        """What the map was told twice."""
+        assert isinstance(app, Replica)
+        assert isinstance(app.machine, RegisterMachine)
+        return app.machine.repeated
 
 
 class KvDialect(Dialect):

@@ -14,7 +14,9 @@ from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.durability import Durability
 from quorate.sim.checkers.history import LinearizableHistory
 from quorate.sim.checkers.log import LogAgreement
+from quorate.sim.checkers.once import Once
 from quorate.sim.checkers.table import invariants
+from quorate.sim.checkers.validity import Validity
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
@@ -71,7 +73,9 @@ def simulate(
     """
     log = LogAgreement()
     history = LinearizableHistory()
-    checkers: list[Checker] = [log, *invariants(checks), Durability(log), history]
+    checkers: list[Checker] = [log, *invariants(checks), Durability(log), Once(), history]
+    if scheme is not None:
+        checkers.insert(1, Validity(scheme))
     world = World(
         make,
         subject,

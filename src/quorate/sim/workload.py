@@ -87,6 +87,10 @@ class Subject(ABC):
         """A digest of a node's state; equal on nodes that applied the same. None: the App has none."""
         return None
 
+    def repeated(self, app: App) -> str | None:
+        """An operation that took effect twice on this node. None: there is none, or the App cannot tell."""
+        return None
+
 
 class Generator:
     """Operations on a few keys, with values that are never used twice."""

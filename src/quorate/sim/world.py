@@ -38,6 +38,8 @@ from quorate.sim.workload import Subject
 POLL_S = 0.05
 LIVENESS = "liveness"
 
+FIRST = 0.4
+"""How often the first node is made to lie."""
 ROUNDS = 0.5
 """How many of the seeds that may be fuzzed by rounds have partitions by round as well."""
 
@@ -218,8 +220,12 @@ class World:
 
 
 def _draw_liars(seed: str, options: Options) -> int:
-    nodes = list(range(options.nodes))
-    return mask_of(Random(f"{seed}/liars").sample(nodes, options.byzantine)) if options.byzantine else 0
+    """Any nodes; the first one, which often leads at first, is often among them."""
+    if not options.byzantine:
+        return 0
+    rng = Random(f"{seed}/liars")
+    first = [0] if rng.random() < FIRST else []
+    return mask_of([*first, *rng.sample(range(len(first), options.nodes), options.byzantine - len(first))])
 
 
 def _call(act: Callable[[], None], _: Any) -> None:

@@ -38,6 +38,7 @@ from quorate.protocols.pbft.messages import (
 
 REMEMBERED_MAX: Final = 64
 """Lies that a liar sticks to."""
+AGREED_MAX: Final = 1024
 FAR_VIEWS: Final = (1, 1, 2, 3, 10, 1 << 20, 1 << 61)
 """How far off a view is."""
 
@@ -135,27 +136,45 @@ class Agreeable(Liar):
 
     def __init__(self, means: Means) -> None:
         super().__init__(means)
-        self._due: list[tuple[int, int, int, bytes, bytes]] = []
+        self._due: list[tuple[int, Prepare]] = []
+        self._agreed: dict[tuple[int, int, int, bytes], None] = {}
+        """With whom on what, so that two of its kind do not agree with each other for ever."""
 
     def hear(self, item: Received) -> None:
         """Remember what was voted for, and by whom."""
         m = item.message
         if type(m) is Prepare:
-            self._due.append((item.sender, m.view, m.sequence, m.digest, m.proposal))
+            self._agree(item.sender, Prepare(m.view, m.sequence, m.digest, b"", m.proposal))
         elif type(m) is PrePrepare:
-            self._due.append((item.sender, m.view, m.sequence, m.digest, m.signature))
+            self._agree(item.sender, Prepare(m.view, m.sequence, m.digest, b"", m.signature))
+
+    def _agree(self, node: int, vote: Prepare) -> None:
+        key = (node, vote.view, vote.sequence, vote.digest)
+        if key in self._agreed:
+            return
+        if len(self._agreed) >= AGREED_MAX:
+            self._agreed.clear()
+        self._agreed[key] = None
+        self._due.append((node, vote))
+
+    def tell(self, send: Send) -> Iterable[Send]:
+        """Its own vote might displease somebody."""
+        return () if type(send.message) in (Prepare, Commit) else (send,)
 
     def lie(self, turn: Turn) -> Turn:
         """The Turn, and votes for what others voted for, to each of them his own."""
         due, self._due = self._due, []
-        sends = list(turn.sends)
+        sends = self._told(turn.sends)
         means = self.means
-        by_mac = means.keys is not None and not means.chance(0.02)
-        proofs = (b"",) * (len(means.keys.keyring.nodes) if by_mac and means.keys else 1)
-        for to, view, sequence, digest, proposal in due[:REMEMBERED_MAX]:
+        assert means.keys is not None
+        nodes = means.keys.keyring.nodes
+        by_mac = not means.chance(0.02)
+        for to, vote in due[:REMEMBERED_MAX]:
             means.count(self.name)
-            sends.append(Send((to,), ROOT, means.resign(Prepare(view, sequence, digest, b"", proposal))))
-            sends.append(Send((to,), ROOT, means.resign(Commit(view, sequence, digest, proofs))))
+            if nodes[vote.view % len(nodes)] != means.node:  # a primary does not prepare
+                sends.append(Send((to,), ROOT, means.resign(vote)))
+            commit = Commit(vote.view, vote.sequence, vote.digest, (b"",) * (len(nodes) if by_mac else 1))
+            sends.append(Send((to,), ROOT, means.resign(commit)))
         return Turn(turn.early, turn.records, sends, turn.timers, turn.jobs, turn.outputs, turn.blames)
 
 

@@ -55,6 +55,8 @@ def put(value: Any, place: Place, new: Any) -> Any:
 
 def passes(message: Any) -> Any:
     """The message as it comes out of a decoder, or None where no decoder would let it through."""
+    if message is None:
+        return None
     try:
         return msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=type(message))
     except (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError):
@@ -69,10 +71,18 @@ def changed(message: Any, rng: Rng, change: Change, kinds: tuple[type, ...]) -> 
         new = change(value, rng)
         if new is None or new == value:
             continue
-        other = passes(put(message, place, new))
+        other = passes(_made(message, place, new))
         if other is not None and other != message:
             return other
     return None
+
+
+def _made(message: Any, place: Place, new: Any) -> Any:
+    """As ``put``; None for what its type refuses to be."""
+    try:
+        return put(message, place, new)
+    except (ValueError, TypeError):
+        return None
 
 
 # --- changes ---

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from quorate.sim.checkers.base import Checker
+from quorate.sim.checkers.pbft import PbftInvariants
 from quorate.sim.checkers.raft import RaftInvariants
 
-INVARIANTS: dict[str, Callable[[], Checker]] = {"raft": RaftInvariants}
+INVARIANTS: dict[str, Callable[[], Checker]] = {"pbft": PbftInvariants, "raft": RaftInvariants}
 
 
 def invariants(name: str) -> list[Checker]:

@@ -1,0 +1,22 @@
+"""Once: no operation of a client takes effect twice, however often it was sent, ordered or repeated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quorate.sim.checkers.base import Checker, Violation
+
+if TYPE_CHECKING:
+    from quorate.sim.world import World
+
+ONCE = "once"
+
+
+class Once(Checker):
+    """Asks the Subject, in the end, what each node repeated. Operations have values that are never used twice."""
+
+    def finish(self, world: World) -> None:
+        for node in world.honest:
+            repeated = world.subject.repeated(node.app)
+            if repeated is not None:
+                raise Violation(ONCE, f"node {node.id} executed {repeated} twice")

@@ -1,0 +1,274 @@
+"""The checkers of Byzantine runs: each is silent in a healthy run and catches what is planted."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from quorate.parts import requests
+from quorate.parts.certificate import Certificate
+from quorate.parts.keys import Scheme, Symbolic
+from quorate.parts.log import NOOP, Entry
+from quorate.parts.replicated import Committed
+from quorate.service.simulated import RegisterMachine
+from quorate.sim.checkers.base import Violation
+from quorate.sim.checkers.once import Once
+from quorate.sim.checkers.pbft import PbftInvariants
+from quorate.sim.checkers.validity import Validity
+
+SCHEME = Symbolic(range(4))
+A, B = b"a" * 32, b"b" * 32
+
+
+# --- validity ---
+
+
+def committed(*values: bytes, first: int = 1) -> Committed:
+    return Committed(first, [Entry(0, value) for value in values])
+
+
+def test_what_clients_signed_is_valid() -> None:
+    checker = Validity(SCHEME)
+    good = [requests.sign(SCHEME.client(number), (b"x",)) for number in range(3)]
+    checker.output(0, committed(*good[:2]))
+    checker.output(1, committed(*good))
+    assert checker.checked == 3
+    checker.output(1, Committed(4, (Entry(0, b"", NOOP),)))
+    checker.output(1, "something else")
+    assert checker.checked == 4
+
+
+def test_what_nobody_signed_is_not() -> None:
+    good = requests.sign(SCHEME.client(1), (b"x",))
+    request = requests.decode(good)
+    assert request is not None
+    other: Scheme = Symbolic(range(4), b"another group")
+    for wrong, why in (
+        (b"x", "what is no request"),
+        (good[:-1] + bytes((good[-1] ^ 1,)), "a request that its client did not sign"),
+        (requests.sign(other.client(1), (b"x",)), "a request of nobody"),
+        (requests.sign(SCHEME.client(1000), (b"x",)), "a request of nobody"),
+    ):
+        checker = Validity(SCHEME)
+        checker.output(0, committed(good, good))
+        with pytest.raises(Violation, match=f"validity: node 2 commits {why}"):
+            checker.output(2, committed(good, good, wrong))
+
+
+# --- once ---
+
+
+def test_an_operation_that_is_applied_twice() -> None:
+    machine = RegisterMachine()
+    operation = b"\x93\xa5write\xa1k\x07"
+    machine.apply(operation)
+    subject = SimpleNamespace(repeated=lambda app: app.repeated)
+    world: Any = SimpleNamespace(honest=[SimpleNamespace(id=2, app=machine)], subject=subject)
+    Once().finish(world)
+    machine.apply(operation)
+    with pytest.raises(Violation, match="once: node 2 executed write k 7 twice"):
+        Once().finish(world)
+
+
+# --- PBFT ---
+
+
+def core(node: int = 0, **changes: Any) -> SimpleNamespace:
+    """What the checker reads of a core."""
+    fields = {
+        "view": 0,
+        "is_changing": False,
+        "accepted": {},
+        "prepared": {},
+        "slots": {},
+        "log": {},
+        "stable": None,
+        "low": 0,
+        "executed": 0,
+        "index": 0,
+        "history": bytes(32),
+        "keys": SCHEME.keys(node),
+        "group": SimpleNamespace(members=(0, 1, 2, 3)),
+        "config": SimpleNamespace(window=16),
+    }
+    return SimpleNamespace(**fields | changes)
+
+
+def vote(view: int, digest: bytes) -> SimpleNamespace:
+    return SimpleNamespace(view=view, digest=digest)
+
+
+def certificate(
+    first: int, second: int, digest: bytes, context: str = "pbft prepare", nodes: tuple[int, ...] = (0, 1, 2)
+) -> Certificate:
+    """Of these nodes, rightly signed."""
+    statement = first.to_bytes(8, "big") + second.to_bytes(8, "big") + digest
+    return Certificate(
+        context, statement, tuple((node, SCHEME.signer(node).sign(context, statement)) for node in nodes)
+    )
+
+
+def watch(*cores: SimpleNamespace) -> PbftInvariants:
+    checker = PbftInvariants()
+    for node, each in enumerate(cores):
+        checker.started(node, each)
+    return checker
+
+
+def step(checker: PbftInvariants, node: int, each: SimpleNamespace, release: bool = True) -> None:
+    checker.stepped(node, each)
+    mark = checker.mark(node)
+    if release:
+        checker.released(node, mark)
+
+
+def execute(each: SimpleNamespace, digest: bytes, history: bytes = B) -> None:
+    """One more batch, in this view."""
+    each.executed += 1
+    each.index += 1
+    each.history = history
+    each.log[each.executed] = digest
+    each.slots[each.executed] = object()
+
+
+def test_a_healthy_pbft() -> None:
+    one, two = core(0), core(1)
+    checker = watch(one, two)
+    for node, each in enumerate((one, two)):
+        each.accepted[1] = vote(0, A)
+        each.prepared[1] = certificate(0, 1, A)
+        step(checker, node, each)
+        execute(each, A)
+        step(checker, node, each)
+    one.view, one.is_changing = 1, True
+    step(checker, 0, one)
+    one.is_changing = False
+    one.accepted[1], one.prepared[1] = vote(1, A), certificate(1, 1, A)
+    step(checker, 0, one)
+    one.stable, one.low = certificate(1, 1, B, "pbft checkpoint"), 1
+    for table in (one.accepted, one.prepared, one.slots):
+        table.clear()
+    step(checker, 0, one)
+    checker.started(1, core(1))
+    assert checker.decided == {1: A}
+    assert checker.points == {1: (1, B)}
+
+
+def test_certificates_that_prove_nothing() -> None:
+    for wrong in (
+        certificate(0, 1, A, nodes=(0, 1)),
+        certificate(0, 1, A, nodes=()),
+        Certificate("pbft prepare", certificate(0, 1, B).statement, certificate(0, 1, A).signatures),
+    ):
+        one = core(prepared={1: wrong})
+        with pytest.raises(Violation, match="certificates verify: node 0 holds a pbft prepare certificate that proves"):
+            watch(one)
+    with pytest.raises(Violation, match="node 0 holds a certificate of 2 for 1"):
+        watch(core(prepared={1: certificate(0, 2, A)}))
+    with pytest.raises(Violation, match="certificates verify: node 0 holds a pbft checkpoint certificate"):
+        watch(core(stable=certificate(8, 8, A, "pbft checkpoint", (0, 1)), low=8))
+
+
+def test_two_batches_prepared_at_one_number() -> None:
+    one, two = core(prepared={1: certificate(0, 1, A)}), core(prepared={1: certificate(0, 1, B, nodes=(1, 2, 3))})
+    with pytest.raises(Violation, match="one prepared batch a view and number: in view 0 at 1 node 1"):
+        watch(one, two)
+    watch(one, core(prepared={1: certificate(1, 1, B)}))  # another view, and nothing was executed
+
+
+def test_two_batches_executed_at_one_number() -> None:
+    one, two = core(), core()
+    checker = watch(one, two)
+    execute(one, A)
+    step(checker, 0, one)
+    execute(two, B)
+    with pytest.raises(Violation, match="one executed batch a number: node 1 executes 62626262 at 1"):
+        step(checker, 1, two)
+
+
+def test_what_was_executed_is_prepared_otherwise_later() -> None:
+    one, two = core(), core(view=1)
+    checker = watch(one, two)
+    execute(one, A)
+    step(checker, 0, one)
+    two.prepared[1] = certificate(1, 1, B)
+    with pytest.raises(Violation, match="what was executed stays: node 1 prepared 62626262 at 1 in view 1"):
+        step(checker, 1, two)
+
+
+def test_histories_that_differ() -> None:
+    one, two = core(), core()
+    checker = watch(one, two)
+    execute(one, A)
+    step(checker, 0, one)
+    execute(two, A, history=A)
+    with pytest.raises(Violation, match="equal checkpoints: node 1 has index 1"):
+        step(checker, 1, two)
+    with pytest.raises(Violation, match="equal checkpoints: node 2 has index 1 and history 61616161"):
+        checker.started(2, core(stable=certificate(1, 1, A, "pbft checkpoint"), low=1))
+
+
+@pytest.mark.parametrize("table", ["accepted", "prepared", "slots"])
+def test_work_outside_the_water_marks(table: str) -> None:
+    one = core(low=8, stable=certificate(8, 8, A, "pbft checkpoint"))
+    checker = watch(one)
+    entry = {"accepted": vote(0, A), "prepared": certificate(0, 25, A), "slots": object()}
+    one.slots[24] = object()
+    step(checker, 0, one)
+    getattr(one, table)[25] = entry[table]
+    one.slots[23] = object()
+    with pytest.raises(Violation, match="water marks: node 0 works on"):
+        step(checker, 0, one)
+
+
+def test_state_that_goes_back() -> None:
+    for before, after, words in (
+        ({"view": 2}, {"view": 1}, "goes back from view 2 to view 1"),
+        ({"view": 2}, {"is_changing": True}, "goes back from view 2"),
+        ({"executed": 3, "history": A}, {"executed": 2}, "goes back from batch 3 to 2"),
+        (
+            {"low": 8, "stable": certificate(8, 8, A, "pbft checkpoint")},
+            {"low": 4, "stable": certificate(4, 4, A, "pbft checkpoint")},
+            "goes back from 8 to 4",
+        ),
+    ):
+        one = core(**before)
+        checker = watch(one)
+        for name, value in after.items():
+            setattr(one, name, value)
+        with pytest.raises(Violation, match=words):
+            step(checker, 0, one)
+
+
+def test_two_votes_of_one_life() -> None:
+    one = core(accepted={1: vote(0, A)})
+    checker = watch(one)
+    one.accepted[1] = vote(0, B)
+    with pytest.raises(Violation, match="one vote a view and number: node 0 votes for 62626262 at 1 in view 0"):
+        step(checker, 0, one)
+
+
+def test_a_crash_may_take_back_what_nobody_heard_and_nothing_else() -> None:
+    one = core()
+    checker = watch(one)
+    one.accepted[1] = vote(0, A)
+    step(checker, 0, one, release=False)
+    checker.started(0, core())
+    two = core(accepted={1: vote(0, B)})
+    checker.started(0, two)
+    step(checker, 0, two)
+    checker.started(0, core())
+    three = core(accepted={1: vote(0, A)})
+    checker.started(0, three)
+    with pytest.raises(Violation, match="node 0 voted for 62626262 and 61616161 at 1 in view 0"):
+        step(checker, 0, three)
+
+
+def test_a_view_that_others_saw_is_not_left_by_a_crash() -> None:
+    one = core(view=1, is_changing=True)
+    checker = watch(one)
+    step(checker, 0, one)
+    checker.started(0, core(view=1))
+    checker.started(0, core(view=1, is_changing=True))
+    with pytest.raises(Violation, match="node 0 is back in view 0"):
+        checker.started(0, core())
