@@ -19,3 +19,5 @@ class Mutant(msgspec.Struct, frozen=True):
     """Whether the durability barrier holds anything back."""
     lies: bool = False
     """Whether it takes nodes that lie for it to show: campaigns then have as many as the protocol bears."""
+    quiet: bool = False
+    """Whether it shows where nothing fails: campaigns then bring no faults."""

@@ -19,6 +19,7 @@ from quorate.protocols.paxos.mutants import MUTANTS as PAXOS_MUTANTS
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.liars import LIARS as PBFT_LIARS
 from quorate.protocols.pbft.liars import resign as pbft_resign
+from quorate.protocols.pbft.mutants import MUTANTS as PBFT_MUTANTS
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.mutants import MUTANTS as RAFT_MUTANTS
 
@@ -113,6 +114,7 @@ REGISTRY: dict[str, Entry] = {
             invariants="pbft",
             byzantine=True,
             liars=PBFT_LIARS,
+            mutants=PBFT_MUTANTS,
             resign=pbft_resign,
         ),
         Entry(

@@ -128,6 +128,26 @@ class TwoFaced(Liar):
         return means.pick(old) if old and draw < 0.8 else ()
 
 
+class FalseDigest(Liar):
+    """A primary that gives some nodes other requests than the digest says, which it signs like an honest one."""
+
+    name = "false-digest"
+    summary = "a primary that sends other requests than its digest says"
+
+    def __init__(self, means: Means) -> None:
+        super().__init__(means)
+        self.rate = means.rng.uniform(0.1, 1.0)
+
+    def tell(self, send: Send) -> Iterable[Send]:
+        """The batch turned round, or without its first request."""
+        m = send.message
+        if type(m) is not PrePrepare or len(m.batch) == 0 or not self.means.chance(self.rate):
+            return (send,)
+        other = m.batch[::-1] if len(m.batch) > 1 and self.means.chance(0.5) else m.batch[1:]
+        self.means.count(self.name)
+        return _split(send, self.means.some(send.to), replace(m, batch=other))
+
+
 class Agreeable(Liar):
     """Votes for whatever anybody holds for right, to his face: with an equivocating primary, for both."""
 
@@ -345,4 +365,12 @@ def _split(send: Send, deceived: tuple[int, ...], other: Any) -> Iterable[Send]:
         yield Send(lied, send.path, other)
 
 
-LIARS: Final[tuple[type[Liar], ...]] = (TwoFaced, Agreeable, ConflictingVotes, OtherViews, LyingViewChange, Censoring)
+LIARS: Final[tuple[type[Liar], ...]] = (
+    TwoFaced,
+    FalseDigest,
+    Agreeable,
+    ConflictingVotes,
+    OtherViews,
+    LyingViewChange,
+    Censoring,
+)

@@ -90,7 +90,7 @@ class NormalCase(Requests):
         slot = self._slot(m.sequence)
         if slot.digest == m.digest or (slot.waiting is not None and slot.waiting.digest == m.digest):
             return
-        if digest_of(m.batch) != m.digest or not self._fits(m.batch):
+        if not self._is_digest(m.digest, m.batch) or not self._fits(m.batch):
             self._blame(sender, "proposes a batch that is not what its digest says, or too large")
         elif not self.keys.verify(sender, PREPARE, order_statement(m.view, m.sequence, m.digest), m.signature):
             self._blame(sender, "proposes with a signature that is wrong")
@@ -98,6 +98,9 @@ class NormalCase(Requests):
             self._equivocates(sender)
         else:
             self._check_batch(slot, m)
+
+    def _is_digest(self, digest: bytes, batch: tuple[bytes, ...]) -> bool:
+        return digest_of(batch) == digest
 
     def _fits(self, batch: Sequence[bytes]) -> bool:
         config = self.config

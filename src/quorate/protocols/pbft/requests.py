@@ -72,13 +72,13 @@ class Requests(Replica):
             else:
                 fresh[digest] = (value, requests.claim(request))
         if fresh:
-            self._checking.update(fresh)
             self._check(sender, fresh, None)
         if refused and sender == self.env.id:
             self.env.deliver(Dropped(tuple(refused), "too many requests wait"))
 
     def _check(self, sender: int, fresh: dict[bytes, tuple[bytes, Signed]], sequence: int | None) -> int:
         """Have signatures checked; in how many jobs."""
+        self._checking.update(fresh)
         items = list(fresh.items())
         place = jobs = 0
         for job in batches([claim for _, (_, claim) in items]):
@@ -102,9 +102,11 @@ class Requests(Replica):
         mask = result.mask if isinstance(result, Verified) else 0
         is_known = not isinstance(result, Failed)
         for place, (digest, value) in enumerate(check.values):
+            is_wanted = digest in self._checking  # else it was executed meanwhile
             self._checking.discard(digest)
             if mask >> place & 1:
-                self._admit(digest, value)
+                if is_wanted:
+                    self._admit(digest, value)
             elif is_known and check.sequence is None:
                 self._refuse(check.sender, value)
         if check.sequence is not None and is_known:
@@ -139,9 +141,12 @@ class Requests(Replica):
 
     def _forget_request(self, value: bytes) -> None:
         """It was executed. The timer starts again for the next, if it was this that it ran for (§4.4)."""
-        if not self.pending:
+        if not self.pending and not self._checking:
             return
         digest = sha256(value).digest()
+        self._checking.discard(digest)
+        if not self.pending:
+            return
         is_oldest = next(iter(self.pending)) == digest
         if self.pending.pop(digest, None) is not None:
             self._pending_bytes -= len(value)

@@ -10,11 +10,14 @@ A promise is a view and the votes that left the node: from then on no crash may 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quorate.parts.certificate import Certificate, verify
 from quorate.parts.quorum import Byzantine
 from quorate.sim.checkers.base import Checker, Violation
+
+if TYPE_CHECKING:
+    from quorate.sim.world import World
 
 PREPARED = "one prepared batch a view and number"
 EXECUTED = "one executed batch a number"
@@ -23,6 +26,7 @@ CERTIFICATES = "certificates verify"
 CHECKPOINTS = "equal checkpoints"
 WATERMARKS = "water marks"
 MONOTONY = "monotonic state"
+CAUSE = "no view change without a cause"
 ONE_VOTE = "one vote a view and number"
 
 Vote = tuple[int, int, bytes]
@@ -106,6 +110,13 @@ class PbftInvariants(Checker):
         if len(core.slots) != seen.slots:
             seen.slots = len(core.slots)
             self._in_window(node, core)
+
+    def finish(self, world: World) -> None:
+        if world.options.faults or world.options.byzantine:
+            return
+        for node, seen in sorted(self._seen.items()):
+            if seen.view:
+                raise Violation(CAUSE, f"node {node} is in view {seen.view}, and nothing had failed")
 
     # --- what changed ---
 
