@@ -19,6 +19,8 @@ ROW = re.compile(r"^\| `(\w+)`[^|]*\|[^|]*\|[^|]*\| `([^`]+)` \| (\d+) \|", re.M
 COSTS = {name: (formula, int(delays)) for name, formula, delays in ROW.findall((ROOT / "docs/choosing.md").read_text())}
 VALUE = b"value"
 LONG_S = 100.0
+COUNTED = ("echo", "paxos", "raft")
+"""Those that `Rounds` can bring to a settled leader."""
 FORMULAS: dict[str, Callable[[int], int]] = {
     "n - 1": lambda n: n - 1,
     "2(n - 1)": lambda n: 2 * (n - 1),
@@ -72,7 +74,7 @@ class Rounds:
 
 
 @pytest.mark.parametrize("nodes", [3, 5])
-@pytest.mark.parametrize("protocol", sorted(COSTS))
+@pytest.mark.parametrize("protocol", COUNTED)
 def test_messages_and_delays(protocol: str, nodes: int) -> None:
     rounds = Rounds(protocol, nodes)
     rounds.now = LONG_S

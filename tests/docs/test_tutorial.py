@@ -27,7 +27,7 @@ from tests.docs.snippets import FENCE, ROOT
 
 TEXT = (ROOT / "docs/tutorial.md").read_text()
 STEPS, _, OWN = TEXT.partition("## 7 ")
-TIMEOUT_S = 120.0
+TIMEOUT_S = 240.0
 REST = "..."
 NAMED = re.compile(r"# (\w+\.py)\n")
 PLANTED = re.compile(r"^\| \S+ \| `(.+?)` \| `(.+?)` \| (?:none of )?(\d+) \| (.*?) ?\|$", re.MULTILINE)
