@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from quorate.cli.corefile import entry_of_file, is_corefile
 from quorate.parts.keys import Symbolic
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY, Entry
@@ -43,7 +44,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def entry_of(protocol: str) -> Entry:
-    """The protocol's line in the registry. Raises OptionsError."""
+    """The protocol's line in the registry, or one for a core in a file. Raises OptionsError."""
+    if is_corefile(protocol):
+        return entry_of_file(protocol)
     if protocol not in REGISTRY:
         raise OptionsError(f"no protocol is called {protocol!r}; known are {', '.join(sorted(REGISTRY))}")
     return REGISTRY[protocol]
@@ -60,7 +63,7 @@ def mutant_of(protocol: str, name: str) -> Mutant:
     for mutant in mutants_of(protocol):
         if mutant.name == name:
             return mutant
-    known = ", ".join(mutant.name for mutant in mutants_of(protocol))
+    known = ", ".join(mutant.name for mutant in mutants_of(protocol)) or "none"
     raise OptionsError(f"{protocol} has no mutant {name!r}; it has {known}")
 
 

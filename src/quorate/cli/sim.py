@@ -1,6 +1,7 @@
 """`quorate sim PROTOCOL`: try to break a protocol under many seeds, each with its own faults."""
 
 import os
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ SEEDS_PER_JOB_MIN: Final = 20
 
 
 def sim(
-    protocol: Annotated[str, typer.Argument(help="A name of the registry, such as raft.")],
+    protocol: Annotated[str, typer.Argument(help="A name of the registry, or a core in a file: ./mine.py:Mine.")],
     nodes: Annotated[int, typer.Option(help="How many nodes the cluster has.")] = 5,
     seeds: Annotated[
         str | None, typer.Option(help="Seeds to run: 0:500 for 0 to 499. Default: 0:100; with --mutants 0:1000.")
@@ -107,6 +108,8 @@ def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
         raise OptionsError("--trace shows one run; say which with --seed")
     if mutants and (task.mutant or trace is not None):
         raise OptionsError("--mutants runs all of them without a trace; leave out --mutant and --trace")
+    if mutants and not campaign.mutants_of(task.protocol):
+        raise OptionsError(f"{task.protocol} has no mutants to plant; leave out --mutants")
     if warning:
         _errors().print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
 
@@ -180,7 +183,7 @@ def _explain(task: Task, broken: Outcome) -> dict[str, Any]:
     file = _trace_file(task)
     with file.open("w", encoding="utf-8") as out:
         campaign.traced(task, lambda line: _write_line(out, line))
-    command = f"quorate sim {task.protocol} --seed {task.seed} --nodes {task.nodes} --faults {task.faults}"
+    command = f"quorate sim {shlex.quote(task.protocol)} --seed {task.seed} --nodes {task.nodes} --faults {task.faults}"
     command += f" --duration-s {task.duration_s:g} --workload {task.workload}"
     if task.byzantine:
         command += f" --byzantine {task.byzantine} --adversary {task.adversary}"
@@ -202,7 +205,7 @@ def _write_line(out: Any, line: str) -> None:
 def _trace_file(task: Task) -> Path:
     folder = Path("build") if Path("build").is_dir() else Path()
     mutant = f"-{task.mutant}" if task.mutant else ""
-    return folder / f"sim-{task.protocol}{mutant}-{task.seed}.trace"
+    return folder / f"sim-{campaign.entry_of(task.protocol).name}{mutant}-{task.seed}.trace"
 
 
 def _text(summary: dict[str, Any]) -> str:
