@@ -15,7 +15,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from quorate.kernel.ids import NodeId
+from quorate.kernel.ids import NODE_ID_MAX, NodeId
 
 MAGIC = b"quorate"
 VERSION = 1
@@ -24,6 +24,7 @@ HELLO_SIZE_BYTES_MAX = 2048
 Role: TypeAlias = Literal["peer", "client"]
 ClusterName: TypeAlias = Annotated[str, msgspec.Meta(max_length=196)]
 ProtocolName: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
+Liars: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=NODE_ID_MAX)]
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True):
@@ -46,12 +47,16 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
-    """The called is the right one."""
+    """The called is the right one. ``liars``: how many lying nodes the cluster bears; clients sign there.
+
+    None: it bears crashes alone. One node's word for it is worth as much as its word for anything.
+    """
 
     version: int
     protocol: ProtocolName
     cluster: ClusterName
     node: NodeId
+    liars: Liars | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -74,6 +79,7 @@ class LocalNode(msgspec.Struct, frozen=True):
     protocol: str
     node: int
     members: frozenset[int]
+    liars: int | None = None
 
     def hello(self, target: int) -> Hello:
         """What this node says when it calls a peer."""
@@ -81,7 +87,7 @@ class LocalNode(msgspec.Struct, frozen=True):
 
     def welcome(self) -> Welcome:
         """What this node says to the right caller."""
-        return Welcome(VERSION, self.protocol, self.cluster, self.node)
+        return Welcome(VERSION, self.protocol, self.cluster, self.node, self.liars)
 
 
 def client_hello(cluster: str = "", protocol: str = "", target: int | None = None) -> Hello:

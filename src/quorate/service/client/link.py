@@ -24,6 +24,11 @@ class Link(Dialled):
         self._on_reply = on_reply
         self.welcomed: asyncio.Future[int] = self.loop.create_future()
 
+    @property
+    def liars(self) -> int | None:
+        """How many lying nodes this node says that its cluster bears."""
+        return None if self.welcome is None else self.welcome.liars
+
     def on_open(self) -> None:
         self.keep_alive(30.0)
         super().on_open()
