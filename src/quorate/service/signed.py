@@ -155,7 +155,7 @@ class SignedReplica(Replica):
         self.leader = leader if leader is not None else self.leader
 
     def restore(self, file: BinaryIO) -> Callable[[], None]:
-        """As that of Replica. Requests that wait may be among what the snapshot spares this node: let them come again."""
+        """As that of Replica. A snapshot may spare this node what others wait for: let them ask again."""
         adopt_rest = super().restore(file)
 
         def adopt() -> None:
