@@ -156,11 +156,6 @@ def _list(nodes: Iterable[int]) -> str:
 
 
 def _check(config: NodeConfig) -> None:
-    if config.entry.byzantine and config.keys is None:
-        text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
-        raise ConfigError(f"{text}. {_generate(config)}")
-    if config.keys is not None and not config.entry.byzantine:
-        raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")
     if not config.cluster or len(config.cluster.encode()) > 128:
         raise ConfigError("cluster: a name of 1 to 128 bytes")
     if not 0 < len(config.nodes) <= NODES_MAX:
@@ -180,3 +175,8 @@ def _check(config: NodeConfig) -> None:
             other = seen.setdefault(address, f"nodes.{node}.{field}")
             if other != f"nodes.{node}.{field}":
                 raise ConfigError(f"nodes.{node}.{field}: {text} is the address of {other} already")
+    if config.entry.byzantine and config.keys is None:
+        text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
+        raise ConfigError(f"{text}. {_generate(config)}")
+    if config.keys is not None and not config.entry.byzantine:
+        raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")
