@@ -152,8 +152,9 @@ def test_a_read_on_which_no_vote_can_be_won_is_not_waited_for(monkeypatch: pytes
                 listener = ClientListener("127.0.0.1", port, me, lambda _: None, on_frames, lambda _, __: None)
                 await listener.start()
                 stack.push_async_callback(listener.stop)
-            async with Client([f"127.0.0.1:{port}" for port in ports], timeout_s=5.0) as client:
-                assert await client.query(b"q") == b"from the log"
+            async with Client([f"127.0.0.1:{port}" for port in ports], timeout_s=60.0) as client:
+                async with asyncio.timeout(10.0):
+                    assert await client.query(b"q") == b"from the log"
 
     run(main())
 
