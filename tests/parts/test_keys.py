@@ -71,7 +71,7 @@ def test_no_content_makes_a_check_raise(scheme, node, context, message, signatur
 
 @schemes
 def test_a_liar_with_its_own_signer_signs_as_nobody_else(scheme: Scheme) -> None:
-    keyring, liar = scheme.keyring(), scheme.signer(3)
+    keyring, liar = scheme.keyring(), copy.copy(scheme.signer(3))
     heard = scheme.signer(1).sign("vote", b"yes")
     forged = [liar.sign("vote", b"no"), liar.sign("vote", b"yes"), heard, bytes(len(heard)), b""]
     assert not any(keyring.verify(1, "vote", b"no", signature) for signature in forged)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from quorate.runtime.handshake import LocalNode
+from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.service.client.aio import Client
 from quorate.service.client.errors import Refused, Unreachable
@@ -18,6 +18,8 @@ from quorate.service.requests import AskStatus, Command, Query, Result, decode_r
 from tests.runtime.servers import free_ports, run
 
 CRASH = None
+ONE = Bears(1, 4)
+TWO = Bears(2, 7)
 ADDRESSES = ["a:1", "b:1", "c:1", "d:1", "e:1", "f:1", "g:1"]
 
 
@@ -36,16 +38,14 @@ def test_who_expects_faults_believes_one_more() -> None:
 
 
 def test_what_is_outvoted_is_what_the_nodes_bear_or_what_was_said() -> None:
-    assert faults_of(CRASH, None, ADDRESSES) is None
-    assert faults_of(CRASH, 0, ADDRESSES) is None
-    assert faults_of(1, None, ADDRESSES[:4]) == 1
-    assert faults_of(1, None, ADDRESSES[:3]) == 1, "fewer addresses make no client less careful"
-    assert faults_of(2, 1, ADDRESSES) == 1
-    assert faults_of(1, 0, ADDRESSES[:1]) == 0
+    assert faults_of(ONE, None, ADDRESSES[:4]) == 1
+    assert faults_of(ONE, None, ADDRESSES[:3]) == 1, "fewer addresses make no client less careful"
+    assert faults_of(Bears(2, 7), 1, ADDRESSES) == 1
+    assert faults_of(ONE, 0, ADDRESSES[:1]) == 0
     with pytest.raises(Refused, match="bear crashes alone"):
         faults_of(CRASH, 1, ADDRESSES)
     with pytest.raises(Refused, match="there are 1 endpoints: give the address of every node"):
-        faults_of(1, None, ADDRESSES[:1])
+        faults_of(ONE, None, ADDRESSES[:1])
 
 
 class Told:
@@ -55,16 +55,16 @@ class Told:
         self.addresses: list[str] = []
         self.asked: list[int] = []
 
-    def listener(self, port: int, node: int, liars: int | None) -> ClientListener:
+    def listener(self, port: int, node: int, bears: Bears | None) -> ClientListener:
         def on_frames(connection: ClientConnection, frames: list[bytes]) -> None:
             for frame in frames:
                 request = decode_request(frame)
                 if not isinstance(request, AskStatus):
                     assert isinstance(request, Query | Command)
                     self.asked.append(node)
-                    connection.reply(encode(Result(request.id, b"%d" % node if liars is CRASH else b"same")))
+                    connection.reply(encode(Result(request.id, b"%d" % node if bears is CRASH else b"same")))
 
-        me = LocalNode("c", "any", node, frozenset({node}), liars)
+        me = LocalNode("c", "any", node, frozenset({node}), bears)
         return ClientListener("127.0.0.1", port, me, lambda _: None, on_frames, lambda _, __: None)
 
 
@@ -73,10 +73,10 @@ async def told(greetings: Sequence[int | str | None]) -> AsyncIterator[Told]:
     """A node for each greeting; "down" is none."""
     made = Told()
     async with AsyncExitStack() as stack:
-        for node, (port, liars) in enumerate(zip(free_ports(len(greetings)), greetings, strict=True)):
+        for node, (port, bears) in enumerate(zip(free_ports(len(greetings)), greetings, strict=True)):
             made.addresses.append(f"127.0.0.1:{port}")
-            if not isinstance(liars, str):
-                listener = made.listener(port, node, liars)
+            if not isinstance(bears, str):
+                listener = made.listener(port, node, bears)
                 await listener.start()
                 stack.push_async_callback(listener.stop)
         yield made
@@ -89,15 +89,16 @@ async def told(greetings: Sequence[int | str | None]) -> AsyncIterator[Told]:
         ([CRASH], None, None),
         ([CRASH, CRASH, CRASH, CRASH, "down"], None, None),
         ([CRASH, CRASH], 0, None),
-        ([CRASH, 1, 1, 1], None, 1),  # the first lies: it would have us ask it alone
-        ([9, 1, 1, 1], None, 1),  # or not be content with any answer
-        ([1, "down", 1, 1], None, 1),
-        ([1, 1, "down", 1], None, 1),
-        ([1, 1, 1], None, 1),
-        ([0, 0, 0], None, 0),
-        ([1, 1, 1, 1], 1, 1),
-        ([1], 0, 0),
-        ([2, 2, 2, CRASH, CRASH, 2, 2], None, 2),
+        ([CRASH, ONE, ONE, ONE], None, 1),  # the first lies: it would have us ask it alone
+        ([Bears(9, 28), ONE, ONE, ONE], None, 1),  # or not be content with any answer
+        ([ONE, "down", ONE, ONE], None, 1),
+        ([ONE, ONE, "down", ONE], None, 1),
+        ([ONE, ONE, ONE], None, 1),
+        ([Bears(0, 3), Bears(0, 3), Bears(0, 3)], None, 0),
+        ([ONE, ONE, ONE, ONE], 1, 1),
+        ([ONE], 0, 0),
+        ([TWO, TWO, TWO, CRASH, CRASH, TWO, TWO], None, 2),
+        ([Bears(1, 5), ONE, ONE, ONE], None, 1),
     ],
 )
 def test_the_greetings_decide_how_nodes_are_asked(
@@ -121,7 +122,7 @@ def test_a_node_of_few_that_tells_the_truth_later_is_heard() -> None:
     """Of three addresses the first is believed. It lied; when the client turns to another, it learns."""
 
     async def main() -> None:
-        async with told([CRASH, 1, 1]) as nodes, Client(nodes.addresses, timeout_s=5.0) as client:
+        async with told([CRASH, ONE, ONE]) as nodes, Client(nodes.addresses, timeout_s=5.0) as client:
             assert await client.query(b"") == b"0"
             client.endpoints.next()
             client._moved.set()
@@ -145,7 +146,7 @@ def test_who_expects_liars_of_nodes_that_only_crash_is_refused() -> None:
 
 def test_one_address_of_nodes_that_may_lie_is_refused_with_what_to_do() -> None:
     async def main() -> None:
-        async with told([1]) as nodes, Client(nodes.addresses, timeout_s=5.0) as client:
+        async with told([ONE]) as nodes, Client(nodes.addresses, timeout_s=5.0) as client:
             with pytest.raises(Refused, match="give the address of every node, or say how many faults"):
                 await client.query(b"")
             assert nodes.asked == []
@@ -156,8 +157,8 @@ def test_one_address_of_nodes_that_may_lie_is_refused_with_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("greetings", "why"),
     [
-        (["down", "down", "down", 1], "1 nodes have answered, 2 must"),
-        ([CRASH, 1, 2, 3], "do not agree on how many liars"),
+        (["down", "down", "down", ONE], "1 nodes have answered, 2 must"),
+        ([CRASH, ONE, TWO, Bears(1, 5)], "do not agree on how many liars"),
     ],
 )
 def test_too_few_that_agree_are_not_believed(greetings: list[int | str | None], why: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from quorate.protocols.pbft import PbftConfig
-from quorate.runtime.handshake import LocalNode
+from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.service.address import parse_address
 from quorate.service.client import voting as module
@@ -93,7 +93,7 @@ async def with_a_fourth(folder: Path, answer: Answer, name: int = 4) -> AsyncIte
     async with servers(folder, 4, start=False, protocol="pbft", options=FAST) as cluster:
         await cluster.start(1, 2, 3)
         host, port = parse_address(cluster.members[4].client)
-        me = LocalNode("test", "pbft", name, frozenset(cluster.ids), 1)
+        me = LocalNode("test", "pbft", name, frozenset(cluster.ids), Bears(1, 4))
         listener = ClientListener(host, port, me, lambda _: None, on_frames, lambda _, __: None)
         await listener.start()
         try:
@@ -148,7 +148,7 @@ def test_a_read_on_which_no_vote_can_be_won_is_not_waited_for(monkeypatch: pytes
                         else:
                             connection.reply(encode(Results(request.id, (Result(0, b"from the log"),))))
 
-                me = LocalNode("test", "pbft", node, frozenset(range(4)), 1)
+                me = LocalNode("test", "pbft", node, frozenset(range(4)), Bears(1, 4))
                 listener = ClientListener("127.0.0.1", port, me, lambda _: None, on_frames, lambda _, __: None)
                 await listener.start()
                 stack.push_async_callback(listener.stop)

@@ -24,7 +24,6 @@ HELLO_SIZE_BYTES_MAX = 2048
 Role: TypeAlias = Literal["peer", "client"]
 ClusterName: TypeAlias = Annotated[str, msgspec.Meta(max_length=196)]
 ProtocolName: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
-Liars: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=NODE_ID_MAX)]
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True):
@@ -46,17 +45,28 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     target: NodeId | None = None
 
 
-class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
-    """The called is the right one. ``liars``: how many lying nodes the cluster bears; clients sign there.
+class Bears(msgspec.Struct, frozen=True, array_like=True):
+    """So many of so many nodes may lie. Their clients sign. Raises ValueError for more than a third."""
 
-    None: it bears crashes alone. One node's word for it is worth as much as its word for anything.
+    liars: Annotated[int, msgspec.Meta(ge=0)]
+    nodes: Annotated[int, msgspec.Meta(ge=1, le=NODE_ID_MAX + 1)]
+
+    def __post_init__(self) -> None:
+        if 3 * self.liars >= self.nodes:
+            raise ValueError(f"{self.nodes} nodes do not bear {self.liars} that lie")
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
+    """The called is the right one. ``bears``: what a cluster of nodes that may lie bears; None: it bears crashes alone.
+
+    One node's word for it is worth as much as its word for anything.
     """
 
     version: int
     protocol: ProtocolName
     cluster: ClusterName
     node: NodeId
-    liars: Liars | None = None
+    bears: Bears | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -79,7 +89,7 @@ class LocalNode(msgspec.Struct, frozen=True):
     protocol: str
     node: int
     members: frozenset[int]
-    liars: int | None = None
+    bears: Bears | None = None
 
     def hello(self, target: int) -> Hello:
         """What this node says when it calls a peer."""
@@ -87,7 +97,7 @@ class LocalNode(msgspec.Struct, frozen=True):
 
     def welcome(self) -> Welcome:
         """What this node says to the right caller."""
-        return Welcome(VERSION, self.protocol, self.cluster, self.node, self.liars)
+        return Welcome(VERSION, self.protocol, self.cluster, self.node, self.bears)
 
 
 def client_hello(cluster: str = "", protocol: str = "", target: int | None = None) -> Hello:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge
-from quorate.runtime.handshake import LocalNode
+from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.runtime.node import Node
 from quorate.service.config import NodeConfig
@@ -66,10 +66,11 @@ class Server:
             data=config.data,
             keyring=None if keys is None else keys.keyring,
         )
-        liars = entry.faults(len(config.nodes)) if entry.byzantine else None
-        if liars == 0:
-            log.warning("%d nodes bear no lying node: it takes 4 to bear one", len(config.nodes))
-        me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), liars)
+        count = len(config.nodes)
+        bears = Bears(entry.faults(count), count) if entry.byzantine else None
+        if bears is not None and not bears.liars:
+            log.warning("%d nodes bear no lying node: it takes 4 to bear one", count)
+        me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
         host, port = config.client_address()
         self.listener = ClientListener(host, port, me, lambda _: None, self._on_frames, lambda _, __: None)
 

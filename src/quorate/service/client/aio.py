@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from quorate.parts.keys import Signer
+from quorate.runtime.handshake import Bears
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, TooLarge, Unreachable
 from quorate.service.client.link import Link, dial
@@ -344,9 +345,9 @@ class Connection:
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(2 * delay_s, 1.0)
                 continue
-            if link.liars is not None:
+            if link.bears is not None:
                 link.close("turns to all nodes")
-                self._vote(link.liars)
+                self._vote(link.bears)
                 return
             delay_s = SWEEP_S
             self.endpoints.found(node)
@@ -380,20 +381,20 @@ class Connection:
                 self._unreachable = greetings.why
         finally:
             asking.cancel()
-        liars = asking.result()
-        if liars is None and not self._faults:
+        bears = asking.result()
+        if bears is None and not self._faults:
             return False
-        self._vote(liars)
+        self._vote(bears)
         return True
 
-    def _vote(self, liars: int | None) -> None:
-        """The nodes bear so many liars: ask them all from now on. What waits was not signed, so it has no effect."""
+    def _vote(self, bears: Bears | None) -> None:
+        """Nodes may lie: ask them all from now on. What waits was not signed, so it has no effect."""
         addresses = self.endpoints.addresses
         error: Exception = _NodesMayLie()
         try:
-            faults = faults_of(liars, self._faults, addresses)
-            assert faults is not None
-            self._voting = Voting(addresses, faults, self._key or _fresh_key(), self.timeout_s)
+            faults = faults_of(bears, self._faults, addresses)
+            assert bears is not None
+            self._voting = Voting(addresses, bears, faults, self._key or _fresh_key(), self.timeout_s)
         except Refused as refused:
             error = self._refused = refused
         for waiting in self._waiting.values():

@@ -8,7 +8,7 @@ from typing import Final
 
 from quorate.runtime.framing import Connection, FrameLimits
 from quorate.runtime.greeting import Dialled
-from quorate.runtime.handshake import client_hello
+from quorate.runtime.handshake import Bears, client_hello
 from quorate.service.address import parse_address
 from quorate.service.client.errors import Unreachable
 
@@ -25,9 +25,9 @@ class Link(Dialled):
         self.welcomed: asyncio.Future[int] = self.loop.create_future()
 
     @property
-    def liars(self) -> int | None:
-        """How many lying nodes this node says that its cluster bears."""
-        return None if self.welcome is None else self.welcome.liars
+    def bears(self) -> Bears | None:
+        """What this node says that its cluster bears, if nodes may lie there."""
+        return None if self.welcome is None else self.welcome.bears
 
     def on_open(self) -> None:
         self.keep_alive(30.0)

@@ -1,9 +1,10 @@
 """Mode: how a cluster is to be spoken to, found out from greetings without taking a liar's word for it.
 
-How it works. Each node says in its Welcome how many lying nodes its cluster bears, or that it bears crashes alone. With
-at most f liars among those asked, what f + 1 of them say is true. A client that was not told an f assumes the most that
-so many addresses can bear, (n - 1) / 3: of up to three the first that answers is believed, of four two must agree.
-Whoever gives fewer addresses than the cluster has nodes, and trusts no single one of them, says what f is.
+How it works. Each node says in its Welcome how many nodes its cluster has and how many of them may lie, or that it
+bears crashes alone. With at most f liars among those asked, what f + 1 of them say is true. A client that was not told
+an f assumes the most that so many addresses can bear, (n - 1) / 3: of up to three the first that answers is believed,
+of four two must agree. Whoever gives fewer addresses than the cluster has nodes, and trusts no single one of them, says
+what f is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from quorate.runtime.handshake import Bears
 from quorate.service.client.errors import Refused, Unreachable
 from quorate.service.client.link import dial
 
@@ -31,16 +33,14 @@ def believed_from(addresses: Sequence[str], faults: int | None) -> int:
     return faults + 1
 
 
-def faults_of(liars: int | None, faults: int | None, addresses: Sequence[str]) -> int | None:
-    """How many liars to outvote, given what is believed of the cluster; None: its nodes only crash. Raises Refused."""
-    if liars is None:
-        if faults:
-            raise Refused(f"these nodes bear crashes alone, and no answer of theirs outvotes {faults} liars")
-        return None
-    wanted = liars if faults is None else faults
+def faults_of(bears: Bears | None, faults: int | None, addresses: Sequence[str]) -> int:
+    """How many liars to outvote, given what is believed of the cluster and what was asked for. Raises Refused."""
+    if bears is None:
+        raise Refused(f"these nodes bear crashes alone, and no answer of theirs outvotes {faults} liars")
+    wanted = bears.liars if faults is None else faults
     if wanted >= len(addresses):
         raise Refused(
-            f"this cluster bears {liars} lying nodes, so that {wanted + 1} must say the same, and there are "
+            f"this cluster bears {bears.liars} lying nodes, so that {wanted + 1} must say the same, and there are "
             f"{len(addresses)} endpoints: give the address of every node, or say how many faults you expect of these"
         )
     return wanted
@@ -53,17 +53,17 @@ class Greetings:
         self._addresses = addresses
         self._needed = needed
         self._timeout_s = timeout_s
-        self._said: dict[str, int | None] = {}
+        self._said: dict[str, Bears | None] = {}
         self.why = ""
 
-    async def agreed(self) -> int | None:
-        """How many liars the cluster bears, by so many nodes; None: crashes alone. Waits for as long as it takes."""
+    async def agreed(self) -> Bears | None:
+        """What the cluster bears, by so many nodes; None: crashes alone. Waits for as long as it takes."""
         asking = [asyncio.ensure_future(self._ask(address)) for address in self._addresses]
         try:
             for answered in asyncio.as_completed(asking):
-                liars = await answered
-                if sum(other == liars for other in self._said.values()) >= self._needed:
-                    return liars
+                bears = await answered
+                if sum(other == bears for other in self._said.values()) >= self._needed:
+                    return bears
             self.why = f"the nodes do not agree on how many liars they bear: {self._said}"
             await asyncio.Event().wait()  # somebody must mend that
             raise AssertionError
@@ -72,7 +72,7 @@ class Greetings:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _ask(self, address: str) -> int | None:
+    async def _ask(self, address: str) -> Bears | None:
         delay_s = AGAIN_S
         while True:
             try:
@@ -82,6 +82,6 @@ class Greetings:
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, AGAIN_S_MAX)
                 continue
-            self._said[address] = link.liars
+            self._said[address] = link.bears
             link.close("has heard what it asked for")
-            return link.liars
+            return link.bears

@@ -19,6 +19,7 @@ from functools import partial
 
 from quorate.parts import requests as signed
 from quorate.parts.keys import Signer
+from quorate.runtime.handshake import Bears
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, TooLarge, Unreachable
 from quorate.service.client.link import Link, dial
 from quorate.service.client.session import ClientSession
@@ -105,7 +106,8 @@ class _Node:
 class Voting:
     """Make it on the event loop; ``close`` it there."""
 
-    def __init__(self, addresses: Sequence[str], faults: int, signer: Signer, timeout_s: float) -> None:
+    def __init__(self, addresses: Sequence[str], bears: Bears, faults: int, signer: Signer, timeout_s: float) -> None:
+        self.bears = bears
         self.faults = faults
         self._signer = signer
         self._timeout_s = timeout_s
@@ -155,7 +157,7 @@ class Voting:
 
     async def query(self, query: bytes, serializable: bool, deadline: float) -> bytes:
         """As ``aio.Connection.query``. ``serializable``: what some honest node holds, however old."""
-        needed = for_command(self.faults) if serializable else for_read(self.faults)
+        needed = for_command(self.faults) if serializable else for_read(self.bears.nodes, self.bears.liars, self.faults)
         if len(self._nodes) >= needed:
             patience = min(deadline, time.monotonic() + READ_PATIENCE_S)
             question = self._question(needed, patience, is_last=False)
