@@ -1,5 +1,7 @@
 """`make bench`: Quorate against etcd, three processes each, on this machine, one after the other, fsync on.
 
+PBFT has four, one of which may lie; nodes and clients sign with Ed25519. etcd bears no lies: it is no peer of that.
+
 Absolute figures mean little on a shared machine; the ratios of one run mean more. All figures also go to
 build/bench.json.
 """
@@ -22,7 +24,8 @@ from bench import etcd, ours
 KEY_BYTES, VALUE_BYTES = 256, 1024
 SIZES = (KEY_BYTES, VALUE_BYTES)
 RESULT = Path("build/bench.json")
-PROTOCOLS = ("raft",)
+PROTOCOLS = {"raft": 3, "pbft": 4}
+"""Name to the number of nodes that bear one fault."""
 PRESETS = {200: "l", 1000: "xl"}
 """Our number of clients: the preset of `etcdctl check perf` that stands against it (see etcd.py)."""
 
@@ -47,8 +50,8 @@ def main() -> int:
     with Console(stderr=True).status("starting") as status:
         if not arguments.skip_etcd:
             figures["etcd"] = measure_etcd(arguments.seconds, status)
-        for protocol in PROTOCOLS:
-            figures[protocol] = measure_ours(protocol, arguments.seconds, status)
+        for protocol, nodes in PROTOCOLS.items():
+            figures[protocol] = measure_ours(protocol, nodes, arguments.seconds, status)
     if not arguments.skip_etcd:
         figures.update(ratios(figures))
     RESULT.parent.mkdir(exist_ok=True)
@@ -71,7 +74,7 @@ def measure_etcd(seconds: float, status: Any) -> dict[str, Any]:
     return found
 
 
-def measure_ours(protocol: str, seconds: float, status: Any) -> dict[str, Any]:
+def measure_ours(protocol: str, nodes: int, seconds: float, status: Any) -> dict[str, Any]:
     """The same loads, and 200 clients that share 8 connections, as the tasks of a few processes would."""
     found: dict[str, Any] = {}
     loads: list[tuple[str, int, int | None]] = [
@@ -81,7 +84,7 @@ def measure_ours(protocol: str, seconds: float, status: Any) -> dict[str, Any]:
         ("clients_1000", 1000, None),
     ]
     for name, clients, connections in loads:
-        with ours.cluster(protocol) as cluster:
+        with ours.cluster(protocol, nodes) as cluster:
             status.update(f"{protocol}: {name.replace('_', ' ')}")
             found[name] = cluster.load(clients, seconds, SIZES, connections)
             if name == "clients_200":

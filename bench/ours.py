@@ -1,4 +1,4 @@
-"""Three Quorate processes, started as a user would, and how they are measured: by `quorate bench`."""
+"""Quorate processes, started as a user would, and how they are measured: by `quorate bench`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ COMMAND = [sys.executable, "-m", "quorate"]
 
 
 @contextmanager
-def cluster(protocol: str) -> Iterator[Quorate]:
+def cluster(protocol: str, nodes: int) -> Iterator[Quorate]:
     """A fresh `quorate up --ephemeral`."""
     for base in BASE_PORTS:
-        command = [*COMMAND, "up", "--ephemeral", "--json", "--protocol", protocol, "--base-port", str(base)]
+        command = [*COMMAND, "up", "--ephemeral", "--json", "--protocol", protocol, "--nodes", str(nodes)]
+        command += ["--base-port", str(base)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from quorate.cli.folder import HOST, PEER_PORTS_ABOVE, Layout
+from quorate.cli.folder import HOST, PEER_PORTS_ABOVE, Layout, make_keys
 from quorate.cli.processes import node_command
 from quorate.service.client.sync import Client
 from quorate.service.requests import Status
@@ -101,6 +101,7 @@ class LocalCluster:
         self._env = environment(**(env or {}))
         self._prefix = prefix
         folder.mkdir(parents=True, exist_ok=True)
+        make_keys(self.layout, folder)
         self.config_path.write_text(f"{self.layout.toml()}\n{options}\n")
         self._child_end, self._own_end = os.pipe()
 

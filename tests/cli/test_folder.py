@@ -117,3 +117,41 @@ def test_the_text_of_a_layout_is_a_configuration() -> None:
 
     config = from_mapping(tomllib.loads(Layout("c", 3, "raft", 100).toml()) | {"node": 2})
     assert (config.cluster, config.node, str(config.data), len(config.nodes)) == ("c", 2, "n2", 3)
+
+
+# --- keys ---
+
+
+def test_a_cluster_whose_nodes_may_lie_has_four_nodes_and_their_keys(tmp_path: Path) -> None:
+    made = _make(tmp_path, protocol="pbft")
+    assert made.nodes == 4
+    files = sorted(path.name for path in (tmp_path / "keys").iterdir())
+    assert files == ["keyring.toml", *(f"node-{node}.key" for node in range(1, 5))]
+    before = {name: (tmp_path / "keys" / name).read_bytes() for name in files}
+    folder = ClusterFolder(tmp_path, None, None, None)
+    assert [config.load_keys().node for config in folder.configs] == [1, 2, 3, 4]
+    folder.close()
+    assert _make(tmp_path, base_port=9400) == made._replace(base_port=9400)
+    assert {name: (tmp_path / "keys" / name).read_bytes() for name in files} == before
+
+
+def test_a_cluster_whose_nodes_only_crash_has_no_keys(tmp_path: Path) -> None:
+    _make(tmp_path)
+    assert not (tmp_path / "keys").exists()
+
+
+def test_keys_that_were_made_and_not_used_yet_are_used(tmp_path: Path) -> None:
+    """A power cut between the keys and the configuration."""
+    _make(tmp_path, 4, "pbft")
+    ring = (tmp_path / "keys" / "keyring.toml").read_bytes()
+    (tmp_path / "cluster.toml").unlink()
+    _make(tmp_path, 4, "pbft")
+    assert (tmp_path / "keys" / "keyring.toml").read_bytes() == ring
+
+
+def test_keys_that_are_there_in_part_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "node-2.key").write_text("mine")
+    with pytest.raises(FolderError, match=r"node-2\.key exists, and no key file is ever replaced"):
+        _make(tmp_path, 4, "pbft")
+    assert not (tmp_path / "cluster.toml").exists()

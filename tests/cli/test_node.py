@@ -106,3 +106,13 @@ def test_it_stops_when_the_pipe_of_its_parent_closes(single: LocalCluster) -> No
     assert until(lambda: process.poll() is not None, "it ended")
     assert process.returncode == 0
     assert "the process that started this node has ended" in single.log(1)
+
+
+def test_a_node_without_its_keys_is_exit_2_and_told_what_makes_them(tmp_path: Path) -> None:
+    cluster = LocalCluster(tmp_path / "four", nodes=4, protocol="pbft")
+    key = tmp_path / "four" / "keys" / "node-3.key"
+    key.unlink()
+    outcome = quorate("node", "--config", str(cluster.config_path), "--node", "3")
+    assert outcome.code == 2
+    assert f"{key} cannot be read" in outcome.stderr
+    assert "`quorate keys generate --nodes 4 --out keys` makes keys" in outcome.stderr

@@ -161,3 +161,42 @@ def test_a_second_signal_kills_what_does_not_stop(tmp_path: Path) -> None:
         assert up.stop(signal.SIGINT) == 0
         assert not _lives(stuck)
         assert up.errors() == "n1 did not stop in time and was killed\n"
+
+
+def test_nodes_that_may_lie_serve_the_same_commands(tmp_path: Path) -> None:
+    data, base = tmp_path / "data", str(free_base_port(4))
+    with Up("--protocol", "pbft", "--nodes", "4", "--data", data, "--base-port", base) as up:
+        ready = up.event("ready")
+        assert [row["role"] for row in ready["nodes"]] == ["primary", "backup", "backup", "backup"]
+        env = {"QUORATE_ENDPOINTS": ",".join(ready["endpoints"])}
+        assert quorate("put", "k", "v", **env).code == 0
+        assert quorate("get", "k", **env).stdout == b"v\n"
+        rows = quorate("status", "--json", **env).json["nodes"]
+        assert [(row["role"], row["leader"], row["term"]) for row in rows] == [
+            (role, "n1", 0) for role in ("primary", "backup", "backup", "backup")
+        ]
+        os.kill(rows[3]["pid"], signal.SIGKILL)
+        assert quorate("delete", "k", **env).stdout == b"1\n"
+        assert quorate("get", "k", **env).code == 1
+
+        alone = quorate("get", "k", "--endpoints", ready["endpoints"][1])
+        assert alone.code == 2
+        assert "give the address of every node, or say how many faults" in alone.stderr
+        trusted = until(
+            lambda: (
+                found
+                if (found := quorate("get", "k", "--endpoints", ready["endpoints"][1], "--faults", "0")).code == 1
+                else None
+            ),
+            "one node's word",
+        )
+        assert "not found" in trusted.stderr
+        assert up.stop(signal.SIGTERM) == 0
+
+
+def test_too_few_nodes_for_a_liar_are_told_so(tmp_path: Path) -> None:
+    with Up("--protocol", "pbft", "--nodes", "1", "--data", tmp_path, "--base-port", free_base_port(1)) as up:
+        [endpoint] = up.event("ready")["endpoints"]
+        assert quorate("put", "k", "v", "--endpoints", endpoint).code == 0
+        assert up.stop(signal.SIGTERM) == 0
+        assert "note: 1 nodes bear no lying node, 4 bear one" in up.errors()

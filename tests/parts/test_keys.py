@@ -1,19 +1,23 @@
 """Both schemes: what was signed is accepted, and nothing else is; who holds one key signs as nobody else."""
 
 import copy
+from hashlib import sha512
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quorate.kernel import mask_of
+from quorate.parts import keys
 from quorate.parts.keys import (
     BATCH_ITEMS_MAX,
     CONTEXT_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     SIGNATURE_BYTES_MAX,
     Keyring,
+    Keys,
     Scheme,
     Signed,
     Symbolic,
@@ -23,7 +27,7 @@ from quorate.parts.keys import (
     batches,
     to_sign,
 )
-from quorate.runtime.keys import Ed25519, Ed25519Signer, Ed25519Verifier, generate_secret, keyring_of
+from quorate.runtime.keys import Ed25519, Ed25519Signer, Ed25519Verifier, _other_form, generate_secret, keyring_of
 
 NODES = (1, 2, 3, 4)
 SCHEMES: dict[str, Scheme] = {"symbolic": Symbolic(NODES, b"seed"), "ed25519": Ed25519(NODES)}
@@ -67,7 +71,7 @@ def test_no_content_makes_a_check_raise(scheme, node, context, message, signatur
 
 @schemes
 def test_a_liar_with_its_own_signer_signs_as_nobody_else(scheme: Scheme) -> None:
-    keyring, liar = scheme.keyring(), scheme.signer(3)
+    keyring, liar = scheme.keyring(), copy.copy(scheme.signer(3))
     heard = scheme.signer(1).sign("vote", b"yes")
     forged = [liar.sign("vote", b"no"), liar.sign("vote", b"yes"), heard, bytes(len(heard)), b""]
     assert not any(keyring.verify(1, "vote", b"no", signature) for signature in forged)
@@ -208,3 +212,123 @@ def test_keys_of_another_length_are_refused(size: int) -> None:
         Ed25519Verifier(bytes(size))
     with pytest.raises(ValueError, match="32"):
         Ed25519Signer(1, bytes(size))
+
+
+# --- clients, and what two nodes share ---
+
+
+@schemes
+def test_a_client_signs_as_the_owner_of_its_public_key_alone(scheme: Scheme) -> None:
+    ann, bob, keyring = scheme.client(1), scheme.client(2), scheme.keyring()
+    assert ann.node is None
+    assert scheme.client(1).public == ann.public != bob.public
+    signature = ann.sign("request", b"put")
+    assert keyring.verify(ann.public, "request", b"put", signature)
+    for other in (bob.public, ann.public[:-1], ann.public + b"\0", b"", bytes(32), 1, keyring.public(1)):
+        assert not keyring.verify(other, "request", b"put", signature)
+    assert not keyring.verify(ann.public, "vote", b"put", signature)
+    node = scheme.signer(1)
+    assert keyring.verify(node.public, "request", b"put", node.sign("request", b"put")), "a node may be a client"
+
+
+@schemes
+def test_a_batch_checks_clients_beside_nodes(scheme: Scheme) -> None:
+    ann = scheme.client(1)
+    good = Signed(ann.public, "request", b"put", ann.sign("request", b"put"))
+    vote = Signed(1, "vote", b"yes", scheme.signer(1).sign("vote", b"yes"))
+    forged = Signed(scheme.client(2).public, "request", b"put", good.signature)
+    assert scheme.keyring().verify_batch(VerifyBatch((good, forged, vote))) == Verified(0b101)
+
+
+def test_a_keyring_keeps_so_many_strangers_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "STRANGERS_MAX", 3)
+    made: list[bytes] = []
+
+    def stranger(public: bytes) -> Verifier:
+        made.append(public)
+        if public == b"none":
+            raise ValueError("no key")
+        return Gullible()
+
+    keyring = Keyring({1: Gullible()}, stranger)
+    for public in (b"a", b"b", b"none", b"a", b"b", b"none"):
+        assert keyring.verify(public, "c", b"m", b"s") == (public != b"none")
+        assert len(keyring._strangers) <= 3
+    assert made == [b"a", b"b", b"none"]
+    keyring.verify(b"c", "c", b"m", b"s")
+    assert len(keyring._strangers) == 1
+    assert not Keyring({1: Gullible()}).verify(b"a", "c", b"m", b"s"), "a keyring of nodes alone knows no stranger"
+
+
+@schemes
+def test_two_agree_on_a_secret_that_no_third_has(scheme: Scheme) -> None:
+    signers = [*(scheme.signer(node) for node in NODES), scheme.client(1), scheme.client(2)]
+    secrets = {(a.public, b.public): a.agree(b.public) for a in signers for b in signers if a is not b}
+    assert all(secret == secrets[b, a] and len(secret) == 32 for (a, b), secret in secrets.items())
+    assert len(set(secrets.values())) == len(secrets) // 2
+
+
+@schemes
+@pytest.mark.parametrize("public", [b"", bytes(32), b"\x01" + bytes(31), b"\xff" * 33])
+def test_nobody_agrees_with_what_is_no_key(scheme: Scheme, public: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        scheme.signer(1).agree(public)
+
+
+@schemes
+@given(st.permutations(NODES), contexts, messages, contexts, messages)
+def test_a_mac_holds_for_its_two_nodes_context_and_message_alone(scheme, order, context, message, where, what):
+    sender, receiver, third, _ = order
+    [mac] = scheme.keys(sender).macs(context, message, (receiver,))
+    assert scheme.keys(receiver).verify_mac(sender, context, message, mac)
+    assert scheme.keys(receiver).verify_mac(sender, where, what, mac) == ((context, message) == (where, what))
+    assert not scheme.keys(receiver).verify_mac(third, context, message, mac), "not as another sender's"
+    assert not scheme.keys(third).verify_mac(sender, context, message, mac), "nor does a third know it"
+    assert not scheme.keys(sender).verify_mac(receiver, context, message, mac), "nor is it sent back as one's own"
+
+
+@schemes
+def test_a_mac_that_is_amiss_is_wrong_and_raises_nothing(scheme: Scheme) -> None:
+    one, two = scheme.keys(1), scheme.keys(2)
+    macs = one.macs("commit", b"digest", NODES)
+    assert len(macs) == 4
+    assert all(scheme.keys(node).verify_mac(1, "commit", b"digest", mac) for node, mac in zip(NODES, macs, strict=True))
+    mac = macs[1]
+    for wrong in (b"", mac[:-1], mac + b"\0", bytes([mac[0] ^ 1]) + mac[1:]):
+        assert not two.verify_mac(1, "commit", b"digest", wrong)
+    assert not two.verify_mac(9, "commit", b"digest", mac)
+    assert not two.verify_mac(1, "", b"digest", mac)
+    with pytest.raises(KeyError):
+        one.macs("commit", b"digest", (9,))
+
+
+@schemes
+def test_keys_that_do_not_fit_each_other_are_refused(scheme: Scheme) -> None:
+    other = Symbolic(NODES, b"other")
+    with pytest.raises(ValueError, match="another public key for node 1"):
+        Keys(scheme.signer(1), other.keyring())
+    with pytest.raises(ValueError, match="no key for node None"):
+        Keys(scheme.client(1), scheme.keyring())
+    few = Keyring({2: Gullible()})
+    with pytest.raises(ValueError, match="no key for node 1"):
+        Keys(scheme.signer(1), few)
+    held = scheme.keys(1)
+    assert repr(held) == "Keys(1)"
+    assert copy.deepcopy(held) is held
+    assert held.verify(1, "vote", b"yes", held.sign("vote", b"yes"))
+
+
+def test_the_other_form_of_a_key_is_that_of_other_libraries() -> None:
+    """The vector of libsodium's ed25519_convert test: seed, public key, and both keys in the other form."""
+    seed = bytes.fromhex("421151a459faeade3d247115f94aedae42318124095afabe4d1451a559faedee")
+    signer = Ed25519Signer(None, seed)
+    assert signer.public.hex() == "b5076a8474a832daee4dd5b4040983b6623b5f344aca57d4d6ee4baf3f259e6e"
+    other = "f1814f0e8ff1043d8a44d25babff3cedcae6c22c3edaa48f857ae70de2baae50"
+    assert _other_form(signer.public).public_bytes_raw().hex() == other
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_the_two_forms_of_a_key_belong_together(seed: bytes) -> None:
+    """What X25519 makes of the scalar is what the map makes of the public key, so that both sides agree."""
+    made = X25519PrivateKey.from_private_bytes(sha512(seed).digest()[:32]).public_key().public_bytes_raw()
+    assert _other_form(Ed25519Signer(1, seed).public).public_bytes_raw() == made

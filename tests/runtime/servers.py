@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from quorate.protocols.raft import RaftConfig
+from quorate.runtime import key_files
 from quorate.service.client.aio import Client
 from quorate.service.config import Member, NodeConfig
 from quorate.service.kv import commands as kv
@@ -76,16 +77,22 @@ class Servers:
         self,
         folder: Path,
         nodes: int = 3,
-        options: RaftConfig = FAST,
+        options: Any = FAST,
         machine: Callable[[Path], StateMachine] = kv_machine,
         cluster: str = "test",
+        protocol: str = "raft",
     ) -> None:
         self.folder = folder
         self.ids = tuple(range(1, nodes + 1))
         ports = free_ports(2 * nodes)
         addresses = [f"127.0.0.1:{port}" for port in ports]
         self.members = {node: Member(addresses[2 * node - 2], addresses[2 * node - 1]) for node in self.ids}
-        self.config = NodeConfig(cluster=cluster, node=1, data=folder, nodes=self.members, options=options)
+        self.config = NodeConfig(
+            cluster=cluster, node=1, data=folder, nodes=self.members, options=options, protocol=protocol
+        )
+        if self.config.entry.byzantine:
+            key_files.generate(folder / "keys", nodes)
+            self.config = msgspec.structs.replace(self.config, keys=folder / "keys")
         self.machine = machine
         self.running: dict[int, Server] = {}
 
@@ -119,9 +126,9 @@ class Servers:
         """Where clients reach nodes."""
         return [self.members[node].client for node in nodes or self.ids]
 
-    def client(self, *nodes: int, timeout_s: float = 20.0) -> Client:
+    def client(self, *nodes: int, timeout_s: float = 20.0, **options: Any) -> Client:
         """A client of all nodes, or of those given."""
-        return Client(self.endpoints(*nodes), timeout_s=timeout_s)
+        return Client(self.endpoints(*nodes), timeout_s=timeout_s, **options)
 
     def core(self, node: int) -> Any:
         """The protocol's core of a node that runs."""

@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from quorate.protocols.raft import RaftConfig
+from quorate.runtime import key_files
 from quorate.service import config as module
 from quorate.service.address import parse_address
 from quorate.service.config import ConfigError, Member, NodeConfig, from_mapping, load
+from quorate.service.server import Server
 
 GOOD: dict[str, Any] = {
     "cluster": "example",
@@ -49,6 +52,12 @@ def nodes(**changes: Any) -> dict[str, Any]:
     return {"1": {**GOOD["nodes"]["1"], **changes}, "2": GOOD["nodes"]["2"]}
 
 
+SIGNED: dict[str, Any] = {
+    **{name: value for name, value in GOOD.items() if name != "raft"},
+    "protocol": "pbft",
+    "keys": "keys",
+}
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "cluster"),
     (with_(cluster=None), "cluster"),
@@ -86,6 +95,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (with_(raft=5), "raft"),
     (with_(echo={}), "echo: not a field; there are cluster"),
     (with_(options={}), "options: not a field; there are cluster"),
+    (with_(keys="keys"), "keys: the nodes of raft do not sign; leave keys out"),
+    (SIGNED | {"keys": 5}, "write it in quotes.*keys"),
+    (SIGNED | {"keys": None}, "keys"),
+    (
+        {name: value for name, value in SIGNED.items() if name != "keys"},
+        'keys: the nodes of pbft sign, so write keys = "FOLDER". `quorate keys generate --nodes 2 --out keys`',
+    ),
 ]
 
 
@@ -93,6 +109,58 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_every_error_names_the_field(raw: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match="(?s)" + expected):
         from_mapping(raw)
+
+
+# --- keys ---
+
+
+def signed(folder: Path, nodes: int = 2) -> NodeConfig:
+    """Node 1 of two that sign, with keys made for so many."""
+    key_files.generate(folder, nodes)
+    return from_mapping(SIGNED | {"keys": str(folder)})
+
+
+def test_the_keys_of_a_node_are_its_own_and_the_ring_has_all(tmp_path) -> None:
+    config = signed(tmp_path / "keys")
+    keys = config.load_keys()
+    assert (keys.node, keys.keyring.nodes) == (1, (1, 2))
+    other = msgspec.structs.replace(config, node=2).load_keys()
+    [mac] = keys.macs("vote", b"yes", (2,))
+    assert other.verify_mac(1, "vote", b"yes", mac)
+
+
+def test_a_relative_folder_of_keys_begins_where_the_file_is(tmp_path) -> None:
+    path = tmp_path / "c.toml"
+    config = msgspec.structs.replace(from_mapping(SIGNED), options=RaftConfig())
+    path.write_text(toml(config).replace("[nodes.1]", 'keys = "k"\n[nodes.1]').partition("[raft]")[0])
+    assert load(path).keys == tmp_path / "k"
+
+
+def test_keys_that_are_not_there_are_told_with_what_makes_them(tmp_path) -> None:
+    config = from_mapping(SIGNED | {"keys": str(tmp_path / "none")})
+    with pytest.raises(ConfigError, match=r"keys: .*node-1\.key cannot be read.*`quorate keys generate --nodes 2"):
+        config.load_keys()
+    with pytest.raises(ConfigError, match="quorate keys generate"):
+        Server(config)
+
+
+def test_keys_of_another_node_or_cluster_are_refused(tmp_path) -> None:
+    config = signed(tmp_path / "a", 3)
+    with pytest.raises(ConfigError, match=r"keyring\.toml has nodes 1, 2, 3, the cluster has 1, 2"):
+        config.load_keys()
+    config = signed(tmp_path / "b")
+    (tmp_path / "b" / "node-1.key").rename(tmp_path / "b" / "kept.key")
+    (tmp_path / "b" / "node-2.key").rename(tmp_path / "b" / "node-1.key")
+    with pytest.raises(ConfigError, match="the private key is that of node 2, not of node 1"):
+        config.load_keys()
+    signed(tmp_path / "c")
+    (tmp_path / "c" / "keyring.toml").replace(tmp_path / "b" / "keyring.toml")
+    (tmp_path / "b" / "kept.key").replace(tmp_path / "b" / "node-1.key")
+    with pytest.raises(ConfigError, match=r"another public key for node 1.*bring the same keyring"):
+        config.load_keys()
+    (tmp_path / "b" / "node-1.key").chmod(0o644)
+    with pytest.raises(ConfigError, match="others may read"):
+        config.load_keys()
 
 
 # --- files ---

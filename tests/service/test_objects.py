@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from quorate.runtime import key_files
 from quorate.service.client.errors import QuorateError
 from quorate.service.config import ConfigError
 from quorate.service.objects import CommandFailed, ObjectMachine, Replicated, Replication, command, read, replicate
@@ -140,6 +141,40 @@ def test_a_cluster_without_a_quorum_is_a_client_error(tmp_path) -> None:
     nodes = {node: f"127.0.0.1:{port}" for node, port in enumerate(free_ports(3), 1)}
     with replicate(Counter, nodes=nodes, data=tmp_path, timeout_s=0.3) as counter, pytest.raises(QuorateError):
         counter.add()
+
+
+# --- on nodes that may lie ---
+
+
+def test_a_counter_on_four_nodes_of_which_one_may_lie(tmp_path) -> None:
+    nodes = {node: f"127.0.0.1:{port}" for node, port in enumerate(free_ports(4), 1)}
+    keys = tmp_path / "keys"
+    key_files.generate(keys, 4)
+    parts = {
+        node: replicate(Counter, node=node, nodes=nodes, data=tmp_path / f"{node}", protocol="pbft", keys=keys)
+        for node in nodes
+    }
+    with ExitStack() as stack:
+        handles = {node: stack.enter_context(part) for node, part in parts.items()}
+        assert [handles[node].add(1) for node in nodes] == [1, 2, 3, 4]
+        with pytest.raises(CommandFailed, match="OverflowError: 1004 is too many"):
+            handles[2].add(1000)
+        parts[4].stop()
+        assert handles[1].add(-1000) == 4
+        assert [handles[node].get() for node in (1, 2, 3)] == [4, 4, 4]
+
+
+def test_a_node_that_is_alone_makes_its_own_keys_once(tmp_path) -> None:
+    with replicate(Counter, node=3, data=tmp_path, protocol="pbft") as counter:
+        assert (counter.add(1), counter.get()) == (1, 1)
+    made = (tmp_path / "keys" / "node-3.key").read_bytes()
+    with replicate(Counter, node=3, data=tmp_path, protocol="pbft"):
+        assert (tmp_path / "keys" / "node-3.key").read_bytes() == made
+
+
+def test_several_nodes_that_may_lie_need_keys() -> None:
+    with pytest.raises(ConfigError, match="quorate keys generate --nodes 2"):
+        replicate(Counter, nodes={1: "127.0.0.1:9001", 2: "127.0.0.1:9003"}, protocol="pbft")
 
 
 # --- what is refused at the start ---

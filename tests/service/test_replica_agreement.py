@@ -22,6 +22,7 @@ from quorate.service.requests import (
     decode_log_command,
     decode_request,
     decode_response,
+    decode_signed_command,
     encode,
 )
 
@@ -104,7 +105,7 @@ def with_extra(value: Any, extra: bytes) -> bytes:
 
 @given(st.binary(max_size=300))
 def test_decoders_raise_only_what_they_say(data: bytes) -> None:
-    for decode in (decode_log_command, decode_request, decode_response):
+    for decode in (decode_log_command, decode_signed_command, decode_request, decode_response):
         try:
             decode(data)
         except DECODE_ERRORS:

@@ -300,6 +300,22 @@ def test_owners_and_nonces_come_back_from_a_snapshot(bench: SignedBench) -> None
     assert other.machine.commands == [b"a", b"c"]
 
 
+def test_who_waits_while_a_snapshot_arrives_is_told_to_come_again(bench: SignedBench) -> None:
+    value = by(ANN, OpenSession(1))
+    for number in (1, 2):
+        bench.request("ann", Command(number, value))
+    other = SignedBench()
+    other.commit(value)
+    bench.restore(other.snapshot())
+    assert [(client, reply.id, reply.code) for client, reply in bench.settle()] == [
+        ("ann", 1, Code.UNAVAILABLE),
+        ("ann", 2, Code.UNAVAILABLE),
+    ]
+    assert bench.replica._requests_count == 0
+    bench.request("ann", Command(3, value))
+    assert [number for _, number, _ in bench.results()] == [3]
+
+
 # --- planted bugs ---
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quorate.parts.quorum import Byzantine
 from quorate.service.client.votes import Votes, for_command, for_read, outcome_of
 from quorate.service.requests import Code, Failure, Result
 
@@ -11,7 +12,22 @@ outcomes = st.sampled_from([b"a", b"b", b"no_session", Code.NO_SESSION, Code.MAL
 
 
 def test_f_plus_one_equal_answers_make_a_result_and_two_f_plus_one_a_read() -> None:
-    assert [(for_command(f), for_read(f)) for f in range(4)] == [(1, 1), (2, 3), (3, 5), (4, 7)]
+    assert [(for_command(f), for_read(3 * f + 1, f, f)) for f in range(4)] == [(1, 1), (2, 3), (3, 5), (4, 7)]
+
+
+@given(st.integers(1, 63), st.data())
+def test_answers_to_a_read_have_an_honest_node_in_common_with_every_quorum(nodes: int, data: st.DataObject) -> None:
+    liars = (nodes - 1) // 3
+    faults = data.draw(st.integers(0, liars))
+    needed, quorum = for_read(nodes, liars, faults), Byzantine(range(nodes), liars).size
+    assert needed + quorum - nodes > faults, "they overlap in more than the liars"
+    assert needed + quorum - nodes == faults + 1 or needed == 2 * faults + 1, "and no more is asked for than it takes"
+    assert needed <= nodes - liars or faults > liars, "so that the honest ones alone can answer"
+
+
+@pytest.mark.parametrize(("nodes", "needed"), [(1, 1), (2, 1), (3, 2), (4, 3), (5, 3), (6, 4), (7, 5)])
+def test_reads_of_clusters_that_have_more_nodes_than_their_liars_take(nodes: int, needed: int) -> None:
+    assert for_read(nodes, (nodes - 1) // 3, (nodes - 1) // 3) == needed
 
 
 def test_a_node_counts_once_however_often_it_says_the_same() -> None:

@@ -224,6 +224,7 @@ class Own(RegisterSubject):
     """A Byzantine node's state is its own affair."""
 
     def __init__(self, liar: int) -> None:
+        super().__init__()
         self.liar = liar
 
     def app(self, node: int, rng: Rng) -> App:

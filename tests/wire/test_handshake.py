@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from quorate.runtime.greeting import TOLD_COUNT_MAX, Told
 from quorate.runtime.handshake import (
     MAGIC,
+    Bears,
     Hello,
     LocalNode,
     Refused,
@@ -113,6 +114,20 @@ def test_any_first_frame_is_judged(frame: bytes, role: Role) -> None:
 def test_a_strange_answer_is_an_error_that_says_so(frame: bytes, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         answer_in(frame)
+
+
+def test_a_welcome_says_how_many_liars_are_borne() -> None:
+    me = msgspec.structs.replace(ME, bears=Bears(1, 4))
+    assert answer_in(encode(me.welcome())) == Welcome(1, "raft", "c", 0, Bears(1, 4))
+    assert answer_in(encode(ME.welcome())) == Welcome(1, "raft", "c", 0)
+    older = msgspec.msgpack.encode(("welcome", 1, "raft", "c", 0))
+    assert answer_in(older) == Welcome(1, "raft", "c", 0), "who does not say bears crashes alone"
+
+
+@pytest.mark.parametrize("bears", [(-1, 4), (2, 4), (1, 3), (0, 0), (0, 1025), (2**40, 2**50), (1,), "1/4"])
+def test_no_cluster_bears_what_cannot_be_borne(bears: Any) -> None:
+    with pytest.raises(ValueError, match="no Welcome"):
+        answer_in(msgspec.msgpack.encode(("welcome", 1, "raft", "c", 0, bears)))
 
 
 # --- both ends real ---

@@ -13,6 +13,7 @@ from quorate.cli.common import (
     DEFAULT_ENDPOINTS_TEXT,
     Code,
     EndpointsOption,
+    FaultsOption,
     JsonOption,
     TimeoutOption,
     fail,
@@ -35,6 +36,7 @@ def bench(
     value_bytes: Annotated[int, typer.Option(min=0, max=1_500_000, help="Size of the values.")] = 1024,
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
     timeout_s: TimeoutOption = 10.0,
+    faults: FaultsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Put random keys for a while; print writes a second and latencies. The keys stay: use a cluster made for it.
@@ -59,6 +61,7 @@ def bench(
         key_bytes=key_bytes,
         value_bytes=value_bytes,
         timeout_s=timeout_s,
+        faults=faults,
     )
     try:
         measured = _run(load)

@@ -42,6 +42,16 @@ EndpointsOption = Annotated[
     ),
 ]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.0, help="Seconds to wait for an answer.")]
+FaultsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--faults",
+        min=0,
+        envvar="QUORATE_FAULTS",
+        help="How many of the nodes may lie.",
+        show_default="as many as they bear",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -51,7 +61,7 @@ def fail(text: str, code: Code) -> NoReturn:
     raise typer.Exit(code)
 
 
-def ask(work: Callable[[Client], Awaitable[T]], endpoints: str, timeout_s: float) -> T:
+def ask(work: Callable[[Client], Awaitable[T]], endpoints: str, timeout_s: float, faults: int | None = None) -> T:
     """Run ``work`` with a client. An error of the cluster ends the command with its text and its exit code."""
     import asyncio
 
@@ -63,7 +73,7 @@ def ask(work: Callable[[Client], Awaitable[T]], endpoints: str, timeout_s: float
             return await work(client)
 
     try:
-        client = Client(endpoints, timeout_s=timeout_s)
+        client = Client(endpoints, timeout_s=timeout_s, faults=faults)
     except ValueError as error:
         fail(str(error), Code.WRONG_USE)
     try:

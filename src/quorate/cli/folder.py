@@ -1,7 +1,8 @@
 """The folder of a local cluster: its configuration, and what must be right before its nodes start.
 
 DIR/cluster.toml is the configuration of all nodes and, with the cluster's name in it, the identity of their data:
-a restart reads it. DIR/n1 holds the data of node 1, DIR/n1.log its log. One `quorate up` holds DIR/up.lock.
+a restart reads it. DIR/n1 holds the data of node 1, DIR/n1.log its log, DIR/keys the keys of all nodes where they sign.
+One `quorate up` holds DIR/up.lock.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from quorate.service.config import NODES_MAX, ConfigError, NodeConfig, load
 
 HOST: Final = "127.0.0.1"
 NODES_DEFAULT: Final = 3
+NODES_DEFAULT_BYZANTINE: Final = 4
+KEYS_FOLDER: Final = "keys"
 PROTOCOL_DEFAULT: Final = "raft"
 BASE_PORT_DEFAULT: Final = 7400
 PEER_PORTS_ABOVE: Final = 100
@@ -56,6 +59,8 @@ class Layout(NamedTuple):
             'data = "n{node}"  # beside this file',
             f'protocol = "{self.protocol}"',
         ]
+        if REGISTRY[self.protocol].byzantine:
+            lines.append(f'keys = "{KEYS_FOLDER}"  # beside this file')
         for node in range(1, self.nodes + 1):
             lines += ["", f"[nodes.{node}]", f'peer = "{self.peer(node)}"', f'client = "{self.client(node)}"']
         return "\n".join(lines) + "\n"
@@ -101,13 +106,12 @@ class ClusterFolder:
         if self.is_new:
             if data := sorted(self.path.glob("n[0-9]*/")):
                 raise FolderError(f"{data[0]} holds a node's data but {self.config_path} is missing. {_ELSEWHERE}")
-            asked = Layout(
-                f"local-{secrets.token_hex(4)}",
-                nodes or NODES_DEFAULT,
-                protocol or PROTOCOL_DEFAULT,
-                base_port or BASE_PORT_DEFAULT,
-            )
+            protocol = protocol or PROTOCOL_DEFAULT
+            check_protocol(protocol)
+            fewest = NODES_DEFAULT_BYZANTINE if REGISTRY[protocol].byzantine else NODES_DEFAULT
+            asked = Layout(f"local-{secrets.token_hex(4)}", nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT)
             check_layout(asked)
+            make_keys(asked, self.path)
             self._write(asked)
         try:
             first = load(self.config_path)
@@ -164,10 +168,28 @@ def _base_port(config: NodeConfig) -> int:
     return int(config.nodes[first].client.rpartition(":")[2]) - first
 
 
+def make_keys(layout: Layout, folder: Path) -> None:
+    """Keys for all nodes, if they sign, and if the folder has none yet. Raises FolderError."""
+    from quorate.runtime import key_files
+
+    keys = folder / KEYS_FOLDER
+    if not REGISTRY[layout.protocol].byzantine or (keys / key_files.KEYRING_NAME).exists():
+        return
+    try:
+        key_files.generate(keys, layout.nodes)
+    except key_files.KeyFileError as error:
+        raise FolderError(str(error)) from None
+
+
+def check_protocol(protocol: str) -> None:
+    """Raises FolderError for one that there is not."""
+    if protocol not in REGISTRY:
+        raise FolderError(f"--protocol {protocol} is not known; choose from {', '.join(REGISTRY)}")
+
+
 def check_layout(layout: Layout) -> None:
     """Raises FolderError for numbers that make no cluster."""
-    if layout.protocol not in REGISTRY:
-        raise FolderError(f"--protocol {layout.protocol} is not known; choose from {', '.join(REGISTRY)}")
+    check_protocol(layout.protocol)
     if not 1 <= layout.nodes <= NODES_MAX:
         raise FolderError(f"--nodes {layout.nodes}: a cluster has 1 to {NODES_MAX}")
     most = 65535 - PEER_PORTS_ABOVE - layout.nodes

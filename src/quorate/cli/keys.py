@@ -12,6 +12,7 @@ from quorate.cli.common import (
     DEFAULT_ENDPOINTS_TEXT,
     Code,
     EndpointsOption,
+    FaultsOption,
     JsonOption,
     TimeoutOption,
     as_json,
@@ -37,6 +38,7 @@ def put(
     ],
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
     timeout_s: TimeoutOption = 5.0,
+    faults: FaultsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Set a key. Prints OK, or with --json the store's revision: {"revision": 2}.
@@ -48,7 +50,7 @@ def put(
     Exit code: 0 done, 2 wrong use, 3 no quorum or nobody to reach (where it may have taken effect, the text says so).
     """
     data = _stdin() if value == "-" else os.fsencode(value)
-    revision = ask(lambda client: client.put(_key(key), data), endpoints, timeout_s)
+    revision = ask(lambda client: client.put(_key(key), data), endpoints, timeout_s, faults)
     if json:
         print_json({"revision": revision})
     else:
@@ -67,6 +69,7 @@ def get(
     limit: Annotated[int, typer.Option("--limit", min=0, help="So many keys at most; 0: all.")] = 0,
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
     timeout_s: TimeoutOption = 5.0,
+    faults: FaultsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Read a key. Prints the value and a newline; with --prefix, keys and values on lines of their own.
@@ -80,7 +83,7 @@ def get(
     """
     first, end = _range_of(key, prefix)
     options = {"keys_only": keys_only, "serializable": serializable}
-    revision, kvs = ask(lambda client: _read(client, first, end, limit, options), endpoints, timeout_s)
+    revision, kvs = ask(lambda client: _read(client, first, end, limit, options), endpoints, timeout_s, faults)
     if json:
         print_json({"revision": revision, "kvs": [_kv_as_json(kv, keys_only) for kv in kvs]})
     else:
@@ -101,6 +104,7 @@ def delete(
     ] = False,
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
     timeout_s: TimeoutOption = 5.0,
+    faults: FaultsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Delete a key. Prints how many keys were deleted; with --json {"deleted": 1}.
@@ -111,7 +115,7 @@ def delete(
     taken effect, the text says so).
     """
     first, end = _range_of(key, prefix)
-    deleted = ask(lambda client: client.delete(first, end), endpoints, timeout_s)
+    deleted = ask(lambda client: client.delete(first, end), endpoints, timeout_s, faults)
     if json:
         print_json({"deleted": deleted})
     else:

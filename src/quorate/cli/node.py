@@ -84,6 +84,9 @@ async def _serve(config: NodeConfig, parent_fd: int | None) -> int:
     try:
         server = Server(config)
         await server.start()
+    except ConfigError as error:
+        typer.echo(f"error: {error}", err=True)
+        return Code.WRONG_USE
     except (StorageError, OSError, ValueError) as error:
         typer.echo(f"error: node {config.node} cannot start: {error}", err=True)
         return Code.FAILED

@@ -29,6 +29,8 @@ def status(
 ) -> None:
     """Ask every node how it is. Lag: entries that others know to be committed and this node has not applied yet.
 
+    A leader is called primary, its term a view, where nodes may lie; each row is what that node says of itself.
+
     Example:  quorate status --endpoints 10.0.0.1:7401,10.0.0.2:7401,10.0.0.3:7401
 
     With --json: {"nodes": [{"name", "role", "pid", "endpoint", "term", "commit_index", "applied_index", "lag",
@@ -90,7 +92,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     table = Table(*COLUMNS[:2], box=None, pad_edge=False)
     for column in COLUMNS[2:]:
         table.add_column(column, justify="left" if column == "endpoint" else "right")
-    colors = {"leader": "green", "unreachable": "red"}
+    colors = {"leader": "green", "primary": "green", "unreachable": "red"}
     for row in rows:
         fields = ("name", "role", "term", "commit_index", "applied_index", "lag", "endpoint", "pid")
         cells = ["-" if row[field] is None else str(row[field]) for field in fields]

@@ -29,7 +29,8 @@ DATA_DEFAULT: Final = Path("data")
 
 def up(
     nodes: Annotated[
-        int | None, typer.Option(min=1, help="How many.", show_default="3, or as many as the folder has")
+        int | None,
+        typer.Option(min=1, help="How many.", show_default="3 (4 where they may lie), or as many as the folder has"),
     ] = None,
     protocol: Annotated[
         str | None, typer.Option(help="How they agree.", show_default="raft, or what the folder's cluster speaks")
@@ -69,7 +70,10 @@ def up(
         try:
             # The nodes of an `up` that was killed have a moment to notice and to stop.
             check_ports(folder.configs, 0.0 if folder.is_new else STOP_GRACE_S / 2)
-            code = asyncio.run(_run(folder, _Reporter(folder, json, ephemeral)))
+            report = _Reporter(folder, json, ephemeral)
+            if (note := _on_faults(folder)) is not None:
+                report.say(note)
+            code = asyncio.run(_run(folder, report))
         except FolderError as error:
             fail(str(error), Code.WRONG_USE)
         finally:
@@ -87,6 +91,15 @@ def _chosen_folder(data: Path | None, ephemeral: bool) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _on_faults(folder: ClusterFolder) -> str | None:
+    """What is to be said of a protocol that bears lying nodes, but not with so few."""
+    config = folder.configs[0]
+    nodes = len(config.nodes)
+    if not config.entry.byzantine or config.entry.faults(nodes):
+        return None
+    return f"note: {nodes} nodes bear no lying node, 4 bear one. For that: quorate up --nodes 4, in another folder"
 
 
 async def _run(folder: ClusterFolder, report: _Reporter) -> Code:

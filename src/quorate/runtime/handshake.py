@@ -15,7 +15,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from quorate.kernel.ids import NodeId
+from quorate.kernel.ids import NODE_ID_MAX, NodeId
 
 MAGIC = b"quorate"
 VERSION = 1
@@ -45,13 +45,28 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     target: NodeId | None = None
 
 
+class Bears(msgspec.Struct, frozen=True, array_like=True):
+    """So many of so many nodes may lie. Their clients sign. Raises ValueError for more than a third."""
+
+    liars: Annotated[int, msgspec.Meta(ge=0)]
+    nodes: Annotated[int, msgspec.Meta(ge=1, le=NODE_ID_MAX + 1)]
+
+    def __post_init__(self) -> None:
+        if 3 * self.liars >= self.nodes:
+            raise ValueError(f"{self.nodes} nodes do not bear {self.liars} that lie")
+
+
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
-    """The called is the right one."""
+    """The called is the right one. ``bears``: what a cluster of nodes that may lie bears; None: it bears crashes alone.
+
+    One node's word for it is worth as much as its word for anything.
+    """
 
     version: int
     protocol: ProtocolName
     cluster: ClusterName
     node: NodeId
+    bears: Bears | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -74,6 +89,7 @@ class LocalNode(msgspec.Struct, frozen=True):
     protocol: str
     node: int
     members: frozenset[int]
+    bears: Bears | None = None
 
     def hello(self, target: int) -> Hello:
         """What this node says when it calls a peer."""
@@ -81,7 +97,7 @@ class LocalNode(msgspec.Struct, frozen=True):
 
     def welcome(self) -> Welcome:
         """What this node says to the right caller."""
-        return Welcome(VERSION, self.protocol, self.cluster, self.node)
+        return Welcome(VERSION, self.protocol, self.cluster, self.node, self.bears)
 
 
 def client_hello(cluster: str = "", protocol: str = "", target: int | None = None) -> Hello:

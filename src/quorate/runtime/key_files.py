@@ -31,6 +31,11 @@ Hex32: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$", max_length=6
 Content = TypeVar("Content", bound=msgspec.Struct)
 
 
+def private_key_name(node: int) -> str:
+    """What the private key's file of a node is called."""
+    return f"node-{node}.key"
+
+
 class KeyFileError(Exception):
     """A key file that cannot be used or written. The text names the file, what is wrong, and what to do."""
 
@@ -62,7 +67,7 @@ def generate(folder: Path, nodes: int) -> Generated:
     """
     if not 1 <= nodes <= NODE_ID_MAX:
         raise KeyFileError(f"keys for {nodes} nodes: choose from 1 to {NODE_ID_MAX}")
-    paths = {node: folder / f"node-{node}.key" for node in range(1, nodes + 1)}
+    paths = {node: folder / private_key_name(node) for node in range(1, nodes + 1)}
     keyring = folder / KEYRING_NAME
     publics: dict[int, bytes] = {}
     try:

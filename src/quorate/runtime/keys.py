@@ -46,6 +46,7 @@ class Ed25519Signer(Signer):
 
         The scalar is the one that RFC 8032, section 5.1.5, makes of the seed; the two curves are one group.
         """
+        _check_length(public)  # else what is longer would pass for the key of the same number
         scalar = sha512(self._key.private_bytes_raw()).digest()[:32]
         shared = X25519PrivateKey.from_private_bytes(scalar).exchange(_other_form(public))
         return blake2b(shared, digest_size=32, person=b"quorate agreed").digest()
@@ -59,8 +60,7 @@ class Ed25519Verifier(Verifier):
 
     def __init__(self, public: bytes) -> None:
         """Raises ValueError unless the key has 32 bytes and is one for which nobody can forge."""
-        if len(public) != PUBLIC_BYTES:
-            raise ValueError(f"a public key has {PUBLIC_BYTES} bytes, not {len(public)}")
+        _check_length(public)
         if _has_small_order(public):
             raise ValueError("this public key belongs to no secret, and anybody could sign for it: make a new one")
         self._public = public
@@ -78,6 +78,11 @@ class Ed25519Verifier(Verifier):
         except InvalidSignature:
             return False
         return True
+
+
+def _check_length(public: bytes) -> None:
+    if len(public) != PUBLIC_BYTES:
+        raise ValueError(f"a public key has {PUBLIC_BYTES} bytes, not {len(public)}")
 
 
 def _has_small_order(public: bytes) -> bool:

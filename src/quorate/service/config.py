@@ -5,6 +5,8 @@ node = 1                      # which of [nodes] this is
 data = "/var/lib/quorate"     # journal, snapshots and working files; one folder a node
                               # "{node}" in it becomes the number; a relative one begins at the file's own folder
 protocol = "raft"             # a name in the REGISTRY
+# keys = "keys"               # only where nodes may lie: the folder with this node's private key and keyring.toml, as
+                              # `quorate keys generate` makes them; a relative one begins at the file's own folder
 
 [nodes.1]
 peer = "10.0.0.1:7501"        # where the other nodes reach it
@@ -17,12 +19,14 @@ heartbeat_s = 0.1
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from quorate.kernel import NODE_ID_MAX
+from quorate.parts.keys import Keys
 from quorate.protocols import REGISTRY, Entry
 from quorate.service.address import parse_address
 
@@ -51,11 +55,32 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = "raft"
     options: Any = None
     """The protocol's own config, checked; None for its defaults."""
+    keys: Path | None = None
+    """The folder of the keys, for a protocol whose nodes sign."""
 
     @property
     def entry(self) -> Entry:
         """The protocol."""
         return REGISTRY[self.protocol]
+
+    def load_keys(self) -> Keys:
+        """This node's keys. Raises ConfigError where a file is not there, or the keys are not those of this cluster."""
+        from quorate.runtime import key_files as files  # most clusters need none
+
+        assert self.keys is not None  # a protocol that needs them is refused without
+        try:
+            signer = files.read_private_key(self.keys / files.private_key_name(self.node))
+            keyring = files.read_keyring(self.keys / files.KEYRING_NAME)
+        except files.KeyFileError as error:
+            raise ConfigError(f"keys: {error}. {_generate(self)}") from None
+        if signer.node != self.node:
+            raise ConfigError(f"keys: the private key is that of node {signer.node}, not of node {self.node}")
+        if (found := keyring.nodes) != (wanted := tuple(sorted(self.nodes))):
+            raise ConfigError(f"keys: {files.KEYRING_NAME} has nodes {_list(found)}, the cluster has {_list(wanted)}")
+        try:
+            return Keys(signer, keyring)
+        except ValueError as error:
+            raise ConfigError(f"keys: {error}: bring the same {files.KEYRING_NAME} to every node") from None
 
     def peer_addresses(self) -> dict[int, tuple[str, int]]:
         """Host and port of every node's peer port."""
@@ -77,7 +102,8 @@ def load(path: Path, node: int | None = None) -> NodeConfig:
         if node is not None:
             raw["node"] = node
         config = from_mapping(raw)
-        return msgspec.structs.replace(config, data=path.parent / config.data)
+        keys = None if config.keys is None else path.parent / config.keys
+        return msgspec.structs.replace(config, data=path.parent / config.data, keys=keys)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except RecursionError:
@@ -92,9 +118,10 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
     if entry is None:
         raise ConfigError(f"protocol: {protocol!r} is not known; choose from {', '.join(REGISTRY)}")
     options = rest.pop(entry.name, None)
-    unknown = sorted(set(rest) - {"cluster", "node", "data", "nodes", "protocol"})
+    unknown = sorted(set(rest) - {"cluster", "node", "data", "nodes", "protocol", "keys"})
     if unknown:
-        raise ConfigError(f"{unknown[0]}: not a field; there are cluster, node, data, protocol, nodes and {entry.name}")
+        there_are = "cluster, node, data, protocol, keys, nodes"
+        raise ConfigError(f"{unknown[0]}: not a field; there are {there_are} and {entry.name}")
     try:
         config = msgspec.convert(rest, NodeConfig, strict=False, dec_hook=_path)
         data = Path(str(config.data).replace("{node}", str(config.node)))
@@ -120,6 +147,14 @@ def _path(kind: type, value: Any) -> Any:
     raise ValueError(f"{value!r} is no {kind.__name__}: write it in quotes")
 
 
+def _generate(config: NodeConfig) -> str:
+    return f"`quorate keys generate --nodes {max(config.nodes)} --out keys` makes keys"
+
+
+def _list(nodes: Iterable[int]) -> str:
+    return ", ".join(map(str, nodes))
+
+
 def _check(config: NodeConfig) -> None:
     if not config.cluster or len(config.cluster.encode()) > 128:
         raise ConfigError("cluster: a name of 1 to 128 bytes")
@@ -129,7 +164,7 @@ def _check(config: NodeConfig) -> None:
         if not 0 <= node <= NODE_ID_MAX:
             raise ConfigError(f"nodes.{node}: ids go from 0 to {NODE_ID_MAX}")
     if config.node not in config.nodes:
-        raise ConfigError(f"node: {config.node} is not one of [nodes], which has {', '.join(map(str, config.nodes))}")
+        raise ConfigError(f"node: {config.node} is not one of [nodes], which has {_list(config.nodes)}")
     seen: dict[tuple[str, int], str] = {}
     for node, member in config.nodes.items():
         for field, text in (("peer", member.peer), ("client", member.client)):
@@ -140,3 +175,8 @@ def _check(config: NodeConfig) -> None:
             other = seen.setdefault(address, f"nodes.{node}.{field}")
             if other != f"nodes.{node}.{field}":
                 raise ConfigError(f"nodes.{node}.{field}: {text} is the address of {other} already")
+    if config.entry.byzantine and config.keys is None:
+        text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
+        raise ConfigError(f"{text}. {_generate(config)}")
+    if config.keys is not None and not config.entry.byzantine:
+        raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")

@@ -183,7 +183,7 @@ class SignedDriver(Driver):
 
     def _read(self, op: Op) -> Request:
         self._request_id += 1
-        self._votes = Votes(for_read(self._faults), self._nodes)
+        self._votes = Votes(for_read(self._nodes, self._faults, self._faults), self._nodes)
         return self._everywhere(Query(self._request_id, self._dialect.question(op)))
 
     def _read_in_log(self, op: Op) -> Request:

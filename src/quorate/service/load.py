@@ -26,6 +26,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     value_bytes: int = 1024
     warm_up_s: float = 1.0
     timeout_s: float = 10.0
+    faults: int | None = None
+    """As of the client."""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +54,8 @@ class _Counter:
 
 async def run(load: Load, progress: Callable[[float], None] | None = None) -> Measured:
     """Put for the warm-up and the duration. ``progress`` hears the share that is done. Raises QuorateError at first."""
-    links = [Client(load.endpoints, timeout_s=load.timeout_s) for _ in range(load.connections or load.clients)]
+    count = load.connections or load.clients
+    links = [Client(load.endpoints, timeout_s=load.timeout_s, faults=load.faults) for _ in range(count)]
     try:
         for group in _groups(links, 50):
             await asyncio.gather(*(client.__aenter__() for client in group))

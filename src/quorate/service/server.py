@@ -12,7 +12,7 @@ from pathlib import Path
 
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge
-from quorate.runtime.handshake import LocalNode
+from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.runtime.node import Node
 from quorate.service.config import NodeConfig
@@ -26,10 +26,12 @@ from quorate.service.requests import (
     Failure,
     Query,
     Response,
+    Results,
     Status,
     decode_request,
     encode,
 )
+from quorate.service.signed import SignedReplica
 
 log = logging.getLogger("quorate.server")
 
@@ -43,22 +45,32 @@ class Server:
     """One node of a cluster. ``machine(data)`` makes the state machine it replicates."""
 
     def __init__(self, config: NodeConfig, machine: Callable[[Path], StateMachine] = kv_machine) -> None:
+        """Raises ConfigError where the keys are not there or not those of this cluster."""
         entry = config.entry
         self.config = config
+        keys = config.load_keys() if entry.byzantine else None
         self.machine = machine(config.data)
-        self.replica = Replica(self.machine)
+        self.replica = Replica(self.machine) if keys is None else SignedReplica(self.machine)
         self.node = Node(
             node=config.node,
             cluster=config.cluster,
             protocol=entry.name,
             addresses=config.peer_addresses(),
-            make=entry.make(config.options if config.options is not None else entry.config()),
+            make=entry.make(
+                config.options if config.options is not None else entry.config(),
+                keys=None if keys is None else lambda _: keys,
+            ),
             codec=Codec(entry.core),
             app=self.replica,
             reply=self._reply,
             data=config.data,
+            keyring=None if keys is None else keys.keyring,
         )
-        me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes))
+        count = len(config.nodes)
+        bears = Bears(entry.faults(count), count) if entry.byzantine else None
+        if bears is not None and not bears.liars:
+            log.warning("%d nodes bear no lying node: it takes 4 to bear one", count)
+        me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
         host, port = config.client_address()
         self.listener = ClientListener(host, port, me, lambda _: None, self._on_frames, lambda _, __: None)
 
@@ -86,17 +98,18 @@ class Server:
             self.machine.close()
 
     def status(self, request: int = 0) -> Status:
-        """This node's view of itself. A protocol without terms is in term 0; one without roles has a leader at most."""
+        """This node's view of itself. A view counts as a term; a protocol with neither is in term 0."""
         core = self.node.host.root
         leader: int | None = getattr(core, "leader", self.replica.leader)
-        role = "leader" if leader == self.config.node else "follower"
+        words = ("primary", "backup") if self.config.entry.byzantine else ("leader", "follower")
+        role = words[leader != self.config.node]
         return Status(
             id=request,
             node=self.config.node,
             protocol=self.config.protocol,
             role=getattr(core, "role", role),
             leader=leader,
-            term=getattr(core, "term", 0),
+            term=getattr(core, "term", getattr(core, "view", 0)),
             commit_index=getattr(core, "commit_index", self.replica.applied_index),
             applied_index=self.replica.applied_index,
             pid=os.getpid(),
@@ -124,5 +137,11 @@ class Server:
         try:
             client.reply(encode(response))
         except FrameTooLarge as error:
-            client.reply(encode(Failure(response.id, Code.TOO_LARGE, f"the answer: {error}; ask for less at once")))
+            client.reply(encode(_too_large(response, f"the answer: {error}; ask for less at once")))
         client.done()
+
+
+def _too_large(response: Response, why: str) -> Response:
+    if isinstance(response, Results):  # what is too large goes alone
+        return Results(response.id, tuple(Failure(answer.id, Code.TOO_LARGE, why) for answer in response.answers))
+    return Failure(response.id, Code.TOO_LARGE, why)

@@ -12,8 +12,9 @@ A new leader changes nothing for those who wait: every node has their requests a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from typing import BinaryIO
 
 from quorate.kernel import Client
 from quorate.parts import requests as signed
@@ -152,6 +153,18 @@ class SignedReplica(Replica):
 
     def _follow(self, leader: int | None) -> None:
         self.leader = leader if leader is not None else self.leader
+
+    def restore(self, file: BinaryIO) -> Callable[[], None]:
+        """As that of Replica. A snapshot may spare this node what others wait for: let them ask again."""
+        adopt_rest = super().restore(file)
+
+        def adopt() -> None:
+            adopt_rest()
+            waiting, self._requests, self._requests_count = self._requests, {}, 0
+            for client, request in (one for many in waiting.values() for one in many):
+                self._refuse(client, request, Code.UNAVAILABLE, "this node has just fetched its state")
+
+        return adopt
 
     def _waiting_for(self, data: bytes) -> list[tuple[Client, int]]:
         """Whoever waits for a request, from now on no more."""

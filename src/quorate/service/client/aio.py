@@ -4,6 +4,9 @@ How it works. Every request stands in a table until it is answered. One task kee
 wherever it is known, and sends the whole table again on each new link: commands carry their session and serial, so a
 second sending changes nothing. A sweep a few times a second ends what is past its deadline, and moves to another node
 when answers stay out. Thus nothing is waited for in more than one place.
+
+Where the greeting of the nodes says that some may lie (``mode.py``), all calls go to ``voting.py`` instead, and what
+waited in the table is asked again there.
 """
 
 from __future__ import annotations
@@ -15,10 +18,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
+from quorate.parts.keys import Signer
+from quorate.runtime.handshake import Bears
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, TooLarge, Unreachable
 from quorate.service.client.link import Link, dial
+from quorate.service.client.mode import Greetings, believed_from, faults_of
 from quorate.service.client.session import ClientSession
+from quorate.service.client.voting import SessionExpired, Voting
 from quorate.service.kv import commands as kv
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
@@ -47,8 +54,8 @@ PIPELINE_MAX = 2048
 T = TypeVar("T")
 
 
-class _SessionExpired(OutcomeUnknown):
-    """The cluster does not know the session any more."""
+class _NodesMayLie(Exception):
+    """What waited was not answered and never will be: it is to be asked of all nodes."""
 
 
 def _new_session() -> ClientSession:
@@ -76,12 +83,25 @@ class _Waiting:
 class Connection:
     """The part of a client that knows no state machine: commands and queries are bytes.
 
-    ``timeout_s`` bounds each call. Use as an asynchronous context manager. One event loop owns it.
+    ``timeout_s`` bounds each call. ``faults``: how many of these nodes may lie; None: as ``mode.py`` finds out. ``key``
+    signs where nodes may lie; None: a fresh one. Use as an asynchronous context manager. One event loop owns it.
     """
 
-    def __init__(self, endpoints: str | Sequence[str] = DEFAULT_ENDPOINTS, *, timeout_s: float = 5.0) -> None:
-        """Raises ValueError for endpoints that are none."""
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = DEFAULT_ENDPOINTS,
+        *,
+        timeout_s: float = 5.0,
+        faults: int | None = None,
+        key: Signer | None = None,
+    ) -> None:
+        """Raises ValueError for endpoints that are none, or too few for so many faults."""
         self.endpoints = Endpoints(endpoints)
+        self._faults = faults
+        self._key = key
+        self._believed_from = believed_from(self.endpoints.addresses, faults)
+        self._voting: Voting | None = None
+        self._refused: Refused | None = None
         self.timeout_s = timeout_s
         self._session = _new_session()
         self._opening: asyncio.Future[None] | None = None
@@ -115,6 +135,8 @@ class Connection:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._voting is not None:
+            await self._voting.close()
         if self._link is not None:
             self._link.close("the client closes")
         for waiting in self._waiting.values():
@@ -133,24 +155,35 @@ class Connection:
         deadline = time.monotonic() + self.timeout_s
         async with self._room:
             self._check_running(deadline)
-            if self._session.id is None:
-                await self._open_session(deadline)
-                self._check_running(deadline)
-            session = self._session
-            # A serial is taken only now: one that waited for room would hold back what the replicas may forget.
-            serial, entry = session.command(operation)
-            try:
-                request = self._take_id()
-                return await self._begin(request, encode(Command(request, entry)), deadline)
-            except _SessionExpired:
-                if self._session is session:
-                    self._session = _new_session()
-                raise
-            finally:
-                session.answered(serial)
+            if self._voting is None:
+                try:
+                    return await self._ask_leader(operation, deadline)
+                except _NodesMayLie:
+                    self._check_running(deadline)
+            assert self._voting is not None
+            return await self._voting.command(operation, deadline)
+
+    async def _ask_leader(self, operation: bytes, deadline: float) -> bytes:
+        if self._session.id is None:
+            await self._open_session(deadline)
+            self._check_running(deadline)
+        session = self._session
+        # A serial is taken only now: one that waited for room would hold back what the replicas may forget.
+        serial, entry = session.command(operation)
+        try:
+            request = self._take_id()
+            return await self._begin(request, encode(Command(request, entry)), deadline)
+        except SessionExpired:
+            if self._session is session:
+                self._session = _new_session()
+            raise
+        finally:
+            session.answered(serial)
 
     async def query(self, query: bytes, *, serializable: bool = False) -> bytes:
         """Read: linearizable, or ``serializable`` from whichever node is connected, however old its state.
+
+        Where nodes may lie, ``serializable`` is what some honest node has.
 
         Raises Unreachable, NoQuorum, TooLarge, Refused.
         """
@@ -159,11 +192,16 @@ class Connection:
         deadline = time.monotonic() + self.timeout_s
         async with self._room:
             self._check_running(deadline)
-            request = self._take_id()
-            try:
-                return await self._begin(request, encode(Query(request, query, serializable)), deadline)
-            except OutcomeUnknown as error:
-                raise NoQuorum(f"no answer to a read: {error}") from None
+            if self._voting is None:
+                request = self._take_id()
+                try:
+                    return await self._begin(request, encode(Query(request, query, serializable)), deadline)
+                except OutcomeUnknown as error:
+                    raise NoQuorum(f"no answer to a read: {error}") from None
+                except _NodesMayLie:
+                    self._check_running(deadline)
+            assert self._voting is not None
+            return await self._voting.query(query, serializable, deadline)
 
     async def statuses(self) -> list[tuple[str, Status | QuorateError]]:
         """Each endpoint with what it says of itself, or why it says nothing."""
@@ -204,6 +242,8 @@ class Connection:
         """Nothing was sent yet; raise if nothing should be. Whoever waits for room has no other clock than this."""
         if not self._is_running:
             raise Unreachable("this client is closed, or was never opened: use it in `async with`")
+        if self._refused is not None:
+            raise self._refused
         if time.monotonic() >= deadline:
             reason = self._unreachable or f"{PIPELINE_MAX} other calls are under way"
             raise Unreachable(f"not sent within {self.timeout_s:g} s: {reason}")
@@ -269,7 +309,7 @@ class Connection:
             waiting.answer.set_exception(Refused(failure.why))
         elif code is Code.NO_SESSION:
             text = f"{failure.why}: whether the command took effect is unknown; the next call opens a new session"
-            waiting.answer.set_exception(_SessionExpired(text))
+            waiting.answer.set_exception(SessionExpired(text))
         else:
             # Later, and perhaps elsewhere.
             waiting.why = failure
@@ -289,7 +329,9 @@ class Connection:
     # --- the link ---
 
     async def _keep_link(self) -> None:
-        """Hold a link to the current endpoint for as long as the client lives."""
+        """Hold a link to the current endpoint for as long as the client lives, unless its nodes may lie."""
+        if self._believed_from > 1 and await self._may_lie():
+            return
         delay_s = SWEEP_S
         short_links = 0
         while True:
@@ -303,6 +345,10 @@ class Connection:
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(2 * delay_s, 1.0)
                 continue
+            if link.bears is not None:
+                link.close("turns to all nodes")
+                self._vote(link.bears)
+                return
             delay_s = SWEEP_S
             self.endpoints.found(node)
             self._moved.clear()
@@ -324,6 +370,37 @@ class Connection:
                 self._unreachable = f"{self.endpoints.current}: {link.why}"
                 self.endpoints.next()
             link.close("turns to another node")
+
+    async def _may_lie(self) -> bool:
+        """Ask so many nodes that one of them is honest; whether they may lie."""
+        greetings = Greetings(self.endpoints.addresses, self._believed_from, min(self.timeout_s, DIAL_TIMEOUT_S))
+        asking = self._loop.create_task(greetings.agreed())
+        try:
+            while not asking.done():
+                await asyncio.wait((asking,), timeout=SWEEP_S)
+                self._unreachable = greetings.why
+        finally:
+            asking.cancel()
+        bears = asking.result()
+        if bears is None and not self._faults:
+            return False
+        self._vote(bears)
+        return True
+
+    def _vote(self, bears: Bears | None) -> None:
+        """Nodes may lie: ask them all from now on. What waits was not signed, so it has no effect."""
+        addresses = self.endpoints.addresses
+        error: Exception = _NodesMayLie()
+        try:
+            faults = faults_of(bears, self._faults, addresses)
+            assert bears is not None
+            self._voting = Voting(addresses, bears, faults, self._key or _fresh_key(), self.timeout_s)
+        except Refused as refused:
+            error = self._refused = refused
+        for waiting in self._waiting.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+        self._waiting.clear()
 
     async def _sweep(self) -> None:
         """End what is overdue, send again what should be, leave a node that does not answer."""
@@ -403,6 +480,12 @@ class Client(Connection):
 
     async def _query(self, query: kv.Query, expected: type[T], serializable: bool) -> T:
         return _checked(await self.query(kv.encode(query), serializable=serializable), expected)
+
+
+def _fresh_key() -> Signer:
+    from quorate.runtime.keys import Ed25519Signer, generate_secret  # who signs nothing need not load it
+
+    return Ed25519Signer(None, generate_secret())
 
 
 def _retrieve(opening: asyncio.Future[None]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from quorate.runtime.framing import Connection, FrameLimits
 from quorate.runtime.greeting import Dialled
-from quorate.runtime.handshake import client_hello
+from quorate.runtime.handshake import Bears, client_hello
 from quorate.service.address import parse_address
 from quorate.service.client.errors import Unreachable
 
@@ -23,6 +23,11 @@ class Link(Dialled):
         super().__init__(client_hello(), LIMITS, timeout_s)
         self._on_reply = on_reply
         self.welcomed: asyncio.Future[int] = self.loop.create_future()
+
+    @property
+    def bears(self) -> Bears | None:
+        """What this node says that its cluster bears, if nodes may lie there."""
+        return None if self.welcome is None else self.welcome.bears
 
     def on_open(self) -> None:
         self.keep_alive(30.0)

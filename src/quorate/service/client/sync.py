@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from quorate.parts.keys import Signer
 from quorate.service.client import aio
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 from quorate.service.client.errors import QuorateError, Unreachable
@@ -57,9 +58,16 @@ async def _end_tasks() -> None:
 class Client:
     """As ``aio.Client``, method by method; use as a context manager, or call ``close``."""
 
-    def __init__(self, endpoints: str | Sequence[str] = DEFAULT_ENDPOINTS, *, timeout_s: float = 5.0) -> None:
-        """Raises ValueError for endpoints that are none."""
-        self._client = aio.Client(endpoints, timeout_s=timeout_s)
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = DEFAULT_ENDPOINTS,
+        *,
+        timeout_s: float = 5.0,
+        faults: int | None = None,
+        key: Signer | None = None,
+    ) -> None:
+        """Raises ValueError for endpoints that are none, or too few for so many faults."""
+        self._client = aio.Client(endpoints, timeout_s=timeout_s, faults=faults, key=key)
         self._thread = LoopThread("quorate-client")
         self._thread.run(self._client.__aenter__())
 

@@ -2,14 +2,16 @@
 
 How it works. With at most f liars, what f + 1 nodes say one honest node says. That is enough for a command, and for a
 read that went through the log: what an honest node answers follows from the log (Castro and Liskov 1999, §4.2). A read
-past the log needs 2f + 1 equal answers of 3f + 1 nodes: any write that was acknowledged is known to one of the honest
-ones among them (§5.1.3). A node has one vote, and the newest counts. The real client and the simulated one use this.
+past the log needs 2f + 1 equal answers of 3f + 1 nodes (§5.1.3), and of other numbers as many as have an honest node in
+common with every quorum: any write that was acknowledged is known to that one. A node has one vote, and the newest
+counts. The real client and the simulated one use this.
 """
 
 from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from quorate.parts.quorum import Byzantine
 from quorate.service.requests import Code, Failure, Result
 
 Outcome: TypeAlias = bytes | Code
@@ -31,9 +33,12 @@ def for_command(faults: int) -> int:
     return faults + 1
 
 
-def for_read(faults: int) -> int:
-    """How many equal answers make the result of a read past the log."""
-    return 2 * faults + 1
+def for_read(nodes: int, liars: int, faults: int) -> int:
+    """How many equal answers make the result of a read past the log.
+
+    The cluster has so many nodes and decides so that it bears ``liars``; the client expects ``faults``.
+    """
+    return max(nodes + faults + 1 - Byzantine(range(nodes), liars).size, 2 * faults + 1)
 
 
 class Votes:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
+from quorate.protocols import REGISTRY
+from quorate.runtime.files import make_directory
 from quorate.service.address import parse_address
 from quorate.service.client import aio
 from quorate.service.client.sync import LoopThread
@@ -50,12 +52,15 @@ class Replication(Generic[R]):
         data: Path | str | None = None,
         cluster: str | None = None,
         protocol: str = "raft",
+        keys: Path | str | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         self._kind = kind
         self._temporary = tempfile.TemporaryDirectory(prefix="quorate-") if data is None else None
         folder = self._temporary.name if self._temporary is not None else str(data)
         addresses = dict(nodes) if nodes is not None else {node: f"127.0.0.1:{_free_port()}"}
+        if keys is None and nodes is None:
+            keys = _keys_for_one(node, protocol, Path(folder))
         self._config = from_mapping(
             {
                 "cluster": cluster or kind.__name__,
@@ -63,6 +68,7 @@ class Replication(Generic[R]):
                 "data": folder,
                 "protocol": protocol,
                 "nodes": {str(n): {"peer": text, "client": _next_port(text)} for n, text in addresses.items()},
+                **({} if keys is None else {"keys": str(keys)}),
             }
         )
         self._commands = marked(kind, "command")
@@ -120,7 +126,9 @@ class Replication(Generic[R]):
         members = self._config.nodes
         # Its own node first: the client turns to the leader by itself.
         order = sorted(members, key=lambda n: n != self._config.node)
-        self._client = aio.Connection([members[n].client for n in order], timeout_s=self._timeout_s)
+        entry = self._config.entry
+        faults = entry.faults(len(members)) if entry.byzantine else None
+        self._client = aio.Connection([members[n].client for n in order], timeout_s=self._timeout_s, faults=faults)
         await self._client.__aenter__()
 
     async def _stop(self) -> None:
@@ -132,10 +140,27 @@ def replicate(kind: type[R], **options: Any) -> Replication[R]:
     """Run ``kind`` replicated: ``with replicate(Counter, node=1, nodes={1: "host:port", ...}, data="data/1") as c:``.
 
     ``nodes`` gives every node's address; each uses that port and the next. Without ``nodes`` there is one node, on
-    a free port; without ``data`` the state is gone with the process. Options as of Replication.
+    a free port; without ``data`` the state is gone with the process. Where nodes may lie, ``keys`` is the folder with
+    this node's key and the keyring, as `quorate keys generate` makes them. Options as of Replication.
     Raises ConfigError, TypeError for a class that cannot be replicated, StorageError, OSError.
     """
     return Replication(kind, **options)
+
+
+def _keys_for_one(node: int, protocol: str, folder: Path) -> Path | None:
+    """The keys of a node that is alone, kept beside its data; None where it needs none."""
+    entry = REGISTRY.get(protocol)
+    if entry is None or not entry.byzantine:
+        return None
+    from quorate.runtime import key_files
+    from quorate.runtime.keys import generate_secret
+
+    keys = folder / "keys"
+    if not (keys / key_files.KEYRING_NAME).exists():
+        make_directory(keys.absolute())
+        public = key_files.write_private_key(keys / key_files.private_key_name(node), node, generate_secret())
+        key_files.write_keyring(keys / key_files.KEYRING_NAME, {node: public})
+    return keys
 
 
 def _next_port(text: str) -> str:
