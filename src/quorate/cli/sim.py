@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from quorate.cli import campaign
+from quorate.cli import twins as systematic
 from quorate.cli.campaign import Task
 from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome
@@ -40,6 +41,10 @@ def sim(
     adversary: Annotated[
         str, typer.Option(help="In which ways they lie: all, none, or names; docs/simulation.md has them.")
     ] = "all",
+    twins: Annotated[
+        bool, typer.Option("--twins", help="Double one node, and try every partition and leader of a few rounds.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(help="Rounds of --twins.")] = 2,
     jobs: Annotated[int, typer.Option(help="Processes to use; 0: as many as there are cores.", min=0)] = 0,
     duration_s: Annotated[float, typer.Option(help="Virtual seconds under faults, before all is healed.")] = 10.0,
     workload: Annotated[str, typer.Option(help="register, kv (the store on disk), or mix.")] = "register",
@@ -63,6 +68,11 @@ def sim(
     Exit code: 0 every promise was kept, 1 one was broken (or a planted bug was not caught), 2 wrong use.
     """
     try:
+        if twins:
+            systematic.check(protocol, nodes, rounds, mutant)
+            if not systematic.run(protocol, nodes, rounds, mutant, jobs or os.cpu_count() or 1, json):
+                raise typer.Exit(VIOLATED)
+            return
         chosen = campaign.parse_seeds(str(seed) if seed is not None else seeds or SEEDS[mutants])
         task = Task(
             protocol=protocol,

@@ -3,7 +3,7 @@
 Everything that runs protocols (simulator, cluster, conformance tests) finds them in REGISTRY and knows no other way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,8 @@ from quorate.protocols.echo import Echo, EchoConfig
 from quorate.protocols.paxos import PaxosConfig, PaxosLog, PaxosLogConfig
 from quorate.protocols.paxos.mutants import MUTANTS as PAXOS_MUTANTS
 from quorate.protocols.pbft import Pbft, PbftConfig
+from quorate.protocols.pbft.led import TWINS_CONFIG
+from quorate.protocols.pbft.led import led as led_pbft
 from quorate.protocols.pbft.liars import LIARS as PBFT_LIARS
 from quorate.protocols.pbft.liars import resign as pbft_resign
 from quorate.protocols.pbft.mutants import MUTANTS as PBFT_MUTANTS
@@ -44,6 +46,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Its own ways to lie, beside those that fit every protocol."""
     resign: Resign = unsigned
     """How a Byzantine node signs a message of its own that it changed."""
+    led: Callable[[Any, Sequence[int]], type[Core]] | None = None
+    """From a core and the leaders of rounds 0, 1, ... to one that has these: for Twins."""
+    twins: Any = None
+    """The config for Twins: one request a proposal, short time-outs."""
 
     def faults(self, nodes: int) -> int:
         """How many nodes of so many it bears."""
@@ -116,6 +122,8 @@ REGISTRY: dict[str, Entry] = {
             liars=PBFT_LIARS,
             mutants=PBFT_MUTANTS,
             resign=pbft_resign,
+            led=led_pbft,
+            twins=TWINS_CONFIG,
         ),
         Entry(
             name="echo",

@@ -1,0 +1,223 @@
+"""Stage: one scenario of Twins on a virtual clock, the same every time.
+
+How it works. Every message takes the same time; disks are instant and nothing is lost but by the scenario. A *round* is
+a view (or whatever the protocol calls it) of the messages, counted from 0. While round r is young, its partition holds
+back its messages. When it has lasted ``ROUND_S`` from the moment its first message was sent, its leader is cut off
+altogether, so that there is a next round, and everybody else is heard. After the last round nothing is cut, and the
+honest nodes must execute every request within ``HEALED_S``.
+
+In each round there are two new requests. The twins get them in different orders, so that two leading ones propose
+different things. A third one comes when the leader is cut off, so that there is something to wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from heapq import heappop, heappush
+from random import Random
+from typing import Any, Final
+
+from quorate.kernel import Core, Done, Env, Failed, Fired, Host, Job, Key, Path, Received, Send, Submitted, Timer, Turn
+from quorate.parts import requests
+from quorate.parts.keys import Scheme, VerifyBatch
+from quorate.parts.replicated import Committed
+from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.checkers.log import LogAgreement
+from quorate.sim.twins.scenarios import Scenario
+
+DELAY_S: Final = 0.01
+JOB_S: Final = 0.001
+ROUND_S: Final = 1.0
+HEALED_S: Final = 30.0
+POLL_S: Final = 0.1
+LIVENESS: Final = "liveness"
+STEPS_MAX: Final = 200_000
+
+
+def round_of(message: Any) -> int | None:
+    """To which round it belongs, where it says so."""
+    return getattr(message, "view", None)
+
+
+class Process:
+    """One honest Host. ``name`` tells the twins apart, ``node`` does not."""
+
+    def __init__(self, stage: Stage, name: int, make: Callable[[Env], Core]) -> None:
+        self.stage = stage
+        self.name = name
+        self.node = name % stage.nodes
+        self.is_honest = self.node != 0
+        self.host = Host(make, self.node, range(stage.nodes), Random(f"twins/{name}"))
+        self.timers: dict[tuple[Path, Key], float] = {}
+        self.executed: list[bytes] = []
+
+    def step(self, item: Any) -> None:
+        """One input."""
+        self.act(self.host.step([item], self.stage.now))
+
+    def act(self, turn: Turn) -> None:
+        """Do at once what a Turn says: the disk takes no time."""
+        stage = self.stage
+        for checker in stage.checkers if self.is_honest else ():
+            checker.stepped(self.node, self.host.root)
+        for timer in turn.timers:
+            self._set(timer)
+        for blame in turn.blames if self.is_honest else ():
+            if blame.node != 0:
+                raise Violation("no blame", f"node {self.node} says that node {blame.node} {blame.why}")
+            stage.blames += 1
+        for send in (*turn.early, *turn.sends):
+            stage.send(self, send)
+        for output in turn.outputs if self.is_honest else ():
+            for checker in stage.checkers:
+                checker.output(self.node, output)
+            if type(output) is Committed:
+                self.executed.extend(entry.data for entry in output.entries)
+        for job in turn.jobs:
+            stage.after(JOB_S, partial(self.step, Done(job.key, stage.work(job), job.path)))
+
+    def _set(self, timer: Timer) -> None:
+        name = (timer.path, timer.key)
+        if timer.at is None:
+            self.timers.pop(name, None)
+            return
+        at = self.timers[name] = timer.at
+        self.stage.at(at, lambda: self._fire(name, at))
+
+    def _fire(self, name: tuple[Path, Key], at: float) -> None:
+        if self.timers.get(name) == at:
+            del self.timers[name]
+            self.step(Fired(name[1], name[0]))
+
+
+class Stage:
+    """``run`` raises Violation."""
+
+    def __init__(
+        self,
+        make: Callable[[Env], Core],
+        scheme: Scheme,
+        nodes: int,
+        scenario: Scenario,
+        checkers: Sequence[Checker] = (),
+    ) -> None:
+        self.nodes = nodes
+        self.now = 0.0
+        self.blames = self.messages = self.cut = 0
+        self.log = LogAgreement()
+        self.checkers: tuple[Checker, ...] = (self.log, *checkers)
+        self._scenario = scenario
+        self._scheme = scheme
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._began: dict[int, float] = {}
+        """When the first message of a round was sent."""
+        self._wanted: list[bytes] = []
+        self.processes = [Process(self, name, make) for name in range(nodes + 1)]
+
+    @property
+    def rounds(self) -> int:
+        """How many there were, those after the scenario among them."""
+        return len(self._began)
+
+    def run(self) -> None:
+        """The scenario, and then liveness."""
+        for process in self.processes:
+            if process.is_honest:
+                for checker in self.checkers:
+                    checker.started(process.node, process.host.root)
+            process.act(process.host.start(0.0))
+        self._begin(0)
+        end = HEALED_S + ROUND_S * 2 * (len(self._scenario) + 1)
+        while not self._is_done():
+            if self.now >= end:
+                raise Violation(LIVENESS, f"after {self.now:g} s: {self._what_is_missing()}")
+            self._run_until(self.now + POLL_S)
+
+    def _is_done(self) -> bool:
+        if not self._is_over():
+            return False
+        wanted = set(self._wanted)
+        return all(wanted <= set(process.executed) for process in self.processes if process.is_honest)
+
+    def _what_is_missing(self) -> str:
+        honest = [process for process in self.processes if process.is_honest]
+        done = [len(set(self._wanted) & set(process.executed)) for process in honest]
+        views = [round_of(process.host.root) for process in honest]
+        return f"of {len(self._wanted)} requests the honest nodes executed {done}, in views {views}"
+
+    def _run_until(self, end: float) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            self.now, _, act = heappop(heap)
+            act()
+            if self._count > STEPS_MAX:
+                raise Violation("progress", f"{STEPS_MAX} events in {self.now:g} s: they talk without end")
+        self.now = end
+
+    def at(self, time: float, act: Callable[[], None]) -> None:
+        """Have this called then."""
+        self._count += 1
+        heappush(self._heap, (max(time, self.now), self._count, act))
+
+    def after(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Have this called later."""
+        self.at(self.now + delay_s, act)
+
+    def work(self, job: Job) -> Any:
+        """The result of a job."""
+        if isinstance(job.work, VerifyBatch):
+            return self._scheme.keyring().verify_batch(job.work)
+        return Failed("there is no disk here")
+
+    # --- rounds ---
+
+    def _is_over(self) -> bool:
+        """Whether nothing is cut any more."""
+        began = self._began.get(len(self._scenario))
+        return (began is not None and self.now >= began + ROUND_S) or self.now >= self._latest()
+
+    def _latest(self) -> float:
+        return ROUND_S * 2 * (len(self._scenario) + 1)
+
+    def _begin(self, number: int) -> None:
+        """A round begins: two clients want something."""
+        self._began[number] = self.now
+        if number >= len(self._scenario):
+            return
+        one, two, three = (requests.sign(self._scheme.client(client), (b"%d" % number,)) for client in range(3))
+        self._wanted += [one, two, three]
+        for process in self.processes:
+            first, second = (two, one) if process.name == self.nodes else (one, two)
+            for delay_s, value in ((0.0, first), (2 * JOB_S, second), (ROUND_S, three)):
+                self.after(delay_s, partial(process.step, Submitted((value,))))
+
+    def _is_cut(self, sender: Process, to: Process, number: int) -> bool:
+        if number >= len(self._scenario) or self._is_over():
+            return False
+        round = self._scenario[number]
+        if self.now < self._began[number] + ROUND_S:
+            return round.parts(sender.name, to.name)
+        return round.leader in (sender.node, to.node)
+
+    def send(self, sender: Process, send: Send) -> None:
+        """To every process of these nodes; to oneself, not to one's twin."""
+        number = round_of(send.message)
+        if number is None:
+            number = round_of(sender.host.root) or 0
+        if number not in self._began and all(earlier in self._began for earlier in range(number)):
+            self._begin(number)
+        if number not in self._began:
+            number = max(self._began)
+        item = Received(sender.node, send.message, send.path)
+        for to in self.processes:
+            if to.node not in send.to or (to.node == sender.node and to is not sender):
+                continue
+            if to is sender:
+                self.after(0.0, partial(to.step, item))
+            elif self._is_cut(sender, to, number):
+                self.cut += 1
+            else:
+                self.messages += 1
+                self.after(DELAY_S, partial(to.step, item))
