@@ -11,11 +11,10 @@ from msgspec import Meta
 
 from quorate.kernel import NodeId
 from quorate.parts.log import Entry
+from quorate.parts.proposals import ENTRIES_PER_MESSAGE_MAX, Propose
+from quorate.parts.reads import TOKENS_PER_READ_MAX, ReadReply, ReadRequest
 from quorate.parts.replicated import Chunk
 from quorate.parts.wire import Index, Natural, Term
-
-TOKENS_PER_READ_MAX = 65_536
-ENTRIES_PER_MESSAGE_MAX = 65_536
 
 
 class PreVote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -106,27 +105,6 @@ class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, g
     index: Index
     next_offset: Natural
     complete: bool
-
-
-class Propose(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """Values submitted at a follower, forwarded to the leader. Lost ones are tried again from above."""
-
-    values: Annotated[list[bytes], Meta(max_length=ENTRIES_PER_MESSAGE_MAX)]
-
-
-class ReadRequest(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """Which index makes these reads of mine linearizable? (§6.4). ``nonce`` tells my lives apart."""
-
-    nonce: Natural
-    tokens: Annotated[list[Natural], Meta(max_length=TOKENS_PER_READ_MAX)]
-
-
-class ReadReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """Serve those reads once you have applied ``index``."""
-
-    nonce: Natural
-    tokens: Annotated[list[Natural], Meta(max_length=TOKENS_PER_READ_MAX)]
-    index: Index
 
 
 MESSAGES = (
