@@ -85,6 +85,12 @@ class ReadRounds:
         self._waiting = []
         return self.number
 
+    def release(self) -> list[ReadRequestOf]:
+        """What waits for a round, taken out: no round is needed."""
+        requests, self._waiting = self._waiting, []
+        self.pending -= sum(len(request.tokens) for request in requests)
+        return requests
+
     def answered(self, node: int, number: int) -> list[Round]:
         """The node answered this round and so all before it; the rounds that are confirmed now, in order."""
         confirmed = 0
@@ -197,6 +203,11 @@ class Reads:
         for round_ in self.rounds.answered(node, number):
             for request in round_.requests:
                 self.serve(request, round_.read_index)
+
+    def serve_waiting(self, index: int) -> None:
+        """It is certain without a round that this node leads: serve what waits for one."""
+        for request in self.rounds.release():
+            self.serve(request, index)
 
     def serve(self, request: ReadRequestOf, index: int) -> None:
         """It is certain that the request may be served from the state at ``index``."""

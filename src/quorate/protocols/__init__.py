@@ -12,6 +12,7 @@ from quorate.kernel import Core, Env
 from quorate.parts.mutant import Mutant
 from quorate.parts.slots import SlotsConfig
 from quorate.protocols.echo import Echo, EchoConfig
+from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.paxos import PaxosConfig, PaxosLog, PaxosLogConfig
 from quorate.protocols.paxos.mutants import MUTANTS as PAXOS_MUTANTS
 from quorate.protocols.raft import Raft, RaftConfig
@@ -59,6 +60,23 @@ REGISTRY: dict[str, Entry] = {
             tolerates="crashes of any f of 2f + 1 nodes",
             invariants="raft",
             mutants=RAFT_MUTANTS,
+        ),
+        Entry(
+            name="multipaxos",
+            title="Multi-Paxos",
+            core=MultiPaxos,
+            config=MultiPaxosConfig,
+            simulation=MultiPaxosConfig(
+                message_entries_max=16,
+                message_bytes_max=4096,
+                inflight_messages_max=8,
+                inflight_bytes_max=16384,
+                snapshot_entries=60,
+                keep_entries=10,
+                chunk_bytes=256,
+                alpha=24,
+            ),
+            tolerates="crashes of any f of 2f + 1 nodes",
         ),
         Entry(
             name="paxos",
