@@ -91,7 +91,15 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         barrier=mutant.barrier,
     )
     make = entry.make(_config(entry, task.seed), mutant.core)
-    return simulate(make, subject(workload), options, checks=entry.invariants, sick_app=mutant.app, trace=trace)
+    return simulate(
+        make,
+        subject(workload),
+        options,
+        checks=entry.invariants,
+        sick_app=mutant.app,
+        change=entry.change,
+        trace=trace,
+    )
 
 
 def _config(entry: Entry, seed: int) -> Any:

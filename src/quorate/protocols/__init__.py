@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env
+from quorate.parts import configuration
 from quorate.parts.mutant import Mutant
 from quorate.parts.slots import SlotsConfig
 from quorate.protocols.echo import Echo, EchoConfig
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
+from quorate.protocols.multipaxos.mutants import MUTANTS as MULTIPAXOS_MUTANTS
 from quorate.protocols.paxos import PaxosConfig, PaxosLog, PaxosLogConfig
 from quorate.protocols.paxos.mutants import MUTANTS as PAXOS_MUTANTS
 from quorate.protocols.raft import Raft, RaftConfig
@@ -33,6 +35,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     invariants: str = ""
     """The name of the checker of its inner state, beside those that every protocol gets."""
     mutants: tuple[Mutant, ...] = ()
+    change: Callable[[tuple[int, ...]], bytes] | None = None
+    """Makes the value that, submitted like any other, names other members; None where they are fixed."""
 
     def make(self, config: Any, core: type[Core] | None = None) -> Callable[[Env], Core]:
         """A maker of cores for a Host; ``core`` replaces the healthy class."""
@@ -77,6 +81,9 @@ REGISTRY: dict[str, Entry] = {
                 alpha=24,
             ),
             tolerates="crashes of any f of 2f + 1 nodes",
+            invariants="multipaxos",
+            mutants=MULTIPAXOS_MUTANTS,
+            change=configuration.encode,
         ),
         Entry(
             name="paxos",
@@ -88,6 +95,7 @@ REGISTRY: dict[str, Entry] = {
                 paxos=PaxosConfig(ask_s=None),
             ),
             tolerates="crashes of any f of 2f + 1 nodes",
+            invariants="paxos",
             mutants=PAXOS_MUTANTS,
         ),
         Entry(

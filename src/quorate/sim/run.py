@@ -55,6 +55,7 @@ def simulate(
     checks: str = "",
     mix: Mix | None = None,
     sick_app: Callable[[App], App] | None = None,
+    change: Callable[[tuple[int, ...]], bytes] | None = None,
     trace: Trace | None = None,
 ) -> Outcome:
     """Run one seed to its end or to the first violation. ``checks`` names the protocol's own invariants.
@@ -64,7 +65,7 @@ def simulate(
     log = LogAgreement()
     history = LinearizableHistory()
     checkers: list[Checker] = [log, *invariants(checks), Durability(log), history]
-    world = World(make, subject, options, checkers, mix=mix, sick_app=sick_app, trace=trace)
+    world = World(make, subject, options, checkers, mix=mix, sick_app=sick_app, change=change, trace=trace)
     violated, text = None, ""
     try:
         world.run()

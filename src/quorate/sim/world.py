@@ -37,7 +37,7 @@ _STEP = Struct("<dBHHHHH")
 class World:
     """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and the clients' sessions.
 
-    ``mix`` replaces what the seed would draw.
+    ``mix`` replaces what the seed would draw; ``change`` makes the value that names other members, if they can change.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class World:
         *,
         mix: Mix | None = None,
         sick_app: Callable[[App], App] | None = None,
+        change: Callable[[tuple[int, ...]], bytes] | None = None,
         trace: Trace | None = None,
     ) -> None:
         self.make = make
@@ -70,6 +71,7 @@ class World:
         self.steps = 0
         self.digest = 0
         self.blames = 0
+        self.change = change
         self._sick_app = sick_app
         self._trace = trace
         self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)

@@ -102,6 +102,7 @@ class MultiPaxos(Core):
         self._alarm = Alarm(env, ELECTION)
         self._announced: tuple[Ballot, int | None] | None = None
         self._seen_round = 0
+        self._waited = False
         self._stalled: str | None = None
         self._owes_answer = False
         self._snapshots = Snapshots(env, config, self.acceptor, self.members)
@@ -209,6 +210,7 @@ class MultiPaxos(Core):
         if self.leader != sender or ballot != self.ballot or self.role != FOLLOWER:
             self._become_follower(ballot, sender)
         self._heard_at = self.env.now
+        self._waited = False
         self._alarm.put_off(self._election_delay)
         return True
 
@@ -233,10 +235,10 @@ class MultiPaxos(Core):
     def _stand(self) -> None:
         """Nobody leads: ask whether we could, before a ballot is used."""
         self._rest()
-        slot = self.acceptor.chosen_index + 1
-        span = self.members.at(slot)
-        if self._stalled is not None or not any(s.mask >> self.env.id & 1 for s in (span, *self.members.after(slot))):
-            return
+        waited, self._waited = self._waited, True
+        if self._stalled is not None or not (waited or self._is_member()):
+            return  # who is no member leads only where no member does: one that does not know yet that it is one
+        span = self.members.at(self.acceptor.chosen_index + 1)
         if self.role == PREPARING:
             self.env.cancel_timer(HEARTBEAT)
         self.role = POLLING
@@ -247,6 +249,11 @@ class MultiPaxos(Core):
         self.env.send_now(self.env.others, Poll(self._serial, self.acceptor.chosen_index))
         if self._poll.add(self.env.id):
             self._prepare()
+
+    def _is_member(self) -> bool:
+        """Whether this node's votes count in a slot that is not chosen yet."""
+        slot = self.acceptor.chosen_index + 1
+        return any(span.mask >> self.env.id & 1 for span in (self.members.at(slot), *self.members.after(slot)))
 
     def _could_follow(self, chosen_index: int) -> bool:
         """Whether a candidate that knows so much can be told the rest: it is not compacted, and is not too much."""
@@ -375,7 +382,8 @@ class MultiPaxos(Core):
         assert leadership is not None
         span = self.members.at(self.acceptor.chosen_index + 1)
         heard = leadership.followers.heard_since(self.env.now - 2 * self.config.election_timeout_s_min)
-        if not span.quorums.phase2.is_quorum(heard | 1 << self.env.id):
+        is_heard = span.quorums.phase2.is_quorum(heard | 1 << self.env.id)
+        if not is_heard or (not self._is_member() and leadership.have_heard(span)):
             self._become_follower(self.ballot, None)
             return
         self.env.set_timer(HEARTBEAT, self.config.heartbeat_s)
@@ -473,13 +481,6 @@ class MultiPaxos(Core):
         self._snapshots.delivered(last, entries, size)
         if self.leadership is not None:
             self.leadership.open_bytes = max(0, self.leadership.open_bytes - size)
-            if not self._serves(last + 1):
-                self._become_follower(self.ballot, None)
-
-    def _serves(self, slot: int) -> bool:
-        """Whether this node is a member from a slot on, or will be: else it has led itself out of the group."""
-        spans = (self.members.at(slot), *self.members.after(slot))
-        return any(span.mask >> self.env.id & 1 for span in spans)
 
     # --- reads ---
 

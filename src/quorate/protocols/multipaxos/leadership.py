@@ -20,7 +20,7 @@ from quorate.parts.configuration import PREFIX
 from quorate.parts.followers import Followers
 from quorate.parts.log import COMMAND, CONFIGURATION, NOOP, Entry, size_of
 from quorate.protocols.multipaxos.acceptor import Acceptor
-from quorate.protocols.multipaxos.membership import Members
+from quorate.protocols.multipaxos.membership import Members, Span
 from quorate.protocols.multipaxos.messages import (
     Accept,
     Accepted,
@@ -177,6 +177,11 @@ class Leadership:
                     if not self._preparation.promised >> node & 1:
                         first = self._preparation.ask(node, slot)
                         self._env.send(node, Prepare(self.ballot, first))
+
+    def have_heard(self, span: Span) -> bool:
+        """Whether a phase-1 quorum of these members were told that they are members: one of them can lead then."""
+        told = sum(1 << node for node, p in self.followers.items() if p.commit_sent >= span.first_slot)
+        return span.quorums.phase1.is_quorum(told)
 
     # --- counting (phase 2b) ---
 

@@ -69,7 +69,7 @@ class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Promise(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """Phase 1b: promised, and what was accepted from ``first_slot`` on. More follows from ``next_slot`` on, or none (0)."""
+    """Phase 1b: promised, and what was accepted from ``first_slot`` on. More from ``next_slot`` on; 0: that is all."""
 
     ballot: Ballot
     first_slot: Index

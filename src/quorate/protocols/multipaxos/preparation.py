@@ -25,8 +25,9 @@ class Preparation:
         self._wanted: dict[int, int] = {}
 
     def ask(self, node: int, first_slot: int) -> int:
-        """From which slot on the node is to be asked: where it stopped, if it has begun to answer."""
-        return self._wanted.setdefault(node, first_slot)
+        """From which slot on the node is to be asked: where it stopped, or later where more is chosen by now."""
+        wanted = self._wanted[node] = max(self._wanted.get(node, 0), first_slot)
+        return wanted
 
     def covers(self, span: Span) -> bool:
         """Whether a phase-1 quorum of these members has promised."""

@@ -17,6 +17,8 @@ from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.membership import Members
 from quorate.protocols.multipaxos.messages import InstallSnapshot, Membership, MultiPaxosConfig, Snapshotted
 
+SNAPSHOTS_NOTED = 4
+
 
 class Snapshots:
     """Those of one node."""
@@ -27,7 +29,7 @@ class Snapshots:
         self._acceptor = acceptor
         self._members = members
         self._compactor = Compactor(env, config.snapshot_entries, config.snapshot_bytes_min, config.snapshot_bytes_max)
-        self._memberships: tuple[Membership, ...] = ()
+        self._memberships: dict[int, tuple[Membership, ...]] = {}
         self._offered: tuple[Index, tuple[Membership, ...]] = (0, ())
         self.transfers = Transfers(env, config.chunk_bytes)
 
@@ -35,7 +37,7 @@ class Snapshots:
 
     def restore(self, record: Snapshotted) -> None:
         """The members as of the snapshot; the acceptor has restored the rest."""
-        self._memberships = record.memberships
+        self._note(record.index, record.memberships)
         self._members.replace(record.memberships)
 
     def record(self) -> Snapshotted | None:
@@ -43,9 +45,14 @@ class Snapshots:
         acceptor, log = self._acceptor, self._acceptor.log
         if not acceptor.snapshot_index:
             return None
-        return Snapshotted(
-            acceptor.snapshot_index, acceptor.snapshot_term, log.base_index, log.base_term, self._memberships
-        )
+        memberships = self._memberships[acceptor.snapshot_index]
+        return Snapshotted(acceptor.snapshot_index, acceptor.snapshot_term, log.base_index, log.base_term, memberships)
+
+    def _note(self, index: int, memberships: tuple[Membership, ...]) -> None:
+        """Of a few snapshots, as an older one may be on its way to somebody."""
+        self._memberships[index] = memberships
+        for old in sorted(self._memberships)[:-SNAPSHOTS_NOTED]:
+            del self._memberships[old]
 
     # --- taking one ---
 
@@ -66,19 +73,25 @@ class Snapshots:
         base = max(log.base_index, info.index - self._config.keep_entries)
         base_term = log.term_at(base)
         assert base_term is not None
-        self._memberships = self._members.known_at(info.index)
-        self._acceptor.compact(Snapshotted(info.index, info.term, base, base_term, self._memberships))
+        memberships = self._members.known_at(info.index)
+        self._note(info.index, memberships)
+        self._acceptor.compact(Snapshotted(info.index, info.term, base, base_term, memberships))
         self._members.forget_before(info.index + 1)
 
     # --- sending one ---
 
     def send_piece(self, node: int, result: Any, ballot: tuple[int, int], followers: Followers) -> None:
         """A piece was read, for a node that needs slots which are only in the snapshot."""
-        index = self._acceptor.snapshot_index
-        chunk = self.transfers.piece(followers.get(node), result, index)
-        if chunk is not None and chunk.index == index:
+        progress, index = followers.get(node), self._acceptor.snapshot_index
+        chunk = self.transfers.piece(progress, result, index)
+        if chunk is None or progress is None:
+            return
+        memberships = self._memberships.get(chunk.index)
+        if memberships is None:
+            self.transfers.begin(node, progress, index)  # too old: begin again with the newest
+        else:
             # A snapshot is durable and of chosen values only.
-            self._env.send_now(node, InstallSnapshot(ballot, chunk, self._memberships))
+            self._env.send_now(node, InstallSnapshot(ballot, chunk, memberships))
 
     # --- receiving one ---
 
@@ -97,7 +110,7 @@ class Snapshots:
         index, memberships = self._offered
         if not written.complete or written.index != index or index <= self._acceptor.chosen_index:
             return False
-        self._memberships = memberships
+        self._note(index, memberships)
         self._members.replace(memberships)
         self._acceptor.compact(Snapshotted(index, written.term, index, written.term, memberships))
         self._compactor.restart()

@@ -3,9 +3,14 @@
 from collections.abc import Callable
 
 from quorate.sim.checkers.base import Checker
+from quorate.sim.checkers.paxos import MultiPaxosInvariants, PaxosInvariants
 from quorate.sim.checkers.raft import RaftInvariants
 
-INVARIANTS: dict[str, Callable[[], Checker]] = {"raft": RaftInvariants}
+INVARIANTS: dict[str, Callable[[], Checker]] = {
+    "raft": RaftInvariants,
+    "paxos": PaxosInvariants,
+    "multipaxos": MultiPaxosInvariants,
+}
 
 
 def invariants(name: str) -> list[Checker]:
