@@ -71,6 +71,11 @@ class ReadRounds:
         self.number = 1
         self.pending = 0
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything waits for a round to begin."""
+        return bool(self._waiting)
+
     def add(self, request: ReadRequestOf) -> None:
         """Have the request join the next round."""
         self._waiting.append(request)

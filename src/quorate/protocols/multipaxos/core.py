@@ -228,13 +228,9 @@ class MultiPaxos(Following):
         self._owes_answer = True
 
     def on_accepted(self, sender: int, m: Accepted) -> None:
-        """A node, or our own disk, has accepted up to a slot."""
-        if self.leadership is None or m.ballot != self.ballot:
-            return
-        if m.slot > self.acceptor.log.last_index:
-            self.env.blame(sender, "accepted in our ballot what we did not propose")
-            return
-        self.leadership.accepted(sender, m.slot)
+        """A node, or our own disk, has accepted up to a slot, or knows what is chosen: perhaps more than we do yet."""
+        if self.leadership is not None and m.ballot == self.ballot:
+            self.leadership.accepted(sender, m.slot)
 
     def settle(self) -> None:
         """What the inputs of this step share: propose, count, send, deliver. Once."""
@@ -287,7 +283,7 @@ class MultiPaxos(Following):
 
     def _begin_round(self, leadership: Leadership) -> None:
         """Reads that came get the state as it is now, once it is certain that nobody else led when they came."""
-        if not leadership.is_current():
+        if not self._reads.rounds.is_wanted or not leadership.is_current():
             return
         chosen_index = self.acceptor.chosen_index
         if self._lease is not None and self._lease.holds(self.env.now):

@@ -186,7 +186,10 @@ class Leadership:
     # --- counting (phase 2b) ---
 
     def accepted(self, node: int, slot: int) -> None:
-        """A node's answer. Answers are of this ballot alone, so ballots never mix (§2.3)."""
+        """A node's answer. Answers are of this ballot alone, so ballots never mix (§2.3).
+
+        It may name a slot that we have not proposed in: one that members chose whom we do not know of yet.
+        """
         self.match[node] = max(self.match.get(node, 0), slot)
         if progress := self.followers.get(node):
             progress.active_at = self._env.now

@@ -65,7 +65,10 @@ class SkipsGaps(Leadership):
 
     def _found(self, first: int, last: int) -> list[Entry]:
         slots = range(first, min(last, self._preparation.highest_slot) + 1)
-        return [entry for slot in slots if (entry := self._preparation.pop(slot)) is not None]
+        entries = [entry for slot in slots if (entry := self._preparation.pop(slot)) is not None]
+        if len(entries) < len(slots):
+            self._preparation.highest_slot = first + len(entries) - 1
+        return entries
 
 
 class AsksNoNewcomers(Preparation):
