@@ -1,4 +1,4 @@
-"""Builders for tests of one node of Multi-Paxos: a state reached by honest steps, then one step and its exact effects."""
+"""Builders for tests of one node of Multi-Paxos: a state reached by honest steps, then one step, its exact effects."""
 
 import random
 from collections.abc import Sequence
@@ -133,22 +133,24 @@ def preparing(**given: Any) -> Node:
     """Has asked for promises; its own has not come back yet."""
     node = polling(**given)
     core = node.core
-    for peer in core.env.others[: len(core.env.peers) // 2]:
-        node.on(peer, PollReply(core._serial, True, (0, 0)))
+    for peer in core.env.others:
+        if core.role == "polling":
+            node.on(peer, PollReply(core._serial, True, (0, 0)))
     assert core.role == "preparing"
     return node
 
 
 def leader(*found: Promise, **given: Any) -> Node:
-    """Leads; ``found`` is what the second acceptor promised, in parts, else that it accepted nothing."""
+    """Leads; ``found`` is what the first other acceptor promised, in parts, else that it accepted nothing."""
     node = preparing(**given)
     core = node.core
     ballot, first = core.ballot, core.acceptor.chosen_index + 1
-    others = core.env.others[: len(core.env.peers) // 2]
+    first_other = core.env.others[0]
     turn = node.on(core.env.id, Prepare(ballot, first))
     node.on(core.env.id, *[send.message for send in turn.sends])
-    for peer in others:
-        node.on(peer, *(found if peer == others[0] and found else [Promise(ballot, first, [], 0)]))
+    for peer in core.env.others:
+        if core.role != LEADER:
+            node.on(peer, *(found if peer == first_other and found else [Promise(ballot, first, [], 0)]))
     assert core.role == LEADER
     return node
 

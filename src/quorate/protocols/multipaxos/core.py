@@ -155,7 +155,7 @@ class MultiPaxos(Following):
         )
         if self.config.lease_s is not None:
             self._lease = Lease(self.config.lease_s, self.config.clock_drift)
-        self._beat()
+        self._is_new = True
 
     def submit(self, values: Sequence[bytes]) -> None:
         """Propose here if this node leads, else pass on to the one that does."""
@@ -177,7 +177,7 @@ class MultiPaxos(Following):
         if self.leadership is not None and not self.leadership.propose(values):
             self.env.deliver(Dropped(tuple(values), "too much is waiting for a quorum"))
 
-    def _beat(self) -> None:
+    def _beat(self, *, retries: bool = True) -> None:
         """Heartbeats. A leader that no quorum answers steps down, so that clients look elsewhere."""
         leadership = self.leadership
         assert leadership is not None
@@ -193,7 +193,7 @@ class MultiPaxos(Following):
             rounds.number += 1
             self._lease.begin(rounds.number, self.env.now, span.confirming)
             self._lease.answered(self.env.id, rounds.number)
-        leadership.beat(rounds.number)
+        leadership.beat(rounds.number, retries)
 
     def on_heartbeat(self, sender: int, m: Heartbeat) -> None:
         """The leader lives, and so much is chosen."""
@@ -241,6 +241,9 @@ class MultiPaxos(Following):
             leadership.acknowledge()
             leadership.replicate()
             leadership.announce()
+            if self._is_new:
+                self._is_new = False
+                self._beat(retries=False)
         elif self._owes_answer and self.leader is not None:
             self._owes_answer = False
             self.env.send(self.leader, Accepted(self.ballot, self.acceptor.log.last_index))
@@ -296,6 +299,9 @@ class MultiPaxos(Following):
         for node, progress in leadership.followers.items():
             # No durable state: a question whether we still lead.
             self.env.send_now(node, Heartbeat(self.ballot, min(chosen_index, progress.match_index), number))
+        if self._lease is not None:
+            self._lease.begin(number, self.env.now, quorum)
+            self._lease.answered(self.env.id, number)
         self._reads.confirm(self.env.id, number)
 
     # --- snapshots ---

@@ -73,6 +73,7 @@ class Following(Core):
         self._preparation = self.preparation_class(NO_BALLOT)
         self.leadership: Leadership | None = None
         self._lease: Lease | None = None
+        self._is_new = False  # it leads since this step, and nobody has heard of it
 
     @property
     def term(self) -> int:

@@ -74,7 +74,7 @@ class Leadership:
     def fill(self) -> None:
         """Propose in every slot that may be used now and for which there is a value."""
         first = self._acceptor.log.last_index + 1
-        if not self.queue and self._preparation.highest_slot < first and not self._members.after(first):
+        if not self.queue and self._preparation.highest_slot < first and not self._members.after(first - 1):
             return
         last = self._last_usable()
         entries = self._found(first, last)
@@ -154,16 +154,16 @@ class Leadership:
             # What is chosen is durable at a quorum already.
             self._env.send_now(tuple(nodes), Heartbeat(self.ballot, chosen_index, 0))
 
-    def beat(self, number: int) -> None:
+    def beat(self, number: int, retries: bool) -> None:
         """Heartbeats, and again what seems lost. A node that has not answered in this ballot is asked how far it is."""
         for node, progress in self.followers.items():
             chosen_index = min(self._acceptor.chosen_index, progress.match_index)
             # No durable state: the ballot is, since it was promised, and so is what is chosen.
             self._env.send_now(node, Heartbeat(self.ballot, chosen_index, number))
             progress.commit_sent = max(progress.commit_sent, chosen_index)
-            if progress.beat():
+            if retries and progress.beat():
                 progress.retry()
-            if progress.probing and progress.next_index > self._acceptor.log.last_index:
+            if progress.probing and not progress.owes and progress.next_index > self._acceptor.log.last_index:
                 self._send_accept((node,), progress.next_index, [])
             self._transfers.nudge(node, progress)
         self.prepare_newcomers()

@@ -54,7 +54,7 @@ class Members:
         self.spans = [Span(1, first, config.quorum.build(first))]
 
     def at(self, slot: int) -> Span:
-        """The span of a slot, as far as it is known."""
+        """The span of a slot that is not chosen yet, as far as it is known."""
         spans = self.spans
         position = len(spans) - 1
         while position and spans[position].first_slot > slot:
@@ -62,9 +62,11 @@ class Members:
         return spans[position]
 
     def after(self, slot: int) -> list[Span]:
-        """Spans that begin later."""
+        """Spans that begin later than this slot; the oldest has begun."""
         spans = self.spans
-        return [span for span in spans if span.first_slot > slot] if spans[-1].first_slot > slot else []
+        if len(spans) == 1 or spans[-1].first_slot <= slot:
+            return []
+        return [span for span in spans[1:] if span.first_slot > slot]
 
     def end(self, slot: int) -> int | None:
         """The last slot of the span that this slot is in; None for the newest span."""

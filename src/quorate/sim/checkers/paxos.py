@@ -9,7 +9,7 @@ is not used again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from quorate.sim.checkers.base import Checker, Violation
@@ -204,13 +204,14 @@ class MultiPaxosInvariants(Ballots):
 
     def __init__(self) -> None:
         super().__init__()
-        self._at: Callable[[int], Any] | None = None
+        self._spans: dict[int, Any] = {}
+        """From the first slot of a span to its phase-2 quorums; no node remembers them all."""
         self._known = 0
 
     def is_quorum(self, slot: int, nodes: int) -> bool:
-        if slot > self._known or self._at is None:
+        if slot > self._known:
             return False
-        return bool(self._at(slot).quorums.phase2.is_quorum(nodes))
+        return bool(self._spans[max(first for first in self._spans if first <= slot)].is_quorum(nodes))
 
     def is_over(self, core: Any, slot: int) -> bool:
         return slot > 0 and slot <= core.acceptor.chosen_index
@@ -227,7 +228,9 @@ class MultiPaxosInvariants(Ballots):
         acceptor = core.acceptor
         known = acceptor.chosen_index + core.config.alpha
         if known > self._known:
-            self._known, self._at = known, core.members.at
+            self._known = known
+            for span in core.members.spans:
+                self._spans.setdefault(span.first_slot, span.quorums.phase2)
         if acceptor.promised != life.noted.get("promised", NO_BALLOT):
             life.noted["promised"] = acceptor.promised
             self.promise(node, life, 0, acceptor.promised)
