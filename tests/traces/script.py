@@ -37,6 +37,7 @@ import msgspec
 from quorate.kernel import Core, Env, Turn
 from quorate.parts.log import NOOP, Entry
 from quorate.parts.replicated import Chunk
+from quorate.protocols.multipaxos.messages import Run
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.messages import Entries, HardState
 
@@ -65,6 +66,8 @@ def plain(field: Any) -> str:
         return field.decode() if field.isascii() and field.decode().isprintable() else f"{len(field)} bytes"
     if isinstance(field, Chunk):
         return f"({field.index}: {field.offset}+{len(field.data)}/{field.total_bytes} bytes)"
+    if isinstance(field, Run):
+        return f"{field.first_slot}@{field.ballot[0]},{field.ballot[1]}[{' '.join(map(entry_of, field.entries))}]"
     return str(field)
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.traces.multipaxos_script import MultiPaxosScript
 from tests.traces.paxos_script import PaxosScript
 from tests.traces.script import Script
 
 FILES = sorted(Path(__file__).parent.glob("*/*.txt"))
 
 
-SCRIPTS = {"raft": Script, "paxos": PaxosScript}
+SCRIPTS = {"raft": Script, "paxos": PaxosScript, "multipaxos": MultiPaxosScript}
 """By folder."""
 
 
@@ -45,7 +46,15 @@ def test_a_trace_is_as_it_was(path: Path) -> None:
 
 
 def test_there_are_traces() -> None:
-    assert {path.stem for path in FILES} >= {"election", "replication", "figure_7", "figure_8", "duel"}
+    assert {path.stem for path in FILES} >= {
+        "election",
+        "replication",
+        "figure_7",
+        "figure_8",
+        "duel",
+        "gap",
+        "leader_change",
+    }
 
 
 def test_a_wrong_expectation_is_seen() -> None:

@@ -107,6 +107,7 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         options,
         checks=entry.invariants,
         sick_app=mutant.app,
+        change=entry.change,
         trace=trace,
         scheme=scheme,
         liars=entry.liars,

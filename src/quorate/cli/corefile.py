@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env
+from quorate.parts.keys import Keys
 from quorate.protocols import Entry
 from quorate.sim.options import OptionsError
 
@@ -27,7 +28,9 @@ MODULE = "quorate_corefile"
 class FileEntry(Entry, frozen=True):
     """A core that makes its own config."""
 
-    def make(self, config: Any, core: type[Core] | None = None) -> Callable[[Env], Core]:
+    def make(
+        self, config: Any, core: type[Core] | None = None, keys: Callable[[int], Keys] | None = None
+    ) -> Callable[[Env], Core]:
         """A maker of cores for a Host."""
         return core or self.core
 

@@ -9,11 +9,14 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env
+from quorate.parts import configuration
 from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.keys import Keys
 from quorate.parts.mutant import Mutant
 from quorate.parts.slots import SlotsConfig
 from quorate.protocols.echo import Echo, EchoConfig
+from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
+from quorate.protocols.multipaxos.mutants import MUTANTS as MULTIPAXOS_MUTANTS
 from quorate.protocols.paxos import PaxosConfig, PaxosLog, PaxosLogConfig
 from quorate.protocols.paxos.mutants import MUTANTS as PAXOS_MUTANTS
 from quorate.protocols.pbft import Pbft, PbftConfig
@@ -50,6 +53,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """From a core and the leaders of rounds 0, 1, ... to one that has these: for Twins."""
     twins: Any = None
     """The config for Twins: one request a proposal, short time-outs."""
+    change: Callable[[tuple[int, ...]], bytes] | None = None
+    """Makes the value that, submitted like any other, names other members; None where they are fixed."""
 
     def faults(self, nodes: int) -> int:
         """How many nodes of so many it bears."""
@@ -89,6 +94,26 @@ REGISTRY: dict[str, Entry] = {
             mutants=RAFT_MUTANTS,
         ),
         Entry(
+            name="multipaxos",
+            title="Multi-Paxos",
+            core=MultiPaxos,
+            config=MultiPaxosConfig,
+            simulation=MultiPaxosConfig(
+                message_entries_max=16,
+                message_bytes_max=4096,
+                inflight_messages_max=8,
+                inflight_bytes_max=16384,
+                snapshot_entries=60,
+                keep_entries=10,
+                chunk_bytes=256,
+                alpha=24,
+            ),
+            tolerates="crashes of any f of 2f + 1 nodes",
+            invariants="multipaxos",
+            mutants=MULTIPAXOS_MUTANTS,
+            change=configuration.encode,
+        ),
+        Entry(
             name="paxos",
             title="Paxos (one instance a slot)",
             core=PaxosLog,
@@ -98,6 +123,7 @@ REGISTRY: dict[str, Entry] = {
                 paxos=PaxosConfig(ask_s=None),
             ),
             tolerates="crashes of any f of 2f + 1 nodes",
+            invariants="paxos",
             mutants=PAXOS_MUTANTS,
         ),
         Entry(

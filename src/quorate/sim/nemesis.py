@@ -51,6 +51,8 @@ class Nemesis:
         for name, every_s, strike in plots:
             if every_s is not None:
                 self._plot(Random(f"{self._world.seed}/nemesis/{name}"), name, every_s, strike)
+        if mix.members_every_s is not None and self._world.change is not None:
+            self._plot(Random(f"{self._world.seed}/nemesis/members"), "members", mix.members_every_s, self._members)
         if mix.coup and (mix.crash_every_s is not None or mix.partition_every_s is not None):
             self._plot_coups(Random(f"{self._world.seed}/nemesis/coup"))
 
@@ -166,6 +168,18 @@ class Nemesis:
                 node.resume()
 
         self._until(rng, self._world.mix.pause_s, resume)
+
+    # --- members ---
+
+    def _members(self, rng: Random) -> None:
+        """An operator names other members, at any node; whoever leads then may take it in or not."""
+        nodes = self._world.nodes
+        count = 1 + int(rng.random() * len(nodes))
+        members = tuple(sorted(rng.sample([node.id for node in nodes], count)))
+        node = nodes[int(rng.random() * len(nodes))]
+        self._say(node.id, "members", members)
+        if node.up and self._world.change is not None:
+            node.operate(self._world.change(members))
 
     # --- network ---
 

@@ -203,6 +203,11 @@ class SimNode:
         """Values of the App for the core. While the journal is busy they wait, so that many share a turn."""
         self._submitted.extend(values)
 
+    def operate(self, value: bytes) -> None:
+        """A value of an operator, past the App."""
+        self.submit((value,))
+        self._wake()
+
     def ask(self, tokens: Sequence[int]) -> None:
         """Reads of the App for the core."""
         self._asked.extend(tokens)

@@ -51,6 +51,8 @@ class Mix(msgspec.Struct, kw_only=True):
     drift_max: float = 0.0
     clock_every_s: float | None = None
     jump_s_max: float = 0.0
+    # members, where the protocol lets them change
+    members_every_s: float | None = None
     # clients
     clients: int = 4
     keys: int = 3
@@ -73,6 +75,8 @@ def draw(rng: Random, faults: tuple[str, ...]) -> Mix:
         if kind in only:
             DRAWS[kind](mix, own)
     _coup(mix, Random(rng.getrandbits(64)), faults)
+    if faults:
+        _members(mix, Random(rng.getrandbits(64)))
     return mix
 
 
@@ -132,6 +136,12 @@ def _coup(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
             every_s = getattr(mix, name)
             setattr(mix, name, None if every_s is None else every_s * 4)
         mix.partition_every_s = mix.partition_every_s or 20.0
+
+
+def _members(mix: Mix, rng: Random) -> None:
+    """No fault, but the time when faults hurt most."""
+    if rng.random() < 0.3:
+        mix.members_every_s = _log_uniform(rng, 0.5, 5.0)
 
 
 def _partition(mix: Mix, rng: Random) -> None:

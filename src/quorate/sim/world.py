@@ -50,8 +50,9 @@ _STEP = Struct("<dBHHHHH")
 class World:
     """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and the clients' sessions.
 
-    ``mix`` replaces what the seed would draw. ``scheme`` has the keys of a protocol whose nodes sign. Its own ``liars``
-    and how they ``resign`` a message come with it too; who lies is for the seed to draw.
+    ``mix`` replaces what the seed would draw; ``change`` makes the value that names other members, if they can change.
+    ``scheme`` has the keys of a protocol whose nodes sign. Its own ``liars`` and how they ``resign`` a message come with
+    it too; who lies is for the seed to draw.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class World:
         *,
         mix: Mix | None = None,
         sick_app: Callable[[App], App] | None = None,
+        change: Callable[[tuple[int, ...]], bytes] | None = None,
         trace: Trace | None = None,
         scheme: Scheme | None = None,
         liars: Sequence[type[Liar]] = (),
@@ -91,6 +93,7 @@ class World:
         self.blames = 0
         self.blamed_liars: dict[str, int] = {}
         """Blames of nodes that do lie, by kind."""
+        self.change = change
         self._sick_app = sick_app
         self._trace = trace
         self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)

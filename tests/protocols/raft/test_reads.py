@@ -159,7 +159,7 @@ def test_answers_to_an_earlier_life_another_leader_or_nobody_are_ignored() -> No
 
 
 def test_two_lives_have_two_nonces() -> None:
-    assert Server(seed=1).core._nonce != Server(seed=2).core._nonce
+    assert Server(seed=1).core._reads._nonce != Server(seed=2).core._reads._nonce
 
 
 def test_a_new_leader_fails_what_the_old_one_was_asked() -> None:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from quorate.kernel import Core, Env, Key
+from quorate.parts.ballot import Ballot
 from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.parts.replicated import Dropped
 from quorate.protocols.paxos.messages import (
@@ -28,7 +29,6 @@ from quorate.protocols.paxos.messages import (
     Accept,
     Accepted,
     Ask,
-    Ballot,
     Begun,
     Decided,
     Nack,

@@ -1,22 +1,11 @@
-"""What Paxos sends, what it makes durable, and how it is configured.
-
-A ballot is Lamport's proposal number: a round, and the node that uses it, so that no two nodes ever use the same.
-"""
+"""What Paxos sends, what it makes durable, and how it is configured."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import msgspec
 
 from quorate.kernel import NodeId
-from quorate.parts.wire import Natural
-
-Ballot: TypeAlias = tuple[Natural, NodeId]
-"""Round, then node; compared in that order."""
-
-NO_BALLOT: Ballot = (0, 0)
-"""Below every ballot that is used: rounds begin with 1."""
-ROUND_MAX = 2**62 - 1
+from quorate.parts.ballot import NO_BALLOT, Ballot
 
 
 class PaxosConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -30,6 +30,15 @@ class ForgetsPromise(Acceptor):
         self.promised = self.accepted
 
 
+class LosesPromise(Acceptor):
+    """Breaks §2.5 in a restart alone: an acceptor remembers its promise."""
+
+    def restore(self, record: Promised | Voted) -> None:
+        """Only acceptances."""
+        if isinstance(record, Voted):
+            super().restore(record)
+
+
 class ChoosesFreely(Proposer):
     """Breaks P2c: where a value was accepted, that of the highest ballot is proposed."""
 
@@ -63,6 +72,11 @@ MUTANTS = (
         "forgets-promise",
         "an acceptor promises and does not keep it, in memory or on disk",
         core=_log_of("BreaksPromise", {"acceptor_class": ForgetsPromise}),
+    ),
+    Mutant(
+        "loses-promise",
+        "an acceptor does not find its promise again after a restart",
+        core=_log_of("LosesPromiseAtRestart", {"acceptor_class": LosesPromise}),
     ),
     Mutant(
         "chooses-freely",

@@ -12,14 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from quorate.kernel import Env
+from quorate.parts.ballot import NO_BALLOT, ROUND_MAX, Ballot
 from quorate.parts.quorum import QuorumSystem
 from quorate.parts.tally import Tally
 from quorate.protocols.paxos.messages import (
-    NO_BALLOT,
-    ROUND_MAX,
     Accept,
     Accepted,
-    Ballot,
     Begun,
     Nack,
     PaxosConfig,

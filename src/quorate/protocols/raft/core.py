@@ -32,23 +32,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from quorate.kernel import Core, Env, Failed, Key
-from quorate.parts.log import COMMAND, ENTRY_OVERHEAD_BYTES, NOOP, Entry, Log, size_of
+from quorate.kernel import Core, Env, Key
+from quorate.parts.compaction import CHUNK, INSTALL, SNAPSHOT, Compactor, Transfers
+from quorate.parts.followers import Followers
+from quorate.parts.log import COMMAND, NOOP, Entry, Log, size_of
+from quorate.parts.proposals import Propose, in_messages
 from quorate.parts.quorum import Majority, QuorumSystem
-from quorate.parts.replicated import (
-    Chunk,
-    Committed,
-    Dropped,
-    Leads,
-    ReadChunk,
-    ReadFailed,
-    ReadReady,
-    Restored,
-    SnapshotInfo,
-    TakeSnapshot,
-    WriteChunk,
-    Written,
-)
+from quorate.parts.reads import ReadReply, ReadRequest, Reads
+from quorate.parts.replicated import Committed, Dropped, Leads, Restored, Written
 from quorate.parts.tally import Tally
 from quorate.parts.timers import Alarm
 from quorate.protocols.raft.messages import (
@@ -64,17 +55,12 @@ from quorate.protocols.raft.messages import (
     InstallSnapshot,
     PreVote,
     PreVoteReply,
-    Propose,
     RaftConfig,
-    ReadReply,
-    ReadRequest,
     RequestVote,
     SnapshotProgress,
     Snapshotted,
     Vote,
 )
-from quorate.protocols.raft.progress import Progress, Transfer
-from quorate.protocols.raft.reads import ForwardedReads, ReadRequestOf, ReadRounds
 
 FOLLOWER = "follower"
 PRECANDIDATE = "precandidate"
@@ -83,11 +69,6 @@ LEADER = "leader"
 
 ELECTION = "election"
 HEARTBEAT = "heartbeat"
-SNAPSHOT = "snapshot"
-INSTALL = "install"
-
-TRANSFER_PATIENCE_BEATS = 10
-"""Heartbeats without an answer after which a piece of a snapshot is sent again."""
 
 
 class Raft(Core):
@@ -117,19 +98,14 @@ class Raft(Core):
         self._announced: tuple[int, int | None] | None = None
         self._acknowledge_index = 0
         self._stalled: str | None = None
-        self._snapshotting = False
-        self._snapshot_bytes = 0
-        self._installing = False
-        self._entries_since_snapshot = 0
-        self._bytes_since_snapshot = 0
-        self._nonce = env.rng.getrandbits(60)
-        self._forwarded = ForwardedReads()
+        self._compactor = Compactor(env, config.snapshot_entries, config.snapshot_bytes_min, config.snapshot_bytes_max)
+        self._transfers = Transfers(env, config.chunk_bytes)
+        self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
         # Volatile on candidates.
         self._votes = Tally(self.quorum)
         # Volatile on leaders, made anew by each election.
-        self._progress: dict[int, Progress] = {}
+        self._progress = Followers((), 0, 0.0)
         self._match: dict[int, int] = {}
-        self._rounds = ReadRounds(self.quorum)
         self._noop_index = 0
         self._uncommitted_bytes = 0
         self._appended = False
@@ -186,7 +162,7 @@ class Raft(Core):
             self._persist_hard_state()
         if self.role == LEADER:
             self.env.cancel_timer(HEARTBEAT)
-            self._fail_reads([r for r in self._rounds.drain() if r.node == self.env.id], "leadership was lost")
+            self._reads.resign()
             self._progress.clear()
         self.role = FOLLOWER
         self._acknowledge_index = 0
@@ -200,8 +176,7 @@ class Raft(Core):
         if self._announced == (self.term, leader):
             return
         self._announced = (self.term, leader)
-        if tokens := self._forwarded.drain():
-            self.env.deliver(ReadFailed(tokens, "the leader changed"))
+        self._reads.leader_changed()
         self.env.deliver(Leads(self.term, leader))
 
     def _rest(self) -> None:
@@ -320,9 +295,9 @@ class Raft(Core):
         self._alarm.stop()
         self._follow(self.env.id)
         log = self.log
-        self._progress = {node: Progress(log.last_index + 1, self.env.now) for node in self.env.others}
+        self._progress = Followers(self.env.others, log.last_index + 1, self.env.now)
         self._match = {}
-        self._rounds = ReadRounds(self.quorum)
+        self._reads.lead()
         tail = log.slice(self.commit_index + 1, log.last_index)
         self._uncommitted_bytes = size_of(tail)
         self._open_term()
@@ -341,24 +316,10 @@ class Raft(Core):
             self._propose(values)
         elif self.leader is not None and self._stalled is None:
             # Nothing durable is claimed; what gets lost is submitted again from above.
-            for batch in self._in_messages(values):
+            for batch in in_messages(values, self.config.message_entries_max, self.config.message_bytes_max):
                 self.env.send_now(self.leader, Propose(batch))
         else:
             self.env.deliver(Dropped(tuple(values), self._stalled or "no leader is known"))
-
-    def _in_messages(self, values: Sequence[bytes]) -> Iterable[list[bytes]]:
-        """The values in order, in lists that fit a message; one that is too large goes alone."""
-        config = self.config
-        batch: list[bytes] = []
-        size = 0
-        for value in values:
-            size += len(value) + ENTRY_OVERHEAD_BYTES
-            if batch and (len(batch) == config.message_entries_max or size > config.message_bytes_max):
-                yield batch
-                batch, size = [], len(value) + ENTRY_OVERHEAD_BYTES
-            batch.append(value)
-        if batch:
-            yield batch
 
     def on_propose(self, sender: int, m: Propose) -> None:
         """Values from a follower. They are not passed on twice: the sender will learn who leads, and try again."""
@@ -382,23 +343,18 @@ class Raft(Core):
 
     def _beat(self) -> None:
         """Heartbeats, retransmission, and §6.2: a leader without a quorum steps down."""
-        now = self.env.now
-        heard = 1 << self.env.id
-        for node, progress in self._progress.items():
-            if now - progress.active_at < 2 * self.config.election_timeout_s_min:
-                heard |= 1 << node
-        if not self.quorum.is_quorum(heard):
+        heard = self._progress.heard_since(self.env.now - 2 * self.config.election_timeout_s_min)
+        if not self.quorum.is_quorum(heard | 1 << self.env.id):
             self._become_follower(self.term, None)
             return
         self.env.set_timer(HEARTBEAT, self.config.heartbeat_s)
         for node, progress in self._progress.items():
             commit = min(self.commit_index, progress.match_index)
-            self.env.send_now(node, Heartbeat(self.term, commit, self._rounds.number))
+            self.env.send_now(node, Heartbeat(self.term, commit, self._reads.rounds.number))
             progress.commit_sent = max(progress.commit_sent, commit)
             if progress.beat():
                 progress.retry()
-            if progress.transfer is not None:
-                self._nudge_transfer(node, progress.transfer)
+            self._transfers.nudge(node, progress)
 
     def on_stalled(self, why: str | None) -> None:
         """A leader that cannot write must not keep the others from having one that can; nor may it become one."""
@@ -413,7 +369,7 @@ class Raft(Core):
             return
         if progress := self._progress.get(sender):
             progress.active_at = self.env.now
-            self._confirm(sender, m.round)
+            self._reads.confirm(sender, m.round)
 
     # --- log replication (§3.5) ---
 
@@ -421,19 +377,11 @@ class Raft(Core):
         """Send what each follower lacks and may get. Those that want the same get one message, encoded once."""
         config, log = self.config, self.log
         last = log.last_index
-        while True:
-            wanted: dict[int, list[int]] = {}
-            for node, progress in self._progress.items():
-                if progress.next_index <= last and progress.may_send(
-                    config.inflight_messages_max, config.inflight_bytes_max
-                ):
-                    wanted.setdefault(progress.next_index, []).append(node)
-            if not wanted:
-                return
+        while wanted := self._progress.wanting(last, config.inflight_messages_max, config.inflight_bytes_max):
             for next_index, nodes in wanted.items():
                 if next_index <= log.base_index:
-                    for node in nodes:
-                        self._begin_transfer(node)
+                    for node in nodes:  # §5.3: what the follower needs next is only in the snapshot
+                        self._transfers.begin(node, self._progress[node], self.snapshot_index)
                 else:
                     self._send_entries(next_index, nodes)
 
@@ -446,20 +394,11 @@ class Raft(Core):
         # In parallel with our own write (§10.2.1): the term is durable since the election, and entries only
         # count where their holders say that they are durable.
         self.env.send_now(tuple(nodes), message)
-        size = size_of(entries)
-        for node in nodes:
-            self._progress[node].sent(next_index + len(entries) - 1, size)
-            self._progress[node].commit_sent = self.commit_index
+        self._progress.sent(nodes, next_index + len(entries) - 1, size_of(entries), self.commit_index)
 
     def _announce_commit(self) -> None:
         """Tell those who were sent nothing else, so that what waits at a follower does not wait for a heartbeat."""
-        behind: dict[int, list[int]] = {}
-        for node, progress in self._progress.items():
-            commit = min(self.commit_index, progress.match_index)
-            if progress.commit_sent < commit:
-                progress.commit_sent = commit
-                behind.setdefault(commit, []).append(node)
-        for commit, nodes in behind.items():
+        for commit, nodes in self._progress.uninformed(self.commit_index).items():
             # What is committed is durable at a quorum already.
             self.env.send_now(tuple(nodes), Heartbeat(self.term, commit, 0))
 
@@ -567,12 +506,11 @@ class Raft(Core):
             self._acknowledge_index = 0
         if self.delivered_index < self.commit_index:
             self._deliver()
-        if tokens := self._forwarded.ready(self.delivered_index):
-            self.env.deliver(ReadReady(tokens))
+        self._reads.applied(self.delivered_index)
         if leads:
             self._begin_round()
-        elif len(self._forwarded):
-            self._give_up_reads()
+        else:
+            self._reads.give_up()
 
     def _acknowledge(self, leader: int, index: int) -> None:
         self.env.send(leader, Appended(self.term, index))
@@ -582,104 +520,61 @@ class Raft(Core):
         entries = self.log.slice(first, self.commit_index)
         size = size_of(entries)
         self._uncommitted_bytes = max(0, self._uncommitted_bytes - size)
-        self._entries_since_snapshot += len(entries)
-        self._bytes_since_snapshot += size
+        self._compactor.delivered(len(entries), size)
         self.delivered_index = self.commit_index
         self.env.deliver(Committed(first, entries))
-        self._compact_if_large()
+        if self._compactor.is_due:  # §5.1.3
+            self._compactor.take(self.commit_index, entries[-1].term)
 
     # --- reads (§6.4) ---
 
     def read(self, tokens: Sequence[int]) -> None:
         """Make sure of leadership here, or ask the one that leads."""
         if self.role == LEADER:
-            self._take_read(ReadRequestOf(self.env.id, self._nonce, tuple(tokens)))
-        elif self.leader is None or len(self._forwarded) + len(tokens) > self.config.reads_pending_max:
-            self.env.deliver(
-                ReadFailed(tuple(tokens), "no leader is known" if self.leader is None else "too many reads")
-            )
+            self._reads.take(tokens)
         else:
-            self._forwarded.ask(tuple(tokens), self.env.now)
-            # A question; nothing durable is claimed.
-            self.env.send_now(self.leader, ReadRequest(self._nonce, list(tokens)))
+            self._reads.forward(tokens, self.leader)
 
     def on_read_request(self, sender: int, m: ReadRequest) -> None:
         """Reads of a follower join our own. Who does not lead says nothing: the asker gives up by itself."""
         if self.role == LEADER:
-            self._take_read(ReadRequestOf(sender, m.nonce, tuple(m.tokens)))
+            self._reads.take_from(sender, m)
 
     def on_read_reply(self, sender: int, m: ReadReply) -> None:
-        """The answer, unless it is for an earlier life of ours, or we follow another by now."""
-        if m.nonce == self._nonce and sender == self.leader:
-            self._forwarded.answer(m.tokens, m.index)
-
-    def _take_read(self, request: ReadRequestOf) -> None:
-        if self._rounds.pending + len(request.tokens) > self.config.reads_pending_max:
-            self._fail_reads([request] if request.node == self.env.id else [], "too many reads wait for a quorum")
-            return
-        self._rounds.add(request)
+        """The answer, unless we follow another by now."""
+        if sender == self.leader:
+            self._reads.answered(m)
 
     def _begin_round(self) -> None:
         """§6.4, steps 1 to 3. Reads wait until an entry of this term is committed."""
         if self.commit_index < self._noop_index:
             return
-        number = self._rounds.begin(self.commit_index)
+        number = self._reads.rounds.begin(self.commit_index, self.quorum)
         if number is None:
             return
         for node, progress in self._progress.items():
             commit = min(self.commit_index, progress.match_index)
             # No durable state: a question whether we still lead.
             self.env.send_now(node, Heartbeat(self.term, commit, number))
-        self._confirm(self.env.id, number)
-
-    def _confirm(self, node: int, number: int) -> None:
-        """§6.4, step 4. All that was committed when the reads came has been delivered before them."""
-        for round_ in self._rounds.answered(node, number):
-            for request in round_.requests:
-                if request.node == self.env.id:
-                    self.env.deliver(ReadReady(request.tokens))
-                else:
-                    # What is committed is durable at a quorum already.
-                    reply = ReadReply(request.nonce, list(request.tokens), round_.read_index)
-                    self.env.send_now(request.node, reply)
-
-    def _give_up_reads(self) -> None:
-        """A leader that lives confirms a read or steps down within this time, so what is older was lost."""
-        if tokens := self._forwarded.expired(self.env.now - 2 * self.config.election_timeout_s_min):
-            self.env.deliver(ReadFailed(tokens, "the leader did not answer"))
-
-    def _fail_reads(self, requests: list[ReadRequestOf], why: str) -> None:
-        for request in requests:
-            self.env.deliver(ReadFailed(request.tokens, why))
+        self._reads.confirm(self.env.id, number)
 
     # --- compaction and snapshots (chapter 5) ---
-
-    def _compact_if_large(self) -> None:
-        """§5.1.3: when the log has outgrown a limit, and one at a time."""
-        config = self.config
-        few = self._entries_since_snapshot < config.snapshot_entries
-        enough_bytes = min(max(config.snapshot_bytes_min, self._snapshot_bytes), config.snapshot_bytes_max)
-        if self._snapshotting or (few and self._bytes_since_snapshot < enough_bytes):
-            return
-        term = self.log.term_at(self.delivered_index)
-        assert term is not None
-        self._snapshotting = True
-        self._entries_since_snapshot = self._bytes_since_snapshot = 0
-        self.env.work(SNAPSHOT, TakeSnapshot(self.delivered_index, term))
 
     def on_done(self, key: Key, result: Any) -> None:
         """A snapshot was written, or a piece of one was read or stored."""
         if key == SNAPSHOT:
-            self._snapshotting = False
-            if isinstance(result, SnapshotInfo) and result.index > self.snapshot_index:
-                self._snapshot_bytes = result.size_bytes
-                self._compact(result.index, result.term)
+            info = self._compactor.taken(result)
+            if info is not None and info.index > self.snapshot_index:
+                self._compact(info.index, info.term)
         elif key == INSTALL:
-            self._installing = False
-            if isinstance(result, Written):
-                self._stored(result)
-        elif isinstance(key, tuple):
-            self._send_chunk(key[1], result)
+            written = self._transfers.stored(result)
+            if written is not None:
+                self._stored(written)
+        elif isinstance(key, tuple) and key[0] == CHUNK:
+            chunk = self._transfers.piece(self._progress.get(key[1]), result, self.snapshot_index)
+            if chunk is not None:
+                # A snapshot is durable and of committed entries only.
+                self.env.send_now(key[1], InstallSnapshot(self.term, chunk))
 
     def _compact(self, index: int, term: int) -> None:
         """Drop what the snapshot stands for, but keep a tail for followers that are a little behind."""
@@ -690,31 +585,6 @@ class Raft(Core):
         self.env.persist(Snapshotted(index, term, base, base_term))
         self.log.compact(base, base_term)
 
-    def _begin_transfer(self, node: int) -> None:
-        """§5.3: what the follower needs next is only in the snapshot."""
-        self._progress[node].transfer = Transfer(self.snapshot_index)
-        self._read_chunk(node, self.snapshot_index, 0)
-
-    def _read_chunk(self, node: int, index: int, offset: int) -> None:
-        self.env.work(("chunk", node), ReadChunk(index, offset, self.config.chunk_bytes))
-
-    def _send_chunk(self, node: int, result: Any) -> None:
-        progress = self._progress.get(node)
-        if self.role != LEADER or progress is None or progress.transfer is None:
-            return
-        if isinstance(result, Failed):
-            # Replaced by a newer snapshot, most likely: the next nudge begins again with that.
-            progress.transfer = Transfer(self.snapshot_index)
-        elif isinstance(result, Chunk) and result.index == progress.transfer.index:
-            # A snapshot is durable and of committed entries only.
-            self.env.send_now(node, InstallSnapshot(self.term, result))
-
-    def _nudge_transfer(self, node: int, transfer: Transfer) -> None:
-        transfer.idle_beats += 1
-        if transfer.idle_beats >= TRANSFER_PATIENCE_BEATS:
-            transfer.idle_beats = 0
-            self._read_chunk(node, transfer.index, transfer.next_offset)
-
     def on_install_snapshot(self, sender: int, m: InstallSnapshot) -> None:
         """§5.3: store the piece; ask for the next when it is stored."""
         if not self._accept_leader(sender, m.term):
@@ -722,9 +592,8 @@ class Raft(Core):
         chunk = m.chunk
         if chunk.index <= self.commit_index:
             self.env.send(sender, SnapshotProgress(self.term, chunk.index, chunk.total_bytes, True))
-        elif not self._installing:
-            self._installing = True
-            self.env.work(INSTALL, WriteChunk(chunk.index, chunk.term, chunk.offset, chunk.data, chunk.total_bytes))
+        else:
+            self._transfers.store(chunk)
 
     def _stored(self, written: Written) -> None:
         if written.complete and written.index > self.commit_index:
@@ -732,7 +601,7 @@ class Raft(Core):
             self.log.compact(index, term)
             self.snapshot_index, self.snapshot_term = index, term
             self.commit_index = self.delivered_index = index
-            self._entries_since_snapshot = self._bytes_since_snapshot = 0
+            self._compactor.restart()
             self.env.persist(Snapshotted(index, term, index, term))
             self.env.deliver(Restored(index, term))
         if self.leader is not None and self.role == FOLLOWER:
@@ -746,15 +615,7 @@ class Raft(Core):
         if self.role != LEADER or m.term != self.term or progress is None:
             return
         progress.active_at = self.env.now
-        transfer = progress.transfer
-        if transfer is None or transfer.index != m.index:
-            return
-        transfer.idle_beats = 0
-        if m.complete:
-            progress.transfer = None
+        if self._transfers.progressed(sender, progress, m.index, m.next_offset, m.complete):
             self._match[sender] = max(self._match.get(sender, 0), m.index)
             progress.probe(m.index + 1)
             progress.match_index = max(progress.match_index, m.index)
-        elif m.next_offset != transfer.next_offset:
-            transfer.next_offset = m.next_offset
-            self._read_chunk(sender, transfer.index, transfer.next_offset)

@@ -3,10 +3,16 @@
 from collections.abc import Callable
 
 from quorate.sim.checkers.base import Checker
+from quorate.sim.checkers.paxos import MultiPaxosInvariants, PaxosInvariants
 from quorate.sim.checkers.pbft import PbftInvariants
 from quorate.sim.checkers.raft import RaftInvariants
 
-INVARIANTS: dict[str, Callable[[], Checker]] = {"pbft": PbftInvariants, "raft": RaftInvariants}
+INVARIANTS: dict[str, Callable[[], Checker]] = {
+    "raft": RaftInvariants,
+    "paxos": PaxosInvariants,
+    "multipaxos": MultiPaxosInvariants,
+    "pbft": PbftInvariants,
+}
 
 
 def invariants(name: str) -> list[Checker]:

@@ -1,4 +1,4 @@
-"""Progress: what a leader knows of one follower, and how much it may send it.
+"""Followers: what a leader knows of each of its followers, and how much it may send them.
 
 How it works. While *probing*, the leader does not know where the logs agree and has one message out at a time. The
 first acknowledgement makes it *stream*: messages go out without waiting, up to a number and a sum of bytes. While a
@@ -7,7 +7,10 @@ has not moved since the last one is probed again, from what it is known to hold,
 the same probe. (From index 1 instead, a follower that was away for a moment would get the whole log or a snapshot.)
 """
 
+from __future__ import annotations
+
 from collections import deque
+from collections.abc import Sequence
 
 
 class Transfer:
@@ -57,6 +60,11 @@ class Progress:
             return not self._inflight
         return len(self._inflight) < messages_max and self._inflight_bytes < bytes_max
 
+    @property
+    def owes(self) -> bool:
+        """Whether a message with entries is out and not answered."""
+        return bool(self._inflight)
+
     def sent(self, last_index: int, size_bytes: int) -> None:
         """A message with entries up to ``last_index`` left."""
         self._inflight.append((last_index, size_bytes))
@@ -96,3 +104,43 @@ class Progress:
     def _forget_inflight(self) -> None:
         self._inflight.clear()
         self._inflight_bytes = 0
+
+
+class Followers(dict[int, Progress]):
+    """Node to Progress, and what is asked of all of them."""
+
+    def __init__(self, nodes: Sequence[int], next_index: int, now: float) -> None:
+        super().__init__({node: Progress(next_index, now) for node in nodes})
+
+    def wanting(self, last_index: int, messages_max: int, bytes_max: int) -> dict[int, list[int]]:
+        """Who may be sent entries now, by the index that they want next: those who want the same get one message."""
+        wanted: dict[int, list[int]] = {}
+        for node, progress in self.items():
+            if progress.next_index <= last_index and progress.may_send(messages_max, bytes_max):
+                wanted.setdefault(progress.next_index, []).append(node)
+        return wanted
+
+    def sent(self, nodes: Sequence[int], last_index: int, size_bytes: int, commit_index: int) -> None:
+        """A message with entries up to ``last_index``, and that commit index, left for these nodes."""
+        for node in nodes:
+            progress = self[node]
+            progress.sent(last_index, size_bytes)
+            progress.commit_sent = commit_index
+
+    def uninformed(self, commit_index: int, *, idle: bool = False) -> dict[int, list[int]]:
+        """Who may know more to be committed than it was told, by how far; ``idle``: only who owes no answer."""
+        behind: dict[int, list[int]] = {}
+        for node, progress in self.items():
+            commit = min(commit_index, progress.match_index)
+            if progress.commit_sent < commit and not (idle and progress.owes):
+                progress.commit_sent = commit
+                behind.setdefault(commit, []).append(node)
+        return behind
+
+    def heard_since(self, time: float) -> int:
+        """The mask of those who answered something after that time."""
+        mask = 0
+        for node, progress in self.items():
+            if progress.active_at > time:
+                mask |= 1 << node
+        return mask

@@ -1,0 +1,344 @@
+"""Multi-Paxos: a replicated log kept by a stable leader, for crash faults, with 2f + 1 nodes for f of them.
+
+Sources. Lamport, "Paxos made simple" (2001), §3; van Renesse and Altinbuken, "Paxos made moderately complex" (2015);
+Chandra, Griesemer and Redstone, "Paxos made live" (2007), for snapshots and leases; Howard, Malkhi and Spiegelman,
+"Flexible Paxos" (2016), for quorums. Sections stand beside the rules.
+
+How it works. Each slot of the log is an instance of Paxos, and one proposer does phase 1 once for all of them. It takes
+a new ballot, and asks the acceptors what they accepted in any slot after the last before which it knows all to be
+chosen. When a phase-1 quorum has promised, it leads: it proposes the value of the highest ballot in each slot where
+there is one, a no-op in each gap, and new values in the slots after these, as many at a time as the window allows
+(``preparation.py``, ``leadership.py``). A value is chosen when a phase-2 quorum accepted it in one ballot; the leader
+counts, and tells with its next message (§2.3: a distinguished learner). Members change through the log
+(``membership.py``).
+
+Durable: ``Promised``, ``Voted``, ``Snapshotted`` (``acceptor.py``). A ballot is recorded as promised before Prepare
+leaves, so it is used once. The kernel's barrier keeps a promise or an acceptance from leaving before it is durable; the
+leader's own are messages to itself and pass the same barrier, so its disk works in parallel with the others'.
+
+Beyond the papers: a poll before phase 1, so that a node that was cut off deposes nobody; a leader that no quorum has
+answered steps down; reads confirmed by a round of heartbeats, or by a lease; pipelining and flow control; proposals and
+reads are forwarded to the leader. Deviations: (1) an acceptor answers with one number, up to where it accepted in this
+ballot or knows what is chosen, and not slot by slot; (2) it refuses a candidate that lacks what it has compacted, or
+that is more than a window behind; (3) what is known to be chosen is told and sent again as accepted in the newest
+ballot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from quorate.kernel import Key
+from quorate.parts.ballot import ROUND_MAX
+from quorate.parts.compaction import CHUNK, INSTALL, SNAPSHOT
+from quorate.parts.log import size_of
+from quorate.parts.proposals import Propose, in_messages
+from quorate.parts.reads import ReadReply, ReadRequest
+from quorate.parts.replicated import Committed, Dropped
+from quorate.protocols.multipaxos.following import ELECTION, FOLLOWER, HEARTBEAT, LEADER, PREPARING, Following
+from quorate.protocols.multipaxos.leadership import Leadership
+from quorate.protocols.multipaxos.lease import Lease
+from quorate.protocols.multipaxos.messages import (
+    MESSAGES,
+    RECORDS,
+    Accept,
+    Accepted,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+    Nack,
+    Prepare,
+    Promise,
+    SnapshotProgress,
+)
+
+SLOTS_AHEAD_MAX = 4
+"""Windows beyond a candidate's first slot in which an acceptor that promises can have accepted something."""
+
+
+class MultiPaxos(Following):
+    """One node, in all its roles. Public attributes may be read by checkers and status pages, and by nothing else."""
+
+    messages = MESSAGES
+    records = RECORDS
+    leadership_class: ClassVar[type[Leadership]] = Leadership
+
+    def on_timer(self, key: Key) -> None:
+        """The election time-out, or the heartbeat."""
+        if key == ELECTION:
+            if self._alarm.is_due():
+                self._stand()
+        elif key == HEARTBEAT and self.role == LEADER:
+            self._beat()
+        elif key == HEARTBEAT and self.role == PREPARING:
+            self._ask_again()
+
+    # --- phase 1 (§2.2, once for all slots: §3) ---
+
+    def _prepare(self) -> None:
+        """Phase 1a: a ballot above all that were used here or heard of, recorded before it is used (§2.5)."""
+        round_ = max(self.acceptor.promised[0], self._seen_round) + 1
+        if round_ > ROUND_MAX:
+            return  # somebody lied about rounds; there are no more
+        self.role = PREPARING
+        self.ballot = (round_, self.env.id)
+        self.acceptor.promise(self.ballot)
+        self._preparation = self.preparation_class(self.ballot)
+        self._rest()
+        first_slot = self.acceptor.chosen_index + 1
+        for node in self.env.peers:
+            self._preparation.ask(node, first_slot)
+        self.env.broadcast(Prepare(self.ballot, first_slot))
+        self.env.set_timer(HEARTBEAT, self.config.heartbeat_s)
+
+    def _ask_again(self) -> None:
+        """What was lost of phase 1 goes again."""
+        self.env.set_timer(HEARTBEAT, self.config.heartbeat_s)
+        for node in self.env.peers:
+            if not self._preparation.promised >> node & 1:
+                self.env.send(node, Prepare(self.ballot, self._preparation.ask(node, 0)))
+
+    def on_prepare(self, sender: int, m: Prepare) -> None:
+        """Phase 1b: promise a ballot above all promised so far, and tell what was accepted. Silence is always safe."""
+        acceptor = self.acceptor
+        if m.ballot[1] != sender or m.ballot[0] == 0:
+            self.env.blame(sender, "uses a ballot that is not its own")
+            return
+        if self._stalled is not None or m.first_slot <= acceptor.log.base_index:
+            return
+        if m.ballot < acceptor.promised:
+            self.env.send(sender, Nack(m.ballot, acceptor.promised))
+            return
+        if m.ballot > acceptor.promised:
+            if self._hears_leader() or not self._could_follow(m.first_slot - 1):
+                return  # who was cut off must not depose a live leader, nor break its lease
+            acceptor.promise(m.ballot)
+            self._become_follower(m.ballot, None)
+            self._alarm.put_off(self._election_delay)
+        runs, next_slot = acceptor.votes(m.first_slot)
+        self.env.send(sender, Promise(m.ballot, m.first_slot, runs, next_slot))
+
+    def on_promise(self, sender: int, m: Promise) -> None:
+        """Phase 2a begins when a phase-1 quorum has promised, and told all that it accepted."""
+        if m.ballot != self.ballot or self.role not in (PREPARING, LEADER):
+            return
+        preparation = self._preparation
+        if not preparation.awaits(sender, m):
+            return
+        if why := preparation.take(sender, m, SLOTS_AHEAD_MAX * self.config.alpha):
+            self.env.blame(sender, why)
+        elif m.next_slot:
+            self.env.send(sender, Prepare(m.ballot, m.next_slot))
+        elif self.role == PREPARING and preparation.covers(self.members.at(self.acceptor.chosen_index + 1)):
+            self._become_leader()
+
+    def on_nack(self, sender: int, m: Nack) -> None:
+        """Somebody promised a higher ballot: this one can get no quorum, perhaps, and leads no more."""
+        if m.ballot[1] != self.env.id or m.promised <= m.ballot:
+            self.env.blame(sender, "refuses a ballot that is not ours, or for one that is not higher")
+            return
+        self._seen_round = max(self._seen_round, m.promised[0])
+        if m.ballot == self.ballot and self.role in (PREPARING, LEADER):
+            self._become_follower(self.ballot, None)
+
+    # --- the leader ---
+
+    def _become_leader(self) -> None:
+        self.role = LEADER
+        self._alarm.stop()
+        self._follow(self.env.id)
+        self.acceptor.follow(self.ballot)
+        self._reads.lead()
+        self.leadership = self.leadership_class(
+            self.env, self.config, self.acceptor, self.members, self._preparation, self._snapshots.transfers
+        )
+        if self.config.lease_s is not None:
+            self._lease = Lease(self.config.lease_s, self.config.clock_drift)
+        self._is_new = True
+
+    def submit(self, values: Sequence[bytes]) -> None:
+        """Propose here if this node leads, else pass on to the one that does."""
+        if self.leadership is not None:
+            self._propose(values)
+        elif self.leader is not None and self._stalled is None:
+            # Nothing durable is claimed; what gets lost is submitted again from above.
+            for batch in in_messages(values, self.config.message_entries_max, self.config.message_bytes_max):
+                self.env.send_now(self.leader, Propose(batch))
+        else:
+            self.env.deliver(Dropped(tuple(values), self._stalled or "no leader is known"))
+
+    def on_propose(self, sender: int, m: Propose) -> None:
+        """Values from a follower. They are not passed on twice: the sender will learn who leads, and try again."""
+        if self.leadership is not None:
+            self._propose(m.values)
+
+    def _propose(self, values: Sequence[bytes]) -> None:
+        if self.leadership is not None and not self.leadership.propose(values):
+            self.env.deliver(Dropped(tuple(values), "too much is waiting for a quorum"))
+
+    def _beat(self, *, retries: bool = True) -> None:
+        """Heartbeats. A leader that no quorum answers steps down, so that clients look elsewhere."""
+        leadership = self.leadership
+        assert leadership is not None
+        span = self.members.at(self.acceptor.chosen_index + 1)
+        heard = leadership.followers.heard_since(self.env.now - 2 * self.config.election_timeout_s_min)
+        is_heard = span.quorums.phase2.is_quorum(heard | 1 << self.env.id)
+        if not is_heard or (not self._is_member() and leadership.have_heard(span)):
+            self._become_follower(self.ballot, None)
+            return
+        self.env.set_timer(HEARTBEAT, self.config.heartbeat_s)
+        rounds = self._reads.rounds
+        if self._lease is not None:
+            rounds.number += 1
+            self._lease.begin(rounds.number, self.env.now, span.confirming)
+            self._lease.answered(self.env.id, rounds.number)
+        leadership.beat(rounds.number, retries)
+
+    def on_heartbeat(self, sender: int, m: Heartbeat) -> None:
+        """The leader lives, and so much is chosen."""
+        if not self._accept_leader(sender, m.ballot):
+            return
+        self._learn(min(m.chosen_index, self.acceptor.log.last_index))
+        if m.round:
+            # We say that no higher ballot had our promise when the round reached us; that needs no durable state.
+            self.env.send_now(sender, HeartbeatReply(m.ballot, m.round))
+
+    def on_heartbeat_reply(self, sender: int, m: HeartbeatReply) -> None:
+        """The node lives, and has seen this round."""
+        if self.leadership is None or m.ballot != self.ballot:
+            return
+        if progress := self.leadership.followers.get(sender):
+            progress.active_at = self.env.now
+            self._reads.confirm(sender, m.round)
+            if self._lease is not None:
+                self._lease.answered(sender, m.round)
+
+    # --- phase 2 (§2.2) ---
+
+    def on_accept(self, sender: int, m: Accept) -> None:
+        """Phase 2b: accept, unless a higher ballot was promised. And learn what is chosen."""
+        if not self._accept_leader(sender, m.ballot):
+            return
+        acceptor = self.acceptor
+        if m.entries and (why := acceptor.accept(m.first_slot, m.entries)):
+            self.env.blame(sender, why)
+            return
+        self._learn(min(m.chosen_index, acceptor.log.last_index))
+        self._owes_answer = True
+
+    def on_accepted(self, sender: int, m: Accepted) -> None:
+        """A node, or our own disk, has accepted up to a slot, or knows what is chosen: perhaps more than we do yet."""
+        if self.leadership is not None and m.ballot == self.ballot:
+            self.leadership.accepted(sender, m.slot)
+
+    def settle(self) -> None:
+        """What the inputs of this step share: propose, count, send, deliver. Once."""
+        leadership = self.leadership
+        if leadership is not None:
+            leadership.advance(self._learn)
+            leadership.fill()
+            leadership.acknowledge()
+            leadership.replicate()
+            leadership.announce()
+            if self._is_new:
+                self._is_new = False
+                self._beat(retries=False)
+        elif self._owes_answer and self.leader is not None:
+            self._owes_answer = False
+            self.env.send(self.leader, Accepted(self.ballot, self.acceptor.log.last_index))
+        if self.delivered_index < self.acceptor.chosen_index:
+            self._deliver()
+        self._reads.applied(self.delivered_index)
+        if self.leadership is not None:
+            self._begin_round(self.leadership)
+        else:
+            self._reads.give_up()
+
+    def _deliver(self) -> None:
+        first, last = self.delivered_index + 1, self.acceptor.chosen_index
+        entries = self.acceptor.log.slice(first, last)
+        size = size_of(entries)
+        self.delivered_index = last
+        self.env.deliver(Committed(first, entries))
+        self._snapshots.delivered(last, entries, size)
+        if self.leadership is not None:
+            self.leadership.open_bytes = max(0, self.leadership.open_bytes - size)
+
+    # --- reads ---
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """Make sure of leadership here, or ask the one that leads."""
+        if self.leadership is not None:
+            self._reads.take(tokens)
+        else:
+            self._reads.forward(tokens, self.leader)
+
+    def on_read_request(self, sender: int, m: ReadRequest) -> None:
+        """Reads of a follower join our own. Who does not lead says nothing: the asker gives up by itself."""
+        if self.leadership is not None:
+            self._reads.take_from(sender, m)
+
+    def on_read_reply(self, sender: int, m: ReadReply) -> None:
+        """The answer, unless we follow another by now."""
+        if sender == self.leader:
+            self._reads.answered(m)
+
+    def _begin_round(self, leadership: Leadership) -> None:
+        """Reads that came get the state as it is now, once it is certain that nobody else led when they came."""
+        if not self._reads.rounds.is_wanted or not leadership.is_current():
+            return
+        chosen_index = self.acceptor.chosen_index
+        if self._lease is not None and self._lease.holds(self.env.now):
+            self._reads.serve_waiting(chosen_index)
+            return
+        quorum = self.members.at(chosen_index + 1).confirming
+        number = self._reads.rounds.begin(chosen_index, quorum)
+        if number is None:
+            return
+        for node, progress in leadership.followers.items():
+            # No durable state: a question whether we still lead.
+            self.env.send_now(node, Heartbeat(self.ballot, min(chosen_index, progress.match_index), number))
+        if self._lease is not None:
+            self._lease.begin(number, self.env.now, quorum)
+            self._lease.answered(self.env.id, number)
+        self._reads.confirm(self.env.id, number)
+
+    # --- snapshots ---
+
+    def on_done(self, key: Key, result: Any) -> None:
+        """A snapshot was written, or a piece of one was read or stored."""
+        if key == SNAPSHOT:
+            self._snapshots.taken(result)
+        elif key == INSTALL:
+            self._stored(result)
+        elif isinstance(key, tuple) and key[0] == CHUNK and self.leadership is not None:
+            self._snapshots.send_piece(key[1], result, self.ballot, self.leadership.followers)
+
+    def on_install_snapshot(self, sender: int, m: InstallSnapshot) -> None:
+        """Store the piece; ask for the next when it is stored."""
+        if not self._accept_leader(sender, m.ballot):
+            return
+        chunk = m.chunk
+        if chunk.index <= self.acceptor.chosen_index:
+            self.env.send(sender, SnapshotProgress(m.ballot, chunk.index, chunk.total_bytes, True))
+        elif why := self._snapshots.store(m):
+            self.env.blame(sender, why)
+
+    def _stored(self, result: Any) -> None:
+        written = self._snapshots.transfers.stored(result)
+        if written is None:
+            return
+        if self._snapshots.stored(written):
+            self.delivered_index = written.index
+        if self.leader is not None and self.role == FOLLOWER:
+            complete = written.complete and written.index <= self.acceptor.chosen_index
+            self.env.send(self.leader, SnapshotProgress(self.ballot, written.index, written.next_offset, complete))
+
+    def on_snapshot_progress(self, sender: int, m: SnapshotProgress) -> None:
+        """The next piece, or back to values."""
+        if self.leadership is not None and m.ballot == self.ballot and sender in self.leadership.followers:
+            if m.complete and m.index > self.acceptor.log.last_index:
+                self.env.blame(sender, "has a snapshot of what we did not propose")
+            else:
+                self.leadership.received(sender, m)

@@ -1,0 +1,248 @@
+"""Following: what a node does whoever leads. It recovers, follows the leader that it hears, learns what is chosen, and
+when it hears none asks whether it could lead. ``core.py`` builds the phases of Paxos on this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from quorate.kernel import Core, Env
+from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.configuration import decode
+from quorate.parts.log import CONFIGURATION
+from quorate.parts.reads import Reads
+from quorate.parts.replicated import Dropped, Leads, Restored
+from quorate.parts.tally import Tally
+from quorate.parts.timers import Alarm
+from quorate.protocols.multipaxos.acceptor import Acceptor
+from quorate.protocols.multipaxos.leadership import Leadership
+from quorate.protocols.multipaxos.lease import Lease
+from quorate.protocols.multipaxos.membership import Members
+from quorate.protocols.multipaxos.messages import (
+    MultiPaxosConfig,
+    Nack,
+    Poll,
+    PollReply,
+    Promised,
+    Snapshotted,
+    Voted,
+)
+from quorate.protocols.multipaxos.preparation import Preparation
+from quorate.protocols.multipaxos.snapshots import Snapshots
+
+FOLLOWER = "follower"
+POLLING = "polling"
+PREPARING = "preparing"
+LEADER = "leader"
+
+ELECTION = "election"
+HEARTBEAT = "heartbeat"
+
+
+class Following(Core):
+    """The half of a node that does not propose."""
+
+    acceptor_class: ClassVar[type[Acceptor]] = Acceptor
+    members_class: ClassVar[type[Members]] = Members
+    preparation_class: ClassVar[type[Preparation]] = Preparation
+
+    def __init__(self, env: Env, config: MultiPaxosConfig = MultiPaxosConfig()) -> None:  # noqa: B008 (frozen)
+        super().__init__(env)
+        self.config = config
+        self.members = self.members_class(config, env.peers)
+        self.acceptor = self.acceptor_class(env, config)  # durable
+        self.role = FOLLOWER
+        self.leader: int | None = None
+        self.ballot: Ballot = NO_BALLOT
+        """Of the leader that was heard last, or our own."""
+        self.delivered_index = 0
+        self._heard_at = float("-inf")
+        self._election_delay = 0.0
+        self._alarm = Alarm(env, ELECTION)
+        self._announced: tuple[Ballot, int | None] | None = None
+        self._seen_round = 0
+        self._waited = False
+        self._stalled: str | None = None
+        self._owes_answer = False
+        self._snapshots = Snapshots(env, config, self.acceptor, self.members)
+        self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
+        # Of a proposer.
+        self._serial = 0
+        self._poll: Tally | None = None
+        self._preparation = self.preparation_class(NO_BALLOT)
+        self.leadership: Leadership | None = None
+        self._lease: Lease | None = None
+        self._is_new = False  # it leads since this step, and nobody has heard of it
+
+    @property
+    def term(self) -> int:
+        """The round of the ballot."""
+        return self.ballot[0]
+
+    @property
+    def commit_index(self) -> int:
+        """The last slot before which all is known to be chosen, itself included."""
+        return self.acceptor.chosen_index
+
+    # --- recovery ---
+
+    def restore(self, record: Promised | Voted | Snapshotted) -> None:
+        """Take back the durable state, record by record."""
+        self.acceptor.restore(record)
+        if isinstance(record, Snapshotted):
+            self._snapshots.restore(record)
+
+    def checkpoint(self) -> Iterable[Any]:
+        """The durable state as it is now."""
+        if (record := self._snapshots.record()) is not None:
+            yield record
+        yield from self.acceptor.checkpoint()
+
+    def start(self) -> None:
+        """What was recorded as chosen is delivered; a leader says the rest."""
+        acceptor = self.acceptor
+        if acceptor.log.last_index < acceptor.chosen_index:
+            raise ValueError(
+                f"the journal's snapshot stands at {acceptor.snapshot_index}, but its log ends at "
+                f"{acceptor.log.last_index}: records are missing"
+            )
+        self.delivered_index = acceptor.snapshot_index
+        if acceptor.snapshot_index:
+            self.env.deliver(Restored(acceptor.snapshot_index, acceptor.snapshot_term))
+        self._note_members(acceptor.snapshot_index + 1)
+        self.ballot = acceptor.promised
+        if self.config.lease_s is not None:
+            self._heard_at = self.env.now  # an earlier life may have heard a leader just now, who reads by lease
+        self._become_follower(self.ballot, None)
+        if self.members.at(acceptor.chosen_index + 1).members == (self.env.id,):
+            self._stand()  # alone, there is nobody to wait for
+
+    def on_stalled(self, why: str | None) -> None:
+        """A leader that cannot write must not keep the others from having one that can; nor may it become one."""
+        self._stalled = why
+        if why is not None and self.role != FOLLOWER:
+            self._become_follower(self.ballot, None)
+
+    # --- roles ---
+
+    def _become_follower(self, ballot: Ballot, leader: int | None) -> None:
+        if self.role in (PREPARING, LEADER):
+            self.env.cancel_timer(HEARTBEAT)
+        if self.leadership is not None:
+            self._resign(self.leadership)
+        self.role = FOLLOWER
+        self.ballot = ballot
+        self._owes_answer = False
+        self._follow(leader)
+        if leader is not None or not self._alarm.is_set:
+            self._rest()
+
+    def _resign(self, leadership: Leadership) -> None:
+        self.leadership = self._lease = None
+        self._reads.resign()
+        if leadership.queue:
+            self.env.deliver(Dropped(tuple(entry.data for entry in leadership.queue), "leadership was lost"))
+
+    def _follow(self, leader: int | None) -> None:
+        """Note who leads, and tell those above."""
+        self.leader = leader
+        if self._announced == (self.ballot, leader):
+            return
+        self._announced = (self.ballot, leader)
+        self._reads.leader_changed()
+        self.env.deliver(Leads(self.term, leader))
+
+    def _rest(self) -> None:
+        """Random, so that two nodes seldom stand together: only a single proposer makes progress (§2.4)."""
+        shortest, longest = self.config.election_timeout_s_min, self.config.election_timeout_s_max
+        self._election_delay = self.env.rng.uniform(shortest, 2 * shortest if longest is None else longest)
+        self._alarm.put_off(self._election_delay)
+
+    def _hears_leader(self) -> bool:
+        """Whether a leader was heard within the shortest time-out, which is no shorter than a lease, or is us."""
+        return self.role == LEADER or self.env.now - self._heard_at < self.config.election_timeout_s_min
+
+    def _accept_leader(self, sender: int, ballot: Ballot) -> bool:
+        """A message that only a leader sends: follow it, unless a higher ballot was promised (P1a)."""
+        acceptor = self.acceptor
+        if ballot[1] != sender or ballot[0] == 0 or sender == self.env.id:
+            self.env.blame(sender, "leads with a ballot that is not its own")
+            return False
+        if ballot < acceptor.promised:
+            self.env.send(sender, Nack(ballot, acceptor.promised))
+            return False
+        if ballot > acceptor.ballot:
+            acceptor.follow(ballot)
+        if self.leader != sender or ballot != self.ballot or self.role != FOLLOWER:
+            self._become_follower(ballot, sender)
+        self._heard_at = self.env.now
+        self._waited = False
+        self._alarm.put_off(self._election_delay)
+        return True
+
+    # --- the poll, before anything is promised ---
+
+    def _stand(self) -> None:
+        """Nobody leads: ask whether we could, before a ballot is used."""
+        self._rest()
+        waited, self._waited = self._waited, True
+        if self._stalled is not None or not (waited or self._is_member()):
+            return  # who is no member leads only where no member does: one that does not know yet that it is one
+        span = self.members.at(self.acceptor.chosen_index + 1)
+        if self.role == PREPARING:
+            self.env.cancel_timer(HEARTBEAT)
+        self.role = POLLING
+        self._follow(None)
+        self._serial += 1
+        self._poll = Tally(span.quorums.phase1)
+        # No durable state: nothing is promised yet.
+        self.env.send_now(self.env.others, Poll(self._serial, self.acceptor.chosen_index))
+        if self._poll.add(self.env.id):
+            self._prepare()
+
+    def _is_member(self) -> bool:
+        """Whether this node's votes count in a slot that is not chosen yet."""
+        slot = self.acceptor.chosen_index + 1
+        return any(span.mask >> self.env.id & 1 for span in (self.members.at(slot), *self.members.after(slot)))
+
+    def _prepare(self) -> None:
+        """Stand, now that it seems possible: phase 1a."""
+        raise NotImplementedError
+
+    def _could_follow(self, chosen_index: int) -> bool:
+        """Whether a candidate that knows so much can be told the rest: it is not compacted, and is not too much."""
+        acceptor = self.acceptor
+        return acceptor.log.base_index <= chosen_index and acceptor.chosen_index - chosen_index <= self.config.alpha
+
+    def on_poll(self, sender: int, m: Poll) -> None:
+        """Yes, if we hear no leader and could tell the candidate what it lacks."""
+        granted = not self._hears_leader() and self._could_follow(m.chosen_index)
+        # An opinion, not a promise: rests on no durable state.
+        self.env.send_now(sender, PollReply(m.serial, granted, self.acceptor.promised))
+
+    def on_poll_reply(self, sender: int, m: PollReply) -> None:
+        """A phase-1 quorum of yeses: begin."""
+        self._seen_round = max(self._seen_round, m.promised[0])
+        is_answer = self.role == POLLING and m.serial == self._serial and self._poll is not None
+        if is_answer and m.granted and self._poll is not None and self._poll.add(sender):
+            self._prepare()
+
+    # --- learning ---
+
+    def _learn(self, index: int) -> None:
+        """All up to a slot is chosen, and is here."""
+        acceptor = self.acceptor
+        if index > acceptor.chosen_index:
+            first = acceptor.chosen_index + 1
+            acceptor.chosen_index = index
+            self._note_members(first)
+
+    def _note_members(self, first: int) -> None:
+        entries = self.acceptor.log.slice(first, self.acceptor.chosen_index)
+        if CONFIGURATION in [entry.kind for entry in entries]:
+            for slot, entry in enumerate(entries, first):
+                if entry.kind == CONFIGURATION:
+                    self.members.add(slot, decode(entry.data))
+            if self.leadership is not None:
+                self.leadership.prepare_newcomers()

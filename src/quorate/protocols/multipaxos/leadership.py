@@ -1,0 +1,226 @@
+"""Leadership: what a node does while it leads (Lamport 2001, §3; van Renesse and Altinbuken 2015, commander).
+
+How it works. ``fill`` puts values into slots: first what phase 1 found, and no-ops where it found nothing below that,
+then what waits in the queue, as far as the window of open slots goes. The leader's own acceptor takes them at once; its
+answer is a message to itself, which waits for the disk. ``replicate`` sends to each node what it lacks: new values, old
+ones to who was away, a snapshot to who lags behind the log. ``advance`` counts.
+
+A node that holds a chosen value is sent it like a new one, in this ballot. Accepting it again changes nothing (P2), so
+learners catch up, and acceptors accept, by one and the same message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from quorate.kernel import Env
+from quorate.parts.compaction import Transfers
+from quorate.parts.configuration import PREFIX
+from quorate.parts.followers import Followers
+from quorate.parts.log import COMMAND, CONFIGURATION, NOOP, Entry, size_of
+from quorate.protocols.multipaxos.acceptor import Acceptor
+from quorate.protocols.multipaxos.membership import Members, Span
+from quorate.protocols.multipaxos.messages import (
+    Accept,
+    Accepted,
+    Heartbeat,
+    MultiPaxosConfig,
+    Prepare,
+    SnapshotProgress,
+)
+from quorate.protocols.multipaxos.preparation import Preparation
+
+
+class Leadership:
+    """One ballot's, from the end of its phase 1 on."""
+
+    def __init__(
+        self,
+        env: Env,
+        config: MultiPaxosConfig,
+        acceptor: Acceptor,
+        members: Members,
+        preparation: Preparation,
+        transfers: Transfers,
+    ) -> None:
+        self._env = env
+        self._config = config
+        self._acceptor = acceptor
+        self._members = members
+        self._preparation = preparation
+        self._transfers = transfers
+        self.ballot = preparation.ballot
+        self.queue: deque[Entry] = deque()
+        self.open_bytes = 0
+        """Of what is proposed and not known to be chosen, and of what waits."""
+        self.followers = Followers(env.others, acceptor.log.last_index + 1, env.now)
+        self.match: dict[int, int] = {}
+        """Up to where each node accepted in this ballot, or knows what is chosen."""
+        self._filled = False
+
+    # --- phase 2a ---
+
+    def propose(self, values: Sequence[bytes]) -> bool:
+        """Queue values for free slots; False where too much waits already."""
+        if self.open_bytes > self._config.uncommitted_bytes_max:
+            return False
+        term = self.ballot[0]
+        entries = [Entry(term, v, CONFIGURATION if v.startswith(PREFIX) else COMMAND) for v in values]
+        self.open_bytes += size_of(entries)
+        self.queue.extend(entries)
+        return True
+
+    def fill(self) -> None:
+        """Propose in every slot that may be used now and for which there is a value."""
+        first = self._acceptor.log.last_index + 1
+        if not self.queue and self._preparation.highest_slot < first and not self._members.after(first - 1):
+            return
+        last = self._last_usable()
+        entries = self._found(first, last)
+        queue = self.queue
+        if first + len(entries) > self._preparation.highest_slot:
+            room = last - first - len(entries) + 1
+            if len(queue) <= room:
+                entries += queue
+                queue.clear()
+            else:
+                entries += [queue.popleft() for _ in range(room)]
+            entries += self._hasten(first + len(entries), last)
+        if entries:
+            self._acceptor.accept(first, entries)
+            self._filled = True
+
+    def _last_usable(self) -> int:
+        """The window (alpha), and no slot whose members have not promised this ballot."""
+        chosen_index = self._acceptor.chosen_index
+        last = chosen_index + self._config.alpha
+        for span in self._members.after(chosen_index + 1):
+            if not self._preparation.covers(span):
+                return min(last, span.first_slot - 1)
+        return last if self._preparation.covers(self._members.at(chosen_index + 1)) else chosen_index
+
+    def _found(self, first: int, last: int) -> list[Entry]:
+        """P2c for the slots that phase 1 knows of; §3: a gap gets a no-op, so that what follows can be executed."""
+        entries = []
+        for slot in range(first, min(last, self._preparation.highest_slot) + 1):
+            entry = self._preparation.pop(slot)
+            if entry is None:
+                entry = Entry(self.ballot[0], b"", NOOP)
+            self.open_bytes += entry.size_bytes
+            entries.append(entry)
+        return entries
+
+    def _hasten(self, slot: int, last: int) -> list[Entry]:
+        """§3: no-ops up to the slot from which new members count, so that they do so soon."""
+        later = self._members.after(slot - 1)
+        if not later:
+            return []
+        entries = [Entry(self.ballot[0], b"", NOOP)] * max(0, min(last, later[-1].first_slot) - slot + 1)
+        self.open_bytes += size_of(entries)
+        return entries
+
+    # --- sending ---
+
+    def replicate(self) -> None:
+        """Send what each node lacks and may get. Those that want the same get one message, encoded once."""
+        config, log, followers = self._config, self._acceptor.log, self.followers
+        last = log.last_index
+        while wanted := followers.wanting(last, config.inflight_messages_max, config.inflight_bytes_max):
+            for next_slot, nodes in wanted.items():
+                if next_slot <= log.base_index:
+                    for node in nodes:
+                        self._transfers.begin(node, followers[node], self._acceptor.snapshot_index)
+                    continue
+                entries = log.batch(next_slot, config.message_entries_max, config.message_bytes_max)
+                self._send_accept(tuple(nodes), next_slot, entries)
+                followers.sent(nodes, next_slot + len(entries) - 1, size_of(entries), self._acceptor.chosen_index)
+
+    def _send_accept(self, nodes: tuple[int, ...], first_slot: int, entries: list[Entry]) -> None:
+        # In parallel with our own write. The ballot is durable, as a quorum promised it; that nothing else is ever
+        # proposed in it rests on its being used in one life only, and not on our own vote, which counts where it is
+        # durable and not before.
+        self._env.send_now(nodes, Accept(self.ballot, first_slot, entries, self._acceptor.chosen_index))
+
+    def acknowledge(self) -> None:
+        """The leader's own acceptor answers like any other, once its vote is durable."""
+        if self._filled:
+            self._filled = False
+            self._env.send(self._env.id, Accepted(self.ballot, self._acceptor.log.last_index))
+
+    def announce(self) -> None:
+        """Tell what is chosen to who owes no answer; who owes one is about to be sent something anyway."""
+        for chosen_index, nodes in self.followers.uninformed(self._acceptor.chosen_index, idle=True).items():
+            # What is chosen is durable at a quorum already.
+            self._env.send_now(tuple(nodes), Heartbeat(self.ballot, chosen_index, 0))
+
+    def beat(self, number: int, retries: bool) -> None:
+        """Heartbeats, and again what seems lost. A node that has not answered in this ballot is asked how far it is."""
+        for node, progress in self.followers.items():
+            chosen_index = min(self._acceptor.chosen_index, progress.match_index)
+            # No durable state: the ballot is, since it was promised, and so is what is chosen.
+            self._env.send_now(node, Heartbeat(self.ballot, chosen_index, number))
+            progress.commit_sent = max(progress.commit_sent, chosen_index)
+            if retries and progress.beat():
+                progress.retry()
+            if progress.probing and not progress.owes and progress.next_index > self._acceptor.log.last_index:
+                self._send_accept((node,), progress.next_index, [])
+            self._transfers.nudge(node, progress)
+        self.prepare_newcomers()
+
+    def prepare_newcomers(self) -> None:
+        """Members of later slots promise this ballot before anything is proposed there."""
+        slot = self._acceptor.chosen_index + 1
+        for span in (self._members.at(slot), *self._members.after(slot)):
+            if not self._preparation.covers(span):
+                for node in span.members:
+                    if not self._preparation.promised >> node & 1:
+                        first = self._preparation.ask(node, slot)
+                        self._env.send(node, Prepare(self.ballot, first))
+
+    def have_heard(self, span: Span) -> bool:
+        """Whether a phase-1 quorum of these members were told that they are members: one of them can lead then."""
+        told = sum(1 << node for node, p in self.followers.items() if p.commit_sent >= span.first_slot)
+        return span.quorums.phase1.is_quorum(told)
+
+    # --- counting (phase 2b) ---
+
+    def accepted(self, node: int, slot: int) -> None:
+        """A node's answer. Answers are of this ballot alone, so ballots never mix (§2.3).
+
+        It may name a slot that we have not proposed in: one that members chose whom we do not know of yet.
+        """
+        self.match[node] = max(self.match.get(node, 0), slot)
+        if progress := self.followers.get(node):
+            progress.active_at = self._env.now
+            progress.acknowledged(slot)
+
+    def received(self, node: int, m: SnapshotProgress) -> None:
+        """A node stored a piece of a snapshot, or all of it, and with it all that was chosen up to there."""
+        progress = self.followers[node]
+        progress.active_at = self._env.now
+        if self._transfers.progressed(node, progress, m.index, m.next_offset, m.complete):
+            self.match[node] = max(self.match.get(node, 0), m.index)
+            progress.probe(m.index + 1)
+            progress.match_index = max(progress.match_index, m.index)
+
+    def advance(self, choose: Callable[[int], None]) -> None:
+        """Chosen: what a phase-2 quorum of a slot's members accepted, and all before it."""
+        while True:
+            chosen_index = self._acceptor.chosen_index
+            span, end = self._members.at(chosen_index + 1), self._members.end(chosen_index + 1)
+            reached = min(span.quorums.phase2.reached(self.match), self._acceptor.log.last_index)
+            if end is not None:
+                reached = min(reached, end)
+            if reached <= chosen_index:
+                return
+            choose(reached)
+
+    def is_current(self) -> bool:
+        """Whether a read may be served at what is chosen now: nothing that an earlier leader had chosen is missing.
+
+        That is so once all that phase 1 found is chosen, and the members of the next slot have been asked.
+        """
+        chosen_index = self._acceptor.chosen_index
+        is_asked = self._preparation.covers(self._members.at(chosen_index + 1))
+        return is_asked and chosen_index >= self._preparation.highest_slot

@@ -1,0 +1,118 @@
+"""Members: whose votes count in which slot (Lamport 2001, §3: the state machine names the servers, alpha slots later).
+
+A configuration that is chosen in slot *i* counts from slot *i + alpha* on. A proposer has at most alpha slots open
+after the last before which all are chosen, so it knows the members of every slot in which it proposes. A configuration
+that makes no quorums, or names a node outside the group, changes nothing; that is the same on every node, as it depends
+on the value alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from quorate.kernel import mask_of
+from quorate.parts.quorum import Flexible, QuorumSystem
+from quorate.protocols.multipaxos.messages import Membership, MultiPaxosConfig
+
+
+class Blocking(QuorumSystem):
+    """The sets that meet every quorum of another system."""
+
+    def __init__(self, other: QuorumSystem) -> None:
+        self.members = other.members
+        self.other = other
+
+    def is_quorum(self, nodes: int) -> bool:
+        """Whether none of the other's quorums is left without them."""
+        return self.other.is_blocking(nodes)
+
+
+class Span:
+    """Slots from ``first_slot`` on, until the next span, have these members and quorums."""
+
+    __slots__ = ("confirming", "first_slot", "mask", "members", "quorums")
+
+    def __init__(self, first_slot: int, members: tuple[int, ...], quorums: Flexible) -> None:
+        self.first_slot = first_slot
+        self.members = members
+        self.mask = mask_of(members)
+        self.quorums = quorums
+        self.confirming = Blocking(quorums.phase1)
+        """A read is confirmed by nodes that meet every phase-1 quorum, so that no later leader can have been there."""
+
+
+class Members:
+    """All spans that may still matter, the oldest first."""
+
+    def __init__(self, config: MultiPaxosConfig, peers: Sequence[int]) -> None:
+        """Raises ValueError where members are no peers, or the quorums of the two phases do not all meet."""
+        self._config = config
+        self._peers = frozenset(peers)
+        first = tuple(sorted(set(config.members))) or tuple(peers)
+        if strangers := sorted(set(first) - self._peers):
+            raise ValueError(f"members {strangers} are not in the group {sorted(peers)}")
+        self.spans = [Span(1, first, config.quorum.build(first))]
+
+    def at(self, slot: int) -> Span:
+        """The span of a slot that is not chosen yet, as far as it is known."""
+        spans = self.spans
+        position = len(spans) - 1
+        while position and spans[position].first_slot > slot:
+            position -= 1
+        return spans[position]
+
+    def after(self, slot: int) -> list[Span]:
+        """Spans that begin later than this slot; the oldest has begun."""
+        spans = self.spans
+        if len(spans) == 1 or spans[-1].first_slot <= slot:
+            return []
+        return [span for span in spans[1:] if span.first_slot > slot]
+
+    def end(self, slot: int) -> int | None:
+        """The last slot of the span that this slot is in; None for the newest span."""
+        later = self.after(slot)
+        return later[0].first_slot - 1 if later else None
+
+    def takes_effect_at(self, slot: int) -> int:
+        """From where on a configuration chosen in this slot counts."""
+        return slot + self._config.alpha
+
+    def add(self, slot: int, members: tuple[int, ...] | None) -> None:
+        """A configuration was chosen in this slot; slots come in order."""
+        first_slot = self.takes_effect_at(slot)
+        if members is None or not self._peers.issuperset(members) or first_slot <= self.spans[-1].first_slot:
+            return
+        try:
+            quorums = self._config.quorum.build(members)
+        except ValueError:
+            return
+        self.spans.append(Span(first_slot, members, quorums))
+
+    # --- snapshots ---
+
+    def known_at(self, index: int) -> tuple[Membership, ...]:
+        """What whoever starts from a snapshot at ``index`` has to know: the members of the next slot and of later ones.
+
+        Configurations chosen after ``index`` are not among them; they are in the log.
+        """
+        last = self.takes_effect_at(index)
+        known = [span for span in self.spans if span.first_slot <= last]
+        while len(known) > 1 and known[1].first_slot <= index + 1:
+            del known[0]
+        return tuple(Membership(span.first_slot, span.members) for span in known)
+
+    def replace(self, memberships: Sequence[Membership]) -> None:
+        """Start from a snapshot. Raises ValueError for what no correct node says."""
+        self.spans = self.check(self._config, self._peers, memberships)
+
+    @staticmethod
+    def check(config: MultiPaxosConfig, peers: Collection[int], memberships: Sequence[Membership]) -> list[Span]:
+        """The spans. Raises ValueError for members that are no peers or make no quorums, and for no members at all."""
+        if not memberships or not all(m.members and set(m.members) <= set(peers) for m in memberships):
+            raise ValueError("memberships that name no members, or nodes outside the group")
+        return [Span(m.first_slot, m.members, config.quorum.build(m.members)) for m in memberships]
+
+    def forget_before(self, slot: int) -> None:
+        """Spans that end before the slot are not asked for any more."""
+        while len(self.spans) > 1 and self.spans[1].first_slot <= slot:
+            del self.spans[0]

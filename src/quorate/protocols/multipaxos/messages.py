@@ -1,0 +1,213 @@
+"""What Multi-Paxos sends, what it makes durable, and how it is configured.
+
+The phases have the names of Lamport 2001; a slot is one instance, and its value a log entry. Slots and rounds are
+natural numbers; the decoder has checked types and ranges before a message reaches the core, and the core checks what
+they mean.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from quorate.kernel import NodeId
+from quorate.parts.ballot import Ballot
+from quorate.parts.leader_config import LeaderConfig
+from quorate.parts.log import Entry
+from quorate.parts.proposals import ENTRIES_PER_MESSAGE_MAX, Propose
+from quorate.parts.quorum.choice import MajorityChoice, QuorumChoice
+from quorate.parts.reads import ReadReply, ReadRequest
+from quorate.parts.replicated import Chunk
+from quorate.parts.wire import Index, Natural, Term
+
+ALPHA_MAX = 65_536
+RUNS_PER_MESSAGE_MAX = 65_536
+MEMBERSHIPS_MAX = 65_536
+
+
+class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Values that were accepted in one ballot, in consecutive slots."""
+
+    ballot: Ballot
+    first_slot: Index
+    entries: Annotated[list[Entry], Meta(max_length=ENTRIES_PER_MESSAGE_MAX)]
+
+
+class Membership(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """From this slot on, these nodes are the acceptors that count."""
+
+    first_slot: Index
+    members: tuple[NodeId, ...]
+
+
+Memberships = Annotated[tuple[Membership, ...], Meta(max_length=MEMBERSHIPS_MAX)]
+
+
+# --- messages ---
+
+
+class Poll(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Would you promise me a ballot? I know all up to ``chosen_index``. Changes no state at either end."""
+
+    serial: Natural
+    chosen_index: Index
+
+
+class PollReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Yes or no, and the highest ballot promised so far."""
+
+    serial: Natural
+    granted: bool
+    promised: Ballot
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Phase 1a, for all slots at once: promise this ballot. What have you accepted from ``first_slot`` on?"""
+
+    ballot: Ballot
+    first_slot: Index
+
+
+class Promise(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Phase 1b: promised, and what was accepted from ``first_slot`` on. More from ``next_slot`` on; 0: that is all."""
+
+    ballot: Ballot
+    first_slot: Index
+    runs: Annotated[list[Run], Meta(max_length=RUNS_PER_MESSAGE_MAX)]
+    next_slot: Index
+
+
+class Nack(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Your ballot is too low, a higher one was promised (Lamport 2001, §2.5)."""
+
+    ballot: Ballot
+    promised: Ballot
+
+
+class Accept(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Phase 2a, for consecutive slots; and all up to ``chosen_index`` is chosen. Without values, asks for an answer."""
+
+    ballot: Ballot
+    first_slot: Index
+    entries: Annotated[list[Entry], Meta(max_length=ENTRIES_PER_MESSAGE_MAX)]
+    chosen_index: Index
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Phase 2b: each slot up to this one was accepted in this ballot, or is known to be chosen."""
+
+    ballot: Ballot
+    slot: Index
+
+
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """I lead, and all up to ``chosen_index`` is chosen. ``round`` asks for an answer, which confirms reads; 0: none."""
+
+    ballot: Ballot
+    chosen_index: Index
+    round: Natural
+
+
+class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """I have promised nothing higher, as of that round."""
+
+    ballot: Ballot
+    round: Natural
+
+
+class InstallSnapshot(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of the leader's snapshot, and whose votes count after it."""
+
+    ballot: Ballot
+    chunk: Chunk
+    memberships: Memberships
+
+
+class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The next piece that is wanted of the snapshot at ``index``; ``complete`` when all is durable."""
+
+    ballot: Ballot
+    index: Index
+    next_offset: Natural
+    complete: bool
+
+
+MESSAGES = (
+    Poll,
+    PollReply,
+    Prepare,
+    Promise,
+    Nack,
+    Accept,
+    Accepted,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+    SnapshotProgress,
+    Propose,
+    ReadRequest,
+    ReadReply,
+)
+
+
+# --- records ---
+
+
+class Promised(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Nothing below this ballot is accepted, and it is used no more. All up to ``chosen_index`` was known chosen."""
+
+    ballot: Ballot
+    chosen_index: Index
+
+
+class Voted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Accepted in this ballot, which is thereby promised. All up to ``chosen_index`` was known to be chosen before."""
+
+    ballot: Ballot
+    first_slot: Index
+    entries: list[Entry]
+    chosen_index: Index
+
+
+class Snapshotted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A durable snapshot stands at ``index``; the log starts after ``base_index``, which is not above it."""
+
+    index: Index
+    term: Term
+    base_index: Index
+    base_term: Term
+    memberships: Memberships
+
+
+RECORDS = (Promised, Voted, Snapshotted)
+
+
+class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a log kept by a leader has, and what follows. All nodes must be given the same.
+
+    ``members``: the first acceptors (empty: every node); other nodes learn, and do not vote. ``quorum``: see
+    ``parts/quorum/choice.py``. ``alpha``: so many slots may be open, and so many after the one that names new members
+    these begin to count. ``lease_s`` (None: no leases): for so long after the leader was heard nobody promises another
+    ballot, so that the leader reads without asking. That holds only where clocks run at a rate within ``clock_drift``
+    of true time and are never set; see docs/protocols/multipaxos.md.
+    """
+
+    members: tuple[NodeId, ...] = ()
+    quorum: QuorumChoice = MajorityChoice()
+    alpha: int = 8192
+    lease_s: float | None = None
+    clock_drift: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.alpha <= ALPHA_MAX:
+            raise ValueError(f"alpha is {self.alpha}, not in 1 to {ALPHA_MAX}")
+        if not 0 <= self.clock_drift < 1:
+            raise ValueError(f"clock_drift is {self.clock_drift}: it must be at least 0 and below 1")
+        if self.lease_s is not None and not 0 < self.lease_s <= self.election_timeout_s_min:
+            raise ValueError(
+                f"lease_s is {self.lease_s}: it must be above 0 and at most election_timeout_s_min, "
+                f"{self.election_timeout_s_min}, for which nobody stands after hearing a leader"
+            )
+        if self.members:
+            self.quorum.build(self.members)  # refuses a pair that does not meet as early as it can be known

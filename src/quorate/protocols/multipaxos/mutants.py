@@ -1,0 +1,189 @@
+"""Multi-Paxos with planted bugs, each against one rule. The simulator must catch every one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.log import Entry
+from quorate.parts.mutant import Mutant
+from quorate.parts.quorum import Flexible, Threshold
+from quorate.protocols.multipaxos.acceptor import Acceptor
+from quorate.protocols.multipaxos.core import MultiPaxos
+from quorate.protocols.multipaxos.leadership import Leadership
+from quorate.protocols.multipaxos.membership import Members, Span
+from quorate.protocols.multipaxos.messages import Accepted, MultiPaxosConfig, Promised, Snapshotted, Voted
+from quorate.protocols.multipaxos.preparation import Preparation
+
+
+class ForgetsBallot(Acceptor):
+    """Breaks §2.5: the ballots that this node used are recorded before they are used."""
+
+    def promise(self, ballot: Ballot) -> None:
+        """Its own are not."""
+        if ballot[1] == self._env.id:
+            self.promised = ballot
+        else:
+            super().promise(ballot)
+
+
+class LosesPromise(Acceptor):
+    """Breaks §2.5: an acceptor remembers its promise. This one has it in memory only."""
+
+    def restore(self, record: Promised | Voted | Snapshotted) -> None:
+        """All but promises."""
+        promised = self.promised
+        super().restore(record)
+        if isinstance(record, Promised):
+            self.promised = promised
+
+
+class MixesBallots(Acceptor):
+    """Breaks §2.3: chosen means one ballot, accepted by a quorum. This one counts what it has of any ballot."""
+
+    def _turn_to(self, ballot: Ballot) -> None:
+        self.ballot = ballot
+        self.changes += 1
+
+
+class ChoosesFreely(Preparation):
+    """Breaks P2c: where a value was accepted, that of the highest ballot is proposed."""
+
+    def _find(self, slot: int, ballot: Ballot, entry: Entry) -> None:
+        """Nothing was ever accepted."""
+
+
+class TakesAnyVote(Preparation):
+    """Breaks P2c: of several values that were accepted, that of the *highest* ballot is proposed."""
+
+    def _find(self, slot: int, ballot: Ballot, entry: Entry) -> None:
+        self.found.setdefault(slot, (NO_BALLOT, entry))
+        self.highest_slot = max(self.highest_slot, slot)
+
+
+class SkipsGaps(Leadership):
+    """Breaks §3: a gap is filled with a no-op. This one moves up what follows it."""
+
+    def _found(self, first: int, last: int) -> list[Entry]:
+        slots = range(first, min(last, self._preparation.highest_slot) + 1)
+        entries = [entry for slot in slots if (entry := self._preparation.pop(slot)) is not None]
+        if len(entries) < len(slots):
+            self._preparation.highest_slot = first + len(entries) - 1
+        return entries
+
+
+class AsksNoNewcomers(Preparation):
+    """Breaks phase 1 for new members: they promise before anything is proposed where they count."""
+
+    def covers(self, span: Span) -> bool:
+        """Once anybody's quorum has promised, everybody's has."""
+        return self.promised.bit_count() * 2 > len(span.members) or self.promised.bit_count() > 1
+
+
+class Unchecked(Flexible):
+    """Half of the members, rounded down, in either phase: two such sets need not meet."""
+
+    def __init__(self, members: tuple[int, ...]) -> None:
+        half = Threshold(members, max(1, len(members) // 2))
+        self.phase1 = self.phase2 = half
+        self.members = half.members
+
+
+class PartedQuorums(Members):
+    """Breaks Howard and others 2016: every phase-1 quorum meets every phase-2 quorum."""
+
+    def __init__(self, config: MultiPaxosConfig, peers: Sequence[int]) -> None:
+        super().__init__(config, peers)
+        self.spans = [Span(1, span.members, Unchecked(span.members)) for span in self.spans]
+
+
+class ChangesAtOnce(Members):
+    """Breaks §3: members change alpha slots after the slot that says so, as later ones may be proposed already."""
+
+    def takes_effect_at(self, slot: int) -> int:
+        """From the next slot on."""
+        return slot + 1
+
+
+class ServesReadsWhenDeposed(MultiPaxos):
+    """Breaks the confirmation of reads: a leader makes sure that it still leads before it answers one."""
+
+    def _begin_round(self, leadership: Leadership) -> None:
+        if leadership.is_current():
+            self._reads.serve_waiting(self.acceptor.chosen_index)
+
+
+class ReadsTooSoon(Leadership):
+    """Breaks the beginning of a leadership: reads wait until all that phase 1 found is chosen."""
+
+    def is_current(self) -> bool:
+        """Always."""
+        return True
+
+
+class AnswersEarly(MultiPaxos):
+    """Breaks §2.5: an acceptor answers when its vote is durable."""
+
+    def settle(self) -> None:
+        """The answer goes past the barrier."""
+        if self._owes_answer and self.leader is not None and self.leadership is None:
+            self._owes_answer = False
+            self.env.send_now(self.leader, Accepted(self.ballot, self.acceptor.log.last_index))
+        super().settle()
+
+
+def _with(name: str, **roles: Any) -> type[MultiPaxos]:
+    """A node with these roles."""
+    return type(name, (MultiPaxos,), roles)
+
+
+MUTANTS = (
+    Mutant("no-barrier", "sends and outputs leave before the records they rest on are durable", barrier=False),
+    Mutant(
+        "reuses-ballot",
+        "a proposer does not record its ballots, and uses them again after a restart",
+        core=_with("ReusesBallot", acceptor_class=ForgetsBallot),
+    ),
+    Mutant(
+        "loses-promise",
+        "an acceptor does not find its promise again after a restart",
+        core=_with("LosesPromises", acceptor_class=LosesPromise),
+    ),
+    Mutant(
+        "chooses-freely",
+        "a new leader ignores what promises report",
+        core=_with("Free", preparation_class=ChoosesFreely),
+    ),
+    Mutant(
+        "takes-any-vote",
+        "a new leader proposes the first value that a promise reports, not that of the highest ballot",
+        core=_with("Any", preparation_class=TakesAnyVote),
+    ),
+    Mutant(
+        "mixes-ballots",
+        "acceptances of different ballots are counted together",
+        core=_with("Mixing", acceptor_class=MixesBallots),
+    ),
+    Mutant(
+        "parted-quorums",
+        "a phase-1 quorum and a phase-2 quorum share no node",
+        core=_with("Parted", members_class=PartedQuorums),
+    ),
+    Mutant("skips-gaps", "a new leader moves values up into a gap", core=_with("Skipping", leadership_class=SkipsGaps)),
+    Mutant("stale-reads", "a deposed leader still serves reads", core=ServesReadsWhenDeposed),
+    Mutant(
+        "reads-too-soon",
+        "a new leader serves reads before it has all that was chosen",
+        core=_with("Soon", leadership_class=ReadsTooSoon),
+    ),
+    Mutant("answers-early", "an acceptor answers before its vote is durable", core=AnswersEarly),
+    Mutant(
+        "changes-at-once",
+        "new members count from the next slot on",
+        core=_with("AtOnce", members_class=ChangesAtOnce),
+    ),
+    Mutant(
+        "asks-no-newcomers",
+        "values are proposed to new members who have promised nothing",
+        core=_with("NoNewcomers", preparation_class=AsksNoNewcomers),
+    ),
+)

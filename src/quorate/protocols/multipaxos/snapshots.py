@@ -1,0 +1,118 @@
+"""Snapshots: what stands for the beginning of the log, here and on its way (Chandra and others 2007, §5.5).
+
+A snapshot says whose votes count after it, as the slots that said so are gone with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quorate.kernel import Env
+from quorate.parts.compaction import Compactor, Transfers
+from quorate.parts.followers import Followers
+from quorate.parts.log import Entry
+from quorate.parts.replicated import Restored, SnapshotInfo, Written
+from quorate.parts.wire import Index
+from quorate.protocols.multipaxos.acceptor import Acceptor
+from quorate.protocols.multipaxos.membership import Members
+from quorate.protocols.multipaxos.messages import InstallSnapshot, Membership, MultiPaxosConfig, Snapshotted
+
+SNAPSHOTS_NOTED = 4
+
+
+class Snapshots:
+    """Those of one node."""
+
+    def __init__(self, env: Env, config: MultiPaxosConfig, acceptor: Acceptor, members: Members) -> None:
+        self._env = env
+        self._config = config
+        self._acceptor = acceptor
+        self._members = members
+        self._compactor = Compactor(env, config.snapshot_entries, config.snapshot_bytes_min, config.snapshot_bytes_max)
+        self._memberships: dict[int, tuple[Membership, ...]] = {}
+        self._offered: tuple[Index, tuple[Membership, ...]] = (0, ())
+        self.transfers = Transfers(env, config.chunk_bytes)
+
+    # --- records ---
+
+    def restore(self, record: Snapshotted) -> None:
+        """The members as of the snapshot; the acceptor has restored the rest."""
+        self._note(record.index, record.memberships)
+        self._members.replace(record.memberships)
+
+    def record(self) -> Snapshotted | None:
+        """What a checkpoint begins with."""
+        acceptor, log = self._acceptor, self._acceptor.log
+        if not acceptor.snapshot_index:
+            return None
+        memberships = self._memberships[acceptor.snapshot_index]
+        return Snapshotted(acceptor.snapshot_index, acceptor.snapshot_term, log.base_index, log.base_term, memberships)
+
+    def _note(self, index: int, memberships: tuple[Membership, ...]) -> None:
+        """Of a few snapshots, as an older one may be on its way to somebody."""
+        self._memberships[index] = memberships
+        for old in sorted(self._memberships)[:-SNAPSHOTS_NOTED]:
+            del self._memberships[old]
+
+    # --- taking one ---
+
+    def delivered(self, index: int, entries: list[Entry], size_bytes: int) -> None:
+        """The App was given these, the last at ``index``."""
+        self._compactor.delivered(len(entries), size_bytes)
+        if self._compactor.is_due:
+            self._compactor.take(index, entries[-1].term)
+
+    def taken(self, result: Any) -> None:
+        """A snapshot is durable: drop what it stands for, but keep a tail for who is a little behind."""
+        info = self._compactor.taken(result)
+        if info is not None and info.index > self._acceptor.snapshot_index:
+            self._compact(info)
+
+    def _compact(self, info: SnapshotInfo) -> None:
+        log = self._acceptor.log
+        base = max(log.base_index, info.index - self._config.keep_entries)
+        base_term = log.term_at(base)
+        assert base_term is not None
+        memberships = self._members.known_at(info.index)
+        self._note(info.index, memberships)
+        self._acceptor.compact(Snapshotted(info.index, info.term, base, base_term, memberships))
+        self._members.forget_before(info.index + 1)
+
+    # --- sending one ---
+
+    def send_piece(self, node: int, result: Any, ballot: tuple[int, int], followers: Followers) -> None:
+        """A piece was read, for a node that needs slots which are only in the snapshot."""
+        progress, index = followers.get(node), self._acceptor.snapshot_index
+        chunk = self.transfers.piece(progress, result, index)
+        if chunk is None or progress is None:
+            return
+        memberships = self._memberships.get(chunk.index)
+        if memberships is None:
+            self.transfers.begin(node, progress, index)  # too old: begin again with the newest
+        else:
+            # A snapshot is durable and of chosen values only.
+            self._env.send_now(node, InstallSnapshot(ballot, chunk, memberships))
+
+    # --- receiving one ---
+
+    def store(self, m: InstallSnapshot) -> str | None:
+        """Have a piece stored; returns what is wrong with it, if it is."""
+        try:
+            Members.check(self._config, self._env.peers, m.memberships)
+        except ValueError:
+            return "sent a snapshot with memberships that cannot be"
+        self._offered = (m.chunk.index, m.memberships)
+        self.transfers.store(m.chunk)
+        return None
+
+    def stored(self, written: Written) -> bool:
+        """A piece is stored. True where that was the last, and the snapshot now stands for all up to it."""
+        index, memberships = self._offered
+        if not written.complete or written.index != index or index <= self._acceptor.chosen_index:
+            return False
+        self._note(index, memberships)
+        self._members.replace(memberships)
+        self._acceptor.compact(Snapshotted(index, written.term, index, written.term, memberships))
+        self._compactor.restart()
+        self._env.deliver(Restored(index, written.term))
+        return True

@@ -1,0 +1,200 @@
+"""Any messages, in any order, from anybody: nothing raises, and what must never go back does not."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
+from quorate.parts.configuration import encode
+from quorate.parts.log import CONFIGURATION, NOOP, Entry
+from quorate.parts.proposals import Propose
+from quorate.parts.reads import ReadReply, ReadRequest
+from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.protocols.multipaxos import MultiPaxosConfig
+from quorate.protocols.multipaxos.messages import (
+    MESSAGES,
+    Accept,
+    Accepted,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+    Membership,
+    Nack,
+    Poll,
+    PollReply,
+    Prepare,
+    Promise,
+    Run,
+    SnapshotProgress,
+)
+
+from tests.protocols.multipaxos.build import Node, voted
+
+CONFIG = MultiPaxosConfig(
+    heartbeat_s=0.1,
+    election_timeout_s_min=1.0,
+    message_entries_max=3,
+    message_bytes_max=64,
+    inflight_messages_max=2,
+    snapshot_entries=4,
+    keep_entries=1,
+    chunk_bytes=4,
+    reads_pending_max=4,
+    uncommitted_bytes_max=200,
+    alpha=4,
+)
+SMALL = st.integers(0, 9)
+NUMBER = st.one_of(SMALL, SMALL, SMALL, st.integers(0, 2**62 - 2))
+BALLOT = st.tuples(st.one_of(SMALL, SMALL, SMALL, st.integers(0, 2**62 - 1)), st.integers(0, 4))
+ENTRY = st.one_of(
+    st.builds(Entry, SMALL, st.sampled_from([b"v", b"w"]), st.sampled_from([0, NOOP])),
+    st.builds(
+        Entry, SMALL, st.sampled_from([encode((1, 2)), encode((2, 3)), encode((9,)), b"?"]), st.just(CONFIGURATION)
+    ),
+)
+ENTRIES = st.lists(ENTRY, max_size=5)
+TOKENS = st.lists(NUMBER, max_size=3)
+CHUNK = st.builds(Chunk, NUMBER, SMALL, NUMBER, st.just(b"data"), NUMBER)
+MEMBERSHIPS = st.lists(st.builds(Membership, NUMBER, st.sampled_from([(1, 2, 3), (1,), (), (9,)])), max_size=2).map(
+    tuple
+)
+MESSAGE = st.one_of(
+    st.builds(Poll, NUMBER, NUMBER),
+    st.builds(PollReply, SMALL, st.booleans(), BALLOT),
+    st.builds(Prepare, BALLOT, NUMBER),
+    st.builds(Promise, BALLOT, SMALL, st.lists(st.builds(Run, BALLOT, NUMBER, ENTRIES), max_size=3), NUMBER),
+    st.builds(Nack, BALLOT, BALLOT),
+    st.builds(Accept, BALLOT, NUMBER, ENTRIES, NUMBER),
+    st.builds(Accepted, BALLOT, NUMBER),
+    st.builds(Heartbeat, BALLOT, NUMBER, NUMBER),
+    st.builds(HeartbeatReply, BALLOT, NUMBER),
+    st.builds(InstallSnapshot, BALLOT, CHUNK, MEMBERSHIPS),
+    st.builds(SnapshotProgress, BALLOT, NUMBER, NUMBER, st.booleans()),
+    st.builds(Propose, st.lists(st.just(b"value"), max_size=3)),
+    st.builds(ReadRequest, NUMBER, TOKENS),
+    st.builds(ReadReply, NUMBER, TOKENS, NUMBER),
+)
+HELPS = st.sampled_from(["election", "agree", "job"])
+"""Steps that a run of chance seldom takes: a time-out, whatever the node waits for, the result of its job."""
+LOCAL: st.SearchStrategy[Input] = st.one_of(
+    st.builds(Submitted, st.sampled_from([(b"mine",), (encode((1, 2)),)])),
+    st.builds(Asked, st.tuples(SMALL)),
+    st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None)]),
+)
+STEP = st.one_of(st.builds(Received, st.integers(0, 4), MESSAGE), LOCAL, HELPS)
+
+
+class Watched:
+    """A node, its pending jobs, and what must never go back."""
+
+    def __init__(self) -> None:
+        self.node = Node(records=[voted((1, 2), 1, "abc", 0), voted((1, 2), 5, "e", 1)], config=CONFIG)
+        self.jobs: list[Any] = []
+        self.chosen: dict[int, Entry] = {}
+        self.votes: dict[tuple[int, Any], Entry] = {}
+        self.before: tuple[Any, ...] = ((0, 0), 0, 0, 0, 0)
+
+    def take(self, step: Any) -> None:
+        """One step, and a look at the state after it."""
+        for inputs in [[step]] if not isinstance(step, str) else self._help(step):
+            turn = self.node.step(*inputs)
+            self.jobs += turn.jobs
+            self._look()
+
+    def _help(self, step: str) -> list[list[Input]]:
+        core = self.node.core
+        if step == "election":
+            self.node.now += 3.0
+            return [[Fired("election")]]
+        if step == "agree":
+            first, last = core.acceptor.chosen_index + 1, core.acceptor.log.last_index
+            return [
+                [Received(peer, message)]
+                for peer in (1, 2)
+                for message in (
+                    PollReply(core._serial, True, (0, 0)),
+                    Promise(core.ballot, first, [], 0),
+                    Accepted(core.ballot, last),
+                )
+            ]
+        return [[Done(job.key, self._result(job.work))] for job in [self.jobs.pop(0)]] if self.jobs else []
+
+    def _result(self, work: Any) -> Any:
+        if isinstance(work, TakeSnapshot):
+            return SnapshotInfo(work.index, work.term, 10)
+        if isinstance(work, WriteChunk):
+            end = work.offset + len(work.data)
+            return Written(work.index, work.term, end, end >= work.total_bytes)
+        assert isinstance(work, ReadChunk)
+        return Chunk(work.index, 1, work.offset, b"data", 10) if work.offset < 10 else Failed("outside")
+
+    def _look(self) -> None:
+        core, acceptor = self.node.core, self.node.core.acceptor
+        log = acceptor.log
+        now = (acceptor.promised, acceptor.chosen_index, core.delivered_index, log.base_index, acceptor.snapshot_index)
+        assert all(new >= old for new, old in zip(now, self.before, strict=True)), (self.before, now)
+        self.before = now
+        assert core.delivered_index <= acceptor.chosen_index <= log.last_index
+        assert acceptor.ballot <= acceptor.promised
+        for slot in [slot for slot in self.chosen if slot <= log.base_index]:
+            del self.chosen[slot]
+        for slot, known in self.chosen.items():
+            assert log.slice(slot, slot) == [known], f"the chosen value of slot {slot} was replaced"
+        for slot in range(max(log.base_index, max(self.chosen, default=0)) + 1, acceptor.chosen_index + 1):
+            self.chosen[slot] = log.slice(slot, slot)[0]
+        assert all(slot > log.last_index for slot in acceptor.ahead)
+        assert acceptor._ahead_bytes == sum(entry.size_bytes for _, entry in acceptor.ahead.values())
+        assert acceptor._ahead_bytes <= 1000, "bounded"
+        assert len(core._preparation.found) <= 40, "bounded"
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.lists(STEP, max_size=40))
+def test_nothing_raises_and_nothing_goes_back(steps: list[Any]) -> None:
+    watched = Watched()
+    for step in steps:
+        watched.take(step)
+
+
+def test_every_message_is_among_them() -> None:
+    drawn: set[type] = set()
+
+    @settings(max_examples=300, database=None, derandomize=True)
+    @given(MESSAGE)
+    def draw(message: Any) -> None:
+        drawn.add(type(message))
+        msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=type(message))  # in the range of its types
+
+    draw()
+    assert drawn == set(MESSAGES)
+
+
+def test_a_sender_outside_the_group_is_blamed() -> None:
+    turn = Node().on(9, Accept((9, 9), 1, [Entry(9, b"x")], 1))
+    assert [blame.node for blame in turn.blames] == [9]
+    assert turn.records == ()
+
+
+def test_a_ballot_of_another_node_is_blamed() -> None:
+    for message in (
+        Prepare((1, 3), 1),
+        Prepare((0, 2), 1),
+        Accept((1, 3), 1, [], 0),
+        Heartbeat((0, 2), 0, 0),
+        InstallSnapshot((1, 3), Chunk(1, 1, 0, b"", 0), ()),
+        Nack((1, 2), (2, 2)),
+        Nack((1, 1), (1, 1)),
+    ):
+        node = Node()
+        turn = node.on(2, message)
+        assert [blame.node for blame in turn.blames] == [2], message
+        assert turn.records == turn.sends == turn.outputs == ()
+
+
+def test_rounds_end_somewhere() -> None:
+    node = Node()
+    node.on(2, Nack((1, 1), (2**62 - 1, 2)))
+    node.time_out()
+    assert node.on(3, PollReply(1, True, (0, 0))).records == ()

@@ -1,0 +1,108 @@
+"""Compaction and catch-up, one step at a time, at both ends."""
+
+import msgspec
+
+from quorate.kernel import Failed
+from quorate.parts.replicated import Chunk, ReadChunk, Restored, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.protocols.multipaxos.messages import (
+    Accept,
+    Accepted,
+    InstallSnapshot,
+    Membership,
+    SnapshotProgress,
+    Snapshotted,
+)
+
+from tests.protocols.multipaxos.build import CONFIG, Node, agreed, entries, follower, leader, messages, records, voted
+from tests.protocols.raft.build import NOTHING, effects
+
+SMALL = msgspec.structs.replace(CONFIG, snapshot_entries=4, keep_entries=1, chunk_bytes=10)
+ALL = (Membership(1, (1, 2, 3)),)
+
+
+def chunk(offset: int, data: bytes = b"x" * 10, index: int = 5, total: int = 25) -> Chunk:
+    return Chunk(index, 1, offset, data, total)
+
+
+def behind() -> Node:
+    """A leader with a snapshot at 5, whose follower 3 has nothing."""
+    node = leader(records=[Snapshotted(5, 1, 5, 1, ALL)], config=SMALL)
+    assert node.on(3, Accepted((1, 1), 0)) == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))])
+    node.submit("a")
+    return node
+
+
+def test_a_log_that_has_grown_is_snapshotted_and_keeps_a_tail() -> None:
+    node = leader(config=SMALL)
+    node.submit("a", "b", "c", "d")
+    assert agreed(node, 2).jobs == effects(jobs=[("snapshot", TakeSnapshot(4, 1))]).jobs
+    turn = node.done("snapshot", SnapshotInfo(4, 1, 100))
+    assert records(turn) == [Snapshotted(4, 1, 3, 1, ALL)]
+    assert node.log == entries(1, "d")
+
+
+def test_a_snapshot_that_failed_changes_nothing() -> None:
+    node = leader(config=SMALL)
+    node.submit("a", "b", "c", "d")
+    agreed(node, 2)
+    assert node.done("snapshot", Failed("disk full")) == NOTHING
+
+
+def test_pieces_go_one_at_a_time_each_asked_for() -> None:
+    node = behind()
+    turn = node.done(("chunk", 3), chunk(0))
+    assert turn == effects(early=[(3, InstallSnapshot((1, 1), chunk(0), ALL))])
+    turn = node.on(3, SnapshotProgress((1, 1), 5, 10, False))
+    assert turn == effects(jobs=[(("chunk", 3), ReadChunk(5, 10, 10))])
+    assert node.on(3, SnapshotProgress((1, 1), 5, 10, False)) == NOTHING, "a copy"
+    turn = node.on(3, SnapshotProgress((1, 1), 5, 25, True))
+    assert Accept((1, 1), 6, entries(1, "a"), 5) in messages(turn)
+
+
+def test_a_piece_of_a_snapshot_whose_members_are_forgotten_is_begun_again() -> None:
+    node = behind()
+    turn = node.done(("chunk", 3), chunk(0, index=4))
+    assert turn == NOTHING
+    node.core._snapshots._memberships = {}
+    assert node.done(("chunk", 3), chunk(0)) == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))])
+
+
+def test_a_snapshot_that_is_whole_replaces_the_state_and_keeps_later_votes() -> None:
+    node = follower(2, records=[voted((1, 2), 7, "g")], config=SMALL)
+    memberships = (Membership(3, (1, 2)),)
+    turn = node.on(2, InstallSnapshot((1, 2), chunk(0, total=10), memberships))
+    assert turn == effects(jobs=[("install", WriteChunk(5, 1, 0, b"x" * 10, 10))])
+    turn = node.done("install", Written(5, 1, 10, True))
+    assert turn == effects(
+        records=[Snapshotted(5, 1, 5, 1, memberships)],
+        outputs=[Restored(5, 1)],
+        sends=[(2, SnapshotProgress((1, 2), 5, 10, True))],
+    )
+    assert node.core.acceptor.ahead[7][1] == entries(1, "g")[0]
+    assert node.core.members.at(6).members == (1, 2)
+
+
+def test_a_snapshot_of_what_is_known_is_answered_as_there() -> None:
+    node = follower(2, records=[Snapshotted(5, 1, 5, 1, ALL)])
+    turn = node.on(2, InstallSnapshot((1, 2), chunk(0), ALL))
+    assert turn == effects(sends=[(2, SnapshotProgress((1, 2), 5, 25, True))])
+
+
+def test_memberships_that_cannot_be_are_blamed() -> None:
+    node = follower(2)
+    for memberships in ((), (Membership(1, ()),), (Membership(1, (1, 9)),)):
+        turn = node.on(2, InstallSnapshot((1, 2), chunk(0), memberships))
+        assert [blame.node for blame in turn.blames] == [2]
+        assert turn.jobs == ()
+
+
+def test_a_snapshot_says_the_members_as_of_its_slot() -> None:
+    node = leader(config=SMALL)
+    spans = node.core.members
+    spans.add(2, (1, 2))
+    spans.add(9, (2, 3))
+    assert spans.known_at(1) == ALL
+    assert spans.known_at(2) == (*ALL, Membership(10, (1, 2)))
+    assert spans.known_at(9) == (Membership(10, (1, 2)), Membership(17, (2, 3)))
+    spans.forget_before(10)
+    assert spans.at(10).members == (1, 2)
