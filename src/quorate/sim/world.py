@@ -51,8 +51,8 @@ class World:
     """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and the clients' sessions.
 
     ``mix`` replaces what the seed would draw; ``change`` makes the value that names other members, if they can change.
-    ``scheme`` has the keys of a protocol whose nodes sign. Its own ``liars`` and how they ``resign`` a message come with
-    it too; who lies is for the seed to draw.
+    ``scheme`` has the keys of a protocol whose nodes sign. Its own ``liars`` and how they ``resign`` a message come
+    with it too; who lies is for the seed to draw.
     """
 
     def __init__(
