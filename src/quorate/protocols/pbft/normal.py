@@ -46,6 +46,7 @@ class NormalCase(Requests):
     def _propose(self) -> None:
         """Give numbers to what waits; few at a time, so that the rest goes together."""
         config = self.config
+        self.next_sequence = max(self.next_sequence, self.executed + 1)  # a later view may have decided some of ours
         while (
             self._queue
             and self.is_primary
