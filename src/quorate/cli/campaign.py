@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from quorate.cli.corefile import entry_of_file, is_corefile
-from quorate.parts.keys import Symbolic
+from quorate.parts import requests
+from quorate.parts.keys import Signer, Symbolic
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY, Entry
 from quorate.service.mutants import MUTANTS as SERVICE_MUTANTS
@@ -25,6 +26,11 @@ KV_EVERY = 4
 
 ONE_BY_ONE_EVERY = 3
 """How many seeds there are to one whose config lets one log entry into a message."""
+
+ADMINISTRATOR = 1_000_000
+"""The number of the client that may change members where nodes may lie."""
+
+Change = Callable[[tuple[int, ...]], bytes]
 
 SEEDS_MAX = 10_000_000
 
@@ -100,14 +106,17 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         adversary=parse_adversary(task.adversary, entry.liars),
     )
     scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if entry.byzantine else None
-    make = entry.make(_config(entry, task.seed), mutant.core, scheme.keys if scheme else None)
+    config, change = _config(entry, task.seed), entry.change
+    if scheme is not None and change is not None:
+        config, change = _administered(config, change, scheme.client(ADMINISTRATOR))
+    make = entry.make(config, mutant.core, scheme.keys if scheme else None)
     return simulate(
         make,
         subject(workload, scheme, entry.faults(task.nodes)),
         options,
         checks=entry.invariants,
         sick_app=mutant.app,
-        change=entry.change,
+        change=change,
         trace=trace,
         scheme=scheme,
         liars=entry.liars,
@@ -144,6 +153,12 @@ def check_adversary(task: Task) -> str:
             "expect violations"
         )
     return ""
+
+
+def _administered(config: Any, change: Change, administrator: Signer) -> tuple[Any, Change]:
+    """A config that names the administrator, and changes that it signs."""
+    config = msgspec.structs.replace(config, admins=(administrator.public,))
+    return config, lambda members: requests.sign(administrator, [change(members)])
 
 
 def _config(entry: Entry, seed: int) -> Any:

@@ -54,7 +54,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     twins: Any = None
     """The config for Twins: one request a proposal, short time-outs."""
     change: Callable[[tuple[int, ...]], bytes] | None = None
-    """Makes the value that, submitted like any other, names other members; None where they are fixed."""
+    """Makes the value that, submitted like any other, names other members; None where they are fixed.
+
+    Where nodes may lie, an administrator signs it, whose key the config names in ``admins``.
+    """
 
     def faults(self, nodes: int) -> int:
         """How many nodes of so many it bears."""
@@ -148,6 +151,7 @@ REGISTRY: dict[str, Entry] = {
             liars=PBFT_LIARS,
             mutants=PBFT_MUTANTS,
             resign=pbft_resign,
+            change=configuration.encode,
             led=led_pbft,
             twins=TWINS_CONFIG,
         ),

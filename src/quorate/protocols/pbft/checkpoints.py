@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from quorate.kernel import Key
 from quorate.parts.certificate import Certificate, Collector
 from quorate.parts.replicated import SnapshotInfo, TakeSnapshot
@@ -122,6 +124,7 @@ class Checkpoints(NormalCase):
         self.env.persist(Executed(certificate, first, digests))
         self._drop_ordered()
         self._drop_batches()
+        self._switch_if_stable()
 
     # --- snapshots ---
 
@@ -130,8 +133,9 @@ class Checkpoints(NormalCase):
         self._bytes_since_due += size_bytes
         if self.executed % self.config.checkpoint_batches:
             return False
+        is_switch = self.executed == self.switch_at  # else who is behind could not tell who votes
         few = self.executed - self._due_at < self.config.snapshot_batches
-        if few and self._bytes_since_due < self.config.snapshot_bytes:
+        if few and self._bytes_since_due < self.config.snapshot_bytes and not is_switch:
             return False
         self._due_at, self._bytes_since_due = self.executed, 0
         return True
@@ -139,9 +143,17 @@ class Checkpoints(NormalCase):
     def _take_snapshot(self) -> None:
         if self._taking is not None:
             return
-        self._taking = Image(self.executed, self.index, self.history, 0, bytes(32), self.group.members)
+        self._taking = self._image_now()
         keep = self.images[-1].index if self.images else 0
         self.env.work(SNAPSHOT, TakeSnapshot(self.index, TERM, keep))
+
+    def _image_now(self) -> Image:
+        """What a snapshot of the state now is, but for its file."""
+        return Image(
+            *(self.executed, self.index, self.history, 0, bytes(32)),
+            *(self.group.members, self.group.epoch, self.next_members, self.switch_at),
+            *(self.group.began_at, self.group.past_members),
+        )
 
     def on_done(self, key: Key, result: Any) -> None:
         """A snapshot is durable; or it is not, and the next one may be."""
@@ -153,6 +165,6 @@ class Checkpoints(NormalCase):
             return
         if self.images and taken.sequence <= self.images[-1].sequence:
             return  # a newer one came from others meanwhile
-        image = Image(taken.sequence, taken.index, taken.history, result.size_bytes, result.digest, taken.members)
+        image = msgspec.structs.replace(taken, size_bytes=result.size_bytes, digest=result.digest)
         self.env.persist(Taken(image))
         self._keep_image(image, fetched=False)

@@ -5,9 +5,10 @@ rules, and Castro's thesis (2001).
 
 How it works. In each view one node, the primary, gives numbers to batches of clients' requests; two rounds of votes
 among all (``normal.py``) make an order first certain within the view, then certain in every later one. Checkpoints
-(``checkpoints.py``) bound what is remembered. A primary that stands in the way is replaced (``views.py``). Who fell
-behind fetches what was decided, with proof (``transfer.py``). Requests are signed by their clients, and a node that
-lies can neither invent nor change one (``requests.py``).
+(``checkpoints.py``) bound what is remembered; at one of them other members may begin to vote (``members.py``). A
+primary that stands in the way is replaced (``views.py``). Who fell behind fetches what was decided, with proof
+(``transfer.py``). Requests are signed by their clients, and a node that lies can neither invent nor change one
+(``requests.py``).
 
 Durable state, so that a crash is only a crash: ``Accepted`` and ``Stored`` (what this node voted for), ``Prepared``
 (what it may have committed), ``Changing`` and ``Entered`` (its view), ``Executed`` (stable checkpoints and the order
@@ -48,6 +49,8 @@ class Pbft(Transfer):
             self.env.deliver(Restored(self.images[-1].index, TERM))
         self._recover()
         self._flush()
+        if self.executed > self.low and self.executed % self.config.checkpoint_batches == 0:
+            self._make_checkpoint()  # of the snapshot: it may be the others' last one, too
         self._announce()
         self._take_up_view()
         self._beat()
@@ -75,5 +78,6 @@ class Pbft(Transfer):
         """What the inputs of this step share: execute, propose, answer. Once."""
         self._execute_ready()
         self._forget_proven()
+        self._meet_new_members()
         self._propose()
         self._answer_reads()

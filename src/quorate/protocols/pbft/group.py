@@ -21,15 +21,31 @@ from quorate.protocols.pbft.messages import (
     view_change_statement,
 )
 
+EPOCH_SHIFT = 32
 START = (0, 0, bytes(32))
 """Sequence, index and history before the first batch."""
 
 
 class Group:
-    """The members, n of which f may lie, n >= 3f + 1. A quorum is 2f + 1 where n = 3f + 1."""
+    """The members of one epoch, n of which f may lie, n >= 3f + 1. A quorum is 2f + 1 where n = 3f + 1.
 
-    def __init__(self, members: Sequence[int], peers: Sequence[int], keys: Keys) -> None:
-        """Raises ValueError for a member that is no peer."""
+    The high bits of a view are its epoch, so that nothing that was said in one counts in another.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[int],
+        peers: Sequence[int],
+        keys: Keys,
+        epoch: int = 0,
+        began_at: int = 0,
+        past_members: Sequence[int] = (),
+    ) -> None:
+        """``past_members`` made the checkpoint at ``began_at``. Raises ValueError for a member that is no peer."""
+        self.epoch = epoch
+        self.began_at = began_at
+        self.past_members = tuple(past_members)
+        self.first_view = epoch << EPOCH_SHIFT
         if strangers := sorted(set(members) - set(peers)):
             raise ValueError(f"nodes {strangers} are members and not in the group {list(peers)}")
         self.members = tuple(sorted(set(members))) or tuple(peers)
@@ -39,7 +55,11 @@ class Group:
 
     def primary(self, view: int) -> int:
         """§4: the views go round the members."""
-        return self.members[view % len(self.members)]
+        return self.members[(view - self.first_view) % len(self.members)]
+
+    def is_view(self, view: int) -> bool:
+        """Whether it is of this epoch."""
+        return view >> EPOCH_SHIFT == self.epoch
 
     def has(self, node: int) -> bool:
         """Whether it votes."""
@@ -61,11 +81,11 @@ class Group:
 
     def is_stable(self, certificate: Certificate) -> bool:
         """§4.3: whether it proves a checkpoint."""
-        return (
-            certificate.context == CHECKPOINT
-            and checkpoint_of(certificate.statement) is not None
-            and verify(certificate, self.keys.keyring, self.quorum)
-        )
+        point = checkpoint_of(certificate.statement)
+        if certificate.context != CHECKPOINT or point is None:
+            return False
+        is_first = point[0] == self.began_at and self.past_members
+        return verify(certificate, self.keys.keyring, Byzantine(self.past_members) if is_first else self.quorum)
 
     def why_not(self, node: int, change: ViewChange, window: int) -> str | None:
         """§4.4: what is wrong with this node's view-change; None where nothing is. Cheap checks first."""

@@ -197,15 +197,27 @@ class LogOf(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     certificate: Certificate
 
 
+Members: TypeAlias = Annotated[tuple[NodeId, ...], Meta(max_length=NODES_MAX)]
+
+
 class Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A snapshot, and what its file must be. f + 1 nodes that name the same one are to be believed."""
+    """A snapshot, and what its file must be. f + 1 nodes that name the same one are to be believed.
+
+    ``members`` are those of ``epoch``, which began at ``began_at``, after ``past_members``; if there is a change under
+    way, ``next_members`` follow at ``switch_at``.
+    """
 
     sequence: Sequence
     index: Index
     history: Digest
     size_bytes: Natural
     digest: Digest
-    members: Annotated[tuple[NodeId, ...], Meta(max_length=NODES_MAX)] = ()
+    members: Members = ()
+    epoch: Natural = 0
+    next_members: Members = ()
+    switch_at: Sequence = 0
+    began_at: Sequence = 0
+    past_members: Members = ()
 
 
 class Offer(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

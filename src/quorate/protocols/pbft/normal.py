@@ -48,13 +48,14 @@ class NormalCase(Requests):
         config = self.config
         self.next_sequence = max(self.next_sequence, self.executed + 1)  # a later view may have decided some of ours
         while (
-            self._queue
+            (self._queue or self.executed < self.switch_at)
             and self.is_primary
             and self._stalled is None
             and self.next_sequence <= self.high
             and self.next_sequence - 1 - self.executed < config.inflight_batches
         ):
-            if batch := self._next_batch():
+            batch = self._next_batch()
+            if batch or self.executed < self.switch_at:
                 self._order(self.next_sequence, batch)
                 self.next_sequence += 1
 
@@ -280,12 +281,12 @@ class NormalCase(Requests):
                 break
             self._execute(self.executed + 1, digest)
             self._has_executed_in_view = True
-            if self.executed % self.config.checkpoint_batches == 0:
-                self._make_checkpoint()
             if self._is_snapshot_due(sum(map(len, batch))):
                 self._take_snapshot()
                 self._is_paused = True  # outputs of this Turn end here
                 self.env.set_timer(EXECUTE, 0.0)
+            if self.executed % self.config.checkpoint_batches == 0:
+                self._make_checkpoint()
         self._flush()
 
     def _flush(self) -> None:
@@ -302,6 +303,9 @@ class NormalCase(Requests):
         one of them.
         """
         waiting = sum(len(some) for _, some in self._reads)
+        if not self.is_member or (self.switch_at and self.executed >= self.switch_at):
+            self.env.deliver(ReadFailed(tuple(tokens), "this node does not vote, so it may lack what is decided"))
+            return
         if waiting + len(tokens) > READS_MAX:
             self.env.deliver(ReadFailed(tuple(tokens), "too many reads wait"))
             return
@@ -313,6 +317,12 @@ class NormalCase(Requests):
         if ready := [token for point, tokens in self._reads if point <= self.executed for token in tokens]:
             self._reads = [read for read in self._reads if read[0] > self.executed]
             self.env.deliver(ReadReady(tuple(ready)))
+
+    def _fail_reads(self) -> None:
+        """Others vote now."""
+        reads, self._reads = self._reads, []
+        for _, tokens in reads:
+            self.env.deliver(ReadFailed(tokens, "the members have changed"))
 
     def _lower_reads(self, highest: int) -> None:
         """A new view decided what of the prepared is kept: beyond ``highest`` nothing was committed."""

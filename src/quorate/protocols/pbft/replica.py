@@ -13,7 +13,7 @@ from typing import Any
 from quorate.kernel import Core, Env
 from quorate.parts.certificate import Certificate, Collector
 from quorate.parts.keys import Keys
-from quorate.parts.log import COMMAND, Entry
+from quorate.parts.log import Entry
 from quorate.parts.replicated import Leads
 from quorate.parts.timers import Alarm
 from quorate.protocols.pbft.early import Early
@@ -75,15 +75,21 @@ class Replica(Core):
         self.executed = 0
         self.index = 0
         self.history = bytes(32)
+        self._proofs: dict[int, Certificate] = {}  # checkpoints in the journal, until it is recovered
         self._recorded = 0  # the last sequence number whose digest is in an Executed record
         self._entries: list[Entry] = []
         self._first_index = 1
+        # Follows from what was executed: who is to vote next, from which checkpoint on (0: no change is under way).
+        self.next_members: tuple[int, ...] = ()
+        self.switch_at = 0
+        self.switches: dict[int, Certificate] = {}  # the checkpoints of the last changes
         # Volatile: the view.
         self.slots: dict[int, Slot] = {}
         self.commits: dict[int, Commits] = {}
         self.next_sequence = 1
         self._early = Early()
         self._changes: dict[int, ViewChange] = {}
+        self._has_new_members = False
         self._view_timeout_s = config.request_timeout_s
         self._has_executed_in_view = False
         # Volatile: requests by digest, and the order in which a primary proposes them.
@@ -135,6 +141,10 @@ class Replica(Core):
 
     def _make_checkpoint(self) -> None:
         """Tell the others how far this node is."""
+        raise NotImplementedError
+
+    def _kind_of(self, value: bytes) -> int:
+        """Of a request that is executed: a command, or other members."""
         raise NotImplementedError
 
     def _take_snapshot(self) -> None:
@@ -189,8 +199,9 @@ class Replica(Core):
 
     @property
     def high(self) -> int:
-        """The high water mark H."""
-        return self.low + self.config.window
+        """The high water mark H. New members begin after a checkpoint that is stable."""
+        high = self.low + self.config.window
+        return min(high, self.switch_at) if self.switch_at else high
 
     def _send_others(self, message: Any) -> None:
         self.env.send(self.env.others, message)
@@ -209,6 +220,14 @@ class Replica(Core):
         if digest not in self.batches:
             self.batches[digest] = batch
             self.env.persist(Stored(batch))
+
+    def _take_over_members(self, image: Image) -> None:
+        """The members of a snapshot."""
+        raise NotImplementedError
+
+    def _switch_if_stable(self) -> None:
+        """Whether new members begin now."""
+        raise NotImplementedError
 
     def _announce(self) -> None:
         self.env.deliver(Leads(self.view, self.leader))
@@ -233,6 +252,8 @@ class Replica(Core):
         elif isinstance(record, Executed):
             self.log.update(enumerate(record.digests, record.first))
             self.stable = record.certificate
+            if record.certificate is not None:
+                self._proofs[self.low] = record.certificate
             self._drop_ordered()
         elif isinstance(record, Taken):
             self._keep_image(record.image, record.fetched)
@@ -243,8 +264,11 @@ class Replica(Core):
             yield Taken(image, fetched=image.sequence == self.base)
         for batch in self.batches.values():
             yield Stored(batch)
-        recorded = [self.log[sequence] for sequence in range(self.base + 1, self._recorded + 1)]
-        yield Executed(self.stable, self.base + 1, tuple(recorded))
+        first = self.base + 1
+        for certificate in [*self.switches.values(), self.stable]:
+            last = self._recorded if certificate is self.stable else point_of(certificate)[0]
+            yield Executed(certificate, first, tuple(self.log[s] for s in range(first, last + 1)))
+            first = max(first, last + 1)
         if self.new_view is not None:
             yield Entered(self.new_view)
         if self.is_changing:
@@ -268,6 +292,8 @@ class Replica(Core):
             image = self.images[-1]
             self.executed, self.index, self.history = image.sequence, image.index, image.history
             self._due_at = image.sequence
+            self._take_over_members(image)
+            self._switch_if_stable()
             if any(sequence not in self.log for sequence in range(self.base + 1, image.sequence + 1)):
                 self._keep_image(image, fetched=True)  # it is newer than the last checkpoint that became stable
         for sequence in range(self.executed + 1, self.low + 1):
@@ -276,17 +302,19 @@ class Replica(Core):
                 raise ValueError(f"the journal lacks batch {sequence}, below its checkpoint at {self.low}")
             self._execute(sequence, digest)
             self._is_snapshot_due(sum(map(len, self.batches[digest])))
+            self._switch_if_stable()
         if self.low == self.executed and point_of(self.stable) != (self.executed, self.index, self.history):
             raise ValueError(f"the journal's batches are not those of its checkpoint at {self.low}")
         self._recorded = max(self.executed, self.low)
+        self._proofs.clear()
 
     # --- execution ---
 
     def _execute(self, sequence: int, digest: bytes) -> None:
         """Hand up one batch; in order, and once. ``_flush`` delivers."""
         batch = self.batches[digest]
-        self._entries += [Entry(TERM, value, COMMAND) for value in batch]
         self.executed = sequence
+        self._entries += [Entry(TERM, value, self._kind_of(value)) for value in batch]
         self.index += len(batch)
         self.history = extend(self.history, digest)
         self.log[sequence] = digest
@@ -314,3 +342,4 @@ class Replica(Core):
             if order := order_of(certificate.statement):
                 named.add(order[2])
         self.batches = {digest: batch for digest, batch in self.batches.items() if digest in named}
+        self.switches = {sequence: proof for sequence, proof in self.switches.items() if sequence >= self.base}

@@ -69,7 +69,8 @@ class Transfer(Views):
             return
         self._send_others(Status(self.view, self.is_changing, self.executed, self.low))
         self._pass_on()
-        if self.ahead is not None and self.executed == self._executed_at_beat:
+        is_behind = self.ahead is not None or self._image is not None
+        if is_behind and self.executed == self._executed_at_beat:
             self._seek()
         else:
             self._idle_beats = 0
@@ -79,8 +80,10 @@ class Transfer(Views):
         """Help whoever is behind."""
         if m.view < self.view or (m.view == self.view and m.is_changing):
             self._show_view(sender)
-        if m.stable < self.low and self.stable is not None:
-            self.env.send(sender, Stable(self.stable))
+        if m.executed < self.base and self.group.epoch:
+            self.env.send(sender, Offer(tuple(self.images)))  # it may not know who votes now
+        elif m.stable < self.low and self.stable is not None:
+            self.env.send(sender, Stable(self.switches.get(self._first_proof(m.stable, m.executed), self.stable)))
         for sequence in sorted(self._points):
             if sequence > m.stable and self.is_member:
                 self.env.send(sender, self._checkpoint_at(sequence))
@@ -155,8 +158,9 @@ class Transfer(Views):
         if self.stable is None or m.after >= self.low:
             return
         if m.after >= self.base and self._recorded >= self.low:
-            digests = tuple(self.log[sequence] for sequence in range(m.after + 1, self.low + 1))
-            self.env.send(sender, LogOf(m.after, digests, self.stable))
+            last = self._first_proof(m.after, m.after)
+            digests = tuple(self.log[sequence] for sequence in range(m.after + 1, last + 1))
+            self.env.send(sender, LogOf(m.after, digests, self.switches.get(last, self.stable)))
         elif self.images:
             self.env.send(sender, Offer(tuple(self.images)))
 
@@ -193,17 +197,16 @@ class Transfer(Views):
 
     def on_offer(self, sender: int, m: Offer) -> None:
         """f + 1 nodes that name the same snapshot: one of them is correct."""
-        if self.ahead is None or self._image is not None:
+        if self._image is not None:
             return
         self._offers[sender] = m.images
+        floor = self.high if self.ahead is None else self.executed
         votes: dict[Image, int] = {}
         for node, images in self._offers.items():
             for image in images:
                 votes[image] = votes.get(image, 0) | 1 << node
         known = [
-            image
-            for image, mask in votes.items()
-            if image.sequence > self.executed and self.group.quorum.weak.is_quorum(mask)
+            image for image, mask in votes.items() if image.sequence > floor and self.group.quorum.weak.is_quorum(mask)
         ]
         if known:
             self._image = max(known, key=lambda image: image.sequence)
@@ -288,10 +291,12 @@ class Transfer(Views):
         self.executed, self.index, self.history = image.sequence, image.index, image.history
         self._recorded = max(self._recorded, image.sequence)
         self._due_at, self._bytes_since_due = image.sequence, 0
+        self._take_over_members(image)
         self._proven.clear()
         self._forget_requests()
         self.env.persist(Taken(image, fetched=True))
         self._keep_image(image, fetched=True)
         self.env.deliver(Restored(image.index, TERM))
+        self._make_checkpoint()
         if point_of(self.ahead)[0] > image.sequence:
             self.env.send(self._somebody(), FetchLog(self.executed))

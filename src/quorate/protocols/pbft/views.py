@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorate.parts.certificate import Certificate
-from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.group import point_of, select
+from quorate.protocols.pbft.members import Members
 from quorate.protocols.pbft.messages import (
     NEW_VIEW,
     PREPARE,
@@ -30,7 +30,7 @@ from quorate.protocols.pbft.messages import (
 )
 
 
-class Views(Checkpoints):
+class Views(Members):
     """The part of a node that changes views."""
 
     # --- out of a view ---
@@ -74,7 +74,7 @@ class Views(Checkpoints):
     def on_view_change(self, sender: int, m: ViewChange) -> None:
         """§4.4: keep each node's latest, if it is proven."""
         known = self._changes.get(sender)
-        is_old = m.view < self.view or (m.view == self.view and not self.is_changing)
+        is_old = m.view < self.view or (m.view == self.view and not self.is_changing) or not self.group.is_view(m.view)
         if is_old or self._stalled is not None or (known is not None and known.view >= m.view):
             return
         if not self.group.has(sender):
@@ -127,6 +127,8 @@ class Views(Checkpoints):
         """§4.4: every backup checks the view-changes and computes the proposals itself. Anybody may pass it on."""
         if m.view < self.view or (m.view == self.view and not self.is_changing) or self._stalled is not None:
             return
+        if not self.group.is_view(m.view):
+            return  # of members that this node does not know yet
         primary = self.group.primary(m.view)
         if primary == self.env.id and sender != self.env.id and m.view > self.view:
             return  # nobody makes a view for us that we did not ask for
@@ -181,6 +183,15 @@ class Views(Checkpoints):
         self._fetch_batches([p.digest for p in message.proposals if p.digest not in self.batches])
         self._requeue()
         self._hear_early()
+
+    def _meet_new_members(self) -> None:
+        """Their first view begins."""
+        if self._has_new_members:
+            self._has_new_members = False
+            self._fail_reads()
+            self._announce()
+            self._requeue()
+            self._hear_early()
 
     def _take_up_view(self) -> None:
         """After a crash: ask for the view again, or go on in it."""

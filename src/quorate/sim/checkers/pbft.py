@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from quorate.parts.certificate import Certificate, verify
+from quorate.parts.keys import Keyring
 from quorate.parts.quorum import Byzantine
 from quorate.sim.checkers.base import Checker, Violation
 
@@ -26,6 +27,7 @@ CERTIFICATES = "certificates verify"
 CHECKPOINTS = "equal checkpoints"
 WATERMARKS = "water marks"
 MONOTONY = "monotonic state"
+MEMBERS = "equal members an epoch"
 CAUSE = "no view change without a cause"
 ONE_VOTE = "one vote a view and number"
 
@@ -58,6 +60,9 @@ class PbftInvariants(Checker):
         """By sequence number, the digest of the batch that was executed."""
         self.points: dict[int, tuple[int, bytes]] = {}
         """By sequence number, index and history after it."""
+        self.members: dict[int, tuple[int, ...]] = {}
+        """Who votes, by epoch."""
+        self._keyrings: dict[int, Keyring] = {}
         self._decided_in: dict[int, int] = {}
         self._prepared: dict[tuple[int, int], bytes] = {}
         self._verified: set[Certificate] = set()
@@ -68,6 +73,7 @@ class PbftInvariants(Checker):
     # --- a node's life ---
 
     def started(self, node: int, core: Any) -> None:
+        self._keyrings[node] = core.keys.keyring
         self._seen[node] = Seen()
         view, has_begun = self._promised.get(node, (0, False))
         if (core.view, not core.is_changing) < (view, has_begun):
@@ -92,6 +98,11 @@ class PbftInvariants(Checker):
 
     def stepped(self, node: int, core: Any) -> None:
         seen = self._seen[node]
+        members = self.members.setdefault(core.group.epoch, core.group.members)
+        if members is not core.group.members and members != core.group.members:
+            raise Violation(
+                MEMBERS, f"in epoch {core.group.epoch} node {node} knows members {core.group.members}, others {members}"
+            )
         if core.view != seen.view or core.is_changing != seen.is_changing:
             self._view_changed(node, seen, core)
         if core.stable is not seen.stable:
@@ -129,7 +140,10 @@ class PbftInvariants(Checker):
 
     def _stable_changed(self, node: int, seen: Seen, core: Any) -> None:
         certificate = core.stable
-        self._verify(node, core, certificate)
+        epoch = core.group.epoch
+        if core.low in core.switches and core.low == max(core.switches):
+            epoch -= 1  # its members made the checkpoint at which others began
+        self._verify(node, certificate, self.members[epoch])
         low = core.low
         if low < seen.low:
             raise Violation(MONOTONY, f"node {node}: its stable checkpoint goes back from {seen.low} to {low}")
@@ -142,6 +156,9 @@ class PbftInvariants(Checker):
 
     def _executed(self, node: int, seen: Seen, core: Any) -> None:
         last = core.executed
+        if _is_alone(core):
+            seen.executed = last
+            return
         if last < seen.executed:
             raise Violation(MONOTONY, f"node {node} goes back from batch {seen.executed} to {last}")
         for sequence in range(seen.executed + 1, last + 1):
@@ -177,10 +194,12 @@ class PbftInvariants(Checker):
         seen.fresh.append((vote.view, sequence, vote.digest))
 
     def _prepared_now(self, node: int, core: Any, sequence: int, certificate: Certificate) -> None:
-        self._verify(node, core, certificate)
+        self._verify(node, certificate, core.group.members)
         view, named, digest = _order(certificate)
         if named != sequence:
             raise Violation(CERTIFICATES, f"node {node} holds a certificate of {named} for {sequence}")
+        if _is_alone(core):
+            return
         known = self._prepared.setdefault((view, sequence), digest)
         if known != digest:
             raise Violation(
@@ -200,15 +219,20 @@ class PbftInvariants(Checker):
                     WATERMARKS, f"node {node} works on {min(table)} to {max(table)}, its checkpoint is at {core.low}"
                 )
 
-    def _verify(self, node: int, core: Any, certificate: Certificate) -> None:
+    def _verify(self, node: int, certificate: Certificate, members: tuple[int, ...]) -> None:
         if certificate in self._verified:
             return
-        if not verify(certificate, core.keys.keyring, Byzantine(core.group.members)):
+        if not verify(certificate, self._keyrings[node], Byzantine(members)):
             raise Violation(
                 CERTIFICATES,
                 f"node {node} holds a {certificate.context} certificate that proves nothing: {certificate}",
             )
         self._verified.add(certificate)
+
+
+def _is_alone(core: Any) -> bool:
+    """Alone a node decides before that is on its disk, and tells nobody until it is. Its outputs are checked."""
+    return len(core.group.members) == 1
 
 
 def _order(certificate: Certificate) -> tuple[int, int, bytes]:
