@@ -16,7 +16,7 @@ from quorate.protocols import REGISTRY, Entry
 from quorate.service.mutants import MUTANTS as SERVICE_MUTANTS
 from quorate.service.simulated import SUBJECTS, subject
 from quorate.sim.adversary import OMITTING, parse_adversary
-from quorate.sim.options import Options, OptionsError, parse_faults
+from quorate.sim.options import Change, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.trace import Trace
 
@@ -29,8 +29,6 @@ ONE_BY_ONE_EVERY = 3
 
 ADMINISTRATOR = 1_000_000
 """The number of the client that may change members where nodes may lie."""
-
-Change = Callable[[tuple[int, ...]], bytes]
 
 SEEDS_MAX = 10_000_000
 
@@ -106,9 +104,11 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         adversary=parse_adversary(task.adversary, entry.liars),
     )
     scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if entry.byzantine else None
-    config, change = _config(entry, task.seed), entry.change
+    config = _config(entry, task.seed)
+    change = Change(entry.change) if entry.change is not None else None
     if scheme is not None and change is not None:
-        config, change = _administered(config, change, scheme.client(ADMINISTRATOR))
+        fewest = 3 * entry.faults(task.nodes) + 1  # clients go on believing f + 1 equal answers
+        config, change = _administered(config, change.value, scheme.client(ADMINISTRATOR), fewest)
     make = entry.make(config, mutant.core, scheme.keys if scheme else None)
     return simulate(
         make,
@@ -155,10 +155,12 @@ def check_adversary(task: Task) -> str:
     return ""
 
 
-def _administered(config: Any, change: Change, administrator: Signer) -> tuple[Any, Change]:
+def _administered(
+    config: Any, value: Callable[[tuple[int, ...]], bytes], administrator: Signer, fewest: int
+) -> tuple[Any, Change]:
     """A config that names the administrator, and changes that it signs."""
     config = msgspec.structs.replace(config, admins=(administrator.public,))
-    return config, lambda members: requests.sign(administrator, [change(members)])
+    return config, Change(lambda members: requests.sign(administrator, [value(members)]), fewest)
 
 
 def _config(entry: Entry, seed: int) -> Any:

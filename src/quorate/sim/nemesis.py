@@ -173,13 +173,14 @@ class Nemesis:
 
     def _members(self, rng: Random) -> None:
         """An operator names other members, at any node; whoever leads then may take it in or not."""
-        nodes = self._world.nodes
-        count = 1 + int(rng.random() * len(nodes))
+        nodes, change = self._world.nodes, self._world.change
+        assert change is not None
+        count = change.fewest + int(rng.random() * (len(nodes) - change.fewest + 1))
         members = tuple(sorted(rng.sample([node.id for node in nodes], count)))
         node = nodes[int(rng.random() * len(nodes))]
         self._say(node.id, "members", members)
-        if node.up and self._world.change is not None:
-            node.operate(self._world.change(members))
+        if node.up:
+            node.operate(change.value(members))
 
     # --- network ---
 

@@ -1,5 +1,7 @@
 """Options of one simulated run, and the kinds of faults by name."""
 
+from collections.abc import Callable
+
 import msgspec
 
 FAULTS = ("crash", "partition", "disk", "clock", "pause", "network")
@@ -24,6 +26,13 @@ def parse_faults(text: str) -> tuple[str, ...]:
             f"no fault is called {', '.join(unknown) or repr(text)}; write all, none, or some of {known}"
         )
     return tuple(name for name in FAULTS if name in wanted)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """How members change: ``value`` makes what is submitted to name others, of which there are ``fewest`` at least."""
+
+    value: Callable[[tuple[int, ...]], bytes]
+    fewest: int = 1
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

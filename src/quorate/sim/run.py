@@ -17,7 +17,7 @@ from quorate.sim.checkers.log import LogAgreement
 from quorate.sim.checkers.once import Once
 from quorate.sim.checkers.table import invariants
 from quorate.sim.checkers.validity import Validity
-from quorate.sim.options import Options
+from quorate.sim.options import Change, Options
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
 from quorate.sim.workload import Subject
@@ -62,7 +62,7 @@ def simulate(
     checks: str = "",
     mix: Mix | None = None,
     sick_app: Callable[[App], App] | None = None,
-    change: Callable[[tuple[int, ...]], bytes] | None = None,
+    change: Change | None = None,
     trace: Trace | None = None,
     scheme: Scheme | None = None,
     liars: Sequence[type[Liar]] = (),

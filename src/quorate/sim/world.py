@@ -30,7 +30,7 @@ from quorate.sim.clients import Clients
 from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
-from quorate.sim.options import Options
+from quorate.sim.options import Change, Options
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
 from quorate.sim.workload import Subject
@@ -50,7 +50,7 @@ _STEP = Struct("<dBHHHHH")
 class World:
     """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and the clients' sessions.
 
-    ``mix`` replaces what the seed would draw; ``change`` makes the value that names other members, if they can change.
+    ``mix`` replaces what the seed would draw; ``change`` is there where members can change.
     ``scheme`` has the keys of a protocol whose nodes sign. Its own ``liars`` and how they ``resign`` a message come
     with it too; who lies is for the seed to draw.
     """
@@ -64,7 +64,7 @@ class World:
         *,
         mix: Mix | None = None,
         sick_app: Callable[[App], App] | None = None,
-        change: Callable[[tuple[int, ...]], bytes] | None = None,
+        change: Change | None = None,
         trace: Trace | None = None,
         scheme: Scheme | None = None,
         liars: Sequence[type[Liar]] = (),

@@ -361,4 +361,5 @@ class NormalCase(Requests):
             elif self.is_member and self.primary != self.env.id:
                 self._collector(slot, accepted.digest).add_verified(self.env.id, self._prepare(slot).signature)
                 self._check_prepared(slot)
-        self.next_sequence = max([self.executed, self.low, *self.slots]) + 1
+        begun = self.new_view.proposals if self.new_view is not None else ()
+        self.next_sequence = max([self.executed, self.low, *self.slots, *(p.sequence for p in begun)]) + 1

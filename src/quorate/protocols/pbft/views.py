@@ -174,15 +174,28 @@ class Views(Members):
             self._learn_stable(stable)
         self._lower_reads(max([point_of(stable)[0], *(p.sequence for p in message.proposals)]))
         self._announce()
-        for p in message.proposals:
-            if self.low < p.sequence <= self.high and self.view == message.view:
-                self._accept(p.sequence, p.digest, p.signature)
+        self._accept_proposals()
         if self.view != message.view or self.is_changing:
             return  # the primary was seen to lie already
         self.next_sequence = max([point_of(stable)[0], *(p.sequence for p in message.proposals)]) + 1
         self._fetch_batches([p.digest for p in message.proposals if p.digest not in self.batches])
         self._requeue()
         self._hear_early()
+
+    def _accept_proposals(self) -> None:
+        """Those of the view's beginning that are between the water marks, and were not, perhaps, when it began."""
+        message = self.new_view
+        if message is None:
+            return
+        for p in message.proposals:
+            if self.view != message.view or self.is_changing:
+                return
+            if self.low < p.sequence <= self.high and self._slot(p.sequence).digest is None:
+                self._accept(p.sequence, p.digest, p.signature)
+
+    def _make_stable(self, certificate: Certificate) -> None:
+        super()._make_stable(certificate)
+        self._accept_proposals()
 
     def _meet_new_members(self) -> None:
         """Their first view begins."""
@@ -200,6 +213,7 @@ class Views(Members):
             self._changes[self.env.id] = change
             self._send_others(change)
         self._rebuild()
+        self._accept_proposals()
 
     def _show_view(self, to: int) -> None:
         """To a node that is in an earlier view, or waits for this one."""
