@@ -127,7 +127,7 @@ class Replication(Generic[R]):
         # Its own node first: the client turns to the leader by itself.
         order = sorted(members, key=lambda n: n != self._config.node)
         entry = self._config.entry
-        faults = entry.faults(len(members)) if entry.byzantine else None
+        faults = entry.faults(len(members)) if entry.byzantine else 0
         self._client = aio.Connection([members[n].client for n in order], timeout_s=self._timeout_s, faults=faults)
         await self._client.__aenter__()
 
