@@ -47,9 +47,10 @@ def test_two_of_seven() -> None:
         check(lied(seed, nodes=7, byzantine=2, duration_s=4.0))
 
 
-def test_the_store_on_disk() -> None:
+@pytest.mark.parametrize("adversary", ["all", "twins"])
+def test_the_store_on_disk(adversary: str) -> None:
     for seed in range(2):
-        check(lied(seed, workload="kv", duration_s=4.0))
+        check(lied(seed, adversary, workload="kv", duration_s=4.0))
 
 
 @pytest.mark.slow
