@@ -1,5 +1,6 @@
 """Each generic liar: the Turn that goes in and the Turn that comes out."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import Meta
 from quorate.kernel import Blame, Job, Record, Send, Timer, Turn
 from quorate.parts.adversary import HEARD_MAX, Liar, to_others
 from quorate.parts.keys import Symbolic
+from quorate.protocols import REGISTRY
 from quorate.sim.adversary import GENERIC, parse_adversary
 from quorate.sim.adversary.actor import Adversary
 from quorate.sim.adversary.clients import Deceiving
@@ -20,6 +22,7 @@ from quorate.sim.options import OptionsError
 
 from tests.sim.liars import Dice, Vote, hear, means, resign, send, throw, told
 
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
 A, B = Vote(1, b"a"), Vote(2, b"b")
 
 
@@ -317,6 +320,11 @@ def test_names() -> None:
     assert parse_adversary("slow,silent") == ("silent", "slow")
     with pytest.raises(OptionsError, match="no adversary is called nasty; write all, none, or some of silent, slow"):
         parse_adversary("silent,nasty")
+
+
+@pytest.mark.parametrize("kind", [*GENERIC, *(liar for entry in REGISTRY.values() for liar in entry.liars)])
+def test_every_liar_is_in_the_documents(kind: type[Liar]) -> None:
+    assert f"| `{kind.name}` | {kind.summary} |\n" in DOCUMENT.read_text(encoding="utf-8")
 
 
 def test_a_liar_has_its_own_keys_and_no_others() -> None:

@@ -15,7 +15,9 @@ from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY
 from quorate.service.simulated import RegisterSubject
 from quorate.sim.adversary.node import LyingNode
+from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.node import SimNode
 from quorate.sim.options import Options, OptionsError
 from quorate.sim.run import simulate
 from quorate.sim.swarm import Mix
@@ -159,6 +161,79 @@ def test_what_a_liar_delays_comes_later() -> None:
     assert [seen(world, node.id) for node in world.honest] == [[7]] * 3
 
 
+# --- twins ---
+
+
+def doubled() -> tuple[World, Twin]:
+    """A world of four Witnesses, one of which is two."""
+    world = World(Witness, NoSubject(), Options(nodes=4, byzantine=1, adversary=("twins",)), mix=Mix())
+    for node in world.nodes:
+        node.start()
+    twin = next(node for node in world.nodes if isinstance(node, Twin))
+    return world, twin
+
+
+def numbers(node: SimNode) -> list[int]:
+    """What a process has seen."""
+    core = node.host.root
+    assert isinstance(core, Witness)
+    return [number for _, _, number in core.seen]
+
+
+def test_each_twin_speaks_to_its_side_and_to_itself() -> None:
+    world, twin = doubled()
+    first, second, _ = world.honest
+    twin.sides._until = 100.0
+    twin.sides._masks = [1 << first.id, 1 << second.id]
+    twin.submit([b"1"])
+    twin.other.submit([b"2"])
+    twin._wake()
+    twin.other._wake()
+    world.run_until(1.0)
+    assert numbers(twin) == [1]
+    assert numbers(twin.other) == [2]
+    assert [numbers(node) for node in world.honest] == [[1], [2], []]
+    first.request(0, 3)
+    second.request(0, 4)
+    world.run_until(2.0)
+    assert (numbers(twin), numbers(twin.other)) == ([1, 3], [2, 4])
+    assert twin.means.told == {"twins": 2}
+
+
+def test_clients_speak_to_both_twins_and_crashes_strike_both() -> None:
+    world, twin = doubled()
+    twin.request(0, 7)
+    world.run_until(1.0)
+    assert numbers(twin) == numbers(twin.other) == [7]
+    twin.pause()
+    assert twin.other.paused
+    twin.resume()
+    twin.stall("full")
+    assert twin.other.disk.stalled == "full"
+    twin.stall(None)
+    twin.set_clock(1.05, 0.0)
+    assert twin.other.clock.rate == 1.05
+    twin.crash()
+    assert not twin.other.up
+    twin.restart()
+    assert twin.other.up
+    for each in (twin, twin.other):
+        core = each.host.root
+        assert isinstance(core, Witness)
+        assert core.restored == [7]
+
+
+def test_sides_change() -> None:
+    world, twin = doubled()
+    others = [node.id for node in world.honest]
+    found = set()
+    for moment in range(200):
+        heard = [tuple(twin.sides.has(side, node, float(moment)) for node in others) for side in (0, 1)]
+        assert all(one or two for one, two in zip(*heard, strict=True)), "somebody hears neither"
+        found.add(tuple(heard))
+    assert len(found) > 10
+
+
 # --- a protocol for crashes ---
 
 
@@ -188,6 +263,7 @@ def test_raft_bears_a_node_that_is_silent_or_slow(adversary: str) -> None:
         ("equivocating", {"log matching", "no blame", "state machine safety"}),
         ("byzzfuzz", {"log matching", "no blame"}),
         ("deceiving", {"linearizability"}),
+        ("twins", {"leader completeness", "state machine safety", "election safety"}),
     ],
 )
 def test_raft_is_seen_to_break_under_lies(adversary: str, properties: set[str]) -> None:

@@ -81,6 +81,8 @@ class SimNode:
     def __init__(self, world: World, node: int, seed: str) -> None:
         self.world = world
         self.id = node
+        self.place = node
+        """What tells its App's folder from others: two nodes may claim one number."""
         self.rng = Random(f"{seed}/node/{node}")
         self._seed = seed
         self.clock = Clock(self.rng.uniform(0.0, 1000.0))
@@ -126,7 +128,7 @@ class SimNode:
         now = self.clock.at(world.now)
         self.host = Host(world.make, self.id, world.peers, rng, by_inputs=world.options.by_inputs)
         self.barrier = Barrier()
-        self.app = world.make_app(self.id, Random(f"{self._seed}/app/{self.id}/{self.life}"))
+        self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
         self.upward = Upward(self, self.app)
         for frame in self.disk.journal:

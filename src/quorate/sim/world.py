@@ -22,9 +22,11 @@ from quorate.kernel import App, Blame, Core, Env, Rng, Turn, mask_of
 from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.keys import Scheme
 from quorate.sim.adversary import GENERIC
+from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.lies import ByzzFuzz
 from quorate.sim.adversary.node import LyingNode
 from quorate.sim.adversary.rounds import RoundPartitions
+from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clients import Clients
 from quorate.sim.nemesis import Nemesis
@@ -38,6 +40,8 @@ from quorate.sim.workload import Subject
 POLL_S = 0.05
 LIVENESS = "liveness"
 
+DOUBLED = 0.15
+"""How many of the nodes that may be doubled are."""
 FIRST = 0.4
 """How often the first node is made to lie."""
 ROUNDS = 0.5
@@ -100,17 +104,20 @@ class World:
         self.liars = _draw_liars(self.seed, options)
         """The nodes that lie, as a mask."""
         kinds = [liar for liar in (*GENERIC, *liars) if liar.name in options.adversary]
-        self.nodes = [
-            LyingNode(self, node, self.seed, kinds, resign)
-            if self.liars >> node & 1
-            else SimNode(self, node, self.seed)
-            for node in self.peers
-        ]
+        self.nodes = [self._make_node(node, kinds, resign) for node in self.peers]
         self.honest = [node for node in self.nodes if not self.liars >> node.id & 1]
         if self.liars and ByzzFuzz in kinds and Random(f"{self.seed}/rounds").random() < ROUNDS:
             self.network.parted = RoundPartitions(Random(f"{self.seed}/round"), options.nodes).cut
         self.clients = Clients(self, self.mix)
         self.nemesis = Nemesis(self)
+
+    def _make_node(self, node: int, kinds: list[type[Liar]], resign: Resign) -> SimNode:
+        if not self.liars >> node & 1:
+            return SimNode(self, node, self.seed)
+        others = [kind for kind in kinds if kind is not Doubled]
+        if len(others) < len(kinds) and (not others or Random(f"{self.seed}/twins/{node}").random() < DOUBLED):
+            return Twin(self, node, self.seed, resign)
+        return LyingNode(self, node, self.seed, others, resign)
 
     # --- what happens when ---
 

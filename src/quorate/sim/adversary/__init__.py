@@ -7,11 +7,12 @@ from typing import Final
 
 from quorate.parts.adversary import Liar
 from quorate.sim.adversary.clients import Deceiving
+from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.lies import ByzzFuzz, Equivocating, Forged, Replaying
 from quorate.sim.adversary.omit import Silent, Slow
 from quorate.sim.options import OptionsError
 
-GENERIC: Final[tuple[type[Liar], ...]] = (Silent, Slow, Replaying, Forged, Equivocating, ByzzFuzz, Deceiving)
+GENERIC: Final[tuple[type[Liar], ...]] = (Silent, Slow, Replaying, Forged, Equivocating, ByzzFuzz, Deceiving, Doubled)
 
 OMITTING: Final = ("silent", "slow")
 """What a protocol for crashes bears as well."""

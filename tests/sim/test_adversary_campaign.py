@@ -1,0 +1,91 @@
+"""PBFT among nodes that lie: it bears f of them, whatever they do, and f + 1 are seen to break it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quorate.cli import campaign
+from quorate.cli.campaign import Task
+from quorate.protocols import REGISTRY
+from quorate.sim.adversary import parse_adversary
+from quorate.sim.run import Outcome
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+ALL = parse_adversary("all", REGISTRY["pbft"].liars)
+
+
+def lied(seed: int, adversary: str = "all", nodes: int = 4, byzantine: int = 1, **more: object) -> Outcome:
+    """One run of PBFT."""
+    task = Task(protocol="pbft", seed=seed, nodes=nodes, byzantine=byzantine, adversary=adversary, **more)  # type: ignore[arg-type]
+    return campaign.run(task)
+
+
+def check(outcome: Outcome) -> Outcome:
+    """It must hold."""
+    assert outcome.holds, f"seed {outcome.seed}: {outcome.violated}: {outcome.text}"
+    return outcome
+
+
+def test_lies_and_crashes_together() -> None:
+    outcomes = [check(lied(seed)) for seed in range(16)]
+    lies = sum(sum(outcome.lies.values()) for outcome in outcomes)
+    assert lies > 500
+    assert sum(outcome.answered for outcome in outcomes) > 500
+
+
+@pytest.mark.parametrize("adversary", ALL)
+def test_each_lie_alone(adversary: str) -> None:
+    outcomes = [check(lied(seed, adversary, faults="none", duration_s=3.0)) for seed in range(5)]
+    if adversary not in ("two-faced-primary", "false-digest", "censoring", "lying-view-change"):  # these need to lead
+        assert sum(outcome.lies.get(adversary, 0) for outcome in outcomes) > 0
+
+
+def test_two_of_seven() -> None:
+    for seed in range(4):
+        check(lied(seed, nodes=7, byzantine=2, duration_s=4.0))
+
+
+@pytest.mark.parametrize("adversary", ["all", "twins"])
+def test_the_store_on_disk(adversary: str) -> None:
+    for seed in range(2):
+        check(lied(seed, adversary, workload="kv", duration_s=4.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("nodes", "byzantine"), [(4, 1), (7, 2), (10, 3)])
+def test_a_long_campaign_of_lies(nodes: int, byzantine: int) -> None:
+    for seed in range(1000, 1000 + 1200 // nodes):
+        check(lied(seed, nodes=nodes, byzantine=byzantine))
+
+
+def test_more_liars_than_it_bears_break_it() -> None:
+    """Else the checkers would see nothing. One equivocates, the other votes for both."""
+    properties = {
+        "one prepared batch a view and number",
+        "one executed batch a number",
+        "state machine safety",
+        "what was executed stays",
+    }
+    for seed in range(200):
+        outcome = lied(seed, "two-faced-primary,agreeable", byzantine=2, faults="partition,network", duration_s=5.0)
+        if outcome.violated in properties:
+            return
+    raise AssertionError("no seed of 200 broke it")
+
+
+DIGESTS = """
+from tests.sim.test_adversary_campaign import lied
+print([(outcome.digest, sorted(outcome.lies.items()), outcome.text) for outcome in map(lied, (0, 2, 3))])
+"""
+
+
+def test_lies_do_not_depend_on_the_hash_seed() -> None:
+    def digests(hash_seed: str) -> str:
+        environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{SRC}:{SRC.parent}"}
+        return subprocess.run(
+            [sys.executable, "-c", DIGESTS], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert digests("1") == digests("2") != ""
