@@ -22,12 +22,14 @@ from quorate.protocols.multipaxos.messages import (
     Accepted,
     Heartbeat,
     HeartbeatReply,
+    Membership,
     Nack,
     Poll,
     PollReply,
     Prepare,
     Promise,
     Promised,
+    Snapshotted,
     Voted,
 )
 
@@ -332,6 +334,19 @@ def test_a_lease_ends_with_the_leadership() -> None:
     assert node.read(7).outputs == ()
 
 
+def test_who_answers_a_round_promises_nothing_for_as_long_as_the_lease() -> None:
+    """From the last word of the leader on; also where it stands itself by then, or follows nobody."""
+    node = follower(2, config=LEASED)
+    node.now += 0.999
+    assert node.on(3, Prepare((2, 3), 1)) == NOTHING
+    assert messages(node.on(3, Poll(1, 0))) == [PollReply(1, False, (1, 2))]
+    node.stall("disk full")
+    node.stall(None)
+    assert node.on(3, Prepare((2, 3), 1)) == NOTHING
+    node.now += 0.001
+    assert records(node.on(3, Prepare((2, 3), 1))) == [Promised((2, 3), 0)]
+
+
 def test_after_a_restart_nothing_is_promised_for_as_long_as_a_lease_may_hold() -> None:
     node = Node(config=LEASED)
     assert node.on(2, Prepare((1, 2), 1)) == NOTHING
@@ -380,6 +395,23 @@ def test_a_leader_that_is_no_member_any_more_stays_until_the_new_ones_know() -> 
     assert node.core.acceptor.chosen_index == 9
     node.beat()
     assert node.core.role == "follower"
+
+
+def test_a_leader_that_is_no_member_stays_while_members_lack_what_is_compacted() -> None:
+    """They could not be told by others, so none of them could lead."""
+    base = Snapshotted(9, 1, 9, 1, (Membership(4, (2, 3)),))
+    node = Node(records=[base])
+    node.time_out()
+    node.time_out()
+    for peer in (2, 3):
+        node.on(peer, PollReply(1, True, (0, 0)))
+    for peer in (2, 3):
+        node.on(peer, Promise((1, 1), 10, [], 0))
+    assert node.core.role == "leader"
+    node.submit("a")
+    node.on(2, Accepted((1, 1), 3))
+    node.beat()
+    assert node.core.role == "leader"
 
 
 def test_a_configuration_that_cannot_be_changes_nothing() -> None:

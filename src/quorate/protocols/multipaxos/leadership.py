@@ -179,9 +179,13 @@ class Leadership:
                         self._env.send(node, Prepare(self.ballot, first))
 
     def have_heard(self, span: Span) -> bool:
-        """Whether a phase-1 quorum of these members were told that they are members: one of them can lead then."""
-        told = sum(1 << node for node, p in self.followers.items() if p.commit_sent >= span.first_slot)
-        return span.quorums.phase1.is_quorum(told)
+        """Whether a phase-1 quorum of these members know that they are members, and have what others compacted.
+
+        Then one of them can lead.
+        """
+        enough = max(span.first_slot - 1, self._acceptor.log.base_index)
+        ready = sum(1 << node for node, p in self.followers.items() if min(p.match_index, p.commit_sent) >= enough)
+        return span.quorums.phase1.is_quorum(ready)
 
     # --- counting (phase 2b) ---
 
