@@ -23,8 +23,9 @@ def single(**changes: Any) -> SimpleNamespace:
     proposer = SimpleNamespace(ballot=(0, 0), phase="idle")
     for name, value in changes.items():
         setattr(proposer if hasattr(proposer, name) else acceptor, name, value)
-    one = SimpleNamespace(acceptor=acceptor, proposer=proposer)
-    return SimpleNamespace(open={1: one}, delivered=0, ahead={}, env=SimpleNamespace(peers=PEERS))
+    quorums = SimpleNamespace(phase2=Majority(PEERS))
+    one = SimpleNamespace(acceptor=acceptor, proposer=proposer, quorums=quorums)
+    return SimpleNamespace(open={1: one}, delivered=0, ahead={})
 
 
 def step(checker: Any, node: int, core: Any, release: bool = True) -> None:
