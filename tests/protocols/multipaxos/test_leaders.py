@@ -29,6 +29,7 @@ from quorate.protocols.multipaxos.messages import (
     Prepare,
     Promise,
     Promised,
+    Run,
     Snapshotted,
     Voted,
 )
@@ -97,6 +98,25 @@ def test_a_promise_in_parts_is_asked_for_part_by_part() -> None:
     assert node.core.role == "preparing"
     node.on(2, Promise((1, 1), 3, [], 0))
     assert node.core.role == "leader"
+
+
+@pytest.mark.parametrize(
+    ("runs", "next_slot"),
+    [
+        ([run((1, 1), 1, "a"), run((2, 2), 2, "b")], 0),
+        ([run((0, 2), 1, "a")], 0),
+        ([run((1, 1), 33, "a")], 0),
+        ([], 1),
+    ],
+)
+def test_a_promise_that_cannot_be_is_blamed_and_counts_nothing(runs: list[Run], next_slot: int) -> None:
+    """Of a ballot above the one promised, or none; of a slot beyond all windows; with more that is no more."""
+    node = preparing()
+    node.on(1, Promise((1, 1), 1, [], 0))
+    turn = node.on(2, Promise((1, 1), 1, runs, next_slot))
+    assert [blame.node for blame in turn.blames] == [2]
+    assert node.core.role == "preparing"
+    assert not node.core._preparation.found
 
 
 def test_a_refusal_ends_the_ballot_and_the_next_is_higher() -> None:
