@@ -404,6 +404,18 @@ def test_what_new_members_accepted_before_is_proposed_again() -> None:
     assert node.log[-1] == entry(1, "x")
 
 
+def test_nothing_is_proposed_past_members_who_have_not_promised_whatever_later_ones_did() -> None:
+    node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
+    node.step(Submitted((encode((4,)), b"a", encode((1, 2, 3)), encode((4, 5)))))
+    for _ in range(3):
+        agreed(node, 2)
+    assert [span.first_slot for span in node.core.members.spans] == [1, 9, 11, 12]
+    assert node.core.acceptor.chosen_index == 8
+    assert node.core.acceptor.log.last_index == 8, "slot 9 is 4's, who may have accepted something there"
+    node.submit("x")
+    assert node.core.acceptor.log.last_index == 8
+
+
 def test_a_leader_that_is_no_member_any_more_stays_until_the_new_ones_know() -> None:
     node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
     node.step(Submitted((encode((3, 4, 5)),)))

@@ -94,11 +94,15 @@ class Leadership:
     def _last_usable(self) -> int:
         """The window (alpha), and no slot whose members have not promised this ballot."""
         chosen_index = self._acceptor.chosen_index
-        last = chosen_index + self._config.alpha
-        for span in self._members.after(chosen_index + 1):
+        for span in self._open_spans():
             if not self._preparation.covers(span):
-                return min(last, span.first_slot - 1)
-        return last if self._preparation.covers(self._members.at(chosen_index + 1)) else chosen_index
+                return max(chosen_index, min(chosen_index + self._config.alpha, span.first_slot - 1))
+        return chosen_index + self._config.alpha
+
+    def _open_spans(self) -> list[Span]:
+        """Those of slots that are not chosen, the oldest first."""
+        slot = self._acceptor.chosen_index + 1
+        return [self._members.at(slot), *self._members.after(slot)]
 
     def _found(self, first: int, last: int) -> list[Entry]:
         """P2c for the slots that phase 1 knows of; §3: a gap gets a no-op, so that what follows can be executed."""
@@ -171,7 +175,7 @@ class Leadership:
     def prepare_newcomers(self) -> None:
         """Members of later slots promise this ballot before anything is proposed there."""
         slot = self._acceptor.chosen_index + 1
-        for span in (self._members.at(slot), *self._members.after(slot)):
+        for span in self._open_spans():
             if not self._preparation.covers(span):
                 for node in span.members:
                     if not self._preparation.promised >> node & 1:
