@@ -24,7 +24,7 @@ from bench import etcd, ours
 KEY_BYTES, VALUE_BYTES = 256, 1024
 SIZES = (KEY_BYTES, VALUE_BYTES)
 RESULT = Path("build/bench.json")
-PROTOCOLS = {"raft": 3, "pbft": 4}
+PROTOCOLS = {"raft": 3, "multipaxos": 3, "pbft": 4}
 """Name to the number of nodes that bear one fault."""
 PRESETS = {200: "l", 1000: "xl"}
 """Our number of clients: the preset of `etcdctl check perf` that stands against it (see etcd.py)."""

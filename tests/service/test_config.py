@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from quorate.parts.quorum.choice import SizesChoice
+from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime import key_files
 from quorate.service import config as module
@@ -198,6 +200,17 @@ def toml(config: NodeConfig) -> str:
         lines += [f"[nodes.{node}]", f'peer = "{member.peer}"', f'client = "{member.client}"']
     lines += ["[raft]", f"heartbeat_s = {config.options.heartbeat_s}"]
     return "\n".join(lines)
+
+
+def test_a_table_names_the_quorums(tmp_path) -> None:
+    path = tmp_path / "c.toml"
+    head = toml(from_mapping({**GOOD, "data": "/srv"})).replace("raft", "multipaxos").partition("[multipaxos]")[0]
+    path.write_text(head + '[multipaxos]\nquorum = {kind = "sizes", phase1 = 3, phase2 = 1}\n')
+    config = load(path)
+    assert config.options == MultiPaxosConfig(quorum=SizesChoice(3, 1))
+    path.write_text(head + '[multipaxos]\nmembers = [1, 2, 3]\nquorum = {kind = "sizes", phase1 = 2, phase2 = 1}\n')
+    with pytest.raises(ConfigError, match=r"multipaxos: phase-1 quorum \[1, 2\] and phase-2 quorum \[3\]"):
+        load(path)
 
 
 def test_a_configuration_comes_back_from_toml(tmp_path) -> None:

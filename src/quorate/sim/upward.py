@@ -31,6 +31,7 @@ class Upward:
     def __init__(self, node: SimNode, app: App) -> None:
         self._node = node
         self._loading: deque[Any] | None = None
+        self._restored_index = 0
         self.app = app
         self.applied = 0
 
@@ -66,7 +67,7 @@ class Upward:
 
         def end() -> None:
             adopt()
-            self.applied = index
+            self.applied = self._restored_index = index
             waiting, self._loading = self._loading, None
             assert waiting is not None
             self._hand_up(waiting)
@@ -109,7 +110,12 @@ class Upward:
 
         def end() -> Any:
             file = BytesIO()
-            write(file)
+            try:
+                write(file)
+            except ValueError as error:
+                if self._restored_index <= index:
+                    raise
+                return Failed(str(error))  # the state was replaced meanwhile by a newer one; a real node says the same
             return self._node.snapshots.file(index, work.term, file.getvalue(), work.keep_index)
 
         return end

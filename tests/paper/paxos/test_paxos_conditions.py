@@ -3,6 +3,7 @@
 import pytest
 
 from quorate.kernel import Core, Env, Turn
+from quorate.parts.quorum.choice import SizesChoice
 from quorate.protocols.paxos import Paxos, PaxosConfig
 from quorate.protocols.paxos.messages import Accept, Accepted, Begun, Nack, Prepare, Promise, Promised, Voted
 
@@ -150,3 +151,16 @@ def test_a_promise_holds_after_a_restart() -> None:
     node.on(3, Prepare((2, 3)))
     again = Node(records=node.records)
     assert again.on(2, Accept((1, 2), b"x")) == Turn(sends=[to(2, Nack((1, 2), (2, 3)))])
+
+
+def test_only_quorums_of_different_phases_must_meet() -> None:
+    """Howard and others 2016: four of five promise, any two choose; a pair that does not meet is refused."""
+    node = Node(peers=FIVE, config=PaxosConfig(quorum=SizesChoice(4, 2)))
+    node.submit(b"x")
+    for acceptor in (2, 3, 4):
+        assert node.on(acceptor, Promise((1, 1))).sends == ()
+    assert node.on(5, Promise((1, 1))).sends == [to(FIVE, Accept((1, 1), b"x"))]
+    node.on(2, Accepted((1, 1), b"x"))
+    assert b"x" in node.on(3, Accepted((1, 1), b"x")).outputs
+    with pytest.raises(ValueError, match="share no node"):
+        Node(peers=FIVE, config=PaxosConfig(quorum=SizesChoice(2, 3)))

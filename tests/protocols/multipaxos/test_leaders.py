@@ -22,12 +22,15 @@ from quorate.protocols.multipaxos.messages import (
     Accepted,
     Heartbeat,
     HeartbeatReply,
+    Membership,
     Nack,
     Poll,
     PollReply,
     Prepare,
     Promise,
     Promised,
+    Run,
+    Snapshotted,
     Voted,
 )
 
@@ -95,6 +98,25 @@ def test_a_promise_in_parts_is_asked_for_part_by_part() -> None:
     assert node.core.role == "preparing"
     node.on(2, Promise((1, 1), 3, [], 0))
     assert node.core.role == "leader"
+
+
+@pytest.mark.parametrize(
+    ("runs", "next_slot"),
+    [
+        ([run((1, 1), 1, "a"), run((2, 2), 2, "b")], 0),
+        ([run((0, 2), 1, "a")], 0),
+        ([run((1, 1), 33, "a")], 0),
+        ([], 1),
+    ],
+)
+def test_a_promise_that_cannot_be_is_blamed_and_counts_nothing(runs: list[Run], next_slot: int) -> None:
+    """Of a ballot above the one promised, or none; of a slot beyond all windows; with more that is no more."""
+    node = preparing()
+    node.on(1, Promise((1, 1), 1, [], 0))
+    turn = node.on(2, Promise((1, 1), 1, runs, next_slot))
+    assert [blame.node for blame in turn.blames] == [2]
+    assert node.core.role == "preparing"
+    assert not node.core._preparation.found
 
 
 def test_a_refusal_ends_the_ballot_and_the_next_is_higher() -> None:
@@ -332,6 +354,19 @@ def test_a_lease_ends_with_the_leadership() -> None:
     assert node.read(7).outputs == ()
 
 
+def test_who_answers_a_round_promises_nothing_for_as_long_as_the_lease() -> None:
+    """From the last word of the leader on; also where it stands itself by then, or follows nobody."""
+    node = follower(2, config=LEASED)
+    node.now += 0.999
+    assert node.on(3, Prepare((2, 3), 1)) == NOTHING
+    assert messages(node.on(3, Poll(1, 0))) == [PollReply(1, False, (1, 2))]
+    node.stall("disk full")
+    node.stall(None)
+    assert node.on(3, Prepare((2, 3), 1)) == NOTHING
+    node.now += 0.001
+    assert records(node.on(3, Prepare((2, 3), 1))) == [Promised((2, 3), 0)]
+
+
 def test_after_a_restart_nothing_is_promised_for_as_long_as_a_lease_may_hold() -> None:
     node = Node(config=LEASED)
     assert node.on(2, Prepare((1, 2), 1)) == NOTHING
@@ -369,6 +404,18 @@ def test_what_new_members_accepted_before_is_proposed_again() -> None:
     assert node.log[-1] == entry(1, "x")
 
 
+def test_nothing_is_proposed_past_members_who_have_not_promised_whatever_later_ones_did() -> None:
+    node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
+    node.step(Submitted((encode((4,)), b"a", encode((1, 2, 3)), encode((4, 5)))))
+    for _ in range(3):
+        agreed(node, 2)
+    assert [span.first_slot for span in node.core.members.spans] == [1, 9, 11, 12]
+    assert node.core.acceptor.chosen_index == 8
+    assert node.core.acceptor.log.last_index == 8, "slot 9 is 4's, who may have accepted something there"
+    node.submit("x")
+    assert node.core.acceptor.log.last_index == 8
+
+
 def test_a_leader_that_is_no_member_any_more_stays_until_the_new_ones_know() -> None:
     node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
     node.step(Submitted((encode((3, 4, 5)),)))
@@ -380,6 +427,23 @@ def test_a_leader_that_is_no_member_any_more_stays_until_the_new_ones_know() -> 
     assert node.core.acceptor.chosen_index == 9
     node.beat()
     assert node.core.role == "follower"
+
+
+def test_a_leader_that_is_no_member_stays_while_members_lack_what_is_compacted() -> None:
+    """They could not be told by others, so none of them could lead."""
+    base = Snapshotted(9, 1, 9, 1, (Membership(4, (2, 3)),))
+    node = Node(records=[base])
+    node.time_out()
+    node.time_out()
+    for peer in (2, 3):
+        node.on(peer, PollReply(1, True, (0, 0)))
+    for peer in (2, 3):
+        node.on(peer, Promise((1, 1), 10, [], 0))
+    assert node.core.role == "leader"
+    node.submit("a")
+    node.on(2, Accepted((1, 1), 3))
+    node.beat()
+    assert node.core.role == "leader"
 
 
 def test_a_configuration_that_cannot_be_changes_nothing() -> None:

@@ -5,10 +5,10 @@ from itertools import product
 import pytest
 
 from quorate.kernel import Blame, Fired, Received, Stalled, Submitted, Timer, Turn
+from quorate.parts.ballot import ROUND_MAX
 from quorate.parts.replicated import Dropped
 from quorate.protocols.paxos import PaxosConfig
 from quorate.protocols.paxos.messages import (
-    ROUND_MAX,
     Accept,
     Accepted,
     Ask,

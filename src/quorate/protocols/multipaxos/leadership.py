@@ -94,11 +94,15 @@ class Leadership:
     def _last_usable(self) -> int:
         """The window (alpha), and no slot whose members have not promised this ballot."""
         chosen_index = self._acceptor.chosen_index
-        last = chosen_index + self._config.alpha
-        for span in self._members.after(chosen_index + 1):
+        for span in self._open_spans():
             if not self._preparation.covers(span):
-                return min(last, span.first_slot - 1)
-        return last if self._preparation.covers(self._members.at(chosen_index + 1)) else chosen_index
+                return max(chosen_index, min(chosen_index + self._config.alpha, span.first_slot - 1))
+        return chosen_index + self._config.alpha
+
+    def _open_spans(self) -> list[Span]:
+        """Those of slots that are not chosen, the oldest first."""
+        slot = self._acceptor.chosen_index + 1
+        return [self._members.at(slot), *self._members.after(slot)]
 
     def _found(self, first: int, last: int) -> list[Entry]:
         """P2c for the slots that phase 1 knows of; §3: a gap gets a no-op, so that what follows can be executed."""
@@ -171,7 +175,7 @@ class Leadership:
     def prepare_newcomers(self) -> None:
         """Members of later slots promise this ballot before anything is proposed there."""
         slot = self._acceptor.chosen_index + 1
-        for span in (self._members.at(slot), *self._members.after(slot)):
+        for span in self._open_spans():
             if not self._preparation.covers(span):
                 for node in span.members:
                     if not self._preparation.promised >> node & 1:
@@ -179,9 +183,13 @@ class Leadership:
                         self._env.send(node, Prepare(self.ballot, first))
 
     def have_heard(self, span: Span) -> bool:
-        """Whether a phase-1 quorum of these members were told that they are members: one of them can lead then."""
-        told = sum(1 << node for node, p in self.followers.items() if p.commit_sent >= span.first_slot)
-        return span.quorums.phase1.is_quorum(told)
+        """Whether a phase-1 quorum of these members know that they are members, and have what others compacted.
+
+        Then one of them can lead.
+        """
+        enough = max(span.first_slot - 1, self._acceptor.log.base_index)
+        ready = sum(1 << node for node, p in self.followers.items() if min(p.match_index, p.commit_sent) >= enough)
+        return span.quorums.phase1.is_quorum(ready)
 
     # --- counting (phase 2b) ---
 

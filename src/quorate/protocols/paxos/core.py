@@ -21,7 +21,6 @@ from typing import ClassVar
 
 from quorate.kernel import Core, Env, Key
 from quorate.parts.ballot import Ballot
-from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.parts.replicated import Dropped
 from quorate.protocols.paxos.messages import (
     MESSAGES,
@@ -60,10 +59,12 @@ class Paxos(Core):
         self._proposers = config.players(config.proposers, env.peers)
         self._acceptors = config.players(config.acceptors, env.peers)
         self._learners = config.players(config.learners, env.peers)
-        quorum: QuorumSystem = Majority(self._acceptors)
-        self.proposer = self.proposer_class(env, self._acceptors, quorum, config) if env.id in self._proposers else None
+        self.quorums = quorums = config.quorum.build(self._acceptors)
+        self.proposer = (
+            self.proposer_class(env, self._acceptors, quorums.phase1, config) if env.id in self._proposers else None
+        )
         self.acceptor = self.acceptor_class(env, self._learners) if env.id in self._acceptors else None
-        self.learner = self.learner_class(env, quorum) if env.id in self._learners else None
+        self.learner = self.learner_class(env, quorums.phase2) if env.id in self._learners else None
 
     # --- recovery ---
 

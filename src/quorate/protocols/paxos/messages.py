@@ -6,18 +6,21 @@ import msgspec
 
 from quorate.kernel import NodeId
 from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.quorum.choice import MajorityChoice, QuorumChoice
 
 
 class PaxosConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who plays which role, and times in seconds of the local clock. All nodes must be given the same.
 
-    The empty tuple means every node. A proposer waits ``retry_s`` for a quorum, and each time it fails a longer random
+    The empty tuple means every node. ``quorum``: which acceptors promise, and which choose; see
+    ``parts/quorum/choice.py``. A proposer waits ``retry_s`` for a quorum, and each time it fails a longer random
     time more, up to ``retry_s_max``. A learner that knows nothing asks every ``ask_s``; None if somebody else tells it.
     """
 
     proposers: tuple[NodeId, ...] = ()
     acceptors: tuple[NodeId, ...] = ()
     learners: tuple[NodeId, ...] = ()
+    quorum: QuorumChoice = MajorityChoice()
     retry_s: float = 0.2
     retry_s_max: float = 3.2
     ask_s: float | None = 1.0

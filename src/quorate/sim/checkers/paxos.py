@@ -167,10 +167,10 @@ class PaxosInvariants(Ballots):
 
     def __init__(self) -> None:
         super().__init__()
-        self._majority = 0
+        self._quorum: Any = None
 
     def is_quorum(self, slot: int, nodes: int) -> bool:
-        return nodes.bit_count() >= self._majority
+        return bool(self._quorum.is_quorum(nodes))
 
     def is_over(self, core: Any, slot: int) -> bool:
         return slot <= core.delivered or slot in core.ahead
@@ -180,8 +180,8 @@ class PaxosInvariants(Ballots):
             yield slot, single.acceptor.promised, single.acceptor.accepted
 
     def look(self, node: int, core: Any, life: Life) -> None:
-        self._majority = len(core.env.peers) // 2 + 1
         for slot, single in core.open.items():
+            self._quorum = single.quorums.phase2
             acceptor, proposer = single.acceptor, single.proposer
             now = (acceptor.promised, acceptor.accepted, proposer.ballot)
             promised, accepted, began = life.noted.get(slot, (NO_BALLOT, NO_BALLOT, NO_BALLOT))

@@ -1,0 +1,47 @@
+"""Multi-Paxos and Paxos under all faults with quorums that are no majorities."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from quorate.protocols import REGISTRY
+from quorate.protocols.multipaxos import MultiPaxosConfig
+from quorate.protocols.paxos import PaxosLogConfig
+from quorate.service.simulated import subject
+from quorate.sim.options import Options
+from quorate.sim.run import simulate
+
+CHOICES: list[tuple[int, dict[str, Any]]] = [
+    (5, {"kind": "sizes", "phase1": 4, "phase2": 2}),
+    (5, {"kind": "sizes", "phase1": 2, "phase2": 4}),
+    (4, {"kind": "sizes", "phase1": 3, "phase2": 2}),
+    (6, {"kind": "grid", "rows": [[0, 1, 2], [3, 4, 5]]}),
+    (6, {"kind": "grid", "rows": [[0, 1, 2], [3, 4, 5]], "columns_first": True}),
+    (4, {"kind": "weighted", "weights": [[0, 2], [1, 1], [2, 1], [3, 1]]}),
+    (5, {"kind": "listed", "phase1": [[0, 1, 2], [2, 3, 4]], "phase2": [[2], [0, 3]]}),
+]
+
+
+@pytest.mark.parametrize(("nodes", "quorum"), CHOICES, ids=lambda value: str(value))
+def test_multi_paxos(nodes: int, quorum: dict[str, Any]) -> None:
+    entry = REGISTRY["multipaxos"]
+    choice = msgspec.convert({"quorum": quorum}, MultiPaxosConfig).quorum
+    make = entry.make(msgspec.structs.replace(entry.simulation, quorum=choice))
+    for seed in range(12):
+        options = Options(seed=seed, nodes=nodes)
+        outcome = simulate(make, subject("register"), options, checks=entry.invariants, change=entry.change)
+        assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
+
+
+@pytest.mark.parametrize(("nodes", "quorum"), CHOICES[:2], ids=lambda value: str(value))
+def test_paxos(nodes: int, quorum: dict[str, Any]) -> None:
+    entry = REGISTRY["paxos"]
+    choice = msgspec.convert({"paxos": {"quorum": quorum, "ask_s": None}}, PaxosLogConfig).paxos.quorum
+    config = msgspec.structs.replace(
+        entry.simulation, paxos=msgspec.structs.replace(entry.simulation.paxos, quorum=choice)
+    )
+    for seed in range(4):
+        options = Options(seed=seed, nodes=nodes, duration_s=4.0)
+        outcome = simulate(entry.make(config), subject("register"), options, checks=entry.invariants)
+        assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
