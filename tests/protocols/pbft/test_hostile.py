@@ -70,6 +70,8 @@ HISTORY = point(*BATCHES)[2]
 
 SMALL = st.integers(0, 7)
 NUMBER = st.one_of(SMALL, SMALL, SMALL, st.integers(0, 2**62 - 1))
+VIEW = st.one_of(st.sampled_from([0, 0, 2, 2, 1, 3]), NUMBER)
+SEQUENCE = st.one_of(st.sampled_from([1, 1, 2, 2, 3, 4]), NUMBER)
 BATCH = st.lists(st.sampled_from([X, Y, Z, b"no request", b""]), max_size=6).map(tuple)
 DIGEST = st.one_of(
     st.sampled_from([digest_of((X,)), digest_of((Y,)), digest_of((Z,)), NULL, HISTORY]),
@@ -79,32 +81,32 @@ SIGNATURE = st.one_of(st.just(b""), st.binary(max_size=96))
 GOOD = st.sampled_from([prepared(1, X), prepared(2, Y), prepared(1, X, nodes=(1, 2, 4)), stable(*BATCHES)])
 """Proofs of what the honest nodes did."""
 STATEMENT = st.one_of(
-    st.builds(order_statement, NUMBER, NUMBER, DIGEST),
-    st.builds(checkpoint_statement, NUMBER, NUMBER, DIGEST),
+    st.builds(order_statement, VIEW, SEQUENCE, DIGEST),
+    st.builds(checkpoint_statement, SEQUENCE, NUMBER, DIGEST),
     st.binary(max_size=60),
 )
 SIGNED = st.dictionaries(st.integers(0, 63), SIGNATURE, max_size=5).map(lambda signed: tuple(sorted(signed.items())))
 BAD = st.builds(Certificate, st.sampled_from([PREPARE, CHECKPOINT, "x"]), STATEMENT, SIGNED)
 CERTIFICATE = st.one_of(GOOD, GOOD, BAD)
 CERTIFICATES = st.lists(CERTIFICATE, max_size=3).map(tuple)
-CHANGE = st.builds(ViewChange, NUMBER, st.one_of(st.none(), CERTIFICATE), CERTIFICATES, SIGNATURE)
+CHANGE = st.builds(ViewChange, VIEW, st.one_of(st.none(), CERTIFICATE), CERTIFICATES, SIGNATURE)
 HONEST_CHANGE = st.sampled_from([(n, view_change(n, view, prepared(1, X))) for n in (1, 3, 4) for view in (1, 2, 3, 4)])
 CHANGES = st.lists(st.one_of(HONEST_CHANGE, HONEST_CHANGE, st.tuples(st.integers(0, 63), CHANGE)), max_size=4).map(
     tuple
 )
-PROPOSALS = st.lists(st.builds(Proposal, NUMBER, DIGEST, SIGNATURE), max_size=3).map(tuple)
+PROPOSALS = st.lists(st.builds(Proposal, SEQUENCE, DIGEST, SIGNATURE), max_size=3).map(tuple)
 IMAGE = st.builds(Image, NUMBER, NUMBER, DIGEST, NUMBER, DIGEST, st.just(FOUR))
 CHUNK = st.builds(Chunk, NUMBER, SMALL, NUMBER, st.just(b"data"), NUMBER)
 PROOFS = st.lists(SIGNATURE, min_size=1, max_size=6).map(tuple)
 MESSAGE = st.one_of(
     st.builds(Forward, BATCH),
-    st.builds(PrePrepare, NUMBER, NUMBER, DIGEST, SIGNATURE, BATCH),
-    st.builds(Prepare, NUMBER, NUMBER, DIGEST, SIGNATURE, SIGNATURE),
-    st.builds(Commit, NUMBER, NUMBER, DIGEST, PROOFS),
-    st.builds(Checkpoint, NUMBER, NUMBER, DIGEST, SIGNATURE),
+    st.builds(PrePrepare, VIEW, SEQUENCE, DIGEST, SIGNATURE, BATCH),
+    st.builds(Prepare, VIEW, SEQUENCE, DIGEST, SIGNATURE, SIGNATURE),
+    st.builds(Commit, VIEW, SEQUENCE, DIGEST, PROOFS),
+    st.builds(Checkpoint, SEQUENCE, NUMBER, DIGEST, SIGNATURE),
     st.builds(Stable, CERTIFICATE),
     CHANGE,
-    st.builds(NewView, NUMBER, CHANGES, PROPOSALS, SIGNATURE),
+    st.builds(NewView, VIEW, CHANGES, PROPOSALS, SIGNATURE),
     st.builds(Status, NUMBER, st.booleans(), NUMBER, NUMBER),
     st.builds(FetchBatch, DIGEST),
     st.builds(BatchOf, BATCH),
@@ -114,7 +116,7 @@ MESSAGE = st.one_of(
     st.builds(FetchImage, NUMBER, NUMBER),
     st.builds(ImagePiece, CHUNK),
 )
-LIAR = st.sampled_from([1, 3, 4, LEARNER, STRANGER])
+LIAR = st.sampled_from([1, 1, 3, 3, 4, LEARNER])
 HONEST = [
     *[(1, pre_prepare(sequence, *batch)) for sequence, batch in enumerate(BATCHES, 1)],
     *[(node, prepare(node, pre_prepare(at, *batch))) for node in (3, 4) for at, batch in enumerate(BATCHES, 1)],
