@@ -82,17 +82,9 @@ class Node:
         """Inputs of one step, and what the checks of signatures that it asks for bring."""
         turn = self.host.step(inputs, self.now)
         while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
-            rest = [job for job in turn.jobs if job not in checks]
             more = self.host.step([self._check(job) for job in checks], self.now)
-            turn = Turn(
-                early=[*turn.early, *more.early],
-                records=[*turn.records, *more.records],
-                sends=[*turn.sends, *more.sends],
-                timers=[*turn.timers, *more.timers],
-                jobs=[*rest, *more.jobs],
-                outputs=[*turn.outputs, *more.outputs],
-                blames=[*turn.blames, *more.blames],
-            )
+            turn.jobs = [job for job in turn.jobs if job not in checks]
+            turn = Turn(*[[*one, *other] or () for one, other in zip(_fields(turn), _fields(more), strict=True)])
         return turn
 
     def _check(self, job: Job) -> Done:
@@ -137,6 +129,10 @@ class Node:
         """As a backup: into a view that rests on three view-changes, each with what prepared; it proposes these."""
         changes = {node: view_change(node, view, *prepared) for node in FOUR if node != self.host.node}
         return self.on(FOUR[view % 4], new_view(changes, *batches, first=first))
+
+
+def _fields(turn: Turn) -> list[Any]:
+    return [getattr(turn, name) for name in turn.__struct_fields__]
 
 
 class PbftCluster(Cluster):
