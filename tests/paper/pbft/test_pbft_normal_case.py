@@ -31,6 +31,7 @@ from tests.protocols.pbft.build import (
     prepare,
     prepared,
     to,
+    view_change,
     written,
 )
 
@@ -267,6 +268,15 @@ def test_a_prepare_that_names_another_proposal_of_the_primary_ends_the_view() ->
     turn = node.on(3, prepare(3, pre_prepare(1, Y)))
     assert turn.blames == [Blame(1, "proposes two batches at one number")]
     assert node.core.is_changing
+
+
+def test_the_proof_that_the_primary_lied_counts_also_after_one_story_prepared() -> None:
+    """Else whoever was told that story stays with the liar until a request has waited too long."""
+    node = Node()
+    ordered(node, X)
+    turn = node.on(4, prepare(4, pre_prepare(1, Y)))
+    assert turn.blames == [Blame(1, "proposes two batches at one number")]
+    assert turn.sends == [to(OTHERS, view_change(2, 1, prepared(1, X)))]
 
 
 # --- section 4.2: commit ---

@@ -199,12 +199,12 @@ class NormalCase(Requests):
         if slot.prepare_of.setdefault(sender, m.digest) != m.digest:
             self._blame(sender, "prepares two batches at one number")
             return
-        if slot.prepared is not None:
-            return
         if slot.digest is None:
             slot.proposals.setdefault(m.digest, (sender, m.proposal))
         elif slot.digest != m.digest:
             self._differs(sender, slot, m.digest, m.proposal)
+            return
+        if slot.prepared is not None:
             return
         self._collector(slot, m.digest).add(sender, m.signature)
         self._check_prepared(slot)
