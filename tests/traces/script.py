@@ -146,7 +146,7 @@ class Script:
 
     def do_drop(self, sender: str, to: str) -> None:
         for flight in self.cluster.take(int(sender), int(to)):
-            self.lines.append(f"  lost: {flight.sender} -> {flight.to} {text_of(flight.message)}")
+            self.lines.append(f"  lost: {flight.sender} -> {flight.to} {self.text_of(flight.message)}")
 
     def do_duplicate(self, sender: str, to: str) -> None:
         flights = self.cluster.take(int(sender), int(to))
@@ -182,7 +182,7 @@ class Script:
         self.cluster.restart(int(node))
         self._roles[int(node)] = self._role(int(node))
         for output in member.outputs[before:]:
-            self.lines.append(f"  {node} says {text_of(output)}")
+            self.lines.append(f"  {node} says {self.text_of(output)}")
 
     def do_hold(self, node: str) -> None:
         self.cluster[int(node)].held = True
@@ -203,6 +203,10 @@ class Script:
 
     # --- printing ---
 
+    def text_of(self, value: Any) -> str:
+        """A message, record, output or job on one line."""
+        return text_of(value)
+
     def _role(self, node: int) -> str:
         core = self.cluster[node].core
         return f"{core.role} of term {core.term}"
@@ -210,7 +214,7 @@ class Script:
     def _arrive(self, flight: Flight) -> None:
         if self.cluster[flight.to].up:
             if not self._quiet:
-                self.lines.append(f"{flight.to} <- {flight.sender} {text_of(flight.message)}")
+                self.lines.append(f"{flight.to} <- {flight.sender} {self.text_of(flight.message)}")
             self.cluster.arrive(flight)
 
     def _print(self, node: int, turn: Turn) -> None:
@@ -219,10 +223,10 @@ class Script:
             self._roles[node] = role
             self.lines.append(f"  {node} is {role}")
         if not self._quiet:
-            self.lines += [f"  {node} writes {text_of(record.value)}" for record in turn.records]
+            self.lines += [f"  {node} writes {self.text_of(record.value)}" for record in turn.records]
             for send in [*turn.early, *turn.sends]:
                 late = " (waits for the disk)" if self.cluster[node].held and send in turn.sends else ""
-                self.lines.append(f"  {node} -> {','.join(map(str, send.to))} {text_of(send.message)}{late}")
-            self.lines += [f"  {node} asks for {text_of(job.work)}" for job in turn.jobs]
-        self.lines += [f"  {node} says {text_of(output)}" for output in turn.outputs]
+                self.lines.append(f"  {node} -> {','.join(map(str, send.to))} {self.text_of(send.message)}{late}")
+            self.lines += [f"  {node} asks for {self.text_of(job.work)}" for job in turn.jobs]
+        self.lines += [f"  {node} says {self.text_of(output)}" for output in turn.outputs]
         self.lines += [f"  {node} blames {blame.node}: {blame.why}" for blame in turn.blames]

@@ -10,12 +10,13 @@ import pytest
 
 from tests.traces.multipaxos_script import MultiPaxosScript
 from tests.traces.paxos_script import PaxosScript
+from tests.traces.pbft_script import PbftScript
 from tests.traces.script import Script
 
 FILES = sorted(Path(__file__).parent.glob("*/*.txt"))
 
 
-SCRIPTS = {"raft": Script, "paxos": PaxosScript, "multipaxos": MultiPaxosScript}
+SCRIPTS = {"raft": Script, "paxos": PaxosScript, "multipaxos": MultiPaxosScript, "pbft": PbftScript}
 """By folder."""
 
 

@@ -7,18 +7,29 @@ from typing import Any
 from quorate.kernel import Env, Fired, Host, Input, Job, Received, Record, Send, Submitted, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
+from quorate.parts.certificate import Certificate
 from quorate.parts.keys import Symbolic, VerifyBatch
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
+    COMMIT,
+    NEW_VIEW,
+    NO_HISTORY,
     PREPARE,
+    VIEW_CHANGE,
     Checkpoint,
     Commit,
+    NewView,
     Prepare,
     PrePrepare,
+    Proposal,
+    ViewChange,
     checkpoint_statement,
     digest_of,
+    extend,
+    new_view_statement,
     order_statement,
+    view_change_statement,
 )
 
 from tests.protocols.cluster import Cluster
@@ -71,17 +82,9 @@ class Node:
         """Inputs of one step, and what the checks of signatures that it asks for bring."""
         turn = self.host.step(inputs, self.now)
         while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
-            rest = [job for job in turn.jobs if job not in checks]
             more = self.host.step([self._check(job) for job in checks], self.now)
-            turn = Turn(
-                early=[*turn.early, *more.early],
-                records=[*turn.records, *more.records],
-                sends=[*turn.sends, *more.sends],
-                timers=[*turn.timers, *more.timers],
-                jobs=[*rest, *more.jobs],
-                outputs=[*turn.outputs, *more.outputs],
-                blames=[*turn.blames, *more.blames],
-            )
+            turn.jobs = [job for job in turn.jobs if job not in checks]
+            turn = Turn(*[[*one, *other] or () for one, other in zip(_fields(turn), _fields(more), strict=True)])
         return turn
 
     def _check(self, job: Job) -> Done:
@@ -99,6 +102,37 @@ class Node:
         """Time passes, and a timer runs out."""
         self.now += after_s
         return self.step(Fired(key))
+
+    # --- several steps, to build a state ---
+
+    def order(self, sequence: int, *batch: bytes, view: int = 0) -> Turn:
+        """As a backup among four: the batch is proposed, prepared and committed; the Turn of the last commit."""
+        proposed = pre_prepare(sequence, *batch, view=view)
+        if proposed.digest != getattr(self.core.slots.get(sequence), "digest", None):
+            self.on(FOUR[view % 4], proposed)
+        others = [node for node in FOUR if node not in (self.host.node, FOUR[view % 4])]
+        for node in others:
+            self.on(node, prepare(node, proposed))
+        turn = Turn()
+        for node in (FOUR[view % 4], *others)[:2]:
+            turn = self.on(node, commit(node, proposed))
+        return turn
+
+    def change(self, view: int, *prepared: Certificate, stable: Certificate | None = None) -> None:
+        """Leave for this view, as f + 1 others among four do."""
+        for node in [node for node in FOUR if node != self.host.node][:2]:
+            self.on(node, view_change(node, view, *prepared, stable=stable))
+
+    def enter(
+        self, view: int, *prepared: Certificate, first: int = 1, batches: Sequence[tuple[bytes, ...]] = ()
+    ) -> Turn:
+        """As a backup: into a view that rests on three view-changes, each with what prepared; it proposes these."""
+        changes = {node: view_change(node, view, *prepared) for node in FOUR if node != self.host.node}
+        return self.on(FOUR[view % 4], new_view(changes, *batches, first=first))
+
+
+def _fields(turn: Turn) -> list[Any]:
+    return [getattr(turn, name) for name in turn.__struct_fields__]
 
 
 class PbftCluster(Cluster):
@@ -127,15 +161,63 @@ def prepare(node: int, proposal: PrePrepare) -> Prepare:
 
 def commit(node: int, proposal: PrePrepare, peers: tuple[int, ...] = FOUR) -> Commit:
     """With a MAC for each."""
-    core = Node(node, peers).core
-    message: Commit = core.group.commit(proposal.view, proposal.sequence, proposal.digest, True)
-    return message
+    statement = order_statement(proposal.view, proposal.sequence, proposal.digest)
+    macs = SCHEME.keys(node).macs(COMMIT, statement, peers)
+    return Commit(proposal.view, proposal.sequence, proposal.digest, macs)
 
 
 def checkpoint(node: int, sequence: int, index: int, history: bytes) -> Checkpoint:
     """A node's word for how far it is."""
     signature = SCHEME.signer(node).sign(CHECKPOINT, checkpoint_statement(sequence, index, history))
     return Checkpoint(sequence, index, history, signature)
+
+
+def signed(context: str, statement: bytes, nodes: Sequence[int]) -> Certificate:
+    """These nodes' signatures of a statement."""
+    return Certificate(context, statement, tuple((n, SCHEME.signer(n).sign(context, statement)) for n in sorted(nodes)))
+
+
+def prepared(sequence: int, *batch: bytes, view: int = 0, nodes: Sequence[int] = (1, 2, 3)) -> Certificate:
+    """The proof that a batch prepared."""
+    return signed(PREPARE, order_statement(view, sequence, digest_of(batch)), nodes)
+
+
+def point(*batches: tuple[bytes, ...]) -> tuple[int, int, bytes]:
+    """Sequence, index and history after these batches."""
+    history = NO_HISTORY
+    for batch in batches:
+        history = extend(history, digest_of(batch))
+    return len(batches), sum(map(len, batches)), history
+
+
+def stable(*batches: tuple[bytes, ...], nodes: Sequence[int] = (1, 3, 4)) -> Certificate:
+    """The proof of the checkpoint after these batches."""
+    return signed(CHECKPOINT, checkpoint_statement(*point(*batches)), nodes)
+
+
+def view_change(node: int, view: int, *prepared: Certificate, stable: Certificate | None = None) -> ViewChange:
+    """A node's, with what prepared there."""
+    signature = SCHEME.signer(node).sign(VIEW_CHANGE, view_change_statement(view, stable, prepared))
+    return ViewChange(view, stable, prepared, signature)
+
+
+def proposal(view: int, sequence: int, digest: bytes, primary: int | None = None) -> Proposal:
+    """One order of a new view."""
+    signer = SCHEME.signer(FOUR[view % 4] if primary is None else primary)
+    return Proposal(sequence, digest, signer.sign(PREPARE, order_statement(view, sequence, digest)))
+
+
+def new_view(
+    changes: dict[int, ViewChange], *batches: tuple[bytes, ...], first: int = 1, primary: int | None = None
+) -> NewView:
+    """From the primary of the view of these changes: it proposes these batches from ``first`` on, right or wrong."""
+    view = next(iter(changes.values())).view
+    leader = FOUR[view % 4] if primary is None else primary
+    proposals = tuple(proposal(view, first + at, digest_of(batch), leader) for at, batch in enumerate(batches))
+    pairs = tuple(sorted(changes.items()))
+    return NewView(
+        view, pairs, proposals, SCHEME.signer(leader).sign(NEW_VIEW, new_view_statement(view, pairs, proposals))
+    )
 
 
 def to(nodes: int | tuple[int, ...], message: Any) -> Send:

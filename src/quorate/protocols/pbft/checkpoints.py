@@ -73,6 +73,9 @@ class Checkpoints(NormalCase):
         if any(sender in collector.nodes() for other, collector in here.items() if other != statement):
             self._blame(sender, "makes two checkpoints at one number")
             return
+        if statement not in here and not self.keys.verify(sender, CHECKPOINT, statement, m.signature):
+            self._blame(sender, "makes a checkpoint with a signature that is wrong")  # and leaves nothing here
+            return
         if self._collector_at(m.sequence, m).add(sender, m.signature):
             self._look_at(m.sequence)
 
@@ -125,6 +128,7 @@ class Checkpoints(NormalCase):
         self._drop_ordered()
         self._drop_batches()
         self._switch_if_stable()
+        self._take_proposals()
 
     # --- snapshots ---
 

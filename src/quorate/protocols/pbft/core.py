@@ -71,6 +71,8 @@ class Pbft(Transfer):
         """While the disk is full be silent: whoever waits for this node will do without it."""
         self._stalled = why
         if why is None:
+            self._watch()  # timers may have run out meanwhile
+            self._look_at_changes()
             for slot in list(self.slots.values()):
                 self._check_prepared(slot)
 

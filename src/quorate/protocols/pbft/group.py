@@ -14,6 +14,7 @@ from quorate.protocols.pbft.messages import (
     PREPARE,
     VIEW_CHANGE,
     Commit,
+    NewView,
     ViewChange,
     checkpoint_of,
     order_of,
@@ -131,6 +132,12 @@ class Group:
 def point_of(certificate: Certificate | None) -> tuple[int, int, bytes]:
     """Sequence, index and history of a verified checkpoint; of the beginning where there is none."""
     return START if certificate is None else checkpoint_of(certificate.statement) or START
+
+
+def reach_of(message: NewView) -> int:
+    """Up to where a new view goes on from earlier ones. Beyond it, nothing was committed in them."""
+    stables = (point_of(change.stable)[0] for _, change in message.changes)
+    return max([*stables, *(proposal.sequence for proposal in message.proposals)])
 
 
 def select(changes: Sequence[ViewChange]) -> tuple[Certificate | None, list[tuple[int, bytes]]]:

@@ -51,6 +51,7 @@ class Members(Checkpoints):
         if self.view < self.group.first_view:
             self.view, self.is_changing, self.new_view = self.group.first_view, False, None
         self.slots.clear()
+        self._reach = 0
         self._changes.clear()
         self._view_alarm.stop()
         self._view_timeout_s = self.config.request_timeout_s

@@ -130,19 +130,29 @@ class NormalCase(Requests):
             self._accept(m.sequence, m.digest, m.signature)
 
     def _checked(self, check: Check, is_good: bool) -> None:
-        assert check.sequence is not None
-        slot = self.slots.get(check.sequence)
-        if slot is None or slot.waiting is None or self.view != check.view or self.is_changing:
+        slot = self._slot_of(check)
+        if slot is None or slot.waiting is None:
             return
         m = slot.waiting
         if not is_good:
             self._blame(self.primary, "proposes a request that its client did not sign")
             return
-        slot.unchecked -= 1
-        if not slot.unchecked and self._stalled is None:
+        slot.unchecked.remove(check.number)
+        if not slot.unchecked:
             slot.waiting = None
-            self._keep_batch(m.digest, m.batch)
-            self._accept(m.sequence, m.digest, m.signature)
+            if self._stalled is None:
+                self._keep_batch(m.digest, m.batch)
+                self._accept(m.sequence, m.digest, m.signature)
+
+    def _not_checked(self, check: Check) -> None:
+        slot = self._slot_of(check)
+        if slot is not None:
+            slot.waiting = None  # it may come again
+
+    def _slot_of(self, check: Check) -> Slot | None:
+        """The slot that waits for it; None where the check is of an earlier view, or of what came before."""
+        slot = self.slots.get(check.sequence or 0)
+        return slot if slot is not None and slot.waiting is not None and check.number in slot.unchecked else None
 
     def _accept(self, sequence: int, digest: bytes, proposal: bytes) -> None:
         """Vote, once and for ever in this view. The record is durable before the vote leaves."""
@@ -150,6 +160,7 @@ class NormalCase(Requests):
         slot.digest, slot.proposal, slot.sent_at = digest, proposal, self.env.now
         accepted = Accepted(self.view, sequence, digest, proposal)
         self.accepted[sequence] = accepted
+        self._accepted_at[digest] = max(sequence, self._accepted_at.get(digest, 0))
         self.env.persist(accepted)
         self._collector(slot, digest).add_verified(self.primary, proposal)
         if self.is_member and self.primary != self.env.id:
@@ -158,17 +169,17 @@ class NormalCase(Requests):
             self._collector(slot, digest).add_verified(self.env.id, message.signature)
             self._send_others(message)
         for other, (node, signature) in sorted(slot.proposals.items()):
-            if other != digest:
-                self._differs(node, slot, other, signature)
+            if other != digest and self._differs(node, slot, other, signature):
                 return
         self._check_prepared(slot)
 
-    def _differs(self, node: int, slot: Slot, digest: bytes, proposal: bytes) -> None:
-        """A backup names another batch than this node accepted: the primary told two stories, or the backup lies."""
+    def _differs(self, node: int, slot: Slot, digest: bytes, proposal: bytes) -> bool:
+        """A backup names another batch than this node accepted: whether the primary told two stories. Else it lies."""
         if self.keys.verify(self.primary, PREPARE, order_statement(self.view, slot.sequence, digest), proposal):
             self._equivocates(self.primary)
-        else:
-            self._blame(node, "prepares what the primary did not propose")
+            return True
+        self._blame(node, "prepares what the primary did not propose")
+        return False
 
     def _prepare(self, slot: Slot) -> Prepare:
         assert slot.digest is not None
@@ -188,12 +199,12 @@ class NormalCase(Requests):
         if slot.prepare_of.setdefault(sender, m.digest) != m.digest:
             self._blame(sender, "prepares two batches at one number")
             return
-        if slot.prepared is not None:
-            return
         if slot.digest is None:
             slot.proposals.setdefault(m.digest, (sender, m.proposal))
         elif slot.digest != m.digest:
             self._differs(sender, slot, m.digest, m.proposal)
+            return
+        if slot.prepared is not None:
             return
         self._collector(slot, m.digest).add(sender, m.signature)
         self._check_prepared(slot)
@@ -309,7 +320,19 @@ class NormalCase(Requests):
         if waiting + len(tokens) > READS_MAX:
             self.env.deliver(ReadFailed(tuple(tokens), "too many reads wait"))
             return
-        self._reads.append((max(self.prepared, default=0), tuple(tokens)))
+        self._reads.append((self._read_point(), tuple(tokens)))
+
+    def _read_point(self) -> int:
+        """The highest number that a client may have an answer to. What the new view left out was committed nowhere."""
+        slots, reach = self.slots, self._reach
+        return max(
+            (
+                sequence
+                for sequence in self.prepared
+                if sequence <= reach or self.is_changing or (sequence in slots and slots[sequence].prepared is not None)
+            ),
+            default=0,
+        )
 
     def _answer_reads(self) -> None:
         if not self._reads:
@@ -361,5 +384,4 @@ class NormalCase(Requests):
             elif self.is_member and self.primary != self.env.id:
                 self._collector(slot, accepted.digest).add_verified(self.env.id, self._prepare(slot).signature)
                 self._check_prepared(slot)
-        begun = self.new_view.proposals if self.new_view is not None else ()
-        self.next_sequence = max([self.executed, self.low, *self.slots, *(p.sequence for p in begun)]) + 1
+        self.next_sequence = max([self.executed, self.low, self._reach, *self.slots]) + 1

@@ -78,7 +78,7 @@ class Replica(Core):
         self._proofs: dict[int, Certificate] = {}  # checkpoints in the journal, until it is recovered
         self._recorded = 0  # the last sequence number whose digest is in an Executed record
         self._entries: list[Entry] = []
-        self._first_index = 1
+        self._accepted_at: dict[bytes, int] = {}  # the highest number that a batch was accepted at, in any view
         # Follows from what was executed: who is to vote next, from which checkpoint on (0: no change is under way).
         self.next_members: tuple[int, ...] = ()
         self.switch_at = 0
@@ -87,6 +87,7 @@ class Replica(Core):
         self.slots: dict[int, Slot] = {}
         self.commits: dict[int, Commits] = {}
         self.next_sequence = 1
+        self._reach = 0  # of new_view
         self._early = Early()
         self._changes: dict[int, ViewChange] = {}
         self._has_new_members = False
@@ -129,6 +130,10 @@ class Replica(Core):
 
     def _hear_early(self) -> None:
         """A view began: take the messages for it that came before."""
+        raise NotImplementedError
+
+    def _take_proposals(self) -> None:
+        """The water marks moved: accept what the new view proposes there."""
         raise NotImplementedError
 
     def _forget_request(self, value: bytes) -> None:
@@ -307,6 +312,7 @@ class Replica(Core):
             raise ValueError(f"the journal's batches are not those of its checkpoint at {self.low}")
         self._recorded = max(self.executed, self.low)
         self._proofs.clear()
+        self._accepted_at = dict.fromkeys(self.batches, self.high)  # records do not say: at most there
 
     # --- execution ---
 
@@ -335,8 +341,10 @@ class Replica(Core):
                 del table[sequence]
 
     def _drop_batches(self) -> None:
-        """Batches that nothing names any more."""
-        named = {digest_of(()), *self.log.values()}
+        """Batches that nothing names any more. One that was accepted above the stable checkpoint, in whatever view,
+        may have prepared elsewhere: a later view may need it, and nobody else may have it (§4.3: the log holds it)."""
+        self._accepted_at = {digest: at for digest, at in self._accepted_at.items() if at > self.low}
+        named = {digest_of(()), *self.log.values(), *self._accepted_at}
         named.update(accepted.digest for accepted in self.accepted.values())
         for certificate in self.prepared.values():
             if order := order_of(certificate.statement):

@@ -26,12 +26,12 @@ CHECKS_MAX = 4096
 class Check:
     """Values whose signatures are being checked: who brought them, and the number they are proposed at, if they are."""
 
-    __slots__ = ("sender", "sequence", "values", "view")
+    __slots__ = ("number", "sender", "sequence", "values")
 
-    def __init__(self, sender: int, values: Sequence[tuple[bytes, bytes]], view: int, sequence: int | None) -> None:
+    def __init__(self, number: int, sender: int, values: Sequence[tuple[bytes, bytes]], sequence: int | None) -> None:
+        self.number = number
         self.sender = sender
         self.values = values
-        self.view = view
         self.sequence = sequence
 
 
@@ -41,7 +41,8 @@ class Requests(Replica):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._checks: dict[int, Check] = {}
-        self._checking: set[bytes] = set()
+        self._checking: dict[bytes, int] = {}  # sizes, by digest
+        self._checking_bytes = 0
         self._next_check = 0
         self._seen_at_beat: set[bytes] = set()
 
@@ -62,7 +63,7 @@ class Requests(Replica):
         refused: list[bytes] = []
         for value in values:
             digest = sha256(value).digest()
-            if digest in self.pending or digest in self._checking or digest in fresh:
+            if digest in self.pending or digest in self._checking:
                 continue
             request = requests.decode(value)
             if request is None:
@@ -71,25 +72,27 @@ class Requests(Replica):
                 refused.append(value)
             else:
                 fresh[digest] = (value, requests.claim(request))
+                self._hold(digest, value)
         if fresh:
             self._check(sender, fresh, None)
         if refused and sender == self.env.id:
             self.env.deliver(Dropped(tuple(refused), "too many requests wait"))
 
-    def _check(self, sender: int, fresh: dict[bytes, tuple[bytes, Signed]], sequence: int | None) -> int:
-        """Have signatures checked; in how many jobs."""
-        self._checking.update(fresh)
+    def _check(self, sender: int, fresh: dict[bytes, tuple[bytes, Signed]], sequence: int | None) -> set[int]:
+        """Have signatures checked; the numbers of the jobs."""
+        for digest, (value, _) in fresh.items():
+            self._hold(digest, value)
         items = list(fresh.items())
-        place = jobs = 0
+        place, numbers = 0, set()
         for job in batches([claim for _, (_, claim) in items]):
             part = items[place : place + len(job.items)]
             place += len(job.items)
             self._next_check += 1
-            jobs += 1
+            numbers.add(self._next_check)
             values = [(digest, value) for digest, (value, _) in part]
-            self._checks[self._next_check] = Check(sender, values, self.view, sequence)
+            self._checks[self._next_check] = Check(self._next_check, sender, values, sequence)
             self.env.work((CHECK, self._next_check), job)
-        return jobs
+        return numbers
 
     def on_done(self, key: Key, result: Any) -> None:
         """Signatures were checked."""
@@ -100,33 +103,51 @@ class Requests(Replica):
         if check is None:
             return
         mask = result.mask if isinstance(result, Verified) else 0
-        is_known = not isinstance(result, Failed)
         for place, (digest, value) in enumerate(check.values):
-            is_wanted = digest in self._checking  # else it was executed meanwhile
-            self._checking.discard(digest)
+            is_wanted = self._release(digest)  # else it was executed meanwhile
             if mask >> place & 1:
                 if is_wanted:
                     self._admit(digest, value)
-            elif is_known and check.sequence is None:
-                self._refuse(check.sender, value)
-        if check.sequence is not None and is_known:
-            self._checked(check, mask == (1 << len(check.values)) - 1)
+            elif check.sequence is None:
+                self._refuse(check.sender, value, result)
+        if check.sequence is not None:
+            if isinstance(result, Failed):
+                self._not_checked(check)
+            else:
+                self._checked(check, mask == (1 << len(check.values)) - 1)
+
+    def _hold(self, digest: bytes, value: bytes) -> None:
+        """It takes up room while it is being checked."""
+        if digest not in self._checking:
+            self._checking[digest] = len(value)
+            self._checking_bytes += len(value)
+
+    def _release(self, digest: bytes) -> bool:
+        size = self._checking.pop(digest, None)
+        self._checking_bytes -= size or 0
+        return size is not None
 
     def _checked(self, check: Check, is_good: bool) -> None:
         """Requests of a pre-prepare were checked."""
         raise NotImplementedError
 
-    def _refuse(self, sender: int, value: bytes) -> None:
+    def _not_checked(self, check: Check) -> None:
+        """Requests of a pre-prepare could not be checked."""
+        raise NotImplementedError
+
+    def _refuse(self, sender: int, value: bytes, result: Any = None) -> None:
+        is_known = not isinstance(result, Failed)
         if sender == self.env.id:
-            self.env.deliver(Dropped((value,), "the request is not signed by its client"))
-        else:
+            why = "the request is not signed by its client" if is_known else "its signature could not be checked"
+            self.env.deliver(Dropped((value,), why))
+        elif is_known:
             self._blame(sender, "passed on a request that its client did not sign")
 
     def _has_room(self, value: bytes) -> bool:
         config = self.config
         return (
             len(self.pending) + len(self._checking) < config.pending_max
-            and self._pending_bytes + len(value) <= config.pending_bytes_max
+            and self._pending_bytes + self._checking_bytes + len(value) <= config.pending_bytes_max
         )
 
     def _admit(self, digest: bytes, value: bytes) -> None:
@@ -144,7 +165,7 @@ class Requests(Replica):
         if not self.pending and not self._checking:
             return
         digest = sha256(value).digest()
-        self._checking.discard(digest)
+        self._release(digest)
         if not self.pending:
             return
         is_oldest = next(iter(self.pending)) == digest

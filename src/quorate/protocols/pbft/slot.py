@@ -34,8 +34,8 @@ class Slot:
         self.proposals: dict[bytes, tuple[int, bytes]] = {}
         """What backups say that the primary proposed, before this node accepts: by digest, who and its signature."""
         self.waiting: PrePrepare | None = None
-        """A pre-prepare whose requests are being checked, and in how many jobs."""
-        self.unchecked = 0
+        """A pre-prepare whose requests are being checked, and by which jobs."""
+        self.unchecked: set[int] = set()
         self.prepare_of: dict[int, bytes] = {}
         self.collectors: dict[bytes, Collector] = {}
         self.prepared: Certificate | None = None

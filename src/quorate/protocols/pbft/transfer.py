@@ -60,6 +60,7 @@ class Transfer(Views):
         self._idle_beats = 0
         self._is_writing = False
         self._serving: set[int] = set()
+        self._helped: dict[int, float] = {}  # whose Status was answered, and when
 
     # --- the beat ---
 
@@ -77,7 +78,10 @@ class Transfer(Views):
         self._executed_at_beat = self.executed
 
     def on_status(self, sender: int, m: Status) -> None:
-        """Help whoever is behind."""
+        """Help whoever is behind; once a beat, however often it asks."""
+        if self.env.now - self._helped.get(sender, float("-inf")) < self.config.beat_s / 2:
+            return
+        self._helped[sender] = self.env.now
         if m.view < self.view or (m.view == self.view and m.is_changing):
             self._show_view(sender)
         if m.executed < self.base and self.group.epoch:
@@ -168,16 +172,22 @@ class Transfer(Views):
         """Believed if the digests lead from this node's history to the checkpoint's."""
         if m.after != self.executed or self._proven or self._stalled is not None:
             return
-        sequence, _, proven = point_of(m.certificate)
-        history = self.history
-        for digest in m.digests:
-            history = extend(history, digest)
-        if sequence != m.after + len(m.digests) or history != proven or not self.group.is_stable(m.certificate):
+        if not self._is_log(m):
             self._blame(sender, "sends a log that its checkpoint does not prove")
             return
         self._catch_up(m.certificate)
         self._proven = dict(enumerate(m.digests, m.after + 1))
         self._fetch_batches(list(m.digests[:FETCHED_MAX]))
+
+    def _is_log(self, m: LogOf) -> bool:
+        """Cheap checks first: a log is long."""
+        sequence, _, proven = point_of(m.certificate)
+        if sequence != m.after + len(m.digests) or not self.group.is_stable(m.certificate):
+            return False
+        history = self.history
+        for digest in m.digests:
+            history = extend(history, digest)
+        return history == proven
 
     def _next_digest(self, sequence: int) -> bytes | None:
         return self._proven.get(sequence) or super()._next_digest(sequence)
@@ -297,6 +307,6 @@ class Transfer(Views):
         self.env.persist(Taken(image, fetched=True))
         self._keep_image(image, fetched=True)
         self.env.deliver(Restored(image.index, TERM))
-        self._make_checkpoint()
+        self._make_checkpoint()  # others may have waited for this node's word
         if point_of(self.ahead)[0] > image.sequence:
             self.env.send(self._somebody(), FetchLog(self.executed))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorate.parts.certificate import Certificate
-from quorate.protocols.pbft.group import point_of, select
+from quorate.protocols.pbft.group import reach_of, select
 from quorate.protocols.pbft.members import Members
 from quorate.protocols.pbft.messages import (
     NEW_VIEW,
@@ -166,36 +166,20 @@ class Views(Members):
     def _enter(self, message: NewView, stable: Certificate | None) -> None:
         """§4.4: pre-prepares of the new view, as if they came now. What was executed is not executed again."""
         self.view, self.is_changing, self.new_view = message.view, False, message
+        self._reach = reach_of(message)
         self.slots.clear()
         self.env.persist(Entered(message))
         self._view_alarm.stop()
         self._changes = {node: c for node, c in self._changes.items() if c.view > message.view}
         if stable is not None:
             self._learn_stable(stable)
-        self._lower_reads(max([point_of(stable)[0], *(p.sequence for p in message.proposals)]))
+        self._lower_reads(self._reach)
         self._announce()
-        self._accept_proposals()
-        if self.view != message.view or self.is_changing:
-            return  # the primary was seen to lie already
-        self.next_sequence = max([point_of(stable)[0], *(p.sequence for p in message.proposals)]) + 1
+        self._take_proposals()
+        self.next_sequence = self._reach + 1
         self._fetch_batches([p.digest for p in message.proposals if p.digest not in self.batches])
         self._requeue()
         self._hear_early()
-
-    def _accept_proposals(self) -> None:
-        """Those of the view's beginning that are between the water marks, and were not, perhaps, when it began."""
-        message = self.new_view
-        if message is None:
-            return
-        for p in message.proposals:
-            if self.view != message.view or self.is_changing:
-                return
-            if self.low < p.sequence <= self.high and self._slot(p.sequence).digest is None:
-                self._accept(p.sequence, p.digest, p.signature)
-
-    def _make_stable(self, certificate: Certificate) -> None:
-        super()._make_stable(certificate)
-        self._accept_proposals()
 
     def _meet_new_members(self) -> None:
         """Their first view begins."""
@@ -206,14 +190,28 @@ class Views(Members):
             self._requeue()
             self._hear_early()
 
+    def _take_proposals(self) -> None:
+        """As far as the water marks allow; the rest when they move. Else a primary that is behind stalls its view."""
+        message = self.new_view
+        if message is None or self.is_changing or message.view != self.view:
+            return
+        for p in message.proposals:
+            if self.low < p.sequence <= self.high and not self.is_changing:
+                slot = self._slot(p.sequence)
+                if slot.digest is None:
+                    slot.waiting = None
+                    self._accept(p.sequence, p.digest, p.signature)
+
     def _take_up_view(self) -> None:
         """After a crash: ask for the view again, or go on in it."""
+        if self.new_view is not None:
+            self._reach = reach_of(self.new_view)
         if self.is_changing:
             change = self._view_change()
             self._changes[self.env.id] = change
             self._send_others(change)
         self._rebuild()
-        self._accept_proposals()
+        self._take_proposals()
 
     def _show_view(self, to: int) -> None:
         """To a node that is in an earlier view, or waits for this one."""

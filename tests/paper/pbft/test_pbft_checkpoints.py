@@ -1,0 +1,361 @@
+"""Checkpoints and catching up, one test a rule: OSDI 1999, §4.3; Castro's thesis (2001), §5.2 (status) and §5.3."""
+
+import pytest
+
+from quorate.kernel import Blame, Failed, Job, Turn
+from quorate.kernel.inputs import Done
+from quorate.parts.log import COMMAND, Entry
+from quorate.parts.replicated import (
+    Chunk,
+    Committed,
+    ReadChunk,
+    Restored,
+    SnapshotInfo,
+    TakeSnapshot,
+    WriteChunk,
+    Written,
+)
+from quorate.protocols.pbft.checkpoints import Diverged
+from quorate.protocols.pbft.messages import (
+    NO_HISTORY,
+    BatchOf,
+    Executed,
+    FetchBatch,
+    FetchImage,
+    FetchLog,
+    Image,
+    ImagePiece,
+    LogOf,
+    Offer,
+    Stable,
+    Status,
+    Stored,
+    Taken,
+    digest_of,
+)
+
+from tests.protocols.pbft.build import (
+    CONFIG,
+    FOUR,
+    Node,
+    X,
+    Y,
+    Z,
+    checkpoint,
+    commit,
+    new_view,
+    point,
+    pre_prepare,
+    prepare,
+    prepared,
+    stable,
+    to,
+    view_change,
+    written,
+)
+
+XY = [(X,), (Y,)]
+FOUR_BATCHES = [(X,), (Y,), (Z,), (X, Y)]
+OTHERS = (1, 3, 4)
+
+
+def executed(*batches: tuple[bytes, ...]) -> Node:
+    """Node 2, which ordered and executed these; its checkpoints are not stable."""
+    node = Node()
+    for sequence, batch in enumerate(batches, 1):
+        node.order(sequence, *batch)
+    return node
+
+
+def image_at(*batches: tuple[bytes, ...], size_bytes: int = 8) -> Image:
+    sequence, index, history = point(*batches)
+    return Image(sequence, index, history, size_bytes, b"d" * 32, FOUR)
+
+
+def behind(*batches: tuple[bytes, ...]) -> Node:
+    """Node 2 at the beginning; the checkpoint after these is proven to it."""
+    node = Node()
+    node.on(1, Stable(stable(*batches)))
+    return node
+
+
+# --- section 4.3: garbage collection ---
+
+
+def test_a_checkpoint_is_made_every_k_numbers() -> None:
+    """§4.3: "when a request with a sequence number divisible by some constant is executed"."""
+    node = executed((X,))
+    assert node.order(2, Y).sends == [to(OTHERS, checkpoint(2, *point(*XY)))]
+    assert node.order(3, Z).sends == ()
+
+
+def test_2f_plus_1_checkpoints_are_the_proof_of_a_stable_one() -> None:
+    """§4.3: its own among them; signed, and with the same history."""
+    node = executed(*XY)
+    assert node.on(3, checkpoint(3, *point(*XY))) == Turn()
+    assert node.on(4, checkpoint(4, 2, 2, NO_HISTORY)) == Turn()
+    assert node.core.low == 0
+    turn = node.on(1, checkpoint(1, *point(*XY)))
+    assert turn.records == written(Executed(stable(*XY, nodes=(1, 2, 3)), 1, tuple(map(digest_of, XY))))
+    assert (node.core.low, node.core.high) == (2, 2 + CONFIG.window)
+
+
+def test_at_a_stable_checkpoint_all_messages_up_to_it_go() -> None:
+    """§4.3: "it discards all pre-prepare, prepare, and commit messages with sequence number less than or equal to n";
+    "all earlier checkpoints". What is above stays."""
+    node = executed(*XY, (Z,))
+    node.on(1, Stable(stable(*XY)))
+    core = node.core
+    assert [sorted(table) for table in (core.slots, core.accepted, core.prepared, core.commits)] == [[3]] * 4
+    assert (core._checkpoints, core._points) == ({}, {})
+
+
+def test_the_water_marks_move_with_the_stable_checkpoint() -> None:
+    """§4.3: "the checkpoint protocol is used to advance the low and high water marks"."""
+    node = executed(*XY)
+    assert node.on(1, pre_prepare(5, X)) == Turn()
+    node.on(1, Stable(stable(*XY)))
+    assert node.on(1, pre_prepare(5, X)).sends
+    assert node.on(1, pre_prepare(2, X)) == Turn()
+
+
+def test_a_checkpoint_with_a_wrong_signature_counts_nothing() -> None:
+    node = executed(*XY)
+    bad = checkpoint(3, *point(*XY))
+    assert node.on(4, bad).blames == [Blame(4, "sent a pbft checkpoint signature that is wrong")]
+    node.on(1, checkpoint(1, *point(*XY)))
+    assert node.core.low == 0
+
+
+def test_one_node_makes_one_checkpoint_at_a_number() -> None:
+    node = executed(*XY)
+    node.on(3, checkpoint(3, 2, 2, NO_HISTORY))
+    assert node.on(3, checkpoint(3, *point(*XY))).blames == [Blame(3, "makes two checkpoints at one number")]
+
+
+def test_a_checkpoint_that_is_not_proven_is_not_believed() -> None:
+    node = executed(*XY)
+    few = stable(*XY, nodes=(3, 4))
+    assert node.on(3, Stable(few)) == Turn(blames=[Blame(3, "sends a checkpoint that is not proven")])
+    assert node.on(3, Stable(prepared(1, Y, view=2))).blames == [Blame(3, "sends a checkpoint that is not proven")]
+
+
+def test_a_node_whose_state_a_quorum_contradicts_stops() -> None:
+    """More than f lie, or its data is not what it was: nothing it says can be right."""
+    node = executed(*XY)
+    with pytest.raises(Diverged, match="node 2 executed 2 requests up to batch 2, and a quorum proved 2"):
+        node.on(1, Stable(stable((Y,), (X,))))
+
+
+def test_f_liars_cannot_make_a_node_think_that_it_diverged() -> None:
+    node = executed(*XY)
+    for _ in range(3):
+        node.on(4, checkpoint(4, *point((Y,), (X,))), Stable(stable((Y,), (X,), nodes=(4,))))
+    assert node.core.low == 0
+
+
+# --- snapshots ---
+
+
+def test_a_snapshot_is_of_the_state_at_its_checkpoint() -> None:
+    """What is decided after it is executed in a later step, so that the shell sees the state as it was."""
+    node = executed(*FOUR_BATCHES[:2])
+    node.on(1, Stable(stable(*XY)))
+    node.order(3, Z)
+    node.order(5, X)
+    turn = node.order(4, X, Y)
+    assert turn.jobs == [Job((), "snapshot", TakeSnapshot(5, 0, 0))]
+    assert node.core.executed == 4
+    assert node.fire("execute").outputs == [Committed(6, [Entry(0, X, COMMAND)])]
+
+
+def test_a_snapshot_counts_when_it_is_durable() -> None:
+    node = executed(*FOUR_BATCHES)
+    assert node.core.images == []
+    turn = node.step(Done("snapshot", SnapshotInfo(5, 0, 8, b"d" * 32)))
+    assert turn.records == written(Taken(image_at(*FOUR_BATCHES)))
+    assert executed(*FOUR_BATCHES).step(Done("snapshot", Failed("full"))) == Turn()
+
+
+# --- thesis §5.2: status ---
+
+
+def test_every_beat_a_node_says_how_far_it_is() -> None:
+    node = executed(*XY)
+    turn = node.fire("beat", 1)
+    assert turn.sends == [to(OTHERS, Status(0, False, 2, 0))]
+    assert turn.timers[0].at == node.now + CONFIG.beat_s
+
+
+def test_whoever_lacks_a_stable_checkpoint_is_sent_it() -> None:
+    node = executed(*XY)
+    node.on(1, Stable(stable(*XY)))
+    assert node.on(3, Status(0, False, 0, 0)).sends == [to(3, Stable(stable(*XY)))]
+    node.now += 1
+    assert node.on(3, Status(0, False, 2, 2)) == Turn()
+
+
+def test_whoever_lacks_votes_is_sent_them_again() -> None:
+    """This node's own: its prepare, its commit, its checkpoint. Nothing that is a moment old: it may be on its way."""
+    node = executed(*XY)
+    assert node.on(4, Status(0, False, 1, 0)).sends == [to(4, checkpoint(2, *point(*XY)))]
+    node.now += 1
+    assert node.on(4, Status(0, False, 1, 0)).sends == [
+        to(4, checkpoint(2, *point(*XY))),
+        to(4, prepare(2, pre_prepare(2, Y))),
+        to(4, commit(2, pre_prepare(2, Y))),
+    ]
+
+
+def test_the_primary_sends_its_proposal_again() -> None:
+    node = Node(1)
+    node.submit(X)
+    node.now += 1
+    assert node.on(4, Status(0, False, 0, 0)).sends == [to(4, pre_prepare(1, X))]
+
+
+def test_whoever_is_in_an_earlier_view_is_sent_the_new_view() -> None:
+    """Thesis §5.2. It carries its proof, so anybody may pass it on."""
+    node = Node()
+    node.enter(2, prepared(1, X), batches=[(X,)])
+    turn = node.on(1, Status(0, False, 0, 0))
+    assert turn.sends[0] == to(1, node.core.new_view)
+
+
+def test_whoever_waits_for_a_view_is_sent_the_view_change() -> None:
+    node = Node()
+    node.change(2)
+    turn = node.on(4, Status(2, True, 0, 0))
+    assert turn.sends == [to(4, view_change(2, 2))]
+
+
+# --- thesis §5.3: state transfer ---
+
+
+def test_whoever_is_left_behind_asks_for_the_log() -> None:
+    """Not at once: a beat without progress first, for the votes may still come."""
+    node = behind(*XY)
+    assert node.core.ahead == stable(*XY)
+    asked = [send.message for send in node.fire("beat", 1).sends]
+    assert asked == [Status(0, False, 0, 0), FetchLog(0)]
+
+
+def test_the_log_is_digests_that_the_checkpoint_proves() -> None:
+    node = executed(*XY)
+    node.on(1, Stable(stable(*XY)))
+    turn = node.on(3, FetchLog(1))
+    assert turn.sends == [to(3, LogOf(1, (digest_of((Y,)),), stable(*XY)))]
+    assert node.on(3, FetchLog(2)) == Turn()
+
+
+def test_a_log_that_its_checkpoint_does_not_prove_is_not_believed() -> None:
+    node = behind(*XY)
+    digests = tuple(map(digest_of, XY))
+    for wrong in (
+        LogOf(0, digests[::-1], stable(*XY)),
+        LogOf(0, digests[:1], stable(*XY)),
+        LogOf(0, digests, stable(*XY, nodes=(3, 4))),
+    ):
+        assert node.on(3, wrong) == Turn(blames=[Blame(3, "sends a log that its checkpoint does not prove")])
+
+
+def test_what_is_proven_is_fetched_and_executed_without_a_vote() -> None:
+    """Thesis §5.3. The checkpoint that proved it is then this node's own."""
+    node = behind(*XY)
+    digests = tuple(map(digest_of, XY))
+    turn = node.on(3, LogOf(0, digests, stable(*XY)))
+    assert [send.message for send in turn.sends] == [FetchBatch(digest) for digest in digests]
+    assert node.on(3, BatchOf((Y,))).outputs == ()
+    turn = node.on(3, BatchOf((X,)))
+    assert turn.outputs == [Committed(1, [Entry(0, X, COMMAND), Entry(0, Y, COMMAND)])]
+    assert turn.records == written(Stored((X,)), Executed(stable(*XY), 1, digests))
+    assert (node.core.low, node.core.ahead, node.core._proven) == (2, None, {})
+
+
+def test_a_batch_is_found_by_its_digest() -> None:
+    node = executed((X,))
+    assert node.on(3, FetchBatch(digest_of((X,)))).sends == [to(3, BatchOf((X,)))]
+    assert node.on(3, FetchBatch(digest_of((Z,)))) == Turn()
+
+
+def test_whoever_is_further_behind_than_the_log_is_offered_snapshots() -> None:
+    node = executed(*FOUR_BATCHES)
+    node.step(Done("snapshot", SnapshotInfo(5, 0, 8, b"d" * 32)))
+    node.core.base = 4
+    node.on(1, Stable(stable(*FOUR_BATCHES)))
+    assert node.on(3, FetchLog(0)).sends == [to(3, Offer((image_at(*FOUR_BATCHES),)))]
+
+
+def test_a_snapshot_is_believed_if_f_plus_1_name_it() -> None:
+    """One of them is correct. One alone may have made it up."""
+    node = behind(*FOUR_BATCHES)
+    image, lie = image_at(*FOUR_BATCHES), Image(4, 5, NO_HISTORY, 8, b"e" * 32, FOUR)
+    assert node.on(4, Offer((lie,))) == Turn()
+    assert node.on(1, Offer((image,))) == Turn()
+    assert node.on(3, Offer((image,))).sends == [to(3, FetchImage(5, 0))]
+
+
+def fetching() -> Node:
+    node = behind(*FOUR_BATCHES)
+    for sender in (1, 3):
+        node.on(sender, Offer((image_at(*FOUR_BATCHES),)))
+    return node
+
+
+def test_a_snapshot_comes_in_pieces_each_asked_for_and_is_checked_whole() -> None:
+    """The shell compares its digest with the one that f + 1 named."""
+    node = fetching()
+    turn = node.on(3, ImagePiece(Chunk(5, 0, 0, b"abcd", 8)))
+    assert turn.jobs == [Job((), "install", WriteChunk(5, 0, 0, b"abcd", 8, b"d" * 32))]
+    assert node.step(Done("install", Written(5, 0, 4, False))).sends == [to(3, FetchImage(5, 4))]
+    node.on(3, ImagePiece(Chunk(5, 0, 4, b"efgh", 8)))
+    turn = node.step(Done("install", Written(5, 0, 8, True)))
+    assert turn.records[0] == written(Taken(image_at(*FOUR_BATCHES), fetched=True))[0]
+    assert turn.outputs == [Restored(5, 0)]
+    assert (node.core.executed, node.core.index, node.core.history) == point(*FOUR_BATCHES)
+
+
+def test_a_piece_that_was_not_asked_for_is_dropped() -> None:
+    node = fetching()
+    for sender, chunk in (
+        (1, Chunk(5, 0, 0, b"abcd", 8)),
+        (3, Chunk(5, 0, 4, b"abcd", 8)),
+        (3, Chunk(5, 0, 0, b"abcd", 9)),
+        (3, Chunk(6, 0, 0, b"abcd", 8)),
+    ):
+        assert node.on(sender, ImagePiece(chunk)) == Turn()
+
+
+def test_a_source_whose_snapshot_is_wrong_is_left_for_another() -> None:
+    node = fetching()
+    node.on(3, ImagePiece(Chunk(5, 0, 0, b"abcdefgh", 8)))
+    assert node.step(Done("install", Failed("its digest is wrong"))).sends == [to(1, FetchImage(5, 0))]
+
+
+def test_a_piece_is_read_for_whoever_asks_one_at_a_time() -> None:
+    node = executed(*FOUR_BATCHES)
+    node.step(Done("snapshot", SnapshotInfo(5, 0, 8, b"d" * 32)))
+    turn = node.on(3, FetchImage(5, 4))
+    assert turn.jobs == [Job((), ("serve", 3), ReadChunk(5, 4, CONFIG.chunk_bytes))]
+    assert node.on(3, FetchImage(5, 4)) == Turn()
+    piece = Chunk(5, 0, 4, b"efgh", 8)
+    assert node.step(Done(("serve", 3), piece)).sends == [to(3, ImagePiece(piece))]
+
+
+def test_a_snapshot_leaves_no_request_waiting_that_it_may_hold() -> None:
+    """Nobody can tell; a client that has no answer sends again. The timer is not to run for what was executed."""
+    node = fetching()
+    node.submit(X)
+    node.on(3, ImagePiece(Chunk(5, 0, 0, b"abcdefgh", 8)))
+    node.step(Done("install", Written(5, 0, 8, True)))
+    assert node.core.pending == {}
+    node.fire("request", CONFIG.request_timeout_s)
+    assert not node.core.is_changing
+
+
+def test_a_new_view_that_begins_ahead_leaves_a_node_behind() -> None:
+    """§4.4: "it may need to obtain missing information from another replica, e.g. the checkpoint"."""
+    node = Node()
+    changes = {n: view_change(n, 2, stable=stable(*FOUR_BATCHES)) for n in OTHERS}
+    node.on(3, new_view(changes))
+    assert (node.core.view, node.core.is_changing, node.core.ahead) == (2, False, stable(*FOUR_BATCHES))
