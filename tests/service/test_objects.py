@@ -165,11 +165,12 @@ def test_a_counter_on_four_nodes_of_which_one_may_lie(tmp_path) -> None:
 
 
 def test_a_node_that_is_alone_makes_its_own_keys_once(tmp_path) -> None:
-    with replicate(Counter, node=3, data=tmp_path, protocol="pbft") as counter:
-        assert (counter.add(1), counter.get()) == (1, 1)
-    made = (tmp_path / "keys" / "node-3.key").read_bytes()
-    with replicate(Counter, node=3, data=tmp_path, protocol="pbft"):
-        assert (tmp_path / "keys" / "node-3.key").read_bytes() == made
+    made = set()
+    for expected in (1, 2):
+        with replicate(Counter, node=3, data=tmp_path, protocol="pbft") as counter:
+            assert (counter.add(1), counter.get()) == (expected, expected)
+        made.add((tmp_path / "keys" / "node-3.key").read_bytes())
+    assert len(made) == 1
 
 
 def test_several_nodes_that_may_lie_need_keys() -> None:

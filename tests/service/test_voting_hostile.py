@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from quorate.protocols.pbft import PbftConfig
+from quorate.runtime.framing import FrameLimits
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.service.address import parse_address
+from quorate.service.client import link as links
 from quorate.service.client import voting as module
 from quorate.service.client.aio import Client
 from quorate.service.kv import commands as kv
@@ -168,13 +170,18 @@ def test_one_that_takes_nothing_in_fills_no_memory(tmp_path, monkeypatch: pytest
         pauses.append(connection)
 
     monkeypatch.setattr(module, "RESEND_S", 60.0)
+    limits = FrameLimits(1 << 20, 2 << 20, 65_536)
+    monkeypatch.setattr(links, "LIMITS", limits)
 
     async def main() -> None:
         async with with_a_fourth(tmp_path, answer) as (client, _):
-            for turn in range(12):
-                await asyncio.gather(*(client.put(b"%d" % n, bytes(1_000_000)) for n in range(8)))
-                link = client._voting._nodes[0].link
-                assert link is None or link.backlog_bytes <= link.limits.backlog_bytes_max, turn
+            whys = set()
+            for _ in range(12):
+                await asyncio.gather(*(client.put(b"%d" % n, bytes(100_000)) for n in range(8)))
+                hostile = client._voting._nodes[0]
+                assert hostile.link is None or hostile.link.backlog_bytes <= limits.backlog_bytes_max
+                whys.add(hostile.why)
             assert pauses
+            assert any("takes nothing of what it is sent" in why for why in whys)
 
     run(main())
