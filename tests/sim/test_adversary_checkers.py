@@ -88,7 +88,8 @@ def core(node: int = 0, **changes: Any) -> SimpleNamespace:
         "index": 0,
         "history": bytes(32),
         "keys": SCHEME.keys(node),
-        "group": SimpleNamespace(members=(0, 1, 2, 3)),
+        "group": SimpleNamespace(members=(0, 1, 2, 3), epoch=0),
+        "switches": {},
         "config": SimpleNamespace(window=16),
     }
     return SimpleNamespace(**fields | changes)
