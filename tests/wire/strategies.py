@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from hypothesis import reject
 from hypothesis import strategies as st
 from msgspec import inspect
 
@@ -30,11 +31,11 @@ def _strategy(info: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.NoneType():
             return st.none()
         case inspect.StrType():
-            return st.text(min_size=info.min_length or 0, max_size=_most(info.max_length))
+            return st.text(min_size=info.min_length or 0, max_size=_most(info))
         case inspect.BytesType():
-            return st.binary(min_size=info.min_length or 0, max_size=_most(info.max_length))
+            return st.binary(min_size=info.min_length or 0, max_size=_most(info))
         case inspect.VarTupleType() | inspect.ListType():
-            items = st.lists(_strategy(info.item_type), min_size=info.min_length or 0, max_size=_most(info.max_length))
+            items = st.lists(_strategy(info.item_type), min_size=info.min_length or 0, max_size=_most(info))
             return items.map(tuple) if isinstance(info, inspect.VarTupleType) else items
         case inspect.TupleType():
             return st.tuples(*map(_strategy, info.item_types))
@@ -47,12 +48,22 @@ def _strategy(info: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.EnumType():
             return st.sampled_from(list(info.cls))
         case inspect.StructType():
-            return st.builds(info.cls, **{field.name: _strategy(field.type) for field in info.fields})
+            fields = st.fixed_dictionaries({field.name: _strategy(field.type) for field in info.fields})
+            return fields.map(lambda values: _made(info.cls, values))
     raise TypeError(f"no strategy for {info}: teach it to this file, or give the field a type")
 
 
-def _most(limit: int | None) -> int:
-    return ITEMS_MAX if limit is None else min(limit, ITEMS_MAX)
+def _most(info: Any) -> int:
+    limit = ITEMS_MAX if info.max_length is None else min(info.max_length, ITEMS_MAX)
+    return max(limit, info.min_length or 0)
+
+
+def _made(kind: type, values: dict[str, Any]) -> Any:
+    """One of this type; values that the type itself refuses are not what a decoder accepts."""
+    try:
+        return kind(**values)
+    except ValueError:
+        reject()
 
 
 def msgpack_values() -> st.SearchStrategy[bytes]:

@@ -24,12 +24,17 @@ PATHS = st.lists(st.tuples(st.text(max_size=32), st.integers(0, 2**63 - 1)), max
 
 
 def core_classes() -> list[type[Core]]:
-    """The test core, and every core class of the package's protocols."""
+    """The test core, and a core class of the package's protocols for each family of messages and records."""
     found: list[type[Core]] = [Root]
+    families = {(Root.messages, Root.records)}
     for module_info in pkgutil.walk_packages(quorate.protocols.__path__, "quorate.protocols."):
         module = importlib.import_module(module_info.name)
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Core) and value is not Core and value not in found:
+            if not isinstance(value, type) or not issubclass(value, Core):
+                continue
+            family = (value.messages, value.records)
+            if any(family) and family not in families:
+                families.add(family)
                 found.append(value)
     return found
 
