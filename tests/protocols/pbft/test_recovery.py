@@ -329,3 +329,16 @@ def test_a_group_that_crashed_at_the_end_of_its_window_goes_on() -> None:
         cluster.restart(node)
     cluster.submit(1, request("r9"))
     assert cluster.run(5.0, lambda: all(len(m.applied) == 5 for m in cluster.members.values()))
+
+
+def test_a_new_view_whose_checkpoint_ends_its_epoch_leaves_nothing_of_it() -> None:
+    """The checkpoint that comes with it is where other members begin: the next number is theirs."""
+    node = Life()
+    for sequence, batch in enumerate(XS, 1):
+        node.order(sequence, *batch)
+        node.fire("execute")
+    node.core.next_members, node.core.switch_at = FOUR, 4
+    changes = {other: view_change(other, 2, stable=stable(*XS)) for other in (1, 3, 4)}
+    node.on(3, new_view(changes))
+    assert (node.core.group.epoch, node.core.view, node.core.is_changing) == (1, 1 << 32, False)
+    assert node.core.next_sequence == 5

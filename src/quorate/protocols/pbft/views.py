@@ -176,6 +176,8 @@ class Views(Members):
         self._lower_reads(self._reach)
         self._announce()
         self._take_proposals()
+        if self.view != message.view or self.is_changing:
+            return  # its checkpoint began an epoch, or the primary was seen to lie already
         self.next_sequence = self._reach + 1
         self._fetch_batches([p.digest for p in message.proposals if p.digest not in self.batches])
         self._requeue()
@@ -193,10 +195,12 @@ class Views(Members):
     def _take_proposals(self) -> None:
         """As far as the water marks allow; the rest when they move. Else a primary that is behind stalls its view."""
         message = self.new_view
-        if message is None or self.is_changing or message.view != self.view:
+        if message is None:
             return
         for p in message.proposals:
-            if self.low < p.sequence <= self.high and not self.is_changing:
+            if self.view != message.view or self.is_changing:
+                return  # the primary was seen to lie
+            if self.low < p.sequence <= self.high:
                 slot = self._slot(p.sequence)
                 if slot.digest is None:
                     slot.waiting = None
