@@ -5,11 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from quorate.parts import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.paxos import PaxosLogConfig
 from quorate.service.simulated import subject
-from quorate.sim.options import Options
+from quorate.sim.options import Change, Options
 from quorate.sim.run import simulate
 
 CHOICES: list[tuple[int, dict[str, Any]]] = [
@@ -30,7 +31,9 @@ def test_multi_paxos(nodes: int, quorum: dict[str, Any]) -> None:
     make = entry.make(msgspec.structs.replace(entry.simulation, quorum=choice))
     for seed in range(12):
         options = Options(seed=seed, nodes=nodes)
-        outcome = simulate(make, subject("register"), options, checks=entry.invariants, change=entry.change)
+        outcome = simulate(
+            make, subject("register"), options, checks=entry.invariants, change=Change(configuration.encode)
+        )
         assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
 
 

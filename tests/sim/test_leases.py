@@ -9,11 +9,12 @@ from random import Random
 import msgspec
 import pytest
 
+from quorate.parts import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.lease import Lease
 from quorate.service.simulated import subject
-from quorate.sim.options import FAULTS, Options
+from quorate.sim.options import FAULTS, Change, Options
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.swarm import draw
 
@@ -34,7 +35,12 @@ def run(seed: int, core: type[MultiPaxos] = MultiPaxos, config: MultiPaxosConfig
     entry = REGISTRY["multipaxos"]
     make = entry.make(config, core)
     return simulate(
-        make, subject("register"), Options(seed=seed), checks=entry.invariants, change=entry.change, mix=mix
+        make,
+        subject("register"),
+        Options(seed=seed),
+        checks=entry.invariants,
+        change=Change(configuration.encode),
+        mix=mix,
     )
 
 
