@@ -13,6 +13,7 @@ from quorate.service.simulated import subject
 from quorate.sim.options import Change, Options
 from quorate.sim.run import simulate
 
+CHANGE = Change(configuration.encode)
 CHOICES: list[tuple[int, dict[str, Any]]] = [
     (5, {"kind": "sizes", "phase1": 4, "phase2": 2}),
     (5, {"kind": "sizes", "phase1": 2, "phase2": 4}),
@@ -31,9 +32,7 @@ def test_multi_paxos(nodes: int, quorum: dict[str, Any]) -> None:
     make = entry.make(msgspec.structs.replace(entry.simulation, quorum=choice))
     for seed in range(12):
         options = Options(seed=seed, nodes=nodes)
-        outcome = simulate(
-            make, subject("register"), options, checks=entry.invariants, change=Change(configuration.encode)
-        )
+        outcome = simulate(make, subject("register"), options, checks=entry.invariants, change=CHANGE)
         assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
 
 

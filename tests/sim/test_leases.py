@@ -18,6 +18,7 @@ from quorate.sim.options import FAULTS, Change, Options
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.swarm import draw
 
+CHANGE = Change(configuration.encode)
 CONFIG = msgspec.structs.replace(REGISTRY["multipaxos"].simulation, lease_s=0.5)
 
 
@@ -39,7 +40,7 @@ def run(seed: int, core: type[MultiPaxos] = MultiPaxos, config: MultiPaxosConfig
         subject("register"),
         Options(seed=seed),
         checks=entry.invariants,
-        change=Change(configuration.encode),
+        change=CHANGE,
         mix=mix,
     )
 
