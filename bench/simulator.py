@@ -1,6 +1,6 @@
-"""`python -m bench.simulator`: how fast the simulator runs PBFT, by the number of nodes. Nothing fails, no disk is slow.
+"""`python -m bench.simulator`: how fast the simulator runs PBFT, by the number of nodes.
 
-CPU time of this process. Signatures are symbolic, checkers are off. Messages a decision are those that were delivered,
+Nothing fails, and no disk is slow. CPU time of this process. Signatures are symbolic, checkers are off. Messages a decision are those that were delivered,
 checkpoints and beats among them, beside 2n(n - 1), which is what the order alone takes.
 """
 
@@ -40,9 +40,9 @@ def measure(nodes: int) -> dict[str, float]:
         mix=Mix(astray=0.0),
         scheme=scheme,
     )
-    core = world.nodes[0].host.root
     world.start()
     world.run_until(WARM_UP_S)
+    core = world.nodes[0].host.root
     messages, decisions = world.network.delivered, getattr(core, "executed", 0)
     duration_s = MESSAGES / (2 * nodes * (nodes - 1)) / DECISIONS_PER_S
     began_s = time.process_time()
