@@ -1,8 +1,8 @@
 """`python -m bench.simulator`: how fast the simulator runs PBFT, by the number of nodes.
 
 Nothing fails, and no disk is slow. CPU time of this process. Signatures are symbolic, checkers are off. Messages a
-decision are those that were delivered, checkpoints and beats among them, beside 2n(n - 1), which is what the order alone
-takes.
+decision are those that were delivered, checkpoints and beats among them, beside 2n(n - 1), which is what the order
+alone takes.
 """
 
 from __future__ import annotations
