@@ -19,10 +19,11 @@ proves an order. (2) A prepare carries the primary's signature: two that differ 
 once. (3) A checkpoint's digest is a hash over the order, not over the state. Execution is deterministic, so they are
 equal together; and no checkpoint has to read the state. (4) The last-reply cache of §4.2 is the session table of the
 service above, part of its snapshots; this core orders a request that comes again, and the sessions do not repeat it.
-(5) The timer runs for the oldest waiting request, so that no client is starved. (6) MACs serve for commits alone, which
-no third node needs to believe; with signatures for the rest, the view change is the simple one of OSDI 1999.
-(7) A quorum's commits decide for a node that has left their view, or did not prepare there itself: it could
-else stay behind for as long as the others need no other view. (8) No tentative execution.
+(5) The timer runs for the oldest waiting request, so that no client is starved. (6) MACs serve for commits and for what
+one node tells another that is behind, which no third needs to believe; with signatures for the rest, the view change is
+the simple one of OSDI 1999. (7) A quorum's commits decide for a node that has left their view, or did not prepare there
+itself, and so does the word of f + 1 nodes that executed it: it could else stay behind for as long as the others need
+no other view. (8) No tentative execution.
 """
 
 from __future__ import annotations

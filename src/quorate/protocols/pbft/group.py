@@ -9,16 +9,13 @@ from quorate.parts.keys import Keys
 from quorate.parts.quorum import Byzantine
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
-    COMMIT,
     NULL,
     PREPARE,
     VIEW_CHANGE,
-    Commit,
     NewView,
     ViewChange,
     checkpoint_of,
     order_of,
-    order_statement,
     view_change_statement,
 )
 
@@ -111,22 +108,20 @@ class Group:
             return "lists orders that are not proven"
         return None
 
-    # --- commits ---
+    # --- what nobody shows to a third ---
 
-    def commit(self, view: int, sequence: int, digest: bytes, by_mac: bool) -> Commit:
-        """This node's."""
-        statement = order_statement(view, sequence, digest)
+    def prove(self, context: str, statement: bytes, by_mac: bool) -> tuple[bytes, ...]:
+        """That this node says it, to every node of the group."""
         if by_mac:
-            return Commit(view, sequence, digest, self.keys.macs(COMMIT, statement, self.peers))
-        return Commit(view, sequence, digest, (self.keys.sign(COMMIT, statement),))
+            return self.keys.macs(context, statement, self.peers)
+        return (self.keys.sign(context, statement),)
 
-    def is_commit(self, node: int, m: Commit, by_mac: bool) -> bool:
-        """Whether that node made it."""
-        statement = order_statement(m.view, m.sequence, m.digest)
+    def is_proven(self, node: int, context: str, statement: bytes, proofs: tuple[bytes, ...], by_mac: bool) -> bool:
+        """Whether that node says it, as far as this one can tell."""
         if not by_mac:
-            return len(m.proofs) == 1 and self.keys.verify(node, COMMIT, statement, m.proofs[0])
+            return len(proofs) == 1 and self.keys.verify(node, context, statement, proofs[0])
         mine = self.peers.index(self.keys.node)
-        return len(m.proofs) == len(self.peers) and self.keys.verify_mac(node, COMMIT, statement, m.proofs[mine])
+        return len(proofs) == len(self.peers) and self.keys.verify_mac(node, context, statement, proofs[mine])
 
 
 def point_of(certificate: Certificate | None) -> tuple[int, int, bytes]:

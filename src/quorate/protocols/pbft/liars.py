@@ -18,12 +18,16 @@ from quorate.parts.keys import Keys
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
     COMMIT,
+    DECIDED,
     NEW_VIEW,
+    OFFER,
     PREPARE,
     VIEW_CHANGE,
     Checkpoint,
     Commit,
+    Decided,
     NewView,
+    Offer,
     Prepare,
     PrePrepare,
     Proposal,
@@ -31,6 +35,7 @@ from quorate.protocols.pbft.messages import (
     checkpoint_statement,
     digest_of,
     new_view_statement,
+    offer_statement,
     order_of,
     order_statement,
     view_change_statement,
@@ -58,6 +63,11 @@ def resign(keys: Keys | None, m: Any) -> Any:
             if len(m.proofs) == 1:
                 return replace(m, proofs=(keys.sign(COMMIT, statement),))
             return replace(m, proofs=keys.macs(COMMIT, statement, keys.keyring.nodes))
+        case Decided():
+            statement = order_statement(0, m.sequence, m.digest)
+            return replace(m, proofs=keys.macs(DECIDED, statement, keys.keyring.nodes))
+        case Offer():
+            return replace(m, proofs=keys.macs(OFFER, offer_statement(m.images), keys.keyring.nodes))
         case Checkpoint():
             statement = checkpoint_statement(m.sequence, m.index, m.history)
             return replace(m, signature=keys.sign(CHECKPOINT, statement))

@@ -32,11 +32,16 @@ LOG_MAX: Final = 1 << 16
 """Batches between the older of two snapshots and the newest stable checkpoint."""
 NODES_MAX: Final = NODE_ID_MAX + 1
 
+Proofs: TypeAlias = Annotated[tuple[Signature, ...], Meta(min_length=1, max_length=NODES_MAX)]
+"""A MAC for each node of the group, in order; or one signature."""
+
 Batch: TypeAlias = Annotated[tuple[bytes, ...], Meta(max_length=BATCH_COUNT_MAX)]
 """Signed requests that are ordered as one. The empty batch is the null request (§4.4)."""
 
 PREPARE: Final = "pbft prepare"
 COMMIT: Final = "pbft commit"
+DECIDED: Final = "pbft decided"
+OFFER: Final = "pbft offer"
 CHECKPOINT: Final = "pbft checkpoint"
 VIEW_CHANGE: Final = "pbft view-change"
 NEW_VIEW: Final = "pbft new-view"
@@ -113,12 +118,20 @@ class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Commit(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """§4.2: prepared here. ``proofs``: a MAC for each node of the group, in order; or one signature."""
+    """§4.2: prepared here."""
 
     view: View
     sequence: Sequence
     digest: Digest
-    proofs: Annotated[tuple[Annotated[bytes, Meta(max_length=96)], ...], Meta(min_length=1, max_length=NODES_MAX)]
+    proofs: Proofs
+
+
+class Decided(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """To a node that is behind: this batch was executed here. f + 1 nodes that say so are to be believed."""
+
+    sequence: Sequence
+    digest: Digest
+    proofs: Proofs
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -224,6 +237,7 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """To a node that is far behind: the snapshots that are here."""
 
     images: Annotated[tuple[Image, ...], Meta(max_length=4)]
+    proofs: Proofs
 
 
 class FetchImage(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -240,7 +254,7 @@ class ImagePiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
 
 
 MESSAGES = (
-    *(Forward, PrePrepare, Prepare, Commit, Checkpoint, Stable, ViewChange, NewView),
+    *(Forward, PrePrepare, Prepare, Commit, Decided, Checkpoint, Stable, ViewChange, NewView),
     *(Status, FetchBatch, BatchOf, FetchLog, LogOf, Offer, FetchImage, ImagePiece),
 )
 
@@ -248,6 +262,11 @@ MESSAGES = (
 def view_change_statement(view: int, stable: Certificate | None, prepared: tuple[Certificate, ...]) -> bytes:
     """What a view-change says."""
     return sha256(_encode((view, stable, prepared))).digest()
+
+
+def offer_statement(images: tuple[Image, ...]) -> bytes:
+    """What an offer says."""
+    return sha256(_encode(images)).digest()
 
 
 def new_view_statement(

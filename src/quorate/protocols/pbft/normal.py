@@ -16,9 +16,12 @@ from quorate.parts import requests
 from quorate.parts.keys import Signed
 from quorate.parts.replicated import Committed, ReadFailed, ReadReady
 from quorate.protocols.pbft.messages import (
+    COMMIT,
+    DECIDED,
     PREPARE,
     Accepted,
     Commit,
+    Decided,
     Prepare,
     Prepared,
     PrePrepare,
@@ -231,9 +234,10 @@ class NormalCase(Requests):
 
     def _commit(self, sequence: int) -> Commit:
         """For what prepared here last, be it in this view or an earlier one."""
-        order = order_of(self.prepared[sequence].statement)
+        statement = self.prepared[sequence].statement
+        order = order_of(statement)
         assert order is not None
-        return self.group.commit(*order, self.config.commits == "mac")
+        return Commit(*order, self.group.prove(COMMIT, statement, self._by_mac))
 
     # --- commit ---
 
@@ -245,12 +249,31 @@ class NormalCase(Requests):
         view, digest = commits.known(sender)
         if commits.decided is not None or m.view < view or (view, digest) == (m.view, m.digest):
             return
-        if not self.group.has(sender) or not self.group.is_commit(sender, m, self.config.commits == "mac"):
+        statement = order_statement(m.view, m.sequence, m.digest)
+        if not self.group.has(sender) or not self.group.is_proven(sender, COMMIT, statement, m.proofs, self._by_mac):
             self._blame(sender, "commits without a vote, or with a proof that is wrong")
         elif view == m.view:
             self._blame(sender, "commits two batches at one number")
         else:
             commits.add(sender, m.view, m.digest)
+
+    def on_decided(self, sender: int, m: Decided) -> None:
+        """f + 1 nodes executed it, one of them correct: enough for a node that left the view before commits came."""
+        if not max(self.low, self.executed) < m.sequence <= self.high or self._stalled is not None:
+            return
+        statement = order_statement(0, m.sequence, m.digest)
+        if not self.group.has(sender) or not self.group.is_proven(sender, DECIDED, statement, m.proofs, self._by_mac):
+            self._blame(sender, "says what was decided without a vote, or with a proof that is wrong")
+        elif not self._commits(m.sequence).tell(sender, m.digest):
+            self._blame(sender, "says that two batches were decided at one number")
+
+    def _decided(self, sequence: int) -> Decided:
+        digest = self.log[sequence]
+        return Decided(sequence, digest, self.group.prove(DECIDED, order_statement(0, sequence, digest), self._by_mac))
+
+    @property
+    def _by_mac(self) -> bool:
+        return self.config.commits == "mac"
 
     def _commits(self, sequence: int) -> Commits:
         commits = self.commits.get(sequence)

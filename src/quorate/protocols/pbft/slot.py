@@ -6,7 +6,7 @@ Each node has one vote a kind: its first. That bounds what a liar can make us ke
 from __future__ import annotations
 
 from quorate.parts.certificate import Certificate, Collector
-from quorate.parts.quorum import QuorumSystem
+from quorate.parts.quorum import Byzantine
 from quorate.protocols.pbft.messages import PrePrepare
 
 
@@ -49,10 +49,11 @@ class Commits:
     decided for it too. Of each node the commit of its highest view counts.
     """
 
-    __slots__ = ("_quorum", "_said", "decided")
+    __slots__ = ("_quorum", "_said", "_told", "decided")
 
-    def __init__(self, quorum: QuorumSystem) -> None:
+    def __init__(self, quorum: Byzantine) -> None:
         self._quorum = quorum
+        self._told: dict[int, bytes] = {}
         self._said: dict[int, tuple[int, bytes]] = {}
         self.decided: bytes | None = None
         """The digest of the batch."""
@@ -66,3 +67,13 @@ class Commits:
         said = self._said[node] = (view, digest)
         if self.decided is None and self._quorum.is_quorum(sum(1 << n for n, s in self._said.items() if s == said)):
             self.decided = digest
+
+    def tell(self, node: int, digest: bytes) -> bool:
+        """A node executed it. False where it said otherwise before."""
+        if self._told.setdefault(node, digest) != digest:
+            return False
+        if self.decided is None:
+            mask = sum(1 << n for n, told in self._told.items() if told == digest)
+            if self._quorum.weak.is_quorum(mask):
+                self.decided = digest
+        return True

@@ -18,6 +18,7 @@ from quorate.parts.certificate import Certificate
 from quorate.parts.replicated import Chunk, ReadChunk, Restored, WriteChunk, Written
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import (
+    OFFER,
     BatchOf,
     FetchBatch,
     FetchImage,
@@ -31,6 +32,7 @@ from quorate.protocols.pbft.messages import (
     Taken,
     digest_of,
     extend,
+    offer_statement,
 )
 from quorate.protocols.pbft.replica import BEAT, TERM
 from quorate.protocols.pbft.views import Views
@@ -85,7 +87,7 @@ class Transfer(Views):
         if m.view < self.view or (m.view == self.view and m.is_changing):
             self._show_view(sender)
         if m.executed < self.base and self.group.epoch:
-            self.env.send(sender, Offer(tuple(self.images)))  # it may not know who votes now
+            self.env.send(sender, self._offer())  # it may not know who votes now
         elif m.stable < self.low and self.stable is not None:
             self.env.send(sender, Stable(self.switches.get(self._first_proof(m.stable, m.executed), self.stable)))
         for sequence in sorted(self._points):
@@ -99,6 +101,8 @@ class Transfer(Views):
                 break  # it may still be on its way
             if slot is not None and in_view:
                 self._resend_order(sender, slot)
+            if sequence in self.log and self.is_member:
+                self.env.send(sender, self._decided(sequence))
             if sequence in self.prepared and self.is_member:
                 self.env.send(sender, self._commit(sequence))
 
@@ -166,7 +170,7 @@ class Transfer(Views):
             digests = tuple(self.log[sequence] for sequence in range(m.after + 1, last + 1))
             self.env.send(sender, LogOf(m.after, digests, self.switches.get(last, self.stable)))
         elif self.images:
-            self.env.send(sender, Offer(tuple(self.images)))
+            self.env.send(sender, self._offer())
 
     def on_log_of(self, sender: int, m: LogOf) -> None:
         """Believed if the digests lead from this node's history to the checkpoint's."""
@@ -205,9 +209,16 @@ class Transfer(Views):
 
     # --- snapshots ---
 
+    def _offer(self) -> Offer:
+        images = tuple(self.images)
+        return Offer(images, self.group.prove(OFFER, offer_statement(images), self._by_mac))
+
     def on_offer(self, sender: int, m: Offer) -> None:
         """f + 1 nodes that name the same snapshot: one of them is correct."""
         if self._image is not None:
+            return
+        if not self.group.is_proven(sender, OFFER, offer_statement(m.images), m.proofs, self._by_mac):
+            self._blame(sender, "offers snapshots with a proof that is wrong")
             return
         self._offers[sender] = m.images
         floor = self.high if self.ahead is None else self.executed
