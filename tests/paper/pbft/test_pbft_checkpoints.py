@@ -19,6 +19,7 @@ from quorate.protocols.pbft.checkpoints import Diverged
 from quorate.protocols.pbft.messages import (
     NO_HISTORY,
     BatchOf,
+    Decided,
     Executed,
     FetchBatch,
     FetchImage,
@@ -204,7 +205,18 @@ def test_whoever_lacks_votes_is_sent_them_again() -> None:
         to(4, checkpoint(2, *point(*XY))),
         to(4, prepare(2, pre_prepare(2, Y))),
         to(4, commit(2, pre_prepare(2, Y))),
+        to(4, Decided(2, digest_of((Y,)))),
     ]
+
+
+def test_what_f_plus_1_nodes_executed_is_decided() -> None:
+    """One of them is correct. A commit of a liar may have completed the quorum there, and never come here."""
+    node = Node()
+    node.on(1, pre_prepare(1, X))
+    assert node.on(4, Decided(1, digest_of((Y,)))) == Turn()
+    assert node.on(4, Decided(1, digest_of((X,)))) == Turn(), "it said something else before"
+    assert node.on(1, Decided(1, digest_of((X,)))) == Turn()
+    assert node.on(3, Decided(1, digest_of((X,)))).outputs == [Committed(1, [Entry(0, X, COMMAND)])]
 
 
 def test_the_primary_sends_its_proposal_again() -> None:

@@ -21,6 +21,7 @@ from quorate.protocols.pbft.messages import (
     BatchOf,
     Checkpoint,
     Commit,
+    Decided,
     FetchBatch,
     FetchImage,
     FetchLog,
@@ -108,6 +109,7 @@ MESSAGE = st.one_of(
     CHANGE,
     st.builds(NewView, VIEW, CHANGES, PROPOSALS, SIGNATURE),
     st.builds(Status, NUMBER, st.booleans(), NUMBER, NUMBER),
+    st.builds(Decided, SEQUENCE, DIGEST),
     st.builds(FetchBatch, DIGEST),
     st.builds(BatchOf, BATCH),
     st.builds(FetchLog, NUMBER),
@@ -302,7 +304,9 @@ def test_digests_of_nothing_take_one_place_a_voter() -> None:
     messages: list[Any] = [resign(KEYS, Prepare(0, 1, digest, b"", b"")) for digest in digests]
     messages += [resign(KEYS, Commit(0, 1, digest, (b"",) * 5)) for digest in digests]
     messages += [FetchBatch(digest) for digest in digests]
+    messages += [Decided(1, digest) for digest in digests]
     node = flood("new", messages)
+    assert len(node.core.commits[1]._executed) == 1
     assert len(node.core.slots[1].collectors) == 1
 
 

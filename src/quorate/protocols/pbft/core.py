@@ -22,7 +22,8 @@ service above, part of its snapshots; this core orders a request that comes agai
 (5) The timer runs for the oldest waiting request, so that no client is starved. (6) MACs serve for commits alone, which
 no third node needs to believe; with signatures for the rest, the view change is the simple one of OSDI 1999.
 (7) A quorum's commits decide for a node that has left their view, or did not prepare there itself: it could
-else stay behind for as long as the others need no other view. (8) No tentative execution.
+else stay behind for as long as the others need no other view. (8) No tentative execution. (9) What f + 1
+nodes say they executed is decided: a liar's commit may have completed the quorum there, and never come here.
 """
 
 from __future__ import annotations

@@ -171,6 +171,13 @@ class Status(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     stable: Sequence
 
 
+class Decided(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """This batch was executed here, at this number. To a node that is behind; f + 1 that say so are to be believed."""
+
+    sequence: Sequence
+    digest: Digest
+
+
 class FetchBatch(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Who has the batch of this digest?"""
 
@@ -241,7 +248,7 @@ class ImagePiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
 
 MESSAGES = (
     *(Forward, PrePrepare, Prepare, Commit, Checkpoint, Stable, ViewChange, NewView),
-    *(Status, FetchBatch, BatchOf, FetchLog, LogOf, Offer, FetchImage, ImagePiece),
+    *(Status, Decided, FetchBatch, BatchOf, FetchLog, LogOf, Offer, FetchImage, ImagePiece),
 )
 
 

@@ -6,7 +6,7 @@ Each node has one vote a kind: its first. That bounds what a liar can make us ke
 from __future__ import annotations
 
 from quorate.parts.certificate import Certificate, Collector
-from quorate.parts.quorum import QuorumSystem
+from quorate.parts.quorum import Byzantine
 from quorate.protocols.pbft.messages import PrePrepare
 
 
@@ -49,10 +49,11 @@ class Commits:
     decided for it too. Of each node the commit of its highest view counts.
     """
 
-    __slots__ = ("_quorum", "_said", "decided")
+    __slots__ = ("_executed", "_quorum", "_said", "decided")
 
-    def __init__(self, quorum: QuorumSystem) -> None:
+    def __init__(self, quorum: Byzantine) -> None:
         self._quorum = quorum
+        self._executed: dict[int, bytes] = {}
         self._said: dict[int, tuple[int, bytes]] = {}
         self.decided: bytes | None = None
         """The digest of the batch."""
@@ -66,3 +67,10 @@ class Commits:
         said = self._said[node] = (view, digest)
         if self.decided is None and self._quorum.is_quorum(sum(1 << n for n, s in self._said.items() if s == said)):
             self.decided = digest
+
+    def add_executed(self, node: int, digest: bytes) -> None:
+        """Count a node that has executed it, its first word alone. Of f + 1, one is correct."""
+        first = self._executed.setdefault(node, digest)
+        said = sum(1 << n for n, d in self._executed.items() if d == first)
+        if self.decided is None and self._quorum.weak.is_quorum(said):
+            self.decided = first

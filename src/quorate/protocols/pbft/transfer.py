@@ -19,6 +19,7 @@ from quorate.parts.replicated import Chunk, ReadChunk, Restored, WriteChunk, Wri
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import (
     BatchOf,
+    Decided,
     FetchBatch,
     FetchImage,
     FetchLog,
@@ -101,6 +102,15 @@ class Transfer(Views):
                 self._resend_order(sender, slot)
             if sequence in self.prepared and self.is_member:
                 self.env.send(sender, self._commit(sequence))
+            if sequence <= self.executed and sequence in self.log and self.is_member:
+                self.env.send(sender, Decided(sequence, self.log[sequence]))
+
+    def on_decided(self, sender: int, m: Decided) -> None:
+        """A liar's commit may have completed the quorum elsewhere and not come here: the others' are too few."""
+        if not max(self.low, self.executed) < m.sequence <= self.high or self._stalled is not None:
+            return
+        if self.group.has(sender):
+            self._commits(m.sequence).add_executed(sender, m.digest)
 
     # --- batches ---
 
