@@ -26,7 +26,6 @@ from quorate.protocols.pbft.messages import (
     Image,
     ImagePiece,
     LogOf,
-    Offer,
     Stable,
     Status,
     Stored,
@@ -43,7 +42,9 @@ from tests.protocols.pbft.build import (
     Z,
     checkpoint,
     commit,
+    decided,
     new_view,
+    offer,
     point,
     pre_prepare,
     prepare,
@@ -204,7 +205,19 @@ def test_whoever_lacks_votes_is_sent_them_again() -> None:
         to(4, checkpoint(2, *point(*XY))),
         to(4, prepare(2, pre_prepare(2, Y))),
         to(4, commit(2, pre_prepare(2, Y))),
+        to(4, decided(2, 2, digest_of((Y,)))),
     ]
+
+
+def test_what_f_plus_1_nodes_executed_is_decided() -> None:
+    """One of them is correct. A commit of a liar may have completed the quorum there, and never come here."""
+    node = Node()
+    node.on(1, pre_prepare(1, X))
+    assert node.on(4, decided(4, 1, digest_of((Y,)))) == Turn()
+    assert node.on(4, decided(4, 1, digest_of((X,)))).blames, "it said something else before"
+    assert node.on(1, decided(1, 1, digest_of((X,)))) == Turn()
+    assert node.on(3, decided(4, 1, digest_of((X,)))).blames, "a word of node 4 that node 3 brings"
+    assert node.on(3, decided(3, 1, digest_of((X,)))).outputs == [Committed(1, [Entry(0, X, COMMAND)])]
 
 
 def test_the_primary_sends_its_proposal_again() -> None:
@@ -283,22 +296,22 @@ def test_whoever_is_further_behind_than_the_log_is_offered_snapshots() -> None:
     node.step(Done("snapshot", SnapshotInfo(5, 0, 8, b"d" * 32)))
     node.core.base = 4
     node.on(1, Stable(stable(*FOUR_BATCHES)))
-    assert node.on(3, FetchLog(0)).sends == [to(3, Offer((image_at(*FOUR_BATCHES),)))]
+    assert node.on(3, FetchLog(0)).sends == [to(3, offer(2, image_at(*FOUR_BATCHES)))]
 
 
 def test_a_snapshot_is_believed_if_f_plus_1_name_it() -> None:
     """One of them is correct. One alone may have made it up."""
     node = behind(*FOUR_BATCHES)
     image, lie = image_at(*FOUR_BATCHES), Image(4, 5, NO_HISTORY, 8, b"e" * 32, FOUR)
-    assert node.on(4, Offer((lie,))) == Turn()
-    assert node.on(1, Offer((image,))) == Turn()
-    assert node.on(3, Offer((image,))).sends == [to(3, FetchImage(5, 0))]
+    assert node.on(4, offer(4, lie)) == Turn()
+    assert node.on(1, offer(1, image)) == Turn()
+    assert node.on(3, offer(3, image)).sends == [to(3, FetchImage(5, 0))]
 
 
 def fetching() -> Node:
     node = behind(*FOUR_BATCHES)
     for sender in (1, 3):
-        node.on(sender, Offer((image_at(*FOUR_BATCHES),)))
+        node.on(sender, offer(sender, image_at(*FOUR_BATCHES)))
     return node
 
 

@@ -220,6 +220,20 @@ def test_f_nodes_that_want_another_view_get_none() -> None:
     assert [cluster[node].core.view for node in (1, 2, 3)] == [0, 0, 0]
 
 
+def test_a_node_outside_the_view_learns_what_a_liar_helped_to_decide() -> None:
+    """Node 4 wants another view alone. Node 1 commits to all but node 4 and says nothing else to it; nobody waits for
+    anything, so no view changes."""
+    cluster = PbftCluster(delay_s=DELAY_S)
+    cluster.cut((4,), (1, 2, 3))
+    cluster.submit(4, X)
+    cluster.run(CONFIG.request_timeout_s + 0.1)
+    cluster.heal()
+    cluster.cut((4,), (1,))
+    everywhere(cluster, X, nodes=(1, 2, 3))
+    assert cluster.run(5, applied(cluster, 1))
+    assert [member.core.view for member in _all(cluster)] == [0, 0, 0, 1]
+
+
 # --- memory ---
 
 

@@ -13,13 +13,18 @@ from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
     COMMIT,
+    DECIDED,
     NEW_VIEW,
     NO_HISTORY,
+    OFFER,
     PREPARE,
     VIEW_CHANGE,
     Checkpoint,
     Commit,
+    Decided,
+    Image,
     NewView,
+    Offer,
     Prepare,
     PrePrepare,
     Proposal,
@@ -28,6 +33,7 @@ from quorate.protocols.pbft.messages import (
     digest_of,
     extend,
     new_view_statement,
+    offer_statement,
     order_statement,
     view_change_statement,
 )
@@ -164,6 +170,16 @@ def commit(node: int, proposal: PrePrepare, peers: tuple[int, ...] = FOUR) -> Co
     statement = order_statement(proposal.view, proposal.sequence, proposal.digest)
     macs = SCHEME.keys(node).macs(COMMIT, statement, peers)
     return Commit(proposal.view, proposal.sequence, proposal.digest, macs)
+
+
+def decided(node: int, sequence: int, digest: bytes, peers: tuple[int, ...] = FOUR) -> Decided:
+    """A node's word for what it executed."""
+    return Decided(sequence, digest, SCHEME.keys(node).macs(DECIDED, order_statement(0, sequence, digest), peers))
+
+
+def offer(node: int, *images: Image, peers: tuple[int, ...] = FOUR) -> Offer:
+    """A node's word for the snapshots that it has."""
+    return Offer(images, SCHEME.keys(node).macs(OFFER, offer_statement(images), peers))
 
 
 def checkpoint(node: int, sequence: int, index: int, history: bytes) -> Checkpoint:

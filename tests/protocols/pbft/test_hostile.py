@@ -15,12 +15,14 @@ from quorate.protocols.pbft.early import COUNT_MAX
 from quorate.protocols.pbft.liars import resign
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
+    COMMIT,
     MESSAGES,
     NULL,
     PREPARE,
     BatchOf,
     Checkpoint,
     Commit,
+    Decided,
     FetchBatch,
     FetchImage,
     FetchLog,
@@ -53,6 +55,8 @@ from tests.protocols.pbft.build import (
     Z,
     checkpoint,
     commit,
+    decided,
+    offer,
     point,
     pre_prepare,
     prepare,
@@ -108,11 +112,12 @@ MESSAGE = st.one_of(
     CHANGE,
     st.builds(NewView, VIEW, CHANGES, PROPOSALS, SIGNATURE),
     st.builds(Status, NUMBER, st.booleans(), NUMBER, NUMBER),
+    st.builds(Decided, SEQUENCE, DIGEST, PROOFS),
     st.builds(FetchBatch, DIGEST),
     st.builds(BatchOf, BATCH),
     st.builds(FetchLog, NUMBER),
     st.builds(LogOf, NUMBER, st.lists(DIGEST, max_size=3).map(tuple), CERTIFICATE),
-    st.builds(Offer, st.lists(IMAGE, max_size=4).map(tuple)),
+    st.builds(Offer, st.lists(IMAGE, max_size=4).map(tuple), PROOFS),
     st.builds(FetchImage, NUMBER, NUMBER),
     st.builds(ImagePiece, CHUNK),
 )
@@ -300,9 +305,14 @@ def test_sequence_numbers_beyond_the_water_marks_take_no_place() -> None:
 def test_digests_of_nothing_take_one_place_a_voter() -> None:
     digests = [bytes([number]) * 32 for number in range(256)]
     messages: list[Any] = [resign(KEYS, Prepare(0, 1, digest, b"", b"")) for digest in digests]
-    messages += [resign(KEYS, Commit(0, 1, digest, (b"",) * 5)) for digest in digests]
+    for digest in digests:
+        macs = KEYS.macs(COMMIT, order_statement(0, 1, digest), PEERS)
+        messages.append(Commit(0, 1, digest, macs))
     messages += [FetchBatch(digest) for digest in digests]
+    messages += [decided(4, 1, digest, PEERS) for digest in digests]
     node = flood("new", messages)
+    assert len(node.core.commits[1]._told) == 1
+    assert len(node.core.commits[1]._said) == 1
     assert len(node.core.slots[1].collectors) == 1
 
 
@@ -325,7 +335,7 @@ def test_view_changes_take_one_place_a_voter() -> None:
 
 
 def test_offers_take_one_place_a_node() -> None:
-    offers = [Offer((Image(9, number, HISTORY, 9, HISTORY, FOUR),) * 4) for number in range(200)]
+    offers = [offer(4, *[Image(9, number, HISTORY, 9, HISTORY, FOUR)] * 4, peers=PEERS) for number in range(200)]
     node = flood("behind", offers)
     assert list(node.core._offers) == [4]
     assert node.core._image is None

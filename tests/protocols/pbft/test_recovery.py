@@ -17,7 +17,6 @@ from quorate.protocols.pbft.messages import (
     ImagePiece,
     LogOf,
     NewView,
-    Offer,
     Prepare,
     Prepared,
     Stable,
@@ -36,6 +35,7 @@ from tests.protocols.pbft.build import (
     checkpoint,
     commit,
     new_view,
+    offer,
     point,
     pre_prepare,
     prepare,
@@ -134,8 +134,8 @@ def fetched() -> Life:
     sequence, index, history = point(*XS)
     image = Image(sequence, index, history, 4, b"d" * 32, FOUR)
     node.on(1, Stable(stable(*XS)))
-    node.on(1, Offer((image,)))
-    node.on(3, Offer((image,)))
+    node.on(1, offer(1, image))
+    node.on(3, offer(3, image))
     node.on(3, ImagePiece(Chunk(index, 0, 0, b"data", 4)))
     node.step(Done("install", Written(index, 0, 4, True)))
     assert (node.core.executed, node.core.low) == (4, 4)
@@ -226,8 +226,8 @@ def test_whoever_fetched_a_snapshot_says_its_checkpoint() -> None:
     sequence, index, history = point(*XS)
     image = Image(sequence, index, history, 4, b"d" * 32, FOUR)
     node.on(1, Stable(stable(*XS[:2])))
-    node.on(1, Offer((image,)))
-    node.on(3, Offer((image,)))
+    node.on(1, offer(1, image))
+    node.on(3, offer(3, image))
     node.on(3, ImagePiece(Chunk(index, 0, 0, b"data", 4)))
     turn = node.step(Done("install", Written(index, 0, 4, True)))
     assert to((1, 3, 4), checkpoint(2, sequence, index, history)) in turn.sends

@@ -101,10 +101,10 @@ class Transfer(Views):
                 break  # it may still be on its way
             if slot is not None and in_view:
                 self._resend_order(sender, slot)
-            if sequence in self.log and self.is_member:
-                self.env.send(sender, self._decided(sequence))
             if sequence in self.prepared and self.is_member:
                 self.env.send(sender, self._commit(sequence))
+            if sequence in self.log and self.is_member:
+                self.env.send(sender, self._decided(sequence))
 
     # --- batches ---
 
