@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from quorate.protocols.multipaxos.messages import (
     SnapshotProgress,
 )
 
+from tests.protocols.every_message import assert_draws_all
 from tests.protocols.multipaxos.build import Node, voted
 
 CONFIG = MultiPaxosConfig(
@@ -159,16 +159,7 @@ def test_nothing_raises_and_nothing_goes_back(steps: list[Any]) -> None:
 
 
 def test_every_message_is_among_them() -> None:
-    drawn: set[type] = set()
-
-    @settings(max_examples=300, database=None, derandomize=True)
-    @given(MESSAGE)
-    def draw(message: Any) -> None:
-        drawn.add(type(message))
-        msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=type(message))  # in the range of its types
-
-    draw()
-    assert drawn == set(MESSAGES)
+    assert_draws_all(MESSAGE, MESSAGES)
 
 
 def test_a_sender_outside_the_group_is_blamed() -> None:

@@ -45,6 +45,7 @@ from quorate.protocols.pbft.messages import (
 from quorate.protocols.pbft.requests import CHECKS_MAX
 from quorate.protocols.pbft.transfer import FETCHED_MAX
 
+from tests.protocols.every_message import assert_draws_all
 from tests.protocols.pbft.build import (
     CONFIG,
     FOUR,
@@ -249,16 +250,7 @@ def test_nothing_raises_and_nobody_but_the_liar_is_blamed(state: str, liar: int,
 
 
 def test_every_message_is_among_them() -> None:
-    drawn: set[type] = set()
-
-    @settings(max_examples=400, database=None, derandomize=True)
-    @given(MESSAGE)
-    def draw(message: Any) -> None:
-        drawn.add(type(message))
-        msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=type(message))  # in the range of its types
-
-    draw()
-    assert drawn == set(MESSAGES)
+    assert_draws_all(MESSAGE, MESSAGES)
 
 
 def test_a_stranger_is_blamed_and_heard_no_further() -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from quorate.protocols.raft.messages import (
     Vote,
 )
 
+from tests.protocols.every_message import assert_draws_all
 from tests.protocols.raft.build import Server, entry
 
 CONFIG = RaftConfig(
@@ -149,16 +149,7 @@ def test_nothing_raises_and_nothing_goes_back(steps: list[Any]) -> None:
 
 
 def test_every_message_is_among_them() -> None:
-    drawn: set[type] = set()
-
-    @settings(max_examples=300, database=None, derandomize=True)
-    @given(MESSAGE)
-    def draw(message: Any) -> None:
-        drawn.add(type(message))
-        msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=type(message))  # in the range of its types
-
-    draw()
-    assert drawn == set(MESSAGES)
+    assert_draws_all(MESSAGE, MESSAGES)
 
 
 def test_a_sender_outside_the_group_is_blamed() -> None:
