@@ -19,6 +19,7 @@ from quorate.protocols.pbft.messages import (
     Accepted,
     Changing,
     Commit,
+    Decided,
     Entered,
     NewView,
     PbftConfig,
@@ -76,6 +77,11 @@ class StaysBehind(Pbft):
         """Of the view that it works in alone."""
         if not self.is_changing and m.view == self.view:
             super().on_commit(sender, m)
+
+    def on_decided(self, sender: int, m: Decided) -> None:
+        """Nor what they executed, while it changes views."""
+        if not self.is_changing:
+            super().on_decided(sender, m)
 
 
 class ResetsSequence(Pbft):
