@@ -167,8 +167,8 @@ class SpreadCluster(LocalCluster):
 
     layout_type = SpreadLayout
 
-    def __init__(self, network: Network, folder: Path, options: str = "") -> None:
-        super().__init__(folder, nodes=len(network.nodes), options=options)
+    def __init__(self, network: Network, folder: Path, protocol: str = "raft", options: str = "") -> None:
+        super().__init__(folder, len(network.nodes), protocol, options)
         self.network = network
 
     def _spawn(self, node: int) -> subprocess.Popen[bytes]:

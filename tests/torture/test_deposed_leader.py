@@ -13,7 +13,7 @@ from quorate.service.client.aio import Client
 from quorate.service.client.errors import NoQuorum, QuorateError
 
 from tests.cluster import LocalCluster, until
-from tests.torture.test_kill import QUICK
+from tests.torture.protocols import QUICK
 from tests.torture.verify import check_replicas
 
 pytestmark = pytest.mark.torture

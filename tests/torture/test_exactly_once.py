@@ -19,7 +19,7 @@ from quorate.service.kv.commands import KeyValue
 
 from tests.cluster import LocalCluster, until
 from tests.torture.nemesis import KILLS, PAUSES, Nemesis
-from tests.torture.test_kill import QUICK
+from tests.torture.protocols import OTHERS, PROTOCOLS, cluster_of
 from tests.torture.traffic import PROGRESS_TIMEOUT_S, TIMEOUTS_S, Background, known_to
 from tests.torture.verify import check_replicas
 
@@ -33,8 +33,8 @@ PAGE_KEYS = 500
 class Puts:
     """Clients that put one new key after the other, several at once, so that a fault hits many on their way."""
 
-    def __init__(self, endpoints: list[str], pause_s: float, value_bytes: int) -> None:
-        self.endpoints = endpoints
+    def __init__(self, cluster: LocalCluster, pause_s: float, value_bytes: int) -> None:
+        self.cluster = cluster
         self.pause_s = pause_s
         self.value_bytes = value_bytes
         self.acknowledged_keys: set[bytes] = set()
@@ -60,7 +60,7 @@ class Puts:
     async def _client(self, number: int, ending: asyncio.Event) -> None:
         numbers = itertools.count()
         async with (
-            Client(known_to(number, self.endpoints), timeout_s=TIMEOUTS_S[number]) as client,
+            Client(known_to(number, self.cluster), timeout_s=TIMEOUTS_S[number]) as client,
             asyncio.TaskGroup() as group,
         ):
             for _ in range(PUTS_AT_ONCE):
@@ -92,9 +92,9 @@ def found_in(cluster: LocalCluster) -> dict[bytes, KeyValue]:
             start = page.kvs[-1].key + b"\0"
 
 
-def exactly_once(folder: Path, seed: int, kills: int, pause_s: float, value_bytes: int) -> None:
-    with LocalCluster(folder / "cluster", options=QUICK) as cluster:
-        puts = Puts(cluster.endpoints, pause_s, value_bytes)
+def exactly_once(protocol: str, folder: Path, seed: int, kills: int, pause_s: float, value_bytes: int) -> None:
+    with cluster_of(protocol, folder) as cluster:
+        puts = Puts(cluster, pause_s, value_bytes)
         with puts.background:
             puts.progress()
             nemesis = Nemesis(cluster, puts, seed)
@@ -104,9 +104,9 @@ def exactly_once(folder: Path, seed: int, kills: int, pause_s: float, value_byte
         found = found_in(cluster)
         checkpoints = sum(cluster.log(node).count("journal: checkpoint of") for node in cluster.ids)
         print(
-            f"seed {seed}: {nemesis.kills} kills, {nemesis.pauses} pauses {dict(nemesis.done)}; {puts.acknowledged} "
-            f"acknowledged, {len(puts.unknown)} unknown, {len(puts.failed)} failed; {len(found)} keys; "
-            f"{checkpoints} journal checkpoints"
+            f"{protocol}, seed {seed}: {nemesis.kills} kills, {nemesis.pauses} pauses {dict(nemesis.done)}; "
+            f"{puts.acknowledged} acknowledged, {len(puts.unknown)} unknown, {len(puts.failed)} failed; "
+            f"{len(found)} keys; {checkpoints} journal checkpoints"
         )
     assert not puts.acknowledged_keys - set(found), "acknowledged and lost"
     assert not puts.failed & set(found), "failed for certain, and yet there"
@@ -114,11 +114,14 @@ def exactly_once(folder: Path, seed: int, kills: int, pause_s: float, value_byte
     assert all(kv.version == 1 and kv.create_revision == kv.mod_revision for kv in found.values())
 
 
-def test_each_put_takes_effect_once(tmp_path: Path) -> None:
-    exactly_once(tmp_path, seed=4, kills=5, pause_s=0.05, value_bytes=1 << 10)
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(("protocol", "kills"), [("raft", 5), *((name, 2) for name in OTHERS)])
+def test_each_put_takes_effect_once(protocol: str, kills: int, tmp_path: Path) -> None:
+    exactly_once(protocol, tmp_path, seed=4, kills=kills, pause_s=0.05, value_bytes=1 << 10)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_each_put_takes_effect_once_over_many_kills(tmp_path: Path) -> None:
-    exactly_once(tmp_path, seed=5, kills=30, pause_s=0.02, value_bytes=64 << 10)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_each_put_takes_effect_once_over_many_kills(protocol: str, tmp_path: Path) -> None:
+    exactly_once(protocol, tmp_path, seed=5, kills=30, pause_s=0.02, value_bytes=64 << 10)

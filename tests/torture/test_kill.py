@@ -10,21 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import LocalCluster
 from tests.torture.nemesis import KILLS, PAUSES, Nemesis
+from tests.torture.protocols import FAILING_OVER, OTHERS, PROTOCOLS, cluster_of
 from tests.torture.traffic import Traffic
 from tests.torture.verify import check_history, check_replicas
 
 pytestmark = pytest.mark.torture
 
-QUICK = "[raft]\nheartbeat_s = 0.05\nelection_timeout_s_min = 0.3\nsnapshot_entries = 300\nkeep_entries = 50"
-"""Elections that do not take long, and snapshots all the time."""
 
-
-def torture(folder: Path, kinds: dict[str, int], seed: int, kills: int = 0, pauses: int = 0) -> None:
+def torture(protocol: str, folder: Path, kinds: dict[str, int], seed: int, kills: int = 0, pauses: int = 0) -> None:
     with (
-        LocalCluster(folder / "cluster", options=QUICK) as cluster,
-        Traffic(cluster.endpoints, folder / "history.jsonl", seed) as traffic,
+        cluster_of(protocol, folder) as cluster,
+        Traffic(cluster, folder / "history.jsonl", seed) as traffic,
     ):
         traffic.progress()
         nemesis = Nemesis(cluster, traffic, seed)
@@ -33,24 +30,32 @@ def torture(folder: Path, kinds: dict[str, int], seed: int, kills: int = 0, paus
         check_replicas(cluster)
         counts = traffic.recorder.counts
         print(
-            f"seed {seed}: {nemesis.kills} kills, {nemesis.pauses} pauses {dict(nemesis.done)}; "
+            f"{protocol}, seed {seed}: {nemesis.kills} kills, {nemesis.pauses} pauses {dict(nemesis.done)}; "
             f"{counts['invoke']} operations, {counts['fail']} failed, {counts['info']} unknown"
         )
         check_history(traffic.recorder)
 
 
 @pytest.mark.timeout(150)
-def test_kills(tmp_path: Path) -> None:
-    torture(tmp_path, KILLS, seed=1, kills=12)
+@pytest.mark.parametrize(("protocol", "kills"), [("raft", 12), *((name, 4) for name in OTHERS)])
+def test_kills(protocol: str, kills: int, tmp_path: Path) -> None:
+    torture(protocol, tmp_path, KILLS, seed=1, kills=kills)
 
 
 @pytest.mark.timeout(150)
-def test_pauses(tmp_path: Path) -> None:
-    torture(tmp_path, PAUSES, seed=2, pauses=12)
+@pytest.mark.parametrize("protocol", FAILING_OVER)
+def test_all_are_killed_at_once(protocol: str, tmp_path: Path) -> None:
+    torture(protocol, tmp_path, {"kill all": 1}, seed=4, kills=1)
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(("protocol", "pauses"), [("raft", 12), *((name, 3) for name in OTHERS)])
+def test_pauses(protocol: str, pauses: int, tmp_path: Path) -> None:
+    torture(protocol, tmp_path, PAUSES, seed=2, pauses=pauses)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", [3])
-def test_a_hundred_kills_with_pauses_between(tmp_path: Path, seed: int) -> None:
-    torture(tmp_path, KILLS | PAUSES, seed, kills=100)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_hundred_kills_with_pauses_between(protocol: str, tmp_path: Path) -> None:
+    torture(protocol, tmp_path, KILLS | PAUSES, seed=3, kills=100)

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.command import quorate
 from tests.cluster import until
 from tests.torture.network import Network, SpreadCluster, why_impossible
-from tests.torture.test_kill import QUICK
+from tests.torture.protocols import FAILING_OVER, OPTIONS, nodes_of
 from tests.torture.traffic import Traffic
 from tests.torture.verify import check_history, check_replicas
 
@@ -29,12 +29,13 @@ def _possible() -> None:
 
 
 @pytest.fixture
-def spread(tmp_path: Path) -> Iterator[SpreadCluster]:
-    """Three nodes in networks of their own, with this thread among their clients."""
+def spread(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SpreadCluster]:
+    """Nodes in networks of their own, with this thread among their clients: three of Raft, unless told otherwise."""
+    protocol = getattr(request, "param", "raft")
     with (
-        Network(range(1, 4)) as network,
+        Network(range(1, nodes_of(protocol) + 1)) as network,
         network.inside(),
-        SpreadCluster(network, tmp_path / "cluster", options=QUICK) as cluster,
+        SpreadCluster(network, tmp_path / "cluster", protocol, OPTIONS.get(protocol, "")) as cluster,
     ):
         yield cluster
 
@@ -146,7 +147,7 @@ def partition(network: Network, chance: random.Random) -> str:
 
 def torture(cluster: SpreadCluster, history: Path, seed: int, rounds: int) -> None:
     chance = random.Random(seed)
-    with Traffic(cluster.endpoints, history, seed) as traffic:
+    with Traffic(cluster, history, seed) as traffic:
         traffic.progress()
         done = []
         for _ in range(rounds):
@@ -161,11 +162,13 @@ def torture(cluster: SpreadCluster, history: Path, seed: int, rounds: int) -> No
         check_history(traffic.recorder)
 
 
+@pytest.mark.parametrize("spread", FAILING_OVER, indirect=True)
 def test_partitions_under_traffic(spread: SpreadCluster, tmp_path: Path) -> None:
     torture(spread, tmp_path / "history.jsonl", seed=6, rounds=3)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("spread", FAILING_OVER, indirect=True)
 def test_many_partitions_under_traffic(spread: SpreadCluster, tmp_path: Path) -> None:
     torture(spread, tmp_path / "history.jsonl", seed=7, rounds=40)

@@ -17,7 +17,7 @@ from quorate.service.client.sync import Client
 
 from tests.cluster import until
 from tests.torture.network import Network, SpreadCluster, why_impossible
-from tests.torture.test_kill import QUICK
+from tests.torture.protocols import QUICK
 from tests.torture.verify import check_replicas
 
 pytestmark = [pytest.mark.torture, pytest.mark.slow, pytest.mark.timeout(150)]

@@ -16,7 +16,7 @@ from quorate.service.client.errors import NoQuorum
 
 from tests.cli.command import Outcome, quorate
 from tests.cluster import LocalCluster, until
-from tests.torture.test_kill import QUICK
+from tests.torture.protocols import QUICK
 from tests.torture.verify import applied_indexes, check_replicas
 
 pytestmark = pytest.mark.torture

@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from quorate.protocols import REGISTRY
 from quorate.service.client.aio import Client
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
 from quorate.service.client.sync import LoopThread
 from quorate.service.kv.commands import Compare, Put, Relation, Target
 
-from tests.cluster import until
+from tests.cluster import LocalCluster, until
 from tests.torture.history import Recorder
 
 CLIENTS = 4
@@ -34,9 +35,14 @@ FINAL_PROCESS = 1_000_000
 PROGRESS_TIMEOUT_S = 40.0
 
 
-def known_to(client: int, endpoints: Sequence[str]) -> list[str]:
-    """Every other client knows one node alone, so that followers are asked, too: whoever knows all finds the leader."""
-    return [endpoints[client % len(endpoints)]] if client % 2 else list(endpoints)
+def known_to(client: int, cluster: LocalCluster) -> list[str]:
+    """Every other client knows one node alone, so that followers are asked, too: whoever knows all finds the leader.
+
+    Where nodes may lie, all clients know all nodes, and ask them all.
+    """
+    endpoints = cluster.endpoints
+    is_alone = client % 2 and not REGISTRY[cluster.layout.protocol].byzantine
+    return [endpoints[client % len(endpoints)]] if is_alone else endpoints
 
 
 class Background:
@@ -81,10 +87,10 @@ async def _others_ended() -> None:
 
 
 class Traffic:
-    """``clients`` clients of these endpoints. Counts and events are in ``recorder``."""
+    """``clients`` clients of a cluster. Counts and events are in ``recorder``."""
 
-    def __init__(self, endpoints: Sequence[str], history: Path, seed: int, clients: int = CLIENTS) -> None:
-        self.endpoints = list(endpoints)
+    def __init__(self, cluster: LocalCluster, history: Path, seed: int, clients: int = CLIENTS) -> None:
+        self.cluster = cluster
         self.recorder = Recorder(history)
         self.clients = clients
         self.seed = seed
@@ -125,13 +131,13 @@ class Traffic:
             for number in range(self.clients):
                 group.create_task(self._client(number, ending))
         chance = random.Random(self.seed)
-        async with Client(self.endpoints, timeout_s=PROGRESS_TIMEOUT_S / 2) as client:
+        async with Client(self.cluster.endpoints, timeout_s=PROGRESS_TIMEOUT_S / 2) as client:
             for key in KEYS:
                 await self._one(client, FINAL_PROCESS, "get", key, chance)
 
     async def _client(self, number: int, ending: asyncio.Event) -> None:
         chance = random.Random(f"{self.seed}/{number}")
-        endpoints = known_to(number, self.endpoints)
+        endpoints = known_to(number, self.cluster)
         functions, weights = list(FUNCTIONS), list(FUNCTIONS.values())
         process = number
         async with Client(endpoints, timeout_s=TIMEOUTS_S[number % len(TIMEOUTS_S)]) as client:

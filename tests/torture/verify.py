@@ -21,26 +21,32 @@ def check_history(recorder: Recorder) -> None:
 
 def digest_of(cluster: LocalCluster, node: int) -> kv.DigestResult:
     """The hash of the state that one node holds, however old."""
-    with cluster.client(node) as client:
+    with cluster.client(node, faults=0) as client:
         result = kv.decode_result(client.query(kv.encode(kv.Digest()), serializable=True))
     assert isinstance(result, kv.DigestResult), result
     return result
 
 
 def applied_indexes(cluster: LocalCluster) -> list[int]:
-    """Of all nodes, by id. Empty while not all answer."""
+    """Of all nodes but those that were killed, by id. Empty while not all answer."""
     statuses = cluster.statuses()
-    return [statuses[node].applied_index for node in sorted(statuses)] if len(statuses) == cluster.layout.nodes else []
+    return (
+        [statuses[node].applied_index for node in sorted(statuses)] if len(statuses) == len(cluster.processes) else []
+    )
 
 
-def check_replicas(cluster: LocalCluster) -> kv.DigestResult:
-    """Once all have applied the same, all hold the same; what they hold. No client may write meanwhile."""
+def check_replicas(cluster: LocalCluster, *down: int) -> kv.DigestResult:
+    """Once all have applied the same, all hold the same; what they hold. No client may write meanwhile.
+
+    ``down``: nodes that were killed and are left out.
+    """
+    assert sorted(cluster.processes) == [node for node in cluster.ids if node not in down]
 
     def settled() -> list[kv.DigestResult] | None:
         before = applied_indexes(cluster)
         if len(set(before)) != 1:
             return None
-        digests = [digest_of(cluster, node) for node in cluster.ids]
+        digests = [digest_of(cluster, node) for node in sorted(cluster.processes)]
         # A session's end or a leader's first entry may still come in between.
         return digests if applied_indexes(cluster) == before else None
 
