@@ -19,22 +19,9 @@ from typing import Final
 import msgspec
 import pytest
 
-from quorate.parts.log import COMMAND, Entry
+from quorate.parts.keys import Symbolic
+from quorate.parts.requests import sign
 from quorate.protocols import REGISTRY
-from quorate.protocols.raft.messages import (
-    Appended,
-    AppendEntries,
-    Conflict,
-    Heartbeat,
-    HeartbeatReply,
-    PreVote,
-    Propose,
-    ReadReply,
-    ReadRequest,
-    RequestVote,
-    SnapshotProgress,
-    Vote,
-)
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.handshake import MAGIC, VERSION, Hello, Welcome, answer_in, client_hello, encode
 from quorate.service import requests
@@ -42,36 +29,27 @@ from quorate.service.address import parse_address
 from quorate.service.kv import commands as kv
 
 from tests.cluster import LocalCluster, until
+from tests.torture.messages import MESSAGES
+from tests.torture.protocols import nodes_of
 from tests.torture.verify import check_replicas
 from tests.wire.harness import framed
 from tests.wire.test_hostile import bad_streams, random_frames
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(150)]
 
-CODEC: Final = Codec(REGISTRY["raft"].core)
+ATTACKED: Final = ("raft", "multipaxos", "pbft")
+LIAR: Final = 4
+"""Of four."""
 GROWTH_BYTES_MAX: Final = 200 << 20
 CONNECTIONS: Final = 300
 BATCH: Final = 50
 """Connections at once. Each carries one frame, as a node hangs up at the first that is none."""
 TIMEOUT_S: Final = 10.0
-MESSAGES: Final = (
-    PreVote(3, 7, 2),
-    RequestVote(3, 7, 2),
-    Vote(3, True),
-    AppendEntries(3, 5, 2, [Entry(3, b"data", COMMAND)], 4),
-    Appended(3, 5),
-    Conflict(3, 5, 2, 1),
-    Heartbeat(3, 4, 9),
-    HeartbeatReply(3, 9),
-    SnapshotProgress(3, 4, 0, False),
-    Propose([b"value"]),
-    ReadRequest(1, [1, 2]),
-    ReadReply(1, [1, 2], 4),
-)
 REQUESTS: Final = (
     requests.Command(1, requests.encode(requests.Apply(1, 1, 1, b"op"))),
     requests.Query(2, b"query", True),
     requests.AskStatus(3),
+    requests.Command(4, sign(Symbolic(()).client(0), [requests.encode(requests.OpenSession(5))])),
 )
 
 
@@ -82,12 +60,13 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed[: chance.randint(1, len(changed))] if chance.random() < 0.2 else changed)
 
 
-def peer_frames(chance: random.Random, count: int) -> Iterator[bytes]:
+def peer_frames(protocol: str, chance: random.Random, count: int) -> Iterator[bytes]:
     """Mutated messages that are none any more. One that still is can say anything: Raft trusts its members."""
+    codec = Codec(REGISTRY[protocol].core)
     while count:
-        frame = mutated(CODEC.encode_message((), chance.choice(MESSAGES)), chance)
+        frame = mutated(codec.encode_message((), chance.choice(MESSAGES[protocol])), chance)
         try:
-            CODEC.decode_message(frame)
+            codec.decode_message(frame)
         except MalformedMessage:
             count -= 1
             yield frame
@@ -104,6 +83,7 @@ class Victim:
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
+        self.protocol = cluster.layout.protocol
         self._before = {node: (cluster.pid(node), resident_bytes(cluster.pid(node))) for node in cluster.ids}
 
     def address(self, port: str, node: int) -> tuple[str, int]:
@@ -114,8 +94,11 @@ class Victim:
         """A right one: of the next node, or of a client."""
         if port == "client":
             return framed(encode(client_hello()))
-        sender = node % self.cluster.layout.nodes + 1
-        return framed(encode(Hello(MAGIC, VERSION, "peer", "raft", self.cluster.layout.cluster, sender, node)))
+        return self.hello_of(node % self.cluster.layout.nodes + 1, node)
+
+    def hello_of(self, sender: int, node: int) -> bytes:
+        """A node's to another."""
+        return framed(encode(Hello(MAGIC, VERSION, "peer", self.protocol, self.cluster.layout.cluster, sender, node)))
 
     def check(self) -> None:
         """The same processes serve, and agree."""
@@ -141,11 +124,13 @@ def resident_bytes(pid: int) -> int:
 
 
 @pytest.fixture
-def victim(tmp_path: Path) -> Iterator[Victim]:
-    """Three nodes that have served something."""
-    with LocalCluster(tmp_path / "cluster") as cluster:
+def victim(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Victim]:
+    """Nodes that have served something: three of Raft, unless told otherwise."""
+    protocol = getattr(request, "param", "raft")
+    with LocalCluster(tmp_path / "cluster", nodes_of(protocol), protocol) as cluster:
         with cluster.client() as client:
             client.put(b"before", b"the attack")
+        until(lambda: len(cluster.statuses()) == cluster.layout.nodes, "all nodes serve")
         yield Victim(cluster)
 
 
@@ -193,10 +178,10 @@ def throw(targets: Iterable[tuple[tuple[str, int], bytes, bytes]]) -> None:
 
 
 def attack(victim: Victim, port: str, count: int) -> None:
-    """So many random and so many mutated frames, each after a right Hello, at the three nodes in turn."""
+    """So many random and so many mutated frames, each after a right Hello, at the nodes in turn."""
     chance = random.Random(9)
-    make = peer_frames if port == "peer" else client_frames
-    frames = [*islice(random_frames(chance), count), *make(chance, count)]
+    made = peer_frames(victim.protocol, chance, count) if port == "peer" else client_frames(chance, count)
+    frames = [*islice(random_frames(chance), count), *made]
     nodes = list(victim.cluster.ids)
     # Of two connections of one node the newer counts, so each node gets one frame at a time on its peer port.
     at_once = len(nodes) if port == "peer" else BATCH
@@ -213,9 +198,23 @@ def test_twenty_thousand_frames_that_are_no_messages(victim: Victim, port: str) 
     attack(victim, port, 10_000)
 
 
+@pytest.mark.parametrize("victim", ["multipaxos", "pbft"], indirect=True)
+@pytest.mark.parametrize("port", ["peer", "client"])
+def test_frames_that_are_no_messages(victim: Victim, port: str) -> None:
+    attack(victim, port, 500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["multipaxos", "pbft"], indirect=True)
+@pytest.mark.parametrize("port", ["peer", "client"])
+def test_twenty_thousand_frames_at_other_protocols(victim: Victim, port: str) -> None:
+    attack(victim, port, 10_000)
+
+
+@pytest.mark.parametrize("victim", ATTACKED, indirect=True)
 @pytest.mark.parametrize("port", ["peer", "client"])
 def test_streams_that_are_no_frames(victim: Victim, port: str) -> None:
-    changes = {"cluster": victim.cluster.layout.cluster, "node": 2, "target": 1}
+    changes = {"protocol": victim.protocol, "cluster": victim.cluster.layout.cluster, "node": 2, "target": 1}
     if port == "client":
         changes = {"role": "client", "protocol": "", "cluster": "", "node": None, "target": None}
     streams = list(bad_streams(random.Random(10), changes))
@@ -262,26 +261,40 @@ def test_a_client_that_does_not_read_its_answers(victim: Victim) -> None:
         while time.monotonic() < deadline:
             with suppress(BlockingIOError, ConnectionError):
                 sock.send(ask * 100)
-        with victim.cluster.client(1) as client:
+        with victim.cluster.client(1, timeout_s=20.0) as client:
             assert client.get(b"large", serializable=True)
     victim.check()
 
 
-def test_lies_that_are_well_formed_end_no_process(tmp_path: Path) -> None:
-    """A member that says what it likes can stop a Raft cluster (it trusts its members), but crash none of its nodes."""
+@pytest.mark.parametrize("victim", ["raft", "multipaxos"], indirect=True)
+def test_lies_that_are_well_formed_end_no_process(victim: Victim) -> None:
+    """A member that says what it likes can stop such a cluster (it trusts its members), but crash none of its nodes."""
     chance = random.Random(11)
-    with LocalCluster(tmp_path / "cluster") as cluster:
-        victim = Victim(cluster)
-        for node in cluster.ids:
-            frames = [CODEC.encode_message((), lie(chance)) for _ in range(300)]
-            throw([(victim.address("peer", node), victim.hello("peer", node), framed(*frames))])
-        until(lambda: len(cluster.statuses()) == 3, "all nodes answer")
-        assert all("Traceback" not in cluster.log(node) for node in cluster.ids)
+    for node in victim.cluster.ids:
+        frames = list(lies(victim.protocol, chance))
+        throw([(victim.address("peer", node), victim.hello("peer", node), framed(*frames))])
+    until(lambda: len(victim.cluster.statuses()) == 3, "all nodes answer")
+    assert all("Traceback" not in victim.cluster.log(node) for node in victim.cluster.ids)
 
 
-def lie(chance: random.Random) -> msgspec.Struct:
-    """A message with numbers that mean nothing."""
-    message = chance.choice(MESSAGES)
+@pytest.mark.parametrize("victim", ["pbft"], indirect=True)
+def test_lies_of_one_node_of_four_do_not_stop_the_others(victim: Victim) -> None:
+    chance = random.Random(11)
+    for node in victim.cluster.ids:
+        if node != LIAR:
+            hello = victim.hello_of(LIAR, node)
+            throw([(victim.address("peer", node), hello, framed(*lies(victim.protocol, chance)))])
+    victim.check()
+
+
+def lies(protocol: str, chance: random.Random, count: int = 300) -> Iterator[bytes]:
+    """Messages with numbers that mean nothing."""
+    codec = Codec(REGISTRY[protocol].core)
+    for _ in range(count):
+        yield codec.encode_message((), lie(chance.choice(MESSAGES[protocol]), chance))
+
+
+def lie(message: msgspec.Struct, chance: random.Random) -> msgspec.Struct:
     changes = {
         field: chance.choice([0, 1, 2, 5, 1000, 1 << 40])
         for field in message.__struct_fields__

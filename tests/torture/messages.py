@@ -1,0 +1,78 @@
+"""Messages of each protocol as a node might send them, for attackers to change. Their signatures are wrong."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from quorate.parts.certificate import Certificate
+from quorate.parts.keys import Symbolic
+from quorate.parts.log import COMMAND, Entry
+from quorate.parts.proposals import Propose
+from quorate.parts.reads import ReadReply, ReadRequest
+from quorate.parts.replicated import Chunk
+from quorate.parts.requests import sign
+from quorate.protocols.multipaxos import messages as multipaxos
+from quorate.protocols.pbft import messages as pbft
+from quorate.protocols.raft import messages as raft
+
+ENTRY: Final = Entry(3, b"data", COMMAND)
+BALLOT: Final = (3, 2)
+CHUNK: Final = Chunk(5, 2, 0, b"piece", 1000)
+SIGNATURE: Final = bytes(64)
+DIGEST: Final = bytes(32)
+BATCH: Final = (sign(Symbolic(()).client(0), [b"command"]),)
+CERTIFICATE: Final = Certificate(
+    pbft.CHECKPOINT, pbft.checkpoint_statement(16, 16, DIGEST), tuple((node, SIGNATURE) for node in (1, 2, 3))
+)
+CHANGE: Final = pbft.ViewChange(1, CERTIFICATE, (CERTIFICATE,), SIGNATURE)
+
+MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
+    "raft": (
+        raft.PreVote(3, 7, 2),
+        raft.RequestVote(3, 7, 2),
+        raft.Vote(3, True),
+        raft.AppendEntries(3, 5, 2, [ENTRY], 4),
+        raft.Appended(3, 5),
+        raft.Conflict(3, 5, 2, 1),
+        raft.Heartbeat(3, 4, 9),
+        raft.HeartbeatReply(3, 9),
+        raft.SnapshotProgress(3, 4, 0, False),
+        Propose([b"value"]),
+        ReadRequest(1, [1, 2]),
+        ReadReply(1, [1, 2], 4),
+    ),
+    "multipaxos": (
+        multipaxos.Poll(1, 5),
+        multipaxos.PollReply(1, True, BALLOT),
+        multipaxos.Prepare(BALLOT, 5),
+        multipaxos.Promise(BALLOT, 5, [multipaxos.Run(BALLOT, 5, [ENTRY])], 0),
+        multipaxos.Nack(BALLOT, BALLOT),
+        multipaxos.Accept(BALLOT, 5, [ENTRY], 4),
+        multipaxos.Accepted(BALLOT, 5),
+        multipaxos.Heartbeat(BALLOT, 4, 9),
+        multipaxos.HeartbeatReply(BALLOT, 9),
+        multipaxos.InstallSnapshot(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2, 3)),)),
+        multipaxos.SnapshotProgress(BALLOT, 4, 0, False),
+        Propose([b"value"]),
+        ReadRequest(1, [1, 2]),
+        ReadReply(1, [1, 2], 4),
+    ),
+    "pbft": (
+        pbft.Forward(BATCH),
+        pbft.PrePrepare(0, 5, pbft.digest_of(BATCH), SIGNATURE, BATCH),
+        pbft.Prepare(0, 5, DIGEST, SIGNATURE, SIGNATURE),
+        pbft.Commit(0, 5, DIGEST, (bytes(16),) * 4),
+        pbft.Checkpoint(16, 16, DIGEST, SIGNATURE),
+        pbft.Stable(CERTIFICATE),
+        CHANGE,
+        pbft.NewView(1, ((1, CHANGE),), (pbft.Proposal(5, DIGEST, SIGNATURE),), SIGNATURE),
+        pbft.Status(0, False, 4, 0),
+        pbft.FetchBatch(DIGEST),
+        pbft.BatchOf(BATCH),
+        pbft.FetchLog(0),
+        pbft.LogOf(0, (DIGEST,), CERTIFICATE),
+        pbft.Offer((pbft.Image(16, 16, DIGEST, 1000, DIGEST),)),
+        pbft.FetchImage(16, 0),
+        pbft.ImagePiece(CHUNK),
+    ),
+}
