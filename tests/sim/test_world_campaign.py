@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from quorate.cli import campaign
@@ -21,13 +22,14 @@ def check(task: Task) -> Outcome:
 
 
 def regressions() -> list[Task]:
-    """The tasks of the file: `protocol nodes seed faults workload # why`."""
+    """The tasks of the file: `protocol nodes seed faults workload [liars] # why`."""
     tasks = []
     for line in REGRESSIONS.read_text(encoding="utf-8").splitlines():
         words = line.partition("#")[0].split()
         if words:
-            protocol, nodes, seed, faults, workload = words
-            tasks.append(Task(protocol=protocol, nodes=int(nodes), seed=int(seed), faults=faults, workload=workload))
+            protocol, nodes, seed, faults, workload, *liars = words
+            task = Task(protocol=protocol, nodes=int(nodes), seed=int(seed), faults=faults, workload=workload)
+            tasks.append(msgspec.structs.replace(task, byzantine=int(liars[0]) if liars else 0))
     return tasks
 
 
