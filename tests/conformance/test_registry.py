@@ -9,12 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from quorate.cli.campaign import Task, run
+from quorate.cli.campaign import Task, mutants_of, run
 from quorate.protocols import REGISTRY
+from quorate.sim.checkers.table import INVARIANTS
 
 from tests.cluster import LocalCluster, until
 
 PROTOCOLS = sorted(REGISTRY)
+BYZANTINE = [name for name in PROTOCOLS if REGISTRY[name].byzantine]
+NO_INVARIANTS = {
+    "echo": "the log of its first node is the truth, and no other node ever decides: log agreement says all there is"
+}
+"""Why a protocol has no checker of its inner state."""
+NO_MUTANTS = {"echo": "it is the template; whoever copies it plants the bugs of what it has become"}
+"""Why a protocol has no planted bugs of its own."""
 
 
 def nodes_of(protocol: str) -> int:
@@ -29,6 +37,49 @@ def test_every_promise_is_kept_in_the_simulator(protocol: str, workload: str, fa
     for seed in range(8):
         outcome = run(Task(protocol=protocol, seed=seed, nodes=nodes_of(protocol), faults=faults, workload=workload))
         assert outcome.holds, f"seed {seed}: {outcome}"
+
+
+@pytest.mark.parametrize("protocol", BYZANTINE)
+@pytest.mark.parametrize(("nodes", "seeds"), [(4, 6), (7, 2)])
+@pytest.mark.parametrize("workload", ["register", "kv"])
+def test_every_promise_is_kept_among_as_many_liars_as_it_bears(
+    protocol: str, nodes: int, seeds: int, workload: str
+) -> None:
+    liars = REGISTRY[protocol].faults(nodes)
+    for seed in range(100, 100 + seeds):
+        outcome = run(
+            Task(
+                protocol=protocol,
+                seed=seed,
+                nodes=nodes,
+                workload=workload,
+                byzantine=liars,
+                adversary="all",
+                duration_s=4.0,
+            )
+        )
+        assert outcome.holds, f"seed {seed}: {outcome}"
+        assert outcome.answered > 0, f"seed {seed}"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_its_inner_state_is_checked_or_it_is_said_why_not(protocol: str) -> None:
+    named = REGISTRY[protocol].invariants
+    assert (named in INVARIANTS) != (protocol in NO_INVARIANTS), f"{protocol} names {named!r}"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_it_has_planted_bugs_or_it_is_said_why_not(protocol: str) -> None:
+    """That each is caught: tests/sim/test_world_campaign.py."""
+    entry = REGISTRY[protocol]
+    assert bool(entry.mutants) != (protocol in NO_MUTANTS)
+    names = [mutant.name for mutant in mutants_of(protocol)]
+    assert len(set(names)) == len(names)
+    for mutant in mutants_of(protocol):
+        assert mutant.core is not None or mutant.app is not None or not mutant.barrier, f"{mutant.name} changes nothing"
+        assert mutant.core is None or issubclass(mutant.core, entry.core), mutant.name
+        assert mutant.summary, mutant.name
+        assert entry.byzantine or not mutant.lies, f"{mutant.name} needs liars, which {protocol} does not bear"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

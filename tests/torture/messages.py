@@ -20,6 +20,7 @@ BALLOT: Final = (3, 2)
 CHUNK: Final = Chunk(5, 2, 0, b"piece", 1000)
 SIGNATURE: Final = bytes(64)
 DIGEST: Final = bytes(32)
+PROOFS: Final = (bytes(16),) * 4
 BATCH: Final = (sign(Symbolic(()).client(0), [b"command"]),)
 CERTIFICATE: Final = Certificate(
     pbft.CHECKPOINT, pbft.checkpoint_statement(16, 16, DIGEST), tuple((node, SIGNATURE) for node in (1, 2, 3))
@@ -29,6 +30,7 @@ CHANGE: Final = pbft.ViewChange(1, CERTIFICATE, (CERTIFICATE,), SIGNATURE)
 MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
     "raft": (
         raft.PreVote(3, 7, 2),
+        raft.PreVoteReply(3, True),
         raft.RequestVote(3, 7, 2),
         raft.Vote(3, True),
         raft.AppendEntries(3, 5, 2, [ENTRY], 4),
@@ -36,6 +38,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         raft.Conflict(3, 5, 2, 1),
         raft.Heartbeat(3, 4, 9),
         raft.HeartbeatReply(3, 9),
+        raft.InstallSnapshot(3, CHUNK),
         raft.SnapshotProgress(3, 4, 0, False),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
@@ -61,7 +64,8 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         pbft.Forward(BATCH),
         pbft.PrePrepare(0, 5, pbft.digest_of(BATCH), SIGNATURE, BATCH),
         pbft.Prepare(0, 5, DIGEST, SIGNATURE, SIGNATURE),
-        pbft.Commit(0, 5, DIGEST, (bytes(16),) * 4),
+        pbft.Commit(0, 5, DIGEST, PROOFS),
+        pbft.Decided(5, DIGEST, PROOFS),
         pbft.Checkpoint(16, 16, DIGEST, SIGNATURE),
         pbft.Stable(CERTIFICATE),
         CHANGE,
@@ -71,7 +75,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         pbft.BatchOf(BATCH),
         pbft.FetchLog(0),
         pbft.LogOf(0, (DIGEST,), CERTIFICATE),
-        pbft.Offer((pbft.Image(16, 16, DIGEST, 1000, DIGEST),)),
+        pbft.Offer((pbft.Image(16, 16, DIGEST, 1000, DIGEST),), PROOFS),
         pbft.FetchImage(16, 0),
         pbft.ImagePiece(CHUNK),
     ),

@@ -193,6 +193,11 @@ def attack(victim: Victim, port: str, count: int) -> None:
         assert all("cut node" in victim.cluster.log(node) for node in nodes), "the frames were looked at"
 
 
+@pytest.mark.parametrize("protocol", ATTACKED)
+def test_attackers_change_every_message(protocol: str) -> None:
+    assert {type(message) for message in MESSAGES[protocol]} == set(REGISTRY[protocol].core.messages)
+
+
 @pytest.mark.parametrize("port", ["peer", "client"])
 def test_twenty_thousand_frames_that_are_no_messages(victim: Victim, port: str) -> None:
     attack(victim, port, 10_000)
