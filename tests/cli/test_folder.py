@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from quorate.cli.folder import ClusterFolder, FolderError, Layout
+from quorate.runtime.key_files import read_private_key
 from quorate.service.config import from_mapping
 
 from tests.cli.command import quorate
@@ -126,10 +127,12 @@ def test_a_cluster_whose_nodes_may_lie_has_four_nodes_and_their_keys(tmp_path: P
     made = _make(tmp_path, protocol="pbft")
     assert made.nodes == 4
     files = sorted(path.name for path in (tmp_path / "keys").iterdir())
-    assert files == ["keyring.toml", *(f"node-{node}.key" for node in range(1, 5))]
+    assert files == ["admin.key", "keyring.toml", *(f"node-{node}.key" for node in range(1, 5))]
     before = {name: (tmp_path / "keys" / name).read_bytes() for name in files}
     folder = ClusterFolder(tmp_path, None, None, None)
     assert [config.load_keys().node for config in folder.configs] == [1, 2, 3, 4]
+    admin = read_private_key(tmp_path / "keys" / "admin.key").public
+    assert [config.options.admins for config in folder.configs] == [(admin,)] * 4
     folder.close()
     assert _make(tmp_path, base_port=9400) == made._replace(base_port=9400)
     assert {name: (tmp_path / "keys" / name).read_bytes() for name in files} == before

@@ -23,7 +23,9 @@ def test_generate_and_show(tmp_path: Path) -> None:
     keyring = read_keyring(out / "keyring.toml")
     shown = [f"{node}  {keyring.public(node).hex()}" for node in (1, 2, 3)]
     written = [f"{out}/node-{node}.key  {keyring.public(node).hex()}" for node in (1, 2, 3)]
-    assert made.stdout.decode().splitlines() == [*written, f"{out}/keyring.toml"]
+    admin = read_private_key(out / "admin.key").public.hex()
+    assert made.stdout.decode().splitlines() == [*written, f"{out}/admin.key  {admin}", f"{out}/keyring.toml"]
+    assert quorate("keys", "show", str(out / "admin.key")).stdout.decode() == f"admin  {admin}\n"
     assert quorate("keys", "show", str(out / "keyring.toml")).stdout.decode().splitlines() == shown
     one = quorate("keys", "show", str(out / "node-2.key"))
     assert (one.code, one.stdout.decode().splitlines()) == (0, [shown[1]])
@@ -39,6 +41,8 @@ def test_json(tmp_path: Path) -> None:
         (n, f"{out}/node-{n}.key") for n in (1, 2, 3, 4)
     ]
     publics = {str(line["node"]): line["public"] for line in made["nodes"]}
+    admin = {"file": f"{out}/admin.key", "public": read_private_key(out / "admin.key").public.hex()}
+    assert made["admin"] == admin
     shown = quorate("keys", "show", "--json", made["keyring"])
     assert shown.json == {"scheme": "ed25519", "private": False, "keys": publics}
     one = quorate("keys", "show", "--json", made["nodes"][0]["file"])

@@ -21,7 +21,7 @@ def test_version() -> None:
 
 def test_help_lists_every_command() -> None:
     help_text = quorate("--help").stdout.decode()
-    assert [name for name in COMMANDS if f" {name} " not in help_text] == []
+    assert [name for name in COMMANDS if f"│ {name} " not in help_text] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -18,13 +18,14 @@ import msgspec
 import pytest
 
 from quorate.kernel import Path as CorePath
+from quorate.parts import configuration
 from quorate.parts.log import Entry
 from quorate.parts.replicated import Chunk
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft import messages as raft
 from quorate.runtime.codec import Codec
 from quorate.service.kv import commands as kv
-from quorate.service.requests import Apply, AskStatus, CloseSession, Command, OpenSession, Query, encode
+from quorate.service.requests import Apply, AskStatus, CloseSession, Command, OpenSession, Query, Reconfigure, encode
 
 from tests.runtime.servers import FAST, Servers, run, servers, until
 from tests.wire.harness import RawCaller, call, framed
@@ -109,6 +110,7 @@ def request(chance: random.Random, _: int = 0) -> bytes:
                 Query(number, kv.encode(kv.Range(b"\0", b"\0", chance.choice([0, -far, far]), near)), near % 2 == 0),
                 Query(number, chance.randbytes(20), near % 2 == 0),
                 AskStatus(number),
+                Reconfigure(number, chance.choice([configuration.PREFIX, b""]) + chance.randbytes(20)),
             ]
         )
     )

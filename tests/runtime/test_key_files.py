@@ -51,21 +51,28 @@ def test_modes_and_names(tmp_path: Path) -> None:
         made = generate(tmp_path / "keys", 2)
     finally:
         os.umask(was)
-    assert names(tmp_path / "keys") == ["keyring.toml", "node-1.key", "node-2.key"]
-    assert [mode(path) for path in made.keys.values()] == [0o600, 0o600]
+    assert names(tmp_path / "keys") == ["admin.key", "keyring.toml", "node-1.key", "node-2.key"]
+    assert [mode(path) for path in (made.admin, *made.keys.values())] == [0o600] * 3
     assert mode(made.keyring) == 0o644
     assert mode(tmp_path / "keys") == 0o700
     assert is_private(made.keys[1])
     assert not is_private(made.keyring)
 
 
-@pytest.mark.parametrize("there", ["keyring.toml", "node-2.key"])
+@pytest.mark.parametrize("there", ["admin.key", "keyring.toml", "node-2.key"])
 def test_nothing_is_replaced_and_nothing_begun(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("precious")
     with pytest.raises(KeyFileError, match=f"{there} exists"):
         generate(tmp_path, 2)
     assert names(tmp_path) == [there]
     assert (tmp_path / there).read_text() == "precious"
+
+
+def test_an_administrator_signs_as_no_node(tmp_path: Path) -> None:
+    made = generate(tmp_path, 2)
+    signer = read_private_key(made.admin)
+    assert (signer.node, signer.public) == (None, made.admin_public)
+    assert made.admin_public not in made.publics.values()
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from quorate.parts.quorum.choice import SizesChoice
 from quorate.protocols.multipaxos import MultiPaxosConfig
+from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime import key_files
 from quorate.service import config as module
@@ -211,6 +212,18 @@ def test_a_table_names_the_quorums(tmp_path) -> None:
     path.write_text(head + '[multipaxos]\nmembers = [1, 2, 3]\nquorum = {kind = "sizes", phase1 = 2, phase2 = 1}\n')
     with pytest.raises(ConfigError, match=r"multipaxos: phase-1 quorum \[1, 2\] and phase-2 quorum \[3\]"):
         load(path)
+
+
+def test_a_table_names_administrators_by_their_keys_in_hex(tmp_path) -> None:
+    path = tmp_path / "c.toml"
+    head = toml(from_mapping({**GOOD, "data": "/srv"})).replace("raft", "pbft").partition("[pbft]")[0]
+    head = head.replace("data =", 'keys = "k"\ndata =')
+    path.write_text(f'{head}[pbft]\nadmins = ["{"0A" * 32}"]\n')
+    assert load(path).options == PbftConfig(admins=(b"\n" * 32,))
+    for wrong in ('"zz"', "7", f'"{"0a" * 31}"'):
+        path.write_text(f"{head}[pbft]\nadmins = [{wrong}]\n")
+        with pytest.raises(ConfigError, match=r"pbft\.admins\[0\]: .* is no public key"):
+            load(path)
 
 
 def test_a_configuration_comes_back_from_toml(tmp_path) -> None:

@@ -2,11 +2,12 @@
 
 import pytest
 
+from quorate.parts import configuration
 from quorate.parts.log import CONFIGURATION, NOOP
 from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service import replica as module
-from quorate.service.replica import Replica
-from quorate.service.requests import Apply, CloseSession, Code, Failure, OpenSession, Result, encode
+from quorate.service.replica import CHANGES_MAX, Replica
+from quorate.service.requests import Apply, CloseSession, Code, Failure, OpenSession, Reconfigure, Result, encode
 
 from tests.service.replicas import Bench, command, put, query
 
@@ -318,3 +319,51 @@ def test_planted_bugs_are_caught(bug: type[Replica], catches) -> None:
     sick.commit(OpenSession(99))
     with pytest.raises(AssertionError):
         catches(sick)
+
+
+# --- changes of members ---
+
+
+CHANGE = configuration.encode((1, 2, 3), 7)
+
+
+def test_a_change_of_members_is_submitted_as_it_came_and_answered_when_the_log_has_it(bench: Bench) -> None:
+    bench.request("a", Reconfigure(1, CHANGE))
+    bench.request("b", Reconfigure(9, CHANGE))
+    assert (bench.settle(), bench.port.submitted) == ([], [CHANGE, CHANGE])
+    bench.commit(configuration.encode((1,), 7), kind=CONFIGURATION)
+    assert bench.settle() == []
+    bench.commit(CHANGE, CHANGE, kind=CONFIGURATION)
+    assert bench.settle() == [("a", Result(1, b"")), ("b", Result(9, b""))]
+    assert (bench.replica.applied_index, bench.machine.commands) == (4, [])
+
+
+def test_what_is_no_change_of_members_is_refused_and_not_submitted(bench: Bench) -> None:
+    for value in (b"", encode(OpenSession(1)), configuration.PREFIX, CHANGE[:-1]):
+        bench.request("a", Reconfigure(1, value))
+        assert bench.settle() == [("a", Failure(1, Code.MALFORMED, "this is no change of members"))]
+    bench.replica.stalled("disk full")
+    bench.request("a", Reconfigure(2, CHANGE))
+    assert bench.settle() == [("a", Failure(2, Code.STORAGE, "disk full"))]
+    assert bench.port.submitted == []
+
+
+def test_a_change_that_may_be_lost_is_to_be_sent_again(bench: Bench) -> None:
+    bench.request("a", Reconfigure(1, CHANGE))
+    bench.replica.output(Dropped((CHANGE,), "no leader is known"))
+    assert bench.settle() == [("a", Failure(1, Code.UNAVAILABLE, "no leader is known"))]
+    bench.request("a", Reconfigure(2, CHANGE))
+    bench.replica.output(Leads(5, 3))
+    assert bench.settle() == [("a", Failure(2, Code.LEADER_CHANGED, "node 3 leads now", 3))]
+    bench.commit(CHANGE, kind=CONFIGURATION)
+    assert bench.settle() == []
+
+
+def test_of_too_many_changes_that_wait_the_oldest_give_way(bench: Bench) -> None:
+    others = [configuration.encode((1, 2), epoch) for epoch in range(CHANGES_MAX - 1)]
+    for value in (CHANGE, *others):
+        bench.request("a", Reconfigure(1, value))
+    bench.request("b", Reconfigure(2, others[0]))
+    assert bench.settle() == [("a", Failure(1, Code.UNAVAILABLE, "too many changes of members are waiting"))]
+    bench.commit(others[0], kind=CONFIGURATION)
+    assert bench.settle() == [("a", Result(1, b"")), ("b", Result(2, b""))]

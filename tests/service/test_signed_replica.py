@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quorate.parts import configuration
 from quorate.parts import requests as signed
 from quorate.parts.keys import Signer, Symbolic
+from quorate.parts.log import CONFIGURATION
 from quorate.parts.replicated import Dropped, Leads
 from quorate.service import signed as module
 from quorate.service.replica import Replica
@@ -21,6 +23,7 @@ from quorate.service.requests import (
     Failure,
     Inspect,
     OpenSession,
+    Reconfigure,
     Result,
     Results,
     encode,
@@ -353,3 +356,53 @@ class ReadsLate(SignedReplica):
 def test_planted_bugs_are_caught(bug: type[SignedReplica], catches) -> None:
     with pytest.raises(AssertionError):
         catches(SignedBench(bug))
+
+
+# --- changes of members ---
+
+
+def administered(epoch: int = 7, owner: Signer = ANN) -> bytes:
+    """A signed change of members."""
+    return signed.sign(owner, [configuration.encode((1, 2, 3, 4), epoch)])
+
+
+def test_a_change_of_members_is_answered_when_the_log_has_it(bench: SignedBench) -> None:
+    value = administered()
+    bench.request("ann", Reconfigure(1, value))
+    bench.request("ann", Reconfigure(2, value))
+    assert (bench.settle(), bench.port.submitted) == ([], [value, value])
+    bench.commit(administered(8), kind=CONFIGURATION)
+    assert bench.settle() == []
+    bench.commit(value, kind=CONFIGURATION)
+    assert bench.settle() == [("ann", Results(n, (Result(0, b""),))) for n in (1, 2)]
+    assert (bench.replica._requests_count, bench.machine.commands) == (0, [])
+
+
+def test_a_change_of_members_that_does_not_count_is_no_command(bench: SignedBench) -> None:
+    """The core took it for one: it is of another epoch, or another had it ordered."""
+    value = administered()
+    bench.request("ann", Reconfigure(1, value))
+    bench.commit(value)
+    assert bench.results() == [("ann", 1, (Code.MALFORMED,))]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        configuration.encode((1, 2, 3, 4)),
+        by(ANN, OpenSession(1)),
+        signed.sign(ANN, [configuration.encode((1, 2, 3, 4)), configuration.encode((1, 2, 3, 5))]),
+    ],
+    ids=["nothing", "not signed", "a command", "two"],
+)
+def test_what_is_no_signed_change_of_members_is_refused(bench: SignedBench, value: bytes) -> None:
+    bench.request("ann", Reconfigure(1, value))
+    assert bench.settle() == [("ann", Failure(1, Code.MALFORMED, "this is no signed change of members"))]
+    assert bench.port.submitted == []
+
+
+def test_a_change_of_members_is_no_command(bench: SignedBench) -> None:
+    bench.request("ann", Command(1, administered()))
+    assert bench.settle() == [("ann", Failure(1, Code.MALFORMED, "this cluster takes signed requests alone"))]
+    assert bench.port.submitted == []

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 import pytest
 
+from quorate.parts import configuration
 from quorate.parts.keys import Symbolic
 from quorate.parts.requests import sign
 from quorate.protocols import REGISTRY
@@ -50,6 +51,7 @@ REQUESTS: Final = (
     requests.Query(2, b"query", True),
     requests.AskStatus(3),
     requests.Command(4, sign(Symbolic(()).client(0), [requests.encode(requests.OpenSession(5))])),
+    requests.Reconfigure(5, configuration.encode((1, 2, 3), 0)),
 )
 
 

@@ -11,6 +11,7 @@ import typer
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 
 if TYPE_CHECKING:
+    from quorate.parts.keys import Signer
     from quorate.service.client.aio import Client
 
 T = TypeVar("T")
@@ -61,7 +62,13 @@ def fail(text: str, code: Code) -> NoReturn:
     raise typer.Exit(code)
 
 
-def ask(work: Callable[[Client], Awaitable[T]], endpoints: str, timeout_s: float, faults: int | None = None) -> T:
+def ask(
+    work: Callable[[Client], Awaitable[T]],
+    endpoints: str,
+    timeout_s: float,
+    faults: int | None = None,
+    key: Signer | None = None,
+) -> T:
     """Run ``work`` with a client. An error of the cluster ends the command with its text and its exit code."""
     import asyncio
 
@@ -73,7 +80,7 @@ def ask(work: Callable[[Client], Awaitable[T]], endpoints: str, timeout_s: float
             return await work(client)
 
     try:
-        client = Client(endpoints, timeout_s=timeout_s, faults=faults)
+        client = Client(endpoints, timeout_s=timeout_s, faults=faults, key=key)
     except ValueError as error:
         fail(str(error), Code.WRONG_USE)
     try:

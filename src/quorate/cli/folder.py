@@ -24,6 +24,7 @@ HOST: Final = "127.0.0.1"
 NODES_DEFAULT: Final = 3
 NODES_DEFAULT_BYZANTINE: Final = 4
 KEYS_FOLDER: Final = "keys"
+ADMIN_FILE: Final = f"{KEYS_FOLDER}/admin.key"
 PROTOCOL_DEFAULT: Final = "raft"
 BASE_PORT_DEFAULT: Final = 7400
 PEER_PORTS_ABOVE: Final = 100
@@ -41,6 +42,8 @@ class Layout(NamedTuple):
     nodes: int
     protocol: str
     base_port: int
+    admin: str = ""
+    """Public key of who may change the members, in hex; empty: nobody, or anybody where nodes do not sign."""
 
     def client(self, node: int) -> str:
         """Where clients reach a node."""
@@ -63,6 +66,9 @@ class Layout(NamedTuple):
             lines.append(f'keys = "{KEYS_FOLDER}"  # beside this file')
         for node in range(1, self.nodes + 1):
             lines += ["", f"[nodes.{node}]", f'peer = "{self.peer(node)}"', f'client = "{self.client(node)}"']
+        if self.admin:
+            may = f"who has the key in {ADMIN_FILE} may change the members"
+            lines += ["", f"[{self.protocol}]", f"# {may}", f'admins = ["{self.admin}"]']
         return "\n".join(lines) + "\n"
 
 
@@ -111,8 +117,7 @@ class ClusterFolder:
             fewest = NODES_DEFAULT_BYZANTINE if REGISTRY[protocol].byzantine else NODES_DEFAULT
             asked = Layout(f"local-{secrets.token_hex(4)}", nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT)
             check_layout(asked)
-            make_keys(asked, self.path)
-            self._write(asked)
+            self._write(asked._replace(admin=make_keys(asked, self.path)))
         try:
             first = load(self.config_path)
             self._check(first, nodes, protocol)
@@ -137,7 +142,9 @@ class ClusterFolder:
 
     def _move(self, config: NodeConfig, base_port: int) -> None:
         """Give an existing cluster other ports. Its name, and with it its data, stays."""
-        old = Layout(config.cluster, len(config.nodes), config.protocol, _base_port(config))
+        admins = getattr(config.options, "admins", ())
+        admin = admins[0].hex() if admins else ""
+        old = Layout(config.cluster, len(config.nodes), config.protocol, _base_port(config), admin)
         if self.config_path.read_text() != old.toml():
             raise FolderError(
                 f"{self.config_path} was edited by hand: change the ports there, and leave --base-port out"
@@ -168,15 +175,20 @@ def _base_port(config: NodeConfig) -> int:
     return int(config.nodes[first].client.rpartition(":")[2]) - first
 
 
-def make_keys(layout: Layout, folder: Path) -> None:
-    """Keys for all nodes, if they sign, and if the folder has none yet. Raises FolderError."""
+def make_keys(layout: Layout, folder: Path) -> str:
+    """Keys for all nodes and an administrator, if nodes sign, and if the folder has none yet.
+
+    The administrator's public key, in hex; empty where there is none. Raises FolderError.
+    """
     from quorate.runtime import key_files
 
     keys = folder / KEYS_FOLDER
-    if not REGISTRY[layout.protocol].byzantine or (keys / key_files.KEYRING_NAME).exists():
-        return
+    if not REGISTRY[layout.protocol].byzantine:
+        return ""
     try:
-        key_files.generate(keys, layout.nodes)
+        if not (keys / key_files.KEYRING_NAME).exists():
+            return key_files.generate(keys, layout.nodes).admin_public.hex()
+        return key_files.read_private_key(keys / key_files.ADMIN_NAME).public.hex()
     except key_files.KeyFileError as error:
         raise FolderError(str(error)) from None
 

@@ -30,8 +30,9 @@ def generate(
     """Make a key pair (Ed25519) for each node.
 
     DIR/node-1.key, node-2.key, ... hold the private keys, with mode 0600: bring each to its node and delete it here.
-    DIR/keyring.toml holds all public keys; every node needs it. No file is ever replaced. With --json: {"keyring":
-    "keys/keyring.toml", "nodes": [{"node": 1, "file": "keys/node-1.key", "public": "..."}, ...]}.
+    DIR/keyring.toml holds all public keys; every node needs it. DIR/admin.key is for whoever may change the members:
+    write its public key into admins in [pbft]. No file is ever replaced. With --json: {"keyring": "keys/keyring.toml",
+    "nodes": [{"node": 1, "file": "keys/node-1.key", "public": "..."}, ...], "admin": {"file", "public"}}.
 
     Example:  quorate keys generate --nodes 4 --out keys
 
@@ -47,10 +48,12 @@ def generate(
         lines = [
             {"node": node, "file": str(path), "public": made.publics[node].hex()} for node, path in made.keys.items()
         ]
-        print_json({"keyring": str(made.keyring), "nodes": lines})
+        admin = {"file": str(made.admin), "public": made.admin_public.hex()}
+        print_json({"keyring": str(made.keyring), "nodes": lines, "admin": admin})
         return
     for node, path in made.keys.items():
         typer.echo(f"{path}  {made.publics[node].hex()}")
+    typer.echo(f"{made.admin}  {made.admin_public.hex()}")
     typer.echo(made.keyring)
 
 
@@ -61,7 +64,8 @@ def show(
 ) -> None:
     """Check a key file and print its public keys, a line a node: number and key. Secrets are never printed.
 
-    With --json: {"scheme": "ed25519", "private": false, "keys": {"1": "...", "2": "..."}}.
+    An administrator's has the word admin for the number. With --json: {"scheme": "ed25519", "private": false, "keys":
+    {"1": "...", "2": "..."}}.
 
     Example:  quorate keys show keys/keyring.toml
 
@@ -69,11 +73,12 @@ def show(
     """
     from quorate.runtime import key_files
 
+    publics: dict[int | str, bytes]
     try:
         private = key_files.is_private(file)
         if private:
             signer = key_files.read_private_key(file)
-            publics = {signer.node: signer.public}
+            publics = {key_files.ADMIN if signer.node is None else signer.node: signer.public}
         else:
             keyring = key_files.read_keyring(file)
             publics = {node: keyring.public(node) for node in keyring.nodes}

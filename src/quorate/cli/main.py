@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "get": "quorate.cli.keys:get",
     "delete": "quorate.cli.keys:delete",
     "status": "quorate.cli.status:status",
+    "members": "quorate.cli.members:members",
     "bench": "quorate.cli.bench:bench",
     "sim": "quorate.cli.sim:sim",
     "check": "quorate.cli.check:check",
@@ -52,6 +53,7 @@ def _made(name: str, command: Any) -> Any:
     """A command of its function, or a group of commands of its Typer."""
     if isinstance(command, typer.Typer):
         group: Any = typer.main.get_command(command)
+        group.name = name
         for member in (group, *group.commands.values()):
             member.help = _reflowed(member.help)
         return group

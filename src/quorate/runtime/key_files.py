@@ -1,4 +1,5 @@
-"""Key files: a private key for each node, and one keyring with everybody's public keys. Both are TOML.
+"""Key files: a private key for each node and one for an administrator, and one keyring with the nodes' public keys. All
+are TOML.
 
 How it works. A private key is written with mode 0600 under another name, synced, and then given its name only if that
 is free: no key is ever replaced or half there. It is read only from a regular file that belongs to us (or to root) and
@@ -13,7 +14,7 @@ import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +27,8 @@ from quorate.runtime.keys import Ed25519Signer, generate_secret, keyring_of
 SCHEME: Final = "ed25519"
 FILE_BYTES_MAX: Final = 1 << 18
 KEYRING_NAME: Final = "keyring.toml"
+ADMIN: Final = "admin"
+ADMIN_NAME: Final = "admin.key"
 
 Hex32: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$", max_length=64)]  # $ would let a newline through
 Content = TypeVar("Content", bound=msgspec.Struct)
@@ -46,11 +49,13 @@ class Generated(NamedTuple):
     keyring: Path
     keys: dict[int, Path]
     publics: dict[int, bytes]
+    admin: Path
+    admin_public: bytes
 
 
 class _PrivateKey(msgspec.Struct, forbid_unknown_fields=True):
     scheme: str
-    node: NodeId
+    node: NodeId | Literal["admin"]
     public: Hex32
     secret: Hex32
 
@@ -61,41 +66,51 @@ class _PublicKeys(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def generate(folder: Path, nodes: int) -> Generated:
-    """Make fresh keys for nodes 1 to ``nodes``: a private key file each, and at last the keyring.
+    """Make fresh keys for nodes 1 to ``nodes`` and for an administrator: a private key file each, at last the keyring.
 
     Raises KeyFileError, and leaves no key behind, where one of the files exists or cannot be written.
     """
     if not 1 <= nodes <= NODE_ID_MAX:
         raise KeyFileError(f"keys for {nodes} nodes: choose from 1 to {NODE_ID_MAX}")
     paths = {node: folder / private_key_name(node) for node in range(1, nodes + 1)}
-    keyring = folder / KEYRING_NAME
+    keyring, admin = folder / KEYRING_NAME, folder / ADMIN_NAME
+    written: list[Path] = []
     publics: dict[int, bytes] = {}
     try:
         make_directory(folder.absolute())
     except OSError as error:
         raise KeyFileError(f"{folder} cannot be made: {error.strerror}. Choose another folder") from None
-    for path in (keyring, *paths.values()):
+    for path in (keyring, admin, *paths.values()):
         if os.path.lexists(path):
             raise _exists(path)
     try:
         for node, path in paths.items():
             publics[node] = write_private_key(path, node, generate_secret())
+            written.append(path)
+        admin_public = write_private_key(admin, None, generate_secret())
+        written.append(admin)
         write_keyring(keyring, publics)
     except KeyFileError:
-        for node in publics:  # without its keyring a key is of no use to anybody
-            paths[node].unlink(missing_ok=True)
+        for path in written:  # without its keyring a key is of no use to anybody
+            path.unlink(missing_ok=True)
         raise
-    return Generated(keyring, paths, publics)
+    return Generated(keyring, paths, publics, admin, admin_public)
 
 
-def write_private_key(path: Path, node: int, secret: bytes) -> bytes:
-    """Write a new file and return the public key. Raises KeyFileError, also where there is a file of that name."""
+def write_private_key(path: Path, node: int | None, secret: bytes) -> bytes:
+    """Write a new file and return the public key; without a node, an administrator's.
+
+    Raises KeyFileError, also where there is a file of that name.
+    """
     public = Ed25519Signer(node, secret).public
-    text = (
-        f"# The private key of node {node}. Who reads this file can sign as that node: keep it on its machine alone,\n"
-        f"# with mode 0600. The others need {KEYRING_NAME}.\n"
-        f'scheme = "{SCHEME}"\nnode = {node}\npublic = "{public.hex()}"\nsecret = "{secret.hex()}"\n'
-    )
+    if node is None:
+        owner, whose = "an administrator", f'"{ADMIN}"'
+        rule = "change which nodes vote,\n# where admins in their configuration has it. No node needs it: keep it away"
+    else:
+        owner, whose = f"node {node}", f"{node}"
+        rule = f"sign as that node: keep it on its machine alone,\n# with mode 0600. The others need {KEYRING_NAME}"
+    head = f"# The private key of {owner}. Who reads this file can {rule}.\n"
+    text = f'{head}scheme = "{SCHEME}"\nnode = {whose}\npublic = "{public.hex()}"\nsecret = "{secret.hex()}"\n'
     _write_new(path, text, 0o600)
     return public
 
@@ -108,7 +123,7 @@ def write_keyring(path: Path, publics: Mapping[int, bytes]) -> None:
 
 
 def read_private_key(path: Path) -> Ed25519Signer:
-    """The signer of the node that the file names. Raises KeyFileError."""
+    """The signer of the node that the file names; of no node: an administrator's. Raises KeyFileError."""
     return _private_key(path, _read(path, private=True))
 
 
@@ -194,7 +209,8 @@ def _toml(path: Path, data: bytes) -> dict[str, Any]:
 
 def _private_key(path: Path, data: bytes) -> Ed25519Signer:
     content = _content(path, data, _PrivateKey)
-    signer = Ed25519Signer(content.node, bytes.fromhex(content.secret))
+    node = None if content.node == ADMIN else content.node
+    signer = Ed25519Signer(node, bytes.fromhex(content.secret))
     if signer.public != bytes.fromhex(content.public):
         raise KeyFileError(f"{path}: the public key does not belong to the secret, so the file is damaged. {_AGAIN}")
     return signer

@@ -14,10 +14,14 @@ client = "10.0.0.1:7401"      # where clients reach it
 
 [raft]                        # optional: fields of the protocol's own config
 heartbeat_s = 0.1
+
+# [pbft]
+# admins = ["64 hex digits"]  # who may change which nodes vote: what `quorate keys show keys/admin.key` prints
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +36,7 @@ from quorate.service.address import parse_address
 
 CONFIG_BYTES_MAX = 1 << 20
 NODES_MAX = 63
+PUBLIC_KEY = re.compile("[0-9a-fA-F]{64}")
 
 
 class ConfigError(ValueError):
@@ -74,7 +79,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         except files.KeyFileError as error:
             raise ConfigError(f"keys: {error}. {_generate(self)}") from None
         if signer.node != self.node:
-            raise ConfigError(f"keys: the private key is that of node {signer.node}, not of node {self.node}")
+            whose = "an administrator" if signer.node is None else f"node {signer.node}"
+            raise ConfigError(f"keys: the private key is that of {whose}, not of node {self.node}")
         if (found := keyring.nodes) != (wanted := tuple(sorted(self.nodes))):
             raise ConfigError(f"keys: {files.KEYRING_NAME} has nodes {_list(found)}, the cluster has {_list(wanted)}")
         try:
@@ -135,9 +141,20 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
 def _options(entry: Entry, options: Any) -> Any:
     """The table of the protocol. A value of the wrong type is named by its path, a wrong one by the config itself."""
     try:
-        return msgspec.convert(options, entry.config)
+        return msgspec.convert(_with_admins(entry, options), entry.config)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{entry.name}: {str(error).replace('$.', entry.name + '.')}") from error
+
+
+def _with_admins(entry: Entry, options: Any) -> Any:
+    """TOML has no bytes: public keys are in hex, as `quorate keys show` prints them."""
+    if not isinstance(options, dict) or not isinstance(admins := options.get("admins"), list):
+        return options
+    for place, text in enumerate(admins):
+        if not isinstance(text, str) or not PUBLIC_KEY.fullmatch(text):
+            what = "no public key: write the 64 hex digits that `quorate keys show keys/admin.key` prints"
+            raise ConfigError(f"{entry.name}.admins[{place}]: {text!r} is {what}")
+    return {**options, "admins": [bytes.fromhex(text) for text in admins]}
 
 
 def _path(kind: type, value: Any) -> Any:

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.kernel import App, Client
-from quorate.parts.log import COMMAND
+from quorate.parts import configuration
+from quorate.parts.log import COMMAND, CONFIGURATION
 from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.machine import StateMachine
 from quorate.service.requests import (
@@ -30,6 +31,7 @@ from quorate.service.requests import (
     Failure,
     OpenSession,
     Query,
+    Reconfigure,
     Result,
     Results,
     decode_log_command,
@@ -37,6 +39,8 @@ from quorate.service.requests import (
 from quorate.service.sessions import SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
 
 PENDING_MAX = 100_000
+CHANGES_MAX = 64
+"""Changes of members that clients wait for."""
 BATCH_MAX = 512
 """Commands that the machine may hold back at most. Durability is the journal's, so a batch need not end with a turn."""
 _LENGTH = struct.Struct("<QI")
@@ -57,6 +61,7 @@ class Replica(App):
         self._pending_max = pending_max
         self._commands: dict[tuple[int, int], tuple[Client, int]] = {}
         self._openings: dict[int, tuple[Client, int]] = {}
+        self._changes: dict[bytes, list[tuple[Client, int]]] = {}
         self._reads: dict[int, tuple[Client, Query]] = {}
         self._next_token = 0
         self._asked: list[int] = []
@@ -67,10 +72,12 @@ class Replica(App):
 
     # --- requests ---
 
-    def request(self, client: Client, request: Command | Query) -> None:
-        """A client's command or read."""
+    def request(self, client: Client, request: Command | Reconfigure | Query) -> None:
+        """A client's command, change of members, or read."""
         if isinstance(request, Query):
             self._query(client, request)
+        elif isinstance(request, Reconfigure):
+            self._reconfigure(client, request)
         else:
             self._command(client, request)
 
@@ -106,6 +113,23 @@ class Replica(App):
         elif isinstance(command, OpenSession):
             self._openings[command.nonce] = (client, request.id)
         self.port.submit((request.entry,))
+
+    def _reconfigure(self, client: Client, request: Reconfigure) -> None:
+        """No session: a change that names its epoch has no effect a second time."""
+        if configuration.decode(request.entry) is None:
+            self._refuse(client, request.id, Code.MALFORMED, "this is no change of members")
+        elif self.stalled_why is not None:
+            self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
+        else:
+            while sum(map(len, self._changes.values())) >= CHANGES_MAX:
+                # The oldest may have been lost on its way to a leader.
+                self._give_up_change(next(iter(self._changes)), "too many changes of members are waiting")
+            self._changes.setdefault(request.entry, []).append((client, request.id))
+            self.port.submit((request.entry,))
+
+    def _give_up_change(self, value: bytes, why: str) -> None:
+        for waiting in self._changes.pop(value, ()):
+            self._refuse(*waiting, Code.UNAVAILABLE, why)
 
     def _refuse(self, client: Client, request: int, code: Code, why: str) -> None:
         self._answers.append((client, Failure(request, code, why, self.leader)))
@@ -148,6 +172,8 @@ class Replica(App):
                         self._answers.append((waiting[0], Result(waiting[1], b"%d" % index)))
                 elif type(command) is CloseSession:
                     self.sessions.close(command.session)
+            elif entry.kind == CONFIGURATION:
+                self._answers += [(client, Result(number, b"")) for client, number in self._changes.pop(entry.data, ())]
             index += 1
         self.applied_index = index - 1
 
@@ -185,6 +211,7 @@ class Replica(App):
     def _drop(self, dropped: Dropped) -> None:
         """The protocol did not take these in; nothing happened."""
         for value in dropped.values:
+            self._give_up_change(value, dropped.why)
             try:
                 command = decode_log_command(value)
             except DECODE_ERRORS:
@@ -203,8 +230,10 @@ class Replica(App):
             self.leader = leader if leader is not None else self.leader
             return
         self.leader = leader
-        for waiting in [*self._commands.values(), *self._openings.values()]:
+        changes = [waiting for many in self._changes.values() for waiting in many]
+        for waiting in [*self._commands.values(), *self._openings.values(), *changes]:
             self._refuse(*waiting, Code.LEADER_CHANGED, f"node {leader} leads now")
+        self._changes.clear()
         self._commands.clear()
         self._openings.clear()
 

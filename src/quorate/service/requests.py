@@ -14,11 +14,14 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from quorate.parts.configuration import Voters
 from quorate.parts.requests import COMMANDS_MAX, REQUEST_BYTES_MAX
 from quorate.parts.wire import Natural
 
 COMMAND_BYTES_MAX: Final = 1_572_864
 """1.5 MiB, etcd's default limit of a request."""
+CHANGE_BYTES_MAX: Final = 1024
+"""A configuration of all the members there can be, signed, has half of that."""
 
 _Bytes: TypeAlias = Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX)]
 
@@ -72,6 +75,16 @@ class Command(msgspec.Struct, frozen=True, array_like=True, tag="command", gc=Fa
     entry: Annotated[bytes, Meta(max_length=REQUEST_BYTES_MAX)]
 
 
+class Reconfigure(msgspec.Struct, frozen=True, array_like=True, tag="members", gc=False):
+    """Have other members decided: ``entry`` is a configuration. Where nodes may lie: an administrator's signed request.
+
+    The answer says that it is decided. Members that the log names count later; ``Status`` tells.
+    """
+
+    id: Natural
+    entry: Annotated[bytes, Meta(max_length=CHANGE_BYTES_MAX)]
+
+
 class Query(msgspec.Struct, frozen=True, array_like=True, tag="query", gc=False):
     """Read. Linearizable, or ``serializable``: from this node's state as it is, however old."""
 
@@ -86,7 +99,7 @@ class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=F
     id: Natural
 
 
-Request: TypeAlias = Command | Query | AskStatus
+Request: TypeAlias = Command | Reconfigure | Query | AskStatus
 
 # --- from node to client ---
 
@@ -136,6 +149,7 @@ class Status(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=Fals
     applied_index: int
     pid: int
     stalled: str | None = None
+    voters: Voters | None = None
 
 
 class Results(msgspec.Struct, frozen=True, array_like=True, tag="results"):

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from quorate.parts.configuration import Voters
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
@@ -18,6 +19,7 @@ from quorate.runtime.node import Node
 from quorate.service.config import NodeConfig
 from quorate.service.kv.machine import KvMachine
 from quorate.service.machine import StateMachine
+from quorate.service.membership import Membership
 from quorate.service.replica import Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -25,6 +27,7 @@ from quorate.service.requests import (
     Code,
     Failure,
     Query,
+    Reconfigure,
     Response,
     Results,
     Status,
@@ -50,6 +53,7 @@ class Server:
         self.config = config
         keys = config.load_keys() if entry.byzantine else None
         self.machine = machine(config.data)
+        self.membership = Membership(config)
         self.replica = Replica(self.machine) if keys is None else SignedReplica(self.machine)
         self.node = Node(
             node=config.node,
@@ -102,18 +106,22 @@ class Server:
         core = self.node.host.root
         leader: int | None = getattr(core, "leader", self.replica.leader)
         words = ("primary", "backup") if self.config.entry.byzantine else ("leader", "follower")
-        role = words[leader != self.config.node]
+        role = getattr(core, "role", words[leader != self.config.node])
+        voters: Voters = getattr(core, "voters", self.membership.all)
+        if role == "follower" and self.config.node not in voters.members:
+            role = "learner"
         return Status(
             id=request,
             node=self.config.node,
             protocol=self.config.protocol,
-            role=getattr(core, "role", role),
+            role=role,
             leader=leader,
             term=getattr(core, "term", getattr(core, "view", 0)),
             commit_index=getattr(core, "commit_index", self.replica.applied_index),
             applied_index=self.replica.applied_index,
             pid=os.getpid(),
             stalled=self.node.stalled_why,
+            voters=voters,
         )
 
     def _on_frames(self, connection: ClientConnection, frames: list[bytes]) -> None:
@@ -129,6 +137,8 @@ class Server:
             elif type(request) is Query and request.serializable and self.node.is_loading:
                 # However old an answer may be: what was here before the restart is not gone.
                 self._reply(connection, Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
+            elif type(request) is Reconfigure and (why := self.membership.why_not(request.entry)) is not None:
+                self._reply(connection, Failure(request.id, Code.MALFORMED, why))
             else:
                 take(connection, request)
         self.node.wake()

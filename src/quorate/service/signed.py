@@ -17,8 +17,9 @@ from hashlib import sha256
 from typing import BinaryIO
 
 from quorate.kernel import Client
+from quorate.parts import configuration
 from quorate.parts import requests as signed
-from quorate.parts.log import COMMAND
+from quorate.parts.log import COMMAND, CONFIGURATION
 from quorate.parts.replicated import Committed, Dropped
 from quorate.service.machine import StateMachine
 from quorate.service.replica import PENDING_MAX, Replica
@@ -31,6 +32,7 @@ from quorate.service.requests import (
     Failure,
     Inspect,
     OpenSession,
+    Reconfigure,
     Result,
     Results,
     SignedCommand,
@@ -64,7 +66,18 @@ class SignedReplica(Replica):
         known = [self._known(place, command, value.client) for place, command in enumerate(commands)]
         if None not in known:
             self._answer([(client, request.id)], [answer for answer in known if answer is not None])
-        elif self.stalled_why is not None:
+        else:
+            self._submit(client, request)
+
+    def _reconfigure(self, client: Client, request: Reconfigure) -> None:
+        value = signed.decode(request.entry)
+        if value is None or len(value.commands) != 1 or configuration.decode(value.commands[0]) is None:
+            self._refuse(client, request.id, Code.MALFORMED, "this is no signed change of members")
+        else:
+            self._submit(client, request)
+
+    def _submit(self, client: Client, request: Command | Reconfigure) -> None:
+        if self.stalled_why is not None:
             self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
         elif self._requests_count >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many requests are waiting")
@@ -104,6 +117,8 @@ class SignedReplica(Replica):
         for entry in committed.entries:
             if entry.kind == COMMAND:
                 self._apply_request(index, entry.data)
+            elif entry.kind == CONFIGURATION:
+                self._answer(self._waiting_for(entry.data), [Result(0, b"")])
             index += 1
         self.applied_index = index - 1
 
@@ -139,7 +154,7 @@ class SignedReplica(Replica):
             if why is not None:
                 return self._failure(place, Code.STORAGE, why)
             return Result(place, self.machine.query(command.query))
-        return self._failure(place, Code.MALFORMED, "not a command")
+        return self._failure(place, Code.MALFORMED, "not a command, or a change of members that does not count now")
 
     def _begin_batch(self) -> None:
         if not self._batch:

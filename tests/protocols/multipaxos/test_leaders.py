@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Received, Submitted
-from quorate.parts.configuration import encode
+from quorate.parts.configuration import Voters, encode
 from quorate.parts.proposals import Propose
 from quorate.parts.quorum.choice import (
     GridChoice,
@@ -448,10 +448,23 @@ def test_a_leader_that_is_no_member_stays_while_members_lack_what_is_compacted()
 
 def test_a_configuration_that_cannot_be_changes_nothing() -> None:
     node = leader()
-    for value in (encode((1, 9)), encode((1,))[:-1]):
+    for value in (encode((1, 9)), encode((1,))[:-1], encode((1, 2), epoch=2)):
         node.step(Submitted((value,)))
         agreed(node, 2)
     assert len(node.core.members.spans) == 1
+    assert node.core.voters == Voters((1, 2, 3), (), 1)
+
+
+def test_a_change_counts_in_the_epoch_that_it_names_and_not_again() -> None:
+    node = leader()
+    for value in (encode((1, 2), 1), encode((1, 2, 3), 9), encode((1, 2), 1)):
+        node.step(Submitted((value,)))
+        agreed(node, 2)
+    assert [(span.first_slot, span.members) for span in node.core.members.spans] == [
+        *((1, (1, 2, 3)), (9, (1, 2)), (18, (1, 2, 3)))
+    ]
+    assert node.core.voters.next_members == (1, 2, 3)
+    assert node.core.voters.epoch == 18
 
 
 # --- quorums ---

@@ -3,6 +3,7 @@
 import msgspec
 
 from quorate.kernel import Failed
+from quorate.parts.configuration import Change
 from quorate.parts.replicated import Chunk, ReadChunk, Restored, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.protocols.multipaxos.messages import (
     Accept,
@@ -99,8 +100,8 @@ def test_memberships_that_cannot_be_are_blamed() -> None:
 def test_a_snapshot_says_the_members_as_of_its_slot() -> None:
     node = leader(config=SMALL)
     spans = node.core.members
-    spans.add(2, (1, 2))
-    spans.add(9, (2, 3))
+    spans.add(2, Change((1, 2), None))
+    spans.add(9, Change((2, 3), None))
     assert spans.known_at(1) == ALL
     assert spans.known_at(2) == (*ALL, Membership(10, (1, 2)))
     assert spans.known_at(9) == (Membership(10, (1, 2)), Membership(17, (2, 3)))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.configuration import decode
+from quorate.parts.configuration import Voters, decode
 from quorate.parts.log import CONFIGURATION
 from quorate.parts.reads import Reads
 from quorate.parts.replicated import Dropped, Leads, Restored
@@ -84,6 +84,13 @@ class Following(Core):
     def commit_index(self) -> int:
         """The last slot before which all is known to be chosen, itself included."""
         return self.acceptor.chosen_index
+
+    @property
+    def voters(self) -> Voters:
+        """Who votes in the next slot, and in later ones where that is known to be others."""
+        slot = self.acceptor.chosen_index + 1
+        later = self.members.after(slot)
+        return Voters(self.members.at(slot).members, later[-1].members if later else (), self.members.epoch)
 
     # --- recovery ---
 

@@ -2,8 +2,8 @@
 
 A configuration that is chosen in slot *i* counts from slot *i + alpha* on. A proposer has at most alpha slots open
 after the last before which all are chosen, so it knows the members of every slot in which it proposes. A configuration
-that makes no quorums, or names a node outside the group, changes nothing; that is the same on every node, as it depends
-on the value alone.
+that makes no quorums, names a node outside the group, or an epoch that is over, changes nothing; that is the same on
+every node, as it depends on the values alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from quorate.kernel import mask_of
+from quorate.parts.configuration import Change
 from quorate.parts.quorum import Flexible, QuorumSystem
 from quorate.protocols.multipaxos.messages import Membership, MultiPaxosConfig
 
@@ -77,16 +78,23 @@ class Members:
         """From where on a configuration chosen in this slot counts."""
         return slot + self._config.alpha
 
-    def add(self, slot: int, members: tuple[int, ...] | None) -> None:
+    @property
+    def epoch(self) -> int:
+        """Of the newest members: their first slot. What was chosen up to a slot says it on every node."""
+        return self.spans[-1].first_slot
+
+    def add(self, slot: int, change: Change | None) -> None:
         """A configuration was chosen in this slot; slots come in order."""
         first_slot = self.takes_effect_at(slot)
-        if members is None or not self._peers.issuperset(members) or first_slot <= self.spans[-1].first_slot:
+        if change is None or change.epoch not in (None, self.epoch):
+            return
+        if not self._peers.issuperset(change.members) or first_slot <= self.epoch:
             return
         try:
-            quorums = self._config.quorum.build(members)
+            quorums = self._config.quorum.build(change.members)
         except ValueError:
             return
-        self.spans.append(Span(first_slot, members, quorums))
+        self.spans.append(Span(first_slot, change.members, quorums))
 
     # --- snapshots ---
 

@@ -1,10 +1,10 @@
 """Members: who votes, changed through the order itself, at a checkpoint.
 
-A configuration (``parts/configuration.py``) is a request like any other, signed by a key that ``admins`` names. What it
-says takes effect at the first checkpoint that is a whole window after it: whoever may order beyond that has executed
-it, and orders nothing there until the checkpoint is stable among the old members. So all before is settled by them,
-all after by the new ones, and no order is ever voted on by both. An idle primary fills the numbers up to there with
-null requests.
+A configuration (``parts/configuration.py``) is a request like any other, signed by a key that ``admins`` names. In the
+epoch that it names it takes effect at the first checkpoint that is a whole window after it: whoever may order beyond
+that has executed it, and orders nothing there until the checkpoint is stable among the old members. So all before is
+settled by them, all after by the new ones, and no order is ever voted on by both. An idle primary fills the numbers up
+to there with null requests.
 
 Then a new epoch begins, with its first view. Nodes that do not vote follow all the same, and may be members later.
 """
@@ -27,10 +27,12 @@ class Members(Checkpoints):
         request = requests.decode(value)
         if request is None or request.client not in self.config.admins or len(request.commands) != 1:
             return COMMAND
-        members = configuration.decode(request.commands[0])
-        if members is None or not set(members) <= set(self.env.peers):
+        change = configuration.decode(request.commands[0])
+        if change is None or change.epoch not in (None, self.group.epoch):
+            return COMMAND  # a node that lies may bring an old one again
+        if not set(change.members) <= set(self.env.peers):
             return COMMAND
-        self.next_members = members  # of several before one checkpoint the last holds
+        self.next_members = change.members  # of several before one checkpoint the last holds
         if not self.switch_at:
             every = self.config.checkpoint_batches
             self.switch_at = -(-(self.executed + self.config.window) // every) * every

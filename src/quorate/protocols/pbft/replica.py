@@ -12,6 +12,7 @@ from typing import Any
 
 from quorate.kernel import Core, Env
 from quorate.parts.certificate import Certificate, Collector
+from quorate.parts.configuration import Voters
 from quorate.parts.keys import Keys
 from quorate.parts.log import Entry
 from quorate.parts.replicated import Leads
@@ -181,6 +182,11 @@ class Replica(Core):
     def leader(self) -> int | None:
         """The primary, while the view works."""
         return None if self.is_changing else self.primary
+
+    @property
+    def voters(self) -> Voters:
+        """For status pages."""
+        return Voters(self.group.members, self.next_members, self.group.epoch)
 
     @property
     def role(self) -> str:

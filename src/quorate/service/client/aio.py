@@ -15,14 +15,18 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
+from quorate.parts import configuration
+from quorate.parts.configuration import Voters
 from quorate.parts.keys import Signer
 from quorate.runtime.handshake import Bears
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, TooLarge, Unreachable
 from quorate.service.client.link import Link, dial
+from quorate.service.client.membership import POLL_S, Statuses, believed, is_over, missing, text_of
 from quorate.service.client.mode import Greetings, believed_from, faults_of
 from quorate.service.client.session import ClientSession
 from quorate.service.client.voting import SessionExpired, Voting
@@ -35,6 +39,7 @@ from quorate.service.requests import (
     Command,
     Failure,
     Query,
+    Reconfigure,
     Result,
     Status,
     decode_response,
@@ -118,6 +123,7 @@ class Connection:
         self._is_running = True
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
+        self._has_mode = asyncio.Event()
         self._tasks = [self._loop.create_task(self._keep_link()), self._loop.create_task(self._sweep())]
         return self
 
@@ -202,6 +208,83 @@ class Connection:
                     self._check_running(deadline)
             assert self._voting is not None
             return await self._voting.query(query, serializable, deadline)
+
+    async def members(self) -> Voters:
+        """Who votes, and who will where a change is under way: the newest that enough nodes say.
+
+        Raises Unreachable, NoQuorum, Refused.
+        """
+        return (await self._voters(time.monotonic() + self.timeout_s))[0]
+
+    async def set_members(self, members: Sequence[int]) -> Voters:
+        """Have these nodes vote and no others; returns when they do. To ask for what is so already changes nothing.
+
+        Where nodes may lie, ``key`` of this client is an administrator's. Raises ValueError for no members or too many;
+        Refused where the nodes do not take that change, or others changed the members meanwhile; Unreachable, NoQuorum;
+        OutcomeUnknown where it may still take effect.
+        """
+        wanted = tuple(sorted(set(members)))
+        configuration.encode(wanted)
+        deadline = time.monotonic() + self.timeout_s
+        before, _ = await self._voters(deadline)
+        if before.members == wanted and not before.next_members:
+            return before
+        refused: Refused | None = None
+        try:
+            await self._reconfigure(configuration.encode(wanted, before.epoch), deadline)
+        except Refused as error:
+            refused = error  # unless an earlier sending was taken in, and this is what became of a later one
+        return await self._until_members(wanted, before, refused, deadline)
+
+    async def _reconfigure(self, change: bytes, deadline: float) -> None:
+        if self._voting is not None:
+            if self._key is None:
+                how = "Client(key=...), or quorate members set --key FILE"
+                raise Refused(f"where nodes may lie, an administrator signs a change of members: {how}")
+            await self._voting.reconfigure(change, deadline)
+        else:
+            request = self._take_id()
+            await self._begin(request, encode(Reconfigure(request, change)), deadline)
+
+    async def _until_members(
+        self, wanted: tuple[int, ...], before: Voters, refused: Refused | None, deadline: float
+    ) -> Voters:
+        while True:
+            try:
+                now, statuses = await self._voters(deadline)
+            except QuorateError as error:
+                raise OutcomeUnknown(f"the change may be decided, and {error}") from None
+            if wanted not in (now.members, now.next_members):
+                if refused is not None:
+                    raise refused
+                if now.epoch != before.epoch:
+                    raise Refused(f"others have changed the members meanwhile, to {text_of(now.members)}: look again")
+            if now.members == wanted and is_over(statuses, wanted, self._voting is not None):
+                return now
+            if time.monotonic() >= deadline:
+                why = missing(statuses, wanted, self._voting is not None)
+                raise OutcomeUnknown(f"not in effect within {self.timeout_s:g} s, but it may be decided: {why}")
+            await asyncio.sleep(POLL_S)
+
+    async def _voters(self, deadline: float) -> tuple[Voters, Statuses]:
+        """Who votes, and what each node said."""
+        self._check_running(deadline)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await self._has_mode.wait()
+        if not self._has_mode.is_set():
+            raise Unreachable(f"no node answered within {self.timeout_s:g} s: {self._unreachable}")
+        if self._refused is not None:
+            raise self._refused
+        faults = 0 if self._voting is None else self._voting.faults
+        while True:
+            statuses = await self.statuses()
+            if (voters := believed(statuses, faults)) is not None:
+                return voters, statuses
+            if time.monotonic() >= deadline:
+                reached = sum(isinstance(status, Status) for _, status in statuses)
+                raise NoQuorum(f"{reached} nodes answered, and no {faults + 1} say the same of who votes")
+            await asyncio.sleep(POLL_S)
 
     async def statuses(self) -> list[tuple[str, Status | QuorateError]]:
         """Each endpoint with what it says of itself, or why it says nothing."""
@@ -352,6 +435,7 @@ class Connection:
             delay_s = SWEEP_S
             self.endpoints.found(node)
             self._moved.clear()
+            self._has_mode.set()
             self._link = link
             self._linked_at = time.monotonic()
             link.send(encode(AskStatus(0)))  # who leads? The answer may make us turn to another node.
@@ -401,6 +485,7 @@ class Connection:
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
         self._waiting.clear()
+        self._has_mode.set()
 
     async def _sweep(self) -> None:
         """End what is overdue, send again what should be, leave a node that does not answer."""

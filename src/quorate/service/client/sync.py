@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from quorate.parts.configuration import Voters
 from quorate.parts.keys import Signer
 from quorate.service.client import aio
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
@@ -119,6 +120,14 @@ class Client:
     def query(self, query: bytes, *, serializable: bool = False) -> bytes:
         """As ``aio.Connection.query``."""
         return self._thread.run(self._client.query(query, serializable=serializable))
+
+    def members(self) -> Voters:
+        """As ``aio.Connection.members``."""
+        return self._thread.run(self._client.members())
+
+    def set_members(self, members: Sequence[int]) -> Voters:
+        """As ``aio.Connection.set_members``."""
+        return self._thread.run(self._client.set_members(members))
 
     def statuses(self) -> list[tuple[str, Status | QuorateError]]:
         """Each endpoint with what it says of itself, or why it says nothing."""

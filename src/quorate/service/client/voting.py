@@ -31,6 +31,7 @@ from quorate.service.requests import (
     Failure,
     Inspect,
     Query,
+    Reconfigure,
     Response,
     Result,
     Results,
@@ -178,6 +179,16 @@ class Voting:
             if outcome is not None:
                 return _data_of(outcome, self._why())
             wait_s = min(2 * wait_s, RESEND_S_MAX)
+
+    async def reconfigure(self, change: bytes, deadline: float) -> None:
+        """Have a change of members decided, under this client's key. Raises Refused, and as ``command``."""
+        question = self._question(for_command(self.faults), deadline, is_last=True)
+        self._next_id += 1
+        request = Reconfigure(self._next_id, signed.sign(self._signer, [change]))
+        self._begin(self._next_id, encode(request), [question])
+        if isinstance(await question.answer, Code):
+            whys = [node.why for node in self._nodes if node.link is not None and node.why]
+            raise Refused(max(whys, key=whys.count, default="the nodes refuse this change of members"))
 
     async def _in_log(self, entry: bytes, deadline: float) -> bytes:
         outcome = await self._ask_in_log(entry, deadline, is_last=True)

@@ -1,0 +1,252 @@
+"""Changes of members above the core: which a node passes on, what clients believe, and both against real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from quorate.parts import configuration
+from quorate.parts import requests as signed
+from quorate.parts.configuration import Voters
+from quorate.parts.keys import Symbolic
+from quorate.parts.log import CONFIGURATION
+from quorate.parts.quorum.choice import SizesChoice
+from quorate.protocols import REGISTRY
+from quorate.protocols.multipaxos import MultiPaxosConfig
+from quorate.protocols.pbft import PbftConfig
+from quorate.runtime.key_files import read_private_key
+from quorate.runtime.keys import Ed25519Signer, generate_secret
+from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
+from quorate.service.client.membership import believed, is_over, missing
+from quorate.service.client.sync import Client as SyncClient
+from quorate.service.config import Member, NodeConfig
+from quorate.service.membership import Membership
+from quorate.service.requests import CHANGE_BYTES_MAX, Status
+
+from tests.runtime.servers import PATIENCE_S, Servers, run, servers, until
+
+SCHEME = Symbolic(range(6))
+ADMIN, OTHER = SCHEME.client(1), SCHEME.client(2)
+FIVE = (1, 2, 3, 4, 5)
+
+
+# --- what a node passes on ---
+
+
+def rules(protocol: str, nodes: int = 5, **options: Any) -> Membership:
+    """Those of a cluster of nodes 1 to ``nodes``."""
+    members = {node: Member(f"h{node}:1", f"h{node}:2") for node in range(1, nodes + 1)}
+    config = REGISTRY[protocol].config(**options)
+    return Membership(NodeConfig(cluster="c", node=1, data=Path(), nodes=members, protocol=protocol, options=config))
+
+
+def by(*members: int, key: Any = ADMIN) -> bytes:
+    """A signed change."""
+    return signed.sign(key, [configuration.encode(members, 0)])
+
+
+@pytest.mark.parametrize("protocol", ["raft", "paxos", "echo"])
+def test_a_protocol_without_changes_says_so(protocol: str) -> None:
+    why = rules(protocol).why_not(configuration.encode((1, 2, 3)))
+    assert why == f"{protocol} has no membership change yet: its members are all the nodes of the configuration"
+
+
+def test_a_change_of_members_that_only_crash() -> None:
+    made = rules("multipaxos")
+    assert made.why_not(configuration.encode((1,), 3)) is None
+    assert made.why_not(b"?") == "this is no change of members"
+    assert made.why_not(by(1, 2, 3)) == "this is no change of members"
+    why = "there is no node 7, 9: the nodes of this cluster are 1, 2, 3, 4, 5"
+    assert made.why_not(configuration.encode((1, 9, 7))) == why
+    sizes = rules("multipaxos", quorum=SizesChoice(4, 2))
+    assert sizes.why_not(configuration.encode((1, 2, 3, 4, 5))) is None
+    assert "quorums of 4 among 2 members" in str(sizes.why_not(configuration.encode((1, 2))))
+
+
+def test_a_change_of_members_that_may_lie() -> None:
+    made = rules("pbft", admins=(ADMIN.public,))
+    assert made.why_not(by(1, 2, 3, 5)) is None
+    assert made.why_not(by(1, 2, 3, 4, 9)) == "there is no node 9: the nodes of this cluster are 1, 2, 3, 4, 5"
+    assert made.why_not(by(1, 2, 3)) == ("3 members are too few: clients expect 1 that lie, which takes 4 or more")
+    names = "admins in [pbft] of the nodes' configuration names"
+    assert made.why_not(by(1, 2, 3, 4, key=OTHER)) == f"this key is no administrator's: {names} 1"
+    assert rules("pbft").why_not(by(1, 2, 3, 4)) == f"this key is no administrator's: {names} none"
+    two = signed.sign(ADMIN, [configuration.encode((1, 2, 3, 4)), configuration.encode((1, 2, 3, 5))])
+    for value in (configuration.encode((1, 2, 3, 4)), two, signed.sign(ADMIN, [b"x"])):
+        assert made.why_not(value) == "this is no change of members"
+    assert rules("pbft", 3, admins=(ADMIN.public,)).why_not(by(2)) is None  # they bear no lying node anyway
+
+
+def test_the_largest_change_fits() -> None:
+    most = tuple(range(2**31 - configuration.MEMBERS_MAX, 2**31))
+    assert len(signed.sign(ADMIN, [configuration.encode(most, 2**62 - 1)])) <= CHANGE_BYTES_MAX
+
+
+# --- what clients believe ---
+
+
+def says(node: int, voters: Voters | None, at: int = 0) -> tuple[str, Status]:
+    return f"h{node}:1", Status(0, node, "p", "", None, 0, at, at, 1, None, voters)
+
+
+OLD, NEW, LATER = Voters(FIVE), Voters((1, 2, 3), (), 1), Voters((1, 2, 3), (4, 5), 1)
+GONE = ("h9:1", Unreachable("gone"))
+
+
+def test_the_newest_epoch_that_enough_nodes_say_is_believed() -> None:
+    said = [says(1, NEW, 5), says(2, NEW, 6), says(3, OLD, 9), says(4, OLD, 9), says(5, OLD, 9), GONE]
+    assert believed(said, 0) == believed(said, 1) == NEW
+    assert believed(said, 2) == OLD
+    assert believed(said, 3) is None
+    assert believed([says(1, None), GONE], 0) is None
+
+
+def test_of_one_epoch_the_furthest_log_is_believed_as_f_plus_1_nodes_have_it() -> None:
+    said = [says(1, NEW, 5), says(2, NEW, 5), says(3, LATER, 6), says(4, LATER, 6)]
+    assert believed(said, 1) == LATER
+    said = [says(1, NEW, 5), says(2, NEW, 5), says(3, LATER, 4), says(4, LATER, 10**9)]
+    assert believed(said, 1) == NEW, "one of them may lie"
+
+
+def test_a_change_is_over_when_a_quorum_of_the_new_members_says_so() -> None:
+    three = (1, 2, 3)
+    assert not is_over([says(1, NEW), says(2, OLD), says(4, NEW), says(5, NEW)], three, False)
+    assert is_over([says(1, NEW), says(2, OLD), says(3, NEW), GONE], three, False)
+    four = Voters((1, 2, 3, 4), (), 1)
+    assert not is_over([says(1, four), says(2, four), GONE], four.members, True)
+    assert is_over([says(1, four), says(2, four), says(4, four), GONE], four.members, True)
+    assert is_over([says(5, NEW)], three, False), "nobody else is known to the client"
+
+
+def test_what_is_waited_for_is_named() -> None:
+    said = [says(1, NEW), says(2, OLD), says(5, OLD), GONE]
+    why = "2 of the new members must say so, and 1 do (node 2 is not that far; h9:1: gone)"
+    assert missing(said, (1, 2, 3), False) == why
+
+
+# --- real servers ---
+
+FAST = MultiPaxosConfig(heartbeat_s=0.04, election_timeout_s_min=0.2, alpha=32)
+FAST_PBFT = PbftConfig(request_timeout_s=0.6, beat_s=0.1, window=16, checkpoint_batches=8)
+
+
+def administered(cluster: Servers) -> Any:
+    """The administrator's key, which the nodes know from now on."""
+    key = read_private_key(cluster.folder / "keys" / "admin.key")
+    options = msgspec.structs.replace(cluster.config.options, admins=(key.public,))
+    cluster.config = msgspec.structs.replace(cluster.config, options=options)
+    return key
+
+
+def blocking(endpoints: list[str]) -> Voters:
+    """The same from a client that blocks."""
+    with SyncClient(endpoints, timeout_s=20.0) as client:
+        return client.set_members(client.members().members)
+
+
+def test_members_change_and_a_removed_leader_steps_aside(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with servers(tmp_path, 5, protocol="multipaxos", options=FAST) as cluster, cluster.client() as client:
+            leader = await cluster.leader()
+            before = await client.members()
+            assert (before.members, before.next_members) == (FIVE, ())
+            wanted = tuple(node for node in FIVE if node != leader)[:3]
+            changed = await client.set_members(wanted)
+            assert (changed.members, changed.next_members) == (wanted, ())
+            assert changed.epoch > before.epoch
+            assert await client.set_members(wanted[::-1]) == changed, "what is so already changes nothing"
+            log = cluster.core(leader).acceptor.log
+            asked = [entry.data for entry in log.slice(1, log.last_index) if entry.kind == CONFIGURATION]
+            assert asked == [configuration.encode(wanted, before.epoch)], "for the epoch that was seen, and once"
+            await until(lambda: cluster.core(leader).leader in wanted)
+            await cluster.stop(*(node for node in FIVE if node not in wanted))
+            assert await client.put(b"k", b"v") > 0
+            roles = {status.role for _, status in await client.statuses() if isinstance(status, Status)}
+            assert roles == {"leader", "follower"}
+
+    run(main())
+
+
+def test_a_node_that_does_not_vote_is_a_learner(tmp_path: Path) -> None:
+    async def main() -> None:
+        options = msgspec.structs.replace(FAST, members=(2, 3))
+        async with servers(tmp_path, 3, protocol="multipaxos", options=options) as cluster, cluster.client() as client:
+            await cluster.leader()
+            status = cluster.running[1].status()
+            assert (status.role, status.voters) == ("learner", Voters((2, 3), (), 1))
+            assert await client.members() == Voters((2, 3), (), 1)
+
+    run(main())
+
+
+def test_members_that_never_change_are_all_nodes(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with servers(tmp_path) as cluster, cluster.client() as client:
+            assert await client.members() == Voters((1, 2, 3))
+            with pytest.raises(Refused, match="raft has no membership change yet"):
+                await client.set_members((1, 2))
+            for nothing in ((), range(99)):
+                with pytest.raises(ValueError, match="a configuration names 1 to 64"):
+                    await client.set_members(nothing)
+        async with cluster.client(timeout_s=0.5) as client:
+            with pytest.raises(QuorateError):
+                await client.members()
+
+    run(main())
+
+
+def test_without_a_quorum_no_members_change(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with servers(tmp_path, protocol="multipaxos", options=FAST) as cluster:
+            await cluster.leader()
+            await cluster.stop(1, 2)
+            async with cluster.client(timeout_s=1.0) as client:
+                with pytest.raises((NoQuorum, OutcomeUnknown)):
+                    await client.set_members((3,))
+                assert (await client.members()).members == (1, 2, 3)
+
+    run(main())
+
+
+def test_an_administrator_replaces_a_node_that_is_gone(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with servers(tmp_path, 5, start=False, protocol="pbft", options=FAST_PBFT) as cluster:
+            key = administered(cluster)
+            await cluster.start()
+            async with cluster.client() as client:
+                with pytest.raises(Refused, match="an administrator signs"):
+                    await client.set_members((1, 2, 3, 4))
+            async with cluster.client(key=Ed25519Signer(None, generate_secret())) as client:
+                with pytest.raises(Refused, match="no administrator's"):
+                    await client.set_members((1, 2, 3, 4))
+            async with cluster.client(key=key) as client:
+                assert await client.set_members((1, 2, 3, 4)) == Voters((1, 2, 3, 4), (), 1)
+                with pytest.raises(Refused, match="too few"):
+                    await client.set_members((1, 2, 3))
+                await cluster.stop(4)
+                assert await client.set_members((1, 2, 3, 5)) == Voters((1, 2, 3, 5), (), 2)
+                assert await client.put(b"k", b"v") > 0
+            assert await asyncio.to_thread(blocking, cluster.endpoints()) == Voters((1, 2, 3, 5), (), 2)
+
+    run(main())
+
+
+def test_two_administrators_do_not_undo_each_other_unseen(tmp_path: Path) -> None:
+    """The slower one asks for the epoch that it saw, which is over."""
+
+    async def main() -> None:
+        async with servers(tmp_path, 5, protocol="multipaxos", options=FAST) as cluster, cluster.client() as client:
+            await cluster.leader()
+            before = await client.members()
+            await client.set_members((1, 2, 3, 4))
+            await client._reconfigure(configuration.encode((1, 2), before.epoch), time.monotonic() + PATIENCE_S)
+            with pytest.raises(Refused, match="others have changed the members meanwhile, to 1,2,3,4"):
+                await client._until_members((1, 2), before, None, float("inf"))
+            assert (await client.members()).members == (1, 2, 3, 4)
+
+    run(main())
