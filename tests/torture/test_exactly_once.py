@@ -115,7 +115,7 @@ def exactly_once(protocol: str, folder: Path, seed: int, kills: int, pause_s: fl
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize(("protocol", "kills"), [("raft", 5), *((name, 2) for name in OTHERS)])
+@pytest.mark.parametrize(("protocol", "kills"), [("raft", 5), *((name, 4) for name in OTHERS)])
 def test_each_put_takes_effect_once(protocol: str, kills: int, tmp_path: Path) -> None:
     exactly_once(protocol, tmp_path, seed=4, kills=kills, pause_s=0.05, value_bytes=1 << 10)
 
