@@ -122,7 +122,7 @@ def test_a_port_in_use_is_exit_2(tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", taken)):
             outcome = quorate("up", "--data", str(tmp_path / use), "--base-port", str(base))
         assert outcome.code == 2
-        assert f"127.0.0.1:{taken}, the port of node {taken % 100 - base % 100} for its {use}: in use" in outcome.stderr
+        assert f"127.0.0.1:{taken}, the port of node {(taken - base) % 100} for its {use}: in use" in outcome.stderr
         assert "--base-port" in outcome.stderr
 
 
