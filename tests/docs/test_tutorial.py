@@ -170,7 +170,7 @@ def test_it_is_conformant(checkout: Path) -> None:
         timeout=TIMEOUT_S,
     )
     assert done.returncode == 0, done.stdout
-    assert re.search(r"^5 passed", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^7 passed", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_it_is_served(checkout: Path) -> None:
