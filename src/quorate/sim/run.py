@@ -2,7 +2,6 @@
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from zlib import crc32
 
 import msgspec
 
@@ -120,12 +119,10 @@ def simulate(
 def _digest(world: World, log: LogAgreement) -> int:
     digest = world.digest
     for entry in log.agreed:
-        digest = crc32(entry.data, digest)
+        digest.add(entry.data)
     for event in world.clients.history:
-        digest = crc32(
-            f"{event.type} {event.process} {event.f} {event.key} {event.value!r} {event.time}".encode(), digest
-        )
-    return digest
+        digest.add(f"{event.type} {event.process} {event.f} {event.key} {event.value!r} {event.time}".encode())
+    return digest.value
 
 
 def _counts(world: World) -> dict[str, int]:

@@ -14,9 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from random import Random
-from struct import Struct
 from typing import Any
-from zlib import crc32
 
 from quorate.kernel import App, Blame, Core, Env, Rng, Turn, mask_of
 from quorate.parts.adversary import Liar, Resign, unsigned
@@ -29,6 +27,7 @@ from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clients import Clients
+from quorate.sim.digest import Digest
 from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
@@ -48,7 +47,6 @@ ROUNDS = 0.5
 """How many of the seeds that may be fuzzed by rounds have partitions by round as well."""
 
 _NUMBER = re.compile(r"\d+")
-_STEP = Struct("<dBHHHHH")
 
 
 class World:
@@ -93,7 +91,7 @@ class World:
         self.heap: list[tuple[float, int, Callable[[Any, Any], None], Any, Any]] = []
         self.tracing = trace is not None
         self.steps = 0
-        self.digest = 0
+        self.digest = Digest()
         self.blames = 0
         self.blamed_liars: dict[str, int] = {}
         """Blames of nodes that do lie, by kind."""
@@ -198,16 +196,7 @@ class World:
     def count_step(self, node: int, inputs: int, turn: Turn) -> None:
         """Fold a step into the digest of the run."""
         self.steps += 1
-        shape = _STEP.pack(
-            self.now,
-            node,
-            inputs & 0xFFFF,
-            len(turn.early),
-            len(turn.records),
-            len(turn.sends),
-            len(turn.outputs),
-        )
-        self.digest = crc32(shape, self.digest)
+        self.digest.step(self.now, node, inputs, turn)
 
     def blamed(self, node: int, blames: Sequence[Blame]) -> None:
         """A node blames others. Only who lies ever deserves it; what liars say of others is not heard."""

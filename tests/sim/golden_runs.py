@@ -1,0 +1,39 @@
+"""Golden runs: the digests of simulated runs over all protocols, to show that a change of the house changes no behaviour.
+
+`python -m tests.sim.golden_runs` records them anew. Do that only in a commit whose message says what is meant to differ.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from quorate.cli.campaign import Task, run
+from quorate.protocols import REGISTRY
+
+FILE = Path(__file__).with_name("golden_runs.txt")
+SEEDS = range(6)
+
+
+def tasks() -> Iterator[Task]:
+    """Six seeds of each protocol with all faults, one of them of the key-value store; where nodes may lie, some do."""
+    for name, entry in sorted(REGISTRY.items()):
+        for seed in SEEDS:
+            yield Task(
+                protocol=name,
+                seed=seed,
+                nodes=4 if entry.byzantine else 5,
+                workload="kv" if seed == 0 else "register",
+                byzantine=1 if entry.byzantine and seed % 2 else 0,
+                duration_s=5.0,
+            )
+
+
+def line(task: Task) -> str:
+    """One run in words: what it was, its digest, and how much it did."""
+    found = run(task)
+    assert found.holds, (task, found.text)
+    what = f"{task.protocol} seed {task.seed} nodes {task.nodes} byzantine {task.byzantine} {task.workload}"
+    return f"{what}: digest {found.digest:08x}, {found.messages} messages, {found.answered} answered"
+
+
+if __name__ == "__main__":
+    FILE.write_text("".join(f"{line(task)}\n" for task in tasks()))
