@@ -1,6 +1,6 @@
-"""Golden runs: the digests of simulated runs over all protocols, to show that a change of the house changes no behaviour.
+"""Golden runs: the digests of simulated runs of every protocol, which a change of the house alone must not change.
 
-`python -m tests.sim.golden_runs` records them anew. Do that only in a commit whose message says what is meant to differ.
+`python -m tests.sim.golden_runs` records them anew. Do that only in a commit that says what is meant to differ.
 """
 
 from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+
 from quorate.kernel import Record, Send, Turn
 from quorate.sim.digest import Digest
 

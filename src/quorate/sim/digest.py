@@ -44,4 +44,3 @@ class Digest:
     def add(self, data: bytes) -> None:
         """Fold in anything else."""
         self.value = crc32(data, self.value)
-
