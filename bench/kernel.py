@@ -24,6 +24,7 @@ from quorate.kernel import Core, Env, Fired, Host, Input, Key, Path, Received, S
 from quorate.parts.replicated import Committed
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.core import LEADER
+from quorate.sim.chance import streams
 
 BATCH = 100
 """Inputs of one step, as a node drains its sockets."""
@@ -325,7 +326,7 @@ def by_wrapping(index: int, epoch: int = 7, slot: int = 3, vote: int = 1) -> Rec
 
 def host_of(make: Callable[[Env], Core]) -> Host:
     """A Host of node 1 of three, started."""
-    host = Host(make, 1, (0, 1, 2), random.Random(1))
+    host = Host(make, 1, (0, 1, 2), streams(1))
     host.start(0.0)
     return host
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from random import Random
 
 import pytest
 
@@ -15,6 +14,7 @@ from quorate.parts import requests
 from quorate.parts.keys import Symbolic, VerifyBatch
 from quorate.parts.replicated import Committed
 from quorate.protocols import REGISTRY
+from quorate.sim.chance import streams
 
 from tests.docs.snippets import ROOT
 
@@ -50,7 +50,7 @@ class Rounds:
     def __init__(self, protocol: str, nodes: int) -> None:
         entry = REGISTRY[protocol]
         make = entry.make(entry.config(), keys=SCHEME.keys)
-        self.hosts = [Host(make, node, range(nodes), Random(node)) for node in range(nodes)]
+        self.hosts = [Host(make, node, range(nodes), streams(node)) for node in range(nodes)]
         self.mail: list[tuple[int, Received]] = []
         self.value = requests.sign(SCHEME.client(0), [b"value"]) if entry.byzantine else b"value"
         self.sent = self.round = 0

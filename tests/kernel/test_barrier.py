@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from quorate.kernel import Barrier, Job, Received, Record, Send, Turn
 
 from tests.kernel.cores import Puppet, do
-from tests.kernel.shell import Shell
+from tests.kernel.machine import OneNode
 
 
 def say(word: str) -> Turn:
@@ -93,28 +93,28 @@ def test_whatever_the_interleaving_turns_leave_in_order_and_never_before_their_r
 
 
 def test_send_now_never_waits():
-    shell = Shell(Puppet, 1, (1, 2))
-    shell.step(do(lambda core: (core.env.persist("vote"), core.env.send_now(2, "early"), core.env.send(2, "late"))))
-    assert [send.message for send in shell.sent] == ["early"]
-    shell.sync()
-    assert [send.message for send in shell.sent] == ["early", "late"]
+    machine = OneNode(Puppet, 1, (1, 2))
+    machine.step(do(lambda core: (core.env.persist("vote"), core.env.send_now(2, "early"), core.env.send(2, "late"))))
+    assert [send.message for send in machine.sent] == ["early"]
+    machine.sync()
+    assert [send.message for send in machine.sent] == ["early", "late"]
 
 
 def test_a_message_to_oneself_passes_the_barrier():
-    shell = Shell(Puppet, 1, (1, 2))
-    turn = shell.step(do(lambda core: (core.env.persist("vote"), core.env.send(1, "ack"), core.env.broadcast("all"))))
+    machine = OneNode(Puppet, 1, (1, 2))
+    turn = machine.step(do(lambda core: (core.env.persist("vote"), core.env.send(1, "ack"), core.env.broadcast("all"))))
     assert turn.sends == [Send((1,), (), "ack"), Send((1, 2), (), "all")]
-    assert shell.sent == []
-    shell.sync()
-    assert shell.sent == turn.sends
+    assert machine.sent == []
+    machine.sync()
+    assert machine.sent == turn.sends
 
 
 def test_the_records_of_a_step_are_one_write():
     """Two inputs, three records: a crash keeps all or none."""
-    shell = Shell(Puppet, 1, (1, 2))
+    machine = OneNode(Puppet, 1, (1, 2))
     persist_two = do(lambda core: (core.env.persist("a"), core.env.persist("b")))
-    shell.step(persist_two, do(lambda core: core.env.persist("c")))
-    assert shell.journal == [[Record((), "a"), Record((), "b"), Record((), "c")]]
-    shell.step(do(lambda core: core.env.persist("d")), Received(2, "junk"))
-    shell.crash(lucky=1)
-    assert [record.value for records in shell.journal for record in records] == ["a", "b", "c"]
+    machine.step(persist_two, do(lambda core: core.env.persist("c")))
+    assert machine.journal == [[Record((), "a"), Record((), "b"), Record((), "c")]]
+    machine.step(do(lambda core: core.env.persist("d")), Received(2, "junk"))
+    machine.crash(lucky=1)
+    assert [record.value for records in machine.journal for record in records] == ["a", "b", "c"]

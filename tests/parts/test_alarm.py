@@ -1,7 +1,5 @@
 """Alarm against a plain deadline, with a shell that keeps one timer: it rings once, on time, never late."""
 
-import random
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,6 +7,7 @@ from hypothesis import strategies as st
 
 from quorate.kernel import Core, Fired, Host, Received
 from quorate.parts.timers import Alarm
+from quorate.sim.chance import streams
 
 
 class PutOff(msgspec.Struct, frozen=True):
@@ -44,7 +43,7 @@ class Clock:
     """A Sleeper and the one timer that its shell keeps."""
 
     def __init__(self):
-        self.host = Host(Sleeper, 1, (1,), random.Random(0))
+        self.host = Host(Sleeper, 1, (1,), streams(0))
         self.now = 0.0
         self.at = None
         self.sets = 0

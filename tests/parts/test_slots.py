@@ -1,6 +1,5 @@
 """Slots: exact effects of the log over a child that decides what its test says, then whole groups over Paxos."""
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from quorate.kernel import Asked, Core, Done, Env, Fired, Host, Input, Received,
 from quorate.parts.log import NOOP, Entry
 from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.slots import TAG, Chosen, Fetch, Life, Reached, Slots, SlotsConfig, Told
+from quorate.sim.chance import streams
 
 PEERS = (1, 2, 3)
 SMALL = SlotsConfig(window=3, message_entries_max=2, pending_max=4)
@@ -50,7 +50,7 @@ class Log:
     """One Host. Each method takes one step and returns its Turn."""
 
     def __init__(self, node: int = 1, records: Sequence[Record] = (), config: SlotsConfig = SMALL) -> None:
-        self.host = Host(lambda env: Slots(env, config, Oracle), node, PEERS, random.Random(0))
+        self.host = Host(lambda env: Slots(env, config, Oracle), node, PEERS, streams(0))
         for record in records:
             self.host.restore(record)
         self.now = 0.0

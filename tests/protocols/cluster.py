@@ -6,18 +6,35 @@ that a node decides is compared with what the others decided, so every run is a 
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from quorate.kernel import Asked, Core, Done, Env, Fired, Input, Job, Key, Received, Record, Send, Submitted, Turn
+from quorate.kernel import (
+    ROOT,
+    Asked,
+    Core,
+    Done,
+    Env,
+    Fired,
+    Input,
+    Job,
+    Key,
+    Path,
+    Received,
+    Record,
+    Send,
+    Submitted,
+    Timer,
+    Turn,
+)
 from quorate.parts.keys import Keyring, VerifyBatch
 from quorate.parts.log import COMMAND, Entry
 from quorate.parts.replicated import Committed, ReadChunk, Restored, TakeSnapshot, WriteChunk
 from quorate.sim.snapshots import Snapshots
 
-from tests.kernel.shell import Shell
+from tests.kernel.machine import OneNode, Outputs
 
 STEPS_MAX = 100_000
 
@@ -31,8 +48,28 @@ class Flight(msgspec.Struct, frozen=True):
     message: Any
 
 
-class Member(Shell):
-    """One node: a Shell with timers, a snapshot store, and the simplest App, which lists the commands it is given."""
+class Commands(Outputs):
+    """The simplest App: it lists the commands that it is given."""
+
+    def __init__(self, member: "Member") -> None:
+        super().__init__()
+        self._member = member
+        self.seen = member.outputs
+
+    def output(self, value: Any, path: Path = ROOT) -> None:
+        member = self._member
+        self.seen.append(value)
+        if isinstance(value, Committed):
+            assert value.first_index == member.applied_index + 1, (value, member.applied_index)
+            for entry in value.entries:
+                member.applied_index += 1
+                member.cluster.decide(member.node, member.applied_index, entry)
+                if entry.kind == COMMAND:
+                    member.applied.append(entry.data)
+
+
+class Member(OneNode):
+    """One node, with timers and a snapshot store."""
 
     def __init__(self, cluster: "Cluster", make: Callable[[Env], Core], node: int) -> None:
         self.cluster = cluster
@@ -53,55 +90,53 @@ class Member(Shell):
         self.applied_index = 0
         super().boot(now)
 
+    def make_app(self) -> Commands:
+        return Commands(self)
+
     @property
     def core(self) -> Any:
         """The root core, to look at."""
         return self.host.root
 
-    def take(self, turn: Turn) -> None:
-        for timer in turn.timers:
-            self.timers.pop(timer.key, None)
-            if timer.at is not None:
-                self.timers[timer.key] = timer.at
-        self.cluster.sent(self.node, turn.early)
-        super().take(turn)
-        if turn.records and not self.held:
-            if self.cluster.sync_s:
-                self.syncs.append((self.cluster.now + self.cluster.sync_s, len(self.journal)))
-            else:
-                self.sync()
-
     def synced(self, frames: int) -> None:
         """The first ``frames`` frames of the journal are durable."""
         self.durable = max(self.durable, frames)
-        for turn in self.barrier.durable(self.durable):
-            self._release(turn)
+        self.shell.durable(self.durable)
 
-    def _release(self, turn: Turn) -> None:
-        super()._release(turn)
-        self.cluster.sent(self.node, turn.sends)
-        for output in turn.outputs:
-            self._apply(output)
-        for job in turn.jobs:
-            state = b""
-            if isinstance(job.work, TakeSnapshot):  # of the state after this Turn's outputs, before the next one's
-                assert job.work.index == self.applied_index, (job, self.applied_index)
-                state = msgspec.msgpack.encode(self.applied)
-            self.jobs.append((job, state))
+    # --- Machine ---
 
-    def _apply(self, output: Any) -> None:
-        if isinstance(output, Committed):
-            assert output.first_index == self.applied_index + 1, (output, self.applied_index)
-            for entry in output.entries:
-                self.applied_index += 1
-                self.cluster.decide(self.node, self.applied_index, entry)
-                if entry.kind == COMMAND:
-                    self.applied.append(entry.data)
-        elif isinstance(output, Restored):
-            data = self.store.data(output.index)
-            assert data is not None, f"no snapshot at {output.index}"
-            self.applied = msgspec.msgpack.decode(data, type=list[bytes])
-            self.applied_index = output.index
+    def send(self, send: Send) -> None:
+        super().send(send)
+        self.cluster.sent(self.node, (send,))
+
+    def append(self, records: Sequence[Record]) -> int:
+        sequence = super().append(records)
+        if not self.held:
+            if self.cluster.sync_s:
+                self.syncs.append((self.cluster.now + self.cluster.sync_s, sequence))
+            else:
+                self.sync()
+        return sequence
+
+    def set_timer(self, timer: Timer) -> None:
+        self.timers.pop(timer.key, None)
+        if timer.at is not None:
+            self.timers[timer.key] = timer.at
+
+    def begin(self, job: Job) -> None:
+        state = b""
+        if isinstance(job.work, TakeSnapshot):  # of the state after this Turn's outputs, before the next one's
+            assert job.work.index == self.applied_index, (job, self.applied_index)
+            state = msgspec.msgpack.encode(self.applied)
+        self.jobs.append((job, state))
+
+    def load(self, value: Restored, path: Path) -> None:
+        data = self.store.data(value.index)
+        assert data is not None, f"no snapshot at {value.index}"
+        self.outputs.append(value)
+        self.applied = msgspec.msgpack.decode(data, type=list[bytes])
+        self.applied_index = value.index
+        self.shell.loaded(lambda: None, path)
 
     def do(self, job: Job, state: bytes) -> Done:
         """Do a job with the snapshot store, which is durable at once."""

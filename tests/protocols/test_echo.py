@@ -33,8 +33,9 @@ from quorate.protocols.echo import (
     Ordered,
     Taken,
 )
+from quorate.sim.chance import streams
 
-from tests.kernel.shell import Shell
+from tests.kernel.machine import OneNode
 
 SEQUENCER, FOLLOWER, OTHER = PEERS = (1, 2, 3)
 SMALL = EchoConfig(resend_s=1.0, message_entries_max=2, message_bytes_max=100, pending_max=3)
@@ -49,7 +50,7 @@ def to(node: int, message) -> Send:
 
 
 def started(node: int, *records, config: EchoConfig = SMALL) -> Host:
-    host = Host(lambda env: Echo(env, config), node, PEERS, random.Random(0))
+    host = Host(lambda env: Echo(env, config), node, PEERS, streams(0))
     for record in records:
         host.restore(Record((), record))
     host.start(0.0)
@@ -69,7 +70,7 @@ def persisted(*values) -> list[Record]:
 
 @pytest.mark.parametrize("node", PEERS)
 def test_a_start_begins_a_life_says_who_leads_and_fetches(node):
-    host = Host(lambda env: Echo(env, SMALL), node, PEERS, random.Random(0))
+    host = Host(lambda env: Echo(env, SMALL), node, PEERS, streams(0))
     assert host.start(5.0) == Turn(
         records=persisted(Counted(node, 1, 0)),
         outputs=[Leads(TERM, SEQUENCER)],
@@ -79,7 +80,7 @@ def test_a_start_begins_a_life_says_who_leads_and_fetches(node):
 
 
 def test_a_restart_delivers_the_log_in_pieces_and_begins_the_next_life():
-    host = Host(lambda env: Echo(env, SMALL), FOLLOWER, PEERS, random.Random(0))
+    host = Host(lambda env: Echo(env, SMALL), FOLLOWER, PEERS, streams(0))
     for record in persisted(Counted(FOLLOWER, 4, 0), Appended(entries(b"a", b"b", b"c"))):
         host.restore(record)
     turn = host.start(0.0)
@@ -299,7 +300,7 @@ class Group:
         self.rng = random.Random(seed)
         self.now = 0.0
         config = EchoConfig(resend_s=1.0, message_entries_max=3, message_bytes_max=120, pending_max=8)
-        self.nodes = {node: Shell(lambda env: core(env, config), node, PEERS, seed=node) for node in PEERS}
+        self.nodes = {node: OneNode(lambda env: core(env, config), node, PEERS, seed=node) for node in PEERS}
         self.down: set[int] = set()
         self.flying: list[tuple[int, int, object]] = []
         self.submitted: dict[int, list[bytes]] = {node: [] for node in PEERS}  # by the process that runs now
@@ -354,13 +355,13 @@ class Group:
         self.flying = [(sender, to, m) for sender, to, m in self.flying if not sender == to == node]
 
     def restart(self, node: int) -> None:
-        shell = self.nodes[node]
-        if self.rng.random() < 0.3 and shell.journal:  # compact the journal first
-            shell.journal = [shell_checkpoint(shell)]
-        shell.journal = [[Record((), copied(DISK, r.value)) for r in records] for records in shell.journal]
+        machine = self.nodes[node]
+        if self.rng.random() < 0.3 and machine.journal:  # compact the journal first
+            machine.journal = [machine_checkpoint(machine)]
+        machine.journal = [[Record((), copied(DISK, r.value)) for r in records] for records in machine.journal]
         self.down.discard(node)
         self.told[node], self.asked[node], self.submitted[node] = 0, {}, []
-        shell.boot(self.now)
+        machine.boot(self.now)
         self.collect(node)
 
     def any(self) -> None:
@@ -403,10 +404,10 @@ class Group:
     # What must be true.
 
     def collect(self, node: int) -> None:
-        shell = self.nodes[node]
-        sent, shell.sent = shell.sent, []
+        machine = self.nodes[node]
+        sent, machine.sent = machine.sent, []
         self.flying += [(node, to, send.message) for send in sent for to in send.to]
-        outputs, shell.outputs = shell.outputs, []
+        outputs, machine.outputs = machine.outputs, []
         for output in outputs:
             if isinstance(output, Committed):
                 self.check_committed(node, output)
@@ -438,10 +439,10 @@ class Group:
             assert self.asked[node] == {}, "each read has been answered"
 
 
-def shell_checkpoint(shell: Shell) -> list[Record]:
+def machine_checkpoint(machine: OneNode) -> list[Record]:
     """What a compacted journal would hold."""
-    host = Host(lambda env: Echo(env), shell.node, PEERS, random.Random(0))
-    for records in shell.journal:
+    host = Host(lambda env: Echo(env), machine.node, PEERS, streams(0))
+    for records in machine.journal:
         for record in records:
             host.restore(record)
     return host.checkpoint()

@@ -8,12 +8,14 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from quorate.kernel import App, Failed
+from quorate.kernel import ROOT, App, Failed, Job
+from quorate.kernel import Path as CorePath
 from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.runtime.errors import SnapshotMissing
 from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs
-from quorate.runtime.snapshots import HEADER_SIZE, SnapshotStore
+from quorate.runtime.snapshots import HEADER_SIZE
+from quorate.runtime.stores import SnapshotStores
 
 from tests.runtime.servers import run
 
@@ -26,13 +28,13 @@ class Words(App):
         self.capture_error: Exception | None = None
         self.write_error: Exception | None = None
 
-    def output(self, value: Any) -> None:
+    def output(self, value: Any, path: CorePath = ROOT) -> None:
         raise NotImplementedError
 
     def request(self, client: Any, request: Any) -> None:
         raise NotImplementedError
 
-    def snapshot(self) -> Callable[[BinaryIO], None]:
+    def snapshot(self, path: CorePath = ROOT) -> Callable[[BinaryIO], None]:
         if self.capture_error:
             raise self.capture_error
         state = self.state
@@ -44,7 +46,7 @@ class Words(App):
 
         return write
 
-    def restore(self, file: BinaryIO) -> Callable[[], None]:
+    def restore(self, file: BinaryIO, path: CorePath = ROOT) -> Callable[[], None]:
         state = file.read()
 
         def adopt() -> None:
@@ -57,13 +59,14 @@ class Bench:
     """Jobs of one life of a node over a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = SnapshotStore(folder, Identity("c", 1))
+        stores = SnapshotStores(folder, Identity("c", 1))
+        self.store = stores()
         self.app = Words()
-        self.jobs = Jobs(self.store, self.app)
+        self.jobs = Jobs(stores, self.app)
 
     async def do(self, work: Any) -> Any:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.jobs.start(work, done.set_result)
+        self.jobs.start(Job(ROOT, "job", work), done.set_result)
         return await done
 
     def indexes(self) -> list[int]:

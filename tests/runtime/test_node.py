@@ -194,7 +194,7 @@ def test_an_app_that_raises_ends_its_node_with_that_error(tmp_path, monkeypatch,
             victim = cluster.running[leader]
             original = Replica.output
 
-            def output(self: Replica, value: object) -> None:
+            def output(self: Replica, value: object, path: object = ()) -> None:
                 if self is victim.replica and isinstance(value, Committed):
                     raise Broken("planted")
                 original(self, value)

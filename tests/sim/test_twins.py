@@ -91,7 +91,7 @@ def test_a_round_that_is_whole_executes_and_its_leader_is_cut_off_after_it() -> 
     played.run()
     assert played.rounds == 3
     assert len(played.log.agreed) == 6
-    assert [len(process.executed) for process in played.processes] == [0, 6, 6, 6, 0]
+    assert [len(process.app.values) for process in played.processes] == [0, 6, 6, 6, 0]
 
 
 def test_twins_that_lead_and_are_both_heard_are_blamed() -> None:

@@ -19,6 +19,7 @@ from quorate.parts.replicated import (
 )
 from quorate.sim.checkers.base import Violation
 from quorate.sim.options import Options
+from quorate.sim.shells import NoBarrier
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
 
@@ -37,7 +38,7 @@ def test_a_message_leaves_when_its_record_is_durable() -> None:
 
 
 def test_without_the_barrier_it_leaves_at_once() -> None:
-    world = World(Witness, NoSubject(), Options(nodes=3, barrier=False), mix=SLOW_DISK)
+    world = World(Witness, NoSubject(), Options(nodes=3), mix=SLOW_DISK, shell=NoBarrier)
     for node in world.nodes:
         node.start()
     world.nodes[0].request(0, 7)
@@ -235,14 +236,14 @@ def do(world: World, node: int, *work: object) -> list[object]:
     core = witness(world, node)
     core.done.clear()
     for each in work:
-        world.nodes[node]._release(Turn(jobs=[Job((), "job", each)]), None)
+        world.nodes[node].shell.act(Turn(jobs=[Job((), "job", each)]))
         world.run_until(world.now + 0.5)
     return core.done
 
 
 def test_snapshots_are_taken_read_and_installed() -> None:
     world = witnesses()
-    world.nodes[0].upward.applied = 5
+    world.nodes[0].jobs.applied[()] = 5
     assert do(world, 0, TakeSnapshot(5, 2)) == [SnapshotInfo(5, 2, 5, sha256(b"state").digest())]
     assert do(world, 0, ReadChunk(5, 0, 3)) == [Chunk(5, 2, 0, b"sta", 5)]
     assert do(world, 0, ReadChunk(5, 3, 3)) == [Chunk(5, 2, 3, b"te", 5)]
@@ -250,8 +251,8 @@ def test_snapshots_are_taken_read_and_installed() -> None:
     found = do(world, 1, WriteChunk(5, 2, 0, b"STA", 5), WriteChunk(5, 2, 0, b"STA", 5), WriteChunk(5, 2, 3, b"TE", 5))
     assert found == [Written(5, 2, 3, False), Written(5, 2, 3, False), Written(5, 2, 5, True)]
     after = Committed(6, [Entry(2, b"")])
-    world.nodes[1]._release(Turn(outputs=[Restored(5, 2)]), None)
-    world.nodes[1]._release(Turn(outputs=[after]), None)
+    world.nodes[1].shell.act(Turn(outputs=[Restored(5, 2)]))
+    world.nodes[1].shell.act(Turn(outputs=[after]))
     app = world.nodes[1].app
     assert isinstance(app, NoApp)
     assert (app.data, app.outputs) == (b"state", []), "what follows waits until the snapshot is loaded"
@@ -263,7 +264,7 @@ def test_snapshots_are_taken_read_and_installed() -> None:
 def test_a_pause_holds_back_the_loading_of_a_snapshot() -> None:
     world = witnesses()
     do(world, 0, WriteChunk(5, 2, 0, b"STATE", 5))
-    world.nodes[0]._release(Turn(outputs=[Restored(5, 2)]), None)
+    world.nodes[0].shell.act(Turn(outputs=[Restored(5, 2)]))
     world.nodes[0].pause()
     world.run_until(world.now + 1.0)
     assert world.nodes[0].applied == 0
@@ -284,7 +285,7 @@ def test_a_snapshot_is_of_the_moment_when_its_job_began() -> None:
     world = witnesses()
     app = world.nodes[0].app
     assert isinstance(app, NoApp)
-    world.nodes[0]._release(Turn(jobs=[Job((), "job", TakeSnapshot(0, 0))]), None)
+    world.nodes[0].shell.act(Turn(jobs=[Job((), "job", TakeSnapshot(0, 0))]))
     app.data = b"later"
     world.run_until(0.5)
     assert world.nodes[0].snapshots.data(0) == b"state"
@@ -299,20 +300,20 @@ def test_a_snapshot_of_another_index_than_the_state_is_a_violation() -> None:
 def test_restoring_a_snapshot_that_is_not_there_is_a_violation() -> None:
     world = witnesses()
     with pytest.raises(Violation, match="does not have"):
-        world.nodes[1]._release(Turn(outputs=[Restored(5, 2)]), None)
+        world.nodes[1].shell.act(Turn(outputs=[Restored(5, 2)]))
 
 
 def test_only_the_newest_two_snapshots_are_kept() -> None:
     world = witnesses()
     for index in (1, 2, 3):
-        world.nodes[0].upward.applied = index
+        world.nodes[0].jobs.applied[()] = index
         do(world, 0, TakeSnapshot(index, 1))
     assert [world.nodes[0].snapshots.data(index) for index in (1, 2, 3)] == [None, b"state", b"state"]
 
 
 def test_a_job_ends_with_the_process() -> None:
     world = witnesses()
-    world.nodes[0]._release(Turn(jobs=[Job((), "job", TakeSnapshot(0, 0))]), None)
+    world.nodes[0].shell.act(Turn(jobs=[Job((), "job", TakeSnapshot(0, 0))]))
     world.nodes[0].crash()
     world.nodes[0].start()
     world.run_until(1.0)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -145,10 +146,10 @@ def test_a_core_that_keeps_itself_busy_for_ever_is_caught() -> None:
 class Forgetful(Replica):
     """Skips some entries on one node: its state differs."""
 
-    def output(self, value: object) -> None:
+    def output(self, value: object, path: Any = ()) -> None:
         if isinstance(value, Committed) and self.port._node.id == 2 and value.first_index > 20:  # type: ignore[attr-defined]
             value = Committed(value.first_index, [Entry(entry.term) for entry in value.entries])
-        super().output(value)
+        super().output(value, path)
 
 
 def test_a_node_that_skips_commands_is_caught() -> None:

@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from quorate.kernel import App, Client, Core, Env, Rng
+from quorate.kernel import ROOT, App, Client, Core, Env, Path, Rng
 from quorate.sim.checkers.base import Checker
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
@@ -66,7 +66,7 @@ class NoApp(App):
         self.data = b"state"
         self.stalls: list[str | None] = []
 
-    def output(self, value: Any) -> None:
+    def output(self, value: Any, path: Path = ROOT) -> None:
         self.outputs.append(value)
 
     def request(self, client: Client, request: Any) -> None:
@@ -75,11 +75,11 @@ class NoApp(App):
     def stalled(self, why: str | None) -> None:
         self.stalls.append(why)
 
-    def snapshot(self) -> Callable[[BinaryIO], None]:
+    def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:
         data = self.data
         return lambda file: (file.write(data), None)[1]
 
-    def restore(self, file: BinaryIO) -> Callable[[], None]:
+    def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
         data = file.read()
         return lambda: setattr(self, "data", data)
 

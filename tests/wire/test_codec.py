@@ -15,6 +15,7 @@ import quorate.protocols
 from quorate.kernel import Asked, Core, Done, Failed, Fired, Host, Path, Received, Record, Stalled, Stepped, Submitted
 from quorate.parts.replicated import SnapshotInfo
 from quorate.runtime.codec import Codec, MalformedMessage
+from quorate.sim.chance import streams
 
 from tests.wire.harness import Kept, Note, Root, Whisper
 from tests.wire.strategies import msgpack_values, values_of
@@ -62,10 +63,10 @@ def test_a_family_has_each_type_once() -> None:
 
 def test_recovery_by_inputs_restores_a_host() -> None:
     codec = Codec(Root)
-    host = Host(Root, 0, [0, 1], random.Random(1), by_inputs=True)
+    host = Host(Root, 0, [0, 1], streams(1), by_inputs=True)
     turn = host.step([Received(1, Note(7, "x", (b"y",))), Received(1, Note(8), (("later", 1),))], 1.5)
     frame = codec.encode_records(turn.records)
-    again = Host(Root, 0, [0, 1], random.Random(1), by_inputs=True)
+    again = Host(Root, 0, [0, 1], streams(1), by_inputs=True)
     for record in codec.decode_records(frame):
         again.restore(record)
     assert again.root.got == host.root.got == [(1, Note(7, "x", (b"y",)))]  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from quorate.cli.corefile import entry_of_file, is_corefile
+from quorate.kernel import Shell
 from quorate.parts import requests
 from quorate.parts.keys import Signer, Symbolic
 from quorate.parts.mutant import Mutant
@@ -18,6 +19,8 @@ from quorate.service.simulated import SUBJECTS, subject
 from quorate.sim.adversary import OMITTING, parse_adversary
 from quorate.sim.options import Change, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
+from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
+from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
 from quorate.sim.trace import Trace
 
 WORKLOADS = (*sorted(SUBJECTS), "mix")
@@ -57,9 +60,11 @@ def entry_of(protocol: str) -> Entry:
 
 
 def mutants_of(protocol: str) -> tuple[Mutant, ...]:
-    """The protocol's mutants, and those of the service above it, which show where snapshots are taken."""
+    """The protocol's mutants, and those of the shell and the service around it; some take snapshots to show."""
     entry = entry_of(protocol)
-    return (*entry.mutants, *(SERVICE_MUTANTS if hasattr(entry.simulation, "snapshot_entries") else ()))
+    takes_snapshots = hasattr(entry.simulation, "snapshot_entries") or hasattr(entry.simulation, "snapshot_batches")
+    around = (*SNAPSHOT_MUTANTS, *SERVICE_MUTANTS) if takes_snapshots else ()
+    return (*DURABILITY_MUTANTS, *entry.mutants, *around)
 
 
 def mutant_of(protocol: str, name: str) -> Mutant:
@@ -99,7 +104,7 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         nodes=task.nodes,
         duration_s=task.duration_s,
         faults=() if mutant.quiet else parse_faults(task.faults),
-        barrier=mutant.barrier,
+        by_inputs=mutant.by_inputs,
         byzantine=byzantine_of(task, mutant),
         adversary=parse_adversary(task.adversary, entry.liars),
     )
@@ -116,6 +121,7 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         options,
         checks=entry.invariants,
         sick_app=mutant.app,
+        shell=mutant.shell or Shell,
         change=change,
         trace=trace,
         scheme=scheme,

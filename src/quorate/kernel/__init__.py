@@ -1,18 +1,37 @@
 """The kernel: the one interface between a protocol's rules and whatever runs them.
 
 A protocol is a Core that writes verbs into its Env. A Host owns a tree of cores and turns inputs into Turns, which are
-plain values. Shells (the simulated World, the real Node) act on Turns, and the Barrier holds back what must not leave
-before it is durable. Pure: standard library and msgspec, no clock, no chance, no I/O.
+plain values. A Shell acts on Turns in the one right order, by way of a Machine (the simulated node, the real one), and
+the Barrier holds back what must not leave before it is durable. Pure: standard library and msgspec, no clock, no
+chance, no I/O.
 """
 
 from quorate.kernel.app import App, Client, Port
 from quorate.kernel.barrier import Barrier
 from quorate.kernel.core import Core
-from quorate.kernel.env import Env, Rng
-from quorate.kernel.host import Host, Stepped
+from quorate.kernel.env import Chance, Env, Rng
+from quorate.kernel.host import Host
 from quorate.kernel.ids import NODE_ID_MAX, ROOT, Key, Name, NodeId, Path, mask_of, nodes_of
-from quorate.kernel.inputs import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
-from quorate.kernel.turn import Blame, Job, Record, Send, Timer, Turn
+from quorate.kernel.inputs import (
+    Asked,
+    Done,
+    Failed,
+    Fired,
+    Handed,
+    Input,
+    Met,
+    Misbehaved,
+    Parted,
+    Received,
+    Stalled,
+    Submitted,
+    Unmet,
+)
+from quorate.kernel.parking import ParkingLimits
+from quorate.kernel.replay import Began, Settled, Stepped, seed_in
+from quorate.kernel.roster import Roster
+from quorate.kernel.shell import Machine, Shell
+from quorate.kernel.turn import Blame, Job, Meet, Output, Part, Record, RosterChange, Send, Timer, Turn
 
 __all__ = [
     "NODE_ID_MAX",
@@ -20,30 +39,47 @@ __all__ = [
     "App",
     "Asked",
     "Barrier",
+    "Began",
     "Blame",
+    "Chance",
     "Client",
     "Core",
     "Done",
     "Env",
     "Failed",
     "Fired",
+    "Handed",
     "Host",
     "Input",
     "Job",
     "Key",
+    "Machine",
+    "Meet",
+    "Met",
+    "Misbehaved",
     "Name",
     "NodeId",
+    "Output",
+    "ParkingLimits",
+    "Part",
+    "Parted",
     "Path",
     "Port",
     "Received",
     "Record",
     "Rng",
+    "Roster",
+    "RosterChange",
     "Send",
+    "Settled",
+    "Shell",
     "Stalled",
     "Stepped",
     "Submitted",
     "Timer",
     "Turn",
+    "Unmet",
     "mask_of",
     "nodes_of",
+    "seed_in",
 ]

@@ -3,37 +3,62 @@
 The shell hands an App the Host's outputs, in order and after the durability barrier, and the requests of clients. The
 App answers through its Port, whose verbs the shell implements. An App is as pure as a core: no await, no clock, no
 I/O of its own beyond its state machine's storage.
+
+A core asks its App for what only the application can say (build a proposal, judge one, run a block) by ``env.work``
+with a job of a type that the App names in ``works``.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, BinaryIO, ClassVar, TypeAlias
 from typing import Protocol as Interface
 
-Client: TypeAlias = Any
-"""Whatever the shell uses to find a client's connection again."""
+from quorate.kernel.ids import ROOT, Key, Path
+
+Steps: TypeAlias = Generator[None, None, Any]
+"""A job of the App as it is done: each step is short (5 ms at most), what is returned is the result."""
+
+
+class Client(Interface):
+    """Somebody who asked, at one of a node's front doors."""
+
+    @property
+    def principal(self) -> str:
+        """Who that is, as far as the door made sure of it; empty: anybody."""
+
+    def reply(self, response: Any) -> None:
+        """Answer in the door's own language; one that is gone is no error."""
 
 
 class Port(Interface):
-    """What an App may do. Verbs take effect after the App's method returns."""
+    """What an App may do. Verbs take effect after the App's method returns. ``path``: of the core they are for."""
 
-    def submit(self, values: Sequence[bytes]) -> None:
+    def submit(self, values: Sequence[bytes], path: Path = ROOT) -> None:
         """Have values decided."""
 
-    def ask(self, tokens: Sequence[int]) -> None:
+    def ask(self, tokens: Sequence[int], path: Path = ROOT) -> None:
         """Have the tokens come back, in an output, when the local state is fresh enough for a read."""
 
     def reply(self, client: Client, response: Any) -> None:
         """Answer a client; a client that is gone is no error."""
 
+    def set_timer(self, key: Key, delay_s: float) -> None:
+        """Have the App's ``on_timer(key)`` called after so long; replaces the same key's."""
+
+    def cancel_timer(self, key: Key) -> None:
+        """Forget the timer of this key, if there is one."""
+
 
 class App(ABC):
-    """The upper half of a node."""
+    """The upper half of a node. ``path``: the core that an output or a snapshot is of, where there are several."""
+
+    works: ClassVar[tuple[type, ...]] = ()
+    """The types of the jobs that this App does for its core."""
 
     port: Port
 
     @abstractmethod
-    def output(self, value: Any) -> None:
+    def output(self, value: Any, path: Path = ROOT) -> None:
         """Take one output of the Host, in order."""
 
     def settle(self) -> None:  # noqa: B027 (optional)
@@ -43,13 +68,31 @@ class App(ABC):
     def request(self, client: Client, request: Any) -> None:
         """Take one decoded request of a client."""
 
+    def closed(self, client: Client) -> None:  # noqa: B027 (optional)
+        """A client has gone: forget what it waits for."""
+
+    def on_timer(self, key: Key) -> None:  # noqa: B027 (optional)
+        """A timer of the App ran out."""
+
     def stalled(self, why: str | None) -> None:  # noqa: B027 (optional)
         """Storage takes no records for this reason, or takes them again (None)."""
 
+    def work(self, job: Any) -> Steps:
+        """Do a job of one of the types in ``works``, step by step; a job that is cancelled is closed between steps.
+
+        The first step is taken in order with the outputs, but see ``in_order``. Raising ValueError makes it a Failed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does no {type(job).__name__}")
+        yield
+
+    def in_order(self, job: Any) -> bool:
+        """Whether the job begins only when those before it have ended."""
+        return True
+
     @abstractmethod
-    def snapshot(self) -> Callable[[BinaryIO], None]:
+    def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:
         """Capture the state as it is now; the returned function writes it, in another thread."""
 
     @abstractmethod
-    def restore(self, file: BinaryIO) -> Callable[[], None]:
+    def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
         """Load a snapshot aside, in another thread; the returned function replaces the state with it."""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from quorate.kernel.env import Env
-from quorate.kernel.ids import Key, Name
+from quorate.kernel.ids import Key, Name, Path
+from quorate.kernel.parking import ParkingLimits
 
 
 def handler_name(message: type) -> str:
@@ -29,6 +30,21 @@ class Core:
     """The record types that this core persists."""
     children: ClassVar[tuple[type[Core], ...]] = ()
     """The classes of the cores that this one spawns."""
+    results: ClassVar[tuple[type, ...]] = ()
+    """The Struct types that its own jobs end in. Needed for recovery by inputs, which journals results."""
+    handed: ClassVar[tuple[type, ...]] = ()
+    """The types that its parent hands down to it. Needed for recovery by inputs, which journals them."""
+    by_inputs: ClassVar[bool] = False
+    """Whether this core, and all below it, is recovered by its journaled inputs in place of records of its own.
+
+    Its parent must talk to it by ``env.hand`` alone: a plain call is no input and would be missed.
+    """
+    is_open: ClassVar[bool] = False
+    """Of a root: whether its roster is open, so that strangers connect."""
+    gathers: ClassVar[bool] = True
+    """Of a root: whether submissions wait for a quiet journal, so that many share a batch. False: they only pass on."""
+    parking: ClassVar[ParkingLimits] = ParkingLimits()
+    """How much of each sender may wait for children that are not there yet."""
     handlers: ClassVar[dict[type, Callable[[Any, int, Any], None]]] = {}
     """From message type to handler; made from ``messages``."""
 
@@ -65,14 +81,37 @@ class Core:
         """The records that replace everything this core (not its children) persisted so far."""
         return ()
 
+    def awaits(self, path: Path) -> bool:
+        """Whether there may yet be a core at this path, below this one. What comes for others is dropped."""
+        return True
+
     def on_timer(self, key: Key) -> None:
         """A timer ran out."""
 
     def on_done(self, key: Key, result: Any) -> None:
-        """A job ended; the result may be a Failed."""
+        """A job ended; the result may be a Failed. One that was cancelled may still end."""
+
+    def on_handed(self, value: Any) -> None:
+        """The parent handed a value down."""
+        raise NotImplementedError(f"{type(self).__name__} takes nothing from its parent")
 
     def on_stalled(self, why: str | None) -> None:
         """Storage stopped taking records (a full disk, say), or takes them again (None)."""
 
+    def on_met(self, node: int, key: bytes, address: str, outbound: bool) -> None:
+        """Open roster: a link to a stranger is there; ``env.peers`` has it."""
+
+    def on_parted(self, node: int, why: str) -> None:
+        """Open roster: a link is gone; the number will be another's."""
+
+    def on_unmet(self, address: str, why: str) -> None:
+        """Open roster: nobody could be met at an address."""
+
+    def on_misbehaved(self, node: int, why: str) -> None:
+        """Open roster: a stranger sent what no correct node sends. It is for the core to score it or to part."""
+
     def settle(self) -> None:
-        """The step is about to end: do once what its many inputs share, such as sending what they appended."""
+        """The step is about to end: do once what its many inputs share, such as sending what they appended.
+
+        Also called where nothing came but the parent was touched: it may have called this core.
+        """

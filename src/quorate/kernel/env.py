@@ -5,16 +5,20 @@ All cores of one Host write into one Effects, which the Host turns into a Turn w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, MutableSequence, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 from typing import Protocol as Interface
 
 from quorate.kernel.ids import Key, Name, Path
-from quorate.kernel.turn import Blame, Job, Record, Send, Timer, Turn
+from quorate.kernel.inputs import Handed
+from quorate.kernel.roster import Roster
+from quorate.kernel.turn import Blame, Job, Meet, Output, Part, Record, RosterChange, Send, Timer, Turn
 
 if TYPE_CHECKING:
     from quorate.kernel.core import Core
     from quorate.kernel.host import Host
+
+T = TypeVar("T")
 
 
 class Rng(Interface):
@@ -29,22 +33,58 @@ class Rng(Interface):
     def getrandbits(self, k: int, /) -> int:
         """An integer of k random bits."""
 
+    def expovariate(self, lambd: float) -> float:
+        """A float from the exponential distribution with mean ``1 / lambd``."""
+
+    def sample(self, population: Sequence[T], k: int) -> list[T]:
+        """So many different elements, in random order."""
+
+    def shuffle(self, x: MutableSequence[Any]) -> None:
+        """Put the elements into random order."""
+
+
+class Chance(Interface):
+    """Gives each path a stream of its own, so that a core's choices do not hang on what others drew."""
+
+    def __call__(self, path: Path, seed: bytes = b"") -> Rng:
+        """The stream of a path; of another seed than this life's where one is given."""
+
 
 class Effects:
     """What the verbs recorded since the last Turn was taken."""
 
-    __slots__ = ("blames", "early", "jobs", "now", "outputs", "records", "sends", "timers", "upcalls")
+    __slots__ = (
+        "blames",
+        "early",
+        "is_strict",
+        "jobs",
+        "now",
+        "outputs",
+        "records",
+        "replayed",
+        "roster",
+        "sends",
+        "timers",
+        "upcalls",
+        "wall_ns",
+    )
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.wall_ns = 0
         self.early: list[Send] = []
         self.records: list[Record] = []
+        self.is_strict = False
+        """Whether something waits for one of the records."""
         self.sends: list[Send] = []
         self.timers: list[Timer] = []
         self.jobs: list[Job] = []
         self.outputs: list[Any] = []
         self.blames: list[Blame] = []
+        self.roster: list[RosterChange] = []
         self.upcalls: list[tuple[Path, Callable[[Any], None], Any]] = []
+        self.replayed: Path | None = None
+        """The core whose inputs are being replayed: what it delivers, its parent has had."""
 
     def take(self) -> Turn:
         """The Turn of everything recorded, and a clean sheet. Each list is handed over, never copied."""
@@ -53,6 +93,7 @@ class Effects:
             turn.early, self.early = self.early, []
         if self.records:
             turn.records, self.records = self.records, []
+            turn.lazy, self.is_strict = not self.is_strict, False
         if self.sends:
             turn.sends, self.sends = self.sends, []
         if self.timers:
@@ -63,37 +104,57 @@ class Effects:
             turn.outputs, self.outputs = self.outputs, []
         if self.blames:
             turn.blames, self.blames = self.blames, []
+        if self.roster:
+            turn.roster, self.roster = self.roster, []
         return turn
 
 
 class Env:
-    """The verbs of one core. ``id`` is this node, ``peers`` all nodes of the group, itself among them."""
+    """The verbs of one core. ``id`` is this node, ``path`` the core's place below the root."""
 
-    __slots__ = ("_effects", "_host", "_upcall", "id", "others", "path", "peers", "rng")
+    __slots__ = ("_effects", "_host", "_rng", "_roster", "_upcall", "id", "is_journaled", "path")
 
     def __init__(
-        self,
-        host: Host,
-        effects: Effects,
-        path: Path,
-        node: int,
-        peers: tuple[int, ...],
-        rng: Rng,
-        upcall: Callable[[Any], None] | None = None,
+        self, host: Host, effects: Effects, path: Path, roster: Roster, upcall: Callable[[Any], None] | None = None
     ) -> None:
         self._host = host
         self._effects = effects
+        self._roster = roster
         self._upcall = upcall
+        self._rng: Rng | None = None
         self.path = path
-        self.id = node
-        self.peers = peers
-        self.others = tuple(peer for peer in peers if peer != node)
-        self.rng = rng
+        self.id = roster.node
+        self.is_journaled = False
+        """Whether the inputs are journaled, so that what the core persists is not."""
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """The nodes that can be sent to now. Closed roster: the members, itself among them; open: its links."""
+        return self._roster.peers
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """The peers without this node itself."""
+        return self._roster.others
+
+    @property
+    def rng(self) -> Rng:
+        """This path's own stream of chance."""
+        if self._rng is None:
+            self._rng = self._host.stream(self.path)
+        return self._rng
 
     @property
     def now(self) -> float:
         """This node's own clock in seconds, still during a step. Its zero means nothing, its rate may drift."""
         return self._effects.now
+
+    @property
+    def wall_ns(self) -> int:
+        """The world's clock as this node has it, in nanoseconds since 1970. It may be wrong, jump and go back."""
+        return self._effects.wall_ns
+
+    # --- to other nodes ---
 
     def send(self, to: int | tuple[int, ...], message: Any) -> None:
         """Send to these nodes once all that this node has persisted so far is durable. ``to`` may be itself."""
@@ -102,8 +163,9 @@ class Env:
             self._effects.sends.append(Send(nodes, self.path, message))
 
     def broadcast(self, message: Any) -> None:
-        """Send to every node, itself included, once all that this node has persisted so far is durable."""
-        self._effects.sends.append(Send(self.peers, self.path, message))
+        """Send to every peer once all that this node has persisted so far is durable."""
+        if peers := self._roster.peers:
+            self._effects.sends.append(Send(peers, self.path, message))
 
     def send_now(self, to: int | tuple[int, ...], message: Any) -> None:
         """Send at once. Only for what rests on no state that is not durable yet: say why at the call."""
@@ -111,9 +173,45 @@ class Env:
         if nodes:
             self._effects.early.append(Send(nodes, self.path, message))
 
+    def meet(self, address: str, key: bytes = b"", node: int | None = None) -> None:
+        """Know a node from now on. Closed roster: ``node`` is its number, and it is a peer at once.
+
+        Open roster: dial a stranger; ``on_met`` or ``on_unmet`` tells what came of it.
+        """
+        self._host.change_roster(Meet(address, key, node))
+
+    def part(self, node: int, why: str, ban_s: float = 0.0) -> None:
+        """Know a node no longer: what it still sends is dropped. A stranger may come again after ``ban_s``."""
+        self._host.change_roster(Part(node, why, ban_s))
+
+    def blame(self, node: int, why: str, evidence: Any = None) -> None:
+        """Say that a node did what a correct node never does. The shell logs and counts it.
+
+        ``evidence`` is a proof that others can check (``parts/evidence.py``). Not for strangers: they have scores.
+        """
+        assert not self._roster.is_open, "strangers are scored, not blamed: see parts/scores.py"
+        self._effects.blames.append(Blame(node, why, evidence))
+
+    # --- to the disk ---
+
     def persist(self, record: Any) -> None:
-        """Make a record durable, atomically with the others of this step and after all earlier ones."""
-        self._effects.records.append(Record(self.path, record))
+        """Make a record durable, atomically with the others of this step and after all earlier ones.
+
+        For what may never be contradicted: nothing that is sent later leaves before it is durable.
+        """
+        if not self.is_journaled:
+            self._effects.records.append(Record(self.path, record))
+            self._effects.is_strict = True
+
+    def note(self, record: Any) -> None:
+        """Write a record, in order with the persisted ones. Nothing waits for it; a crash may lose it.
+
+        For what others can give again, such as the blocks of a chain.
+        """
+        if not self.is_journaled:
+            self._effects.records.append(Record(self.path, record))
+
+    # --- to itself, later ---
 
     def set_timer(self, key: Key, delay: float) -> None:
         """Have ``on_timer(key)`` called after ``delay`` seconds of the local clock; replaces the same key's."""
@@ -123,25 +221,38 @@ class Env:
         """Forget the timer of this key, if there is one."""
         self._effects.timers.append(Timer(self.path, key, None))
 
-    def deliver(self, value: Any) -> None:
-        """Hand a value upwards: to the parent after the running handler returns, or out of the Host."""
-        if self._upcall is None:
-            self._effects.outputs.append(value)
-        else:
-            self._effects.upcalls.append((self.path[:-1], self._upcall, value))
-
     def work(self, key: Key, job: Any) -> None:
-        """Have a job done outside, after this step's outputs; its result comes to ``on_done(key, result)``."""
+        """Have a job done outside, after this step's outputs; its result comes to ``on_done(key, result)``.
+
+        The runtime does some types, the App others (``App.work``); a job that nobody knows ends in a Failed.
+        """
         self._effects.jobs.append(Job(self.path, key, job))
 
-    def blame(self, node: int, why: str) -> None:
-        """Say that a node did what a correct node never does. The shell logs and counts it."""
-        self._effects.blames.append(Blame(node, why))
+    def cancel_work(self, key: Key) -> None:
+        """Stop the job of this key, if it is under way. Its result may be on its way already."""
+        self._effects.jobs.append(Job(self.path, key, None))
+
+    # --- up and down the tree ---
+
+    def deliver(self, value: Any) -> None:
+        """Hand a value upwards: to the parent after the running handler returns, or out of the Host."""
+        if self._effects.replayed == self.path:
+            return
+        if self._upcall is not None:
+            self._effects.upcalls.append((self.path[:-1], self._upcall, value))
+        elif self.path:
+            self._effects.outputs.append(Output(self.path, value))
+        else:
+            self._effects.outputs.append(value)
+
+    def hand(self, name: Name, value: Any) -> None:
+        """Hand a value down to a child: it comes to ``on_handed`` after the running handler returns."""
+        self._host.hand(Handed(value, (*self.path, name)))
 
     def spawn(
-        self, name: Name, core: Callable[..., Core], *args: Any, upcall: Callable[[Any], None], **kwargs: Any
+        self, name: Name, core: Callable[..., Core], *args: Any, upcall: Callable[[Any], None] | None, **kwargs: Any
     ) -> Core:
-        """Make a child core at ``path + (name,)``; what it delivers comes to ``upcall``.
+        """Make a child core at ``path + (name,)``; what it delivers comes to ``upcall``, or with None leaves the Host.
 
         ``upcall`` is a method of the parent or a functools.partial of one: a fork of the Host copies these, but not a
         closure. Raises ValueError where the path is taken, was retired, or is too deep, TypeError for a closure.

@@ -1,14 +1,16 @@
 """Inputs: everything that can happen to a Host, as plain values.
 
 A shell (the real Node, the simulated World, a test) turns what happens outside into these and calls ``Host.step``.
-Most go to the core at ``path``; a Stalled goes to every core.
+Those with a ``path`` go to the core there; a Stalled, and what an open roster reports, goes to every core.
 """
 
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from quorate.kernel.ids import ROOT, Key, NodeId, Path
+
+Why: TypeAlias = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class Received(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -54,10 +56,51 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     why: str
 
 
+class Handed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A value that the parent of the core at ``path`` hands down. The Host makes these itself."""
+
+    value: Any
+    path: Path
+
+
 class Stalled(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Storage stopped taking records, with the reason, or takes them again (None)."""
 
     why: str | None
 
 
-Input: TypeAlias = Received | Submitted | Asked | Fired | Done | Stalled
+class Met(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Open roster: a link to a stranger is there. ``node`` is its number while it lasts.
+
+    ``key`` is proven; ``address`` is where it says that it can be dialled; ``outbound`` says that we dialled it.
+    """
+
+    node: NodeId
+    key: bytes
+    address: str
+    outbound: bool
+
+
+class Parted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Open roster: a link is gone. Its number is used again for another, but not before the next step."""
+
+    node: NodeId
+    why: Why
+
+
+class Unmet(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Open roster: nobody could be met at an address."""
+
+    address: str
+    why: Why
+
+
+class Misbehaved(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Open roster: a stranger sent what does not decode, or what no core takes."""
+
+    node: NodeId
+    why: Why
+
+
+RosterInput: TypeAlias = Met | Parted | Unmet | Misbehaved
+Input: TypeAlias = Received | Submitted | Asked | Fired | Done | Stalled | RosterInput

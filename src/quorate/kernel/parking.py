@@ -1,46 +1,102 @@
 """Messages for cores that are not there: parked while the core may still come, dropped once it is retired.
 
 A peer may run ahead of us, so a message can arrive for a path that we have not spawned yet. Such messages wait,
-bounded by count and by sender, so that no peer can fill our memory or push out another's. The memory of retired
-paths is compact: a run of numbers under one name is one range.
+bounded for each sender in number and in bytes, so that no peer can fill our memory or push out another's. The bounds
+are those of the nearest core above the path, which may also say that no such core will come. What is above them is
+dropped: a peer that is far ahead is no liar, and who needs every message sends it again (``parts/reliable.py``). The
+memory of retired paths is compact: a run of numbers under one name is one range.
 """
 
 from typing import Any
 
+import msgspec
+
 from quorate.kernel.ids import Path
+from quorate.kernel.inputs import Received
+
+_size_of = msgspec.msgpack.Encoder(enc_hook=repr)
+
+
+class ParkingLimits(msgspec.Struct, frozen=True):
+    """What may wait of each sender below one core."""
+
+    messages_max: int = 256
+    size_bytes_max: int = 16 << 20
+
+
+class _Held:
+    """What waits of one sender below one core."""
+
+    __slots__ = ("messages", "size_bytes")
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.size_bytes = 0
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    """One message, and under whose limits it waits."""
+
+    sender: int
+    message: Any
+    size_bytes: int
+    owner: Path
 
 
 class Parking:
-    """Messages by path, at most ``per_sender`` of each sender; a sender's surplus is refused."""
+    """Messages by path. ``dropped`` counts those that found no room."""
 
-    def __init__(self, per_sender: int) -> None:
-        self._per_sender = per_sender
-        self._count: dict[int, int] = {}
-        self._waiting: dict[Path, list[tuple[int, Any]]] = {}
+    def __init__(self) -> None:
+        self._held: dict[tuple[Path, int], _Held] = {}
+        self._waiting: dict[Path, list[_Waiting]] = {}
+        self.dropped = 0
 
     def __len__(self) -> int:
-        return sum(self._count.values())
+        return sum(held.messages for held in self._held.values())
 
-    def park(self, path: Path, sender: int, message: Any) -> bool:
-        """Keep the message; False where the sender has too many waiting."""
-        count = self._count.get(sender, 0)
-        if count >= self._per_sender:
+    def park(self, path: Path, sender: int, message: Any, owner: Path, limits: ParkingLimits) -> bool:
+        """Keep the message; False where too much of this sender waits already below ``owner``, with its limits."""
+        held = self._held.get((owner, sender)) or _Held()
+        size_bytes = len(_size_of.encode(message))
+        if held.messages >= limits.messages_max or held.size_bytes + size_bytes > limits.size_bytes_max:
+            self.dropped += 1
             return False
-        self._count[sender] = count + 1
-        self._waiting.setdefault(path, []).append((sender, message))
+        self._held[owner, sender] = held
+        held.messages += 1
+        held.size_bytes += size_bytes
+        self._waiting.setdefault(path, []).append(_Waiting(sender, message, size_bytes, owner))
         return True
 
-    def claim(self, path: Path) -> list[tuple[int, Any]]:
+    def claim(self, path: Path) -> list[Received]:
         """The messages that waited for this path, in order of arrival; they are parked no more."""
         claimed = self._waiting.pop(path, [])
-        for sender, _ in claimed:
-            self._count[sender] -= 1
-        return claimed
+        for waiting in claimed:
+            self._let_go(waiting)
+        return [Received(waiting.sender, waiting.message, path) for waiting in claimed]
 
-    def drop_below(self, path: Path) -> None:
-        """Forget what waits for this path and for any path below it."""
-        for waiting in [p for p in self._waiting if p[: len(path)] == path]:
-            self.claim(waiting)
+    def claim_below(self, path: Path) -> list[Received]:
+        """The messages that waited for this path and for any path below it."""
+        below = [waiting for waiting in self._waiting if waiting[: len(path)] == path]
+        return [item for waiting in below for item in self.claim(waiting)]
+
+    def drop_from(self, sender: int) -> None:
+        """Forget what one sender said."""
+        for path, messages in list(self._waiting.items()):
+            kept = [waiting for waiting in messages if waiting.sender != sender]
+            for waiting in messages:
+                if waiting.sender == sender:
+                    self._let_go(waiting)
+            if kept:
+                self._waiting[path] = kept
+            else:
+                del self._waiting[path]
+
+    def _let_go(self, waiting: _Waiting) -> None:
+        held = self._held[waiting.owner, waiting.sender]
+        held.messages -= 1
+        held.size_bytes -= waiting.size_bytes
+        if not held.messages:
+            del self._held[waiting.owner, waiting.sender]
 
 
 class Retired:

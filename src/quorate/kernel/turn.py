@@ -2,11 +2,12 @@
 
 The durability rule lives in these fields. ``early`` may leave at once. ``records`` are to be written atomically and
 in order. ``sends``, ``outputs`` and ``jobs`` leave when the records of this Turn, *and those of every earlier
-Turn*, are durable (see ``barrier.py``). ``timers`` and ``blames`` rest on nothing and take effect at once.
+Turn*, are durable (see ``barrier.py``), but not for the records of a Turn that is ``lazy``. ``timers``, ``roster`` and
+``blames`` rest on nothing and take effect at once.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -37,18 +38,48 @@ class Timer(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Work to be done outside the core; its result comes back as a Done with the same key."""
+    """Work to be done outside the core; its result comes back as a Done with the same key. None cancels that key's."""
 
     path: Path
     key: Key
     work: Any
 
 
+class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An output of a core below the root. The root's own are plain values."""
+
+    path: Path
+    value: Any
+
+
 class Blame(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A node did what a correct node never does."""
+    """A node did what a correct node never does. ``evidence`` is a proof that others can check, where there is one."""
 
     node: int
     why: str
+    evidence: Any = None
+
+
+class Meet(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Know a node from now on: dial ``address``, and expect ``key`` there (empty: any, where nodes have none).
+
+    In a closed roster ``node`` is its number, on which all members agree. In an open one the shell gives it a number.
+    """
+
+    address: str
+    key: bytes = b""
+    node: int | None = None
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Know a node no longer: hang up, and refuse it: a stranger for ``ban_s`` seconds, a member for good."""
+
+    node: int
+    why: str
+    ban_s: float = 0.0
+
+
+RosterChange: TypeAlias = Meet | Part
 
 
 class Turn(msgspec.Struct, array_like=True, gc=False):
@@ -61,3 +92,6 @@ class Turn(msgspec.Struct, array_like=True, gc=False):
     jobs: Sequence[Job] = ()
     outputs: Sequence[Any] = ()
     blames: Sequence[Blame] = ()
+    roster: Sequence[RosterChange] = ()
+    lazy: bool = False
+    """Whether nothing waits for the records: each of them is one that others can give again."""

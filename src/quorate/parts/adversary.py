@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
+import msgspec
+
 from quorate.kernel import Received, Rng, Send, Turn
 from quorate.parts.keys import Keys
 
@@ -94,8 +96,7 @@ class Liar:
 
     def lie(self, turn: Turn) -> Turn:
         """The Turn that the world gets to see."""
-        early, sends = self._told(turn.early), self._told(turn.sends)
-        return Turn(early, turn.records, sends, turn.timers, turn.jobs, turn.outputs, turn.blames)
+        return msgspec.structs.replace(turn, early=self._told(turn.early), sends=self._told(turn.sends))
 
     def tell(self, send: Send) -> Iterable[Send]:
         """What leaves in place of this message to others."""

@@ -4,19 +4,20 @@ from collections.abc import Callable
 
 import msgspec
 
-from quorate.kernel import App, Core
+from quorate.kernel import App, Core, Shell
 
 
 class Mutant(msgspec.Struct, frozen=True):
-    """One bug. What is None or True is as in the healthy system."""
+    """One bug. What is None is as in the healthy system."""
 
     name: str
     summary: str
     core: type[Core] | None = None
     app: Callable[[App], App] | None = None
     """Makes the sick App of a healthy one."""
-    barrier: bool = True
-    """Whether the durability barrier holds anything back."""
+    shell: type[Shell] | None = None
+    by_inputs: bool = False
+    """Whether it takes recovery by inputs for it to show."""
     lies: bool = False
     """Whether it takes nodes that lie for it to show: campaigns then have as many as the protocol bears."""
     quiet: bool = False

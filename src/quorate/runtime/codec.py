@@ -19,12 +19,32 @@ from typing import Any, cast
 
 import msgspec
 
-from quorate.kernel import Asked, Core, Done, Failed, Fired, Path, Received, Record, Stalled, Stepped, Submitted
+from quorate.kernel import (
+    Asked,
+    Began,
+    Core,
+    Done,
+    Failed,
+    Fired,
+    Handed,
+    Met,
+    Misbehaved,
+    Parted,
+    Path,
+    Received,
+    Record,
+    Settled,
+    Stalled,
+    Stepped,
+    Submitted,
+    Unmet,
+)
 from quorate.parts.replicated import Chunk, SnapshotInfo, Written
 
 RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Written)
 """What jobs of a replicated log end in (besides Failed and plain numbers, bytes and None)."""
 
+_PLAIN: tuple[Any, ...] = (bool, int, float, bytes, type(None))
 _TUPLE: Any = tuple  # of types made at run time, which mypy takes in no subscript
 _LIST: Any = list
 _DECODING_ERRORS = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError, MemoryError)
@@ -41,7 +61,7 @@ class _Nothing(msgspec.Struct, frozen=True, array_like=True, tag="-"):
 class Codec:
     """Bytes to and from the messages and records of one core class and its children.
 
-    ``results`` are the Struct types of job results, needed for recovery by inputs alone.
+    ``results`` are the Struct types of job results, needed for recovery by inputs alone; cores name their own.
     Raises TypeError where two types share a name (names are the tags on the wire) or lack a tag.
     """
 
@@ -50,17 +70,20 @@ class Codec:
         self.messages = _distinct(core, (message for member in family for message in member.messages))
         self.records = _distinct(core, (record for member in family for record in member.records))
         message = _union(self.messages or (_Nothing,))
-        result = _union((Failed, *results, bool, int, float, bytes, type(None)))
+        own = _distinct(core, (result for member in family for result in (*results, *member.results)))
+        result = _union((Failed, *own, *_PLAIN))
+        handed = _distinct(core, (each for member in family for each in member.handed if each not in _PLAIN))
         self._inputs = {
             _twin(Received, message=message): Received,
             _twin(Submitted): Submitted,
             _twin(Asked): Asked,
             _twin(Fired): Fired,
             _twin(Done, result=result): Done,
-            _twin(Stalled): Stalled,
+            _twin(Handed, value=_union((*handed, *_PLAIN))): Handed,
+            **{_twin(kind): kind for kind in (Stalled, Met, Parted, Unmet, Misbehaved, Settled)},
         }
         self._stepped = stepped = _twin(Stepped, inputs=_TUPLE[_union(self._inputs), ...])
-        record = _union((*self.records, stepped))
+        record = _union((*self.records, stepped, Began))
         self._encode = msgspec.msgpack.Encoder().encode
         try:
             self._decode_message = msgspec.msgpack.Decoder(_TUPLE[Path, message]).decode
@@ -94,7 +117,7 @@ class Codec:
 
     def _stepped_of(self, twin: Any) -> Stepped:
         inputs = (self._inputs[type(item)](*msgspec.structs.astuple(item)) for item in twin.inputs)
-        return Stepped(twin.now, tuple(inputs), twin.start)
+        return Stepped(twin.now, tuple(inputs), twin.start, twin.wall_ns, twin.seed)
 
 
 def _family(core: type[Core]) -> list[type[Core]]:

@@ -1,10 +1,9 @@
-"""Node: a Host and an App on asyncio, with a journal, snapshots and peers. The real counterpart of a simulated node.
+"""Node: the Machine of one real node: a Host and an App on asyncio, with a journal, snapshots and peers.
 
 How it works. Whatever comes in (frames of peers, submissions of the App, timers, finished jobs) is put into one list;
-once an iteration of the loop, all of it becomes one ``Host.step``, one journal frame and one write to each peer. The
-Barrier keeps what rests on that frame until the journal's thread reports it durable. Submissions that come while the
-journal is busy, or while the batch before them is undecided (for GATHER_S at most), wait and go together: many clients
-thus share one turn, one fsync and one message a peer, the more the more there are.
+once an iteration of the loop, all of it becomes one step of the Shell, one journal frame and one write to each peer.
+The Shell keeps what rests on that frame until the journal's thread reports it durable. The App's own jobs are done in
+between, a few milliseconds at a time.
 
 What stops a node: a journal that fails, a snapshot that the journal needs and that is damaged, and our own mistakes: a
 node in doubt about its own state must not go on talking. ``wait`` raises the reason.
@@ -15,18 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from quorate.kernel import (
+    ROOT,
     App,
     Asked,
-    Barrier,
     Blame,
     Client,
     Core,
@@ -37,17 +34,23 @@ from quorate.kernel import (
     Input,
     Job,
     Key,
+    Machine,
+    Part,
+    Received,
     Record,
+    RosterChange,
     Send,
+    Shell,
     Stalled,
-    Submitted,
     Timer,
     Turn,
+    seed_in,
 )
 from quorate.kernel import Path as CorePath
-from quorate.kernel.inputs import Received
+from quorate.kernel.work import Work
 from quorate.parts.keys import Keyring
 from quorate.parts.replicated import Restored, TakeSnapshot
+from quorate.runtime.chance import new_seed, streams
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.errors import StorageError
 from quorate.runtime.files import Identity
@@ -55,26 +58,49 @@ from quorate.runtime.greeting import Told
 from quorate.runtime.jobs import Jobs
 from quorate.runtime.journal import Journal
 from quorate.runtime.peers import Peers
-from quorate.runtime.snapshots import SnapshotStore
+from quorate.runtime.stores import SnapshotStores
+from quorate.runtime.submissions import Submissions
 
 log = logging.getLogger("quorate.node")
 
-GATHER_S = 0.005
-"""How long submissions may wait for the batch before them. Longer than a decision takes on a local network, and short
-against one that crosses a continent, where batches are to overlap."""
 CHECKPOINT_AFTER_BYTES = 32 << 20
 """A journal that has grown by this much is replaced by a checkpoint when the next snapshot is done."""
-SUBMITTED_BYTES_MAX = 4 << 20
-SUBMITTED_VALUES_MAX = 8192
-"""What one turn takes of the App; more waits for the next. What a core makes of it, be it a record or a message, must
-fit a journal frame of 64 MiB and a frame to a peer of 16 MiB, and a leader may get as much of each follower at once."""
+WORK_S = 0.005
+"""How long the App's own jobs may keep the loop before something else has its turn."""
 
 
-class Node:
+class NodePort:
+    """The Port of a Node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def submit(self, values: Sequence[bytes], path: CorePath = ROOT) -> None:
+        """In line for a turn."""
+        self._node.submit(values, path)
+
+    def ask(self, tokens: Sequence[int], path: CorePath = ROOT) -> None:
+        """In line for a turn."""
+        self._node.ask(tokens, path)
+
+    def reply(self, client: Client, response: Any) -> None:
+        """At once."""
+        self._node.reply(client, response)
+
+    def set_timer(self, key: Key, delay_s: float) -> None:
+        """On the loop."""
+        self._node.set_app_timer(key, delay_s)
+
+    def cancel_timer(self, key: Key) -> None:
+        """Whether it is set or not."""
+        self._node.set_app_timer(key, None)
+
+
+class Node(Machine):
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
     ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node;
-    ``reply`` writes an App's response to a client; ``keyring`` is there where the protocol's nodes sign.
+    ``keyring`` is there where the protocol's nodes sign; ``shell`` is another one where a bug is planted.
     """
 
     def __init__(
@@ -87,40 +113,35 @@ class Node:
         make: Callable[[Env], Core],
         codec: Codec,
         app: App,
-        reply: Callable[[Client, Any], None],
         data: Path,
         keyring: Keyring | None = None,
+        shell: type[Shell] = Shell,
     ) -> None:
         self.id = node
         self.app = app
-        app.port = self
-        self.host = Host(make, node, tuple(addresses), random.SystemRandom())
-        self.reply = reply
+        app.port = NodePort(self)
         self.peers = Peers(node, cluster, protocol, addresses, self._on_frames)
         self.stalled_why: str | None = None
+        self._make = make
+        self._members = tuple(addresses)
+        self._shell_class = shell
         self._identity = Identity(cluster, node)
         self._data = data
         self._keyring = keyring
         self._codec = codec
-        self._barrier = Barrier()
         self._tell = Told(log)
         self._inbox: list[Input] = []
-        self._submitted: list[bytes] = []
-        self._asked: list[int] = []
-        self._timers: dict[tuple[CorePath, Key], asyncio.TimerHandle] = {}
-        self._turn_is_due = False
+        self._asked: dict[CorePath, list[int]] = {}
+        self._timers: dict[tuple[CorePath | None, Key], asyncio.TimerHandle] = {}
+        """By path and key; an App's have no path."""
+        self._work = Work(app)
+        self._turn_is_due = self._work_is_due = False
         self._is_started = False
-        self._is_recovered = False
         self._is_ending = False
         self._journal_bytes = 0
         self._written = self._durable = 0
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
-        self._undecided_since: float | None = None
-        """When submissions last went to the core, unless outputs have come since."""
-        self._gathering: asyncio.TimerHandle | None = None
         self._checkpoint_due = False
-        self._loading: deque[Any] | None = None
-        """Outputs and jobs that wait for a snapshot to be loaded; None when none is."""
 
     # --- life ---
 
@@ -135,7 +156,7 @@ class Node:
             on_stall=lambda why: self._from_thread(self._on_stall, why),
         )
         try:
-            self._jobs = Jobs(SnapshotStore(self._data / "snapshots", self._identity), self.app, self._keyring)
+            self._jobs = Jobs(SnapshotStores(self._data / "snapshots", self._identity), self.app, self._keyring)
         except BaseException:
             self._journal.close()
             raise
@@ -143,9 +164,7 @@ class Node:
             self._recover(frames)
             del frames
             await self.peers.start()
-            turn = self.host.start(time.monotonic())
-            self._is_recovered = not turn.outputs  # else when they have been handed up
-            self._act(turn)
+            self.shell.start(time.monotonic(), time.time_ns())
         except BaseException:
             await self._close()
             raise
@@ -155,7 +174,7 @@ class Node:
     @property
     def is_loading(self) -> bool:
         """Whether the App still lacks what a snapshot of this node holds."""
-        return not self._is_recovered or self._loading is not None
+        return self.shell.is_loading
 
     async def wait(self) -> None:
         """Return when the node was stopped; raise what makes it unable to go on."""
@@ -174,15 +193,22 @@ class Node:
         self._is_ending = True
         for handle in self._timers.values():
             handle.cancel()
+        self._work.close()
         await self.peers.stop()
         await self._jobs.stop()
         await self._loop.run_in_executor(None, self._journal.close)
 
     def _recover(self, frames: Sequence[bytes]) -> None:
+        records: list[Record] = []
         for frame in frames:
             self._journal_bytes += len(frame)
-            for record in self._codec.decode_records(frame):
-                self.host.restore(record)
+            records += self._codec.decode_records(frame)
+        seed = seed_in(records) or new_seed()
+        self.host = Host(self._make, self.id, self._members, streams(seed), seed=seed)
+        self.shell = self._shell_class(self.host, self.app, self, Restored)
+        self._submissions = Submissions(self.wake, gathers=self.host.root.gathers)
+        for record in records:
+            self.host.restore(record)
 
     def _end(self, error: BaseException | None) -> None:
         """No more turns."""
@@ -200,17 +226,25 @@ class Node:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call, argument)
 
-    # --- Port: what the App asks for ---
+    # --- what the App asks for ---
 
-    def submit(self, values: Sequence[bytes]) -> None:
+    def submit(self, values: Sequence[bytes], path: CorePath = ROOT) -> None:
         """Values for the core's next step."""
-        self._submitted.extend(values)
+        self._submissions.add(values, path)
         self.wake()
 
-    def ask(self, tokens: Sequence[int]) -> None:
+    def ask(self, tokens: Sequence[int], path: CorePath = ROOT) -> None:
         """Reads for the core's next step."""
-        self._asked.extend(tokens)
+        self._asked.setdefault(path, []).extend(tokens)
         self.wake()
+
+    def reply(self, client: Client, response: Any) -> None:
+        """Through the door at which the client stands."""
+        client.reply(response)
+
+    def set_app_timer(self, key: Key, delay_s: float | None) -> None:
+        """None cancels it."""
+        self._set_timer(None, key, delay_s)
 
     # --- inputs ---
 
@@ -234,9 +268,13 @@ class Node:
             self.peers.cut(sender, str(error))
         self.wake()
 
-    def _fire(self, path: CorePath, key: Key) -> None:
+    def _fire(self, path: CorePath | None, key: Key) -> None:
         self._timers.pop((path, key), None)
-        self._put(Fired(key, path))
+        if path is not None:
+            self._put(Fired(key, path))
+        elif not self._is_ending:
+            self._guarded(lambda: self.app.on_timer(key))
+            self.wake()
 
     def _on_stall(self, why: str | None) -> None:
         if self._journal.failure is not None:
@@ -252,88 +290,43 @@ class Node:
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence
-        if self._submitted:
+        if self._submissions:
             self.wake()
-        released = self._barrier.durable(sequence)
-        if released and not self._is_ending:
-            try:
-                for turn in released:
-                    self._release(turn)
-                self.app.settle()
-            except Exception as error:
-                self._end(error)
+        if not self._is_ending:
+            self._guarded(lambda: self.shell.durable(sequence))
 
     # --- the turn ---
 
     def _turn(self) -> None:
         """One step of everything that came in since the last."""
         self._turn_is_due = False
-        if self._is_ending:
-            return
-        try:
-            self.app.settle()
-            if inputs := self._take_inputs():
-                self._act(self.host.step(inputs, time.monotonic()))
-        except Exception as error:
-            self._end(error)
+        if not self._is_ending:
+            self._guarded(self._step)
+
+    def _step(self) -> None:
+        self.app.settle()
+        if inputs := self._take_inputs():
+            self.shell.step(inputs, time.monotonic(), time.time_ns())
 
     def _take_inputs(self) -> list[Input]:
         inputs, self._inbox = self._inbox, []
-        if self._submitted and self._may_submit():
-            self._undecided_since = time.monotonic()
-            inputs.append(Submitted(self._take_submitted()))
+        inputs += self._submissions.take(is_quiet=self._durable >= self._written)
         if self._asked:
-            inputs.append(Asked(tuple(self._asked)))
+            inputs += [Asked(tuple(tokens), path) for path, tokens in self._asked.items()]
             self._asked.clear()
         return inputs
 
-    def _may_submit(self) -> bool:
-        """Whether the submissions that wait go now; if not, something that comes will wake this node."""
-        if self._durable < self._written:
-            return False
-        if self._undecided_since is None:
-            return True
-        waits_until = self._undecided_since + GATHER_S
-        if (now := time.monotonic()) >= waits_until:
-            return True
-        if self._gathering is None:
-            self._gathering = self._loop.call_later(waits_until - now, self._gathered)
-        return False
+    def _guarded(self, act: Callable[[], Any]) -> None:
+        """What raises here is our own mistake, or a disk that cannot be trusted: the node ends."""
+        try:
+            act()
+        except Exception as error:
+            self._end(error)
 
-    def _gathered(self) -> None:
-        self._gathering = None
-        self.wake()
+    # --- Machine: what the Shell asks for ---
 
-    def _take_submitted(self) -> tuple[bytes, ...]:
-        """The oldest submissions, as many as fit a turn, but at least one; what is left makes another turn."""
-        count = size_bytes = 0
-        for value in self._submitted[:SUBMITTED_VALUES_MAX]:
-            count += 1
-            size_bytes += len(value)
-            if size_bytes >= SUBMITTED_BYTES_MAX:
-                break
-        taken = tuple(self._submitted[:count])
-        del self._submitted[:count]
-        if self._submitted:
-            self.wake()
-        return taken
-
-    def _act(self, turn: Turn) -> None:
-        """Do the effects, or leave them with the Barrier."""
-        for send in turn.early:
-            self._send(send)
-        sequence = None
-        if turn.records:
-            sequence = self._written = self._write(turn.records)
-        for timer in turn.timers:
-            self._set_timer(timer)
-        for blame in turn.blames:
-            self._blame(blame)
-        if self._barrier.add(turn, sequence) and (turn.sends or turn.outputs or turn.jobs):
-            self._release(turn)
-            self.app.settle()
-
-    def _send(self, send: Send) -> None:
+    def send(self, send: Send) -> None:
+        """To peers, encoded once, and to ourselves."""
         others = send.to
         if self.id in others:
             self._put(Received(self.id, send.message, send.path))
@@ -341,82 +334,104 @@ class Node:
         if others:
             self.peers.send_many(others, self._codec.encode_message(send.path, send.message))
 
-    def _set_timer(self, timer: Timer) -> None:
-        name = (timer.path, timer.key)
+    def set_timer(self, timer: Timer) -> None:
+        """On the loop."""
+        delay_s = None if timer.at is None else timer.at - time.monotonic()
+        self._set_timer(timer.path, timer.key, delay_s)
+
+    def _set_timer(self, path: CorePath | None, key: Key, delay_s: float | None) -> None:
+        name = (path, key)
         if (handle := self._timers.pop(name, None)) is not None:
             handle.cancel()
-        if timer.at is not None:
-            delay_s = max(0.0, timer.at - time.monotonic())
-            self._timers[name] = self._loop.call_later(delay_s, self._fire, timer.path, timer.key)
+        if delay_s is not None:
+            self._timers[name] = self._loop.call_later(max(0.0, delay_s), self._fire, path, key)
 
-    def _blame(self, blame: Blame) -> None:
+    def change_roster(self, change: RosterChange) -> None:
+        """Dial another, or hang up."""
+        if isinstance(change, Part):
+            self.peers.part(change.node, change.why)
+        elif change.node is not None:
+            self.peers.meet(change.node, change.address, change.key)
+
+    def blame(self, blame: Blame) -> None:
+        """In the log."""
         self._tell(f"node {blame.node} {blame.why}")
 
-    def _release(self, turn: Turn) -> None:
-        """What the Barrier let go, in the order of the design: sends, then outputs, then jobs."""
-        for send in turn.sends:
-            self._send(send)
+    def releases(self, turn: Turn, was_held: bool) -> None:
+        """An output may be the decision that submissions wait for."""
         if turn.outputs:
-            self._undecided_since = None
-            if self._submitted:
-                self.wake()
-        if self._loading is None:
-            self._hand_up(deque((*turn.outputs, *turn.jobs)))
-        else:
-            self._loading.extend(turn.outputs)
-            self._loading.extend(turn.jobs)
-
-    def _hand_up(self, waiting: deque[Any]) -> None:
-        """Outputs to the App and jobs to the threads, in order, up to the first that wants a snapshot loaded."""
-        while waiting:
-            item = waiting.popleft()
-            if type(item) is Job:
-                self._jobs.start(item.work, partial(self._done, item))
-            elif type(item) is Restored:
-                self._loading = waiting
-                self._load_task = self._loop.create_task(self._load(item.index))
-                return
-            else:
-                self.app.output(item)
-        self._is_recovered = True
+            self._submissions.decided()
 
     # --- snapshots and jobs ---
+
+    def begin(self, job: Job) -> None:
+        """In a thread, or by the App itself."""
+        if job.work is None:
+            self._jobs.cancel(job.path, job.key)
+            self._work.cancel(job.path, job.key)
+        elif type(job.work) in self.app.works:
+            if (done := self._work.begin(job)) is not None:
+                self._put(done)
+            self._work_later()
+        else:
+            self._jobs.start(job, partial(self._done, job))
 
     def _done(self, job: Job, result: Any) -> None:
         if isinstance(job.work, TakeSnapshot):
             self._checkpoint_due = True
         self._put(Done(job.key, result, job.path))
 
-    async def _load(self, index: int) -> None:
-        """Load a snapshot in a thread; what comes after it waits in ``_loading``."""
+    def _work_later(self) -> None:
+        if not self._work_is_due and not self._work.is_idle:
+            self._work_is_due = True
+            self._loop.call_soon(self._work_on)
+
+    def _work_on(self) -> None:
+        """The App's own jobs, for a while."""
+        self._work_is_due = False
+        if not self._is_ending:
+            self._guarded(self._do_work)
+
+    def _do_work(self) -> None:
+        until = time.monotonic() + WORK_S
+        while not self._work.is_idle and time.monotonic() < until:
+            for done in self._work.step():
+                self._put(done)
+        self._work_later()
+
+    def load(self, value: Restored, path: CorePath) -> None:
+        """In a thread."""
+        self._load_task = self._loop.create_task(self._load(value.index, path))
+
+    async def _load(self, index: int, path: CorePath) -> None:
         try:
-            adopt = await self._jobs.load(index)
-            if self._is_ending:
-                return
-            adopt()
-            waiting, self._loading = self._loading, None
-            assert waiting is not None
-            self._hand_up(waiting)
-            self.app.settle()
+            adopt = await self._jobs.load(index, path)
+            if not self._is_ending:
+                self.shell.loaded(adopt, path)
         except Exception as error:
             self._end(error)
 
     # --- the journal ---
 
-    def _write(self, records: Sequence[Record]) -> int:
-        """One frame for the Turn; now and then a checkpoint that holds this Turn's state in place of all before."""
-        if self._checkpoint_due and self._journal_bytes > CHECKPOINT_AFTER_BYTES:
-            return self._checkpoint()
+    def is_checkpoint_due(self) -> bool:
+        """After a snapshot, when there is much to be rid of."""
+        return self._checkpoint_due and self._journal_bytes > CHECKPOINT_AFTER_BYTES
+
+    def append(self, records: Sequence[Record]) -> int:
+        """One frame."""
         frame = self._codec.encode_records(records)
         self._journal_bytes += len(frame)
-        return self._journal.append(frame)
+        self._written = self._journal.append(frame)
+        return self._written
 
-    def _checkpoint(self) -> int:
+    def replace(self, records: Sequence[Record]) -> int:
+        """A checkpoint, a frame for each record."""
         self._checkpoint_due = False
-        frames = [self._codec.encode_records((record,)) for record in self.host.checkpoint()]
+        frames = [self._codec.encode_records((record,)) for record in records]
         self._journal_bytes = sum(map(len, frames))
         log.info("journal: checkpoint of %d bytes", self._journal_bytes)
-        return self._journal.checkpoint(frames)
+        self._written = self._journal.checkpoint(frames)
+        return self._written
 
 
 def _is_outside(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from quorate.kernel import App, Client
+from quorate.kernel import ROOT, App, Client, Path
 from quorate.parts import configuration
 from quorate.parts.log import COMMAND, CONFIGURATION
 from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
@@ -136,7 +136,7 @@ class Replica(App):
 
     # --- outputs of the Host ---
 
-    def output(self, value: Any) -> None:
+    def output(self, value: Any, path: Path = ROOT) -> None:
         """One output, in order."""
         kind = type(value)
         if kind is Committed:
@@ -293,7 +293,7 @@ class Replica(App):
 
     # --- snapshots ---
 
-    def snapshot(self) -> Callable[[BinaryIO], None]:
+    def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:
         """The sessions and the machine's state, as they are now."""
         self._end_batch()
         sessions = self._encode_sessions()
@@ -310,7 +310,7 @@ class Replica(App):
     def _encode_sessions(self) -> bytes:
         return self.sessions.encode()
 
-    def restore(self, file: BinaryIO) -> Callable[[], None]:
+    def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
         """Load aside. Raises ValueError where the payload is cut short or corrupt."""
         applied_index, length = _LENGTH.unpack(_read_exactly(file, _LENGTH.size))
         try:

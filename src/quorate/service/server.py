@@ -44,6 +44,23 @@ def kv_machine(data: Path) -> StateMachine:
     return KvMachine(data / "kv")
 
 
+class Caller:
+    """A client on the client port: the Client that the Replica answers. Nobody asks who it is."""
+
+    principal = ""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def reply(self, response: Response) -> None:
+        """One answer to one request; a client that is gone is no error."""
+        try:
+            self._connection.reply(encode(response))
+        except FrameTooLarge as error:
+            self._connection.reply(encode(_too_large(response, f"the answer: {error}; ask for less at once")))
+        self._connection.done()
+
+
 class Server:
     """One node of a cluster. ``machine(data)`` makes the state machine it replicates."""
 
@@ -66,7 +83,6 @@ class Server:
             ),
             codec=Codec(entry.core),
             app=self.replica,
-            reply=self._reply,
             data=config.data,
             keyring=None if keys is None else keys.keyring,
         )
@@ -76,7 +92,8 @@ class Server:
             log.warning("%d nodes bear no lying node: it takes 4 to bear one", count)
         me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
         host, port = config.client_address()
-        self.listener = ClientListener(host, port, me, lambda _: None, self._on_frames, lambda _, __: None)
+        self._callers: dict[ClientConnection, Caller] = {}
+        self.listener = ClientListener(host, port, me, self._on_connect, self._on_frames, self._on_close)
 
     async def start(self) -> None:
         """Recover and serve. Raises StorageError, OSError."""
@@ -124,7 +141,14 @@ class Server:
             voters=voters,
         )
 
+    def _on_connect(self, connection: ClientConnection) -> None:
+        self._callers[connection] = Caller(connection)
+
+    def _on_close(self, connection: ClientConnection, _: str) -> None:
+        self.replica.closed(self._callers.pop(connection))
+
     def _on_frames(self, connection: ClientConnection, frames: list[bytes]) -> None:
+        caller = self._callers[connection]
         request_of, take = decode_request, self.replica.request
         for frame in frames:
             try:
@@ -133,22 +157,15 @@ class Server:
                 connection.cut(f"sent no request: {error}")
                 return
             if type(request) is AskStatus:
-                self._reply(connection, self.status(request.id))
+                caller.reply(self.status(request.id))
             elif type(request) is Query and request.serializable and self.node.is_loading:
                 # However old an answer may be: what was here before the restart is not gone.
-                self._reply(connection, Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
+                caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
             elif type(request) is Reconfigure and (why := self.membership.why_not(request.entry)) is not None:
-                self._reply(connection, Failure(request.id, Code.MALFORMED, why))
+                caller.reply(Failure(request.id, Code.MALFORMED, why))
             else:
-                take(connection, request)
+                take(caller, request)
         self.node.wake()
-
-    def _reply(self, client: ClientConnection, response: Response) -> None:
-        try:
-            client.reply(encode(response))
-        except FrameTooLarge as error:
-            client.reply(encode(_too_large(response, f"the answer: {error}; ask for less at once")))
-        client.done()
 
 
 def _too_large(response: Response, why: str) -> Response:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import BinaryIO
 
-from quorate.kernel import Client
+from quorate.kernel import ROOT, Client, Path
 from quorate.parts import configuration
 from quorate.parts import requests as signed
 from quorate.parts.log import COMMAND, CONFIGURATION
@@ -169,9 +169,9 @@ class SignedReplica(Replica):
     def _follow(self, leader: int | None) -> None:
         self.leader = leader if leader is not None else self.leader
 
-    def restore(self, file: BinaryIO) -> Callable[[], None]:
+    def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
         """As that of Replica. A snapshot may spare this node what others wait for: let them ask again."""
-        adopt_rest = super().restore(file)
+        adopt_rest = super().restore(file, path)
 
         def adopt() -> None:
             adopt_rest()

@@ -1,5 +1,8 @@
 """A node's own clock: it runs at its own rate and may be set. Global virtual time is the world's affair alone."""
 
+EPOCH_S = 1_800_000_000
+"""The time of the world at which a run begins, in seconds since 1970."""
+
 
 class Clock:
     """Local time as a line over global time. All times in seconds."""
@@ -31,3 +34,16 @@ class Clock:
             self._local += local - self.at(now)
             while self.at(now) < local:
                 self._local += max(abs(local) * 1e-15, 1e-15)
+
+
+class WallClock:
+    """A node's idea of the world's time. It is off by ``skew_ns``, and whoever sets it may set it back."""
+
+    __slots__ = ("skew_ns",)
+
+    def __init__(self, skew_s: float = 0.0) -> None:
+        self.skew_ns = int(skew_s * 1e9)
+
+    def at(self, now: float) -> int:
+        """Nanoseconds since 1970 at the global time ``now``, which begins at ``EPOCH_S``."""
+        return int((EPOCH_S + now) * 1e9) + self.skew_ns

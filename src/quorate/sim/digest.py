@@ -33,7 +33,7 @@ class Digest:
             turn.timers,
             turn.jobs,
             turn.outputs,
-            turn.blames,
+            [(blame.node, blame.why) for blame in turn.blames],
         )
         try:
             self._encode_into(step, self._buffer)

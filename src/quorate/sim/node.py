@@ -1,11 +1,9 @@
-"""SimNode: a Host, an App, a Barrier and a disk; what the real Node does, in virtual time.
+"""SimNode: the Machine of one simulated node: what the real Node does, in virtual time.
 
 How it works. What happens outside becomes an input or a client's request and waits in line. A step takes all that waits
-(mostly one message; more where the node was busy or paused), and its Turn is acted on in the order that the durability
-rule asks for: early sends leave, records go to the disk, timers are set; when the Barrier lets the Turn go, its sends
-leave, its outputs go to the App and its jobs begin.
+(mostly one message; more where the node was busy or paused), and the Shell acts on its Turn.
 
-A crash ends the process: Host, App, Barrier, timers and jobs under way are gone. Disk, snapshots and clock are the
+A crash ends the process: Host, App, Shell, timers and jobs under way are gone. Disk, snapshots and clocks are the
 machine's and stay.
 """
 
@@ -18,26 +16,34 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from quorate.kernel import (
+    ROOT,
     App,
     Asked,
-    Barrier,
+    Blame,
     Client,
     Fired,
     Host,
+    Job,
+    Key,
+    Machine,
     Path,
     Received,
     Record,
+    RosterChange,
+    Send,
+    Shell,
     Stalled,
     Submitted,
     Timer,
     Turn,
 )
-from quorate.kernel.ids import Key
+from quorate.parts.replicated import Committed, Restored
+from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.clock import Clock
+from quorate.sim.clock import Clock, WallClock
 from quorate.sim.disk import Disk
+from quorate.sim.jobs import Jobs
 from quorate.sim.snapshots import Snapshots
-from quorate.sim.upward import Upward
 
 if TYPE_CHECKING:
     from quorate.sim.world import World
@@ -54,29 +60,39 @@ class SimPort:
         self._node = node
         self._life = node.life
 
-    def submit(self, values: Sequence[bytes]) -> None:
+    def submit(self, values: Sequence[bytes], path: Path = ROOT) -> None:
         """In line for a step."""
         if values and self._node.life == self._life:
-            self._node.submit(values)
+            self._node.submit(values, path)
 
-    def ask(self, tokens: Sequence[int]) -> None:
+    def ask(self, tokens: Sequence[int], path: Path = ROOT) -> None:
         """In line for a step."""
         if tokens and self._node.life == self._life:
-            self._node.ask(tokens)
+            self._node.ask(tokens, path)
 
     def reply(self, client: Client, response: Any) -> None:
         """Over the clients' network."""
         if self._node.life == self._life:
             self._node.reply(client, response)
 
+    def set_timer(self, key: Key, delay_s: float) -> None:
+        """On the node's own clock."""
+        if self._node.life == self._life:
+            self._node.set_app_timer(key, delay_s)
 
-class SimNode:
-    """One machine. ``id`` is its number."""
+    def cancel_timer(self, key: Key) -> None:
+        """Whether it is set or not."""
+        if self._node.life == self._life:
+            self._node.set_app_timer(key, None)
+
+
+class SimNode(Machine):
+    """One machine. ``id`` is its number, ``peers`` whom it knows when it begins to live for the first time."""
 
     host: Host
     app: App
-    barrier: Barrier
-    upward: Upward
+    shell: Shell
+    jobs: Jobs
 
     def __init__(self, world: World, node: int, seed: str) -> None:
         self.world = world
@@ -86,9 +102,12 @@ class SimNode:
         self.rng = Random(f"{seed}/node/{node}")
         self._seed = seed
         self.clock = Clock(self.rng.uniform(0.0, 1000.0))
+        self._wall_rng = Random(f"{seed}/wall/{node}")
+        self.wall = WallClock(self._wall_skew_s())
         self.disk = Disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
         self.disk.synced = self._synced
-        self.snapshots = Snapshots()
+        self._snapshots: dict[Path, Snapshots] = {ROOT: Snapshots()}
+        self.peers = world.peers
         self.life = 0
         self.up = False
         self.paused = False
@@ -97,14 +116,15 @@ class SimNode:
         self.stepping = False
         self.ambush: Callable[[], None] | None = None
         """What the nemesis does to this node soon after its next write."""
-        self._timers: dict[tuple[Path, Key], tuple[float, int]] = {}
+        self._timers: dict[tuple[Path | None, Key], tuple[float, int]] = {}
+        """By path and key; an App's have no path."""
         self._timer_count = 0
         self._held: deque[Any] = deque()
         self._busy_until = 0.0
         self._frames_until_checkpoint = 0
         self._deferred: list[Callable[[], None]] = []
-        self._submitted: list[bytes] = []
-        self._asked: list[int] = []
+        self._submitted: dict[Path, list[bytes]] = {}
+        self._asked: dict[Path, list[int]] = {}
         self._written = self._durable = 0
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
         self._checkers: Sequence[Checker] = world.checkers
@@ -124,19 +144,19 @@ class SimNode:
         self._written = self._durable = 0
         self._frames_until_checkpoint = self._checkpoint_after()
         life = "" if world.options.by_inputs else f"/{self.life}"  # replayed inputs need the same chance
-        rng = Random(f"{self._seed}/core/{self.id}{life}")
+        chance = streams(f"{self._seed}/core/{self.id}{life}")
         now = self.clock.at(world.now)
-        self.host = Host(world.make, self.id, world.peers, rng, by_inputs=world.options.by_inputs)
-        self.barrier = Barrier()
+        self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
         self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
-        self.upward = Upward(self, self.app)
+        self.jobs = Jobs(self, self.app)
+        self.shell = world.shell(self.host, self.app, self, Restored)
         for frame in self.disk.journal:
             for record in frame:
                 self.host.restore(record, now)
         if world.tracing:
             world.trace(self.id, "start", f"life {self.life}", f"{len(self.disk.journal)} frames")
-        turn = self.host.start(now)
+        turn = self.host.start(now, self.wall.at(world.now))
         for checker in self._checkers:
             checker.started(self.id, self.host.root)
         self._act(turn)
@@ -158,7 +178,8 @@ class SimNode:
         self._held.clear()
         self.disk.crash()
         if self.rng.random() < 0.5:
-            self.snapshots.forget_arriving()
+            for snapshots in self._snapshots.values():
+                snapshots.forget_arriving()
         if self.world.tracing:
             self.world.trace(self.id, "crash", f"{len(self.disk.journal)} frames", "are durable")
 
@@ -181,8 +202,17 @@ class SimNode:
 
     @property
     def applied(self) -> int:
-        """The last index that the App was given."""
-        return self.upward.applied
+        """The last index that the App was given by the root."""
+        return self.jobs.applied.get(ROOT, 0)
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """Those of the root."""
+        return self._snapshots[ROOT]
+
+    def snapshots_of(self, path: Path) -> Snapshots:
+        """Those of the core at a path."""
+        return self._snapshots.setdefault(path, Snapshots())
 
     def after(self, delay_s: float, act: Callable[[], None]) -> None:
         """Have the process do something later: not while it is paused, and not if it dies first."""
@@ -201,18 +231,18 @@ class SimNode:
 
     # --- what comes from outside ---
 
-    def submit(self, values: Sequence[bytes]) -> None:
+    def submit(self, values: Sequence[bytes], path: Path = ROOT) -> None:
         """Values of the App for the core. While the journal is busy they wait, so that many share a turn."""
-        self._submitted.extend(values)
+        self._submitted.setdefault(path, []).extend(values)
 
     def operate(self, value: bytes) -> None:
         """A value of an operator, past the App."""
         self.submit((value,))
         self._wake()
 
-    def ask(self, tokens: Sequence[int]) -> None:
+    def ask(self, tokens: Sequence[int], path: Path = ROOT) -> None:
         """Reads of the App for the core."""
-        self._asked.extend(tokens)
+        self._asked.setdefault(path, []).extend(tokens)
 
     def receive(self, item: Received, _: Any) -> None:
         """A message arrives."""
@@ -230,14 +260,14 @@ class SimNode:
         """A message to oneself: the input of a later step."""
         self.inbox.append(item)
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Any, request: Any) -> None:
         """A client's request arrives; it is lost on a node that is down."""
         if not self.up:
             return
         self.requests.append((client, request))
         self._wake()
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Any, response: Any) -> None:
         """An answer of the App, over the clients' network."""
         self.world.clients.reply(self.id, client, response)
 
@@ -255,20 +285,34 @@ class SimNode:
     # --- clock and timers ---
 
     def set_clock(self, rate: float, jump: float) -> None:
-        """The clock runs at another rate after a jump. Timers stay where they are in local time."""
+        """The clock runs at another rate after a jump. Timers stay where they are in local time.
+
+        Whoever sets that clock sets the wall clock too, wrongly.
+        """
         now = self.world.now
         self.clock.change(now, rate, jump)
+        self.wall = WallClock(self._wall_skew_s())
         for name, (at, _) in list(self._timers.items()):
             self._set(name, at)
 
-    def _set(self, name: tuple[Path, Key], at: float) -> None:
+    def _wall_skew_s(self) -> float:
+        return self._wall_rng.uniform(-1.0, 1.0) * self.world.mix.wall_skew_s_max
+
+    def set_app_timer(self, key: Key, delay_s: float | None) -> None:
+        """A timer of the App, in local time; None cancels it."""
+        if delay_s is None:
+            self._timers.pop((None, key), None)
+        else:
+            self._set((None, key), self.clock.at(self.world.now) + delay_s)
+
+    def _set(self, name: tuple[Path | None, Key], at: float) -> None:
         world = self.world
         self._timer_count += 1
         self._timers[name] = (at, self._timer_count)
         world.sequence += 1
         heappush(world.heap, (self.clock.until(at, world.now), world.sequence, self._fire, name, self._timer_count))
 
-    def _fire(self, name: tuple[Path, Key], count: int) -> None:
+    def _fire(self, name: tuple[Path | None, Key], count: int) -> None:
         timer = self._timers.get(name)
         if timer is None or timer[1] != count:
             return
@@ -276,9 +320,17 @@ class SimNode:
         self.clock.reach(timer[0], self.world.now)
         if self.world.tracing:
             self.world.trace(self.id, "timer", name[1], "")
-        self.inbox.append(Fired(name[1], name[0]))
+        path, key = name
+        if path is None:
+            self.after(0.0, lambda: self._fire_app(key))
+            return
+        self.inbox.append(Fired(key, path))
         if not (self.paused or self.stepping):
             self._wake()
+
+    def _fire_app(self, key: Key) -> None:
+        self.app.on_timer(key)
+        self.app.settle()
 
     # --- steps ---
 
@@ -320,17 +372,20 @@ class SimNode:
         self.app.settle()
 
     def _has_work(self) -> bool:
-        return bool(self.inbox or self.requests or self._asked or (self._submitted and self._durable >= self._written))
+        return bool(self.inbox or self.requests or self._asked or (self._submitted and self._may_submit()))
+
+    def _may_submit(self) -> bool:
+        return self._durable >= self._written or not self.host.root.gathers
 
     def _take_inputs(self) -> list[Any]:
         """What is in line. What clients ask comes before or after what peers say: sockets have no order."""
         inputs, self.inbox = self.inbox, []
         asked: list[Any] = []
-        if self._submitted and self._durable >= self._written:
-            asked.append(Submitted(tuple(self._submitted)))
+        if self._submitted and self._may_submit():
+            asked += [Submitted(tuple(values), path) for path, values in self._submitted.items()]
             self._submitted.clear()
         if self._asked:
-            asked.append(Asked(tuple(self._asked)))
+            asked += [Asked(tuple(tokens), path) for path, tokens in self._asked.items()]
             self._asked.clear()
         if asked and inputs and self.rng.random() < 0.5:
             return asked + inputs
@@ -338,7 +393,7 @@ class SimNode:
 
     def _step(self, inputs: list[Any]) -> None:
         world = self.world
-        turn = self.host.step(inputs, self.clock.at(world.now))
+        turn = self.host.step(inputs, self.clock.at(world.now), self.wall.at(world.now))
         root = self.host.root
         for check in self._on_step:
             check(self.id, root)
@@ -346,33 +401,32 @@ class SimNode:
         self._act(turn)
 
     def _act(self, turn: Turn) -> None:
-        """The durability rule; see the Barrier."""
-        world = self.world
-        if turn.early:
-            for send in turn.early:
-                world.network.send(self.id, send)
-        sequence = None
-        if turn.records:
-            sequence = self._write(turn.records)
-        if turn.timers:
-            self._set_timers(turn.timers)
-        if turn.blames:
-            world.blamed(self.id, turn.blames)
-        if not world.options.barrier or self.barrier.add(turn, sequence):
-            self._release(turn, self._mark(self.id))
-        elif turn.sends or turn.outputs or turn.jobs:
-            self._held.append(self._mark(self.id))
+        """Where liars change what leaves."""
+        self.shell.act(turn)
 
-    def _write(self, records: Sequence[Record]) -> int:
-        """A frame for the Turn; now and then a checkpoint that holds the Turn's state in place of all before."""
+    # --- Machine: what the Shell asks for ---
+
+    def send(self, send: Send) -> None:
+        """Over the simulated network."""
+        self.world.network.send(self.id, send)
+
+    def is_checkpoint_due(self) -> bool:
+        """Now and then."""
         self._frames_until_checkpoint -= 1
-        sequence = 0
-        if self._frames_until_checkpoint <= 0:
-            self._frames_until_checkpoint = self._checkpoint_after()
-            if state := self.host.checkpoint():
-                sequence = self.disk.replace(state)
-        if not sequence:
-            sequence = self.disk.append(records)
+        if self._frames_until_checkpoint > 0:
+            return False
+        self._frames_until_checkpoint = self._checkpoint_after()
+        return True
+
+    def append(self, records: Sequence[Record]) -> int:
+        """A frame."""
+        return self._wrote(self.disk.append(records), records)
+
+    def replace(self, records: Sequence[Record]) -> int:
+        """A checkpoint."""
+        return self._wrote(self.disk.replace(records), records)
+
+    def _wrote(self, sequence: int, records: Sequence[Record]) -> int:
         self._written = sequence
         if self.world.tracing:
             self.world.trace(self.id, "write", f"#{sequence}", [record.value for record in records])
@@ -381,16 +435,52 @@ class SimNode:
             self.world.after(self.rng.random() * self.disk.sync_s, strike)
         return sequence
 
+    def set_timer(self, timer: Timer) -> None:
+        """In local time."""
+        name = (timer.path, timer.key)
+        if timer.at is None:
+            self._timers.pop(name, None)
+        else:
+            self._set(name, timer.at)
+
+    def change_roster(self, change: RosterChange) -> None:
+        """For the world to act on."""
+        self.world.change_roster(self.id, change)
+
+    def blame(self, blame: Blame) -> None:
+        """For the world to judge."""
+        self.world.blamed(self.id, blame)
+
+    def begin(self, job: Job) -> None:
+        """It takes time."""
+        self.jobs.begin(job)
+
+    def load(self, value: Restored, path: Path) -> None:
+        """It takes time."""
+        self.jobs.load(value.index, path)
+
+    def holds(self, turn: Turn) -> None:
+        """Remember what it promises."""
+        self._held.append(self._mark(self.id))
+
+    def releases(self, turn: Turn, was_held: bool) -> None:
+        """What it promises is out."""
+        mark = self._held.popleft() if was_held else self._mark(self.id)
+        if mark is not None and turn.sends:
+            self.world.promises.released(self.id, mark)
+
+    def hands_up(self, value: Any, path: Path) -> None:
+        """Show it to the checkers, and remember how far the App is."""
+        world = self.world
+        if world.tracing:
+            world.trace(self.id, "output", "", value)
+        for checker in self._checkers:
+            checker.output(self.id, value)
+        if type(value) is Committed:
+            self.jobs.applied[path] = value.first_index + len(value.entries) - 1
+
     def _checkpoint_after(self) -> int:
         return int(self.world.mix.frames_per_checkpoint * (0.5 + self.rng.random()))
-
-    def _set_timers(self, timers: Sequence[Timer]) -> None:
-        for timer in timers:
-            name = (timer.path, timer.key)
-            if timer.at is None:
-                self._timers.pop(name, None)
-            else:
-                self._set(name, timer.at)
 
     def _synced(self, sequence: int) -> None:
         """The disk is durable up to a frame."""
@@ -399,26 +489,5 @@ class SimNode:
             return
         if self.world.tracing:
             self.world.trace(self.id, "durable", f"#{sequence}", "")
-        for turn in self.barrier.durable(sequence):
-            if self.world.options.barrier:
-                self._release(turn, self._held.popleft())
+        self.shell.durable(sequence)
         self._wake()
-
-    def _release(self, turn: Turn, mark: Any) -> None:
-        """Let go of what waited for durability."""
-        world = self.world
-        if turn.sends:
-            if mark is not None:
-                world.promises.released(self.id, mark)
-            for send in turn.sends:
-                world.network.send(self.id, send)
-        if turn.outputs or turn.jobs:
-            self.upward.take(turn)
-
-    def saw_output(self, value: Any) -> None:
-        """Show an output to the checkers."""
-        world = self.world
-        if world.tracing:
-            world.trace(self.id, "output", "", value)
-        for checker in self._checkers:
-            checker.output(self.id, value)

@@ -53,7 +53,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...] = FAULTS
     clients: int | None = None
     by_inputs: bool = False
-    barrier: bool = True
     byzantine: int = 0
     adversary: tuple[str, ...] = ()
 

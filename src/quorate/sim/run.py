@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from quorate.kernel import App, Core, Env
+from quorate.kernel import App, Core, Env, Shell
 from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.keys import Scheme
 from quorate.sim.adversary.node import LyingNode
@@ -61,6 +61,7 @@ def simulate(
     checks: str = "",
     mix: Mix | None = None,
     sick_app: Callable[[App], App] | None = None,
+    shell: type[Shell] = Shell,
     change: Change | None = None,
     trace: Trace | None = None,
     scheme: Scheme | None = None,
@@ -83,6 +84,7 @@ def simulate(
         checkers,
         mix=mix,
         sick_app=sick_app,
+        shell=shell,
         change=change,
         trace=trace,
         scheme=scheme,

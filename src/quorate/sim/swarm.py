@@ -51,6 +51,8 @@ class Mix(msgspec.Struct, kw_only=True):
     drift_max: float = 0.0
     clock_every_s: float | None = None
     jump_s_max: float = 0.0
+    wall_skew_s_max: float = 0.0
+    """How far the nodes' wall clocks are off, either way; where clocks jump they are set anew."""
     # members, where the protocol lets them change
     members_every_s: float | None = None
     # clients
@@ -163,6 +165,7 @@ def _clock(mix: Mix, rng: Random) -> None:
     mix.drift_max = rng.random() * 0.1
     mix.clock_every_s = _log_uniform(rng, 0.3, 4.0)
     mix.jump_s_max = _log_uniform(rng, 0.01, 1.0) if rng.random() < 0.5 else 0.0
+    mix.wall_skew_s_max = _log_uniform(rng, 0.01, 60.0)
 
 
 def _pause(mix: Mix, rng: Random) -> None:

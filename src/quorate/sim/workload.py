@@ -6,7 +6,7 @@ requests and replies into answers. Requests and replies are opaque here.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from random import Random
 from typing import Any, Literal
 
@@ -68,6 +68,8 @@ class Driver(ABC):
 class Subject(ABC):
     """What is put to the test above the log."""
 
+    doers: Mapping[type, Any] = {}
+    """By type, how jobs are done that neither the runtime nor the App does: see ``sim.jobs.Doer``."""
     model: str = "kv"
     """The sequential model that histories are checked against: a name in ``sim.checkers.models.MODELS``."""
 

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from quorate.kernel import App, Blame, Core, Env, Rng, Turn, mask_of
+from quorate.kernel import App, Blame, Core, Env, Rng, RosterChange, Shell, Turn, mask_of
 from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.keys import Scheme
 from quorate.sim.adversary import GENERIC
@@ -28,6 +28,7 @@ from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clients import Clients
 from quorate.sim.digest import Digest
+from quorate.sim.jobs import DOERS
 from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
@@ -66,6 +67,7 @@ class World:
         *,
         mix: Mix | None = None,
         sick_app: Callable[[App], App] | None = None,
+        shell: type[Shell] = Shell,
         change: Change | None = None,
         trace: Trace | None = None,
         scheme: Scheme | None = None,
@@ -73,6 +75,8 @@ class World:
         resign: Resign = unsigned,
     ) -> None:
         self.make = make
+        self.shell = shell
+        self.doers = {**DOERS, **subject.doers}
         self.scheme = scheme
         self.keyring = None if scheme is None else scheme.keyring()
         self.subject = subject
@@ -198,19 +202,22 @@ class World:
         self.steps += 1
         self.digest.step(self.now, node, inputs, turn)
 
-    def blamed(self, node: int, blames: Sequence[Blame]) -> None:
-        """A node blames others. Only who lies ever deserves it; what liars say of others is not heard."""
+    def blamed(self, node: int, blame: Blame) -> None:
+        """A node blames another. Only who lies ever deserves it; what liars say of others is not heard."""
         if self.liars >> node & 1:
             return
-        self.blames += len(blames)
-        for blame in blames:
-            if self.tracing:
-                self.trace(node, "blame", blame.node, blame.why)
-            if self.liars >> blame.node & 1:
-                kind = _NUMBER.sub("N", blame.why)
-                self.blamed_liars[kind] = self.blamed_liars.get(kind, 0) + 1
-                continue
+        self.blames += 1
+        if self.tracing:
+            self.trace(node, "blame", blame.node, blame.why)
+        if not self.liars >> blame.node & 1:
             raise Violation("no blame", f"node {node} says that node {blame.node} {blame.why}")
+        kind = _NUMBER.sub("N", blame.why)
+        self.blamed_liars[kind] = self.blamed_liars.get(kind, 0) + 1
+
+    def change_roster(self, node: int, change: RosterChange) -> None:
+        """A node meets another or parts from it. Numbers of a closed roster are the world's: nothing is to do."""
+        if self.tracing:
+            self.trace(node, "roster", "", change)
 
     def trace(self, node: int | None, event: str, subject: Any, what: Any) -> None:
         """One line, where lines are wanted. Ask ``tracing`` before the arguments are made."""

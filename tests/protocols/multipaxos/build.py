@@ -1,6 +1,5 @@
 """Builders for tests of one node of Multi-Paxos: a state reached by honest steps, then one step, its exact effects."""
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from quorate.protocols.multipaxos.messages import (
     Run,
     Voted,
 )
+from quorate.sim.chance import streams
 
 CONFIG = MultiPaxosConfig(heartbeat_s=0.1, election_timeout_s_min=1.0, alpha=8)
 THREE, FIVE = (1, 2, 3), (1, 2, 3, 4, 5)
@@ -60,7 +60,7 @@ class Node:
     ) -> None:
         self.now = 100.0
         self.node = node
-        self.host = Host(lambda env: make(env, config), node, peers, random.Random(seed))
+        self.host = Host(lambda env: make(env, config), node, peers, streams(seed))
         for record in records:
             self.host.restore(Record((), record))
         self.started = self.host.start(self.now)

@@ -1,11 +1,11 @@
 """Builders for tests of one Paxos node: a state from records or honest steps, then one step and its exact effects."""
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Fired, Host, Input, Received, Record, Send, Submitted, Turn
 from quorate.protocols.paxos import Paxos, PaxosConfig
+from quorate.sim.chance import streams
 
 THREE, FIVE = (1, 2, 3), (1, 2, 3, 4, 5)
 CONFIG = PaxosConfig(ask_s=None)
@@ -23,7 +23,7 @@ class Node:
         config: PaxosConfig = CONFIG,
         make: type[Paxos] = Paxos,
     ) -> None:
-        self.host = Host(lambda env: make(env, config), node, peers, random.Random(node))
+        self.host = Host(lambda env: make(env, config), node, peers, streams(node))
         for record in records:
             self.host.restore(Record((), record))
         self.started = self.host.start(0.0)

@@ -1,6 +1,5 @@
 """Builders for tests of PBFT: keys, signed requests, one node with exact effects, whole groups."""
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +36,7 @@ from quorate.protocols.pbft.messages import (
     order_statement,
     view_change_statement,
 )
+from quorate.sim.chance import streams
 
 from tests.protocols.cluster import Cluster
 
@@ -68,7 +68,7 @@ class Node:
         config: PbftConfig = CONFIG,
         make: Callable[[Env, PbftConfig, Any], Pbft] = Pbft,
     ) -> None:
-        self.host = Host(lambda env: make(env, config, SCHEME.keys(env.id)), node, peers, random.Random(node))
+        self.host = Host(lambda env: make(env, config, SCHEME.keys(env.id)), node, peers, streams(node))
         self.now = 10.0
         for record in records:
             self.host.restore(Record((), record))
@@ -90,7 +90,9 @@ class Node:
         while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
             more = self.host.step([self._check(job) for job in checks], self.now)
             turn.jobs = [job for job in turn.jobs if job not in checks]
-            turn = Turn(*[[*one, *other] or () for one, other in zip(_fields(turn), _fields(more), strict=True)])
+            for field in Turn.__struct_fields__:
+                one, other = getattr(turn, field), getattr(more, field)
+                setattr(turn, field, one and other if field == "lazy" else [*one, *other] or ())
         return turn
 
     def _check(self, job: Job) -> Done:
@@ -135,10 +137,6 @@ class Node:
         """As a backup: into a view that rests on three view-changes, each with what prepared; it proposes these."""
         changes = {node: view_change(node, view, *prepared) for node in FOUR if node != self.host.node}
         return self.on(FOUR[view % 4], new_view(changes, *batches, first=first))
-
-
-def _fields(turn: Turn) -> list[Any]:
-    return [getattr(turn, name) for name in turn.__struct_fields__]
 
 
 class PbftCluster(Cluster):

@@ -1,6 +1,5 @@
 """Builders for tests of one Raft server: a state reached by honest steps, then one step, then its exact effects."""
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from quorate.protocols.raft.messages import (
     Snapshotted,
     Vote,
 )
+from quorate.sim.chance import streams
 
 CONFIG = RaftConfig(heartbeat_s=0.1, election_timeout_s_min=1.0)
 THREE, FIVE = (1, 2, 3), (1, 2, 3, 4, 5)
@@ -58,7 +58,7 @@ class Server:
     ) -> None:
         self.now = 100.0
         self.node = node
-        self.host = Host(lambda env: make(env, config), node, peers, random.Random(seed))
+        self.host = Host(lambda env: make(env, config), node, peers, streams(seed))
         if term:
             self.host.restore(Record((), HardState(term, vote)))
         if log:

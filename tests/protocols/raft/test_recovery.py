@@ -1,6 +1,5 @@
 """What a restart gives back: all records, or a checkpoint and the records since, are the same state."""
 
-import random
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from quorate.kernel import Host, Record
 from quorate.parts.replicated import Restored
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import AppendEntries, Entries, HardState, Heartbeat, Snapshotted
+from quorate.sim.chance import streams
 
 from tests.protocols.raft.build import CONFIG, Server, entry, follower, log_of, snapshotted
 
@@ -29,7 +29,7 @@ def durable_state(host: Host) -> Any:
 
 
 def restored(records: list[Any]) -> Host:
-    host = Host(lambda env: Raft(env, CUT_SMALL), 1, (1, 2, 3), random.Random(0))
+    host = Host(lambda env: Raft(env, CUT_SMALL), 1, (1, 2, 3), streams(0))
     for record in records:
         host.restore(record if isinstance(record, Record) else Record((), record))
     return host

@@ -137,7 +137,6 @@ def _with(name: str, **roles: Any) -> type[MultiPaxos]:
 
 
 MUTANTS = (
-    Mutant("no-barrier", "sends and outputs leave before the records they rest on are durable", barrier=False),
     Mutant(
         "reuses-ballot",
         "a proposer does not record its ballots, and uses them again after a restart",

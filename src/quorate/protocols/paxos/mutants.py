@@ -62,7 +62,6 @@ def _log_of(name: str, roles: dict[str, Any]) -> type[PaxosLog]:
 
 
 MUTANTS = (
-    Mutant("no-barrier", "sends and outputs leave before the records they rest on are durable", barrier=False),
     Mutant(
         "reuses-ballot",
         "a proposer that restarts uses its ballots again",

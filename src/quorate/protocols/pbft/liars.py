@@ -205,7 +205,7 @@ class Agreeable(Liar):
                 sends.append(Send((to,), ROOT, means.resign(vote)))
             commit = Commit(vote.view, vote.sequence, vote.digest, (b"",) * (len(nodes) if by_mac else 1))
             sends.append(Send((to,), ROOT, means.resign(commit)))
-        return Turn(turn.early, turn.records, sends, turn.timers, turn.jobs, turn.outputs, turn.blames)
+        return replace(turn, sends=sends)
 
 
 class ConflictingVotes(Liar):

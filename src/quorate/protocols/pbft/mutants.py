@@ -202,7 +202,6 @@ class ReadsAtOnce(Pbft):
 
 
 MUTANTS = (
-    Mutant("no-barrier", "sends and outputs leave before the records they rest on are durable", barrier=False),
     Mutant("drops-prepared", "a view-change shows nothing of what prepared", core=DropsPrepared),
     Mutant("loose-digest", "a digest is not compared with its batch", core=LooseDigest, lies=True),
     Mutant("only-matching", "a new view waits for view-changes with equal checkpoints", core=OnlyMatching, lies=True),

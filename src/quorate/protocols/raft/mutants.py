@@ -75,7 +75,6 @@ class AcknowledgesEarly(Raft):
 
 
 MUTANTS = (
-    Mutant("no-barrier", "sends and outputs leave before the records they rest on are durable", barrier=False),
     Mutant("votes-twice", "a server votes for two candidates of one term", core=VotesTwice),
     Mutant("forgets-term", "term and vote are not restored after a crash", core=ForgetsTerm),
     Mutant("commits-old-term", "an entry of an earlier term is committed by counting replicas", core=CommitsOldTerm),

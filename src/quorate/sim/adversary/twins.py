@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from quorate.kernel import Client, Received, Send, Turn
 from quorate.parts.adversary import Means, Resign, to_others
 from quorate.sim.adversary.doubled import Doubled
@@ -60,8 +62,7 @@ class Copy(LyingNode):
             super().receive(item, None)
 
     def _act(self, turn: Turn) -> None:
-        early, sends = self._mine(turn.early), self._mine(turn.sends)
-        super()._act(Turn(early, turn.records, sends, turn.timers, turn.jobs, turn.outputs, turn.blames))
+        super()._act(msgspec.structs.replace(turn, early=self._mine(turn.early), sends=self._mine(turn.sends)))
 
     def _mine(self, sends: Sequence[Send]) -> list[Send]:
         """To this side's nodes alone. What one says to itself its twin does not hear."""

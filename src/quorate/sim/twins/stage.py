@@ -15,13 +15,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from heapq import heappop, heappush
-from random import Random
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
-from quorate.kernel import Core, Done, Env, Failed, Fired, Host, Job, Key, Path, Received, Send, Submitted, Timer, Turn
+from quorate.kernel import (
+    ROOT,
+    App,
+    Blame,
+    Client,
+    Core,
+    Done,
+    Env,
+    Failed,
+    Fired,
+    Host,
+    Job,
+    Key,
+    Machine,
+    Path,
+    Received,
+    Record,
+    RosterChange,
+    Send,
+    Shell,
+    Submitted,
+    Timer,
+)
 from quorate.parts import requests
 from quorate.parts.keys import Scheme, VerifyBatch
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Committed, Restored
+from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.log import LogAgreement
 from quorate.sim.twins.scenarios import Scenario
@@ -40,42 +62,100 @@ def round_of(message: Any) -> int | None:
     return getattr(message, "view", None)
 
 
-class Process:
-    """One honest Host. ``name`` tells the twins apart, ``node`` does not."""
+class Executed(App):
+    """Remembers what was executed, where that is of interest."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.values: list[bytes] = []
+
+    def output(self, value: Any, path: Path = ROOT) -> None:
+        """Show it to the checkers."""
+        if not self._process.is_honest:
+            return
+        for checker in self._process.stage.checkers:
+            checker.output(self._process.node, value)
+        if type(value) is Committed:
+            self.values.extend(entry.data for entry in value.entries)
+
+    def request(self, client: Client, request: Any) -> None:
+        """There are no clients here."""
+
+    def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:
+        """There is no disk here."""
+        raise ValueError("there is no disk here")
+
+    def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
+        """There is no disk here."""
+        raise ValueError("there is no disk here")
+
+
+class Process(Machine):
+    """One honest Host, whose disk takes no time. ``name`` tells the twins apart, ``node`` does not."""
 
     def __init__(self, stage: Stage, name: int, make: Callable[[Env], Core]) -> None:
         self.stage = stage
         self.name = name
         self.node = name % stage.nodes
         self.is_honest = self.node != 0
-        self.host = Host(make, self.node, range(stage.nodes), Random(f"twins/{name}"))
+        self.host = Host(make, self.node, range(stage.nodes), streams(f"twins/{name}"))
+        self.app = Executed(self)
+        self.shell = Shell(self.host, self.app, self, Restored)
         self.timers: dict[tuple[Path, Key], float] = {}
-        self.executed: list[bytes] = []
+        self._written = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._acts(lambda: self.shell.start(0.0))
 
     def step(self, item: Any) -> None:
         """One input."""
-        self.act(self.host.step([item], self.stage.now))
+        self._acts(lambda: self.shell.step([item], self.stage.now))
 
-    def act(self, turn: Turn) -> None:
-        """Do at once what a Turn says: the disk takes no time."""
-        stage = self.stage
-        for checker in stage.checkers if self.is_honest else ():
+    def _acts(self, act: Callable[[], Any]) -> None:
+        act()
+        for checker in self.stage.checkers if self.is_honest else ():
             checker.stepped(self.node, self.host.root)
-        for timer in turn.timers:
-            self._set(timer)
-        for blame in turn.blames if self.is_honest else ():
-            if blame.node != 0:
-                raise Violation("no blame", f"node {self.node} says that node {blame.node} {blame.why}")
-            stage.blames += 1
-        for send in (*turn.early, *turn.sends):
-            stage.send(self, send)
-        for output in turn.outputs if self.is_honest else ():
-            for checker in stage.checkers:
-                checker.output(self.node, output)
-            if type(output) is Committed:
-                self.executed.extend(entry.data for entry in output.entries)
-        for job in turn.jobs:
-            stage.after(JOB_S, partial(self.step, Done(job.key, stage.work(job), job.path)))
+
+    # --- Machine ---
+
+    def send(self, send: Send) -> None:
+        """As the scenario lets it."""
+        self.stage.send(self, send)
+
+    def append(self, records: Sequence[Record]) -> int:
+        """It is durable at once."""
+        self._written += 1
+        self.shell.barrier.durable(self._written)
+        return self._written
+
+    def replace(self, records: Sequence[Record]) -> int:
+        """Never due."""
+        return self.append(records)
+
+    def set_timer(self, timer: Timer) -> None:
+        """On the stage's clock."""
+        self._set(timer)
+
+    def change_roster(self, change: RosterChange) -> None:
+        """All are there from the beginning to the end."""
+
+    def blame(self, blame: Blame) -> None:
+        """Only the twins deserve it, and what they say is not heard."""
+        if not self.is_honest:
+            return
+        if blame.node != 0:
+            raise Violation("no blame", f"node {self.node} says that node {blame.node} {blame.why}")
+        self.stage.blames += 1
+
+    def begin(self, job: Job) -> None:
+        """Jobs take a moment."""
+        if job.work is not None:
+            self.stage.after(JOB_S, partial(self.step, Done(job.key, self.stage.work(job), job.path)))
+
+    def load(self, value: Any, path: Path) -> None:
+        """There is no disk here."""
+        raise Violation("snapshots", f"node {self.node} restores a snapshot, and nobody takes any")
 
     def _set(self, timer: Timer) -> None:
         name = (timer.path, timer.key)
@@ -127,7 +207,7 @@ class Stage:
             if process.is_honest:
                 for checker in self.checkers:
                     checker.started(process.node, process.host.root)
-            process.act(process.host.start(0.0))
+            process.start()
         self._begin(0)
         end = HEALED_S + ROUND_S * 2 * (len(self._scenario) + 1)
         while not self._is_done():
@@ -139,11 +219,11 @@ class Stage:
         if not self._is_over():
             return False
         wanted = set(self._wanted)
-        return all(wanted <= set(process.executed) for process in self.processes if process.is_honest)
+        return all(wanted <= set(process.app.values) for process in self.processes if process.is_honest)
 
     def _what_is_missing(self) -> str:
         honest = [process for process in self.processes if process.is_honest]
-        done = [len(set(self._wanted) & set(process.executed)) for process in honest]
+        done = [len(set(self._wanted) & set(process.app.values)) for process in honest]
         views = [round_of(process.host.root) for process in honest]
         return f"of {len(self._wanted)} requests the honest nodes executed {done}, in views {views}"
 

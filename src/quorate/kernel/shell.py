@@ -1,0 +1,182 @@
+"""Shell: what every machine does with a Turn, real or simulated, in the one order that the durability rule allows.
+
+How it works. A step's early sends leave, its records are written, timers are set, the roster changes, blames are told.
+When the Barrier lets the Turn go, its sends leave, its outputs go up to the App and its jobs begin, in this order. An
+output of the type ``loads`` is not handed up: a snapshot is loaded aside, and whatever comes after it from the same
+core, or from those below it, waits until the snapshot is the App's state.
+
+Pure: a Machine does what touches the world.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from quorate.kernel.app import App
+from quorate.kernel.barrier import Barrier
+from quorate.kernel.host import Host
+from quorate.kernel.ids import ROOT, Path
+from quorate.kernel.inputs import Input
+from quorate.kernel.turn import Blame, Job, Output, Record, RosterChange, Send, Timer, Turn
+
+
+class Machine(ABC):
+    """Disk, network, clock and threads of one node. Sequence numbers are those of the frames of its journal."""
+
+    @abstractmethod
+    def send(self, send: Send) -> None:
+        """Put a message on its ways, to itself too."""
+
+    @abstractmethod
+    def append(self, records: Sequence[Record]) -> int:
+        """Write one frame to the journal; its sequence number."""
+
+    @abstractmethod
+    def replace(self, records: Sequence[Record]) -> int:
+        """Write a frame that replaces the whole journal; its sequence number."""
+
+    def is_checkpoint_due(self) -> bool:
+        """Whether the journal is long enough to be replaced."""
+        return False
+
+    @abstractmethod
+    def set_timer(self, timer: Timer) -> None:
+        """Set a timer or cancel it."""
+
+    @abstractmethod
+    def change_roster(self, change: RosterChange) -> None:
+        """Know a node, or know it no longer."""
+
+    @abstractmethod
+    def blame(self, blame: Blame) -> None:
+        """Tell that a node misbehaves."""
+
+    @abstractmethod
+    def begin(self, job: Job) -> None:
+        """Begin a job, or cancel the one of its key."""
+
+    @abstractmethod
+    def load(self, value: Any, path: Path) -> None:
+        """Load the snapshot that an output names; ``Shell.loaded`` when it is there."""
+
+    def holds(self, turn: Turn) -> None:  # noqa: B027 (optional)
+        """The Barrier keeps a Turn."""
+
+    def releases(self, turn: Turn, was_held: bool) -> None:  # noqa: B027 (optional)
+        """A Turn is about to leave."""
+
+    def hands_up(self, value: Any, path: Path) -> None:  # noqa: B027 (optional)
+        """An output is about to go to the App, or to be loaded."""
+
+
+class Shell:
+    """One life of a node: Host, App, Barrier, and what waits for a snapshot."""
+
+    def __init__(self, host: Host, app: App, machine: Machine, loads: type) -> None:
+        self.host = host
+        self.app = app
+        self.barrier = Barrier()
+        self._machine = machine
+        self._loads = loads
+        self._loading: dict[Path, deque[Any]] = {}
+        """By the core whose snapshot is being loaded, what waits behind it."""
+        self._is_current = False
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the App lacks what a snapshot holds, or was not given yet all that the node recovered."""
+        return bool(self._loading) or not self._is_current
+
+    def start(self, now: float, wall_ns: int = 0) -> Turn:
+        """Start the Host, which has recovered, and act on what comes of it."""
+        turn = self.host.start(now, wall_ns)
+        self._is_current = not turn.outputs  # else when they have been handed up
+        self.act(turn)
+        return turn
+
+    def step(self, inputs: Sequence[Input], now: float, wall_ns: int = 0) -> Turn:
+        """Run the inputs and act on what comes of them."""
+        turn = self.host.step(inputs, now, wall_ns)
+        self.act(turn)
+        return turn
+
+    def act(self, turn: Turn) -> None:
+        """Do the effects, or leave them with the Barrier."""
+        machine = self._machine
+        for send in turn.early:
+            machine.send(send)
+        sequence = self.write(turn.records) if turn.records else None
+        for timer in turn.timers:
+            machine.set_timer(timer)
+        for change in turn.roster:
+            machine.change_roster(change)
+        for blame in turn.blames:
+            machine.blame(blame)
+        if self.may_leave(turn, None if turn.lazy else sequence):
+            self._release(turn, False)
+        elif turn.sends or turn.outputs or turn.jobs:
+            machine.holds(turn)
+
+    def write(self, records: Sequence[Record]) -> int:
+        """A frame for the Turn; now and then a checkpoint, which holds the Turn's state in place of all before."""
+        if self._machine.is_checkpoint_due():
+            state = self.host.checkpoint()
+            if state:  # else the journal cannot be replaced: the inputs in it are the state
+                return self._machine.replace(state)
+        return self._machine.append(records)
+
+    def may_leave(self, turn: Turn, sequence: int | None) -> bool:
+        """The durability rule: whether nothing holds the Turn back; if something does, the Barrier keeps it."""
+        return self.barrier.add(turn, sequence)
+
+    def durable(self, sequence: int) -> None:
+        """The journal is durable up to here."""
+        for turn in self.barrier.durable(sequence):
+            self._release(turn, True)
+
+    def loaded(self, adopt: Callable[[], None], path: Path = ROOT) -> None:
+        """The snapshot that a core's output named is here."""
+        adopt()
+        self._hand_up(self._loading.pop(path))
+        self.app.settle()
+
+    def upward(self, turn: Turn) -> deque[Any]:
+        """What goes up, in order: a job may be about the state that the outputs make."""
+        return deque((*turn.outputs, *turn.jobs))
+
+    def loading_before(self, path: Path) -> deque[Any] | None:
+        """What waits for a snapshot that this path must wait for as well."""
+        for above, waiting in self._loading.items():
+            if path[: len(above)] == above:
+                return waiting
+        return None
+
+    def _release(self, turn: Turn, was_held: bool) -> None:
+        self._machine.releases(turn, was_held)
+        for send in turn.sends:
+            self._machine.send(send)
+        if turn.outputs or turn.jobs:
+            self._hand_up(self.upward(turn))
+            self.app.settle()
+
+    def _hand_up(self, items: deque[Any]) -> None:
+        machine = self._machine
+        while items:
+            item = items.popleft()
+            kind = type(item)
+            path, value = (item.path, item.value) if kind is Output else (item.path if kind is Job else ROOT, item)
+            if self._loading and (waiting := self.loading_before(path)) is not None:
+                waiting.append(item)
+            elif kind is Job:
+                machine.begin(item)
+            else:
+                machine.hands_up(value, path)
+                if type(value) is self._loads:
+                    self._loading[path] = deque()
+                    machine.load(value, path)
+                else:
+                    self.app.output(value, path)
+        self._is_current = True

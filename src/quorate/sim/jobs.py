@@ -1,0 +1,170 @@
+"""What a simulated node does besides its steps: jobs, and snapshots that are loaded. All of it takes time.
+
+How it works. A job's type has a doer: the runtime's (snapshots, signatures) and the Subject's are in the World's table
+``doers``, those of the App are in ``App.works`` and are done step by step. A doer begins a job at once and ends it some
+time later, unless the process dies or the core cancels it. A job that nobody does ends in a Failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from quorate.kernel import App, Done, Failed, Job, Key, Path
+from quorate.kernel.work import Work
+from quorate.parts.keys import VerifyBatch
+from quorate.parts.replicated import ReadChunk, TakeSnapshot, WriteChunk
+from quorate.sim.checkers.base import Violation
+from quorate.sim.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from quorate.sim.node import SimNode
+
+JOB_S = 0.002
+"""What a job takes on average, where its doer does not say."""
+
+SNAPSHOTS = "snapshots"
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A job that has begun. ``end`` gives its result when ``delay_s`` have passed (None: as long as any job takes)."""
+
+    end: Callable[[], Any]
+    delay_s: float | None = None
+
+
+Doer: TypeAlias = "Callable[[SimNode, Job], Pending]"
+"""Begins a job on a node."""
+
+
+class Jobs:
+    """The jobs and snapshots of one life of a node. ``applied`` has by path the last index that the App was given."""
+
+    def __init__(self, node: SimNode, app: App) -> None:
+        self._node = node
+        self._app = app
+        self._work = Work(app)
+        self._is_working = False
+        self._underway: dict[tuple[Path, Key], list[int]] = {}
+        self._begun = 0
+        self.applied: dict[Path, int] = {}
+        self.restored: dict[Path, int] = {}
+
+    def begin(self, job: Job) -> None:
+        """Begin a job, or cancel the one of its key."""
+        if job.work is None:
+            self._underway.pop((job.path, job.key), None)
+            self._work.cancel(job.path, job.key)
+        elif type(job.work) in self._app.works:
+            self._ended(self._work.begin(job))
+            self._step_later()
+        else:
+            doer = self._node.world.doers.get(type(job.work))
+            pending = _nobody(job) if doer is None else doer(self._node, job)
+            self._end_later(job, pending)
+
+    def load(self, index: int, path: Path) -> None:
+        """Load a snapshot aside, and have it adopted."""
+        node = self._node
+        data = node.snapshots_of(path).data(index)
+        if data is None:
+            raise Violation(SNAPSHOTS, f"node {node.id} restores a snapshot at {index} that it does not have")
+        adopt = self._app.restore(BytesIO(data), path)
+
+        def end() -> None:
+            self.applied[path] = self.restored[path] = index
+            node.shell.loaded(adopt, path)
+
+        self._later(end)
+
+    def _end_later(self, job: Job, pending: Pending) -> None:
+        self._begun += 1
+        number = self._begun
+        name = (job.path, job.key)
+        self._underway.setdefault(name, []).append(number)
+
+        def end() -> None:
+            numbers = self._underway.get(name, [])
+            if number in numbers:  # else it was cancelled
+                numbers.remove(number)
+                if not numbers:
+                    del self._underway[name]
+                self._ended(Done(job.key, pending.end(), job.path))
+
+        if pending.delay_s is None:
+            self._later(end)
+        else:
+            self._node.after(pending.delay_s, end)
+
+    def _step_later(self) -> None:
+        """The next step of the App's jobs, one at a time."""
+        if self._is_working or self._work.is_idle:
+            return
+        self._is_working = True
+
+        def step() -> None:
+            self._is_working = False
+            for done in self._work.step():
+                self._ended(done)
+            self._step_later()
+
+        self._later(step)
+
+    def _ended(self, done: Done | None) -> None:
+        if done is not None:
+            self._node.inbox.append(done)
+
+    def _later(self, act: Callable[[], None]) -> None:
+        """After the time that work takes, unless the process dies meanwhile."""
+        self._node.after(JOB_S * (0.1 + self._node.rng.expovariate(1.0)), act)
+
+
+def _nobody(job: Job) -> Pending:
+    return Pending(lambda: Failed(f"the simulator has no job {type(job.work).__name__}"))
+
+
+def _verify(node: SimNode, job: Job) -> Pending:
+    keyring = node.world.keyring
+    return Pending(lambda: keyring.verify_batch(job.work) if keyring else Failed("this world has no keys"))
+
+
+def _read(node: SimNode, job: Job) -> Pending:
+    return Pending(lambda: node.snapshots_of(job.path).read(job.work))
+
+
+def _write(node: SimNode, job: Job) -> Pending:
+    return Pending(lambda: node.snapshots_of(job.path).write(job.work))
+
+
+def _take_snapshot(node: SimNode, job: Job) -> Pending:
+    work: TakeSnapshot = job.work
+    index, jobs = work.index, node.jobs
+    applied = jobs.applied.get(job.path, 0)
+    if applied != index:
+        raise Violation(SNAPSHOTS, f"node {node.id} takes a snapshot at {index}, but its App is at {applied}")
+    write = node.app.snapshot(job.path)
+    snapshots: Snapshots = node.snapshots_of(job.path)
+
+    def end() -> Any:
+        file = BytesIO()
+        try:
+            write(file)
+        except ValueError as error:
+            if jobs.restored.get(job.path, 0) <= index:
+                raise
+            return Failed(str(error))  # the state was replaced meanwhile by a newer one; a real node says the same
+        return snapshots.file(index, work.term, file.getvalue(), work.keep_index)
+
+    return Pending(end)
+
+
+DOERS: Mapping[type, Doer] = {
+    TakeSnapshot: _take_snapshot,
+    VerifyBatch: _verify,
+    ReadChunk: _read,
+    WriteChunk: _write,
+}
+"""What the runtime of a real node does as well."""

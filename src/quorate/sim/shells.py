@@ -1,0 +1,66 @@
+"""Shells with a planted bug. Each breaks one rule of what is done with a Turn, and so every protocol above it."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from quorate.kernel import Path, Record, Shell, Turn
+from quorate.parts.mutant import Mutant
+
+
+class NoBarrier(Shell):
+    """Nothing waits until it is durable."""
+
+    def may_leave(self, turn: Turn, sequence: int | None) -> bool:
+        """At once."""
+        return True
+
+    def durable(self, sequence: int) -> None:
+        """Nothing was held."""
+
+
+class OutOfOrder(Shell):
+    """A Turn waits for its own records, but not for those of earlier Turns."""
+
+    def may_leave(self, turn: Turn, sequence: int | None) -> bool:
+        """At once where it has none."""
+        return sequence is None or super().may_leave(turn, sequence)
+
+
+class JobsFirst(Shell):
+    """Jobs begin before the outputs of their Turn are with the App."""
+
+    def upward(self, turn: Turn) -> deque[Any]:
+        """In the wrong order."""
+        return deque((*turn.jobs, *turn.outputs))
+
+
+class Overtaking(Shell):
+    """What comes after a snapshot does not wait until it is loaded."""
+
+    def loading_before(self, path: Path) -> deque[Any] | None:
+        """As if none were."""
+        return None
+
+
+class EmptyCheckpoint(Shell):
+    """A journal is replaced by a checkpoint in which nothing is, where the inputs in it are the state."""
+
+    def write(self, records: Sequence[Record]) -> int:
+        """Whether the checkpoint holds anything or not."""
+        if self._machine.is_checkpoint_due():
+            return self._machine.replace(self.host.checkpoint())
+        return self._machine.append(records)
+
+
+DURABILITY = (
+    Mutant("no-barrier", "sends and outputs leave before the records they rest on are durable", shell=NoBarrier),
+    Mutant("barrier-out-of-order", "a Turn without records overtakes earlier ones", shell=OutOfOrder),
+    Mutant("empty-checkpoint", "an empty checkpoint replaces inputs", shell=EmptyCheckpoint, by_inputs=True),
+)
+"""For every protocol."""
+SNAPSHOTS = (
+    Mutant("jobs-first", "a snapshot is taken before the outputs of its Turn are applied", shell=JobsFirst),
+    Mutant("overtakes-snapshot", "outputs overtake a snapshot that is being loaded", shell=Overtaking),
+)
+"""For those that take snapshots."""
