@@ -13,7 +13,6 @@ from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime import key_files
 from quorate.service import config as module
-from quorate.service.address import parse_address
 from quorate.service.config import ConfigError, Member, NodeConfig, from_mapping, load
 from quorate.service.server import Server
 
@@ -38,6 +37,16 @@ def test_a_good_one() -> None:
     assert config.client_address() == ("10.0.0.1", 7401)
     assert config.options == RaftConfig(heartbeat_s=0.05)
     assert config.entry.name == "raft"
+
+
+def test_where_a_node_listens_may_differ_from_where_others_reach_it() -> None:
+    config = from_mapping(GOOD)
+    assert (config.listen_peer(), config.listen_client()) == (("10.0.0.1", 7501), ("10.0.0.1", 7401))
+    config = from_mapping(with_(nodes=nodes(listen_peer="0.0.0.0:7501", listen_client="[::]:17401")))
+    assert (config.listen_peer(), config.listen_client()) == (("0.0.0.0", 7501), ("::", 17401))
+    assert (config.peer_addresses()[1], config.client_address()) == (("10.0.0.1", 7501), ("10.0.0.1", 7401))
+    both = {str(node): {**GOOD["nodes"][str(node)], "listen_peer": "0.0.0.0:7501"} for node in (1, 2)}
+    assert from_mapping(with_(nodes=both, node=2)).listen_peer() == ("0.0.0.0", 7501), "each on its own machine"
 
 
 def test_protocol_and_options_may_be_left_out() -> None:
@@ -84,8 +93,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (with_(nodes={**GOOD["nodes"], "x": {"peer": "h:1", "client": "h:2"}}), "nodes"),
     (with_(nodes={"1": {"peer": "h:1"}}), "client"),
     (with_(nodes=nodes(extra=1)), "extra"),
-    (with_(nodes=nodes(peer="7501")), "nodes.1.peer: '7501' is no address: write host:port"),
-    (with_(nodes=nodes(client="host:http")), "nodes.1.client: 'host:http' is no address: write host:port"),
+    (with_(nodes=nodes(peer="7501")), "nodes.1.peer: '7501' is not an address: the port is missing; write host:port"),
+    (with_(nodes=nodes(client="::1:7401")), "nodes.1.client: '::1:7401'.*an IPv6 address stands in brackets"),
+    (with_(nodes=nodes(client="0.0.0.0:7401")), "nodes.1.client: nobody can dial 0.0.0.0:7401: .*in listen_client"),
+    (with_(nodes=nodes(peer="[::]:7501")), r"nodes.1.peer: nobody can dial \[::\]:7501: .*in listen_peer"),
+    (with_(nodes=nodes(listen_peer="")), "nodes.1.listen_peer: '' is not an address"),
+    (with_(nodes=nodes(listen_client="::")), "nodes.1.listen_client: '::' is not an address"),
+    (
+        with_(nodes=nodes(listen_client="10.0.0.1:7501")),
+        "nodes.1: it would listen .* on one port",
+    ),
+    (with_(nodes=nodes(listen_peer="[::]:7401")), "nodes.1: it would listen .* on one port"),
+    (
+        with_(nodes=nodes(client="host:http")),
+        "nodes.1.client: 'host:http' is not an address: the port is a number.*write host:port",
+    ),
     (with_(nodes=nodes(client="host:70000")), "nodes.1.client.*write host:port"),
     (with_(nodes=nodes(client="host:²")), "nodes.1.client.*write host:port"),
     (with_(nodes=nodes(client="host:" + "9" * 5000)), "nodes.1.client.*write host:port"),
@@ -255,9 +277,3 @@ def test_what_is_no_configuration_is_said_with_the_name_of_the_file(tmp_path, da
 def test_a_file_that_is_not_there_is_the_systems_own_error(tmp_path) -> None:
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.toml")
-
-
-@pytest.mark.parametrize("text", ["", ":", "h", "h:", ":1", "h:0", "h:65536", "h:-1", "h:1x", "h:+1", "h: 1"])
-def test_addresses_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match="write host:port, for example"):
-        parse_address(text)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from quorate.protocols.pbft import PbftConfig
+from quorate.runtime.address import parse_address
 from quorate.runtime.framing import FrameLimits
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
-from quorate.service.address import parse_address
 from quorate.service.client import link as links
 from quorate.service.client import voting as module
 from quorate.service.client.aio import Client

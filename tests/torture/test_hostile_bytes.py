@@ -23,10 +23,10 @@ from quorate.parts import configuration
 from quorate.parts.keys import Symbolic
 from quorate.parts.requests import sign
 from quorate.protocols import REGISTRY
+from quorate.runtime.address import parse_address
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.handshake import MAGIC, VERSION, Hello, Welcome, answer_in, client_hello, encode
 from quorate.service import requests
-from quorate.service.address import parse_address
 from quorate.service.kv import commands as kv
 
 from tests.cluster import LocalCluster, until

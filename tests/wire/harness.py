@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import msgspec
+import pytest
 
 from quorate.kernel import Core, Env
 from quorate.runtime.framing import Connection, FrameLimits
@@ -45,6 +46,18 @@ def listening_socket(port: int = 0) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
     return sock
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback: IPv6 goes untested")
 
 
 def framed(*payloads: bytes) -> bytes:
@@ -153,8 +166,8 @@ class RawCaller:
         self.writer.transport.abort()
 
 
-async def call(port: int) -> RawCaller:
-    return RawCaller(*await asyncio.open_connection("127.0.0.1", port))
+async def call(port: int, host: str = "127.0.0.1") -> RawCaller:
+    return RawCaller(*await asyncio.open_connection(host, port))
 
 
 def hello(**changes: Any) -> Hello:

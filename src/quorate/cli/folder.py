@@ -10,14 +10,16 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import socket
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from quorate.protocols import REGISTRY
+from quorate.runtime.address import format_address
 from quorate.runtime.errors import JournalLocked
 from quorate.runtime.files import ASIDE, FolderLock, make_directory, publish
+from quorate.runtime.listening import LOOKUP_TIMEOUT_S, bind_all
+from quorate.runtime.names import NAMES
 from quorate.service.config import NODES_MAX, ConfigError, NodeConfig, load
 
 HOST: Final = "127.0.0.1"
@@ -213,30 +215,27 @@ def check_ports(configs: list[NodeConfig], wait_s: float = 0.0) -> None:
     """Raises FolderError if a port of a node is taken, and is not given free within ``wait_s``."""
     deadline = time.monotonic() + wait_s
     for config in configs:
-        me = config.nodes[config.node]
-        for use, address in (("clients", config.client_address()), ("peers", config.peer_addresses()[config.node])):
+        for use, address in (("clients", config.listen_client()), ("peers", config.listen_peer())):
             while (error := _cannot_bind(*address)) is not None:
                 if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                     time.sleep(0.05)
                     continue
-                text = me.client if use == "clients" else me.peer
                 raise FolderError(
-                    f"{text}, the port of node {config.node} for its {use}: {_why_not(error)}. "
-                    "Stop what uses it (`ss -ltnp` shows), or choose other ports with --base-port"
+                    f"{format_address(*address)}, the port of node {config.node} for its {use}: {_why_not(error)}"
                 )
 
 
 def _cannot_bind(host: str, port: int) -> OSError | None:
     try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, number) as probe:
-            # As the node will: a port whose last connections are in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        for sock in bind_all(host, NAMES.addresses_now(host, port, LOOKUP_TIMEOUT_S), port):  # as the node will
+            sock.close()
     except OSError as error:
         return error
     return None
 
 
 def _why_not(error: OSError) -> str:
-    return "in use by another program" if error.errno == errno.EADDRINUSE else str(error.strerror or error).lower()
+    if error.errno == errno.EADDRINUSE:
+        cure = "Stop what uses it (`ss -ltnp` shows), or choose other ports with --base-port"
+        return f"in use by another program. {cure}"
+    return f"{error.strerror or error}. Change it in the folder's cluster.toml"

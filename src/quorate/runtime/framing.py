@@ -20,6 +20,8 @@ from typing import Any, cast
 
 import msgspec
 
+from quorate.runtime.address import format_address
+
 HEADER_SIZE_BYTES = 4
 WRITE_HIGH_BYTES = 1 << 20  # the transport says "pause" above this; what comes then waits here, where it is counted
 KEEPALIVE_PROBES = 3
@@ -137,7 +139,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         address = transport.get_extra_info("peername")
-        self.remote = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
+        self.remote = format_address(*address[:2]) if isinstance(address, tuple) else str(address)
         self.is_open = True
         self.on_open()
 

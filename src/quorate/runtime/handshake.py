@@ -10,7 +10,7 @@ proof of identity: whoever reaches the peer port can claim to be a node. That is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -20,6 +20,7 @@ from quorate.kernel.ids import NODE_ID_MAX, NodeId
 MAGIC = b"quorate"
 VERSION = 1
 HELLO_SIZE_BYTES_MAX = 2048
+WHY_BYTES_MAX = 1024
 
 Role: TypeAlias = Literal["peer", "client"]
 ClusterName: TypeAlias = Annotated[str, msgspec.Meta(max_length=196)]
@@ -73,7 +74,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     """The called hangs up; ``why`` is for the person who runs the caller and says what to do."""
 
     code: Annotated[str, msgspec.Meta(max_length=32)]
-    why: Annotated[str, msgspec.Meta(max_length=1024)]
+    why: Annotated[str, msgspec.Meta(max_length=WHY_BYTES_MAX)]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -83,13 +84,18 @@ _decode_answer: Callable[[bytes], Welcome | Refused] = msgspec.msgpack.Decoder(W
 
 
 class LocalNode(msgspec.Struct, frozen=True):
-    """Who this node is, and whom it knows. ``members`` holds the ids of all nodes, its own among them."""
+    """Who this node is, and whom it knows.
+
+    ``members`` holds the ids of all nodes, its own among them; ``removed`` says of those that were members why they are
+    no longer. The owner of both may change them at any time: what they say when a Hello comes is what counts.
+    """
 
     cluster: str
     protocol: str
     node: int
-    members: frozenset[int]
+    members: Set[int]
     bears: Bears | None = None
+    removed: Mapping[int, str] = {}
 
     def hello(self, target: int) -> Hello:
         """What this node says when it calls a peer."""
@@ -110,35 +116,43 @@ def judge(frame: bytes, me: LocalNode, role: Role) -> Hello | Refused:
     try:
         opening = _decode_opening(frame)
         if opening.magic != MAGIC:
-            return Refused("magic", f"this is a Quorate {role} port; you do not speak its protocol: check the address")
+            return _refused("magic", f"this is a Quorate {role} port; you do not speak its protocol: check the address")
         if opening.version != VERSION:
             why = f"this node speaks version {VERSION} of the wire, you speak {opening.version}: run the same release"
-            return Refused("version", why)
+            return _refused("version", why)
         hello = _decode_hello(frame)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        return Refused("malformed", f"your first frame is no Hello: {error}"[:1024])
+        return _refused("malformed", f"your first frame is no Hello: {error}")
     return _judge_hello(hello, me, role) or hello
 
 
 def _judge_hello(hello: Hello, me: LocalNode, role: Role) -> Refused | None:
     is_peer = role == "peer"
     if hello.role != role:
-        return Refused("role", f"this is the {role} port, you are a {hello.role}: check the port in your config")
+        return _refused("role", f"this is the {role} port, you are a {hello.role}: check the port in your config")
     if hello.cluster != me.cluster and (is_peer or hello.cluster):
         why = f"this is cluster {me.cluster!r}, you are of cluster {hello.cluster!r}: check `cluster` in your config"
-        return Refused("cluster", why)
+        return _refused("cluster", why)
     if hello.protocol != me.protocol and (is_peer or hello.protocol):
         why = f"this node runs {me.protocol!r}, you run {hello.protocol!r}: check `protocol` in your config"
-        return Refused("protocol", why)
+        return _refused("protocol", why)
     if hello.target != me.node and (is_peer or hello.target is not None):
         why = f"this is node {me.node}, you want node {hello.target}: check the addresses of the nodes in your config"
-        return Refused("target", why)
+        return _refused("target", why)
     if is_peer and hello.node == me.node:
-        return Refused("node", f"I am node {me.node} myself: give every node its own id, and its own address")
+        return _refused("node", f"I am node {me.node} myself: give every node its own id, and its own address")
+    if is_peer and hello.node is not None and (removed := me.removed.get(hello.node)) is not None:
+        why = f"node {hello.node} was removed from this cluster: {removed}; stop it, or have it added again"
+        return _refused("removed", why)
     if is_peer and hello.node not in me.members:
         known = ", ".join(map(str, sorted(me.members)))
-        return Refused("node", f"you are node {hello.node}, this cluster has {known}: check the ids in your config")
+        return _refused("node", f"you are node {hello.node}, this cluster has {known}: check the ids in your config")
     return None
+
+
+def _refused(code: str, why: str) -> Refused:
+    """What it quotes may be long, and the caller takes a small frame only."""
+    return Refused(code, why.encode(errors="replace")[:WHY_BYTES_MAX].decode(errors="ignore"))
 
 
 def answer_in(frame: bytes) -> Welcome | Refused:

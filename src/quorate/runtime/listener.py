@@ -8,7 +8,6 @@ back to it. A client whose replies still pile up (it watches something, say) is 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from collections import deque
@@ -19,6 +18,7 @@ import msgspec
 from quorate.runtime.framing import FrameLimits, close_all
 from quorate.runtime.greeting import Accepted, Told
 from quorate.runtime.handshake import Hello, LocalNode, Refused
+from quorate.runtime.listening import Listening, listen
 
 MIB = 1 << 20
 ACCEPT_BACKLOG = 1024  # all clients of a node that failed come at once
@@ -181,26 +181,20 @@ class ClientListener:
         self.clients: set[ClientConnection] = set()  # those of the connections that are welcome
         self.tell = Told(log)
         self.is_stopping = False
-        self._server: asyncio.Server | None = None
+        self._listening: Listening | None = None
 
     async def start(self, listening: socket.socket | None = None) -> None:
         """Listen on the address (or on the bound socket given); ``port`` 0 becomes the real one. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        if listening is not None:
-            self._server = await loop.create_server(
-                lambda: ClientConnection(self), sock=listening, backlog=ACCEPT_BACKLOG
-            )
-        else:
-            self._server = await loop.create_server(
-                lambda: ClientConnection(self), self.host, self.port, backlog=ACCEPT_BACKLOG
-            )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listening = await listen(
+            lambda: ClientConnection(self), self.host, self.port, given=listening, backlog=ACCEPT_BACKLOG
+        )
+        self.port = self._listening.port
 
     async def stop(self) -> None:
         """Take no more clients, give replies a short time to leave, hang up. Returns when every client is gone."""
         self.is_stopping = True
-        if self._server is not None:
-            self._server.close()
+        if self._listening is not None:
+            self._listening.close()
         await close_all(list(self.connections), "this node stops", self.limits.close_grace_s)
-        if self._server is not None:
-            await self._server.wait_closed()
+        if self._listening is not None:
+            await self._listening.wait_closed()

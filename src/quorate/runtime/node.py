@@ -100,7 +100,7 @@ class Node(Machine):
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
     ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node;
-    ``keyring`` is there where the protocol's nodes sign; ``shell`` is another one where a bug is planted.
+    ``listen_at``: where this node listens, if not at its own address; ``keyring`` is there where the protocol's nodes sign; ``shell`` is another one where a bug is planted.
     """
 
     def __init__(
@@ -114,13 +114,14 @@ class Node(Machine):
         codec: Codec,
         app: App,
         data: Path,
+        listen_at: tuple[str, int] | None = None,
         keyring: Keyring | None = None,
         shell: type[Shell] = Shell,
     ) -> None:
         self.id = node
         self.app = app
         app.port = NodePort(self)
-        self.peers = Peers(node, cluster, protocol, addresses, self._on_frames)
+        self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at)
         self.stalled_why: str | None = None
         self._make = make
         self._members = tuple(addresses)

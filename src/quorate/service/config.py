@@ -9,8 +9,10 @@ protocol = "raft"             # a name in the REGISTRY
                               # `quorate keys generate` makes them; a relative one begins at the file's own folder
 
 [nodes.1]
-peer = "10.0.0.1:7501"        # where the other nodes reach it
-client = "10.0.0.1:7401"      # where clients reach it
+peer = "10.0.0.1:7501"        # where the other nodes reach it: host:port, host an address or a name
+client = "n1.example:7401"    # where clients reach it; an IPv6 address stands in brackets, "[fd00::1]:7401"
+# listen_peer = "[::]:7501"   # only if the node itself listens elsewhere than others reach it, in a container, behind
+# listen_client = "[::]:7401" # NAT, or at a name: "0.0.0.0" is every IPv4 address of the machine, "[::]" every address
 
 [raft]                        # optional: fields of the protocol's own config
 heartbeat_s = 0.1
@@ -32,7 +34,7 @@ import msgspec
 from quorate.kernel import NODE_ID_MAX
 from quorate.parts.keys import Keys
 from quorate.protocols import REGISTRY, Entry
-from quorate.service.address import parse_address
+from quorate.runtime.address import is_wildcard, parse_address
 
 CONFIG_BYTES_MAX = 1 << 20
 NODES_MAX = 63
@@ -44,10 +46,26 @@ class ConfigError(ValueError):
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One node's addresses, each "host:port"."""
+    """One node's addresses, each "host:port".
+
+    ``peer`` and ``client`` are what others dial; ``listen_peer`` and ``listen_client`` what the node itself listens on,
+    if that is something else.
+    """
 
     peer: str
     client: str
+    listen_peer: str | None = None
+    listen_client: str | None = None
+
+    @property
+    def listens_peer(self) -> str:
+        """Where it listens for the other nodes."""
+        return self.peer if self.listen_peer is None else self.listen_peer
+
+    @property
+    def listens_client(self) -> str:
+        """Where it listens for clients."""
+        return self.client if self.listen_client is None else self.listen_client
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,8 +111,16 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         return {node: parse_address(member.peer) for node, member in self.nodes.items()}
 
     def client_address(self) -> tuple[str, int]:
-        """Host and port of this node's client port."""
+        """Host and port where clients reach this node."""
         return parse_address(self.nodes[self.node].client)
+
+    def listen_peer(self) -> tuple[str, int]:
+        """Host and port where this node listens for the other nodes."""
+        return parse_address(self.nodes[self.node].listens_peer)
+
+    def listen_client(self) -> tuple[str, int]:
+        """Host and port where this node listens for clients."""
+        return parse_address(self.nodes[self.node].listens_client)
 
 
 def load(path: Path, node: int | None = None) -> NodeConfig:
@@ -182,18 +208,34 @@ def _check(config: NodeConfig) -> None:
             raise ConfigError(f"nodes.{node}: ids go from 0 to {NODE_ID_MAX}")
     if config.node not in config.nodes:
         raise ConfigError(f"node: {config.node} is not one of [nodes], which has {_list(config.nodes)}")
-    seen: dict[tuple[str, int], str] = {}
-    for node, member in config.nodes.items():
-        for field, text in (("peer", member.peer), ("client", member.client)):
-            try:
-                address = parse_address(text)
-            except ValueError as error:
-                raise ConfigError(f"nodes.{node}.{field}: {error}") from None
-            other = seen.setdefault(address, f"nodes.{node}.{field}")
-            if other != f"nodes.{node}.{field}":
-                raise ConfigError(f"nodes.{node}.{field}: {text} is the address of {other} already")
+    _check_addresses(config.nodes)
     if config.entry.byzantine and config.keys is None:
         text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
         raise ConfigError(f"{text}. {_generate(config)}")
     if config.keys is not None and not config.entry.byzantine:
         raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")
+
+
+def _check_addresses(nodes: dict[int, Member]) -> None:
+    seen: dict[tuple[str, int], str] = {}
+    for node, member in nodes.items():
+        for field, text in (("peer", member.peer), ("client", member.client)):
+            where = f"nodes.{node}.{field}"
+            address = _address(where, text)
+            if is_wildcard(address[0]):
+                cure = f"write where others reach the node, and this one in listen_{field}"
+                raise ConfigError(f"{where}: nobody can dial {text}: {cure}")
+            if seen.setdefault(address, where) != where:
+                raise ConfigError(f"{where}: {text} is the address of {seen[address]} already")
+        peer = _address(f"nodes.{node}.listen_peer", member.listens_peer)
+        client = _address(f"nodes.{node}.listen_client", member.listens_client)
+        if peer[1] == client[1] and (peer[0] == client[0] or is_wildcard(peer[0]) or is_wildcard(client[0])):
+            text = "it would listen for nodes and for clients on one port; choose another for one of them"
+            raise ConfigError(f"nodes.{node}: {text}")
+
+
+def _address(where: str, text: str) -> tuple[str, int]:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None

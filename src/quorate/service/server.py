@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from quorate.parts.configuration import Voters
+from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
@@ -77,6 +78,7 @@ class Server:
             cluster=config.cluster,
             protocol=entry.name,
             addresses=config.peer_addresses(),
+            listen_at=config.listen_peer(),
             make=entry.make(
                 config.options if config.options is not None else entry.config(),
                 keys=None if keys is None else lambda _: keys,
@@ -86,12 +88,13 @@ class Server:
             data=config.data,
             keyring=None if keys is None else keys.keyring,
         )
+        self.node.peers.listen_at = config.listen_peer()
         count = len(config.nodes)
         bears = Bears(entry.faults(count), count) if entry.byzantine else None
         if bears is not None and not bears.liars:
             log.warning("%d nodes bear no lying node: it takes 4 to bear one", count)
         me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
-        host, port = config.client_address()
+        host, port = config.listen_client()
         self._callers: dict[ClientConnection, Caller] = {}
         self.listener = ClientListener(host, port, me, self._on_connect, self._on_frames, self._on_close)
 
@@ -104,7 +107,8 @@ class Server:
             await self.node.stop()
             self.machine.close()
             raise
-        log.info("node %d serves clients at %s:%d", self.config.node, self.listener.host, self.listener.port)
+        where = format_address(self.listener.host, self.listener.port)
+        log.info("node %d serves clients at %s", self.config.node, where)
 
     async def wait(self) -> None:
         """Return when the server was stopped; raise what makes it unable to go on."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from quorate.service.address import parse_address
+from quorate.runtime.address import parse_address
 
 DEFAULT_ENDPOINTS = ("127.0.0.1:7401", "127.0.0.1:7402", "127.0.0.1:7403")
 """What ``quorate up`` serves."""

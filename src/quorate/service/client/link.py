@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from quorate.runtime.framing import Connection, FrameLimits
+from quorate.runtime.address import parse_address
+from quorate.runtime.framing import FrameLimits
 from quorate.runtime.greeting import Dialled
 from quorate.runtime.handshake import Bears, client_hello
-from quorate.service.address import parse_address
+from quorate.runtime.names import NAMES
 from quorate.service.client.errors import Unreachable
 
 FRAME_BYTES_MAX: Final = 16 << 20
@@ -51,13 +52,14 @@ class Link(Dialled):
 async def dial(address: str, on_reply: Callable[[list[bytes]], None], timeout_s: float) -> tuple[Link, int]:
     """Connect and greet; the link, and which node is there. Raises Unreachable."""
     host, port = parse_address(address)
-    connection: Connection | None = None
+    link: Link | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            loop = asyncio.get_running_loop()
-            _, link = await loop.create_connection(lambda: Link(on_reply, timeout_s), host, port)
-            connection = link
-            return link, await asyncio.shield(link.welcomed)
+            link, reached = await NAMES.connect(lambda: Link(on_reply, timeout_s), host, port, timeout_s)
+            try:
+                return link, await asyncio.shield(link.welcomed)
+            finally:
+                NAMES.learn(host, port, reached, link.is_welcome)
     except TimeoutError:
         raise Unreachable(f"{address} did not answer within {timeout_s:g} s") from None
     except ConnectionRefusedError:
@@ -67,5 +69,5 @@ async def dial(address: str, on_reply: Callable[[list[bytes]], None], timeout_s:
     except Unreachable as error:
         raise Unreachable(f"{address}: {error}") from None
     finally:
-        if connection is not None and not link.is_welcome:
-            connection.cut("not welcome in time")
+        if link is not None and not link.is_welcome:
+            link.cut("not welcome in time")

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 from quorate.protocols import REGISTRY
+from quorate.runtime.address import format_address, parse_address
 from quorate.runtime.files import make_directory
-from quorate.service.address import parse_address
 from quorate.service.client import aio
 from quorate.service.client.sync import LoopThread
 from quorate.service.config import ConfigError, from_mapping
@@ -168,7 +168,7 @@ def _next_port(text: str) -> str:
         host, port = parse_address(text)
     except ValueError as error:
         raise ConfigError(f"nodes: {error}") from None
-    return f"{host}:{port + 1}"
+    return format_address(host, port + 1)
 
 
 def _free_port() -> int:
