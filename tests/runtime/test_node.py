@@ -15,7 +15,6 @@ from quorate.protocols.raft import Raft, RaftConfig
 from quorate.runtime import node as module
 from quorate.runtime.errors import JournalLocked, SnapshotCorrupt, SnapshotMissing, WrongIdentity
 from quorate.runtime.jobs import Jobs
-from quorate.runtime.node import Node
 from quorate.service.client.aio import Client
 from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
@@ -294,41 +293,21 @@ def test_a_stop_while_a_snapshot_loads_leaves_no_task_that_failed(tmp_path, monk
             may_load = threading.Event()
             restore = Replica.restore
 
-            def late(self: Replica, file: BinaryIO) -> Callable[[], None]:
+            def late(self: Replica, file: BinaryIO, path: object) -> Callable[[], None]:
                 assert may_load.wait(30)
                 return restore(self, file)
 
-            monkeypatch.setattr(Replica, "output", lambda self, value: applied.append(value))
+            monkeypatch.setattr(Replica, "output", lambda self, value, path: applied.append(value))
             monkeypatch.setattr(Replica, "restore", late)
             server = cluster.make(1)
             await server.start()
-            await until(lambda: server.node._loading is not None)  # and everything waits for the snapshot
+            await until(lambda: server.node.shell._loading)  # and everything waits for the snapshot
             assert not applied
             asyncio.get_running_loop().call_later(0.05, may_load.set)
             await server.stop()
             await server.node._load_task
             assert not applied
             assert server.replica.applied_index == 0
-
-    run(main())
-
-
-def test_submissions_are_taken_in_order_a_bounded_share_at_a_time(tmp_path) -> None:
-    async def main() -> None:
-        async with servers(tmp_path, 1, start=False) as cluster:
-            server = cluster.make(1)
-            node: Node = server.node
-            node._loop = asyncio.get_running_loop()
-            node._turn_is_due = True
-            large = [bytes([n]) * 1_500_000 for n in range(7)]
-            node.submit(large)
-            assert [len(node._take_submitted()) for _ in range(3)] == [3, 3, 1]
-            small = [b"%d" % n for n in range(20_000)]
-            node.submit(small)
-            parts = [node._take_submitted() for _ in range(3)]
-            assert [value for part in parts for value in part] == small
-            assert list(map(len, parts)) == [8192, 8192, 3616]
-            server.machine.close()
 
     run(main())
 
@@ -361,7 +340,7 @@ def test_while_a_snapshot_loads_a_serializable_read_waits(tmp_path, monkeypatch)
             may_load = asyncio.Event()
             load = Jobs.load
 
-            async def late(jobs: Jobs, index: int):
+            async def late(jobs: Jobs, index: int, path: object):
                 await may_load.wait()
                 return await load(jobs, index)
 

@@ -100,7 +100,8 @@ class Node(Machine):
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
     ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node;
-    ``listen_at``: where this node listens, if not at its own address; ``keyring`` is there where the protocol's nodes sign; ``shell`` is another one where a bug is planted.
+    ``listen_at``: where this node listens, if not at its own address; ``keyring`` is there where the protocol's nodes
+    sign; ``shell`` is another one where a bug is planted.
     """
 
     def __init__(
