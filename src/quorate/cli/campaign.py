@@ -104,7 +104,7 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         nodes=task.nodes,
         duration_s=task.duration_s,
         faults=() if mutant.quiet else parse_faults(task.faults),
-        by_inputs=mutant.by_inputs,
+        by_inputs=entry.core.by_inputs,
         byzantine=byzantine_of(task, mutant),
         adversary=parse_adversary(task.adversary, entry.liars),
     )
