@@ -40,7 +40,8 @@ class Jobs:
         self._app = app
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="quorate-job")
         self._processes: ProcessPoolExecutor | None = None
-        self._tasks: dict[tuple[Path, Key], set[asyncio.Task[None]]] = {}
+        self._tasks: dict[tuple[Path, Key], dict[asyncio.Task[None], Awaitable[Any]]] = {}
+        """By path and key, the tasks in the order in which they began, and what each waits for."""
         self._named: dict[Path, int] = {}
         """By path, the newest snapshot that the journal is known to name: a restart needs that one, and none below."""
         self._taken: dict[Path, int] = {}
@@ -64,13 +65,12 @@ class Jobs:
             if doer is None:
                 raise TypeError(f"no node knows how to do {job.work!r}")
             pending = doer(job)
-        except (TypeError, ValueError, OSError) as error:  # a state that cannot be written, or not now
-            log.error("a job failed: %s", error)
-            loop.call_soon(done, Failed(str(error)))
+        except Exception as error:  # a state that cannot be written, or not now
+            loop.call_soon(done, _failed(error))
             return
         name = (job.path, job.key)
         task = loop.create_task(self._finish(pending, done))
-        self._tasks.setdefault(name, set()).add(task)
+        self._tasks.setdefault(name, {})[task] = pending
         task.add_done_callback(partial(self._forget, name))
 
     def cancel(self, path: Path, key: Key) -> None:
@@ -107,19 +107,17 @@ class Jobs:
 
     def _forget(self, name: tuple[Path, Key], task: asyncio.Task[None]) -> None:
         tasks = self._tasks[name]
-        tasks.discard(task)
+        pending = tasks.pop(task)
         if not tasks:
             del self._tasks[name]
+        if asyncio.iscoroutine(pending):
+            pending.close()  # it was cancelled before it began; else this does nothing
 
     async def _finish(self, pending: Awaitable[Any], done: Callable[[Any], None]) -> None:
         try:
             result = await pending
-        except (StorageError, OSError) as error:
-            log.warning("a job failed: %s", error)
-            result = Failed(str(error))
-        except Exception as error:  # a machine's own mistake; a core that is told nothing waits for ever
-            log.exception("a job failed")
-            result = Failed(f"{type(error).__name__}: {error}")
+        except Exception as error:
+            result = _failed(error)
         done(result)
 
     def _take_snapshot(self, job: Job) -> Awaitable[SnapshotInfo]:
@@ -159,3 +157,12 @@ class Jobs:
     def _load(self, index: int, path: Path) -> Callable[[], None]:
         with self._stores(path).open(index) as reader:
             return self._app.restore(cast(BinaryIO, reader), path)
+
+
+def _failed(error: Exception) -> Failed:
+    """What a core is told; one that is told nothing waits for ever."""
+    if isinstance(error, StorageError | OSError | TypeError | ValueError):
+        log.warning("a job failed: %s", error)
+        return Failed(str(error))
+    log.error("a job failed", exc_info=error)  # a mistake of whoever does it
+    return Failed(f"{type(error).__name__}: {error}")
