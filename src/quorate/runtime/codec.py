@@ -46,6 +46,8 @@ from quorate.parts.replicated import Chunk, SnapshotInfo, Written
 
 RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Written)
 """What jobs of a replicated log end in (besides Failed and plain numbers, bytes and None)."""
+WHY_CHARACTERS_MAX = 400
+"""Of an error's text: it may hold what a peer sent, and goes into logs."""
 
 _PLAIN: tuple[Any, ...] = (bool, int, float, bytes, type(None))
 _TUPLE: Any = tuple  # of types made at run time, which mypy takes in no subscript
@@ -74,15 +76,15 @@ class Codec:
         self.records = _distinct(core, (record for member in family for record in member.records))
         message = _union(self.messages or (_Nothing,))
         own = _distinct(core, (result for member in family for result in (*results, *member.results)))
-        result = _union((Failed, *own, *_PLAIN))
         handed = _distinct(core, (each for member in family for each in member.handed if each not in _PLAIN))
+        self._known = {Done: (Failed, *own, *_PLAIN), Handed: (*handed, *_PLAIN)}
         self._inputs = {
             _twin(Received, message=message): Received,
             _twin(Submitted): Submitted,
             _twin(Asked): Asked,
             _twin(Fired): Fired,
-            _twin(Done, result=result): Done,
-            _twin(Handed, value=_union((*handed, *_PLAIN))): Handed,
+            _twin(Done, result=_union(self._known[Done])): Done,
+            _twin(Handed, value=_union(self._known[Handed])): Handed,
             **{_twin(kind): kind for kind in (Stalled, Met, Parted, Unmet, Misbehaved, Started, Settled, Known)},
         }
         self._stepped = stepped = _twin(Stepped, inputs=_TUPLE[_union(self._inputs), ...])
@@ -103,10 +105,13 @@ class Codec:
         try:
             return cast("tuple[Path, Any]", self._decode_message(data))
         except _DECODING_ERRORS as error:
-            raise MalformedMessage(f"no message: {error}") from error
+            raise MalformedMessage(f"no message: {_text_of(error)}") from error
 
     def encode_records(self, records: Sequence[Record]) -> bytes:
-        """One journal frame: the records of one Turn, in order."""
+        """One journal frame: the records of one Turn, in order. Raises TypeError for what it could not read again."""
+        for record in records:
+            if type(record.value) is Stepped:
+                self._check(record.value)
         return self._encode(records)
 
     def decode_records(self, frame: bytes | memoryview) -> list[Record]:
@@ -114,13 +119,26 @@ class Codec:
         try:
             pairs = self._decode_records(frame)
         except _DECODING_ERRORS as error:
-            raise MalformedMessage(f"no journal frame: {error}") from error
+            raise MalformedMessage(f"no journal frame: {_text_of(error)}") from error
         twin = self._stepped
         return [Record(path, self._stepped_of(value) if type(value) is twin else value) for path, value in pairs]
+
+    def _check(self, stepped: Stepped) -> None:
+        """Better now than when the node must recover."""
+        for item in stepped.inputs:
+            if type(item) is Done and type(item.result) not in self._known[Done]:
+                raise TypeError(f"a job ended in a {type(item.result).__name__}, which the `results` of no core name")
+            if type(item) is Handed and type(item.value) not in self._known[Handed]:
+                raise TypeError(f"{item.path} was handed a {type(item.value).__name__}, which no `handed` names")
 
     def _stepped_of(self, twin: Any) -> Stepped:
         inputs = (self._inputs[type(item)](*msgspec.structs.astuple(item)) for item in twin.inputs)
         return Stepped(twin.now, tuple(inputs), twin.start, twin.wall_ns, twin.seed)
+
+
+def _text_of(error: BaseException) -> str:
+    text = str(error)
+    return text if len(text) <= WHY_CHARACTERS_MAX else f"{text[:WHY_CHARACTERS_MAX]}..."
 
 
 def _family(core: type[Core]) -> list[type[Core]]:

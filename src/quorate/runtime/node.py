@@ -137,6 +137,7 @@ class Node(Machine):
         self._timers: dict[tuple[CorePath | None, Key], asyncio.TimerHandle] = {}
         """By path and key; an App's have no path."""
         self._work = Work(app)
+        self._loads: set[asyncio.Task[None]] = set()
         self._turn_is_due = self._work_is_due = False
         self._is_started = False
         self._is_ending = False
@@ -403,7 +404,9 @@ class Node(Machine):
 
     def load(self, value: Restored, path: CorePath) -> None:
         """In a thread."""
-        self._load_task = self._loop.create_task(self._load(value.index, path))
+        task = self._loop.create_task(self._load(value.index, path))
+        self._loads.add(task)  # the loop itself holds none that waits
+        task.add_done_callback(self._loads.discard)
 
     async def _load(self, index: int, path: CorePath) -> None:
         try:
