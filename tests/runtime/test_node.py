@@ -305,7 +305,7 @@ def test_a_stop_while_a_snapshot_loads_leaves_no_task_that_failed(tmp_path, monk
             assert not applied
             asyncio.get_running_loop().call_later(0.05, may_load.set)
             await server.stop()
-            await server.node._load_task
+            await asyncio.gather(*server.node._loads)
             assert not applied
             assert server.replica.applied_index == 0
 
