@@ -388,7 +388,7 @@ class Group:
 
     def __init__(self) -> None:
         self.nodes = (0, 1, 2)
-        self.hosts = [Host(lambda env: Raft(env, RaftConfig()), n, self.nodes, random.Random(n)) for n in self.nodes]
+        self.hosts = [Host(lambda env: Raft(env, RaftConfig()), n, self.nodes, streams(n)) for n in self.nodes]
         self.inboxes: list[list[Input]] = [[] for _ in self.nodes]
         self.timers: dict[tuple[int, Key], float] = {}
         self.now = 0.0
