@@ -428,15 +428,16 @@ def test_one_that_its_parents_constructor_makes_has_the_peers_of_the_first_life_
     assert again.start(60.0).records[0].value.inputs[0] == Known((1, 2, 3, 4))
 
 
-def test_one_that_draws_before_its_parents_constructor_returns_is_refused_when_it_comes_back() -> None:
+def test_one_that_draws_before_its_parents_constructor_returns_is_refused() -> None:
+    """The seed of its first life is not known yet then."""
+
     class Hasty(Office):
         def __init__(self, env: Any) -> None:
             super().__init__(env)
             self._open(ROOM, Say(0, (Draw(),)))
 
-    records = make(Hasty).start(1.0).records
-    with pytest.raises(ValueError, match="drew from chance before its start"):
-        restored(records, Hasty)
+    with pytest.raises(ValueError, match="draws from chance before start"):
+        make(Hasty)
 
 
 def test_where_the_whole_host_is_recovered_by_inputs_no_subtree_is_apart() -> None:
