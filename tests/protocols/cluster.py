@@ -31,7 +31,7 @@ from quorate.kernel import (
 )
 from quorate.parts.keys import Keyring, VerifyBatch
 from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Committed, ReadChunk, Restored, TakeSnapshot, WriteChunk
+from quorate.parts.replicated import Decided, ReadChunk, Restored, TakeSnapshot, WriteChunk
 from quorate.sim.snapshots import Snapshots
 
 from tests.kernel.machine import OneNode, Outputs
@@ -59,7 +59,7 @@ class Commands(Outputs):
     def output(self, value: Any, path: Path = ROOT) -> None:
         member = self._member
         self.seen.append(value)
-        if isinstance(value, Committed):
+        if isinstance(value, Decided):
             assert value.first_index == member.applied_index + 1, (value, member.applied_index)
             for entry in value.entries:
                 member.applied_index += 1

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import msgspec
 import pytest
 
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.runtime import node as module
 from quorate.runtime.errors import JournalLocked, SnapshotCorrupt, SnapshotMissing, WrongIdentity
@@ -194,7 +194,7 @@ def test_an_app_that_raises_ends_its_node_with_that_error(tmp_path, monkeypatch,
             original = Replica.output
 
             def output(self: Replica, value: object, path: object = ()) -> None:
-                if self is victim.replica and isinstance(value, Committed):
+                if self is victim.replica and isinstance(value, Decided):
                     raise Broken("planted")
                 original(self, value)
 

@@ -4,7 +4,7 @@ import pytest
 
 from quorate.parts import configuration
 from quorate.parts.log import CONFIGURATION, NOOP
-from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service import replica as module
 from quorate.service.replica import CHANGES_MAX, Replica
 from quorate.service.requests import Apply, CloseSession, Code, Failure, OpenSession, Reconfigure, Result, encode
@@ -138,7 +138,7 @@ def test_entries_that_are_no_commands_count_and_do_nothing(bench: Bench) -> None
 
 def test_a_gap_in_the_log_is_our_own_mistake(bench: Bench) -> None:
     with pytest.raises(AssertionError):
-        bench.replica.output(Committed(9, []))
+        bench.replica.output(Decided(9, []))
 
 
 # --- refusals ---

@@ -9,7 +9,7 @@ from quorate.parts import requests
 from quorate.parts.certificate import Certificate
 from quorate.parts.keys import Scheme, Symbolic
 from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.service.simulated import RegisterMachine
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.once import Once
@@ -23,8 +23,8 @@ A, B = b"a" * 32, b"b" * 32
 # --- validity ---
 
 
-def committed(*values: bytes, first: int = 1) -> Committed:
-    return Committed(first, [Entry(0, value) for value in values])
+def committed(*values: bytes, first: int = 1) -> Decided:
+    return Decided(first, [Entry(0, value) for value in values])
 
 
 def test_what_clients_signed_is_valid() -> None:
@@ -33,7 +33,7 @@ def test_what_clients_signed_is_valid() -> None:
     checker.output(0, committed(*good[:2]))
     checker.output(1, committed(*good))
     assert checker.checked == 3
-    checker.output(1, Committed(4, (Entry(0, b"", NOOP),)))
+    checker.output(1, Decided(4, (Entry(0, b"", NOOP),)))
     checker.output(1, "something else")
     assert checker.checked == 4
 

@@ -11,7 +11,7 @@ import pytest
 
 from quorate.kernel import App
 from quorate.parts.log import Entry
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.protocols import REGISTRY
 from quorate.service.replica import Replica
 from quorate.service.requests import Command, Query
@@ -147,8 +147,8 @@ class Forgetful(Replica):
     """Skips some entries on one node: its state differs."""
 
     def output(self, value: object, path: Any = ()) -> None:
-        if isinstance(value, Committed) and self.port._node.id == 2 and value.first_index > 20:  # type: ignore[attr-defined]
-            value = Committed(value.first_index, [Entry(entry.term) for entry in value.entries])
+        if isinstance(value, Decided) and self.port._node.id == 2 and value.first_index > 20:  # type: ignore[attr-defined]
+            value = Decided(value.first_index, [Entry(entry.term) for entry in value.entries])
         super().output(value, path)
 
 

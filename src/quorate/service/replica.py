@@ -20,7 +20,7 @@ import msgspec
 from quorate.kernel import ROOT, App, Client, Path
 from quorate.parts import configuration
 from quorate.parts.log import COMMAND, CONFIGURATION
-from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.machine import StateMachine
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -139,7 +139,7 @@ class Replica(App):
     def output(self, value: Any, path: Path = ROOT) -> None:
         """One output, in order."""
         kind = type(value)
-        if kind is Committed:
+        if kind is Decided:
             self._apply(value)
         elif kind is ReadReady:
             self._ready.extend(value.tokens)
@@ -152,7 +152,7 @@ class Replica(App):
         elif kind is Leads:
             self._follow(value.leader)
 
-    def _apply(self, committed: Committed) -> None:
+    def _apply(self, committed: Decided) -> None:
         index = committed.first_index
         assert index == self.applied_index + 1, (index, self.applied_index)
         if not self._batch:

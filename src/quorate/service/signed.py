@@ -20,7 +20,7 @@ from quorate.kernel import ROOT, Client, Path
 from quorate.parts import configuration
 from quorate.parts import requests as signed
 from quorate.parts.log import COMMAND, CONFIGURATION
-from quorate.parts.replicated import Committed, Dropped
+from quorate.parts.replicated import Decided, Dropped
 from quorate.service.machine import StateMachine
 from quorate.service.replica import PENDING_MAX, Replica
 from quorate.service.requests import (
@@ -111,7 +111,7 @@ class SignedReplica(Replica):
 
     # --- outputs of the Host ---
 
-    def _apply(self, committed: Committed) -> None:
+    def _apply(self, committed: Decided) -> None:
         index = committed.first_index
         assert index == self.applied_index + 1, (index, self.applied_index)
         for entry in committed.entries:

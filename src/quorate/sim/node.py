@@ -37,7 +37,7 @@ from quorate.kernel import (
     Timer,
     Turn,
 )
-from quorate.parts.replicated import Committed, Restored
+from quorate.parts.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clock import Clock, WallClock
@@ -476,7 +476,7 @@ class SimNode(Machine):
             world.trace(self.id, "output", "", value)
         for checker in self._checkers:
             checker.output(self.id, value)
-        if type(value) is Committed:
+        if type(value) is Decided:
             self.jobs.applied[path] = value.first_index + len(value.entries) - 1
 
     def _checkpoint_after(self) -> int:

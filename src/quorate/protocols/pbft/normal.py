@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from quorate.parts import requests
+from quorate.parts import replicated, requests
 from quorate.parts.keys import Signed
-from quorate.parts.replicated import Committed, ReadFailed, ReadReady
+from quorate.parts.replicated import ReadFailed, ReadReady
 from quorate.protocols.pbft.messages import (
     COMMIT,
     DECIDED,
@@ -326,7 +326,7 @@ class NormalCase(Requests):
     def _flush(self) -> None:
         if self._entries:
             entries, self._entries = self._entries, []
-            self.env.deliver(Committed(self.index - len(entries) + 1, entries))
+            self.env.deliver(replicated.Decided(self.index - len(entries) + 1, entries))
 
     # --- reads ---
 

@@ -10,7 +10,7 @@ from typing import Any
 from quorate.parts import requests
 from quorate.parts.keys import Scheme
 from quorate.parts.log import COMMAND
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.sim.checkers.base import Checker, Violation
 
 VALIDITY = "validity"
@@ -27,7 +27,7 @@ class Validity(Checker):
         self.checked = 0
 
     def output(self, node: int, value: Any) -> None:
-        if type(value) is not Committed:
+        if type(value) is not Decided:
             return
         index = value.first_index
         for entry in value.entries[max(0, self.checked + 1 - index) :]:

@@ -42,7 +42,7 @@ from quorate.kernel import (
 )
 from quorate.parts import requests
 from quorate.parts.keys import Scheme, VerifyBatch
-from quorate.parts.replicated import Committed, Restored
+from quorate.parts.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.log import LogAgreement
@@ -75,7 +75,7 @@ class Executed(App):
             return
         for checker in self._process.stage.checkers:
             checker.output(self._process.node, value)
-        if type(value) is Committed:
+        if type(value) is Decided:
             self.values.extend(entry.data for entry in value.entries)
 
     def request(self, client: Client, request: Any) -> None:
