@@ -159,6 +159,7 @@ class SimNode:
         self.disk.crash()
         if self.rng.random() < 0.5:
             self.snapshots.forget_arriving()
+        self.world.crashed(self.place, self.life)
         if self.world.tracing:
             self.world.trace(self.id, "crash", f"{len(self.disk.journal)} frames", "are durable")
 
