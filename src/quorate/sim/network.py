@@ -5,9 +5,7 @@ table of delays, made when the world began; the second says whether it is duplic
 a bit in the sender's mask, so a one-way partition is half of a symmetric one; it takes what is on its way as well. A
 clogged link holds everything back until a moment and then delivers it at once.
 
-Two things exist only if the mix asks for them. With *regions*, a message takes longer by the distance from its sender's
-region to its receiver's. With *uplinks*, the copies of a message leave the sender one after the other, each taking as
-long as its size demands, and the delay of the link comes after that. Neither is a fault, so healing ends neither.
+If the mix asks for it, a message first passes its sender's uplink and the distance between two regions (``ways.py``).
 
 Among n nodes there are n * n links. Only what sets a link apart is stored: masks of the slow ones, and the time of the
 last arrival on those that were used.
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from quorate.kernel import Received, Send, mask_of
 from quorate.sim.swarm import Mix
-from quorate.sim.uplink import Uplinks, size_bytes
+from quorate.sim.ways import Ways
 
 if TYPE_CHECKING:
     from quorate.sim.world import World
@@ -49,12 +47,8 @@ class Network:
         self._last: list[dict[int, float]] = [{} for _ in range(nodes)]
         """By sender and receiver, the last arrival, where messages keep their order."""
         self._slow = _slow_links(rng, mix, nodes)
-        self._uplinks: Uplinks | None = None
-        if mix.uplink_bytes_per_s is not None:
-            self._uplinks = Uplinks(nodes, mix.uplink_bytes_per_s, mix.uplink_queue_bytes_max)
-        self._distances = mix.regions
-        self.regions = _regions(world.seed, mix, nodes)
-        """By node, the region that it is in."""
+        has_ways = mix.uplink_bytes_per_s is not None or mix.regions is not None
+        self.ways = Ways(world.seed, mix, nodes) if has_ways else None
         self.cuts = [0] * nodes
         """By sender, the mask of nodes that it cannot reach."""
         self.clogs: dict[tuple[int, int], float] = {}
@@ -83,21 +77,23 @@ class Network:
         cuts = self.cuts[sender]
         slow = self._slow[sender]
         parted = self.parted
-        uplinks = self._uplinks
-        size = 0 if uplinks is None else size_bytes(send.message)
-        distances = None if self._distances is None else self._distances[self.regions[sender]]
+        fifo = self._fifo
+        last = self._last[sender]
+        delays = self._delays
+        ways = self.ways
+        size_bytes = 0 if ways is None else ways.size_bytes(send.message)
+        since = now
         item = Received(sender, send.message, send.path)
         for to in send.to:
             if to == sender:
                 world.nodes[to].loop_back(item)
                 continue
-            leaves = now
-            if uplinks is not None:  # before the network decides what becomes of the copy: its sender cannot know
-                left = uplinks.leave_at(sender, size, now)
-                if left is None:
+            if ways is not None:  # also for a copy that is cut or lost then: its sender cannot know
+                passed = ways.passed_at(sender, to, size_bytes, now)
+                if passed is None:
                     self._overflow(sender, to, send.message)
                     continue
-                leaves = left
+                since = passed
             if cuts >> to & 1 or (parted is not None and parted(sender, to, send.message)):
                 self.cut += 1
                 if world.tracing:
@@ -109,28 +105,25 @@ class Network:
                 if world.tracing:
                     world.trace(sender, "lost", to, send.message)
                 continue
-            delay = self._delays[int((draw - loss) / (1.0 - loss) * DELAYS)]
+            if loss:
+                draw = (draw - loss) / (1.0 - loss)
+            delay = delays[int(draw * DELAYS)]
             if slow and slow >> to & 1:
                 delay *= SLOW_FACTOR
-            if distances is not None:
-                leaves += distances[self.regions[to]]
-            at = leaves + delay
+            at = since + delay
             if self.clogs:
                 at = self._behind_clog(sender, to, at)
-            if self._fifo:
-                last = self._last[sender]
-                if at <= last.get(to, 0.0):
+            if fifo:
+                if to in last and at <= last[to]:
                     at = last[to] + EPSILON_S
                 last[to] = at
             world.sequence += 1
             heappush(world.heap, (at, world.sequence, world.nodes[to].receive, item, None))
             if self.duplication and random() < self.duplication:
                 self.duplicated += 1
-                delay = self._delays[int(random() * DELAYS)] * AGAIN_FACTOR
-                if slow and slow >> to & 1:
-                    delay *= SLOW_FACTOR
+                again = delays[int(random() * DELAYS)] * AGAIN_FACTOR * (SLOW_FACTOR if slow >> to & 1 else 1.0)
                 world.sequence += 1
-                heappush(world.heap, (leaves + delay, world.sequence, world.nodes[to].receive, item, None))
+                heappush(world.heap, (since + again, world.sequence, world.nodes[to].receive, item, None))
 
     def _overflow(self, sender: int, to: int, message: Any) -> None:
         self.overflowed += 1
@@ -159,14 +152,6 @@ def _slow_links(rng: Random, mix: Mix, nodes: int) -> list[int]:
         slow = mask_of([to for to in range(nodes) if rng.random() < SLOW_LINKS])  # draws for an even network as well
         masks.append(slow if mix.uneven_links else 0)
     return masks
-
-
-def _regions(seed: str, mix: Mix, nodes: int) -> list[int]:
-    """By node, a region at random; nothing where there are none."""
-    if mix.regions is None:
-        return []
-    rng, count = Random(f"{seed}/regions"), len(mix.regions)
-    return [int(rng.random() * count) for _ in range(nodes)]
 
 
 def _delays(rng: Random, mix: Mix) -> list[float]:
