@@ -1,8 +1,8 @@
 """Ways: what a message goes through before the delay of its link, if the mix asks for it: an uplink, and a distance.
 
 *Uplinks.* Each node has a line into the network that carries so many bytes per second. Messages leave one after the
-other, the copies of a broadcast too. What is sent while the line is busy waits in a queue of bounded size, and what does
-not fit is lost. The line belongs to the machine: what waits there survives a crash of the process.
+other, and so do the copies of a broadcast. What is sent while the line is busy waits in a queue of bounded size, and
+what does not fit is lost. The line belongs to the machine: what waits there survives a crash of the process.
 
 *Regions.* Each node is in one, and a message takes longer by the distance from its sender's region to its receiver's.
 
