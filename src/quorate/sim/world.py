@@ -107,6 +107,8 @@ class World:
             self.network.parted = RoundPartitions(Random(f"{self.seed}/round"), options.nodes).cut
         self.workload = subject.workload(self)
         self.nemesis = Nemesis(self)
+        for checker in self.checkers:
+            checker.watch(self)
 
     def _make_node(self, node: int, kinds: list[type[Liar]], resign: Resign) -> SimNode:
         if not self.liars >> node & 1:
