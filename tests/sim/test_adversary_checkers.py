@@ -62,12 +62,12 @@ def test_an_operation_that_is_applied_twice() -> None:
     machine = RegisterMachine()
     operation = b"\x93\xa5write\xa1k\x07"
     machine.apply(operation)
-    subject = SimpleNamespace(repeated=lambda app: app.repeated)
-    world: Any = SimpleNamespace(honest=[SimpleNamespace(id=2, app=machine)], subject=subject)
-    Once().finish(world)
+    world: Any = SimpleNamespace(honest=[SimpleNamespace(id=2, app=machine)])
+    once = Once(lambda app: app.repeated)  # type: ignore[attr-defined]
+    once.finish(world)
     machine.apply(operation)
     with pytest.raises(Violation, match="once: node 2 executed write k 7 twice"):
-        Once().finish(world)
+        once.finish(world)
 
 
 # --- PBFT ---

@@ -13,7 +13,7 @@ from quorate.sim.checkers.history import LinearizableHistory
 from quorate.sim.checkers.log import LogAgreement
 from quorate.sim.checkers.raft import RaftInvariants
 from quorate.sim.history.events import Event
-from quorate.sim.workload import Op
+from quorate.sim.workload import Op, Workload
 
 A, B, C = Entry(1, b"a"), Entry(1, b"b"), Entry(2, b"c")
 
@@ -243,9 +243,10 @@ def test_a_second_vote_of_another_life_is_caught_when_it_leaves() -> None:
 
 def finished(history: list[Event], acknowledged: dict[Any, Op] | None = None) -> Any:
     """A world that is over."""
-    clients = SimpleNamespace(history=history, acknowledged=acknowledged or {})
-    subject = SimpleNamespace(model="kv", identities=lambda data: (data,))
-    return SimpleNamespace(clients=clients, subject=subject)
+    workload = Workload()
+    workload.history = history
+    workload.acknowledged = acknowledged or {}
+    return SimpleNamespace(workload=workload)
 
 
 def history(last_read: int) -> list[Event]:
@@ -268,6 +269,7 @@ def test_a_stale_read() -> None:
 def test_an_acknowledged_write_that_is_in_no_log() -> None:
     log = agreement(1)
     log.output(0, Decided(1, (A,)))
-    Durability(log).finish(finished([], {b"a": Op("write", "k", 1)}))
+    durability = Durability(log, lambda data: (data,))
+    durability.finish(finished([], {b"a": Op("write", "k", 1)}))
     with pytest.raises(Violation, match="durability: write of 2 at k"):
-        Durability(log).finish(finished([], {b"a": Op("write", "k", 1), b"x": Op("write", "k", 2)}))
+        durability.finish(finished([], {b"a": Op("write", "k", 1), b"x": Op("write", "k", 2)}))

@@ -193,7 +193,17 @@ def test_faults_are_parsed() -> None:
             parse_faults(wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"nodes": 0}, {"nodes": 65}, {"duration_s": 0.0}, {"duration_s": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"nodes": 0},
+        {"nodes": 1025},
+        {"clients": -1},
+        {"clients": 65},
+        {"duration_s": 0.0},
+        {"duration_s": float("nan")},
+    ],
+)
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionsError):
         Options(**wrong)  # type: ignore[arg-type]

@@ -189,7 +189,8 @@ class Nemesis:
 
     def _cut(self, cuts: list[int]) -> Callable[[], None]:
         """Cut links; the returned function mends them."""
-        self._say(None, "partition", [f"n{node} !> {nodes_of(mask)}" for node, mask in enumerate(cuts) if mask])
+        if self._world.tracing:  # the text names every link that is cut
+            self._say(None, "partition", [f"n{node} !> {nodes_of(mask)}" for node, mask in enumerate(cuts) if mask])
         self._cuts.append(cuts)
         self._apply_cuts()
 

@@ -180,6 +180,7 @@ class SimNode(Machine):
         if self.rng.random() < 0.5:
             for snapshots in self._snapshots.values():
                 snapshots.forget_arriving()
+        self.world.crashed(self.place, self.life)
         if self.world.tracing:
             self.world.trace(self.id, "crash", f"{len(self.disk.journal)} frames", "are durable")
 
@@ -267,9 +268,14 @@ class SimNode(Machine):
         self.requests.append((client, request))
         self._wake()
 
-    def reply(self, client: Any, response: Any) -> None:
-        """An answer of the App, over the clients' network."""
-        self.world.clients.reply(self.id, client, response)
+    def reply(self, client: Client, response: Any) -> None:
+        """An answer of the App, by the way that the client came."""
+        client.reply(response)
+
+    def closed(self, client: Client) -> None:
+        """A client has gone."""
+        if self.up:
+            self.app.closed(client)
 
     def stall(self, why: str | None) -> None:
         """The disk is full (or no longer, None)."""

@@ -4,10 +4,13 @@ from collections.abc import Callable
 
 import msgspec
 
+from quorate.kernel import NODE_ID_MAX
+
 FAULTS = ("crash", "partition", "disk", "clock", "pause", "network")
 """Every kind of fault that a nemesis knows."""
 
-NODES_MAX = 64
+NODES_MAX = NODE_ID_MAX + 1
+CLIENTS_MAX = 64
 
 
 class OptionsError(ValueError):
@@ -43,6 +46,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ``healing_s`` is how long, in virtual time, the healed cluster may take until every operation is answered and all
     nodes agree; more than that is a violation of liveness.
 
+    ``clients`` is how many there are, perhaps none; None: as many as the seed draws.
+
     ``byzantine`` nodes lie, in the ways that ``adversary`` names, during both phases.
     """
 
@@ -59,6 +64,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= NODES_MAX:
             raise OptionsError(f"{self.nodes} nodes; a simulated cluster has 1 to {NODES_MAX}")
+        if self.clients is not None and not 0 <= self.clients <= CLIENTS_MAX:
+            raise OptionsError(f"{self.clients} clients; a run has 0 to {CLIENTS_MAX}")
         if not 0 <= self.byzantine < self.nodes:
             raise OptionsError(f"{self.byzantine} Byzantine nodes of {self.nodes}; at least one node must be honest")
         if not 0 < self.duration_s <= 1e6:

@@ -10,7 +10,7 @@ from random import Random
 
 import msgspec
 
-from quorate.sim.options import FAULTS
+from quorate.sim.options import FAULTS, OptionsError
 
 
 class Mix(msgspec.Struct, kw_only=True):
@@ -30,6 +30,12 @@ class Mix(msgspec.Struct, kw_only=True):
     clog_s: float = 0.5
     partition_every_s: float | None = None
     partition_s: float = 1.0
+    uplink_bytes_per_s: float | None = None
+    """What each node's line into the network carries; None: any number of bytes at once."""
+    uplink_queue_bytes_max: int | None = None
+    """How many bytes may wait for that line; None: any number."""
+    regions: tuple[tuple[float, ...], ...] | None = None
+    """One row per region: how many seconds longer a message takes from there to each region. Nodes fall at random."""
     # processes
     crash_every_s: float | None = None
     down_s: float = 0.5
@@ -62,6 +68,18 @@ class Mix(msgspec.Struct, kw_only=True):
     timeout_s: float = 0.5
     give_up: float = 0.1
     astray: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.uplink_bytes_per_s is not None and not self.uplink_bytes_per_s > 0:
+            raise OptionsError(f"an uplink of {self.uplink_bytes_per_s} bytes per second; it must carry something")
+        if self.uplink_queue_bytes_max is not None and not self.uplink_queue_bytes_max > 0:
+            raise OptionsError(f"an uplink queue of {self.uplink_queue_bytes_max} bytes; it must hold something")
+        if self.regions is not None and not _is_square(self.regions):
+            raise OptionsError("regions are a square: from each region to each a delay in seconds, none below 0")
+
+
+def _is_square(rows: tuple[tuple[float, ...], ...]) -> bool:
+    return bool(rows) and all(len(row) == len(rows) and all(delay_s >= 0.0 for delay_s in row) for row in rows)
 
 
 def draw(rng: Random, faults: tuple[str, ...]) -> Mix:

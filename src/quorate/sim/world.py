@@ -3,7 +3,7 @@
 How it works. One heap holds what will happen, by virtual time; nothing happens but by it, and all chance comes from
 streams derived from the seed, one for each purpose, so that a change in one part does not disturb the others. A run has
 two phases: *safety*, in which faults strike and checkers watch; then everything is healed and *liveness* is required:
-within a bound every operation is answered and all nodes hold the same state.
+within a bound every operation is answered and the subject has converged.
 
 Time is global and virtual, in seconds. Nodes see their own clocks only.
 """
@@ -26,7 +26,6 @@ from quorate.sim.adversary.node import LyingNode
 from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.clients import Clients
 from quorate.sim.digest import Digest
 from quorate.sim.jobs import DOERS
 from quorate.sim.nemesis import Nemesis
@@ -35,7 +34,7 @@ from quorate.sim.node import SimNode
 from quorate.sim.options import Change, Options
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
-from quorate.sim.workload import Subject
+from quorate.sim.workload import Subject, Workload
 
 POLL_S = 0.05
 LIVENESS = "liveness"
@@ -51,7 +50,7 @@ _NUMBER = re.compile(r"\d+")
 
 
 class World:
-    """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and the clients' sessions.
+    """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and comes from outside.
 
     ``mix`` replaces what the seed would draw; ``change`` is there where members can change.
     ``scheme`` has the keys of a protocol whose nodes sign. Its own ``liars`` and how they ``resign`` a message come
@@ -110,8 +109,10 @@ class World:
         self.honest = [node for node in self.nodes if not self.liars >> node.id & 1]
         if self.liars and ByzzFuzz in kinds and Random(f"{self.seed}/rounds").random() < ROUNDS:
             self.network.parted = RoundPartitions(Random(f"{self.seed}/round"), options.nodes).cut
-        self.clients = Clients(self, self.mix)
+        self.workload = subject.workload(self)
         self.nemesis = Nemesis(self)
+        for checker in self.checkers:
+            checker.watch(self)
 
     def _make_node(self, node: int, kinds: list[type[Liar]], resign: Resign) -> SimNode:
         if not self.liars >> node & 1:
@@ -152,10 +153,10 @@ class World:
             checker.finish(self)
 
     def start(self) -> None:
-        """Start nodes, clients and the nemesis."""
+        """Start the nodes, the workload and the nemesis."""
         for node in self.nodes:
             node.start()
-        self.clients.start()
+        self.workload.start()
         self.nemesis.start()
 
     def heal(self) -> None:
@@ -163,32 +164,14 @@ class World:
         if self.tracing:
             self.trace(None, "heal", "", "no more faults")
         self.nemesis.heal()
-        self.clients.finish()
+        self.workload.finish()
         end = self.now + self.options.healing_s
         while self.now < end:
             self.run_until(self.now + POLL_S)
-            if self.clients.are_idle and self._has_converged():
+            if self.workload.are_idle and self.subject.converged(self):
                 return
-        raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {self._what_is_missing()}")
-
-    def _has_converged(self) -> bool:
-        first = self.honest[0]
-        if any(node.applied != first.applied for node in self.honest):
-            return False
-        digests = [self.subject.digest(node.app) for node in self.honest]
-        for node, digest in zip(self.honest, digests, strict=True):
-            if digest != digests[0]:
-                raise Violation(
-                    "convergence",
-                    f"node {first.id} and node {node.id} applied the same up to {first.applied}, but differ in state",
-                )
-        return True
-
-    def _what_is_missing(self) -> str:
-        waiting = [f"{client.op.f} {client.op.key}" for client in self.clients.members if client.op is not None]
-        if waiting:
-            return f"{len(waiting)} operations have no answer ({waiting[0]})"
-        return f"the nodes have applied up to {[node.applied for node in self.honest]}"
+        missing = self.workload.missing() or self.subject.missing(self)
+        raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {missing}")
 
     # --- what nodes report ---
 
@@ -196,6 +179,15 @@ class World:
         """A fresh App, sick if a mutant says so."""
         app = self.subject.app(node, rng)
         return app if self._sick_app is None else self._sick_app(app)
+
+    def crashed(self, place: int, life: int) -> None:
+        """The process of a node is gone. Its App's stores, if they outlive it, lose what was not synced."""
+        self.subject.crashed(place, Random(f"{self.seed}/crash/{place}/{life}"))
+
+    @property
+    def clients(self) -> Workload:
+        """The workload, as SimNode calls it."""
+        return self.workload
 
     def count_step(self, node: int, inputs: int, turn: Turn) -> None:
         """Fold a step into the digest of the run."""

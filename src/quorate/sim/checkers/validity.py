@@ -12,10 +12,9 @@ from quorate.parts.keys import Scheme
 from quorate.parts.log import COMMAND
 from quorate.parts.replicated import Decided
 from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.options import CLIENTS_MAX
 
 VALIDITY = "validity"
-CLIENTS_MAX = 64
-"""More than any run has."""
 
 
 class Validity(Checker):
