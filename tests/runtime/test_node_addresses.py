@@ -11,7 +11,7 @@ import pytest
 from quorate.runtime.names import NAMES, system_look_up
 from quorate.service.config import Member
 
-from tests.runtime.servers import Servers, run, until
+from tests.runtime.servers import Servers, run
 from tests.wire.harness import needs_ipv6
 
 STOP_S_MAX = 10.0
