@@ -61,7 +61,7 @@ LETTER = letter_type(Voice, messages=(Notice,))
 
 
 class Owner(Core):
-    """Takes ``say EPOCH TEXT``, ``tell EPOCH NODE TEXT``, ``advance EPOCH``, ``later EPOCH``, ``retire EPOCH`` and more."""
+    """Does what it is submitted: ``say EPOCH TEXT``, ``tell EPOCH NODE TEXT``, ``advance EPOCH`` and more."""
 
     messages = (LETTER, EpochBeat)
     records = (Life, At, Said)

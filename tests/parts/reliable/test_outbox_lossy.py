@@ -141,7 +141,7 @@ def needed(network: Network, node: int, sender: int) -> set[tuple[int, int, str]
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(steps([name for name in NAMES if name != "crash"], 120))
 def test_without_crashes_each_word_of_a_live_epoch_arrives_exactly_once(actions: list[tuple[str, int, int]]) -> None:
     network = run(actions)
@@ -153,7 +153,7 @@ def test_without_crashes_each_word_of_a_live_epoch_arrives_exactly_once(actions:
         assert all(count == 1 for count in heard.values()), heard.most_common(1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(steps(NAMES, 120))
 def test_with_crashes_each_word_arrives_in_the_life_that_needs_it_once_a_life_of_its_sender(
     actions: list[tuple[str, int, int]],
@@ -168,7 +168,7 @@ def test_with_crashes_each_word_arrives_in_the_life_that_needs_it_once_a_life_of
             assert count <= network.lives[sender]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(steps(NAMES, 60))
 def test_when_all_is_said_nothing_is_sent_again_and_what_all_have_left_is_forgotten(
     actions: list[tuple[str, int, int]],
@@ -186,5 +186,5 @@ def test_when_all_is_said_nothing_is_sent_again_and_what_all_have_left_is_forgot
     lowest = min(network.owner(node).epoch for node in PEERS)
     for node in PEERS:
         outbox = network.owner(node).outbox
-        assert outbox.floor == lowest
+        assert outbox.floor >= lowest
         assert outbox.messages == sum(said.epoch >= lowest for said in network.owner(node).said)

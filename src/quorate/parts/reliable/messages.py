@@ -104,6 +104,8 @@ def letter_type(*cores: type[Core], messages: Sequence[type] = ()) -> type[Lette
     for core in family:  # grows while it is walked
         family.extend(child for child in core.children if child not in family)
     kinds = list(dict.fromkeys([*messages, *(kind for core in family for kind in core.messages)]))
+    if not kinds:
+        raise TypeError("a Letter carries messages, and these cores have none")
     union: Any = reduce(or_, kinds)
     return cast(
         "type[Letter]",
