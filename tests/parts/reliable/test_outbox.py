@@ -177,6 +177,25 @@ def test_a_beat_says_what_came_of_the_epochs_that_matter() -> None:
     }
 
 
+def test_beats_come_in_any_order_and_begin_anew_with_a_life() -> None:
+    bench = Bench()
+    bench.hears(1, tick=7)
+    bench.hears(1, tick=5)
+    assert beats(bench.beat())[1].to_tick == 7
+    bench.on(1, letter(0, "a"))
+    bench.hears(1, tick=1, life=2)
+    told = beats(bench.beat())[1]
+    assert (told.to_life, told.to_tick, told.seen) == (2, 1, ())
+
+
+def test_what_came_of_epochs_that_are_over_is_forgotten() -> None:
+    bench = Bench()
+    for epoch in range(10):
+        bench.on(1, letter(0, "a", epoch=epoch))
+        bench.do(f"advance {epoch + 1}")
+    assert bench.outbox._peers[1].seen == {}
+
+
 @pytest.mark.parametrize("epoch", [0, 1, 4, 2**61])
 def test_a_letter_of_another_time_is_neither_handed_on_nor_acknowledged(epoch: int) -> None:
     bench = Bench()
@@ -184,6 +203,7 @@ def test_a_letter_of_another_time_is_neither_handed_on_nor_acknowledged(epoch: i
     turn = bench.on(1, letter(0, "a", epoch=epoch))
     assert (turn.outputs, turn.blames) == ((), ())
     assert beats(bench.beat())[1].seen == ()
+    assert bench.outbox.parked(1) == (0, 0)
 
 
 def test_what_is_for_a_child_that_is_not_there_waits_for_it() -> None:
@@ -228,6 +248,7 @@ def test_what_is_for_a_retired_child_is_acknowledged_and_dropped() -> None:
     turn = bench.on(1, letter(1, "a", path=path), letter(2, "b", path=(*path, ("late", 0))))
     assert (turn.outputs, turn.blames) == ((), ())
     assert beats(bench.beat())[1].seen == (b"\x07",)
+    assert bench.outbox.parked(1) == (0, 0)
 
 
 def test_a_message_that_the_child_does_not_take_is_blamed() -> None:
@@ -436,15 +457,21 @@ def test_what_it_said_to_itself_and_lost_in_a_crash_comes_again() -> None:
 
 def test_on_a_full_disk_it_is_silent_but_takes_what_comes() -> None:
     bench = Bench()
-    bench.do("say 0 a")
+    bench.do("say 0 a", "say 2 b")
+    bench.beat()
     bench.shell.step(Stalled("the disk is full"))
     turn = bench.beat()
     assert turn.sends == ()
     assert turn.timers == [Timer((), BEAT, 0.2)]
-    assert bench.hears(1, epoch=0).sends == ()
+    assert bench.hears(1).sends == ()
+    assert bench.hears(1, epoch=1).sends == ()
+    assert bench.hears(2, life=1).sends == ()
+    assert bench.hears(2, life=2).sends == ()
     assert bench.on(1, letter(0, "x")).outputs == [(0, 1, "x")]
     bench.shell.step(Stalled(None))
     assert beats(bench.beat())[1].seen == (b"\x01",)
+    assert letters(bench.hears(1, epoch=1)) == [((1,), 2, 0, "b")]
+    assert letters(bench.hears(2, life=2)) == [((2,), 0, 0, "a")]
 
 
 def test_a_fork_goes_its_own_way() -> None:

@@ -78,6 +78,7 @@ def test_acknowledgements_of_what_was_never_sent_hide_nothing() -> None:
     bench.do("say 0 a")
     bench.hears(1, seen=(b"\xff" * 8192,), to_tick=2**61)
     bench.do("say 0 b")
+    assert letters(bench.hears(1)) == []
     bench.beat()
     assert letters(bench.hears(1)) == [((1,), 0, 1, "b")]
 

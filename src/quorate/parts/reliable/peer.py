@@ -62,7 +62,6 @@ class Peer:
         self.tick = 0
         self.seen = {}
         self.acknowledged = {}
-        self.echo = 0
         self._has_progress = True
 
     def learn(self, beat: EpochBeat) -> bool:
