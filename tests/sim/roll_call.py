@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from quorate.kernel import Core, Env, Key
+from quorate.kernel import Core, Env, Key, Name
 from quorate.parts.reliable import EpochBeat, Letter, Life, Outbox, ReliableConfig, letter_type
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
@@ -52,9 +52,12 @@ class Round(Core):
         self.epoch = epoch
         self.needs = needs
         self.votes: dict[int, int] = {}
+        self.has_voted = False
 
     def start(self) -> None:
-        self.env.broadcast(Vote(self.epoch * 100 + self.env.id))
+        if not self.has_voted:  # with recovery by inputs it has
+            self.has_voted = True
+            self.env.broadcast(Vote(self.epoch * 100 + self.env.id))
 
     def on_vote(self, sender: int, message: Vote) -> None:
         if len(self.votes) < self.needs and sender not in self.votes:
@@ -71,7 +74,7 @@ class RollCall(Core):
 
     messages: ClassVar[tuple[type, ...]] = (LETTER, EpochBeat, Where, Here)
     records = (Life, Ended)
-    children = (Round,)
+    children: ClassVar[tuple[type[Core], ...]] = (Round,)
     config = ReliableConfig(beat_s=0.1, epochs_max=50)
     is_reliable = True
     last = 30
@@ -82,7 +85,7 @@ class RollCall(Core):
         self.outbox = Outbox(env, LETTER, self.config)
         self.epoch = 0
         self.totals: dict[int, int] = {}
-        self.opened = 0
+        self.rounds: dict[int, Core] = {}
         self.jumps = 0
         self.has_begun = False
 
@@ -91,7 +94,12 @@ class RollCall(Core):
             self.outbox.restore(record)
         else:
             self.totals[record.epoch] = record.total
-            self.epoch = max(self.epoch, record.epoch + 1)
+            while self.epoch in self.totals:
+                self.epoch += 1
+            self._close()
+
+    def revive(self, name: Name) -> None:
+        self._spawn(name[1])
 
     def checkpoint(self) -> Iterator[Any]:
         yield from self.outbox.checkpoint()
@@ -99,14 +107,16 @@ class RollCall(Core):
             yield Ended(epoch, total)
 
     def start(self) -> None:
-        if not self.has_begun:
-            # Votes for the next epoch are given at once, so another may be as far behind as this and still need ours.
-            self.opened = max(0, self.epoch - 1 - self.config.ahead_max)
         if self.is_reliable:
-            self.outbox.start(self.epoch, held_from=self.opened)
-        if not self.has_begun:  # with recovery by inputs all is as it was
+            self.outbox.start(self.epoch, held_from=self.first)
+        if not self.has_begun:  # else all is as it was
             self.has_begun = True
             self._open()
+
+    @property
+    def first(self) -> int:
+        """Votes for the next epoch are given at once, so another may be as far behind as this and still need ours."""
+        return max(0, self.epoch - 1 - self.config.ahead_max)
 
     def submit(self, values: Sequence[bytes]) -> None:
         pass
@@ -133,36 +143,53 @@ class RollCall(Core):
     def on_stalled(self, why: str | None) -> None:
         self.outbox.on_stalled(why)
 
+    def _spawn(self, epoch: int) -> None:
+        """A method and a partial, so that a fork of the Host takes them along."""
+        name, args = ("round", epoch), (epoch, self.needs or len(self.env.peers))
+        upcall = partial(self._ended, epoch)
+        if self.is_reliable:
+            self.rounds[epoch] = self.outbox.spawn(epoch, name, self.children[0], *args, upcall=upcall)
+        else:
+            self.rounds[epoch] = self.env.spawn(name, self.children[0], *args, upcall=upcall)
+
     def _open(self) -> None:
-        spawn: Callable[..., Core] = partial(self.outbox.spawn) if self.is_reliable else _plain_spawn(self.env)
-        for epoch in range(self.opened, min(self.epoch + self.config.ahead_max, self.last - 1) + 1):
-            needs = self.needs or len(self.env.peers)
-            spawn(epoch, ("round", epoch), Round, epoch, needs, upcall=partial(self._ended, epoch))
-            self.opened = epoch + 1
+        for epoch in range(self.first, min(self.epoch + self.config.ahead_max, self.last - 1) + 1):
+            if epoch not in self.rounds:
+                self._spawn(epoch)
+
+    def _close(self) -> None:
+        for old in [epoch for epoch in self.rounds if epoch < self.first]:
+            del self.rounds[old]
+            self.env.retire(("round", old))
 
     def _ended(self, epoch: int, total: int) -> None:
         if epoch in self.totals:
             return
         self.totals[epoch] = total
         self.env.persist(Ended(epoch, total))
-        if epoch == self.epoch:
-            while epoch in self.totals:
-                epoch += 1
+        while epoch in self.totals:
+            epoch += 1
+        if self.epoch in self.totals:
             self._move(epoch)
 
     def _move(self, epoch: int) -> None:
-        first = self.epoch - 1 - self.config.ahead_max
         self.epoch = epoch
-        self.opened = max(self.opened, epoch)
         if self.is_reliable:
             self.outbox.advance(epoch)
-        for old in range(max(0, first), max(0, epoch - 1 - self.config.ahead_max)):
-            self.env.retire(("round", old))
+        self._close()
         self._open()
 
 
-def _plain_spawn(env: Env) -> Callable[..., Core]:
-    return lambda epoch, *args, **kwargs: env.spawn(*args, **kwargs)
+class JournaledRound(Round):
+    """Persists nothing: its inputs are stepped through again."""
+
+    by_inputs = True
+
+
+class Journaled(RollCall):
+    """The root is recovered by records, its rounds by their inputs."""
+
+    children = (JournaledRound,)
 
 
 class Bare(RollCall):

@@ -7,7 +7,7 @@ from quorate.parts.reliable import ReliableConfig
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
 
-from tests.sim.roll_call import Bare, RollCall, core, epochs, finish, world
+from tests.sim.roll_call import Bare, Journaled, RollCall, core, epochs, finish, world
 
 SEEDS = range(100)
 LAST = RollCall.last
@@ -49,14 +49,18 @@ def test_with_it_every_epoch_ends_at_every_node_whatever_the_network_does() -> N
     assert under_fire > 80, "most need no healing"
 
 
-@pytest.mark.parametrize("by_inputs", [False, True])
+@pytest.mark.parametrize(
+    ("make", "by_inputs"), [(RollCall, False), (RollCall, True), (Journaled, False)], ids=["records", "inputs", "both"]
+)
 @pytest.mark.parametrize(
     "faults", [("crash",), ("crash", "network", "disk", "pause"), ("partition", "clock", "network")]
 )
-def test_crashes_and_all_the_rest_stop_it_no_longer_than_they_last(faults: tuple[str, ...], by_inputs: bool) -> None:
+def test_crashes_and_all_the_rest_stop_it_no_longer_than_they_last(
+    faults: tuple[str, ...], make: type[RollCall], by_inputs: bool
+) -> None:
     crashes = 0
     for seed in range(40):
-        made = world(RollCall, options(seed, faults, by_inputs))
+        made = world(make, options(seed, faults, by_inputs))
         finish(made, FAULTY_S)
         crashes += made.nemesis.counts.get("crash", 0)
         made.nemesis.heal()

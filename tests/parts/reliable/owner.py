@@ -9,7 +9,7 @@ import msgspec
 from quorate.kernel import Core, Env, Fired, Key, Name, Received, Submitted, Turn
 from quorate.parts.reliable import BEAT, EpochBeat, Letter, Life, Outbox, ReliableConfig, letter_type
 
-from tests.kernel.shell import Shell
+from tests.kernel.machine import OneNode
 
 PEERS = (0, 1, 2)
 
@@ -162,7 +162,7 @@ class Bench:
 
     def __init__(self, node: int = 0, **limits: Any) -> None:
         self.config = ReliableConfig(**limits)
-        self.shell = Shell(type("Owned", (Owner,), {"config": self.config}), node, PEERS)
+        self.shell = OneNode(type("Owned", (Owner,), {"config": self.config}), node, PEERS)
 
     @property
     def outbox(self) -> Outbox:

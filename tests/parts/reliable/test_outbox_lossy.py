@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quorate.kernel import Fired, Received, Submitted
 from quorate.parts.reliable import BEAT, ReliableConfig
 
-from tests.kernel.shell import Shell
+from tests.kernel.machine import OneNode
 from tests.parts.reliable.owner import PEERS, Owner
 
 LIMITS = ReliableConfig(ahead_max=2, epochs_max=1000, resend_messages_max=3, backoff_beats_max=4)
@@ -27,7 +27,7 @@ class Network:
     """Three nodes, and what is on its way between them. Messages to oneself are on their way too."""
 
     def __init__(self) -> None:
-        self.shells = [Shell(Owned, node, PEERS, seed=node) for node in PEERS]
+        self.shells = [OneNode(Owned, node, PEERS, seed=node) for node in PEERS]
         self.flying: list[tuple[int, int, Any]] = []
         self.lives = [1] * len(PEERS)
         self.words = 0
