@@ -77,7 +77,7 @@ def test_twenty_honest_nodes_are_not_banned_in_a_year() -> None:
                 restart_at += DAY_S
                 promises = 3
             table.add("honest", DUPLICATE, now)
-            assert not any([table.add("honest", BROKEN_PROMISE, now) for _ in range(promises)])
+            assert not any(table.add("honest", BROKEN_PROMISE, now) for _ in range(promises))
             highest = max(highest, table.score("honest", now))
         assert 30 < highest < BAN_AT
 

@@ -1,14 +1,15 @@
 """Scores of strangers: in an open network misbehaviour costs points, where a closed one lays blame.
 
 How it works. Each offence adds points; whoever reaches BAN_AT is to be parted from and refused for BAN_S. Points halve
-every HALF_LIFE_S, so what honest nodes do now and then (they promise a block and are cut off) does not add up: an offence of p
-points every t seconds stays below p / (1 - 2 ** (-t / HALF_LIFE_S)), which for BROKEN_PROMISE every ten minutes is 49.
-By chance it comes in clusters; once an hour on average is safe. A stranger that falls silent with much outstanding has
-broken one promise, not one for each thing that was asked. What honest nodes do all the time costs nothing at all.
+every HALF_LIFE_S, so what honest nodes do now and then (they promise a block and are cut off) does not add up: an offence of
+p points every t seconds stays below p / (1 - 2 ** (-t / HALF_LIFE_S)), which for BROKEN_PROMISE every ten minutes is
+49. By chance offences come in clusters; one an hour on average is safe. A stranger that falls silent with much
+outstanding has broken one promise, not one for each thing that was asked for. What honest nodes do all the time costs
+nothing at all.
 
 A stranger is whatever the core knows it by, a key or an address, not the number of its link, which another may have
-next. Only those who have points are remembered, at most ``entries_max`` of them; in the way of a new one go the lowest
-scores, those nearest to being forgotten.
+next. Only those who have points are remembered, at most ``entries_max`` of them. When there are too many, the lowest
+scores go, which are nearest to being forgotten; a few at a time, so that a crowd of new strangers costs no search each.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ HALF_LIFE_S: Final = 1800.0
 ENTRIES_MAX: Final = 4096
 FORGOTTEN_BELOW: Final = 0.5
 """Points that are as good as none."""
+FORGOTTEN_AT_ONCE: Final = 16
+"""The part of all entries that makes room at once: a sixteenth."""
 
 # What no correct node sends, whatever it has or has not heard.
 WRONG_WORK: Final = 100
@@ -83,8 +86,10 @@ class Scores:
         self._scores.pop(who, None)
 
     def _make_room(self, now: float) -> None:
-        """Forget those with next to no points, and at least one: the lowest, of equals the longest without offence."""
+        """Forget those with next to no points, and a few at least: the lowest, of equals the longest without offence."""
         current = {who: self.score(who, now) for who in self._scores}
-        lowest = min(current, key=current.__getitem__)
-        for who in [who for who, score in current.items() if score < FORGOTTEN_BELOW or who == lowest]:
+        fewest = 1 + len(current) // FORGOTTEN_AT_ONCE
+        for count, who in enumerate(sorted(current, key=current.__getitem__)):
+            if count >= fewest and current[who] >= FORGOTTEN_BELOW:
+                break
             del self._scores[who]
