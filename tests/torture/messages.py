@@ -79,6 +79,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         pbft.FetchLog(0),
         pbft.LogOf(0, (DIGEST,), CERTIFICATE),
         pbft.Offer((pbft.Image(16, 16, DIGEST, 1000, DIGEST),), PROOFS),
+        pbft.OfferAmong((pbft.Image(16, 16, DIGEST, 1000, DIGEST),), (AMONG,), PROOFS),
         pbft.FetchImage(16, 0),
         pbft.ImagePiece(CHUNK),
     ),

@@ -168,6 +168,10 @@ class Keyring(_Shared):
             raise ValueError("this keyring takes no more keys")
         return Keyring({**self._verifiers, node: self._stranger(public)}, self._stranger)
 
+    def is_key(self, public: bytes) -> bool:
+        """Whether somebody could sign with the key that this belongs to."""
+        return self._of_stranger(public) is not None
+
     @property
     def nodes(self) -> tuple[int, ...]:
         """Whose signatures it can check, ascending."""
@@ -259,13 +263,18 @@ class Keys(_Shared):
 
     def verify_mac(self, sender: int, context: str, message: bytes, mac: bytes) -> bool:
         """Whether that node made this MAC for this one. False, and no exception, for whatever is amiss."""
+        return self.has_mac(sender, context, message, (mac,))
+
+    def has_mac(self, sender: int, context: str, message: bytes, macs: Sequence[bytes]) -> bool:
+        """Whether one of these MACs is what that node made for this one."""
         if sender not in self.keyring.nodes:
             return False
         try:
             data = to_sign(context, message)
         except ValueError:
             return False
-        return compare_digest(_mac(self._secret(sender), sender, data), mac)
+        mine = _mac(self._secret(sender), sender, data)
+        return any(compare_digest(mine, mac) for mac in macs)
 
     def _secret(self, node: int) -> bytes:
         secret = self._secrets.get(node)

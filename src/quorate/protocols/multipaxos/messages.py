@@ -206,10 +206,10 @@ class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_f
 
     ``founders``: the nodes that the cluster began with, once others have joined it (empty: all that a node is told of
     at its start). ``members``: the first acceptors (empty: every founder); other nodes learn, and do not vote.
-    ``quorum``: see ``parts/quorum/choice.py``. ``alpha``: so many slots may be open, and so many after the one that names new members
-    these begin to count. ``lease_s`` (None: no leases): for so long after the leader was heard nobody promises another
-    ballot, so that the leader reads without asking. That holds only where clocks run at a rate within ``clock_drift``
-    of true time and are never set; see docs/protocols/multipaxos.md.
+    ``quorum``: see ``parts/quorum/choice.py``. ``alpha``: so many slots may be open, and so many after the one that
+    names new members these begin to count. ``lease_s`` (None: no leases): for so long after the leader was heard nobody
+    promises another ballot, so that the leader reads without asking. That holds only where clocks run at a rate within
+    ``clock_drift`` of true time and are never set; see docs/protocols/multipaxos.md.
     """
 
     members: tuple[NodeId, ...] = ()
