@@ -94,7 +94,7 @@ class SimNode(Machine):
     shell: Shell
     jobs: Jobs
 
-    def __init__(self, world: World, node: int, seed: str) -> None:
+    def __init__(self, world: World, node: int, seed: str, peers: tuple[int, ...] | None = None) -> None:
         self.world = world
         self.id = node
         self.place = node
@@ -107,9 +107,12 @@ class SimNode(Machine):
         self.disk = Disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
         self.disk.synced = self._synced
         self._snapshots: dict[Path, Snapshots] = {ROOT: Snapshots()}
-        self.peers = world.peers
+        self.peers = world.peers if peers is None else peers
+        """Whom it is told of at its start, itself among them."""
         self.life = 0
         self.up = False
+        self.is_off = False
+        """Whether it is down, and nobody starts it again."""
         self.paused = False
         self.inbox: list[Any] = []
         self.requests: list[tuple[Client, Any]] = []
@@ -186,8 +189,14 @@ class SimNode(Machine):
 
     def restart(self) -> None:
         """Start, if nobody did yet."""
-        if not self.up:
+        if not (self.up or self.is_off):
             self.start()
+
+    def switch_off(self) -> None:
+        """Down, until somebody says otherwise."""
+        self.is_off = True
+        if self.up:
+            self.crash()
 
     def pause(self) -> None:
         """SIGSTOP: no steps; what comes waits."""
@@ -248,7 +257,7 @@ class SimNode(Machine):
     def receive(self, item: Received, _: Any) -> None:
         """A message arrives."""
         network = self.world.network
-        if not self.up or network.is_cut(item.sender, self.id):
+        if not self.up or network.is_cut(item.sender, self.id) or not self._knows(item.sender):
             return
         network.delivered += 1
         if self.world.tracing:
@@ -256,6 +265,11 @@ class SimNode(Machine):
         self.inbox.append(item)
         if not (self.paused or self.stepping):
             self._wake()
+
+    def _knows(self, sender: int) -> bool:
+        """As a real node's handshake: whom it does not know is turned away at the door."""
+        roster = self.host.roster
+        return sender in roster.members or roster.is_open
 
     def loop_back(self, item: Received) -> None:
         """A message to oneself: the input of a later step."""
