@@ -162,9 +162,7 @@ def check_adversary(task: Task) -> str:
     return ""
 
 
-def _administered(
-    config: Any, value: Callable[..., bytes], administrator: Signer, fewest: int
-) -> tuple[Any, Change]:
+def _administered(config: Any, value: Callable[..., bytes], administrator: Signer, fewest: int) -> tuple[Any, Change]:
     """A config that names the administrator, and changes that it signs."""
     config = msgspec.structs.replace(config, admins=(administrator.public,))
 

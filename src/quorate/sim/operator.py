@@ -355,7 +355,9 @@ class Operator:
 
     def _kill_leader(self) -> None:
         leaders = [node.host.root.leader for node in self._world.honest]
-        known = [leader for leader in leaders if leader is not None and self._world.nodes[leader] in self._world.present]
+        known = [
+            leader for leader in leaders if leader is not None and self._world.nodes[leader] in self._world.present
+        ]
         if known and not self._is_over and self._dead is None:
             self._dead = self._world.nodes[self._rng.choice(known)]
             self._count("death")
