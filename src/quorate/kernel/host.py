@@ -240,7 +240,7 @@ class Host:
         self._settle()
 
     def _receive(self, item: Received) -> None:
-        if item.sender not in self.roster.members:
+        if item.sender not in self.roster.members and item.sender != self.roster.node:
             if not (self.roster.is_open or self.roster.has_left(item.sender)):
                 self._effects.blames.append(Blame(item.sender, "is not a member of the group"))
             return

@@ -130,6 +130,17 @@ class Network:
         if self._world.tracing:
             self._world.trace(sender, "overflow", to, message)
 
+    def delay_s(self, sender: int, to: int) -> float:
+        """What one message takes on a link that loses nothing."""
+        delay = self._delays[int(self._random() * DELAYS)]
+        return delay * SLOW_FACTOR if self._slow[sender] >> to & 1 else delay
+
+    def grow(self) -> None:
+        """One more node."""
+        self._last.append({})
+        self._slow.append(0)
+        self.cuts.append(0)
+
     def is_cut(self, sender: int, to: int) -> bool:
         """Whether a cut takes what is on its way at this moment."""
         if self.cuts[sender] >> to & 1:

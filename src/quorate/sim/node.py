@@ -26,6 +26,7 @@ from quorate.kernel import (
     Job,
     Key,
     Machine,
+    Parted,
     Path,
     Received,
     Record,
@@ -37,6 +38,7 @@ from quorate.kernel import (
     Timer,
     Turn,
 )
+from quorate.kernel.roster import SELF
 from quorate.parts.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
@@ -111,6 +113,8 @@ class SimNode(Machine):
         self.life = 0
         self.up = False
         self.paused = False
+        self.has_gone = False
+        """Whether it was switched off for good."""
         self.inbox: list[Any] = []
         self.requests: list[tuple[Client, Any]] = []
         self.stepping = False
@@ -146,7 +150,10 @@ class SimNode(Machine):
         life = "" if world.options.by_inputs else f"/{self.life}"  # replayed inputs need the same chance
         chance = streams(f"{self._seed}/core/{self.id}{life}")
         now = self.clock.at(world.now)
-        self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
+        if world.strangers is None:
+            self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
+        else:
+            self.host = Host(world.make, SELF, (), chance, by_inputs=world.options.by_inputs, is_open=True)
         self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
         self.jobs = Jobs(self, self.app)
@@ -177,6 +184,8 @@ class SimNode(Machine):
         self._timers.clear()
         self._held.clear()
         self.disk.crash()
+        if self.world.strangers is not None:
+            self.world.strangers.crashed(self)
         if self.rng.random() < 0.5:
             for snapshots in self._snapshots.values():
                 snapshots.forget_arriving()
@@ -186,7 +195,7 @@ class SimNode(Machine):
 
     def restart(self) -> None:
         """Start, if nobody did yet."""
-        if not self.up:
+        if not self.up and not self.has_gone:
             self.start()
 
     def pause(self) -> None:
@@ -245,6 +254,16 @@ class SimNode(Machine):
         """Reads of the App for the core."""
         self._asked.setdefault(path, []).extend(tokens)
 
+    def put(self, item: Any) -> None:
+        """An input, from whatever the machine is connected to."""
+        self.inbox.append(item)
+        if not (self.paused or self.stepping):
+            self._wake()
+
+    def has_left(self, sequence: int) -> bool:
+        """Whether all that was said before this frame of the journal has left."""
+        return self._durable >= sequence
+
     def receive(self, item: Received, _: Any) -> None:
         """A message arrives."""
         network = self.world.network
@@ -253,9 +272,7 @@ class SimNode(Machine):
         network.delivered += 1
         if self.world.tracing:
             self.world.trace(self.id, "receive", item.sender, item.message)
-        self.inbox.append(item)
-        if not (self.paused or self.stepping):
-            self._wake()
+        self.put(item)
 
     def loop_back(self, item: Received) -> None:
         """A message to oneself: the input of a later step."""
@@ -330,9 +347,7 @@ class SimNode(Machine):
         if path is None:
             self.after(0.0, lambda: self._fire_app(key))
             return
-        self.inbox.append(Fired(key, path))
-        if not (self.paused or self.stepping):
-            self._wake()
+        self.put(Fired(key, path))
 
     def _fire_app(self, key: Key) -> None:
         self.app.on_timer(key)
@@ -405,6 +420,10 @@ class SimNode(Machine):
             check(self.id, root)
         world.count_step(self.id, len(inputs), turn)
         self._act(turn)
+        if world.strangers is not None:
+            for item in inputs:
+                if type(item) is Parted:
+                    world.strangers.took(self, item.node, self._written)
 
     def _act(self, turn: Turn) -> None:
         """Where liars change what leaves."""
@@ -413,8 +432,12 @@ class SimNode(Machine):
     # --- Machine: what the Shell asks for ---
 
     def send(self, send: Send) -> None:
-        """Over the simulated network."""
-        self.world.network.send(self.id, send)
+        """Over the simulated network, or along the links of an open roster."""
+        strangers = self.world.strangers
+        if strangers is None:
+            self.world.network.send(self.id, send)
+        else:
+            strangers.send(self, send)
 
     def is_checkpoint_due(self) -> bool:
         """Now and then."""
@@ -451,7 +474,7 @@ class SimNode(Machine):
 
     def change_roster(self, change: RosterChange) -> None:
         """For the world to act on."""
-        self.world.change_roster(self.id, change)
+        self.world.change_roster(self, change)
 
     def blame(self, blame: Blame) -> None:
         """For the world to judge."""

@@ -32,6 +32,7 @@ from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
 from quorate.sim.options import Change, Options
+from quorate.sim.strangers import Strangers
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
 from quorate.sim.workload import Subject, Workload
@@ -101,6 +102,8 @@ class World:
         self.change = change
         self._sick_app = sick_app
         self._trace = trace
+        self.strangers = Strangers(self) if subject.is_open else None
+        """The links, where the roster is open."""
         self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)
         self.liars = _draw_liars(self.seed, options)
         """The nodes that lie, as a mask."""
@@ -206,10 +209,29 @@ class World:
         kind = _NUMBER.sub("N", blame.why)
         self.blamed_liars[kind] = self.blamed_liars.get(kind, 0) + 1
 
-    def change_roster(self, node: int, change: RosterChange) -> None:
+    def change_roster(self, node: SimNode, change: RosterChange) -> None:
         """A node meets another or parts from it. Numbers of a closed roster are the world's: nothing is to do."""
         if self.tracing:
-            self.trace(node, "roster", "", change)
+            self.trace(node.id, "roster", "", change)
+        if self.strangers is not None:
+            self.strangers.change(node, change)
+
+    # --- nodes that come and go ---
+
+    def join(self) -> SimNode:
+        """One more node, with an empty disk, under a number that was never used; it is to be started."""
+        node = SimNode(self, len(self.nodes), self.seed)
+        self.network.grow()
+        self.nodes.append(node)
+        self.honest.append(node)
+        return node
+
+    def leave(self, node: SimNode) -> None:
+        """A node is switched off for good."""
+        if node.up:
+            node.crash()
+        node.has_gone = True
+        self.honest = [each for each in self.honest if each is not node]
 
     def trace(self, node: int | None, event: str, subject: Any, what: Any) -> None:
         """One line, where lines are wanted. Ask ``tracing`` before the arguments are made."""
