@@ -104,7 +104,9 @@ class Strangers:
         """Along links; what is for a link that is gone is dropped."""
         world = self._world
         ends = self.stranger(node.id).ends
-        network = world.network
+        network, ways = world.network, world.network.ways
+        size_bytes = 0 if ways is None else ways.size_bytes(send.message)
+        since = world.now
         for to in send.to:
             if to == SELF:
                 node.loop_back(Received(SELF, send.message, send.path))
@@ -113,11 +115,18 @@ class Strangers:
             if end is None:
                 continue
             other = end.other
+            if ways is not None:
+                passed = ways.passed_at(node.id, other.node.id, size_bytes, world.now)
+                if passed is None:  # as a real node does with a peer that is too slow
+                    network.overflowed += 1
+                    self._end(end, "too slow")
+                    continue
+                since = passed
             if network.cuts[node.id] >> other.node.id & 1:
                 network.cut += 1
                 self._silent(end)
                 continue
-            at = max(world.now + self._delay_s(node.id, other.node.id), end.arrival)
+            at = max(since + self._delay_s(node.id, other.node.id), end.arrival)
             end.arrival = at
             world.at(at, self._arrive, other, Received(other.number, send.message, send.path))
 
