@@ -7,7 +7,6 @@ minutes is 49. By chance offences come in clusters; one an hour on average is sa
 much outstanding has broken one promise, not one for each thing that was asked for. What honest nodes do all the time
 costs nothing at all.
 
-
 A stranger is whatever the core knows it by, a key or an address, not the number of its link, which another may have
 next. Only those who have points are remembered, at most ``entries_max`` of them. When there are too many, the lowest
 scores go, which are nearest to being forgotten; a few at a time, so that a crowd of new strangers costs no search each.
