@@ -86,6 +86,17 @@ class Strangers:
         """The nodes that a node has links to, by their numbers in the world."""
         return tuple(sorted(end.other.node.id for end in self.stranger(node).ends.values()))
 
+    def start(self) -> None:
+        """Begin to look for links that nothing comes through."""
+        self._world.after(DEAD_AFTER_S, self._look)
+
+    def _look(self) -> None:
+        for node, cuts in enumerate(self._world.network.cuts):
+            for end in list(self.stranger(node).ends.values()) if cuts else ():
+                if cuts >> end.other.node.id & 1:
+                    self._silent(end)
+        self._world.after(DEAD_AFTER_S, self._look)
+
     # --- what a node does ---
 
     def change(self, node: SimNode, change: RosterChange) -> None:

@@ -159,6 +159,8 @@ class World:
         """Start the nodes, the workload and the nemesis."""
         for node in self.nodes:
             node.start()
+        if self.strangers is not None:
+            self.strangers.start()
         self.workload.start()
         self.nemesis.start()
 
