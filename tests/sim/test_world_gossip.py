@@ -245,9 +245,9 @@ def test_a_peer_that_is_too_slow_is_parted_from() -> None:
     assert strangers is not None
     network.ways = Ways(world.seed, Mix(uplink_bytes_per_s=1000.0, uplink_queue_bytes_max=500), 2)
     [number] = strangers.stranger(0).ends
-    node.send(Send((number,), (), Give(1, b"." * 400)))
+    node.send([Send((number,), (), Give(1, b"." * 400))])
     assert strangers.linked(0) == (1,)
-    node.send(Send((number,), (), Give(1, b"." * 400)))
+    node.send([Send((number,), (), Give(1, b"." * 400))])
     assert (strangers.linked(0), network.overflowed) == ((), 1)
     world.run_until(world.now + 1.0)
 

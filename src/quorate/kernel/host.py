@@ -75,6 +75,7 @@ class Host:
         self._parking = Parking()
         self._retired = Retired()
         self._journaled = Journaled()
+        self._scopes = self._journaled.scopes
         self._touched: dict[Path, None] = {}  # in order of first touch
         self._settlers: dict[Path, list[Path]] = {}
         """By parent, the children that settle."""
@@ -232,7 +233,7 @@ class Host:
                 self._journaled.saw(ROOT, item)
                 self._tell(self.root, item)
             else:
-                if self._journaled.scopes:
+                if self._scopes:
                     self._journaled.saw(item.path, item)  # type: ignore[union-attr]
                 self._dispatch(item)
             if upcalls:
@@ -244,21 +245,32 @@ class Host:
             if not (self.roster.is_open or self.roster.has_left(item.sender)):
                 self._effects.blames.append(Blame(item.sender, "is not a member of the group"))
             return
-        if self._journaled.scopes:
+        if self._scopes:
             self._journaled.saw(item.path, item)
-        self._take_message(item)
+        path, message = item.path, item.message
+        core = self.cores.get(path)
+        handler = None if core is None else core.handlers.get(type(message))
+        if handler is None:
+            self._cannot_take(item, core)
+            return
+        self._touched[path] = None
+        handler(core, item.sender, message)
 
     def _take_message(self, item: Received) -> None:
+        """One that was let in before."""
         core = self.cores.get(item.path)
+        handler = None if core is None else core.handlers.get(type(item.message))
+        if handler is None:
+            self._cannot_take(item, core)
+        else:
+            self._touched[item.path] = None
+            handler(core, item.sender, item.message)
+
+    def _cannot_take(self, item: Received, core: Core | None) -> None:
         if core is None:
             self._park(item)
-            return
-        handler = core.handlers.get(type(item.message))
-        if handler is None:
+        else:
             self._misbehaved(item.sender, f"sent a {type(item.message).__name__} to {item.path}")
-            return
-        self._touched[item.path] = None
-        handler(core, item.sender, item.message)
 
     def _misbehaved(self, node: int, why: str) -> None:
         if not self.roster.is_open:
@@ -328,7 +340,7 @@ class Host:
         for _ in range(SETTLES_MAX):
             if not self._touched:
                 return
-            if self._journaled.scopes:
+            if self._scopes:
                 self._journaled.settled()
             touched, self._touched = self._touched, {}
             if self._settlers:
@@ -350,7 +362,7 @@ class Host:
 
     def _take(self) -> Turn:
         turn = self._effects.take()
-        if self._journaled.scopes:
+        if self._scopes:
             if records := self._journaled.take(self._effects.now, self._effects.wall_ns):
                 turn.records, turn.lazy = [*turn.records, *records], False
         return turn

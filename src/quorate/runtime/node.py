@@ -327,19 +327,21 @@ class Node(Machine):
 
     # --- Machine: what the Shell asks for ---
 
-    def send(self, send: Send) -> None:
-        """To peers, encoded once, and to ourselves."""
-        others = send.to
-        if self.id in others:
-            self._put(Received(self.id, send.message, send.path))
-            others = tuple(node for node in others if node != self.id)
-        if others:
-            self.peers.send_many(others, self._codec.encode_message(send.path, send.message))
+    def send(self, sends: Sequence[Send]) -> None:
+        """To peers, each encoded once, and to ourselves."""
+        for send in sends:
+            others = send.to
+            if self.id in others:
+                self._put(Received(self.id, send.message, send.path))
+                others = tuple(node for node in others if node != self.id)
+            if others:
+                self.peers.send_many(others, self._codec.encode_message(send.path, send.message))
 
-    def set_timer(self, timer: Timer) -> None:
+    def set_timers(self, timers: Sequence[Timer]) -> None:
         """On the loop."""
-        delay_s = None if timer.at is None else timer.at - time.monotonic()
-        self._set_timer(timer.path, timer.key, delay_s)
+        now = time.monotonic()
+        for timer in timers:
+            self._set_timer(timer.path, timer.key, None if timer.at is None else timer.at - now)
 
     def _set_timer(self, path: CorePath | None, key: Key, delay_s: float | None) -> None:
         name = (path, key)

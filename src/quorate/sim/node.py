@@ -158,6 +158,7 @@ class SimNode(Machine):
         self.app.port = SimPort(self)
         self.jobs = Jobs(self, self.app)
         self.shell = world.shell(self.host, self.app, self, Restored)
+        self._act = self.acting()
         for frame in self.disk.journal:
             for record in frame:
                 self.host.restore(record, now)
@@ -258,7 +259,7 @@ class SimNode(Machine):
         """An input, from whatever the machine is connected to."""
         self.inbox.append(item)
         if not (self.paused or self.stepping):
-            self._wake()
+            self._go()
 
     def has_left(self, sequence: int) -> bool:
         """Whether all that was said before this frame of the journal has left."""
@@ -272,7 +273,9 @@ class SimNode(Machine):
         network.delivered += 1
         if self.world.tracing:
             self.world.trace(self.id, "receive", item.sender, item.message)
-        self.put(item)
+        self.inbox.append(item)
+        if not (self.paused or self.stepping):
+            self._go()
 
     def loop_back(self, item: Received) -> None:
         """A message to oneself: the input of a later step."""
@@ -357,8 +360,11 @@ class SimNode(Machine):
 
     def _wake(self) -> None:
         """Take the steps that are due, or have them taken when the node is free again."""
-        if self.stepping or self.paused or not self.up or not self._has_work():
-            return
+        if not (self.stepping or self.paused) and self.up and self._has_work():
+            self._go()
+
+    def _go(self) -> None:
+        """There is something to do, and nothing in the way."""
         self.stepping = True
         if self.world.now < self._busy_until:
             self.world.at(self._busy_until, self._run, self.life, None)
@@ -374,17 +380,17 @@ class SimNode(Machine):
                 break
             if self.requests:
                 self._serve()
-            inputs = self._take_inputs()
-            if not inputs:
+            if not self._has_work():
                 break
-            self._step(inputs)
+            self._step(self._take_inputs())
             if step_s:
                 self._busy_until = self.world.now + step_s
                 break
         else:
             raise Violation("progress", f"node {self.id} steps without end in no time: it sends to itself for ever")
         self.stepping = False
-        self._wake()
+        if step_s:
+            self._wake()
 
     def _serve(self) -> None:
         requests, self.requests = self.requests, []
@@ -401,6 +407,8 @@ class SimNode(Machine):
     def _take_inputs(self) -> list[Any]:
         """What is in line. What clients ask comes before or after what peers say: sockets have no order."""
         inputs, self.inbox = self.inbox, []
+        if not (self._submitted or self._asked):
+            return inputs
         asked: list[Any] = []
         if self._submitted and self._may_submit():
             asked += [Submitted(tuple(values), path) for path, values in self._submitted.items()]
@@ -418,26 +426,27 @@ class SimNode(Machine):
         root = self.host.root
         for check in self._on_step:
             check(self.id, root)
-        world.count_step(self.id, len(inputs), turn)
+        world.steps += 1
+        world.digest.step(world.now, self.id, len(inputs), turn)
         self._act(turn)
         if world.strangers is not None:
             for item in inputs:
                 if type(item) is Parted:
                     world.strangers.took(self, item.node, self._written)
 
-    def _act(self, turn: Turn) -> None:
-        """Where liars change what leaves."""
-        self.shell.act(turn)
+    def acting(self) -> Callable[[Turn], None]:
+        """What is done with a Turn."""
+        return self.shell.act
 
     # --- Machine: what the Shell asks for ---
 
-    def send(self, send: Send) -> None:
+    def send(self, sends: Sequence[Send]) -> None:
         """Over the simulated network, or along the links of an open roster."""
         strangers = self.world.strangers
         if strangers is None:
-            self.world.network.send(self.id, send)
+            self.world.network.send(self.id, sends)
         else:
-            strangers.send(self, send)
+            strangers.send(self, sends)
 
     def is_checkpoint_due(self) -> bool:
         """Now and then."""
@@ -464,13 +473,14 @@ class SimNode(Machine):
             self.world.after(self.rng.random() * self.disk.sync_s, strike)
         return sequence
 
-    def set_timer(self, timer: Timer) -> None:
+    def set_timers(self, timers: Sequence[Timer]) -> None:
         """In local time."""
-        name = (timer.path, timer.key)
-        if timer.at is None:
-            self._timers.pop(name, None)
-        else:
-            self._set(name, timer.at)
+        for timer in timers:
+            name = (timer.path, timer.key)
+            if timer.at is None:
+                self._timers.pop(name, None)
+            else:
+                self._set(name, timer.at)
 
     def change_roster(self, change: RosterChange) -> None:
         """For the world to act on."""

@@ -8,6 +8,7 @@ while; what is on its way is lost with the link. A node refuses whom it has bann
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,8 +112,12 @@ class Strangers:
                 self.stranger(node.id).bans[key_of(end.other.node.id)] = self._world.now + change.ban_s
             self._end(end, change.why)
 
-    def send(self, node: SimNode, send: Send) -> None:
+    def send(self, node: SimNode, sends: Sequence[Send]) -> None:
         """Along links; what is for a link that is gone is dropped."""
+        for send in sends:
+            self._send(node, send)
+
+    def _send(self, node: SimNode, send: Send) -> None:
         world = self._world
         ends = self.stranger(node.id).ends
         network, ways = world.network, world.network.ways

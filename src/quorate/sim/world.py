@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from quorate.kernel import App, Blame, Core, Env, Rng, RosterChange, Shell, Turn, mask_of
+from quorate.kernel import App, Blame, Core, Env, Rng, RosterChange, Shell, mask_of
 from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.keys import Scheme
 from quorate.sim.adversary import GENERIC
@@ -193,11 +193,6 @@ class World:
     def clients(self) -> Workload:
         """The workload, as SimNode calls it."""
         return self.workload
-
-    def count_step(self, node: int, inputs: int, turn: Turn) -> None:
-        """Fold a step into the digest of the run."""
-        self.steps += 1
-        self.digest.step(self.now, node, inputs, turn)
 
     def blamed(self, node: int, blame: Blame) -> None:
         """A node blames another. Only who lies ever deserves it; what liars say of others is not heard."""
