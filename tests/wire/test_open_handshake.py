@@ -1,6 +1,7 @@
 """The open handshake, as frames in and out: who proves what to whom, and what is worthless elsewhere."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -32,7 +33,9 @@ def refused(step: Callable[[], object], code: str, text: str) -> None:
     with pytest.raises(Mismatch, match=text) as caught:
         step()
     assert caught.value.refusal.code == code
-    assert handshake.answer_in(handshake.encode(caught.value.refusal)) == caught.value.refusal
+    frame = handshake.encode(caught.value.refusal)
+    assert handshake.answer_in(frame) == caught.value.refusal
+    assert len(frame) <= handshake.HELLO_SIZE_BYTES_MAX
 
 
 @pytest.mark.parametrize(
@@ -166,10 +169,8 @@ def test_a_key_for_which_anybody_can_sign_is_refused() -> None:
 
 
 def step(call: Callable[[bytes], object], frame: bytes) -> None:
-    try:
+    with suppress(Mismatch):
         call(frame)
-    except Mismatch as mismatch:
-        assert len(handshake.encode(mismatch.refusal)) <= handshake.HELLO_SIZE_BYTES_MAX
 
 
 @settings(max_examples=300)
@@ -202,8 +203,7 @@ def test_a_changed_frame_never_raises_and_never_completes_a_handshake(number: in
         proof = ann.challenged(challenge := carried(1, bob.challenge()))
         bob.proved(proof := carried(2, proof))
         ann.admitted(carried(3, bob.admission()))
-    except Mismatch as mismatch:
-        assert len(handshake.encode(mismatch.refusal)) <= handshake.HELLO_SIZE_BYTES_MAX
+    except Mismatch:
         return
     assert (knock, challenge) == (ann.knock, bob.challenge())
     assert msgspec.msgpack.decode(proof, type=Proof)

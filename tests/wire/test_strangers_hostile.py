@@ -473,6 +473,7 @@ def test_any_bytes_of_the_called_side_end_a_dial_with_a_reason(run) -> None:
 
     async def main() -> None:
         async with attacked(handshake_timeout_s=0.3) as (ann, bob):
+            number = 0
             answers: list[Callable[[], bytes]] = [
                 lambda: framed(chance.randbytes(chance.randint(1, 2048))),
                 lambda: chance.randbytes(100),
@@ -491,8 +492,9 @@ def test_any_bytes_of_the_called_side_end_a_dial_with_a_reason(run) -> None:
 
             server = await asyncio.start_server(answer, "127.0.0.1", 0)
             address = "127.0.0.1:{1}".format(*server.sockets[0].getsockname())
-            for number in range(30):
+            for _ in range(30):
                 assert await ann.unmet(address)
+                number += 1
             assert len(ann.of("met")) == 1
             await served(ann, bob)
             server.close()
