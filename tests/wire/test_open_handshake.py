@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quorate.parts.keys import to_sign
 from quorate.runtime import handshake, open_handshake
-from quorate.runtime.keys import Ed25519Signer
+from quorate.runtime.keys import Ed25519Signer, Ed25519Verifier
 from quorate.runtime.open_handshake import CalledSide, Challenge, DiallerSide, Knock, Mismatch, Myself, Proof
 
 NONCES = [bytes([number]) * 32 for number in range(8)]
@@ -137,6 +138,18 @@ def test_what_one_said_is_worthless_when_it_is_said_back() -> None:
     refused(lambda: ann.admitted(reflected), "proof", "not by the key")
     admitted = msgspec.msgpack.decode(bob.admission(), type=open_handshake.Admitted)
     refused(lambda: bob.proved(msgspec.msgpack.encode(Proof(admitted.signature))), "proof", "not by the key")
+
+
+def test_a_signature_names_the_role() -> None:
+    ann, bob = begun()
+    knocked(bob, ann.knock)
+    proof = msgspec.msgpack.decode(ann.challenged(bob.challenge()), type=Proof)
+    admitted = msgspec.msgpack.decode(bob.admission(), type=open_handshake.Admitted)
+    transcript = msgspec.msgpack.encode((ann.knock, bob.challenge()))
+    for role, made, key in (("dialler", proof, ANN.key), ("called", admitted, BOB.key)):
+        other = {"dialler": "called", "called": "dialler"}[role]
+        assert Ed25519Verifier(key).verify(to_sign(f"stranger {role}", transcript), made.signature)
+        assert not Ed25519Verifier(key).verify(to_sign(f"stranger {other}", transcript), made.signature)
 
 
 @pytest.mark.parametrize(("field", "value"), [("network", "net/2"), ("nonce", NONCES[5]), ("port", 1)])

@@ -5,9 +5,11 @@ import random
 import socket
 from itertools import combinations
 
+import msgspec
 import pytest
 
 from quorate.runtime.framing import FrameTooLarge
+from quorate.runtime.handshake import Refused
 from quorate.runtime.names import Names
 from quorate.runtime.open_handshake import CalledSide, Mismatch
 from quorate.runtime.strangers import LINKED, TOO_SLOW
@@ -117,7 +119,9 @@ def test_a_link_that_has_ended_can_still_be_banned(run) -> None:
             ann.do("part", 1, "took the money", 60.0)
             ann.do("part", 9, "nobody", 60.0)
             assert "took the money" in await bob.unmet(ann.address)
-            assert "took the money" in await ann.unmet(bob.address), "it was dialled there"
+            dials = ann.strangers.totals.dials
+            assert "took the money" in await ann.unmet(bob.address)
+            assert ann.strangers.totals.dials == dials, "it was dialled there, so that address is not dialled again"
             ann.do("release", 1)
             ann.do("part", 1, "too late", 90.0)
             assert "took the money" in await bob.unmet(ann.address)
@@ -166,6 +170,40 @@ def test_every_dial_in_vain_says_why(run) -> None:
             assert await ann.unmet("127.0.0.1:1", bob.key) == LINKED
             assert await bob.unmet(ann.address) == LINKED
             assert list(ann.links) == [bob.key]
+
+    run(main())
+
+
+def test_who_is_banned_or_too_many_is_refused_before_anything_is_signed(run) -> None:
+    async def main() -> None:
+        async with people(1, 2, inbound_max=1) as (ann, bob):
+            banned = await raw(ann, 7)
+            await banned.enter()
+            ann.do("part", 1, "garbage", 60.0)
+            await until(lambda: ann.of("parted"))
+            await bob.meets(ann)
+            for number, code in ((7, "banned"), (8, "full")):
+                caller = await raw(ann, number)
+                await caller.caller.write(framed(caller.side.knock))
+                assert msgspec.msgpack.decode(await caller.caller.frame(), type=Refused).code == code
+                assert await caller.caller.hung_up() == b""
+                caller.caller.close()
+            banned.caller.close()
+
+    run(main())
+
+
+def test_a_link_may_be_cut_for_what_it_sent(run) -> None:
+    async def main() -> None:
+        async with people(1, 2) as (ann, bob):
+            await bob.meets(ann)
+            ann.do("cut", 1, "no message of any type")
+            ann.do("cut", 1, "twice is once")
+            await until(lambda: ann.of("parted"))
+            assert ann.events[1:] == [
+                ("misbehaved", 1, "no message of any type"),
+                ("parted", 1, "no message of any type"),
+            ]
 
     run(main())
 

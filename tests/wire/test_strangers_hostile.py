@@ -414,6 +414,30 @@ def test_frames_that_never_end_are_limited_in_all_and_the_slowest_goes(run) -> N
     run(main())
 
 
+def test_who_has_ended_a_frame_since_is_not_the_slowest(run) -> None:
+    async def main() -> None:
+        async with people(1, unfinished_bytes_max=1_000_000) as [ann]:
+            first, second, third = [await raw(ann, number) for number in (10, 11, 12)]
+            for eve in (first, second, third):
+                await eve.enter()
+            size = ann.strangers.unfinished
+            header = (400_000).to_bytes(4, "little")
+            await first.caller.write(header + b"x" * 300_000)
+            await until(lambda: size.size_bytes == 300_004)
+            await second.caller.write(header + b"x" * 300_000)
+            await until(lambda: size.size_bytes == 600_008)
+            await first.caller.write(b"x" * 100_000 + header + b"x" * 300_000)
+            await until(lambda: ann.received and size.size_bytes == 600_008)
+            assert ann.of("parted") == []
+            await third.caller.write(header + b"x" * 399_999)
+            await until(lambda: ann.of("parted"))
+            assert ann.of("parted") == [(2, TOO_SLOW)]
+            for eve in (first, second, third):
+                eve.caller.close()
+
+    run(main())
+
+
 # --- any bytes ---
 
 

@@ -111,4 +111,4 @@ class UnfinishedFrames:
         if self.size_bytes > self._size_bytes_max:
             slowest = min(self._holding, key=lambda each: self._holding[each][1])
             self.size_bytes -= self._holding.pop(slowest)[0]
-            slowest.drop(TOO_SLOW)
+            slowest.cut(TOO_SLOW)

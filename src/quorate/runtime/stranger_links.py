@@ -83,11 +83,6 @@ class StrangerConnection(GreetedConnection):
         super().data_received(data)
         self.strangers.unfinished.hold(self, len(self._received) if self.is_open else 0, self._has_completed)
 
-    def drop(self, why: str) -> None:
-        """Cut, and do not even keep what was received of a frame."""
-        self.cut(why)
-        self._received.clear()
-
 
 class Called(StrangerConnection):
     """The side that was called."""
