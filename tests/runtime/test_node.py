@@ -304,8 +304,9 @@ def test_a_stop_while_a_snapshot_loads_leaves_no_task_that_failed(tmp_path, monk
             await until(lambda: server.node.shell._loading)  # and everything waits for the snapshot
             assert not applied
             asyncio.get_running_loop().call_later(0.05, may_load.set)
+            (loading,) = server.node._loads
             await server.stop()
-            await server.node._load_task
+            await loading
             assert not applied
             assert server.replica.applied_index == 0
 

@@ -55,7 +55,7 @@ from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.errors import StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.greeting import Told
-from quorate.runtime.jobs import Jobs
+from quorate.runtime.jobs import Doer, Jobs
 from quorate.runtime.journal import Journal
 from quorate.runtime.peers import Peers
 from quorate.runtime.stores import SnapshotStores
@@ -65,6 +65,9 @@ log = logging.getLogger("quorate.node")
 
 CHECKPOINT_AFTER_BYTES = 32 << 20
 """A journal that has grown by this much is replaced by a checkpoint when the next snapshot is done."""
+STEP_BYTES_MAX = 16 << 20
+"""What a step takes of the peers' frames, but for one read that is larger: a step that is journaled, with all that comes
+from elsewhere, must fit a journal frame of 64 MiB."""
 WORK_S = 0.005
 """How long the App's own jobs may keep the loop before something else has its turn."""
 
@@ -101,7 +104,8 @@ class Node(Machine):
 
     ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node;
     ``listen_at``: where this node listens, if not at its own address; ``keyring`` is there where the protocol's nodes
-    sign; ``shell`` is another one where a bug is planted.
+    sign; ``doers``: how jobs are done that neither the runtime nor the App knows, by type; ``shell`` is another one
+    where a bug is planted.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class Node(Machine):
         data: Path,
         listen_at: tuple[str, int] | None = None,
         keyring: Keyring | None = None,
+        doers: Mapping[type, Doer] | None = None,
         shell: type[Shell] = Shell,
     ) -> None:
         self.id = node
@@ -130,14 +135,18 @@ class Node(Machine):
         self._identity = Identity(cluster, node)
         self._data = data
         self._keyring = keyring
+        self._doers = doers
         self._codec = codec
         self._tell = Told(log)
         self._inbox: list[Input] = []
+        self._inbox_bytes = 0
+        """Of the peers' frames in it."""
         self._asked: dict[CorePath, list[int]] = {}
         self._timers: dict[tuple[CorePath | None, Key], asyncio.TimerHandle] = {}
         """By path and key; an App's have no path."""
         self._work = Work(app)
         self._turn_is_due = self._work_is_due = False
+        self._loads: set[asyncio.Task[None]] = set()
         self._is_started = False
         self._is_ending = False
         self._journal_bytes = 0
@@ -158,7 +167,8 @@ class Node(Machine):
             on_stall=lambda why: self._from_thread(self._on_stall, why),
         )
         try:
-            self._jobs = Jobs(SnapshotStores(self._data / "snapshots", self._identity), self.app, self._keyring)
+            stores = SnapshotStores(self._data / "snapshots", self._identity)
+            self._jobs = Jobs(stores, self.app, self._keyring, self._doers)
         except BaseException:
             self._journal.close()
             raise
@@ -261,6 +271,10 @@ class Node(Machine):
         self.wake()
 
     def _on_frames(self, sender: int, frames: list[bytes]) -> None:
+        size_bytes = sum(map(len, frames))
+        if self._inbox_bytes + size_bytes > STEP_BYTES_MAX and self._inbox:
+            self._turn()
+        self._inbox_bytes += size_bytes
         decode, inbox = self._codec.decode_message, self._inbox
         try:
             for frame in frames:
@@ -302,7 +316,7 @@ class Node(Machine):
     def _turn(self) -> None:
         """One step of everything that came in since the last."""
         self._turn_is_due = False
-        if not self._is_ending:
+        if self._is_started and not self._is_ending:  # a peer may speak before all is recovered
             self._guarded(self._step)
 
     def _step(self) -> None:
@@ -311,7 +325,7 @@ class Node(Machine):
             self.shell.step(inputs, time.monotonic(), time.time_ns())
 
     def _take_inputs(self) -> list[Input]:
-        inputs, self._inbox = self._inbox, []
+        inputs, self._inbox, self._inbox_bytes = self._inbox, [], 0
         inputs += self._submissions.take(is_quiet=self._durable >= self._written)
         if self._asked:
             inputs += [Asked(tuple(tokens), path) for path, tokens in self._asked.items()]
@@ -405,7 +419,9 @@ class Node(Machine):
 
     def load(self, value: Restored, path: CorePath) -> None:
         """In a thread."""
-        self._load_task = self._loop.create_task(self._load(value.index, path))
+        task = self._loop.create_task(self._load(value.index, path))
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
 
     async def _load(self, index: int, path: CorePath) -> None:
         try:
