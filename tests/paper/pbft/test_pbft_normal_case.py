@@ -311,10 +311,10 @@ def test_commits_of_different_views_or_batches_do_not_add_up() -> None:
 
 
 def test_a_commit_whose_mac_is_wrong_counts_nothing() -> None:
-    """§5.1.1 (authenticators): each node has its own MAC, in its own place."""
+    """§5.1.1 (authenticators): each node has a MAC of its own, and another's proves nothing to it."""
     node = Node()
     good = commit(3, pre_prepare(1, X))
-    bad = type(good)(good.view, good.sequence, good.digest, good.proofs[::-1])
+    bad = type(good)(good.view, good.sequence, good.digest, (good.proofs[0], *good.proofs[2:]))
     assert node.on(3, bad).blames == [Blame(3, "commits without a vote, or with a proof that is wrong")]
     assert node.core.commits[1].known(3) == (-1, b"")
 

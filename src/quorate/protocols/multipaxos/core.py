@@ -325,12 +325,15 @@ class MultiPaxos(Following):
         elif why := self._snapshots.store(m):
             self.env.blame(sender, why)
 
+    on_install_snapshot_among = on_install_snapshot
+
     def _stored(self, result: Any) -> None:
         written = self._snapshots.transfers.stored(result)
         if written is None:
             return
         if self._snapshots.stored(written):
             self.delivered_index = written.index
+            self._keep_roster()
         if self.leader is not None and self.role == FOLLOWER:
             complete = written.complete and written.index <= self.acceptor.chosen_index
             self.env.send(self.leader, SnapshotProgress(self.ballot, written.index, written.next_offset, complete))

@@ -237,7 +237,7 @@ class NormalCase(Requests):
         statement = self.prepared[sequence].statement
         order = order_of(statement)
         assert order is not None
-        return Commit(*order, self.group.prove(COMMIT, statement, self._by_mac))
+        return Commit(*order, self._proofs_of(COMMIT, statement))
 
     # --- commit ---
 
@@ -269,7 +269,11 @@ class NormalCase(Requests):
 
     def _decided(self, sequence: int) -> Decided:
         digest = self.log[sequence]
-        return Decided(sequence, digest, self.group.prove(DECIDED, order_statement(0, sequence, digest), self._by_mac))
+        return Decided(sequence, digest, self._proofs_of(DECIDED, order_statement(0, sequence, digest)))
+
+    def _proofs_of(self, context: str, statement: bytes) -> tuple[bytes, ...]:
+        """To all that this node knows."""
+        return self.group.prove(context, statement, self._by_mac, self.env.peers)
 
     @property
     def _by_mac(self) -> bool:
