@@ -189,11 +189,6 @@ class World:
         """The process of a node is gone. Its App's stores, if they outlive it, lose what was not synced."""
         self.subject.crashed(place, Random(f"{self.seed}/crash/{place}/{life}"))
 
-    @property
-    def clients(self) -> Workload:
-        """The workload, as SimNode calls it."""
-        return self.workload
-
     def blamed(self, node: int, blame: Blame) -> None:
         """A node blames another. Only who lies ever deserves it; what liars say of others is not heard."""
         if self.liars >> node & 1:
