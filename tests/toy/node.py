@@ -1,4 +1,4 @@
-"""A real node of the toy, as a process. Its door takes ``submit ID``, answers ``applied ID``; ``log`` lists checksums."""
+"""A real node of the toy, as a process. Its door takes ``submit ID`` and answers ``applied ID``; ``log`` lists sums."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.toy.app import Applied, AskedApp, Submit
 from tests.toy.asking import Asking
 
 
-def make(place: Place):  # noqa: ANN201
+def make(place: Place):
     """The option ``apps`` names other Apps than AskedApp by node."""
     app: AskedApp = getattr(sick, place.options.get("apps", {}).get(str(place.node), "AskedApp"))()
     node = Node(

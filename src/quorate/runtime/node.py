@@ -15,10 +15,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from typing import Protocol as Interface
 
 from quorate.kernel import (
     ROOT,
@@ -66,8 +68,8 @@ log = logging.getLogger("quorate.node")
 CHECKPOINT_AFTER_BYTES = 32 << 20
 """A journal that has grown by this much is replaced by a checkpoint when the next snapshot is done."""
 STEP_BYTES_MAX = 16 << 20
-"""What a step takes of the peers' frames, but for one read that is larger: a step that is journaled, with all that comes
-from elsewhere, must fit a journal frame of 64 MiB."""
+"""What a step takes of the peers' frames, but for one read that is larger: a step that is journaled, with all that
+comes from elsewhere, must fit a journal frame of 64 MiB."""
 WORK_S = 0.005
 """How long the App's own jobs may keep the loop before something else has its turn."""
 
@@ -99,14 +101,32 @@ class NodePort:
         self._node.set_app_timer(key, None)
 
 
+class Links(Interface):
+    """What a node has of its connections to others."""
+
+    async def start(self) -> None:
+        """Listen and dial. Raises OSError."""
+
+    async def stop(self) -> None:
+        """Hang up."""
+
+    def send_many(self, nodes: Iterable[int], payload: bytes, /) -> None:
+        """To those that are there."""
+
+    def cut(self, node: int, why: str, /) -> None:
+        """Hang up on one that sent what it must not."""
+
+
 class Node(Machine):
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
     ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node;
     ``listen_at``: where this node listens, if not at its own address; ``keyring`` is there where the protocol's nodes
     sign; ``doers``: how jobs are done that neither the runtime nor the App knows, by type; ``shell`` is another one
-    where a bug is planted.
+    where a bug is planted. ``links`` are there in place of ``addresses`` where the roster is open (``OpenNode``).
     """
+
+    is_open = False
 
     def __init__(
         self,
@@ -114,7 +134,7 @@ class Node(Machine):
         node: int,
         cluster: str,
         protocol: str,
-        addresses: Mapping[int, tuple[str, int]],
+        addresses: Mapping[int, tuple[str, int]] = MappingProxyType({}),
         make: Callable[[Env], Core],
         codec: Codec,
         app: App,
@@ -123,11 +143,14 @@ class Node(Machine):
         keyring: Keyring | None = None,
         doers: Mapping[type, Doer] | None = None,
         shell: type[Shell] = Shell,
+        links: Links | None = None,
     ) -> None:
         self.id = node
         self.app = app
         app.port = NodePort(self)
-        self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at)
+        if links is None:
+            self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at)
+        self._links: Links = links or self.peers
         self.stalled_why: str | None = None
         self._make = make
         self._members = tuple(addresses)
@@ -175,7 +198,7 @@ class Node(Machine):
         try:
             self._recover(frames)
             del frames
-            await self.peers.start()
+            await self._links.start()
             self.shell.start(time.monotonic(), time.time_ns())
         except BaseException:
             await self._close()
@@ -206,7 +229,7 @@ class Node(Machine):
         for handle in self._timers.values():
             handle.cancel()
         self._work.close()
-        await self.peers.stop()
+        await self._links.stop()
         await self._jobs.stop()
         await self._loop.run_in_executor(None, self._journal.close)
 
@@ -216,7 +239,7 @@ class Node(Machine):
             self._journal_bytes += len(frame)
             records += self._codec.decode_records(frame)
         seed = seed_in(records) or new_seed()
-        self.host = Host(self._make, self.id, self._members, streams(seed), seed=seed)
+        self.host = Host(self._make, self.id, self._members, streams(seed), seed=seed, is_open=self.is_open)
         self.shell = self._shell_class(self.host, self.app, self, Restored)
         self._submissions = Submissions(self.wake, gathers=self.host.root.gathers)
         for record in records:
@@ -281,7 +304,7 @@ class Node(Machine):
                 path, message = decode(frame)
                 inbox.append(Received(sender, message, path))
         except MalformedMessage as error:
-            self.peers.cut(sender, str(error))
+            self._links.cut(sender, str(error))
         self.wake()
 
     def _fire(self, path: CorePath | None, key: Key) -> None:
@@ -349,7 +372,7 @@ class Node(Machine):
                 self._put(Received(self.id, send.message, send.path))
                 others = tuple(node for node in others if node != self.id)
             if others:
-                self.peers.send_many(others, self._codec.encode_message(send.path, send.message))
+                self._links.send_many(others, self._codec.encode_message(send.path, send.message))
 
     def set_timers(self, timers: Sequence[Timer]) -> None:
         """On the loop."""

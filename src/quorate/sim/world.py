@@ -35,7 +35,7 @@ from quorate.sim.options import Change, Options
 from quorate.sim.strangers import Strangers
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
-from quorate.sim.workload import Subject, Workload
+from quorate.sim.workload import Subject
 
 POLL_S = 0.05
 LIVENESS = "liveness"
