@@ -345,7 +345,7 @@ def test_idle_sockets_keep_nobody_out(run, hosts: int) -> None:
             idle: list[socket.socket] = []
             for number in range(72):
                 sock = socket.create_connection(
-                    ("127.0.0.1", ann.port), source_address=(f"127.0.0.{2 + number % hosts}", 0)
+                    ("127.0.0.1", ann.port), source_address=(f"127.0.88.{2 + number % hosts}", 0)
                 )
                 idle.append(sock)
                 await asyncio.sleep(0)
@@ -370,15 +370,15 @@ def test_callers_from_one_host_leave_places_for_others(run) -> None:
             early = [await call(ann.port, "127.0.0.1") for _ in range(2)]
             many = []
             for _ in range(20):
-                many.append(socket.create_connection(("127.0.0.1", ann.port), source_address=("127.0.0.9", 0)))
+                many.append(socket.create_connection(("127.0.0.1", ann.port), source_address=("127.0.88.9", 0)))
                 await asyncio.sleep(0)
             await until(lambda: ann.strangers.totals.calls == 22)
             hosts = [caller.host for caller in ann.strangers._waiting._callers]
-            assert (hosts.count("127.0.0.1"), hosts.count("127.0.0.9")) == (2, 6)
-            more = socket.create_connection(("127.0.0.1", ann.port), source_address=("127.0.0.8", 0))
+            assert (hosts.count("127.0.0.1"), hosts.count("127.0.88.9")) == (2, 6)
+            more = socket.create_connection(("127.0.0.1", ann.port), source_address=("127.0.88.8", 0))
             await until(lambda: ann.strangers.totals.calls == 23)
             hosts = [caller.host for caller in ann.strangers._waiting._callers]
-            assert [hosts.count(f"127.0.0.{number}") for number in (1, 8, 9)] == [2, 1, 5]
+            assert [hosts.count(host) for host in ("127.0.0.1", "127.0.88.8", "127.0.88.9")] == [2, 1, 5]
             assert not any(caller.reader.at_eof() for caller in early)
             for sock in [*many, more]:
                 sock.close()
