@@ -122,9 +122,10 @@ class Host:
 
     def step(self, inputs: Sequence[Input], now: float, wall_ns: int = 0) -> Turn:
         """Run the inputs in order and return all their effects. ``now``: monotonic; ``wall_ns``: the world's clock."""
-        self._effects.now, self._effects.wall_ns = now, wall_ns
+        effects = self._effects
+        effects.now, effects.wall_ns = now, wall_ns
         self._run(inputs)
-        return self._take()
+        return self._take() if self._scopes else effects.take()
 
     def checkpoint(self) -> list[Record]:
         """The records that replace everything persisted so far. Empty where the whole tree is journaled: keep all."""
@@ -337,9 +338,10 @@ class Host:
 
     def _settle(self) -> None:
         """A core that settles may deliver to its parent, which is then touched as well."""
-        for _ in range(SETTLES_MAX):
-            if not self._touched:
-                return
+        rounds = 0
+        while self._touched:
+            rounds += 1
+            assert rounds < SETTLES_MAX, f"{sorted(self._touched)} settle without end: settling must not always deliver"
             if self._scopes:
                 self._journaled.settled()
             touched, self._touched = self._touched, {}
@@ -351,7 +353,6 @@ class Host:
                     core.settle()
             if self._effects.upcalls:
                 self._upcalls()
-        raise AssertionError(f"{sorted(self._touched)} settle without end: settling must not always deliver")
 
     def _touch_children(self, touched: dict[Path, None]) -> None:
         """Children may have been called by a parent that was touched; not those that are only handed values."""

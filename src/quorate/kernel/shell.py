@@ -26,6 +26,9 @@ from quorate.kernel.turn import Blame, Job, Output, Record, RosterChange, Send, 
 class Machine(ABC):
     """Disk, network, clock and threads of one node. Sequence numbers are those of the frames of its journal."""
 
+    watches = True
+    """Whether it is to be told what the Barrier holds and releases."""
+
     @abstractmethod
     def send(self, sends: Sequence[Send]) -> None:
         """Put messages on their ways, in order, to itself too."""
@@ -82,6 +85,9 @@ class Shell:
         self.app = app
         self.barrier = self.barrier_type()
         self._machine = machine
+        self._send = machine.send  # looked up once: these are called in each step
+        self._may_leave = self.barrier.add
+        self._watches = machine.watches
         self._loads = loads
         self._loading: dict[Path, deque[Any]] = {}
         """By the core whose snapshot is being loaded, what waits behind it."""
@@ -109,7 +115,7 @@ class Shell:
         """Do the effects, or leave them with the Barrier."""
         machine = self._machine
         if turn.early:
-            machine.send(turn.early)
+            self._send(turn.early)
         sequence = self.write(turn.records) if turn.records else None
         if turn.timers:
             machine.set_timers(turn.timers)
@@ -117,9 +123,9 @@ class Shell:
             machine.change_roster(change)
         for blame in turn.blames:
             machine.blame(blame)
-        if self.barrier.add(turn, None if turn.lazy else sequence):
+        if self._may_leave(turn, None if turn.lazy else sequence):
             self._release(turn, False)
-        elif turn.sends or turn.outputs or turn.jobs:
+        elif self._watches and (turn.sends or turn.outputs or turn.jobs):
             machine.holds(turn)
 
     def write(self, records: Sequence[Record]) -> int:
@@ -153,9 +159,10 @@ class Shell:
         return None
 
     def _release(self, turn: Turn, was_held: bool) -> None:
-        self._machine.releases(turn, was_held)
+        if self._watches:
+            self._machine.releases(turn, was_held)
         if turn.sends:
-            self._machine.send(turn.sends)
+            self._send(turn.sends)
         if turn.outputs or turn.jobs:
             self._hand_up(self.upward(turn))
             self.app.settle()

@@ -42,7 +42,7 @@ from quorate.kernel.roster import SELF
 from quorate.parts.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.clock import Clock, WallClock
+from quorate.sim.clock import EPOCH_S, Clock, WallClock
 from quorate.sim.disk import Disk
 from quorate.sim.jobs import Jobs
 from quorate.sim.snapshots import Snapshots
@@ -134,6 +134,7 @@ class SimNode(Machine):
         self._checkers: Sequence[Checker] = world.checkers
         self._on_step = world.on_step
         self._mark = world.mark
+        self.watches = type(world.promises) is not Checker
 
     # --- life and death ---
 
@@ -422,7 +423,8 @@ class SimNode(Machine):
 
     def _step(self, inputs: list[Any]) -> None:
         world = self.world
-        turn = self.host.step(inputs, self.clock.at(world.now), self.wall.at(world.now))
+        now = world.now
+        turn = self.host.step(inputs, self.clock.at(now), int((EPOCH_S + now) * 1e9) + self.wall.skew_ns)
         root = self.host.root
         for check in self._on_step:
             check(self.id, root)
