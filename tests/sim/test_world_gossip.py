@@ -337,7 +337,9 @@ def test_a_thousand_nodes_for_a_minute_need_less_than_two_hundred_megabytes() ->
     environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    assert (found["violated"], found["rumours"]) == (None, 60)
+    assert found["violated"] is None, found
+    assert found["rumours"] > 50, "the others began at nodes that left"
+    assert found["came"] > 70
     assert found["messages"] > 500_000
     assert found["rss_mb_max"] < 200
 
