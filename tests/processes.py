@@ -62,9 +62,7 @@ class Processes:
         ports = free_ports(2 * count)
         self.ids = tuple(range(count))
         self.folder = folder
-        self.places = {
-            node: Place(node, ports[:count], ports[count + node], str(folder), options) for node in self.ids
-        }
+        self.places = {node: Place(node, ports[:count], ports[count + node], str(folder), options) for node in self.ids}
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self._module = module
 

@@ -146,5 +146,3 @@ def test_the_harness_says_why_a_node_does_not_start(tmp_path: Path) -> None:
             await nodes.start(0)
 
     run(cluster(tmp_path, work))
-
-
