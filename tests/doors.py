@@ -45,16 +45,16 @@ class LineDoor:
 
     async def start(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=LINE_BYTES_MAX)
+        self._listening = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=LINE_BYTES_MAX)
 
     async def stop(self) -> None:
         """Take no more clients."""
-        self._server.close()
+        self._listening.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         caller = LineCaller(writer, self._words)
         self.callers.add(caller)
-        with suppress(OSError, ValueError, asyncio.CancelledError):
+        with suppress(OSError, asyncio.CancelledError):
             while line := await reader.readline():
                 self._take(caller, line.decode().split())
         writer.close()

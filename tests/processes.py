@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import msgspec
 
@@ -33,6 +33,11 @@ from tests.doors import Line, LineCaller, LineDoor
 from tests.runtime.servers import free_ports
 
 STOP_TIMEOUT_S = 30.0
+
+
+def source_environment() -> dict[str, str]:
+    """For a process that runs modules of this checkout, its tests among them."""
+    return environment(PYTHONPATH=os.pathsep.join((str(SOURCE), str(SOURCE.parent))))
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -53,6 +58,10 @@ class Place(msgspec.Struct, frozen=True):
     def addresses(self) -> dict[int, tuple[str, int]]:
         """Of all nodes."""
         return {node: ("127.0.0.1", port) for node, port in enumerate(self.ports)}
+
+
+Served: TypeAlias = tuple[Node, Callable[[LineCaller, list[str]], None], Callable[[Any], str]]
+"""A node, what takes the lines of its door, and what makes lines of answers."""
 
 
 class Processes:
@@ -77,15 +86,7 @@ class Processes:
     async def start(self, *nodes: int) -> None:
         """Start nodes (all, if none is named), and wait until their doors are open."""
         for node in nodes or self.ids:
-            with (self.folder / f"n{node}.log").open("ab") as log:
-                self.running[node] = subprocess.Popen(
-                    [sys.executable, "-m", self._module, msgspec.json.encode(self.places[node]).decode()],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env=environment(PYTHONPATH=os.pathsep.join((str(SOURCE), str(SOURCE.parent)))),
-                    process_group=0,
-                )
+            self.running[node] = self._spawn(node)
         for node in nodes or self.ids:
             told = self.running[node].stdout
             assert told is not None
@@ -122,6 +123,17 @@ class Processes:
         finally:
             line.close()
 
+    def _spawn(self, node: int) -> subprocess.Popen[bytes]:
+        with (self.folder / f"n{node}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", self._module, msgspec.json.encode(self.places[node]).decode()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=source_environment(),
+                process_group=0,
+            )
+
     def _ended(self, node: int) -> int:
         process = self.running.pop(node)
         code = process.wait(STOP_TIMEOUT_S)
@@ -131,8 +143,8 @@ class Processes:
         return code
 
 
-def serve(make: Callable[[Place], tuple[Node, Callable[[LineCaller, list[str]], None], Callable[[Any], str]]]) -> None:
-    """In the process: run the node that ``make`` gives, with what takes lines and what makes them, until a signal."""
+def serve(make: Callable[[Place], Served]) -> None:
+    """In the process: run the node that ``make`` gives until a signal."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     asyncio.run(_serve(make, msgspec.convert(json.loads(sys.argv[1]), Place)))
 

@@ -17,7 +17,7 @@ from quorate.runtime.codec import Codec
 from quorate.runtime.node import Node
 
 from tests.doors import LineCaller
-from tests.processes import Place, serve
+from tests.processes import Place, Served, serve
 from tests.runtime.lottery import Hall, Lottery, Teller, Weigh, weigh
 
 CORES = {"lottery": Lottery, "hall": Hall}
@@ -48,7 +48,7 @@ def turns_in(data: bytes) -> list[bytes]:
     return found
 
 
-def make(place: Place) -> Any:
+def make(place: Place) -> Served:
     """Options: ``core``; ``checkpoint_after_bytes``, where the journal is to be replaced often."""
     if after := place.options.get("checkpoint_after_bytes"):
         module.CHECKPOINT_AFTER_BYTES = after

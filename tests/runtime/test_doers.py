@@ -19,7 +19,8 @@ from quorate.kernel import Core, Failed, Job, Key
 from quorate.runtime.jobs import Jobs
 from quorate.runtime.node import Node
 
-from tests.cluster import SOURCE, environment
+from tests import cluster
+from tests.processes import source_environment
 from tests.runtime.nodes import Listing, nodes
 from tests.runtime.servers import run, until
 from tests.runtime.slices import add_up, raises, whoami
@@ -244,14 +245,10 @@ def test_workers_end_with_a_node_that_is_killed() -> None:
         except (ProcessLookupError, FileNotFoundError):
             return False
 
-    async def main() -> None:
-        command = [sys.executable, "-m", "tests.runtime.slices"]
-        path = os.pathsep.join((str(SOURCE), str(SOURCE.parent)))
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(PYTHONPATH=path)) as parent:
-            assert parent.stdout is not None
-            worker = int(await asyncio.to_thread(parent.stdout.readline))
-            assert is_there(worker)
-            parent.kill()
-        await until(lambda: not is_there(worker))
-
-    run(main())
+    command = [sys.executable, "-m", "tests.runtime.slices"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=source_environment()) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert is_there(worker)
+        parent.kill()
+    cluster.until(lambda: not is_there(worker), "the worker ends")

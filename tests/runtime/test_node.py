@@ -10,11 +10,15 @@ from typing import BinaryIO
 import msgspec
 import pytest
 
+from quorate.kernel import Began, seed_in
 from quorate.parts.replicated import Decided
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.runtime import node as module
+from quorate.runtime.codec import Codec
 from quorate.runtime.errors import JournalLocked, SnapshotCorrupt, SnapshotMissing, WrongIdentity
+from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs
+from quorate.runtime.journal import Journal
 from quorate.service.client.aio import Client
 from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
@@ -98,6 +102,30 @@ def test_a_node_that_was_away_longer_than_the_log_gets_a_snapshot_and_converges(
             await cluster.stop(away)
             await cluster.start(away)
             await cluster.converged()
+
+    run(main())
+
+
+def test_each_start_is_on_record_and_counts_for_nothing_at_the_next(tmp_path) -> None:
+    """By its seed and its inputs a run could be done again; a node that recovers by records has no use for it."""
+
+    async def main() -> None:
+        async with servers(tmp_path, 1) as cluster:
+            for life in range(3):
+                await put_many(cluster, 10, b"%d/" % life)
+                before = cluster.state(1)[1]
+                await cluster.stop()
+                await cluster.start()
+                await until(lambda before=before: cluster.state(1)[1] == before)
+            await cluster.stop()
+        journal, frames = Journal.open(tmp_path / "n1" / "journal", identity=Identity("test", 1))
+        journal.close()
+        codec = Codec(Raft)
+        records = [record for frame in frames for record in codec.decode_records(frame)]
+        began = [record.value for record in records if type(record.value) is Began]
+        assert len(began) == len({one.seed for one in began}) == 4
+        assert records[0].value == began[0]
+        assert seed_in(records) == b""
 
     run(main())
 

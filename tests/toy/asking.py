@@ -20,7 +20,7 @@ from msgspec import Meta
 from quorate.kernel import Core, Env, Failed, Key
 from quorate.parts.log import Entry
 from quorate.parts.quorum import Majority, QuorumSystem
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.parts.tally import Tally
 from quorate.parts.wire import Natural
 
@@ -31,7 +31,7 @@ Value: TypeAlias = Annotated[bytes, Meta(max_length=VALUE_BYTES_MAX)]
 Yes: TypeAlias = tuple[Natural, Value]
 """A round and the value that a node accepted in it."""
 NEVER: Yes = (0, b"")
-Decided: TypeAlias = Committed
+Decided: TypeAlias = Decided
 """What the core delivers."""
 
 # --- what the core asks of its App ---

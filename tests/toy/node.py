@@ -1,4 +1,8 @@
-"""A real node of the toy, as a process. Its door takes ``submit ID`` and answers ``applied ID``; ``log`` lists sums."""
+"""A real node of the toy, as a process.
+
+Its door takes ``submit ID`` and answers ``applied ID``; ``log`` lists the checksums of what is decided, ``waiting``
+says how many submissions clients wait for and how many are in values.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,13 @@ from quorate.runtime.codec import Codec
 from quorate.runtime.node import Node
 
 from tests.doors import LineCaller
-from tests.processes import Place, serve
+from tests.processes import Place, Served, serve
 from tests.toy import sick
 from tests.toy.app import Applied, AskedApp, Submit
 from tests.toy.asking import Asking
 
 
-def make(place: Place):
+def make(place: Place) -> Served:
     """The option ``apps`` names other Apps than AskedApp by node."""
     app: AskedApp = getattr(sick, place.options.get("apps", {}).get(str(place.node), "AskedApp"))()
     node = Node(

@@ -68,8 +68,8 @@ log = logging.getLogger("quorate.node")
 CHECKPOINT_AFTER_BYTES = 32 << 20
 """A journal that has grown by this much is replaced by a checkpoint when the next snapshot is done."""
 STEP_BYTES_MAX = 16 << 20
-"""What a step takes of the peers' frames, but for one read that is larger: a step that is journaled, with all that
-comes from elsewhere, must fit a journal frame of 64 MiB."""
+"""What a step takes of the peers' frames, unless one read is larger: where inputs are journaled, a step, with what
+comes from elsewhere, is one journal frame of 64 MiB at most."""
 WORK_S = 0.005
 """How long the App's own jobs may keep the loop before something else has its turn."""
 
