@@ -168,7 +168,8 @@ def test_a_subject_brings_its_own_workload_checkers_and_end() -> None:
     outcome = simulate(Witness, subject, OPTIONS, mix=Mix())
     assert outcome.holds, outcome.text
     assert subject.work is not None
-    assert subject.work.replies == [(0, 100, 8), (1, 101, 8), (2, 102, 8)]
+    replies = [(node, client.principal, response) for node, client, response in subject.work.replies]
+    assert replies == [(node, f"asker {node}", 8) for node in range(3)]
     assert subject.work.finished_at == 2.0
     assert subject.seen.started_nodes == [0, 1, 2]
     assert subject.seen.finished
