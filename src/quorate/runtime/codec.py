@@ -28,6 +28,7 @@ from quorate.kernel import (
     Failed,
     Fired,
     Handed,
+    Known,
     Met,
     Misbehaved,
     Parted,
@@ -35,7 +36,9 @@ from quorate.kernel import (
     Received,
     Record,
     Settled,
+    Spawned,
     Stalled,
+    Started,
     Stepped,
     Submitted,
     Unmet,
@@ -83,10 +86,10 @@ class Codec:
             _twin(Fired): Fired,
             _twin(Done, result=_union((Failed, *own, *_PLAIN))): Done,
             _twin(Handed, value=_union((*handed, *_PLAIN))): Handed,
-            **{_twin(kind): kind for kind in (Stalled, Met, Parted, Unmet, Misbehaved, Settled)},
+            **{_twin(kind): kind for kind in (Stalled, Met, Parted, Unmet, Misbehaved, Started, Settled, Known)},
         }
         self._stepped = stepped = _twin(Stepped, inputs=_TUPLE[_union(self._inputs), ...])
-        record = _union((*self.records, stepped, Began))
+        record = _union((*self.records, stepped, Spawned, Began))
         self._encode = msgspec.msgpack.Encoder().encode
         try:
             self._decode_message = msgspec.msgpack.Decoder(_TUPLE[Path, message]).decode
