@@ -167,8 +167,8 @@ class Rumours(Workload):
         if self._over:
             return
         world = self._world
-        world.leave(world.honest[int(self._rng.random() * len(world.honest))])
-        world.join().start()
+        world.leave(world.honest[int(self._rng.random() * len(world.honest))].id)
+        world.join()
         self.came += 1
         world.after(self._churn_s(), self._replace)
 

@@ -17,7 +17,7 @@ from quorate.protocols import REGISTRY, Entry
 from quorate.service.mutants import MUTANTS as SERVICE_MUTANTS
 from quorate.service.simulated import SUBJECTS, subject
 from quorate.sim.adversary import OMITTING, parse_adversary
-from quorate.sim.options import Change, Options, OptionsError, parse_faults
+from quorate.sim.options import ADMINISTRATOR, Change, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
 from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
@@ -29,9 +29,6 @@ KV_EVERY = 4
 
 ONE_BY_ONE_EVERY = 3
 """How many seeds there are to one whose config lets one log entry into a message."""
-
-ADMINISTRATOR = 1_000_000
-"""The number of the client that may change members where nodes may lie."""
 
 SEEDS_MAX = 10_000_000
 
@@ -48,6 +45,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     mutant: str = ""
     byzantine: int = 0
     adversary: str = "all"
+    joins: bool = False
 
 
 def entry_of(protocol: str) -> Entry:
@@ -107,9 +105,12 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         by_inputs=mutant.by_inputs,
         byzantine=byzantine_of(task, mutant),
         adversary=parse_adversary(task.adversary, entry.liars),
+        joins=task.joins,
     )
     scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if entry.byzantine else None
     config = _config(entry, task.seed)
+    if task.joins:
+        config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
     change = Change(entry.change) if entry.change is not None else None
     if scheme is not None and change is not None:
         fewest = 3 * entry.faults(task.nodes) + 1  # clients go on believing f + 1 equal answers
@@ -161,12 +162,14 @@ def check_adversary(task: Task) -> str:
     return ""
 
 
-def _administered(
-    config: Any, value: Callable[[tuple[int, ...]], bytes], administrator: Signer, fewest: int
-) -> tuple[Any, Change]:
+def _administered(config: Any, value: Callable[..., bytes], administrator: Signer, fewest: int) -> tuple[Any, Change]:
     """A config that names the administrator, and changes that it signs."""
     config = msgspec.structs.replace(config, admins=(administrator.public,))
-    return config, Change(lambda members: requests.sign(administrator, [value(members)]), fewest)
+
+    def signed(*what: Any) -> bytes:
+        return requests.sign(administrator, [value(*what)])
+
+    return config, Change(signed, fewest, administrator.public)
 
 
 def _config(entry: Entry, seed: int) -> Any:

@@ -74,6 +74,9 @@ class SimClient:
         if self._last is None:
             if self._clients.is_full:
                 return
+            if self._world.now < self._clients.quiet_until:
+                self.wait()
+                return
             self.op = self._clients.generator.next()
         elif self._last:
             self.op = self._last.pop()
@@ -164,6 +167,7 @@ class Clients(Workload):
         self._loss = mix.loss
         self._delay_s = mix.delay_s_mean
         self._processes = 0
+        self.quiet_until = 0.0
         count = mix.clients if world.options.clients is None else world.options.clients
         self._callers: dict[tuple[int, int], Caller] = {}
         self.members = [SimClient(self, number, driver) for number in range(count)]
@@ -185,9 +189,13 @@ class Clients(Workload):
 
     def finish(self) -> None:
         """Lose nothing from now on, and come to an end."""
-        self._loss = 0.0
+        self._loss = self.quiet_until = 0.0
         for client in self.members:
             client.finish()
+
+    def hush(self, until_s: float) -> None:
+        """What is under way goes on."""
+        self.quiet_until = until_s
 
     def missing(self) -> str:
         """The operations without an answer, of which it names one."""
@@ -200,8 +208,9 @@ class Clients(Workload):
         return self._processes - 1
 
     def any_node(self, rng: Random) -> int:
-        """Whichever."""
-        return int(rng.random() * self.world.options.nodes)
+        """Whichever is there."""
+        peers = self.world.peers
+        return peers[int(rng.random() * len(peers))]
 
     def record(self, kind: EventType, process: int, op: Op, value: Any) -> None:
         """One line of the history."""

@@ -47,6 +47,7 @@ class Network:
         self._last: list[dict[int, float]] = [{} for _ in range(nodes)]
         """By sender and receiver, the last arrival, where messages keep their order."""
         self._slow = _slow_links(rng, mix, nodes)
+        self._is_uneven = mix.uneven_links
         has_ways = mix.uplink_bytes_per_s is not None or mix.regions is not None
         self.ways = Ways(world.seed, mix, nodes) if has_ways else None
         self.cuts = [0] * nodes
@@ -59,6 +60,18 @@ class Network:
         self.duplication = mix.duplication
         self.delivered = self.lost = self.cut = self.duplicated = self.clogged = self.overflowed = 0
 
+    def join(self, rng: Random) -> None:
+        """One node more."""
+        node = len(self.cuts)
+        self._last.append({})
+        self.cuts.append(0)
+        self._slow.append(0)
+        for other in range(node) if self._is_uneven else ():
+            self._slow[node] |= (rng.random() < SLOW_LINKS) << other
+            self._slow[other] |= (rng.random() < SLOW_LINKS) << node
+        if self.ways is not None:
+            self.ways.join(rng)
+
     def heal(self) -> None:
         """From now on nothing is doubled, cut or late, and nothing is lost except in a full uplink."""
         self.cuts = [0] * len(self.cuts)
@@ -67,6 +80,7 @@ class Network:
         self.loss = self.duplication = 0.0
         self._delays = [min(delay, HEALTHY_DELAY_S_MAX) for delay in self._delays]
         self._slow = [0] * len(self._slow)
+        self._is_uneven = False
 
     def send(self, sender: int, sends: Sequence[Send]) -> None:
         """Put messages on their ways. One to oneself passes no network."""
@@ -127,12 +141,6 @@ class Network:
         """What one message takes on a link that loses nothing."""
         delay = self._delays[int(self._random() * DELAYS)]
         return delay * SLOW_FACTOR if self._slow[sender] >> to & 1 else delay
-
-    def grow(self) -> None:
-        """One more node."""
-        self._last.append({})
-        self._slow.append(0)
-        self.cuts.append(0)
 
     def is_cut(self, sender: int, to: int) -> bool:
         """Whether a cut takes what is on its way at this moment."""

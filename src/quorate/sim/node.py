@@ -96,7 +96,7 @@ class SimNode(Machine):
     shell: Shell
     jobs: Jobs
 
-    def __init__(self, world: World, node: int, seed: str) -> None:
+    def __init__(self, world: World, node: int, seed: str, peers: tuple[int, ...] | None = None) -> None:
         self.world = world
         self.id = node
         self.place = node
@@ -109,12 +109,13 @@ class SimNode(Machine):
         self.disk = Disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
         self.disk.synced = self._synced
         self._snapshots: dict[Path, Snapshots] = {ROOT: Snapshots()}
-        self.peers = world.peers
+        self.peers = world.peers if peers is None else peers
+        """Whom it is told of at its start, itself among them."""
         self.life = 0
         self.up = False
+        self.is_off = False
+        """Whether it is down, and nobody starts it again."""
         self.paused = False
-        self.has_gone = False
-        """Whether it was switched off for good."""
         self.inbox: list[Any] = []
         self.requests: list[tuple[Client, Any]] = []
         self.stepping = False
@@ -197,8 +198,14 @@ class SimNode(Machine):
 
     def restart(self) -> None:
         """Start, if nobody did yet."""
-        if not self.up and not self.has_gone:
+        if not (self.up or self.is_off):
             self.start()
+
+    def switch_off(self) -> None:
+        """Down, until somebody says otherwise."""
+        self.is_off = True
+        if self.up:
+            self.crash()
 
     def pause(self) -> None:
         """SIGSTOP: no steps; what comes waits."""
@@ -269,7 +276,7 @@ class SimNode(Machine):
     def receive(self, item: Received, _: Any) -> None:
         """A message arrives."""
         network = self.world.network
-        if not self.up or network.is_cut(item.sender, self.id):
+        if not self.up or network.is_cut(item.sender, self.id) or not self._knows(item.sender):
             return
         network.delivered += 1
         if self.world.tracing:
@@ -277,6 +284,11 @@ class SimNode(Machine):
         self.inbox.append(item)
         if not (self.paused or self.stepping):
             self._go()
+
+    def _knows(self, sender: int) -> bool:
+        """As a real node's handshake: whom it does not know is turned away at the door."""
+        roster = self.host.roster
+        return sender in roster.members or roster.is_open
 
     def loop_back(self, item: Received) -> None:
         """A message to oneself: the input of a later step."""

@@ -11,6 +11,8 @@ FAULTS = ("crash", "partition", "disk", "clock", "pause", "network")
 
 NODES_MAX = NODE_ID_MAX + 1
 CLIENTS_MAX = 64
+ADMINISTRATOR = 1_000_000
+"""The number of the client that may change members where nodes may lie."""
 
 
 class OptionsError(ValueError):
@@ -32,10 +34,18 @@ def parse_faults(text: str) -> tuple[str, ...]:
 
 
 class Change(msgspec.Struct, frozen=True):
-    """How members change: ``value`` makes what is submitted to name others, of which there are ``fewest`` at least."""
+    """How members change: ``value`` makes what is submitted to name others, of which there are ``fewest`` at least.
 
-    value: Callable[[tuple[int, ...]], bytes]
+    It takes what ``configuration.encode`` takes. ``by`` is the public key of the administrator, where one signs.
+    """
+
+    value: Callable[..., bytes]
     fewest: int = 1
+    by: bytes = b""
+
+    def borne(self, members: int) -> int:
+        """How many of so many members may be away."""
+        return (members - 1) // (3 if self.by else 2)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     ``clients`` is how many there are, perhaps none; None: as many as the seed draws.
 
-    ``byzantine`` nodes lie, in the ways that ``adversary`` names, during both phases.
+    ``byzantine`` nodes lie, in the ways that ``adversary`` names, during both phases. With ``joins`` nodes come and go.
     """
 
     seed: int = 0
@@ -60,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     by_inputs: bool = False
     byzantine: int = 0
     adversary: tuple[str, ...] = ()
+    joins: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= NODES_MAX:

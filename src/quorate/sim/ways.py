@@ -36,6 +36,11 @@ class Ways:
         self.regions = [int(rng.random() * len(self._distances)) for _ in range(nodes)]
         """By node, the row of its region."""
 
+    def join(self, rng: Random) -> None:
+        """One node more, in any region."""
+        self._free_at.append(0.0)
+        self.regions.append(int(rng.random() * len(self._distances)))
+
     def size_bytes(self, message: Any) -> int:
         """The length of its encoding; 0 where sizes do not matter."""
         if self._bytes_per_s is None:

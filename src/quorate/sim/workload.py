@@ -100,6 +100,9 @@ class Workload:
     def finish(self) -> None:
         """All is healed: begin nothing more, and come to an end."""
 
+    def hush(self, until_s: float) -> None:
+        """Begin nothing before that time, unless the end comes first."""
+
     def missing(self) -> str:
         """What has not ended, for a person; empty if there is nothing."""
         return ""

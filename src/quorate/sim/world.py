@@ -16,8 +16,9 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from quorate.kernel import App, Blame, Core, Env, Rng, RosterChange, Shell, mask_of
+from quorate.kernel import App, Blame, Core, Env, Meet, Rng, RosterChange, Shell, mask_of
 from quorate.parts.adversary import Liar, Resign, unsigned
+from quorate.parts.configuration import Newcomer
 from quorate.parts.keys import Scheme
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.doubled import Doubled
@@ -82,7 +83,7 @@ class World:
         self.subject = subject
         self.options = options
         self.seed = str(options.seed)
-        self.mix = mix or draw(Random(f"{self.seed}/swarm"), options.faults)
+        self.mix = mix or draw(Random(f"{self.seed}/swarm"), options.faults, joins=options.joins)
         self.checkers = tuple(checkers)
         self.on_step: list[Callable[[int, Core], None]] = [
             c.stepped for c in checkers if type(c).stepped is not Checker.stepped
@@ -90,6 +91,8 @@ class World:
         self.promises = next((c for c in checkers if type(c).mark is not Checker.mark), Checker())
         self.mark = self.promises.mark
         self.peers = tuple(range(options.nodes))
+        """The nodes that are there."""
+        self.newcomers: dict[int, Newcomer] = {}
         self.now = 0.0
         self.sequence = 0
         self.heap: list[tuple[float, int, Callable[[Any, Any], None], Any, Any]] = []
@@ -109,7 +112,10 @@ class World:
         """The nodes that lie, as a mask."""
         kinds = [liar for liar in (*GENERIC, *liars) if liar.name in options.adversary]
         self.nodes = [self._make_node(node, kinds, resign) for node in self.peers]
+        """By number, all that ever were."""
+        self.present = list(self.nodes)
         self.honest = [node for node in self.nodes if not self.liars >> node.id & 1]
+        """Of those that are there."""
         if self.liars and ByzzFuzz in kinds and Random(f"{self.seed}/rounds").random() < ROUNDS:
             self.network.parted = RoundPartitions(Random(f"{self.seed}/round"), options.nodes).cut
         self.workload = subject.workload(self)
@@ -124,6 +130,37 @@ class World:
         if len(others) < len(kinds) and (not others or Random(f"{self.seed}/twins/{node}").random() < DOUBLED):
             return Twin(self, node, self.seed, resign)
         return LyingNode(self, node, self.seed, others, resign)
+
+    # --- who is there ---
+
+    def join(self) -> Newcomer:
+        """A new machine with an empty disk starts. It is told of the nodes that are there; they do not know it yet."""
+        node = len(self.nodes)
+        key = b""
+        if self.scheme is not None:
+            self.scheme.join(node)
+            key = self.scheme.signer(node).public
+        newcomer = self.newcomers[node] = Newcomer(node, f"n{node}.sim:7500", key)
+        self.network.join(Random(f"{self.seed}/network/{node}"))
+        machine = SimNode(self, node, self.seed, (*self.peers, node))
+        self.nodes.append(machine)
+        self.present.append(machine)
+        self.honest.append(machine)
+        self.peers = (*self.peers, node)
+        if self.tracing:
+            self.trace(node, "join", "", newcomer.address)
+        machine.start()
+        return newcomer
+
+    def leave(self, node: int) -> None:
+        """A node is switched off and never comes back, nor is it waited for."""
+        if self.tracing:
+            self.trace(node, "leave", "", "for good")
+        machine = self.nodes[node]
+        machine.switch_off()
+        self.present.remove(machine)
+        self.honest = [other for other in self.honest if other is not machine]
+        self.peers = tuple(other for other in self.peers if other != node)
 
     # --- what happens when ---
 
@@ -173,9 +210,9 @@ class World:
         end = self.now + self.options.healing_s
         while self.now < end:
             self.run_until(self.now + POLL_S)
-            if self.workload.are_idle and self.subject.converged(self):
+            if self.workload.are_idle and self.nemesis.has_settled and self.subject.converged(self):
                 return
-        missing = self.workload.missing() or self.subject.missing(self)
+        missing = self.workload.missing() or self.nemesis.missing() or self.subject.missing(self)
         raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {missing}")
 
     # --- what nodes report ---
@@ -202,28 +239,14 @@ class World:
         self.blamed_liars[kind] = self.blamed_liars.get(kind, 0) + 1
 
     def change_roster(self, node: SimNode, change: RosterChange) -> None:
-        """A node meets another or parts from it. Numbers of a closed roster are the world's: nothing is to do."""
+        """A node meets another or parts from it. In a closed roster all must mean the same by a number."""
         if self.tracing:
             self.trace(node.id, "roster", "", change)
         if self.strangers is not None:
             self.strangers.change(node, change)
-
-    # --- nodes that come and go ---
-
-    def join(self) -> SimNode:
-        """One more node, with an empty disk, under a number that was never used; it is to be started."""
-        node = SimNode(self, len(self.nodes), self.seed)
-        self.network.grow()
-        self.nodes.append(node)
-        self.honest.append(node)
-        return node
-
-    def leave(self, node: SimNode) -> None:
-        """A node is switched off for good."""
-        if node.up:
-            node.crash()
-        node.has_gone = True
-        self.honest = [each for each in self.honest if each is not node]
+        elif isinstance(change, Meet) and change.node is not None and not self.liars >> node.id & 1:
+            if self.newcomers.get(change.node) != Newcomer(change.node, change.address, change.key):
+                raise Violation("rosters", f"node {node.id} meets {change}, and there is no such node")
 
     def trace(self, node: int | None, event: str, subject: Any, what: Any) -> None:
         """One line, where lines are wanted. Ask ``tracing`` before the arguments are made."""

@@ -1,6 +1,7 @@
 """Validity: what is committed was asked for by a client. Nodes that lie may order requests, but make none up.
 
-Clients sign, and the simulated ones are honest, so a right signature of one of them is the proof.
+Clients sign, and the simulated ones are honest, so a right signature of one of them is the proof. A change of members
+that counts for nothing, because its epoch is over, is the administrator's request all the same.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from quorate.parts.keys import Scheme
 from quorate.parts.log import COMMAND
 from quorate.parts.replicated import Decided
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.options import CLIENTS_MAX
+from quorate.sim.options import ADMINISTRATOR, CLIENTS_MAX
 
 VALIDITY = "validity"
 
@@ -22,7 +23,7 @@ class Validity(Checker):
 
     def __init__(self, scheme: Scheme) -> None:
         self._keyring = scheme.keyring()
-        self._clients = frozenset(scheme.client(number).public for number in range(CLIENTS_MAX))
+        self._clients = frozenset(scheme.client(number).public for number in (*range(CLIENTS_MAX), ADMINISTRATOR))
         self.checked = 0
 
     def output(self, node: int, value: Any) -> None:
