@@ -96,8 +96,8 @@ class OneNode(Machine):
 
     # --- Machine ---
 
-    def send(self, send: Send) -> None:
-        self.sent.append(send)
+    def send(self, sends: Sequence[Send]) -> None:
+        self.sent += sends
 
     def append(self, records: Sequence[Record]) -> int:
         self.journal.append(list(records))
@@ -106,7 +106,7 @@ class OneNode(Machine):
     def replace(self, records: Sequence[Record]) -> int:
         raise NotImplementedError
 
-    def set_timer(self, timer: Timer) -> None:
+    def set_timers(self, timers: Sequence[Timer]) -> None:
         pass
 
     def change_roster(self, change: RosterChange) -> None:

@@ -108,8 +108,17 @@ def test_an_offence_of_one_that_is_known_pushes_nobody_out() -> None:
     table = Scores(entries_max=2)
     table.add("a", 10, 0.0)
     table.add("b", 20, 0.0)
-    table.add("a", 10, 0.0)
-    assert (len(table), table.score("a", 0.0), table.score("b", 0.0)) == (2, 20, 20)
+    table.add("b", 10, 0.0)
+    assert (len(table), table.score("a", 0.0), table.score("b", 0.0)) == (2, 10, 30)
+
+
+def test_the_oldest_is_whose_last_offence_is() -> None:
+    table = Scores(entries_max=2)
+    table.add("a", 5, 0.0)
+    table.add("b", 10, 0.0)
+    table.add("a", 5, 0.0)
+    table.add("c", 10, 0.0)
+    assert [table.score(who, 0.0) for who in "abc"] == [10, 0, 10]
 
 
 def test_those_with_next_to_no_points_go_together() -> None:

@@ -105,9 +105,9 @@ class Member(OneNode):
 
     # --- Machine ---
 
-    def send(self, send: Send) -> None:
-        super().send(send)
-        self.cluster.sent(self.node, (send,))
+    def send(self, sends: Sequence[Send]) -> None:
+        super().send(sends)
+        self.cluster.sent(self.node, sends)
 
     def append(self, records: Sequence[Record]) -> int:
         sequence = super().append(records)
@@ -118,10 +118,11 @@ class Member(OneNode):
                 self.sync()
         return sequence
 
-    def set_timer(self, timer: Timer) -> None:
-        self.timers.pop(timer.key, None)
-        if timer.at is not None:
-            self.timers[timer.key] = timer.at
+    def set_timers(self, timers: Sequence[Timer]) -> None:
+        for timer in timers:
+            self.timers.pop(timer.key, None)
+            if timer.at is not None:
+                self.timers[timer.key] = timer.at
 
     def begin(self, job: Job) -> None:
         state = b""

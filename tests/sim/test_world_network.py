@@ -74,7 +74,7 @@ def all_to_all(world: World) -> list[float]:
     for node in everyone:
         witness(world, node).seen.clear()
     for node in everyone:
-        world.network.send(node, Send(everyone, (), Note(node)))
+        world.network.send(node, [Send(everyone, (), Note(node))])
     world.run_until(sent + 5.0)
     return [
         time - world.nodes[node].clock.at(sent)

@@ -74,7 +74,8 @@ class Asking(Workload):
     def start(self) -> None:
         for node in self.world.nodes:
             self.operations += 1
-            self.world.after(0.1 + node.id, lambda node=node: node.request(node.id + 100, 7))  # type: ignore[misc]
+            asker = Asker(self, node.id)
+            self.world.after(0.1 + node.id, lambda node=node, asker=asker: node.request(asker, 7))  # type: ignore[misc]
 
     def finish(self) -> None:
         self.finished_at = self.world.now
@@ -85,6 +86,18 @@ class Asking(Workload):
     def reply(self, node: int, client: Client, response: Any) -> None:
         self.answered += 1
         self.replies.append((node, client, response))
+
+
+class Asker:
+    """Who asks one node."""
+
+    def __init__(self, asking: Asking, node: int) -> None:
+        self.principal = f"asker {node}"
+        self._asking = asking
+        self._node = node
+
+    def reply(self, response: Any) -> None:
+        self._asking.reply(self._node, self, response)
 
 
 class Answering(NoApp):
@@ -155,7 +168,8 @@ def test_a_subject_brings_its_own_workload_checkers_and_end() -> None:
     outcome = simulate(Witness, subject, OPTIONS, mix=Mix())
     assert outcome.holds, outcome.text
     assert subject.work is not None
-    assert subject.work.replies == [(0, 100, 8), (1, 101, 8), (2, 102, 8)]
+    replies = [(node, client.principal, response) for node, client, response in subject.work.replies]
+    assert replies == [(node, f"asker {node}", 8) for node in range(3)]
     assert subject.work.finished_at == 2.0
     assert subject.seen.started_nodes == [0, 1, 2]
     assert subject.seen.finished
@@ -206,7 +220,7 @@ def test_of_many_nodes_that_have_not_converged_only_the_ends_are_named() -> None
     few, many = (World(Witness, NoSubject(), Options(nodes=nodes), mix=Mix()) for nodes in (3, 17))
     for world in (few, many):
         world.start()
-        world.nodes[1].upward.applied = 7
+        world.nodes[1].jobs.applied[()] = 7
         assert not world.subject.converged(world)
     assert few.subject.missing(few) == "the nodes have applied up to [0, 7, 0]"
     assert many.subject.missing(many) == "of 17 nodes the last has applied up to 0, the first up to 7"

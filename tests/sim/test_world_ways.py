@@ -32,7 +32,7 @@ def line(queue_bytes_max: int | None = None, **changes: object) -> World:
 
 def put(world: World, sender: int, to: tuple[int, ...], number: int) -> int:
     """Send a Note; its size in bytes."""
-    world.network.send(sender, Send(to, (), Note(number)))
+    world.network.send(sender, [Send(to, (), Note(number))])
     return len(msgspec.msgpack.encode(Note(number)))
 
 

@@ -28,7 +28,7 @@ from quorate.kernel.inputs import (
     Unmet,
 )
 from quorate.kernel.parking import ParkingLimits
-from quorate.kernel.replay import Began, Settled, Stepped, seed_in
+from quorate.kernel.replay import Began, Known, Settled, Spawned, Started, Stepped, seed_in
 from quorate.kernel.roster import Roster
 from quorate.kernel.shell import Machine, Shell
 from quorate.kernel.turn import Blame, Job, Meet, Output, Part, Record, RosterChange, Send, Timer, Turn
@@ -53,6 +53,7 @@ __all__ = [
     "Input",
     "Job",
     "Key",
+    "Known",
     "Machine",
     "Meet",
     "Met",
@@ -73,7 +74,9 @@ __all__ = [
     "Send",
     "Settled",
     "Shell",
+    "Spawned",
     "Stalled",
+    "Started",
     "Stepped",
     "Submitted",
     "Timer",

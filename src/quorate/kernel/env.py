@@ -127,6 +127,16 @@ class Env:
         self.is_journaled = False
         """Whether the inputs are journaled, so that what the core persists is not."""
 
+    def join(self, roster: Roster, *, is_journaled: bool) -> None:
+        """For the Host: look at this roster from now on."""
+        self._roster = roster
+        self.is_journaled = is_journaled
+
+    @property
+    def has_drawn(self) -> bool:
+        """For the Host: whether the core has its stream of chance already."""
+        return self._rng is not None
+
     @property
     def peers(self) -> tuple[int, ...]:
         """The nodes that can be sent to now. Closed roster: the members, itself among them; open: its links."""
@@ -178,11 +188,11 @@ class Env:
 
         Open roster: dial a stranger; ``on_met`` or ``on_unmet`` tells what came of it.
         """
-        self._host.change_roster(Meet(address, key, node))
+        self._host.change_roster(self.path, Meet(address, key, node))
 
     def part(self, node: int, why: str, ban_s: float = 0.0) -> None:
         """Know a node no longer: what it still sends is dropped. A stranger may come again after ``ban_s``."""
-        self._host.change_roster(Part(node, why, ban_s))
+        self._host.change_roster(self.path, Part(node, why, ban_s))
 
     def blame(self, node: int, why: str, evidence: Any = None) -> None:
         """Say that a node did what a correct node never does. The shell logs and counts it.

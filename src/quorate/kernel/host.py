@@ -7,7 +7,8 @@ All that was recorded on the way is one Turn.
 
 Two kinds of recovery. *By records*: the cores say what must never be contradicted, and ``restore`` hands it back. *By
 inputs* (``replay.py``): for a subtree whose state is too large to record bit by bit, its inputs are journaled and
-stepped through again. Timers do not outlive a process: ``start``, which comes after recovery, sets what is wanted.
+stepped through again. Neither timers nor jobs outlive a process: ``start``, which comes after recovery, asks for what
+is wanted.
 
 A peer is not trusted: a message of an unknown type, or for a core that takes no such message, is blamed and dropped, in
 an open roster reported to the cores; one from a node outside the group is blamed; one too many for the parking is
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -39,7 +41,7 @@ from quorate.kernel.inputs import (
     Unmet,
 )
 from quorate.kernel.parking import Parking, Retired
-from quorate.kernel.replay import SEED_BYTES, Began, Journaled, Settled, Stepped
+from quorate.kernel.replay import SEED_BYTES, Began, Journaled, Known, Settled, Spawned, Started, Stepped, Subtree
 from quorate.kernel.roster import Roster
 from quorate.kernel.turn import Blame, Record, RosterChange, Turn
 
@@ -79,15 +81,17 @@ class Host:
         self._settlers: dict[Path, list[Path]] = {}
         """By parent, the children that settle."""
         self._started = False
-        self._seed_on_record: bytes | None = None
-        """Of the subtree that is about to be made again."""
+        self._unstarted: set[Path] = set()
+        """The subtrees by inputs that this life has not started yet."""
+        self._stall: str | None = None
+        """Why storage takes no records, as far as the cores were told."""
         self.cores: dict[Path, Core] = {}
         self.root = self.cores[ROOT] = make(Env(self, self._effects, ROOT, self.roster))
         self.by_inputs = by_inputs or self.root.by_inputs
         if self.by_inputs:
-            self._journaled.add(ROOT, seed)
+            self._journaled.take_whole()
             for core in self.cores.values():
-                core.env.is_journaled = True
+                core.env.join(self.roster, is_journaled=True)
 
     @property
     def node(self) -> int:
@@ -101,6 +105,8 @@ class Host:
         value = record.value
         if isinstance(value, Stepped):
             self._replay(record.path, value)
+        elif isinstance(value, Spawned):
+            self._respawn(record.path, value)
         elif isinstance(value, Began):
             pass  # an earlier life's; this one has its own
         else:
@@ -121,7 +127,8 @@ class Host:
 
     def step(self, inputs: Sequence[Input], now: float, wall_ns: int = 0) -> Turn:
         """Run the inputs in order and return all their effects. ``now``: monotonic; ``wall_ns``: the world's clock."""
-        self._effects.now, self._effects.wall_ns = now, wall_ns
+        effects = self._effects
+        effects.now, effects.wall_ns = now, wall_ns
         self._run(inputs)
         return self._take()
 
@@ -129,8 +136,9 @@ class Host:
         """The records that replace everything persisted so far. Empty where the whole tree is journaled: keep all."""
         if self.by_inputs:
             return []
-        records = [Record(path, value) for path, core in self.cores.items() for value in core.checkpoint()]
-        return records + self._journaled.checkpoint()
+        first, last = self._journaled.checkpoint()
+        recorded = ((path, core) for path, core in self.cores.items() if not core.env.is_journaled)
+        return [*first, *(Record(path, value) for path, core in recorded for value in core.checkpoint()), *last]
 
     def fork(self) -> Host:
         """An independent copy in the same state: equal inputs give equal Turns."""
@@ -142,16 +150,21 @@ class Host:
         """The stream of chance of a path."""
         return self._chance(path, self._journaled.seed_of(path))
 
-    def change_roster(self, change: RosterChange) -> None:
-        """A core meets a node or parts from one."""
+    def change_roster(self, path: Path, change: RosterChange) -> None:
+        """The core at a path meets a node or parts from one."""
         if not self.roster.is_open:
+            assert self._journaled.scope_of(path) is None, f"{path} is recovered by inputs: its parent has the roster"
             self.roster.change(change)
+            if self._started:
+                for scope in self._journaled.subtrees:
+                    self._follow_roster(scope)
         if self._started:  # before that, the start tells it all
             self._effects.roster.append(change)
 
     def hand(self, item: Handed) -> None:
         """Have a value come to a child."""
-        self._effects.upcalls.append((item.path, self._hand, item))
+        if self._started or item.path not in self._journaled.subtrees:  # else the child's journal has it
+            self._effects.upcalls.append((item.path, self._hand, item))
 
     def spawn(
         self,
@@ -168,25 +181,64 @@ class Host:
             raise ValueError(f"path {path} is deeper than {PATH_DEPTH_MAX}")
         if isinstance(upcall, FunctionType) and upcall.__closure__:
             raise TypeError(f"the upcall of {path} is a closure, which no fork copies: hand in a method or a partial")
-        env = Env(self, self._effects, path, self.roster, upcall)
-        env.is_journaled = self._journaled.scope_of(path) is not None
-        if not env.is_journaled and getattr(make, "by_inputs", False):
-            self._journaled.add(path, self._new_seed(path))
-            env.is_journaled = True
-        in_scope = path in self._journaled.scopes
-        waiting = self._parking.claim_below(path) if in_scope else self._parking.claim(path)
-        core = self.cores[path] = make(env, *args, **kwargs)
-        assert core.by_inputs <= env.is_journaled, f"{type(core).__name__} is by_inputs: spawn the class itself"
-        if type(core).settle is not Core.settle:
-            self._settlers.setdefault(path[:-1], []).append(path)
-        if self._started:
-            if in_scope:
-                self._journaled.started(path)
+
+        def made(env: Env) -> Core:
+            return make(env, *args, **kwargs)
+
+        journaled = self._journaled
+        scope = None if journaled.whole else journaled.scope_of(path)
+        if getattr(make, "by_inputs", False) and scope is None and not journaled.whole:
+            return self._spawn_subtree(path, made, upcall)
+        waiting = self._parking.claim(path)
+        if scope is None:
+            core = self._add(path, made, upcall, self.roster, is_journaled=journaled.whole)
+            is_running = self._started
+        else:
+            subtree = journaled.subtrees[scope]
+            core = self._add(path, made, upcall, subtree.roster, is_journaled=True)
+            is_running = subtree.was_started
+        if is_running:
             core.start()
             self._touched[path] = None
-        take = self._receive if in_scope else self._take_message  # what waited is an input now
-        self._effects.upcalls += [(path, take, item) for item in waiting]
+        self._effects.upcalls += [(path, self._take_message, item) for item in waiting]
         return core
+
+    def _add(
+        self,
+        path: Path,
+        made: Callable[[Env], Core],
+        upcall: Callable[[Any], None] | None,
+        roster: Roster,
+        *,
+        is_journaled: bool,
+    ) -> Core:
+        env = Env(self, self._effects, path, roster, upcall)
+        env.is_journaled = is_journaled
+        core = self.cores[path] = made(env)
+        assert core.by_inputs <= is_journaled, f"{type(core).__name__} is by_inputs: spawn the class itself"
+        if type(core).settle is not Core.settle:
+            self._settlers.setdefault(path[:-1], []).append(path)
+        return core
+
+    def _spawn_subtree(self, path: Path, made: Callable[[Env], Core], upcall: Callable[[Any], None] | None) -> Core:
+        """The core sees what it saw when it was made first; its parent may make it before its inputs are replayed."""
+        effects, journaled = self._effects, self._journaled
+        waiting = self._parking.claim_below(path)
+        recorded = journaled.recorded(path)
+        now = effects.now, effects.wall_ns
+        spawned = recorded or Spawned(self._new_seed(path), self.roster.peers, *now)
+        is_open, is_recorded = self.roster.is_open, recorded is not None
+        subtree = Subtree(spawned, self.node, is_open=is_open, is_recorded=is_recorded)
+        journaled.subtrees[path] = subtree
+        effects.now, effects.wall_ns = spawned.now, spawned.wall_ns
+        effects.replayed = None if self._started else path
+        self._within(path, partial(self._add, path, made, upcall, subtree.roster, is_journaled=True))
+        effects.now, effects.wall_ns = now
+        effects.replayed = None
+        if self._started:
+            self._start_subtree(path)
+        effects.upcalls += [(path, self._receive, item) for item in waiting]  # what waited is an input now
+        return self.cores[path]
 
     def retire(self, path: Path) -> None:
         """Remove the core at ``path`` and all below it."""
@@ -200,24 +252,55 @@ class Host:
         self._parking.claim_below(path)
         self._journaled.drop_below(path)
 
-    # --- dispatch ---
+    # --- starting ---
 
     def _begin(self) -> None:
         self._started = True
-        for scope in self._journaled.scopes:
-            self._journaled.started(scope)
-        self._start_below(ROOT)
+        if self.by_inputs:
+            self._journaled.started()
+        self._unstarted.update(self._journaled.subtrees)
+        self._start_all()
         self._settle()
 
-    def _start_below(self, top: Path) -> None:
-        if self.roster.is_open:  # the links were those of another life
-            for node in self.roster.peers:
-                self._tell_all(Parted(node, "this node was started again"), top)
+    def _start_all(self) -> None:
+        self._tell_what_ended(ROOT, self.roster, self._stall)
         for path, core in list(self.cores.items()):
-            if path[: len(top)] == top and path in self.cores:  # else a core that started before it retired it
+            if path not in self.cores:
+                continue  # a core that started before it retired it
+            scope = self._journaled.scope_of(path)
+            if scope is None:
                 self._touched[path] = None
                 core.start()
-                self._upcalls()
+            elif scope in self._unstarted:
+                self._start_subtree(scope)
+            self._upcalls()
+
+    def _start_subtree(self, scope: Path) -> None:
+        self._unstarted.discard(scope)
+        if not self.roster.is_open:
+            self._follow_roster(scope)
+        self._journaled.saw_within(scope, Started())
+        self._start_within(scope)
+
+    def _start_within(self, scope: Path) -> None:
+        subtree = self._journaled.subtrees[scope]
+        if subtree.was_started:
+            self._within(scope, self._tell_what_ended, scope, subtree.roster, subtree.stall)
+        subtree.was_started = True  # from now on what is spawned in it is started there and then
+        for path, core in list(self.cores.items()):
+            if path[: len(scope)] == scope and path in self.cores:
+                self._touched[path] = None
+                self._within(scope, core.start)
+
+    def _tell_what_ended(self, top: Path, roster: Roster, stall: str | None) -> None:
+        """The links, and a stall of the journal, were those of another life."""
+        if stall is not None:
+            self._tell_below(top, Stalled(None))
+        if roster.is_open:
+            for node in roster.peers:
+                self._tell_below(top, Parted(node, "this node was started again"))
+
+    # --- dispatch ---
 
     def _run(self, inputs: Sequence[Input]) -> None:
         upcalls = self._effects.upcalls
@@ -226,39 +309,77 @@ class Host:
             if kind is Received:
                 self._receive(item)  # type: ignore[arg-type]
             elif kind in TO_ALL:
-                self._journaled.saw_all(item)
-                self._tell_all(item, ROOT)
+                self._tell_everyone(item)
             elif kind is Misbehaved:
-                self._journaled.saw(ROOT, item)
+                self._journaled.saw(item)
                 self._tell(self.root, item)
             else:
-                if self._journaled.scopes:
-                    self._journaled.saw(item.path, item)  # type: ignore[union-attr]
-                self._dispatch(item)
+                self._take_in(item)
             if upcalls:
                 self._upcalls()
         self._settle()
 
     def _receive(self, item: Received) -> None:
-        if item.sender not in self.roster.members:
+        if item.sender not in self.roster.members and item.sender != self.roster.node:
             if not (self.roster.is_open or self.roster.has_left(item.sender)):
                 self._effects.blames.append(Blame(item.sender, "is not a member of the group"))
             return
-        if self._journaled.scopes:
-            self._journaled.saw(item.path, item)
-        self._take_message(item)
+        journaled = self._journaled
+        if journaled.subtrees or journaled.whole:
+            self._take_in(item)
+            return
+        path, message = item.path, item.message
+        core = self.cores.get(path)
+        handler = None if core is None else core.handlers.get(type(message))
+        if handler is None:
+            self._cannot_take(item, core)
+            return
+        self._touched[path] = None
+        handler(core, item.sender, message)
+
+    def _take_in(self, item: Any) -> None:
+        """An input for one core; it is journaled where that is recovered by inputs."""
+        journaled = self._journaled
+        if journaled.subtrees and (scope := journaled.scope_of(item.path)) is not None:
+            journaled.saw_within(scope, item)
+            self._within(scope, self._dispatch, item)
+            return
+        if journaled.whole:
+            journaled.saw(item)
+        self._dispatch(item)
+
+    def _within(self, scope: Path, act: Callable[..., Any], *args: Any) -> None:
+        """Do something inside a subtree, and all that this brings about inside it. What goes outside waits in line.
+
+        When inputs are replayed, nothing is outside. So what happens inside must not depend on it.
+        """
+        effects = self._effects
+        outside, effects.upcalls = effects.upcalls, []
+        act(*args)
+        for entry in effects.upcalls:  # the list may grow while it is walked
+            path, call, value = entry
+            if path[: len(scope)] != scope or (path == scope and type(value) is Handed):
+                outside.append(entry)
+            elif path in self.cores:
+                self._touched[path] = None
+                call(value)
+        effects.upcalls = outside
 
     def _take_message(self, item: Received) -> None:
+        """One that was let in before."""
         core = self.cores.get(item.path)
+        handler = None if core is None else core.handlers.get(type(item.message))
+        if handler is None:
+            self._cannot_take(item, core)
+        else:
+            self._touched[item.path] = None
+            handler(core, item.sender, item.message)
+
+    def _cannot_take(self, item: Received, core: Core | None) -> None:
         if core is None:
             self._park(item)
-            return
-        handler = core.handlers.get(type(item.message))
-        if handler is None:
+        else:
             self._misbehaved(item.sender, f"sent a {type(item.message).__name__} to {item.path}")
-            return
-        self._touched[item.path] = None
-        handler(core, item.sender, item.message)
 
     def _misbehaved(self, node: int, why: str) -> None:
         if not self.roster.is_open:
@@ -267,7 +388,10 @@ class Host:
             self._tell(self.root, Misbehaved(node, why))
 
     def _dispatch(self, item: Any) -> None:
-        """Local inputs. One for a core that is gone (a timer of a retired child, say) is stale and dropped."""
+        """A local one for a core that is gone (a timer of a retired child, say) is stale and dropped."""
+        if type(item) is Received:
+            self._take_message(item)
+            return
         core = self.cores.get(item.path)
         if core is None:
             return
@@ -285,16 +409,44 @@ class Host:
         else:
             raise TypeError(f"{item!r} is not an input")
 
-    def _tell_all(self, item: Any, top: Path) -> None:
-        """An input for every core at or below a path. The roster changes first, so that each core sees it as it is."""
-        if type(item) is Met:
-            self.roster.add(item.node)
-        elif type(item) is Parted:
-            self.roster.remove(item.node)
-            self._parking.drop_from(item.node)
+    def _tell_everyone(self, item: Any) -> None:
+        """An input for every core."""
+        self._journaled.saw(item)
+        self._tell_below(ROOT, item)
+
+    def _tell_below(self, top: Path, item: Any) -> None:
+        """An input for every core at or below a path; those of a subtree hear it together.
+
+        The roster changes first, so that each core sees it as it is.
+        """
+        self._take_news(top, item)
+        heard = set()
         for path, core in list(self.cores.items()):
-            if path in self.cores and path[: len(top)] == top:
+            if path[: len(top)] != top or path not in self.cores:
+                continue
+            scope = self._journaled.scope_of(path)
+            if scope is None or scope == top:
                 self._tell(core, item)
+            elif scope not in heard:
+                heard.add(scope)
+                self._journaled.saw_within(scope, item)
+                self._within(scope, self._tell_below, scope, item)
+
+    def _take_news(self, top: Path, item: Any) -> None:
+        """What the Host itself, or a subtree, notes of an input for every core."""
+        subtree = self._journaled.subtrees.get(top)
+        roster = self.roster if subtree is None else subtree.roster
+        kind = type(item)
+        if kind is Met:
+            roster.add(item.node)
+        elif kind is Parted:
+            roster.remove(item.node)
+            self._parking.drop_from(item.node, top)
+        elif kind is Stalled:
+            if subtree is None:
+                self._stall = item.why
+            else:
+                subtree.stall = item.why
 
     def _tell(self, core: Core, item: Any) -> None:
         self._touched[core.env.path] = None
@@ -311,9 +463,14 @@ class Host:
             core.on_misbehaved(item.node, item.why)
 
     def _hand(self, item: Handed) -> None:
-        if item.path in self._journaled.scopes:  # else its parent is replayed as well, or neither is
-            self._journaled.saw(item.path, item)
-        self._dispatch(item)
+        scope = item.path
+        if scope not in self._journaled.subtrees:
+            self._dispatch(item)
+            return
+        if scope in self._unstarted:
+            self._start_subtree(scope)
+        self._journaled.saw_within(scope, item)
+        self._within(scope, self._dispatch, item)
 
     def _upcalls(self) -> None:
         upcalls = self._effects.upcalls
@@ -323,23 +480,49 @@ class Host:
                 call(value)
         upcalls.clear()
 
+    # --- settling ---
+
     def _settle(self) -> None:
         """A core that settles may deliver to its parent, which is then touched as well."""
         for _ in range(SETTLES_MAX):
             if not self._touched:
                 return
-            if self._journaled.scopes:
-                self._journaled.settled()
+            if self._journaled.subtrees and self._settle_subtrees():
+                self._upcalls()
+                continue  # what they delivered may have touched their parents, or each other
             touched, self._touched = self._touched, {}
-            if self._settlers:
-                self._touch_children(touched)
-            for path in touched:
-                core = self.cores.get(path)
-                if core is not None:
-                    core.settle()
+            self._settle_cores(touched)
             if self._effects.upcalls:
                 self._upcalls()
         raise AssertionError(f"{sorted(self._touched)} settle without end: settling must not always deliver")
+
+    def _settle_subtrees(self) -> bool:
+        """Each on its own, until nothing is touched inside; whether there was one to settle."""
+        scopes = dict.fromkeys(self._journaled.scope_of(path) for path in self._touched)
+        scopes.pop(None, None)
+        for scope in scopes:
+            if scope is not None and scope in self._journaled.subtrees:
+                self._journaled.settled(scope)
+                self._settle_within(scope)
+        return bool(scopes)
+
+    def _settle_within(self, scope: Path) -> None:
+        for _ in range(SETTLES_MAX):
+            touched = {path: None for path in self._touched if path[: len(scope)] == scope}
+            if not touched:
+                return
+            for path in touched:
+                del self._touched[path]
+            self._within(scope, self._settle_cores, touched)
+        raise AssertionError(f"{scope} settles without end: settling must not always deliver")
+
+    def _settle_cores(self, touched: dict[Path, None]) -> None:
+        if self._settlers:
+            self._touch_children(touched)
+        for path in touched:
+            core = self.cores.get(path)
+            if core is not None:
+                core.settle()
 
     def _touch_children(self, touched: dict[Path, None]) -> None:
         """Children may have been called by a parent that was touched; not those that are only handed values."""
@@ -350,10 +533,13 @@ class Host:
 
     def _take(self) -> Turn:
         turn = self._effects.take()
-        if self._journaled.scopes:
-            if records := self._journaled.take(self._effects.now, self._effects.wall_ns):
-                turn.records, turn.lazy = [*turn.records, *records], False
+        if self.by_inputs or self._journaled.subtrees:
+            first, last = self._journaled.take(self._effects.now, self._effects.wall_ns, self.seed)
+            if first or last:
+                turn.records, turn.lazy = [*first, *turn.records, *last], False
         return turn
+
+    # --- parking ---
 
     def _park(self, item: Received) -> None:
         if item.path in self._retired:
@@ -367,46 +553,77 @@ class Host:
 
     # --- recovery ---
 
+    def _respawn(self, path: Path, spawned: Spawned) -> None:
+        """A subtree is about to be made again, by its parent or for its first inputs."""
+        if path in self._retired:
+            return
+        subtree = self._journaled.subtrees.get(path)
+        if subtree is None:
+            self._journaled.expect(path, spawned)
+            return
+        if any(core.env.has_drawn for at, core in self.cores.items() if at[: len(path)] == path):
+            raise ValueError(f"the core at {path}, made by its parent's constructor, drew from chance before its start")
+        subtree.spawned, subtree.is_recorded = spawned, True
+        subtree.roster.replace(spawned.peers)
+
     def _replay(self, scope: Path, stepped: Stepped) -> None:
         """Step through journaled inputs again."""
+        if scope in self._retired:
+            return
         if scope not in self.cores:
-            self._seed_on_record = stepped.seed
             self._core_to_restore(scope)
-            self._seed_on_record = None
-        if scope not in self._journaled.scopes:
-            raise ValueError(f"the journal holds inputs of the core at {scope}, which is recovered by records")
-        self._journaled.keep(scope, stepped)
-        if stepped.seed:
-            self._journaled.reseed(scope, stepped.seed)  # the parent may have spawned it before it was to be restored
         effects = self._effects
-        effects.now, effects.wall_ns, effects.replayed = stepped.now, stepped.wall_ns, scope
+        if scope == ROOT and self.by_inputs:
+            effects.now, effects.wall_ns, effects.replayed = stepped.now, stepped.wall_ns, scope
+            self._replay_whole(stepped)
+        elif scope in self._journaled.subtrees:
+            effects.now, effects.wall_ns, effects.replayed = stepped.now, stepped.wall_ns, scope
+            self._replay_within(scope, stepped)
+        else:
+            raise ValueError(f"the journal holds inputs of the core at {scope}, which is recovered by records")
+        effects.replayed = None
+
+    def _replay_whole(self, stepped: Stepped) -> None:
         was_started, self._started = self._started, True
         if stepped.start:
-            self._start_below(scope)
+            self._start_all()
         for item in stepped.inputs:
-            self._run_again(item, scope)
+            kind = type(item)
+            if kind in TO_ALL:
+                self._tell_below(ROOT, item)
+            elif kind is Misbehaved:
+                self._tell(self.root, item)
+            else:
+                self._dispatch(item)
+            self._upcalls()
         self._settle()
-        self._started, effects.replayed = was_started, None
-        self._journaled.forget_step()
+        self._started = was_started
 
-    def _run_again(self, item: Any, scope: Path) -> None:
-        kind = type(item)
-        if kind is Settled:
-            self._settle()
-        elif kind is Received:
-            self._take_message(item)
-        elif kind in TO_ALL:
-            self._tell_all(item, scope)
-        elif kind is Misbehaved:
-            self._tell(self.root, item)
-        else:
-            self._dispatch(item)
-        self._upcalls()
+    def _replay_within(self, scope: Path, stepped: Stepped) -> None:
+        subtree = self._journaled.subtrees[scope]
+        subtree.kept.append(stepped)
+        for item in stepped.inputs:
+            kind = type(item)
+            if kind is Started:
+                self._start_within(scope)
+            elif kind is Settled:
+                self._settle_within(scope)
+            elif kind is Known:
+                subtree.roster.replace(item.peers)
+            elif kind in TO_ALL:
+                self._within(scope, self._tell_below, scope, item)
+            else:
+                self._within(scope, self._dispatch, item)
+        self._settle_within(scope)
+
+    def _follow_roster(self, scope: Path) -> None:
+        """A subtree knows whom the Host knows."""
+        roster, peers = self._journaled.subtrees[scope].roster, self.roster.peers
+        if roster.peers != peers:
+            roster.replace(peers)
+            self._journaled.saw_within(scope, Known(peers))
 
     def _new_seed(self, path: Path) -> bytes:
-        """Of a subtree: that of its first record, where it has one."""
-        if self._seed_on_record is not None:
-            return self._seed_on_record
         return self._chance(path).getrandbits(8 * SEED_BYTES).to_bytes(SEED_BYTES, "big")
 
     def _core_to_restore(self, path: Path) -> Core:

@@ -79,9 +79,9 @@ class Parking:
         below = [waiting for waiting in self._waiting if waiting[: len(path)] == path]
         return [item for waiting in below for item in self.claim(waiting)]
 
-    def drop_from(self, sender: int) -> None:
-        """Forget what one sender said."""
-        for path, messages in list(self._waiting.items()):
+    def drop_from(self, sender: int, top: Path = ()) -> None:
+        """Forget what one sender said to a path and to those below it."""
+        for path, messages in [each for each in self._waiting.items() if each[0][: len(top)] == top]:
             kept = [waiting for waiting in messages if waiting.sender != sender]
             for waiting in messages:
                 if waiting.sender == sender:

@@ -1,9 +1,11 @@
-"""Roster: whom a node knows. One object a Host, which all its Envs look at, so that ``env.peers`` is live.
+"""Roster: whom a node knows. One object a Host, which its Envs look at, so that ``env.peers`` is live.
 
 A *closed* roster has members, itself among them, whose numbers all members agree on. A core meets and parts from them
 as its protocol decides; what a member that has left still sends is dropped, what a stranger sends is blamed.
 An *open* roster has links to strangers. They come and go; a number is a link's, is valid in this process alone and is
 used again. This node itself is number 0 and no peer. Misbehaviour is reported to the cores, which keep scores.
+
+A subtree by inputs has a roster of its own, which follows the Host's but for the time of a replay (``replay.py``).
 """
 
 from collections.abc import Iterable
@@ -27,15 +29,21 @@ class Roster:
         self.is_open = is_open
         self._meets: dict[int, Meet] = {}
         self._parts: dict[int, Part] = {}
-        self._set(peers)
+        self.replace(peers)
 
     def add(self, node: int) -> None:
         """A link is there."""
-        self._set((*self.peers, node))
+        self.replace((*self.peers, node))
 
     def remove(self, node: int) -> None:
         """A link is gone."""
-        self._set(peer for peer in self.peers if peer != node)
+        self.replace(peer for peer in self.peers if peer != node)
+
+    def replace(self, peers: Iterable[int]) -> None:
+        """Know these and no others."""
+        self.members = frozenset(peers)
+        self.peers = tuple(sorted(self.members))
+        self.others = tuple(peer for peer in self.peers if peer != self.node)
 
     def change(self, change: RosterChange) -> None:
         """What a core decides about a closed roster."""
@@ -57,8 +65,3 @@ class Roster:
     def changes(self) -> tuple[RosterChange, ...]:
         """All that differs from the roster as it was given, for the shell of a node that has recovered."""
         return (*self._parts.values(), *self._meets.values())
-
-    def _set(self, peers: Iterable[int]) -> None:
-        self.members = frozenset(peers)
-        self.peers = tuple(sorted(self.members))
-        self.others = tuple(peer for peer in self.peers if peer != self.node)

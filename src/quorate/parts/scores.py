@@ -1,11 +1,11 @@
 """Scores of strangers: in an open network misbehaviour costs points, where a closed one lays blame.
 
 How it works. Each offence adds points; whoever reaches BAN_AT is to be parted from and refused for BAN_S. Points halve
-every HALF_LIFE_S, so what honest nodes do now and then (they promise a block and are cut off) does not add up: an offence of
-p points every t seconds stays below p / (1 - 2 ** (-t / HALF_LIFE_S)), which for BROKEN_PROMISE every ten minutes is
-49. By chance offences come in clusters; one an hour on average is safe. A stranger that falls silent with much
-outstanding has broken one promise, not one for each thing that was asked for. What honest nodes do all the time costs
-nothing at all.
+every HALF_LIFE_S, so what honest nodes do now and then (they promise a block and are cut off) does not add up: an
+offence of p points every t seconds stays below p / (1 - 2 ** (-t / HALF_LIFE_S)), which for BROKEN_PROMISE every ten
+minutes is 49. By chance offences come in clusters; one an hour on average is safe. A stranger that falls silent with
+much outstanding has broken one promise, not one for each thing that was asked for. What honest nodes do all the time
+costs nothing at all.
 
 A stranger is whatever the core knows it by, a key or an address, not the number of its link, which another may have
 next. Only those who have points are remembered, at most ``entries_max`` of them. When there are too many, the lowest
@@ -86,7 +86,7 @@ class Scores:
         self._scores.pop(who, None)
 
     def _make_room(self, now: float) -> None:
-        """Forget those with next to no points, and a few at least: the lowest, of equals the longest without offence."""
+        """Forget those with next to no points, and a few at least: the lowest, then the longest without offence."""
         current = {who: self.score(who, now) for who in self._scores}
         fewest = 1 + len(current) // FORGOTTEN_AT_ONCE
         for count, who in enumerate(sorted(current, key=current.__getitem__)):

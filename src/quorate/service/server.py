@@ -88,7 +88,6 @@ class Server:
             data=config.data,
             keyring=None if keys is None else keys.keyring,
         )
-        self.node.peers.listen_at = config.listen_peer()
         count = len(config.nodes)
         bears = Bears(entry.faults(count), count) if entry.byzantine else None
         if bears is not None and not bears.liars:

@@ -12,7 +12,7 @@ A new leader changes nothing for those who wait: every node has their requests a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from hashlib import sha256
 from typing import BinaryIO
 
@@ -85,6 +85,19 @@ class SignedReplica(Replica):
             self._requests_count += 1
             self._requests.setdefault(sha256(request.entry).digest(), []).append((client, request.id))
             self.port.submit((request.entry,))
+
+    def _waiting_count(self) -> int:
+        return super()._waiting_count() + self._requests_count
+
+    def _forget(self, gone: Set[Client]) -> None:
+        super()._forget(gone)
+        for digest, many in list(self._requests.items()):
+            kept = [waiting for waiting in many if waiting[0] not in gone]
+            self._requests_count -= len(many) - len(kept)
+            if kept:
+                self._requests[digest] = kept
+            else:
+                del self._requests[digest]
 
     def _known(self, place: int, command: SignedCommand | None, owner: bytes) -> Result | None:
         """The answer to a command that was applied before, if it is kept."""

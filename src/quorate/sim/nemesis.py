@@ -75,7 +75,7 @@ class Nemesis:
             if node.disk.stalled is not None:
                 node.stall(None)
             if not node.up:
-                node.start()
+                node.restart()
             elif node.paused:
                 node.resume()
 

@@ -13,7 +13,7 @@ last arrival on those that were used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappush
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -82,67 +82,65 @@ class Network:
         self._slow = [0] * len(self._slow)
         self._is_uneven = False
 
-    def send(self, sender: int, send: Send) -> None:
-        """Put one message on its ways. One to oneself passes no network."""
+    def send(self, sender: int, sends: Sequence[Send]) -> None:
+        """Put messages on their ways. One to oneself passes no network."""
         world = self._world
-        now = world.now
+        now = since = world.now
         random = self._random
-        loss = self.loss
-        cuts = self.cuts[sender]
-        slow = self._slow[sender]
-        parted = self.parted
-        fifo = self._fifo
-        last = self._last[sender]
-        delays = self._delays
-        ways = self.ways
-        size_bytes = 0 if ways is None else ways.size_bytes(send.message)
-        since = now
-        item = Received(sender, send.message, send.path)
-        for to in send.to:
-            if to == sender:
-                world.nodes[to].loop_back(item)
-                continue
-            if ways is not None:  # also for a copy that is cut or lost then: its sender cannot know
-                passed = ways.passed_at(sender, to, size_bytes, now)
-                if passed is None:
-                    self._overflow(sender, to, send.message)
+        loss, duplication, clogs, fifo = self.loss, self.duplication, self.clogs, self._fifo
+        cuts, slow, last = self.cuts[sender], self._slow[sender], self._last[sender]
+        parted, delays, ways = self.parted, self._delays, self.ways
+        for send in sends:
+            item = Received(sender, send.message, send.path)
+            size_bytes = 0 if ways is None else ways.size_bytes(send.message)
+            for to in send.to:
+                if to == sender:
+                    world.nodes[to].loop_back(item)
                     continue
-                since = passed
-            if cuts >> to & 1 or (parted is not None and parted(sender, to, send.message)):
-                self.cut += 1
-                if world.tracing:
-                    world.trace(sender, "cut", to, send.message)
-                continue
-            draw = random()
-            if draw < loss:
-                self.lost += 1
-                if world.tracing:
-                    world.trace(sender, "lost", to, send.message)
-                continue
-            if loss:
-                draw = (draw - loss) / (1.0 - loss)
-            delay = delays[int(draw * DELAYS)]
-            if slow and slow >> to & 1:
-                delay *= SLOW_FACTOR
-            at = since + delay
-            if self.clogs:
-                at = self._behind_clog(sender, to, at)
-            if fifo:
-                if to in last and at <= last[to]:
-                    at = last[to] + EPSILON_S
-                last[to] = at
-            world.sequence += 1
-            heappush(world.heap, (at, world.sequence, world.nodes[to].receive, item, None))
-            if self.duplication and random() < self.duplication:
-                self.duplicated += 1
-                again = delays[int(random() * DELAYS)] * AGAIN_FACTOR * (SLOW_FACTOR if slow >> to & 1 else 1.0)
+                if ways is not None:  # also for a copy that is cut or lost then: its sender cannot know
+                    passed = ways.passed_at(sender, to, size_bytes, now)
+                    if passed is None:
+                        self.overflowed += 1
+                        self._trace("overflow", item, to)
+                        continue
+                    since = passed
+                if cuts >> to & 1 or (parted is not None and parted(sender, to, send.message)):
+                    self.cut += 1
+                    self._trace("cut", item, to)
+                    continue
+                draw = random()
+                if draw < loss:
+                    self.lost += 1
+                    self._trace("lost", item, to)
+                    continue
+                if loss:
+                    draw = (draw - loss) / (1.0 - loss)
+                delay = delays[int(draw * DELAYS)]
+                if slow and slow >> to & 1:
+                    delay *= SLOW_FACTOR
+                at = since + delay
+                if clogs:
+                    at = self._behind_clog(sender, to, at)
+                if fifo:
+                    if to in last and at <= last[to]:
+                        at = last[to] + EPSILON_S
+                    last[to] = at
                 world.sequence += 1
-                heappush(world.heap, (since + again, world.sequence, world.nodes[to].receive, item, None))
+                heappush(world.heap, (at, world.sequence, world.nodes[to].receive, item, None))
+                if duplication and random() < duplication:
+                    self.duplicated += 1
+                    again = delays[int(random() * DELAYS)] * AGAIN_FACTOR * (SLOW_FACTOR if slow >> to & 1 else 1.0)
+                    world.sequence += 1
+                    heappush(world.heap, (since + again, world.sequence, world.nodes[to].receive, item, None))
 
-    def _overflow(self, sender: int, to: int, message: Any) -> None:
-        self.overflowed += 1
+    def _trace(self, event: str, item: Received, to: int) -> None:
         if self._world.tracing:
-            self._world.trace(sender, "overflow", to, message)
+            self._world.trace(item.sender, event, to, item.message)
+
+    def delay_s(self, sender: int, to: int) -> float:
+        """What one message takes on a link that loses nothing."""
+        delay = self._delays[int(self._random() * DELAYS)]
+        return delay * SLOW_FACTOR if self._slow[sender] >> to & 1 else delay
 
     def is_cut(self, sender: int, to: int) -> bool:
         """Whether a cut takes what is on its way at this moment."""

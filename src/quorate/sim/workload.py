@@ -125,6 +125,8 @@ class Subject(ABC):
     replicated logs.
     """
 
+    is_open: bool = False
+    """Whether nodes are strangers to each other: see ``sim.strangers``."""
     doers: Mapping[type, Any] = {}
     """By type, how jobs are done that neither the runtime nor the App does: see ``sim.jobs.Doer``."""
 

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from quorate.kernel import App, Blame, Core, Env, Meet, Rng, RosterChange, Shell, Turn, mask_of
+from quorate.kernel import App, Blame, Core, Env, Meet, Rng, RosterChange, Shell, mask_of
 from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.configuration import Newcomer
 from quorate.parts.keys import Scheme
@@ -33,9 +33,10 @@ from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
 from quorate.sim.options import Change, Options
+from quorate.sim.strangers import Strangers
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
-from quorate.sim.workload import Subject, Workload
+from quorate.sim.workload import Subject
 
 POLL_S = 0.05
 LIVENESS = "liveness"
@@ -104,6 +105,8 @@ class World:
         self.change = change
         self._sick_app = sick_app
         self._trace = trace
+        self.strangers = Strangers(self) if subject.is_open else None
+        """The links, where the roster is open."""
         self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)
         self.liars = _draw_liars(self.seed, options)
         """The nodes that lie, as a mask."""
@@ -193,6 +196,8 @@ class World:
         """Start the nodes, the workload and the nemesis."""
         for node in self.nodes:
             node.start()
+        if self.strangers is not None:
+            self.strangers.start()
         self.workload.start()
         self.nemesis.start()
 
@@ -221,16 +226,6 @@ class World:
         """The process of a node is gone. Its App's stores, if they outlive it, lose what was not synced."""
         self.subject.crashed(place, Random(f"{self.seed}/crash/{place}/{life}"))
 
-    @property
-    def clients(self) -> Workload:
-        """The workload, as SimNode calls it."""
-        return self.workload
-
-    def count_step(self, node: int, inputs: int, turn: Turn) -> None:
-        """Fold a step into the digest of the run."""
-        self.steps += 1
-        self.digest.step(self.now, node, inputs, turn)
-
     def blamed(self, node: int, blame: Blame) -> None:
         """A node blames another. Only who lies ever deserves it; what liars say of others is not heard."""
         if self.liars >> node & 1:
@@ -243,13 +238,15 @@ class World:
         kind = _NUMBER.sub("N", blame.why)
         self.blamed_liars[kind] = self.blamed_liars.get(kind, 0) + 1
 
-    def change_roster(self, node: int, change: RosterChange) -> None:
-        """A node meets another or parts from it. The way to a number is the world's; who it is must be right."""
+    def change_roster(self, node: SimNode, change: RosterChange) -> None:
+        """A node meets another or parts from it. In a closed roster all must mean the same by a number."""
         if self.tracing:
-            self.trace(node, "roster", "", change)
-        if isinstance(change, Meet) and change.node is not None and not self.liars >> node & 1:
+            self.trace(node.id, "roster", "", change)
+        if self.strangers is not None:
+            self.strangers.change(node, change)
+        elif isinstance(change, Meet) and change.node is not None and not self.liars >> node.id & 1:
             if self.newcomers.get(change.node) != Newcomer(change.node, change.address, change.key):
-                raise Violation("rosters", f"node {node} meets {change}, and there is no such node")
+                raise Violation("rosters", f"node {node.id} meets {change}, and there is no such node")
 
     def trace(self, node: int | None, event: str, subject: Any, what: Any) -> None:
         """One line, where lines are wanted. Ask ``tracing`` before the arguments are made."""

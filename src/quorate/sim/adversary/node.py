@@ -60,11 +60,15 @@ class LyingNode(SimNode):
     def _synced(self, sequence: int) -> None:
         self._try(lambda: super(LyingNode, self)._synced(sequence))
 
-    def _act(self, turn: Turn) -> None:
-        super()._act(self.adversary.act(turn, self.world.now, self.host.root))
+    def acting(self) -> Callable[[Turn], None]:
+        """What the Adversary makes of it."""
+        return self._lie
+
+    def _lie(self, turn: Turn) -> None:
+        self.shell.act(self.adversary.act(turn, self.world.now, self.host.root))
         delayed, self.means.delayed = self.means.delayed, []
         for delay_s, send in delayed:
-            self.world.after(delay_s, lambda send=send: self.world.network.send(self.id, send))  # type: ignore[misc]
+            self.world.after(delay_s, lambda send=send: self.world.network.send(self.id, (send,)))  # type: ignore[misc]
 
     def change_roster(self, change: RosterChange) -> None:
         """Its lies follow."""

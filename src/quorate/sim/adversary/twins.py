@@ -61,8 +61,8 @@ class Copy(LyingNode):
         if item.sender == self.id or self.sides.has(self.side, item.sender, self.world.now):
             super().receive(item, None)
 
-    def _act(self, turn: Turn) -> None:
-        super()._act(msgspec.structs.replace(turn, early=self._mine(turn.early), sends=self._mine(turn.sends)))
+    def _lie(self, turn: Turn) -> None:
+        super()._lie(msgspec.structs.replace(turn, early=self._mine(turn.early), sends=self._mine(turn.sends)))
 
     def _mine(self, sends: Sequence[Send]) -> list[Send]:
         """To this side's nodes alone. What one says to itself its twin does not hear."""

@@ -119,9 +119,10 @@ class Process(Machine):
 
     # --- Machine ---
 
-    def send(self, send: Send) -> None:
-        """As the scenario lets it."""
-        self.stage.send(self, send)
+    def send(self, sends: Sequence[Send]) -> None:
+        """As the scenario lets them."""
+        for send in sends:
+            self.stage.send(self, send)
 
     def append(self, records: Sequence[Record]) -> int:
         """It is durable at once."""
@@ -133,9 +134,10 @@ class Process(Machine):
         """Never due."""
         return self.append(records)
 
-    def set_timer(self, timer: Timer) -> None:
+    def set_timers(self, timers: Sequence[Timer]) -> None:
         """On the stage's clock."""
-        self._set(timer)
+        for timer in timers:
+            self._set(timer)
 
     def change_roster(self, change: RosterChange) -> None:
         """All are there from the beginning to the end."""
