@@ -348,7 +348,7 @@ def test_a_keyring_grows_into_another(scheme: Scheme) -> None:
     assert more.knowing(9, joins.public) is more
     for node, public, why in (
         (9, scheme.client(8).public, "another public key for node 9"),
-        (7, joins.public, "nodes 9 and 7 have the same key"),
+        (7, joins.public, "nodes 7 and 9 have the same key"),
         (7, b"no key", "."),
     ):
         with pytest.raises(ValueError, match=why):
