@@ -152,6 +152,8 @@ class Node(Machine):
             self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at)
         self._links: Links = links or self.peers
         self.stalled_why: str | None = None
+        self.on_roster: Callable[[], None] = _nothing
+        """Called when a core has met a node or parted from one."""
         self._make = make
         self._members = tuple(addresses)
         self._shell_class = shell
@@ -393,6 +395,7 @@ class Node(Machine):
             self.peers.part(change.node, change.why)
         elif change.node is not None:
             self.peers.meet(change.node, change.address, change.key)
+        self.on_roster()
 
     def blame(self, blame: Blame) -> None:
         """In the log."""
@@ -475,6 +478,10 @@ class Node(Machine):
         log.info("journal: checkpoint of %d bytes", self._journal_bytes)
         self._written = self._journal.checkpoint(frames)
         return self._written
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _is_outside(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.configuration import Voters, decode
+from quorate.parts.configuration import Nodes, Voters, decode
 from quorate.parts.log import CONFIGURATION
 from quorate.parts.reads import Reads
 from quorate.parts.replicated import Dropped, Leads, Restored
@@ -96,6 +96,16 @@ class Following(Core):
         slot = self.acceptor.chosen_index + 1
         later = self.members.after(slot)
         return Voters(self.members.at(slot).members, later[-1].members if later else (), self.members.epoch)
+
+    @property
+    def nodes(self) -> Nodes:
+        """Which nodes have come and gone, by what is known to be chosen."""
+        return self.members.nodes
+
+    @property
+    def founders(self) -> tuple[int, ...]:
+        """The nodes that the cluster began with."""
+        return self.members.founders
 
     # --- recovery ---
 

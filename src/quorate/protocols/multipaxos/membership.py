@@ -60,10 +60,10 @@ class Members:
         Raises ValueError where members are no founders, or the quorums of the two phases do not all meet.
         """
         self._config = config
-        self._founders = frozenset(config.founders or peers)
-        first = tuple(sorted(set(config.members) or self._founders))
-        if strangers := sorted(set(first) - self._founders):
-            raise ValueError(f"members {strangers} are not in the group {sorted(self._founders)}")
+        self.founders = tuple(sorted(set(config.founders or peers)))
+        first = tuple(sorted(set(config.members))) or self.founders
+        if strangers := sorted(set(first).difference(self.founders)):
+            raise ValueError(f"members {strangers} are not in the group {list(self.founders)}")
         self.spans = [Span(1, first, config.quorum.build(first))]
 
     def at(self, slot: int) -> Span:
@@ -113,7 +113,7 @@ class Members:
         Its quorums would be others than everybody else's. What clients submit introduces no founder.
         """
         is_meant = change.epoch in (None, self.epoch) and any(newcomer.node == node for newcomer in change.newcomers)
-        if is_meant and node in self._founders:
+        if is_meant and node in self.founders:
             raise ValueError(
                 f"node {node} joined the cluster later, and its configuration counts it among the first: write in "
                 "founders which nodes the cluster began with"
@@ -124,7 +124,7 @@ class Members:
         first_slot = self.takes_effect_at(slot)
         if change.epoch not in (None, self.epoch) or first_slot <= self.epoch:
             return
-        if not self.nodes.takes(change, self._founders):
+        if not self.nodes.takes(change, self.founders):
             return
         try:
             quorums = self._config.quorum.build(change.members)
@@ -155,10 +155,10 @@ class Members:
 
     def check(self, memberships: Sequence[Membership], nodes: Nodes) -> list[Span]:
         """The spans. Raises ValueError for members that never were, or make no quorums, and for no members at all."""
-        ever = self._founders.union(newcomer.node for newcomer in nodes.joined)
+        ever = {*self.founders, *(newcomer.node for newcomer in nodes.joined)}
         if not memberships or not all(m.members and ever.issuperset(m.members) for m in memberships):
             raise ValueError("memberships that name no members, or nodes outside the group")
-        if not nodes.may_be(self._founders):
+        if not nodes.may_be(self.founders):
             raise ValueError("nodes that joined twice, or that were there before")
         build = self._config.quorum.build
         return [Span(m.first_slot, m.members, build(m.members), nodes) for m in memberships]
