@@ -60,7 +60,10 @@ class Change(NamedTuple):
 
 
 class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Which nodes there are besides the founders: those that ``joined``, without those whose numbers ``left``."""
+    """Which nodes there are besides the founders: those that ever ``joined``, without those whose numbers ``left``.
+
+    Who left is kept, as what it voted for may have to be checked, and so that its number and key are used once.
+    """
 
     joined: Annotated[tuple[Newcomer, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
     left: Annotated[tuple[NodeId, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
@@ -76,7 +79,7 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def may_be(self, founders: Iterable[int]) -> bool:
         """Whether changes can have led here from these founders; for what a peer says."""
         joined = [newcomer.node for newcomer in self.joined]
-        return len(set(joined)) == len(joined) and set(joined).isdisjoint((*founders, *self.left))
+        return len(set(joined)) == len(joined) and set(joined).isdisjoint(founders)
 
     def takes(self, change: Change, founders: Iterable[int]) -> bool:
         """Whether the change fits: it names nodes that there are, or that it introduces under numbers never used."""
@@ -96,8 +99,7 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The same after a change that fits."""
         if not (change.newcomers or change.leavers):
             return self
-        stay = (newcomer for newcomer in self.joined if newcomer.node not in change.leavers)
-        return Nodes((*stay, *change.newcomers), tuple(sorted({*self.left, *change.leavers})))
+        return Nodes((*self.joined, *change.newcomers), tuple(sorted({*self.left, *change.leavers})))
 
 
 FOUNDERS_ALONE: Final = Nodes()

@@ -57,7 +57,15 @@ COMING = [
     encode((1, 2), None, [], [3, 4]),
     encode((1, 2, 4)),
 ]
-NODES = st.sampled_from([Nodes((FOURTH,)), Nodes((), (3,)), Nodes((FOURTH,), (1, 2)), Nodes((FOURTH, FOURTH), (4,))])
+NODES = st.sampled_from(
+    [
+        Nodes((FOURTH,)),
+        Nodes((), (3,)),
+        Nodes((FOURTH,), (1, 2)),
+        Nodes((FOURTH, FOURTH), (4,)),
+        Nodes((FOURTH,), (4, 9)),
+    ]
+)
 ENTRY = st.one_of(
     st.builds(Entry, SMALL, st.sampled_from([b"v", b"w"]), st.sampled_from([0, NOOP])),
     st.builds(

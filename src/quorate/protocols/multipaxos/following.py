@@ -269,13 +269,14 @@ class Following(Core):
 
     def _keep_roster(self) -> None:
         """Meet who joined. It follows from the founders and what is chosen, so every life of a node finds the same."""
-        nodes, peers = self.members.nodes, self.env.peers
+        nodes, needed = self.members.nodes, self.members.voting_from(self.acceptor.chosen_index + 1)
         for newcomer in nodes.joined:
-            if newcomer.node not in peers:
+            is_here = newcomer.node not in nodes.left or needed >> newcomer.node & 1
+            if is_here and newcomer.node not in self.env.peers:
                 self.env.meet(newcomer.address, newcomer.key, newcomer.node)
                 if self.leadership is not None:
                     self.leadership.met(newcomer.node)
-        self._leaving = [node for node in nodes.left if node in peers and node != self.env.id]
+        self._leaving = [node for node in nodes.left if node in self.env.peers and node != self.env.id]
         if self._leaving:
             self._part()
 

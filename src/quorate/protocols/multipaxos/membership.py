@@ -155,7 +155,7 @@ class Members:
 
     def check(self, memberships: Sequence[Membership], nodes: Nodes) -> list[Span]:
         """The spans. Raises ValueError for members that never were, or make no quorums, and for no members at all."""
-        ever = self._founders.union(nodes.left, (newcomer.node for newcomer in nodes.joined))
+        ever = self._founders.union(newcomer.node for newcomer in nodes.joined)
         if not memberships or not all(m.members and ever.issuperset(m.members) for m in memberships):
             raise ValueError("memberships that name no members, or nodes outside the group")
         if not nodes.may_be(self._founders):

@@ -68,10 +68,10 @@ class Members(Checkpoints):
         self._part()
 
     def _take_over_members(self, image: Image, nodes: Nodes) -> None:
-        self._take_over_nodes(nodes)
         if image.epoch > self.group.epoch:
             began = (image.epoch, image.began_at, image.past_members)
             self._begin_epoch(Group(image.members, self.keys, *began))
+        self._take_over_nodes(nodes)
         self.next_members, self.switch_at = image.next_members, image.switch_at
 
     def _first_proof(self, stable: int, executed: int) -> int:
@@ -105,12 +105,12 @@ class Members(Checkpoints):
         return True
 
     def _take_over_nodes(self, nodes: Nodes) -> None:
-        """Meet who joined."""
+        """Meet who joined. The keys of those who left stay: a checkpoint that they signed may come yet."""
         self.nodes = nodes
-        peers = self.env.peers
         for newcomer in nodes.joined:
             self.keys = self.keys.knowing(newcomer.node, newcomer.key)
-            if newcomer.node not in peers:
+            is_here = newcomer.node not in nodes.left or self.group.has(newcomer.node)
+            if is_here and newcomer.node not in self.env.peers:
                 self.env.meet(newcomer.address, newcomer.key, newcomer.node)
         self.group.keys = self.keys
         self._part()

@@ -52,7 +52,7 @@ class Copy(LyingNode):
 
     def __init__(self, world: World, node: int, seed: str, resign: Resign, sides: Sides | None, side: int) -> None:
         super().__init__(world, node, f"{seed}/twin {side}" if side else seed, (), resign)
-        self.place = node + side * world.options.nodes
+        self.place = -1 - node if side else node  # numbers above are those of nodes that join
         self.side = side
         self.sides = sides or Sides(Random(f"{seed}/sides/{node}"), self.means)
 
