@@ -225,7 +225,7 @@ class CrashingWholeOpen(CrashingOpen):
 def machine(crashing: type[Crashing]) -> Any:
     """A test of it."""
     case = crashing.TestCase
-    case.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
+    case.settings = settings(max_examples=50, stateful_step_count=20, deadline=None, report_multiple_bugs=False)
     return case
 
 

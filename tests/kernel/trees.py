@@ -173,7 +173,7 @@ class Teller(Core):
         self.log.append(("unmet", address, why))
 
     def on_misbehaved(self, node: int, why: str) -> None:
-        self.log.append(("misbehaved", node, why))
+        self._run(("misbehaved", node, why), self.on_news())
 
     def on_news(self) -> Say:
         """What it does when all cores hear something: enough for the order to show."""

@@ -43,7 +43,7 @@ from quorate.kernel.inputs import (
 from quorate.kernel.parking import Parking, Retired
 from quorate.kernel.replay import SEED_BYTES, Began, Journaled, Known, Settled, Spawned, Started, Stepped, Subtree
 from quorate.kernel.roster import Roster
-from quorate.kernel.turn import Blame, Record, RosterChange, Turn
+from quorate.kernel.turn import Blame, Part, Record, RosterChange, Turn
 
 TO_ALL = frozenset((Stalled, Met, Parted, Unmet))
 """The inputs that go to every core."""
@@ -155,6 +155,8 @@ class Host:
         if not self.roster.is_open:
             assert self._journaled.scope_of(path) is None, f"{path} is recovered by inputs: its parent has the roster"
             self.roster.change(change)
+            if isinstance(change, Part):
+                self._parking.drop_from(change.node)
             if self._started:
                 for scope in self._journaled.subtrees:
                     self._follow_roster(scope)
@@ -320,8 +322,9 @@ class Host:
         self._settle()
 
     def _receive(self, item: Received) -> None:
-        if item.sender not in self.roster.members and item.sender != self.roster.node:
-            if not (self.roster.is_open or self.roster.has_left(item.sender)):
+        roster = self.roster
+        if item.sender not in roster.members and not (roster.is_open and item.sender == roster.node):
+            if not (roster.is_open or roster.has_left(item.sender)):
                 self._effects.blames.append(Blame(item.sender, "is not a member of the group"))
             return
         journaled = self._journaled
@@ -555,8 +558,6 @@ class Host:
 
     def _respawn(self, path: Path, spawned: Spawned) -> None:
         """A subtree is about to be made again, by its parent or for its first inputs."""
-        if path in self._retired:
-            return
         subtree = self._journaled.subtrees.get(path)
         if subtree is None:
             self._journaled.expect(path, spawned)
@@ -609,6 +610,8 @@ class Host:
             elif kind is Settled:
                 self._settle_within(scope)
             elif kind is Known:
+                for gone in (peer for peer in subtree.roster.peers if peer not in item.peers):
+                    self._parking.drop_from(gone, scope)
                 subtree.roster.replace(item.peers)
             elif kind in TO_ALL:
                 self._within(scope, self._tell_below, scope, item)
