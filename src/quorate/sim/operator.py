@@ -1,8 +1,8 @@
 """Operator: somebody who has nodes join, leave and be replaced, as one would with `quorate members`.
 
 How it works. One plan is carried out at a time. A change is proposed for the epoch that was seen, is proposed again
-until it is decided, and is over when every one of the new members says that it counts. Only then are the nodes that
-left switched off, and never come back. A newcomer starts with an empty disk, is introduced, catches up, and becomes a
+until it is decided, and is over when every node that stays says that it counts. Only then are the nodes that left
+switched off, and never come back. A newcomer starts with an empty disk, is introduced, catches up, and becomes a
 member by another change.
 
 What breaks systems here is seldom the change itself but what comes just before or after. So some plans are carried out
@@ -95,17 +95,14 @@ class Operator:
         """Whether no plan is under way, and all nodes say the same of who votes and of who is there."""
         if self._doing:
             return False
-        hosts = [node.host for node in self._world.honest]
-        first = hosts[0]
-        return not first.root.voters.next_members and all(
-            host.root.voters == first.root.voters and host.roster.peers == first.roster.peers for host in hosts
-        )
+        said = {(_said(node), node.host.roster.peers) for node in self._world.honest}
+        return len(said) == 1 and not any(voters.next_members for voters, _ in said)
 
     def missing(self) -> str:
         """What has not come right, for a person; empty if there is nothing."""
         if self.has_settled:
             return ""
-        said = {node.id: node.host.root.voters for node in self._world.honest}
+        said = {node.id: _said(node) for node in self._world.honest}
         return f"{self._doing or 'the change'} is not over; who votes, by node: {_text(said)}"
 
     # --- one plan after the other ---
@@ -261,7 +258,7 @@ class Operator:
         leavers: Sequence[int] = (),
         absent: Sequence[int] = (),
     ) -> Steps:
-        """Have others be the members, chosen from those that are; until each says so, but for those that are away."""
+        """Have others be the members, chosen from those that are; until all say so, but for those that are away."""
         yield from self._steady()
         before = self._voters()
         members = tuple(sorted(set(choose(before.members))))
@@ -276,7 +273,7 @@ class Operator:
             if not is_decided and self._world.now >= again_at:
                 self._propose(value)
                 again_at = self._world.now + self._rng.uniform(*AGAIN_S)
-            if is_decided and not seen.next_members and self._say_so(members, seen.epoch, absent):
+            if is_decided and self._all_say(Voters(members, (), seen.epoch), besides=(*leavers, *absent)):
                 self._strike, self._epoch = None, seen.epoch
                 return
             yield POLL_S
@@ -294,15 +291,16 @@ class Operator:
             if node.up:
                 node.operate(value)
 
-    def _say_so(self, members: tuple[int, ...], epoch: int, absent: Sequence[int]) -> bool:
-        wanted = Voters(members, (), epoch)
-        nodes = [node for node in self._world.honest if node.id in members and node.id not in absent]
-        return all(node.up and node.host.root.voters == wanted for node in nodes if node is not self._dead)
+    def _all_say(self, voters: Voters, besides: Sequence[int]) -> bool:
+        """Learners too: who does not know yet who is there now could not be reached by them."""
+        nodes = [node for node in self._world.honest if node.id not in besides]
+        return all(node.up and _said(node) == voters for node in nodes)
 
     def _voters(self) -> Voters:
         """The newest that any honest node says."""
-        said = [node.host.root.voters for node in self._world.honest]
-        return max(said, key=lambda voters: (voters.epoch, not voters.next_members))
+        cores: list[Any] = [node.host.root for node in self._world.honest]
+        voters: Voters = max(cores, key=lambda core: (core.voters.epoch, core.commit_index)).voters
+        return voters
 
     # --- whom to choose ---
 
@@ -330,8 +328,7 @@ class Operator:
         machine = self._world.nodes[node]
         if machine is self._dead:
             self._dead = None
-        elif machine in self._world.present:
-            self._world.leave(node)
+        self._world.leave(node)
 
     def _take_away(self, nodes: Sequence[int]) -> None:
         for node in nodes:
@@ -342,7 +339,7 @@ class Operator:
         """The leader is to die when the change is decided, if the members bear that."""
         world = self._world
         can_die = self._crashes and not self._is_over and self._dead is None and not world.liars
-        if not can_die or self._rng.random() >= world.mix.deaths:
+        if not can_die or self._doing == "away" or self._rng.random() >= world.mix.deaths:
             return None
         delay_s = self._rng.choice((0.0, 1.0)) * self._rng.expovariate(1.0 / (world.mix.delay_s_mean * 10))
         return lambda: world.after(delay_s, self._kill_leader)
@@ -354,14 +351,18 @@ class Operator:
             strike()
 
     def _kill_leader(self) -> None:
-        leaders = [node.host.root.leader for node in self._world.honest]
-        known = [
-            leader for leader in leaders if leader is not None and self._world.nodes[leader] in self._world.present
-        ]
+        cores: list[Any] = [node.host.root for node in self._world.honest]
+        known = [core.leader for core in cores if core.leader in self._world.peers]
         if known and not self._is_over and self._dead is None:
             self._dead = self._world.nodes[self._rng.choice(known)]
             self._count("death")
-            self._world.leave(self._dead.id)
+            self._world.die(self._dead.id)
+
+
+def _said(node: SimNode) -> Voters:
+    """Who votes, by a node's own word."""
+    voters: Voters = node.host.root.voters  # type: ignore[attr-defined]
+    return voters
 
 
 def _text(said: dict[int, Voters]) -> str:

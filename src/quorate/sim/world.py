@@ -92,6 +92,8 @@ class World:
         self.mark = self.promises.mark
         self.peers = tuple(range(options.nodes))
         """The nodes that are there."""
+        self.cluster = self.peers
+        """The same with those that died and were not removed: what whoever joins is told of."""
         self.newcomers: dict[int, Newcomer] = {}
         self.now = 0.0
         self.sequence = 0
@@ -134,7 +136,7 @@ class World:
     # --- who is there ---
 
     def join(self) -> Newcomer:
-        """A new machine with an empty disk starts. It is told of the nodes that are there; they do not know it yet."""
+        """A new machine with an empty disk starts. It is told of the nodes of the cluster; they do not know it yet."""
         node = len(self.nodes)
         key = b""
         if self.scheme is not None:
@@ -142,7 +144,8 @@ class World:
             key = self.scheme.signer(node).public
         newcomer = self.newcomers[node] = Newcomer(node, f"n{node}.sim:7500", key)
         self.network.join(Random(f"{self.seed}/network/{node}"))
-        machine = SimNode(self, node, self.seed, (*self.peers, node))
+        self.cluster = (*self.cluster, node)
+        machine = SimNode(self, node, self.seed, self.cluster)
         self.nodes.append(machine)
         self.present.append(machine)
         self.honest.append(machine)
@@ -153,10 +156,17 @@ class World:
         return newcomer
 
     def leave(self, node: int) -> None:
-        """A node is switched off and never comes back, nor is it waited for."""
-        if self.tracing:
-            self.trace(node, "leave", "", "for good")
+        """A node that the others have removed is switched off and never comes back."""
+        self.die(node)
+        self.cluster = tuple(other for other in self.cluster if other != node)
+
+    def die(self, node: int) -> None:
+        """A machine breaks, and its disk with it: nobody waits for it any more."""
         machine = self.nodes[node]
+        if machine not in self.present:
+            return
+        if self.tracing:
+            self.trace(node, "gone", "", "for good")
         machine.switch_off()
         self.present.remove(machine)
         self.honest = [other for other in self.honest if other is not machine]
