@@ -70,7 +70,7 @@ def mutant_of(protocol: str, name: str) -> Mutant:
     for mutant in mutants_of(protocol):
         if mutant.name == name:
             return mutant
-    known = ", ".join(mutant.name for mutant in mutants_of(protocol)) or "none"
+    known = ", ".join(mutant.name for mutant in mutants_of(protocol))
     raise OptionsError(f"{protocol} has no mutant {name!r}; it has {known}")
 
 
