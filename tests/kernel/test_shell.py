@@ -56,8 +56,9 @@ class Recorder(Machine, App):
 
     # --- Machine ---
 
-    def send(self, send: Send) -> None:
-        self.add("send", send.message)
+    def send(self, sends: Sequence[Send]) -> None:
+        for send in sends:
+            self.add("send", send.message)
 
     def append(self, records: Sequence[Record]) -> int:
         return self._write("append", records)
@@ -73,8 +74,9 @@ class Recorder(Machine, App):
     def is_checkpoint_due(self) -> bool:
         return self.checkpoint_due
 
-    def set_timer(self, timer: Timer) -> None:
-        self.add("timer", timer.key)
+    def set_timers(self, timers: Sequence[Timer]) -> None:
+        for timer in timers:
+            self.add("timer", timer.key)
 
     def change_roster(self, change: RosterChange) -> None:
         self.add("roster", change)
