@@ -82,7 +82,7 @@ def log_of(host: Host, path: Path = DESK) -> list[Any]:
     return core.log
 
 
-def heard_of(host: Host, word: str, path: Path = DESK) -> list[Any]:
+def heard_of(host: Host, word: Any, path: Path = DESK) -> list[Any]:
     """The entries of a log that begin with a word."""
     return [entry for entry in log_of(host, path) if isinstance(entry, tuple) and entry[0] == word]
 
@@ -404,6 +404,16 @@ def test_one_that_its_parents_constructor_makes_has_its_chance_from_the_first_li
     records += again.start(60.0).records
     for each in (again, restored(records, Fixed)):
         assert log_of(each)[: len(log_of(host))] == log_of(host)
+
+
+def test_one_that_its_parents_constructor_makes_has_the_peers_of_the_first_life_in_a_replay() -> None:
+    host = make(Fixed)
+    records = [*host.start(1.0).records, *host.step([say(Look(), to=DESK)], 2.0).records]
+    again = Host(Fixed, 1, (1, 2, 3, 4), streams(0))
+    for record in records:
+        again.restore(record)
+    assert heard_of(again, 2.0) == [(2.0, 0, (1, 2, 3), (2, 3))]
+    assert again.start(60.0).records[0].value.inputs[0] == Known((1, 2, 3, 4))
 
 
 def test_one_that_draws_before_its_parents_constructor_returns_is_refused_when_it_comes_back() -> None:
