@@ -156,6 +156,7 @@ class SimNode(Machine):
             self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
         else:
             self.host = Host(world.make, SELF, (), chance, by_inputs=world.options.by_inputs, is_open=True)
+        assert self.host.root.is_open == world.subject.is_open, "the core and its subject differ on who may connect"
         self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
         self.jobs = Jobs(self, self.app)
