@@ -494,7 +494,12 @@ class Host:
                 self._upcalls()
                 continue  # what they delivered may have touched their parents, or each other
             touched, self._touched = self._touched, {}
-            self._settle_cores(touched)
+            if self._settlers:
+                self._touch_children(touched)
+            for path in touched:
+                core = self.cores.get(path)
+                if core is not None:
+                    core.settle()
             if self._effects.upcalls:
                 self._upcalls()
         raise AssertionError(f"{sorted(self._touched)} settle without end: settling must not always deliver")
