@@ -333,6 +333,18 @@ def test_links_that_the_process_did_not_outlive_are_gone() -> None:
     assert again.cores[DESK].env.peers == ()
 
 
+def test_the_root_is_not_told_again_of_a_stranger_that_misbehaved_inside() -> None:
+    host = Host(Office, 0, (), streams(0), is_open=True)
+    host.start(0.0)
+    records = list(host.step([Met(2, b"k", "a:1", True), say(Spawn(ROOM))], 1.0).records)
+    records += host.step([Received(2, Noise(), DESK)], 2.0).records
+    again = Host(Office, 0, (), streams(0), is_open=True)
+    for record in records:
+        again.restore(record)
+    assert heard_of(host, "misbehaved", ()) == [("misbehaved", 2, f"sent a Noise to {DESK}")]
+    assert heard_of(again, "misbehaved", ()) == []
+
+
 def test_what_the_root_hands_down_because_of_a_stranger_inside_comes_after_what_goes_on_there() -> None:
     """The root is told in the middle of it; in a replay it is not there at all."""
     host = Host(Office, 0, (), streams(0), is_open=True)

@@ -83,7 +83,7 @@ class Say(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Noise(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A message that no core takes."""
+    """A message that only an Office takes."""
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -317,6 +317,11 @@ class Shelf(Recorded):
 
 class Office(Recorded):
     """The root."""
+
+    messages = (Say, Noise)
+
+    def on_noise(self, sender: int, message: Noise) -> None:
+        pass
 
 
 Clerk.kinds = Desk.kinds = {"clerk": Clerk}

@@ -446,7 +446,7 @@ class Node(Machine):
     def load(self, value: Restored, path: CorePath) -> None:
         """In a thread."""
         task = self._loop.create_task(self._load(value.index, path))
-        self._loads.add(task)
+        self._loads.add(task)  # the loop itself holds none that waits
         task.add_done_callback(self._loads.discard)
 
     async def _load(self, index: int, path: CorePath) -> None:
