@@ -27,13 +27,14 @@ from quorate.sim.chance import streams
 
 
 class Outputs(App):
-    """Lists what it is given in the ``outputs`` of its node, which outlive it."""
+    """Lists what it is given in the ``outputs`` of its node, if it has one, which outlive it."""
 
-    def __init__(self, node: "OneNode") -> None:
+    def __init__(self, node: "OneNode | None" = None) -> None:
         self.node = node
 
     def output(self, value: Any, path: Path = ROOT) -> None:
-        self.node.outputs.append(value)
+        if self.node is not None:
+            self.node.outputs.append(value)
 
     def request(self, client: Client, request: Any) -> None:
         raise NotImplementedError

@@ -230,6 +230,6 @@ def test_close_stops_everything() -> None:
 
 
 def test_an_app_that_does_no_jobs_says_so() -> None:
-    steps: Iterator[None] = Outputs(None).work(Task("a"))  # type: ignore[arg-type]
+    steps: Iterator[None] = Outputs().work(Task("a"))
     with pytest.raises(NotImplementedError, match="Outputs does no Task"):
         next(steps)

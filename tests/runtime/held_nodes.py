@@ -20,7 +20,7 @@ import pytest
 from quorate.kernel import ROOT, App, Client, Core, Env, Key, Shell
 from quorate.kernel import Path as CorePath
 from quorate.parts.log import Entry
-from quorate.parts.replicated import Committed, Restored, SnapshotInfo, TakeSnapshot
+from quorate.parts.replicated import Decided, Restored, SnapshotInfo, TakeSnapshot
 from quorate.runtime.codec import Codec
 from quorate.runtime.journal.writer import SegmentWriter
 from quorate.runtime.node import Node
@@ -124,7 +124,7 @@ class Voter(Core):
             self.env.send(node, Told(vote))
 
     def _commit(self, index: int) -> None:
-        self.env.deliver(Committed(index, [Entry(1, self.entries[index - 1])]))
+        self.env.deliver(Decided(index, [Entry(1, self.entries[index - 1])]))
 
 
 class VoterByInputs(Voter):
@@ -142,7 +142,7 @@ class Words(App):
         self.may_restore.set()
 
     def output(self, value: Any, path: CorePath = ROOT) -> None:
-        if isinstance(value, Committed):
+        if isinstance(value, Decided):
             self.words += [entry.data for entry in value.entries]
 
     def request(self, client: Client, request: Any) -> None:
