@@ -31,6 +31,7 @@ ONE_BY_ONE_EVERY = 3
 """How many seeds there are to one whose config lets one log entry into a message."""
 
 SEEDS_MAX = 10_000_000
+JOINS_NODES_MIN = 3
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +92,7 @@ def parse_seeds(text: str) -> range:
 def run(task: Task, trace: Trace | None = None) -> Outcome:
     """Run one task. Raises OptionsError where it makes no sense."""
     entry = entry_of(task.protocol)
+    check_joins(task)
     mutant = mutant_of(task.protocol, task.mutant) if task.mutant else Mutant("", "")
     workload = task.workload
     if workload not in WORKLOADS:
@@ -134,6 +136,18 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
 def byzantine_of(task: Task, mutant: Mutant) -> int:
     """How many nodes lie: as asked for, or as many as the protocol bears where a mutant needs it."""
     return task.byzantine or (entry_of(task.protocol).faults(task.nodes) if mutant.lies else 0)
+
+
+def check_joins(task: Task) -> None:
+    """Whether nodes can come and go. Raises OptionsError."""
+    if not task.joins:
+        return
+    entry = entry_of(task.protocol)
+    if entry.change is None:
+        able = " or ".join(sorted(name for name, other in REGISTRY.items() if other.change is not None))
+        raise OptionsError(f"the members of {entry.name} do not change: leave out --joins, or choose {able}")
+    if task.nodes < JOINS_NODES_MIN:
+        raise OptionsError(f"--joins with {task.nodes} nodes: it takes {JOINS_NODES_MIN} or more, as some leave")
 
 
 def check_adversary(task: Task) -> str:

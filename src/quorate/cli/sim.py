@@ -37,6 +37,9 @@ def sim(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="One seed only.")] = None,
     faults: Annotated[str, typer.Option(help=f"all, none, or some of {','.join(FAULTS)}.")] = "all",
+    joins: Annotated[
+        bool, typer.Option("--joins", help="Have nodes join, leave and be replaced, where members can change.")
+    ] = False,
     byzantine: Annotated[int, typer.Option(help="How many nodes lie.", min=0)] = 0,
     adversary: Annotated[
         str, typer.Option(help="In which ways they lie: all, none, or names; docs/simulation.md has them.")
@@ -84,6 +87,7 @@ def sim(
             mutant=mutant,
             byzantine=byzantine,
             adversary=adversary,
+            joins=joins,
         )
         _check(task, chosen, mutants, trace)
         workers = _workers(jobs, len(chosen))
@@ -113,6 +117,7 @@ def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
         raise OptionsError(f"no workload is called {task.workload!r}; known are {', '.join(campaign.WORKLOADS)}")
     parse_faults(task.faults)
     Options(seed=task.seed, nodes=task.nodes, duration_s=task.duration_s, byzantine=task.byzantine)
+    campaign.check_joins(task)
     warning = campaign.check_adversary(task)
     if trace is not None and len(seeds) > 1:
         raise OptionsError("--trace shows one run; say which with --seed")
@@ -193,6 +198,8 @@ def _explain(task: Task, broken: Outcome) -> dict[str, Any]:
         campaign.traced(task, lambda line: _write_line(out, line))
     command = f"quorate sim {shlex.quote(task.protocol)} --seed {task.seed} --nodes {task.nodes} --faults {task.faults}"
     command += f" --duration-s {task.duration_s:g} --workload {task.workload}"
+    if task.joins:
+        command += " --joins"
     if task.byzantine:
         command += f" --byzantine {task.byzantine} --adversary {task.adversary}"
     if task.mutant:

@@ -71,6 +71,7 @@ class Operator:
         self._crashes = crashes
         self._partitions = partitions
         self._fewest = max(change.fewest, FEWEST)
+        self._may_die = crashes and not world.liars and change.borne(self._fewest) > 0
         self._dead: SimNode | None = None
         self._epoch = 0
         """Of the last change that was over."""
@@ -212,6 +213,8 @@ class Operator:
         yield from self._agree(lambda _: grown, absent=first)
         self._take_away(second)
         yield self._rng.uniform(*AWAY_S)
+        if self._is_over:
+            return  # they are back
         away = [node for node in (*first, *second) if self._world.nodes[node] in self._world.present]
         mend = self._cut(sum(1 << node for node in away))
         for node in away:
@@ -225,13 +228,17 @@ class Operator:
         """Perhaps an outage, some time after."""
         if self._crashes and not self._is_over and self._rng.random() < self._world.mix.outages:
             yield self._rng.random() * IDLE_AFTER_S
-            self._count("outage")
-            self._say("outage", self._world.peers)
-            for node in self._world.present:
-                if node.up:
-                    node.crash()
-            for node in self._world.present:
-                self._world.after(self._rng.random() * self._world.mix.down_s, node.restart)
+            if not self._is_over:
+                self._restart_all()
+
+    def _restart_all(self) -> None:
+        self._count("outage")
+        self._say("outage", self._world.peers)
+        for node in self._world.present:
+            if node.up:
+                node.crash()
+        for node in self._world.present:
+            self._world.after(self._rng.random() * self._world.mix.down_s, node.restart)
 
     # --- steps of plans ---
 
@@ -331,15 +338,15 @@ class Operator:
         self._world.leave(node)
 
     def _take_away(self, nodes: Sequence[int]) -> None:
-        for node in nodes:
+        for node in () if self._is_over else nodes:
             self._say("away", node)
             self._world.nodes[node].switch_off()
 
     def _drawn_strike(self) -> Callable[[], None] | None:
         """The leader is to die when the change is decided, if the members bear that."""
         world = self._world
-        can_die = self._crashes and not self._is_over and self._dead is None and not world.liars
-        if not can_die or self._doing == "away" or self._rng.random() >= world.mix.deaths:
+        can_die = self._may_die and not self._is_over and self._dead is None and self._doing != "away"
+        if not can_die or self._rng.random() >= world.mix.deaths:
             return None
         delay_s = self._rng.choice((0.0, 1.0)) * self._rng.expovariate(1.0 / (world.mix.delay_s_mean * 10))
         return lambda: world.after(delay_s, self._kill_leader)

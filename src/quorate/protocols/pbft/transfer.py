@@ -7,8 +7,8 @@ A node that a stable checkpoint has left behind asks for the digests of the batc
 proves them, they prove the batches, and these are executed without a vote. Where the others do not have them any more,
 they offer snapshots; one that f + 1 nodes name is that of a correct node, and its digest proves the pieces.
 
-A node that joins knows the founders as the first members. Where these are gone it believes, for its first snapshot,
-f + 1 of the nodes that it was told of: that these are the cluster is its administrator's word.
+A node that joins knows the founders as the first members. Where these are gone it believes f + 1 of the nodes that it
+was told of, until it has a stable checkpoint: that these are the cluster is its administrator's word.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class Transfer(Views):
 
     def _are_believed(self, mask: int) -> bool:
         """Whether one of them is correct."""
-        if self._told is not None and not self.executed and self._told.is_quorum(mask):
+        if self._told is not None and self.stable is None and self._told.is_quorum(mask):
             return True
         return self.group.quorum.weak.is_quorum(mask)
 
