@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,16 +9,12 @@ import pytest
 
 from quorate.cli import campaign
 from quorate.cli.campaign import Task
-from quorate.kernel import Meet
 from quorate.parts.configuration import Nodes
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.pbft import Pbft
-from quorate.sim.checkers.base import Violation
-from quorate.sim.options import OptionsError
-from quorate.sim.run import Outcome
-from quorate.sim.world import LIVENESS, World
+from quorate.sim.world import LIVENESS
 
 from tests.sim.wedges import OLD_MEMBERS, SILENT, UNWATCHED, VIEWS_APART, cure, moves, wedged, which
 
