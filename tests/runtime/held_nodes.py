@@ -185,8 +185,11 @@ class Disks:
 class Pair:
     """Nodes 1 and 2; the first has the Shell that is tested."""
 
-    def __init__(self, folder: Path, disks: Disks, shell: type[Shell], core: type[Voter]) -> None:
+    def __init__(
+        self, folder: Path, disks: Disks, shell: type[Shell], core: type[Voter], app: Callable[[], Words]
+    ) -> None:
         self.disks = disks
+        self._app = app
         self.running: dict[int, Node] = {}
         self._folder = folder
         self._marks = 0
@@ -207,7 +210,7 @@ class Pair:
             addresses=self._addresses,
             make=self._core,
             codec=self._codec,
-            app=app or Words(),
+            app=app or self._app(),
             data=self.data(node),
             shell=self._shells[node],
         )
@@ -253,10 +256,14 @@ class Pair:
 
 @asynccontextmanager
 async def pair(
-    folder: Path, disks: Disks, shell: type[Shell] = Shell, core: type[Voter] = Voter
+    folder: Path,
+    disks: Disks,
+    shell: type[Shell] = Shell,
+    core: type[Voter] = Voter,
+    app: Callable[[], Words] = Words,
 ) -> AsyncIterator[Pair]:
     """Two nodes that run and hear each other."""
-    made = Pair(folder, disks, shell, core)
+    made = Pair(folder, disks, shell, core, app)
     try:
         await made.start(2)
         await made.start(1)

@@ -118,5 +118,5 @@ class Core:
     def settle(self) -> None:
         """The step is about to end: do once what its many inputs share, such as sending what they appended.
 
-        Also called where nothing came but the parent was touched: it may have called this core.
+        Also called where nothing came but a core above was touched: it may have called this one.
         """

@@ -79,7 +79,7 @@ class Host:
         self._journaled = Journaled()
         self._touched: dict[Path, None] = {}  # in order of first touch
         self._settlers: dict[Path, list[Path]] = {}
-        """By parent, the children that settle."""
+        """By core, those below it that settle and that it may have called; none inside a subtree by inputs."""
         self._started = False
         self._unstarted: set[Path] = set()
         """The subtrees by inputs that this life has not started yet."""
@@ -219,7 +219,8 @@ class Host:
         core = self.cores[path] = made(env)
         assert core.by_inputs <= is_journaled, f"{type(core).__name__} is by_inputs: spawn the class itself"
         if type(core).settle is not Core.settle:
-            self._settlers.setdefault(path[:-1], []).append(path)
+            for depth in range(len(self._journaled.scope_of(path) or ROOT), len(path)):
+                self._settlers.setdefault(path[:depth], []).append(path)
         return core
 
     def _spawn_subtree(self, path: Path, made: Callable[[Env], Core], upcall: Callable[[Any], None] | None) -> Core:
@@ -247,9 +248,9 @@ class Host:
         for gone in [p for p in self.cores if p[: len(path)] == path]:
             del self.cores[gone]
             self._settlers.pop(gone, None)
-        siblings = self._settlers.get(path[:-1])
-        if siblings is not None and path in siblings:
-            siblings.remove(path)
+        for depth in range(len(path)):
+            if (below := self._settlers.get(path[:depth])) is not None:
+                below[:] = [p for p in below if p[: len(path)] != path]
         self._retired.add(path)
         self._parking.claim_below(path)
         self._journaled.drop_below(path)
@@ -495,7 +496,7 @@ class Host:
                 continue  # what they delivered may have touched their parents, or each other
             touched, self._touched = self._touched, {}
             if self._settlers:
-                self._touch_children(touched)
+                self._touch_below(touched)
             for path in touched:
                 core = self.cores.get(path)
                 if core is not None:
@@ -526,18 +527,16 @@ class Host:
 
     def _settle_cores(self, touched: dict[Path, None]) -> None:
         if self._settlers:
-            self._touch_children(touched)
+            self._touch_below(touched)
         for path in touched:
             core = self.cores.get(path)
             if core is not None:
                 core.settle()
 
-    def _touch_children(self, touched: dict[Path, None]) -> None:
-        """Children may have been called by a parent that was touched; not those that are only handed values."""
+    def _touch_below(self, touched: dict[Path, None]) -> None:
+        """A core that was touched may have called its children, and they theirs."""
         for path in list(touched):
-            for child in self._settlers.get(path, ()):
-                if child not in touched and not self.cores[child].by_inputs:
-                    touched[child] = None
+            touched.update(dict.fromkeys(self._settlers.get(path, ())))
 
     def _take(self) -> Turn:
         turn = self._effects.take()
