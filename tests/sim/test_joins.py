@@ -14,10 +14,7 @@ from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.pbft import Pbft
-<<<<<<< HEAD
-=======
 from quorate.sim.options import OptionsError
->>>>>>> refs/heads/members
 from quorate.sim.world import LIVENESS
 
 from tests.sim.wedges import OLD_MEMBERS, SILENT, UNWATCHED, VIEWS_APART, cores, cure, moves, wedged, which
