@@ -12,7 +12,9 @@ from quorate.kernel import (
     Fired,
     Host,
     Job,
+    Output,
     Received,
+    Record,
     Send,
     Stalled,
     Submitted,
@@ -27,6 +29,13 @@ from tests.kernel.cores import Puppet, do
 
 class Vote(msgspec.Struct):
     """A message that a test class may or may not handle."""
+
+
+class Handy(Puppet):
+    """Notes what it is handed."""
+
+    def on_handed(self, value):
+        self.seen.append(("handed", value))
 
 
 def make_host(on_start=None) -> Host:
@@ -127,6 +136,47 @@ def test_timers_are_in_local_time_which_stands_still_during_a_step(host):
     )
     assert moments == [100.0, 100.0]
     assert turn.timers == [Timer((), "a", 101.0), Timer((), "a", 102.0)]
+
+
+def test_the_worlds_clock_stands_still_during_a_step_too(host):
+    moments = []
+    for wall_ns in (7, 5):
+        host.step([do(lambda core: moments.append((core.env.now, core.env.wall_ns)))] * 2, 1.0, wall_ns)
+    assert moments == [(1.0, 7), (1.0, 7), (1.0, 5), (1.0, 5)], "it may go back"
+
+
+def test_what_is_noted_is_written_in_order_with_what_is_persisted_and_is_lazy_alone(host):
+    turn = run(host, do(lambda core: (core.env.note("a"), core.env.send(2, "b"))))
+    assert turn == Turn(records=[Record((), "a")], sends=[Send((2,), (), "b")], lazy=True)
+    turn = run(host, do(lambda core: (core.env.note("a"), core.env.persist("b"), core.env.note("c"))))
+    assert turn == Turn(records=[Record((), "a"), Record((), "b"), Record((), "c")])
+
+
+def test_outputs_of_a_child_without_a_parent_to_hear_them_have_its_path(host):
+    run(host, do(lambda core: core.env.spawn(("child", 1), Puppet, upcall=None)))
+    turn = run(host, do(lambda core: core.env.deliver("a"), 1), do(lambda core: core.env.deliver("b")))
+    assert turn.outputs == [Output((("child", 1),), "a"), "b"]
+
+
+def test_a_job_may_be_cancelled_in_the_step_that_asks_for_it(host):
+    turn = run(host, do(lambda core: (core.env.work("k", "sums"), core.env.cancel_work("k"))))
+    assert turn.jobs == [Job((), "k", "sums"), Job((), "k", None)]
+
+
+def test_what_is_handed_down_comes_when_the_handler_has_returned(host):
+    run(host, do(lambda core: core.env.spawn(("child", 1), Handy, upcall=core.heard)))
+    child = host.cores[("child", 1),]
+
+    def act(core):
+        core.env.hand(("child", 1), "value")
+        core.env.hand(("child", 2), "to nobody")
+        core.seen.append(list(child.seen))
+
+    run(host, do(act))
+    assert host.root.seen[-2:] == [["start", "settle"], "settle"]
+    assert child.seen[2:] == [("handed", "value"), "settle"]
+    with pytest.raises(NotImplementedError, match="takes nothing from its parent"):
+        Core(None).on_handed(1)
 
 
 def test_a_core_knows_its_peers(host):
@@ -235,6 +285,36 @@ def test_what_a_child_delivers_while_settling_settles_the_parent():
     host = make_host(lambda core: core.env.spawn(("late", 1), Late, upcall=core.heard))
     host.start(0.0)
     assert host.root.seen == ["start", "settle", ("heard", "settled"), "settle"]
+
+
+def test_a_core_that_is_called_from_above_settles_with_those_that_call_it(host):
+    """A call is no input; whoever may have been called counts as touched, at any depth, but nobody else."""
+    run(host, do(lambda core: (core.hatch(1), core.hatch(2))))
+    run(host, do(lambda core: core.hatch(3), 1))
+    below = host.cores[("child", 1), ("child", 3)]
+    for core in host.cores.values():
+        core.seen.clear()
+    run(host, do(lambda core: below.seen.append("called")))
+    assert [core.seen for core in host.cores.values()] == [["settle"], ["settle"], ["settle"], ["called", "settle"]]
+    run(host, Fired("t", (("child", 1),)))
+    assert host.root.seen == host.cores[("child", 2),].seen == ["settle"]
+    assert below.seen == ["called", "settle", "settle"]
+
+
+def test_a_core_settles_with_those_above_though_one_between_has_nothing_to_settle():
+    class Plain(Core):
+        def start(self):
+            self.leaf = self.env.spawn(("leaf", 1), Puppet, upcall=None)
+
+    host = make_host(lambda core: core.env.spawn(("plain", 1), Plain, upcall=None))
+    host.start(0.0)
+    leaf = host.cores[("plain", 1), ("leaf", 1)]
+    leaf.seen.clear()
+    run(host, Fired("t"))
+    assert leaf.seen == ["settle"]
+    run(host, do(lambda core: core.env.retire(("plain", 1))))
+    run(host, Fired("t"))
+    assert leaf.seen == ["settle"], "and no more when it is gone"
 
 
 def test_a_core_that_nothing_touched_does_not_settle(host):

@@ -82,7 +82,7 @@ def log_of(host: Host, path: Path = DESK) -> list[Any]:
     return core.log
 
 
-def heard_of(host: Host, word: str, path: Path = DESK) -> list[Any]:
+def heard_of(host: Host, word: Any, path: Path = DESK) -> list[Any]:
     """The entries of a log that begin with a word."""
     return [entry for entry in log_of(host, path) if isinstance(entry, tuple) and entry[0] == word]
 
@@ -148,6 +148,28 @@ def test_what_waited_for_it_is_an_input_when_it_comes() -> None:
     assert ("say", 2, 4) in log_of(host, CLERK)
 
 
+def test_its_cores_hear_together_and_once_what_all_cores_hear() -> None:
+    host = started()
+    host.step([say(Spawn(ROOM, Say(0, (Spawn(("clerk", 0)),))))], 1.0)
+    turn = host.step([Stalled("disk full")], 2.0)
+    assert inputs_of(turn)[0] == Stalled("disk full")
+    assert inputs_of(turn).count(Stalled("disk full")) == 1
+    for path in (DESK, CLERK):
+        assert heard_of(host, "stalled", path) == [("stalled", "disk full")]
+
+
+def test_a_step_whose_inputs_are_journaled_is_not_lazy() -> None:
+    class Chain(Office):
+        def on_say(self, sender: int, message: Say) -> None:
+            self.env.note(Opened(("block", 1), None))
+            super().on_say(sender, message)
+
+    host = started(Chain)
+    assert not host.step([say(Spawn(ROOM))], 1.0).lazy
+    assert host.step([say()], 2.0).lazy
+    assert not host.step([say(), say(to=DESK)], 3.0).lazy
+
+
 def test_a_stranger_and_a_message_that_it_does_not_take_are_blamed_as_ever() -> None:
     host = started()
     host.step([say(Spawn(ROOM))], 1.0)
@@ -169,7 +191,7 @@ def test_what_was_journaled_goes_with_the_subtree() -> None:
     turn = host.step([say(to=DESK), say(Retire(ROOM))], 2.0)
     assert turn.records == [Record((), Shut(ROOM))], "not even the inputs of its last step"
     assert {record.path for record in host.checkpoint()} == {(), (("desk", 0),)}
-    again = restored([*records, *turn.records, Record(DESK, Stepped(3.0, ())), Record(DESK, records[0].value)])
+    again = restored([*records, *turn.records, Record(DESK, Stepped(3.0, ()))])
     assert DESK not in again.cores, "what the journal still says of it is stale"
     assert again.start(60.0).records != ()
 
@@ -311,6 +333,43 @@ def test_links_that_the_process_did_not_outlive_are_gone() -> None:
     assert again.cores[DESK].env.peers == ()
 
 
+def test_the_root_is_not_told_again_of_a_stranger_that_misbehaved_inside() -> None:
+    host = Host(Office, 0, (), streams(0), is_open=True)
+    host.start(0.0)
+    records = list(host.step([Met(2, b"k", "a:1", True), say(Spawn(ROOM))], 1.0).records)
+    records += host.step([Received(2, Noise(), DESK)], 2.0).records
+    again = Host(Office, 0, (), streams(0), is_open=True)
+    for record in records:
+        again.restore(record)
+    assert heard_of(host, "misbehaved", ()) == [("misbehaved", 2, f"sent a Noise to {DESK}")]
+    assert heard_of(again, "misbehaved", ()) == []
+
+
+def test_what_the_root_hands_down_because_of_a_stranger_inside_comes_after_what_goes_on_there() -> None:
+    """The root is told in the middle of it; in a replay it is not there at all."""
+    host = Host(Office, 0, (), streams(0), is_open=True)
+    host.start(0.0)
+    records = list(host.step([Met(2, b"k", "a:1", True), say(Spawn(ROOM))], 1.0).records)
+    early = [Received(2, Noise(), CLERK), say(Deliver(Say(9)), to=CLERK)]
+    turn = host.step([*early, say(Spawn(("clerk", 0)), to=DESK)], 2.0)
+    assert [entry[-1] for entry in log_of(host)[-4:-1]] == [1, 9, -3], "told to spawn, heard its clerk, handed a value"
+    again = Host(Office, 0, (), streams(0), is_open=True)
+    for record in [*records, *turn.records]:
+        again.restore(record)
+    assert log_of(again) == log_of(host)
+
+
+def test_what_a_member_said_that_has_left_does_not_wait_any_longer() -> None:
+    host = started()
+    records = list(host.step([say(Spawn(ROOM)), Received(3, Say(8), CLERK), say(Part(3))], 1.0).records)
+    again = restored(records)
+    again.start(60.0)
+    for each in (host, again):
+        each.step([say(Meet(3)), say(Spawn(("clerk", 0)), to=DESK)], 70.0)
+        assert heard_of(each, "say", CLERK) == []
+    assert log_of(again, CLERK) == log_of(host, CLERK)
+
+
 # --- what is refused ---
 
 
@@ -357,6 +416,16 @@ def test_one_that_its_parents_constructor_makes_has_its_chance_from_the_first_li
     records += again.start(60.0).records
     for each in (again, restored(records, Fixed)):
         assert log_of(each)[: len(log_of(host))] == log_of(host)
+
+
+def test_one_that_its_parents_constructor_makes_has_the_peers_of_the_first_life_in_a_replay() -> None:
+    host = make(Fixed)
+    records = [*host.start(1.0).records, *host.step([say(Look(), to=DESK)], 2.0).records]
+    again = Host(Fixed, 1, (1, 2, 3, 4), streams(0))
+    for record in records:
+        again.restore(record)
+    assert heard_of(again, 2.0) == [(2.0, 0, (1, 2, 3), (2, 3))]
+    assert again.start(60.0).records[0].value.inputs[0] == Known((1, 2, 3, 4))
 
 
 def test_one_that_draws_before_its_parents_constructor_returns_is_refused_when_it_comes_back() -> None:

@@ -83,7 +83,7 @@ class Say(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Noise(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A message that no core takes."""
+    """A message that only an Office takes."""
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -173,7 +173,7 @@ class Teller(Core):
         self.log.append(("unmet", address, why))
 
     def on_misbehaved(self, node: int, why: str) -> None:
-        self.log.append(("misbehaved", node, why))
+        self._run(("misbehaved", node, why), self.on_news())
 
     def on_news(self) -> Say:
         """What it does when all cores hear something: enough for the order to show."""
@@ -317,6 +317,11 @@ class Shelf(Recorded):
 
 class Office(Recorded):
     """The root."""
+
+    messages = (Say, Noise)
+
+    def on_noise(self, sender: int, message: Noise) -> None:
+        pass
 
 
 Clerk.kinds = Desk.kinds = {"clerk": Clerk}

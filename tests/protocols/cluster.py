@@ -51,14 +51,10 @@ class Flight(msgspec.Struct, frozen=True):
 class Commands(Outputs):
     """The simplest App: it lists the commands that it is given."""
 
-    def __init__(self, member: "Member") -> None:
-        super().__init__()
-        self._member = member
-        self.seen = member.outputs
-
     def output(self, value: Any, path: Path = ROOT) -> None:
-        member = self._member
-        self.seen.append(value)
+        super().output(value, path)
+        member = self.node
+        assert isinstance(member, Member)
         if isinstance(value, Decided):
             assert value.first_index == member.applied_index + 1, (value, member.applied_index)
             for entry in value.entries:

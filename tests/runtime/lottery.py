@@ -96,6 +96,7 @@ class Lottery(Core):
 
     def __init__(self, env: Env) -> None:
         super().__init__(env)
+        self.ticket = env.rng.getrandbits(16)  # drawn before any record is there
         self.lives = 0
         self.found = ""
         self.drawn: list[tuple[int, bytes, int]] = []
@@ -107,7 +108,8 @@ class Lottery(Core):
 
     def state(self) -> Any:
         booth = None if self.booth is None else self.booth.stamps
-        return (self.lives, self.drawn, sorted(self.weights.items()), self.noise, self.stamped, self.booths, booth)
+        counts = (self.ticket, self.lives, self.noise, self.stamped, self.booths)
+        return (counts, self.drawn, sorted(self.weights.items()), booth)
 
     def start(self) -> None:
         self.found = digest_of(self.state())

@@ -50,9 +50,9 @@ def records_of(nodes: Processes, node: int, core: type[Core]) -> list[Record]:
     return [record for frame in frames for record in codec.decode_records(frame)]
 
 
-def new_host(nodes: Processes, node: int, core: type[Core], records: list[Record], seed: bytes = b"") -> Host:
+def new_host(nodes: Processes, node: int, core: type[Core], records: list[Record]) -> Host:
     """A Host for these records, which it has not seen yet."""
-    seed = seed or seed_in(records) or new_seed()
+    seed = seed_in(records) or new_seed()
     return Host(core, node, nodes.ids, streams(seed), seed=seed)
 
 
@@ -150,11 +150,6 @@ def test_a_node_that_is_recovered_by_inputs_finds_what_its_journal_gives(tmp_pat
                 assert len(root.weights) > 20
                 turns += check_turns(nodes, node, records)
             assert turns > 1000
-            other = new_host(nodes, 0, Lottery, [], new_seed())
-            for record in records_of(nodes, 0, Lottery):
-                other.restore(record)
-            # A Host made with another seed draws what the records say all the same.
-            assert digest(other) == check(0)
 
     run(main())
 

@@ -82,7 +82,7 @@ def test_commands_whose_answers_are_lost_are_not_applied_again(tmp_path) -> None
             await until(lambda: len(server.machine.counts) == 51)
             await cluster.crash(leader)
             for running in cluster.running.values():
-                running.node.reply = running._reply
+                del running.node.reply
             assert await asyncio.gather(*calls) == [b"1"] * 50
             assert {count for _, count in msgspec.msgpack.decode(await client.query(b""))} == {1}
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from quorate.kernel import App, Core, Env, Rng, Shell
 from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.logs import LogSubject
 from quorate.sim.options import FAULTS, Options
 from quorate.sim.swarm import Mix
-from quorate.sim.workload import Answer, Driver, Op, Request, Subject
+from quorate.sim.workload import Answer, Driver, Op, Request
 from quorate.sim.world import World
 
 from tests.toy.app import Applied, AskedApp, Chain, Submit
@@ -50,7 +51,7 @@ class Submitter(Driver):
         return f"{self._client}/{self._count}"
 
 
-class ToySubject(Subject):
+class ToySubject(LogSubject):
     """AskedApps, on some nodes others. ``apps`` has all that were made, by node, one a life."""
 
     def __init__(self, others: Mapping[int, Callable[[], AskedApp]] | None = None) -> None:
@@ -97,7 +98,7 @@ class Decisions(Checker):
         self._reached[node] += len(value.entries)
 
     def finish(self, world: World) -> None:
-        lost = [id for id in world.clients.acknowledged if id not in self.chain.ids]
+        lost = [id for id in world.workload.acknowledged if id not in self.chain.ids]
         if lost:
             raise Violation(AGREEMENT, f"{lost[0]} was acknowledged and is in no value")
         if not self.agreed:

@@ -15,8 +15,9 @@ from quorate.parts.replicated import Restored
 from quorate.runtime.node import Node
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.log import AGREEMENT, LogAgreement
+from quorate.sim.logs import LogSubject
 from quorate.sim.options import Options
-from quorate.sim.workload import Answer, Driver, Op, Request, Subject
+from quorate.sim.workload import Answer, Driver, Op, Request
 from quorate.sim.world import World
 
 from tests.runtime.nodes import nodes
@@ -82,15 +83,15 @@ class EachLog(Driver):
         return b"%d/%d" % (self._client, self._count)
 
 
-class PairSubject(Subject):
+class PairSubject(LogSubject):
     """The App over two logs, and a checker of each."""
 
     def __init__(self, app: type[Watched] = Watched) -> None:
-        self.checkers = {path: LogAgreement() for path in PATHS}
+        self.logs = {path: LogAgreement() for path in PATHS}
         self._app = app
 
     def app(self, node: int, rng: Rng) -> App:
-        return self._app(node, self.checkers)
+        return self._app(node, self.logs)
 
     def driver(self, client: int, rng: Rng) -> Driver:
         return EachLog(client)
@@ -103,7 +104,7 @@ class Starts(Checker):
         self._subject = subject
 
     def started(self, node: int, core: Core) -> None:
-        for checker in self._subject.checkers.values():
+        for checker in self._subject.logs.values():
             checker.started(node, core)
 
 
@@ -117,7 +118,7 @@ def pair(seed: int, app: type[Watched] = Watched) -> World:
         assert world.now < end, "the logs differ long after all was healed"
         world.run_until(world.now + 0.1)
     for path, log in app_of(world, 0).logs.items():
-        agreed = [entry.data for entry in subject.checkers[path].agreed if entry.data]
+        agreed = [entry.data for entry in subject.logs[path].agreed if entry.data]
         assert log == agreed
     return world
 

@@ -71,7 +71,7 @@ def mutant_of(protocol: str, name: str) -> Mutant:
     for mutant in mutants_of(protocol):
         if mutant.name == name:
             return mutant
-    known = ", ".join(mutant.name for mutant in mutants_of(protocol)) or "none"
+    known = ", ".join(mutant.name for mutant in mutants_of(protocol))
     raise OptionsError(f"{protocol} has no mutant {name!r}; it has {known}")
 
 
@@ -104,7 +104,7 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         nodes=task.nodes,
         duration_s=task.duration_s,
         faults=() if mutant.quiet else parse_faults(task.faults),
-        by_inputs=mutant.by_inputs,
+        by_inputs=entry.core.by_inputs,
         byzantine=byzantine_of(task, mutant),
         adversary=parse_adversary(task.adversary, entry.liars),
         joins=task.joins,

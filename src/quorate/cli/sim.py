@@ -123,8 +123,6 @@ def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
         raise OptionsError("--trace shows one run; say which with --seed")
     if mutants and (task.mutant or trace is not None):
         raise OptionsError("--mutants runs all of them without a trace; leave out --mutant and --trace")
-    if mutants and not campaign.mutants_of(task.protocol):
-        raise OptionsError(f"{task.protocol} has no mutants to plant; leave out --mutants")
     if warning:
         _errors().print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
 

@@ -31,13 +31,18 @@ class Core:
     children: ClassVar[tuple[type[Core], ...]] = ()
     """The classes of the cores that this one spawns."""
     results: ClassVar[tuple[type, ...]] = ()
-    """The Struct types that its own jobs end in. Needed for recovery by inputs, which journals results."""
+    """The Struct types that its own jobs end in (besides Failed, plain numbers, bytes and None).
+
+    Needed for recovery by inputs, which journals results.
+    """
     handed: ClassVar[tuple[type, ...]] = ()
     """The types that its parent hands down to it. Needed for recovery by inputs, which journals them."""
     by_inputs: ClassVar[bool] = False
     """Whether this core, and all below it, is recovered by its journaled inputs in place of records of its own.
 
-    Its parent must talk to it by ``env.hand`` alone: a plain call is no input and would be missed.
+    Its parent must talk to it by ``env.hand`` alone, and not before the Host has started: a plain call is no input and
+    would be missed. ``start`` asks again for the timers and jobs that are wanted. What its constructor sees in its Env
+    is what it saw the first time, unless its parent's constructor makes it: then it draws no chance before ``start``.
     """
     is_open: ClassVar[bool] = False
     """Of a root: whether its roster is open, so that strangers connect."""
@@ -113,5 +118,5 @@ class Core:
     def settle(self) -> None:
         """The step is about to end: do once what its many inputs share, such as sending what they appended.
 
-        Also called where nothing came but the parent was touched: it may have called this core.
+        Also called where nothing came but a core above was touched: it may have called this one.
         """

@@ -43,7 +43,7 @@ from quorate.kernel.inputs import (
 from quorate.kernel.parking import Parking, Retired
 from quorate.kernel.replay import SEED_BYTES, Began, Journaled, Known, Settled, Spawned, Started, Stepped, Subtree
 from quorate.kernel.roster import Roster
-from quorate.kernel.turn import Blame, Record, RosterChange, Turn
+from quorate.kernel.turn import Blame, Part, Record, RosterChange, Turn
 
 TO_ALL = frozenset((Stalled, Met, Parted, Unmet))
 """The inputs that go to every core."""
@@ -79,7 +79,7 @@ class Host:
         self._journaled = Journaled()
         self._touched: dict[Path, None] = {}  # in order of first touch
         self._settlers: dict[Path, list[Path]] = {}
-        """By parent, the children that settle."""
+        """By core, those below it that settle and that it may have called; none inside a subtree by inputs."""
         self._started = False
         self._unstarted: set[Path] = set()
         """The subtrees by inputs that this life has not started yet."""
@@ -155,6 +155,8 @@ class Host:
         if not self.roster.is_open:
             assert self._journaled.scope_of(path) is None, f"{path} is recovered by inputs: its parent has the roster"
             self.roster.change(change)
+            if isinstance(change, Part):
+                self._parking.drop_from(change.node)
             if self._started:
                 for scope in self._journaled.subtrees:
                     self._follow_roster(scope)
@@ -217,7 +219,8 @@ class Host:
         core = self.cores[path] = made(env)
         assert core.by_inputs <= is_journaled, f"{type(core).__name__} is by_inputs: spawn the class itself"
         if type(core).settle is not Core.settle:
-            self._settlers.setdefault(path[:-1], []).append(path)
+            for depth in range(len(self._journaled.scope_of(path) or ROOT), len(path)):
+                self._settlers.setdefault(path[:depth], []).append(path)
         return core
 
     def _spawn_subtree(self, path: Path, made: Callable[[Env], Core], upcall: Callable[[Any], None] | None) -> Core:
@@ -245,9 +248,9 @@ class Host:
         for gone in [p for p in self.cores if p[: len(path)] == path]:
             del self.cores[gone]
             self._settlers.pop(gone, None)
-        siblings = self._settlers.get(path[:-1])
-        if siblings is not None and path in siblings:
-            siblings.remove(path)
+        for depth in range(len(path)):
+            if (below := self._settlers.get(path[:depth])) is not None:
+                below[:] = [p for p in below if p[: len(path)] != path]
         self._retired.add(path)
         self._parking.claim_below(path)
         self._journaled.drop_below(path)
@@ -320,8 +323,9 @@ class Host:
         self._settle()
 
     def _receive(self, item: Received) -> None:
-        if item.sender not in self.roster.members and item.sender != self.roster.node:
-            if not (self.roster.is_open or self.roster.has_left(item.sender)):
+        roster = self.roster
+        if item.sender not in roster.members and not (roster.is_open and item.sender == roster.node):
+            if not (roster.is_open or roster.has_left(item.sender)):
                 self._effects.blames.append(Blame(item.sender, "is not a member of the group"))
             return
         journaled = self._journaled
@@ -491,7 +495,12 @@ class Host:
                 self._upcalls()
                 continue  # what they delivered may have touched their parents, or each other
             touched, self._touched = self._touched, {}
-            self._settle_cores(touched)
+            if self._settlers:
+                self._touch_below(touched)
+            for path in touched:
+                core = self.cores.get(path)
+                if core is not None:
+                    core.settle()
             if self._effects.upcalls:
                 self._upcalls()
         raise AssertionError(f"{sorted(self._touched)} settle without end: settling must not always deliver")
@@ -518,18 +527,16 @@ class Host:
 
     def _settle_cores(self, touched: dict[Path, None]) -> None:
         if self._settlers:
-            self._touch_children(touched)
+            self._touch_below(touched)
         for path in touched:
             core = self.cores.get(path)
             if core is not None:
                 core.settle()
 
-    def _touch_children(self, touched: dict[Path, None]) -> None:
-        """Children may have been called by a parent that was touched; not those that are only handed values."""
+    def _touch_below(self, touched: dict[Path, None]) -> None:
+        """A core that was touched may have called its children, and they theirs."""
         for path in list(touched):
-            for child in self._settlers.get(path, ()):
-                if child not in touched and not self.cores[child].by_inputs:
-                    touched[child] = None
+            touched.update(dict.fromkeys(self._settlers.get(path, ())))
 
     def _take(self) -> Turn:
         turn = self._effects.take()
@@ -555,8 +562,6 @@ class Host:
 
     def _respawn(self, path: Path, spawned: Spawned) -> None:
         """A subtree is about to be made again, by its parent or for its first inputs."""
-        if path in self._retired:
-            return
         subtree = self._journaled.subtrees.get(path)
         if subtree is None:
             self._journaled.expect(path, spawned)
@@ -609,6 +614,8 @@ class Host:
             elif kind is Settled:
                 self._settle_within(scope)
             elif kind is Known:
+                for gone in (peer for peer in subtree.roster.peers if peer not in item.peers):
+                    self._parking.drop_from(gone, scope)
                 subtree.roster.replace(item.peers)
             elif kind in TO_ALL:
                 self._within(scope, self._tell_below, scope, item)

@@ -4,13 +4,11 @@ A shell (the real Node, the simulated World, a test) turns what happens outside 
 Those with a ``path`` go to the core there; a Stalled, and what an open roster reports, goes to every core.
 """
 
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from quorate.kernel.ids import ROOT, Key, NodeId, Path
-
-Why: TypeAlias = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class Received(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -85,21 +83,21 @@ class Parted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Open roster: a link is gone. Its number is used again for another, but not before the next step."""
 
     node: NodeId
-    why: Why
+    why: str
 
 
 class Unmet(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Open roster: nobody could be met at an address."""
 
     address: str
-    why: Why
+    why: str
 
 
 class Misbehaved(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Open roster: a stranger sent what does not decode, or what no core takes."""
 
     node: NodeId
-    why: Why
+    why: str
 
 
 RosterInput: TypeAlias = Met | Parted | Unmet | Misbehaved

@@ -16,8 +16,6 @@ class Mutant(msgspec.Struct, frozen=True):
     app: Callable[[App], App] | None = None
     """Makes the sick App of a healthy one."""
     shell: type[Shell] | None = None
-    by_inputs: bool = False
-    """Whether it takes recovery by inputs for it to show."""
     lies: bool = False
     """Whether it takes nodes that lie for it to show: campaigns then have as many as the protocol bears."""
     quiet: bool = False

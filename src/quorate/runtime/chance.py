@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from hashlib import blake2b
-from typing import Any, NoReturn
+from typing import Any
 
 from quorate.kernel import Chance
 from quorate.kernel.replay import SEED_BYTES
@@ -43,15 +43,22 @@ class Stream(random.Random):
         return (int.from_bytes(self._bytes(7), "big") >> 3) * 2**-53
 
     def getrandbits(self, k: int, /) -> int:
-        """An integer of k random bits."""
+        """An integer of k random bits. Raises ValueError for fewer than none."""
+        if k < 0:
+            raise ValueError(f"{k} bits: their number is not negative")
         count = (k + 7) // 8
         return int.from_bytes(self._bytes(count), "big") >> (8 * count - k)
 
     def seed(self, *args: Any, **kwargs: Any) -> None:
         """A stream has one seed for ever."""
 
-    def getstate(self) -> NoReturn:
-        """Not offered: the seed and the count are the state."""
-        raise NotImplementedError
+    def getstate(self) -> tuple[Any, ...]:
+        """Where it stands, for a copy: a Host may be forked."""
+        return self._key, self._count, self.gauss_next
 
-    setstate = getstate  # type: ignore[assignment]
+    def setstate(self, state: tuple[Any, ...]) -> None:
+        """Go on from where another stood."""
+        self._key, self._count, self.gauss_next = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stream, (b"", b""), self.getstate()

@@ -48,6 +48,8 @@ from quorate.parts.replicated import Chunk, SnapshotInfo, Written
 
 RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Written, Verified)
 """What the jobs that every node does end in (besides Failed and plain values)."""
+WHY_CHARACTERS_MAX = 400
+"""Of an error's text: it may hold what a peer sent, and goes into logs."""
 
 _PLAIN: tuple[Any, ...] = (bool, int, float, bytes, type(None))
 _TUPLE: Any = tuple  # of types made at run time, which mypy takes in no subscript
@@ -106,7 +108,7 @@ class Codec:
         try:
             return cast("tuple[Path, Any]", self._decode_message(data))
         except _DECODING_ERRORS as error:
-            raise MalformedMessage(f"no message: {error}") from error
+            raise MalformedMessage(f"no message: {_text_of(error)}") from error
 
     def encode_records(self, records: Sequence[Record]) -> bytes:
         """One journal frame: the records of one Turn, in order.
@@ -123,7 +125,7 @@ class Codec:
         try:
             pairs = self._decode_records(frame)
         except _DECODING_ERRORS as error:
-            raise MalformedMessage(f"no journal frame: {error}") from error
+            raise MalformedMessage(f"no journal frame: {_text_of(error)}") from error
         twin = self._stepped
         return [Record(path, self._stepped_of(value) if type(value) is twin else value) for path, value in pairs]
 
@@ -137,6 +139,11 @@ class Codec:
     def _stepped_of(self, twin: Any) -> Stepped:
         inputs = (self._inputs[type(item)](*msgspec.structs.astuple(item)) for item in twin.inputs)
         return Stepped(twin.now, tuple(inputs), twin.start, twin.wall_ns, twin.seed)
+
+
+def _text_of(error: BaseException) -> str:
+    text = str(error)
+    return text if len(text) <= WHY_CHARACTERS_MAX else f"{text[:WHY_CHARACTERS_MAX]}..."
 
 
 def _family(core: type[Core]) -> list[type[Core]]:

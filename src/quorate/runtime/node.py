@@ -70,6 +70,7 @@ CHECKPOINT_AFTER_BYTES = 32 << 20
 STEP_BYTES_MAX = 16 << 20
 """What a step takes of the peers' frames, unless one read is larger: where inputs are journaled, a step, with what
 comes from elsewhere, is one journal frame of 64 MiB at most."""
+ROSTERS = ("a closed roster (Node)", "an open one (OpenNode)")
 WORK_S = 0.005
 """How long the App's own jobs may keep the loop before something else has its turn."""
 
@@ -242,6 +243,8 @@ class Node(Machine):
             records += self._codec.decode_records(frame)
         seed = seed_in(records) or new_seed()
         self.host = Host(self._make, self.id, self._members, streams(seed), seed=seed, is_open=self.is_open)
+        if self.host.root.is_open != self.is_open:
+            raise ValueError(f"{type(self.host.root).__name__} is for {ROSTERS[not self.is_open]}, this node is not")
         self.shell = self._shell_class(self.host, self.app, self, Restored)
         self._submissions = Submissions(self.wake, gathers=self.host.root.gathers)
         for record in records:
@@ -446,7 +449,7 @@ class Node(Machine):
     def load(self, value: Restored, path: CorePath) -> None:
         """In a thread."""
         task = self._loop.create_task(self._load(value.index, path))
-        self._loads.add(task)
+        self._loads.add(task)  # the loop itself holds none that waits
         task.add_done_callback(self._loads.discard)
 
     async def _load(self, index: int, path: CorePath) -> None:

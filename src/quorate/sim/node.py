@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from heapq import heappush
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,7 @@ class SimNode(Machine):
             self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
         else:
             self.host = Host(world.make, SELF, (), chance, by_inputs=world.options.by_inputs, is_open=True)
+        assert self.host.root.is_open == world.subject.is_open, "the core and its subject differ on who may connect"
         self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
         self.jobs = Jobs(self, self.app)
@@ -275,20 +277,18 @@ class SimNode(Machine):
 
     def receive(self, item: Received, _: Any) -> None:
         """A message arrives."""
-        network = self.world.network
-        if not self.up or network.is_cut(item.sender, self.id) or not self._knows(item.sender):
+        world, sender = self.world, item.sender
+        network = world.network
+        if not self.up or network.is_cut(sender, self.id):
+            return
+        if sender not in self.host.roster.members:  # as at a real node's door
             return
         network.delivered += 1
-        if self.world.tracing:
-            self.world.trace(self.id, "receive", item.sender, item.message)
+        if world.tracing:
+            world.trace(self.id, "receive", sender, item.message)
         self.inbox.append(item)
         if not (self.paused or self.stepping):
             self._go()
-
-    def _knows(self, sender: int) -> bool:
-        """As a real node's handshake: whom it does not know is turned away at the door."""
-        roster = self.host.roster
-        return sender in roster.members or roster.is_open
 
     def loop_back(self, item: Received) -> None:
         """A message to oneself: the input of a later step."""
@@ -393,7 +393,7 @@ class SimNode(Machine):
                 break
             if self.requests:
                 self._serve()
-            if not self._has_work():
+            if not (self.inbox or self._has_work()):
                 break
             self._step(self._take_inputs())
             if step_s:
@@ -461,6 +461,10 @@ class SimNode(Machine):
             self.world.network.send(self.id, sends)
         else:
             strangers.send(self, sends)
+
+    def sender(self) -> Callable[[Sequence[Send]], None]:
+        """Straight into the network, if nobody is a stranger."""
+        return partial(self.world.network.send, self.id) if self.world.strangers is None else self.send
 
     def is_checkpoint_due(self) -> bool:
         """Now and then."""

@@ -254,8 +254,9 @@ class World:
             self.trace(node.id, "roster", "", change)
         if self.strangers is not None:
             self.strangers.change(node, change)
-        elif isinstance(change, Meet) and change.node is not None and not self.liars >> node.id & 1:
-            if self.newcomers.get(change.node) != Newcomer(change.node, change.address, change.key):
+        elif isinstance(change, Meet) and change.node in self.newcomers and not self.liars >> node.id & 1:
+            newcomer = self.newcomers[change.node]
+            if (newcomer.address, newcomer.key) != (change.address, change.key):
                 raise Violation("rosters", f"node {node.id} meets {change}, and there is no such node")
 
     def trace(self, node: int | None, event: str, subject: Any, what: Any) -> None:
