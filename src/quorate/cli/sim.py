@@ -90,18 +90,19 @@ def sim(
             joins=joins,
         )
         _check(task, chosen, mutants, trace)
-        workers = _workers(jobs, len(chosen))
-        if mutants:
-            good = _run_mutants(task, chosen, workers, json)
-        elif trace is not None:
-            good = _run_traced(task, trace)
-        else:
-            good = _run_campaign(task, chosen, workers, json)
+        good = _run(task, chosen, _workers(jobs, len(chosen)), mutants, trace, json)
     except OptionsError as error:
         _errors().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(WRONG_USE) from None
     if not good:
         raise typer.Exit(VIOLATED)
+
+
+def _run(task: Task, seeds: range, workers: int, mutants: bool, trace: str | None, json: bool) -> bool:
+    """Whether every promise was kept, or every mutant caught."""
+    if mutants:
+        return _run_mutants(task, seeds, workers, json)
+    return _run_campaign(task, seeds, workers, json) if trace is None else _run_traced(task, trace)
 
 
 def _errors() -> Console:
