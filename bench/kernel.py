@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env, Fired, Host, Input, Key, Path, Received, Submitted, Turn
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.core import LEADER
 from quorate.sim.chance import streams
@@ -433,7 +433,7 @@ class Group:
             else:
                 self.timers[node, timer.key] = timer.at
         for output in turn.outputs:
-            if isinstance(output, Committed):
+            if isinstance(output, Decided):
                 self.committed[node] += len(output.entries)
 
 

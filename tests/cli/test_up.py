@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from quorate.cli.folder import ClusterFolder
+
 from tests.cli.command import Up, quorate
 from tests.cluster import free_base_port, until
+from tests.wire.harness import needs_ipv6
 
 
 def _lives(pid: int) -> bool:
@@ -124,6 +127,33 @@ def test_a_port_in_use_is_exit_2(tmp_path: Path) -> None:
         assert outcome.code == 2
         assert f"127.0.0.1:{taken}, the port of node {(taken - base) % 100} for its {use}: in use" in outcome.stderr
         assert "--base-port" in outcome.stderr
+
+
+@needs_ipv6
+def test_names_ipv6_and_wildcards_in_the_folders_configuration(tmp_path: Path) -> None:
+    base = free_base_port(3)
+    ClusterFolder(tmp_path, 3, None, base).close()
+    config = tmp_path / "cluster.toml"
+    first, *rest = config.read_text().split("[nodes.2]")
+    text = first.replace("127.0.0.1", "localhost") + "[nodes.2]" + rest[0].replace("127.0.0.1", "[::1]")
+    extra = f'listen_peer = "[::]:{base + 103}"\nlisten_client = "[::]:{base + 3}"\n'
+    config.write_text(text.rstrip() + "\n" + extra)
+    endpoints = f"localhost:{base + 1},[::1]:{base + 2},[::1]:{base + 3}"
+    with Up("--data", tmp_path) as up:
+        assert up.event("ready")["endpoints"] == endpoints.split(",")
+        assert quorate("put", "k", "v", "--endpoints", endpoints).code == 0
+        rows = quorate("members", "--json", "--endpoints", f"127.0.0.1:{base + 3}").json
+        assert rows["members"] == [1, 2, 3]
+        assert up.stop() == 0
+    with socket.create_server(("127.0.0.1", base + 3)):
+        outcome = quorate("up", "--data", str(tmp_path))
+    assert outcome.code == 2
+    assert f"[::]:{base + 3}, the port of node 3 for its clients: in use" in outcome.stderr
+    config.write_text(text.replace(f"localhost:{base + 101}", f"no.such.host.invalid:{base + 101}"))
+    outcome = quorate("up", "--data", str(tmp_path))
+    assert outcome.code == 2
+    assert "'no.such.host.invalid' could not be looked up" in outcome.stderr
+    assert "Change it in the folder's cluster.toml" in outcome.stderr
 
 
 def test_a_node_that_cannot_start_is_reported_and_the_others_serve(tmp_path: Path) -> None:

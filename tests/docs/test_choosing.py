@@ -12,7 +12,7 @@ from quorate.kernel import Fired, Host, Input, Received, Submitted, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.keys import Symbolic, VerifyBatch
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.protocols import REGISTRY
 from quorate.sim.chance import streams
 
@@ -78,7 +78,7 @@ class Rounds:
         while turns:
             turn = turns.popleft()
             for output in turn.outputs:
-                if isinstance(output, Committed) and any(entry.data == self.value for entry in output.entries):
+                if isinstance(output, Decided) and any(entry.data == self.value for entry in output.entries):
                     self.committed[node] = self.round
             for job in turn.jobs:
                 assert isinstance(job.work, VerifyBatch), job

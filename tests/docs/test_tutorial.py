@@ -140,10 +140,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", made)
     (sed,) = [body for language, body in FENCE.findall(OWN) if language == "sh" and body.startswith("sed ")]
     subprocess.run(sed, shell=True, cwd=made, check=True)
-    above, entry = (body.split("\n", 1)[1] for language, body in FENCE.findall(OWN) if language == "python")
+    bugs, above, entry = (body.split("\n", 1) for language, body in FENCE.findall(OWN) if language == "python")
+    (made / bugs[0].removeprefix("# ")).write_text(bugs[1])
     file = made / REGISTRY
     text = file.read_text()
-    for place, more in (("\n\nclass Entry", above), ("    )\n}\n", entry)):
+    for place, more in (("\n\nclass Entry", above[1]), ("    )\n}\n", entry[1])):
         assert text.count(place) == 1
         text = text.replace(place, more + place)
     file.write_text(text)
@@ -155,7 +156,9 @@ def test_the_simulator_knows_it(command: str, shown: str, checkout: Path) -> Non
     real = run(command, checkout, PYTHONPATH=str(checkout / "src"))
     assert difference(shown, real) is None, real
     if "--mutants" in command:
-        assert json.loads(real)["missed"] == []
+        found = json.loads(real)
+        assert found["missed"] == []
+        assert len(found["mutants"]) == 4
 
 
 def test_it_is_conformant(checkout: Path) -> None:

@@ -27,13 +27,14 @@ from quorate.sim.chance import streams
 
 
 class Outputs(App):
-    """Lists what it is given."""
+    """Lists what it is given in the ``outputs`` of its node, if it has one, which outlive it."""
 
-    def __init__(self) -> None:
-        self.seen: list[Any] = []
+    def __init__(self, node: "OneNode | None" = None) -> None:
+        self.node = node
 
     def output(self, value: Any, path: Path = ROOT) -> None:
-        self.seen.append(value)
+        if self.node is not None:
+            self.node.outputs.append(value)
 
     def request(self, client: Client, request: Any) -> None:
         raise NotImplementedError
@@ -64,10 +65,8 @@ class OneNode(Machine):
         self.boot()
 
     def make_app(self) -> App:
-        """A fresh one for each life; what it is given stays listed."""
-        app = Outputs()
-        app.seen = self.outputs
-        return app
+        """A fresh one for each life."""
+        return Outputs(self)
 
     def boot(self, now: float = 0.0) -> None:
         """A process begins: restore what the journal holds, then start."""
@@ -96,8 +95,8 @@ class OneNode(Machine):
 
     # --- Machine ---
 
-    def send(self, send: Send) -> None:
-        self.sent.append(send)
+    def send(self, sends: Sequence[Send]) -> None:
+        self.sent += sends
 
     def append(self, records: Sequence[Record]) -> int:
         self.journal.append(list(records))
@@ -106,7 +105,7 @@ class OneNode(Machine):
     def replace(self, records: Sequence[Record]) -> int:
         raise NotImplementedError
 
-    def set_timer(self, timer: Timer) -> None:
+    def set_timers(self, timers: Sequence[Timer]) -> None:
         pass
 
     def change_roster(self, change: RosterChange) -> None:

@@ -174,6 +174,8 @@ def test_a_roster_is_sorted_and_has_each_node_once() -> None:
     roster.remove(1)
     roster.remove(9)
     assert (roster.peers, roster.others, roster.members) == ((0, 2, 3), (0, 3), frozenset((0, 2, 3)))
+    roster.replace((1000, 16, 8, 2, 64))
+    assert roster.peers == (2, 8, 16, 64, 1000)
 
 
 # --- open ---

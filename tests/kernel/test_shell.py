@@ -56,8 +56,9 @@ class Recorder(Machine, App):
 
     # --- Machine ---
 
-    def send(self, send: Send) -> None:
-        self.add("send", send.message)
+    def send(self, sends: Sequence[Send]) -> None:
+        for send in sends:
+            self.add("send", send.message)
 
     def append(self, records: Sequence[Record]) -> int:
         return self._write("append", records)
@@ -73,8 +74,9 @@ class Recorder(Machine, App):
     def is_checkpoint_due(self) -> bool:
         return self.checkpoint_due
 
-    def set_timer(self, timer: Timer) -> None:
-        self.add("timer", timer.key)
+    def set_timers(self, timers: Sequence[Timer]) -> None:
+        for timer in timers:
+            self.add("timer", timer.key)
 
     def change_roster(self, change: RosterChange) -> None:
         self.add("roster", change)
@@ -153,14 +155,14 @@ def job(word: str, path: Path = ROOT) -> Job:
 
 FULL: dict[str, Any] = {
     "early": say("early"),
-    "timers": [Timer((), "t", 1.0)],
+    "timers": [Timer((), "t", 1.0), Timer((), "u", None)],
     "roster": [Meet("host:4", node=4)],
     "blames": [Blame(3, "lied")],
     "sends": say("late"),
     "outputs": ["out"],
     "jobs": [job("work")],
 }
-AT_ONCE = [("send", "early"), ("timer", "t"), ("roster", Meet("host:4", node=4)), ("blame", 3)]
+AT_ONCE = [("send", "early"), ("timer", "t"), ("timer", "u"), ("roster", Meet("host:4", node=4)), ("blame", 3)]
 BEHIND = [("send", "late"), ("output", "out", ()), ("job", "work"), ("settle",)]
 
 # --- the order of effects ---
@@ -190,7 +192,7 @@ def test_turns_leave_in_order() -> None:
 
 def test_a_turn_that_says_nothing_is_not_held() -> None:
     bench = Bench()
-    assert bench.act(records=record("a"), timers=FULL["timers"]) == [("append", "a"), ("timer", "t")]
+    assert bench.act(records=record("a"), timers=FULL["timers"]) == [("append", "a"), *AT_ONCE[1:3]]
     assert bench.durable(1) == []
 
 

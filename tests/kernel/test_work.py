@@ -37,11 +37,14 @@ class Worker(Outputs):
         super().__init__()
         self.did: list[str] = []
         self.closed: list[str] = []
+        self.made: list[Steps] = []
+        """Held, so that none is closed only because nobody has it any more."""
 
     def work(self, job: Any) -> Steps:
         if isinstance(job, Refused):
             raise ValueError("not this one")
-        return self._steps(job)
+        self.made.append(self._steps(job))
+        return self.made[-1]
 
     def _steps(self, task: Task) -> Steps:
         try:

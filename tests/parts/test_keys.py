@@ -332,3 +332,55 @@ def test_the_two_forms_of_a_key_belong_together(seed: bytes) -> None:
     """What X25519 makes of the scalar is what the map makes of the public key, so that both sides agree."""
     made = X25519PrivateKey.from_private_bytes(sha512(seed).digest()[:32]).public_key().public_bytes_raw()
     assert _other_form(Ed25519Signer(1, seed).public).public_bytes_raw() == made
+
+
+# --- nodes that join ---
+
+
+@schemes
+def test_a_keyring_grows_into_another(scheme: Scheme) -> None:
+    few = Keyring({n: scheme.keyring()._verifiers[n] for n in (1, 2)}, scheme.keyring()._stranger)
+    joins = scheme.client(9)
+    more = few.knowing(9, joins.public)
+    assert (few.nodes, more.nodes) == ((1, 2), (1, 2, 9))
+    assert more.verify(9, "vote", b"yes", joins.sign("vote", b"yes"))
+    assert not few.verify(9, "vote", b"yes", joins.sign("vote", b"yes"))
+    assert more.knowing(9, joins.public) is more
+    for node, public, why in (
+        (9, scheme.client(8).public, "another public key for node 9"),
+        (7, joins.public, "nodes 7 and 9 have the same key"),
+        (7, b"no key", "."),
+    ):
+        with pytest.raises(ValueError, match=why):
+            more.knowing(node, public)
+    assert more.is_key(scheme.client(8).public)
+    assert not more.is_key(b"no key")
+    with pytest.raises(ValueError, match="takes no more keys"):
+        Keyring({1: Gullible()}).knowing(2, joins.public)
+
+
+@schemes
+def test_keys_agree_with_a_node_that_joins(scheme: Scheme) -> None:
+    few = Keyring({n: scheme.keyring()._verifiers[n] for n in (1, 2)}, scheme.keyring()._stranger)
+    mine = Keys(scheme.signer(1), few).knowing(3, scheme.keyring().public(3))
+    theirs = scheme.keys(3)
+    [mac] = mine.macs("commit", b"digest", [3])
+    assert theirs.verify_mac(1, "commit", b"digest", mac)
+    assert theirs.has_mac(1, "commit", b"digest", [bytes(16), mac])
+    assert not theirs.has_mac(1, "commit", b"digest", [bytes(16), mac[:-1]])
+    assert not theirs.has_mac(9, "commit", b"digest", [mac])
+    assert mine.knowing(3, scheme.keyring().public(3)) is mine
+    assert mine.public == scheme.signer(1).public
+
+
+def test_whoever_joins_is_given_the_keys_of_all_before_it_and_nobody_else_is() -> None:
+    dealer = Symbolic((1, 2))
+    for node in (3, 4):
+        dealer.join(node)
+    assert dealer.keyring().nodes == dealer.keys(1).keyring.nodes == (1, 2)
+    assert dealer.keys(3).keyring.nodes == (1, 2, 3)
+    assert dealer.keys(4).keyring.nodes == (1, 2, 3, 4)
+    with pytest.raises(ValueError, match="node 3 has keys already"):
+        dealer.join(3)
+    with pytest.raises(NotImplementedError):
+        Ed25519((1,)).join(2)

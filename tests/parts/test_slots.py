@@ -8,7 +8,7 @@ import pytest
 from quorate.cli.campaign import Task, run
 from quorate.kernel import Asked, Core, Done, Env, Fired, Host, Input, Received, Record, Send, Stalled, Submitted, Turn
 from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.slots import TAG, Chosen, Fetch, Life, Reached, Slots, SlotsConfig, Told
 from quorate.sim.chance import streams
 
@@ -118,7 +118,7 @@ def test_decisions_are_recorded_and_delivered_in_the_order_of_slots() -> None:
     assert chosen(turn) == [Chosen(2, (tagged(1, b"b", node=2),))]
     assert turn.outputs == ()
     turn = log.decide(1, tagged(1, b"a", node=3))
-    assert turn.outputs == [Committed(1, [Entry(0, b"a"), Entry(0, b"b")])]
+    assert turn.outputs == [Decided(1, [Entry(0, b"a"), Entry(0, b"b")])]
     assert turn.sends == [to(2, Reached(2)), to(3, Reached(2))]
     assert log.open == [3, 4, 5], "decided slots are retired"
 
@@ -133,7 +133,7 @@ def test_a_value_that_lost_its_slot_is_proposed_in_a_later_one_and_only_then() -
 
 def test_a_value_without_a_tag_is_a_noop() -> None:
     log = Log()
-    assert log.decide(1, b"odd").outputs == [Committed(1, [Entry(0, b"", NOOP)])]
+    assert log.decide(1, b"odd").outputs == [Decided(1, [Entry(0, b"", NOOP)])]
 
 
 def test_a_read_waits_for_a_noop_proposed_after_it_came() -> None:
@@ -141,10 +141,10 @@ def test_a_read_waits_for_a_noop_proposed_after_it_came() -> None:
     assert proposals(log.step(Asked((7, 8)))) == {1: noop(1)}
     assert proposals(log.step(Asked((9,)))) == {}, "shares the next"
     turn = log.decide(1, noop(1, node=2))
-    assert turn.outputs == [Committed(1, [Entry(0, b"", NOOP)])], "another's no-op may be older than the read"
+    assert turn.outputs == [Decided(1, [Entry(0, b"", NOOP)])], "another's no-op may be older than the read"
     assert proposals(turn) == {2: noop(1)}
     turn = log.decide(2, noop(1))
-    assert turn.outputs == [Committed(2, [Entry(0, b"", NOOP)]), ReadReady((7, 8))]
+    assert turn.outputs == [Decided(2, [Entry(0, b"", NOOP)]), ReadReady((7, 8))]
     assert proposals(turn) == {3: noop(2)}
 
 
@@ -182,7 +182,7 @@ def test_who_is_behind_fetches_and_is_told_in_pieces() -> None:
     told = Told(1, values[:2], 3)
     assert far.on(1, Fetch(1)).sends == [to(1, told)]
     turn = log.on(2, told)
-    assert turn.outputs == [Committed(1, [Entry(0, b"1"), Entry(0, b"2")])]
+    assert turn.outputs == [Decided(1, [Entry(0, b"1"), Entry(0, b"2")])]
     assert to(2, Fetch(3)) in turn.sends
     assert log.on(2, told) == Turn(), "a copy"
     assert far.on(1, Fetch(4)) == Turn()
@@ -243,7 +243,7 @@ def test_a_restart_delivers_again_and_keeps_slots_that_have_records() -> None:
     log.decide(3, tagged(3, b"c"))
     records = log.host.checkpoint()
     again = Log(records=records)
-    assert again.started.outputs == [Committed(1, [Entry(0, b"a")]), Leads(0, 1)]
+    assert again.started.outputs == [Decided(1, [Entry(0, b"a")]), Leads(0, 1)]
     assert again.open == [2, 4]
     again.step()
     assert sorted(again.open) == [2, 4]

@@ -31,7 +31,7 @@ from quorate.kernel import (
 )
 from quorate.parts.keys import Keyring, VerifyBatch
 from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Committed, ReadChunk, Restored, TakeSnapshot, WriteChunk
+from quorate.parts.replicated import Decided, ReadChunk, Restored, TakeSnapshot, WriteChunk
 from quorate.sim.snapshots import Snapshots
 
 from tests.kernel.machine import OneNode, Outputs
@@ -51,15 +51,11 @@ class Flight(msgspec.Struct, frozen=True):
 class Commands(Outputs):
     """The simplest App: it lists the commands that it is given."""
 
-    def __init__(self, member: "Member") -> None:
-        super().__init__()
-        self._member = member
-        self.seen = member.outputs
-
     def output(self, value: Any, path: Path = ROOT) -> None:
-        member = self._member
-        self.seen.append(value)
-        if isinstance(value, Committed):
+        super().output(value, path)
+        member = self.node
+        assert isinstance(member, Member)
+        if isinstance(value, Decided):
             assert value.first_index == member.applied_index + 1, (value, member.applied_index)
             for entry in value.entries:
                 member.applied_index += 1
@@ -71,7 +67,7 @@ class Commands(Outputs):
 class Member(OneNode):
     """One node, with timers and a snapshot store."""
 
-    def __init__(self, cluster: "Cluster", make: Callable[[Env], Core], node: int) -> None:
+    def __init__(self, cluster: "Cluster", make: Callable[[Env], Core], node: int, peers: tuple[int, ...]) -> None:
         self.cluster = cluster
         self.up = True
         self.held = False
@@ -80,7 +76,7 @@ class Member(OneNode):
         """Whether jobs wait for ``work``."""
         self.store = Snapshots()
         self.syncs: list[tuple[float, int]] = []
-        super().__init__(make, node, cluster.peers, seed=cluster.seed * 1000 + node)
+        super().__init__(make, node, peers, seed=cluster.seed * 1000 + node)
 
     def boot(self, now: float = 0.0) -> None:
         self.timers: dict[Key, float] = {}
@@ -105,9 +101,9 @@ class Member(OneNode):
 
     # --- Machine ---
 
-    def send(self, send: Send) -> None:
-        super().send(send)
-        self.cluster.sent(self.node, (send,))
+    def send(self, sends: Sequence[Send]) -> None:
+        super().send(sends)
+        self.cluster.sent(self.node, sends)
 
     def append(self, records: Sequence[Record]) -> int:
         sequence = super().append(records)
@@ -118,10 +114,11 @@ class Member(OneNode):
                 self.sync()
         return sequence
 
-    def set_timer(self, timer: Timer) -> None:
-        self.timers.pop(timer.key, None)
-        if timer.at is not None:
-            self.timers[timer.key] = timer.at
+    def set_timers(self, timers: Sequence[Timer]) -> None:
+        for timer in timers:
+            self.timers.pop(timer.key, None)
+            if timer.at is not None:
+                self.timers[timer.key] = timer.at
 
     def begin(self, job: Job) -> None:
         state = b""
@@ -183,15 +180,22 @@ class Cluster:
         self.cut_links: set[tuple[int, int]] = set()
         self.loses: Callable[[Flight], bool] = lambda flight: False
         self.decided: dict[int, Entry] = {}
+        self._make = make
         self.watch: Callable[[int, Turn], None] = lambda node, turn: None
         """Sees every Turn."""
         self.members: dict[int, Member] = {}
         for node in self.peers:
-            member = self.members[node] = Member(self, make, node)
+            member = self.members[node] = Member(self, make, node, self.peers)
             if journals and journals.get(node):
                 member.journal = [[Record((), value)] for value in journals[node]]
                 self.network = [flight for flight in self.network if flight.sender != node]
                 member.boot(self.now)
+
+    def join(self, node: int) -> Member:
+        """A new node starts, told of those that run; they do not know it yet."""
+        told = tuple(other for other, member in self.members.items() if member.up)
+        member = self.members[node] = Member(self, self._make, node, (*told, node))
+        return member
 
     def __getitem__(self, node: int) -> Member:
         return self.members[node]
@@ -250,8 +254,9 @@ class Cluster:
         raise AssertionError(f"timer {key} of node {node} never does anything")
 
     def arrive(self, flight: Flight) -> None:
-        """One message arrives."""
-        if self.members[flight.to].up:
+        """One message arrives; whom a node does not know, it does not hear."""
+        member = self.members.get(flight.to)
+        if member is not None and member.up and flight.sender in member.host.roster.members:
             self.step(flight.to, Received(flight.sender, flight.message))
 
     def take(self, sender: int | None = None, to: int | None = None) -> list[Flight]:

@@ -19,7 +19,7 @@ from quorate.kernel import (
     Turn,
 )
 from quorate.parts.log import Entry
-from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.protocols.echo import (
     TERM,
     Answer,
@@ -87,8 +87,8 @@ def test_a_restart_delivers_the_log_in_pieces_and_begins_the_next_life():
     assert turn.records == persisted(Counted(FOLLOWER, 5, 0))
     assert turn.outputs == [
         Leads(TERM, SEQUENCER),
-        Committed(1, entries(b"a", b"b")),
-        Committed(3, entries(b"c")),
+        Decided(1, entries(b"a", b"b")),
+        Decided(3, entries(b"c")),
     ]
     assert turn.sends == [to(SEQUENCER, Fetch(4))]
 
@@ -160,21 +160,19 @@ def test_the_sequencer_takes_a_value_once(restart):
 def test_the_sequencer_delivers_what_it_hears_from_itself():
     host = started(SEQUENCER)
     turn_of(host, Received(FOLLOWER, Forward(1, 1, (b"a",))))
-    assert turn_of(host, Received(SEQUENCER, Ordered(1, entries(b"a"), 1))) == Turn(
-        outputs=[Committed(1, entries(b"a"))]
-    )
+    assert turn_of(host, Received(SEQUENCER, Ordered(1, entries(b"a"), 1))) == Turn(outputs=[Decided(1, entries(b"a"))])
 
 
 def test_a_follower_persists_and_delivers_in_order():
     host = started(FOLLOWER)
     assert turn_of(host, Received(SEQUENCER, Ordered(1, entries(b"a", b"b"), 2))) == Turn(
-        records=persisted(Appended(entries(b"a", b"b"))), outputs=[Committed(1, entries(b"a", b"b"))]
+        records=persisted(Appended(entries(b"a", b"b"))), outputs=[Decided(1, entries(b"a", b"b"))]
     )
     assert turn_of(host, Received(SEQUENCER, Ordered(1, entries(b"a", b"b"), 2))) == Turn(), "a duplicate"
     assert turn_of(host, Received(SEQUENCER, Ordered(4, entries(b"d"), 4))) == Turn(), "a gap"
     assert turn_of(host, Received(SEQUENCER, Ordered(2, entries(b"b", b"c"), 4))) == Turn(
         records=persisted(Appended(entries(b"c"))),
-        outputs=[Committed(3, entries(b"c"))],
+        outputs=[Decided(3, entries(b"c"))],
         sends=[to(SEQUENCER, Fetch(4))],
     )
 
@@ -199,9 +197,9 @@ def test_a_read_is_ready_when_as_much_is_delivered_as_the_sequencer_had():
     assert turn_of(host, Asked((7,)), Asked((8,))) == Turn(sends=[to(SEQUENCER, Ask(1, 1))])
     assert turn_of(host, Asked((9,))) == Turn(), "it shares the next round"
     assert turn_of(host, Received(SEQUENCER, Answer(1, 1, 2))) == Turn()
-    assert turn_of(host, Received(SEQUENCER, Ordered(1, entries(b"a"), 1))).outputs == [Committed(1, entries(b"a"))]
+    assert turn_of(host, Received(SEQUENCER, Ordered(1, entries(b"a"), 1))).outputs == [Decided(1, entries(b"a"))]
     turn = turn_of(host, Received(SEQUENCER, Ordered(2, entries(b"b"), 2)))
-    assert turn.outputs == [Committed(2, entries(b"b")), ReadReady((7, 8))]
+    assert turn.outputs == [Decided(2, entries(b"b")), ReadReady((7, 8))]
     assert turn.sends == [to(SEQUENCER, Ask(1, 2))]
 
 
@@ -409,7 +407,7 @@ class Group:
         self.flying += [(node, to, send.message) for send in sent for to in send.to]
         outputs, machine.outputs = machine.outputs, []
         for output in outputs:
-            if isinstance(output, Committed):
+            if isinstance(output, Decided):
                 self.check_committed(node, output)
             elif isinstance(output, ReadReady):
                 for token in output.tokens:
@@ -421,7 +419,7 @@ class Group:
                 self.ever.difference_update(output.values)
                 self.submitted[node] = [v for v in self.submitted[node] if v not in output.values]
 
-    def check_committed(self, node: int, output: Committed) -> None:
+    def check_committed(self, node: int, output: Decided) -> None:
         assert output.first_index == self.told[node] + 1, "in order, without gaps"
         for index, entry in enumerate(output.entries, output.first_index):
             if index > len(self.decided):

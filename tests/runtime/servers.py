@@ -55,6 +55,13 @@ async def until(condition: Callable[[], Any]) -> Any:
     return found
 
 
+async def until_async(condition: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """The same for a condition that must be asked for."""
+    while not (found := await condition()):  # noqa: ASYNC110 (it is another process that changes)
+        await asyncio.sleep(0.05)
+    return found
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now."""
     chance = random.SystemRandom()

@@ -10,11 +10,15 @@ from typing import BinaryIO
 import msgspec
 import pytest
 
-from quorate.parts.replicated import Committed
+from quorate.kernel import Began, seed_in
+from quorate.parts.replicated import Decided
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.runtime import node as module
+from quorate.runtime.codec import Codec
 from quorate.runtime.errors import JournalLocked, SnapshotCorrupt, SnapshotMissing, WrongIdentity
+from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs
+from quorate.runtime.journal import Journal
 from quorate.service.client.aio import Client
 from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
@@ -98,6 +102,30 @@ def test_a_node_that_was_away_longer_than_the_log_gets_a_snapshot_and_converges(
             await cluster.stop(away)
             await cluster.start(away)
             await cluster.converged()
+
+    run(main())
+
+
+def test_each_start_is_on_record_and_counts_for_nothing_at_the_next(tmp_path) -> None:
+    """By its seed and its inputs a run could be done again; a node that recovers by records has no use for it."""
+
+    async def main() -> None:
+        async with servers(tmp_path, 1) as cluster:
+            for life in range(3):
+                await put_many(cluster, 10, b"%d/" % life)
+                before = cluster.state(1)[1]
+                await cluster.stop()
+                await cluster.start()
+                await until(lambda before=before: cluster.state(1)[1] == before)
+            await cluster.stop()
+        journal, frames = Journal.open(tmp_path / "n1" / "journal", identity=Identity("test", 1))
+        journal.close()
+        codec = Codec(Raft)
+        records = [record for frame in frames for record in codec.decode_records(frame)]
+        began = [record.value for record in records if type(record.value) is Began]
+        assert len(began) == len({one.seed for one in began}) == 4
+        assert records[0].value == began[0]
+        assert seed_in(records) == b""
 
     run(main())
 
@@ -194,7 +222,7 @@ def test_an_app_that_raises_ends_its_node_with_that_error(tmp_path, monkeypatch,
             original = Replica.output
 
             def output(self: Replica, value: object, path: object = ()) -> None:
-                if self is victim.replica and isinstance(value, Committed):
+                if self is victim.replica and isinstance(value, Decided):
                     raise Broken("planted")
                 original(self, value)
 
@@ -304,8 +332,9 @@ def test_a_stop_while_a_snapshot_loads_leaves_no_task_that_failed(tmp_path, monk
             await until(lambda: server.node.shell._loading)  # and everything waits for the snapshot
             assert not applied
             asyncio.get_running_loop().call_later(0.05, may_load.set)
+            (loading,) = server.node._loads
             await server.stop()
-            await asyncio.gather(*server.node._loads)
+            await loading
             assert not applied
             assert server.replica.applied_index == 0
 

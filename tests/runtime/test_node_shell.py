@@ -15,7 +15,7 @@ from quorate.kernel import Shell
 from quorate.runtime import node as module
 from quorate.sim.shells import EmptyCheckpoint, JobsFirst, NoBarrier, OutOfOrder, Overtaking
 
-from tests.runtime.nodes import Disks, Pair, Voter, VoterByInputs, Words, pair
+from tests.runtime.held_nodes import Disks, Pair, Voter, VoterByInputs, Words, pair
 from tests.runtime.servers import run, until
 
 Scene: TypeAlias = Callable[[Pair], Awaitable[tuple[Any, Any]]]

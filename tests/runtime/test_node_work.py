@@ -10,7 +10,7 @@ import pytest
 from quorate.kernel import Env, Failed, Key
 from quorate.kernel.app import Steps
 
-from tests.runtime.nodes import Disks, Pair, Voter, Words, pair
+from tests.runtime.held_nodes import Disks, Pair, Voter, Words, pair
 from tests.runtime.servers import run, until
 
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
 from quorate.service.requests import Apply, CloseSession, Command, OpenSession, Query, encode
@@ -92,9 +92,9 @@ class Bench:
         self.port = self.replica.port = RecordingPort()
 
     def commit(self, *commands: Any, kind: int = COMMAND) -> None:
-        """One Committed; commands are Structs, or bytes as they are."""
+        """One Decided; commands are Structs, or bytes as they are."""
         entries = [Entry(1, c if isinstance(c, bytes) else encode(c), kind) for c in commands]
-        self.replica.output(Committed(self.replica.applied_index + 1, entries))
+        self.replica.output(Decided(self.replica.applied_index + 1, entries))
 
     def request(self, client: str, request: Any) -> None:
         self.replica.request(client, request)

@@ -82,7 +82,7 @@ def test_commands_whose_answers_are_lost_are_not_applied_again(tmp_path) -> None
             await until(lambda: len(server.machine.counts) == 51)
             await cluster.crash(leader)
             for running in cluster.running.values():
-                running.node.reply = running._reply
+                del running.node.reply
             assert await asyncio.gather(*calls) == [b"1"] * 50
             assert {count for _, count in msgspec.msgpack.decode(await client.query(b""))} == {1}
 
@@ -227,16 +227,32 @@ def test_a_call_before_the_client_is_entered_says_so() -> None:
 # --- endpoints and servers that are none ---
 
 
-@pytest.mark.parametrize("endpoints", ["", " , ", [], "here", "here:", ":1", "here:0", "here:65536", "here:²", "h:1,x"])
+NONE = [
+    "",
+    " , ",
+    [],
+    "here",
+    "here:",
+    ":1",
+    "here:0",
+    "here:65536",
+    "here:²",
+    "h:1,x",
+    "::1:7401",
+    "a..b:7401",
+    "\0:1",
+]
+
+
+@pytest.mark.parametrize("endpoints", NONE)
 def test_endpoints_that_are_none_are_refused_at_once(endpoints: Any) -> None:
     with pytest.raises(ValueError, match="host:port"):
         Client(endpoints)
 
 
-@pytest.mark.parametrize("endpoint", ["a..b:7401", f"{'a' * 70}.example:7401", "no.such.host.invalid:7401", "\0:7401"])
-def test_names_that_no_resolver_knows_are_unreachable(endpoint: str) -> None:
+def test_a_name_that_no_resolver_knows_is_unreachable() -> None:
     async def main() -> None:
-        async with Client(endpoint, timeout_s=0.3) as client:
+        async with Client("no.such.host.invalid:7401", timeout_s=0.3) as client:
             with pytest.raises(Unreachable):
                 await client.get(b"k")
             [(_, status)] = await client.statuses()

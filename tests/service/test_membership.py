@@ -12,7 +12,7 @@ import pytest
 
 from quorate.parts import configuration
 from quorate.parts import requests as signed
-from quorate.parts.configuration import Voters
+from quorate.parts.configuration import FOUNDERS_ALONE, Newcomer, Nodes, Voters
 from quorate.parts.keys import Symbolic
 from quorate.parts.log import CONFIGURATION
 from quorate.parts.quorum.choice import SizesChoice
@@ -22,7 +22,7 @@ from quorate.protocols.pbft import PbftConfig
 from quorate.runtime.key_files import read_private_key
 from quorate.runtime.keys import Ed25519Signer, generate_secret
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
-from quorate.service.client.membership import believed, is_over, missing
+from quorate.service.client.membership import believed, furthest, here, is_over, missing, why_not_caught_up
 from quorate.service.client.sync import Client as SyncClient
 from quorate.service.config import Member, NodeConfig
 from quorate.service.membership import Membership
@@ -45,6 +45,11 @@ def rules(protocol: str, nodes: int = 5, **options: Any) -> Membership:
     return Membership(NodeConfig(cluster="c", node=1, data=Path(), nodes=members, protocol=protocol, options=config))
 
 
+def why_not(rules: Membership, entry: bytes, nodes: Nodes = FOUNDERS_ALONE) -> str | None:
+    """At a node to which so much is known."""
+    return rules.why_not(entry, nodes, SCHEME.keyring())
+
+
 def by(*members: int, key: Any = ADMIN) -> bytes:
     """A signed change."""
     return signed.sign(key, [configuration.encode(members, 0)])
@@ -52,39 +57,87 @@ def by(*members: int, key: Any = ADMIN) -> bytes:
 
 @pytest.mark.parametrize("protocol", ["raft", "paxos", "echo"])
 def test_a_protocol_without_changes_says_so(protocol: str) -> None:
-    why = rules(protocol).why_not(configuration.encode((1, 2, 3)))
+    why = why_not(rules(protocol), configuration.encode((1, 2, 3)))
     assert why == f"{protocol} has no membership change yet: its members are all the nodes of the configuration"
 
 
 def test_a_change_of_members_that_only_crash() -> None:
     made = rules("multipaxos")
-    assert made.why_not(configuration.encode((1,), 3)) is None
-    assert made.why_not(b"?") == "this is no change of members"
-    assert made.why_not(by(1, 2, 3)) == "this is no change of members"
+    assert why_not(made, configuration.encode((1,), 3)) is None
+    assert why_not(made, b"?") == "this is no change of members"
+    assert why_not(made, by(1, 2, 3)) == "this is no change of members"
     why = "there is no node 7, 9: the nodes of this cluster are 1, 2, 3, 4, 5"
-    assert made.why_not(configuration.encode((1, 9, 7))) == why
+    assert why_not(made, configuration.encode((1, 9, 7))) == why
     sizes = rules("multipaxos", quorum=SizesChoice(4, 2))
-    assert sizes.why_not(configuration.encode((1, 2, 3, 4, 5))) is None
-    assert "quorums of 4 among 2 members" in str(sizes.why_not(configuration.encode((1, 2))))
+    assert why_not(sizes, configuration.encode((1, 2, 3, 4, 5))) is None
+    assert "quorums of 4 among 2 members" in str(why_not(sizes, configuration.encode((1, 2))))
 
 
 def test_a_change_of_members_that_may_lie() -> None:
     made = rules("pbft", admins=(ADMIN.public,))
-    assert made.why_not(by(1, 2, 3, 5)) is None
-    assert made.why_not(by(1, 2, 3, 4, 9)) == "there is no node 9: the nodes of this cluster are 1, 2, 3, 4, 5"
-    assert made.why_not(by(1, 2, 3)) == ("3 members are too few: clients expect 1 that lie, which takes 4 or more")
+    assert why_not(made, by(1, 2, 3, 5)) is None
+    assert why_not(made, by(1, 2, 3, 4, 9)) == "there is no node 9: the nodes of this cluster are 1, 2, 3, 4, 5"
+    assert why_not(made, by(1, 2, 3)) == ("3 members are too few: clients expect 1 that lie, which takes 4 or more")
     names = "admins in [pbft] of the nodes' configuration names"
-    assert made.why_not(by(1, 2, 3, 4, key=OTHER)) == f"this key is no administrator's: {names} 1"
-    assert rules("pbft").why_not(by(1, 2, 3, 4)) == f"this key is no administrator's: {names} none"
+    assert why_not(made, by(1, 2, 3, 4, key=OTHER)) == f"this key is no administrator's: {names} 1"
+    assert why_not(rules("pbft"), by(1, 2, 3, 4)) == f"this key is no administrator's: {names} none"
     two = signed.sign(ADMIN, [configuration.encode((1, 2, 3, 4)), configuration.encode((1, 2, 3, 5))])
     for value in (configuration.encode((1, 2, 3, 4)), two, signed.sign(ADMIN, [b"x"])):
-        assert made.why_not(value) == "this is no change of members"
-    assert rules("pbft", 3, admins=(ADMIN.public,)).why_not(by(2)) is None  # they bear no lying node anyway
+        assert why_not(made, value) == "this is no change of members"
+    assert why_not(rules("pbft", 3, admins=(ADMIN.public,)), by(2)) is None  # they bear no lying node anyway
+
+
+SEVEN = Newcomer(7, "h7:1")
+GONE_5 = Nodes((Newcomer(6, "h6:1"),), (5,))
+
+
+def test_nodes_that_come_and_go() -> None:
+    made = rules("multipaxos")
+
+    def joins(newcomer: Newcomer) -> str | None:
+        return made.why_not(configuration.encode((1, 2), 3, [newcomer]), GONE_5)
+
+    assert joins(SEVEN) is None
+    assert made.why_not(configuration.encode((1, 7), 3, [SEVEN], [2, 6]), GONE_5) is None
+    assert joins(Newcomer(6, "h:1")) == "there is a node 6 already: give the new one a number of its own"
+    assert str(joins(Newcomer(5, "h:1"))).startswith("node 5 has left the cluster, and a number is used once")
+    assert str(joins(Newcomer(7, "h"))).startswith("'h' is not an address")
+    assert str(joins(Newcomer(7, "[::]:1"))).startswith("nobody can dial [::]:1")
+    assert joins(Newcomer(7, "h:1", b"key")) == "the nodes of multipaxos have no keys: leave out that of node 7"
+    why = "there is no node 5: the nodes of this cluster are 1, 2, 3, 4, 6"
+    assert made.why_not(configuration.encode((1, 2), 3, [], [5]), GONE_5) == why
+    assert made.why_not(configuration.encode((1, 5), 3), GONE_5) == why
+    assert made.why_not(configuration.encode((1, 2), 3, [], [2]), GONE_5) == "node 2 cannot vote and leave"
+    most = Nodes(tuple(Newcomer(node, f"h{node}:1") for node in range(8, 66)))
+    assert made.why_not(configuration.encode((1,), 3, [SEVEN]), most) == (
+        "a cluster has at most 63 nodes, and there are 63"
+    )
+
+
+def test_newcomers_that_sign() -> None:
+    made, keyring = rules("pbft", admins=(ADMIN.public,)), SCHEME.keyring()
+
+    def joins(key: bytes) -> str | None:
+        value = signed.sign(ADMIN, [configuration.encode((1, 2, 3, 4), 0, [Newcomer(7, "h7:1", key)])])
+        return made.why_not(value, FOUNDERS_ALONE, keyring)
+
+    assert joins(SCHEME.client(7).public) is None
+    assert str(joins(b"")).startswith("node 7 has no public key")
+    assert joins(b"of nobody") == f"node 7: {b'of nobody'.hex()} is not a public key"
+    assert joins(SCHEME.signer(3).public) == "node 7 has the public key of node 3: give each its own"
+
+
+def test_the_f_that_clients_expect_is_that_of_the_founders() -> None:
+    made = rules("pbft", 7, admins=(ADMIN.public,), founders=(1, 2, 3, 4))
+    assert made.faults == 1
+    assert made.why_not(by(1, 2, 3, 4), FOUNDERS_ALONE) is None
 
 
 def test_the_largest_change_fits() -> None:
     most = tuple(range(2**31 - configuration.MEMBERS_MAX, 2**31))
-    assert len(signed.sign(ADMIN, [configuration.encode(most, 2**62 - 1)])) <= CHANGE_BYTES_MAX
+    long = [Newcomer(node, "n" * configuration.ADDRESS_CHARACTERS_MAX, bytes(64)) for node in most]
+    value = configuration.encode(most, 2**62 - 1, long[: configuration.NEWCOMERS_MAX], most)
+    assert len(signed.sign(ADMIN, [value])) <= CHANGE_BYTES_MAX
 
 
 # --- what clients believe ---
@@ -127,6 +180,39 @@ def test_what_is_waited_for_is_named() -> None:
     said = [says(1, NEW), says(2, OLD), says(5, OLD), GONE]
     why = "2 of the new members must say so, and 1 do (node 2 is not that far; h9:1: gone)"
     assert missing(said, (1, 2, 3), False) == why
+
+
+def test_which_nodes_there_are_is_believed_of_enough_that_say_the_same() -> None:
+    said = [
+        (address, msgspec.structs.replace(status, nodes=nodes))
+        for (address, status), nodes in zip(
+            [says(1, NEW), says(2, NEW), says(3, NEW), says(4, OLD)],
+            [(1, 2, 3), (1, 2, 3), (1, 9), (1, 2, 3, 4)],
+            strict=True,
+        )
+    ]
+    assert here(said, NEW, 0) == {1, 2, 3, 9}
+    assert here(said, NEW, 1) == {1, 2, 3}
+    assert here(said, OLD, 1) == set()
+
+
+def test_who_has_caught_up() -> None:
+    status = says(4, NEW, 7)[1]
+    assert why_not_caught_up(status, 4, NEW, 7) is None
+    assert why_not_caught_up(status, 4, NEW, 8) == "node 4 has applied 7 of 8 entries"
+    assert why_not_caught_up(status, 4, LATER, 7) == "node 4 does not know yet who votes"
+    assert why_not_caught_up(status, 5, NEW, 7) == "node 4 answers there, not node 5"
+    assert why_not_caught_up(Unreachable("gone"), 4, NEW, 7) == "gone"
+    said = [says(1, NEW, 5), says(2, NEW, 7), says(3, NEW, 10**9), says(4, OLD, 99)]
+    assert furthest(said, NEW, 1) == 7, "one of them may lie"
+    assert furthest(said, LATER, 0) == 0
+
+
+def test_a_change_with_the_same_members_is_over_in_a_later_epoch() -> None:
+    three, later = (1, 2, 3), Voters((1, 2, 3), (), 2)
+    assert not is_over([says(1, later), says(2, NEW), says(3, NEW)], three, False, since=2)
+    assert not is_over([says(1, later), says(2, Voters(three, three, 2)), GONE], three, False, since=2)
+    assert is_over([says(1, later), says(2, later), says(3, NEW)], three, False, since=2)
 
 
 # --- real servers ---

@@ -4,7 +4,7 @@ import pytest
 
 from quorate.parts import configuration
 from quorate.parts.log import CONFIGURATION, NOOP
-from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service import replica as module
 from quorate.service.replica import CHANGES_MAX, Replica
 from quorate.service.requests import Apply, CloseSession, Code, Failure, OpenSession, Reconfigure, Result, encode
@@ -138,7 +138,7 @@ def test_entries_that_are_no_commands_count_and_do_nothing(bench: Bench) -> None
 
 def test_a_gap_in_the_log_is_our_own_mistake(bench: Bench) -> None:
     with pytest.raises(AssertionError):
-        bench.replica.output(Committed(9, []))
+        bench.replica.output(Decided(9, []))
 
 
 # --- refusals ---
@@ -183,6 +183,67 @@ def test_no_more_than_pending_max_commands_and_reads_wait() -> None:
     bench.request("ann", command(20, put(1, 9)))
     bench.request("ann", query(21))
     assert bench.settle() == []
+
+
+# --- clients that leave ---
+
+
+def test_nothing_waits_for_a_client_that_has_left(bench: Bench) -> None:
+    for client in ("ann", "bob"):
+        bench.request(client, command(1, OpenSession(ord(client[0]))))
+        bench.request(client, command(2, put(9, ord(client[0]))))
+        bench.request(client, query(3))
+        bench.request(client, query(4, serializable=True))
+        bench.request(client, Reconfigure(5, CHANGE))
+    bench.replica.closed("ann")
+    bench.commit(OpenSession(ord("a")), OpenSession(ord("b")), put(9, ord("a")), put(9, ord("b")))
+    bench.commit(CHANGE, kind=CONFIGURATION)
+    bench.replica.output(ReadReady((0, 1)))
+    assert {(client, answer.id) for client, answer in bench.settle()} == {("bob", number) for number in range(1, 6)}
+
+
+def test_what_a_client_submitted_before_it_left_takes_effect_and_its_session_knows(bench: Bench) -> None:
+    bench.commit(OpenSession(1))
+    bench.request("ann", command(1, put(1, 1, b"x")))
+    bench.replica.closed("ann")
+    bench.commit(*bench.port.submitted)
+    assert bench.machine.commands == [b"x"]
+    bench.request("ann again", command(2, put(1, 1, b"x")))
+    assert bench.settle() == [("ann again", Result(2, b"1:x"))]
+    assert len(bench.port.submitted) == 1
+
+
+def test_the_same_command_over_another_connection_outlives_the_first(bench: Bench) -> None:
+    bench.commit(OpenSession(1))
+    for connection in ("old", "new"):
+        bench.request(connection, command(1, put(1, 1, b"x")))
+    bench.replica.closed("old")
+    bench.commit(put(1, 1, b"x"))
+    assert bench.settle() == [("new", Result(1, b"1:x"))]
+
+
+def test_a_client_that_leaves_makes_room() -> None:
+    bench = Bench(pending_max=2)
+    for serial in (1, 2):
+        bench.request("ann", command(serial, put(1, serial)))
+        bench.request("ann", query(serial))
+    bench.replica.closed("ann")
+    bench.request("bob", command(1, put(1, 9)))
+    bench.request("bob", query(2))
+    assert bench.settle() == []
+
+
+def test_many_that_leave_are_forgotten_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To search all that waits for each of a thousand clients that leave at once would hold the node up for seconds."""
+    monkeypatch.setattr(module, "WAITING_PER_CLOSED", 10)
+    bench = Bench()
+    for number in range(100):
+        bench.request(f"client {number}", query(number))
+    searched = []
+    for number in range(20):
+        bench.replica.closed(f"client {number}")
+        searched.append(len(bench.replica._reads))
+    assert searched == [100] * 9 + [90] * 9 + [81] * 2
 
 
 # --- what the protocol says ---

@@ -141,6 +141,19 @@ def test_a_stalled_node_and_a_full_one_refuse(bench: SignedBench) -> None:
     assert (client, failure.code) == ("bob", Code.UNAVAILABLE)
 
 
+def test_nothing_waits_for_a_client_that_has_left(bench: SignedBench) -> None:
+    shared, own = by(ANN, OpenSession(1)), by(BOB, OpenSession(1))
+    for client, value in (("leaves", shared), ("stays", shared), ("leaves", own), ("leaves", own)):
+        bench.request(client, Command(1, value))
+    bench.replica.closed("leaves")
+    assert bench.replica._requests_count == 1
+    bench.commit(shared)
+    bench.commit(own)
+    assert [client for client, _, _ in bench.results()] == ["stays"]
+    assert bench.replica.sessions.opened(BOB.public, 1) is not None
+    assert bench.replica._requests_count == 0
+
+
 def test_dropped_requests_are_refused_and_make_room(bench: SignedBench) -> None:
     value = by(ANN, OpenSession(1))
     bench.request("ann", Command(1, value))

@@ -6,6 +6,7 @@ and what comes before them, are not counted.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Send
@@ -28,9 +29,10 @@ def count(protocol: str, nodes: int, values: int, every_s: float, config: Any = 
     sent: Counter[str] = Counter()
     send = world.network.send
 
-    def counting(sender: int, message: Send) -> None:
-        sent[type(message.message).__name__] += sum(to != sender for to in message.to)
-        send(sender, message)
+    def counting(sender: int, sends: Sequence[Send]) -> None:
+        for each in sends:
+            sent[type(each.message).__name__] += sum(to != sender for to in each.to)
+        send(sender, sends)
 
     world.network.send = counting  # type: ignore[method-assign]
     world.start()

@@ -9,7 +9,7 @@ from quorate.parts import requests
 from quorate.parts.certificate import Certificate
 from quorate.parts.keys import Scheme, Symbolic
 from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.service.simulated import RegisterMachine
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.once import Once
@@ -23,8 +23,8 @@ A, B = b"a" * 32, b"b" * 32
 # --- validity ---
 
 
-def committed(*values: bytes, first: int = 1) -> Committed:
-    return Committed(first, [Entry(0, value) for value in values])
+def committed(*values: bytes, first: int = 1) -> Decided:
+    return Decided(first, [Entry(0, value) for value in values])
 
 
 def test_what_clients_signed_is_valid() -> None:
@@ -33,7 +33,7 @@ def test_what_clients_signed_is_valid() -> None:
     checker.output(0, committed(*good[:2]))
     checker.output(1, committed(*good))
     assert checker.checked == 3
-    checker.output(1, Committed(4, (Entry(0, b"", NOOP),)))
+    checker.output(1, Decided(4, (Entry(0, b"", NOOP),)))
     checker.output(1, "something else")
     assert checker.checked == 4
 
@@ -62,12 +62,12 @@ def test_an_operation_that_is_applied_twice() -> None:
     machine = RegisterMachine()
     operation = b"\x93\xa5write\xa1k\x07"
     machine.apply(operation)
-    subject = SimpleNamespace(repeated=lambda app: app.repeated)
-    world: Any = SimpleNamespace(honest=[SimpleNamespace(id=2, app=machine)], subject=subject)
-    Once().finish(world)
+    world: Any = SimpleNamespace(honest=[SimpleNamespace(id=2, app=machine)])
+    once = Once(lambda app: app.repeated)  # type: ignore[attr-defined]
+    once.finish(world)
     machine.apply(operation)
     with pytest.raises(Violation, match="once: node 2 executed write k 7 twice"):
-        Once().finish(world)
+        once.finish(world)
 
 
 # --- PBFT ---

@@ -108,12 +108,13 @@ def test_at_least_one_node_is_honest() -> None:
 def test_blame_is_for_the_guilty() -> None:
     world, liar = lying()
     honest, other = world.honest[:2]
-    world.blamed(honest.id, [Blame(liar.id, "voted 2 times in view 7"), Blame(liar.id, "voted 3 times in view 9")])
+    world.blamed(honest.id, Blame(liar.id, "voted 2 times in view 7"))
+    world.blamed(honest.id, Blame(liar.id, "voted 3 times in view 9"))
     assert world.blamed_liars == {"voted N times in view N": 2}
-    world.blamed(liar.id, [Blame(honest.id, "is bad")])
+    world.blamed(liar.id, Blame(honest.id, "is bad"))
     assert world.blames == 2
     with pytest.raises(Violation, match=f"node {honest.id} says that node {other.id} is bad"):
-        world.blamed(honest.id, [Blame(other.id, "is bad")])
+        world.blamed(honest.id, Blame(other.id, "is bad"))
 
 
 class Fragile(Witness):

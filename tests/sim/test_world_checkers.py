@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from quorate.parts.log import Entry, Log
-from quorate.parts.replicated import Committed, Restored
+from quorate.parts.replicated import Decided, Restored
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.durability import Durability
 from quorate.sim.checkers.history import LinearizableHistory
 from quorate.sim.checkers.log import LogAgreement
 from quorate.sim.checkers.raft import RaftInvariants
 from quorate.sim.history.events import Event
-from quorate.sim.workload import Op
+from quorate.sim.workload import Op, Workload
 
 A, B, C = Entry(1, b"a"), Entry(1, b"b"), Entry(2, b"c")
 
@@ -30,12 +30,12 @@ def agreement(nodes: int = 2) -> LogAgreement:
 
 def test_logs_that_agree() -> None:
     checker = agreement()
-    checker.output(0, Committed(1, (A, B)))
-    checker.output(1, Committed(1, [Entry(1, b"a")]))
-    checker.output(1, Committed(2, [B, C]))
+    checker.output(0, Decided(1, (A, B)))
+    checker.output(1, Decided(1, [Entry(1, b"a")]))
+    checker.output(1, Decided(2, [B, C]))
     checker.started(0, None)  # type: ignore[arg-type]
     checker.output(0, Restored(2, 1))
-    checker.output(0, Committed(3, [C]))
+    checker.output(0, Decided(3, [C]))
     assert checker.agreed == [A, B, C]
     assert checker.reached == {0: 3, 1: 3}
 
@@ -43,12 +43,12 @@ def test_logs_that_agree() -> None:
 @pytest.mark.parametrize(
     ("outputs", "words"),
     [
-        ([(0, Committed(1, (A,))), (1, Committed(1, (B,)))], "at index 1 node 1 commits"),
-        ([(0, Committed(1, (A,))), (0, Committed(1, (A,)))], "a gap or a repeat"),
-        ([(0, Committed(2, (A,)))], "a gap or a repeat"),
-        ([(0, Committed(1, (A, B))), (1, Restored(3, 1))], "no node committed beyond 2"),
-        ([(0, Committed(1, (A, B))), (0, Restored(1, 1))], "goes back from index 2"),
-        ([(0, Committed(1, (A, B))), (1, Restored(1, 1)), (1, Committed(3, (C,)))], "a gap or a repeat"),
+        ([(0, Decided(1, (A,))), (1, Decided(1, (B,)))], "at index 1 node 1 commits"),
+        ([(0, Decided(1, (A,))), (0, Decided(1, (A,)))], "a gap or a repeat"),
+        ([(0, Decided(2, (A,)))], "a gap or a repeat"),
+        ([(0, Decided(1, (A, B))), (1, Restored(3, 1))], "no node committed beyond 2"),
+        ([(0, Decided(1, (A, B))), (0, Restored(1, 1))], "goes back from index 2"),
+        ([(0, Decided(1, (A, B))), (1, Restored(1, 1)), (1, Decided(3, (C,)))], "a gap or a repeat"),
     ],
 )
 def test_logs_that_do_not_agree(outputs: list[tuple[int, Any]], words: str) -> None:
@@ -243,9 +243,10 @@ def test_a_second_vote_of_another_life_is_caught_when_it_leaves() -> None:
 
 def finished(history: list[Event], acknowledged: dict[Any, Op] | None = None) -> Any:
     """A world that is over."""
-    clients = SimpleNamespace(history=history, acknowledged=acknowledged or {})
-    subject = SimpleNamespace(model="kv", identities=lambda data: (data,))
-    return SimpleNamespace(clients=clients, subject=subject)
+    workload = Workload()
+    workload.history = history
+    workload.acknowledged = acknowledged or {}
+    return SimpleNamespace(workload=workload)
 
 
 def history(last_read: int) -> list[Event]:
@@ -267,7 +268,8 @@ def test_a_stale_read() -> None:
 
 def test_an_acknowledged_write_that_is_in_no_log() -> None:
     log = agreement(1)
-    log.output(0, Committed(1, (A,)))
-    Durability(log).finish(finished([], {b"a": Op("write", "k", 1)}))
+    log.output(0, Decided(1, (A,)))
+    durability = Durability(log, lambda data: (data,))
+    durability.finish(finished([], {b"a": Op("write", "k", 1)}))
     with pytest.raises(Violation, match="durability: write of 2 at k"):
-        Durability(log).finish(finished([], {b"a": Op("write", "k", 1), b"x": Op("write", "k", 2)}))
+        durability.finish(finished([], {b"a": Op("write", "k", 1), b"x": Op("write", "k", 2)}))

@@ -1,9 +1,18 @@
-"""The simulated network: loss, duplication, cuts, clogs, order."""
+"""The simulated network: loss, duplication, cuts, clogs, order, and what a thousand nodes cost."""
 
+import tracemalloc
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from quorate.kernel import Send
+from quorate.sim.network import HEALTHY_DELAY_S_MAX, SLOW_FACTOR, Network
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
 
-from tests.sim.worlds import seen, witnesses
+from tests.sim.worlds import Note, seen, witness, witnesses
 
 LINK = Mix(delay_s_min=0.001, delay_s_mean=0.0001, sync_s=0.0001)
 COUNT = 400
@@ -56,6 +65,34 @@ def test_delays_reorder_unless_links_are_first_in_first_out() -> None:
     world = witnesses(mix(delay_s_mean=0.05, is_fifo=True))
     flood(world)
     assert seen(world, 1) == list(range(COUNT))
+
+
+def all_to_all(world: World) -> list[float]:
+    """Every node sends to every other; how long each message took."""
+    sent = world.now
+    everyone = tuple(node.id for node in world.nodes)
+    for node in everyone:
+        witness(world, node).seen.clear()
+    for node in everyone:
+        world.network.send(node, [Send(everyone, (), Note(node))])
+    world.run_until(sent + 5.0)
+    return [
+        time - world.nodes[node].clock.at(sent)
+        for node in everyone
+        for time, sender, _ in witness(world, node).seen
+        if sender != node
+    ]
+
+
+def test_some_links_of_an_uneven_network_are_slow_until_healing() -> None:
+    world = witnesses(mix(delay_s_min=0.1, delay_s_mean=1e-12, uneven_links=True), nodes=20)
+    took_s = all_to_all(world)
+    slow = [time_s for time_s in took_s if time_s > 0.5]
+    assert len(took_s) == 20 * 19
+    assert 15 < len(slow) < 65
+    assert slow == pytest.approx([0.1 * SLOW_FACTOR] * len(slow))
+    world.network.heal()
+    assert max(all_to_all(world)) == pytest.approx(HEALTHY_DELAY_S_MAX)
 
 
 def test_a_cut_goes_one_way_and_takes_what_is_on_its_way() -> None:
@@ -121,3 +158,16 @@ def test_a_node_that_is_down_receives_nothing() -> None:
     world.nodes[1].start()
     world.run_until(world.now + 1.0)
     assert seen(world, 1) == []
+
+
+@pytest.mark.parametrize("is_uneven", [False, True])
+def test_a_network_of_a_thousand_stores_only_what_sets_a_link_apart(is_uneven: bool) -> None:
+    world: Any = SimpleNamespace(seed="1")
+    tracemalloc.start()
+    try:
+        network = Network(world, Random("1"), Mix(is_fifo=True, uneven_links=is_uneven), 1000)
+        stored_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert network.cuts == [0] * 1000
+    assert stored_bytes < 500_000

@@ -9,7 +9,7 @@ from quorate.kernel import Env, Failed, Job, Turn
 from quorate.parts.log import Entry
 from quorate.parts.replicated import (
     Chunk,
-    Committed,
+    Decided,
     ReadChunk,
     Restored,
     SnapshotInfo,
@@ -250,7 +250,7 @@ def test_snapshots_are_taken_read_and_installed() -> None:
     assert do(world, 0, ReadChunk(4, 0, 3)) == [Failed("no snapshot at index 4")]
     found = do(world, 1, WriteChunk(5, 2, 0, b"STA", 5), WriteChunk(5, 2, 0, b"STA", 5), WriteChunk(5, 2, 3, b"TE", 5))
     assert found == [Written(5, 2, 3, False), Written(5, 2, 3, False), Written(5, 2, 5, True)]
-    after = Committed(6, [Entry(2, b"")])
+    after = Decided(6, [Entry(2, b"")])
     world.nodes[1].shell.act(Turn(outputs=[Restored(5, 2)]))
     world.nodes[1].shell.act(Turn(outputs=[after]))
     app = world.nodes[1].app

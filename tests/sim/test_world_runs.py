@@ -11,7 +11,7 @@ import pytest
 
 from quorate.kernel import App
 from quorate.parts.log import Entry
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.protocols import REGISTRY
 from quorate.service.replica import Replica
 from quorate.service.requests import Command, Query
@@ -147,8 +147,8 @@ class Forgetful(Replica):
     """Skips some entries on one node: its state differs."""
 
     def output(self, value: object, path: Any = ()) -> None:
-        if isinstance(value, Committed) and self.port._node.id == 2 and value.first_index > 20:  # type: ignore[attr-defined]
-            value = Committed(value.first_index, [Entry(entry.term) for entry in value.entries])
+        if isinstance(value, Decided) and self.port._node.id == 2 and value.first_index > 20:  # type: ignore[attr-defined]
+            value = Decided(value.first_index, [Entry(entry.term) for entry in value.entries])
         super().output(value, path)
 
 
@@ -193,7 +193,17 @@ def test_faults_are_parsed() -> None:
             parse_faults(wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"nodes": 0}, {"nodes": 65}, {"duration_s": 0.0}, {"duration_s": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"nodes": 0},
+        {"nodes": 1025},
+        {"clients": -1},
+        {"clients": 65},
+        {"duration_s": 0.0},
+        {"duration_s": float("nan")},
+    ],
+)
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionsError):
         Options(**wrong)  # type: ignore[arg-type]

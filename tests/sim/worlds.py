@@ -7,9 +7,10 @@ import msgspec
 
 from quorate.kernel import ROOT, App, Client, Core, Env, Path, Rng
 from quorate.sim.checkers.base import Checker
+from quorate.sim.logs import LogSubject
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
-from quorate.sim.workload import Answer, Driver, Op, Request, Subject
+from quorate.sim.workload import Answer, Driver, Op, Request
 from quorate.sim.world import World
 
 
@@ -100,7 +101,7 @@ class NoDriver(Driver):
         pass
 
 
-class NoSubject(Subject):
+class NoSubject(LogSubject):
     """NoApp and clients that are not there."""
 
     def app(self, node: int, rng: Rng) -> App:

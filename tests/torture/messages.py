@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorate.parts.certificate import Certificate
+from quorate.parts.configuration import Newcomer, Nodes
 from quorate.parts.keys import Symbolic
 from quorate.parts.log import COMMAND, Entry
 from quorate.parts.proposals import Propose
@@ -25,6 +26,7 @@ BATCH: Final = (sign(Symbolic(()).client(0), [b"command"]),)
 CERTIFICATE: Final = Certificate(
     pbft.CHECKPOINT, pbft.checkpoint_statement(16, 16, DIGEST), tuple((node, SIGNATURE) for node in (1, 2, 3))
 )
+AMONG: Final = Nodes((Newcomer(4, "n4.example:7501", bytes(32)),), (3,))
 CHANGE: Final = pbft.ViewChange(1, CERTIFICATE, (CERTIFICATE,), SIGNATURE)
 
 MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
@@ -55,6 +57,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         multipaxos.Heartbeat(BALLOT, 4, 9),
         multipaxos.HeartbeatReply(BALLOT, 9),
         multipaxos.InstallSnapshot(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2, 3)),)),
+        multipaxos.InstallSnapshotAmong(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG),
         multipaxos.SnapshotProgress(BALLOT, 4, 0, False),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
@@ -76,6 +79,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         pbft.FetchLog(0),
         pbft.LogOf(0, (DIGEST,), CERTIFICATE),
         pbft.Offer((pbft.Image(16, 16, DIGEST, 1000, DIGEST),), PROOFS),
+        pbft.OfferAmong((pbft.Image(16, 16, DIGEST, 1000, DIGEST),), (AMONG,), PROOFS),
         pbft.FetchImage(16, 0),
         pbft.ImagePiece(CHUNK),
     ),

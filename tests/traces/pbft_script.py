@@ -115,7 +115,7 @@ def text_of(value: Any) -> str:
     """A message, record, output or job on one line, without its signatures."""
     words = [type(value).__name__]
     for name in value.__struct_fields__:
-        if name in ("signature", "proofs", "proposal", "items"):
+        if name in ("signature", "proofs", "proof", "proposal", "items"):
             continue
         field = getattr(value, name)
         words.append(f"{name}={plain(field)}")

@@ -24,7 +24,7 @@ What is printed:
     1 is leader of term 1              role or term changed
     1 writes HardState term=1 vote=1   a durable record
     1 -> 2,3 PreVote term=1 ...        a message leaves
-    1 says Committed 1..2 1: 1:x       an output: indexes, then term:command for each entry
+    1 says Decided 1..2 1: 1:x       an output: indexes, then term:command for each entry
     1 asks for TakeSnapshot index=3    a job
     1 blames 2: why
 """
@@ -51,6 +51,8 @@ def text_of(value: Any) -> str:
     words = [type(value).__name__]
     for name in value.__struct_fields__:
         field = getattr(value, name)
+        if name == "proof" and field is None:
+            continue
         if isinstance(field, list | tuple) and (not field or isinstance(field[0], Entry)):
             words.append("[" + " ".join(map(entry_of, field)) + "]")
         elif isinstance(field, list | tuple):

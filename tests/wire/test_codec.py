@@ -12,11 +12,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import quorate.protocols
-from quorate.kernel import Asked, Core, Done, Failed, Fired, Host, Path, Received, Record, Stalled, Stepped, Submitted
+from quorate.kernel import (
+    Asked,
+    Core,
+    Done,
+    Failed,
+    Fired,
+    Handed,
+    Host,
+    Met,
+    Misbehaved,
+    Parted,
+    Path,
+    Received,
+    Record,
+    Settled,
+    Stalled,
+    Stepped,
+    Submitted,
+    Unmet,
+)
+from quorate.parts.keys import Verified
 from quorate.parts.replicated import SnapshotInfo
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.sim.chance import streams
 
+from tests.runtime.lottery import Bet, Chip, Hall, Weighed
 from tests.wire.harness import Kept, Note, Root, Whisper
 from tests.wire.strategies import msgpack_values, values_of
 
@@ -76,7 +97,7 @@ def test_recovery_by_inputs_restores_a_host() -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        Received(3, Whisper(True, 0.5), (("a", 1), ("b", 2**63 - 1))),
+        Received(3, Chip(5), (("a", 1), ("b", 2**63 - 1))),
         Submitted((b"", b"x"), (("a", 1),)),
         Asked((1, 2)),
         Fired("election"),
@@ -85,16 +106,39 @@ def test_recovery_by_inputs_restores_a_host() -> None:
         Done(("sign", 4), b"signature"),
         Done("mine", Failed("gone")),
         Done("nothing", None),
+        Done("weighed", Weighed(7)),
+        Done("verified", Verified(5)),
+        Done("yes", True),
+        Handed(Bet(b"x"), (("game", 1),)),
+        Handed(7, (("game", 1),)),
         Stalled("disk full"),
         Stalled(None),
+        Met(3, b"key", "host:1", True),
+        Parted(3, "left"),
+        Unmet("host:1", "nobody is there"),
+        Misbehaved(3, "sent nonsense"),
+        Settled(),
     ],
 )
 def test_every_input_comes_back_as_the_host_knows_it(item: Any) -> None:
-    stepped = Stepped(2.5, (item,))
-    (record,) = CODEC.decode_records(CODEC.encode_records([Record((), stepped)]))
+    codec = Codec(Hall)
+    stepped = Stepped(2.5, (item,), True, 10**18, b"seed")
+    (record,) = codec.decode_records(codec.encode_records([Record((), stepped)]))
     assert record.value == stepped
     assert type(record.value.inputs[0]) is type(item)
     assert type(record.value.inputs) is tuple
+
+
+class Unnamed(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """No core says that it ends in this."""
+
+
+@pytest.mark.parametrize("value", [Unnamed(), "text", (1, 2), [b"x"], {}])
+def test_a_result_that_could_not_be_read_again_is_not_written(value: Any) -> None:
+    """A journal that cannot be decoded is found at the restart, when it is too late."""
+    for item, cure in ((Done(("weigh", 1), value), "results"), (Handed(value, (("game", 1),)), "handed")):
+        with pytest.raises(TypeError, match=f"name it in the core's {cure}"):
+            Codec(Hall).encode_records([Record((), Stepped(1.0, (Fired("t"), item)))])
 
 
 TOO_DEEP: Path = tuple(("a", level) for level in range(9))

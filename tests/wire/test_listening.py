@@ -14,6 +14,8 @@ from quorate.runtime.peers import Peers
 
 from tests.wire.harness import FAST, call, listening_socket, needs_ipv6, until
 
+UNUSED = "127.0.77.1"
+"""No other test has a socket there, at whatever port."""
 REFUSED = r"(?i)refused|Connect call failed"
 
 
@@ -99,10 +101,10 @@ def test_a_taken_port_is_named_and_nothing_else_stays_bound(run) -> None:
         with listening_socket() as taken:
             taken.listen()
             port = taken.getsockname()[1]
-            names = Names(lambda host, port: ["127.0.0.2", "127.0.0.1"])
+            names = Names(lambda host, port: [UNUSED, "127.0.0.1"])
             with pytest.raises(OSError, match=f"cannot listen on node:{port}: address already in use"):
                 await listen(asyncio.Protocol, "node", port, names=names)
-            [free] = bind_all("127.0.0.2", ["127.0.0.2"], port)
+            [free] = bind_all(UNUSED, [UNUSED], port)
             free.close()
 
     run(main())

@@ -184,6 +184,20 @@ def test_an_asker_that_goes_away_takes_nothing_from_the_others(run) -> None:
     run(main())
 
 
+def test_a_look_up_that_ends_after_the_loop_harms_nobody(run, caplog) -> None:
+    resolver = Resolver(node=["127.0.0.1"])
+    names = Names(resolver, QUICK)
+
+    async def main() -> None:
+        with pytest.raises(OSError, match="did not answer"):
+            await names.addresses("node", 1, 5.0)
+
+    with hanging(resolver):
+        run(main())
+    assert names.addresses_now("node", 1, 5.0) == ["127.0.0.1"]
+    assert caplog.messages == []
+
+
 def test_a_name_that_moved_is_not_sought_where_it_was(run) -> None:
     resolver = Resolver(node=["127.0.0.2"])
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 
+import msgspec
 import pytest
 
 from quorate.kernel import NODE_ID_MAX
@@ -11,7 +12,7 @@ from quorate.runtime.handshake import Refused, judge
 from quorate.runtime.handshake import encode as encoded
 from quorate.runtime.names import NameLimits, Names
 
-from tests.wire.harness import Cluster, call, cluster, hello, listening_socket, until
+from tests.wire.harness import FAST, Cluster, call, cluster, hello, listening_socket, until
 
 
 def refusals(caplog, *words: str) -> int:
@@ -148,6 +149,7 @@ def test_a_node_may_move_while_a_dial_to_its_old_address_hangs(run) -> None:
         made.peers[0].meet(1, made.addresses[1])
         await flows(made, 0, 1, b"moved")
         assert made.peers[0].counters[1].dials == 2, "the counters go on"
+        assert len(made.peers[0]._tasks) == 1, "the dial that hung is over"
         for peers in made.peers.values():
             await peers.stop()
         for sock in [deaf, *held]:
@@ -187,12 +189,15 @@ def test_a_node_that_moves_is_called_at_its_new_address_at_once(run) -> None:
             assert old is not None
             made.peers[0].meet(1, made.addresses[1])
             assert old.is_open, "the same address: nothing happens"
+            made.peers[0].meet(1, "127.0.0.1:1")
+            assert not old.is_open
+            made.peers[0].meet(1, made.addresses[1])
+            await flows(made, 0, 1, b"here again")
             await made.peers.pop(1).stop()
             await newcomer(made, 1)
             made.received.clear()
             made.peers[0].meet(1, made.addresses[1])
             await flows(made, 0, 1, b"there")
-            assert not old.is_open
 
     run(main())
 
@@ -247,11 +252,12 @@ def test_a_node_met_before_the_start_and_parted_from_before_it_is_never_dialled(
 
 def test_callers_that_may_wait_are_as_many_more_as_there_are_members(run) -> None:
     async def main() -> None:
-        async with cluster(2, running=1) as made:
+        limits = msgspec.structs.replace(FAST, handshake_timeout_s=60.0)
+        async with cluster(2, running=1, limits=limits) as made:
             for number in range(100, 140):
                 made.peers[0].meet(number, "127.0.0.1:1")
-            idle = [await call(made.addresses[0][1]) for _ in range(64 + 42)]
-            await until(lambda: len(made.peers[0]._callers) == 106)
+            idle = [await call(made.addresses[0][1]) for _ in range(80)]
+            await until(lambda: len(made.peers[0]._callers) == 80)
             assert not any(caller.reader.at_eof() for caller in idle)
             for number in range(100, 140):
                 made.peers[0].part(number, "enough")

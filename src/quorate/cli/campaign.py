@@ -17,7 +17,7 @@ from quorate.protocols import REGISTRY, Entry
 from quorate.service.mutants import MUTANTS as SERVICE_MUTANTS
 from quorate.service.simulated import SUBJECTS, subject
 from quorate.sim.adversary import OMITTING, parse_adversary
-from quorate.sim.options import Change, Options, OptionsError, parse_faults
+from quorate.sim.options import ADMINISTRATOR, Change, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
 from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
@@ -30,10 +30,8 @@ KV_EVERY = 4
 ONE_BY_ONE_EVERY = 3
 """How many seeds there are to one whose config lets one log entry into a message."""
 
-ADMINISTRATOR = 1_000_000
-"""The number of the client that may change members where nodes may lie."""
-
 SEEDS_MAX = 10_000_000
+JOINS_NODES_MIN = 3
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +46,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     mutant: str = ""
     byzantine: int = 0
     adversary: str = "all"
+    joins: bool = False
 
 
 def entry_of(protocol: str) -> Entry:
@@ -72,7 +71,7 @@ def mutant_of(protocol: str, name: str) -> Mutant:
     for mutant in mutants_of(protocol):
         if mutant.name == name:
             return mutant
-    known = ", ".join(mutant.name for mutant in mutants_of(protocol)) or "none"
+    known = ", ".join(mutant.name for mutant in mutants_of(protocol))
     raise OptionsError(f"{protocol} has no mutant {name!r}; it has {known}")
 
 
@@ -93,6 +92,7 @@ def parse_seeds(text: str) -> range:
 def run(task: Task, trace: Trace | None = None) -> Outcome:
     """Run one task. Raises OptionsError where it makes no sense."""
     entry = entry_of(task.protocol)
+    check_joins(task)
     mutant = mutant_of(task.protocol, task.mutant) if task.mutant else Mutant("", "")
     workload = task.workload
     if workload not in WORKLOADS:
@@ -107,9 +107,12 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         by_inputs=entry.core.by_inputs,
         byzantine=byzantine_of(task, mutant),
         adversary=parse_adversary(task.adversary, entry.liars),
+        joins=task.joins,
     )
     scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if entry.byzantine else None
     config = _config(entry, task.seed)
+    if task.joins:
+        config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
     change = Change(entry.change) if entry.change is not None else None
     if scheme is not None and change is not None:
         fewest = 3 * entry.faults(task.nodes) + 1  # clients go on believing f + 1 equal answers
@@ -133,6 +136,18 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
 def byzantine_of(task: Task, mutant: Mutant) -> int:
     """How many nodes lie: as asked for, or as many as the protocol bears where a mutant needs it."""
     return task.byzantine or (entry_of(task.protocol).faults(task.nodes) if mutant.lies else 0)
+
+
+def check_joins(task: Task) -> None:
+    """Whether nodes can come and go. Raises OptionsError."""
+    if not task.joins:
+        return
+    entry = entry_of(task.protocol)
+    if entry.change is None:
+        able = " or ".join(sorted(name for name, other in REGISTRY.items() if other.change is not None))
+        raise OptionsError(f"the members of {entry.name} do not change: leave out --joins, or choose {able}")
+    if task.nodes < JOINS_NODES_MIN:
+        raise OptionsError(f"--joins with {task.nodes} nodes: it takes {JOINS_NODES_MIN} or more, as some leave")
 
 
 def check_adversary(task: Task) -> str:
@@ -161,12 +176,14 @@ def check_adversary(task: Task) -> str:
     return ""
 
 
-def _administered(
-    config: Any, value: Callable[[tuple[int, ...]], bytes], administrator: Signer, fewest: int
-) -> tuple[Any, Change]:
+def _administered(config: Any, value: Callable[..., bytes], administrator: Signer, fewest: int) -> tuple[Any, Change]:
     """A config that names the administrator, and changes that it signs."""
     config = msgspec.structs.replace(config, admins=(administrator.public,))
-    return config, Change(lambda members: requests.sign(administrator, [value(members)]), fewest)
+
+    def signed(*what: Any) -> bytes:
+        return requests.sign(administrator, [value(*what)])
+
+    return config, Change(signed, fewest, administrator.public)
 
 
 def _config(entry: Entry, seed: int) -> Any:

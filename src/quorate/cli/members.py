@@ -1,4 +1,4 @@
-"""`quorate members` and `quorate members set`: which nodes vote."""
+"""`quorate members` and its `set`, `add` and `remove`: which nodes vote, and which there are."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from quorate.parts.configuration import Voters
     from quorate.parts.keys import Signer
 
+KeyOption = Annotated[Path | None, typer.Option("--key", help="An administrator's private key, where nodes may lie.")]
+
 members = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -34,7 +36,7 @@ def show(
     faults: FaultsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show which nodes vote; the others follow. With `set`, have others vote.
+    """Show the voting members; `set` changes them, `add` and `remove` have nodes join and leave the cluster.
 
     Example:  quorate members
 
@@ -44,7 +46,7 @@ def show(
     Exit code: 0 done, 2 wrong use, 3 nobody to reach, or too few that agree.
     """
     if context.invoked_subcommand is not None:
-        # An option may also stand before `set`.
+        # An option may also stand before the subcommand.
         context.default_map = {context.invoked_subcommand: _given(context)}
         return
     _print(ask(lambda client: client.members(), endpoints, timeout_s, faults), json)
@@ -53,9 +55,7 @@ def show(
 @members.command("set")
 def set_(
     nodes: Annotated[str, typer.Argument(metavar="NODES", help="Numbers of nodes of the configuration: 1,2,3.")],
-    key: Annotated[
-        Path | None, typer.Option("--key", help="An administrator's private key, where nodes may lie.")
-    ] = None,
+    key: KeyOption = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
     timeout_s: TimeoutOption = 30.0,
     faults: FaultsOption = None,
@@ -67,11 +67,80 @@ def set_(
 
     Where nodes may lie, an administrator signs it:  quorate members set 1,2,3,5 --key data/keys/admin.key
 
-    Only nodes that the configuration names can be members. It may be given again, however it ended: what is so already
-    changes nothing.
+    Only nodes of the cluster can be members: those of its configuration, and those that `add` brought. It may be given
+    again, however it ended: what is so already changes nothing.
 
     Exit code: 0 done, 2 wrong use or refused, 3 no quorum, nobody to reach, or not in effect in time (it may still be).
     """
+    chosen = _numbers(nodes)
+    _print(ask(lambda client: client.set_members(chosen), endpoints, timeout_s, faults, _signer(key)), json)
+
+
+@members.command("add")
+def add(
+    node: Annotated[int, typer.Argument(help="The new node's number, which no node of the cluster ever had.", min=0)],
+    peer: Annotated[str, typer.Option("--peer", help="Where the other nodes reach it: host:port.")],
+    client: Annotated[str, typer.Option("--client", help="Where clients reach it: host:port.")],
+    public_key: Annotated[
+        str,
+        typer.Option("--public-key", help="Its public key in hex, as `quorate keys show` prints it, if nodes sign."),
+    ] = "",
+    key: KeyOption = None,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
+    timeout_s: TimeoutOption = 60.0,
+    faults: FaultsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Have a new node join and vote. Start it first. Returns when it votes.
+
+    The others get to know it, it catches up from them, and then it becomes a member.
+
+    Example:  quorate members add 6 --peer 10.0.0.6:7501 --client 10.0.0.6:7401
+
+    It may be given again, however it ended: what is so already changes nothing.
+
+    Exit code: 0 done, 2 wrong use or refused, 3 no quorum, nobody to reach, or not done in time (it may still be).
+    """
+    from quorate.runtime.address import parse_address
+
+    try:
+        for address in (peer, client):
+            parse_address(address)
+    except ValueError as error:
+        fail(str(error), Code.WRONG_USE)
+    try:
+        public = bytes.fromhex(public_key)
+    except ValueError:
+        fail(
+            f"{public_key!r} is not a public key: write the hex digits that `quorate keys show` prints", Code.WRONG_USE
+        )
+    _print(ask(lambda it: it.add_node(node, peer, client, public), endpoints, timeout_s, faults, _signer(key)), json)
+
+
+@members.command("remove")
+def remove(
+    nodes: Annotated[str, typer.Argument(metavar="NODES", help="Numbers of nodes that leave: 3 or 3,4.")],
+    key: KeyOption = None,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
+    timeout_s: TimeoutOption = 30.0,
+    faults: FaultsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Have nodes leave the cluster for good. Returns when it goes on without them: then switch them off.
+
+    The others hang up on them, and their numbers are never used again.
+
+    Example:  quorate members remove 3
+
+    It may be given again, however it ended: what is so already changes nothing.
+
+    Exit code: 0 done, 2 wrong use or refused, 3 no quorum, nobody to reach, or not in effect in time (it may still be).
+    """
+    leavers = _numbers(nodes)
+    _print(ask(lambda client: client.remove_nodes(leavers), endpoints, timeout_s, faults, _signer(key)), json)
+
+
+def _numbers(nodes: str) -> tuple[int, ...]:
     from quorate.parts import configuration
 
     try:
@@ -79,8 +148,7 @@ def set_(
         configuration.encode(chosen)
     except ValueError as error:
         fail(f"{nodes!r} is no list of nodes: write their numbers, such as 1,2,3 ({error})", Code.WRONG_USE)
-    signer = None if key is None else _signer(key)
-    _print(ask(lambda client: client.set_members(chosen), endpoints, timeout_s, faults, signer), json)
+    return chosen
 
 
 def _given(context: typer.Context) -> dict[str, Any]:
@@ -88,7 +156,9 @@ def _given(context: typer.Context) -> dict[str, Any]:
     return {name: context.params[name] for name, s in sources.items() if s is not None and s.name == "COMMANDLINE"}
 
 
-def _signer(path: Path) -> Signer:
+def _signer(path: Path | None) -> Signer | None:
+    if path is None:
+        return None
     from quorate.runtime import key_files
 
     try:

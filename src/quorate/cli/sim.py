@@ -37,6 +37,9 @@ def sim(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="One seed only.")] = None,
     faults: Annotated[str, typer.Option(help=f"all, none, or some of {','.join(FAULTS)}.")] = "all",
+    joins: Annotated[
+        bool, typer.Option("--joins", help="Have nodes join, leave and be replaced, where members can change.")
+    ] = False,
     byzantine: Annotated[int, typer.Option(help="How many nodes lie.", min=0)] = 0,
     adversary: Annotated[
         str, typer.Option(help="In which ways they lie: all, none, or names; docs/simulation.md has them.")
@@ -84,20 +87,22 @@ def sim(
             mutant=mutant,
             byzantine=byzantine,
             adversary=adversary,
+            joins=joins,
         )
         _check(task, chosen, mutants, trace)
-        workers = _workers(jobs, len(chosen))
-        if mutants:
-            good = _run_mutants(task, chosen, workers, json)
-        elif trace is not None:
-            good = _run_traced(task, trace)
-        else:
-            good = _run_campaign(task, chosen, workers, json)
+        good = _run(task, chosen, _workers(jobs, len(chosen)), mutants, trace, json)
     except OptionsError as error:
         _errors().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(WRONG_USE) from None
     if not good:
         raise typer.Exit(VIOLATED)
+
+
+def _run(task: Task, seeds: range, workers: int, mutants: bool, trace: str | None, json: bool) -> bool:
+    """Whether every promise was kept, or every mutant caught."""
+    if mutants:
+        return _run_mutants(task, seeds, workers, json)
+    return _run_campaign(task, seeds, workers, json) if trace is None else _run_traced(task, trace)
 
 
 def _errors() -> Console:
@@ -113,13 +118,12 @@ def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
         raise OptionsError(f"no workload is called {task.workload!r}; known are {', '.join(campaign.WORKLOADS)}")
     parse_faults(task.faults)
     Options(seed=task.seed, nodes=task.nodes, duration_s=task.duration_s, byzantine=task.byzantine)
+    campaign.check_joins(task)
     warning = campaign.check_adversary(task)
     if trace is not None and len(seeds) > 1:
         raise OptionsError("--trace shows one run; say which with --seed")
     if mutants and (task.mutant or trace is not None):
         raise OptionsError("--mutants runs all of them without a trace; leave out --mutant and --trace")
-    if mutants and not campaign.mutants_of(task.protocol):
-        raise OptionsError(f"{task.protocol} has no mutants to plant; leave out --mutants")
     if warning:
         _errors().print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
 
@@ -195,6 +199,8 @@ def _explain(task: Task, broken: Outcome) -> dict[str, Any]:
         campaign.traced(task, lambda line: _write_line(out, line))
     command = f"quorate sim {shlex.quote(task.protocol)} --seed {task.seed} --nodes {task.nodes} --faults {task.faults}"
     command += f" --duration-s {task.duration_s:g} --workload {task.workload}"
+    if task.joins:
+        command += " --joins"
     if task.byzantine:
         command += f" --byzantine {task.byzantine} --adversary {task.adversary}"
     if task.mutant:

@@ -90,7 +90,8 @@ class Host(Tree):
 
     def step(self, inputs: Sequence[Input], now: float, wall_ns: int = 0) -> Turn:
         """Run the inputs in order and return all their effects. ``now``: monotonic; ``wall_ns``: the world's clock."""
-        self._effects.now, self._effects.wall_ns = now, wall_ns
+        effects = self._effects
+        effects.now, effects.wall_ns = now, wall_ns
         self._run(inputs)
         return self._take()
 

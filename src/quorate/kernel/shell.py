@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from quorate.kernel.app import App
 from quorate.kernel.barrier import Barrier
@@ -26,9 +26,16 @@ from quorate.kernel.turn import Blame, Job, Output, Record, RosterChange, Send, 
 class Machine(ABC):
     """Disk, network, clock and threads of one node. Sequence numbers are those of the frames of its journal."""
 
+    watches = True
+    """Whether it is to be told what the Barrier holds and releases."""
+
     @abstractmethod
-    def send(self, send: Send) -> None:
-        """Put a message on its ways, to itself too."""
+    def send(self, sends: Sequence[Send]) -> None:
+        """Put messages on their ways, in order, to itself too."""
+
+    def sender(self) -> Callable[[Sequence[Send]], None]:
+        """What is called to send, in this life: ``send``, or the same by a shorter way."""
+        return self.send
 
     @abstractmethod
     def append(self, records: Sequence[Record]) -> int:
@@ -43,8 +50,8 @@ class Machine(ABC):
         return False
 
     @abstractmethod
-    def set_timer(self, timer: Timer) -> None:
-        """Set a timer or cancel it."""
+    def set_timers(self, timers: Sequence[Timer]) -> None:
+        """Set timers or cancel them."""
 
     @abstractmethod
     def change_roster(self, change: RosterChange) -> None:
@@ -75,11 +82,16 @@ class Machine(ABC):
 class Shell:
     """One life of a node: Host, App, Barrier, and what waits for a snapshot."""
 
+    barrier_type: ClassVar[type[Barrier]] = Barrier
+
     def __init__(self, host: Host, app: App, machine: Machine, loads: type) -> None:
         self.host = host
         self.app = app
-        self.barrier = Barrier()
+        self.barrier = self.barrier_type()
         self._machine = machine
+        self._send = machine.sender()  # looked up once: these are called in each step
+        self._may_leave = self.barrier.add
+        self._watches = machine.watches
         self._loads = loads
         self._loading: dict[Path, deque[Any]] = {}
         """By the core whose snapshot is being loaded, what waits behind it."""
@@ -106,18 +118,18 @@ class Shell:
     def act(self, turn: Turn) -> None:
         """Do the effects, or leave them with the Barrier."""
         machine = self._machine
-        for send in turn.early:
-            machine.send(send)
+        if turn.early:
+            self._send(turn.early)
         sequence = self.write(turn.records) if turn.records else None
-        for timer in turn.timers:
-            machine.set_timer(timer)
+        if turn.timers:
+            machine.set_timers(turn.timers)
         for change in turn.roster:
             machine.change_roster(change)
         for blame in turn.blames:
             machine.blame(blame)
-        if self.may_leave(turn, None if turn.lazy else sequence):
+        if self._may_leave(turn, None if turn.lazy else sequence):
             self._release(turn, False)
-        elif turn.sends or turn.outputs or turn.jobs:
+        elif self._watches and (turn.sends or turn.outputs or turn.jobs):
             machine.holds(turn)
 
     def write(self, records: Sequence[Record]) -> int:
@@ -127,10 +139,6 @@ class Shell:
             if state:  # else the journal cannot be replaced: the inputs in it are the state
                 return self._machine.replace(state)
         return self._machine.append(records)
-
-    def may_leave(self, turn: Turn, sequence: int | None) -> bool:
-        """The durability rule: whether nothing holds the Turn back; if something does, the Barrier keeps it."""
-        return self.barrier.add(turn, sequence)
 
     def durable(self, sequence: int) -> None:
         """The journal is durable up to here."""
@@ -155,9 +163,10 @@ class Shell:
         return None
 
     def _release(self, turn: Turn, was_held: bool) -> None:
-        self._machine.releases(turn, was_held)
-        for send in turn.sends:
-            self._machine.send(send)
+        if self._watches:
+            self._machine.releases(turn, was_held)
+        if turn.sends:
+            self._send(turn.sends)
         if turn.outputs or turn.jobs:
             self._hand_up(self.upward(turn))
             self.app.settle()
@@ -167,8 +176,8 @@ class Shell:
         while items:
             item = items.popleft()
             kind = type(item)
-            path, value = (item.path, item.value) if kind is Output else (item.path if kind is Job else ROOT, item)
-            if self._loading and (waiting := self.loading_before(path)) is not None:
+            path, value = (item.path, item.value) if kind is Output else (ROOT, item)
+            if self._loading and (waiting := self.loading_before(item.path if kind is Job else path)) is not None:
                 waiting.append(item)
             elif kind is Job:
                 machine.begin(item)

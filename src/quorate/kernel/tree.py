@@ -93,8 +93,15 @@ class Tree:
         journaled = self._journaled
         if journaled.subtrees or journaled.whole:
             self._take_in(item)
-        else:
-            self._take_message(item)
+            return
+        path, message = item.path, item.message
+        core = self.cores.get(path)
+        handler = None if core is None else core.handlers.get(type(message))
+        if handler is None:
+            self._cannot_take(item, core)
+            return
+        self._touched[path] = None
+        handler(core, item.sender, message)
 
     def _take_in(self, item: Any) -> None:
         """An input for one core; it is journaled where that is recovered by inputs."""
@@ -108,16 +115,20 @@ class Tree:
         self._dispatch(item)
 
     def _take_message(self, item: Received) -> None:
+        """One that was let in before."""
         core = self.cores.get(item.path)
+        handler = None if core is None else core.handlers.get(type(item.message))
+        if handler is None:
+            self._cannot_take(item, core)
+        else:
+            self._touched[item.path] = None
+            handler(core, item.sender, item.message)
+
+    def _cannot_take(self, item: Received, core: Core | None) -> None:
         if core is None:
             self._park(item)
-            return
-        handler = core.handlers.get(type(item.message))
-        if handler is None:
+        else:
             self._misbehaved(item.sender, f"sent a {type(item.message).__name__} to {item.path}")
-            return
-        self._touched[item.path] = None
-        handler(core, item.sender, item.message)
 
     def _misbehaved(self, node: int, why: str) -> None:
         if not self.roster.is_open:
@@ -280,7 +291,12 @@ class Tree:
                 self._upcalls()
                 continue  # what they delivered may have touched their parents, or each other
             touched, self._touched = self._touched, {}
-            self._settle_cores(touched)
+            if self._settlers:
+                self._touch_below(touched)
+            for path in touched:
+                core = self.cores.get(path)
+                if core is not None:
+                    core.settle()
             if self._effects.upcalls:
                 self._upcalls()
         raise AssertionError(f"{sorted(self._touched)} settle without end: settling must not always deliver")

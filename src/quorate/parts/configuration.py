@@ -6,22 +6,32 @@ How it takes effect is the protocol's. A log keeps it as an entry of the kind CO
 A change may name the epoch that it is meant for: the number that ``Voters`` has, which every change raises. It counts
 in that epoch alone. So what was decided once cannot be brought again later, by a retry that comes late or by a node
 that lies, and nobody changes members whom he has not seen.
+
+Nodes come and go by it, too. A change may introduce *newcomers*, which all nodes know from then on and which follow
+until a change makes them members, and it may name *leavers*, which are gone for good when it counts. Which nodes there
+are follows from the founders, which every node is told, and from the changes that were decided: ``Nodes`` is that part
+of the state, and whoever starts from a snapshot is given it. A node's number is used once.
 """
 
-from typing import Annotated, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from quorate.kernel import NodeId
+from quorate.kernel import NODE_ID_MAX, NodeId
 from quorate.parts.wire import Natural
 
 PREFIX = b"\x00quorate/members\x00"
 """No command begins with it: commands are msgpack arrays, whose first byte is another."""
 MEMBERS_MAX = 64
-
-_Members = Annotated[tuple[NodeId, ...], Meta(min_length=1, max_length=MEMBERS_MAX)]
-_decoder = msgspec.msgpack.Decoder(tuple[_Members, Natural | None])
+NEWCOMERS_MAX: Final = 8
+"""Of one change."""
+ADDRESS_CHARACTERS_MAX: Final = 264
+"""A name of 253 characters, in brackets, and a port."""
+KEY_BYTES_MAX: Final = 64
 
 
 class Voters(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -32,27 +42,104 @@ class Voters(msgspec.Struct, frozen=True, array_like=True, gc=False):
     epoch: Natural = 0
 
 
+class Newcomer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A node that joins: its number, where the others dial it, and its public key (empty where nodes do not sign)."""
+
+    node: NodeId
+    address: Annotated[str, Meta(min_length=1, max_length=ADDRESS_CHARACTERS_MAX)]
+    key: Annotated[bytes, Meta(max_length=KEY_BYTES_MAX)] = b""
+
+
 class Change(NamedTuple):
     """What a configuration says. ``epoch`` None: it counts whenever it is decided."""
 
     members: tuple[int, ...]
     epoch: int | None
+    newcomers: tuple[Newcomer, ...] = ()
+    leavers: tuple[int, ...] = ()
 
 
-def encode(members: tuple[int, ...], epoch: int | None = None) -> bytes:
-    """The value that makes these the members. Raises ValueError for none, or too many."""
-    chosen = tuple(sorted(set(members)))
+class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Which nodes there are besides the founders: those that ever ``joined``, without those whose numbers ``left``.
+
+    Who left is kept, as what it voted for may have to be checked, and so that its number and key are used once.
+    """
+
+    joined: Annotated[tuple[Newcomer, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
+    left: Annotated[tuple[NodeId, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
+
+    def __bool__(self) -> bool:
+        """Whether anybody came or went."""
+        return bool(self.joined or self.left)
+
+    def numbers(self, founders: Iterable[int]) -> frozenset[int]:
+        """Of all nodes that there are."""
+        return frozenset([*founders, *(newcomer.node for newcomer in self.joined)]).difference(self.left)
+
+    def may_be(self, founders: Iterable[int]) -> bool:
+        """Whether changes can have led here from these founders; for what a peer says."""
+        joined = [newcomer.node for newcomer in self.joined]
+        return len(set(joined)) == len(joined) and set(joined).isdisjoint(founders)
+
+    def takes(self, change: Change, founders: Iterable[int]) -> bool:
+        """Whether the change fits: it names nodes that there are, or that it introduces under numbers never used."""
+        here = self.numbers(founders)
+        new = {newcomer.node for newcomer in change.newcomers}
+        leavers = set(change.leavers)
+        return (
+            len(new) == len(change.newcomers)
+            and new.isdisjoint(here)
+            and new.isdisjoint(self.left)
+            and leavers <= here
+            and leavers.isdisjoint(change.members)
+            and set(change.members) <= here | new
+        )
+
+    def after(self, change: Change) -> Nodes:
+        """The same after a change that fits."""
+        if not (change.newcomers or change.leavers):
+            return self
+        return Nodes((*self.joined, *change.newcomers), tuple(sorted({*self.left, *change.leavers})))
+
+
+FOUNDERS_ALONE: Final = Nodes()
+
+_Members = Annotated[tuple[NodeId, ...], Meta(min_length=1, max_length=MEMBERS_MAX)]
+
+
+class _Encoded(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    members: _Members
+    epoch: Natural | None
+    newcomers: Annotated[tuple[Newcomer, ...], Meta(max_length=NEWCOMERS_MAX)] = ()
+    leavers: Annotated[tuple[NodeId, ...], Meta(max_length=MEMBERS_MAX)] = ()
+
+
+_decoder = msgspec.msgpack.Decoder(_Encoded)
+
+
+def encode(
+    members: Sequence[int],
+    epoch: int | None = None,
+    newcomers: Sequence[Newcomer] = (),
+    leavers: Sequence[int] = (),
+) -> bytes:
+    """The value that makes these the members. Raises ValueError for none, or too many; also of the others."""
+    chosen, leaving = tuple(sorted(set(members))), tuple(sorted(set(leavers)))
     if not 1 <= len(chosen) <= MEMBERS_MAX:
         raise ValueError(f"{len(chosen)} members; a configuration names 1 to {MEMBERS_MAX}")
-    return PREFIX + msgspec.msgpack.encode((chosen, epoch))
+    if len(newcomers) > NEWCOMERS_MAX or len(leaving) > MEMBERS_MAX:
+        raise ValueError(f"a change introduces at most {NEWCOMERS_MAX} nodes, and takes leave of {MEMBERS_MAX}")
+    said = (chosen, epoch, tuple(newcomers), leaving) if newcomers or leaving else (chosen, epoch)
+    return PREFIX + msgspec.msgpack.encode(said)
 
 
 def decode(value: bytes) -> Change | None:
-    """What it says, the members sorted; None where the value is no configuration, or a broken one."""
+    """What it says, numbers sorted; None where the value is no configuration, or a broken one."""
     if not value.startswith(PREFIX):
         return None
     try:
-        members, epoch = _decoder.decode(memoryview(value)[len(PREFIX) :])
+        said = _decoder.decode(memoryview(value)[len(PREFIX) :])
     except msgspec.MsgspecError:
         return None
-    return Change(tuple(sorted(set(members))), epoch)
+    members, leavers = tuple(sorted(set(said.members))), tuple(sorted(set(said.leavers)))
+    return Change(members, said.epoch, said.newcomers, leavers)

@@ -154,6 +154,24 @@ class Keyring(_Shared):
     def __repr__(self) -> str:
         return f"Keyring({list(self._verifiers)})"
 
+    def knowing(self, node: int, public: bytes) -> Keyring:
+        """The same with one node more. Raises ValueError for what is not a key, and for one that is another node's.
+
+        Also for a node that has another key here: which of the two is right, nobody can tell.
+        """
+        known = self._verifiers.get(node)
+        if known is not None:
+            if known.public != public:
+                raise ValueError(f"the keyring has another public key for node {node}")
+            return self
+        if self._stranger is None:
+            raise ValueError("this keyring takes no more keys")
+        return Keyring({**self._verifiers, node: self._stranger(public)}, self._stranger)
+
+    def is_key(self, public: bytes) -> bool:
+        """Whether somebody could sign with the key that this belongs to."""
+        return self._of_stranger(public) is not None
+
     @property
     def nodes(self) -> tuple[int, ...]:
         """Whose signatures it can check, ascending."""
@@ -213,6 +231,20 @@ class Keys(_Shared):
         self._signer = signer
         self._secrets: dict[int, bytes] = {}
 
+    def knowing(self, node: int, public: bytes) -> Keys:
+        """The same with one node more in the keyring. Raises ValueError as ``Keyring.knowing`` does."""
+        keyring = self.keyring.knowing(node, public)
+        if keyring is self.keyring:
+            return self
+        keys = Keys(self._signer, keyring)
+        keys._secrets = self._secrets  # of nodes and public keys, which never change
+        return keys
+
+    @property
+    def public(self) -> bytes:
+        """This node's public key."""
+        return self._signer.public
+
     def __repr__(self) -> str:
         return f"Keys({self.node})"
 
@@ -231,13 +263,18 @@ class Keys(_Shared):
 
     def verify_mac(self, sender: int, context: str, message: bytes, mac: bytes) -> bool:
         """Whether that node made this MAC for this one. False, and no exception, for whatever is amiss."""
+        return self.has_mac(sender, context, message, (mac,))
+
+    def has_mac(self, sender: int, context: str, message: bytes, macs: Sequence[bytes]) -> bool:
+        """Whether one of these MACs is what that node made for this one."""
         if sender not in self.keyring.nodes:
             return False
         try:
             data = to_sign(context, message)
         except ValueError:
             return False
-        return compare_digest(_mac(self._secret(sender), sender, data), mac)
+        mine = _mac(self._secret(sender), sender, data)
+        return any(compare_digest(mine, mac) for mac in macs)
 
     def _secret(self, node: int) -> bytes:
         secret = self._secrets.get(node)
@@ -268,6 +305,10 @@ class Scheme(ABC):
     def client(self, number: int) -> Signer:
         """What this client alone may hold; there is one for every number."""
 
+    def join(self, node: int) -> None:
+        """Make keys for one node more. ``keyring`` stays as it is: the others learn of the key by their protocol."""
+        raise NotImplementedError(f"{type(self).__name__} is for the nodes that it was made with")
+
     def keys(self, node: int) -> Keys:
         """All that this node holds. Raises KeyError for a stranger."""
         return Keys(self.signer(node), self.keyring())
@@ -282,13 +323,30 @@ class Symbolic(Scheme):
 
     def __init__(self, nodes: Iterable[int], seed: bytes = b"") -> None:
         self._seed = seed
-        self._nodes = tuple(nodes)
         self._secrets: dict[bytes, bytes] = {}
         """By public key, of all that were ever made."""
-        self._signers = {node: self._make(node, b"%d" % node) for node in self._nodes}
-        self._keyring = Keyring(
-            {node: _SymbolicVerifier(signer.secret) for node, signer in self._signers.items()}, self._stranger
-        )
+        self._signers = {node: self._make(node, b"%d" % node) for node in nodes}
+        self._keyring = self._keyring_now()
+        self._keyrings: dict[int, Keyring] = {}
+        """What those that joined were given, each at its time."""
+
+    def join(self, node: int) -> None:
+        """Make keys for one node more: its own keyring has those of all nodes so far, theirs stay as they are.
+
+        Raises ValueError for one that has keys.
+        """
+        if node in self._signers:
+            raise ValueError(f"node {node} has keys already")
+        self._signers[node] = self._make(node, b"%d" % node)
+        self._keyrings[node] = self._keyring_now()
+
+    def keys(self, node: int) -> Keys:
+        """As the base says."""
+        return Keys(self.signer(node), self._keyrings.get(node, self._keyring))
+
+    def _keyring_now(self) -> Keyring:
+        verifiers = {node: _SymbolicVerifier(signer.secret) for node, signer in self._signers.items()}
+        return Keyring(verifiers, self._stranger)
 
     def signer(self, node: int) -> Signer:
         """As the base says."""

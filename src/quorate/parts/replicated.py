@@ -3,7 +3,7 @@
 Outputs go to the App in order. Jobs go to the shell, which does them with its snapshot store; each names its result.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -13,11 +13,15 @@ from quorate.parts.wire import Index, Natural, Term
 # --- outputs ---
 
 
-class Committed(msgspec.Struct, frozen=True, gc=False):
-    """Entries ``first_index``, ``first_index + 1``, ... are decided for ever."""
+class Decided(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, repr_omit_defaults=True):
+    """Entries ``first_index``, ``first_index + 1``, ... are decided for ever.
+
+    ``proof`` shows that to others, such as a certificate, where the protocol has one.
+    """
 
     first_index: int
     entries: tuple[Entry, ...] | list[Entry]
+    proof: Any = None
 
 
 class Restored(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +58,7 @@ class Leads(msgspec.Struct, frozen=True, gc=False):
     leader: int | None
 
 
-Output: TypeAlias = Committed | Restored | ReadReady | ReadFailed | Dropped | Leads
+Output: TypeAlias = Decided | Restored | ReadReady | ReadFailed | Dropped | Leads
 
 # --- jobs and their results ---
 

@@ -37,7 +37,7 @@ from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, Name
 from quorate.parts.log import COMMAND, NOOP, Entry
-from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
 
 SLOT = "slot"
@@ -196,7 +196,7 @@ class Slots(Core):
         self.life += 1
         self.env.persist(Life(self.life))
         if self.values:
-            self.env.deliver(Committed(1, [entry_of(value) for value in self.values]))
+            self.env.deliver(Decided(1, [entry_of(value) for value in self.values]))
         self._passed = len(self.values)
         self._next = self._passed + 1
         self.on_timer(BEAT)
@@ -358,7 +358,7 @@ class Slots(Core):
         first = self.delivered + 1
         self._collect()
         if new := self.values[first - 1 :]:
-            self.env.deliver(Committed(first, [entry_of(value) for value in new]))
+            self.env.deliver(Decided(first, [entry_of(value) for value in new]))
             if self._asked and self._asked_value in new:
                 self.env.deliver(ReadReady(tuple(self._asked)))
                 self._asked, self._asked_value = [], b""

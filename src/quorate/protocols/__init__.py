@@ -53,8 +53,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """From a core and the leaders of rounds 0, 1, ... to one that has these: for Twins."""
     twins: Any = None
     """The config for Twins: one request a proposal, short time-outs."""
-    change: Callable[[tuple[int, ...]], bytes] | None = None
-    """Makes the value that, submitted like any other, names other members; None where they are fixed.
+    change: Callable[..., bytes] | None = None
+    """Makes the value that, submitted like any other, names other members; None where they are fixed. Takes what
+    ``configuration.encode`` takes.
 
     Where nodes may lie, an administrator signs it, whose key the config names in ``admins``.
     """

@@ -27,7 +27,7 @@ from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, NodeId
 from quorate.parts.log import Entry, Log
-from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
 
 TERM = 1  # there is one leader, and no second term
@@ -162,7 +162,7 @@ class Echo(Core):
         self._count(self.env.id, self.life, 0)
         self.env.deliver(Leads(TERM, self.sequencer))
         for first, entries in self._batches(1):
-            self.env.deliver(Committed(first, entries))
+            self.env.deliver(Decided(first, entries))
         self.delivered = self._appended = self.log.last_index
         self.on_timer("resend")
 
@@ -206,7 +206,7 @@ class Echo(Core):
             self.log.append(entries)
             self.env.persist(Appended(entries))
         self.delivered += len(entries)
-        self.env.deliver(Committed(first, entries))
+        self.env.deliver(Decided(first, entries))
         self._serve_reads()
         if message.last_index > self.delivered:
             self.env.send(self.sequencer, Fetch(self.delivered + 1))

@@ -5,9 +5,10 @@ decoder of it once. Limits on lengths and ranges stand in the types (``msgspec.M
 so nothing unchecked ever exists as an object. A message is msgpack of ``[path, message]``; a journal frame, the atomic
 records of one Turn, is msgpack of ``[[path, record], ...]``.
 
-Recovery by inputs (``Stepped``) needs one thing more: the kernel declares the message of a ``Received`` and the result
-of a ``Done`` as Any. The inputs therefore have twins whose fields have the real types; a frame is decoded into twins,
-which are then turned into what the Host knows.
+Recovery by inputs (``Stepped``) needs one thing more: the kernel declares the message of a ``Received``, the result of
+a ``Done`` and the value of a ``Handed`` as Any. The inputs therefore have twins whose fields have the real types; a
+frame is decoded into twins, which are then turned into what the Host knows. What no twin could be decoded from is
+refused before it is written: a journal that cannot be read is a node lost.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ from quorate.kernel import (
     Submitted,
     Unmet,
 )
+from quorate.parts.keys import Verified
 from quorate.parts.replicated import Chunk, SnapshotInfo, Written
 
-RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Written)
-"""What jobs of a replicated log end in (besides Failed and plain numbers, bytes and None)."""
+RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Written, Verified)
+"""What the jobs that every node does end in (besides Failed and plain values)."""
 WHY_CHARACTERS_MAX = 400
 """Of an error's text: it may hold what a peer sent, and goes into logs."""
 
@@ -76,15 +78,16 @@ class Codec:
         self.records = _distinct(core, (record for member in family for record in member.records))
         message = _union(self.messages or (_Nothing,))
         own = _distinct(core, (result for member in family for result in (*results, *member.results)))
-        handed = _distinct(core, (each for member in family for each in member.handed if each not in _PLAIN))
-        self._known = {Done: (Failed, *own, *_PLAIN), Handed: (*handed, *_PLAIN)}
+        handed = _distinct(core, (each for member in family for each in member.handed))
+        self._results = frozenset((Failed, *own, *_PLAIN))
+        self._handed = frozenset((*handed, *_PLAIN))
         self._inputs = {
             _twin(Received, message=message): Received,
             _twin(Submitted): Submitted,
             _twin(Asked): Asked,
             _twin(Fired): Fired,
-            _twin(Done, result=_union(self._known[Done])): Done,
-            _twin(Handed, value=_union(self._known[Handed])): Handed,
+            _twin(Done, result=_union((Failed, *own, *_PLAIN))): Done,
+            _twin(Handed, value=_union((*handed, *_PLAIN))): Handed,
             **{_twin(kind): kind for kind in (Stalled, Met, Parted, Unmet, Misbehaved, Started, Settled, Known)},
         }
         self._stepped = stepped = _twin(Stepped, inputs=_TUPLE[_union(self._inputs), ...])
@@ -108,7 +111,10 @@ class Codec:
             raise MalformedMessage(f"no message: {_text_of(error)}") from error
 
     def encode_records(self, records: Sequence[Record]) -> bytes:
-        """One journal frame: the records of one Turn, in order. Raises TypeError for what it could not read again."""
+        """One journal frame: the records of one Turn, in order.
+
+        Raises TypeError for the result of a job, or a value handed down, of a type that no core has named.
+        """
         for record in records:
             if type(record.value) is Stepped:
                 self._check(record.value)
@@ -124,12 +130,11 @@ class Codec:
         return [Record(path, self._stepped_of(value) if type(value) is twin else value) for path, value in pairs]
 
     def _check(self, stepped: Stepped) -> None:
-        """Better now than when the node must recover."""
         for item in stepped.inputs:
-            if type(item) is Done and type(item.result) not in self._known[Done]:
-                raise TypeError(f"a job ended in a {type(item.result).__name__}, which the `results` of no core name")
-            if type(item) is Handed and type(item.value) not in self._known[Handed]:
-                raise TypeError(f"{item.path} was handed a {type(item.value).__name__}, which no `handed` names")
+            if type(item) is Done and type(item.result) not in self._results:
+                raise TypeError(f"{item.key} ended in a {type(item.result).__name__}: name it in the core's results")
+            if type(item) is Handed and type(item.value) not in self._handed:
+                raise TypeError(f"{item.path} was handed a {type(item.value).__name__}: name it in the core's handed")
 
     def _stepped_of(self, twin: Any) -> Stepped:
         inputs = (self._inputs[type(item)](*msgspec.structs.astuple(item)) for item in twin.inputs)

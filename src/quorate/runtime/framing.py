@@ -71,6 +71,10 @@ class Connection(asyncio.Protocol):
     def on_writable(self) -> None:
         """``is_writable`` changed."""
 
+    def on_violation(self, why: str) -> None:
+        """The other side does not keep to frames, so nothing after this can be read: the connection ends."""
+        self.cut(why)
+
     def on_lost(self, why: str) -> None:
         """The connection is gone; called once."""
 
@@ -206,7 +210,8 @@ class Connection(asyncio.Protocol):
             self._awaited_bytes += size
         else:
             first = bytes(self._received[:HEADER_SIZE_BYTES])
-            self.cut(f"announced a frame of {size} bytes ({first!r}); 1 to {self.frame_size_bytes_max} are allowed")
+            allowed = f"1 to {self.frame_size_bytes_max} are allowed"
+            self.on_violation(f"announced a frame of {size} bytes ({first!r}); {allowed}")
 
     def _has_room(self, size: int) -> bool:
         limits = self.limits

@@ -116,41 +116,41 @@ def judge(frame: bytes, me: LocalNode, role: Role) -> Hello | Refused:
     try:
         opening = _decode_opening(frame)
         if opening.magic != MAGIC:
-            return _refused("magic", f"this is a Quorate {role} port; you do not speak its protocol: check the address")
+            return refused("magic", f"this is a Quorate {role} port; you do not speak its protocol: check the address")
         if opening.version != VERSION:
             why = f"this node speaks version {VERSION} of the wire, you speak {opening.version}: run the same release"
-            return _refused("version", why)
+            return refused("version", why)
         hello = _decode_hello(frame)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        return _refused("malformed", f"your first frame is no Hello: {error}")
+        return refused("malformed", f"your first frame is no Hello: {error}")
     return _judge_hello(hello, me, role) or hello
 
 
 def _judge_hello(hello: Hello, me: LocalNode, role: Role) -> Refused | None:
     is_peer = role == "peer"
     if hello.role != role:
-        return _refused("role", f"this is the {role} port, you are a {hello.role}: check the port in your config")
+        return refused("role", f"this is the {role} port, you are a {hello.role}: check the port in your config")
     if hello.cluster != me.cluster and (is_peer or hello.cluster):
         why = f"this is cluster {me.cluster!r}, you are of cluster {hello.cluster!r}: check `cluster` in your config"
-        return _refused("cluster", why)
+        return refused("cluster", why)
     if hello.protocol != me.protocol and (is_peer or hello.protocol):
         why = f"this node runs {me.protocol!r}, you run {hello.protocol!r}: check `protocol` in your config"
-        return _refused("protocol", why)
+        return refused("protocol", why)
     if hello.target != me.node and (is_peer or hello.target is not None):
         why = f"this is node {me.node}, you want node {hello.target}: check the addresses of the nodes in your config"
-        return _refused("target", why)
+        return refused("target", why)
     if is_peer and hello.node == me.node:
-        return _refused("node", f"I am node {me.node} myself: give every node its own id, and its own address")
+        return refused("node", f"I am node {me.node} myself: give every node its own id, and its own address")
     if is_peer and hello.node is not None and (removed := me.removed.get(hello.node)) is not None:
         why = f"node {hello.node} was removed from this cluster: {removed}; stop it, or have it added again"
-        return _refused("removed", why)
+        return refused("removed", why)
     if is_peer and hello.node not in me.members:
         known = ", ".join(map(str, sorted(me.members)))
-        return _refused("node", f"you are node {hello.node}, this cluster has {known}: check the ids in your config")
+        return refused("node", f"you are node {hello.node}, this cluster has {known}: check the ids in your config")
     return None
 
 
-def _refused(code: str, why: str) -> Refused:
+def refused(code: str, why: str) -> Refused:
     """What it quotes may be long, and the caller takes a small frame only."""
     return Refused(code, why.encode(errors="replace")[:WHY_BYTES_MAX].decode(errors="ignore"))
 

@@ -1,8 +1,9 @@
-"""Jobs: what cores ask of the runtime, done aside: snapshots and signatures in worker threads, others as registered.
+"""Jobs: what cores ask of the runtime, done aside: snapshots and signatures in worker threads, others by doers.
 
 How it works. A job's type has a doer, which is called at once and gives something to await; its result, or a Failed
-that says why, goes back to the core. A doer that holds the interpreter for long hands its work to ``in_process``, in
-slices short enough that a cancelled job ends soon: a process is not stopped in the middle of a slice.
+that says why, goes back to the core. A doer waits for the disk or the like ``in_thread``. One that holds the
+interpreter for long hands its work to ``in_process``, in slices short enough that a cancelled job, or a node that
+stops, ends soon: neither a thread nor a process is stopped in the middle of a call.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-from collections.abc import Awaitable, Callable
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
@@ -24,8 +29,11 @@ from quorate.runtime.snapshots import SnapshotStore
 log = logging.getLogger("quorate.jobs")
 _T = TypeVar("_T")
 
-Doer: TypeAlias = Callable[[Job], Awaitable[Any]]
-"""Begins a job, on the loop; what it returns gives the result. Cancelling that is how a job is cancelled."""
+Doer: TypeAlias = "Callable[[Jobs, Job], Awaitable[Any]]"
+"""Begins a job, on the loop; what it returns gives the result. Cancelling that is how a job is cancelled.
+
+What it raises is a Failed. The Jobs have the workers: ``in_thread`` and ``in_process``.
+"""
 
 THREADS = 2
 PROCESSES = 1
@@ -34,28 +42,34 @@ PROCESSES = 1
 class Jobs:
     """The workers of one node. Results come back on the loop."""
 
-    def __init__(self, stores: Callable[[Path], SnapshotStore], app: App, keyring: Keyring | None = None) -> None:
-        """``stores`` has the snapshots of each path; ``keyring``: of a protocol whose nodes sign."""
+    def __init__(
+        self,
+        stores: Callable[[Path], SnapshotStore],
+        app: App,
+        keyring: Keyring | None = None,
+        doers: Mapping[type, Doer] | None = None,
+    ) -> None:
+        """``stores`` has the snapshots of each path; ``keyring``: of a protocol whose nodes sign.
+
+        ``doers``: how jobs of further types are done.
+        """
         self._stores = stores
         self._app = app
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="quorate-job")
         self._processes: ProcessPoolExecutor | None = None
-        self._tasks: dict[tuple[Path, Key], dict[asyncio.Task[None], Awaitable[Any]]] = {}
-        """By path and key, the tasks in the order in which they began, and what each waits for."""
+        self._underway: dict[tuple[Path, Key], set[asyncio.Future[Any]]] = {}
+        """By path and key; those that were cancelled are no longer here."""
         self._named: dict[Path, int] = {}
         """By path, the newest snapshot that the journal is known to name: a restart needs that one, and none below."""
         self._taken: dict[Path, int] = {}
         self._doers: dict[type, Doer] = {
-            TakeSnapshot: self._take_snapshot,
-            ReadChunk: lambda job: self.in_thread(partial(self._read_chunk, job)),
-            WriteChunk: lambda job: self.in_thread(partial(self._write_chunk, job)),
+            TakeSnapshot: Jobs._take_snapshot,
+            ReadChunk: lambda jobs, job: jobs.in_thread(partial(jobs._read_chunk, job)),
+            WriteChunk: lambda jobs, job: jobs.in_thread(partial(jobs._write_chunk, job)),
+            **(doers or {}),
         }
         if keyring is not None:
-            self._doers[VerifyBatch] = lambda job: self.in_thread(partial(keyring.verify_batch, job.work))
-
-    def register(self, work: type, doer: Doer) -> None:
-        """Have jobs of a type done by this doer from now on."""
-        self._doers[work] = doer
+            self._doers[VerifyBatch] = lambda jobs, job: jobs.in_thread(partial(keyring.verify_batch, job.work))
 
     def start(self, job: Job, done: Callable[[Any], None]) -> None:
         """Begin a job; ``done(result)`` is called on the loop. A snapshot is of the App's state at this moment."""
@@ -63,20 +77,23 @@ class Jobs:
         doer = self._doers.get(type(job.work))
         try:
             if doer is None:
-                raise TypeError(f"no node knows how to do {job.work!r}")
-            pending = doer(job)
-        except Exception as error:  # a state that cannot be written, or not now
-            loop.call_soon(done, _failed(error))
+                raise TypeError(f"nobody on this node does a {type(job.work).__name__}")
+            pending = asyncio.ensure_future(doer(self, job))
+        except (TypeError, ValueError, OSError) as error:  # a state that cannot be written, or not now
+            log.error("a job failed: %s", error)
+            loop.call_soon(done, Failed(str(error)))
+            return
+        except Exception as error:
+            loop.call_soon(done, _mistake(error))
             return
         name = (job.path, job.key)
-        task = loop.create_task(self._finish(pending, done))
-        self._tasks.setdefault(name, {})[task] = pending
-        task.add_done_callback(partial(self._forget, name))
+        self._underway.setdefault(name, set()).add(pending)
+        pending.add_done_callback(partial(self._ended, name, done))
 
     def cancel(self, path: Path, key: Key) -> None:
         """Stop the jobs of a key; their results are dropped."""
-        for task in list(self._tasks.get((path, key), ())):
-            task.cancel()
+        for pending in self._underway.pop((path, key), ()):
+            pending.cancel()
 
     async def load(self, index: int, path: Path = ROOT) -> Callable[[], None]:
         """Load the snapshot at an index aside; what it returns makes it the App's state. Raises StorageError."""
@@ -91,34 +108,45 @@ class Jobs:
         """For what holds the interpreter. ``call``, a function of a module, and its arguments go to a process."""
         if self._processes is None:
             # Not forked: a copy of this process might hold a lock that one of its threads has.
-            self._processes = ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn"))
-        return await asyncio.get_running_loop().run_in_executor(self._processes, partial(call, *args))
+            context = multiprocessing.get_context("spawn")
+            self._processes = ProcessPoolExecutor(PROCESSES, mp_context=context, initializer=_begin_worker)
+        processes = self._processes
+        try:
+            return await asyncio.get_running_loop().run_in_executor(processes, partial(call, *args))
+        except BrokenProcessPool:  # a worker was killed: this call is lost, the next gets others
+            if self._processes is processes:
+                self._processes = None
+                processes.shutdown(wait=False)
+            raise
 
     async def stop(self) -> None:
         """Wait for the workers; results are dropped."""
-        tasks = [task for tasks in self._tasks.values() for task in tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        underway = [pending for many in self._underway.values() for pending in many]
+        self._underway.clear()
+        for pending in underway:
+            pending.cancel()
+        await asyncio.gather(*underway, return_exceptions=True)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._pool.shutdown)
         if self._processes is not None:
             await loop.run_in_executor(None, partial(self._processes.shutdown, cancel_futures=True))
 
-    def _forget(self, name: tuple[Path, Key], task: asyncio.Task[None]) -> None:
-        tasks = self._tasks[name]
-        pending = tasks.pop(task)
-        if not tasks:
-            del self._tasks[name]
-        if asyncio.iscoroutine(pending):
-            pending.close()  # it was cancelled before it began; else this does nothing
-
-    async def _finish(self, pending: Awaitable[Any], done: Callable[[Any], None]) -> None:
-        try:
-            result = await pending
-        except Exception as error:
-            result = _failed(error)
-        done(result)
+    def _ended(self, name: tuple[Path, Key], done: Callable[[Any], None], pending: asyncio.Future[Any]) -> None:
+        underway = self._underway.get(name, set())
+        is_wanted = pending in underway
+        underway.discard(pending)
+        if not underway:
+            self._underway.pop(name, None)
+        error = asyncio.CancelledError("by its doer") if pending.cancelled() else pending.exception()
+        if not is_wanted:
+            return
+        if error is None:
+            done(pending.result())
+        elif isinstance(error, StorageError | OSError):
+            log.warning("a job failed: %s", error)
+            done(Failed(str(error)))
+        else:
+            done(_mistake(error))
 
     def _take_snapshot(self, job: Job) -> Awaitable[SnapshotInfo]:
         # A job starts when all earlier records are durable, and so what the core made of the last snapshot.
@@ -159,10 +187,20 @@ class Jobs:
             return self._app.restore(cast(BinaryIO, reader), path)
 
 
-def _failed(error: Exception) -> Failed:
-    """What a core is told; one that is told nothing waits for ever."""
-    if isinstance(error, StorageError | OSError | TypeError | ValueError):
-        log.warning("a job failed: %s", error)
-        return Failed(str(error))
-    log.error("a job failed", exc_info=error)  # a mistake of whoever does it
+def _mistake(error: BaseException) -> Failed:
+    """Of a machine or a doer. It ends no node; but a core that is told nothing waits for ever."""
+    log.error("a job failed", exc_info=error)
     return Failed(f"{type(error).__name__}: {error}")
+
+
+def _begin_worker() -> None:
+    """In a worker process: leave Ctrl-C to the node, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+    parent.join()
+    os._exit(0)

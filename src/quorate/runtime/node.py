@@ -15,10 +15,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from typing import Protocol as Interface
 
 from quorate.kernel import (
     ROOT,
@@ -55,7 +57,7 @@ from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.errors import StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.greeting import Told
-from quorate.runtime.jobs import Jobs
+from quorate.runtime.jobs import Doer, Jobs
 from quorate.runtime.journal import Journal
 from quorate.runtime.peers import Peers
 from quorate.runtime.stores import SnapshotStores
@@ -65,6 +67,10 @@ log = logging.getLogger("quorate.node")
 
 CHECKPOINT_AFTER_BYTES = 32 << 20
 """A journal that has grown by this much is replaced by a checkpoint when the next snapshot is done."""
+STEP_BYTES_MAX = 16 << 20
+"""What a step takes of the peers' frames, unless one read is larger: where inputs are journaled, a step, with what
+comes from elsewhere, is one journal frame of 64 MiB at most."""
+ROSTERS = ("a closed roster (Node)", "an open one (OpenNode)")
 WORK_S = 0.005
 """How long the App's own jobs may keep the loop before something else has its turn."""
 
@@ -96,13 +102,32 @@ class NodePort:
         self._node.set_app_timer(key, None)
 
 
+class Links(Interface):
+    """What a node has of its connections to others."""
+
+    async def start(self) -> None:
+        """Listen and dial. Raises OSError."""
+
+    async def stop(self) -> None:
+        """Hang up."""
+
+    def send_many(self, nodes: Iterable[int], payload: bytes, /) -> None:
+        """To those that are there."""
+
+    def cut(self, node: int, why: str, /) -> None:
+        """Hang up on one that sent what it must not."""
+
+
 class Node(Machine):
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
     ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node;
     ``listen_at``: where this node listens, if not at its own address; ``keyring`` is there where the protocol's nodes
-    sign; ``shell`` is another one where a bug is planted.
+    sign; ``doers``: how jobs are done that neither the runtime nor the App knows, by type; ``shell`` is another one
+    where a bug is planted. ``links`` are there in place of ``addresses`` where the roster is open (``OpenNode``).
     """
+
+    is_open = False
 
     def __init__(
         self,
@@ -110,35 +135,44 @@ class Node(Machine):
         node: int,
         cluster: str,
         protocol: str,
-        addresses: Mapping[int, tuple[str, int]],
+        addresses: Mapping[int, tuple[str, int]] = MappingProxyType({}),
         make: Callable[[Env], Core],
         codec: Codec,
         app: App,
         data: Path,
         listen_at: tuple[str, int] | None = None,
         keyring: Keyring | None = None,
+        doers: Mapping[type, Doer] | None = None,
         shell: type[Shell] = Shell,
+        links: Links | None = None,
     ) -> None:
         self.id = node
         self.app = app
         app.port = NodePort(self)
-        self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at)
+        if links is None:
+            self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at)
+        self._links: Links = links or self.peers
         self.stalled_why: str | None = None
+        self.on_roster: Callable[[], None] = _nothing
+        """Called when a core has met a node or parted from one."""
         self._make = make
         self._members = tuple(addresses)
         self._shell_class = shell
         self._identity = Identity(cluster, node)
         self._data = data
         self._keyring = keyring
+        self._doers = doers
         self._codec = codec
         self._tell = Told(log)
         self._inbox: list[Input] = []
+        self._inbox_bytes = 0
+        """Of the peers' frames in it."""
         self._asked: dict[CorePath, list[int]] = {}
         self._timers: dict[tuple[CorePath | None, Key], asyncio.TimerHandle] = {}
         """By path and key; an App's have no path."""
         self._work = Work(app)
-        self._loads: set[asyncio.Task[None]] = set()
         self._turn_is_due = self._work_is_due = False
+        self._loads: set[asyncio.Task[None]] = set()
         self._is_started = False
         self._is_ending = False
         self._journal_bytes = 0
@@ -159,14 +193,15 @@ class Node(Machine):
             on_stall=lambda why: self._from_thread(self._on_stall, why),
         )
         try:
-            self._jobs = Jobs(SnapshotStores(self._data / "snapshots", self._identity), self.app, self._keyring)
+            stores = SnapshotStores(self._data / "snapshots", self._identity)
+            self._jobs = Jobs(stores, self.app, self._keyring, self._doers)
         except BaseException:
             self._journal.close()
             raise
         try:
             self._recover(frames)
             del frames
-            await self.peers.start()
+            await self._links.start()
             self.shell.start(time.monotonic(), time.time_ns())
         except BaseException:
             await self._close()
@@ -197,7 +232,7 @@ class Node(Machine):
         for handle in self._timers.values():
             handle.cancel()
         self._work.close()
-        await self.peers.stop()
+        await self._links.stop()
         await self._jobs.stop()
         await self._loop.run_in_executor(None, self._journal.close)
 
@@ -207,7 +242,9 @@ class Node(Machine):
             self._journal_bytes += len(frame)
             records += self._codec.decode_records(frame)
         seed = seed_in(records) or new_seed()
-        self.host = Host(self._make, self.id, self._members, streams(seed), seed=seed)
+        self.host = Host(self._make, self.id, self._members, streams(seed), seed=seed, is_open=self.is_open)
+        if self.host.root.is_open != self.is_open:
+            raise ValueError(f"{type(self.host.root).__name__} is for {ROSTERS[not self.is_open]}, this node is not")
         self.shell = self._shell_class(self.host, self.app, self, Restored)
         self._submissions = Submissions(self.wake, gathers=self.host.root.gathers)
         for record in records:
@@ -262,13 +299,17 @@ class Node(Machine):
         self.wake()
 
     def _on_frames(self, sender: int, frames: list[bytes]) -> None:
+        size_bytes = sum(map(len, frames))
+        if self._inbox_bytes + size_bytes > STEP_BYTES_MAX and self._inbox:
+            self._turn()
+        self._inbox_bytes += size_bytes
         decode, inbox = self._codec.decode_message, self._inbox
         try:
             for frame in frames:
                 path, message = decode(frame)
                 inbox.append(Received(sender, message, path))
         except MalformedMessage as error:
-            self.peers.cut(sender, str(error))
+            self._links.cut(sender, str(error))
         self.wake()
 
     def _fire(self, path: CorePath | None, key: Key) -> None:
@@ -303,7 +344,7 @@ class Node(Machine):
     def _turn(self) -> None:
         """One step of everything that came in since the last."""
         self._turn_is_due = False
-        if not self._is_ending:
+        if self._is_started and not self._is_ending:  # a peer may speak before all is recovered
             self._guarded(self._step)
 
     def _step(self) -> None:
@@ -312,7 +353,7 @@ class Node(Machine):
             self.shell.step(inputs, time.monotonic(), time.time_ns())
 
     def _take_inputs(self) -> list[Input]:
-        inputs, self._inbox = self._inbox, []
+        inputs, self._inbox, self._inbox_bytes = self._inbox, [], 0
         inputs += self._submissions.take(is_quiet=self._durable >= self._written)
         if self._asked:
             inputs += [Asked(tuple(tokens), path) for path, tokens in self._asked.items()]
@@ -328,19 +369,21 @@ class Node(Machine):
 
     # --- Machine: what the Shell asks for ---
 
-    def send(self, send: Send) -> None:
-        """To peers, encoded once, and to ourselves."""
-        others = send.to
-        if self.id in others:
-            self._put(Received(self.id, send.message, send.path))
-            others = tuple(node for node in others if node != self.id)
-        if others:
-            self.peers.send_many(others, self._codec.encode_message(send.path, send.message))
+    def send(self, sends: Sequence[Send]) -> None:
+        """To peers, each encoded once, and to ourselves."""
+        for send in sends:
+            others = send.to
+            if self.id in others:
+                self._put(Received(self.id, send.message, send.path))
+                others = tuple(node for node in others if node != self.id)
+            if others:
+                self._links.send_many(others, self._codec.encode_message(send.path, send.message))
 
-    def set_timer(self, timer: Timer) -> None:
+    def set_timers(self, timers: Sequence[Timer]) -> None:
         """On the loop."""
-        delay_s = None if timer.at is None else timer.at - time.monotonic()
-        self._set_timer(timer.path, timer.key, delay_s)
+        now = time.monotonic()
+        for timer in timers:
+            self._set_timer(timer.path, timer.key, None if timer.at is None else timer.at - now)
 
     def _set_timer(self, path: CorePath | None, key: Key, delay_s: float | None) -> None:
         name = (path, key)
@@ -355,6 +398,7 @@ class Node(Machine):
             self.peers.part(change.node, change.why)
         elif change.node is not None:
             self.peers.meet(change.node, change.address, change.key)
+        self.on_roster()
 
     def blame(self, blame: Blame) -> None:
         """In the log."""
@@ -437,6 +481,10 @@ class Node(Machine):
         log.info("journal: checkpoint of %d bytes", self._journal_bytes)
         self._written = self._journal.checkpoint(frames)
         return self._written
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _is_outside(error: BaseException) -> bool:

@@ -17,6 +17,8 @@ client = "n1.example:7401"    # where clients reach it; an IPv6 address stands i
 [raft]                        # optional: fields of the protocol's own config
 heartbeat_s = 0.1
 
+# founders = [1, 2, 3]        # in the protocol's table, only once nodes have joined: which it began with
+
 # [pbft]
 # admins = ["64 hex digits"]  # who may change which nodes vote: what `quorate keys show keys/admin.key` prints
 """
@@ -86,6 +88,17 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         """The protocol."""
         return REGISTRY[self.protocol]
 
+    @property
+    def have_joined(self) -> bool:
+        """Whether the file says that others have joined those with which the cluster began."""
+        return bool(getattr(self.options, "founders", ()))
+
+    @property
+    def founders(self) -> tuple[int, ...]:
+        """The nodes that the cluster began with."""
+        named: tuple[int, ...] = getattr(self.options, "founders", ())
+        return tuple(sorted(named or self.nodes))
+
     def load_keys(self) -> Keys:
         """This node's keys. Raises ConfigError where a file is not there, or the keys are not those of this cluster."""
         from quorate.runtime import key_files as files  # most clusters need none
@@ -99,8 +112,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         if signer.node != self.node:
             whose = "an administrator" if signer.node is None else f"node {signer.node}"
             raise ConfigError(f"keys: the private key is that of {whose}, not of node {self.node}")
-        if (found := keyring.nodes) != (wanted := tuple(sorted(self.nodes))):
-            raise ConfigError(f"keys: {files.KEYRING_NAME} has nodes {_list(found)}, the cluster has {_list(wanted)}")
+        found, wanted = set(keyring.nodes), {*self.nodes, *self.founders}
+        if found != wanted and not (self.have_joined and found > wanted):  # keys of those that left do no harm
+            has = f"{files.KEYRING_NAME} has nodes {_list(sorted(found))}"
+            raise ConfigError(f"keys: {has}, the cluster has {_list(sorted(wanted))}")
         try:
             return Keys(signer, keyring)
         except ValueError as error:

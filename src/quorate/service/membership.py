@@ -1,18 +1,22 @@
 """Membership: which changes of members a node passes on to the log. The others it refuses, and says why.
 
 How it works. A Reconfigure carries a configuration (``parts/configuration.py``), in an administrator's signed request
-where nodes may lie. What can be told without the log is told here, from the node's configuration, which is the same on
-every node. The core has the last word.
+where nodes may lie. What can be told from the node's configuration, and from what is decided so far, is told here. The
+core has the last word.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from quorate.parts import configuration
 from quorate.parts import requests as signed
-from quorate.parts.configuration import Voters
-from quorate.service.config import NodeConfig
+from quorate.parts.configuration import Change, Newcomer, Nodes, Voters
+from quorate.parts.keys import Keyring
+from quorate.runtime.address import is_wildcard, parse_address
+from quorate.service.config import NODES_MAX, NodeConfig
 
 
 class Membership:
@@ -20,14 +24,20 @@ class Membership:
 
     def __init__(self, config: NodeConfig) -> None:
         self._entry = config.entry
-        self._nodes = tuple(sorted(config.nodes))
         self._options = self._entry.config() if config.options is None else config.options
         self._admins: tuple[bytes, ...] = getattr(self._options, "admins", ())
-        self.all = Voters(self._nodes)
+        # Clients go on believing f + 1 equal answers, with the f of the nodes that the cluster began with.
+        self._founders = config.founders
+        self.faults = self._entry.faults(len(self._founders)) if self._entry.byzantine else 0
+        self.all = Voters(tuple(sorted(config.nodes)))
         """Who votes where that never changes."""
 
-    def why_not(self, entry: bytes) -> str | None:
-        """Why this is not to be submitted; None where it is."""
+    def here(self, nodes: Nodes) -> tuple[int, ...]:
+        """All nodes that there are, after those came and went."""
+        return tuple(sorted(nodes.numbers(self._founders)))
+
+    def why_not(self, entry: bytes, nodes: Nodes, keyring: Keyring | None = None) -> str | None:
+        """Why this is not to be submitted, given who came and went, and the keys where nodes sign; None where it is."""
         name = self._entry.name
         if self._entry.change is None:
             return f"{name} has no membership change yet: its members are all the nodes of the configuration"
@@ -39,15 +49,64 @@ class Membership:
                 where = f"admins in [{name}] of the nodes' configuration"
                 return f"this key is no administrator's: {where} names {len(self._admins) or 'none'}"
         change = None if value is None else configuration.decode(value)
-        return "this is no change of members" if change is None else self._why_not_these(change.members)
+        if change is None:
+            return "this is no change of members"
+        here = self.here(nodes)
+        return (
+            self._why_not_newcomers(change.newcomers, here, nodes, keyring)
+            or self._why_not_leavers(change, here)
+            or self._why_not_these(change, here)
+        )
 
-    def _why_not_these(self, members: tuple[int, ...]) -> str | None:
-        if strangers := sorted(set(members) - set(self._nodes)):
-            return f"there is no node {_list(strangers)}: the nodes of this cluster are {_list(self._nodes)}"
-        # Clients go on believing f + 1 equal answers, with the f that all nodes together bear.
-        faults = self._entry.faults(len(self._nodes)) if self._entry.byzantine else 0
-        if len(members) < (fewest := 3 * faults + 1):
-            return f"{len(members)} members are too few: clients expect {faults} that lie, which takes {fewest} or more"
+    def _why_not_newcomers(
+        self, newcomers: Iterable[Newcomer], here: Collection[int], nodes: Nodes, keyring: Keyring | None
+    ) -> str | None:
+        for count, newcomer in enumerate(newcomers, 1):
+            node = newcomer.node
+            if node in here:
+                return f"there is a node {node} already: give the new one a number of its own"
+            if node in nodes.left:
+                return f"node {node} has left the cluster, and a number is used once: give the new node another"
+            if len(here) + count > NODES_MAX:
+                return f"a cluster has at most {NODES_MAX} nodes, and there are {len(here)}"
+            try:
+                host, _ = parse_address(newcomer.address)
+            except ValueError as error:
+                return str(error)
+            if is_wildcard(host):
+                return f"nobody can dial {newcomer.address}: give the address at which the others reach node {node}"
+            if (why := self._why_not_key(newcomer, keyring)) is not None:
+                return why
+        return None
+
+    def _why_not_key(self, newcomer: Newcomer, keyring: Keyring | None) -> str | None:
+        node = newcomer.node
+        if keyring is None:
+            no_keys = f"the nodes of {self._entry.name} have no keys: leave out that of node {node}"
+            return no_keys if newcomer.key else None
+        if not newcomer.key:
+            return f"node {node} has no public key: give the one that `quorate keys show` prints for it"
+        if not keyring.is_key(newcomer.key):
+            return f"node {node}: {newcomer.key.hex()} is not a public key"
+        for other in keyring.nodes:
+            if other != node and keyring.public(other) == newcomer.key:
+                return f"node {node} has the public key of node {other}: give each its own"
+        return None
+
+    def _why_not_leavers(self, change: Change, here: Collection[int]) -> str | None:
+        if strangers := sorted(set(change.leavers) - set(here)):
+            return _there_is_no(strangers, here)
+        if both := sorted(set(change.leavers) & set(change.members)):
+            return f"node {_list(both)} cannot vote and leave"
+        return None
+
+    def _why_not_these(self, change: Change, here: Collection[int]) -> str | None:
+        members = change.members
+        if strangers := sorted(set(members) - set(here) - {newcomer.node for newcomer in change.newcomers}):
+            return _there_is_no(strangers, here)
+        if len(members) < (fewest := 3 * self.faults + 1):
+            takes = f"clients expect {self.faults} that lie, which takes {fewest} or more"
+            return f"{len(members)} members are too few: {takes}"
         try:
             msgspec.structs.replace(self._options, members=members)
         except ValueError as error:
@@ -55,5 +114,9 @@ class Membership:
         return None
 
 
-def _list(nodes: tuple[int, ...] | list[int]) -> str:
+def _there_is_no(strangers: Iterable[int], here: Collection[int]) -> str:
+    return f"there is no node {_list(strangers)}: the nodes of this cluster are {_list(sorted(here))}"
+
+
+def _list(nodes: Iterable[int]) -> str:
     return ", ".join(map(str, nodes))

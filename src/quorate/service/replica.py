@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, BinaryIO
 
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from quorate.kernel import ROOT, App, Client, Path
 from quorate.parts import configuration
 from quorate.parts.log import COMMAND, CONFIGURATION
-from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.machine import StateMachine
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -41,6 +41,8 @@ from quorate.service.sessions import SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, S
 PENDING_MAX = 100_000
 CHANGES_MAX = 64
 """Changes of members that clients wait for."""
+WAITING_PER_CLOSED = 1000
+"""What waits is searched for clients that have gone once there is one of them for so many: many leave at once."""
 BATCH_MAX = 512
 """Commands that the machine may hold back at most. Durability is the journal's, so a batch need not end with a turn."""
 _LENGTH = struct.Struct("<QI")
@@ -69,6 +71,7 @@ class Replica(App):
         self._due: list[tuple[Client, Query]] = []
         self._batch = 0
         self._answers: list[tuple[Client, Result | Results | Failure]] = []
+        self._gone: set[Client] = set()
 
     # --- requests ---
 
@@ -80,6 +83,26 @@ class Replica(App):
             self._reconfigure(client, request)
         else:
             self._command(client, request)
+
+    def closed(self, client: Client) -> None:
+        """Forget what it waits for, now or with the next that go. Its commands are in the log, or will be, as ever."""
+        self._gone.add(client)
+        if len(self._gone) * WAITING_PER_CLOSED >= self._waiting_count():
+            self._forget(self._gone)
+            self._gone = set()
+
+    def _waiting_count(self) -> int:
+        return len(self._commands) + len(self._openings) + len(self._reads) + len(self._due)
+
+    def _forget(self, gone: Set[Client]) -> None:
+        self._commands = {key: waiting for key, waiting in self._commands.items() if waiting[0] not in gone}
+        self._openings = {key: waiting for key, waiting in self._openings.items() if waiting[0] not in gone}
+        self._reads = {token: waiting for token, waiting in self._reads.items() if waiting[0] not in gone}
+        self._due = [waiting for waiting in self._due if waiting[0] not in gone]
+        for value, many in list(self._changes.items()):
+            self._changes[value] = [waiting for waiting in many if waiting[0] not in gone]
+            if not self._changes[value]:
+                del self._changes[value]
 
     def _query(self, client: Client, request: Query) -> None:
         if request.serializable:
@@ -139,7 +162,7 @@ class Replica(App):
     def output(self, value: Any, path: Path = ROOT) -> None:
         """One output, in order."""
         kind = type(value)
-        if kind is Committed:
+        if kind is Decided:
             self._apply(value)
         elif kind is ReadReady:
             self._ready.extend(value.tokens)
@@ -152,7 +175,7 @@ class Replica(App):
         elif kind is Leads:
             self._follow(value.leader)
 
-    def _apply(self, committed: Committed) -> None:
+    def _apply(self, committed: Decided) -> None:
         index = committed.first_index
         assert index == self.applied_index + 1, (index, self.applied_index)
         if not self._batch:

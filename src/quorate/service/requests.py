@@ -14,14 +14,15 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from quorate.kernel import NODE_ID_MAX, NodeId
 from quorate.parts.configuration import Voters
 from quorate.parts.requests import COMMANDS_MAX, REQUEST_BYTES_MAX
 from quorate.parts.wire import Natural
 
 COMMAND_BYTES_MAX: Final = 1_572_864
 """1.5 MiB, etcd's default limit of a request."""
-CHANGE_BYTES_MAX: Final = 1024
-"""A configuration of all the members there can be, signed, has half of that."""
+CHANGE_BYTES_MAX: Final = 4096
+"""A configuration of as many members, newcomers and leavers as there can be, signed."""
 
 _Bytes: TypeAlias = Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX)]
 
@@ -150,6 +151,8 @@ class Status(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=Fals
     pid: int
     stalled: str | None = None
     voters: Voters | None = None
+    nodes: Annotated[tuple[NodeId, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
+    """All that there are, as far as it knows."""
 
 
 class Results(msgspec.Struct, frozen=True, array_like=True, tag="results"):

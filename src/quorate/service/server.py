@@ -10,7 +10,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from quorate.parts.configuration import Voters
+import msgspec
+
+from quorate.parts.configuration import FOUNDERS_ALONE, Nodes, Voters
+from quorate.parts.keys import Keys
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge
@@ -88,11 +91,10 @@ class Server:
             data=config.data,
             keyring=None if keys is None else keys.keyring,
         )
-        self.node.peers.listen_at = config.listen_peer()
-        count = len(config.nodes)
-        bears = Bears(entry.faults(count), count) if entry.byzantine else None
+        self.node.on_roster = self._on_roster
+        bears = self._bears(len(config.nodes))
         if bears is not None and not bears.liars:
-            log.warning("%d nodes bear no lying node: it takes 4 to bear one", count)
+            log.warning("%d nodes bear no lying node: it takes 4 to bear one", len(config.founders))
         me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
         host, port = config.listen_client()
         self._callers: dict[ClientConnection, Caller] = {}
@@ -122,6 +124,22 @@ class Server:
         finally:
             self.machine.close()
 
+    def _bears(self, nodes: int) -> Bears | None:
+        """What so many nodes bear: as many liars as those did that the cluster began with.
+
+        A newcomer's file may name few nodes; there are more, or the cluster could not go on.
+        """
+        faults = self.membership.faults
+        return Bears(faults, max(nodes, 3 * faults + 1)) if self.config.entry.byzantine else None
+
+    def _on_roster(self) -> None:
+        """Nodes have come or gone. Clients that count on a number of them are to hear of it before they count again."""
+        bears = self._bears(len(self.node.host.roster.peers))
+        if bears != self.listener.me.bears:
+            self.listener.me = msgspec.structs.replace(self.listener.me, bears=bears)
+            for connection in list(self.listener.clients):
+                connection.cut("the nodes of this cluster are others now: call again")
+
     def status(self, request: int = 0) -> Status:
         """This node's view of itself. A view counts as a term; a protocol with neither is in term 0."""
         core = self.node.host.root
@@ -143,6 +161,7 @@ class Server:
             pid=os.getpid(),
             stalled=self.node.stalled_why,
             voters=voters,
+            nodes=self.membership.here(self._nodes),
         )
 
     def _on_connect(self, connection: ClientConnection) -> None:
@@ -165,11 +184,21 @@ class Server:
             elif type(request) is Query and request.serializable and self.node.is_loading:
                 # However old an answer may be: what was here before the restart is not gone.
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
-            elif type(request) is Reconfigure and (why := self.membership.why_not(request.entry)) is not None:
+            elif type(request) is Reconfigure and (why := self._why_not(request)) is not None:
                 caller.reply(Failure(request.id, Code.MALFORMED, why))
             else:
                 take(caller, request)
         self.node.wake()
+
+    def _why_not(self, request: Reconfigure) -> str | None:
+        keys: Keys | None = getattr(self.node.host.root, "keys", None)
+        return self.membership.why_not(request.entry, self._nodes, None if keys is None else keys.keyring)
+
+    @property
+    def _nodes(self) -> Nodes:
+        """Who came and went, where nodes can."""
+        nodes: Nodes = getattr(self.node.host.root, "nodes", FOUNDERS_ALONE)
+        return nodes
 
 
 def _too_large(response: Response, why: str) -> Response:

@@ -12,7 +12,7 @@ A new leader changes nothing for those who wait: every node has their requests a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from hashlib import sha256
 from typing import BinaryIO
 
@@ -20,7 +20,7 @@ from quorate.kernel import ROOT, Client, Path
 from quorate.parts import configuration
 from quorate.parts import requests as signed
 from quorate.parts.log import COMMAND, CONFIGURATION
-from quorate.parts.replicated import Committed, Dropped
+from quorate.parts.replicated import Decided, Dropped
 from quorate.service.machine import StateMachine
 from quorate.service.replica import PENDING_MAX, Replica
 from quorate.service.requests import (
@@ -86,6 +86,19 @@ class SignedReplica(Replica):
             self._requests.setdefault(sha256(request.entry).digest(), []).append((client, request.id))
             self.port.submit((request.entry,))
 
+    def _waiting_count(self) -> int:
+        return super()._waiting_count() + self._requests_count
+
+    def _forget(self, gone: Set[Client]) -> None:
+        super()._forget(gone)
+        for digest, many in list(self._requests.items()):
+            kept = [waiting for waiting in many if waiting[0] not in gone]
+            self._requests_count -= len(many) - len(kept)
+            if kept:
+                self._requests[digest] = kept
+            else:
+                del self._requests[digest]
+
     def _known(self, place: int, command: SignedCommand | None, owner: bytes) -> Result | None:
         """The answer to a command that was applied before, if it is kept."""
         if isinstance(command, Apply):
@@ -111,7 +124,7 @@ class SignedReplica(Replica):
 
     # --- outputs of the Host ---
 
-    def _apply(self, committed: Committed) -> None:
+    def _apply(self, committed: Decided) -> None:
         index = committed.first_index
         assert index == self.applied_index + 1, (index, self.applied_index)
         for entry in committed.entries:

@@ -25,6 +25,7 @@ from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
 from quorate.service.requests import DECODE_ERRORS, Apply, decode_signed_command
 from quorate.service.signed import SignedReplica
+from quorate.sim.logs import LogSubject
 from quorate.sim.workload import Answer, Driver, Op, Subject
 
 SESSIONS_MAX = 64
@@ -97,7 +98,7 @@ class RegisterDialect(Dialect):
         return Answer("ok", msgspec.msgpack.decode(data))
 
 
-class ServiceSubject(Subject):
+class ServiceSubject(LogSubject):
     """The Replica over one kind of state machine. With a scheme clients sign, and bear so many lying nodes."""
 
     def __init__(self, scheme: Scheme | None = None, faults: int = 0) -> None:

@@ -6,13 +6,13 @@ as in Jepsen: its last operation stays open for ever.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from quorate.kernel import Rng
 from quorate.sim.history.events import Event, EventType
-from quorate.sim.swarm import Mix
-from quorate.sim.workload import Answer, Generator, Op, Request
+from quorate.sim.workload import Answer, Driver, Generator, Op, Request, Workload
 
 if TYPE_CHECKING:
     from quorate.sim.world import World
@@ -26,12 +26,12 @@ OPERATIONS_MAX = 4000
 class SimClient:
     """One client. ``attempt`` tells its time-outs apart."""
 
-    def __init__(self, clients: Clients, number: int) -> None:
+    def __init__(self, clients: Clients, number: int, driver: Callable[[int, Rng], Driver]) -> None:
         self._clients = clients
         self._world = clients.world
         self._number = number
         self._rng = Random(f"{clients.world.seed}/client/{number}")
-        self._driver = clients.world.subject.driver(number, Random(f"{clients.world.seed}/driver/{number}"))
+        self._driver = driver(number, Random(f"{clients.world.seed}/driver/{number}"))
         self._process = clients.new_process()
         self._node = number % clients.world.options.nodes
         self._attempt = 0
@@ -73,6 +73,9 @@ class SimClient:
     def _begin(self) -> None:
         if self._last is None:
             if self._clients.is_full:
+                return
+            if self._world.now < self._clients.quiet_until:
+                self.wait()
                 return
             self.op = self._clients.generator.next()
         elif self._last:
@@ -132,22 +135,42 @@ class SimClient:
         self.wait()
 
 
-class Clients:
-    """All clients, their network and their history."""
+class Caller:
+    """A client as one node sees it: what its App answers."""
 
-    def __init__(self, world: World, mix: Mix) -> None:
+    __slots__ = ("_client", "_clients", "_node")
+
+    def __init__(self, clients: Clients, client: int, node: int) -> None:
+        self._clients = clients
+        self._client = client
+        self._node = node
+
+    @property
+    def principal(self) -> str:
+        """Nobody asked for a proof of it."""
+        return f"client {self._client}"
+
+    def reply(self, response: Any) -> None:
+        """Over the clients' network."""
+        self._clients.reply(self._node, self._client, response)
+
+
+class Clients(Workload):
+    """All clients, their network and their history. ``driver`` makes the session of each."""
+
+    def __init__(self, world: World, driver: Callable[[int, Rng], Driver]) -> None:
+        super().__init__()
+        mix = world.mix
         self.world = world
-        self.history: list[Event] = []
-        self.acknowledged: dict[Hashable, Op] = {}
-        self.operations = 0
-        self.answered = 0
         self.generator = Generator(Random(f"{world.seed}/workload"), mix.keys)
         self._rng = Random(f"{world.seed}/client-network")
         self._loss = mix.loss
         self._delay_s = mix.delay_s_mean
         self._processes = 0
-        count = world.options.clients or mix.clients
-        self.members = [SimClient(self, number) for number in range(count)]
+        self.quiet_until = 0.0
+        count = mix.clients if world.options.clients is None else world.options.clients
+        self._callers: dict[tuple[int, int], Caller] = {}
+        self.members = [SimClient(self, number, driver) for number in range(count)]
 
     @property
     def are_idle(self) -> bool:
@@ -166,9 +189,18 @@ class Clients:
 
     def finish(self) -> None:
         """Lose nothing from now on, and come to an end."""
-        self._loss = 0.0
+        self._loss = self.quiet_until = 0.0
         for client in self.members:
             client.finish()
+
+    def hush(self, until_s: float) -> None:
+        """What is under way goes on."""
+        self.quiet_until = until_s
+
+    def missing(self) -> str:
+        """The operations without an answer, of which it names one."""
+        waiting = [client.op for client in self.members if client.op is not None]
+        return f"{len(waiting)} operations have no answer ({waiting[0].f} {waiting[0].key})" if waiting else ""
 
     def new_process(self) -> int:
         """A number for the history that was never used."""
@@ -176,8 +208,9 @@ class Clients:
         return self._processes - 1
 
     def any_node(self, rng: Random) -> int:
-        """Whichever."""
-        return int(rng.random() * self.world.options.nodes)
+        """Whichever is there."""
+        peers = self.world.peers
+        return peers[int(rng.random() * len(peers))]
 
     def record(self, kind: EventType, process: int, op: Op, value: Any) -> None:
         """One line of the history."""
@@ -193,12 +226,18 @@ class Clients:
     def send(self, client: int, node: int, payload: Any) -> None:
         """A request on its way to a node."""
         if self._rng.random() >= self._loss:
-            self.world.after(self._delay(), lambda: self.world.nodes[node].request(client, payload))
+            self.world.after(self._delay(), lambda: self.world.nodes[node].request(self._caller(client, node), payload))
 
     def reply(self, node: int, client: int, response: Any) -> None:
         """A reply on its way to a client."""
         if self._rng.random() >= self._loss:
             self.world.after(self._delay(), lambda: self.members[client].receive(response, node))
+
+    def _caller(self, client: int, node: int) -> Caller:
+        caller = self._callers.get((client, node))
+        if caller is None:
+            caller = self._callers[client, node] = Caller(self, client, node)
+        return caller
 
     def _delay(self) -> float:
         return self._delay_s * (0.2 + self._rng.expovariate(1.0))

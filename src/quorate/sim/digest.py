@@ -33,7 +33,7 @@ class Digest:
             turn.timers,
             turn.jobs,
             turn.outputs,
-            [(blame.node, blame.why) for blame in turn.blames],
+            [(blame.node, blame.why) for blame in turn.blames] if turn.blames else (),
         )
         try:
             self._encode_into(step, self._buffer)

@@ -11,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from quorate.kernel import nodes_of
+from quorate.sim.operator import Operator
 
 if TYPE_CHECKING:
     from quorate.sim.node import SimNode
@@ -35,6 +36,7 @@ class Nemesis:
         self._exiles: list[Callable[[], None]] = []
         """What ends the cuts around deposed leaders; they end some time after the next election."""
         self.counts: dict[str, int] = {}
+        self._operator = self._hire()
 
     def start(self) -> None:
         """Begin to plot."""
@@ -53,6 +55,8 @@ class Nemesis:
                 self._plot(Random(f"{self._world.seed}/nemesis/{name}"), name, every_s, strike)
         if mix.members_every_s is not None and self._world.change is not None:
             self._plot(Random(f"{self._world.seed}/nemesis/members"), "members", mix.members_every_s, self._members)
+        if self._operator is not None:
+            self._operator.start()
         if mix.coup and (mix.crash_every_s is not None or mix.partition_every_s is not None):
             self._plot_coups(Random(f"{self._world.seed}/nemesis/coup"))
 
@@ -60,15 +64,18 @@ class Nemesis:
         """Mend everything and do no more harm."""
         self._over = True
         world = self._world
+        if self._operator is not None:
+            self._operator.finish()
         self._cuts.clear()
         world.network.heal()
-        for node in world.nodes:
+        for node in world.present:
+            node.is_off = False
             node.disk.slowness = 1.0
             node.set_clock(1.0, 0.0)
             if node.disk.stalled is not None:
                 node.stall(None)
             if not node.up:
-                node.start()
+                node.restart()
             elif node.paused:
                 node.resume()
 
@@ -125,7 +132,7 @@ class Nemesis:
 
     def _victim(self, rng: Random) -> SimNode:
         """Any node, often one that leads: that is where it hurts."""
-        nodes = self._world.nodes
+        nodes = self._world.present
         aimed, draw = rng.random() < AIMED, rng.random()
         leading = [node for node in nodes if node.up and getattr(node.host.root, "role", "") == "leader"]
         if aimed and leading:
@@ -140,7 +147,7 @@ class Nemesis:
 
     def _crash(self, rng: Random) -> None:
         everyone = rng.random() < self._world.mix.crash_all
-        victims = self._world.nodes if everyone else [self._victim(rng)]
+        victims = list(self._world.present) if everyone else [self._victim(rng)]
         ambush = not everyone and rng.random() < AMBUSHED
         for node in victims:
             if ambush:
@@ -171,6 +178,25 @@ class Nemesis:
 
     # --- members ---
 
+    def _hire(self) -> Operator | None:
+        """Whoever has nodes come and go."""
+        world = self._world
+        if world.mix.plan_every_s is None or world.change is None:
+            return None
+        rng = Random(f"{world.seed}/nemesis/operator")
+        faults = world.options.faults
+        may = {"crashes": "crash" in faults, "partitions": "partition" in faults}
+        return Operator(world, world.change, rng, lambda side: self._cut(self._cuts_around(side)), self._count, **may)
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether what was begun about members is over."""
+        return self._operator is None or self._operator.has_settled
+
+    def missing(self) -> str:
+        """What is not over, for a person; empty if there is nothing."""
+        return "" if self._operator is None else self._operator.missing()
+
     def _members(self, rng: Random) -> None:
         """An operator names other members, at any node; whoever leads then may take it in or not."""
         nodes, change = self._world.nodes, self._world.change
@@ -189,7 +215,8 @@ class Nemesis:
 
     def _cut(self, cuts: list[int]) -> Callable[[], None]:
         """Cut links; the returned function mends them."""
-        self._say(None, "partition", [f"n{node} !> {nodes_of(mask)}" for node, mask in enumerate(cuts) if mask])
+        if self._world.tracing:  # the text names every link that is cut
+            self._say(None, "partition", [f"n{node} !> {nodes_of(mask)}" for node, mask in enumerate(cuts) if mask])
         self._cuts.append(cuts)
         self._apply_cuts()
 
@@ -204,7 +231,8 @@ class Nemesis:
     def _apply_cuts(self) -> None:
         masks = [0] * len(self._world.nodes)
         for cuts in self._cuts:
-            masks = [mask | cut for mask, cut in zip(masks, cuts, strict=True)]
+            for node, cut in enumerate(cuts):  # who joined since is not cut off
+                masks[node] |= cut
         self._world.network.cuts = masks
 
     def _draw_cuts(self, rng: Random) -> list[int]:

@@ -4,17 +4,23 @@ How it works. A message costs one or two draws: the first says whether it is los
 table of delays, made when the world began; the second says whether it is duplicated, in worlds that duplicate. A cut is
 a bit in the sender's mask, so a one-way partition is half of a symmetric one; it takes what is on its way as well. A
 clogged link holds everything back until a moment and then delivers it at once.
+
+If the mix asks for it, a message first passes its sender's uplink and the distance between two regions (``ways.py``).
+
+Among n nodes there are n * n links. Only what sets a link apart is stored: masks of the slow ones, and the time of the
+last arrival on those that were used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappush
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from quorate.kernel import Received, Send
+from quorate.kernel import Received, Send, mask_of
 from quorate.sim.swarm import Mix
+from quorate.sim.ways import Ways
 
 if TYPE_CHECKING:
     from quorate.sim.world import World
@@ -22,6 +28,11 @@ if TYPE_CHECKING:
 DELAYS = 1024
 HEALTHY_DELAY_S_MAX = 0.01
 EPSILON_S = 1e-9
+SLOW_LINKS = 0.1
+"""How many of the links of an uneven network are slow."""
+SLOW_FACTOR = 10.0
+AGAIN_FACTOR = 5.0
+"""How much later than the first copy a duplicate comes."""
 
 
 class Network:
@@ -33,8 +44,12 @@ class Network:
         self._random = rng.random
         self._fifo = mix.is_fifo
         self._delays = _delays(rng, mix)
-        self._last = [[0.0] * nodes for _ in range(nodes)]
-        self._factors = [[_factor(rng, mix) for _ in range(nodes)] for _ in range(nodes)]
+        self._last: list[dict[int, float]] = [{} for _ in range(nodes)]
+        """By sender and receiver, the last arrival, where messages keep their order."""
+        self._slow = _slow_links(rng, mix, nodes)
+        self._is_uneven = mix.uneven_links
+        has_ways = mix.uplink_bytes_per_s is not None or mix.regions is not None
+        self.ways = Ways(world.seed, mix, nodes) if has_ways else None
         self.cuts = [0] * nodes
         """By sender, the mask of nodes that it cannot reach."""
         self.clogs: dict[tuple[int, int], float] = {}
@@ -43,57 +58,89 @@ class Network:
         """Whether a partition by the content of messages takes this one, from sender to node."""
         self.loss = mix.loss
         self.duplication = mix.duplication
-        self.delivered = self.lost = self.cut = self.duplicated = self.clogged = 0
+        self.delivered = self.lost = self.cut = self.duplicated = self.clogged = self.overflowed = 0
+
+    def join(self, rng: Random) -> None:
+        """One node more."""
+        node = len(self.cuts)
+        self._last.append({})
+        self.cuts.append(0)
+        self._slow.append(0)
+        for other in range(node) if self._is_uneven else ():
+            self._slow[node] |= (rng.random() < SLOW_LINKS) << other
+            self._slow[other] |= (rng.random() < SLOW_LINKS) << node
+        if self.ways is not None:
+            self.ways.join(rng)
 
     def heal(self) -> None:
-        """From now on nothing is lost, doubled, cut or late."""
+        """From now on nothing is doubled, cut or late, and nothing is lost except in a full uplink."""
         self.cuts = [0] * len(self.cuts)
         self.clogs.clear()
         self.parted = None
         self.loss = self.duplication = 0.0
         self._delays = [min(delay, HEALTHY_DELAY_S_MAX) for delay in self._delays]
-        self._factors = [[1.0] * len(row) for row in self._factors]
+        self._slow = [0] * len(self._slow)
+        self._is_uneven = False
 
-    def send(self, sender: int, send: Send) -> None:
-        """Put one message on its ways. One to oneself passes no network."""
+    def send(self, sender: int, sends: Sequence[Send]) -> None:
+        """Put messages on their ways. One to oneself passes no network."""
         world = self._world
-        now = world.now
+        now = since = world.now
         random = self._random
-        loss = self.loss
-        cuts = self.cuts[sender]
-        factors = self._factors[sender]
-        parted = self.parted
-        item = Received(sender, send.message, send.path)
-        for to in send.to:
-            if to == sender:
-                world.nodes[to].loop_back(item)
-                continue
-            if cuts >> to & 1 or (parted is not None and parted(sender, to, send.message)):
-                self.cut += 1
-                if world.tracing:
-                    world.trace(sender, "cut", to, send.message)
-                continue
-            draw = random()
-            if draw < loss:
-                self.lost += 1
-                if world.tracing:
-                    world.trace(sender, "lost", to, send.message)
-                continue
-            at = now + self._delays[int((draw - loss) / (1.0 - loss) * DELAYS)] * factors[to]
-            if self.clogs:
-                at = self._behind_clog(sender, to, at)
-            if self._fifo:
-                last = self._last[sender]
-                if at <= last[to]:
-                    at = last[to] + EPSILON_S
-                last[to] = at
-            world.sequence += 1
-            heappush(world.heap, (at, world.sequence, world.nodes[to].receive, item, None))
-            if self.duplication and random() < self.duplication:
-                self.duplicated += 1
-                again = now + self._delays[int(random() * DELAYS)] * 5.0 * factors[to]
+        loss, duplication, clogs, fifo = self.loss, self.duplication, self.clogs, self._fifo
+        cuts, slow, last = self.cuts[sender], self._slow[sender], self._last[sender]
+        parted, delays, ways = self.parted, self._delays, self.ways
+        for send in sends:
+            item = Received(sender, send.message, send.path)
+            size_bytes = 0 if ways is None else ways.size_bytes(send.message)
+            for to in send.to:
+                if to == sender:
+                    world.nodes[to].loop_back(item)
+                    continue
+                if ways is not None:  # also for a copy that is cut or lost then: its sender cannot know
+                    passed = ways.passed_at(sender, to, size_bytes, now)
+                    if passed is None:
+                        self.overflowed += 1
+                        self._trace("overflow", item, to)
+                        continue
+                    since = passed
+                if cuts >> to & 1 or (parted is not None and parted(sender, to, send.message)):
+                    self.cut += 1
+                    self._trace("cut", item, to)
+                    continue
+                draw = random()
+                if draw < loss:
+                    self.lost += 1
+                    self._trace("lost", item, to)
+                    continue
+                if loss:
+                    draw = (draw - loss) / (1.0 - loss)
+                delay = delays[int(draw * DELAYS)]
+                if slow and slow >> to & 1:
+                    delay *= SLOW_FACTOR
+                at = since + delay
+                if clogs:
+                    at = self._behind_clog(sender, to, at)
+                if fifo:
+                    if to in last and at <= last[to]:
+                        at = last[to] + EPSILON_S
+                    last[to] = at
                 world.sequence += 1
-                heappush(world.heap, (again, world.sequence, world.nodes[to].receive, item, None))
+                heappush(world.heap, (at, world.sequence, world.nodes[to].receive, item, None))
+                if duplication and random() < duplication:
+                    self.duplicated += 1
+                    again = delays[int(random() * DELAYS)] * AGAIN_FACTOR * (SLOW_FACTOR if slow >> to & 1 else 1.0)
+                    world.sequence += 1
+                    heappush(world.heap, (since + again, world.sequence, world.nodes[to].receive, item, None))
+
+    def _trace(self, event: str, item: Received, to: int) -> None:
+        if self._world.tracing:
+            self._world.trace(item.sender, event, to, item.message)
+
+    def delay_s(self, sender: int, to: int) -> float:
+        """What one message takes on a link that loses nothing."""
+        delay = self._delays[int(self._random() * DELAYS)]
+        return delay * SLOW_FACTOR if self._slow[sender] >> to & 1 else delay
 
     def is_cut(self, sender: int, to: int) -> bool:
         """Whether a cut takes what is on its way at this moment."""
@@ -110,10 +157,13 @@ class Network:
         return until + (at - self._world.now)
 
 
-def _factor(rng: Random, mix: Mix) -> float:
-    """A few links of an uneven network are far slower than the rest."""
-    draw = rng.random()
-    return 10.0 if mix.uneven_links and draw < 0.1 else 1.0
+def _slow_links(rng: Random, mix: Mix, nodes: int) -> list[int]:
+    """By sender, the mask of those to whom its link is slow: a few links of an uneven network, and none of another."""
+    masks = []
+    for _ in range(nodes):
+        slow = mask_of([to for to in range(nodes) if rng.random() < SLOW_LINKS])  # draws for an even network as well
+        masks.append(slow if mix.uneven_links else 0)
+    return masks
 
 
 def _delays(rng: Random, mix: Mix) -> list[float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from heapq import heappush
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from quorate.kernel import (
     Job,
     Key,
     Machine,
+    Parted,
     Path,
     Received,
     Record,
@@ -37,10 +39,11 @@ from quorate.kernel import (
     Timer,
     Turn,
 )
-from quorate.parts.replicated import Committed, Restored
+from quorate.kernel.roster import SELF
+from quorate.parts.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.clock import Clock, WallClock
+from quorate.sim.clock import EPOCH_S, Clock, WallClock
 from quorate.sim.disk import Disk
 from quorate.sim.jobs import Jobs
 from quorate.sim.snapshots import Snapshots
@@ -94,7 +97,7 @@ class SimNode(Machine):
     shell: Shell
     jobs: Jobs
 
-    def __init__(self, world: World, node: int, seed: str) -> None:
+    def __init__(self, world: World, node: int, seed: str, peers: tuple[int, ...] | None = None) -> None:
         self.world = world
         self.id = node
         self.place = node
@@ -107,9 +110,12 @@ class SimNode(Machine):
         self.disk = Disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
         self.disk.synced = self._synced
         self._snapshots: dict[Path, Snapshots] = {ROOT: Snapshots()}
-        self.peers = world.peers
+        self.peers = world.peers if peers is None else peers
+        """Whom it is told of at its start, itself among them."""
         self.life = 0
         self.up = False
+        self.is_off = False
+        """Whether it is down, and nobody starts it again."""
         self.paused = False
         self.inbox: list[Any] = []
         self.requests: list[tuple[Client, Any]] = []
@@ -130,6 +136,7 @@ class SimNode(Machine):
         self._checkers: Sequence[Checker] = world.checkers
         self._on_step = world.on_step
         self._mark = world.mark
+        self.watches = type(world.promises) is not Checker
 
     # --- life and death ---
 
@@ -146,11 +153,16 @@ class SimNode(Machine):
         life = "" if world.options.by_inputs else f"/{self.life}"  # replayed inputs need the same chance
         chance = streams(f"{self._seed}/core/{self.id}{life}")
         now = self.clock.at(world.now)
-        self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
+        if world.strangers is None:
+            self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
+        else:
+            self.host = Host(world.make, SELF, (), chance, by_inputs=world.options.by_inputs, is_open=True)
+        assert self.host.root.is_open == world.subject.is_open, "the core and its subject differ on who may connect"
         self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
         self.jobs = Jobs(self, self.app)
         self.shell = world.shell(self.host, self.app, self, Restored)
+        self._act = self.acting()
         for frame in self.disk.journal:
             for record in frame:
                 self.host.restore(record, now)
@@ -177,16 +189,25 @@ class SimNode(Machine):
         self._timers.clear()
         self._held.clear()
         self.disk.crash()
+        if self.world.strangers is not None:
+            self.world.strangers.crashed(self)
         if self.rng.random() < 0.5:
             for snapshots in self._snapshots.values():
                 snapshots.forget_arriving()
+        self.world.crashed(self.place, self.life)
         if self.world.tracing:
             self.world.trace(self.id, "crash", f"{len(self.disk.journal)} frames", "are durable")
 
     def restart(self) -> None:
         """Start, if nobody did yet."""
-        if not self.up:
+        if not (self.up or self.is_off):
             self.start()
+
+    def switch_off(self) -> None:
+        """Down, until somebody says otherwise."""
+        self.is_off = True
+        if self.up:
+            self.crash()
 
     def pause(self) -> None:
         """SIGSTOP: no steps; what comes waits."""
@@ -244,17 +265,30 @@ class SimNode(Machine):
         """Reads of the App for the core."""
         self._asked.setdefault(path, []).extend(tokens)
 
-    def receive(self, item: Received, _: Any) -> None:
-        """A message arrives."""
-        network = self.world.network
-        if not self.up or network.is_cut(item.sender, self.id):
-            return
-        network.delivered += 1
-        if self.world.tracing:
-            self.world.trace(self.id, "receive", item.sender, item.message)
+    def put(self, item: Any) -> None:
+        """An input, from whatever the machine is connected to."""
         self.inbox.append(item)
         if not (self.paused or self.stepping):
-            self._wake()
+            self._go()
+
+    def has_left(self, sequence: int) -> bool:
+        """Whether all that was said before this frame of the journal has left."""
+        return self._durable >= sequence
+
+    def receive(self, item: Received, _: Any) -> None:
+        """A message arrives."""
+        world, sender = self.world, item.sender
+        network = world.network
+        if not self.up or network.is_cut(sender, self.id):
+            return
+        if sender not in self.host.roster.members:  # as at a real node's door
+            return
+        network.delivered += 1
+        if world.tracing:
+            world.trace(self.id, "receive", sender, item.message)
+        self.inbox.append(item)
+        if not (self.paused or self.stepping):
+            self._go()
 
     def loop_back(self, item: Received) -> None:
         """A message to oneself: the input of a later step."""
@@ -267,9 +301,14 @@ class SimNode(Machine):
         self.requests.append((client, request))
         self._wake()
 
-    def reply(self, client: Any, response: Any) -> None:
-        """An answer of the App, over the clients' network."""
-        self.world.clients.reply(self.id, client, response)
+    def reply(self, client: Client, response: Any) -> None:
+        """An answer of the App, by the way that the client came."""
+        client.reply(response)
+
+    def closed(self, client: Client) -> None:
+        """A client has gone."""
+        if self.up:
+            self.app.closed(client)
 
     def stall(self, why: str | None) -> None:
         """The disk is full (or no longer, None)."""
@@ -324,9 +363,7 @@ class SimNode(Machine):
         if path is None:
             self.after(0.0, lambda: self._fire_app(key))
             return
-        self.inbox.append(Fired(key, path))
-        if not (self.paused or self.stepping):
-            self._wake()
+        self.put(Fired(key, path))
 
     def _fire_app(self, key: Key) -> None:
         self.app.on_timer(key)
@@ -336,8 +373,11 @@ class SimNode(Machine):
 
     def _wake(self) -> None:
         """Take the steps that are due, or have them taken when the node is free again."""
-        if self.stepping or self.paused or not self.up or not self._has_work():
-            return
+        if not (self.stepping or self.paused) and self.up and self._has_work():
+            self._go()
+
+    def _go(self) -> None:
+        """There is something to do, and nothing in the way."""
         self.stepping = True
         if self.world.now < self._busy_until:
             self.world.at(self._busy_until, self._run, self.life, None)
@@ -353,17 +393,17 @@ class SimNode(Machine):
                 break
             if self.requests:
                 self._serve()
-            inputs = self._take_inputs()
-            if not inputs:
+            if not (self.inbox or self._has_work()):
                 break
-            self._step(inputs)
+            self._step(self._take_inputs())
             if step_s:
                 self._busy_until = self.world.now + step_s
                 break
         else:
             raise Violation("progress", f"node {self.id} steps without end in no time: it sends to itself for ever")
         self.stepping = False
-        self._wake()
+        if step_s:
+            self._wake()
 
     def _serve(self) -> None:
         requests, self.requests = self.requests, []
@@ -380,6 +420,8 @@ class SimNode(Machine):
     def _take_inputs(self) -> list[Any]:
         """What is in line. What clients ask comes before or after what peers say: sockets have no order."""
         inputs, self.inbox = self.inbox, []
+        if not (self._submitted or self._asked):
+            return inputs
         asked: list[Any] = []
         if self._submitted and self._may_submit():
             asked += [Submitted(tuple(values), path) for path, values in self._submitted.items()]
@@ -393,22 +435,36 @@ class SimNode(Machine):
 
     def _step(self, inputs: list[Any]) -> None:
         world = self.world
-        turn = self.host.step(inputs, self.clock.at(world.now), self.wall.at(world.now))
+        now = world.now
+        turn = self.host.step(inputs, self.clock.at(now), int((EPOCH_S + now) * 1e9) + self.wall.skew_ns)
         root = self.host.root
         for check in self._on_step:
             check(self.id, root)
-        world.count_step(self.id, len(inputs), turn)
+        world.steps += 1
+        world.digest.step(world.now, self.id, len(inputs), turn)
         self._act(turn)
+        if world.strangers is not None:
+            for item in inputs:
+                if type(item) is Parted:
+                    world.strangers.took(self, item.node, self._written)
 
-    def _act(self, turn: Turn) -> None:
-        """Where liars change what leaves."""
-        self.shell.act(turn)
+    def acting(self) -> Callable[[Turn], None]:
+        """What is done with a Turn."""
+        return self.shell.act
 
     # --- Machine: what the Shell asks for ---
 
-    def send(self, send: Send) -> None:
-        """Over the simulated network."""
-        self.world.network.send(self.id, send)
+    def send(self, sends: Sequence[Send]) -> None:
+        """Over the simulated network, or along the links of an open roster."""
+        strangers = self.world.strangers
+        if strangers is None:
+            self.world.network.send(self.id, sends)
+        else:
+            strangers.send(self, sends)
+
+    def sender(self) -> Callable[[Sequence[Send]], None]:
+        """Straight into the network, if nobody is a stranger."""
+        return partial(self.world.network.send, self.id) if self.world.strangers is None else self.send
 
     def is_checkpoint_due(self) -> bool:
         """Now and then."""
@@ -435,17 +491,18 @@ class SimNode(Machine):
             self.world.after(self.rng.random() * self.disk.sync_s, strike)
         return sequence
 
-    def set_timer(self, timer: Timer) -> None:
+    def set_timers(self, timers: Sequence[Timer]) -> None:
         """In local time."""
-        name = (timer.path, timer.key)
-        if timer.at is None:
-            self._timers.pop(name, None)
-        else:
-            self._set(name, timer.at)
+        for timer in timers:
+            name = (timer.path, timer.key)
+            if timer.at is None:
+                self._timers.pop(name, None)
+            else:
+                self._set(name, timer.at)
 
     def change_roster(self, change: RosterChange) -> None:
         """For the world to act on."""
-        self.world.change_roster(self.id, change)
+        self.world.change_roster(self, change)
 
     def blame(self, blame: Blame) -> None:
         """For the world to judge."""
@@ -476,7 +533,7 @@ class SimNode(Machine):
             world.trace(self.id, "output", "", value)
         for checker in self._checkers:
             checker.output(self.id, value)
-        if type(value) is Committed:
+        if type(value) is Decided:
             self.jobs.applied[path] = value.first_index + len(value.entries) - 1
 
     def _checkpoint_after(self) -> int:

@@ -4,10 +4,15 @@ from collections.abc import Callable
 
 import msgspec
 
+from quorate.kernel import NODE_ID_MAX
+
 FAULTS = ("crash", "partition", "disk", "clock", "pause", "network")
 """Every kind of fault that a nemesis knows."""
 
-NODES_MAX = 64
+NODES_MAX = NODE_ID_MAX + 1
+CLIENTS_MAX = 64
+ADMINISTRATOR = 1_000_000
+"""The number of the client that may change members where nodes may lie."""
 
 
 class OptionsError(ValueError):
@@ -29,10 +34,18 @@ def parse_faults(text: str) -> tuple[str, ...]:
 
 
 class Change(msgspec.Struct, frozen=True):
-    """How members change: ``value`` makes what is submitted to name others, of which there are ``fewest`` at least."""
+    """How members change: ``value`` makes what is submitted to name others, of which there are ``fewest`` at least.
 
-    value: Callable[[tuple[int, ...]], bytes]
+    It takes what ``configuration.encode`` takes. ``by`` is the public key of the administrator, where one signs.
+    """
+
+    value: Callable[..., bytes]
     fewest: int = 1
+    by: bytes = b""
+
+    def borne(self, members: int) -> int:
+        """How many of so many members may be away."""
+        return (members - 1) // (3 if self.by else 2)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +56,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ``healing_s`` is how long, in virtual time, the healed cluster may take until every operation is answered and all
     nodes agree; more than that is a violation of liveness.
 
-    ``byzantine`` nodes lie, in the ways that ``adversary`` names, during both phases.
+    ``clients`` is how many there are, perhaps none; None: as many as the seed draws.
+
+    ``byzantine`` nodes lie, in the ways that ``adversary`` names, during both phases. With ``joins`` nodes come and go.
     """
 
     seed: int = 0
@@ -55,10 +70,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     by_inputs: bool = False
     byzantine: int = 0
     adversary: tuple[str, ...] = ()
+    joins: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= NODES_MAX:
             raise OptionsError(f"{self.nodes} nodes; a simulated cluster has 1 to {NODES_MAX}")
+        if self.clients is not None and not 0 <= self.clients <= CLIENTS_MAX:
+            raise OptionsError(f"{self.clients} clients; a run has 0 to {CLIENTS_MAX}")
         if not 0 <= self.byzantine < self.nodes:
             raise OptionsError(f"{self.byzantine} Byzantine nodes of {self.nodes}; at least one node must be honest")
         if not 0 < self.duration_s <= 1e6:

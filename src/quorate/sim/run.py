@@ -9,17 +9,12 @@ from quorate.kernel import App, Core, Env, Shell
 from quorate.parts.adversary import Liar, Resign, unsigned
 from quorate.parts.keys import Scheme
 from quorate.sim.adversary.node import LyingNode
-from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.checkers.durability import Durability
-from quorate.sim.checkers.history import LinearizableHistory
-from quorate.sim.checkers.log import LogAgreement
-from quorate.sim.checkers.once import Once
+from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.table import invariants
-from quorate.sim.checkers.validity import Validity
 from quorate.sim.options import Change, Options
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
-from quorate.sim.workload import Subject
+from quorate.sim.workload import Results, Subject
 from quorate.sim.world import World
 
 ERROR = "no error"
@@ -70,18 +65,13 @@ def simulate(
 ) -> Outcome:
     """Run one seed to its end or to the first violation. ``checks`` names the protocol's own invariants.
 
-    An exception of the core or of the App is a violation too.
+    The subject brings the other checkers. An exception of the core or of the App is a violation too.
     """
-    log = LogAgreement()
-    history = LinearizableHistory()
-    checkers: list[Checker] = [log, *invariants(checks), Durability(log), Once(), history]
-    if scheme is not None:
-        checkers.insert(1, Validity(scheme))
     world = World(
         make,
         subject,
         options,
-        checkers,
+        subject.checkers(invariants(checks), scheme),
         mix=mix,
         sick_app=sick_app,
         shell=shell,
@@ -100,30 +90,29 @@ def simulate(
         violated, text = ERROR, _where(error)
     if trace is not None:
         world.trace(None, "end", "", f"{violated}: {text}" if violated else "all holds")
+    results = subject.results(world)
     return Outcome(
         seed=options.seed,
         violated=violated,
         text=text,
-        digest=_digest(world, log),
+        digest=_digest(world, results),
         virtual_s=world.now,
         steps=world.steps,
         messages=world.network.delivered,
-        operations=world.clients.operations,
-        answered=world.clients.answered,
-        committed=len(log.agreed),
-        undecided=history.undecided,
-        counts=_counts(world),
+        operations=world.workload.operations,
+        answered=world.workload.answered,
+        committed=results.committed,
+        undecided=results.undecided,
+        counts={**_counts(world), **results.counts},
         lies=_lies(world),
         blames=dict(sorted(world.blamed_liars.items())),
     )
 
 
-def _digest(world: World, log: LogAgreement) -> int:
+def _digest(world: World, results: Results) -> int:
     digest = world.digest
-    for entry in log.agreed:
-        digest.add(entry.data)
-    for event in world.clients.history:
-        digest.add(f"{event.type} {event.process} {event.f} {event.key} {event.value!r} {event.time}".encode())
+    for data in results.data:
+        digest.add(data)
     return digest.value
 
 
@@ -136,12 +125,12 @@ def _counts(world: World) -> dict[str, int]:
         "cut": network.cut,
         "duplicated": network.duplicated,
         "clogged": network.clogged,
+        "overflowed": network.overflowed,
         "syncs": sum(node.disk.syncs for node in nodes),
         "frames lost": sum(node.disk.frames_lost for node in nodes),
         "checkpoints": sum(node.disk.checkpoints for node in nodes),
         "snapshots taken": sum(node.snapshots.taken for node in nodes),
         "snapshots received": sum(node.snapshots.received for node in nodes),
-        "unknown": sum(event.type == "info" for event in world.clients.history),
     }
 
 

@@ -4,27 +4,32 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from quorate.kernel import Path, Record, Shell, Turn
+from quorate.kernel import Barrier, Path, Record, Shell, Turn
 from quorate.parts.mutant import Mutant
+
+
+class _Open(Barrier):
+    def add(self, turn: Turn, sequence: int | None) -> bool:
+        """Everything may leave at once."""
+        return True
+
+
+class _Leaky(Barrier):
+    def add(self, turn: Turn, sequence: int | None) -> bool:
+        """What has no records may leave at once."""
+        return sequence is None or super().add(turn, sequence)
 
 
 class NoBarrier(Shell):
     """Nothing waits until it is durable."""
 
-    def may_leave(self, turn: Turn, sequence: int | None) -> bool:
-        """At once."""
-        return True
-
-    def durable(self, sequence: int) -> None:
-        """Nothing was held."""
+    barrier_type = _Open
 
 
 class OutOfOrder(Shell):
     """A Turn waits for its own records, but not for those of earlier Turns."""
 
-    def may_leave(self, turn: Turn, sequence: int | None) -> bool:
-        """At once where it has none."""
-        return sequence is None or super().may_leave(turn, sequence)
+    barrier_type = _Leaky
 
 
 class JobsFirst(Shell):

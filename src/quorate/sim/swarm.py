@@ -10,7 +10,7 @@ from random import Random
 
 import msgspec
 
-from quorate.sim.options import FAULTS
+from quorate.sim.options import FAULTS, OptionsError
 
 
 class Mix(msgspec.Struct, kw_only=True):
@@ -30,6 +30,12 @@ class Mix(msgspec.Struct, kw_only=True):
     clog_s: float = 0.5
     partition_every_s: float | None = None
     partition_s: float = 1.0
+    uplink_bytes_per_s: float | None = None
+    """What each node's line into the network carries; None: any number of bytes at once."""
+    uplink_queue_bytes_max: int | None = None
+    """How many bytes may wait for that line; None: any number."""
+    regions: tuple[tuple[float, ...], ...] | None = None
+    """One row per region: how many seconds longer a message takes from there to each region. Nodes fall at random."""
     # processes
     crash_every_s: float | None = None
     down_s: float = 0.5
@@ -55,6 +61,15 @@ class Mix(msgspec.Struct, kw_only=True):
     """How far the nodes' wall clocks are off, either way; where clocks jump they are set anew."""
     # members, where the protocol lets them change
     members_every_s: float | None = None
+    # nodes that come and go, by the plans of an operator
+    plan_every_s: float | None = None
+    """How long after one plan is done the next begins."""
+    idle: float = 0.0
+    """How many plans are carried out while no client asks for anything."""
+    deaths: float = 0.0
+    """How many changes kill the node that leads, for good."""
+    outages: float = 0.0
+    """How many plans end with a restart of all nodes."""
     # clients
     clients: int = 4
     keys: int = 3
@@ -63,9 +78,21 @@ class Mix(msgspec.Struct, kw_only=True):
     give_up: float = 0.1
     astray: float = 0.1
 
+    def __post_init__(self) -> None:
+        if self.uplink_bytes_per_s is not None and not self.uplink_bytes_per_s > 0:
+            raise OptionsError(f"an uplink of {self.uplink_bytes_per_s} bytes per second; it must carry something")
+        if self.uplink_queue_bytes_max is not None and not self.uplink_queue_bytes_max > 0:
+            raise OptionsError(f"an uplink queue of {self.uplink_queue_bytes_max} bytes; it must hold something")
+        if self.regions is not None and not _is_square(self.regions):
+            raise OptionsError("regions are a square: from each region to each a delay in seconds, none below 0")
 
-def draw(rng: Random, faults: tuple[str, ...]) -> Mix:
-    """The mix of one seed, from the kinds of faults that are allowed."""
+
+def _is_square(rows: tuple[tuple[float, ...], ...]) -> bool:
+    return bool(rows) and all(len(row) == len(rows) and all(delay_s >= 0.0 for delay_s in row) for row in rows)
+
+
+def draw(rng: Random, faults: tuple[str, ...], *, joins: bool = False) -> Mix:
+    """The mix of one seed, from the kinds of faults that are allowed; with ``joins`` nodes come and go."""
     mix = Mix()
     _environment(mix, rng)
     chosen = [kind for kind in FAULTS if rng.random() < 0.6]
@@ -79,6 +106,8 @@ def draw(rng: Random, faults: tuple[str, ...]) -> Mix:
     _coup(mix, Random(rng.getrandbits(64)), faults)
     if faults:
         _members(mix, Random(rng.getrandbits(64)))
+    if joins:
+        _joins(mix, Random(rng.getrandbits(64)), faults)
     return mix
 
 
@@ -144,6 +173,26 @@ def _members(mix: Mix, rng: Random) -> None:
     """No fault, but the time when faults hurt most."""
     if rng.random() < 0.3:
         mix.members_every_s = _log_uniform(rng, 0.5, 5.0)
+
+
+def _joins(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
+    """In half of the seeds little else happens, as most of what goes wrong then is mended by the next fault or client.
+
+    The operator takes the place of whoever names any members.
+    """
+    mix.members_every_s = None
+    mix.plan_every_s = _log_uniform(rng, 0.1, 2.0)
+    mix.idle = rng.random()
+    if "crash" in faults:
+        mix.deaths = rng.random() * 0.5
+        mix.outages = rng.random() * 0.7
+    if rng.random() < 0.5:
+        for name in INTERVALS:
+            every_s = getattr(mix, name)
+            setattr(mix, name, None if every_s is None else every_s * 10)
+        mix.loss /= 10
+        mix.coup = 0.0
+    mix.stretch = max(mix.stretch, 2.0)
 
 
 def _partition(mix: Mix, rng: Random) -> None:

@@ -1,18 +1,29 @@
-"""Workload: what clients ask for, and the seam to whatever serves them.
+"""Subject and Workload: the seam between the simulator and what is put to the test.
 
-The simulator knows operations on keys (read, write, cas) and histories. It knows neither a service's requests nor
-its sessions: a Subject makes the App of each node and a Driver for each client, and a Driver turns operations into
-requests and replies into answers. Requests and replies are opaque here.
+A Subject makes the App of each node and the Workload of a run, names its checkers, and says when all has come right.
+The simulator knows no more of it than that.
+
+For subjects that serve clients there are operations on keys (read, write, cas) and histories of them. The simulator
+knows neither a service's requests nor its sessions: a Driver for each client turns operations into requests and replies
+into answers. Requests and replies are opaque here.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from random import Random
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from quorate.kernel import App, Rng
+from quorate.parts.keys import Scheme
+from quorate.sim.checkers.base import Checker
+from quorate.sim.history.events import Event
+
+if TYPE_CHECKING:
+    from quorate.sim.world import World
 
 
 class Op(msgspec.Struct, frozen=True):
@@ -65,33 +76,92 @@ class Driver(ABC):
         return None
 
 
-class Subject(ABC):
-    """What is put to the test above the log."""
+class Workload:
+    """All that comes to the nodes of one run from outside. This one is nothing: nobody asks for anything."""
 
+    def __init__(self) -> None:
+        self.operations = 0
+        """How many operations began."""
+        self.answered = 0
+        """How many of them ended well."""
+        self.history: list[Event] = []
+        """What clients asked and were told, if that is to be checked."""
+        self.acknowledged: dict[Hashable, Op] = {}
+        """By identity, what clients were told is done."""
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether every operation has ended and none will begin."""
+        return True
+
+    def start(self) -> None:
+        """The run begins: plan what will come."""
+
+    def finish(self) -> None:
+        """All is healed: begin nothing more, and come to an end."""
+
+    def hush(self, until_s: float) -> None:
+        """Begin nothing before that time, unless the end comes first."""
+
+    def missing(self) -> str:
+        """What has not ended, for a person; empty if there is nothing."""
+        return ""
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subject adds to a run's Outcome. ``data`` becomes part of its digest."""
+
+    committed: int = 0
+    undecided: bool = False
+    counts: Mapping[str, int] = {}
+    data: Iterable[bytes] = ()
+
+
+class Subject(ABC):
+    """What is put to the test: what stands above each core, what comes from outside, and which promises are checked.
+
+    One subject serves one run. Only ``app`` must be there; without the rest nobody asks for anything, nothing but the
+    protocol's own invariants is checked, and after healing nothing is waited for. ``LogSubject`` has the rest for
+    replicated logs.
+    """
+
+    is_open: bool = False
+    """Whether nodes are strangers to each other: see ``sim.strangers``."""
     doers: Mapping[type, Any] = {}
     """By type, how jobs are done that neither the runtime nor the App does: see ``sim.jobs.Doer``."""
-    model: str = "kv"
-    """The sequential model that histories are checked against: a name in ``sim.checkers.models.MODELS``."""
 
     @abstractmethod
     def app(self, node: int, rng: Rng) -> App:
-        """A fresh App for a node that starts. Whatever it keeps is gone with a crash."""
+        """A fresh App for a node that starts. What it keeps in itself is gone with a crash; see ``crashed``."""
 
-    @abstractmethod
-    def driver(self, client: int, rng: Rng) -> Driver:
-        """A fresh session."""
+    def workload(self, world: World) -> Workload:
+        """What comes from outside. The world has its nodes by now, but none of them has started."""
+        return Workload()
 
-    def identities(self, data: bytes) -> tuple[Hashable, ...]:
-        """Which operations (see ``Driver.identity``) the command in a log entry carries."""
-        return ()
+    def checkers(self, protocol: Sequence[Checker], scheme: Scheme | None) -> list[Checker]:
+        """Fresh checkers, in the order in which they look; ``protocol`` are those of the protocol's inner state.
 
-    def digest(self, app: App) -> bytes | None:
-        """A digest of a node's state; equal on nodes that applied the same. None: the App has none."""
-        return None
+        With ``scheme`` nodes may lie, and requests are signed.
+        """
+        return list(protocol)
 
-    def repeated(self, app: App) -> str | None:
-        """An operation that took effect twice on this node. None: there is none, or the App cannot tell."""
-        return None
+    def converged(self, world: World) -> bool:
+        """Whether, after healing, all has come right. Asked again and again. Raises Violation where it never can."""
+        return True
+
+    def missing(self, world: World) -> str:
+        """What has not come right, for a person."""
+        return "the nodes have not converged"
+
+    def crashed(self, node: int, rng: Rng) -> None:  # noqa: B027 (optional)
+        """The process of a node is gone. A store that outlives it loses now what it has not synced.
+
+        ``node`` is the number that ``app`` was given, and ``rng`` this crash's own.
+        """
+
+    def results(self, world: World) -> Results:
+        """What the run came to, after its end or its first violation."""
+        return Results()
 
 
 class Generator:

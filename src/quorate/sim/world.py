@@ -3,7 +3,7 @@
 How it works. One heap holds what will happen, by virtual time; nothing happens but by it, and all chance comes from
 streams derived from the seed, one for each purpose, so that a change in one part does not disturb the others. A run has
 two phases: *safety*, in which faults strike and checkers watch; then everything is healed and *liveness* is required:
-within a bound every operation is answered and all nodes hold the same state.
+within a bound every operation is answered and the subject has converged.
 
 Time is global and virtual, in seconds. Nodes see their own clocks only.
 """
@@ -16,8 +16,9 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from quorate.kernel import App, Blame, Core, Env, Rng, RosterChange, Shell, Turn, mask_of
+from quorate.kernel import App, Blame, Core, Env, Meet, Rng, RosterChange, Shell, mask_of
 from quorate.parts.adversary import Liar, Resign, unsigned
+from quorate.parts.configuration import Newcomer
 from quorate.parts.keys import Scheme
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.doubled import Doubled
@@ -26,13 +27,13 @@ from quorate.sim.adversary.node import LyingNode
 from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.clients import Clients
 from quorate.sim.digest import Digest
 from quorate.sim.jobs import DOERS
 from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
 from quorate.sim.options import Change, Options
+from quorate.sim.strangers import Strangers
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
 from quorate.sim.workload import Subject
@@ -51,7 +52,7 @@ _NUMBER = re.compile(r"\d+")
 
 
 class World:
-    """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and the clients' sessions.
+    """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and comes from outside.
 
     ``mix`` replaces what the seed would draw; ``change`` is there where members can change.
     ``scheme`` has the keys of a protocol whose nodes sign. Its own ``liars`` and how they ``resign`` a message come
@@ -82,7 +83,7 @@ class World:
         self.subject = subject
         self.options = options
         self.seed = str(options.seed)
-        self.mix = mix or draw(Random(f"{self.seed}/swarm"), options.faults)
+        self.mix = mix or draw(Random(f"{self.seed}/swarm"), options.faults, joins=options.joins)
         self.checkers = tuple(checkers)
         self.on_step: list[Callable[[int, Core], None]] = [
             c.stepped for c in checkers if type(c).stepped is not Checker.stepped
@@ -90,6 +91,10 @@ class World:
         self.promises = next((c for c in checkers if type(c).mark is not Checker.mark), Checker())
         self.mark = self.promises.mark
         self.peers = tuple(range(options.nodes))
+        """The nodes that are there."""
+        self.cluster = self.peers
+        """The same with those that died and were not removed: what whoever joins is told of."""
+        self.newcomers: dict[int, Newcomer] = {}
         self.now = 0.0
         self.sequence = 0
         self.heap: list[tuple[float, int, Callable[[Any, Any], None], Any, Any]] = []
@@ -102,16 +107,23 @@ class World:
         self.change = change
         self._sick_app = sick_app
         self._trace = trace
+        self.strangers = Strangers(self) if subject.is_open else None
+        """The links, where the roster is open."""
         self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)
         self.liars = _draw_liars(self.seed, options)
         """The nodes that lie, as a mask."""
         kinds = [liar for liar in (*GENERIC, *liars) if liar.name in options.adversary]
         self.nodes = [self._make_node(node, kinds, resign) for node in self.peers]
+        """By number, all that ever were."""
+        self.present = list(self.nodes)
         self.honest = [node for node in self.nodes if not self.liars >> node.id & 1]
+        """Of those that are there."""
         if self.liars and ByzzFuzz in kinds and Random(f"{self.seed}/rounds").random() < ROUNDS:
             self.network.parted = RoundPartitions(Random(f"{self.seed}/round"), options.nodes).cut
-        self.clients = Clients(self, self.mix)
+        self.workload = subject.workload(self)
         self.nemesis = Nemesis(self)
+        for checker in self.checkers:
+            checker.watch(self)
 
     def _make_node(self, node: int, kinds: list[type[Liar]], resign: Resign) -> SimNode:
         if not self.liars >> node & 1:
@@ -120,6 +132,45 @@ class World:
         if len(others) < len(kinds) and (not others or Random(f"{self.seed}/twins/{node}").random() < DOUBLED):
             return Twin(self, node, self.seed, resign)
         return LyingNode(self, node, self.seed, others, resign)
+
+    # --- who is there ---
+
+    def join(self) -> Newcomer:
+        """A new machine with an empty disk starts. It is told of the nodes of the cluster; they do not know it yet."""
+        node = len(self.nodes)
+        key = b""
+        if self.scheme is not None:
+            self.scheme.join(node)
+            key = self.scheme.signer(node).public
+        newcomer = self.newcomers[node] = Newcomer(node, f"n{node}.sim:7500", key)
+        self.network.join(Random(f"{self.seed}/network/{node}"))
+        self.cluster = (*self.cluster, node)
+        machine = SimNode(self, node, self.seed, self.cluster)
+        self.nodes.append(machine)
+        self.present.append(machine)
+        self.honest.append(machine)
+        self.peers = (*self.peers, node)
+        if self.tracing:
+            self.trace(node, "join", "", newcomer.address)
+        machine.start()
+        return newcomer
+
+    def leave(self, node: int) -> None:
+        """A node that the others have removed is switched off and never comes back."""
+        self.die(node)
+        self.cluster = tuple(other for other in self.cluster if other != node)
+
+    def die(self, node: int) -> None:
+        """A machine breaks, and its disk with it: nobody waits for it any more."""
+        machine = self.nodes[node]
+        if machine not in self.present:
+            return
+        if self.tracing:
+            self.trace(node, "gone", "", "for good")
+        machine.switch_off()
+        self.present.remove(machine)
+        self.honest = [other for other in self.honest if other is not machine]
+        self.peers = tuple(other for other in self.peers if other != node)
 
     # --- what happens when ---
 
@@ -152,10 +203,12 @@ class World:
             checker.finish(self)
 
     def start(self) -> None:
-        """Start nodes, clients and the nemesis."""
+        """Start the nodes, the workload and the nemesis."""
         for node in self.nodes:
             node.start()
-        self.clients.start()
+        if self.strangers is not None:
+            self.strangers.start()
+        self.workload.start()
         self.nemesis.start()
 
     def heal(self) -> None:
@@ -163,32 +216,14 @@ class World:
         if self.tracing:
             self.trace(None, "heal", "", "no more faults")
         self.nemesis.heal()
-        self.clients.finish()
+        self.workload.finish()
         end = self.now + self.options.healing_s
         while self.now < end:
             self.run_until(self.now + POLL_S)
-            if self.clients.are_idle and self._has_converged():
+            if self.workload.are_idle and self.nemesis.has_settled and self.subject.converged(self):
                 return
-        raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {self._what_is_missing()}")
-
-    def _has_converged(self) -> bool:
-        first = self.honest[0]
-        if any(node.applied != first.applied for node in self.honest):
-            return False
-        digests = [self.subject.digest(node.app) for node in self.honest]
-        for node, digest in zip(self.honest, digests, strict=True):
-            if digest != digests[0]:
-                raise Violation(
-                    "convergence",
-                    f"node {first.id} and node {node.id} applied the same up to {first.applied}, but differ in state",
-                )
-        return True
-
-    def _what_is_missing(self) -> str:
-        waiting = [f"{client.op.f} {client.op.key}" for client in self.clients.members if client.op is not None]
-        if waiting:
-            return f"{len(waiting)} operations have no answer ({waiting[0]})"
-        return f"the nodes have applied up to {[node.applied for node in self.honest]}"
+        missing = self.workload.missing() or self.nemesis.missing() or self.subject.missing(self)
+        raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {missing}")
 
     # --- what nodes report ---
 
@@ -197,10 +232,9 @@ class World:
         app = self.subject.app(node, rng)
         return app if self._sick_app is None else self._sick_app(app)
 
-    def count_step(self, node: int, inputs: int, turn: Turn) -> None:
-        """Fold a step into the digest of the run."""
-        self.steps += 1
-        self.digest.step(self.now, node, inputs, turn)
+    def crashed(self, place: int, life: int) -> None:
+        """The process of a node is gone. Its App's stores, if they outlive it, lose what was not synced."""
+        self.subject.crashed(place, Random(f"{self.seed}/crash/{place}/{life}"))
 
     def blamed(self, node: int, blame: Blame) -> None:
         """A node blames another. Only who lies ever deserves it; what liars say of others is not heard."""
@@ -214,10 +248,16 @@ class World:
         kind = _NUMBER.sub("N", blame.why)
         self.blamed_liars[kind] = self.blamed_liars.get(kind, 0) + 1
 
-    def change_roster(self, node: int, change: RosterChange) -> None:
-        """A node meets another or parts from it. Numbers of a closed roster are the world's: nothing is to do."""
+    def change_roster(self, node: SimNode, change: RosterChange) -> None:
+        """A node meets another or parts from it. In a closed roster all must mean the same by a number."""
         if self.tracing:
-            self.trace(node, "roster", "", change)
+            self.trace(node.id, "roster", "", change)
+        if self.strangers is not None:
+            self.strangers.change(node, change)
+        elif isinstance(change, Meet) and change.node in self.newcomers and not self.liars >> node.id & 1:
+            newcomer = self.newcomers[change.node]
+            if (newcomer.address, newcomer.key) != (change.address, change.key):
+                raise Violation("rosters", f"node {node.id} meets {change}, and there is no such node")
 
     def trace(self, node: int | None, event: str, subject: Any, what: Any) -> None:
         """One line, where lines are wanted. Ask ``tracing`` before the arguments are made."""

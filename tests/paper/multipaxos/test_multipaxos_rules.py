@@ -7,7 +7,7 @@ from quorate.kernel import Received, Submitted
 from quorate.parts.configuration import encode
 from quorate.parts.quorum import Flexible, Majority, Threshold
 from quorate.parts.quorum.choice import SizesChoice
-from quorate.parts.replicated import Committed, ReadReady
+from quorate.parts.replicated import Decided, ReadReady
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.multipaxos.messages import (
     Accept,
@@ -171,7 +171,7 @@ def test_only_quorums_of_different_phases_must_meet() -> None:
     node.on(4, Promise((1, 1), 1, [], 0))
     node.submit("a")
     node.on(5, Accepted((1, 1), 1))
-    assert node.on(3, Accepted((1, 1), 1)).outputs == [Committed(1, entries(1, "a"))]
+    assert node.on(3, Accepted((1, 1), 1)).outputs == [Decided(1, entries(1, "a"))]
 
 
 def test_a_pair_that_does_not_meet_is_refused_and_named() -> None:
@@ -222,4 +222,4 @@ def test_decisions_of_one_step_are_delivered_in_order_without_a_gap() -> None:
     node.submit("a")
     node.submit("b")
     answers = [Received(1, Accepted((1, 1), 2)), Received(2, Accepted((1, 1), 2)), Received(2, Accepted((1, 1), 1))]
-    assert node.step(*answers).outputs == [Committed(1, entries(1, "ab"))]
+    assert node.step(*answers).outputs == [Decided(1, entries(1, "ab"))]

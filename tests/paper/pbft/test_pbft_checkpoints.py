@@ -7,7 +7,7 @@ from quorate.kernel.inputs import Done
 from quorate.parts.log import COMMAND, Entry
 from quorate.parts.replicated import (
     Chunk,
-    Committed,
+    Decided,
     ReadChunk,
     Restored,
     SnapshotInfo,
@@ -167,7 +167,7 @@ def test_a_snapshot_is_of_the_state_at_its_checkpoint() -> None:
     turn = node.order(4, X, Y)
     assert turn.jobs == [Job((), "snapshot", TakeSnapshot(5, 0, 0))]
     assert node.core.executed == 4
-    assert node.fire("execute").outputs == [Committed(6, [Entry(0, X, COMMAND)])]
+    assert node.fire("execute").outputs == [Decided(6, [Entry(0, X, COMMAND)])]
 
 
 def test_a_snapshot_counts_when_it_is_durable() -> None:
@@ -217,7 +217,7 @@ def test_what_f_plus_1_nodes_executed_is_decided() -> None:
     assert node.on(4, decided(4, 1, digest_of((X,)))).blames, "it said something else before"
     assert node.on(1, decided(1, 1, digest_of((X,)))) == Turn()
     assert node.on(3, decided(4, 1, digest_of((X,)))).blames, "a word of node 4 that node 3 brings"
-    assert node.on(3, decided(3, 1, digest_of((X,)))).outputs == [Committed(1, [Entry(0, X, COMMAND)])]
+    assert node.on(3, decided(3, 1, digest_of((X,)))).outputs == [Decided(1, [Entry(0, X, COMMAND)])]
 
 
 def test_the_primary_sends_its_proposal_again() -> None:
@@ -280,7 +280,7 @@ def test_what_is_proven_is_fetched_and_executed_without_a_vote() -> None:
     assert [send.message for send in turn.sends] == [FetchBatch(digest) for digest in digests]
     assert node.on(3, BatchOf((Y,))).outputs == ()
     turn = node.on(3, BatchOf((X,)))
-    assert turn.outputs == [Committed(1, [Entry(0, X, COMMAND), Entry(0, Y, COMMAND)])]
+    assert turn.outputs == [Decided(1, [Entry(0, X, COMMAND), Entry(0, Y, COMMAND)])]
     assert turn.records == written(Stored((X,)), Executed(stable(*XY), 1, digests))
     assert (node.core.low, node.core.ahead, node.core._proven) == (2, None, {})
 

@@ -6,7 +6,7 @@ import pytest
 from quorate.kernel import Asked, Blame, Stalled, Timer, Turn
 from quorate.parts import requests
 from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Committed, Dropped, ReadReady
+from quorate.parts.replicated import Decided, Dropped, ReadReady
 from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.pbft.messages import (
     Accepted,
@@ -127,7 +127,7 @@ def test_when_many_are_under_way_the_rest_goes_as_one_batch() -> None:
     assert [node.submit(value).sends for value in (Y, Z)] == [(), ()]
     node.on(2, prepare(2, pre_prepare(1, X)), commit(2, pre_prepare(1, X)))
     turn = node.on(3, prepare(3, pre_prepare(1, X)), commit(3, pre_prepare(1, X)))
-    assert turn.outputs == [Committed(1, entries(X))]
+    assert turn.outputs == [Decided(1, entries(X))]
     assert turn.sends[-1] == to(BACKUPS, pre_prepare(2, Y, Z))
 
 
@@ -288,7 +288,7 @@ def test_committed_local_takes_2f_plus_1_commits() -> None:
     ordered(node, X, Y)
     assert node.on(3, commit(3, pre_prepare(1, X, Y))) == Turn()
     turn = node.on(4, commit(4, pre_prepare(1, X, Y)))
-    assert turn == Turn(outputs=[Committed(1, entries(X, Y))])
+    assert turn == Turn(outputs=[Decided(1, entries(X, Y))])
 
 
 def test_2f_plus_1_commits_of_others_decide_as_well() -> None:
@@ -297,7 +297,7 @@ def test_2f_plus_1_commits_of_others_decide_as_well() -> None:
     node.on(1, pre_prepare(1, X))
     for other in (1, 3):
         assert node.on(other, commit(other, pre_prepare(1, X))).outputs == ()
-    assert node.on(4, commit(4, pre_prepare(1, X))).outputs == [Committed(1, entries(X))]
+    assert node.on(4, commit(4, pre_prepare(1, X))).outputs == [Decided(1, entries(X))]
 
 
 def test_commits_of_different_views_or_batches_do_not_add_up() -> None:
@@ -311,10 +311,10 @@ def test_commits_of_different_views_or_batches_do_not_add_up() -> None:
 
 
 def test_a_commit_whose_mac_is_wrong_counts_nothing() -> None:
-    """§5.1.1 (authenticators): each node has its own MAC, in its own place."""
+    """§5.1.1 (authenticators): each node has a MAC of its own, and another's proves nothing to it."""
     node = Node()
     good = commit(3, pre_prepare(1, X))
-    bad = type(good)(good.view, good.sequence, good.digest, good.proofs[::-1])
+    bad = type(good)(good.view, good.sequence, good.digest, (good.proofs[0], *good.proofs[2:]))
     assert node.on(3, bad).blames == [Blame(3, "commits without a vote, or with a proof that is wrong")]
     assert node.core.commits[1].known(3) == (-1, b"")
 
@@ -323,7 +323,7 @@ def test_execution_is_in_the_order_of_numbers() -> None:
     """§4.2: each replica executes a request after all with lower numbers."""
     node = Node()
     assert node.order(2, Y).outputs == ()
-    assert node.order(1, X).outputs == [Committed(1, entries(X, Y))]
+    assert node.order(1, X).outputs == [Decided(1, entries(X, Y))]
 
 
 def test_a_batch_that_is_decided_is_executed_once() -> None:
@@ -381,7 +381,7 @@ def test_a_read_waits_until_what_prepared_before_it_is_executed() -> None:
     ordered(node, X)
     assert node.step(Asked((7,))).outputs == ()
     node.on(3, commit(3, pre_prepare(1, X)))
-    assert node.on(4, commit(4, pre_prepare(1, X))).outputs == [Committed(1, entries(X)), ReadReady((7,))]
+    assert node.on(4, commit(4, pre_prepare(1, X))).outputs == [Decided(1, entries(X)), ReadReady((7,))]
 
 
 def test_a_read_does_not_wait_for_what_prepares_after_it() -> None:

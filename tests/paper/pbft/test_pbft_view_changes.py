@@ -8,7 +8,7 @@ import pytest
 from quorate.kernel import Blame, Timer, Turn
 from quorate.parts.certificate import Certificate
 from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Committed, Leads
+from quorate.parts.replicated import Decided, Leads
 from quorate.protocols.pbft.messages import (
     NEW_VIEW,
     Accepted,
@@ -133,7 +133,7 @@ def test_what_the_others_decide_is_decided_for_a_node_that_changes_views() -> No
     node.on(1, pre_prepare(1, X))
     node.change(2)
     turns = [node.on(other, commit(other, pre_prepare(1, X))) for other in OTHERS]
-    assert turns[-1] == Turn(outputs=[Committed(1, [Entry(0, X, COMMAND)])])
+    assert turns[-1] == Turn(outputs=[Decided(1, [Entry(0, X, COMMAND)])])
 
 
 # --- section 4.4: view-changes ---

@@ -4,7 +4,7 @@ import msgspec
 
 from quorate.parts.replicated import (
     Chunk,
-    Committed,
+    Decided,
     Dropped,
     ReadChunk,
     ReadFailed,
@@ -70,7 +70,7 @@ def test_index_and_term_of_the_last_entry_replaced_are_kept() -> None:
     """§5.1: the first entry after the snapshot is compared with them, and so are votes."""
     server = Server(term=2, records=snapshotted(5, term=2))
     assert server.on(2, RequestVote(2, 5, 1)).sends == effects(sends=[(2, Vote(2, False))]).sends
-    assert server.on(2, AppendEntries(2, 5, 2, [entry(2)], 6)).outputs[-1] == Committed(6, [entry(2)])
+    assert server.on(2, AppendEntries(2, 5, 2, [entry(2)], 6)).outputs[-1] == Decided(6, [entry(2)])
 
 
 def test_after_a_restart_the_state_is_the_snapshot_and_the_log_goes_on_from_there() -> None:
@@ -168,7 +168,7 @@ def test_a_read_waits_until_what_was_committed_is_applied() -> None:
     server = follower(term=3)
     nonce = server.read(7).early[0].message.nonce
     assert server.on(2, ReadReply(nonce, [7], 1)) == NOTHING
-    assert server.on(2, AppendEntries(3, 0, 0, [entry(3)], 1)).outputs == [Committed(1, [entry(3)]), ReadReady((7,))]
+    assert server.on(2, AppendEntries(3, 0, 0, [entry(3)], 1)).outputs == [Decided(1, [entry(3)]), ReadReady((7,))]
 
 
 def test_reads_of_followers_cost_the_leader_one_round_together() -> None:

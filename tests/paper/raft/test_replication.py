@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import Appended, AppendEntries, Conflict, Entries, Heartbeat
 
@@ -125,7 +125,7 @@ def test_an_entry_of_the_own_term_on_a_majority_is_committed_with_all_before() -
     """§3.5, §3.6.2, figure 3.1 (leaders)."""
     server = leader(term=2, log=[1, 2])
     server.on(1, Appended(3, 3))
-    assert server.on(2, Appended(3, 3)).outputs == [Committed(1, [*log_of([1, 2]), noop(3)])]
+    assert server.on(2, Appended(3, 3)).outputs == [Decided(1, [*log_of([1, 2]), noop(3)])]
 
 
 def test_an_entry_of_an_earlier_term_is_not_committed_by_counting() -> None:
@@ -140,8 +140,8 @@ def test_an_entry_of_an_earlier_term_is_not_committed_by_counting() -> None:
 def test_a_follower_learns_the_commit_index_and_applies_in_order() -> None:
     """§3.5, figure 3.1 (all servers)."""
     server = follower(term=3)
-    assert server.on(2, AppendEntries(3, 0, 0, [A, B], 1)).outputs == [Committed(1, [A])]
-    assert server.on(2, AppendEntries(3, 2, 3, [], 2)).outputs == [Committed(2, [B])]
+    assert server.on(2, AppendEntries(3, 0, 0, [A, B], 1)).outputs == [Decided(1, [A])]
+    assert server.on(2, AppendEntries(3, 2, 3, [], 2)).outputs == [Decided(2, [B])]
 
 
 def test_a_follower_commits_no_further_than_the_last_new_entry() -> None:

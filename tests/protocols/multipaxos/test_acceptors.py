@@ -5,7 +5,7 @@ import pytest
 
 from quorate.kernel import Record
 from quorate.parts.log import Entry
-from quorate.parts.replicated import Committed, Leads, Restored
+from quorate.parts.replicated import Decided, Leads, Restored
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.messages import (
     Accept,
@@ -79,7 +79,7 @@ def test_values_are_accepted_and_one_number_answers() -> None:
     turn = node.on(2, Accept((1, 2), 1, entries(1, "ab"), 0), Accept((1, 2), 3, entries(1, "c"), 1))
     assert records(turn) == [voted((1, 2), 1, "ab"), voted((1, 2), 3, "c")]
     assert turn.sends == effects(sends=[(2, Accepted((1, 2), 3))]).sends
-    assert turn.outputs == [Committed(1, entries(1, "a"))]
+    assert turn.outputs == [Decided(1, entries(1, "a"))]
 
 
 def test_behind_a_gap_values_are_accepted_and_not_counted() -> None:
@@ -177,7 +177,7 @@ def votes_of(acceptor: Acceptor) -> dict[int, tuple[tuple[int, int], Entry]]:
 
 def test_what_was_recorded_as_chosen_is_delivered_at_the_start() -> None:
     node = Node(records=[voted((1, 2), 1, "ab"), voted((1, 2), 3, "c", 2)])
-    assert node.started.outputs == [Leads(1, None), Committed(1, entries(1, "ab"))]
+    assert node.started.outputs == [Leads(1, None), Decided(1, entries(1, "ab"))]
     assert node.core.acceptor.chosen_index == 2
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
-from quorate.parts.configuration import encode
+from quorate.parts.configuration import Newcomer, Nodes, encode
 from quorate.parts.log import CONFIGURATION, NOOP, Entry
 from quorate.parts.proposals import Propose
 from quorate.parts.reads import ReadReply, ReadRequest
@@ -19,6 +19,7 @@ from quorate.protocols.multipaxos.messages import (
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
+    InstallSnapshotAmong,
     Membership,
     Nack,
     Poll,
@@ -48,10 +49,30 @@ CONFIG = MultiPaxosConfig(
 SMALL = st.integers(0, 9)
 NUMBER = st.one_of(SMALL, SMALL, SMALL, st.integers(0, 2**62 - 2))
 BALLOT = st.tuples(st.one_of(SMALL, SMALL, SMALL, st.integers(0, 2**62 - 1)), st.integers(0, 4))
+FOURTH = Newcomer(4, "n4:1")
+COMING = [
+    encode((1, 2, 3), None, [FOURTH]),
+    encode((2, 3, 4), None, [FOURTH], [1]),
+    encode((1, 2), None, [], [3]),
+    encode((1, 2), None, [], [3, 4]),
+    encode((1, 2, 4)),
+]
+NODES = st.sampled_from(
+    [
+        Nodes((FOURTH,)),
+        Nodes((), (3,)),
+        Nodes((FOURTH,), (1, 2)),
+        Nodes((FOURTH, FOURTH), (4,)),
+        Nodes((FOURTH,), (4, 9)),
+    ]
+)
 ENTRY = st.one_of(
     st.builds(Entry, SMALL, st.sampled_from([b"v", b"w"]), st.sampled_from([0, NOOP])),
     st.builds(
-        Entry, SMALL, st.sampled_from([encode((1, 2)), encode((2, 3)), encode((9,)), b"?"]), st.just(CONFIGURATION)
+        Entry,
+        SMALL,
+        st.sampled_from([encode((1, 2)), encode((2, 3)), encode((9,)), *COMING, b"?"]),
+        st.just(CONFIGURATION),
     ),
 )
 ENTRIES = st.lists(ENTRY, max_size=5)
@@ -71,6 +92,7 @@ MESSAGE = st.one_of(
     st.builds(Heartbeat, BALLOT, NUMBER, NUMBER),
     st.builds(HeartbeatReply, BALLOT, NUMBER),
     st.builds(InstallSnapshot, BALLOT, CHUNK, MEMBERSHIPS),
+    st.builds(InstallSnapshotAmong, BALLOT, CHUNK, MEMBERSHIPS, NODES),
     st.builds(SnapshotProgress, BALLOT, NUMBER, NUMBER, st.booleans()),
     st.builds(Propose, st.lists(st.just(b"value"), max_size=3)),
     st.builds(ReadRequest, NUMBER, TOKENS),

@@ -15,7 +15,7 @@ from quorate.parts.quorum.choice import (
     WeightedChoice,
 )
 from quorate.parts.reads import ReadReply, ReadRequest
-from quorate.parts.replicated import Committed, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.multipaxos.messages import (
     Accept,
@@ -194,7 +194,7 @@ def test_a_quorum_of_one_ballot_chooses_and_the_next_message_says_so() -> None:
     node.submit("a")
     assert node.on(2, Accepted((1, 1), 1)) == NOTHING, "our own disk has it not yet"
     turn = node.on(1, Accepted((1, 1), 1))
-    assert turn == effects(outputs=[Committed(1, entries(1, "a"))], early=[(2, Heartbeat((1, 1), 1, 0))])
+    assert turn == effects(outputs=[Decided(1, entries(1, "a"))], early=[(2, Heartbeat((1, 1), 1, 0))])
     assert messages(node.submit("b"))[0] == Accept((1, 1), 2, entries(1, "b"), 1)
 
 
@@ -204,7 +204,7 @@ def test_answers_of_another_ballot_count_nothing() -> None:
     node.submit("a")
     node.on(1, Accepted((2, 1), 1))
     assert node.on(2, Accepted((1, 1), 1)) == NOTHING
-    assert node.on(2, Accepted((2, 1), 1)).outputs == [Committed(1, entries(2, "a"))]
+    assert node.on(2, Accepted((2, 1), 1)).outputs == [Decided(1, entries(2, "a"))]
 
 
 def test_no_more_than_a_window_is_open() -> None:
@@ -213,7 +213,7 @@ def test_no_more_than_a_window_is_open() -> None:
     assert records(turn) == [voted((1, 1), 1, "abcdefgh")]
     node.on(1, Accepted((1, 1), 8))
     turn = node.on(2, Accepted((1, 1), 1))
-    assert turn.outputs == [Committed(1, entries(1, "a"))]
+    assert turn.outputs == [Decided(1, entries(1, "a"))]
     assert records(turn) == [Voted((1, 1), 9, entries(1, "i"), 1)]
 
 
@@ -293,7 +293,7 @@ def test_reads_wait_until_all_that_was_found_is_chosen() -> None:
     node = leader(Promise((2, 1), 1, [run((1, 2), 1, "a")], 0), records=[promised((1, 2))])
     assert node.read(7) == NOTHING
     turn = agreed(node, 2)
-    assert turn.outputs == [Committed(1, entries(1, "a"))]
+    assert turn.outputs == [Decided(1, entries(1, "a"))]
     assert node.on(3, HeartbeatReply((2, 1), 2)).outputs == [ReadReady((7,))]
 
 
@@ -382,7 +382,7 @@ def test_new_members_count_a_window_after_the_slot_that_names_them() -> None:
     node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
     node.step(Submitted((encode((3, 4, 5)),)))
     turn = agreed(node, 2)
-    assert turn.outputs == [Committed(1, [members(1, 3, 4, 5)])]
+    assert turn.outputs == [Decided(1, [members(1, 3, 4, 5)])]
     assert [m for m in messages(turn) if isinstance(m, Prepare)] == [Prepare((1, 1), 2)] * 3, "they promise first"
     assert records(turn) == [Voted((1, 1), 2, [noop(1)] * 7, 1)], "no-ops up to where they count"
     for peer in (4, 5):
@@ -488,7 +488,7 @@ def test_a_value_is_chosen_by_a_phase_2_quorum(quorum: QuorumChoice, phase2: tup
     node.submit("a")
     for peer in phase2[:-1]:
         assert node.on(peer, Accepted((1, 1), 1)).outputs == ()
-    assert node.on(phase2[-1], Accepted((1, 1), 1)).outputs == [Committed(1, entries(1, "a"))]
+    assert node.on(phase2[-1], Accepted((1, 1), 1)).outputs == [Decided(1, entries(1, "a"))]
 
 
 def test_a_grid_takes_a_row_for_phase_1_and_a_column_for_phase_2() -> None:
@@ -504,7 +504,7 @@ def test_a_grid_takes_a_row_for_phase_1_and_a_column_for_phase_2() -> None:
     node.submit("a")
     node.on(1, Accepted((1, 1), 1))
     assert node.on(2, Accepted((1, 1), 1)).outputs == ()
-    assert node.on(4, Accepted((1, 1), 1)).outputs == [Committed(1, entries(1, "a"))]
+    assert node.on(4, Accepted((1, 1), 1)).outputs == [Decided(1, entries(1, "a"))]
 
 
 @pytest.mark.parametrize(

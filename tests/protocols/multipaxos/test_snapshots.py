@@ -64,7 +64,7 @@ def test_a_piece_of_a_snapshot_whose_members_are_forgotten_is_begun_again() -> N
     node = behind()
     turn = node.done(("chunk", 3), chunk(0, index=4))
     assert turn == NOTHING
-    node.core._snapshots._memberships = {}
+    node.core._snapshots._known = {}
     assert node.done(("chunk", 3), chunk(0)) == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))])
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from quorate.kernel import Asked, Blame, Failed, Fired, Received, Stalled, Submitted
 from quorate.kernel.inputs import Done
 from quorate.parts.certificate import Certificate
+from quorate.parts.configuration import Newcomer, Nodes
 from quorate.parts.keys import VerifyBatch
 from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.protocols.pbft.early import COUNT_MAX
@@ -32,6 +33,7 @@ from quorate.protocols.pbft.messages import (
     LogOf,
     NewView,
     Offer,
+    OfferAmong,
     Prepare,
     PrePrepare,
     Proposal,
@@ -100,6 +102,8 @@ CHANGES = st.lists(st.one_of(HONEST_CHANGE, HONEST_CHANGE, st.tuples(st.integers
     tuple
 )
 PROPOSALS = st.lists(st.builds(Proposal, SEQUENCE, DIGEST, SIGNATURE), max_size=3).map(tuple)
+FIFTH = Newcomer(5, "n5:1", SCHEME.signer(5).public)
+NODES = st.sampled_from([Nodes(), Nodes((FIFTH,)), Nodes((), (4,)), Nodes((FIFTH, FIFTH)), Nodes((FIFTH,), (5,))])
 IMAGE = st.builds(Image, NUMBER, NUMBER, DIGEST, NUMBER, DIGEST, st.just(FOUR))
 CHUNK = st.builds(Chunk, NUMBER, SMALL, NUMBER, st.just(b"data"), NUMBER)
 PROOFS = st.lists(SIGNATURE, min_size=1, max_size=6).map(tuple)
@@ -119,6 +123,7 @@ MESSAGE = st.one_of(
     st.builds(FetchLog, NUMBER),
     st.builds(LogOf, NUMBER, st.lists(DIGEST, max_size=3).map(tuple), CERTIFICATE),
     st.builds(Offer, st.lists(IMAGE, max_size=4).map(tuple), PROOFS),
+    st.builds(OfferAmong, st.lists(IMAGE, max_size=4).map(tuple), st.lists(NODES, max_size=4).map(tuple), PROOFS),
     st.builds(FetchImage, NUMBER, NUMBER),
     st.builds(ImagePiece, CHUNK),
 )

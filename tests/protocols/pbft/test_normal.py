@@ -3,7 +3,7 @@
 from quorate.kernel import Asked, Blame, Done, Failed, Received, Stalled, Submitted
 from quorate.parts.keys import VerifyBatch
 from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Committed, Dropped, ReadReady
+from quorate.parts.replicated import Decided, Dropped, ReadReady
 from quorate.protocols.pbft.messages import Prepare, Prepared
 
 from tests.protocols.pbft.build import CONFIG, Node, X, Y, commit, pre_prepare, prepare, prepared
@@ -99,6 +99,6 @@ def test_a_read_waits_for_what_the_new_view_took_over() -> None:
     node.on(1, prepare(1, again))
     node.on(3, commit(3, again))
     assert node.on(4, commit(4, again)).outputs == [
-        Committed(1, [Entry(0, X, COMMAND)]),
+        Decided(1, [Entry(0, X, COMMAND)]),
         ReadReady((2,)),
     ]

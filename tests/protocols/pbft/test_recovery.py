@@ -6,7 +6,7 @@ import pytest
 
 from quorate.kernel import Turn
 from quorate.kernel.inputs import Done
-from quorate.parts.replicated import Chunk, Committed, Leads, Restored, SnapshotInfo, Written
+from quorate.parts.replicated import Chunk, Decided, Leads, Restored, SnapshotInfo, Written
 from quorate.protocols.pbft.messages import (
     Accepted,
     BatchOf,
@@ -182,7 +182,7 @@ def test_what_prepared_is_committed_again_on_demand() -> None:
     assert turn.sends == [to(3, prepare(2, pre_prepare(1, X))), to(3, commit(2, pre_prepare(1, X)))]
     node.on(3, commit(3, pre_prepare(1, X)))
     turn = node.on(4, commit(4, pre_prepare(1, X)))
-    assert [type(output) for output in turn.outputs] == [Committed], "its own commit counts, from the record"
+    assert [type(output) for output in turn.outputs] == [Decided], "its own commit counts, from the record"
 
 
 def test_who_was_changing_views_asks_again() -> None:
@@ -204,7 +204,7 @@ def test_who_was_at_a_checkpoint_executes_up_to_it_again() -> None:
     node = at_checkpoint().again()
     sequence, index, history = point(*XS[:2])
     assert (node.core.executed, node.core.index, node.core.history) == (sequence, index, history)
-    assert [type(output) for output in node.started.outputs] == [Committed, Leads]
+    assert [type(output) for output in node.started.outputs] == [Decided, Leads]
 
 
 def test_a_snapshot_newer_than_the_checkpoint_is_where_it_begins() -> None:

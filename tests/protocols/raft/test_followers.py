@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorate.parts.replicated import Committed, Leads
+from quorate.parts.replicated import Decided, Leads
 from quorate.protocols.raft.messages import (
     Appended,
     AppendEntries,
@@ -21,7 +21,7 @@ A, B, C = entry(3, "a"), entry(3, "b"), entry(3, "c")
 def test_entries_that_follow_are_written_before_they_are_acknowledged() -> None:
     server = follower(term=3, log=[1, 2])
     assert server.on(2, AppendEntries(3, 2, 2, [A, B], 1)) == effects(
-        records=[Entries(3, [A, B])], sends=[(2, Appended(3, 4))], outputs=[Committed(1, log_of([1]))]
+        records=[Entries(3, [A, B])], sends=[(2, Appended(3, 4))], outputs=[Decided(1, log_of([1]))]
     )
     assert server.terms == [1, 2, 3, 3]
 
@@ -29,7 +29,7 @@ def test_entries_that_follow_are_written_before_they_are_acknowledged() -> None:
 def test_several_messages_of_one_step_are_acknowledged_once() -> None:
     server = follower(term=3)
     assert server.on(2, AppendEntries(3, 0, 0, [A], 0), AppendEntries(3, 1, 3, [B], 1)) == effects(
-        records=[Entries(1, [A]), Entries(2, [B])], sends=[(2, Appended(3, 2))], outputs=[Committed(1, [A])]
+        records=[Entries(1, [A]), Entries(2, [B])], sends=[(2, Appended(3, 2))], outputs=[Decided(1, [A])]
     )
 
 
@@ -83,7 +83,7 @@ def test_a_refusal_skips_the_terms_that_the_leader_cannot_have() -> None:
 def test_what_a_snapshot_stands_for_is_skipped() -> None:
     server = follower(term=3, records=snapshotted(5))
     turn = server.on(2, AppendEntries(3, 3, 1, [entry(1), entry(1), A, B], 6))
-    assert turn == effects(records=[Entries(6, [A, B])], sends=[(2, Appended(3, 7))], outputs=[Committed(6, [A])])
+    assert turn == effects(records=[Entries(6, [A, B])], sends=[(2, Appended(3, 7))], outputs=[Decided(6, [A])])
     assert server.on(2, AppendEntries(3, 1, 1, [entry(1)], 6)) == effects(sends=[(2, Appended(3, 2))])
 
 
@@ -92,7 +92,7 @@ def test_what_a_snapshot_stands_for_is_skipped() -> None:
 
 def test_commit_is_bounded_by_what_the_message_proved() -> None:
     server = follower(term=3, log=[1, 2, 2])
-    assert server.on(2, AppendEntries(3, 1, 1, [], 9)).outputs == [Committed(1, log_of([1]))]
+    assert server.on(2, AppendEntries(3, 1, 1, [], 9)).outputs == [Decided(1, log_of([1]))]
     assert server.core.commit_index == 1, "entries 2 and 3 may differ from the leader's"
 
 
@@ -106,7 +106,7 @@ def test_commit_never_goes_back() -> None:
 
 def test_a_heartbeat_commits_what_the_leader_knows_to_be_here() -> None:
     server = follower(term=3, log=[3, 3])
-    assert server.on(2, Heartbeat(3, 2, 0)) == effects(outputs=[Committed(1, log_of([3, 3]))])
+    assert server.on(2, Heartbeat(3, 2, 0)) == effects(outputs=[Decided(1, log_of([3, 3]))])
 
 
 def test_a_heartbeat_with_a_round_is_answered_at_once_and_one_without_is_not() -> None:
@@ -144,7 +144,7 @@ def test_what_no_correct_leader_sends_is_blamed_and_changes_nothing(
 
 def test_a_commit_beyond_the_log_is_taken_as_far_as_the_log_goes() -> None:
     server = follower(term=3)
-    assert server.on(2, AppendEntries(3, 0, 0, [A], 2**61)).outputs == [Committed(1, [A])]
+    assert server.on(2, AppendEntries(3, 0, 0, [A], 2**61)).outputs == [Decided(1, [A])]
 
 
 def test_a_start_of_the_log_with_a_term_is_refused() -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from quorate.parts.replicated import Committed, Dropped, Leads
+from quorate.parts.replicated import Decided, Dropped, Leads
 from quorate.protocols.raft import RaftConfig
 from quorate.protocols.raft.messages import (
     Appended,
@@ -216,7 +216,7 @@ def test_what_a_majority_holds_is_committed_and_announced() -> None:
     server.submit("x")
     assert server.on(2, Appended(1, 2)) == NOTHING, "our own disk has not answered"
     assert server.on(1, Appended(1, 2)) == effects(
-        early=[(2, Heartbeat(1, 2, 0))], outputs=[Committed(2, [entry(1, "x")])]
+        early=[(2, Heartbeat(1, 2, 0))], outputs=[Decided(2, [entry(1, "x")])]
     )
     assert server.on(3, Appended(1, 2)) == effects(early=[(3, Heartbeat(1, 2, 0))])
 
@@ -225,7 +225,7 @@ def test_two_followers_commit_without_the_leaders_disk() -> None:
     server = settled_leader()
     server.submit("x")
     server.on(2, Appended(1, 2))
-    assert server.on(3, Appended(1, 2)).outputs == [Committed(2, [entry(1, "x")])]
+    assert server.on(3, Appended(1, 2)).outputs == [Decided(2, [entry(1, "x")])]
 
 
 def test_an_entry_of_an_earlier_term_waits_for_one_of_our_own() -> None:
@@ -234,7 +234,7 @@ def test_an_entry_of_an_earlier_term_waits_for_one_of_our_own() -> None:
         server.on(peer, Appended(3, 2))
     assert server.on(1, Appended(3, 3)) == NOTHING, "index 2 is on a majority, but of term 2"
     server.on(2, Appended(3, 3))
-    assert server.on(3, Appended(3, 3)).outputs == [Committed(1, [*log_of([1, 2]), noop(3)])]
+    assert server.on(3, Appended(3, 3)).outputs == [Decided(1, [*log_of([1, 2]), noop(3)])]
 
 
 def test_an_entry_submitted_and_acknowledged_in_other_orders_commits_once() -> None:
@@ -242,7 +242,7 @@ def test_an_entry_submitted_and_acknowledged_in_other_orders_commits_once() -> N
     server.submit("x")
     turn = server.on(2, Appended(1, 2), Appended(1, 1), Appended(1, 2))
     assert turn == NOTHING
-    assert server.on(1, Appended(1, 2)).outputs == [Committed(2, [entry(1, "x")])]
+    assert server.on(1, Appended(1, 2)).outputs == [Decided(2, [entry(1, "x")])]
     assert server.on(1, Appended(1, 2)) == NOTHING
 
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from quorate.kernel import Asked, Received
-from quorate.parts.replicated import Committed, Leads, ReadFailed, ReadReady
+from quorate.parts.replicated import Decided, Leads, ReadFailed, ReadReady
 from quorate.protocols.raft.messages import (
     Appended,
     AppendEntries,
@@ -84,7 +84,7 @@ def test_before_the_no_op_is_committed_reads_wait() -> None:
     assert server.read(7) == NOTHING
     server.on(1, Appended(2, 2))
     turn = server.on(2, Appended(2, 2))
-    assert turn.outputs == [Committed(1, [*log_of([1]), noop(2)])]
+    assert turn.outputs == [Decided(1, [*log_of([1]), noop(2)])]
     assert effects(early=[(3, Heartbeat(2, 0, 2))]).early[0] in turn.early
     assert server.on(3, HeartbeatReply(2, 2)).outputs == [ReadReady((7,))]
 
@@ -94,7 +94,7 @@ def test_a_read_comes_after_all_that_was_committed_when_it_came() -> None:
     server.submit("x")
     server.on(1, Appended(1, 2))
     turn = server.step(Received(2, Appended(1, 2)), Asked((7,)))
-    assert turn.outputs == [Committed(2, [entry(1, "x")])]
+    assert turn.outputs == [Decided(2, [entry(1, "x")])]
     assert server.on(2, HeartbeatReply(1, 2)) == effects(outputs=[ReadReady((7,))])
 
 
@@ -146,7 +146,7 @@ def test_a_follower_asks_and_serves_once_it_has_applied_as_much() -> None:
     server, nonce = asking()
     assert server.on(2, ReadReply(nonce, [7], 1)) == NOTHING
     turn = server.on(2, AppendEntries(3, 0, 0, [noop(3)], 1))
-    assert turn.outputs == [Committed(1, [noop(3)]), ReadReady((7,))]
+    assert turn.outputs == [Decided(1, [noop(3)]), ReadReady((7,))]
     assert server.on(2, ReadReply(nonce, [7], 1)) == NOTHING, "a duplicate"
 
 

@@ -6,7 +6,7 @@ import pytest
 from quorate.kernel import Failed
 from quorate.parts.replicated import (
     Chunk,
-    Committed,
+    Decided,
     Leads,
     ReadChunk,
     Restored,
@@ -60,7 +60,7 @@ def chunk(offset: int, data: bytes = b"x" * 10, index: int = 5, total: int = 25)
 def test_a_log_that_has_grown_is_snapshotted_and_keeps_a_tail() -> None:
     server = follower(term=1, log=[1] * 5, config=SMALL)
     turn = server.on(2, Heartbeat(1, 4, 0))
-    assert turn == effects(outputs=[Committed(1, log_of([1] * 4))], jobs=[("snapshot", TakeSnapshot(4, 1))])
+    assert turn == effects(outputs=[Decided(1, log_of([1] * 4))], jobs=[("snapshot", TakeSnapshot(4, 1))])
     assert server.terms == [1] * 5, "nothing goes before the snapshot is durable"
     assert server.done("snapshot", SnapshotInfo(4, 1, 100)) == effects(records=[Snapshotted(4, 1, 3, 1)])
     assert (server.core.log.base_index, server.core.log.last_index) == (3, 5)
@@ -173,7 +173,7 @@ def test_the_last_piece_replaces_state_and_log() -> None:
     )
     core = server.core
     assert (core.commit_index, core.delivered_index, core.log.base_index, core.log.last_index) == (5, 5, 5, 5)
-    assert server.on(2, AppendEntries(2, 5, 1, [entry(2)], 6)).outputs == [Committed(6, [entry(2)])]
+    assert server.on(2, AppendEntries(2, 5, 1, [entry(2)], 6)).outputs == [Decided(6, [entry(2)])]
 
 
 @pytest.mark.parametrize(("log", "kept"), [([1] * 7, [1, 1]), ([1, 1, 1, 1, 2, 2, 2], [])])

@@ -35,7 +35,7 @@ from quorate.parts.compaction import CHUNK, INSTALL, SNAPSHOT
 from quorate.parts.log import size_of
 from quorate.parts.proposals import Propose, in_messages
 from quorate.parts.reads import ReadReply, ReadRequest
-from quorate.parts.replicated import Committed, Dropped
+from quorate.parts.replicated import Decided, Dropped
 from quorate.protocols.multipaxos.following import ELECTION, FOLLOWER, HEARTBEAT, LEADER, PREPARING, Following
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease
@@ -260,7 +260,7 @@ class MultiPaxos(Following):
         entries = self.acceptor.log.slice(first, last)
         size = size_of(entries)
         self.delivered_index = last
-        self.env.deliver(Committed(first, entries))
+        self.env.deliver(Decided(first, entries))
         self._snapshots.delivered(last, entries, size)
         if self.leadership is not None:
             self.leadership.open_bytes = max(0, self.leadership.open_bytes - size)
@@ -325,12 +325,15 @@ class MultiPaxos(Following):
         elif why := self._snapshots.store(m):
             self.env.blame(sender, why)
 
+    on_install_snapshot_among = on_install_snapshot
+
     def _stored(self, result: Any) -> None:
         written = self._snapshots.transfers.stored(result)
         if written is None:
             return
         if self._snapshots.stored(written):
             self.delivered_index = written.index
+            self._keep_roster()
         if self.leader is not None and self.role == FOLLOWER:
             complete = written.complete and written.index <= self.acceptor.chosen_index
             self.env.send(self.leader, SnapshotProgress(self.ballot, written.index, written.next_offset, complete))

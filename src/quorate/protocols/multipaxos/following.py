@@ -1,5 +1,8 @@
 """Following: what a node does whoever leads. It recovers, follows the leader that it hears, learns what is chosen, and
 when it hears none asks whether it could lead. ``core.py`` builds the phases of Paxos on this.
+
+Whom it knows follows from what is chosen: it meets who joined, and parts from who left when no open slot needs that
+node's vote and it does not lead.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.configuration import Voters, decode
+from quorate.parts.configuration import Nodes, Voters, decode
 from quorate.parts.log import CONFIGURATION
 from quorate.parts.reads import Reads
 from quorate.parts.replicated import Dropped, Leads, Restored
@@ -65,6 +68,8 @@ class Following(Core):
         self._waited = False
         self._stalled: str | None = None
         self._owes_answer = False
+        self._leaving: list[int] = []
+        """Nodes that left, and are still known here."""
         self._snapshots = Snapshots(env, config, self.acceptor, self.members)
         self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
         # Of a proposer.
@@ -92,6 +97,16 @@ class Following(Core):
         later = self.members.after(slot)
         return Voters(self.members.at(slot).members, later[-1].members if later else (), self.members.epoch)
 
+    @property
+    def nodes(self) -> Nodes:
+        """Which nodes have come and gone, by what is known to be chosen."""
+        return self.members.nodes
+
+    @property
+    def founders(self) -> tuple[int, ...]:
+        """The nodes that the cluster began with."""
+        return self.members.founders
+
     # --- recovery ---
 
     def restore(self, record: Promised | Voted | Snapshotted) -> None:
@@ -118,6 +133,7 @@ class Following(Core):
         if acceptor.snapshot_index:
             self.env.deliver(Restored(acceptor.snapshot_index, acceptor.snapshot_term))
         self._note_members(acceptor.snapshot_index + 1)
+        self._keep_roster()
         self.ballot = acceptor.promised
         if self.config.lease_s is not None:
             self._heard_at = self.env.now  # an earlier life may have heard a leader just now, who reads by lease
@@ -159,6 +175,8 @@ class Following(Core):
         self._announced = (self.ballot, leader)
         self._reads.leader_changed()
         self.env.deliver(Leads(self.term, leader))
+        if self._leaving:
+            self._part()
 
     def _rest(self) -> None:
         """Random, so that two nodes seldom stand together: only a single proposer makes progress (§2.4)."""
@@ -210,8 +228,7 @@ class Following(Core):
 
     def _is_member(self) -> bool:
         """Whether this node's votes count in a slot that is not chosen yet."""
-        slot = self.acceptor.chosen_index + 1
-        return any(span.mask >> self.env.id & 1 for span in (self.members.at(slot), *self.members.after(slot)))
+        return bool(self.members.voting_from(self.acceptor.chosen_index + 1) >> self.env.id & 1)
 
     def _prepare(self) -> None:
         """Stand, now that it seems possible: phase 1a."""
@@ -244,12 +261,41 @@ class Following(Core):
             first = acceptor.chosen_index + 1
             acceptor.chosen_index = index
             self._note_members(first)
+            if self._leaving:
+                self._part()
 
     def _note_members(self, first: int) -> None:
         entries = self.acceptor.log.slice(first, self.acceptor.chosen_index)
         if CONFIGURATION in [entry.kind for entry in entries]:
             for slot, entry in enumerate(entries, first):
-                if entry.kind == CONFIGURATION:
-                    self.members.add(slot, decode(entry.data))
+                if entry.kind == CONFIGURATION and (change := decode(entry.data)) is not None:
+                    self.members.check_own(self.env.id, change)
+                    self.members.add(slot, change)
+            self._keep_roster()
             if self.leadership is not None:
                 self.leadership.prepare_newcomers()
+
+    # --- who is there ---
+
+    def _keep_roster(self) -> None:
+        """Meet who joined. It follows from the founders and what is chosen, so every life of a node finds the same."""
+        nodes, needed = self.members.nodes, self.members.voting_from(self.acceptor.chosen_index + 1)
+        for newcomer in nodes.joined:
+            is_here = newcomer.node not in nodes.left or needed >> newcomer.node & 1
+            if is_here and newcomer.node not in self.env.peers:
+                self.env.meet(newcomer.address, newcomer.key, newcomer.node)
+                if self.leadership is not None:
+                    self.leadership.met(newcomer.node)
+        self._leaving = [node for node in nodes.left if node in self.env.peers and node != self.env.id]
+        if self._leaving:
+            self._part()
+
+    def _part(self) -> None:
+        """From those who left, as soon as they are not needed."""
+        needed = self.members.voting_from(self.acceptor.chosen_index + 1)
+        for node in list(self._leaving):
+            if node != self.leader and not needed >> node & 1:
+                self._leaving.remove(node)
+                self.env.part(node, "it has left the cluster")
+                if self.leadership is not None:
+                    self.leadership.parted(node)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from quorate.kernel import Env
 from quorate.parts.compaction import Transfers
 from quorate.parts.configuration import PREFIX
-from quorate.parts.followers import Followers
+from quorate.parts.followers import Followers, Progress
 from quorate.parts.log import COMMAND, CONFIGURATION, NOOP, Entry, size_of
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.membership import Members, Span
@@ -58,6 +58,17 @@ class Leadership:
         self.match: dict[int, int] = {}
         """Up to where each node accepted in this ballot, or knows what is chosen."""
         self._filled = False
+
+    # --- nodes that come and go ---
+
+    def met(self, node: int) -> None:
+        """It follows from now on."""
+        self.followers[node] = Progress(self._acceptor.log.last_index + 1, self._env.now)
+
+    def parted(self, node: int) -> None:
+        """It gets nothing more."""
+        self.followers.pop(node, None)
+        self.match.pop(node, None)
 
     # --- phase 2a ---
 

@@ -2,16 +2,19 @@
 
 A configuration that is chosen in slot *i* counts from slot *i + alpha* on. A proposer has at most alpha slots open
 after the last before which all are chosen, so it knows the members of every slot in which it proposes. A configuration
-that makes no quorums, names a node outside the group, or an epoch that is over, changes nothing; that is the same on
-every node, as it depends on the values alone.
+that makes no quorums, names a node that is not there, or an epoch that is over, changes nothing; that is the same on
+every node, as it depends on the founders and the values alone.
+
+Newcomers are known as soon as the slot that introduces them is known to be chosen. Who leaves is needed for as long as
+there are open slots in which it votes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from quorate.kernel import mask_of
-from quorate.parts.configuration import Change
+from quorate.parts.configuration import FOUNDERS_ALONE, Change, Nodes
 from quorate.parts.quorum import Flexible, QuorumSystem
 from quorate.protocols.multipaxos.messages import Membership, MultiPaxosConfig
 
@@ -29,13 +32,19 @@ class Blocking(QuorumSystem):
 
 
 class Span:
-    """Slots from ``first_slot`` on, until the next span, have these members and quorums."""
+    """Slots from ``first_slot`` on, until the next span, have these members and quorums.
 
-    __slots__ = ("confirming", "first_slot", "mask", "members", "quorums")
+    ``nodes``: which there are by the configuration that began the span.
+    """
 
-    def __init__(self, first_slot: int, members: tuple[int, ...], quorums: Flexible) -> None:
+    __slots__ = ("confirming", "first_slot", "mask", "members", "nodes", "quorums")
+
+    def __init__(
+        self, first_slot: int, members: tuple[int, ...], quorums: Flexible, nodes: Nodes = FOUNDERS_ALONE
+    ) -> None:
         self.first_slot = first_slot
         self.members = members
+        self.nodes = nodes
         self.mask = mask_of(members)
         self.quorums = quorums
         self.confirming = Blocking(quorums.phase1)
@@ -46,12 +55,15 @@ class Members:
     """All spans that may still matter, the oldest first."""
 
     def __init__(self, config: MultiPaxosConfig, peers: Sequence[int]) -> None:
-        """Raises ValueError where members are no peers, or the quorums of the two phases do not all meet."""
+        """``peers`` are the founders if the config names none.
+
+        Raises ValueError where members are no founders, or the quorums of the two phases do not all meet.
+        """
         self._config = config
-        self._peers = frozenset(peers)
-        first = tuple(sorted(set(config.members))) or tuple(peers)
-        if strangers := sorted(set(first) - self._peers):
-            raise ValueError(f"members {strangers} are not in the group {sorted(peers)}")
+        self.founders = tuple(sorted(set(config.founders or peers)))
+        first = tuple(sorted(set(config.members))) or self.founders
+        if strangers := sorted(set(first).difference(self.founders)):
+            raise ValueError(f"members {strangers} are not in the group {list(self.founders)}")
         self.spans = [Span(1, first, config.quorum.build(first))]
 
     def at(self, slot: int) -> Span:
@@ -83,18 +95,42 @@ class Members:
         """Of the newest members: their first slot. What was chosen up to a slot says it on every node."""
         return self.spans[-1].first_slot
 
-    def add(self, slot: int, change: Change | None) -> None:
+    @property
+    def nodes(self) -> Nodes:
+        """Which nodes there are."""
+        return self.spans[-1].nodes
+
+    def voting_from(self, slot: int) -> int:
+        """The mask of who votes in this slot or in a later one."""
+        mask = self.at(slot).mask
+        for span in self.after(slot):
+            mask |= span.mask
+        return mask
+
+    def check_own(self, node: int, change: Change) -> None:
+        """Raises ValueError if the change introduces this node, which was told that it is a founder.
+
+        Its quorums would be others than everybody else's. What clients submit introduces no founder.
+        """
+        is_meant = change.epoch in (None, self.epoch) and any(newcomer.node == node for newcomer in change.newcomers)
+        if is_meant and node in self.founders:
+            raise ValueError(
+                f"node {node} joined the cluster later, and its configuration counts it among the first: write in "
+                "founders which nodes the cluster began with"
+            )
+
+    def add(self, slot: int, change: Change) -> None:
         """A configuration was chosen in this slot; slots come in order."""
         first_slot = self.takes_effect_at(slot)
-        if change is None or change.epoch not in (None, self.epoch):
+        if change.epoch not in (None, self.epoch) or first_slot <= self.epoch:
             return
-        if not self._peers.issuperset(change.members) or first_slot <= self.epoch:
+        if not self.nodes.takes(change, self.founders):
             return
         try:
             quorums = self._config.quorum.build(change.members)
         except ValueError:
             return
-        self.spans.append(Span(first_slot, change.members, quorums))
+        self.spans.append(Span(first_slot, change.members, quorums, self.nodes.after(change)))
 
     # --- snapshots ---
 
@@ -109,16 +145,23 @@ class Members:
             del known[0]
         return tuple(Membership(span.first_slot, span.members) for span in known)
 
-    def replace(self, memberships: Sequence[Membership]) -> None:
-        """Start from a snapshot. Raises ValueError for what no correct node says."""
-        self.spans = self.check(self._config, self._peers, memberships)
+    def nodes_at(self, index: int) -> Nodes:
+        """Which nodes there are by what was chosen up to ``index``."""
+        return self.at(self.takes_effect_at(index)).nodes
 
-    @staticmethod
-    def check(config: MultiPaxosConfig, peers: Collection[int], memberships: Sequence[Membership]) -> list[Span]:
-        """The spans. Raises ValueError for members that are no peers or make no quorums, and for no members at all."""
-        if not memberships or not all(m.members and set(m.members) <= set(peers) for m in memberships):
+    def replace(self, memberships: Sequence[Membership], nodes: Nodes) -> None:
+        """Start from a snapshot. Raises ValueError for what no correct node says."""
+        self.spans = self.check(memberships, nodes)
+
+    def check(self, memberships: Sequence[Membership], nodes: Nodes) -> list[Span]:
+        """The spans. Raises ValueError for members that never were, or make no quorums, and for no members at all."""
+        ever = {*self.founders, *(newcomer.node for newcomer in nodes.joined)}
+        if not memberships or not all(m.members and ever.issuperset(m.members) for m in memberships):
             raise ValueError("memberships that name no members, or nodes outside the group")
-        return [Span(m.first_slot, m.members, config.quorum.build(m.members)) for m in memberships]
+        if not nodes.may_be(self.founders):
+            raise ValueError("nodes that joined twice, or that were there before")
+        build = self._config.quorum.build
+        return [Span(m.first_slot, m.members, build(m.members), nodes) for m in memberships]
 
     def forget_before(self, slot: int) -> None:
         """Spans that end before the slot are not asked for any more."""

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from quorate.kernel import NodeId
 from quorate.parts.ballot import Ballot
+from quorate.parts.configuration import FOUNDERS_ALONE, Nodes
 from quorate.parts.leader_config import LeaderConfig
 from quorate.parts.log import Entry
 from quorate.parts.proposals import ENTRIES_PER_MESSAGE_MAX, Propose
@@ -123,6 +124,12 @@ class InstallSnapshot(msgspec.Struct, frozen=True, array_like=True, tag=True, gc
     memberships: Memberships
 
 
+class InstallSnapshotAmong(InstallSnapshot, frozen=True, array_like=True, tag=True, gc=False):
+    """The same where nodes have come or gone: which there are after the snapshot."""
+
+    nodes: Nodes
+
+
 class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """The next piece that is wanted of the snapshot at ``index``; ``complete`` when all is durable."""
 
@@ -143,6 +150,7 @@ MESSAGES = (
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
+    InstallSnapshotAmong,
     SnapshotProgress,
     Propose,
     ReadRequest,
@@ -179,20 +187,33 @@ class Snapshotted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fal
     memberships: Memberships
 
 
-RECORDS = (Promised, Voted, Snapshotted)
+class SnapshottedAmong(Snapshotted, frozen=True, array_like=True, tag=True, gc=False):
+    """The same where nodes have come or gone: which there are after the snapshot."""
+
+    nodes: Nodes
+
+
+RECORDS = (Promised, Voted, Snapshotted, SnapshottedAmong)
+
+
+def nodes_of(snapshot: InstallSnapshot | Snapshotted) -> Nodes:
+    """Which nodes there are after it, besides the founders."""
+    return snapshot.nodes if isinstance(snapshot, InstallSnapshotAmong | SnapshottedAmong) else FOUNDERS_ALONE
 
 
 class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a log kept by a leader has, and what follows. All nodes must be given the same.
 
-    ``members``: the first acceptors (empty: every node); other nodes learn, and do not vote. ``quorum``: see
-    ``parts/quorum/choice.py``. ``alpha``: so many slots may be open, and so many after the one that names new members
-    these begin to count. ``lease_s`` (None: no leases): for so long after the leader was heard nobody promises another
-    ballot, so that the leader reads without asking. That holds only where clocks run at a rate within ``clock_drift``
-    of true time and are never set; see docs/protocols/multipaxos.md.
+    ``founders``: the nodes that the cluster began with, once others have joined it (empty: all that a node is told of
+    at its start). ``members``: the first acceptors (empty: every founder); other nodes learn, and do not vote.
+    ``quorum``: see ``parts/quorum/choice.py``. ``alpha``: so many slots may be open, and so many after the one that
+    names new members these begin to count. ``lease_s`` (None: no leases): for so long after the leader was heard nobody
+    promises another ballot, so that the leader reads without asking. That holds only where clocks run at a rate within
+    ``clock_drift`` of true time and are never set; see docs/protocols/multipaxos.md.
     """
 
     members: tuple[NodeId, ...] = ()
+    founders: tuple[NodeId, ...] = ()
     quorum: QuorumChoice = MajorityChoice()
     alpha: int = 8192
     lease_s: float | None = None

@@ -16,6 +16,7 @@ import msgspec
 
 from quorate.kernel import Key
 from quorate.parts.certificate import Certificate, Collector
+from quorate.parts.configuration import Nodes
 from quorate.parts.replicated import SnapshotInfo, TakeSnapshot
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import (
@@ -24,11 +25,10 @@ from quorate.protocols.pbft.messages import (
     Executed,
     Image,
     Stable,
-    Taken,
     checkpoint_statement,
 )
 from quorate.protocols.pbft.normal import NormalCase
-from quorate.protocols.pbft.replica import TERM
+from quorate.protocols.pbft.replica import TERM, taken
 
 SNAPSHOT = "snapshot"
 
@@ -42,7 +42,7 @@ class Checkpoints(NormalCase):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._taking: Image | None = None
+        self._taking: tuple[Image, Nodes] | None = None
 
     # --- ours ---
 
@@ -147,7 +147,7 @@ class Checkpoints(NormalCase):
     def _take_snapshot(self) -> None:
         if self._taking is not None:
             return
-        self._taking = self._image_now()
+        self._taking = self._image_now(), self.nodes
         keep = self.images[-1].index if self.images else 0
         self.env.work(SNAPSHOT, TakeSnapshot(self.index, TERM, keep))
 
@@ -164,11 +164,12 @@ class Checkpoints(NormalCase):
         if key != SNAPSHOT:
             super().on_done(key, result)
             return
-        taken, self._taking = self._taking, None
-        if taken is None or not isinstance(result, SnapshotInfo) or result.index != taken.index:
+        taking, self._taking = self._taking, None
+        if taking is None or not isinstance(result, SnapshotInfo) or result.index != taking[0].index:
             return
-        if self.images and taken.sequence <= self.images[-1].sequence:
+        image, nodes = taking
+        if self.images and image.sequence <= self.images[-1].sequence:
             return  # a newer one came from others meanwhile
-        image = msgspec.structs.replace(taken, size_bytes=result.size_bytes, digest=result.digest)
-        self.env.persist(Taken(image))
-        self._keep_image(image, fetched=False)
+        image = msgspec.structs.replace(image, size_bytes=result.size_bytes, digest=result.digest)
+        self.env.persist(taken(image, nodes))
+        self._keep_image(image, nodes, fetched=False)

@@ -9,6 +9,7 @@ from quorate.parts.keys import Keys
 from quorate.parts.quorum import Byzantine
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
+    NODES_MAX,
     NULL,
     PREPARE,
     VIEW_CHANGE,
@@ -33,21 +34,17 @@ class Group:
     def __init__(
         self,
         members: Sequence[int],
-        peers: Sequence[int],
         keys: Keys,
         epoch: int = 0,
         began_at: int = 0,
         past_members: Sequence[int] = (),
     ) -> None:
-        """``past_members`` made the checkpoint at ``began_at``. Raises ValueError for a member that is no peer."""
+        """``past_members`` made the checkpoint at ``began_at``. Raises ValueError where there are no members."""
         self.epoch = epoch
         self.began_at = began_at
         self.past_members = tuple(past_members)
         self.first_view = epoch << EPOCH_SHIFT
-        if strangers := sorted(set(members) - set(peers)):
-            raise ValueError(f"nodes {strangers} are members and not in the group {list(peers)}")
-        self.members = tuple(sorted(set(members))) or tuple(peers)
-        self.peers = tuple(peers)
+        self.members = tuple(sorted(set(members)))
         self.quorum = Byzantine(self.members)
         self.keys = keys
 
@@ -110,18 +107,21 @@ class Group:
 
     # --- what nobody shows to a third ---
 
-    def prove(self, context: str, statement: bytes, by_mac: bool) -> tuple[bytes, ...]:
-        """That this node says it, to every node of the group."""
+    def prove(self, context: str, statement: bytes, by_mac: bool, nodes: Sequence[int]) -> tuple[bytes, ...]:
+        """That this node says it, to each of these nodes."""
         if by_mac:
-            return self.keys.macs(context, statement, self.peers)
+            return self.keys.macs(context, statement, nodes)
         return (self.keys.sign(context, statement),)
 
     def is_proven(self, node: int, context: str, statement: bytes, proofs: tuple[bytes, ...], by_mac: bool) -> bool:
-        """Whether that node says it, as far as this one can tell."""
+        """Whether that node says it, as far as this one can tell.
+
+        Nobody else could have made the MAC for this node, wherever it stands: while nodes come and go, the sender may
+        know others than this node does.
+        """
         if not by_mac:
             return len(proofs) == 1 and self.keys.verify(node, context, statement, proofs[0])
-        mine = self.peers.index(self.keys.node)
-        return len(proofs) == len(self.peers) and self.keys.verify_mac(node, context, statement, proofs[mine])
+        return len(proofs) <= NODES_MAX and self.keys.has_mac(node, context, statement, proofs)
 
 
 def point_of(certificate: Certificate | None) -> tuple[int, int, bytes]:

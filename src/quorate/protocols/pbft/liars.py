@@ -28,6 +28,7 @@ from quorate.protocols.pbft.messages import (
     Decided,
     NewView,
     Offer,
+    OfferAmong,
     Prepare,
     PrePrepare,
     Proposal,
@@ -35,6 +36,7 @@ from quorate.protocols.pbft.messages import (
     checkpoint_statement,
     digest_of,
     new_view_statement,
+    offer_among_statement,
     offer_statement,
     order_of,
     order_statement,
@@ -68,6 +70,9 @@ def resign(keys: Keys | None, m: Any) -> Any:
             return replace(m, proofs=keys.macs(DECIDED, statement, keys.keyring.nodes))
         case Offer():
             return replace(m, proofs=keys.macs(OFFER, offer_statement(m.images), keys.keyring.nodes))
+        case OfferAmong():
+            statement = offer_among_statement(m.images, m.nodes)
+            return replace(m, proofs=keys.macs(OFFER, statement, keys.keyring.nodes))
         case Checkpoint():
             statement = checkpoint_statement(m.sequence, m.index, m.history)
             return replace(m, signature=keys.sign(CHECKPOINT, statement))

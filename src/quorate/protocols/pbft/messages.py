@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
 from quorate.parts.certificate import Certificate
+from quorate.parts.configuration import Nodes
 from quorate.parts.keys import Public, Signature
 from quorate.parts.replicated import Chunk
 from quorate.parts.wire import Index, Natural
@@ -240,6 +241,14 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     proofs: Proofs
 
 
+class OfferAmong(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The same where nodes have come or gone: which there are after each of the snapshots."""
+
+    images: Annotated[tuple[Image, ...], Meta(max_length=4)]
+    nodes: Annotated[tuple[Nodes, ...], Meta(max_length=4)]
+    proofs: Proofs
+
+
 class FetchImage(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Send me a piece of the snapshot at this index."""
 
@@ -255,7 +264,7 @@ class ImagePiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
 
 MESSAGES = (
     *(Forward, PrePrepare, Prepare, Commit, Decided, Checkpoint, Stable, ViewChange, NewView),
-    *(Status, FetchBatch, BatchOf, FetchLog, LogOf, Offer, FetchImage, ImagePiece),
+    *(Status, FetchBatch, BatchOf, FetchLog, LogOf, Offer, OfferAmong, FetchImage, ImagePiece),
 )
 
 
@@ -267,6 +276,11 @@ def view_change_statement(view: int, stable: Certificate | None, prepared: tuple
 def offer_statement(images: tuple[Image, ...]) -> bytes:
     """What an offer says."""
     return sha256(_encode(images)).digest()
+
+
+def offer_among_statement(images: tuple[Image, ...], nodes: tuple[Nodes, ...]) -> bytes:
+    """The same where nodes have come or gone."""
+    return sha256(_encode((images, nodes))).digest()
 
 
 def new_view_statement(
@@ -327,7 +341,15 @@ class Taken(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     fetched: bool = False
 
 
-RECORDS = (Stored, Accepted, Prepared, Changing, Entered, Executed, Taken)
+class TakenAmong(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The same where nodes have come or gone: which there are after the snapshot."""
+
+    image: Image
+    fetched: bool
+    nodes: Nodes
+
+
+RECORDS = (Stored, Accepted, Prepared, Changing, Entered, Executed, Taken, TakenAmong)
 
 
 class PbftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -340,8 +362,9 @@ class PbftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     A request that is not executed within ``request_timeout_s`` costs the primary its view; a view that does not begin
     in time costs twice as much as the one before, up to ``view_timeout_s_max``.
 
-    ``members``: who votes at first (empty: every node); the others learn. ``admins``: the public keys of those who may
-    change that.
+    ``founders``: the nodes that the cluster began with, once others have joined it (empty: all that a node is told of
+    at its start). ``members``: who votes at first (empty: every founder); the others learn. ``admins``: the public keys
+    of those who may change that.
     """
 
     batch_count_max: int = 1024
@@ -359,6 +382,7 @@ class PbftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     beat_s: float = 0.2
     commits: Literal["mac", "signature"] = "mac"
     members: tuple[NodeId, ...] = ()
+    founders: tuple[NodeId, ...] = ()
     admins: tuple[Public, ...] = ()
 
     def __post_init__(self) -> None:

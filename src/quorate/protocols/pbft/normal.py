@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from quorate.parts import requests
+from quorate.parts import replicated, requests
 from quorate.parts.keys import Signed
-from quorate.parts.replicated import Committed, ReadFailed, ReadReady
+from quorate.parts.replicated import ReadFailed, ReadReady
 from quorate.protocols.pbft.messages import (
     COMMIT,
     DECIDED,
@@ -237,7 +237,7 @@ class NormalCase(Requests):
         statement = self.prepared[sequence].statement
         order = order_of(statement)
         assert order is not None
-        return Commit(*order, self.group.prove(COMMIT, statement, self._by_mac))
+        return Commit(*order, self._proofs_of(COMMIT, statement))
 
     # --- commit ---
 
@@ -269,7 +269,11 @@ class NormalCase(Requests):
 
     def _decided(self, sequence: int) -> Decided:
         digest = self.log[sequence]
-        return Decided(sequence, digest, self.group.prove(DECIDED, order_statement(0, sequence, digest), self._by_mac))
+        return Decided(sequence, digest, self._proofs_of(DECIDED, order_statement(0, sequence, digest)))
+
+    def _proofs_of(self, context: str, statement: bytes) -> tuple[bytes, ...]:
+        """To all that this node knows."""
+        return self.group.prove(context, statement, self._by_mac, self.env.peers)
 
     @property
     def _by_mac(self) -> bool:
@@ -326,7 +330,7 @@ class NormalCase(Requests):
     def _flush(self) -> None:
         if self._entries:
             entries, self._entries = self._entries, []
-            self.env.deliver(Committed(self.index - len(entries) + 1, entries))
+            self.env.deliver(replicated.Decided(self.index - len(entries) + 1, entries))
 
     # --- reads ---
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from quorate.kernel import Core, Env
 from quorate.parts.certificate import Certificate, Collector
-from quorate.parts.configuration import Voters
+from quorate.parts.configuration import FOUNDERS_ALONE, Nodes, Voters
 from quorate.parts.keys import Keys
 from quorate.parts.log import Entry
 from quorate.parts.replicated import Leads
@@ -31,6 +31,7 @@ from quorate.protocols.pbft.messages import (
     Prepared,
     Stored,
     Taken,
+    TakenAmong,
     ViewChange,
     digest_of,
     extend,
@@ -52,13 +53,18 @@ class Replica(Core):
     records = RECORDS
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
-        """Raises ValueError for keys of another node, and for members that are no peers."""
+        """Raises ValueError for keys of another node, and for members that are no founders."""
         super().__init__(env)
         if keys.node != env.id:
             raise ValueError(f"node {env.id} was given the keys of node {keys.node}")
         self.config = config
         self.keys = keys
-        self.group = Group(config.members, env.peers, keys)
+        self.founders = tuple(sorted(set(config.founders or env.peers)))
+        if strangers := sorted(set(config.members) - set(self.founders)):
+            raise ValueError(f"nodes {strangers} are members and not in the group {list(self.founders)}")
+        if unknown := sorted(set(self.founders) - set(keys.keyring.nodes)):
+            raise ValueError(f"the keyring has no key for nodes {unknown}, which the cluster began with")
+        self.group = Group(config.members or self.founders, keys)
         # Durable (Changing, Entered).
         self.view = 0
         self.is_changing = False
@@ -84,6 +90,8 @@ class Replica(Core):
         self.next_members: tuple[int, ...] = ()
         self.switch_at = 0
         self.switches: dict[int, Certificate] = {}  # the checkpoints of the last changes
+        self.nodes = FOUNDERS_ALONE  # which nodes have come and gone
+        self.nodes_at: dict[int, Nodes] = {}  # the same as of the images, by sequence number
         # Volatile: the view.
         self.slots: dict[int, Slot] = {}
         self.commits: dict[int, Commits] = {}
@@ -232,8 +240,8 @@ class Replica(Core):
             self.batches[digest] = batch
             self.env.persist(Stored(batch))
 
-    def _take_over_members(self, image: Image) -> None:
-        """The members of a snapshot."""
+    def _take_over_members(self, image: Image, nodes: Nodes) -> None:
+        """The members of a snapshot, and which nodes there are."""
         raise NotImplementedError
 
     def _switch_if_stable(self) -> None:
@@ -267,12 +275,14 @@ class Replica(Core):
                 self._proofs[self.low] = record.certificate
             self._drop_ordered()
         elif isinstance(record, Taken):
-            self._keep_image(record.image, record.fetched)
+            self._keep_image(record.image, FOUNDERS_ALONE, record.fetched)
+        elif isinstance(record, TakenAmong):
+            self._keep_image(record.image, record.nodes, record.fetched)
 
     def checkpoint(self) -> Iterator[Any]:
         """The durable state as it is now."""
         for image in self.images:
-            yield Taken(image, fetched=image.sequence == self.base)
+            yield taken(image, self.nodes_at[image.sequence], fetched=image.sequence == self.base)
         for batch in self.batches.values():
             yield Stored(batch)
         first = self.base + 1
@@ -288,12 +298,14 @@ class Replica(Core):
         for certificate in self.prepared.values():
             yield Prepared(certificate)
 
-    def _keep_image(self, image: Image, fetched: bool) -> None:
+    def _keep_image(self, image: Image, nodes: Nodes, fetched: bool) -> None:
         if fetched:
             self.base = image.sequence
         elif self.images:
             self.base = self.images[-1].sequence
         self.images = [image] if fetched else [*self.images[-1:], image]
+        self.nodes_at[image.sequence] = nodes
+        self.nodes_at = {kept.sequence: self.nodes_at[kept.sequence] for kept in self.images}
         for sequence in [s for s in self.log if s <= self.base]:
             del self.log[sequence]
 
@@ -303,10 +315,11 @@ class Replica(Core):
             image = self.images[-1]
             self.executed, self.index, self.history = image.sequence, image.index, image.history
             self._due_at = image.sequence
-            self._take_over_members(image)
+            self._take_over_members(image, self.nodes_at[image.sequence])
             self._switch_if_stable()
             if any(sequence not in self.log for sequence in range(self.base + 1, image.sequence + 1)):
-                self._keep_image(image, fetched=True)  # it is newer than the last checkpoint that became stable
+                # It is newer than the last checkpoint that became stable.
+                self._keep_image(image, self.nodes_at[image.sequence], fetched=True)
         for sequence in range(self.executed + 1, self.low + 1):
             digest = self.log.get(sequence)
             if digest is None or digest not in self.batches:
@@ -357,3 +370,8 @@ class Replica(Core):
                 named.add(order[2])
         self.batches = {digest: batch for digest, batch in self.batches.items() if digest in named}
         self.switches = {sequence: proof for sequence, proof in self.switches.items() if sequence >= self.base}
+
+
+def taken(image: Image, nodes: Nodes, fetched: bool = False) -> Taken | TakenAmong:
+    """The record of a snapshot."""
+    return TakenAmong(image, fetched, nodes) if nodes else Taken(image, fetched)

@@ -6,15 +6,20 @@ checkpoint, its own votes. Nothing of it is believed without proof.
 A node that a stable checkpoint has left behind asks for the digests of the batches up to it. The checkpoint's history
 proves them, they prove the batches, and these are executed without a vote. Where the others do not have them any more,
 they offer snapshots; one that f + 1 nodes name is that of a correct node, and its digest proves the pieces.
+
+A node that joins knows the founders as the first members. Where these are gone it believes f + 1 of the nodes that it
+was told of, until it has a stable checkpoint: that these are the cluster is its administrator's word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from quorate.kernel import Failed, Key
 from quorate.parts.certificate import Certificate
+from quorate.parts.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.quorum import Byzantine
 from quorate.parts.replicated import Chunk, ReadChunk, Restored, WriteChunk, Written
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import (
@@ -27,14 +32,15 @@ from quorate.protocols.pbft.messages import (
     ImagePiece,
     LogOf,
     Offer,
+    OfferAmong,
     Stable,
     Status,
-    Taken,
     digest_of,
     extend,
+    offer_among_statement,
     offer_statement,
 )
-from quorate.protocols.pbft.replica import BEAT, TERM
+from quorate.protocols.pbft.replica import BEAT, TERM, taken
 from quorate.protocols.pbft.views import Views
 
 RESENT_MAX = 16
@@ -44,6 +50,9 @@ FETCHED_MAX = 16
 PATIENCE_BEATS = 5
 SERVE = "serve"
 INSTALL = "install"
+
+Still: TypeAlias = tuple[Image, Nodes]
+"""A snapshot, and which nodes there are after it."""
 
 
 class Transfer(Views):
@@ -55,8 +64,11 @@ class Transfer(Views):
         self._proven: dict[int, bytes] = {}  # digests up to a proven checkpoint, by sequence number
         self._wanted: dict[bytes, float] = {}  # batches asked for, and when
         self._executed_at_beat = 0
-        self._offers: dict[int, tuple[Image, ...]] = {}
+        self._offers: dict[int, tuple[Still, ...]] = {}
         self._image: Image | None = None  # that is being fetched
+        self._image_nodes = FOUNDERS_ALONE
+        is_newcomer = self.env.id not in self.founders
+        self._told = Byzantine(self.env.others).weak if is_newcomer and self.env.others else None
         self._source = 0
         self._offset = 0
         self._idle_beats = 0
@@ -209,29 +221,48 @@ class Transfer(Views):
 
     # --- snapshots ---
 
-    def _offer(self) -> Offer:
+    def _offer(self) -> Offer | OfferAmong:
         images = tuple(self.images)
-        return Offer(images, self.group.prove(OFFER, offer_statement(images), self._by_mac))
+        nodes = tuple(self.nodes_at[image.sequence] for image in images)
+        if any(nodes):
+            return OfferAmong(images, nodes, self._proofs_of(OFFER, offer_among_statement(images, nodes)))
+        return Offer(images, self._proofs_of(OFFER, offer_statement(images)))
 
     def on_offer(self, sender: int, m: Offer) -> None:
+        """Snapshots from before anybody joined or left."""
+        self._offered(sender, [(image, FOUNDERS_ALONE) for image in m.images], offer_statement(m.images), m.proofs)
+
+    def on_offer_among(self, sender: int, m: OfferAmong) -> None:
+        """Snapshots with what became of the nodes."""
+        if len(m.images) != len(m.nodes) or not all(nodes.may_be(self.founders) for nodes in m.nodes):
+            self._blame(sender, "offers snapshots with nodes that cannot be")
+            return
+        offered = list(zip(m.images, m.nodes, strict=True))
+        self._offered(sender, offered, offer_among_statement(m.images, m.nodes), m.proofs)
+
+    def _offered(self, sender: int, offered: Sequence[Still], statement: bytes, proofs: tuple[bytes, ...]) -> None:
         """f + 1 nodes that name the same snapshot: one of them is correct."""
         if self._image is not None:
             return
-        if not self.group.is_proven(sender, OFFER, offer_statement(m.images), m.proofs, self._by_mac):
+        if not self.group.is_proven(sender, OFFER, statement, proofs, self._by_mac):
             self._blame(sender, "offers snapshots with a proof that is wrong")
             return
-        self._offers[sender] = m.images
+        self._offers[sender] = tuple(offered)
         floor = self.high if self.ahead is None else self.executed
-        votes: dict[Image, int] = {}
-        for node, images in self._offers.items():
-            for image in images:
-                votes[image] = votes.get(image, 0) | 1 << node
-        known = [
-            image for image, mask in votes.items() if image.sequence > floor and self.group.quorum.weak.is_quorum(mask)
-        ]
+        votes: dict[Still, int] = {}
+        for node, stills in self._offers.items():
+            for still in stills:
+                votes[still] = votes.get(still, 0) | 1 << node
+        known = [still for still, mask in votes.items() if still[0].sequence > floor and self._are_believed(mask)]
         if known:
-            self._image = max(known, key=lambda image: image.sequence)
+            self._image, self._image_nodes = max(known, key=lambda still: still[0].sequence)
             self._begin_fetch(sender)
+
+    def _are_believed(self, mask: int) -> bool:
+        """Whether one of them is correct."""
+        if self._told is not None and self.stable is None and self._told.is_quorum(mask):
+            return True
+        return self.group.quorum.weak.is_quorum(mask)
 
     def _begin_fetch(self, source: int) -> None:
         self._source, self._offset, self._idle_beats = source, 0, 0
@@ -252,7 +283,7 @@ class Transfer(Views):
         """Another node may be honest, or alive."""
         image = self._image
         self._offers.pop(self._source, None)
-        sources = [node for node, images in sorted(self._offers.items()) if image in images]
+        sources = [node for node, stills in sorted(self._offers.items()) if (image, self._image_nodes) in stills]
         if sources:
             self._begin_fetch(sources[0])
         else:
@@ -312,11 +343,12 @@ class Transfer(Views):
         self.executed, self.index, self.history = image.sequence, image.index, image.history
         self._recorded = max(self._recorded, image.sequence)
         self._due_at, self._bytes_since_due = image.sequence, 0
-        self._take_over_members(image)
+        nodes = self._image_nodes
+        self._take_over_members(image, nodes)
         self._proven.clear()
         self._forget_requests()
-        self.env.persist(Taken(image, fetched=True))
-        self._keep_image(image, fetched=True)
+        self.env.persist(taken(image, nodes, fetched=True))
+        self._keep_image(image, nodes, fetched=True)
         self.env.deliver(Restored(image.index, TERM))
         self._make_checkpoint()  # others may have waited for this node's word
         if point_of(self.ahead)[0] > image.sequence:

@@ -39,7 +39,7 @@ from quorate.parts.log import COMMAND, NOOP, Entry, Log, size_of
 from quorate.parts.proposals import Propose, in_messages
 from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.parts.reads import ReadReply, ReadRequest, Reads
-from quorate.parts.replicated import Committed, Dropped, Leads, Restored, Written
+from quorate.parts.replicated import Decided, Dropped, Leads, Restored, Written
 from quorate.parts.tally import Tally
 from quorate.parts.timers import Alarm
 from quorate.protocols.raft.messages import (
@@ -522,7 +522,7 @@ class Raft(Core):
         self._uncommitted_bytes = max(0, self._uncommitted_bytes - size)
         self._compactor.delivered(len(entries), size)
         self.delivered_index = self.commit_index
-        self.env.deliver(Committed(first, entries))
+        self.env.deliver(Decided(first, entries))
         if self._compactor.is_due:  # §5.1.3
             self._compactor.take(self.commit_index, entries[-1].term)
 

@@ -20,13 +20,23 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from quorate.parts import configuration
-from quorate.parts.configuration import Voters
+from quorate.parts.configuration import Newcomer, Voters
 from quorate.parts.keys import Signer
 from quorate.runtime.handshake import Bears
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, TooLarge, Unreachable
 from quorate.service.client.link import Link, dial
-from quorate.service.client.membership import POLL_S, Statuses, believed, is_over, missing, text_of
+from quorate.service.client.membership import (
+    POLL_S,
+    Statuses,
+    believed,
+    furthest,
+    here,
+    is_over,
+    missing,
+    text_of,
+    why_not_caught_up,
+)
 from quorate.service.client.mode import Greetings, believed_from, faults_of
 from quorate.service.client.session import ClientSession
 from quorate.service.client.voting import SessionExpired, Voting
@@ -229,12 +239,72 @@ class Connection:
         before, _ = await self._voters(deadline)
         if before.members == wanted and not before.next_members:
             return before
+        return await self._change(wanted, before, (), (), deadline)
+
+    async def add_node(self, node: int, peer: str, client: str, key: bytes = b"") -> Voters:
+        """Have a node join: introduce it, wait until it has caught up, and have it vote. Returns when it does.
+
+        ``peer`` is where the other nodes reach it, ``client`` where clients do, ``key`` its public key where nodes
+        sign. It is to be running. What is so already changes nothing, so it may be asked for again. Raises as
+        ``set_members``, and OutcomeUnknown where the node follows and has not caught up in time.
+        """
+        newcomer = Newcomer(node, peer, key)
+        deadline = time.monotonic() + self.timeout_s
+        before, statuses = await self._voters(deadline)
+        if node not in here(statuses, before, self._liars):
+            await self._change(before.members, before, (newcomer,), (), deadline)
+            before, statuses = await self._voters(deadline)
+            if node not in here(statuses, before, self._liars):
+                raise Refused("others have changed the members meanwhile: look again")
+        await self._until_caught_up(node, client, deadline)
+        return await self.set_members([*before.members, node])
+
+    async def remove_nodes(self, nodes: Sequence[int]) -> Voters:
+        """Have nodes leave the cluster for good; returns when it goes on without them, and they may be switched off.
+
+        Their numbers are not used again. Raises as ``set_members``.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        before, statuses = await self._voters(deadline)
+        leavers = tuple(sorted(set(nodes) & here(statuses, before, self._liars)))
+        rest = tuple(node for node in before.members if node not in nodes)
+        if not leavers and rest == before.members:
+            return before
+        return await self._change(rest, before, (), leavers, deadline)
+
+    @property
+    def _liars(self) -> int:
+        """How many of the answers may be lies."""
+        return 0 if self._voting is None else self._voting.faults
+
+    async def _change(
+        self,
+        wanted: tuple[int, ...],
+        before: Voters,
+        newcomers: Sequence[Newcomer],
+        leavers: Sequence[int],
+        deadline: float,
+    ) -> Voters:
+        change = configuration.encode(wanted, before.epoch, newcomers, leavers)
         refused: Refused | None = None
         try:
-            await self._reconfigure(configuration.encode(wanted, before.epoch), deadline)
+            await self._reconfigure(change, deadline)
         except Refused as error:
             refused = error  # unless an earlier sending was taken in, and this is what became of a later one
-        return await self._until_members(wanted, before, refused, deadline)
+        since = before.epoch + 1 if newcomers or leavers else 0
+        return await self._until_members(wanted, before, refused, deadline, since)
+
+    async def _until_caught_up(self, node: int, client: str, deadline: float) -> None:
+        """Until it knows what the others knew when this began."""
+        voters, statuses = await self._voters(deadline)
+        index = furthest(statuses, voters, self._liars)
+        while (why := why_not_caught_up(await self._status_of(client), node, voters, index)) is not None:
+            if time.monotonic() >= deadline:
+                text = f"node {node} is in the cluster and follows, and does not vote"
+                raise OutcomeUnknown(f"{text}: not caught up within {self.timeout_s:g} s ({why}); ask again")
+            await asyncio.sleep(POLL_S)
+            with suppress(QuorateError):  # that time is up is said above
+                voters, _ = await self._voters(deadline)
 
     async def _reconfigure(self, change: bytes, deadline: float) -> None:
         if self._voting is not None:
@@ -247,22 +317,25 @@ class Connection:
             await self._begin(request, encode(Reconfigure(request, change)), deadline)
 
     async def _until_members(
-        self, wanted: tuple[int, ...], before: Voters, refused: Refused | None, deadline: float
+        self, wanted: tuple[int, ...], before: Voters, refused: Refused | None, deadline: float, since: int = 0
     ) -> Voters:
+        """Until they are the members; in an epoch from ``since`` on, where they may be the same as before."""
         while True:
             try:
                 now, statuses = await self._voters(deadline)
             except QuorateError as error:
                 raise OutcomeUnknown(f"the change may be decided, and {error}") from None
-            if wanted not in (now.members, now.next_members):
+            is_taken = now.epoch >= since or bool(now.next_members)
+            if wanted not in (now.members, now.next_members) or not is_taken:
                 if refused is not None:
                     raise refused
                 if now.epoch != before.epoch:
                     raise Refused(f"others have changed the members meanwhile, to {text_of(now.members)}: look again")
-            if now.members == wanted and is_over(statuses, wanted, self._voting is not None):
+            is_byzantine = self._voting is not None
+            if now.members == wanted and now.epoch >= since and is_over(statuses, wanted, is_byzantine, since):
                 return now
             if time.monotonic() >= deadline:
-                why = missing(statuses, wanted, self._voting is not None)
+                why = missing(statuses, wanted, is_byzantine, since)
                 raise OutcomeUnknown(f"not in effect within {self.timeout_s:g} s, but it may be decided: {why}")
             await asyncio.sleep(POLL_S)
 
@@ -276,7 +349,7 @@ class Connection:
             raise Unreachable(f"no node answered within {self.timeout_s:g} s: {self._unreachable}")
         if self._refused is not None:
             raise self._refused
-        faults = 0 if self._voting is None else self._voting.faults
+        faults = self._liars
         while True:
             statuses = await self.statuses()
             if (voters := believed(statuses, faults)) is not None:

@@ -129,6 +129,14 @@ class Client:
         """As ``aio.Connection.set_members``."""
         return self._thread.run(self._client.set_members(members))
 
+    def add_node(self, node: int, peer: str, client: str, key: bytes = b"") -> Voters:
+        """As ``aio.Connection.add_node``."""
+        return self._thread.run(self._client.add_node(node, peer, client, key))
+
+    def remove_nodes(self, nodes: Sequence[int]) -> Voters:
+        """As ``aio.Connection.remove_nodes``."""
+        return self._thread.run(self._client.remove_nodes(nodes))
+
     def statuses(self) -> list[tuple[str, Status | QuorateError]]:
         """Each endpoint with what it says of itself, or why it says nothing."""
         return self._thread.run(self._client.statuses())

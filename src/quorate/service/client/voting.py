@@ -5,6 +5,8 @@ How it works. It keeps a link to every node, sends each request to all, and beli
 which costs every node more than the commands do. A request is signed once; while answers stay out the same bytes are
 sent again to whoever has not answered (Castro and Liskov 1999, §4.1), and the sessions see to it that they take effect
 once. A read goes past the log first (§5.1.3). Where the nodes do not agree, or too few answer, it goes through the log.
+How many must agree follows from how many nodes there are, which changes: each says so when it greets, and hangs up when
+it is so no more. The answers that count for a read are those of nodes that know of no more than were counted on.
 
 A voter is an address that was given, whatever node it says it is: give each node's once.
 """
@@ -59,10 +61,12 @@ class SessionExpired(OutcomeUnknown):
 class _Question:
     """What is asked of all nodes. ``answer`` becomes None where it was given up and may be asked in another way."""
 
-    __slots__ = ("answer", "deadline", "is_last", "votes")
+    __slots__ = ("answer", "deadline", "is_last", "nodes_max", "votes")
 
     def __init__(self, votes: Votes, answer: asyncio.Future[Outcome | None], deadline: float, is_last: bool) -> None:
         self.votes = votes
+        self.nodes_max: int | None = None
+        """Of a read past the log: who knows of more nodes has no vote."""
         self.answer = answer
         self.deadline = deadline
         self.is_last = is_last
@@ -102,6 +106,11 @@ class _Node:
         self.link: Link | None = None
         self.why = ""
         """Why there is no link, or what it last refused."""
+
+    @property
+    def bears(self) -> Bears | None:
+        """What it said when it greeted; None where there is no link."""
+        return None if self.link is None else self.link.bears
 
 
 class Voting:
@@ -158,10 +167,11 @@ class Voting:
 
     async def query(self, query: bytes, serializable: bool, deadline: float) -> bytes:
         """As ``aio.Connection.query``. ``serializable``: what some honest node holds, however old."""
-        needed = for_command(self.faults) if serializable else for_read(self.bears.nodes, self.bears.liars, self.faults)
-        if len(self._nodes) >= needed:
+        found = (for_command(self.faults), None) if serializable else self._for_read()
+        if found is not None and len(self._nodes) >= found[0]:
             patience = min(deadline, time.monotonic() + READ_PATIENCE_S)
-            question = self._question(needed, patience, is_last=False)
+            question = self._question(found[0], patience, is_last=False)
+            question.nodes_max = found[1]
             self._next_id += 1
             self._begin(self._next_id, encode(Query(self._next_id, query, serializable)), [question])
             if (outcome := await question.answer) is not None:
@@ -179,6 +189,19 @@ class Voting:
             if outcome is not None:
                 return _data_of(outcome, self._why())
             wait_s = min(2 * wait_s, RESEND_S_MAX)
+
+    def _for_read(self) -> tuple[int, int] | None:
+        """How many equal answers it takes, and of how many nodes that is counted; None where so many cannot be had.
+
+        A liar may speak of more nodes than there are, and then its vote is not needed; or of fewer, and then the honest
+        ones that speak of as few do not know better, which is what is counted on.
+        """
+        said = [self.bears.nodes if (bears := node.bears) is None else bears.nodes for node in self._nodes]
+        for nodes in sorted(set(said)):
+            needed = for_read(nodes, self.bears.liars, self.faults)
+            if sum(other <= nodes for other in said) >= needed:
+                return needed, nodes
+        return None
 
     async def reconfigure(self, change: bytes, deadline: float) -> None:
         """Have a change of members decided, under this client's key. Raises Refused, and as ``command``."""
@@ -298,6 +321,8 @@ class Voting:
         if question.answer.done():
             return
         outcome = outcome_of(answer)
+        if question.nodes_max is not None and node.bears is not None and node.bears.nodes > question.nodes_max:
+            outcome = None
         if question.votes.add(node.number, outcome):
             question.answer.set_result(outcome)
         elif not question.is_last and question.votes.is_split:

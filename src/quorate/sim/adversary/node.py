@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from quorate.kernel import Client, Received, Turn
+from quorate.kernel import Client, Meet, Received, RosterChange, Turn
 from quorate.parts.adversary import Liar, Means, Resign
 from quorate.sim.adversary.actor import Adversary
 from quorate.sim.node import SimNode
@@ -60,11 +60,23 @@ class LyingNode(SimNode):
     def _synced(self, sequence: int) -> None:
         self._try(lambda: super(LyingNode, self)._synced(sequence))
 
-    def _act(self, turn: Turn) -> None:
-        super()._act(self.adversary.act(turn, self.world.now, self.host.root))
+    def acting(self) -> Callable[[Turn], None]:
+        """What the Adversary makes of it."""
+        return self._lie
+
+    def _lie(self, turn: Turn) -> None:
+        self.shell.act(self.adversary.act(turn, self.world.now, self.host.root))
         delayed, self.means.delayed = self.means.delayed, []
         for delay_s, send in delayed:
-            self.world.after(delay_s, lambda send=send: self.world.network.send(self.id, send))  # type: ignore[misc]
+            self.world.after(delay_s, lambda send=send: self.world.network.send(self.id, (send,)))  # type: ignore[misc]
+
+    def change_roster(self, change: RosterChange) -> None:
+        """Its lies follow."""
+        super().change_roster(change)
+        means = self.means
+        means.others = self.host.roster.others
+        if isinstance(change, Meet) and change.node is not None and means.keys is not None:
+            means.keys = means.keys.knowing(change.node, change.key)
 
     def _try(self, act: Callable[[], None]) -> None:
         try:

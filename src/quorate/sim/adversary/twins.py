@@ -52,7 +52,7 @@ class Copy(LyingNode):
 
     def __init__(self, world: World, node: int, seed: str, resign: Resign, sides: Sides | None, side: int) -> None:
         super().__init__(world, node, f"{seed}/twin {side}" if side else seed, (), resign)
-        self.place = node + side * world.options.nodes
+        self.place = -1 - node if side else node  # numbers above are those of nodes that join
         self.side = side
         self.sides = sides or Sides(Random(f"{seed}/sides/{node}"), self.means)
 
@@ -61,8 +61,8 @@ class Copy(LyingNode):
         if item.sender == self.id or self.sides.has(self.side, item.sender, self.world.now):
             super().receive(item, None)
 
-    def _act(self, turn: Turn) -> None:
-        super()._act(msgspec.structs.replace(turn, early=self._mine(turn.early), sends=self._mine(turn.sends)))
+    def _lie(self, turn: Turn) -> None:
+        super()._lie(msgspec.structs.replace(turn, early=self._mine(turn.early), sends=self._mine(turn.sends)))
 
     def _mine(self, sends: Sequence[Send]) -> list[Send]:
         """To this side's nodes alone. What one says to itself its twin does not hear."""

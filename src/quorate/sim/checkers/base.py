@@ -28,6 +28,9 @@ class Violation(Exception):
 class Checker:
     """Does nothing. ``node`` is a node's number, ``core`` its root core."""
 
+    def watch(self, world: World) -> None:
+        """The world that is to be watched; none of its nodes has started."""
+
     def started(self, node: int, core: Core) -> None:
         """A node began, perhaps again: all that was not durable is forgotten."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from quorate.sim.checkers.base import Checker, Violation
@@ -14,16 +15,17 @@ DURABILITY = "durability"
 
 
 class Durability(Checker):
-    """Compares the writes that were answered with the log, where the Subject can tell them in its commands."""
+    """Compares the writes that were answered with the log; ``identities`` tells those that an entry's command holds."""
 
-    def __init__(self, log: LogAgreement) -> None:
+    def __init__(self, log: LogAgreement, identities: Callable[[bytes], Iterable[Hashable]]) -> None:
         self._log = log
+        self._identities = identities
 
     def finish(self, world: World) -> None:
-        acknowledged = world.clients.acknowledged
+        acknowledged = world.workload.acknowledged
         if not acknowledged:
             return
-        decided = {identity for entry in self._log.agreed for identity in world.subject.identities(entry.data)}
+        decided = {identity for entry in self._log.agreed for identity in self._identities(entry.data)}
         for identity, op in acknowledged.items():
             if identity not in decided:
                 raise Violation(DURABILITY, f"{op.f} of {op.value!r} at {op.key} was acknowledged, but is in no log")

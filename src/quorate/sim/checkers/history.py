@@ -1,4 +1,4 @@
-"""What the clients saw was linearizable: the history of a run against the Subject's sequential model."""
+"""What the clients saw was linearizable: the history of a run against a sequential model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ STATES_MAX = 500_000
 
 
 class LinearizableHistory(Checker):
-    """``undecided`` is True where the search gave up, which proves nothing either way."""
+    """``model`` is a name in ``models.MODELS``. ``undecided``: the search gave up, which proves nothing either way."""
 
-    def __init__(self, states_max: int = STATES_MAX) -> None:
+    def __init__(self, model: str = "kv", states_max: int = STATES_MAX) -> None:
         self.undecided = False
+        self._model = model
         self._states_max = states_max
 
     def finish(self, world: World) -> None:
-        verdict = check(world.clients.history, MODELS[world.subject.model](), states_max=self._states_max)
+        verdict = check(world.workload.history, MODELS[self._model](), states_max=self._states_max)
         self.undecided = verdict.linearizable is None
         if verdict.linearizable is False:
             stuck = f"; {_text(verdict.stuck)} fits nowhere" if verdict.stuck is not None else ""

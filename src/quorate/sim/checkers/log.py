@@ -11,7 +11,7 @@ from typing import Any
 
 from quorate.kernel import Core
 from quorate.parts.log import Entry
-from quorate.parts.replicated import Committed, Restored
+from quorate.parts.replicated import Decided, Restored
 from quorate.sim.checkers.base import Checker, Violation
 
 AGREEMENT = "state machine safety"
@@ -32,12 +32,12 @@ class LogAgreement(Checker):
 
     def output(self, node: int, value: Any) -> None:
         kind = type(value)
-        if kind is Committed:
+        if kind is Decided:
             self._committed(node, value)
         elif kind is Restored:
             self._restored(node, value.index)
 
-    def _committed(self, node: int, value: Committed) -> None:
+    def _committed(self, node: int, value: Decided) -> None:
         index = value.first_index
         if index != self.reached[node] + 1:
             raise Violation(

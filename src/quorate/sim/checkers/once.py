@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from quorate.kernel import App
 from quorate.sim.checkers.base import Checker, Violation
 
 if TYPE_CHECKING:
@@ -13,10 +15,13 @@ ONCE = "once"
 
 
 class Once(Checker):
-    """Asks the Subject, in the end, what each node repeated. Operations have values that are never used twice."""
+    """Asks, in the end, what each node ``repeated``. Operations have values that are never used twice."""
+
+    def __init__(self, repeated: Callable[[App], str | None]) -> None:
+        self._repeated = repeated
 
     def finish(self, world: World) -> None:
         for node in world.honest:
-            repeated = world.subject.repeated(node.app)
+            repeated = self._repeated(node.app)
             if repeated is not None:
                 raise Violation(ONCE, f"node {node.id} executed {repeated} twice")

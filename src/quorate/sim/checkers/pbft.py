@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from quorate.parts.certificate import Certificate, verify
-from quorate.parts.keys import Keyring
 from quorate.parts.quorum import Byzantine
 from quorate.sim.checkers.base import Checker, Violation
 
@@ -62,7 +61,8 @@ class PbftInvariants(Checker):
         """By sequence number, index and history after it."""
         self.members: dict[int, tuple[int, ...]] = {}
         """Who votes, by epoch."""
-        self._keyrings: dict[int, Keyring] = {}
+        self._cores: dict[int, Any] = {}
+        """By node, for its keyring, which grows as nodes join."""
         self._decided_in: dict[int, int] = {}
         self._prepared: dict[tuple[int, int], bytes] = {}
         self._verified: set[Certificate] = set()
@@ -73,7 +73,7 @@ class PbftInvariants(Checker):
     # --- a node's life ---
 
     def started(self, node: int, core: Any) -> None:
-        self._keyrings[node] = core.keys.keyring
+        self._cores[node] = core
         self._seen[node] = Seen()
         view, has_begun = self._promised.get(node, (0, False))
         if (core.view, not core.is_changing) < (view, has_begun):
@@ -123,7 +123,7 @@ class PbftInvariants(Checker):
             self._in_window(node, core)
 
     def finish(self, world: World) -> None:
-        if world.options.faults or world.options.byzantine:
+        if world.options.faults or world.options.byzantine or world.options.joins:
             return
         for node, seen in sorted(self._seen.items()):
             if seen.view:
@@ -222,7 +222,7 @@ class PbftInvariants(Checker):
     def _verify(self, node: int, certificate: Certificate, members: tuple[int, ...]) -> None:
         if certificate in self._verified:
             return
-        if not verify(certificate, self._keyrings[node], Byzantine(members)):
+        if not verify(certificate, self._cores[node].keys.keyring, Byzantine(members)):
             raise Violation(
                 CERTIFICATES,
                 f"node {node} holds a {certificate.context} certificate that proves nothing: {certificate}",

@@ -1,6 +1,7 @@
 """Validity: what is committed was asked for by a client. Nodes that lie may order requests, but make none up.
 
-Clients sign, and the simulated ones are honest, so a right signature of one of them is the proof.
+Clients sign, and the simulated ones are honest, so a right signature of one of them is the proof. A change of members
+that counts for nothing, because its epoch is over, is the administrator's request all the same.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from typing import Any
 from quorate.parts import requests
 from quorate.parts.keys import Scheme
 from quorate.parts.log import COMMAND
-from quorate.parts.replicated import Committed
+from quorate.parts.replicated import Decided
 from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.options import ADMINISTRATOR, CLIENTS_MAX
 
 VALIDITY = "validity"
-CLIENTS_MAX = 64
-"""More than any run has."""
 
 
 class Validity(Checker):
@@ -23,11 +23,11 @@ class Validity(Checker):
 
     def __init__(self, scheme: Scheme) -> None:
         self._keyring = scheme.keyring()
-        self._clients = frozenset(scheme.client(number).public for number in range(CLIENTS_MAX))
+        self._clients = frozenset(scheme.client(number).public for number in (*range(CLIENTS_MAX), ADMINISTRATOR))
         self.checked = 0
 
     def output(self, node: int, value: Any) -> None:
-        if type(value) is not Committed:
+        if type(value) is not Decided:
             return
         index = value.first_index
         for entry in value.entries[max(0, self.checked + 1 - index) :]:

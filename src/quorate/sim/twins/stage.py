@@ -42,7 +42,7 @@ from quorate.kernel import (
 )
 from quorate.parts import requests
 from quorate.parts.keys import Scheme, VerifyBatch
-from quorate.parts.replicated import Committed, Restored
+from quorate.parts.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.log import LogAgreement
@@ -75,7 +75,7 @@ class Executed(App):
             return
         for checker in self._process.stage.checkers:
             checker.output(self._process.node, value)
-        if type(value) is Committed:
+        if type(value) is Decided:
             self.values.extend(entry.data for entry in value.entries)
 
     def request(self, client: Client, request: Any) -> None:
@@ -119,9 +119,10 @@ class Process(Machine):
 
     # --- Machine ---
 
-    def send(self, send: Send) -> None:
-        """As the scenario lets it."""
-        self.stage.send(self, send)
+    def send(self, sends: Sequence[Send]) -> None:
+        """As the scenario lets them."""
+        for send in sends:
+            self.stage.send(self, send)
 
     def append(self, records: Sequence[Record]) -> int:
         """It is durable at once."""
@@ -133,9 +134,10 @@ class Process(Machine):
         """Never due."""
         return self.append(records)
 
-    def set_timer(self, timer: Timer) -> None:
+    def set_timers(self, timers: Sequence[Timer]) -> None:
         """On the stage's clock."""
-        self._set(timer)
+        for timer in timers:
+            self._set(timer)
 
     def change_roster(self, change: RosterChange) -> None:
         """All are there from the beginning to the end."""

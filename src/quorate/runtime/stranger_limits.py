@@ -1,0 +1,114 @@
+"""What strangers may make a node hold: limits, who may wait without having proved a key, and frames that do not end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from quorate.runtime.framing import FrameLimits
+
+if TYPE_CHECKING:
+    from quorate.runtime.stranger_links import StrangerConnection
+
+MIB: Final = 1 << 20
+TOO_SLOW: Final = "too slow"
+
+
+class StrangerLimits(msgspec.Struct, frozen=True):
+    """Bounds and times. All nodes of a network need the same ``frame_size_bytes_max``."""
+
+    inbound_max: int = 64
+    outbound_max: int = 16
+    """Links that this node dialled, and dials under way."""
+    callers_max: int = 64
+    """Who has called and has not proved a key yet."""
+    callers_per_host_max: int = 16
+    frame_size_bytes_max: int = 4 * MIB
+    unfinished_bytes_max: int = 64 * MIB
+    """Received of frames that have begun and not ended, over all connections."""
+    backlog_bytes_max: int = 8 * MIB
+    """Sent to one link and not taken yet."""
+    backlog_frames_max: int = 65536
+    handshake_timeout_s: float = 5.0
+    dead_after_s: float = 20.0
+    close_grace_s: float = 1.0
+
+    @property
+    def frames(self) -> FrameLimits:
+        """The part that each connection keeps."""
+        return FrameLimits(self.frame_size_bytes_max, self.backlog_bytes_max, self.backlog_frames_max)
+
+
+class StrangerCounters(msgspec.Struct):
+    """What happened since the start."""
+
+    calls: int = 0
+    dials: int = 0
+    met: int = 0
+    parted: int = 0
+    unmet: int = 0
+    refusals: int = 0
+    evictions: int = 0
+    """Callers who had to make room for newer ones."""
+    misbehaved: int = 0
+
+
+class WaitingRoom:
+    """Callers who have not proved a key. A new one takes the place of the oldest from the host that has most.
+
+    So whoever comes gets a chance, and a host that holds many places loses its own.
+    """
+
+    def __init__(self, limits: StrangerLimits, counters: StrangerCounters) -> None:
+        self._limits = limits
+        self._counters = counters
+        self._callers: dict[StrangerConnection, None] = {}  # in the order in which they came
+
+    def enter(self, caller: StrangerConnection) -> None:
+        """Take a caller in; another may have to go."""
+        self._callers[caller] = None
+        hosts = Counter(other.host for other in self._callers)
+        if hosts[caller.host] > self._limits.callers_per_host_max:
+            self._evict({caller.host})
+        elif len(self._callers) > self._limits.callers_max:
+            most = max(hosts.values())
+            self._evict({host for host, count in hosts.items() if count == most})
+
+    def leave(self, caller: StrangerConnection) -> None:
+        """It has a link, or is gone."""
+        self._callers.pop(caller, None)
+
+    def __len__(self) -> int:
+        return len(self._callers)
+
+    def _evict(self, hosts: Collection[str]) -> None:
+        oldest = next(caller for caller in self._callers if caller.host in hosts)
+        del self._callers[oldest]
+        self._counters.evictions += 1
+        oldest.cut("made room for a newer caller")
+
+
+class UnfinishedFrames:
+    """What was received of frames that have not ended. Too much in all: the connection that is at it longest goes."""
+
+    def __init__(self, size_bytes_max: int) -> None:
+        self.size_bytes = 0
+        self._size_bytes_max = size_bytes_max
+        self._holding: dict[StrangerConnection, tuple[int, float]] = {}
+        """How many bytes, and since when."""
+
+    def hold(self, connection: StrangerConnection, size_bytes: int, is_new: bool) -> None:
+        """So much of a frame waits for its end; ``is_new``: of another frame than before."""
+        before, since = self._holding.pop(connection, (0, 0.0))
+        if is_new or not before:
+            since = connection.loop.time()
+        self.size_bytes += size_bytes - before
+        if size_bytes:
+            self._holding[connection] = (size_bytes, since)
+        if self.size_bytes > self._size_bytes_max:
+            slowest = min(self._holding, key=lambda each: self._holding[each][1])
+            self.size_bytes -= self._holding.pop(slowest)[0]
+            slowest.cut(TOO_SLOW)

@@ -1,0 +1,180 @@
+"""Links between strangers: one connection carries both directions, once both sides have proved their keys.
+
+The rules of who gets a link are those of ``strangers.py``; here is what each side does on its connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING
+
+from quorate.runtime.address import format_address, literal
+from quorate.runtime.bans import host_of
+from quorate.runtime.greeting import GreetedConnection
+from quorate.runtime.handshake import Refused, encode
+from quorate.runtime.open_handshake import NONCE_BYTES, CalledSide, DiallerSide, Mismatch
+from quorate.runtime.peers import PeerCounters
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from quorate.runtime.strangers import Strangers
+
+log = logging.getLogger("quorate.strangers")
+
+
+class StrangerConnection(GreetedConnection):
+    """What both sides share. ``key`` is proven once ``is_welcome``; ``link`` is its number then."""
+
+    is_outbound: bool
+
+    def __init__(self, strangers: Strangers) -> None:
+        super().__init__(strangers.limits.frames, strangers.limits.handshake_timeout_s)
+        self.strangers = strangers
+        self.key = b""
+        self.host = ""
+        """Where the other side is, as bans and limits count hosts."""
+        self.address = ""
+        """Where the other side takes calls, as far as it is known."""
+        self.link = 0
+        self.counters = PeerCounters()
+        self._has_completed = False
+
+    @property
+    def remote_host(self) -> str:
+        """The other side's numeric address; an IPv4 address is spelled as one, whatever the socket."""
+        assert self._transport is not None
+        peer = self._transport.get_extra_info("peername")
+        host = str(peer[0]) if isinstance(peer, tuple) else "unknown"
+        found = literal(host)
+        mapped = getattr(found, "ipv4_mapped", None)
+        return host if mapped is None else str(mapped)
+
+    def on_open(self) -> None:
+        self.strangers.on_open(self)
+        self.host = host_of(self.remote_host)
+        self.keep_alive(self.strangers.limits.dead_after_s)
+
+    def on_welcome(self) -> None:
+        self.strangers.on_proven(self)
+
+    def on_frames(self, frames: list[bytes]) -> None:
+        self._has_completed = True
+        super().on_frames(frames)
+
+    def on_message_frames(self, frames: list[bytes]) -> None:
+        self.counters.received_frames += len(frames)
+        self.counters.received_bytes += sum(map(len, frames))
+        self.strangers.on_frames(self.link, frames)
+
+    def on_violation(self, why: str) -> None:
+        if self.is_welcome:
+            self.strangers.cut(self.link, why)
+        else:
+            self.cut(why)
+
+    def on_lost(self, why: str) -> None:
+        super().on_lost(why)
+        self.strangers.on_lost(self, why)
+
+    def data_received(self, data: bytes) -> None:
+        self._has_completed = False
+        super().data_received(data)
+        self.strangers.unfinished.hold(self, len(self._received) if self.is_open else 0, self._has_completed)
+
+
+class Called(StrangerConnection):
+    """The side that was called."""
+
+    is_outbound = False
+
+    _side: CalledSide
+
+    def on_open(self) -> None:
+        super().on_open()
+        self.strangers.on_caller(self)
+
+    def on_greeting(self, frame: bytes) -> None:
+        try:
+            if not self.key:
+                self._on_knock(frame)
+            else:
+                self._on_proof(frame)
+        except Mismatch as mismatch:
+            self.refuse(mismatch.refusal)
+
+    def _on_knock(self, frame: bytes) -> None:
+        self._side = CalledSide(self.strangers.me, secrets.token_bytes(NONCE_BYTES))
+        knock = self._side.knocked(frame)
+        self.key = knock.key
+        if knock.port:
+            self.address = format_address(self.remote_host, knock.port)
+        # Before anything is signed or checked, and again when the key is proven: much may happen in between.
+        self.strangers.check_room(self)
+        self.send(self._side.challenge())
+
+    def _on_proof(self, frame: bytes) -> None:
+        self._side.proved(frame)
+        self.strangers.check_room(self)
+        self.strangers.check_link(self)
+        self.send(self._side.admission())
+        self._welcomed()
+
+    def refuse(self, refusal: Refused) -> None:
+        """Say why, and hang up."""
+        self.strangers.totals.refusals += 1
+        log.debug("refused a caller from %s: %s", self.remote, refusal.why)
+        self.send(encode(refusal))
+        self.close(f"refused ({refusal.code}): {refusal.why}")
+
+    def _may_follow_greeting(self) -> bool:
+        return False
+
+
+class Dialled(StrangerConnection):
+    """The side that dialled. ``settled`` is "" when it has a link, or why it gets none."""
+
+    is_outbound = True
+
+    def __init__(self, strangers: Strangers, address: str, place: tuple[str, int], expected: bytes | None) -> None:
+        super().__init__(strangers)
+        self.address = address
+        self.place = place
+        self.settled: asyncio.Future[str] = self.loop.create_future()
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        self._side = DiallerSide(strangers.me, nonce, strangers.told_port, expected)
+
+    def on_open(self) -> None:
+        super().on_open()
+        if (why := self.strangers.why_not_host(self.host)) is not None:
+            self.cut(why)
+        else:
+            self.send(self._side.knock)
+
+    def on_greeting(self, frame: bytes) -> None:
+        try:
+            if not self.key:
+                proof = self._side.challenged(frame)
+                self.key = self._side.key
+                self.strangers.check_challenger(self)
+                self.send(proof)
+            else:
+                self._side.admitted(frame)
+                self.strangers.check_link(self)
+                self._welcomed()
+        except Mismatch as mismatch:
+            self.cut(str(mismatch))
+
+    def on_welcome(self) -> None:
+        if not self.settled.done():
+            self.settled.set_result("")
+        super().on_welcome()
+
+    def on_lost(self, why: str) -> None:
+        if not self.settled.done():
+            self.settled.set_result(why)
+        super().on_lost(why)
+
+    def _may_follow_greeting(self) -> bool:
+        return self.is_welcome

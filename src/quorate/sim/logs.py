@@ -1,0 +1,111 @@
+"""LogSubject: what every replicated log is put to the test with.
+
+Clients read and write a few keys through sessions. What they saw must be linearizable, what they were told is done must
+be in the log that all nodes agree on, and after healing every node has applied the same and holds the same state.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from quorate.kernel import App, Rng
+from quorate.parts.keys import Scheme
+from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.checkers.durability import Durability
+from quorate.sim.checkers.history import LinearizableHistory
+from quorate.sim.checkers.log import LogAgreement
+from quorate.sim.checkers.once import Once
+from quorate.sim.checkers.validity import Validity
+from quorate.sim.clients import Clients
+from quorate.sim.workload import Driver, Results, Subject, Workload
+
+if TYPE_CHECKING:
+    from quorate.sim.world import World
+
+CONVERGENCE = "convergence"
+NAMED_MAX = 16
+"""Of more nodes than that the text of a violation names only the first and the last."""
+
+
+class LogSubject(Subject):
+    """A key-value service above a log. Give it an App and a Driver."""
+
+    model: str = "kv"
+    """The sequential model that histories are checked against: a name in ``sim.checkers.models.MODELS``."""
+
+    @abstractmethod
+    def driver(self, client: int, rng: Rng) -> Driver:
+        """A fresh session."""
+
+    def identities(self, data: bytes) -> tuple[Hashable, ...]:
+        """Which operations (see ``Driver.identity``) the command in a log entry carries."""
+        return ()
+
+    def digest(self, app: App) -> bytes | None:
+        """A digest of a node's state; equal on nodes that applied the same. None: the App has none."""
+        return None
+
+    def repeated(self, app: App) -> str | None:
+        """An operation that took effect twice on this node. None: there is none, or the App cannot tell."""
+        return None
+
+    # --- as the base says ---
+
+    def workload(self, world: World) -> Workload:
+        """Clients with a session each."""
+        return Clients(world, self.driver)
+
+    def checkers(self, protocol: Sequence[Checker], scheme: Scheme | None) -> list[Checker]:
+        """Agreement first, and what clients saw last."""
+        log = LogAgreement()
+        return [
+            log,
+            *([] if scheme is None else [Validity(scheme)]),
+            *protocol,
+            Durability(log, self.identities),
+            Once(self.repeated),
+            LinearizableHistory(self.model),
+        ]
+
+    def converged(self, world: World) -> bool:
+        """Whether all honest nodes have applied the same, and then their states are equal."""
+        first = world.honest[0]
+        if any(node.applied != first.applied for node in world.honest):
+            return False
+        digests = [self.digest(node.app) for node in world.honest]
+        for node, digest in zip(world.honest, digests, strict=True):
+            if digest != digests[0]:
+                raise Violation(
+                    CONVERGENCE,
+                    f"node {first.id} and node {node.id} applied the same up to {first.applied}, but differ in state",
+                )
+        return True
+
+    def missing(self, world: World) -> str:
+        """How far the nodes are."""
+        applied = [node.applied for node in world.honest]
+        if len(applied) > NAMED_MAX:
+            return f"of {len(applied)} nodes the last has applied up to {min(applied)}, the first up to {max(applied)}"
+        return f"the nodes have applied up to {applied}"
+
+    def results(self, world: World) -> Results:
+        """What was committed, and how the search for a linearization went."""
+        history = world.workload.history
+        log = next((checker for checker in world.checkers if isinstance(checker, LogAgreement)), None)
+        search = next((checker for checker in world.checkers if isinstance(checker, LinearizableHistory)), None)
+        return Results(
+            committed=0 if log is None else len(log.agreed),
+            undecided=search is not None and search.undecided,
+            counts={"unknown": sum(event.type == "info" for event in history)},
+            data=_data(world, log),
+        )
+
+
+def _data(world: World, log: LogAgreement | None) -> Iterator[bytes]:
+    """The agreed log, then the history."""
+    for entry in () if log is None else log.agreed:
+        yield entry.data
+    for event in world.workload.history:
+        yield f"{event.type} {event.process} {event.f} {event.key} {event.value!r} {event.time}".encode()

@@ -1,0 +1,380 @@
+"""Operator: somebody who has nodes join, leave and be replaced, as one would with `quorate members`.
+
+How it works. One plan is carried out at a time. A change is proposed for the epoch that was seen, is proposed again
+until it is decided, and is over when every node that stays says that it counts. Only then are the nodes that left
+switched off, and never come back. A newcomer starts with an empty disk, is introduced, catches up, and becomes a
+member by another change.
+
+What breaks systems here is seldom the change itself but what comes just before or after. So some plans are carried out
+while no client asks for anything; some end with a restart of all nodes, or kill the node that leads at the moment when
+the change is decided; and one plan has the members grow while most of the old ones are away, and return together, cut
+off from the rest for a while.
+
+At most one node is dead besides those that were switched off, and only where the members bear it, so whatever is left
+when all is healed must come right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from quorate.parts.configuration import Voters
+
+if TYPE_CHECKING:
+    from quorate.sim.node import SimNode
+    from quorate.sim.options import Change
+    from quorate.sim.world import World
+
+POLL_S: Final = 0.05
+AGAIN_S: Final = (0.2, 1.0)
+"""After how long a change is proposed again that nobody says was decided: from, to."""
+CATCH_UP_S_MAX: Final = 3.0
+"""The operator loses patience then, and makes the newcomer a member as it is."""
+IDLE_AFTER_S: Final = 2.0
+"""How long clients stay quiet when a plan has ended, at most."""
+AWAY_S: Final = (0.5, 3.0)
+"""How long the rest goes on while others are away."""
+RETURN_S: Final = (0.5, 2.5)
+"""How long those that return together are cut off from the rest."""
+FEWEST: Final = 3
+"""Members, so that one may be dead."""
+PLANS: Final = (("members", 0.25), ("join", 0.15), ("leave", 0.15), ("replace", 0.25), ("away", 1.0))
+"""How often each is chosen; the last takes the rest."""
+SPARE: Final = 2
+"""How many more nodes there may be than at the beginning."""
+
+Steps: TypeAlias = Generator[float, None, None]
+"""A plan: each value is how long to wait."""
+
+
+class Operator:
+    """``cut(nodes)`` cuts nodes off from the rest; what it returns mends that. ``crashes``: whether nodes may die."""
+
+    def __init__(
+        self,
+        world: World,
+        change: Change,
+        rng: Random,
+        cut: Callable[[int], Callable[[], None]],
+        count: Callable[[str], None],
+        *,
+        crashes: bool,
+        partitions: bool,
+    ) -> None:
+        self._world = world
+        self._change = change
+        self._rng = rng
+        self._cut = cut
+        self._count = count
+        self._crashes = crashes
+        self._partitions = partitions
+        self._fewest = max(change.fewest, FEWEST)
+        self._may_die = crashes and not world.liars and change.borne(self._fewest) > 0
+        self._dead: SimNode | None = None
+        self._epoch = 0
+        """Of the last change that was over."""
+        self._is_over = False
+        self._is_idle = False
+        self._doing = ""
+        self._strike: Callable[[], None] | None = None
+        """What happens as soon as a node says that a change is decided."""
+
+    def start(self) -> None:
+        """The first plan begins some time from now."""
+        self._world.on_step.append(self._look)
+        self._next()
+
+    def finish(self) -> None:
+        """All is healed: what was begun is done, and nothing more."""
+        self._is_over = True
+        self._strike = None
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether no plan is under way, and all nodes say the same of who votes and of who is there."""
+        if self._doing:
+            return False
+        said = {(_said(node), node.host.roster.peers) for node in self._world.honest}
+        return len(said) == 1 and not any(voters.next_members for voters, _ in said)
+
+    def missing(self) -> str:
+        """What has not come right, for a person; empty if there is nothing."""
+        if self.has_settled:
+            return ""
+        said = {node.id: _said(node) for node in self._world.honest}
+        return f"{self._doing or 'the change'} is not over; who votes, by node: {_text(said)}"
+
+    # --- one plan after the other ---
+
+    def _next(self) -> None:
+        every_s = self._world.mix.plan_every_s
+        assert every_s is not None
+        self._world.after(self._rng.expovariate(1.0 / every_s), self._begin)
+
+    def _begin(self) -> None:
+        if self._is_over:
+            return
+        self._is_idle = self._rng.random() < self._world.mix.idle
+        name = self._drawn()
+        self._count(name)
+        self._doing = name
+        if self._is_idle and name != "away":  # there the log is to grow
+            self._world.workload.hush(float("inf"))
+        self._go_on(self._carried_out(name))
+
+    def _drawn(self) -> str:
+        draw = self._rng.random()
+        if self._dead is not None and draw < 0.7:
+            return "replace"
+        return next(name for name, share in PLANS if (draw := draw - share) < 0.0)
+
+    def _carried_out(self, name: str) -> Steps:
+        yield from self._steady()
+        if name == "members":
+            yield from self._members()
+        elif name == "join":
+            yield from self._join()
+        elif name == "leave":
+            yield from self._without(self._some_members(), ())
+        elif name == "replace":
+            yield from self._replace(self._dying() or self._some_members())
+        else:
+            yield from self._away()
+
+    def _go_on(self, plan: Steps) -> None:
+        delay_s = next(plan, None)
+        if delay_s is not None:
+            self._world.after(delay_s, lambda: self._go_on(plan))
+            return
+        self._say("done", self._doing)
+        self._doing = ""
+        if self._is_idle:
+            self._world.workload.hush(self._world.now + self._rng.random() * IDLE_AFTER_S)
+        if not self._is_over:
+            self._next()
+
+    def _say(self, event: str, what: Any) -> None:
+        if self._world.tracing:
+            self._world.trace(None, "operator", event, what)
+
+    # --- the plans ---
+
+    def _members(self) -> Steps:
+        """Others vote, of those that are there."""
+        here = self._able()
+        count = self._rng.randint(self._fewest, max(self._fewest, min(len(here), self._most())))
+        if len(here) >= count:
+            chosen = self._rng.sample(here, count)
+            yield from self._agree(lambda _: chosen)
+            yield from self._end()
+
+    def _join(self) -> Steps:
+        """A node more, which votes if that does not make too many."""
+        new = self._new_machines(1)
+        yield from self._introduce(new)
+        yield from self._agree(lambda members: [*members, *new][: self._most()])
+        yield from self._end()
+
+    def _replace(self, leavers: Sequence[int]) -> Steps:
+        """New machines take the places of others."""
+        new = self._new_machines(len(leavers))
+        yield from self._introduce(new)
+        yield from self._without(leavers, new)
+
+    def _without(self, leavers: Sequence[int], new: Sequence[int]) -> Steps:
+        def rest(members: Sequence[int]) -> list[int]:
+            going = {*leavers, *self._dying()}
+            chosen = [node for node in (*members, *new) if node not in going]
+            spares = [node for node in here if node not in going and node not in chosen]
+            return [*chosen, *spares[: max(0, self._fewest - len(chosen))]][: self._most()]
+
+        here = self._able()
+        if len(rest(self._voters().members)) >= self._fewest:
+            yield from self._agree(rest, leavers=leavers)
+            for node in leavers:
+                self._switch_off(node)
+            yield from self._end()
+
+    def _away(self) -> Steps:
+        """The members grow while a quorum of the old ones is away: first what they bear, the rest when the change
+        counts. The others go on, and forget the beginning of their logs. Then all return at once, on the other side."""
+        here = self._able()
+        few = self._fewest
+        if not (self._crashes and self._partitions) or self._dead is not None or len(here) < few + 2:
+            return
+        old = self._rng.sample(here, few)
+        yield from self._agree(lambda _: old)
+        borne = self._change.borne(few)
+        first, second = old[:borne], old[borne : borne + 1]
+        self._take_away(first)
+        grown = [*old, *(node for node in here if node not in old)][: self._most()]
+        yield from self._agree(lambda _: grown, absent=first)
+        self._take_away(second)
+        yield self._rng.uniform(*AWAY_S)
+        if self._is_over:
+            return  # they are back
+        away = [node for node in (*first, *second) if self._world.nodes[node] in self._world.present]
+        mend = self._cut(sum(1 << node for node in away))
+        for node in away:
+            self._world.nodes[node].is_off = False
+            self._world.nodes[node].restart()
+        yield self._rng.uniform(*RETURN_S)
+        mend()
+        yield from self._end()
+
+    def _end(self) -> Steps:
+        """Perhaps an outage, some time after."""
+        if self._crashes and not self._is_over and self._rng.random() < self._world.mix.outages:
+            yield self._rng.random() * IDLE_AFTER_S
+            if not self._is_over:
+                self._restart_all()
+
+    def _restart_all(self) -> None:
+        self._count("outage")
+        self._say("outage", self._world.peers)
+        for node in self._world.present:
+            if node.up:
+                node.crash()
+        for node in self._world.present:
+            self._world.after(self._rng.random() * self._world.mix.down_s, node.restart)
+
+    # --- steps of plans ---
+
+    def _new_machines(self, count: int) -> list[int]:
+        room = self._world.options.nodes + SPARE - len(self._world.present)
+        return [self._world.join().node for _ in range(min(count, room))]
+
+    def _introduce(self, new: Sequence[int]) -> Steps:
+        """Others get to know them, and they catch up."""
+        if not new:
+            return
+        yield from self._agree(lambda members: members, newcomers=new)
+        wanted = max(node.applied for node in self._world.honest)
+        patience = self._world.now + self._rng.random() * CATCH_UP_S_MAX
+        machines = [self._world.nodes[node] for node in new]
+        while self._world.now < patience and any(node.applied < wanted for node in machines):
+            yield POLL_S
+
+    def _agree(
+        self,
+        choose: Callable[[Sequence[int]], Iterable[int]],
+        *,
+        newcomers: Sequence[int] = (),
+        leavers: Sequence[int] = (),
+        absent: Sequence[int] = (),
+    ) -> Steps:
+        """Have others be the members, chosen from those that are; until all say so, but for those that are away."""
+        yield from self._steady()
+        before = self._voters()
+        members = tuple(sorted(set(choose(before.members))))
+        new = [self._world.newcomers[node] for node in newcomers]
+        value = self._change.value(members, before.epoch, new, leavers)
+        self._say("change", f"{members} for epoch {before.epoch}, new {list(newcomers)}, gone {list(leavers)}")
+        self._strike = self._drawn_strike()
+        again_at = 0.0
+        while True:
+            seen = self._voters()
+            is_decided = seen.epoch > before.epoch or (seen.epoch == before.epoch and seen.next_members)
+            if not is_decided and self._world.now >= again_at:
+                self._propose(value)
+                again_at = self._world.now + self._rng.uniform(*AGAIN_S)
+            if is_decided and self._all_say(Voters(members, (), seen.epoch), besides=(*leavers, *absent)):
+                self._strike, self._epoch = None, seen.epoch
+                return
+            yield POLL_S
+
+    def _steady(self) -> Steps:
+        """Until what was in effect is so again: nodes that restart may have to learn it anew."""
+        while (seen := self._voters()).epoch < self._epoch or seen.next_members:
+            yield POLL_S
+
+    def _propose(self, value: bytes) -> None:
+        """At all nodes, as clients do where some may lie, or at one or two."""
+        nodes = self._world.present
+        some = nodes if self._change.by else self._rng.sample(nodes, min(len(nodes), self._rng.randint(1, 2)))
+        for node in some:
+            if node.up:
+                node.operate(value)
+
+    def _all_say(self, voters: Voters, besides: Sequence[int]) -> bool:
+        """Learners too: who does not know yet who is there now could not be reached by them."""
+        nodes = [node for node in self._world.honest if node.id not in besides]
+        return all(node.up and _said(node) == voters for node in nodes)
+
+    def _voters(self) -> Voters:
+        """The newest that any honest node says."""
+        cores: list[Any] = [node.host.root for node in self._world.honest]
+        voters: Voters = max(cores, key=lambda core: (core.voters.epoch, core.commit_index)).voters
+        return voters
+
+    # --- whom to choose ---
+
+    def _most(self) -> int:
+        """Members at most: clients count on no more nodes than there were at the beginning."""
+        return self._world.options.nodes
+
+    def _dying(self) -> list[int]:
+        return [] if self._dead is None else [self._dead.id]
+
+    def _able(self) -> list[int]:
+        """Nodes that can be members: all know them, and they are not dead."""
+        rosters = [node.host.roster.members for node in self._world.honest]
+        return [node for node in self._world.peers if all(node in roster for roster in rosters)]
+
+    def _some_members(self) -> list[int]:
+        """A dead one first; seldom so many that those that stay had no majority before."""
+        members = [node for node in self._voters().members if node not in self._dying()]
+        count = self._rng.choice((1, 1, 2, len(members) // 2 + 1))
+        return [*self._dying(), *self._rng.sample(members, min(count, len(members) - 1))]
+
+    # --- what happens to nodes ---
+
+    def _switch_off(self, node: int) -> None:
+        machine = self._world.nodes[node]
+        if machine is self._dead:
+            self._dead = None
+        self._world.leave(node)
+
+    def _take_away(self, nodes: Sequence[int]) -> None:
+        for node in () if self._is_over else nodes:
+            self._say("away", node)
+            self._world.nodes[node].switch_off()
+
+    def _drawn_strike(self) -> Callable[[], None] | None:
+        """The leader is to die when the change is decided, if the members bear that."""
+        world = self._world
+        can_die = self._may_die and not self._is_over and self._dead is None and self._doing != "away"
+        if not can_die or self._rng.random() >= world.mix.deaths:
+            return None
+        delay_s = self._rng.choice((0.0, 1.0)) * self._rng.expovariate(1.0 / (world.mix.delay_s_mean * 10))
+        return lambda: world.after(delay_s, self._kill_leader)
+
+    def _look(self, node: int, core: Any) -> None:
+        """After every step."""
+        if self._strike is not None and core.voters.next_members:
+            strike, self._strike = self._strike, None
+            strike()
+
+    def _kill_leader(self) -> None:
+        cores: list[Any] = [node.host.root for node in self._world.honest]
+        known = [core.leader for core in cores if core.leader in self._world.peers]
+        if known and not self._is_over and self._dead is None:
+            self._dead = self._world.nodes[self._rng.choice(known)]
+            self._count("death")
+            self._world.die(self._dead.id)
+
+
+def _said(node: SimNode) -> Voters:
+    """Who votes, by a node's own word."""
+    voters: Voters = node.host.root.voters  # type: ignore[attr-defined]
+    return voters
+
+
+def _text(said: dict[int, Voters]) -> str:
+    return ", ".join(
+        f"{node}: {list(voters.members)}{f' then {list(voters.next_members)}' if voters.next_members else ''}"
+        f" epoch {voters.epoch}"
+        for node, voters in sorted(said.items())
+    )

@@ -1,0 +1,269 @@
+"""Nodes that join and leave: when they are met, with which keys, and whom a newcomer believes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from quorate.kernel import Blame, Meet, Part
+from quorate.parts import requests
+from quorate.parts.configuration import Newcomer, Nodes, Voters, decode, encode
+from quorate.parts.keys import Keys, Symbolic
+from quorate.parts.log import COMMAND, CONFIGURATION
+from quorate.protocols.pbft import Pbft
+from quorate.protocols.pbft.messages import (
+    COMMIT,
+    OFFER,
+    Commit,
+    Image,
+    OfferAmong,
+    Taken,
+    TakenAmong,
+    digest_of,
+    offer_among_statement,
+    order_statement,
+)
+
+from tests.protocols.cluster import Cluster, Member
+from tests.protocols.pbft.build import CONFIG, FOUR, SCHEME, Node, X
+
+ADMIN = SCHEME.client(8)
+ADMINISTERED = msgspec.structs.replace(CONFIG, admins=(ADMIN.public,), founders=FOUR)
+
+
+class Founders(Symbolic):
+    """Keys of nodes 1 to 4, and of those that join."""
+
+    def __init__(self) -> None:
+        super().__init__(FOUR)
+        for client in (0, 8):  # that of requests, and the administrator
+            self.client(client)
+
+
+def newcomer(scheme: Symbolic, node: int) -> Newcomer:
+    """As its administrator introduces it."""
+    return Newcomer(node, f"n{node}:1", scheme.signer(node).public)
+
+
+def five() -> tuple[Symbolic, Newcomer]:
+    """Keys of four nodes and a fifth that joins."""
+    scheme = Founders()
+    scheme.join(5)
+    return scheme, newcomer(scheme, 5)
+
+
+def change(
+    *members: int, newcomers: Sequence[Newcomer] = (), leavers: Sequence[int] = (), epoch: int | None = None
+) -> bytes:
+    """A signed change."""
+    return requests.sign(ADMIN, [encode(members, epoch, newcomers, leavers)])
+
+
+def node_of(scheme: Symbolic, records: Sequence[Any] = ()) -> Node:
+    """Node 2, which knows four keys."""
+    return Node(
+        config=ADMINISTERED, records=records, make=lambda env, config, _: Pbft(env, config, scheme.keys(env.id))
+    )
+
+
+# --- one node ---
+
+
+def test_a_newcomer_is_met_with_its_key_when_the_request_is_executed() -> None:
+    scheme, fifth = five()
+    node = node_of(scheme)
+    turn = node.order(1, change(*FOUR, newcomers=[fifth]))
+    assert turn.roster == [Meet("n5:1", fifth.key, 5)]
+    assert [entry.kind for entry in turn.outputs[0].entries] == [CONFIGURATION]
+    assert node.core.keys.verify(5, "any", b"thing", scheme.signer(5).sign("any", b"thing"))
+    assert node.core.voters == Voters(FOUR, FOUR, 0), "it does not vote by that"
+
+
+def test_others_keep_their_own_keyring() -> None:
+    """What one node learns by its log no other learns with it."""
+    scheme, fifth = five()
+    one, other = node_of(scheme), node_of(scheme)
+    one.order(1, change(*FOUR, newcomers=[fifth]))
+    assert 5 in one.core.keys.keyring.nodes
+    assert 5 not in other.core.keys.keyring.nodes
+    fork = one.host.fork()
+    assert 5 in fork.root.keys.keyring.nodes  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "key", [b"", b"short", SCHEME.signer(3).public, bytes(32)], ids=["none", "no key", "3's", "nobody's"]
+)
+def test_a_key_that_is_none_or_anothers_makes_the_change_void(key: bytes) -> None:
+    node = node_of(SCHEME)
+    turn = node.order(1, change(*FOUR, newcomers=[Newcomer(9, "n9:1", key)]))
+    assert turn.roster == ()
+    assert [entry.kind for entry in turn.outputs[0].entries] == [COMMAND]
+    assert node.core.voters == Voters(FOUR)
+
+
+def test_whoever_leaves_is_known_until_others_vote() -> None:
+    node = node_of(SCHEME)
+    turn = node.order(1, change(1, 2, 3, leavers=[4]))
+    assert turn.roster == ()
+    assert node.core.env.peers == FOUR
+    node.core._begin_epoch(type(node.core.group)((1, 2, 3), node.core.keys, 1, 4, FOUR))
+    assert node.core.env.peers == (1, 2, 3)
+    assert node.core.keys.keyring.public(4), "what it signed may have to be checked"
+
+
+def test_a_commit_is_proven_to_a_node_that_knows_fewer_nodes() -> None:
+    """The sender has met the fifth node already: its vector has one MAC more, and this node's is in it."""
+    scheme, fifth = five()
+    knowing = scheme.keys(3).knowing(5, fifth.key)
+    node = node_of(scheme)
+    statement = order_statement(0, 1, digest_of((X,)))
+    macs = knowing.macs(COMMIT, statement, (1, 2, 3, 4, 5))
+    assert node.on(3, Commit(0, 1, digest_of((X,)), macs)).blames == ()
+    others = knowing.macs(COMMIT, statement, (1, 3, 4, 5))
+    assert node.on(1, Commit(0, 1, digest_of((X,)), others)).blames == [
+        Blame(1, "commits without a vote, or with a proof that is wrong")
+    ]
+
+
+def test_an_administrator_who_gives_a_node_another_key_stops_it() -> None:
+    scheme = Founders()
+    scheme.join(5)
+    keys = scheme.keys(5)
+    node = Node(5, (*FOUR, 5), config=ADMINISTERED, make=lambda env, config, _: Pbft(env, config, keys))
+    wrong = Newcomer(5, "n5:1", SCHEME.client(77).public)
+    with pytest.raises(ValueError, match="introduced with a public key that is not its own"):
+        node.core._check_own(_decoded(change(*FOUR, newcomers=[wrong])))
+    unaware = msgspec.structs.replace(ADMINISTERED, founders=())
+    node = Node(5, (*FOUR, 5), config=unaware, make=lambda env, config, _: Pbft(env, config, keys))
+    with pytest.raises(ValueError, match="write in founders which nodes the cluster began with"):
+        node.core._check_own(_decoded(change(*FOUR, newcomers=[newcomer(scheme, 5)])))
+
+
+def _decoded(value: bytes) -> Any:
+    request_ = requests.decode(value)
+    assert request_ is not None
+    return decode(request_.commands[0])
+
+
+def test_founders_without_a_key_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"no key for nodes \[6\], which the cluster began with"):
+        Node(config=msgspec.structs.replace(ADMINISTERED, founders=(*FOUR, 6)), make=_with(Founders().keys(2)))
+
+
+def _with(keys: Keys) -> Any:
+    return lambda env, config, _: Pbft(env, config, keys)
+
+
+# --- snapshots ---
+
+IMAGE = Image(4, 4, bytes(32), 8, b"d" * 32, FOUR)
+
+
+def test_a_recorded_snapshot_brings_the_nodes_back() -> None:
+    scheme, fifth = five()
+    nodes = Nodes((fifth,), (4,))
+    image = msgspec.structs.replace(IMAGE, members=(1, 2, 3, 5), epoch=1, began_at=4, past_members=FOUR)
+    node = node_of(scheme, [TakenAmong(image, True, nodes)])
+    assert node.started.roster == [Meet("n5:1", fifth.key, 5), Part(4, "it has left the cluster")]
+    assert node.core.env.peers == (1, 2, 3, 5)
+    assert node.records[0] == TakenAmong(image, True, nodes)
+    assert node_of(scheme, [Taken(IMAGE, True)]).records[0] == Taken(IMAGE, True), "as it always was"
+
+
+def offer(keys: Keys, image: Image, nodes: Nodes, to: Sequence[int]) -> OfferAmong:
+    """A node's word for a snapshot, and for who is there after it."""
+    statement = offer_among_statement((image,), (nodes,))
+    return OfferAmong((image,), (nodes,), keys.macs(OFFER, statement, to))
+
+
+def evolved() -> tuple[Symbolic, list[Newcomer], Image, Nodes]:
+    """Founders 1 to 4 are gone, 5 to 8 have taken their places, and 9 joins."""
+    scheme = Founders()
+    for node in range(5, 10):
+        scheme.join(node)
+    joined = [newcomer(scheme, node) for node in range(5, 9)]
+    image = msgspec.structs.replace(
+        IMAGE, sequence=96, members=(5, 6, 7, 8), epoch=8, began_at=94, past_members=(4, 5, 6, 7)
+    )
+    return scheme, joined, image, Nodes(tuple(joined), FOUR)
+
+
+def test_a_newcomer_believes_f_plus_1_of_those_it_was_told_of() -> None:
+    scheme, _, image, nodes = evolved()
+    node = Node(9, (5, 6, 7, 8, 9), config=ADMINISTERED, make=_with(scheme.keys(9)))
+    assert node.on(5, offer(scheme.keys(8).knowing(9, scheme.signer(9).public), image, nodes, (9,))).blames != ()
+    keys = {n: Keys(scheme.signer(n), scheme.keys(9).keyring) for n in (5, 6)}
+    assert node.on(5, offer(keys[5], image, nodes, (9,))).sends == ()
+    turn = node.on(6, offer(keys[6], image, nodes, (9,)))
+    assert [type(send.message).__name__ for send in turn.sends] == ["FetchImage"]
+
+
+def test_two_that_say_other_nodes_are_not_believed() -> None:
+    scheme, joined, image, nodes = evolved()
+    node = Node(9, (5, 6, 7, 8, 9), config=ADMINISTERED, make=_with(scheme.keys(9)))
+    keys = {n: Keys(scheme.signer(n), scheme.keys(9).keyring) for n in (5, 6)}
+    node.on(5, offer(keys[5], image, nodes, (9,)))
+    assert node.on(6, offer(keys[6], image, Nodes(tuple(joined[1:]), FOUR), (9,))).sends == ()
+
+
+def test_a_founder_believes_no_strangers() -> None:
+    scheme, _, image, nodes = evolved()
+    node = Node(2, (1, 2, 5, 6, 7), config=ADMINISTERED, make=_with(Keys(scheme.signer(2), scheme.keys(9).keyring)))
+    for n in (5, 6):
+        turn = node.on(n, offer(Keys(scheme.signer(n), scheme.keys(9).keyring), image, nodes, (2,)))
+    assert turn.sends == ()
+
+
+def test_nodes_that_cannot_be_are_blamed() -> None:
+    scheme, fifth = five()
+    node = node_of(scheme)
+    for nodes in (Nodes((fifth, fifth)), Nodes((Newcomer(3, "n3:1", fifth.key),))):
+        turn = node.on(3, offer(scheme.keys(3), IMAGE, nodes, FOUR))
+        assert turn.blames == [Blame(3, "offers snapshots with nodes that cannot be")]
+
+
+# --- a whole group ---
+
+
+@pytest.mark.parametrize("before", [1, 40], ids=["from the log", "from a snapshot"])
+def test_a_group_is_replaced_node_by_node(before: int) -> None:
+    scheme = Founders()
+    config = msgspec.structs.replace(ADMINISTERED, request_timeout_s=1.0, beat_s=0.1)
+    cluster = Cluster(
+        lambda env: Pbft(env, config, scheme.keys(env.id)),
+        4,
+        keyring=scheme.keyring(),
+        delay_s=(0.001, 0.002),
+        sync_s=0.001,
+    )
+
+    def order(value: bytes) -> None:
+        for node, member in cluster.members.items():
+            if member.up:
+                cluster.submit(node, value)
+
+    for number in range(before):
+        order(requests.sign(scheme.client(0), [b"%d" % number]))
+        cluster.run(0.05)
+    for new, old in ((5, 1), (6, 2), (7, 3), (8, 4)):
+        scheme.join(new)
+        member = cluster.join(new)
+        voters = cluster[new - 1].core.voters
+        order(change(*voters.members, newcomers=[newcomer(scheme, new)], epoch=voters.epoch))
+        assert cluster.run(20.0, lambda it=member, at=voters.epoch: it.core.voters.epoch > at)
+        rest = tuple(node for node in (*voters.members, new) if node != old)
+        order(change(*rest, leavers=[old], epoch=member.core.voters.epoch))
+        assert cluster.run(20.0, lambda rest=rest: all(is_one_of(cluster[node], rest) for node in rest))
+        cluster.crash(old)
+    last = requests.sign(scheme.client(0), [b"last"])
+    order(last)
+    assert cluster.run(20.0, lambda: all(last in cluster[node].applied for node in (5, 6, 7, 8)))
+    assert cluster[8].core.voters == Voters((5, 6, 7, 8), (), 8)
+
+
+def is_one_of(member: Member, members: tuple[int, ...]) -> bool:
+    """Whether it knows these and no others, as members and as nodes."""
+    return bool(
+        member.core.voters == Voters(members, (), member.core.voters.epoch) and member.host.roster.peers == members
+    )

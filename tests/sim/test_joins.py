@@ -1,0 +1,204 @@
+"""Nodes that come and go: what the nemesis finds in Multi-Paxos and PBFT, and that it would find what is planted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from quorate.cli import campaign
+from quorate.cli.campaign import Task
+from quorate.parts.configuration import Nodes
+from quorate.parts.mutant import Mutant
+from quorate.protocols import REGISTRY
+from quorate.protocols.multipaxos import MultiPaxos
+from quorate.protocols.pbft import Pbft
+from quorate.sim.options import OptionsError
+from quorate.sim.world import LIVENESS
+
+from tests.sim.wedges import OLD_MEMBERS, SILENT, UNWATCHED, VIEWS_APART, cores, cure, moves, wedged, which
+
+FOUND = {
+    SILENT: ("multipaxos", [85, 164, 178, 277]),
+    OLD_MEMBERS: ("multipaxos", [6, 36, 79, 145, 153, 185, 247, 266, 282, 299]),
+    UNWATCHED: ("pbft", [5, 9, 12, 14, 21, 23, 24, 26, 31, 32]),
+    VIEWS_APART: ("pbft", [151, 194, 223]),
+}
+"""Faults of the protocols that `quorate sim PROTOCOL --joins` finds, and by which seeds. Whoever mends one takes its
+seeds over into HOLDS, as far as they are not found for another reason then."""
+
+HOLDS = {"multipaxos": [0, 1, 3, 4, 17, 19], "pbft": [0, 3, 4, 6, 7, 8]}
+"""Seeds in which nodes join, leave and are replaced, and every promise is kept."""
+
+
+def joins(protocol: str, seed: int, **more: Any) -> Task:
+    """As `quorate sim PROTOCOL --joins --seed SEED`."""
+    return Task(protocol=protocol, seed=seed, joins=True, **more)
+
+
+# --- what is found ---
+
+
+@pytest.mark.parametrize(
+    ("protocol", "seed", "wedge"),
+    [(protocol, seed, wedge) for wedge, (protocol, seeds) in FOUND.items() for seed in seeds[:2]],
+)
+def test_what_the_nemesis_finds(protocol: str, seed: int, wedge: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, world = wedged(Task(protocol=protocol, seed=seed), monkeypatch)
+    assert (outcome.violated, which(world)) == (LIVENESS, wedge)
+    assert not moves(world), "it is no matter of patience"
+    cure(world, wedge)
+    assert moves(world), "it was for this reason"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("protocol", "seed", "wedge"),
+    [(protocol, seed, wedge) for wedge, (protocol, seeds) in FOUND.items() for seed in seeds[2:]],
+)
+def test_what_it_finds_with_more_seeds(protocol: str, seed: int, wedge: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    test_what_the_nemesis_finds(protocol, seed, wedge, monkeypatch)
+
+
+def test_a_view_change_that_rests_on_a_checkpoint_of_earlier_members() -> None:
+    """A node that goes on from a snapshot of a later epoch still shows the checkpoint that was stable there before.
+
+    Others cannot check it, and blame the node. When that is mended, this seed holds.
+    """
+    outcome = campaign.run(joins("pbft", 108))
+    assert outcome.violated == "no blame"
+    assert outcome.text.endswith("sends a view-change that rests on a checkpoint that is not proven")
+
+
+def test_a_node_that_restarts_forgets_the_proofs_of_earlier_changes() -> None:
+    """It goes on from its newest snapshot, offers the log from before, and shows the last checkpoint in place of the
+    one at the change, which a newcomer could check. When that is mended, this seed holds."""
+    outcome = campaign.run(joins("pbft", 7, byzantine=1))
+    assert outcome.violated == "no blame"
+    assert outcome.text.endswith("sends a checkpoint that is not proven")
+
+
+def test_a_snapshot_at_the_water_mark_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that missed the checkpoint at which others vote is offered a snapshot of just that, and waits for a later
+    one, which idle nodes never take. When that is mended, this seed holds."""
+    outcome, world = wedged(Task(protocol="pbft", seed=195), monkeypatch)
+    behind, *others = cores(world)
+    assert outcome.violated == LIVENESS
+    assert (behind.executed, behind.high) == (16, 24)
+    assert {core.base for core in others} == {24}
+
+
+# --- what holds ---
+
+
+@pytest.mark.parametrize(("protocol", "seed"), [(name, seed) for name, seeds in HOLDS.items() for seed in seeds])
+def test_nodes_come_and_go_and_promises_are_kept(protocol: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, world = wedged(Task(protocol=protocol, seed=seed), monkeypatch)
+    assert outcome.holds, outcome.text
+    assert len(world.nodes) > world.options.nodes
+    assert len(world.peers) < len(world.nodes)
+    newest = world.honest[0].host.root
+    assert set(newest.voters.members) <= set(world.peers)  # type: ignore[attr-defined]
+    assert any(member >= world.options.nodes for member in newest.voters.members), "newcomers vote"  # type: ignore[attr-defined]
+
+
+def test_runs_repeat_exactly() -> None:
+    assert campaign.run(joins("multipaxos", 1)) == campaign.run(joins("multipaxos", 1))
+    assert campaign.run(joins("pbft", 1, byzantine=1)) == campaign.run(joins("pbft", 1, byzantine=1))
+
+
+@pytest.mark.parametrize("workload", ["register", "kv"])
+def test_with_liars_among_those_that_come_and_go(workload: str) -> None:
+    for seed in range(1, 5):
+        outcome = campaign.run(joins("pbft", seed, byzantine=1, workload=workload))
+        assert outcome.holds, outcome.text
+
+
+def test_every_plan_is_carried_out() -> None:
+    counts: dict[str, int] = {}
+    for seed in HOLDS["multipaxos"]:
+        for name, count in campaign.run(joins("multipaxos", seed)).counts.items():
+            counts[name] = counts.get(name, 0) + count
+    assert min(counts.get(name, 0) for name in ("members", "join", "leave", "replace", "away", "outage", "death")) > 0
+
+
+# --- what is planted is found ---
+
+
+class MeetsNobody(MultiPaxos):
+    """Does not follow the log in whom it knows."""
+
+    def _keep_roster(self) -> None:
+        pass
+
+
+class ForgetsNodes(MultiPaxos):
+    """Its snapshots say who votes, and not where the nodes are."""
+
+    def _keep_roster(self) -> None:
+        nodes, self.members.spans[-1].nodes = self.members.nodes, Nodes()
+        if not self.acceptor.snapshot_index:
+            self.members.spans[-1].nodes = nodes
+        super()._keep_roster()
+
+
+class LearnsNoKeys(Pbft):
+    """Meets newcomers, and cannot check what they say."""
+
+    def _take_over_nodes(self, nodes: Nodes) -> None:
+        keys = self.keys
+        super()._take_over_nodes(nodes)
+        self.keys = self.group.keys = keys
+
+
+class MeetsWhenTheyVote(Pbft):
+    """Newcomers cannot catch up before."""
+
+    def _take_over_nodes(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+
+
+PLANTED: list[tuple[str, type[Any]]] = [
+    ("multipaxos", MeetsNobody),
+    ("multipaxos", ForgetsNodes),
+    ("pbft", LearnsNoKeys),
+    ("pbft", MeetsWhenTheyVote),
+]
+
+
+@pytest.mark.parametrize(("protocol", "core"), PLANTED, ids=lambda value: getattr(value, "__name__", value))
+def test_what_is_planted_is_found(protocol: str, core: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = REGISTRY[protocol]
+    planted = msgspec.structs.replace(entry, mutants=(*entry.mutants, Mutant("planted", "for this test", core=core)))
+    monkeypatch.setitem(REGISTRY, protocol, planted)
+    runs = (campaign.run(joins(protocol, seed, mutant="planted")) for seed in HOLDS[protocol])
+    assert any(not outcome.holds for outcome in runs)
+
+
+class MeetsAnother(MultiPaxos):
+    """Has the newcomer's address from somewhere else."""
+
+    def _keep_roster(self) -> None:
+        for newcomer in self.members.nodes.joined:
+            if newcomer.node not in self.env.peers:
+                self.env.meet("elsewhere:1", newcomer.key, newcomer.node)
+
+
+def test_whom_a_node_meets_must_be_who_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = REGISTRY["multipaxos"]
+    planted = msgspec.structs.replace(entry, mutants=(Mutant("planted", "for this test", core=MeetsAnother),))
+    monkeypatch.setitem(REGISTRY, "multipaxos", planted)
+    outcome = campaign.run(joins("multipaxos", 0, mutant="planted"))
+    assert outcome.violated == "rosters"
+    assert "elsewhere:1" in outcome.text
+
+
+# --- what makes no sense ---
+
+
+def test_members_that_never_change() -> None:
+    with pytest.raises(OptionsError, match="raft do not change: leave out --joins, or choose multipaxos or pbft"):
+        campaign.run(joins("raft", 1))
+    with pytest.raises(OptionsError, match="--joins with 2 nodes"):
+        campaign.run(joins("multipaxos", 1, nodes=2))
