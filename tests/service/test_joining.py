@@ -168,6 +168,12 @@ def test_clients_count_on_the_nodes_that_there_are(tmp_path: Path) -> None:
                     await cluster.add(client, new)
                 await until(lambda: voting._for_read() == (4, 6))
                 assert (await early.get(b"k")).value == b"v"
+                behind = cluster.running[1].listener  # it has not heard of them, and greets as it did before
+                behind.me = msgspec.structs.replace(behind.me, bears=Bears(1, 4))
+                for connection in list(behind.clients):
+                    connection.cut("call again")
+                await until(lambda: voting._nodes[0].bears == Bears(1, 4))
+                assert voting._for_read() == (4, 6), "one that knows no better does not make it fewer"
         finally:
             await cluster.stop()
 
