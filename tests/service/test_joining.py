@@ -12,6 +12,7 @@ from quorate.parts.configuration import Voters
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.pbft import PbftConfig
 from quorate.runtime import key_files
+from quorate.runtime.handshake import Bears
 from quorate.runtime.key_files import read_private_key
 from quorate.service.client.aio import Client
 from quorate.service.client.errors import OutcomeUnknown, Refused
@@ -145,6 +146,57 @@ def test_a_newcomer_that_is_not_there_follows_when_it_comes(tmp_path: Path) -> N
                 voters = await client.add_node(4, member.peer, member.client)
                 assert voters.members == (1, 2, 3, 4)
                 assert await client.add_node(4, member.peer, member.client) == voters
+        finally:
+            await cluster.stop()
+
+    run(main())
+
+
+def test_clients_count_on_the_nodes_that_there_are(tmp_path: Path) -> None:
+    """Three equal answers of four nodes hold an honest one of every quorum; of six it takes four."""
+
+    async def main() -> None:
+        cluster = Joining(tmp_path, 4, options=FAST_PBFT, protocol="pbft")
+        await cluster.start()
+        try:
+            async with cluster.clients() as early, cluster.clients() as client:
+                await early.put(b"k", b"v")
+                voting = early._voting
+                assert voting is not None
+                assert voting._for_read() == (3, 4)
+                for new in (5, 6):
+                    await cluster.add(client, new)
+                await until(lambda: voting._for_read() == (4, 6))
+                assert (await early.get(b"k")).value == b"v"
+                behind = cluster.running[1].listener  # it has not heard of them, and greets as it did before
+                behind.me = msgspec.structs.replace(behind.me, bears=Bears(1, 4))
+                for connection in list(behind.clients):
+                    connection.cut("call again")
+                await until(lambda: voting._nodes[0].bears == Bears(1, 4))
+                assert voting._for_read() == (4, 6), "one that knows no better does not make it fewer"
+        finally:
+            await cluster.stop()
+
+    run(main())
+
+
+def test_a_node_that_speaks_of_more_nodes_is_done_without(tmp_path: Path) -> None:
+    async def main() -> None:
+        cluster = Joining(tmp_path, 4, options=FAST_PBFT, protocol="pbft")
+        await cluster.start()
+        liar = cluster.running[4]
+        liar.listener.me = msgspec.structs.replace(liar.listener.me, bears=Bears(1, 60))
+        try:
+            async with cluster.clients() as client:
+                await client.put(b"k", b"v")
+                voting = client._voting
+                assert voting is not None
+                await until(lambda: all(node.bears is not None for node in voting._nodes))
+                assert voting._for_read() == (3, 4)
+                assert (await client.get(b"k")).value == b"v"
+                await cluster.stop(3)
+                await until(lambda: voting._nodes[2].bears is None)
+                assert (await client.get(b"k")).value == b"v", "through the log"
         finally:
             await cluster.stop()
 

@@ -99,7 +99,7 @@ def test_whoever_leaves_is_followed_for_as_long_as_it_leads() -> None:
 def test_a_leader_forgets_who_left() -> None:
     node = leader(config=CONFIG)
     ask(node, encode((1, 2), None, [], [3]))
-    agreed(node, 2)
+    agreed(node, 2, 3)
     for _ in range(4):  # no-ops up to where the new members count
         turn = agreed(node, 2)
         if turn.roster:
