@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.tidy.circles import circles
 from tests.tidy.links import links
-from tests.tidy.rules import NAMES, PYTHON_RULES, TEXT_RULES, check, syntax
+from tests.tidy.rules import NAMES, PACKAGE_RULES, PYTHON_RULES, TEXT_RULES, check, syntax
 from tests.tidy.scopes import package_facts
 from tests.tidy.sets import set_iteration
 from tests.tidy.tree import Violation
@@ -170,9 +171,81 @@ def test_a_file_that_does_not_parse_is_a_violation() -> None:
     ]
 
 
+CIRCLES = {
+    "a plain circle": {
+        "a": "from quorate.sim.b import B  # !",
+        "b": "from quorate.sim.a import A",
+        "c": "from quorate.sim.a import A",
+    },
+    "one half for types alone": {
+        "a": "from __future__ import annotations\nif TYPE_CHECKING:\n    from quorate.sim.b import B  # !",
+        "b": "import quorate.sim.a",
+    },
+    "one half in a function": {
+        "a": "def f():\n    from . import b  # !",
+        "b": "import importlib\nimportlib.import_module('quorate.sim.a')",
+    },
+    "through a third": {
+        "a": "from quorate.sim.b import B  # !",
+        "b": "x = 1\nfrom quorate.sim.c import C",
+        "c": "from quorate.sim.a import A",
+    },
+    "through the package that is around another": {
+        "a": "from quorate.sim.p.low import L  # !",
+        "p/__init__": "from quorate.sim.p.low import L\nfrom quorate.sim.a import A",
+        "p/low": "",
+    },
+    "with the package around it": {
+        "p/__init__": "from quorate.sim.p.low import L  # !",
+        "p/low": "from quorate.sim.p import M",
+    },
+}
+NO_CIRCLES = {
+    "a facade over its own modules": {
+        "p/__init__": "from quorate.sim.p.high import H\nfrom quorate.sim.p.low import L",
+        "p/high": "from quorate.sim.p.low import L\nfrom . import low",
+        "p/low": "import quorate.kernel",
+        "a": "from quorate.sim.p import H",
+    },
+    "a diamond": {
+        "a": "from quorate.sim.b import B\nfrom quorate.sim.c import C",
+        "b": "from quorate.sim.d import D",
+        "c": "from quorate.sim.d import D",
+        "d": "from quorate import __version__",
+    },
+}
+
+
+def package_of(modules: dict[str, str]) -> dict[str, str]:
+    """The files of a small package by path."""
+    root = {"src/quorate/__init__.py": "", "src/quorate/sim/__init__.py": ""}
+    return root | {f"src/quorate/sim/{name}.py": source for name, source in modules.items()}
+
+
+@pytest.mark.parametrize("modules", CIRCLES.values(), ids=CIRCLES)
+def test_a_circle_of_imports_is_found(modules: dict[str, str]) -> None:
+    (found,) = circles(package_of(modules))
+    where = [(path, line) for path, source in package_of(modules).items() for line in expected(source)]
+    assert [(found.path, found.line)] == where
+    assert found.what.count("sim.a") == 2 or found.what == "a circle of imports: sim.p -> sim.p.low -> sim.p"
+
+
+@pytest.mark.parametrize("modules", NO_CIRCLES.values(), ids=NO_CIRCLES)
+def test_what_only_looks_like_a_circle_is_none(modules: dict[str, str]) -> None:
+    assert list(circles(package_of(modules))) == []
+
+
+def test_two_circles_are_two_violations_and_a_tangle_is_one() -> None:
+    apart = {"a": "import quorate.sim.b", "b": "import quorate.sim.a"}
+    apart |= {"c": "import quorate.sim.d", "d": "import quorate.sim.c"}
+    assert len(list(circles(package_of(apart)))) == 2
+    (tangle,) = circles(package_of(apart | {"b": "import quorate.sim.a, quorate.sim.c", "d": "from . import c, b"}))
+    assert "in a tangle of 4 modules" in tangle.what
+
+
 def test_every_rule_was_planted() -> None:
     broken = {rule for rule, _, source in PLANTED if expected(source)}
-    assert broken | {"set-iteration", "links"} == set(NAMES)
+    assert broken | set(PACKAGE_RULES) | {"set-iteration", "links"} == set(NAMES)
 
 
 def test_dead_links_are_found_and_nothing_else() -> None:

@@ -1,8 +1,9 @@
 """Which rule looks at which file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from . import calls, imports, shape, text
+from .circles import circles
 from .links import links
 from .scopes import package_facts
 from .sets import LAYERS, set_iteration
@@ -25,7 +26,10 @@ PYTHON_RULES: dict[str, Rule] = {
     "kernel-docstrings": shape.kernel_docstrings,
 }
 TEXT_RULES: dict[str, Rule] = {"machine-paths": text.machine_paths, "index-addresses": text.index_addresses}
-NAMES = (*PYTHON_RULES, "set-iteration", *TEXT_RULES, "links")
+PackageRule = Callable[[Mapping[str, str]], Iterator[Violation]]
+PACKAGE_RULES: dict[str, PackageRule] = {"import-circles": circles}
+"""They look at all files of the package at once, by path."""
+NAMES = (*PYTHON_RULES, *PACKAGE_RULES, "set-iteration", *TEXT_RULES, "links")
 
 
 def check(name: str) -> list[Violation]:
@@ -38,9 +42,12 @@ def check(name: str) -> list[Violation]:
     broken = [found for path, source in python.items() for found in syntax(path, source)]
     if broken:
         return broken
+    if name in PACKAGE_RULES:
+        package = {path: source for path, source in python.items() if layer_of(path) is not None}
+        return list(PACKAGE_RULES[name](package))
     if name == "set-iteration":
-        package = package_facts([source for path, source in python.items() if layer_of(path) in LAYERS])
-        return [found for path, source in python.items() for found in set_iteration(path, source, package)]
+        facts = package_facts([source for path, source in python.items() if layer_of(path) in LAYERS])
+        return [found for path, source in python.items() for found in set_iteration(path, source, facts)]
     return [found for path, source in python.items() for found in PYTHON_RULES[name](path, source)]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from quorate.kernel.core import Core
 from quorate.kernel.env import Chance, Env, Rng
 from quorate.kernel.ids import PATH_DEPTH_MAX, ROOT, Path
-from quorate.kernel.inputs import Handed, Input, Misbehaved
+from quorate.kernel.inputs import Handed, Input, Misbehaved, Received
 from quorate.kernel.replay import SEED_BYTES, Began, Known, Settled, Spawned, Started, Stepped, Subtree
 from quorate.kernel.roster import Roster
 from quorate.kernel.tree import TO_ALL, Tree
@@ -107,7 +107,7 @@ class Host(Tree):
         """An independent copy in the same state: equal inputs give equal Turns."""
         return copy.deepcopy(self)
 
-    # --- what Env asks for ---
+    # --- Ground: what Env asks for ---
 
     def stream(self, path: Path) -> Rng:
         """The stream of chance of a path."""
@@ -130,6 +130,10 @@ class Host(Tree):
         """Have a value come to a child."""
         if self._started or item.path not in self._journaled.subtrees:  # else the child's journal has it
             self._effects.upcalls.append((item.path, self._hand, item))
+
+    def receive(self, item: Received) -> None:
+        """Have a message come to a core as if it came from outside, after the running handler."""
+        self._effects.upcalls.append((item.path, self._receive, item))
 
     def spawn(
         self,

@@ -95,7 +95,7 @@ class Strangers:
         self.told_port = told_port or 0
         self.ban_hosts = ban_hosts
         self.names = names
-        self.on_frames = on_frames
+        self._on_frames = on_frames
         self.totals = StrangerCounters()
         self.counters: dict[int, PeerCounters] = {}
         """By link, until its number is released."""
@@ -355,6 +355,10 @@ class Strangers:
         log.debug("link %d to %s at %s", link, connection.key.hex(), connection.remote)
         if not self.is_stopping:
             self._on_met(link, connection.key, connection.address, connection.is_outbound)
+
+    def on_frames(self, link: int, frames: list[bytes]) -> None:
+        """Payloads of one read of a link, in order."""
+        self._on_frames(link, frames)
 
     def on_lost(self, connection: StrangerConnection, why: str) -> None:
         """A connection is gone."""
