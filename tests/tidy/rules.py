@@ -20,6 +20,7 @@ PYTHON_RULES: dict[str, Rule] = {
     "serializers": imports.serializers,
     "code-from-strings": calls.code_from_strings,
     "process-dependent": calls.process_dependent,
+    "attribute-guesses": calls.attribute_guesses,
     "file-length": shape.file_length,
     "function-length": shape.function_length,
     "module-docstring": shape.module_docstring,

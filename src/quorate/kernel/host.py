@@ -16,7 +16,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
-from quorate.kernel.core import Core
+from quorate.kernel.core import Core, is_by_inputs
 from quorate.kernel.env import Chance, Env, Rng
 from quorate.kernel.ids import PATH_DEPTH_MAX, ROOT, Path
 from quorate.kernel.inputs import Handed, Input, Misbehaved, Received
@@ -156,7 +156,7 @@ class Host(Tree):
 
         journaled = self._journaled
         scope = journaled.scope_of(path)
-        if scope is None and not journaled.whole and getattr(make, "by_inputs", False):
+        if scope is None and not journaled.whole and is_by_inputs(make):
             return self._spawn_subtree(path, made, upcall)
         waiting = self._parking.claim(path)
         if scope is None:

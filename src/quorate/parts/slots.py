@@ -35,7 +35,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from quorate.kernel import Core, Env, Key, Name
+from quorate.kernel import Core, Env, Key, Name, Standing
+from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log import COMMAND, NOOP, Entry
 from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
@@ -155,6 +156,10 @@ class Slots(Core):
     def delivered(self) -> int:
         """The last slot that was delivered; all up to it are."""
         return len(self.values)
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``. Nobody is elected: the leader is the one to propose at."""
+        return Standing(LEADER if self.leader == self.env.id else FOLLOWER, self.leader, commit_index=self.delivered)
 
     @property
     def floor(self) -> int:

@@ -25,7 +25,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from quorate.kernel import Core, Env, Key, NodeId
+from quorate.kernel import Core, Env, Key, NodeId, Standing
+from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log import Entry, Log
 from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
@@ -139,6 +140,11 @@ class Echo(Core):
         self._asked: list[int] = []  # tokens of this round
         self._round = 0
         self._ready_index: int | None = None  # the answer to this round
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``. Nobody is elected: the sequencer leads for ever."""
+        role = LEADER if self.sequencer == self.env.id else FOLLOWER
+        return Standing(role, self.sequencer, commit_index=self.delivered)
 
     # --- recovery ---
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from ipaddress import IPv6Address
 from typing import Protocol as Interface
 
 from quorate.runtime.address import format_address, literal
@@ -86,7 +87,7 @@ class StrangerConnection(GreetedConnection):
         peer = self._transport.get_extra_info("peername")
         host = str(peer[0]) if isinstance(peer, tuple) else "unknown"
         found = literal(host)
-        mapped = getattr(found, "ipv4_mapped", None)
+        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
         return host if mapped is None else str(mapped)
 
     def on_open(self) -> None:

@@ -25,7 +25,7 @@ class Membership:
     def __init__(self, config: NodeConfig) -> None:
         self._entry = config.entry
         self._options = self._entry.config() if config.options is None else config.options
-        self._admins: tuple[bytes, ...] = getattr(self._options, "admins", ())
+        self._admins = config.admins
         # Clients go on believing f + 1 equal answers, with the f of the nodes that the cluster began with.
         self._founders = config.founders
         self.faults = self._entry.faults(len(self._founders)) if self._entry.byzantine else 0

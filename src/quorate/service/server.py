@@ -12,8 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes, Voters
-from quorate.parts.keys import Keys
+from quorate.parts.configuration import InForce, Reconfigurable
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge
@@ -142,26 +141,21 @@ class Server:
 
     def status(self, request: int = 0) -> Status:
         """This node's view of itself. A view counts as a term; a protocol with neither is in term 0."""
-        core = self.node.host.root
-        leader: int | None = getattr(core, "leader", self.replica.leader)
-        words = ("primary", "backup") if self.config.entry.byzantine else ("leader", "follower")
-        role = getattr(core, "role", words[leader != self.config.node])
-        voters: Voters = getattr(core, "voters", self.membership.all)
-        if role == "follower" and self.config.node not in voters.members:
-            role = "learner"
+        core = self.node.host.root.standing()
+        applied_index, in_force = self.replica.applied_index, self._in_force
         return Status(
             id=request,
             node=self.config.node,
             protocol=self.config.protocol,
-            role=role,
-            leader=leader,
-            term=getattr(core, "term", getattr(core, "view", 0)),
-            commit_index=getattr(core, "commit_index", self.replica.applied_index),
-            applied_index=self.replica.applied_index,
+            role=core.role,
+            leader=core.leader,
+            term=core.term,
+            commit_index=applied_index if core.commit_index is None else core.commit_index,
+            applied_index=applied_index,
             pid=os.getpid(),
             stalled=self.node.stalled_why,
-            voters=voters,
-            nodes=self.membership.here(self._nodes),
+            voters=in_force.voters,
+            nodes=self.membership.here(in_force.nodes),
         )
 
     def _on_connect(self, connection: ClientConnection) -> None:
@@ -191,14 +185,14 @@ class Server:
         self.node.wake()
 
     def _why_not(self, request: Reconfigure) -> str | None:
-        keys: Keys | None = getattr(self.node.host.root, "keys", None)
-        return self.membership.why_not(request.entry, self._nodes, None if keys is None else keys.keyring)
+        in_force = self._in_force
+        return self.membership.why_not(request.entry, in_force.nodes, in_force.keyring)
 
     @property
-    def _nodes(self) -> Nodes:
-        """Who came and went, where nodes can."""
-        nodes: Nodes = getattr(self.node.host.root, "nodes", FOUNDERS_ALONE)
-        return nodes
+    def _in_force(self) -> InForce:
+        """Who votes, and which nodes there are; where that never changes, those of the configuration."""
+        core = self.node.host.root
+        return core.in_force() if isinstance(core, Reconfigurable) else InForce(self.membership.all)
 
 
 def _too_large(response: Response, why: str) -> Response:

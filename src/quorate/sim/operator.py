@@ -20,7 +20,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from quorate.parts.configuration import Voters
+from quorate.kernel import Core
+from quorate.parts.configuration import Reconfigurable, Voters
 
 if TYPE_CHECKING:
     from quorate.sim.node import SimNode
@@ -305,9 +306,8 @@ class Operator:
 
     def _voters(self) -> Voters:
         """The newest that any honest node says."""
-        cores: list[Any] = [node.host.root for node in self._world.honest]
-        voters: Voters = max(cores, key=lambda core: (core.voters.epoch, core.commit_index)).voters
-        return voters
+        said = [(_said(node), node.host.root.standing().commit_index or 0) for node in self._world.honest]
+        return max(said, key=lambda each: (each[0].epoch, each[1]))[0]
 
     # --- whom to choose ---
 
@@ -351,15 +351,15 @@ class Operator:
         delay_s = self._rng.choice((0.0, 1.0)) * self._rng.expovariate(1.0 / (world.mix.delay_s_mean * 10))
         return lambda: world.after(delay_s, self._kill_leader)
 
-    def _look(self, node: int, core: Any) -> None:
+    def _look(self, node: int, core: Core) -> None:
         """After every step."""
-        if self._strike is not None and core.voters.next_members:
+        if self._strike is not None and _voters_of(core).next_members:
             strike, self._strike = self._strike, None
             strike()
 
     def _kill_leader(self) -> None:
-        cores: list[Any] = [node.host.root for node in self._world.honest]
-        known = [core.leader for core in cores if core.leader in self._world.peers]
+        leaders = [node.host.root.standing().leader for node in self._world.honest]
+        known = [leader for leader in leaders if leader is not None and leader in self._world.peers]
         if known and not self._is_over and self._dead is None:
             self._dead = self._world.nodes[self._rng.choice(known)]
             self._count("death")
@@ -368,8 +368,12 @@ class Operator:
 
 def _said(node: SimNode) -> Voters:
     """Who votes, by a node's own word."""
-    voters: Voters = node.host.root.voters  # type: ignore[attr-defined]
-    return voters
+    return _voters_of(node.host.root)
+
+
+def _voters_of(core: Core) -> Voters:
+    assert isinstance(core, Reconfigurable), f"{type(core).__name__} does not say who its members are"
+    return core.in_force().voters
 
 
 def _text(said: dict[int, Voters]) -> str:

@@ -284,7 +284,7 @@ class Strangers:
 
     def _tell(self, node: SimNode, item: Any) -> None:
         if self._world.tracing:
-            self._world.trace(node.id, type(item).__name__.lower(), getattr(item, "node", ""), item)
+            self._world.trace(node.id, type(item).__name__.lower(), "" if type(item) is Unmet else item.node, item)
         node.put(item)
 
     def _delay_s(self, sender: int, to: int) -> float:

@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic
 
 from quorate.kernel import Env, Key, Name, Path, Received, mask_of
+from quorate.kernel.core import Maker, is_by_inputs
 from quorate.kernel.env import ChildT
 from quorate.parts.reliable.children import Children
 from quorate.parts.reliable.messages import EpochBeat, Letter, Life, ReliableConfig
@@ -307,14 +308,14 @@ class Outbox:
         self._store.drop_below(max(min(left, self.epoch), self.epoch - self.config.epochs_max))
 
 
-class _Maker(Generic[ChildT]):
+class _Maker(Maker, Generic[ChildT]):
     """Makes a core of an epoch. ``by_inputs`` is the core's own."""
 
     def __init__(self, outbox: Outbox, epoch: int, core: Callable[..., ChildT]) -> None:
         self._outbox = outbox
         self._epoch = epoch
         self._core = core
-        self.by_inputs = getattr(core, "by_inputs", False)
+        self.by_inputs = is_by_inputs(core)
 
     def __call__(self, env: Env, *args: Any, **kwargs: Any) -> ChildT:
         own = EpochEnv(env, self._outbox, self._epoch)

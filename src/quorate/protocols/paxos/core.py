@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from quorate.kernel import Core, Env, Key
+from quorate.kernel import Core, Env, Key, Standing
 from quorate.parts.ballot import Ballot
 from quorate.parts.replicated import Dropped
 from quorate.protocols.paxos.messages import (
@@ -65,6 +65,14 @@ class Paxos(Core):
         )
         self.acceptor = self.acceptor_class(env, self._learners) if env.id in self._acceptors else None
         self.learner = self.learner_class(env, quorums.phase2) if env.id in self._learners else None
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``: the roles it plays, its ballot's round, and commit 1 once it knows the value."""
+        roles = {"proposer": self.proposer, "acceptor": self.acceptor, "learner": self.learner}
+        term = self.proposer.ballot[0] if self.proposer else 0
+        return Standing(
+            " ".join(role for role, part in roles.items() if part), None, term, int(self.chosen is not None)
+        )
 
     # --- recovery ---
 

@@ -10,9 +10,9 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from quorate.kernel import Core, Env
+from quorate.kernel import Core, Env, Standing
 from quorate.parts.certificate import Certificate, Collector
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes, Voters
+from quorate.parts.configuration import FOUNDERS_ALONE, InForce, Nodes, Reconfigurable, Voters
 from quorate.parts.keys import Keys
 from quorate.parts.log import Entry
 from quorate.parts.replicated import Leads
@@ -47,7 +47,7 @@ BEAT = "beat"
 EXECUTE = "execute"
 
 
-class Replica(Core):
+class Replica(Core, Reconfigurable):
     """State. Public attributes may be read by checkers and status pages, and by nothing else."""
 
     records = RECORDS
@@ -210,6 +210,14 @@ class Replica(Core):
     def commit_index(self) -> int:
         """For status pages."""
         return self.index
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``; a view counts as a term."""
+        return Standing(self.role, self.leader, self.term, self.commit_index)
+
+    def in_force(self) -> InForce:
+        """As ``Reconfigurable.in_force``."""
+        return InForce(self.voters, self.nodes, self.keys.keyring)
 
     @property
     def low(self) -> int:

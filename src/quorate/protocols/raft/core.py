@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from quorate.kernel import Core, Env, Key
+from quorate.kernel import Core, Env, Key, Standing
 from quorate.parts.compaction import CHUNK, INSTALL, SNAPSHOT, Compactor, Transfers
 from quorate.parts.followers import Followers
 from quorate.parts.log import COMMAND, NOOP, Entry, Log, size_of
@@ -109,6 +109,10 @@ class Raft(Core):
         self._noop_index = 0
         self._uncommitted_bytes = 0
         self._appended = False
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``."""
+        return Standing(self.role, self.leader, self.term, self.commit_index)
 
     # --- recovery ---
 

@@ -173,5 +173,5 @@ def remove(path: Path) -> None:
 
 
 def _os_error(error: lmdb.Error, path: Path) -> OSError:
-    code = errno.ENOSPC if isinstance(error, lmdb.DiskError) else getattr(error, "code", 0)
+    code = errno.ENOSPC if isinstance(error, lmdb.DiskError) else vars(error).get("code", 0)  # that of the system
     return OSError(code if code and code > 0 else errno.EIO, f"working storage: {error}", str(path))

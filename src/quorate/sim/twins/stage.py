@@ -226,7 +226,7 @@ class Stage:
     def _what_is_missing(self) -> str:
         honest = [process for process in self.processes if process.is_honest]
         done = [len(set(self._wanted) & set(process.app.values)) for process in honest]
-        views = [round_of(process.host.root) for process in honest]
+        views = [process.host.root.standing().term for process in honest]
         return f"of {len(self._wanted)} requests the honest nodes executed {done}, in views {views}"
 
     def _run_until(self, end: float) -> None:
@@ -287,7 +287,7 @@ class Stage:
         """To every process of these nodes; to oneself, not to one's twin."""
         number = round_of(send.message)
         if number is None:
-            number = round_of(sender.host.root) or 0
+            number = sender.host.root.standing().term
         if number not in self._began and all(earlier in self._began for earlier in range(number)):
             self._begin(number)
         if number not in self._began:
