@@ -14,7 +14,7 @@ from quorate.parts.adversary import Liar
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY
 from quorate.service.simulated import RegisterSubject
-from quorate.sim.adversary.node import LyingNode
+from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.node import SimNode

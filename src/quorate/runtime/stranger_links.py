@@ -35,16 +35,16 @@ class House(Interface):
     def on_open(self, connection: StrangerConnection) -> None:
         """A connection is there."""
 
-    def on_caller(self, caller: Called) -> None:
+    def on_caller(self, caller: CalledStranger) -> None:
         """Somebody called. Make room for them, or hang up at once."""
 
     def why_not_host(self, host: str) -> str | None:
         """Why a host is not talked to; None if it is."""
 
-    def check_room(self, caller: Called) -> None:
+    def check_room(self, caller: CalledStranger) -> None:
         """Raises Mismatch for a caller that is banned, and if there is no room for it."""
 
-    def check_challenger(self, dialled: Dialled) -> None:
+    def check_challenger(self, dialled: DialledStranger) -> None:
         """Raises Mismatch if whoever answered a dial is banned, or has a link already."""
 
     def check_link(self, newer: StrangerConnection) -> None:
@@ -123,7 +123,7 @@ class StrangerConnection(GreetedConnection):
         self.house.unfinished.hold(self, len(self._received) if self.is_open else 0, self._has_completed)
 
 
-class Called(StrangerConnection):
+class CalledStranger(StrangerConnection):
     """The side that was called."""
 
     is_outbound = False
@@ -171,7 +171,7 @@ class Called(StrangerConnection):
         return False
 
 
-class Dialled(StrangerConnection):
+class DialledStranger(StrangerConnection):
     """The side that dialled. ``settled`` is "" when it has a link, or why it gets none."""
 
     is_outbound = True

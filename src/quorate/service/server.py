@@ -21,8 +21,7 @@ from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.runtime.node import Node
 from quorate.service.config import NodeConfig
 from quorate.service.kv.machine import KvMachine
-from quorate.service.machine import StateMachine
-from quorate.service.membership import Membership
+from quorate.service.reconfiguration import Membership
 from quorate.service.replica import Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -38,6 +37,7 @@ from quorate.service.requests import (
     encode,
 )
 from quorate.service.signed import SignedReplica
+from quorate.service.state_machine import StateMachine
 
 log = logging.getLogger("quorate.server")
 

@@ -46,7 +46,7 @@ PLANS: Final = (("members", 0.25), ("join", 0.15), ("leave", 0.15), ("replace", 
 SPARE: Final = 2
 """How many more nodes there may be than at the beginning."""
 
-Steps: TypeAlias = Generator[float, None, None]
+PlanSteps: TypeAlias = Generator[float, None, None]
 """A plan: each value is how long to wait."""
 
 
@@ -131,7 +131,7 @@ class Operator:
             return "replace"
         return next(name for name, share in PLANS if (draw := draw - share) < 0.0)
 
-    def _carried_out(self, name: str) -> Steps:
+    def _carried_out(self, name: str) -> PlanSteps:
         yield from self._steady()
         if name == "members":
             yield from self._members()
@@ -144,7 +144,7 @@ class Operator:
         else:
             yield from self._away()
 
-    def _go_on(self, plan: Steps) -> None:
+    def _go_on(self, plan: PlanSteps) -> None:
         delay_s = next(plan, None)
         if delay_s is not None:
             self._world.after(delay_s, lambda: self._go_on(plan))
@@ -162,7 +162,7 @@ class Operator:
 
     # --- the plans ---
 
-    def _members(self) -> Steps:
+    def _members(self) -> PlanSteps:
         """Others vote, of those that are there."""
         here = self._able()
         count = self._rng.randint(self._fewest, max(self._fewest, min(len(here), self._most())))
@@ -171,20 +171,20 @@ class Operator:
             yield from self._agree(lambda _: chosen)
             yield from self._end()
 
-    def _join(self) -> Steps:
+    def _join(self) -> PlanSteps:
         """A node more, which votes if that does not make too many."""
         new = self._new_machines(1)
         yield from self._introduce(new)
         yield from self._agree(lambda members: [*members, *new][: self._most()])
         yield from self._end()
 
-    def _replace(self, leavers: Sequence[int]) -> Steps:
+    def _replace(self, leavers: Sequence[int]) -> PlanSteps:
         """New machines take the places of others."""
         new = self._new_machines(len(leavers))
         yield from self._introduce(new)
         yield from self._without(leavers, new)
 
-    def _without(self, leavers: Sequence[int], new: Sequence[int]) -> Steps:
+    def _without(self, leavers: Sequence[int], new: Sequence[int]) -> PlanSteps:
         def rest(members: Sequence[int]) -> list[int]:
             going = {*leavers, *self._dying()}
             chosen = [node for node in (*members, *new) if node not in going]
@@ -198,7 +198,7 @@ class Operator:
                 self._switch_off(node)
             yield from self._end()
 
-    def _away(self) -> Steps:
+    def _away(self) -> PlanSteps:
         """The members grow while a quorum of the old ones is away: first what they bear, the rest when the change
         counts. The others go on, and forget the beginning of their logs. Then all return at once, on the other side."""
         here = self._able()
@@ -225,7 +225,7 @@ class Operator:
         mend()
         yield from self._end()
 
-    def _end(self) -> Steps:
+    def _end(self) -> PlanSteps:
         """Perhaps an outage, some time after."""
         if self._crashes and not self._is_over and self._rng.random() < self._world.mix.outages:
             yield self._rng.random() * IDLE_AFTER_S
@@ -247,7 +247,7 @@ class Operator:
         room = self._world.options.nodes + SPARE - len(self._world.present)
         return [self._world.join().node for _ in range(min(count, room))]
 
-    def _introduce(self, new: Sequence[int]) -> Steps:
+    def _introduce(self, new: Sequence[int]) -> PlanSteps:
         """Others get to know them, and they catch up."""
         if not new:
             return
@@ -265,7 +265,7 @@ class Operator:
         newcomers: Sequence[int] = (),
         leavers: Sequence[int] = (),
         absent: Sequence[int] = (),
-    ) -> Steps:
+    ) -> PlanSteps:
         """Have others be the members, chosen from those that are; until all say so, but for those that are away."""
         yield from self._steady()
         before = self._voters()
@@ -286,7 +286,7 @@ class Operator:
                 return
             yield POLL_S
 
-    def _steady(self) -> Steps:
+    def _steady(self) -> PlanSteps:
         """Until what was in effect is so again: nodes that restart may have to learn it anew."""
         while (seen := self._voters()).epoch < self._epoch or seen.next_members:
             yield POLL_S

@@ -70,7 +70,7 @@ class Stranger:
         """Numbers of links that are gone, with the last frame that was written when the core heard of it."""
 
 
-class Strangers:
+class SimStrangers:
     """All links of a world. Nodes are those of the world; ``address_of`` and ``key_of`` say what they are called."""
 
     def __init__(self, world: World) -> None:

@@ -23,7 +23,7 @@ from quorate.parts.keys import Scheme
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.lies import ByzzFuzz
-from quorate.sim.adversary.node import LyingNode
+from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
@@ -33,7 +33,7 @@ from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
 from quorate.sim.options import Change, Options
-from quorate.sim.strangers import Strangers
+from quorate.sim.strangers import SimStrangers
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
 from quorate.sim.workload import Subject
@@ -107,7 +107,7 @@ class World:
         self.change = change
         self._sick_app = sick_app
         self._trace = trace
-        self.strangers = Strangers(self) if subject.is_open else None
+        self.strangers = SimStrangers(self) if subject.is_open else None
         """The links, where the roster is open."""
         self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)
         self.liars = _draw_liars(self.seed, options)

@@ -57,7 +57,7 @@ LIVENESS: Final = "liveness"
 STEPS_MAX: Final = 200_000
 
 
-def round_of(message: Any) -> int | None:
+def view_of(message: Any) -> int | None:
     """To which round it belongs, where it says so."""
     return getattr(message, "view", None)
 
@@ -285,7 +285,7 @@ class Stage:
 
     def send(self, sender: Process, send: Send) -> None:
         """To every process of these nodes; to oneself, not to one's twin."""
-        number = round_of(send.message)
+        number = view_of(send.message)
         if number is None:
             number = sender.host.root.standing().term
         if number not in self._began and all(earlier in self._began for earlier in range(number)):

@@ -12,7 +12,7 @@ from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, WriteChunk,
 KEPT = 2
 
 
-class Snapshots:
+class SimSnapshots:
     """Snapshots by index."""
 
     def __init__(self) -> None:
