@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from . import calls, imports, shape, text
 from .circles import circles
 from .links import links
+from .names import double_names, no_longer_double
 from .scopes import package_facts
 from .sets import LAYERS, set_iteration
 from .tree import Violation, files, layer_of, parse, text_of
@@ -23,12 +24,17 @@ PYTHON_RULES: dict[str, Rule] = {
     "attribute-guesses": calls.attribute_guesses,
     "file-length": shape.file_length,
     "function-length": shape.function_length,
+    "handler-argument": shape.handler_argument,
     "module-docstring": shape.module_docstring,
     "kernel-docstrings": shape.kernel_docstrings,
 }
 TEXT_RULES: dict[str, Rule] = {"machine-paths": text.machine_paths, "index-addresses": text.index_addresses}
 PackageRule = Callable[[Mapping[str, str]], Iterator[Violation]]
-PACKAGE_RULES: dict[str, PackageRule] = {"import-circles": circles}
+PACKAGE_RULES: dict[str, PackageRule] = {
+    "import-circles": circles,
+    "double-names": double_names,
+    "excused-names": no_longer_double,
+}
 """They look at all files of the package at once, by path."""
 NAMES = (*PYTHON_RULES, *PACKAGE_RULES, "set-iteration", *TEXT_RULES, "links")
 

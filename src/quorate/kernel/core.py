@@ -1,7 +1,7 @@
 """Core: the rules of one protocol. No await, no clock, no I/O, no globals.
 
 A subclass names its ``messages``, ``records`` and ``children``, and writes one handler a message type: a
-``RequestVote`` comes to ``on_request_vote(sender, message)``. The table from type to handler is built once a class,
+``RequestVote`` comes to ``on_request_vote(sender, m)``. The table from type to handler is built once a class,
 and a message without a handler is an error when the class is made, not when the message comes.
 """
 
