@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from quorate.parts.log import Entry, Log
-from quorate.parts.replicated import Decided, Restored
+from quorate.parts.log.entries import Entry, Log
+from quorate.parts.log.replicated import Decided, Restored
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.durability import Durability
 from quorate.sim.checkers.history import LinearizableHistory

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
-from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.log.entries import NOOP, Entry
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.protocols.raft import RaftConfig
 from quorate.protocols.raft.messages import (
     MESSAGES,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorate.kernel import Host, Record
-from quorate.parts.replicated import Restored
+from quorate.parts.log.replicated import Restored
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import AppendEntries, Entries, HardState, Heartbeat, Snapshotted
 from quorate.sim.chance import streams

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Failed
-from quorate.parts.replicated import (
+from quorate.parts.log.replicated import (
     Chunk,
     Decided,
     Leads,

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from quorate.kernel import Env
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.log import ENTRY_OVERHEAD_BYTES, Entry, Log
+from quorate.parts.log.entries import ENTRY_OVERHEAD_BYTES, Entry, Log
 from quorate.protocols.multipaxos.messages import MultiPaxosConfig, Promised, Run, Snapshotted, Voted
 
 

@@ -31,11 +31,11 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Key
 from quorate.parts.ballot import ROUND_MAX
-from quorate.parts.compaction import CHUNK, INSTALL, SNAPSHOT
-from quorate.parts.log import size_of
-from quorate.parts.proposals import Propose, in_messages
-from quorate.parts.reads import ReadReply, ReadRequest
-from quorate.parts.replicated import Decided, Dropped
+from quorate.parts.leaderlog.compaction import CHUNK, INSTALL, SNAPSHOT
+from quorate.parts.leaderlog.proposals import Propose, in_messages
+from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.log.entries import size_of
+from quorate.parts.log.replicated import Decided, Dropped
 from quorate.protocols.multipaxos.following import ELECTION, FOLLOWER, HEARTBEAT, LEADER, PREPARING, Following
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease

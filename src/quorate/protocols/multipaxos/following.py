@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env
+from quorate.parts.alarm import Alarm
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.configuration import Nodes, Voters, decode
-from quorate.parts.log import CONFIGURATION
-from quorate.parts.reads import Reads
-from quorate.parts.replicated import Dropped, Leads, Restored
-from quorate.parts.tally import Tally
-from quorate.parts.timers import Alarm
+from quorate.parts.leaderlog.reads import Reads
+from quorate.parts.log.configuration import Nodes, Voters, decode
+from quorate.parts.log.entries import CONFIGURATION
+from quorate.parts.log.replicated import Dropped, Leads, Restored
+from quorate.parts.votes.tally import Tally
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease

@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from quorate.kernel import Env
-from quorate.parts.compaction import Transfers
-from quorate.parts.configuration import PREFIX
-from quorate.parts.followers import Followers, Progress
-from quorate.parts.log import COMMAND, CONFIGURATION, NOOP, Entry, size_of
+from quorate.parts.leaderlog.compaction import Transfers
+from quorate.parts.leaderlog.followers import Followers, Progress
+from quorate.parts.log.configuration import PREFIX
+from quorate.parts.log.entries import COMMAND, CONFIGURATION, NOOP, Entry, size_of
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.membership import Members, Span
 from quorate.protocols.multipaxos.messages import (

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from quorate.kernel import Env
-from quorate.parts.compaction import Compactor, Transfers
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes
-from quorate.parts.followers import Followers
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Restored, SnapshotInfo, Written
+from quorate.parts.leaderlog.compaction import Compactor, Transfers
+from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Restored, SnapshotInfo, Written
 from quorate.parts.wire import Index
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.membership import Members

@@ -33,15 +33,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quorate.kernel import Core, Env, Key
-from quorate.parts.compaction import CHUNK, INSTALL, SNAPSHOT, Compactor, Transfers
-from quorate.parts.followers import Followers
-from quorate.parts.log import COMMAND, NOOP, Entry, Log, size_of
-from quorate.parts.proposals import Propose, in_messages
+from quorate.parts.alarm import Alarm
+from quorate.parts.leaderlog.compaction import CHUNK, INSTALL, SNAPSHOT, Compactor, Transfers
+from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.leaderlog.proposals import Propose, in_messages
+from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
+from quorate.parts.log.entries import COMMAND, NOOP, Entry, Log, size_of
+from quorate.parts.log.replicated import Decided, Dropped, Leads, Restored, Written
 from quorate.parts.quorum import Majority, QuorumSystem
-from quorate.parts.reads import ReadReply, ReadRequest, Reads
-from quorate.parts.replicated import Decided, Dropped, Leads, Restored, Written
-from quorate.parts.tally import Tally
-from quorate.parts.timers import Alarm
+from quorate.parts.votes.tally import Tally
 from quorate.protocols.raft.messages import (
     MESSAGES,
     RECORDS,

@@ -6,9 +6,9 @@ A mutant overrides as little as it can, so that what it breaks is the rule it na
 from collections.abc import Sequence
 from typing import Any
 
-from quorate.parts.log import Entry
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import ReadReady
 from quorate.parts.mutant import Mutant
-from quorate.parts.replicated import ReadReady
 from quorate.protocols.raft.core import LEADER, Raft
 from quorate.protocols.raft.messages import Appended, AppendEntries, Entries, HardState
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quorate.parts.log import Entry
+from quorate.parts.log.entries import Entry
 from quorate.sim.checkers.base import Checker, Violation
 
 ELECTION_SAFETY = "election safety"

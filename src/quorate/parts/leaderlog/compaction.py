@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from quorate.kernel import Env, Failed
-from quorate.parts.followers import Progress, Transfer
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.leaderlog.followers import Progress, Transfer
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 
 SNAPSHOT = "snapshot"
 INSTALL = "install"

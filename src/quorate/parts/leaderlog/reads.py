@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Env
+from quorate.parts.log.replicated import ReadFailed, ReadReady
 from quorate.parts.quorum import QuorumSystem
-from quorate.parts.replicated import ReadFailed, ReadReady
-from quorate.parts.tally import Tally
+from quorate.parts.votes.tally import Tally
 from quorate.parts.wire import Index, Natural
 
 TOKENS_PER_READ_MAX = 65_536

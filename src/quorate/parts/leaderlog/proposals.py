@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from quorate.parts.log import ENTRY_OVERHEAD_BYTES
+from quorate.parts.log.entries import ENTRY_OVERHEAD_BYTES
 
 ENTRIES_PER_MESSAGE_MAX = 65_536
 

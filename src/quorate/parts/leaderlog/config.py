@@ -2,8 +2,8 @@
 
 import msgspec
 
-from quorate.parts.proposals import ENTRIES_PER_MESSAGE_MAX
-from quorate.parts.reads import TOKENS_PER_READ_MAX
+from quorate.parts.leaderlog.proposals import ENTRIES_PER_MESSAGE_MAX
+from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
 
 
 class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
