@@ -106,7 +106,7 @@ def test_a_leader_forgets_who_left() -> None:
             break
     assert turn.roster == [Part(3, "it has left the cluster")]
     assert 3 not in node.core.leadership.followers
-    assert 3 not in node.core.leadership.match
+    assert 3 not in node.core.leadership.followers.match
 
 
 @pytest.mark.parametrize(

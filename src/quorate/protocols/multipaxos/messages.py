@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from quorate.kernel import NodeId
 from quorate.parts.ballot import Ballot
-from quorate.parts.leaderlog.config import LeaderConfig
-from quorate.parts.leaderlog.proposals import ENTRIES_PER_MESSAGE_MAX, Propose
+from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
+from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
 from quorate.parts.log.entries import Entry
