@@ -240,9 +240,9 @@ class MultiPaxos(Following):
             if self._is_new:
                 self._is_new = False
                 self._beat(retries=False)
-        elif self._owes_answer and self.leader is not None:
+        elif self._owes_answer and (leader := self._watch.leader) is not None:
             self._owes_answer = False
-            self.env.send(self.leader, Accepted(self.ballot, self.acceptor.log.last_index))
+            self.env.send(leader, Accepted(self.ballot, self.acceptor.log.last_index))
         if self.delivered_index < self.acceptor.chosen_index:
             self._deliver()
         self._reads.applied(self.delivered_index)

@@ -188,7 +188,7 @@ class Following(Core):
             return False
         if ballot > acceptor.ballot:
             acceptor.follow(ballot)
-        if self.leader != sender or ballot != self.ballot or self.role != FOLLOWER:
+        if self._watch.leader != sender or ballot != self.ballot or self.role != FOLLOWER:
             self._become_follower(ballot, sender)
         self._watch.heard()
         self._waited = False

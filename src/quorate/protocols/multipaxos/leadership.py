@@ -58,6 +58,8 @@ class Leadership:
         self.followers = Followers(env.others, acceptor.log.last_index + 1, env.now)
         """A node holds the log up to where it accepted in this ballot, or knows what is chosen."""
         self._filled = False
+        self._counts = False
+        """Whether something came since ``advance`` that could make more chosen."""
 
     # --- nodes that come and go ---
 
@@ -99,7 +101,7 @@ class Leadership:
             entries += self._hasten(first + len(entries), last)
         if entries:
             self._acceptor.accept(first, entries)
-            self._filled = True
+            self._filled = self._counts = True
 
     def _last_usable(self) -> int:
         """The window (alpha), and no slot whose members have not promised this ballot."""
@@ -205,22 +207,25 @@ class Leadership:
         It may name a slot that we have not proposed in: one that members chose whom we do not know of yet.
         """
         self.followers.acknowledged(node, slot, self._env.now)
+        self._counts = True
 
     def received(self, node: int, m: SnapshotProgress) -> None:
         """A node stored a piece of a snapshot, or all of it, and with it all that was chosen up to there."""
         self._transfers.progressed(node, self.followers, m.index, m.next_offset, m.complete)
+        self._counts = True
 
     def advance(self, choose: Callable[[int], None]) -> None:
         """Chosen: what a phase-2 quorum of a slot's members accepted, and all before it."""
-        while True:
+        while self._counts:
             chosen_index = self._acceptor.chosen_index
             span, end = self._members.at(chosen_index + 1), self._members.end(chosen_index + 1)
             reached = min(span.quorums.phase2.reached(self.followers.match), self._acceptor.log.last_index)
             if end is not None:
                 reached = min(reached, end)
-            if reached <= chosen_index:
-                return
-            choose(reached)
+            if reached > chosen_index:
+                choose(reached)
+            else:
+                self._counts = False
 
     def is_current(self) -> bool:
         """Whether a read may be served at what is chosen now: nothing that an earlier leader had chosen is missing.
