@@ -40,7 +40,7 @@ from quorate.kernel import (
     Turn,
 )
 from quorate.kernel.roster import SELF
-from quorate.parts.replicated import Decided, Restored
+from quorate.parts.log.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clock import Clock, WallClock
