@@ -7,8 +7,8 @@ import pytest
 
 from quorate.cli.campaign import Task, run
 from quorate.kernel import Asked, Core, Done, Env, Fired, Host, Input, Received, Record, Send, Stalled, Submitted, Turn
-from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.entries import NOOP, Entry
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.slots import TAG, Chosen, Fetch, Life, Reached, Slots, SlotsConfig, Told
 from quorate.sim.chance import streams
 

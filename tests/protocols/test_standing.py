@@ -7,7 +7,7 @@ import pytest
 
 from quorate.kernel import Core, Env, Host, Received, Submitted
 from quorate.kernel.standing import Standing
-from quorate.parts.configuration import FOUNDERS_ALONE, InForce, Reconfigurable, Voters
+from quorate.parts.log.configuration import FOUNDERS_ALONE, InForce, Reconfigurable, Voters
 from quorate.protocols.echo import Echo
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.paxos import Paxos, PaxosLog

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from quorate.cli.campaign import Task, run
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
 from quorate.sim.options import Options, parse_faults
 from quorate.sim.run import Outcome, simulate
 

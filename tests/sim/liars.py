@@ -7,7 +7,7 @@ import msgspec
 
 from quorate.kernel import Received, Send, Turn
 from quorate.parts.adversary import Liar, Means, Resign, unsigned
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 
 
 class Dice:

@@ -9,7 +9,7 @@ import pytest
 
 from quorate.cli import campaign
 from quorate.cli.campaign import Task
-from quorate.parts.configuration import Nodes
+from quorate.parts.log.configuration import Nodes
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos

@@ -11,7 +11,7 @@ import msgspec
 from quorate.cli.corefile import entry_of_file, is_corefile
 from quorate.kernel import Shell
 from quorate.parts import requests
-from quorate.parts.keys import Signer, Symbolic
+from quorate.parts.crypto.keys import Signer, Symbolic
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY, Entry
 from quorate.service.mutants import MUTANTS as SERVICE_MUTANTS

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.protocols import Entry
 from quorate.sim.options import OptionsError
 

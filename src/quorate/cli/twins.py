@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from quorate.cli.campaign import entry_of, mutant_of
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.table import invariants
 from quorate.sim.options import OptionsError

@@ -37,8 +37,8 @@ from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, Name, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
-from quorate.parts.log import COMMAND, NOOP, Entry
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.entries import COMMAND, NOOP, Entry
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
 
 SLOT = "slot"

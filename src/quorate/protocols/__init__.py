@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env
-from quorate.parts import configuration
 from quorate.parts.adversary import Liar, Resign, unsigned
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log import configuration
 from quorate.parts.mutant import Mutant
 from quorate.parts.slots import SlotsConfig
 from quorate.protocols.echo import Echo, EchoConfig

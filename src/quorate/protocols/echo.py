@@ -27,8 +27,8 @@ from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, NodeId, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
-from quorate.parts.log import Entry, Log
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.entries import Entry, Log
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
 
 TERM = 1  # there is one leader, and no second term

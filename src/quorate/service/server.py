@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from quorate.parts.configuration import InForce, Reconfigurable
+from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge

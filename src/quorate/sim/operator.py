@@ -21,7 +21,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from quorate.kernel import Core
-from quorate.parts.configuration import Reconfigurable, Voters
+from quorate.parts.log.configuration import Reconfigurable, Voters
 
 if TYPE_CHECKING:
     from quorate.sim.node import SimNode

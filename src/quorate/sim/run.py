@@ -7,7 +7,7 @@ import msgspec
 
 from quorate.kernel import App, Core, Env, Shell
 from quorate.parts.adversary import Liar, Resign, unsigned
-from quorate.parts.keys import Scheme
+from quorate.parts.crypto.keys import Scheme
 from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.table import invariants

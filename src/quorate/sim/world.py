@@ -18,8 +18,8 @@ from typing import Any
 
 from quorate.kernel import App, Blame, Core, Env, Meet, Rng, RosterChange, Shell, mask_of
 from quorate.parts.adversary import Liar, Resign, unsigned
-from quorate.parts.configuration import Newcomer
-from quorate.parts.keys import Scheme
+from quorate.parts.crypto.keys import Scheme
+from quorate.parts.log.configuration import Newcomer
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.lies import ByzzFuzz

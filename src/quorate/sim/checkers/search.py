@@ -41,7 +41,7 @@ SPARE_STATES: Final = 1000
 READ, LOOK, BLIND, EXACT, FREE = (int(kind) for kind in Kind)
 
 Placement = tuple[Any, Any] | None  # the last operation placed, and the path before it
-Watch = Callable[[int], bool]  # called with the states explored now and then; False gives up
+Watcher = Callable[[int], bool]  # called with the states explored now and then; False gives up
 
 
 class Found(msgspec.Struct):
@@ -94,7 +94,7 @@ class _Frame:
 class Search:
     """One search. `run` can be called once."""
 
-    def __init__(self, problem: Problem, states_max: int, watch: Watch | None = None) -> None:
+    def __init__(self, problem: Problem, states_max: int, watch: Watcher | None = None) -> None:
         n = len(problem.operations)
         self.problem = problem
         self.states_max = states_max

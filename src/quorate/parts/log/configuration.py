@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
-from quorate.parts.keys import Keyring
+from quorate.parts.crypto.keys import Keyring
 from quorate.parts.wire import Natural
 
 PREFIX = b"\x00quorate/members\x00"
