@@ -16,10 +16,10 @@ from rich.table import Table
 
 from quorate.parts.keys import Symbolic
 from quorate.protocols import REGISTRY
-from quorate.service.simulated import subject
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
+from quorate.trials.subjects import subject
 
 PROTOCOL = "pbft"
 SIZES = (4, 16, 32, 64)

@@ -13,6 +13,7 @@ from tests.tidy.tree import Violation
 
 KERNEL, PARTS, RAFT = "src/quorate/kernel/x.py", "src/quorate/parts/x.py", "src/quorate/protocols/raft.py"
 SIM, RUNTIME, SERVICE = "src/quorate/sim/x.py", "src/quorate/runtime/x.py", "src/quorate/service/x.py"
+TRIALS = "src/quorate/trials/x.py"
 CLI, ROOT, TEST, BENCH = "src/quorate/cli/x.py", "src/quorate/__init__.py", "tests/x.py", "bench/x.py"
 DOC = '"""Purpose."""\n'
 
@@ -32,6 +33,8 @@ PLANTED = [
     ("layers", RUNTIME, "import importlib\nimportlib.import_module('quorate.cli.main')  # !"),
     ("layers", RUNTIME, "from quorate import __version__  # !"),
     ("layers", SERVICE, "from quorate.runtime import node\nfrom quorate.cli import main  # !"),
+    ("layers", SERVICE, "from quorate.trials import campaign  # !"),
+    ("layers", TRIALS, "from quorate.service import replica\nfrom quorate.cli import main  # !"),
     ("layers", "src/quorate/extras/x.py", "from quorate.kernel import Env  # !"),
     ("layers", CLI, "from quorate.sim import world\nfrom quorate import __version__"),
     ("layers", ROOT, "from quorate.service import Replica"),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from quorate.cli.campaign import Task, mutants_of, run
 from quorate.protocols import REGISTRY
 from quorate.sim.checkers.table import INVARIANTS
+from quorate.trials.campaign import Task, mutants_of, run
 
 from tests.cluster import LocalCluster, until
 

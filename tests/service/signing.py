@@ -20,7 +20,7 @@ from quorate.protocols import REGISTRY, Entry
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.service.requests import Failure, Query, Result
 from quorate.service.signed import SignedReplica
-from quorate.service.simulated import SESSIONS_MAX, RegisterSubject
+from quorate.trials.subjects import SESSIONS_MAX, RegisterSubject
 
 
 class SignedRaft(Raft):

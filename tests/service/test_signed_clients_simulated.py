@@ -7,10 +7,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from quorate.cli.campaign import Task, run
 from quorate.parts.keys import Symbolic
 from quorate.sim.options import Options, parse_faults
 from quorate.sim.run import Outcome, simulate
+from quorate.trials.campaign import Task, run
 
 from tests.service.signing import STAND_IN, LyingRegisters, registered
 

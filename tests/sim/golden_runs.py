@@ -6,8 +6,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from quorate.cli.campaign import Task, run
 from quorate.protocols import REGISTRY
+from quorate.trials.campaign import Task, run
 
 FILE = Path(__file__).with_name("golden_runs.txt")
 SEEDS = range(6)

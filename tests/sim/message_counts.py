@@ -11,10 +11,10 @@ from typing import Any
 
 from quorate.kernel import Send
 from quorate.protocols import REGISTRY
-from quorate.service.simulated import subject
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
+from quorate.trials.subjects import subject
 
 DELAY_S = 0.001
 ELECTION_S = 5.0

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from quorate.cli import campaign
-from quorate.cli.campaign import Task
 from quorate.protocols import REGISTRY
 from quorate.sim.adversary import parse_adversary
 from quorate.sim.run import Outcome
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 ALL = parse_adversary("all", REGISTRY["pbft"].liars)

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from quorate.cli import campaign
-from quorate.cli.campaign import Task
 from quorate.kernel import App, Blame, Env, Rng, Send
 from quorate.parts.adversary import Liar
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY
-from quorate.service.simulated import RegisterSubject
 from quorate.sim.adversary.node import LyingNode
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
@@ -22,6 +19,9 @@ from quorate.sim.options import Options, OptionsError
 from quorate.sim.run import simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
+from quorate.trials.subjects import RegisterSubject
 
 from tests.sim.worlds import NoSubject, Note, Witness, seen
 

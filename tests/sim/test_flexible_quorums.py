@@ -9,9 +9,9 @@ from quorate.parts import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.paxos import PaxosLogConfig
-from quorate.service.simulated import subject
 from quorate.sim.options import Change, Options
 from quorate.sim.run import simulate
+from quorate.trials.subjects import subject
 
 CHANGE = Change(configuration.encode)
 CHOICES: list[tuple[int, dict[str, Any]]] = [

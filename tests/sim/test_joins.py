@@ -7,8 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.cli import campaign
-from quorate.cli.campaign import Task
 from quorate.parts.configuration import Nodes
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY
@@ -16,6 +14,8 @@ from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.pbft import Pbft
 from quorate.sim.options import OptionsError
 from quorate.sim.world import LIVENESS
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
 
 from tests.sim.wedges import OLD_MEMBERS, SILENT, UNWATCHED, VIEWS_APART, cores, cure, moves, wedged, which
 

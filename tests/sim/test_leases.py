@@ -13,10 +13,10 @@ from quorate.parts import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.lease import Lease
-from quorate.service.simulated import subject
 from quorate.sim.options import FAULTS, Change, Options
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.swarm import draw
+from quorate.trials.subjects import subject
 
 CHANGE = Change(configuration.encode)
 CONFIG = msgspec.structs.replace(REGISTRY["multipaxos"].simulation, lease_s=0.5)

@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from quorate.cli import campaign
-from quorate.cli.campaign import Task
 from quorate.protocols import REGISTRY
 from quorate.sim.run import Outcome
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
 
 REGRESSIONS = Path(__file__).resolve().parents[1] / "seeds" / "regressions.txt"
 PROTOCOLS = sorted(REGISTRY)

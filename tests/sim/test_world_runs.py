@@ -15,11 +15,11 @@ from quorate.parts.replicated import Decided
 from quorate.protocols import REGISTRY
 from quorate.service.replica import Replica
 from quorate.service.requests import Command, Query
-from quorate.service.simulated import RegisterSubject, subject
 from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
+from quorate.trials.subjects import RegisterSubject, subject
 
 from tests.sim.worlds import NoSubject, Note, Witness
 

@@ -8,7 +8,6 @@ import pytest
 from quorate.kernel import App, Client, Core, Rng
 from quorate.parts.keys import Scheme, Symbolic
 from quorate.protocols import REGISTRY
-from quorate.service.simulated import RegisterSubject
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.raft import RaftInvariants
 from quorate.sim.clients import Clients
@@ -17,6 +16,7 @@ from quorate.sim.run import simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.workload import Results, Subject, Workload
 from quorate.sim.world import World
+from quorate.trials.subjects import RegisterSubject
 
 from tests.sim.worlds import NoApp, NoSubject, Witness
 

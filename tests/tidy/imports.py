@@ -12,7 +12,8 @@ BELOW = {
     "sim": ("kernel", "parts"),
     "runtime": ("kernel", "parts"),
     "service": ("kernel", "parts", "protocols", "sim", "runtime"),
-    "cli": ("kernel", "parts", "protocols", "sim", "runtime", "service"),
+    "trials": ("kernel", "parts", "protocols", "sim", "runtime", "service"),
+    "cli": ("kernel", "parts", "protocols", "sim", "runtime", "service", "trials"),
 }
 
 KERNEL_MAY_IMPORT = frozenset(
@@ -95,7 +96,7 @@ def layers(path: str, source: str) -> Iterator[Violation]:
         elif below in BELOW and below not in allowed:
             what = f"{layer} imports {found.target}"
             cure = f"{layer} may import {', '.join(BELOW[layer]) or 'no other layer'}; pass the rest in as an argument"
-        elif below not in BELOW and layer not in ("service", "cli"):
+        elif below not in BELOW and layer not in ("service", "trials", "cli"):
             what, cure = f"{layer} imports the package's root", "import the module that defines the name"
         else:
             continue

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from quorate.cli import campaign
 from quorate.cli import twins as systematic
-from quorate.cli.campaign import Task
 from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
 
 VIOLATED: Final = 1
 WRONG_USE: Final = 2

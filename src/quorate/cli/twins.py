@@ -13,13 +13,13 @@ from typing import Any, Final
 import msgspec
 import typer
 
-from quorate.cli.campaign import entry_of, mutant_of
 from quorate.parts.keys import Symbolic
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.table import invariants
 from quorate.sim.options import OptionsError
 from quorate.sim.twins.scenarios import Scenario, count, count_all, scenarios
 from quorate.sim.twins.stage import Stage
+from quorate.trials.campaign import entry_of, mutant_of
 
 ROUNDS_MAX: Final = 6
 NODES_MAX: Final = 7

@@ -8,20 +8,20 @@ from typing import Any
 
 import msgspec
 
-from quorate.cli.corefile import entry_of_file, is_corefile
 from quorate.kernel import Shell
 from quorate.parts import requests
 from quorate.parts.keys import Signer, Symbolic
 from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY, Entry
-from quorate.service.mutants import MUTANTS as SERVICE_MUTANTS
-from quorate.service.simulated import SUBJECTS, subject
 from quorate.sim.adversary import OMITTING, parse_adversary
 from quorate.sim.options import ADMINISTRATOR, Change, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
 from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
 from quorate.sim.trace import Trace
+from quorate.trials.corefile import entry_of_file, is_corefile
+from quorate.trials.mutants import MUTANTS as SERVICE_MUTANTS
+from quorate.trials.subjects import SUBJECTS, subject
 
 WORKLOADS = (*sorted(SUBJECTS), "mix")
 KV_EVERY = 4

@@ -18,7 +18,6 @@ import msgspec
 from quorate.kernel import App, Rng
 from quorate.parts import requests as signed
 from quorate.parts.keys import Scheme
-from quorate.service.drivers import Dialect, ServiceDriver, SignedDriver
 from quorate.service.kv import commands as kv
 from quorate.service.kv.machine import KvMachine
 from quorate.service.machine import StateMachine
@@ -27,6 +26,7 @@ from quorate.service.requests import DECODE_ERRORS, Apply, decode_signed_command
 from quorate.service.signed import SignedReplica
 from quorate.sim.logs import LogSubject
 from quorate.sim.workload import Answer, Driver, Op, Subject
+from quorate.trials.drivers import Dialect, ServiceDriver, SignedDriver
 
 SESSIONS_MAX = 64
 
