@@ -13,7 +13,8 @@ from tests.tidy.tree import Violation
 
 KERNEL, PARTS, RAFT = "src/quorate/kernel/x.py", "src/quorate/parts/x.py", "src/quorate/protocols/raft.py"
 SIM, RUNTIME, SERVICE = "src/quorate/sim/x.py", "src/quorate/runtime/x.py", "src/quorate/service/x.py"
-TRIALS = "src/quorate/trials/x.py"
+TRIALS, MUTANTS = "src/quorate/trials/x.py", "src/quorate/protocols/raft/mutants.py"
+ECHO_MUTANTS = "src/quorate/protocols/echo_mutants.py"
 CLI, ROOT, TEST, BENCH = "src/quorate/cli/x.py", "src/quorate/__init__.py", "tests/x.py", "bench/x.py"
 DOC = '"""Purpose."""\n'
 
@@ -38,6 +39,24 @@ PLANTED = [
     ("layers", "src/quorate/extras/x.py", "from quorate.kernel import Env  # !"),
     ("layers", CLI, "from quorate.sim import world\nfrom quorate import __version__"),
     ("layers", ROOT, "from quorate.service import Replica"),
+    ("layers", SERVICE, "from quorate.sim import world  # !"),
+    ("layers", MUTANTS, "from quorate.sim.mutant import Mutant\nfrom quorate.trials import campaign  # !"),
+    ("layers", ECHO_MUTANTS, "from quorate.sim.mutant import Mutant\nfrom quorate.service import replica  # !"),
+    *[
+        (
+            "equipment-imports",
+            path,
+            "from quorate.protocols.raft.mutants import MUTANTS  # !\n"
+            "from quorate.protocols.raft import liars, core  # !\n"
+            "import quorate.protocols.echo_equipment  # !\nfrom quorate.protocols.raft import Raft",
+        )
+        for path in (RAFT, SIM, RUNTIME, SERVICE, CLI, ROOT)
+    ],
+    ("equipment-imports", SERVICE, "importlib.import_module('quorate.protocols.pbft.invariants')  # !"),
+    *[
+        ("equipment-imports", path, "from quorate.protocols.raft.mutants import MUTANTS")
+        for path in (MUTANTS, ECHO_MUTANTS, TRIALS, TEST)
+    ],
     (
         "kernel-imports",
         KERNEL,

@@ -10,9 +10,9 @@ from quorate.parts.certificate import Certificate
 from quorate.parts.keys import Scheme, Symbolic
 from quorate.parts.log import NOOP, Entry
 from quorate.parts.replicated import Decided
+from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.once import Once
-from quorate.sim.checkers.pbft import PbftInvariants
 from quorate.sim.checkers.validity import Validity
 from quorate.trials.subjects import RegisterMachine
 

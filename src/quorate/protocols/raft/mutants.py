@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.parts.log import Entry
-from quorate.parts.mutant import Mutant
 from quorate.parts.replicated import ReadReady
 from quorate.protocols.raft.core import LEADER, Raft
 from quorate.protocols.raft.messages import Appended, AppendEntries, Entries, HardState
+from quorate.sim.mutant import Mutant
 
 
 class VotesTwice(Raft):
