@@ -7,8 +7,13 @@ from .tree import PURE_LAYERS, Violation, layer_of, parse
 
 CODE_FROM_STRINGS = frozenset({"eval", "exec"})
 PROCESS_DEPENDENT = frozenset({"id", "hash"})
-LOOKING_INTO_MESSAGES = ("src/quorate/sim/adversary/", "src/quorate/sim/twins/", "src/quorate/protocols/pbft/liars.py")
-"""What treats the messages of any protocol as data."""
+OF_OTHERS = (
+    "src/quorate/protocols/pbft/liars.py",
+    "src/quorate/sim/adversary/",
+    "src/quorate/sim/twins/",
+    "src/quorate/trials/files.py",
+)
+"""What treats the messages of any protocol, or the names in somebody's file, as data."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -34,7 +39,7 @@ def attribute_guesses(path: str, source: str) -> Iterator[Violation]:
 
     What a module of this platform may lack is no guess, and neither is a name that is computed.
     """
-    if layer_of(path) is None or path.startswith(LOOKING_INTO_MESSAGES):
+    if layer_of(path) is None or path.startswith(OF_OTHERS):
         return
     tree = parse(source)
     imported = {alias.asname or alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}

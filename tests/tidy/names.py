@@ -23,7 +23,9 @@ MESSAGE_MODULES = (
     "service/requests.py",
 )
 """Besides every messages.py, and every class with a tag."""
-EVERYWHERE = frozenset({"__init__.py", "core.py", "messages.py", "mutants.py", "liars.py", "invariants.py"})
+EVERYWHERE = frozenset(
+    ["__init__.py", "core.py", "entry.py", "equipment.py", "invariants.py", "liars.py", "messages.py", "mutants.py"]
+)
 """Files that many protocols have, each its own."""
 FILES_MAX = 2
 

@@ -100,15 +100,15 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _named_founders(self) -> tuple[int, ...]:
-        if self.options is None or self.entry.change is None:
+        if self.options is None or not self.entry.traits.members.can_change:
             return ()
         founders: tuple[int, ...] = self.options.founders
         return founders
 
     @property
     def admins(self) -> tuple[bytes, ...]:
-        """The public keys of those whose changes of members nodes take; where nodes do not lie anybody's are taken."""
-        if self.options is None or self.entry.change is None or not self.entry.byzantine:
+        """The public keys of those whose changes of members nodes take, where they must be signed."""
+        if self.options is None or not self.entry.traits.members.by_admin:
             return ()
         admins: tuple[bytes, ...] = self.options.admins
         return admins
@@ -238,10 +238,10 @@ def _check(config: NodeConfig) -> None:
     if config.node not in config.nodes:
         raise ConfigError(f"node: {config.node} is not one of [nodes], which has {_list(config.nodes)}")
     _check_addresses(config.nodes)
-    if config.entry.byzantine and config.keys is None:
+    if config.entry.traits.has_keys and config.keys is None:
         text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
         raise ConfigError(f"{text}. {_generate(config)}")
-    if config.keys is not None and not config.entry.byzantine:
+    if config.keys is not None and not config.entry.traits.has_keys:
         raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")
 
 
