@@ -86,7 +86,7 @@ def test_a_snapshot_at_the_water_mark_is_not_taken(monkeypatch: pytest.MonkeyPat
     outcome, world = wedged(Task(protocol="pbft", seed=195), monkeypatch)
     behind, *others = cores(world)
     assert outcome.violated == LIVENESS
-    assert (behind.executed, behind.high) == (16, 24)
+    assert (behind.history.executed, behind.history.high) == (16, 24)
     assert {core.history.base for core in others} == {24}
 
 
