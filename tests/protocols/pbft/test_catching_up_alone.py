@@ -14,6 +14,7 @@ from quorate.protocols.pbft.messages import (
     FetchBatch,
     FetchImage,
     FetchLog,
+    Forward,
     Image,
     ImagePiece,
     LogOf,
@@ -88,7 +89,7 @@ def test_a_node_that_is_behind_asks_and_is_told_the_order_with_its_proof() -> No
     ahead, behind = Alone(3), Alone()
     ahead.execute((X,), (Y,))
     ahead.do(ahead.history.stabilize, stable((X,), (Y,)))
-    behind.history.look_ahead(stable((X,), (Y,)))
+    behind.history.look_ahead(stable((X,)))
     (asked,) = messages(behind.do(behind.catch_up.beat))
     assert asked == FetchLog(0)
     (told,) = messages(ahead.do(ahead.catch_up.on_fetch_log, 2, asked))
@@ -96,6 +97,7 @@ def test_a_node_that_is_behind_asks_and_is_told_the_order_with_its_proof() -> No
     turn = behind.do(behind.catch_up.on_log_of, 3, told)
     assert messages(turn) == [FetchBatch(digest_of((X,))), FetchBatch(digest_of((Y,)))]
     assert behind.log.proven == {1: digest_of((X,)), 2: digest_of((Y,))}
+    assert behind.history.ahead == stable((X,), (Y,))
 
 
 def test_an_order_that_its_checkpoint_does_not_prove_is_a_lie() -> None:
@@ -155,6 +157,9 @@ def test_a_source_that_is_silent_or_lies_is_left_for_another() -> None:
     assert alone.do(alone.transfer.written, Failed("digest")).sends == [to(3, FetchImage(20, 0))]
     for _ in range(PATIENCE_BEATS - 1):
         alone.patience.wait()
+    alone.do(alone.transfer.written, Written(20, 0, 0, False))
+    for _ in range(PATIENCE_BEATS - 1):
+        alone.patience.wait()
         assert alone.do(alone.transfer.nudge).sends == [to(3, FetchImage(20, 0))]
     alone.patience.wait()
     assert alone.do(alone.transfer.nudge).sends == ()
@@ -183,6 +188,11 @@ def test_a_beat_says_how_far_the_node_is() -> None:
     turn = alone.do(alone.retransmission.beat)
     assert turn.sends == [to((1, 3, 4), Status(0, False, 1, 0))]
     assert turn.timers == [Timer((), BEAT, alone.now + CONFIG.beat_s)]
+    alone.requests.pending[b"digest"] = X
+    alone.history.look_ahead(stable((X,), (Y,)))
+    for _ in range(2):
+        turn = alone.do(alone.retransmission.beat)
+    assert messages(turn) == [Status(0, False, 1, 0), Forward((X,)), FetchLog(1)], "and goes after what it lacks"
     alone.view.stalled = "full"
     assert alone.do(alone.retransmission.beat).sends == ()
 

@@ -93,6 +93,10 @@ def test_a_check_says_which_values_are_rightly_signed() -> None:
 def test_a_check_that_failed_says_nothing_about_the_values() -> None:
     alone = Alone()
     alone.do(ask, alone.checks, X)
+    alone.do(ask, alone.checks, Y)
+    more = alone.checks.done(2, Verified(0b11))
+    assert more is not None
+    assert (more.mask, more.is_right) == (1, True), "of its values alone"
     check = alone.checks.done(1, failed := Failed("no thread"))
     assert check is not None
     assert (check.failure, check.is_right) == (failed, False)
@@ -121,6 +125,14 @@ def test_who_brings_a_forged_request_is_blamed_or_told() -> None:
     assert turn.blames == [Blame(3, "passed on a request that its client did not sign")]
     turn = alone.do(alone.requests.submit, (b"nonsense",))
     assert turn.outputs == [Dropped((b"nonsense",), "the request is not signed by its client")]
+
+
+def test_a_request_that_was_executed_while_it_was_checked_does_not_wait() -> None:
+    alone = Alone()
+    alone.do(alone.requests.submit, (X,))
+    alone.requests.forget(X)
+    end_checks(alone)
+    assert (alone.requests.pending, alone.checks.held) == ({}, {})
 
 
 def test_a_full_disk_refuses_requests() -> None:
@@ -211,6 +223,28 @@ def test_a_backup_votes_once_the_requests_are_checked() -> None:
     turn = alone.do(alone.normal.checked, check)
     assert turn.records == written(Stored((X,)), Accepted(0, 1, proposed.digest, proposed.signature))
     assert turn.sends == [to((1, 3, 4), prepare(2, proposed))]
+
+
+def test_a_backup_votes_once_every_job_has_checked_its_requests() -> None:
+    alone = Alone(config=msgspec.structs.replace(CONFIG, batch_count_max=100))
+    many = [request(f"{number}") for number in range(70)]
+    alone.do(alone.normal.on_pre_prepare, 1, pre_prepare(1, *many))
+    assert sorted(alone.checks.jobs) == [1, 2]
+    for number, votes in ((2, []), (1, [1])):
+        check = alone.checks.done(number, Verified(2**63 - 1))
+        assert check is not None
+        alone.do(alone.normal.checked, check)
+        assert list(alone.log.accepted) == votes
+
+
+@pytest.mark.parametrize("sequence", [0, CONFIG.window + 1])
+def test_numbers_beyond_the_water_marks_take_no_place(sequence: int) -> None:
+    alone = Alone()
+    proposed = pre_prepare(sequence, X)
+    alone.do(alone.normal.on_pre_prepare, 1, proposed)
+    alone.do(alone.normal.on_prepare, 3, prepare(3, proposed))
+    alone.do(alone.normal.on_commit, 3, commit(3, proposed))
+    assert (alone.log.slots, alone.log.commits, alone.checks.jobs) == ({}, {}, {})
 
 
 def test_a_quorum_of_votes_prepares_and_a_quorum_of_commits_decides() -> None:

@@ -1,6 +1,7 @@
 """What the parts share, each alone: the view, the log of messages, the history; and that no part holds the core."""
 
 import gc
+from hashlib import sha256
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -153,6 +154,7 @@ def test_a_vote_is_recorded_with_its_batch_which_is_recorded_once() -> None:
     assert alone.do(log.keep_batch, digest, (X,)).records == ()
     assert alone.do(log.accept, 0, 1, digest, b"proposal").records == written(Accepted(0, 1, digest, b"proposal"))
     assert (log.slots[1].digest, log.slots[1].sent_at) == (digest, alone.now)
+    assert [log.numbered(after) for after in (0, 1)] == [{sha256(X).digest()}, set()]
     proof = prepared(1, X)
     assert alone.do(log.prepare, log.slots[1], proof).records == written(Prepared(proof))
     assert log.prepared == {1: proof}

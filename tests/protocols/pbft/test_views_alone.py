@@ -239,8 +239,9 @@ def test_a_snapshot_that_is_durable_is_recorded_and_one_that_failed_is_not() -> 
     turn = alone.do(alone.images.taken, SnapshotInfo(2, 0, 10, b"d" * 32))
     image = Image(*point((X,), (Y,)), 10, b"d" * 32, FOUR)
     assert (turn.records, alone.history.images) == (written(Taken(image)), [image])
+    alone.execute((X,), (Y,))
     alone.do(alone.images.take)
-    assert alone.do(alone.images.taken, SnapshotInfo(1, 0, 10, b"d" * 32)).records == (), "of another state"
+    assert alone.do(alone.images.taken, SnapshotInfo(2, 0, 10, b"d" * 32)).records == (), "of another state"
 
 
 # --- members ---
@@ -256,6 +257,7 @@ def test_a_change_counts_from_a_checkpoint_that_is_a_window_later() -> None:
     alone.execute((X,))
     assert alone.members.kind_of(change(1, 2, 3)) == CONFIGURATION
     assert (alone.history.next_members, alone.history.switch_at) == ((1, 2, 3), 6)
+    alone.execute((X,), (Y,))
     assert alone.members.kind_of(change(1, 2, 3, 4)) == CONFIGURATION
     assert (alone.history.next_members, alone.history.switch_at) == (FOUR, 6), "the last one holds"
 
