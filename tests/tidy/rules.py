@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from . import calls, imports, shape, text
+from . import calls, imports, objects, shape, text
 from .circles import circles
 from .links import links
 from .names import double_names, no_longer_double
@@ -23,6 +23,8 @@ PYTHON_RULES: dict[str, Rule] = {
     "code-from-strings": calls.code_from_strings,
     "process-dependent": calls.process_dependent,
     "attribute-guesses": calls.attribute_guesses,
+    "private-attributes": objects.private_attributes,
+    "cores-alone": objects.cores_alone,
     "file-length": shape.file_length,
     "function-length": shape.function_length,
     "handler-argument": shape.handler_argument,
