@@ -10,14 +10,11 @@ A promise is a view and the votes that left the node: from then on no crash may 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate, verify
-from quorate.sim.checkers.base import Checker, Violation
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
+from quorate.sim.checkers.base import Checker, Violation, Watched
 
 PREPARED = "one prepared batch a view and number"
 EXECUTED = "one executed batch a number"
@@ -125,7 +122,7 @@ class PbftInvariants(Checker):
             seen.slots = len(log.slots)
             self._in_window(node, core)
 
-    def finish(self, world: World) -> None:
+    def finish(self, world: Watched) -> None:
         if world.options.faults or world.options.byzantine or world.options.joins:
             return
         for node, seen in sorted(self._seen.items()):
