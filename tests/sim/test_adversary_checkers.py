@@ -10,11 +10,11 @@ from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Decided
 from quorate.parts.votes.certificate import Certificate
-from quorate.service.simulated import RegisterMachine
+from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.once import Once
-from quorate.sim.checkers.pbft import PbftInvariants
 from quorate.sim.checkers.validity import Validity
+from quorate.trials.subjects import RegisterMachine
 
 SCHEME = Symbolic(range(4))
 A, B = b"a" * 32, b"b" * 32

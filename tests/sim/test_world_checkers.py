@@ -7,11 +7,11 @@ import pytest
 
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Decided, Restored
+from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.durability import Durability
 from quorate.sim.checkers.history import LinearizableHistory
 from quorate.sim.checkers.log import LogAgreement
-from quorate.sim.checkers.raft import RaftInvariants
 from quorate.sim.history.events import Event
 from quorate.sim.workload import Op, Workload
 

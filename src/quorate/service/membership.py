@@ -24,11 +24,12 @@ class Membership:
 
     def __init__(self, config: NodeConfig) -> None:
         self._entry = config.entry
+        self._traits = config.entry.traits
         self._options = self._entry.config() if config.options is None else config.options
         self._admins: tuple[bytes, ...] = getattr(self._options, "admins", ())
         # Clients go on believing f + 1 equal answers, with the f of the nodes that the cluster began with.
         self._founders = config.founders
-        self.faults = self._entry.faults(len(self._founders)) if self._entry.byzantine else 0
+        self.faults = self._traits.liars(len(self._founders))
         self.all = Voters(tuple(sorted(config.nodes)))
         """Who votes where that never changes."""
 
@@ -39,10 +40,10 @@ class Membership:
     def why_not(self, entry: bytes, nodes: Nodes, keyring: Keyring | None = None) -> str | None:
         """Why this is not to be submitted, given who came and went, and the keys where nodes sign; None where it is."""
         name = self._entry.name
-        if self._entry.change is None:
+        if not self._traits.members.can_change:
             return f"{name} has no membership change yet: its members are all the nodes of the configuration"
         value: bytes | None = entry
-        if self._entry.byzantine:
+        if self._traits.members.by_admin:
             request = signed.decode(entry)
             value = request.commands[0] if request is not None and len(request.commands) == 1 else None
             if request is not None and request.client not in self._admins:

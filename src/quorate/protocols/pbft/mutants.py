@@ -9,7 +9,6 @@ from typing import Any
 
 from quorate.kernel import Env, Key
 from quorate.parts.crypto.keys import Keys, Verified
-from quorate.parts.mutant import Mutant
 from quorate.parts.quorum import Byzantine, Threshold
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.core import Pbft
@@ -29,6 +28,7 @@ from quorate.protocols.pbft.messages import (
     ViewChange,
     view_change_statement,
 )
+from quorate.sim.mutant import Mutant
 
 
 class DropsPrepared(Pbft):

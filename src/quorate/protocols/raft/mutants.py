@@ -8,13 +8,13 @@ from typing import Any
 
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import ReadReady
-from quorate.parts.mutant import Mutant
 from quorate.protocols.raft.core import Raft
 from quorate.protocols.raft.election import LEADER, Election
 from quorate.protocols.raft.following import LogFollower
 from quorate.protocols.raft.messages import Appended, AppendEntries, Entries, HardState, Snapshotted
 from quorate.protocols.raft.replication import LogReplication
 from quorate.protocols.raft.state import ServerState
+from quorate.sim.mutant import Mutant
 
 
 class VotesTwice(Election):

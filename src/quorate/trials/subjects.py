@@ -1,8 +1,8 @@
 """The real Replica, state machines and client sessions, as the simulator wants them.
 
 ``subject(name)`` gives what a simulated run puts to the test: ``register`` (a map of registers in memory) or ``kv``
-(the store on LMDB); with a scheme, under a protocol whose nodes may lie. Nothing here stands in for the real thing but
-the clients' network.
+(the store on LMDB), with the clients that the traits of the protocol ask for. Nothing here stands in for the real
+thing but the clients' network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from quorate.kernel import App, Rng
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Scheme
-from quorate.service.drivers import Dialect, ServiceDriver, SignedDriver
+from quorate.protocols.traits import CRASH, Belief, Traits, Value
 from quorate.service.kv import commands as kv
 from quorate.service.kv.machine import KvMachine
 from quorate.service.machine import StateMachine
@@ -26,7 +26,9 @@ from quorate.service.replica import Replica
 from quorate.service.requests import DECODE_ERRORS, Apply, decode_signed_command
 from quorate.service.signed import SignedReplica
 from quorate.sim.logs import LogSubject
+from quorate.sim.options import OptionsError
 from quorate.sim.workload import Answer, Driver, Op, Subject
+from quorate.trials.drivers import Dialect, ServiceDriver, SignedDriver
 
 SESSIONS_MAX = 64
 
@@ -99,11 +101,13 @@ class RegisterDialect(Dialect):
 
 
 class ServiceSubject(LogSubject):
-    """The Replica over one kind of state machine. With a scheme clients sign, and bear so many lying nodes."""
+    """The Replica over one kind of state machine. By the protocol's traits its clients sign and count answers."""
 
-    def __init__(self, scheme: Scheme | None = None, faults: int = 0) -> None:
-        self._scheme = scheme
-        self._faults = faults
+    def __init__(self, traits: Traits = CRASH, scheme: Scheme | None = None) -> None:
+        self._scheme = scheme if traits.value is Value.SIGNED_REQUESTS else None
+        """Where values are signed requests: without a scheme nobody could make any."""
+        self.faults = 0 if scheme is None else traits.liars(len(scheme.keyring().nodes))
+        """How many lying nodes its clients outvote."""
 
     def app(self, node: int, rng: Rng) -> App:
         """A Replica with an empty machine."""
@@ -115,7 +119,7 @@ class ServiceSubject(LogSubject):
         if self._scheme is None:
             return ServiceDriver(self.dialect(), client, rng)
         nodes = len(self._scheme.keyring().nodes)
-        return SignedDriver(self.dialect(), client, rng, self._scheme.client(client), nodes, self._faults)
+        return SignedDriver(self.dialect(), client, rng, self._scheme.client(client), nodes, self.faults)
 
     @abstractmethod
     def machine(self, node: int) -> StateMachine:
@@ -201,8 +205,8 @@ def _to_value(number: int) -> bytes:
 class KvSubject(ServiceSubject):
     """The key-value store, each node's in a temporary folder of its own."""
 
-    def __init__(self, scheme: Scheme | None = None, faults: int = 0) -> None:
-        super().__init__(scheme, faults)
+    def __init__(self, traits: Traits = CRASH, scheme: Scheme | None = None) -> None:
+        super().__init__(traits, scheme)
         self._folder = tempfile.TemporaryDirectory(prefix="quorate-sim-")
         self._machines: dict[int, StateMachine] = {}
 
@@ -225,9 +229,16 @@ class KvSubject(ServiceSubject):
         return result.digest
 
 
-SUBJECTS: dict[str, Callable[[Scheme | None, int], Subject]] = {"register": RegisterSubject, "kv": KvSubject}
+SUBJECTS: dict[str, Callable[[Traits, Scheme | None], Subject]] = {"register": RegisterSubject, "kv": KvSubject}
 
 
-def subject(name: str, scheme: Scheme | None = None, faults: int = 0) -> Subject:
-    """A fresh subject: ``register`` or ``kv``. With ``scheme`` its clients sign, and outvote ``faults`` liars."""
-    return SUBJECTS[name](scheme, faults)
+def subject(name: str, traits: Traits = CRASH, scheme: Scheme | None = None) -> Subject:
+    """A fresh subject: ``register`` or ``kv``. ``scheme`` has the keys where the protocol's nodes or clients sign.
+
+    Raises OptionsError for traits that the service has no Replica and no client for.
+    """
+    is_signed = traits.value is Value.SIGNED_REQUESTS and traits.belief is Belief.VOTES
+    if not is_signed and not (traits.value is Value.OPAQUE and traits.belief is Belief.LEADER):
+        there_are = "opaque values with the leader's word, or signed requests with votes"
+        raise OptionsError(f"there are no clients for {traits.value.name} with {traits.belief.name}: take {there_are}")
+    return SUBJECTS[name](traits, scheme)
