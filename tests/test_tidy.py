@@ -13,12 +13,14 @@ from tests.tidy.tree import Violation
 
 KERNEL, PARTS, RAFT = "src/quorate/kernel/x.py", "src/quorate/parts/x.py", "src/quorate/protocols/raft.py"
 SIM, RUNTIME, SERVICE = "src/quorate/sim/x.py", "src/quorate/runtime/x.py", "src/quorate/service/x.py"
+TRIALS, MUTANTS = "src/quorate/trials/x.py", "src/quorate/protocols/raft/mutants.py"
+ECHO_MUTANTS = "src/quorate/protocols/echo_mutants.py"
 CLI, ROOT, TEST, BENCH = "src/quorate/cli/x.py", "src/quorate/__init__.py", "tests/x.py", "bench/x.py"
 DOC = '"""Purpose."""\n'
 
 # rule, path, source with `# !` at the end of each line that breaks the rule
 PLANTED = [
-    ("layers", KERNEL, "from quorate.parts.log import Log  # !"),
+    ("layers", KERNEL, "from quorate.parts.log.entries import Log  # !"),
     ("layers", KERNEL, "from quorate import parts  # !"),
     ("layers", KERNEL, "from ..parts import log  # !"),
     ("layers", "src/quorate/kernel/__init__.py", "from ..parts import log  # !\nfrom .env import Env"),
@@ -32,9 +34,29 @@ PLANTED = [
     ("layers", RUNTIME, "import importlib\nimportlib.import_module('quorate.cli.main')  # !"),
     ("layers", RUNTIME, "from quorate import __version__  # !"),
     ("layers", SERVICE, "from quorate.runtime import node\nfrom quorate.cli import main  # !"),
+    ("layers", SERVICE, "from quorate.trials import campaign  # !"),
+    ("layers", TRIALS, "from quorate.service import replica\nfrom quorate.cli import main  # !"),
     ("layers", "src/quorate/extras/x.py", "from quorate.kernel import Env  # !"),
     ("layers", CLI, "from quorate.sim import world\nfrom quorate import __version__"),
     ("layers", ROOT, "from quorate.service import Replica"),
+    ("layers", SERVICE, "from quorate.sim import world  # !"),
+    ("layers", MUTANTS, "from quorate.sim.mutant import Mutant\nfrom quorate.trials import campaign  # !"),
+    ("layers", ECHO_MUTANTS, "from quorate.sim.mutant import Mutant\nfrom quorate.service import replica  # !"),
+    *[
+        (
+            "equipment-imports",
+            path,
+            "from quorate.protocols.raft.mutants import MUTANTS  # !\n"
+            "from quorate.protocols.raft import liars, core  # !\n"
+            "import quorate.protocols.echo_equipment  # !\nfrom quorate.protocols.raft import Raft",
+        )
+        for path in (RAFT, SIM, RUNTIME, SERVICE, CLI, ROOT)
+    ],
+    ("equipment-imports", SERVICE, "importlib.import_module('quorate.protocols.pbft.invariants')  # !"),
+    *[
+        ("equipment-imports", path, "from quorate.protocols.raft.mutants import MUTANTS")
+        for path in (MUTANTS, ECHO_MUTANTS, TRIALS, TEST)
+    ],
     (
         "kernel-imports",
         KERNEL,

@@ -7,9 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from quorate.cli import campaign
-from quorate.cli.campaign import Task
 from quorate.cli.sim import sim
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
 
 app = typer.Typer()
 app.command()(sim)
@@ -34,9 +34,9 @@ class Plain:
     pass
 """
 NEIGHBOUR = """
-from quorate.protocols import REGISTRY
+from quorate.protocols.echo_equipment import EQUIPMENT
 
-CONFIG = REGISTRY["echo"].simulation
+CONFIG = EQUIPMENT.simulation
 """
 
 

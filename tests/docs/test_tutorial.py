@@ -19,8 +19,8 @@ from zlib import crc32
 
 import pytest
 
-from quorate.cli import campaign
-from quorate.cli.campaign import Task
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
 
 from tests.cluster import environment, free_base_port
 from tests.docs.snippets import FENCE, ROOT

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from quorate.service.kv import commands as kv
 from quorate.service.kv import errors
 from quorate.service.kv.machine import KvMachine
-from quorate.service.mutants import MUTANTS, ForgetsSessions
 from quorate.service.requests import (
     DECODE_ERRORS,
     Apply,
@@ -25,6 +24,7 @@ from quorate.service.requests import (
     decode_signed_command,
     encode,
 )
+from quorate.trials.mutants import MUTANTS, ForgetsSessions
 
 from tests.service.replicas import Bench, command, put, query
 

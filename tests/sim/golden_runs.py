@@ -6,8 +6,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from quorate.cli.campaign import Task, run
 from quorate.protocols import REGISTRY
+from quorate.trials.campaign import Task, run
 
 FILE = Path(__file__).with_name("golden_runs.txt")
 SEEDS = range(6)
@@ -20,9 +20,9 @@ def tasks() -> Iterator[Task]:
             yield Task(
                 protocol=name,
                 seed=seed,
-                nodes=4 if entry.byzantine else 5,
+                nodes=4 if entry.traits.is_byzantine else 5,
                 workload="kv" if seed == 0 else "register",
-                byzantine=1 if entry.byzantine and seed % 2 else 0,
+                byzantine=1 if entry.traits.is_byzantine and seed % 2 else 0,
                 duration_s=5.0,
             )
 

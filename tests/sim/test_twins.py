@@ -7,21 +7,22 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from quorate.cli import twins
 from quorate.cli.sim import sim
 from quorate.kernel import Env
-from quorate.parts.keys import Keys, Symbolic
+from quorate.parts.crypto.keys import Keys, Symbolic
 from quorate.parts.quorum import Byzantine, Threshold
 from quorate.protocols import REGISTRY
 from quorate.protocols.pbft import Pbft, PbftConfig
+from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.protocols.pbft.led import TWINS_CONFIG, led
 from quorate.protocols.pbft.messages import Commit, NewView
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.sim.checkers.base import Violation
-from quorate.sim.checkers.pbft import PbftInvariants
-from quorate.sim.options import OptionsError
+from quorate.sim.options import Options, OptionsError
+from quorate.sim.trial import Trial
 from quorate.sim.twins.scenarios import Round, Scenario, choices, count, count_all, renamed, renamings, scenarios
-from quorate.sim.twins.stage import Stage
+from quorate.sim.twins.stage import Executions, Stage
+from quorate.trials import twins
 
 PBFT = REGISTRY["pbft"]
 
@@ -74,7 +75,7 @@ def test_counts(nodes: int, rounds: int, every: int, classes: int) -> None:
 def stage(*rounds: Round, core: type[Pbft] = Pbft) -> Stage:
     scheme = Symbolic(range(4), b"twins")
     make = PBFT.make(TWINS_CONFIG, led(core, [round.leader for round in rounds]), scheme.keys)
-    return Stage(make, scheme, 4, rounds, [PbftInvariants()])
+    return Stage(Trial(make, Executions(), Options(nodes=4), (PbftInvariants,), scheme=scheme), rounds)
 
 
 ALL = 0b11111
@@ -166,7 +167,7 @@ def test_small_quorums_break_agreement_itself() -> None:
     scheme = Symbolic(range(4), b"twins")
     make = PBFT.make(TWINS_CONFIG, led(SmallQuorum, [0]), scheme.keys)
     with pytest.raises(Violation, match="state machine safety: at index 1 node 3 commits"):
-        Stage(make, scheme, 4, (Round(0, 0b00111),)).run()
+        Stage(Trial(make, Executions(), Options(nodes=4), scheme=scheme), (Round(0, 0b00111),)).run()
 
 
 class NeverLeaves(ViewChanges):

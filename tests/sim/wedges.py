@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.cli import campaign
-from quorate.cli.campaign import Task
 from quorate.kernel import mask_of
 from quorate.parts import requests
 from quorate.sim import run as runs
 from quorate.sim.run import Outcome
 from quorate.sim.world import World
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
 
 GOES_ON_S = 30.0
 

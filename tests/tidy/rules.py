@@ -13,6 +13,7 @@ Rule = Callable[[str, str], Iterator[Violation]]
 PYTHON_FOLDERS = ("src/", "tests/", "bench/")
 PYTHON_RULES: dict[str, Rule] = {
     "layers": imports.layers,
+    "equipment-imports": imports.equipment_imports,
     "kernel-imports": imports.kernel_imports,
     "pure-imports": imports.pure_imports,
     "waiting-imports": imports.waiting_imports,

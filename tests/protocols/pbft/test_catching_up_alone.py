@@ -3,8 +3,8 @@
 from typing import Any
 
 from quorate.kernel import Blame, Failed, Timer
-from quorate.parts.configuration import FOUNDERS_ALONE
-from quorate.parts.replicated import Chunk, ReadChunk, Restored, WriteChunk, Written
+from quorate.parts.log.configuration import FOUNDERS_ALONE
+from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, WriteChunk, Written
 from quorate.protocols.pbft.fetching import FETCHED_MAX
 from quorate.protocols.pbft.messages import (
     BatchOf,

@@ -5,10 +5,10 @@ import pytest
 
 from quorate.kernel import Blame, Failed, Timer
 from quorate.parts import requests
-from quorate.parts.keys import Verified, VerifyBatch
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Decided as Executed
-from quorate.parts.replicated import Dropped, ReadFailed, ReadReady, Restored, TakeSnapshot
+from quorate.parts.crypto.keys import Verified, VerifyBatch
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Decided as Executed
+from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady, Restored, TakeSnapshot
 from quorate.protocols.pbft.checks import CHECK, SignatureChecks
 from quorate.protocols.pbft.execution import EXECUTE
 from quorate.protocols.pbft.messages import (

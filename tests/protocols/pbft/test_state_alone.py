@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from quorate.kernel import Blame, Env
-from quorate.parts.configuration import FOUNDERS_ALONE
-from quorate.parts.replicated import Leads
+from quorate.parts.log.configuration import FOUNDERS_ALONE
+from quorate.parts.log.replicated import Leads
 from quorate.protocols.pbft import Pbft
 from quorate.protocols.pbft.group import Group
 from quorate.protocols.pbft.history import History

@@ -6,10 +6,10 @@ import pytest
 
 from quorate.kernel import Blame, Meet, Part
 from quorate.parts import requests
-from quorate.parts.configuration import Newcomer, encode
-from quorate.parts.keys import Signer
-from quorate.parts.log import COMMAND, CONFIGURATION
-from quorate.parts.replicated import Leads, SnapshotInfo, TakeSnapshot
+from quorate.parts.crypto.keys import Signer
+from quorate.parts.log.configuration import Newcomer, encode
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
+from quorate.parts.log.replicated import Leads, SnapshotInfo, TakeSnapshot
 from quorate.protocols.pbft.checkpoints import Diverged
 from quorate.protocols.pbft.group import Group
 from quorate.protocols.pbft.images import SNAPSHOT

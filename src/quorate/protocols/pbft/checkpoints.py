@@ -8,7 +8,7 @@ no look at the state. A quorum's checkpoints make it stable: orders up to it are
 from __future__ import annotations
 
 from quorate.kernel import Env
-from quorate.parts.certificate import Certificate, Collector
+from quorate.parts.votes.certificate import Certificate, Collector
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.members import EpochMembers

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Env, Failed
-from quorate.parts.keys import Signed, Verified, batches
+from quorate.parts.crypto.keys import Signed, Verified, batches
 
 CHECK = "check"
 CHECKS_MAX = 4096

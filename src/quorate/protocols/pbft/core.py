@@ -38,8 +38,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key
-from quorate.parts.configuration import Nodes, Voters
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.configuration import Nodes, Voters
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.checks import CHECK, SignatureChecks

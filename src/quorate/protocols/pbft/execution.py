@@ -6,9 +6,9 @@ After a crash the journal's batches are executed again, from the newest snapshot
 from __future__ import annotations
 
 from quorate.kernel import Env
-from quorate.parts.configuration import Nodes
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Decided, Restored
+from quorate.parts.log.configuration import Nodes
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided, Restored
 from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.fetching import Fetching
 from quorate.protocols.pbft.history import TERM, History

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quorate.kernel import Env
-from quorate.parts.certificate import Certificate
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import NO_HISTORY, Executed, Image, Taken, TakenAmong, extend
 

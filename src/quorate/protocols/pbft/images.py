@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Env
-from quorate.parts.configuration import Nodes
-from quorate.parts.replicated import SnapshotInfo, TakeSnapshot
+from quorate.parts.log.configuration import Nodes
+from quorate.parts.log.replicated import SnapshotInfo, TakeSnapshot
 from quorate.protocols.pbft.history import TERM, History
 from quorate.protocols.pbft.messages import Image, PbftConfig
 from quorate.protocols.pbft.view import CurrentView

@@ -15,9 +15,10 @@ From those who leave a node parts when the epoch begins in which they do not vot
 from __future__ import annotations
 
 from quorate.kernel import Env
-from quorate.parts import configuration, requests
-from quorate.parts.configuration import Change, Newcomer, Nodes
-from quorate.parts.log import COMMAND, CONFIGURATION
+from quorate.parts import requests
+from quorate.parts.log import configuration
+from quorate.parts.log.configuration import Change, Newcomer, Nodes
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.protocols.pbft.group import Group
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog

@@ -13,8 +13,8 @@ from hashlib import sha256
 from typing import Any
 
 from quorate.kernel import Env
-from quorate.parts.certificate import Certificate
 from quorate.parts.quorum import Byzantine
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.messages import NULL, Accepted, Prepared, Stored, digest_of, order_of
 from quorate.protocols.pbft.slot import Commits, Slot
 

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Env
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Keys, Verified
-from quorate.parts.mutant import Mutant
+from quorate.parts.crypto.keys import Keys, Verified
 from quorate.parts.quorum import Byzantine, Threshold
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.checks import Check, SignatureChecks
 from quorate.protocols.pbft.core import Pbft
 from quorate.protocols.pbft.group import point_of
@@ -37,6 +36,7 @@ from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.view_changes import ViewChanges
+from quorate.sim.mutant import Mutant
 
 
 class DropsPrepared(ViewChanges):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorate.kernel import Env
-from quorate.parts.certificate import Certificate
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.fetching import Fetching
 from quorate.protocols.pbft.group import select

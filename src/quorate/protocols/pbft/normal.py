@@ -13,8 +13,8 @@ from hashlib import sha256
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.certificate import Collector
-from quorate.parts.keys import Signed
+from quorate.parts.crypto.keys import Signed
+from quorate.parts.votes.certificate import Collector
 from quorate.protocols.pbft.checks import Check, SignatureChecks
 from quorate.protocols.pbft.early import Early
 from quorate.protocols.pbft.history import History

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorate.kernel import Env
-from quorate.parts.replicated import ReadFailed, ReadReady
+from quorate.parts.log.replicated import ReadFailed, ReadReady
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.view import CurrentView

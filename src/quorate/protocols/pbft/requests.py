@@ -14,9 +14,9 @@ from hashlib import sha256
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.keys import Signed
-from quorate.parts.replicated import Dropped
-from quorate.parts.timers import Alarm
+from quorate.parts.alarm import Alarm
+from quorate.parts.crypto.keys import Signed
+from quorate.parts.log.replicated import Dropped
 from quorate.protocols.pbft.checks import Check, SignatureChecks
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog

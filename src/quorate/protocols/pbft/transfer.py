@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from quorate.kernel import Env, Failed
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.log.replicated import Chunk, ReadChunk, WriteChunk, Written
 from quorate.parts.quorum import Byzantine
-from quorate.parts.replicated import Chunk, ReadChunk, WriteChunk, Written
 from quorate.protocols.pbft.execution import Execution
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.history import TERM, History

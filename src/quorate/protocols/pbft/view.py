@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quorate.kernel import Env
-from quorate.parts.keys import Keys
-from quorate.parts.replicated import Leads
-from quorate.parts.timers import Alarm
+from quorate.parts.alarm import Alarm
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.replicated import Leads
 from quorate.protocols.pbft.group import Group, reach_of
 from quorate.protocols.pbft.messages import Changing, Entered, NewView, PbftConfig, ViewChange
 

@@ -1,0 +1,199 @@
+"""Campaigns: many seeds of one protocol, in this process or in several, with the same answers in the same order."""
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from quorate.kernel import Shell
+from quorate.parts import requests
+from quorate.parts.crypto.keys import Signer, Symbolic
+from quorate.protocols import REGISTRY
+from quorate.sim.adversary import OMITTING
+from quorate.sim.equipment import Equipment
+from quorate.sim.mutant import Mutant
+from quorate.sim.options import ADMINISTRATOR, Change, Options, OptionsError, parse_faults
+from quorate.sim.run import Outcome, simulate
+from quorate.sim.trace import Trace
+from quorate.sim.trial import Trial
+from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
+from quorate.trials.subjects import SUBJECTS, subject
+
+WORKLOADS = (*sorted(SUBJECTS), "mix")
+KV_EVERY = 4
+"""In a mix, how many seeds there are to one of the key-value store, which is slower to simulate."""
+
+ONE_BY_ONE_EVERY = 3
+"""How many seeds there are to one whose config lets one log entry into a message."""
+
+SEEDS_MAX = 10_000_000
+JOINS_NODES_MIN = 3
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run is, in words that cross to another process."""
+
+    protocol: str
+    seed: int
+    nodes: int = 5
+    faults: str = "all"
+    duration_s: float = 10.0
+    workload: str = "register"
+    mutant: str = ""
+    byzantine: int = 0
+    adversary: str = "all"
+    joins: bool = False
+
+
+def parse_seeds(text: str) -> range:
+    """``7``, or ``0:500`` for 0 to 499. Raises OptionsError."""
+    first, colon, end = text.partition(":")
+    try:
+        seeds = range(int(first), int(end) if colon else int(first) + 1)
+    except ValueError:
+        raise OptionsError(f"{text!r} are no seeds; write one such as 7, or 0:500 for 0 to 499") from None
+    if not seeds or seeds.start < 0 or len(seeds) > SEEDS_MAX:
+        raise OptionsError(
+            f"{text!r} are no seeds; write first:end with 0 <= first < end, at most {SEEDS_MAX:,} of them"
+        )
+    return seeds
+
+
+def run(task: Task, trace: Trace | None = None) -> Outcome:
+    """Run one task. Raises OptionsError where it makes no sense."""
+    return simulate(trial_of(task), trace)
+
+
+def trial_of(task: Task) -> Trial:
+    """What a task puts to the test, made afresh. Raises OptionsError where it makes no sense."""
+    entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
+    traits = entry.traits
+    check_joins(task)
+    mutant = mutant_of(task.protocol, task.mutant) if task.mutant else Mutant("", "")
+    workload = task.workload
+    if workload not in WORKLOADS:
+        raise OptionsError(f"no workload is called {workload!r}; known are {', '.join(WORKLOADS)}")
+    if workload == "mix":
+        workload = "kv" if task.seed % KV_EVERY == 0 else "register"
+    liars, adversary = adversary_of(task.protocol, task.adversary)
+    options = Options(
+        seed=task.seed,
+        nodes=task.nodes,
+        duration_s=task.duration_s,
+        faults=() if mutant.quiet else parse_faults(task.faults),
+        by_inputs=entry.core.by_inputs,
+        byzantine=byzantine_of(task, mutant),
+        adversary=adversary,
+        joins=task.joins,
+    )
+    scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if traits.has_keys else None
+    config = _config(equipment, task.seed)
+    if task.joins:
+        config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
+    change = Change(traits.members.value) if traits.members.value is not None else None
+    if change is not None and traits.members.by_admin:
+        assert scheme is not None
+        fewest = traits.fault_model.nodes(entry.faults(task.nodes))  # clients go on believing f + 1 equal answers
+        config, change = _administered(config, change.value, scheme.client(ADMINISTRATOR), fewest)
+    return Trial(
+        make=entry.make(config, mutant.core, scheme.keys if scheme else None),
+        subject=subject(workload, traits, scheme),
+        options=options,
+        invariants=equipment.invariants,
+        sick_app=mutant.app,
+        shell=mutant.shell or Shell,
+        change=change,
+        scheme=scheme,
+        liars=liars,
+        resign=equipment.resign,
+    )
+
+
+def byzantine_of(task: Task, mutant: Mutant) -> int:
+    """How many nodes lie: as asked for, or as many as the protocol bears where a mutant needs it."""
+    return task.byzantine or (entry_of(task.protocol).traits.liars(task.nodes) if mutant.lies else 0)
+
+
+def check_joins(task: Task) -> None:
+    """Whether nodes can come and go. Raises OptionsError."""
+    if not task.joins:
+        return
+    entry = entry_of(task.protocol)
+    if not entry.traits.members.can_change:
+        able = " or ".join(sorted(name for name, other in REGISTRY.items() if other.traits.members.can_change))
+        raise OptionsError(f"the members of {entry.name} do not change: leave out --joins, or choose {able}")
+    if task.nodes < JOINS_NODES_MIN:
+        raise OptionsError(f"--joins with {task.nodes} nodes: it takes {JOINS_NODES_MIN} or more, as some leave")
+
+
+def check_adversary(task: Task) -> str:
+    """What is to be said before nodes lie; mostly nothing. Raises OptionsError.
+
+    A protocol for crashes is not refused those that are named: to see it break is worth something too.
+    """
+    entry = entry_of(task.protocol)
+    _, names = adversary_of(task.protocol, task.adversary)
+    if not task.byzantine:
+        return ""
+    if not entry.traits.is_byzantine:
+        if task.adversary == "all":
+            raise OptionsError(
+                f"{entry.name} bears {entry.tolerates}, not lies; --adversary {','.join(OMITTING)} is what it "
+                "bears. To see it break, name others, such as --adversary equivocating"
+            )
+        lies = [name for name in names if name not in OMITTING]
+        if lies:
+            return f"{entry.name} bears no node that is {', '.join(lies)}: expect violations"
+    if task.byzantine > entry.faults(task.nodes):
+        return (
+            f"{entry.name} bears {entry.faults(task.nodes)} of {task.nodes} nodes that lie, not {task.byzantine}: "
+            "expect violations"
+        )
+    return ""
+
+
+def _administered(config: Any, value: Callable[..., bytes], administrator: Signer, fewest: int) -> tuple[Any, Change]:
+    """A config that names the administrator, and changes that it signs."""
+    config = msgspec.structs.replace(config, admins=(administrator.public,))
+
+    def signed(*what: Any) -> bytes:
+        return requests.sign(administrator, [value(*what)])
+
+    return config, Change(signed, fewest, administrator.public)
+
+
+def _config(equipment: Equipment, seed: int) -> Any:
+    """The protocol's own for simulations; but some seeds send log entries one at a time.
+
+    That opens windows which batches hide: figure 8 of the Raft paper needs one entry to arrive without the next.
+    """
+    config = equipment.simulation
+    if seed % ONE_BY_ONE_EVERY == 0 and hasattr(config, "message_entries_max"):
+        return msgspec.structs.replace(config, message_entries_max=1)
+    return config
+
+
+def traced(task: Task, sink: Callable[[str], None]) -> Outcome:
+    """Run one task again, with a line an event."""
+    return run(task, Trace(sink))
+
+
+def run_all(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
+    """Outcomes in the order of the tasks. Stop when you have seen enough: little more is run than you took."""
+    if jobs == 1:
+        yield from map(run, tasks)
+        return
+    rest = iter(tasks)
+    # Not forked: a copy of this process might hold a lock that one of its threads has.
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        ahead = [pool.submit(run, task) for task in islice(rest, jobs * 4)]
+        while ahead:
+            done, *ahead = ahead
+            ahead.extend(pool.submit(run, task) for task in islice(rest, 1))
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

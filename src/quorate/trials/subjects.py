@@ -1,0 +1,244 @@
+"""The real Replica, state machines and client sessions, as the simulator wants them.
+
+``subject(name)`` gives what a simulated run puts to the test: ``register`` (a map of registers in memory) or ``kv``
+(the store on LMDB), with the clients that the traits of the protocol ask for. Nothing here stands in for the real
+thing but the clients' network.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from abc import abstractmethod
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from quorate.kernel import App, Rng
+from quorate.parts import requests as signed
+from quorate.parts.crypto.keys import Scheme
+from quorate.protocols.traits import CRASH, Belief, Traits, Value
+from quorate.service.kv import commands as kv
+from quorate.service.kv.machine import KvMachine
+from quorate.service.machine import StateMachine
+from quorate.service.replica import Replica
+from quorate.service.requests import DECODE_ERRORS, Apply, decode_signed_command
+from quorate.service.signed import SignedReplica
+from quorate.sim.logs import LogSubject
+from quorate.sim.options import OptionsError
+from quorate.sim.workload import Answer, Driver, Op, Subject
+from quorate.trials.drivers import Dialect, ServiceDriver, SignedDriver
+
+SESSIONS_MAX = 64
+
+
+class RegisterMachine(StateMachine):
+    """A map from name to value. Operations are msgpack of ``[f, key, value]`` as in ``sim.workload.Op``."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.applied = 0
+        self.repeated: str | None = None
+        """What was applied twice in this life, if anything: the simulator's clients use no value twice."""
+        self._seen: set[bytes] = set()
+
+    def apply(self, command: bytes) -> bytes:
+        """A write gives True, a cas whether it took place."""
+        f, key, value = msgspec.msgpack.decode(command)
+        self.applied += 1
+        if command in self._seen:
+            self.repeated = f"{f} {key} {value}"
+        self._seen.add(command)
+        if f == "cas":
+            expected, value = value
+            if self.values.get(key) != expected:
+                return msgspec.msgpack.encode(False)
+        self.values[key] = value
+        return msgspec.msgpack.encode(True)
+
+    def query(self, query: bytes) -> bytes:
+        """The value of a key, or None."""
+        return msgspec.msgpack.encode(self.values.get(msgspec.msgpack.decode(query, type=str)))
+
+    def digest(self) -> bytes:
+        """All that is here, and how many operations made it."""
+        return msgspec.msgpack.encode((self.applied, sorted(self.values.items())))
+
+    def snapshot(self) -> Callable[[BinaryIO], None]:
+        """The map as it is now."""
+        data = self.digest()
+        return lambda file: _write(file, data)
+
+    def restore(self, file: BinaryIO) -> Callable[[], None]:
+        """A map that ``snapshot`` wrote."""
+        applied, items = msgspec.msgpack.decode(file.read(), type=tuple[int, list[tuple[str, Any]]])
+
+        def adopt() -> None:
+            self.applied, self.values = applied, dict(items)
+
+        return adopt
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+
+
+class RegisterDialect(Dialect):
+    """Against a RegisterMachine."""
+
+    def operation(self, op: Op) -> bytes:
+        """As the base says."""
+        return msgspec.msgpack.encode((op.f, op.key, op.value))
+
+    def question(self, op: Op) -> bytes:
+        """As the base says."""
+        return msgspec.msgpack.encode(op.key)
+
+    def answer(self, op: Op, data: bytes) -> Answer:
+        """As the base says."""
+        return Answer("ok", msgspec.msgpack.decode(data))
+
+
+class ServiceSubject(LogSubject):
+    """The Replica over one kind of state machine. By the protocol's traits its clients sign and count answers."""
+
+    def __init__(self, traits: Traits = CRASH, scheme: Scheme | None = None) -> None:
+        self._scheme = scheme if traits.value is Value.SIGNED_REQUESTS else None
+        """Where values are signed requests: without a scheme nobody could make any."""
+        self.faults = 0 if scheme is None else traits.liars(len(scheme.keyring().nodes))
+        """How many lying nodes its clients outvote."""
+
+    def app(self, node: int, rng: Rng) -> App:
+        """A Replica with an empty machine."""
+        kind = Replica if self._scheme is None else SignedReplica
+        return kind(self.machine(node), sessions_max=SESSIONS_MAX)
+
+    def driver(self, client: int, rng: Rng) -> Driver:
+        """A client that speaks to this kind of machine."""
+        if self._scheme is None:
+            return ServiceDriver(self.dialect(), client, rng)
+        nodes = len(self._scheme.keyring().nodes)
+        return SignedDriver(self.dialect(), client, rng, self._scheme.client(client), nodes, self.faults)
+
+    @abstractmethod
+    def machine(self, node: int) -> StateMachine:
+        """A fresh state machine."""
+
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """How clients speak to it."""
+
+    def identities(self, data: bytes) -> tuple[Hashable, ...]:
+        """The session and serial of each command that an entry holds."""
+        request = None if self._scheme is None else signed.decode(data)
+        entries = (data,) if request is None else request.commands
+        return tuple(identity for entry in entries if (identity := _identity(entry)) is not None)
+
+
+def _identity(entry: bytes) -> Hashable | None:
+    try:
+        command = decode_signed_command(entry)
+    except DECODE_ERRORS:
+        return None
+    return (command.session, command.serial) if isinstance(command, Apply) else None
+
+
+class RegisterSubject(ServiceSubject):
+    """Registers in memory."""
+
+    def machine(self, node: int) -> StateMachine:
+        """An empty map."""
+        return RegisterMachine()
+
+    def dialect(self) -> Dialect:
+        """That of registers."""
+        return RegisterDialect()
+
+    def digest(self, app: App) -> bytes | None:
+        """The map's."""
+        assert isinstance(app, Replica)
+        assert isinstance(app.machine, RegisterMachine)
+        return app.machine.digest()
+
+    def repeated(self, app: App) -> str | None:
+        """What the map was told twice."""
+        assert isinstance(app, Replica)
+        assert isinstance(app.machine, RegisterMachine)
+        return app.machine.repeated
+
+
+class KvDialect(Dialect):
+    """Against the key-value store. A cas is a transaction with one compare."""
+
+    def operation(self, op: Op) -> bytes:
+        """As the base says."""
+        key = op.key.encode()
+        if op.f == "write":
+            return kv.encode(kv.Put(key, _to_value(op.value)))
+        expected, new = op.value
+        if expected is None:
+            compare = kv.Compare(key, kv.Target.VERSION, kv.Relation.EQUAL, 0)
+        else:
+            compare = kv.Compare(key, kv.Target.VALUE, kv.Relation.EQUAL, _to_value(expected))
+        return kv.encode(kv.Txn([compare], [kv.Put(key, _to_value(new))]))
+
+    def question(self, op: Op) -> bytes:
+        """As the base says."""
+        return kv.encode(kv.Range(op.key.encode()))
+
+    def answer(self, op: Op, data: bytes) -> Answer:
+        """As the base says."""
+        result = kv.decode_result(data)
+        if isinstance(result, kv.RangeResult):
+            return Answer("ok", int(result.kvs[0].value) if result.kvs else None)
+        if isinstance(result, kv.TxnResult):
+            return Answer("ok", result.succeeded)
+        assert isinstance(result, kv.PutResult), result
+        return Answer("ok", True)
+
+
+def _to_value(number: int) -> bytes:
+    return b"%d" % number
+
+
+class KvSubject(ServiceSubject):
+    """The key-value store, each node's in a temporary folder of its own."""
+
+    def __init__(self, traits: Traits = CRASH, scheme: Scheme | None = None) -> None:
+        super().__init__(traits, scheme)
+        self._folder = tempfile.TemporaryDirectory(prefix="quorate-sim-")
+        self._machines: dict[int, StateMachine] = {}
+
+    def machine(self, node: int) -> StateMachine:
+        """An empty store; the node's earlier life, if there was one, is over."""
+        if node in self._machines:
+            self._machines[node].close()
+        machine = self._machines[node] = KvMachine(Path(self._folder.name) / str(node))
+        return machine
+
+    def dialect(self) -> Dialect:
+        """That of the store."""
+        return KvDialect()
+
+    def digest(self, app: App) -> bytes | None:
+        """The store's own."""
+        assert isinstance(app, Replica)
+        result = kv.decode_result(app.read(kv.encode(kv.Digest())))
+        assert isinstance(result, kv.DigestResult)
+        return result.digest
+
+
+SUBJECTS: dict[str, Callable[[Traits, Scheme | None], Subject]] = {"register": RegisterSubject, "kv": KvSubject}
+
+
+def subject(name: str, traits: Traits = CRASH, scheme: Scheme | None = None) -> Subject:
+    """A fresh subject: ``register`` or ``kv``. ``scheme`` has the keys where the protocol's nodes or clients sign.
+
+    Raises OptionsError for traits that the service has no Replica and no client for.
+    """
+    is_signed = traits.value is Value.SIGNED_REQUESTS and traits.belief is Belief.VOTES
+    if not is_signed and not (traits.value is Value.OPAQUE and traits.belief is Belief.LEADER):
+        there_are = "opaque values with the leader's word, or signed requests with votes"
+        raise OptionsError(f"there are no clients for {traits.value.name} with {traits.belief.name}: take {there_are}")
+    return SUBJECTS[name](traits, scheme)
