@@ -237,7 +237,7 @@ class Pbft(Core, Reconfigurable):
         self.retransmission.beat()
 
     def on_timer(self, key: Key) -> None:
-        """A beat, a time-out, or the rest of what is to be executed."""
+        """A beat, a timeout, or the rest of what is to be executed."""
         if key == BEAT:
             self.retransmission.beat()
         elif key == EXECUTE:

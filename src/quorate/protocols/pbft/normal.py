@@ -186,7 +186,7 @@ class NormalCase:
         return False
 
     def _equivocates(self, primary: int) -> None:
-        """Two orders for one number, both signed by it: there is no need to wait for a time-out."""
+        """Two orders for one number, both signed by it: there is no need to wait for a timeout."""
         self._others.blame(primary, "proposes two batches at one number")
         self._leave_view(self._view.number + 1)
 
