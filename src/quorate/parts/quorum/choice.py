@@ -75,8 +75,8 @@ class ListedChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
     def build(self, members: Sequence[int]) -> Flexible:
         """Raises ValueError; also where a set names a node that is no member."""
         flexible = Flexible(Listed(self.phase1), Listed(self.phase2))
-        if strangers := flexible.members & ~mask_of(tuple(members)):
-            raise ValueError(f"the quorums name nodes {list(nodes_of(strangers))}, which are no members")
+        if unknown := flexible.members & ~mask_of(tuple(members)):
+            raise ValueError(f"the quorums name nodes {list(nodes_of(unknown))}, which are no members")
         return flexible
 
 

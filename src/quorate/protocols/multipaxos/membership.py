@@ -62,8 +62,8 @@ class Members:
         self._config = config
         self.founders = tuple(sorted(set(config.founders or peers)))
         first = tuple(sorted(set(config.members))) or self.founders
-        if strangers := sorted(set(first).difference(self.founders)):
-            raise ValueError(f"members {strangers} are not in the group {list(self.founders)}")
+        if unknown := sorted(set(first).difference(self.founders)):
+            raise ValueError(f"members {unknown} are not in the group {list(self.founders)}")
         self.spans = [Span(1, first, config.quorum.build(first))]
 
     def at(self, slot: int) -> Span:
