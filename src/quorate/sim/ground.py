@@ -22,7 +22,7 @@ from quorate.parts.log.configuration import Newcomer
 from quorate.sim.checkers.base import Checker, Outside, Violation
 from quorate.sim.digest import Digest
 from quorate.sim.network import Network
-from quorate.sim.options import Change, Options
+from quorate.sim.options import MemberChange, Options
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
 
@@ -72,7 +72,7 @@ class Ground(ABC, Generic[NodeT]):
     """By type, how jobs are done (``jobs.py``)."""
     scheme: Scheme | None
     keyring: Keyring | None
-    change: Change | None
+    change: MemberChange | None
     """There where members can change."""
     network: Network
     strangers: OpenLinks | None

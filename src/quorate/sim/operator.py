@@ -24,7 +24,7 @@ from quorate.kernel import Core
 from quorate.parts.log.configuration import Reconfigurable, Voters
 from quorate.sim.ground import Ground
 from quorate.sim.node import SimNode
-from quorate.sim.options import Change
+from quorate.sim.options import MemberChange
 
 POLL_S: Final = 0.05
 AGAIN_S: Final = (0.2, 1.0)
@@ -54,7 +54,7 @@ class Operator:
     def __init__(
         self,
         world: Ground[SimNode],
-        change: Change,
+        change: MemberChange,
         rng: Random,
         cut: Callable[[int], Callable[[], None]],
         count: Callable[[str], None],

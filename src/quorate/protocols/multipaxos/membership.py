@@ -51,7 +51,7 @@ class Span:
         """A read is confirmed by nodes that meet every phase-1 quorum, so that no later leader can have been there."""
 
 
-class Members:
+class Spans:
     """All spans that may still matter, the oldest first."""
 
     def __init__(self, config: MultiPaxosConfig, peers: Sequence[int]) -> None:
