@@ -144,11 +144,11 @@ def ask_for_something(world: World) -> None:
 
 def moves(world: World) -> bool:
     """Whether something is decided before long."""
-    before = max(core.commit_index for core in cores(world))
+    before = max(core.standing().commit_index or 0 for core in cores(world))
     end = world.now + GOES_ON_S
     while world.now < end:
         world.run_until(world.now + 0.5)
-        if max(core.commit_index for core in cores(world)) > before:
+        if max(core.standing().commit_index or 0 for core in cores(world)) > before:
             return True
     return False
 

@@ -395,4 +395,4 @@ def test_nodes_that_are_members_are_all_there_are() -> None:
     node = Node(5, (*FOUR, 5), config=PbftConfig(members=FOUR))
     turn = node.on(1, pre_prepare(1, X))
     assert turn.sends == ()
-    assert node.core.role == "learner"
+    assert node.core.standing().role == "learner"

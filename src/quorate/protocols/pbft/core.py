@@ -37,9 +37,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
-from quorate.kernel import Core, Env, Key
+from quorate.kernel import Core, Env, Key, Standing
 from quorate.parts.crypto.keys import Keys
-from quorate.parts.log.configuration import Nodes, Voters
+from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.checks import CHECK, SignatureChecks
@@ -101,7 +101,7 @@ class Later:
         self.to(value)
 
 
-class Pbft(Core):
+class Pbft(Core, Reconfigurable):
     """One node. Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
@@ -160,41 +160,17 @@ class Pbft(Core):
 
     # --- for status pages ---
 
-    @property
-    def keys(self) -> Keys:
-        """This node's own, and what it knows of the others'."""
-        return self.view.keys
+    def standing(self) -> Standing:
+        """As ``Core.standing``; a view counts as a term."""
+        view = self.view
+        role = "primary" if view.is_primary else "backup" if view.is_member else "learner"
+        return Standing(role, view.leader, view.number, self.history.index)
 
-    @property
-    def leader(self) -> int | None:
-        """The primary, while the view works."""
-        return self.view.leader
-
-    @property
-    def voters(self) -> Voters:
-        """Who votes, and who will."""
-        group = self.view.group
-        return Voters(group.members, self.history.next_members, group.epoch)
-
-    @property
-    def nodes(self) -> Nodes:
-        """Which nodes have come and gone."""
-        return self.history.nodes
-
-    @property
-    def role(self) -> str:
-        """What this node does in the view."""
-        return "primary" if self.view.is_primary else "backup" if self.view.is_member else "learner"
-
-    @property
-    def term(self) -> int:
-        """The view."""
-        return self.view.number
-
-    @property
-    def commit_index(self) -> int:
-        """Up to where the order is executed."""
-        return self.history.index
+    def in_force(self) -> InForce:
+        """As ``Reconfigurable.in_force``."""
+        group, history = self.view.group, self.history
+        voters = Voters(group.members, history.next_members, group.epoch)
+        return InForce(voters, history.nodes, self.view.keys.keyring)
 
     # --- a life ---
 
