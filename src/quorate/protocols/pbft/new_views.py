@@ -28,8 +28,8 @@ from quorate.protocols.pbft.messages import (
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
-from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.view import CurrentView
+from quorate.protocols.pbft.waiting import WaitingRequests
 
 
 class NewViews:
@@ -42,7 +42,7 @@ class NewViews:
         config: PbftConfig,
         view: CurrentView,
         log: MessageLog,
-        waiting: Requests,
+        waiting: WaitingRequests,
         normal: NormalCase,
         checkpoints: Checkpoints,
         fetching: Fetching,

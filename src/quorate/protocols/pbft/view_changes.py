@@ -15,8 +15,8 @@ from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import VIEW_CHANGE, PbftConfig, ViewChange, view_change_statement
 from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.others import Others
-from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.view import CurrentView
+from quorate.protocols.pbft.waiting import WaitingRequests
 
 
 class ViewChanges:
@@ -30,7 +30,7 @@ class ViewChanges:
         view: CurrentView,
         log: MessageLog,
         history: History,
-        waiting: Requests,
+        waiting: WaitingRequests,
         new_views: NewViews,
     ) -> None:
         self._env = env
