@@ -118,7 +118,7 @@ class NewViews:
         """§4.4: pre-prepares of the new view, as if they came now. What was executed is not executed again."""
         view, log = self._view, self._log
         view.enter(message)
-        log.slots.clear()
+        log.end_view()
         if stable is not None:
             self._checkpoints.learn(stable)
         self._reads.lower(view.reach)

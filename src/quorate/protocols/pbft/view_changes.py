@@ -61,7 +61,7 @@ class ViewChanges:
         if number <= view.number or not view.is_member or view.stalled is not None:
             return
         view.leave(number)
-        self._log.slots.clear()
+        self._log.end_view()
         self._waiting.stop_watching()
         self.ask()
         self.look()
