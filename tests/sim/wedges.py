@@ -97,7 +97,7 @@ def nobody_watches(world: World) -> bool:
     primary is dead, or a quorum is missing in its view. No request waits, so nobody suspects anything; or too few do
     that others would join them."""
     known = cores(world)
-    alarmed = mask_of([core.env.id for core in known if core.view.is_changing or core.requests.pending])
+    alarmed = mask_of([core.env.id for core in known if core.view.is_changing or core.waiting.pending])
     weak = known[0].view.group.quorum.weak
     return all(core.history.executed < core.history.switch_at for core in known) and not weak.is_quorum(alarmed)
 
@@ -110,7 +110,7 @@ def views_apart(world: World) -> bool:
     members = [core for core in cores(world) if core.view.is_member]
     views = {core.view.number for core in members}
     return (
-        all(core.view.is_changing and core.requests.pending for core in members)
+        all(core.view.is_changing and core.waiting.pending for core in members)
         and len(views) > 1
         and not any(core.view.alarm.is_set for core in members if core.view.number == min(views))
     )
