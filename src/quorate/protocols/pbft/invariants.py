@@ -222,7 +222,7 @@ class PbftInvariants(Checker):
     def _verify(self, node: int, certificate: Certificate, members: tuple[int, ...]) -> None:
         if certificate in self._verified:
             return
-        if not verify(certificate, self._cores[node].keys.keyring, Byzantine(members)):
+        if not verify(certificate, self._cores[node].view.keys.keyring, Byzantine(members)):
             raise Violation(
                 CERTIFICATES,
                 f"node {node} holds a {certificate.context} certificate that proves nothing: {certificate}",
