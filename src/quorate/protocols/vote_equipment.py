@@ -80,7 +80,7 @@ class VoteInvariants(Checker):
             return
         m: ProposedBatch = core._proposals[core.leader]
         statement = statement_of(m.height, m.proof_round, prevote.digest)
-        is_later, proof = lock.round <= m.proof_round < prevote.round, m.proof
+        proof = m.proof if lock.round <= m.proof_round < prevote.round else None
         if (
             not is_later
             or proof is None
