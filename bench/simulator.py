@@ -14,7 +14,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
 from quorate.protocols import REGISTRY
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix

@@ -20,7 +20,7 @@ DOC = '"""Purpose."""\n'
 
 # rule, path, source with `# !` at the end of each line that breaks the rule
 PLANTED = [
-    ("layers", KERNEL, "from quorate.parts.log import Log  # !"),
+    ("layers", KERNEL, "from quorate.parts.log.entries import Log  # !"),
     ("layers", KERNEL, "from quorate import parts  # !"),
     ("layers", KERNEL, "from ..parts import log  # !"),
     ("layers", "src/quorate/kernel/__init__.py", "from ..parts import log  # !\nfrom .env import Env"),

@@ -11,8 +11,8 @@ import pytest
 from quorate.kernel import Fired, Host, Input, Received, Submitted, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
-from quorate.parts.keys import Symbolic, VerifyBatch
-from quorate.parts.replicated import Decided
+from quorate.parts.crypto.keys import Symbolic, VerifyBatch
+from quorate.parts.log.replicated import Decided
 from quorate.protocols import REGISTRY
 from quorate.sim.chance import streams
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quorate.parts import configuration
+from quorate.parts.log import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.entry import Entry
 from quorate.protocols.registry import HOMES, Registry

@@ -14,8 +14,8 @@ import msgspec
 
 from quorate.kernel import App, Env, Rng
 from quorate.parts import requests as signed
-from quorate.parts.keys import Keys
-from quorate.parts.replicated import Dropped
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.replicated import Dropped
 from quorate.protocols import REGISTRY, Entry
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.traits import SIGNED_BYZANTINE

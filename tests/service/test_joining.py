@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.parts.configuration import Voters
+from quorate.parts.log.configuration import Voters
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.pbft import PbftConfig
 from quorate.runtime import key_files

@@ -8,7 +8,7 @@ from importlib import import_module
 import msgspec
 import pytest
 
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
 from quorate.sim.options import Options, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.trial import Trial

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, BinaryIO
 
 from quorate.kernel import ROOT, App, Client, Path, Rng
-from quorate.parts.keys import Scheme
+from quorate.parts.crypto.keys import Scheme
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.node import SimNode
 from quorate.sim.options import Options

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from quorate.parts import requests
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Scheme, Symbolic
-from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Decided
+from quorate.parts.crypto.keys import Scheme, Symbolic
+from quorate.parts.log.entries import NOOP, Entry
+from quorate.parts.log.replicated import Decided
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.once import Once

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Meta
 
 from quorate.kernel import Blame, Job, Record, Send, Timer, Turn
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
 from quorate.protocols import REGISTRY
 from quorate.sim.adversary import GENERIC, parse_adversary
 from quorate.sim.adversary.actor import Adversary

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.parts import configuration
+from quorate.parts.log import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.paxos import PaxosLogConfig

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.parts.configuration import Nodes
+from quorate.parts.log.configuration import Nodes
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.pbft import Pbft
 from quorate.sim.mutant import Mutant

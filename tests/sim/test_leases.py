@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 import pytest
 
-from quorate.parts import configuration
+from quorate.parts.log import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.lease import Lease

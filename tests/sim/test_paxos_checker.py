@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from quorate.parts.log import Entry, Log
+from quorate.parts.log.entries import Entry, Log
 from quorate.parts.quorum import Majority
 from quorate.protocols.multipaxos.invariants import MultiPaxosInvariants
 from quorate.protocols.paxos.invariants import PaxosInvariants

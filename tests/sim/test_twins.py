@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from quorate.cli.sim import sim
 from quorate.kernel import Env
-from quorate.parts.keys import Keys, Symbolic
+from quorate.parts.crypto.keys import Keys, Symbolic
 from quorate.parts.quorum import Byzantine, Threshold
 from quorate.protocols import REGISTRY
 from quorate.protocols.pbft import Pbft, PbftConfig

@@ -90,10 +90,7 @@ def test_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
 NODES = {"pbft": 4}
 """Where five nodes bear no more than fewer."""
 SHELLS = [
-    (protocol, mutant.name)
-    for protocol in PROTOCOLS
-    for mutant in mutants_of(protocol)
-    if mutant.shell is not None
+    (protocol, mutant.name) for protocol in PROTOCOLS for mutant in mutants_of(protocol) if mutant.shell is not None
 ]
 
 

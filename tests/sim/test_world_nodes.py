@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from quorate.kernel import Env, Failed, Job, Turn
-from quorate.parts.log import Entry
-from quorate.parts.replicated import (
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import (
     Chunk,
     Decided,
     ReadChunk,

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from quorate.kernel import App
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Decided
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided
 from quorate.protocols import REGISTRY
 from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.service.replica import Replica

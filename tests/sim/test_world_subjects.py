@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from quorate.kernel import App, Client, Core, Rng
-from quorate.parts.keys import Scheme, Symbolic
+from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.protocols import REGISTRY
 from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.sim.checkers.base import Checker, Violation

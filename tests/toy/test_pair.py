@@ -11,7 +11,7 @@ import pytest
 
 from quorate.kernel import ROOT, App, Core, Rng
 from quorate.kernel import Path as CorePath
-from quorate.parts.replicated import Restored
+from quorate.parts.log.replicated import Restored
 from quorate.runtime.node import Node
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.log import AGREEMENT, LogAgreement

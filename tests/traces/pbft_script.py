@@ -13,10 +13,10 @@ import msgspec
 
 from quorate.kernel import Core, Env, Turn
 from quorate.parts import requests
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import VerifyBatch
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Chunk
+from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Chunk
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,

@@ -26,8 +26,8 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, NodeId
-from quorate.parts.log import Entry, Log
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.entries import Entry, Log
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
 from quorate.protocols.entry import Entry as ProtocolEntry
 

@@ -11,7 +11,7 @@ from quorate.kernel import Core, Env
 from quorate.protocols.traits import CRASH, Traits
 
 if TYPE_CHECKING:
-    from quorate.parts.keys import Keys
+    from quorate.parts.crypto.keys import Keys
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

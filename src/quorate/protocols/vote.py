@@ -32,12 +32,12 @@ from typing import Final
 
 from quorate.kernel import Core, Env, Key
 from quorate.parts import requests
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Keys
-from quorate.parts.log import Entry, Log
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.entries import Entry, Log
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum import Byzantine
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
-from quorate.parts.vote_keeper import VoteKeeper
+from quorate.parts.votes.certificate import Certificate
+from quorate.parts.votes.keeper import VoteKeeper
 from quorate.protocols.entry import Entry as ProtocolEntry
 from quorate.protocols.traits import SIGNED_BYZANTINE
 from quorate.protocols.vote_messages import (

@@ -11,10 +11,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from quorate.kernel import Env, Send
-from quorate.parts.certificate import verify
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.parts.quorum import Byzantine, Threshold
-from quorate.parts.vote_keeper import statement_of
+from quorate.parts.votes.certificate import verify
+from quorate.parts.votes.keeper import statement_of
 from quorate.protocols.vote import Vote
 from quorate.protocols.vote_messages import Decision, Locked, Prevote, ProposedBatch, VoteConfig, digest_of
 from quorate.sim.adversary.liar import Liar
@@ -81,12 +81,7 @@ class VoteInvariants(Checker):
         m: ProposedBatch = core._proposals[core.leader]
         statement = statement_of(m.height, m.proof_round, prevote.digest)
         proof = m.proof if lock.round <= m.proof_round < prevote.round else None
-        if (
-            not is_later
-            or proof is None
-            or proof.statement != statement
-            or not verify(proof, core.keyring, core.quorum)
-        ):
+        if proof is None or proof.statement != statement or not verify(proof, core.keyring, core.quorum):
             raise Violation(LOCKS, f"node {node} prevotes in round {prevote.round} against its lock of {lock.round}")
 
     def _verify(self, node: int, core: Any, proven: Locked, kind: str, rule: str) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Signature
+from quorate.parts.crypto.keys import Signature
+from quorate.parts.votes.certificate import Certificate
 from quorate.parts.wire import Index, Natural
 
 BATCH_COUNT_MAX: Final = 4096

@@ -34,7 +34,7 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import NODE_ID_MAX
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.protocols import REGISTRY, Entry
 from quorate.runtime.address import is_wildcard, parse_address
 

@@ -1,8 +1,8 @@
 """Membership: which changes of members a node passes on to the log. The others it refuses, and says why.
 
-How it works. A Reconfigure carries a configuration (``parts/configuration.py``), in an administrator's signed request
-where nodes may lie. What can be told from the node's configuration, and from what is decided so far, is told here. The
-core has the last word.
+How it works. A Reconfigure carries a configuration (``parts/log/configuration.py``), in an administrator's signed
+request where nodes may lie. What can be told from the node's configuration, and from what is decided so far, is told
+here. The core has the last word.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from quorate.parts import configuration
 from quorate.parts import requests as signed
-from quorate.parts.configuration import Change, Newcomer, Nodes, Voters
-from quorate.parts.keys import Keyring
+from quorate.parts.crypto.keys import Keyring
+from quorate.parts.log import configuration
+from quorate.parts.log.configuration import Change, Newcomer, Nodes, Voters
 from quorate.runtime.address import is_wildcard, parse_address
 from quorate.service.config import NODES_MAX, NodeConfig
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes, Voters
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes, Voters
 from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec

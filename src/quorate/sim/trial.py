@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from quorate.kernel import App, Core, Env, Rng, Shell
-from quorate.parts.keys import Scheme
+from quorate.parts.crypto.keys import Scheme
 from quorate.sim.adversary.liar import Liar, Resign, unsigned
 from quorate.sim.checkers.base import Checker
 from quorate.sim.options import Change, Options

@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from quorate.kernel import App, Blame, Core, Meet, Rng, RosterChange, mask_of
-from quorate.parts.configuration import Newcomer
+from quorate.parts.log.configuration import Newcomer
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.liar import Liar, Resign

@@ -10,7 +10,7 @@ import msgspec
 
 from quorate.kernel import Shell
 from quorate.parts import requests
-from quorate.parts.keys import Signer, Symbolic
+from quorate.parts.crypto.keys import Signer, Symbolic
 from quorate.protocols import REGISTRY
 from quorate.sim.adversary import OMITTING
 from quorate.sim.equipment import Equipment

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from quorate.kernel import Rng
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
 from quorate.parts.requests import sign
 from quorate.service.client.session import ClientSession
 from quorate.service.client.votes import Outcome, Votes, for_command, for_read, outcome_of

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from quorate.kernel import Core, Env
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.protocols import Entry
 from quorate.protocols.traits import CRASH, Traits
 from quorate.sim.adversary import GENERIC

@@ -17,7 +17,7 @@ import msgspec
 
 from quorate.kernel import App, Rng
 from quorate.parts import requests as signed
-from quorate.parts.keys import Scheme
+from quorate.parts.crypto.keys import Scheme
 from quorate.protocols.traits import CRASH, Belief, Traits, Value
 from quorate.service.kv import commands as kv
 from quorate.service.kv.machine import KvMachine

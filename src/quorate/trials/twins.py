@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from quorate.kernel import Shell
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
 from quorate.sim.checkers.base import Violation
 from quorate.sim.mutant import Mutant
 from quorate.sim.options import Options, OptionsError

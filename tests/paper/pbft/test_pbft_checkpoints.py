@@ -4,8 +4,8 @@ import pytest
 
 from quorate.kernel import Blame, Failed, Job, Turn
 from quorate.kernel.inputs import Done
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import (
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import (
     Chunk,
     Decided,
     ReadChunk,

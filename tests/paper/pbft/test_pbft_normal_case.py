@@ -5,8 +5,8 @@ import pytest
 
 from quorate.kernel import Asked, Blame, Stalled, Timer, Turn
 from quorate.parts import requests
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Decided, Dropped, ReadReady
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Decided, Dropped, ReadReady
 from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.pbft.messages import (
     Accepted,

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from quorate.kernel import Blame, Timer, Turn
-from quorate.parts.certificate import Certificate
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Decided, Leads
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Decided, Leads
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.messages import (
     NEW_VIEW,
     Accepted,

@@ -6,8 +6,8 @@ from typing import Any
 from quorate.kernel import Env, Fired, Host, Input, Job, Received, Record, Send, Submitted, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Symbolic, VerifyBatch
+from quorate.parts.crypto.keys import Symbolic, VerifyBatch
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Blame, Failed, Fired, Received, Stalled, Submitted
 from quorate.kernel.inputs import Done
-from quorate.parts.certificate import Certificate
-from quorate.parts.configuration import Newcomer, Nodes
-from quorate.parts.keys import VerifyBatch
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.log.configuration import Newcomer, Nodes
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.early import COUNT_MAX
 from quorate.protocols.pbft.liars import resign
 from quorate.protocols.pbft.messages import (

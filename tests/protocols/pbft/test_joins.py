@@ -8,9 +8,9 @@ import pytest
 
 from quorate.kernel import Blame, Meet, Part
 from quorate.parts import requests
-from quorate.parts.configuration import Newcomer, Nodes, Voters, decode, encode
-from quorate.parts.keys import Keys, Symbolic
-from quorate.parts.log import COMMAND, CONFIGURATION
+from quorate.parts.crypto.keys import Keys, Symbolic
+from quorate.parts.log.configuration import Newcomer, Nodes, Voters, decode, encode
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.protocols.pbft import Pbft
 from quorate.protocols.pbft.messages import (
     COMMIT,

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from quorate.parts import requests
-from quorate.parts.configuration import Voters, encode
-from quorate.parts.keys import Signer
-from quorate.parts.log import COMMAND, CONFIGURATION
+from quorate.parts.crypto.keys import Signer
+from quorate.parts.log.configuration import Voters, encode
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
 
 from tests.protocols.pbft.build import CONFIG, SCHEME, PbftCluster, X
 

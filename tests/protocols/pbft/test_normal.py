@@ -1,9 +1,9 @@
 """Handlers of the normal case: what is odd about a message is met, whatever came before it."""
 
 from quorate.kernel import Asked, Blame, Done, Failed, Received, Stalled, Submitted
-from quorate.parts.keys import VerifyBatch
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Decided, Dropped, ReadReady
+from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Decided, Dropped, ReadReady
 from quorate.protocols.pbft.messages import Prepare, Prepared
 
 from tests.protocols.pbft.build import CONFIG, Node, X, Y, commit, pre_prepare, prepare, prepared

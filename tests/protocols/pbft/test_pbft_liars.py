@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from quorate.kernel import Received, Turn
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.liars import (
     LIARS,
     Agreeable,

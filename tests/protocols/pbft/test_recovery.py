@@ -6,7 +6,7 @@ import pytest
 
 from quorate.kernel import Turn
 from quorate.kernel.inputs import Done
-from quorate.parts.replicated import Chunk, Decided, Leads, Restored, SnapshotInfo, Written
+from quorate.parts.log.replicated import Chunk, Decided, Leads, Restored, SnapshotInfo, Written
 from quorate.protocols.pbft.messages import (
     Accepted,
     BatchOf,

@@ -1,6 +1,6 @@
 """Multi-Paxos in the REGISTRY."""
 
-from quorate.parts import configuration
+from quorate.parts.log import configuration
 from quorate.protocols.entry import Entry
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.traits import Members, Traits

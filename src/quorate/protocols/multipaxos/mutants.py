@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.log import Entry
+from quorate.parts.log.entries import Entry
 from quorate.parts.quorum import Flexible, Threshold
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.core import MultiPaxos

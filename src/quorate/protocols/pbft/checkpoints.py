@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Key
-from quorate.parts.certificate import Certificate, Collector
-from quorate.parts.configuration import Nodes
-from quorate.parts.replicated import SnapshotInfo, TakeSnapshot
+from quorate.parts.log.configuration import Nodes
+from quorate.parts.log.replicated import SnapshotInfo, TakeSnapshot
+from quorate.parts.votes.certificate import Certificate, Collector
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,

@@ -29,8 +29,8 @@ no other view. (8) No tentative execution.
 from __future__ import annotations
 
 from quorate.kernel import Env, Key
-from quorate.parts.keys import Keys
-from quorate.parts.replicated import Restored
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.replicated import Restored
 from quorate.protocols.pbft.messages import MESSAGES, PbftConfig
 from quorate.protocols.pbft.replica import BEAT, EXECUTE, REQUEST, TERM, VIEW
 from quorate.protocols.pbft.transfer import Transfer

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from quorate.parts import configuration
+from quorate.parts.log import configuration
 from quorate.protocols.entry import Entry
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.traits import SIGNED_BYZANTINE, Members

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from quorate.parts.certificate import Certificate, Collector, verify
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.parts.quorum import Byzantine
+from quorate.parts.votes.certificate import Certificate, Collector, verify
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
     NODES_MAX,

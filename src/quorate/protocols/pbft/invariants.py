@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quorate.parts.certificate import Certificate, verify
 from quorate.parts.quorum import Byzantine
+from quorate.parts.votes.certificate import Certificate, verify
 from quorate.sim.checkers.base import Checker, Violation
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorate.kernel import Env
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.protocols.pbft.core import Pbft
 from quorate.protocols.pbft.messages import PbftConfig
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from quorate.kernel import ROOT, Received, Send, Turn
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
     COMMIT,

@@ -1,10 +1,10 @@
 """Members: who votes, changed through the order itself, at a checkpoint; and which nodes there are.
 
-A configuration (``parts/configuration.py``) is a request like any other, signed by a key that ``admins`` names. In the
-epoch that it names it takes effect at the first checkpoint that is a whole window after it: whoever may order beyond
-that has executed it, and orders nothing there until the checkpoint is stable among the old members. So all before is
-settled by them, all after by the new ones, and no order is ever voted on by both. An idle primary fills the numbers up
-to there with null requests.
+A configuration (``parts/log/configuration.py``) is a request like any other, signed by a key that ``admins`` names. In
+the epoch that it names it takes effect at the first checkpoint that is a whole window after it: whoever may order
+beyond that has executed it, and orders nothing there until the checkpoint is stable among the old members. So all
+before is settled by them, all after by the new ones, and no order is ever voted on by both. An idle primary fills the
+numbers up to there with null requests.
 
 Then a new epoch begins, with its first view. Nodes that do not vote follow all the same, and may be members later.
 
@@ -14,9 +14,10 @@ From those who leave a node parts when the epoch begins in which they do not vot
 
 from __future__ import annotations
 
-from quorate.parts import configuration, requests
-from quorate.parts.configuration import Change, Newcomer, Nodes
-from quorate.parts.log import COMMAND, CONFIGURATION
+from quorate.parts import requests
+from quorate.parts.log import configuration
+from quorate.parts.log.configuration import Change, Newcomer, Nodes
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.group import Group
 from quorate.protocols.pbft.messages import Image

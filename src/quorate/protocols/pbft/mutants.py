@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from quorate.kernel import Env, Key
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Keys, Verified
+from quorate.parts.crypto.keys import Keys, Verified
 from quorate.parts.quorum import Byzantine, Threshold
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.core import Pbft
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import (

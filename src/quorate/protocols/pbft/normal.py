@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from quorate.parts import replicated, requests
-from quorate.parts.keys import Signed
-from quorate.parts.replicated import ReadFailed, ReadReady
+from quorate.parts import requests
+from quorate.parts.crypto.keys import Signed
+from quorate.parts.log import replicated
+from quorate.parts.log.replicated import ReadFailed, ReadReady
 from quorate.protocols.pbft.messages import (
     COMMIT,
     DECIDED,

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from quorate.kernel import Core, Env
-from quorate.parts.certificate import Certificate, Collector
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes, Voters
-from quorate.parts.keys import Keys
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Leads
-from quorate.parts.timers import Alarm
+from quorate.parts.alarm import Alarm
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes, Voters
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Leads
+from quorate.parts.votes.certificate import Certificate, Collector
 from quorate.protocols.pbft.early import Early
 from quorate.protocols.pbft.group import Group, point_of
 from quorate.protocols.pbft.messages import (

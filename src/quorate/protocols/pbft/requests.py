@@ -13,8 +13,8 @@ from typing import Any
 
 from quorate.kernel import Failed, Key
 from quorate.parts import requests
-from quorate.parts.keys import Signed, Verified, batches
-from quorate.parts.replicated import Dropped
+from quorate.parts.crypto.keys import Signed, Verified, batches
+from quorate.parts.log.replicated import Dropped
 from quorate.protocols.pbft.messages import Forward
 from quorate.protocols.pbft.replica import Replica
 

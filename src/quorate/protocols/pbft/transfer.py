@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from quorate.kernel import Failed, Key
-from quorate.parts.certificate import Certificate
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, WriteChunk, Written
 from quorate.parts.quorum import Byzantine
-from quorate.parts.replicated import Chunk, ReadChunk, Restored, WriteChunk, Written
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import (
     OFFER,

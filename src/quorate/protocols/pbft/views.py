@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quorate.parts.certificate import Certificate
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.group import reach_of, select
 from quorate.protocols.pbft.members import Members
 from quorate.protocols.pbft.messages import (

@@ -1,8 +1,8 @@
 """Raft's properties (Ongaro and Ousterhout 2014, figure 3), looked at after every step of every node.
 
-It reads the core's ``term``, ``vote``, ``role``, ``log`` and ``commit_index``, and looks closer only where one of them
-changed. Log matching is checked entry by entry: each entry that enters any log must equal the one first seen under its
-(index, term), and must follow an entry of the same term. By induction the logs then agree below.
+It reads the core's ``role``, and of its ``state`` term, vote, log and commit index; it looks closer only where one of
+them changed. Log matching is checked entry by entry: each entry that enters any log must equal the one first seen under
+its (index, term), and must follow an entry of the same term. By induction the logs then agree below.
 
 A promise is a term and a vote that left the node: from then on no crash may take them back.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quorate.parts.log import Entry
+from quorate.parts.log.entries import Entry
 from quorate.sim.checkers.base import Checker, Violation
 
 ELECTION_SAFETY = "election safety"
@@ -59,12 +59,13 @@ class RaftInvariants(Checker):
     def started(self, node: int, core: Any) -> None:
         self._seen[node] = Seen()
         term, vote = self._promised.get(node, (0, None))
-        if core.term < term:
-            raise Violation(MONOTONY, f"node {node} is back in term {core.term}, but others had seen it in {term}")
-        if core.term == term and vote is not None and core.vote != vote:
+        state = core.state
+        if state.term < term:
+            raise Violation(MONOTONY, f"node {node} is back in term {state.term}, but others had seen it in {term}")
+        if state.term == term and vote is not None and state.vote != vote:
             raise Violation(
                 ONE_VOTE,
-                f"node {node} had voted for {vote} in term {term} and told others; after a restart: {core.vote}",
+                f"node {node} had voted for {vote} in term {term} and told others; after a restart: {state.vote}",
             )
         self.stepped(node, core)
 
@@ -85,25 +86,25 @@ class RaftInvariants(Checker):
 
     def stepped(self, node: int, core: Any) -> None:
         seen = self._seen[node]
-        log = core.log
-        was_leader = seen.role == LEADER and seen.term == core.term
+        state, role = core.state, core.role
+        term, log = state.term, state.log
         if log.last_index != seen.last_index or log.last_term != seen.last_term or log.base_index != seen.base_index:
-            self._log_changed(node, seen, log, was_leader)
-        if core.commit_index != seen.commit_index:
-            self._commit_changed(node, seen, core.commit_index, log)
-        if core.role != seen.role or core.term != seen.term or core.vote != seen.vote:
-            self._role_changed(node, seen, core)
+            self._log_changed(node, seen, log, seen.role == LEADER and seen.term == term)
+        if state.commit_index != seen.commit_index:
+            self._commit_changed(node, seen, state.commit_index, log)
+        if role != seen.role or term != seen.term or state.vote != seen.vote:
+            self._role_changed(node, seen, role, state)
 
     # --- what changed ---
 
-    def _role_changed(self, node: int, seen: Seen, core: Any) -> None:
-        term, vote, role = core.term, core.vote, core.role
+    def _role_changed(self, node: int, seen: Seen, role: str, state: Any) -> None:
+        term, vote = state.term, state.vote
         if term < seen.term:
             raise Violation(MONOTONY, f"node {node} goes back from term {seen.term} to {term}")
         if term == seen.term and seen.vote is not None and vote != seen.vote:
             raise Violation(ONE_VOTE, f"node {node} changes its vote in term {term} from {seen.vote} to {vote}")
         if role == LEADER and (seen.role != LEADER or seen.term != term):
-            self._elected(node, term, core.log)
+            self._elected(node, term, state.log)
         if term != seen.term or vote != seen.vote:
             seen.promise = (term, vote)
         seen.term, seen.vote, seen.role = term, vote, role

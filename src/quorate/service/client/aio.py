@@ -19,9 +19,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
-from quorate.parts import configuration
-from quorate.parts.configuration import Newcomer, Voters
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
+from quorate.parts.log import configuration
+from quorate.parts.log.configuration import Newcomer, Voters
 from quorate.runtime.handshake import Bears
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, TooLarge, Unreachable

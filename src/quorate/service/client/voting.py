@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from quorate.parts import requests as signed
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
 from quorate.runtime.handshake import Bears
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, TooLarge, Unreachable
 from quorate.service.client.link import Link, dial

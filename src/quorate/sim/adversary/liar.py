@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgspec
 
 from quorate.kernel import Received, Rng, Send, Turn
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 
 HEARD_MAX: Final = 256
 """Messages that a liar remembers."""

@@ -40,8 +40,8 @@ from quorate.kernel import (
     Timer,
 )
 from quorate.parts import requests
-from quorate.parts.keys import VerifyBatch
-from quorate.parts.replicated import Decided, Restored
+from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.log.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.log import LogAgreement

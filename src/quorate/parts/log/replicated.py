@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from quorate.parts.log import Entry
+from quorate.parts.log.entries import Entry
 from quorate.parts.wire import Index, Natural, Term
 
 # --- outputs ---

@@ -10,22 +10,23 @@ from quorate.kernel import Env, Key
 class Alarm:
     """One timer of a core. The core passes ``on_timer(key)`` on to ``is_due``."""
 
-    __slots__ = ("_deadline", "_env", "_set", "key")
+    __slots__ = ("_env", "_set", "deadline", "key")
 
     def __init__(self, env: Env, key: Key) -> None:
         self._env = env
         self.key = key
-        self._deadline: float | None = None
+        self.deadline: float | None = None
+        """When it rings, by the local clock; None: not at all."""
         self._set: float | None = None
 
     @property
     def is_set(self) -> bool:
         """Whether the alarm will ring."""
-        return self._deadline is not None
+        return self.deadline is not None
 
     def put_off(self, delay: float) -> None:
         """Ring ``delay`` seconds from now instead, whatever was set before."""
-        self._deadline = deadline = self._env.now + delay
+        self.deadline = deadline = self._env.now + delay
         # A timer that runs out too early is harmless, one that runs out too late is not.
         if self._set is None or deadline < self._set:
             self._set = deadline
@@ -33,17 +34,17 @@ class Alarm:
 
     def stop(self) -> None:
         """Do not ring. The timer that is set runs out and finds nothing due."""
-        self._deadline = None
+        self.deadline = None
 
     def is_due(self) -> bool:
         """The timer ran out: True if the alarm rings now, else it has set itself again."""
         self._set = None
-        deadline, now = self._deadline, self._env.now
+        deadline, now = self.deadline, self._env.now
         if deadline is None:
             return False
         if now < deadline:
             self._set = deadline
             self._env.set_timer(self.key, deadline - now)
             return False
-        self._deadline = None
+        self.deadline = None
         return True

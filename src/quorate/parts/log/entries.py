@@ -4,7 +4,7 @@ The journal makes entries durable; this is the copy that a protocol reads. Index
 ``base_index`` has been replaced by a snapshot, of which only the term of its last entry is still known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -84,6 +84,14 @@ class Log:
             if size > bytes_max and position > 0:
                 return entries[:position]
         return entries
+
+    def batches(self, count_max: int, bytes_max: int) -> Iterator[tuple[int, list[Entry]]]:
+        """All entries, in lists as ``batch`` makes them, each after the index of its first."""
+        first = self.base_index + 1
+        while first <= self.last_index:
+            entries = self.batch(first, count_max, bytes_max)
+            yield first, entries
+            first += len(entries)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries after the last."""

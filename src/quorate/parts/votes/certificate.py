@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId, mask_of
-from quorate.parts.keys import Context, Keyring, Signature, Signed, to_sign
+from quorate.parts.crypto.keys import Context, Keyring, Signature, Signed, to_sign
 from quorate.parts.quorum import QuorumSystem
 
 STATEMENT_BYTES_MAX: Final = 4096

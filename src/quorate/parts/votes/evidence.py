@@ -21,8 +21,8 @@ from typing import Final, TypeAlias
 import msgspec
 
 from quorate.kernel import NodeId
-from quorate.parts.certificate import STATEMENT_BYTES_MAX, Statement
-from quorate.parts.keys import CONTEXT_BYTES_MAX, SIGNATURE_BYTES_MAX, Context, Keyring, Keys, Public, Signature
+from quorate.parts.crypto.keys import CONTEXT_BYTES_MAX, SIGNATURE_BYTES_MAX, Context, Keyring, Keys, Public, Signature
+from quorate.parts.votes.certificate import STATEMENT_BYTES_MAX, Statement
 
 ENCODED_BYTES_MAX: Final = 2 * (STATEMENT_BYTES_MAX + SIGNATURE_BYTES_MAX) + CONTEXT_BYTES_MAX + 256
 

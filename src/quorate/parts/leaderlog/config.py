@@ -2,8 +2,9 @@
 
 import msgspec
 
-from quorate.parts.proposals import ENTRIES_PER_MESSAGE_MAX
-from quorate.parts.reads import TOKENS_PER_READ_MAX
+from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
+
+ENTRIES_PER_MESSAGE_MAX = 65_536
 
 
 class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

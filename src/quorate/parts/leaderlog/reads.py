@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Env
+from quorate.parts.log.replicated import ReadFailed, ReadReady
 from quorate.parts.quorum import QuorumSystem
-from quorate.parts.replicated import ReadFailed, ReadReady
-from quorate.parts.tally import Tally
+from quorate.parts.votes.tally import Tally
 from quorate.parts.wire import Index, Natural
 
 TOKENS_PER_READ_MAX = 65_536
@@ -63,36 +63,32 @@ class Round:
 class ReadRounds:
     """The leader's side. Rounds are numbered from 1 and never reused in one term."""
 
-    __slots__ = ("_rounds", "_waiting", "number", "pending")
+    __slots__ = ("_rounds", "number", "pending", "waiting")
 
     def __init__(self) -> None:
         self._rounds: deque[Round] = deque()
-        self._waiting: list[ReadRequestOf] = []
+        self.waiting: list[ReadRequestOf] = []
+        """For a round to begin."""
         self.number = 1
         self.pending = 0
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anything waits for a round to begin."""
-        return bool(self._waiting)
-
     def add(self, request: ReadRequestOf) -> None:
         """Have the request join the next round."""
-        self._waiting.append(request)
+        self.waiting.append(request)
         self.pending += len(request.tokens)
 
     def begin(self, read_index: int, quorum: QuorumSystem) -> int | None:
         """Open a round for what waits, if anything does; the number to put into its heartbeats."""
-        if not self._waiting:
+        if not self.waiting:
             return None
         self.number += 1
-        self._rounds.append(Round(self.number, read_index, quorum, self._waiting))
-        self._waiting = []
+        self._rounds.append(Round(self.number, read_index, quorum, self.waiting))
+        self.waiting = []
         return self.number
 
     def release(self) -> list[ReadRequestOf]:
         """What waits for a round, taken out: no round is needed."""
-        requests, self._waiting = self._waiting, []
+        requests, self.waiting = self.waiting, []
         self.pending -= sum(len(request.tokens) for request in requests)
         return requests
 
@@ -111,9 +107,9 @@ class ReadRounds:
 
     def drain(self) -> list[ReadRequestOf]:
         """Everything still waiting, taken out: this node leads no more."""
-        requests = [request for round_ in self._rounds for request in round_.requests] + self._waiting
+        requests = [request for round_ in self._rounds for request in round_.requests] + self.waiting
         self._rounds.clear()
-        self._waiting = []
+        self.waiting = []
         self.pending = 0
         return requests
 
@@ -121,48 +117,45 @@ class ReadRounds:
 class ForwardedReads:
     """The follower's side: tokens asked of the leader, and those that wait for an index to be applied."""
 
-    __slots__ = ("_asked", "_ready_at")
+    __slots__ = ("asked", "ready_at")
 
     def __init__(self) -> None:
-        self._asked: dict[int, float] = {}  # when, in the order of asking
-        self._ready_at: list[tuple[int, tuple[int, ...]]] = []
-
-    def __len__(self) -> int:
-        return len(self._asked)
+        self.asked: dict[int, float] = {}
+        """When, in the order of asking."""
+        self.ready_at: list[tuple[int, tuple[int, ...]]] = []
+        """What was answered, and from which index on it may be served."""
 
     def ask(self, tokens: tuple[int, ...], now: float) -> None:
         """These went to the leader."""
-        self._asked.update(dict.fromkeys(tokens, now))
+        self.asked.update(dict.fromkeys(tokens, now))
 
     def answer(self, tokens: list[int], index: int) -> None:
         """The leader's answer. Tokens that were not asked for are ignored."""
-        known = tuple(token for token in tokens if self._asked.pop(token, None) is not None)  # once, if it comes twice
+        known = tuple(token for token in tokens if self.asked.pop(token, None) is not None)  # once, if it comes twice
         if known:
-            self._ready_at.append((index, known))
+            self.ready_at.append((index, known))
 
     def expired(self, before: float) -> tuple[int, ...]:
         """Tokens asked before that time, taken out: the question or its answer was lost, or refused."""
         expired = []
-        for token, asked_at in self._asked.items():
+        for token, asked_at in self.asked.items():
             if asked_at >= before:
                 break
             expired.append(token)
         for token in expired:
-            del self._asked[token]
+            del self.asked[token]
         return tuple(expired)
 
     def ready(self, applied_index: int) -> tuple[int, ...]:
         """The tokens that may be served at this index, taken out."""
-        if not self._ready_at:
-            return ()
-        ready = [token for index, tokens in self._ready_at if index <= applied_index for token in tokens]
-        self._ready_at = [waiting for waiting in self._ready_at if waiting[0] > applied_index]
+        ready = [token for index, tokens in self.ready_at if index <= applied_index for token in tokens]
+        self.ready_at = [waiting for waiting in self.ready_at if waiting[0] > applied_index]
         return tuple(ready)
 
     def drain(self) -> tuple[int, ...]:
         """Tokens without an answer, taken out: who was asked leads no more. Those that have one only wait to apply."""
-        tokens = tuple(self._asked)
-        self._asked.clear()
+        tokens = tuple(self.asked)
+        self.asked.clear()
         return tokens
 
 
@@ -226,7 +219,7 @@ class Reads:
 
     def forward(self, tokens: Sequence[int], leader: int | None) -> None:
         """Reads from above, for whoever leads."""
-        if leader is None or len(self._forwarded) + len(tokens) > self._pending_max:
+        if leader is None or len(self._forwarded.asked) + len(tokens) > self._pending_max:
             self._env.deliver(ReadFailed(tuple(tokens), "no leader is known" if leader is None else "too many reads"))
         else:
             self._forwarded.ask(tuple(tokens), self._env.now)
@@ -245,10 +238,10 @@ class Reads:
 
     def applied(self, index: int) -> None:
         """All up to ``index`` has been delivered: what waited for that is ready."""
-        if tokens := self._forwarded.ready(index):
+        if self._forwarded.ready_at and (tokens := self._forwarded.ready(index)):
             self._env.deliver(ReadReady(tokens))
 
     def give_up(self) -> None:
         """A leader that lives confirms a read or steps down in that time, so what is older was lost."""
-        if len(self._forwarded) and (tokens := self._forwarded.expired(self._env.now - self._patience_s)):
+        if self._forwarded.asked and (tokens := self._forwarded.expired(self._env.now - self._patience_s)):
             self._env.deliver(ReadFailed(tokens, "the leader did not answer"))

@@ -1,16 +1,17 @@
 """Followers: what a leader knows of each of its followers, and how much it may send them.
 
-How it works. While *probing*, the leader does not know where the logs agree and has one message out at a time. The
-first acknowledgement makes it *stream*: messages go out without waiting, up to a number and a sum of bytes. While a
-snapshot is on its way nothing else is. Whatever was lost is noticed at a heartbeat: a follower that owes an answer and
-has not moved since the last one is probed again, from what it is known to hold, or, where nothing is known yet, with
-the same probe. (From index 1 instead, a follower that was away for a moment would get the whole log or a snapshot.)
+How it works. What a follower *holds* is in one place, ``Followers.match``; a Progress has what is on its way to it.
+While *probing*, the leader does not know where the logs agree and has one message out at a time. The first
+acknowledgement makes it *stream*: messages go out without waiting, up to a number and a sum of bytes. While a snapshot
+is on its way nothing else is. Whatever was lost is noticed at a heartbeat: a follower that owes an answer and has not
+moved since the last one is probed again, from what it is known to hold, or, if nothing is known yet, with the same
+probe. (From index 1 instead, a follower that was away for a moment would get the whole log or a snapshot.)
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 
 class Transfer:
@@ -25,7 +26,7 @@ class Transfer:
 
 
 class Progress:
-    """One follower. ``match_index`` is known to agree with our log; ``next_index`` is what to send next."""
+    """What is on its way to one follower; ``next_index`` is what to send next."""
 
     __slots__ = (
         "_inflight",
@@ -34,14 +35,12 @@ class Progress:
         "_probe_index",
         "active_at",
         "commit_sent",
-        "match_index",
         "next_index",
         "probing",
         "transfer",
     )
 
     def __init__(self, next_index: int, now: float) -> None:
-        self.match_index = 0
         self.next_index = next_index
         self.commit_sent = 0
         self.active_at = now
@@ -71,19 +70,17 @@ class Progress:
         self._inflight_bytes += size_bytes
         self.next_index = last_index + 1
 
-    def acknowledged(self, index: int) -> None:
-        """The follower holds our log up to ``index``."""
+    def acknowledged(self, index: int, match_index: int) -> None:
+        """The follower acknowledged ``index``, and holds our log up to ``match_index``, which is no lower."""
         inflight = self._inflight
         while inflight and inflight[0][0] <= index:
             self._inflight_bytes -= inflight.popleft()[1]
-        if index > self.match_index:
-            self.match_index = index
         if index >= self.next_index:
             self.next_index = index + 1
         if self.probing:
             self.probing = False
             self._forget_inflight()
-            self.next_index = self.match_index + 1
+            self.next_index = match_index + 1
 
     def probe(self, next_index: int) -> None:
         """Start again from here, one message at a time."""
@@ -91,15 +88,15 @@ class Progress:
         self._probe_index = self.next_index = next_index
         self._forget_inflight()
 
-    def retry(self) -> None:
-        """What is out seems lost: send the same probe again, or what follows the last acknowledgement."""
-        self.probe(self._probe_index if self.probing else self.match_index + 1)
+    def beat(self, match_index: int) -> None:
+        """A heartbeat. What is out seems lost if the follower holds no more than at the last one.
 
-    def beat(self) -> bool:
-        """A heartbeat: True if the follower owes an answer and has not moved since the last one."""
-        stuck = bool(self._inflight) and self.match_index == self._match_at_beat
-        self._match_at_beat = self.match_index
-        return stuck
+        Then the same probe goes again, or what follows the last acknowledgement.
+        """
+        stuck = self._inflight and match_index == self._match_at_beat
+        self._match_at_beat = match_index
+        if stuck:
+            self.probe(self._probe_index if self.probing else match_index + 1)
 
     def _forget_inflight(self) -> None:
         self._inflight.clear()
@@ -107,10 +104,43 @@ class Progress:
 
 
 class Followers(dict[int, Progress]):
-    """Node to Progress, and what is asked of all of them."""
+    """Node to Progress, what each node holds, and what is asked of all of them."""
 
     def __init__(self, nodes: Sequence[int], next_index: int, now: float) -> None:
         super().__init__({node: Progress(next_index, now) for node in nodes})
+        self.match: dict[int, int] = dict.fromkeys(nodes, 0)
+        """Up to where each node is known to hold the leader's log, durably: followers, and the leader's own disk."""
+
+    # --- nodes that come and go ---
+
+    def met(self, node: int, next_index: int, now: float) -> None:
+        """It follows from now on."""
+        self[node] = Progress(next_index, now)
+        self.match[node] = 0
+
+    def parted(self, node: int) -> None:
+        """It gets nothing more."""
+        self.pop(node, None)
+        self.match.pop(node, None)
+
+    # --- what they hold ---
+
+    def acknowledged(self, node: int, index: int, now: float) -> None:
+        """A follower, or the leader's own disk, holds the log up to ``index``."""
+        match = self.match
+        held = match.get(node, 0)
+        if index > held:
+            held = match[node] = index
+        if progress := self.get(node):
+            progress.active_at = now
+            progress.acknowledged(index, held)
+
+    def installed(self, node: int, index: int) -> None:
+        """A follower has the snapshot at ``index``, and is sent what follows it."""
+        self.match[node] = max(self.match[node], index)
+        self[node].probe(index + 1)
+
+    # --- what to send them ---
 
     def wanting(self, last_index: int, messages_max: int, bytes_max: int) -> dict[int, list[int]]:
         """Who may be sent entries now, by the index that they want next: those who want the same get one message."""
@@ -130,12 +160,28 @@ class Followers(dict[int, Progress]):
     def uninformed(self, commit_index: int, *, idle: bool = False) -> dict[int, list[int]]:
         """Who may know more to be committed than it was told, by how far; ``idle``: only who owes no answer."""
         behind: dict[int, list[int]] = {}
+        match = self.match
         for node, progress in self.items():
-            commit = min(commit_index, progress.match_index)
+            commit = min(commit_index, match[node])
             if progress.commit_sent < commit and not (idle and progress.owes):
                 progress.commit_sent = commit
                 behind.setdefault(commit, []).append(node)
         return behind
+
+    def knowing(self, commit_index: int) -> Iterator[tuple[int, int]]:
+        """Each follower, and up to where what is committed is known to be there: so much it may be told."""
+        match = self.match
+        for node in self:
+            yield node, min(commit_index, match[node])
+
+    def told(self, node: int, commit_index: int) -> None:
+        """A heartbeat told the follower that so much is committed."""
+        progress = self[node]
+        progress.commit_sent = max(progress.commit_sent, commit_index)
+
+    def beat(self, node: int) -> None:
+        """A heartbeat: what seems lost on the way to the follower goes again."""
+        self[node].beat(self.match[node])
 
     def heard_since(self, time: float) -> int:
         """The mask of those who answered something after that time."""

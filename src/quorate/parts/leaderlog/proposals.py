@@ -6,9 +6,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from quorate.parts.log import ENTRY_OVERHEAD_BYTES
-
-ENTRIES_PER_MESSAGE_MAX = 65_536
+from quorate.kernel import Env
+from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
+from quorate.parts.log.entries import ENTRY_OVERHEAD_BYTES
+from quorate.parts.log.replicated import Dropped
 
 
 class Propose(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -29,3 +30,13 @@ def in_messages(values: Sequence[bytes], count_max: int, bytes_max: int) -> Iter
         batch.append(value)
     if batch:
         yield batch
+
+
+def forward(env: Env, config: LeaderConfig, values: Sequence[bytes], leader: int | None, stalled: str | None) -> None:
+    """Pass values on to the leader; tell those above that they are dropped if there is none, or no disk."""
+    if leader is None or stalled is not None:
+        env.deliver(Dropped(tuple(values), stalled or "no leader is known"))
+        return
+    for batch in in_messages(values, config.message_entries_max, config.message_bytes_max):
+        # Nothing durable is claimed; what gets lost is submitted again from above.
+        env.send_now(leader, Propose(batch))

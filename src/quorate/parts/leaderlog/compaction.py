@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from quorate.kernel import Env, Failed
-from quorate.parts.followers import Progress, Transfer
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.leaderlog.config import LeaderConfig
+from quorate.parts.leaderlog.followers import Followers, Progress, Transfer
+from quorate.parts.log.entries import Entry, Log
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 
 SNAPSHOT = "snapshot"
 INSTALL = "install"
@@ -24,36 +26,31 @@ TRANSFER_PATIENCE_BEATS = 10
 class Compactor:
     """Counts what was delivered since the last snapshot, and has one taken at a time."""
 
-    def __init__(self, env: Env, entries_max: int, bytes_min: int, bytes_max: int) -> None:
+    def __init__(self, env: Env, config: LeaderConfig) -> None:
         self._env = env
-        self._entries_max = entries_max
-        self._bytes_min = bytes_min
-        self._bytes_max = bytes_max
+        self._config = config
         self._entries = 0
         self._bytes = 0
         self._snapshot_bytes = 0
         self._busy = False
 
-    def delivered(self, entries: int, size_bytes: int) -> None:
-        """The log grew by so much that the App was given."""
-        self._entries += entries
+    def delivered(self, index: int, entries: list[Entry], size_bytes: int) -> None:
+        """The App was given these, the last at ``index``. When it is time, have its state written as it is there."""
+        self._entries += len(entries)
         self._bytes += size_bytes
+        if not self._busy and self._is_due():
+            self._busy = True
+            self.restart()
+            self._env.work(SNAPSHOT, TakeSnapshot(index, entries[-1].term))
+
+    def _is_due(self) -> bool:
+        config = self._config
+        enough_bytes = min(max(config.snapshot_bytes_min, self._snapshot_bytes), config.snapshot_bytes_max)
+        return self._entries >= config.snapshot_entries or self._bytes >= enough_bytes
 
     def restart(self) -> None:
-        """A snapshot from elsewhere stands for all that was delivered."""
+        """A snapshot stands for all that was delivered."""
         self._entries = self._bytes = 0
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the log has outgrown a limit, and no snapshot is being taken."""
-        enough_bytes = min(max(self._bytes_min, self._snapshot_bytes), self._bytes_max)
-        return not self._busy and (self._entries >= self._entries_max or self._bytes >= enough_bytes)
-
-    def take(self, index: int, term: int) -> None:
-        """Have the state written as it is at ``index``, the last that was delivered."""
-        self._busy = True
-        self._entries = self._bytes = 0
-        self._env.work(SNAPSHOT, TakeSnapshot(index, term))
 
     def taken(self, result: Any) -> SnapshotInfo | None:
         """The job ended: the snapshot, or None where there is none."""
@@ -62,6 +59,16 @@ class Compactor:
             return None
         self._snapshot_bytes = result.size_bytes
         return result
+
+    def base(self, log: Log, index: int) -> tuple[int, int]:
+        """Up to where a durable snapshot at ``index`` makes the log unneeded, and the term there.
+
+        A tail stays, for followers that are a little behind.
+        """
+        base = max(log.base_index, index - self._config.keep_entries)
+        term = log.term_at(base)
+        assert term is not None
+        return base, term
 
 
 class Transfers:
@@ -100,18 +107,20 @@ class Transfers:
             transfer.idle_beats = 0
             self._read(node, transfer)
 
-    def progressed(self, node: int, progress: Progress, index: int, next_offset: int, complete: bool) -> bool:
-        """The follower says how far it has come: True when the snapshot is there, else the next piece is read."""
+    def progressed(self, node: int, followers: Followers, index: int, next_offset: int, complete: bool) -> None:
+        """A follower says how far it has come: the next piece is read, or it has all and gets what follows."""
+        progress = followers[node]
+        progress.active_at = self._env.now
         transfer = progress.transfer
         if transfer is None or transfer.index != index:
-            return False
+            return
         transfer.idle_beats = 0
         if complete:
             progress.transfer = None
+            followers.installed(node, index)
         elif next_offset != transfer.next_offset:
             transfer.next_offset = next_offset
             self._read(node, transfer)
-        return complete
 
     def _read(self, node: int, transfer: Transfer) -> None:
         self._env.work((CHUNK, node), ReadChunk(transfer.index, transfer.next_offset, self._chunk_bytes))

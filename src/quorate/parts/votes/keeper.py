@@ -14,9 +14,9 @@ from typing import NamedTuple
 import msgspec
 
 from quorate.kernel import mask_of
-from quorate.parts.certificate import Certificate, verify
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.parts.quorum import QuorumSystem
+from quorate.parts.votes.certificate import Certificate, verify
 
 
 class Kept(NamedTuple):
