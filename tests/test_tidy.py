@@ -87,6 +87,29 @@ PLANTED = [
         "class Env:\n    id: int\n    def f(self, id):\n        return self.id + id + env.hash()",
     ),
     ("process-dependent", SIM, "hash(1)"),
+    *[
+        (
+            "private-attributes",
+            path,
+            "class A(B):\n    def f(self, other):\n        self._x = super()._x\n        other._x = 1  # !\n"
+            "        return self.part._x + self.part.x._y()  # !",
+        )
+        for path in (RAFT,)
+    ],
+    (
+        "private-attributes",
+        RAFT,
+        "class A:\n    @classmethod\n    def f(cls, pair):\n        return cls._x, pair._replace(x=1), pair.__dict__\n"
+        "def g(core):\n    return core._x  # !",
+    ),
+    ("private-attributes", SIM, "node._x = 1"),
+    (
+        "cores-alone",
+        RAFT,
+        "class A(Core):\n    def f(self):\n        self.part = Part(self)  # !\n        self.part.core = self  # !\n"
+        "        Part(*(self.env, self))  # !\n        Part(core=self)  # !\n        Part(self.env, self.leave)",
+    ),
+    ("cores-alone", PARTS, "class A:\n    def f(self):\n        return Part(self)"),
     ("file-length", TEST, "\n" * 800 + "x = 1  # !"),
     ("file-length", TEST, "x = 1\n" * 800),
     ("function-length", BENCH, "async def f():  # !\n" + "    x = 1\n" * 70),

@@ -10,6 +10,7 @@ import pytest
 from quorate.parts.log.configuration import Nodes
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.pbft import Pbft
+from quorate.protocols.pbft.members import EpochMembers
 from quorate.sim.mutant import Mutant
 from quorate.sim.options import OptionsError
 from quorate.sim.world import LIVENESS
@@ -85,8 +86,8 @@ def test_a_snapshot_at_the_water_mark_is_not_taken(monkeypatch: pytest.MonkeyPat
     outcome, world = wedged(Task(protocol="pbft", seed=195), monkeypatch)
     behind, *others = cores(world)
     assert outcome.violated == LIVENESS
-    assert (behind.executed, behind.high) == (16, 24)
-    assert {core.base for core in others} == {24}
+    assert (behind.history.executed, behind.history.high) == (16, 24)
+    assert {core.history.base for core in others} == {24}
 
 
 # --- what holds ---
@@ -143,20 +144,32 @@ class ForgetsNodes(MultiPaxos):
         super()._keep_roster()
 
 
-class LearnsNoKeys(Pbft):
+class WithoutKeys(EpochMembers):
     """Meets newcomers, and cannot check what they say."""
 
     def _take_over_nodes(self, nodes: Nodes) -> None:
-        keys = self.keys
+        keys = self._view.keys
         super()._take_over_nodes(nodes)
-        self.keys = self.group.keys = keys
+        self._view.group.keys = keys
 
 
-class MeetsWhenTheyVote(Pbft):
+class LearnsNoKeys(Pbft):
+    """All of it but the keys of others."""
+
+    members_class = WithoutKeys
+
+
+class WithoutNewcomers(EpochMembers):
     """Newcomers cannot catch up before."""
 
     def _take_over_nodes(self, nodes: Nodes) -> None:
-        self.nodes = nodes
+        self._history.nodes = nodes
+
+
+class MeetsWhenTheyVote(Pbft):
+    """Nobody is met when a change of members is executed."""
+
+    members_class = WithoutNewcomers
 
 
 PLANTED: list[tuple[str, type[Any]]] = [

@@ -16,6 +16,7 @@ from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.protocols.pbft.led import TWINS_CONFIG, led
 from quorate.protocols.pbft.messages import Commit, NewView
+from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.sim.checkers.base import Violation
 from quorate.sim.options import Options, OptionsError
 from quorate.sim.trial import Trial
@@ -84,7 +85,7 @@ def test_leaders_are_appointed() -> None:
     played = stage(Round(3, ALL), Round(2, ALL))
     core = played.processes[1].host.root
     assert isinstance(core, Pbft)
-    assert [core.group.primary(view) for view in range(4)] == [3, 2, 2, 3]
+    assert [core.view.group.primary(view) for view in range(4)] == [3, 2, 2, 3]
 
 
 def test_a_round_that_is_whole_executes_and_its_leader_is_cut_off_after_it() -> None:
@@ -143,7 +144,7 @@ class SmallQuorum(Pbft):
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
         super().__init__(env, config, keys)
-        self.group.quorum = Small(self.group.members)
+        self.view.group.quorum = Small(self.view.group.members)
 
 
 def first_found(core: type[Pbft], rounds: int) -> tuple[int, Violation]:
@@ -169,14 +170,17 @@ def test_small_quorums_break_agreement_itself() -> None:
         Stage(Trial(make, Executions(), Options(nodes=4), scheme=scheme), (Round(0, 0b00111),)).run()
 
 
-class NeverSuspects(Pbft):
+class NeverLeaves(ViewChanges):
     """Waits for ever."""
 
-    def _suspect(self) -> None:
+    def leave(self, number: int) -> None:
         pass
 
-    def _equivocates(self, primary: int) -> None:
-        pass
+
+class NeverSuspects(Pbft):
+    """Whatever the primary does."""
+
+    view_changes_class = NeverLeaves
 
 
 def test_rounds_that_do_not_come_to_be_are_not_counted() -> None:
@@ -192,7 +196,7 @@ class EntersNoView(Pbft):
         pass
 
     def on_commit(self, sender: int, m: Commit) -> None:
-        if not self.is_changing:
+        if not self.view.is_changing:
             super().on_commit(sender, m)
 
 

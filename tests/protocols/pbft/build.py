@@ -116,7 +116,7 @@ class Node:
     def order(self, sequence: int, *batch: bytes, view: int = 0) -> Turn:
         """As a backup among four: the batch is proposed, prepared and committed; the Turn of the last commit."""
         proposed = pre_prepare(sequence, *batch, view=view)
-        if proposed.digest != getattr(self.core.slots.get(sequence), "digest", None):
+        if proposed.digest != getattr(self.core.log.slots.get(sequence), "digest", None):
             self.on(FOUR[view % 4], proposed)
         others = [node for node in FOUR if node not in (self.host.node, FOUR[view % 4])]
         for node in others:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Annotated, Any, Final, Self, TypeAlias
@@ -236,8 +237,8 @@ class Keys(_Shared):
         keyring = self.keyring.knowing(node, public)
         if keyring is self.keyring:
             return self
-        keys = Keys(self._signer, keyring)
-        keys._secrets = self._secrets  # of nodes and public keys, which never change
+        keys = copy(self)  # with the same secrets: those of nodes and public keys, which never change
+        keys.keyring = keyring
         return keys
 
     @property

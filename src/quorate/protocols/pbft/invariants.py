@@ -76,9 +76,10 @@ class PbftInvariants(Checker):
         self._cores[node] = core
         self._seen[node] = Seen()
         view, has_begun = self._promised.get(node, (0, False))
-        if (core.view, not core.is_changing) < (view, has_begun):
+        number, is_changing = core.view.number, core.view.is_changing
+        if (number, not is_changing) < (view, has_begun):
             raise Violation(
-                MONOTONY, f"node {node} is back in {_view(core.view, core.is_changing)}, but was in {view} for others"
+                MONOTONY, f"node {node} is back in {_view(number, is_changing)}, but was in {view} for others"
             )
         self.stepped(node, core)
 
@@ -98,28 +99,30 @@ class PbftInvariants(Checker):
 
     def stepped(self, node: int, core: Any) -> None:
         seen = self._seen[node]
-        members = self.members.setdefault(core.group.epoch, core.group.members)
-        if members is not core.group.members and members != core.group.members:
+        view, log, history = core.view, core.log, core.history
+        group = view.group
+        members = self.members.setdefault(group.epoch, group.members)
+        if members is not group.members and members != group.members:
             raise Violation(
-                MEMBERS, f"in epoch {core.group.epoch} node {node} knows members {core.group.members}, others {members}"
+                MEMBERS, f"in epoch {group.epoch} node {node} knows members {group.members}, others {members}"
             )
-        if core.view != seen.view or core.is_changing != seen.is_changing:
-            self._view_changed(node, seen, core)
-        if core.stable is not seen.stable:
-            self._stable_changed(node, seen, core)
-        if core.executed != seen.executed:
+        if view.number != seen.view or view.is_changing != seen.is_changing:
+            self._view_changed(node, seen, view)
+        if history.stable is not seen.stable:
+            self._stable_changed(node, seen, group.epoch, history)
+        if history.executed != seen.executed:
             self._executed(node, seen, core)
         accepted = seen.accepted
-        for sequence, vote in core.accepted.items():
+        for sequence, vote in log.accepted.items():
             if accepted.get(sequence) is not vote:
                 self._voted_now(node, seen, sequence, vote)
         prepared = seen.prepared
-        for sequence, certificate in core.prepared.items():
+        for sequence, certificate in log.prepared.items():
             if prepared.get(sequence) is not certificate:
                 prepared[sequence] = certificate
-                self._prepared_now(node, core, sequence, certificate)
-        if len(core.slots) != seen.slots:
-            seen.slots = len(core.slots)
+                self._prepared_now(node, group.members, sequence, certificate)
+        if len(log.slots) != seen.slots:
+            seen.slots = len(log.slots)
             self._in_window(node, core)
 
     def finish(self, world: World) -> None:
@@ -131,20 +134,18 @@ class PbftInvariants(Checker):
 
     # --- what changed ---
 
-    def _view_changed(self, node: int, seen: Seen, core: Any) -> None:
-        if (core.view, not core.is_changing) < (seen.view, not seen.is_changing):
+    def _view_changed(self, node: int, seen: Seen, view: Any) -> None:
+        if (view.number, not view.is_changing) < (seen.view, not seen.is_changing):
             raise Violation(
-                MONOTONY, f"node {node} goes back from {_view(seen.view, seen.is_changing)} to view {core.view}"
+                MONOTONY, f"node {node} goes back from {_view(seen.view, seen.is_changing)} to view {view.number}"
             )
-        seen.view, seen.is_changing = core.view, core.is_changing
+        seen.view, seen.is_changing = view.number, view.is_changing
 
-    def _stable_changed(self, node: int, seen: Seen, core: Any) -> None:
-        certificate = core.stable
-        epoch = core.group.epoch
-        if core.low in core.switches and core.low == max(core.switches):
+    def _stable_changed(self, node: int, seen: Seen, epoch: int, history: Any) -> None:
+        certificate, low = history.stable, history.low
+        if low in history.switches and low == max(history.switches):
             epoch -= 1  # its members made the checkpoint at which others began
         self._verify(node, certificate, self.members[epoch])
-        low = core.low
         if low < seen.low:
             raise Violation(MONOTONY, f"node {node}: its stable checkpoint goes back from {seen.low} to {low}")
         seen.stable, seen.low = certificate, low
@@ -155,14 +156,15 @@ class PbftInvariants(Checker):
                 del table[old]
 
     def _executed(self, node: int, seen: Seen, core: Any) -> None:
-        last = core.executed
-        if _is_alone(core):
+        history = core.history
+        last = history.executed
+        if _is_alone(core.view.group.members):
             seen.executed = last
             return
         if last < seen.executed:
             raise Violation(MONOTONY, f"node {node} goes back from batch {seen.executed} to {last}")
         for sequence in range(seen.executed + 1, last + 1):
-            digest = core.log.get(sequence)
+            digest = history.digests.get(sequence)
             if digest is None:
                 continue  # a snapshot stands for it
             known = self.decided.setdefault(sequence, digest)
@@ -170,10 +172,10 @@ class PbftInvariants(Checker):
                 raise Violation(
                     EXECUTED, f"node {node} executes {_hex(digest)} at {sequence}, where {_hex(known)} was executed"
                 )
-            if sequence not in self._decided_in and sequence in core.slots:
-                self._decided_in[sequence] = core.view
+            if sequence not in self._decided_in and sequence in core.log.slots:
+                self._decided_in[sequence] = core.view.number
         seen.executed = last
-        self._same_point(node, last, core.index, core.history)
+        self._same_point(node, last, history.index, history.digest)
 
     def _same_point(self, node: int, sequence: int, index: int, history: bytes) -> None:
         known = self.points.setdefault(sequence, (index, history))
@@ -193,12 +195,12 @@ class PbftInvariants(Checker):
         seen.accepted[sequence] = vote
         seen.fresh.append((vote.view, sequence, vote.digest))
 
-    def _prepared_now(self, node: int, core: Any, sequence: int, certificate: Certificate) -> None:
-        self._verify(node, certificate, core.group.members)
+    def _prepared_now(self, node: int, members: tuple[int, ...], sequence: int, certificate: Certificate) -> None:
+        self._verify(node, certificate, members)
         view, named, digest = _order(certificate)
         if named != sequence:
             raise Violation(CERTIFICATES, f"node {node} holds a certificate of {named} for {sequence}")
-        if _is_alone(core):
+        if _is_alone(members):
             return
         known = self._prepared.setdefault((view, sequence), digest)
         if known != digest:
@@ -213,10 +215,11 @@ class PbftInvariants(Checker):
             )
 
     def _in_window(self, node: int, core: Any) -> None:
-        for table in (core.slots, core.accepted, core.prepared):
-            if table and not core.low < min(table) <= max(table) <= core.low + core.config.window:
+        log, low = core.log, core.history.low
+        for table in (log.slots, log.accepted, log.prepared):
+            if table and not low < min(table) <= max(table) <= low + core.config.window:
                 raise Violation(
-                    WATERMARKS, f"node {node} works on {min(table)} to {max(table)}, its checkpoint is at {core.low}"
+                    WATERMARKS, f"node {node} works on {min(table)} to {max(table)}, its checkpoint is at {low}"
                 )
 
     def _verify(self, node: int, certificate: Certificate, members: tuple[int, ...]) -> None:
@@ -230,9 +233,9 @@ class PbftInvariants(Checker):
         self._verified.add(certificate)
 
 
-def _is_alone(core: Any) -> bool:
+def _is_alone(members: tuple[int, ...]) -> bool:
     """Alone a node decides before that is on its disk, and tells nobody until it is. Its outputs are checked."""
-    return len(core.group.members) == 1
+    return len(members) == 1
 
 
 def _order(certificate: Certificate) -> tuple[int, int, bytes]:

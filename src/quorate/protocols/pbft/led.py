@@ -20,7 +20,8 @@ def led(core: type[Pbft], leaders: Sequence[int]) -> type[Pbft]:
     class Led(core):  # type: ignore[valid-type, misc]
         def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
             super().__init__(env, config, keys)
-            turn = self.group.primary
-            self.group.primary = lambda view: leaders[view] if view < len(leaders) else turn(view)
+            group = self.view.group
+            turn = group.primary
+            group.primary = lambda view: leaders[view] if view < len(leaders) else turn(view)
 
     return Led

@@ -116,6 +116,12 @@ class Process(Machine):
         self.timers: dict[tuple[Path, Key], float] = {}
         self._written = 0
 
+    @property
+    def round(self) -> int:
+        """In which it is."""
+        core: Any = self.host.root
+        return core.term  # type: ignore[no-any-return]
+
     def start(self) -> None:
         """Begin."""
         self._acts(lambda: self.shell.start(0.0))
@@ -238,7 +244,7 @@ class Stage:
     def _what_is_missing(self) -> str:
         honest = [process for process in self.processes if process.is_honest]
         done = [len(set(self._wanted) & set(process.app.values)) for process in honest]
-        views = [round_of(process.host.root) for process in honest]
+        views = [process.round for process in honest]
         return f"of {len(self._wanted)} requests the honest nodes executed {done}, in views {views}"
 
     def _run_until(self, end: float) -> None:
@@ -299,7 +305,7 @@ class Stage:
         """To every process of these nodes; to oneself, not to one's twin."""
         number = round_of(send.message)
         if number is None:
-            number = round_of(sender.host.root) or 0
+            number = sender.round
         if number not in self._began and all(earlier in self._began for earlier in range(number)):
             self._begin(number)
         if number not in self._began:
