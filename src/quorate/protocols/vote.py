@@ -74,7 +74,7 @@ class Vote(Core):
         # Volatile.
         self.height, self.round, self.commit_index = 1, 0, 0
         self.prevotes, self.precommits = (VoteKeeper(kind, keys, self.quorum) for kind in ("prevote", "precommit"))
-        self._proposals: dict[int, ProposedBatch] = {}  # the newest of each node
+        self.proposals: dict[int, ProposedBatch] = {}  # the newest of each node
         self._places: dict[int, Here] = {}  # where it was last
         self._pending: dict[bytes, bytes] = {}  # requests, by digest
         self._is_stalled = False
@@ -120,7 +120,7 @@ class Vote(Core):
 
     def _prevote(self) -> bool:
         """Once per round, for what the lock allows."""
-        m = self._proposals.get(self.leader)
+        m = self.proposals.get(self.leader)
         if m is None or (m.height, m.round) != (self.height, self.round) or self._has_prevoted():
             return False
         digest = digest_of(m.values)
@@ -130,7 +130,7 @@ class Vote(Core):
                 return False
         if not self._are_requests(m.values):
             self.env.blame(self.leader, "proposed what no client signed")
-            del self._proposals[self.leader]
+            del self.proposals[self.leader]
             return False
         self._cast_prevote(digest)
         return True
@@ -165,11 +165,11 @@ class Vote(Core):
 
     def on_proposed_batch(self, sender: int, m: ProposedBatch) -> None:
         """Keep it, if it is the leader's."""
-        known = self._proposals.get(sender)
+        known = self.proposals.get(sender)
         if sender != self._leader_of(m.height, m.round):
             self.env.blame(sender, "proposed, and did not lead")
         elif known is None or (m.height, m.round) > (known.height, known.round):
-            self._proposals[sender] = m
+            self.proposals[sender] = m
 
     def on_prevote(self, sender: int, m: Prevote) -> None:
         """Keep it, if it is signed."""
@@ -203,7 +203,7 @@ class Vote(Core):
             self._enter(self.round + 1)
         else:
             self.env.set_timer("beat", self.config.beat_s)
-            own = self._proposals.get(self.env.id)
+            own = self.proposals.get(self.env.id)
             for again in (own if own is not None and own.height == self.height else None, self.prevote):
                 if again is not None:
                     self.env.broadcast(again)
@@ -259,7 +259,7 @@ class Vote(Core):
 
     def _agreed(self, votes: VoteKeeper) -> Iterator[tuple[int, tuple[bytes, ...], Certificate]]:
         """What quorums vote alike for at this height, where the batch has come here."""
-        known = [m.values for m in self._proposals.values()] + ([self.lock.values] if self.lock else [])
+        known = [m.values for m in self.proposals.values()] + ([self.lock.values] if self.lock else [])
         for round, digest, proof in votes.certificates(self.height):
             for values in known:
                 if digest_of(values) == digest:

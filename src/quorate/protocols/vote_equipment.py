@@ -78,7 +78,7 @@ class VoteInvariants(Checker):
         """Against a lock of this height only with a proof."""
         if prevote.height != lock.height or prevote.digest == digest_of(lock.values):
             return
-        m: ProposedBatch = core._proposals[core.leader]
+        m: ProposedBatch = core.proposals[core.leader]
         statement = statement_of(m.height, m.proof_round, prevote.digest)
         proof = m.proof if lock.round <= m.proof_round < prevote.round else None
         if proof is None or proof.statement != statement or not verify(proof, core.keyring, core.quorum):
@@ -142,7 +142,7 @@ class BelievesProofs(Vote):
     """Lets a proposal unlock it that shows no proof."""
 
     def _prevote(self) -> bool:
-        m = self._proposals.get(self.leader)
+        m = self.proposals.get(self.leader)
         if m is None or self.lock is None or not self.lock.round <= m.proof_round < m.round:
             return super()._prevote()
         lock, self.lock = self.lock, None
