@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quorate.kernel import Rng
+from quorate.sim.ground import Ground
 from quorate.sim.history.events import Event, EventType
 from quorate.sim.workload import Answer, Driver, Generator, Op, Request, Workload
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 REDIRECT_S = 0.002
 REDIRECT_S_MAX = 0.2
@@ -158,7 +156,7 @@ class SimCaller:
 class Clients(Workload):
     """All clients, their network and their history. ``driver`` makes the session of each."""
 
-    def __init__(self, world: World, driver: Callable[[int, Rng], Driver]) -> None:
+    def __init__(self, world: Ground[Any], driver: Callable[[int, Rng], Driver]) -> None:
         super().__init__()
         mix = world.mix
         self.world = world
