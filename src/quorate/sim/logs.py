@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quorate.kernel import App, Rng
 from quorate.parts.keys import Scheme
@@ -22,6 +22,7 @@ from quorate.sim.clients import Clients
 from quorate.sim.workload import Driver, Results, Subject, Workload
 
 if TYPE_CHECKING:
+    from quorate.sim.node import SimNode
     from quorate.sim.world import World
 
 CONVERGENCE = "convergence"
@@ -36,8 +37,16 @@ class LogSubject(Subject):
     """The sequential model that histories are checked against: a name in ``sim.checkers.models.MODELS``."""
 
     @abstractmethod
-    def driver(self, client: int, rng: Rng) -> Driver:
-        """A fresh session."""
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
+        """A fresh client, which knows these nodes and waits so long, more or less, before it tries another way."""
+
+    def greeting(self, node: SimNode) -> Any:
+        """What a node says on each new link. When it would say something else, it hangs up."""
+        return None
+
+    def at_door(self, node: SimNode, request: Any) -> Any:
+        """A node's response to a request that needs no App; None: the App is to have it."""
+        return None
 
     def identities(self, data: bytes) -> tuple[Hashable, ...]:
         """Which operations (see ``Driver.identity``) the command in a log entry carries."""
@@ -54,8 +63,8 @@ class LogSubject(Subject):
     # --- as the base says ---
 
     def workload(self, world: World) -> Workload:
-        """Clients with a session each."""
-        return Clients(world, self.driver)
+        """Clients, each with one operation at a time."""
+        return Clients(world, self)
 
     def checkers(self, protocol: Sequence[Checker], scheme: Scheme | None) -> list[Checker]:
         """Agreement first, and what clients saw last."""

@@ -235,6 +235,7 @@ class World:
     def crashed(self, place: int, life: int) -> None:
         """The process of a node is gone. Its App's stores, if they outlive it, lose what was not synced."""
         self.subject.crashed(place, Random(f"{self.seed}/crash/{place}/{life}"))
+        self.workload.crashed(place)
 
     def blamed(self, node: int, blame: Blame) -> None:
         """A node blames another. Only who lies ever deserves it; what liars say of others is not heard."""

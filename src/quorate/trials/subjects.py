@@ -17,16 +17,19 @@ import msgspec
 
 from quorate.kernel import App, Rng
 from quorate.parts import requests as signed
-from quorate.parts.keys import Scheme
+from quorate.parts.keys import Scheme, Signer
+from quorate.runtime.handshake import Bears
+from quorate.service.client.core import ClientCore
 from quorate.service.kv import commands as kv
 from quorate.service.kv.machine import KvMachine
 from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
-from quorate.service.requests import DECODE_ERRORS, Apply, decode_signed_command
+from quorate.service.requests import DECODE_ERRORS, Apply, AskStatus, Status, decode_signed_command
 from quorate.service.signed import SignedReplica
 from quorate.sim.logs import LogSubject
+from quorate.sim.node import SimNode
 from quorate.sim.workload import Answer, Driver, Op, Subject
-from quorate.trials.drivers import Dialect, ServiceDriver, SignedDriver
+from quorate.trials.drivers import Dialect, ServiceDriver
 
 SESSIONS_MAX = 64
 
@@ -101,6 +104,9 @@ class RegisterDialect(Dialect):
 class ServiceSubject(LogSubject):
     """The Replica over one kind of state machine. With a scheme clients sign, and bear so many lying nodes."""
 
+    client: type[ClientCore] = ClientCore
+    """What all clients are."""
+
     def __init__(self, scheme: Scheme | None = None, faults: int = 0) -> None:
         self._scheme = scheme
         self._faults = faults
@@ -110,12 +116,29 @@ class ServiceSubject(LogSubject):
         kind = Replica if self._scheme is None else SignedReplica
         return kind(self.machine(node), sessions_max=SESSIONS_MAX)
 
-    def driver(self, client: int, rng: Rng) -> Driver:
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
         """A client that speaks to this kind of machine."""
+
+        def signer() -> Signer:
+            assert self._scheme is not None
+            return self._scheme.client(client)
+
+        return ServiceDriver(self.dialect(), rng, nodes, patience_s, signer, self.client)
+
+    def greeting(self, node: SimNode) -> Bears | None:
+        """What its cluster bears, if nodes may lie there: see ``Server``."""
         if self._scheme is None:
-            return ServiceDriver(self.dialect(), client, rng)
-        nodes = len(self._scheme.keyring().nodes)
-        return SignedDriver(self.dialect(), client, rng, self._scheme.client(client), nodes, self._faults)
+            return None
+        return Bears(self._faults, max(len(node.host.roster.peers), 3 * self._faults + 1))
+
+    def at_door(self, node: SimNode, request: Any) -> Status | None:
+        """How the node is, as far as clients care."""
+        if type(request) is not AskStatus:
+            return None
+        app = node.app
+        assert isinstance(app, Replica)
+        leader = getattr(node.host.root, "leader", app.leader)
+        return Status(request.id, node.id, "", "", leader, 0, app.applied_index, app.applied_index, 0)
 
     @abstractmethod
     def machine(self, node: int) -> StateMachine:
@@ -225,9 +248,14 @@ class KvSubject(ServiceSubject):
         return result.digest
 
 
-SUBJECTS: dict[str, Callable[[Scheme | None, int], Subject]] = {"register": RegisterSubject, "kv": KvSubject}
+SUBJECTS: dict[str, Callable[[Scheme | None, int], ServiceSubject]] = {"register": RegisterSubject, "kv": KvSubject}
 
 
-def subject(name: str, scheme: Scheme | None = None, faults: int = 0) -> Subject:
-    """A fresh subject: ``register`` or ``kv``. With ``scheme`` its clients sign, and outvote ``faults`` liars."""
-    return SUBJECTS[name](scheme, faults)
+def subject(name: str, scheme: Scheme | None = None, faults: int = 0, client: type[ClientCore] = ClientCore) -> Subject:
+    """A fresh subject: ``register`` or ``kv``. With ``scheme`` its clients sign, and outvote ``faults`` liars.
+
+    ``client`` is what its clients are.
+    """
+    made = SUBJECTS[name](scheme, faults)
+    made.client = client
+    return made
