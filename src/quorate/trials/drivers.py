@@ -61,6 +61,8 @@ class ServiceDriver(Driver):
         self._has_started = False
         self._op: Op | None = None
         self._call: Call | None = None
+        self._decoded: tuple[Any, Any] = (None, None)
+        """What was sent last, and what that is to a node."""
 
     def begin(self, op: Op, now: float, deadline: float) -> None:
         """A call; the first one has the client look for nodes."""
@@ -112,7 +114,11 @@ class ServiceDriver(Driver):
             hangups = dials = []
         else:
             return None
-        sends = [(nodes[at], decode_request(item.payload)) for at, item in out.sends]
+        sends: list[tuple[int, Any]] = []
+        for at, item in out.sends:
+            if item is not self._decoded[0]:  # to many nodes it is the same
+                self._decoded = item, decode_request(item.payload)
+            sends.append((nodes[at], self._decoded[1]))
         out.sends.clear()
         return Wants(sends, hangups, dials, self._answer(out.finished) if out.finished else None)
 
