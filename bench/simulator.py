@@ -14,10 +14,11 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
 from quorate.protocols import REGISTRY
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.world import World
 from quorate.trials.subjects import subject
 
@@ -35,11 +36,13 @@ def measure(nodes: int) -> dict[str, float]:
     entry = REGISTRY[PROTOCOL]
     scheme = Symbolic(range(nodes), b"bench")
     world = World(
-        entry.make(entry.config(), None, scheme.keys),
-        subject("register", scheme, entry.faults(nodes)),
-        Options(seed=1, nodes=nodes, faults=()),
-        mix=Mix(resets=0.0),
-        scheme=scheme,
+        Trial(
+            entry.make(entry.config(), None, scheme.keys),
+            subject("register", entry.traits, scheme),
+            Options(seed=1, nodes=nodes, faults=()),
+            mix=Mix(resets=0.0),
+            scheme=scheme,
+        )
     )
     world.start()
     world.run_until(WARM_UP_S)

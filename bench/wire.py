@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import msgspec
 
 from quorate.kernel import Core, Record
-from quorate.parts.log import Entry
+from quorate.parts.log.entries import Entry
 from quorate.runtime.codec import Codec
 from quorate.runtime.peers import Peers
 

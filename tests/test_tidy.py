@@ -13,13 +13,14 @@ from tests.tidy.tree import Violation
 
 KERNEL, PARTS, RAFT = "src/quorate/kernel/x.py", "src/quorate/parts/x.py", "src/quorate/protocols/raft.py"
 SIM, RUNTIME, SERVICE = "src/quorate/sim/x.py", "src/quorate/runtime/x.py", "src/quorate/service/x.py"
-TRIALS = "src/quorate/trials/x.py"
+TRIALS, MUTANTS = "src/quorate/trials/x.py", "src/quorate/protocols/raft/mutants.py"
+ECHO_MUTANTS = "src/quorate/protocols/echo_mutants.py"
 CLI, ROOT, TEST, BENCH = "src/quorate/cli/x.py", "src/quorate/__init__.py", "tests/x.py", "bench/x.py"
 DOC = '"""Purpose."""\n'
 
 # rule, path, source with `# !` at the end of each line that breaks the rule
 PLANTED = [
-    ("layers", KERNEL, "from quorate.parts.log import Log  # !"),
+    ("layers", KERNEL, "from quorate.parts.log.entries import Log  # !"),
     ("layers", KERNEL, "from quorate import parts  # !"),
     ("layers", KERNEL, "from ..parts import log  # !"),
     ("layers", "src/quorate/kernel/__init__.py", "from ..parts import log  # !\nfrom .env import Env"),
@@ -38,6 +39,24 @@ PLANTED = [
     ("layers", "src/quorate/extras/x.py", "from quorate.kernel import Env  # !"),
     ("layers", CLI, "from quorate.sim import world\nfrom quorate import __version__"),
     ("layers", ROOT, "from quorate.service import Replica"),
+    ("layers", SERVICE, "from quorate.sim import world  # !"),
+    ("layers", MUTANTS, "from quorate.sim.mutant import Mutant\nfrom quorate.trials import campaign  # !"),
+    ("layers", ECHO_MUTANTS, "from quorate.sim.mutant import Mutant\nfrom quorate.service import replica  # !"),
+    *[
+        (
+            "equipment-imports",
+            path,
+            "from quorate.protocols.raft.mutants import MUTANTS  # !\n"
+            "from quorate.protocols.raft import liars, core  # !\n"
+            "import quorate.protocols.echo_equipment  # !\nfrom quorate.protocols.raft import Raft",
+        )
+        for path in (RAFT, SIM, RUNTIME, SERVICE, CLI, ROOT)
+    ],
+    ("equipment-imports", SERVICE, "importlib.import_module('quorate.protocols.pbft.invariants')  # !"),
+    *[
+        ("equipment-imports", path, "from quorate.protocols.raft.mutants import MUTANTS")
+        for path in (MUTANTS, ECHO_MUTANTS, TRIALS, TEST)
+    ],
     (
         "kernel-imports",
         KERNEL,
@@ -68,6 +87,29 @@ PLANTED = [
         "class Env:\n    id: int\n    def f(self, id):\n        return self.id + id + env.hash()",
     ),
     ("process-dependent", SIM, "hash(1)"),
+    *[
+        (
+            "private-attributes",
+            path,
+            "class A(B):\n    def f(self, other):\n        self._x = super()._x\n        other._x = 1  # !\n"
+            "        return self.part._x + self.part.x._y()  # !",
+        )
+        for path in (RAFT,)
+    ],
+    (
+        "private-attributes",
+        RAFT,
+        "class A:\n    @classmethod\n    def f(cls, pair):\n        return cls._x, pair._replace(x=1), pair.__dict__\n"
+        "def g(core):\n    return core._x  # !",
+    ),
+    ("private-attributes", SIM, "node._x = 1"),
+    (
+        "cores-alone",
+        RAFT,
+        "class A(Core):\n    def f(self):\n        self.part = Part(self)  # !\n        self.part.core = self  # !\n"
+        "        Part(*(self.env, self))  # !\n        Part(core=self)  # !\n        Part(self.env, self.leave)",
+    ),
+    ("cores-alone", PARTS, "class A:\n    def f(self):\n        return Part(self)"),
     ("file-length", TEST, "\n" * 800 + "x = 1  # !"),
     ("file-length", TEST, "x = 1\n" * 800),
     ("function-length", BENCH, "async def f():  # !\n" + "    x = 1\n" * 70),

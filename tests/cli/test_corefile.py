@@ -34,9 +34,9 @@ class Plain:
     pass
 """
 NEIGHBOUR = """
-from quorate.protocols import REGISTRY
+from quorate.protocols.echo_equipment import EQUIPMENT
 
-CONFIG = REGISTRY["echo"].simulation
+CONFIG = EQUIPMENT.simulation
 """
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from quorate.cli.sim import sim
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.protocols import mutants_of
 
 app = typer.Typer()
 app.command()(sim)
@@ -83,14 +84,14 @@ def test_a_trace_to_a_file_and_to_the_screen(tmp_path: Path) -> None:
 
 
 def test_mutants_that_are_missed_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = [mutant for mutant in campaign.mutants_of("raft") if mutant.name in ("no-barrier", "commits-old-term")]
-    monkeypatch.setattr(campaign, "mutants_of", lambda protocol: tuple(chosen))
+    chosen = [mutant for mutant in mutants_of("raft") if mutant.name in ("no-barrier", "commits-old-term")]
+    monkeypatch.setattr("quorate.cli.sim.mutants_of", lambda protocol: tuple(chosen))
     code, out, _ = call("raft", "--mutants", "--seeds", "0:8", "--json", "--jobs", "1")
     found = msgspec.json.decode(out)
     assert code == 1
     assert found["missed"] == ["commits-old-term"]
     assert found["mutants"][0]["property"]
-    monkeypatch.setattr(campaign, "mutants_of", lambda protocol: tuple(chosen[:1]))
+    monkeypatch.setattr("quorate.cli.sim.mutants_of", lambda protocol: tuple(chosen[:1]))
     code, out, _ = call("raft", "--mutants", "--seeds", "0:8", "--jobs", "1")
     assert code == 0
     assert "no-barrier" in out

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from quorate.protocols import REGISTRY
-from quorate.sim.checkers.table import INVARIANTS
-from quorate.trials.campaign import Task, mutants_of, run
+from quorate.trials.campaign import Task, run
+from quorate.trials.protocols import equipment_of, mutants_of
 
 from tests.cluster import LocalCluster, until
 
 PROTOCOLS = sorted(REGISTRY)
-BYZANTINE = [name for name in PROTOCOLS if REGISTRY[name].byzantine]
+BYZANTINE = [name for name in PROTOCOLS if REGISTRY[name].traits.is_byzantine]
 NO_INVARIANTS = {
     "echo": "the log of its first node is the truth, and no other node ever decides: log agreement says all there is"
 }
@@ -25,9 +25,17 @@ NO_MUTANTS = {"echo": "it is the template; whoever copies it plants the bugs of 
 """Why a protocol has no planted bugs of its own."""
 
 
+def test_it_is_what_its_name_says() -> None:
+    for name in PROTOCOLS:
+        entry = REGISTRY[name]
+        assert entry.name == name
+        assert entry.equipment.startswith("quorate.protocols.")
+        assert entry.tolerates
+
+
 def nodes_of(protocol: str) -> int:
     """So many that one may fail."""
-    return 4 if REGISTRY[protocol].byzantine else 3
+    return REGISTRY[protocol].traits.fault_model.nodes(1)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -62,22 +70,16 @@ def test_every_promise_is_kept_among_as_many_liars_as_it_bears(
         assert outcome.answered > 0, f"seed {seed}"
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_its_inner_state_is_checked_if_it_names_a_checker(protocol: str) -> None:
-    named = REGISTRY[protocol].invariants
-    assert not named or named in INVARIANTS, f"{protocol} names {named!r}"
-
-
-def test_who_names_no_checker_says_why_not() -> None:
+def test_who_has_no_checker_says_why_not() -> None:
     """Asked of the registry as a whole: a protocol that is being written passes its own tests without."""
-    assert {protocol for protocol in PROTOCOLS if not REGISTRY[protocol].invariants} == set(NO_INVARIANTS)
+    assert {protocol for protocol in PROTOCOLS if not equipment_of(protocol).invariants} == set(NO_INVARIANTS)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_it_has_planted_bugs_or_it_is_said_why_not(protocol: str) -> None:
     """That each is caught: tests/sim/test_world_campaign.py."""
     entry = REGISTRY[protocol]
-    assert bool(entry.mutants) != (protocol in NO_MUTANTS)
+    assert bool(equipment_of(protocol).mutants) != (protocol in NO_MUTANTS)
     names = [mutant.name for mutant in mutants_of(protocol)]
     assert len(set(names)) == len(names)
     for mutant in mutants_of(protocol):
@@ -86,7 +88,7 @@ def test_it_has_planted_bugs_or_it_is_said_why_not(protocol: str) -> None:
         )
         assert mutant.core is None or issubclass(mutant.core, entry.core), mutant.name
         assert mutant.summary, mutant.name
-        assert entry.byzantine or not mutant.lies, f"{mutant.name} needs liars, which {protocol} does not bear"
+        assert entry.traits.is_byzantine or not mutant.lies, f"{mutant.name} needs liars"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

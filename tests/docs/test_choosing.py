@@ -11,8 +11,8 @@ import pytest
 from quorate.kernel import Fired, Host, Input, Received, Submitted, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
-from quorate.parts.keys import Symbolic, VerifyBatch
-from quorate.parts.replicated import Decided
+from quorate.parts.crypto.keys import Symbolic, VerifyBatch
+from quorate.parts.log.replicated import Decided
 from quorate.protocols import REGISTRY
 from quorate.sim.chance import streams
 
@@ -52,7 +52,7 @@ class Rounds:
         make = entry.make(entry.config(), keys=SCHEME.keys)
         self.hosts = [Host(make, node, range(nodes), streams(node)) for node in range(nodes)]
         self.mail: list[tuple[int, Received]] = []
-        self.value = requests.sign(SCHEME.client(0), [b"value"]) if entry.byzantine else b"value"
+        self.value = requests.sign(SCHEME.client(0), [b"value"]) if entry.traits.signers.clients else b"value"
         self.sent = self.round = 0
         self.now = 0.0
         self.committed: dict[int, int] = {}
@@ -95,7 +95,7 @@ class Rounds:
 
 def sizes(protocol: str) -> tuple[int, int]:
     """So many that one fault, and two, are borne."""
-    return (4, 7) if REGISTRY[protocol].byzantine else (3, 5)
+    return (4, 7) if REGISTRY[protocol].traits.is_byzantine else (3, 5)
 
 
 @pytest.mark.parametrize(("protocol", "nodes"), [(name, nodes) for name in sorted(REGISTRY) for nodes in sizes(name)])

@@ -22,7 +22,7 @@ from quorate.kernel import (
     Timer,
     Turn,
 )
-from quorate.parts.replicated import Restored
+from quorate.parts.log.replicated import Restored
 from quorate.sim.chance import streams
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorate.kernel import Core, Fired, Host, Received
-from quorate.parts.timers import Alarm
+from quorate.parts.alarm import Alarm
 from quorate.sim.chance import streams
 
 

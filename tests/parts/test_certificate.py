@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorate.kernel import mask_of
-from quorate.parts.certificate import (
+from quorate.parts.crypto.keys import Symbolic, VerifyBatch
+from quorate.parts.quorum import Byzantine, Majority, Weighted
+from quorate.parts.votes.certificate import (
     ENCODED_BYTES_MAX,
     STATEMENT_BYTES_MAX,
     Certificate,
@@ -16,8 +18,6 @@ from quorate.parts.certificate import (
     has_quorum,
     verify,
 )
-from quorate.parts.keys import Symbolic, VerifyBatch
-from quorate.parts.quorum import Byzantine, Majority, Weighted
 
 NODES = (1, 2, 3, 4)
 SCHEME = Symbolic((*NODES, 5))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.parts.configuration import (
+from quorate.parts.log.configuration import (
     ADDRESS_CHARACTERS_MAX,
     FOUNDERS_ALONE,
     KEY_BYTES_MAX,

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.parts.certificate import STATEMENT_BYTES_MAX
-from quorate.parts.evidence import (
+from quorate.parts.crypto.keys import SIGNATURE_BYTES_MAX, Scheme, Symbolic
+from quorate.parts.votes.certificate import STATEMENT_BYTES_MAX
+from quorate.parts.votes.evidence import (
     ENCODED_BYTES_MAX,
     Conflict,
     Rules,
@@ -18,7 +19,6 @@ from quorate.parts.evidence import (
     encode,
     one_value_a_slot,
 )
-from quorate.parts.keys import SIGNATURE_BYTES_MAX, Scheme, Symbolic
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
     PREPARE,

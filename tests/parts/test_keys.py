@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorate.kernel import mask_of
-from quorate.parts import keys
-from quorate.parts.keys import (
+from quorate.parts.crypto import keys
+from quorate.parts.crypto.keys import (
     BATCH_ITEMS_MAX,
     CONTEXT_BYTES_MAX,
     MESSAGE_BYTES_MAX,

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from quorate.parts.log import ENTRY_OVERHEAD_BYTES, Entry, Log
+from quorate.parts.log.entries import ENTRY_OVERHEAD_BYTES, Entry, Log
 
 
 class LogMachine(RuleBasedStateMachine):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quorate.kernel import mask_of
 from quorate.parts.quorum import Joint, Majority, QuorumSystem
-from quorate.parts.tally import Tally
+from quorate.parts.votes.tally import Tally
 
 NODES = 8
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.parts import requests
-from quorate.parts.keys import Scheme, Symbolic, VerifyBatch
+from quorate.parts.crypto.keys import Scheme, Symbolic, VerifyBatch
 from quorate.parts.requests import COMMANDS_MAX, REQUEST_BYTES_MAX, Request, claim, decode, sign
 from quorate.runtime.keys import Ed25519
 

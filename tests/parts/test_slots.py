@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from quorate.kernel import Asked, Core, Done, Env, Fired, Host, Input, Received, Record, Send, Stalled, Submitted, Turn
-from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.entries import NOOP, Entry
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.slots import TAG, Chosen, Fetch, Life, Reached, Slots, SlotsConfig, Told
 from quorate.sim.chance import streams
 from quorate.trials.campaign import Task, run

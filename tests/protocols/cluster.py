@@ -29,9 +29,9 @@ from quorate.kernel import (
     Timer,
     Turn,
 )
-from quorate.parts.keys import Keyring, VerifyBatch
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Decided, ReadChunk, Restored, TakeSnapshot, WriteChunk
+from quorate.parts.crypto.keys import Keyring, VerifyBatch
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Decided, ReadChunk, Restored, TakeSnapshot, WriteChunk
 from quorate.sim.snapshots import Snapshots
 
 from tests.kernel.machine import OneNode, Outputs

@@ -18,8 +18,8 @@ from quorate.kernel import (
     Timer,
     Turn,
 )
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.protocols.echo import (
     TERM,
     Answer,

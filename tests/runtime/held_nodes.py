@@ -19,8 +19,8 @@ import pytest
 
 from quorate.kernel import ROOT, App, Client, Core, Env, Key, Shell
 from quorate.kernel import Path as CorePath
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Decided, Restored, SnapshotInfo, TakeSnapshot
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided, Restored, SnapshotInfo, TakeSnapshot
 from quorate.runtime.codec import Codec
 from quorate.runtime.journal.writer import SegmentWriter
 from quorate.runtime.node import Node

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import ROOT, App, Client, Core, Env, Job, Key, Name, Path
-from quorate.parts.replicated import TakeSnapshot
+from quorate.parts.log.replicated import TakeSnapshot
 from quorate.parts.wire import Natural
 from quorate.runtime.jobs import Jobs
 

@@ -97,7 +97,7 @@ class Servers:
         self.config = NodeConfig(
             cluster=cluster, node=1, data=folder, nodes=self.members, options=options, protocol=protocol
         )
-        if self.config.entry.byzantine:
+        if self.config.entry.traits.has_keys:
             key_files.generate(folder / "keys", nodes)
             self.config = msgspec.structs.replace(self.config, keys=folder / "keys")
         self.machine = machine

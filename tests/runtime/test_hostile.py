@@ -18,9 +18,9 @@ import msgspec
 import pytest
 
 from quorate.kernel import Path as CorePath
-from quorate.parts import configuration
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Chunk
+from quorate.parts.log import configuration
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Chunk
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft import messages as raft
 from quorate.runtime.codec import Codec

@@ -10,7 +10,7 @@ import pytest
 
 from quorate.kernel import ROOT, App, Failed, Job
 from quorate.kernel import Path as CorePath
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.runtime.errors import SnapshotMissing
 from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs

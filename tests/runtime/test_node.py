@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Began, seed_in
-from quorate.parts.replicated import Decided
+from quorate.parts.log.replicated import Decided
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.runtime import node as module
 from quorate.runtime.codec import Codec

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Decided
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Decided
 from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
 from quorate.service.requests import Apply, CloseSession, Command, OpenSession, Query, encode

@@ -14,10 +14,11 @@ import msgspec
 
 from quorate.kernel import App, Env, Rng
 from quorate.parts import requests as signed
-from quorate.parts.keys import Keys
-from quorate.parts.replicated import Dropped
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.replicated import Dropped
 from quorate.protocols import REGISTRY, Entry
 from quorate.protocols.raft import Raft, RaftConfig
+from quorate.protocols.traits import SIGNED_BYZANTINE
 from quorate.service.requests import Failure, Query, Result
 from quorate.service.signed import SignedReplica
 from quorate.trials.subjects import SESSIONS_MAX, RegisterSubject
@@ -46,7 +47,7 @@ class SignedRaft(Raft):
 
 
 STAND_IN = msgspec.structs.replace(
-    REGISTRY["raft"], name="signed", title="Raft with signed requests", core=SignedRaft, byzantine=True, mutants=()
+    REGISTRY["raft"], name="signed", title="Raft with signed requests", core=SignedRaft, traits=SIGNED_BYZANTINE
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.parts.configuration import Voters
+from quorate.parts.log.configuration import Voters
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.pbft import PbftConfig
 from quorate.runtime import key_files
@@ -33,7 +33,7 @@ class Joining(Servers):
         super().__init__(*arguments, **options)
         self.founders = self.ids
         self.publics: dict[int, bytes] = {}
-        if self.config.entry.byzantine:
+        if self.config.entry.traits.has_keys:
             self.key = read_private_key(self.folder / "keys" / "admin.key")
             changed = msgspec.structs.replace(self.config.options, admins=(self.key.public,))
             self.config = msgspec.structs.replace(self.config, options=changed)
@@ -47,7 +47,7 @@ class Joining(Servers):
             "nodes": told,
             "options": msgspec.structs.replace(self.config.options, founders=self.founders),
         }
-        if self.config.entry.byzantine:
+        if self.config.entry.traits.has_keys:
             folder = self.folder / f"keys-{node}"
             newest = max(self.publics, default=0)
             known = key_files.read_keyring(self.folder / (f"keys-{newest}" if newest else "keys") / "keyring.toml")
@@ -69,7 +69,7 @@ class Joining(Servers):
 
     def clients(self, *nodes: int, **options: Any) -> Client:
         """A client of these; where nodes may lie, the administrator."""
-        return self.client(*nodes, **({"key": self.key} if self.config.entry.byzantine else {}), **options)
+        return self.client(*nodes, **({"key": self.key} if self.config.entry.traits.has_keys else {}), **options)
 
 
 @pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.parts import configuration
 from quorate.parts import requests as signed
-from quorate.parts.configuration import FOUNDERS_ALONE, Newcomer, Nodes, Voters
-from quorate.parts.keys import Symbolic
-from quorate.parts.log import CONFIGURATION
+from quorate.parts.crypto.keys import Symbolic
+from quorate.parts.log import configuration
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Newcomer, Nodes, Voters
+from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.quorum.choice import SizesChoice
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxosConfig

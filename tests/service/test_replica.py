@@ -2,9 +2,9 @@
 
 import pytest
 
-from quorate.parts import configuration
-from quorate.parts.log import CONFIGURATION, NOOP
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log import configuration
+from quorate.parts.log.entries import CONFIGURATION, NOOP
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service import replica as module
 from quorate.service.replica import CHANGES_MAX, Replica
 from quorate.service.requests import Apply, CloseSession, Code, Failure, OpenSession, Reconfigure, Result, encode

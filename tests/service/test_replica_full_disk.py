@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quorate.parts.replicated import ReadReady
+from quorate.parts.log.replicated import ReadReady
 from quorate.service.replica import BATCH_MAX
 from quorate.service.requests import Code, Failure, OpenSession, Query, Result
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 import msgspec
 import pytest
 
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
 from quorate.sim.options import Options, parse_faults
 from quorate.sim.run import Outcome, simulate
+from quorate.sim.trial import Trial
 from quorate.trials.campaign import Task, run
 
 from tests.service.signing import STAND_IN, LyingRegisters, registered
@@ -39,11 +41,12 @@ def test_every_promise_is_kept_to_clients_that_sign(workload: str, faults: str) 
 def lied_to(seed: int, lie: Callable[[bytes], bytes], faults: int, kinds: str) -> Outcome:
     """A run in which node 3 lies to clients that bear so many liars."""
     scheme = Symbolic(range(NODES), b"%d" % seed)
-    subject = LyingRegisters(scheme, faults)
-    subject.liars, subject.lie = (3,), lie
-    make = STAND_IN.make(STAND_IN.simulation, None, scheme.keys)
+    subject = LyingRegisters(STAND_IN.traits, scheme)
+    subject.liars, subject.lie, subject.faults = (3,), lie, faults
+    equipment = import_module(STAND_IN.equipment).EQUIPMENT
+    make = STAND_IN.make(equipment.simulation, None, scheme.keys)
     options = Options(seed=seed, nodes=NODES, faults=parse_faults(kinds), duration_s=5.0)
-    return simulate(make, subject, options, checks=STAND_IN.invariants, scheme=scheme)
+    return simulate(Trial(make, subject, options, equipment.invariants, scheme=scheme))
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)

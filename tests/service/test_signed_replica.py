@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.parts import configuration
 from quorate.parts import requests as signed
-from quorate.parts.keys import Signer, Symbolic
-from quorate.parts.log import CONFIGURATION
-from quorate.parts.replicated import Dropped, Leads
+from quorate.parts.crypto.keys import Signer, Symbolic
+from quorate.parts.log import configuration
+from quorate.parts.log.entries import CONFIGURATION
+from quorate.parts.log.replicated import Dropped, Leads
 from quorate.service import signed as module
 from quorate.service.replica import Replica
 from quorate.service.requests import (

@@ -20,9 +20,9 @@ def tasks() -> Iterator[Task]:
             yield Task(
                 protocol=name,
                 seed=seed,
-                nodes=4 if entry.byzantine else 5,
+                nodes=4 if entry.traits.is_byzantine else 5,
                 workload="kv" if seed == 0 else "register",
-                byzantine=1 if entry.byzantine and seed % 2 else 0,
+                byzantine=1 if entry.traits.is_byzantine and seed % 2 else 0,
                 duration_s=5.0,
             )
 

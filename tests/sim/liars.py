@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Received, Send, Turn
-from quorate.parts.adversary import Liar, Means, Resign, unsigned
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
+from quorate.sim.adversary.liar import Liar, Means, Resign, unsigned
 
 
 class Dice:

@@ -13,7 +13,9 @@ from quorate.kernel import Send
 from quorate.protocols import REGISTRY
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.world import World
+from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import subject
 
 DELAY_S = 0.001
@@ -22,10 +24,10 @@ ELECTION_S = 5.0
 
 def count(protocol: str, nodes: int, values: int, every_s: float, config: Any = None) -> dict[str, float]:
     """Messages to other nodes for each of ``values`` values, by the name of their type."""
-    entry = REGISTRY[protocol]
+    make = REGISTRY[protocol].make(config or equipment_of(protocol).simulation)
     options = Options(seed=1, nodes=nodes, faults=(), clients=0)
     mix = Mix(delay_s_min=DELAY_S, delay_s_mean=1e-9, is_fifo=True, sync_s=DELAY_S / 10, clients=0)
-    world = World(entry.make(config or entry.simulation), subject("register"), options, mix=mix)
+    world = World(Trial(make, subject("register"), options, mix=mix))
     sent: Counter[str] = Counter()
     send = world.network.send
 

@@ -14,6 +14,7 @@ from quorate.kernel import Core, Env, Key, Name
 from quorate.parts.reliable import EpochBeat, Letter, Life, Outbox, ReliableConfig, letter_type
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.world import World
 
 from tests.sim.worlds import NoSubject
@@ -200,7 +201,7 @@ class Bare(RollCall):
 
 def world(make: Callable[[Env], Core], options: Options, mix: Mix | None = None) -> World:
     """A world that has begun, with its nemesis and without clients. A blame of an honest node raises Violation."""
-    made = World(make, NoSubject(), options, mix=mix)
+    made = World(Trial(make, NoSubject(), options, mix=mix))
     for node in made.nodes:
         node.start()
     made.nemesis.start()

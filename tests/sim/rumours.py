@@ -12,13 +12,14 @@ from random import Random
 from typing import Any, BinaryIO
 
 from quorate.kernel import ROOT, App, Client, Path, Rng
-from quorate.parts.keys import Scheme
+from quorate.parts.crypto.keys import Scheme
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.node import SimNode
 from quorate.sim.options import Options
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.strangers import address_of
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.workload import Results, Subject, Workload
 from quorate.sim.world import World
 
@@ -236,7 +237,7 @@ def spread(
     """One run."""
     subject = RumourSubject(churn=churn)
     options = Options(seed=seed, nodes=nodes, duration_s=duration_s)
-    return simulate(lambda env: make(env, subject.addresses()), subject, options, mix=mix)
+    return simulate(Trial(lambda env: make(env, subject.addresses()), subject, options, mix=mix))
 
 
 def main() -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from quorate.protocols import REGISTRY
 from quorate.sim.adversary import parse_adversary
 from quorate.sim.run import Outcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.protocols import equipment_of
 
 SRC = Path(__file__).resolve().parents[2] / "src"
-ALL = parse_adversary("all", REGISTRY["pbft"].liars)
+ALL = parse_adversary("all", equipment_of("pbft").liars)
 
 
 def lied(seed: int, adversary: str = "all", nodes: int = 4, byzantine: int = 1, **more: object) -> Outcome:

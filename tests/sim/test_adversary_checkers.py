@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from quorate.parts import requests
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Scheme, Symbolic
-from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Decided
+from quorate.parts.crypto.keys import Scheme, Symbolic
+from quorate.parts.log.entries import NOOP, Entry
+from quorate.parts.log.replicated import Decided
+from quorate.parts.votes.certificate import Certificate
+from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.once import Once
-from quorate.sim.checkers.pbft import PbftInvariants
 from quorate.sim.checkers.validity import Validity
 from quorate.trials.subjects import RegisterMachine
 
@@ -75,24 +75,23 @@ def test_an_operation_that_is_applied_twice() -> None:
 
 def core(node: int = 0, **changes: Any) -> SimpleNamespace:
     """What the checker reads of a core."""
-    fields = {
-        "view": 0,
-        "is_changing": False,
-        "accepted": {},
-        "prepared": {},
-        "slots": {},
-        "log": {},
-        "stable": None,
-        "low": 0,
-        "executed": 0,
-        "index": 0,
-        "history": bytes(32),
-        "keys": SCHEME.keys(node),
-        "group": SimpleNamespace(members=(0, 1, 2, 3), epoch=0),
-        "switches": {},
-        "config": SimpleNamespace(window=16),
-    }
-    return SimpleNamespace(**fields | changes)
+    group = SimpleNamespace(members=(0, 1, 2, 3), epoch=0)
+    made = SimpleNamespace(
+        view=SimpleNamespace(number=0, is_changing=False, group=group),
+        log=SimpleNamespace(accepted={}, prepared={}, slots={}),
+        history=SimpleNamespace(digests={}, stable=None, low=0, executed=0, index=0, digest=bytes(32), switches={}),
+        keys=SCHEME.keys(node),
+        config=SimpleNamespace(window=16),
+    )
+    change(made, **changes)
+    return made
+
+
+def change(made: SimpleNamespace, **changes: Any) -> None:
+    """Set attributes of the parts that have them."""
+    for name, value in changes.items():
+        (part,) = [part for part in (made.view, made.log, made.history) if hasattr(part, name)]
+        setattr(part, name, value)
 
 
 def vote(view: int, digest: bytes) -> SimpleNamespace:
@@ -125,29 +124,30 @@ def step(checker: PbftInvariants, node: int, each: SimpleNamespace, release: boo
 
 def execute(each: SimpleNamespace, digest: bytes, history: bytes = B) -> None:
     """One more batch, in this view."""
-    each.executed += 1
-    each.index += 1
-    each.history = history
-    each.log[each.executed] = digest
-    each.slots[each.executed] = object()
+    done = each.history
+    done.executed += 1
+    done.index += 1
+    done.digest = history
+    done.digests[done.executed] = digest
+    each.log.slots[done.executed] = object()
 
 
 def test_a_healthy_pbft() -> None:
     one, two = core(0), core(1)
     checker = watch(one, two)
     for node, each in enumerate((one, two)):
-        each.accepted[1] = vote(0, A)
-        each.prepared[1] = certificate(0, 1, A)
+        each.log.accepted[1] = vote(0, A)
+        each.log.prepared[1] = certificate(0, 1, A)
         step(checker, node, each)
         execute(each, A)
         step(checker, node, each)
-    one.view, one.is_changing = 1, True
+    one.view.number, one.view.is_changing = 1, True
     step(checker, 0, one)
-    one.is_changing = False
-    one.accepted[1], one.prepared[1] = vote(1, A), certificate(1, 1, A)
+    one.view.is_changing = False
+    one.log.accepted[1], one.log.prepared[1] = vote(1, A), certificate(1, 1, A)
     step(checker, 0, one)
-    one.stable, one.low = certificate(1, 1, B, "pbft checkpoint"), 1
-    for table in (one.accepted, one.prepared, one.slots):
+    one.history.stable, one.history.low = certificate(1, 1, B, "pbft checkpoint"), 1
+    for table in (one.log.accepted, one.log.prepared, one.log.slots):
         table.clear()
     step(checker, 0, one)
     checker.started(1, core(1))
@@ -188,11 +188,11 @@ def test_two_batches_executed_at_one_number() -> None:
 
 
 def test_what_was_executed_is_prepared_otherwise_later() -> None:
-    one, two = core(), core(view=1)
+    one, two = core(), core(number=1)
     checker = watch(one, two)
     execute(one, A)
     step(checker, 0, one)
-    two.prepared[1] = certificate(1, 1, B)
+    two.log.prepared[1] = certificate(1, 1, B)
     with pytest.raises(Violation, match="what was executed stays: node 1 prepared 62626262 at 1 in view 1"):
         step(checker, 1, two)
 
@@ -214,19 +214,19 @@ def test_work_outside_the_water_marks(table: str) -> None:
     one = core(low=8, stable=certificate(8, 8, A, "pbft checkpoint"))
     checker = watch(one)
     entry = {"accepted": vote(0, A), "prepared": certificate(0, 25, A), "slots": object()}
-    one.slots[24] = object()
+    one.log.slots[24] = object()
     step(checker, 0, one)
-    getattr(one, table)[25] = entry[table]
-    one.slots[23] = object()
+    getattr(one.log, table)[25] = entry[table]
+    one.log.slots[23] = object()
     with pytest.raises(Violation, match="water marks: node 0 works on"):
         step(checker, 0, one)
 
 
 def test_state_that_goes_back() -> None:
     for before, after, words in (
-        ({"view": 2}, {"view": 1}, "goes back from view 2 to view 1"),
-        ({"view": 2}, {"is_changing": True}, "goes back from view 2"),
-        ({"executed": 3, "history": A}, {"executed": 2}, "goes back from batch 3 to 2"),
+        ({"number": 2}, {"number": 1}, "goes back from view 2 to view 1"),
+        ({"number": 2}, {"is_changing": True}, "goes back from view 2"),
+        ({"executed": 3, "digest": A}, {"executed": 2}, "goes back from batch 3 to 2"),
         (
             {"low": 8, "stable": certificate(8, 8, A, "pbft checkpoint")},
             {"low": 4, "stable": certificate(4, 4, A, "pbft checkpoint")},
@@ -235,8 +235,7 @@ def test_state_that_goes_back() -> None:
     ):
         one = core(**before)
         checker = watch(one)
-        for name, value in after.items():
-            setattr(one, name, value)
+        change(one, **after)
         with pytest.raises(Violation, match=words):
             step(checker, 0, one)
 
@@ -244,7 +243,7 @@ def test_state_that_goes_back() -> None:
 def test_two_votes_of_one_life() -> None:
     one = core(accepted={1: vote(0, A)})
     checker = watch(one)
-    one.accepted[1] = vote(0, B)
+    one.log.accepted[1] = vote(0, B)
     with pytest.raises(Violation, match="one vote a view and number: node 0 votes for 62626262 at 1 in view 0"):
         step(checker, 0, one)
 
@@ -252,7 +251,7 @@ def test_two_votes_of_one_life() -> None:
 def test_a_crash_may_take_back_what_nobody_heard_and_nothing_else() -> None:
     one = core()
     checker = watch(one)
-    one.accepted[1] = vote(0, A)
+    one.log.accepted[1] = vote(0, A)
     step(checker, 0, one, release=False)
     checker.started(0, core())
     two = core(accepted={1: vote(0, B)})
@@ -266,10 +265,10 @@ def test_a_crash_may_take_back_what_nobody_heard_and_nothing_else() -> None:
 
 
 def test_a_view_that_others_saw_is_not_left_by_a_crash() -> None:
-    one = core(view=1, is_changing=True)
+    one = core(number=1, is_changing=True)
     checker = watch(one)
     step(checker, 0, one)
-    checker.started(0, core(view=1))
-    checker.started(0, core(view=1, is_changing=True))
+    checker.started(0, core(number=1))
+    checker.started(0, core(number=1, is_changing=True))
     with pytest.raises(Violation, match="node 0 is back in view 0"):
         checker.started(0, core())

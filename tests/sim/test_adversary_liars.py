@@ -8,17 +8,18 @@ import pytest
 from msgspec import Meta
 
 from quorate.kernel import Blame, Job, Record, Send, Timer, Turn
-from quorate.parts.adversary import HEARD_MAX, Liar, to_others
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
 from quorate.protocols import REGISTRY
 from quorate.sim.adversary import GENERIC, parse_adversary
 from quorate.sim.adversary.actor import Adversary
 from quorate.sim.adversary.clients import Deceiving
+from quorate.sim.adversary.liar import HEARD_MAX, Liar, to_others
 from quorate.sim.adversary.lies import ByzzFuzz, Equivocating, Forged, Replaying, round_of
 from quorate.sim.adversary.mutate import ANYTHING, anything, by_one, changed, passes, places, put
 from quorate.sim.adversary.omit import Silent, Slow
 from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.options import OptionsError
+from quorate.trials.protocols import equipment_of
 
 from tests.sim.liars import Dice, Vote, hear, means, resign, send, throw, told
 
@@ -322,7 +323,7 @@ def test_names() -> None:
         parse_adversary("silent,nasty")
 
 
-@pytest.mark.parametrize("kind", [*GENERIC, *(liar for entry in REGISTRY.values() for liar in entry.liars)])
+@pytest.mark.parametrize("kind", [*GENERIC, *(liar for name in REGISTRY for liar in equipment_of(name).liars)])
 def test_every_liar_is_in_the_documents(kind: type[Liar]) -> None:
     assert f"| `{kind.name}` | {kind.summary} |\n" in DOCUMENT.read_text(encoding="utf-8")
 

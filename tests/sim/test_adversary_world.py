@@ -8,25 +8,29 @@ from pathlib import Path
 import pytest
 
 from quorate.kernel import App, Blame, Env, Rng, Send
-from quorate.parts.adversary import Liar
-from quorate.parts.mutant import Mutant
 from quorate.protocols import REGISTRY
+from quorate.protocols.raft.invariants import RaftInvariants
+from quorate.sim.adversary.liar import Liar
 from quorate.sim.adversary.node import LyingNode
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.mutant import Mutant
 from quorate.sim.node import SimNode
 from quorate.sim.options import Options, OptionsError
 from quorate.sim.run import simulate
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.world import World
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import RegisterSubject
 
 from tests.sim.worlds import NoSubject, Note, Witness, seen
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 RAFT = REGISTRY["raft"]
+SIMULATION = equipment_of("raft").simulation
 
 
 class Ten(Liar):
@@ -43,7 +47,7 @@ def lying(liars: tuple[type[Liar], ...] = (Ten,), **options: object) -> tuple[Wo
     """A world of four Witnesses, one of which lies; and that one."""
     names = tuple(liar.name for liar in liars)
     chosen = Options(nodes=4, byzantine=1, adversary=names, **options)  # type: ignore[arg-type]
-    world = World(Witness, NoSubject(), chosen, [Alert()], mix=Mix(), liars=liars)
+    world = World(Trial(Witness, NoSubject(), chosen, mix=Mix(), liars=liars), [Alert()])
     for node in world.nodes:
         node.start()
     liar = next(node for node in world.nodes if isinstance(node, LyingNode))
@@ -93,7 +97,7 @@ def test_who_lies_is_for_the_seed_to_say() -> None:
     liars = {lying(seed=seed)[1].id for seed in range(40)}
     assert liars == {0, 1, 2, 3}
     assert all(lying(seed=seed)[1].id == lying(seed=seed)[1].id for seed in range(5))
-    nobody = World(Witness, NoSubject(), Options(nodes=4), mix=Mix())
+    nobody = World(Trial(Witness, NoSubject(), Options(nodes=4), mix=Mix()))
     assert nobody.liars == 0
     assert nobody.honest == nobody.nodes
 
@@ -167,7 +171,7 @@ def test_what_a_liar_delays_comes_later() -> None:
 
 def doubled() -> tuple[World, Twin]:
     """A world of four Witnesses, one of which is two."""
-    world = World(Witness, NoSubject(), Options(nodes=4, byzantine=1, adversary=("twins",)), mix=Mix())
+    world = World(Trial(Witness, NoSubject(), Options(nodes=4, byzantine=1, adversary=("twins",)), mix=Mix()))
     for node in world.nodes:
         node.start()
     twin = next(node for node in world.nodes if isinstance(node, Twin))
@@ -292,7 +296,7 @@ def test_liveness_is_asked_of_the_honest_alone() -> None:
         def answer(self, response: object) -> None:
             return None
 
-    outcome = simulate(RAFT.make(RAFT.simulation), RegisterSubject(), options, checks="raft", liars=(Mute,))
+    outcome = simulate(Trial(RAFT.make(SIMULATION), RegisterSubject(), options, (RaftInvariants,), liars=(Mute,)))
     assert outcome.holds, outcome.text
     assert outcome.answered > 10
 
@@ -312,10 +316,10 @@ class Own(RegisterSubject):
 
 def test_convergence_is_asked_of_the_honest_alone() -> None:
     options = Options(seed=1, nodes=4, duration_s=2.0, faults=(), byzantine=1, adversary=())
-    liar = World(RAFT.make(RAFT.simulation), RegisterSubject(), options).liars.bit_length() - 1
-    outcome = simulate(RAFT.make(RAFT.simulation), Own(liar), options, checks="raft")
+    liar = World(Trial(RAFT.make(SIMULATION), RegisterSubject(), options)).liars.bit_length() - 1
+    outcome = simulate(Trial(RAFT.make(SIMULATION), Own(liar), options, (RaftInvariants,)))
     assert outcome.holds, outcome.text
-    outcome = simulate(RAFT.make(RAFT.simulation), Own((liar + 1) % 4), options, checks="raft")
+    outcome = simulate(Trial(RAFT.make(SIMULATION), Own((liar + 1) % 4), options, (RaftInvariants,)))
     assert outcome.violated == "convergence"
 
 
@@ -351,6 +355,8 @@ def test_lies_do_not_depend_on_the_hash_seed() -> None:
 def test_a_mutant_that_needs_liars_gets_them() -> None:
     task = Task(protocol="raft", seed=0, nodes=5)
     assert campaign.byzantine_of(task, Mutant("m", "")) == 0
+    assert campaign.byzantine_of(task, Mutant("m", "", lies=True)) == 0, "there are none to whom lies are a fault"
+    task = Task(protocol="pbft", seed=0, nodes=7)
     assert campaign.byzantine_of(task, Mutant("m", "", lies=True)) == 2
 
 
@@ -358,5 +364,5 @@ def test_a_core_may_be_made_anew_for_a_liar() -> None:
     def make(env: Env) -> Witness:
         return Witness(env)
 
-    world = World(make, NoSubject(), Options(nodes=4, byzantine=2, adversary=("silent",)), mix=Mix())
+    world = World(Trial(make, NoSubject(), Options(nodes=4, byzantine=2, adversary=("silent",)), mix=Mix()))
     assert len(world.honest) == 2

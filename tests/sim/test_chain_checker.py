@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorate.parts.chain import Extended, Finalised, Rewound
+from quorate.parts.log.chain import Extended, Finalised, Rewound
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.chain import ChainAgreement
 

@@ -5,12 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.parts import configuration
+from quorate.parts.log import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.paxos import PaxosLogConfig
 from quorate.sim.options import Change, Options
 from quorate.sim.run import simulate
+from quorate.sim.trial import Trial
+from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import subject
 
 CHANGE = Change(configuration.encode)
@@ -29,10 +31,11 @@ CHOICES: list[tuple[int, dict[str, Any]]] = [
 def test_multi_paxos(nodes: int, quorum: dict[str, Any]) -> None:
     entry = REGISTRY["multipaxos"]
     choice = msgspec.convert({"quorum": quorum}, MultiPaxosConfig).quorum
-    make = entry.make(msgspec.structs.replace(entry.simulation, quorum=choice))
+    equipment = equipment_of("multipaxos")
+    make = entry.make(msgspec.structs.replace(equipment.simulation, quorum=choice))
     for seed in range(12):
         options = Options(seed=seed, nodes=nodes)
-        outcome = simulate(make, subject("register"), options, checks=entry.invariants, change=CHANGE)
+        outcome = simulate(Trial(make, subject("register"), options, equipment.invariants, change=CHANGE))
         assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
 
 
@@ -40,10 +43,10 @@ def test_multi_paxos(nodes: int, quorum: dict[str, Any]) -> None:
 def test_paxos(nodes: int, quorum: dict[str, Any]) -> None:
     entry = REGISTRY["paxos"]
     choice = msgspec.convert({"paxos": {"quorum": quorum, "ask_s": None}}, PaxosLogConfig).paxos.quorum
-    config = msgspec.structs.replace(
-        entry.simulation, paxos=msgspec.structs.replace(entry.simulation.paxos, quorum=choice)
-    )
+    equipment = equipment_of("paxos")
+    paxos = msgspec.structs.replace(equipment.simulation.paxos, quorum=choice)
+    config = msgspec.structs.replace(equipment.simulation, paxos=paxos)
     for seed in range(4):
         options = Options(seed=seed, nodes=nodes, duration_s=4.0)
-        outcome = simulate(entry.make(config), subject("register"), options, checks=entry.invariants)
+        outcome = simulate(Trial(entry.make(config), subject("register"), options, equipment.invariants))
         assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"

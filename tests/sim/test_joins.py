@@ -7,15 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.parts.configuration import Nodes
-from quorate.parts.mutant import Mutant
-from quorate.protocols import REGISTRY
+from quorate.parts.log.configuration import Nodes
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.pbft import Pbft
+from quorate.protocols.pbft.members import EpochMembers
+from quorate.sim.mutant import Mutant
 from quorate.sim.options import OptionsError
 from quorate.sim.world import LIVENESS
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.protocols import EQUIPMENT, equipment_of
 
 from tests.sim.wedges import OLD_MEMBERS, SILENT, UNWATCHED, VIEWS_APART, cores, cure, moves, wedged, which
 
@@ -85,8 +86,8 @@ def test_a_snapshot_at_the_water_mark_is_not_taken(monkeypatch: pytest.MonkeyPat
     outcome, world = wedged(Task(protocol="pbft", seed=195), monkeypatch)
     behind, *others = cores(world)
     assert outcome.violated == LIVENESS
-    assert (behind.executed, behind.high) == (16, 24)
-    assert {core.base for core in others} == {24}
+    assert (behind.history.executed, behind.history.high) == (16, 24)
+    assert {core.history.base for core in others} == {24}
 
 
 # --- what holds ---
@@ -143,20 +144,32 @@ class ForgetsNodes(MultiPaxos):
         super()._keep_roster()
 
 
-class LearnsNoKeys(Pbft):
+class WithoutKeys(EpochMembers):
     """Meets newcomers, and cannot check what they say."""
 
     def _take_over_nodes(self, nodes: Nodes) -> None:
-        keys = self.keys
+        keys = self._view.keys
         super()._take_over_nodes(nodes)
-        self.keys = self.group.keys = keys
+        self._view.group.keys = keys
 
 
-class MeetsWhenTheyVote(Pbft):
+class LearnsNoKeys(Pbft):
+    """All of it but the keys of others."""
+
+    members_class = WithoutKeys
+
+
+class WithoutNewcomers(EpochMembers):
     """Newcomers cannot catch up before."""
 
     def _take_over_nodes(self, nodes: Nodes) -> None:
-        self.nodes = nodes
+        self._history.nodes = nodes
+
+
+class MeetsWhenTheyVote(Pbft):
+    """Nobody is met when a change of members is executed."""
+
+    members_class = WithoutNewcomers
 
 
 PLANTED: list[tuple[str, type[Any]]] = [
@@ -169,9 +182,8 @@ PLANTED: list[tuple[str, type[Any]]] = [
 
 @pytest.mark.parametrize(("protocol", "core"), PLANTED, ids=lambda value: getattr(value, "__name__", value))
 def test_what_is_planted_is_found(protocol: str, core: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = REGISTRY[protocol]
-    planted = msgspec.structs.replace(entry, mutants=(*entry.mutants, Mutant("planted", "for this test", core=core)))
-    monkeypatch.setitem(REGISTRY, protocol, planted)
+    planted = msgspec.structs.replace(equipment_of(protocol), mutants=(Mutant("planted", "for this test", core=core),))
+    monkeypatch.setitem(EQUIPMENT, protocol, planted)
     runs = (campaign.run(joins(protocol, seed, mutant="planted")) for seed in HOLDS[protocol])
     assert any(not outcome.holds for outcome in runs)
 
@@ -186,9 +198,9 @@ class MeetsAnother(MultiPaxos):
 
 
 def test_whom_a_node_meets_must_be_who_joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = REGISTRY["multipaxos"]
-    planted = msgspec.structs.replace(entry, mutants=(Mutant("planted", "for this test", core=MeetsAnother),))
-    monkeypatch.setitem(REGISTRY, "multipaxos", planted)
+    mutants = (Mutant("planted", "for this test", core=MeetsAnother),)
+    planted = msgspec.structs.replace(equipment_of("multipaxos"), mutants=mutants)
+    monkeypatch.setitem(EQUIPMENT, "multipaxos", planted)
     outcome = campaign.run(joins("multipaxos", 0, mutant="planted"))
     assert outcome.violated == "rosters"
     assert "elsewhere:1" in outcome.text

@@ -9,17 +9,19 @@ from random import Random
 import msgspec
 import pytest
 
-from quorate.parts import configuration
+from quorate.parts.log import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.lease import Lease
 from quorate.sim.options import FAULTS, Change, Options
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.swarm import draw
+from quorate.sim.trial import Trial
+from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import subject
 
 CHANGE = Change(configuration.encode)
-CONFIG = msgspec.structs.replace(REGISTRY["multipaxos"].simulation, lease_s=0.5)
+CONFIG = msgspec.structs.replace(equipment_of("multipaxos").simulation, lease_s=0.5)
 
 
 class NeverEndingLease(Lease):
@@ -36,12 +38,14 @@ def run(seed: int, core: type[MultiPaxos] = MultiPaxos, config: MultiPaxosConfig
     entry = REGISTRY["multipaxos"]
     make = entry.make(config, core)
     return simulate(
-        make,
-        subject("register"),
-        Options(seed=seed),
-        checks=entry.invariants,
-        change=CHANGE,
-        mix=mix,
+        Trial(
+            make,
+            subject("register"),
+            Options(seed=seed),
+            equipment_of("multipaxos").invariants,
+            change=CHANGE,
+            mix=mix,
+        )
     )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from quorate.parts.log import Entry, Log
+from quorate.parts.log.entries import Entry, Log
 from quorate.parts.quorum import Majority
+from quorate.protocols.multipaxos.invariants import MultiPaxosInvariants
+from quorate.protocols.paxos.invariants import PaxosInvariants
 from quorate.sim.checkers.base import Violation
-from quorate.sim.checkers.paxos import MultiPaxosInvariants, PaxosInvariants
 
 X, Y = Entry(1, b"x"), Entry(1, b"y")
 PEERS = (0, 1, 2)

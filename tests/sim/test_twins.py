@@ -7,20 +7,22 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from quorate.cli import twins
 from quorate.cli.sim import sim
 from quorate.kernel import Env
-from quorate.parts.keys import Keys, Symbolic
+from quorate.parts.crypto.keys import Keys, Symbolic
 from quorate.parts.quorum import Byzantine, Threshold
 from quorate.protocols import REGISTRY
 from quorate.protocols.pbft import Pbft, PbftConfig
+from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.protocols.pbft.led import TWINS_CONFIG, led
 from quorate.protocols.pbft.messages import Commit, NewView
+from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.sim.checkers.base import Violation
-from quorate.sim.checkers.pbft import PbftInvariants
-from quorate.sim.options import OptionsError
+from quorate.sim.options import Options, OptionsError
+from quorate.sim.trial import Trial
 from quorate.sim.twins.scenarios import Round, Scenario, choices, count, count_all, renamed, renamings, scenarios
-from quorate.sim.twins.stage import Stage
+from quorate.sim.twins.stage import Executions, Stage
+from quorate.trials import twins
 
 PBFT = REGISTRY["pbft"]
 
@@ -73,7 +75,7 @@ def test_counts(nodes: int, rounds: int, every: int, classes: int) -> None:
 def stage(*rounds: Round, core: type[Pbft] = Pbft) -> Stage:
     scheme = Symbolic(range(4), b"twins")
     make = PBFT.make(TWINS_CONFIG, led(core, [round.leader for round in rounds]), scheme.keys)
-    return Stage(make, scheme, 4, rounds, [PbftInvariants()])
+    return Stage(Trial(make, Executions(), Options(nodes=4), (PbftInvariants,), scheme=scheme), rounds)
 
 
 ALL = 0b11111
@@ -83,7 +85,7 @@ def test_leaders_are_appointed() -> None:
     played = stage(Round(3, ALL), Round(2, ALL))
     core = played.processes[1].host.root
     assert isinstance(core, Pbft)
-    assert [core.group.primary(view) for view in range(4)] == [3, 2, 2, 3]
+    assert [core.view.group.primary(view) for view in range(4)] == [3, 2, 2, 3]
 
 
 def test_a_round_that_is_whole_executes_and_its_leader_is_cut_off_after_it() -> None:
@@ -142,7 +144,7 @@ class SmallQuorum(Pbft):
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
         super().__init__(env, config, keys)
-        self.group.quorum = Small(self.group.members)
+        self.view.group.quorum = Small(self.view.group.members)
 
 
 def first_found(core: type[Pbft], rounds: int) -> tuple[int, Violation]:
@@ -165,17 +167,20 @@ def test_small_quorums_break_agreement_itself() -> None:
     scheme = Symbolic(range(4), b"twins")
     make = PBFT.make(TWINS_CONFIG, led(SmallQuorum, [0]), scheme.keys)
     with pytest.raises(Violation, match="state machine safety: at index 1 node 3 commits"):
-        Stage(make, scheme, 4, (Round(0, 0b00111),)).run()
+        Stage(Trial(make, Executions(), Options(nodes=4), scheme=scheme), (Round(0, 0b00111),)).run()
+
+
+class NeverLeaves(ViewChanges):
+    """Waits for ever."""
+
+    def leave(self, number: int) -> None:
+        pass
 
 
 class NeverSuspects(Pbft):
-    """Waits for ever."""
+    """Whatever the primary does."""
 
-    def _suspect(self) -> None:
-        pass
-
-    def _equivocates(self, primary: int) -> None:
-        pass
+    view_changes_class = NeverLeaves
 
 
 def test_rounds_that_do_not_come_to_be_are_not_counted() -> None:
@@ -191,7 +196,7 @@ class EntersNoView(Pbft):
         pass
 
     def on_commit(self, sender: int, m: Commit) -> None:
-        if not self.is_changing:
+        if not self.view.is_changing:
             super().on_commit(sender, m)
 
 

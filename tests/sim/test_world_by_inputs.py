@@ -15,6 +15,7 @@ from quorate.sim.chance import streams
 from quorate.sim.options import Options
 from quorate.sim.shells import EmptyCheckpoint
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.world import World
 
 from tests.kernel.test_replay import child, program, state_of
@@ -69,7 +70,7 @@ class Stage:
                 return sequence
 
         self.options = Options(nodes=6, seed=seed, by_inputs=by_inputs)
-        self.world = World(Chatty, NoSubject(), self.options, mix=MIX, shell=Watched)
+        self.world = World(Trial(Chatty, NoSubject(), self.options, mix=MIX, shell=Watched))
         self.rng = Random(f"{seed}/test")
         for node in self.world.nodes:
             node.start()

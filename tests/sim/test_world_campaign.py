@@ -9,6 +9,7 @@ from quorate.protocols import REGISTRY
 from quorate.sim.run import Outcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.protocols import mutants_of
 
 REGRESSIONS = Path(__file__).resolve().parents[1] / "seeds" / "regressions.txt"
 PROTOCOLS = sorted(REGISTRY)
@@ -89,10 +90,7 @@ def test_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
 NODES = {"pbft": 4}
 """Where five nodes bear no more than fewer."""
 SHELLS = [
-    (protocol, mutant.name)
-    for protocol in PROTOCOLS
-    for mutant in campaign.mutants_of(protocol)
-    if mutant.shell is not None
+    (protocol, mutant.name) for protocol in PROTOCOLS for mutant in mutants_of(protocol) if mutant.shell is not None
 ]
 
 
@@ -119,7 +117,7 @@ def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
     [
         (name, mutant.name)
         for name in PROTOCOLS
-        for mutant in campaign.mutants_of(name)
+        for mutant in mutants_of(name)
         if mutant.shell is None and mutant.name not in CAUGHT_SOON.get(name, ())
     ],
 )

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from quorate.parts.log import Entry, Log
-from quorate.parts.replicated import Decided, Restored
+from quorate.parts.log.entries import Entry, Log
+from quorate.parts.log.replicated import Decided, Restored
+from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.durability import Durability
 from quorate.sim.checkers.history import LinearizableHistory
 from quorate.sim.checkers.log import LogAgreement
-from quorate.sim.checkers.raft import RaftInvariants
 from quorate.sim.history.events import Event
 from quorate.sim.workload import Op, Workload
 
@@ -65,9 +65,11 @@ def test_logs_that_do_not_agree(outputs: list[tuple[int, Any]], words: str) -> N
 
 def core(term: int = 1, **changes: Any) -> SimpleNamespace:
     """What the checker reads of a core."""
-    return SimpleNamespace(
+    made = SimpleNamespace(
         **{"term": term, "vote": None, "role": "follower", "commit_index": 0, "log": Log()} | changes
     )
+    made.state = made
+    return made
 
 
 def raft(*cores: SimpleNamespace) -> RaftInvariants:

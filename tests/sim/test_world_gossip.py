@@ -16,6 +16,7 @@ from quorate.sim.chance import streams
 from quorate.sim.options import Options
 from quorate.sim.strangers import address_of, key_of
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.ways import Ways
 from quorate.sim.world import World
 
@@ -166,7 +167,7 @@ def linked(nodes: int = 4, make: Any = Gossip, seconds: float = 5.0) -> World:
     subject = RumourSubject(every_s=1e9)
     addresses = tuple(map(address_of, range(nodes)))
     options = Options(nodes=nodes, faults=())
-    world = World(lambda env: make(env, addresses), subject, options, subject.checkers((), None), mix=Mix())
+    world = World(Trial(lambda env: make(env, addresses), subject, options, mix=Mix()), subject.checkers((), None))
     world.start()
     world.run_until(seconds)
     return world

@@ -11,6 +11,7 @@ from quorate.kernel.app import Steps
 from quorate.sim.jobs import Doer, Pending
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.world import World
 
 from tests.sim.worlds import NoApp, NoSubject, Witness
@@ -98,7 +99,7 @@ class Stage:
     """One node; ``ask`` makes its core ask for jobs in one step."""
 
     def __init__(self) -> None:
-        self.world = World(Asking, Site(), Options(nodes=1), mix=Mix())
+        self.world = World(Trial(Asking, Site(), Options(nodes=1), mix=Mix()))
         self.node = self.world.nodes[0]
         self.node.start()
 

@@ -7,6 +7,7 @@ from quorate.sim.options import NODES_MAX, Options
 from quorate.sim.run import simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
+from quorate.sim.trial import Trial
 from quorate.sim.workload import Subject
 from quorate.sim.world import World
 
@@ -21,7 +22,7 @@ class Quiet(Subject):
 
 
 def world(nodes: int, trace: Trace | None = None) -> World:
-    return World(Witness, Quiet(), Options(nodes=nodes), mix=Mix(), trace=trace)
+    return World(Trial(Witness, Quiet(), Options(nodes=nodes), mix=Mix()), trace=trace)
 
 
 def peak_bytes(made: World) -> int:
@@ -69,7 +70,7 @@ def test_every_fault_strikes_among_as_many_nodes_as_there_may_be() -> None:
         drift_max=0.1,
         jump_s_max=1.0,
     )
-    outcome = simulate(Witness, Quiet(), Options(seed=1, nodes=NODES_MAX, duration_s=1.0), mix=mix)
+    outcome = simulate(Trial(Witness, Quiet(), Options(seed=1, nodes=NODES_MAX, duration_s=1.0), mix=mix))
     assert outcome.holds, outcome.text
     kinds = ("crash", "crashed nodes", "partition", "clog", "pause", "slow disk", "full disk", "clock")
     assert all(outcome.counts[kind] > 0 for kind in kinds), outcome.counts

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from quorate.kernel import Env, Failed, Job, Turn
-from quorate.parts.log import Entry
-from quorate.parts.replicated import (
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import (
     Chunk,
     Decided,
     ReadChunk,
@@ -21,6 +21,7 @@ from quorate.sim.checkers.base import Violation
 from quorate.sim.options import Options
 from quorate.sim.shells import NoBarrier
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.world import World
 
 from tests.sim.worlds import NoApp, NoSubject, Witness, seen, witness, witnesses
@@ -38,7 +39,7 @@ def test_a_message_leaves_when_its_record_is_durable() -> None:
 
 
 def test_without_the_barrier_it_leaves_at_once() -> None:
-    world = World(Witness, NoSubject(), Options(nodes=3), mix=SLOW_DISK, shell=NoBarrier)
+    world = World(Trial(Witness, NoSubject(), Options(nodes=3), mix=SLOW_DISK, shell=NoBarrier))
     for node in world.nodes:
         node.start()
     world.nodes[0].request(0, 7)
@@ -172,7 +173,7 @@ class Clockwork(Witness):
 
 
 def clockwork() -> World:
-    world = World(Clockwork, NoSubject(), Options(nodes=1), mix=Mix())
+    world = World(Trial(Clockwork, NoSubject(), Options(nodes=1), mix=Mix()))
     world.nodes[0].start()
     return world
 

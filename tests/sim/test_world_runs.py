@@ -10,20 +10,24 @@ import msgspec
 import pytest
 
 from quorate.kernel import App
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Decided
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided
 from quorate.protocols import REGISTRY
+from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.service.replica import Replica
 from quorate.service.requests import Command, Query
 from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
+from quorate.sim.trial import Trial
+from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import RegisterSubject, subject
 
 from tests.sim.worlds import NoSubject, Note, Witness
 
 RAFT = REGISTRY["raft"]
+SIMULATION = equipment_of("raft").simulation
 SRC = Path(__file__).resolve().parents[2] / "src"
 
 
@@ -37,8 +41,8 @@ def run(
 ) -> Outcome:
     """One run of Raft with five nodes."""
     options = Options(seed=seed, faults=parse_faults(faults), duration_s=duration_s)
-    make = RAFT.make(RAFT.simulation)
-    return simulate(make, subject(workload), options, checks="raft", trace=trace, sick_app=sick_app)
+    make = RAFT.make(SIMULATION)
+    return simulate(Trial(make, subject(workload), options, (RaftInvariants,), sick_app=sick_app), trace)
 
 
 @pytest.mark.parametrize("workload", ["register", "kv"])
@@ -107,7 +111,7 @@ def test_runs_do_not_depend_on_the_hash_seed() -> None:
 
 def test_who_never_answers_is_not_live() -> None:
     options = Options(nodes=3, duration_s=1.0, healing_s=5.0, faults=())
-    outcome = simulate(Witness, NoSubject(), options)
+    outcome = simulate(Trial(Witness, NoSubject(), options))
     assert outcome.violated == "liveness"
     assert "have no answer" in outcome.text
 
@@ -123,7 +127,7 @@ class Raises(Witness):
 
 
 def test_an_exception_is_a_violation() -> None:
-    outcome = simulate(Raises, NoSubject(), Options(nodes=3, faults=()))
+    outcome = simulate(Trial(Raises, NoSubject(), Options(nodes=3, faults=())))
     assert outcome.violated == "no error"
     assert "KeyError: 'oh' (on_timer, test_world_runs.py" in outcome.text
 
@@ -139,7 +143,7 @@ class Echoes(Witness):
 
 
 def test_a_core_that_keeps_itself_busy_for_ever_is_caught() -> None:
-    outcome = simulate(Echoes, NoSubject(), Options(nodes=1, faults=()), mix=Mix())
+    outcome = simulate(Trial(Echoes, NoSubject(), Options(nodes=1, faults=()), mix=Mix()))
     assert outcome.violated == "progress"
 
 
@@ -165,7 +169,7 @@ class Peculiar(RegisterSubject):
 
 
 def test_states_that_differ_in_the_end_are_a_violation() -> None:
-    outcome = simulate(RAFT.make(RAFT.simulation), Peculiar(), Options(faults=(), duration_s=2.0))
+    outcome = simulate(Trial(RAFT.make(SIMULATION), Peculiar(), Options(faults=(), duration_s=2.0)))
     assert outcome.violated == "convergence"
     assert "node 0 and node 3 applied the same" in outcome.text
 

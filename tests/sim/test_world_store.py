@@ -12,6 +12,7 @@ from quorate.sim.options import Options
 from quorate.sim.run import simulate
 from quorate.sim.store import UNSYNCED_BATCHES_MAX, MemoryStore
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.workload import Results, Subject, Workload
 from quorate.sim.world import World
 
@@ -174,7 +175,7 @@ class Stores(Subject):
 def test_a_store_outlives_its_process_and_loses_what_was_not_synced() -> None:
     mix = Mix(crash_every_s=0.1, down_s=0.05)
     subject, again = Stores(), Stores()
-    outcome = simulate(Core, subject, Options(seed=1, nodes=3, duration_s=5.0), mix=mix)
+    outcome = simulate(Trial(Core, subject, Options(seed=1, nodes=3, duration_s=5.0), mix=mix))
     assert outcome.holds, outcome.text
     assert outcome.operations > 400
     assert subject.lives == 3 + len(subject.crashes) > 20
@@ -184,5 +185,5 @@ def test_a_store_outlives_its_process_and_loses_what_was_not_synced() -> None:
         count = int(store.get(b"count") or b"0")
         assert 100 < count < outcome.operations
         assert [key for key, _ in store.items(b"seen")] == [b"seen %04d" % number for number in range(count)]
-    assert simulate(Core, again, Options(seed=1, nodes=3, duration_s=5.0), mix=mix) == outcome
+    assert simulate(Trial(Core, again, Options(seed=1, nodes=3, duration_s=5.0), mix=mix)) == outcome
     assert again.crashes == subject.crashes

@@ -6,21 +6,24 @@ from typing import Any
 import pytest
 
 from quorate.kernel import App, Client, Core, Rng
-from quorate.parts.keys import Scheme, Symbolic
+from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.protocols import REGISTRY
+from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.checkers.raft import RaftInvariants
 from quorate.sim.clients import Clients
 from quorate.sim.options import Options
 from quorate.sim.run import simulate
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.workload import Results, Subject, Workload
 from quorate.sim.world import World
+from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import RegisterSubject
 
 from tests.sim.worlds import NoApp, NoSubject, Witness
 
 RAFT = REGISTRY["raft"]
+SIMULATION = equipment_of("raft").simulation
 
 
 def kinds(checkers: Sequence[Checker]) -> list[str]:
@@ -47,7 +50,9 @@ class Bare(Subject):
 def test_a_bare_subject_has_no_clients_and_no_checkers_but_the_protocols_own() -> None:
     raft = RaftInvariants()
     assert Bare().checkers([raft], None) == [raft]
-    outcome = simulate(RAFT.make(RAFT.simulation), Bare(), Options(seed=1, duration_s=5.0), checks="raft", mix=Mix())
+    outcome = simulate(
+        Trial(RAFT.make(SIMULATION), Bare(), Options(seed=1, duration_s=5.0), (RaftInvariants,), mix=Mix())
+    )
     assert outcome.holds, outcome.text
     assert outcome.messages > 100
     assert (outcome.operations, outcome.answered, outcome.committed, outcome.undecided) == (0, 0, 0, False)
@@ -165,7 +170,7 @@ OPTIONS = Options(nodes=3, faults=(), duration_s=2.0, healing_s=10.0)
 
 def test_a_subject_brings_its_own_workload_checkers_and_end() -> None:
     subject = Own(right_at=5.0)
-    outcome = simulate(Witness, subject, OPTIONS, mix=Mix())
+    outcome = simulate(Trial(Witness, subject, OPTIONS, mix=Mix()))
     assert outcome.holds, outcome.text
     assert subject.work is not None
     replies = [(node, client.principal, response) for node, client, response in subject.work.replies]
@@ -183,7 +188,8 @@ def test_what_a_subject_adds_to_the_digest_counts() -> None:
         def results(self, world: World) -> Results:
             return Results(data=[b"y"])
 
-    assert simulate(Witness, Own(), OPTIONS, mix=Mix()).digest != simulate(Witness, Other(), OPTIONS, mix=Mix()).digest
+    own, other = (simulate(Trial(Witness, subject, OPTIONS, mix=Mix())) for subject in (Own(), Other()))
+    assert own.digest != other.digest
 
 
 @pytest.mark.parametrize(
@@ -195,7 +201,7 @@ def test_what_a_subject_adds_to_the_digest_counts() -> None:
     ],
 )
 def test_what_never_comes_right_is_a_violation(subject: Own, violated: str, words: str) -> None:
-    outcome = simulate(Witness, subject, OPTIONS, mix=Mix())
+    outcome = simulate(Trial(Witness, subject, OPTIONS, mix=Mix()))
     assert (outcome.violated, outcome.text) == (violated, words)
 
 
@@ -204,20 +210,20 @@ def test_what_never_comes_right_is_a_violation(subject: Own, violated: str, word
 
 @pytest.mark.parametrize(("asked", "count"), [(None, 3), (0, 0), (5, 5)])
 def test_there_are_as_many_clients_as_the_options_say(asked: int | None, count: int) -> None:
-    world = World(Witness, NoSubject(), Options(nodes=3, clients=asked), mix=Mix(clients=3))
+    world = World(Trial(Witness, NoSubject(), Options(nodes=3, clients=asked), mix=Mix(clients=3)))
     assert isinstance(world.workload, Clients)
     assert len(world.workload.members) == count
 
 
 def test_a_log_without_clients_has_nothing_to_wait_for_but_equal_nodes() -> None:
-    outcome = simulate(RAFT.make(RAFT.simulation), RegisterSubject(), Options(seed=1, clients=0), checks="raft")
+    outcome = simulate(Trial(RAFT.make(SIMULATION), RegisterSubject(), Options(seed=1, clients=0), (RaftInvariants,)))
     assert outcome.holds, outcome.text
     assert (outcome.operations, outcome.undecided) == (0, False)
     assert outcome.messages > 100
 
 
 def test_of_many_nodes_that_have_not_converged_only_the_ends_are_named() -> None:
-    few, many = (World(Witness, NoSubject(), Options(nodes=nodes), mix=Mix()) for nodes in (3, 17))
+    few, many = (World(Trial(Witness, NoSubject(), Options(nodes=nodes), mix=Mix())) for nodes in (3, 17))
     for world in (few, many):
         world.start()
         world.nodes[1].jobs.applied[()] = 7

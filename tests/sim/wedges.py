@@ -97,8 +97,9 @@ def nobody_watches(world: World) -> bool:
     primary is dead, or a quorum is missing in its view. No request waits, so nobody suspects anything; or too few do
     that others would join them."""
     known = cores(world)
-    alarmed = mask_of([core.env.id for core in known if core.is_changing or core.pending])
-    return all(core.executed < core.switch_at for core in known) and not known[0].group.quorum.weak.is_quorum(alarmed)
+    alarmed = mask_of([core.env.id for core in known if core.view.is_changing or core.requests.pending])
+    weak = known[0].view.group.quorum.weak
+    return all(core.history.executed < core.history.switch_at for core in known) and not weak.is_quorum(alarmed)
 
 
 def views_apart(world: World) -> bool:
@@ -106,12 +107,12 @@ def views_apart(world: World) -> bool:
 
     Who went on alone had seen a quorum of the earlier one; the others have not, and it is not sent again.
     """
-    members = [core for core in cores(world) if core.is_member]
-    views = {core.view for core in members}
+    members = [core for core in cores(world) if core.view.is_member]
+    views = {core.view.number for core in members}
     return (
-        all(core.is_changing and core.pending for core in members)
+        all(core.view.is_changing and core.requests.pending for core in members)
         and len(views) > 1
-        and not any(core._view_alarm.is_set for core in members if core.view == min(views))
+        and not any(core.view.alarm.is_set for core in members if core.view.number == min(views))
     )
 
 

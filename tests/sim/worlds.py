@@ -10,6 +10,7 @@ from quorate.sim.checkers.base import Checker
 from quorate.sim.logs import LogSubject
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.workload import Driver
 from quorate.sim.world import World
 
@@ -109,7 +110,7 @@ class NoSubject(LogSubject):
 
 def witnesses(mix: Mix | None = None, nodes: int = 3, seed: int = 0, checkers: Sequence[Checker] = ()) -> World:
     """A world of Witnesses whose nodes have started; no clients, no nemesis."""
-    world = World(Witness, NoSubject(), Options(nodes=nodes, seed=seed), checkers, mix=mix or Mix())
+    world = World(Trial(Witness, NoSubject(), Options(nodes=nodes, seed=seed), mix=mix or Mix()), checkers)
     for node in world.nodes:
         node.start()
     return world

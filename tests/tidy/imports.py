@@ -2,7 +2,13 @@
 
 from collections.abc import Iterator
 
-from .tree import PURE_LAYERS, Violation, imports_of, layer_of
+from .tree import PURE_LAYERS, Violation, imports_of, is_equipment, is_equipment_module, layer_of
+
+# A protocol's test equipment is a layer above its folder's: it may import the simulator, where the bases of checkers,
+# mutants and liars are.
+EQUIPMENT_BELOW = ("kernel", "parts", "protocols", "sim")
+MAY_TEST = frozenset({"trials"})
+"""Who may import test equipment, beside equipment itself."""
 
 # A layer may import itself and these. The package's root ("") is the front door and may import anything.
 BELOW = {
@@ -11,7 +17,7 @@ BELOW = {
     "protocols": ("kernel", "parts"),
     "sim": ("kernel", "parts"),
     "runtime": ("kernel", "parts"),
-    "service": ("kernel", "parts", "protocols", "sim", "runtime"),
+    "service": ("kernel", "parts", "protocols", "runtime"),
     "trials": ("kernel", "parts", "protocols", "sim", "runtime", "service"),
     "cli": ("kernel", "parts", "protocols", "sim", "runtime", "service", "trials"),
 }
@@ -85,7 +91,8 @@ def layers(path: str, source: str) -> Iterator[Violation]:
     layer = layer_of(path)
     if not layer:
         return
-    allowed = {layer, *BELOW.get(layer, ())}
+    may = EQUIPMENT_BELOW if is_equipment(path) else BELOW.get(layer, ())
+    allowed = {layer, *may}
     for found in imports_of(path, source):
         dotted = found.target.split(".")
         if dotted[0] != "quorate":
@@ -95,12 +102,24 @@ def layers(path: str, source: str) -> Iterator[Violation]:
             what, cure = f"the layer {layer} is not in the design", "put the file in a layer that is"
         elif below in BELOW and below not in allowed:
             what = f"{layer} imports {found.target}"
-            cure = f"{layer} may import {', '.join(BELOW[layer]) or 'no other layer'}; pass the rest in as an argument"
+            cure = f"{layer} may import {', '.join(may) or 'no other layer'}; pass the rest in as an argument"
         elif below not in BELOW and layer not in ("service", "trials", "cli"):
             what, cure = f"{layer} imports the package's root", "import the module that defines the name"
         else:
             continue
         yield Violation(path, found.line, "layers", what, cure)
+
+
+def equipment_imports(path: str, source: str) -> Iterator[Violation]:
+    """Mutants, liars, invariants and simulation configs of a protocol are loaded by trials alone."""
+    layer = layer_of(path)
+    if layer is None or layer in MAY_TEST or is_equipment(path):
+        return
+    for found in imports_of(path, source):
+        if is_equipment_module(found.target):
+            cure = "leave it to quorate.trials, which finds a protocol's equipment by its entry"
+            what = f"{layer or 'the root'} imports {found.target}, which is test equipment"
+            yield Violation(path, found.line, "equipment-imports", what, cure)
 
 
 def kernel_imports(path: str, source: str) -> Iterator[Violation]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from . import calls, imports, shape, text
+from . import calls, imports, objects, shape, text
 from .links import links
 from .scopes import package_facts
 from .sets import LAYERS, set_iteration
@@ -13,12 +13,15 @@ Rule = Callable[[str, str], Iterator[Violation]]
 PYTHON_FOLDERS = ("src/", "tests/", "bench/")
 PYTHON_RULES: dict[str, Rule] = {
     "layers": imports.layers,
+    "equipment-imports": imports.equipment_imports,
     "kernel-imports": imports.kernel_imports,
     "pure-imports": imports.pure_imports,
     "waiting-imports": imports.waiting_imports,
     "serializers": imports.serializers,
     "code-from-strings": calls.code_from_strings,
     "process-dependent": calls.process_dependent,
+    "private-attributes": objects.private_attributes,
+    "cores-alone": objects.cores_alone,
     "file-length": shape.file_length,
     "function-length": shape.function_length,
     "module-docstring": shape.module_docstring,

@@ -66,6 +66,25 @@ def layer_of(path: str) -> str | None:
     return parts[2] if len(parts) > 3 else ""
 
 
+EQUIPMENT = frozenset({"equipment", "invariants", "mutants", "liars", "led"})
+"""Files of a protocol that only its trials need; in a folder of its own, or ``echo_mutants.py`` beside ``echo.py``."""
+
+
+def is_equipment(path: str) -> bool:
+    """Whether a file of a protocol is test equipment."""
+    return layer_of(path) == "protocols" and _names_equipment(path.split("/")[-1].removesuffix(".py"))
+
+
+def is_equipment_module(target: str) -> bool:
+    """Whether a dotted name leads to test equipment of a protocol."""
+    parts = target.split(".")
+    return parts[:2] == ["quorate", "protocols"] and any(map(_names_equipment, parts[2:]))
+
+
+def _names_equipment(name: str) -> bool:
+    return name in EQUIPMENT or name.rpartition("_")[2] in EQUIPMENT
+
+
 class Import(NamedTuple):
     """One module named by an import, absolute: `from .a import b` in quorate.x.y is quorate.x.a, name b."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from quorate.parts.certificate import Certificate
-from quorate.parts.configuration import Newcomer, Nodes
-from quorate.parts.keys import Symbolic
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.proposals import Propose
-from quorate.parts.reads import ReadReply, ReadRequest
-from quorate.parts.replicated import Chunk
+from quorate.parts.crypto.keys import Symbolic
+from quorate.parts.leaderlog.proposals import Propose
+from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.log.configuration import Newcomer, Nodes
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Chunk
 from quorate.parts.requests import sign
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.multipaxos import messages as multipaxos
 from quorate.protocols.pbft import messages as pbft
 from quorate.protocols.raft import messages as raft

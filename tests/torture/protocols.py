@@ -32,7 +32,7 @@ COMPACTING: Final = sorted(OPTIONS)
 
 def nodes_of(protocol: str) -> int:
     """So many that one may fail."""
-    return 4 if REGISTRY[protocol].byzantine else 3
+    return REGISTRY[protocol].traits.fault_model.nodes(1)
 
 
 def cluster_of(protocol: str, folder: Path) -> LocalCluster:

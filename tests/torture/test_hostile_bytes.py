@@ -19,8 +19,8 @@ from typing import Final
 import msgspec
 import pytest
 
-from quorate.parts import configuration
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
+from quorate.parts.log import configuration
 from quorate.parts.requests import sign
 from quorate.protocols import REGISTRY
 from quorate.runtime.address import parse_address

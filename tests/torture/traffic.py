@@ -41,7 +41,7 @@ def known_to(client: int, cluster: LocalCluster) -> list[str]:
     Where nodes may lie, all clients know all nodes, and ask them all.
     """
     endpoints = cluster.endpoints
-    is_alone = client % 2 and not REGISTRY[cluster.layout.protocol].byzantine
+    is_alone = client % 2 and not REGISTRY[cluster.layout.protocol].traits.has_keys
     return [endpoints[client % len(endpoints)]] if is_alone else endpoints
 
 

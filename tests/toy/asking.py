@@ -18,10 +18,10 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Env, Failed, Key
-from quorate.parts.log import Entry
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided
 from quorate.parts.quorum import Majority, QuorumSystem
-from quorate.parts.replicated import Decided
-from quorate.parts.tally import Tally
+from quorate.parts.votes.tally import Tally
 from quorate.parts.wire import Natural
 
 ROUND_S = 0.3

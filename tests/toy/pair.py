@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.kernel import ROOT, App, Client, Core, Env, Name, Path
-from quorate.parts.log import COMMAND
+from quorate.parts.log.entries import COMMAND
 from quorate.protocols.raft import Raft, RaftConfig
 
 from tests.toy.asking import Decided

@@ -10,6 +10,7 @@ from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.logs import LogSubject
 from quorate.sim.options import FAULTS, Options
 from quorate.sim.swarm import Mix
+from quorate.sim.trial import Trial
 from quorate.sim.workload import Driver
 from quorate.sim.world import World
 
@@ -121,7 +122,7 @@ def toy(
     """Run one seed to its end or to the first violation."""
     subject, decisions = ToySubject(others), Decisions()
     options = Options(seed=seed, nodes=nodes, faults=faults, duration_s=duration_s, by_inputs=by_inputs)
-    outcome = Outcome(World(core, subject, options, (decisions,), mix=mix, shell=shell), subject, decisions)
+    outcome = Outcome(World(Trial(core, subject, options, mix=mix, shell=shell), (decisions,)), subject, decisions)
     try:
         outcome.world.run()
     except Violation as violation:

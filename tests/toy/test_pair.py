@@ -11,12 +11,13 @@ import pytest
 
 from quorate.kernel import ROOT, App, Core, Rng
 from quorate.kernel import Path as CorePath
-from quorate.parts.replicated import Restored
+from quorate.parts.log.replicated import Restored
 from quorate.runtime.node import Node
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.log import AGREEMENT, LogAgreement
 from quorate.sim.logs import LogSubject
 from quorate.sim.options import Options
+from quorate.sim.trial import Trial
 from quorate.sim.workload import Driver
 from quorate.sim.world import World
 
@@ -106,7 +107,7 @@ class Starts(Checker):
 def pair(seed: int, app: type[Watched] = Watched) -> World:
     """A whole run under every fault, to where all nodes have the same logs. Raises Violation."""
     subject = PairSubject(app)
-    world = World(Pair, subject, Options(seed=seed, nodes=3), (Starts(subject),))
+    world = World(Trial(Pair, subject, Options(seed=seed, nodes=3)), (Starts(subject),))
     world.run()
     end = world.now + 60.0
     while len({repr(app_of(world, node).logs) for node in world.peers}) > 1:

@@ -3,7 +3,7 @@
 ``votes`` are ballot, first slot and values of one letter; several are parted by ``/``.
 """
 
-from quorate.parts.log import Entry
+from quorate.parts.log.entries import Entry
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.messages import Promised, Voted
 

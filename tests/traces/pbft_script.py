@@ -13,10 +13,10 @@ import msgspec
 
 from quorate.kernel import Core, Env, Turn
 from quorate.parts import requests
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import VerifyBatch
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Chunk
+from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Chunk
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
@@ -63,16 +63,16 @@ class PbftScript(Script):
         self._cluster = None
         self.cluster.network.clear()  # the first word of each, how far it is
         for member in self.cluster.members.values():
-            member.core._helped.clear()
+            member.core.retransmission.helped.clear()
 
     def do_submit(self, nodes: str, *texts: str) -> None:
         for node in self._nodes(nodes):
             self.cluster.submit(node, *[request(text) for text in texts])
 
     def do_split(self, primary: str, *told: str) -> None:
-        view = self.cluster[2].core.view
+        view = self.cluster[2].core.view.number
         for text, nodes in zip(told[::2], told[1::2], strict=True):
-            sequence = self.cluster[2].core.executed + 1
+            sequence = self.cluster[2].core.history.executed + 1
             for node in self._nodes(nodes):
                 message = pre_prepare(sequence, request(text), view=view, primary=int(primary))
                 self.cluster.network.append(Flight(self.cluster.now, int(primary), node, message))
@@ -89,9 +89,9 @@ class PbftScript(Script):
 
     def do_state(self) -> None:
         for node, member in self.cluster.members.items():
-            core = member.core
-            log = " ".join(f"{sequence}:{short(digest)}" for sequence, digest in sorted(core.log.items()))
-            words = f"executed={core.executed} stable={core.low} prepared={plain(tuple(core.prepared))} log=[{log}]"
+            history, prepared = member.core.history, tuple(member.core.log.prepared)
+            log = " ".join(f"{sequence}:{short(digest)}" for sequence, digest in sorted(history.digests.items()))
+            words = f"executed={history.executed} stable={history.low} prepared={plain(prepared)} log=[{log}]"
             self.lines.append(f"  {node} {'' if member.up else 'down '}{self._role(node)} {words}")
 
     def _nodes(self, words: str) -> tuple[int, ...]:
@@ -100,8 +100,8 @@ class PbftScript(Script):
     # --- printing ---
 
     def _role(self, node: int) -> str:
-        core = self.cluster[node].core
-        return f"changing to view {core.view}" if core.is_changing else f"{core.role} in view {core.view}"
+        core, view = self.cluster[node].core, self.cluster[node].core.view
+        return f"changing to view {view.number}" if view.is_changing else f"{core.role} in view {view.number}"
 
     def text_of(self, value: Any) -> str:
         return text_of(value)

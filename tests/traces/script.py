@@ -35,8 +35,8 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env, Turn
-from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Chunk
+from quorate.parts.log.entries import NOOP, Entry
+from quorate.parts.log.replicated import Chunk
 from quorate.protocols.multipaxos.messages import Run
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.raft.messages import Entries, HardState

@@ -32,8 +32,8 @@ from quorate.kernel import (
     Submitted,
     Unmet,
 )
-from quorate.parts.keys import Verified
-from quorate.parts.replicated import SnapshotInfo
+from quorate.parts.crypto.keys import Verified
+from quorate.parts.log.replicated import SnapshotInfo
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.sim.chance import streams
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorate.parts.keys import to_sign
+from quorate.parts.crypto.keys import to_sign
 from quorate.runtime import handshake, open_handshake
 from quorate.runtime.keys import Ed25519Signer, Ed25519Verifier
 from quorate.runtime.open_handshake import CalledSide, Challenge, DiallerSide, Knock, Mismatch, Myself, Proof

@@ -11,7 +11,7 @@ import typer
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 
 if TYPE_CHECKING:
-    from quorate.parts.keys import Signer
+    from quorate.parts.crypto.keys import Signer
     from quorate.service.client.aio import Client
 
 T = TypeVar("T")

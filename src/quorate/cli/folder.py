@@ -23,8 +23,6 @@ from quorate.runtime.names import NAMES
 from quorate.service.config import NODES_MAX, ConfigError, NodeConfig, load
 
 HOST: Final = "127.0.0.1"
-NODES_DEFAULT: Final = 3
-NODES_DEFAULT_BYZANTINE: Final = 4
 KEYS_FOLDER: Final = "keys"
 ADMIN_FILE: Final = f"{KEYS_FOLDER}/admin.key"
 PROTOCOL_DEFAULT: Final = "raft"
@@ -64,7 +62,7 @@ class Layout(NamedTuple):
             'data = "n{node}"  # beside this file',
             f'protocol = "{self.protocol}"',
         ]
-        if REGISTRY[self.protocol].byzantine:
+        if REGISTRY[self.protocol].traits.has_keys:
             lines.append(f'keys = "{KEYS_FOLDER}"  # beside this file')
         for node in range(1, self.nodes + 1):
             lines += ["", f"[nodes.{node}]", f'peer = "{self.peer(node)}"', f'client = "{self.client(node)}"']
@@ -116,7 +114,7 @@ class ClusterFolder:
                 raise FolderError(f"{data[0]} holds a node's data but {self.config_path} is missing. {_ELSEWHERE}")
             protocol = protocol or PROTOCOL_DEFAULT
             check_protocol(protocol)
-            fewest = NODES_DEFAULT_BYZANTINE if REGISTRY[protocol].byzantine else NODES_DEFAULT
+            fewest = REGISTRY[protocol].traits.fault_model.nodes(1)
             asked = Layout(f"local-{secrets.token_hex(4)}", nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT)
             check_layout(asked)
             self._write(asked._replace(admin=make_keys(asked, self.path)))
@@ -178,19 +176,22 @@ def _base_port(config: NodeConfig) -> int:
 
 
 def make_keys(layout: Layout, folder: Path) -> str:
-    """Keys for all nodes and an administrator, if nodes sign, and if the folder has none yet.
+    """Keys for all nodes and an administrator, if nodes have keys, and if the folder has none yet.
 
-    The administrator's public key, in hex; empty where there is none. Raises FolderError.
+    The public key of the administrator, in hex; empty where no member can change by one. Raises FolderError.
     """
     from quorate.runtime import key_files
 
     keys = folder / KEYS_FOLDER
-    if not REGISTRY[layout.protocol].byzantine:
+    traits = REGISTRY[layout.protocol].traits
+    if not traits.has_keys:
         return ""
     try:
         if not (keys / key_files.KEYRING_NAME).exists():
-            return key_files.generate(keys, layout.nodes).admin_public.hex()
-        return key_files.read_private_key(keys / key_files.ADMIN_NAME).public.hex()
+            admin = key_files.generate(keys, layout.nodes).admin_public
+        else:
+            admin = key_files.read_private_key(keys / key_files.ADMIN_NAME).public
+        return admin.hex() if traits.members.by_admin else ""
     except key_files.KeyFileError as error:
         raise FolderError(str(error)) from None
 

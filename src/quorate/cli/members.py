@@ -20,8 +20,8 @@ from quorate.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from quorate.parts.configuration import Voters
-    from quorate.parts.keys import Signer
+    from quorate.parts.crypto.keys import Signer
+    from quorate.parts.log.configuration import Voters
 
 KeyOption = Annotated[Path | None, typer.Option("--key", help="An administrator's private key, where nodes may lie.")]
 
@@ -141,7 +141,7 @@ def remove(
 
 
 def _numbers(nodes: str) -> tuple[int, ...]:
-    from quorate.parts import configuration
+    from quorate.parts.log import configuration
 
     try:
         chosen = tuple(int(part) for part in nodes.split(","))

@@ -19,6 +19,8 @@ from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.protocols import entry_of, mutant_of, mutants_of
+from quorate.trials.twins import check as check_twins
 
 VIOLATED: Final = 1
 WRONG_USE: Final = 2
@@ -72,7 +74,7 @@ def sim(
     """
     try:
         if twins:
-            systematic.check(protocol, nodes, rounds, mutant)
+            check_twins(protocol, nodes, rounds, mutant)
             if not systematic.run(protocol, nodes, rounds, mutant, jobs or os.cpu_count() or 1, json):
                 raise typer.Exit(VIOLATED)
             return
@@ -111,9 +113,9 @@ def _errors() -> Console:
 
 def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
     """Refuse wrong use before any process starts. Raises OptionsError."""
-    campaign.entry_of(task.protocol)
+    entry_of(task.protocol)
     if task.mutant:
-        campaign.mutant_of(task.protocol, task.mutant)
+        mutant_of(task.protocol, task.mutant)
     if task.workload not in campaign.WORKLOADS:
         raise OptionsError(f"no workload is called {task.workload!r}; known are {', '.join(campaign.WORKLOADS)}")
     parse_faults(task.faults)
@@ -221,7 +223,7 @@ def _write_line(out: Any, line: str) -> None:
 def _trace_file(task: Task) -> Path:
     folder = Path("build") if Path("build").is_dir() else Path()
     mutant = f"-{task.mutant}" if task.mutant else ""
-    return folder / f"sim-{campaign.entry_of(task.protocol).name}{mutant}-{task.seed}.trace"
+    return folder / f"sim-{entry_of(task.protocol).name}{mutant}-{task.seed}.trace"
 
 
 def _text(summary: dict[str, Any]) -> str:
@@ -277,7 +279,7 @@ def _run_traced(task: Task, trace: str) -> bool:
 def _run_mutants(task: Task, seeds: range, workers: int, json: bool) -> bool:
     """Plant each bug and run seeds until one catches it."""
     rows = []
-    mutants = campaign.mutants_of(task.protocol)
+    mutants = mutants_of(task.protocol)
     with _progress() as progress:
         bar = progress.add_task("mutants", total=len(mutants))
         for mutant in mutants:

@@ -97,7 +97,7 @@ def _on_faults(folder: ClusterFolder) -> str | None:
     """What is to be said of a protocol that bears lying nodes, but not with so few."""
     config = folder.configs[0]
     nodes = len(config.nodes)
-    if not config.entry.byzantine or config.entry.faults(nodes):
+    if not config.entry.traits.is_byzantine or config.entry.faults(nodes):
         return None
     return f"note: {nodes} nodes bear no lying node, 4 bear one. For that: quorate up --nodes 4, in another folder"
 

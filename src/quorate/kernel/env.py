@@ -197,7 +197,7 @@ class Env:
     def blame(self, node: int, why: str, evidence: Any = None) -> None:
         """Say that a node did what a correct node never does. The shell logs and counts it.
 
-        ``evidence`` is a proof that others can check (``parts/evidence.py``). Not for strangers: they have scores.
+        ``evidence`` is a proof that others can check (``parts/votes/evidence.py``). Strangers have scores instead.
         """
         assert not self._roster.is_open, "strangers are scored, not blamed: see parts/scores.py"
         self._effects.blames.append(Blame(node, why, evidence))

@@ -93,7 +93,8 @@ class Host(Tree):
         effects = self._effects
         effects.now, effects.wall_ns = now, wall_ns
         self._run(inputs)
-        return self._take()
+        journaled = self._journaled
+        return self._take() if journaled.whole or journaled.subtrees else effects.take()
 
     def checkpoint(self) -> list[Record]:
         """The records that replace everything persisted so far. Empty where the whole tree is journaled: keep all."""

@@ -123,12 +123,14 @@ class Shell:
         sequence = self.write(turn.records) if turn.records else None
         if turn.timers:
             machine.set_timers(turn.timers)
-        for change in turn.roster:
-            machine.change_roster(change)
-        for blame in turn.blames:
-            machine.blame(blame)
+        if turn.roster or turn.blames:
+            for change in turn.roster:
+                machine.change_roster(change)
+            for blame in turn.blames:
+                machine.blame(blame)
         if self._may_leave(turn, None if turn.lazy else sequence):
-            self._release(turn, False)
+            if turn.sends or turn.outputs or turn.jobs:
+                self._release(turn, False)
         elif self._watches and (turn.sends or turn.outputs or turn.jobs):
             machine.holds(turn)
 

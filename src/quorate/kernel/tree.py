@@ -41,7 +41,7 @@ from quorate.kernel.turn import Blame
 
 TO_ALL = frozenset((Stalled, Met, Parted, Unmet))
 """The inputs that go to every core."""
-SETTLES_MAX = 10_000
+SETTLES = range(10_000)
 """Rounds of settling in one step; far more than any tree of cores needs."""
 
 
@@ -284,13 +284,14 @@ class Tree:
 
     def _settle(self) -> None:
         """A core that settles may deliver to its parent, which is then touched as well."""
-        for _ in range(SETTLES_MAX):
-            if not self._touched:
+        for _ in SETTLES:
+            touched = self._touched
+            if not touched:
                 return
             if self._journaled.subtrees and self._settle_subtrees():
                 self._upcalls()
                 continue  # what they delivered may have touched their parents, or each other
-            touched, self._touched = self._touched, {}
+            self._touched = {}
             if self._settlers:
                 self._touch_below(touched)
             for path in touched:
@@ -312,7 +313,7 @@ class Tree:
         return bool(scopes)
 
     def _settle_within(self, scope: Path) -> None:
-        for _ in range(SETTLES_MAX):
+        for _ in SETTLES:
             touched = {path: None for path in self._touched if path[: len(scope)] == scope}
             if not touched:
                 return

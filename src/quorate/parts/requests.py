@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from quorate.parts.keys import Public, Signature, Signed, Signer
+from quorate.parts.crypto.keys import Public, Signature, Signed, Signer
 
 CONTEXT: Final = "request"
 COMMANDS_MAX: Final = 1024

@@ -36,8 +36,8 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, Name
-from quorate.parts.log import COMMAND, NOOP, Entry
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.entries import COMMAND, NOOP, Entry
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
 
 SLOT = "slot"

@@ -26,9 +26,10 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, NodeId
-from quorate.parts.log import Entry, Log
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.entries import Entry, Log
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
+from quorate.protocols.entry import Entry as ProtocolEntry
 
 TERM = 1  # there is one leader, and no second term
 BATCH_COUNT_MAX = 65_536
@@ -315,3 +316,13 @@ class Echo(Core):
         while entries := self._batch(self.log, first):
             yield first, entries
             first += len(entries)
+
+
+ENTRY = ProtocolEntry(
+    name="echo",
+    title="Echo (fixed sequencer)",
+    core=Echo,
+    config=EchoConfig,
+    tolerates="crashes of any node but the first, and of the first until it is back",
+    equipment="quorate.protocols.echo_equipment",
+)

@@ -43,8 +43,8 @@ from quorate.kernel import (
     Submitted,
     Unmet,
 )
-from quorate.parts.keys import Verified
-from quorate.parts.replicated import Chunk, SnapshotInfo, Written
+from quorate.parts.crypto.keys import Verified
+from quorate.parts.log.replicated import Chunk, SnapshotInfo, Written
 
 RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Written, Verified)
 """What the jobs that every node does end in (besides Failed and plain values)."""

@@ -21,8 +21,8 @@ from functools import partial
 from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
 from quorate.kernel import ROOT, App, Failed, Job, Key, Path
-from quorate.parts.keys import Keyring, VerifyBatch
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.crypto.keys import Keyring, VerifyBatch
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.runtime.errors import StorageError
 from quorate.runtime.snapshots import SnapshotStore
 

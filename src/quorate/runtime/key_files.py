@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
-from quorate.parts.keys import Keyring
+from quorate.parts.crypto.keys import Keyring
 from quorate.runtime.files import ASIDE, fsync_directory, make_directory, write_all
 from quorate.runtime.keys import Ed25519Signer, generate_secret, keyring_of
 

@@ -1,4 +1,4 @@
-"""Ed25519 (RFC 8032) behind the interface of ``parts/keys.py``. A secret is the 32-byte seed of the RFC.
+"""Ed25519 (RFC 8032) behind the interface of ``parts/crypto/keys.py``. A secret is the 32-byte seed of the RFC.
 
 The library gives the interpreter lock free while it checks, so a VerifyBatch in a worker thread does not hold up the
 event loop.
@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from quorate.parts.keys import Keyring, Scheme, Signer, Verifier
+from quorate.parts.crypto.keys import Keyring, Scheme, Signer, Verifier
 
 SECRET_BYTES: Final = 32
 PUBLIC_BYTES: Final = 32

@@ -50,8 +50,8 @@ from quorate.kernel import (
 )
 from quorate.kernel import Path as CorePath
 from quorate.kernel.work import Work
-from quorate.parts.keys import Keyring
-from quorate.parts.replicated import Restored, TakeSnapshot
+from quorate.parts.crypto.keys import Keyring
+from quorate.parts.log.replicated import Restored, TakeSnapshot
 from quorate.runtime.chance import new_seed, streams
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.errors import StorageError

@@ -25,7 +25,7 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from quorate.parts.keys import Signer, to_sign
+from quorate.parts.crypto.keys import Signer, to_sign
 from quorate.runtime.handshake import ClusterName, Opening, Refused, refused
 from quorate.runtime.keys import PUBLIC_BYTES, Ed25519Verifier
 

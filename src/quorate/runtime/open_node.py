@@ -11,7 +11,7 @@ from typing import Any
 
 from quorate.kernel import Input, Met, Misbehaved, Part, Parted, RosterChange, Unmet
 from quorate.kernel.roster import SELF
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
 from quorate.runtime.node import Node
 from quorate.runtime.stranger_limits import StrangerLimits
 from quorate.runtime.strangers import Strangers

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from quorate.kernel import NODE_ID_MAX
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
 from quorate.runtime.address import format_address, parse_address
 from quorate.runtime.bans import Bans, host_of
 from quorate.runtime.framing import close_all

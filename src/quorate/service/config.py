@@ -34,7 +34,7 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import NODE_ID_MAX
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.protocols import REGISTRY, Entry
 from quorate.runtime.address import is_wildcard, parse_address
 
@@ -224,10 +224,10 @@ def _check(config: NodeConfig) -> None:
     if config.node not in config.nodes:
         raise ConfigError(f"node: {config.node} is not one of [nodes], which has {_list(config.nodes)}")
     _check_addresses(config.nodes)
-    if config.entry.byzantine and config.keys is None:
+    if config.entry.traits.has_keys and config.keys is None:
         text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
         raise ConfigError(f"{text}. {_generate(config)}")
-    if config.keys is not None and not config.entry.byzantine:
+    if config.keys is not None and not config.entry.traits.has_keys:
         raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")
 
 

@@ -1,8 +1,8 @@
 """Membership: which changes of members a node passes on to the log. The others it refuses, and says why.
 
-How it works. A Reconfigure carries a configuration (``parts/configuration.py``), in an administrator's signed request
-where nodes may lie. What can be told from the node's configuration, and from what is decided so far, is told here. The
-core has the last word.
+How it works. A Reconfigure carries a configuration (``parts/log/configuration.py``), in an administrator's signed
+request where nodes may lie. What can be told from the node's configuration, and from what is decided so far, is told
+here. The core has the last word.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from quorate.parts import configuration
 from quorate.parts import requests as signed
-from quorate.parts.configuration import Change, Newcomer, Nodes, Voters
-from quorate.parts.keys import Keyring
+from quorate.parts.crypto.keys import Keyring
+from quorate.parts.log import configuration
+from quorate.parts.log.configuration import Change, Newcomer, Nodes, Voters
 from quorate.runtime.address import is_wildcard, parse_address
 from quorate.service.config import NODES_MAX, NodeConfig
 
@@ -24,11 +24,12 @@ class Membership:
 
     def __init__(self, config: NodeConfig) -> None:
         self._entry = config.entry
+        self._traits = config.entry.traits
         self._options = self._entry.config() if config.options is None else config.options
         self._admins: tuple[bytes, ...] = getattr(self._options, "admins", ())
         # Clients go on believing f + 1 equal answers, with the f of the nodes that the cluster began with.
         self._founders = config.founders
-        self.faults = self._entry.faults(len(self._founders)) if self._entry.byzantine else 0
+        self.faults = self._traits.liars(len(self._founders))
         self.all = Voters(tuple(sorted(config.nodes)))
         """Who votes where that never changes."""
 
@@ -39,10 +40,10 @@ class Membership:
     def why_not(self, entry: bytes, nodes: Nodes, keyring: Keyring | None = None) -> str | None:
         """Why this is not to be submitted, given who came and went, and the keys where nodes sign; None where it is."""
         name = self._entry.name
-        if self._entry.change is None:
+        if not self._traits.members.can_change:
             return f"{name} has no membership change yet: its members are all the nodes of the configuration"
         value: bytes | None = entry
-        if self._entry.byzantine:
+        if self._traits.members.by_admin:
             request = signed.decode(entry)
             value = request.commands[0] if request is not None and len(request.commands) == 1 else None
             if request is not None and request.client not in self._admins:

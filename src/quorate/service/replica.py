@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.kernel import ROOT, App, Client, Path
-from quorate.parts import configuration
-from quorate.parts.log import COMMAND, CONFIGURATION
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log import configuration
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.machine import StateMachine
 from quorate.service.requests import (
     DECODE_ERRORS,

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
-from quorate.parts.configuration import Voters
+from quorate.parts.log.configuration import Voters
 from quorate.parts.requests import COMMANDS_MAX, REQUEST_BYTES_MAX
 from quorate.parts.wire import Natural
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes, Voters
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes, Voters
+from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge
@@ -72,10 +73,11 @@ class Server:
         """Raises ConfigError where the keys are not there or not those of this cluster."""
         entry = config.entry
         self.config = config
-        keys = config.load_keys() if entry.byzantine else None
+        keys = config.load_keys() if entry.traits.has_keys else None
         self.machine = machine(config.data)
         self.membership = Membership(config)
-        self.replica = Replica(self.machine) if keys is None else SignedReplica(self.machine)
+        is_signed = entry.traits.value is Value.SIGNED_REQUESTS
+        self.replica = SignedReplica(self.machine) if is_signed else Replica(self.machine)
         self.node = Node(
             node=config.node,
             cluster=config.cluster,
@@ -130,7 +132,10 @@ class Server:
         A newcomer's file may name few nodes; there are more, or the cluster could not go on.
         """
         faults = self.membership.faults
-        return Bears(faults, max(nodes, 3 * faults + 1)) if self.config.entry.byzantine else None
+        traits = self.config.entry.traits
+        if traits.belief is not Belief.VOTES:
+            return None
+        return Bears(faults, max(nodes, traits.fault_model.nodes(faults)))
 
     def _on_roster(self) -> None:
         """Nodes have come or gone. Clients that count on a number of them are to hear of it before they count again."""
@@ -144,7 +149,7 @@ class Server:
         """This node's view of itself. A view counts as a term; a protocol with neither is in term 0."""
         core = self.node.host.root
         leader: int | None = getattr(core, "leader", self.replica.leader)
-        words = ("primary", "backup") if self.config.entry.byzantine else ("leader", "follower")
+        words = ("primary", "backup") if self.config.entry.traits.is_byzantine else ("leader", "follower")
         role = getattr(core, "role", words[leader != self.config.node])
         voters: Voters = getattr(core, "voters", self.membership.all)
         if role == "follower" and self.config.node not in voters.members:

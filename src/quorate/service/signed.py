@@ -17,10 +17,10 @@ from hashlib import sha256
 from typing import BinaryIO
 
 from quorate.kernel import ROOT, Client, Path
-from quorate.parts import configuration
 from quorate.parts import requests as signed
-from quorate.parts.log import COMMAND, CONFIGURATION
-from quorate.parts.replicated import Decided, Dropped
+from quorate.parts.log import configuration
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
+from quorate.parts.log.replicated import Decided, Dropped
 from quorate.service.machine import StateMachine
 from quorate.service.replica import PENDING_MAX, Replica
 from quorate.service.requests import (

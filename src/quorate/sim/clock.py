@@ -37,13 +37,16 @@ class Clock:
 
 
 class WallClock:
-    """A node's idea of the world's time. It is off by ``skew_ns``, and whoever sets it may set it back."""
+    """A node's idea of the world's time, which may be off. Whoever sets it may set it back.
 
-    __slots__ = ("skew_ns",)
+    ``epoch_ns`` is what it shows when the run begins.
+    """
+
+    __slots__ = ("epoch_ns",)
 
     def __init__(self, skew_s: float = 0.0) -> None:
-        self.skew_ns = int(skew_s * 1e9)
+        self.epoch_ns = EPOCH_S * 10**9 + int(skew_s * 1e9)
 
     def at(self, now: float) -> int:
-        """Nanoseconds since 1970 at the global time ``now``, which begins at ``EPOCH_S``."""
-        return int((EPOCH_S + now) * 1e9) + self.skew_ns
+        """Nanoseconds since 1970 at the global time ``now``."""
+        return int(now * 1e9) + self.epoch_ns

@@ -15,8 +15,8 @@ import msgspec
 
 from quorate.kernel import App, Done, Failed, Job, Key, Path
 from quorate.kernel.work import Work
-from quorate.parts.keys import VerifyBatch
-from quorate.parts.replicated import ReadChunk, TakeSnapshot, WriteChunk
+from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.log.replicated import ReadChunk, TakeSnapshot, WriteChunk
 from quorate.sim.checkers.base import Violation
 from quorate.sim.snapshots import Snapshots
 

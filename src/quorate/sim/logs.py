@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from quorate.kernel import App, Rng
-from quorate.parts.keys import Scheme
+from quorate.parts.crypto.keys import Scheme
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.durability import Durability
 from quorate.sim.checkers.history import LinearizableHistory

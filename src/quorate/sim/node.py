@@ -40,10 +40,10 @@ from quorate.kernel import (
     Turn,
 )
 from quorate.kernel.roster import SELF
-from quorate.parts.replicated import Decided, Restored
+from quorate.parts.log.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.clock import EPOCH_S, Clock, WallClock
+from quorate.sim.clock import Clock, WallClock
 from quorate.sim.disk import Disk
 from quorate.sim.jobs import Jobs
 from quorate.sim.snapshots import Snapshots
@@ -393,9 +393,13 @@ class SimNode(Machine):
                 break
             if self.requests:
                 self._serve()
-            if not (self.inbox or self._has_work()):
+            if self._submitted or self._asked:
+                inputs = self._take_inputs()
+            else:
+                inputs, self.inbox = self.inbox, []
+            if not inputs:
                 break
-            self._step(self._take_inputs())
+            self._step(inputs)
             if step_s:
                 self._busy_until = self.world.now + step_s
                 break
@@ -420,8 +424,6 @@ class SimNode(Machine):
     def _take_inputs(self) -> list[Any]:
         """What is in line. What clients ask comes before or after what peers say: sockets have no order."""
         inputs, self.inbox = self.inbox, []
-        if not (self._submitted or self._asked):
-            return inputs
         asked: list[Any] = []
         if self._submitted and self._may_submit():
             asked += [Submitted(tuple(values), path) for path, values in self._submitted.items()]
@@ -436,7 +438,7 @@ class SimNode(Machine):
     def _step(self, inputs: list[Any]) -> None:
         world = self.world
         now = world.now
-        turn = self.host.step(inputs, self.clock.at(now), int((EPOCH_S + now) * 1e9) + self.wall.skew_ns)
+        turn = self.host.step(inputs, self.clock.at(now), int(now * 1e9) + self.wall.epoch_ns)
         root = self.host.root
         for check in self._on_step:
             check(self.id, root)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from quorate.parts.configuration import Voters
+from quorate.parts.log.configuration import Voters
 
 if TYPE_CHECKING:
     from quorate.sim.node import SimNode

@@ -1,20 +1,15 @@
 """Run one seed and say how it went."""
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
-from quorate.kernel import App, Core, Env, Shell
-from quorate.parts.adversary import Liar, Resign, unsigned
-from quorate.parts.keys import Scheme
 from quorate.sim.adversary.node import LyingNode
 from quorate.sim.checkers.base import Violation
-from quorate.sim.checkers.table import invariants
-from quorate.sim.options import Change, Options
-from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
-from quorate.sim.workload import Results, Subject
+from quorate.sim.trial import Trial
+from quorate.sim.workload import Results
 from quorate.sim.world import World
 
 ERROR = "no error"
@@ -48,39 +43,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.violated is None
 
 
-def simulate(
-    make: Callable[[Env], Core],
-    subject: Subject,
-    options: Options,
-    *,
-    checks: str = "",
-    mix: Mix | None = None,
-    sick_app: Callable[[App], App] | None = None,
-    shell: type[Shell] = Shell,
-    change: Change | None = None,
-    trace: Trace | None = None,
-    scheme: Scheme | None = None,
-    liars: Sequence[type[Liar]] = (),
-    resign: Resign = unsigned,
-) -> Outcome:
-    """Run one seed to its end or to the first violation. ``checks`` names the protocol's own invariants.
-
-    The subject brings the other checkers. An exception of the core or of the App is a violation too.
-    """
-    world = World(
-        make,
-        subject,
-        options,
-        subject.checkers(invariants(checks), scheme),
-        mix=mix,
-        sick_app=sick_app,
-        shell=shell,
-        change=change,
-        trace=trace,
-        scheme=scheme,
-        liars=liars,
-        resign=resign,
-    )
+def simulate(trial: Trial, trace: Trace | None = None) -> Outcome:
+    """Run it to its end or to the first violation. An exception of the core or of the App is a violation too."""
+    world = World(trial, trial.checkers(), trace=trace)
     violated, text = None, ""
     try:
         world.run()
@@ -90,9 +55,9 @@ def simulate(
         violated, text = ERROR, _where(error)
     if trace is not None:
         world.trace(None, "end", "", f"{violated}: {text}" if violated else "all holds")
-    results = subject.results(world)
+    results = trial.subject.results(world)
     return Outcome(
-        seed=options.seed,
+        seed=trial.options.seed,
         violated=violated,
         text=text,
         digest=_digest(world, results),

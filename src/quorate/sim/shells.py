@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Barrier, Path, Record, Shell, Turn
-from quorate.parts.mutant import Mutant
+from quorate.sim.mutant import Mutant
 
 
 class _Open(Barrier):

@@ -7,7 +7,7 @@ changes nothing; the result says which is wanted.
 from hashlib import sha256
 
 from quorate.kernel import Failed
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, WriteChunk, Written
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, WriteChunk, Written
 
 KEPT = 2
 

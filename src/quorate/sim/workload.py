@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from quorate.kernel import App, Rng
-from quorate.parts.keys import Scheme
+from quorate.parts.crypto.keys import Scheme
 from quorate.sim.checkers.base import Checker
 from quorate.sim.history.events import Event
 

@@ -16,12 +16,11 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from quorate.kernel import App, Blame, Core, Env, Meet, Rng, RosterChange, Shell, mask_of
-from quorate.parts.adversary import Liar, Resign, unsigned
-from quorate.parts.configuration import Newcomer
-from quorate.parts.keys import Scheme
+from quorate.kernel import App, Blame, Core, Meet, Rng, RosterChange, mask_of
+from quorate.parts.log.configuration import Newcomer
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.doubled import Doubled
+from quorate.sim.adversary.liar import Liar, Resign
 from quorate.sim.adversary.lies import ByzzFuzz
 from quorate.sim.adversary.node import LyingNode
 from quorate.sim.adversary.rounds import RoundPartitions
@@ -32,11 +31,11 @@ from quorate.sim.jobs import DOERS
 from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
-from quorate.sim.options import Change, Options
+from quorate.sim.options import Options
 from quorate.sim.strangers import Strangers
-from quorate.sim.swarm import Mix, draw
+from quorate.sim.swarm import draw
 from quorate.sim.trace import Trace
-from quorate.sim.workload import Subject
+from quorate.sim.trial import Trial
 
 POLL_S = 0.05
 LIVENESS = "liveness"
@@ -52,38 +51,20 @@ _NUMBER = re.compile(r"\d+")
 
 
 class World:
-    """One run. ``make`` makes the root core of a node, ``subject`` all that stands above and comes from outside.
+    """One run of a Trial. ``checkers`` watch it; ``trial.checkers()`` makes those that belong to it."""
 
-    ``mix`` replaces what the seed would draw; ``change`` is there where members can change.
-    ``scheme`` has the keys of a protocol whose nodes sign. Its own ``liars`` and how they ``resign`` a message come
-    with it too; who lies is for the seed to draw.
-    """
-
-    def __init__(
-        self,
-        make: Callable[[Env], Core],
-        subject: Subject,
-        options: Options,
-        checkers: Sequence[Checker] = (),
-        *,
-        mix: Mix | None = None,
-        sick_app: Callable[[App], App] | None = None,
-        shell: type[Shell] = Shell,
-        change: Change | None = None,
-        trace: Trace | None = None,
-        scheme: Scheme | None = None,
-        liars: Sequence[type[Liar]] = (),
-        resign: Resign = unsigned,
-    ) -> None:
-        self.make = make
-        self.shell = shell
+    def __init__(self, trial: Trial, checkers: Sequence[Checker] = (), *, trace: Trace | None = None) -> None:
+        subject, options = trial.subject, trial.options
+        self.trial = trial
+        self.make = trial.make
+        self.shell = trial.shell
         self.doers = {**DOERS, **subject.doers}
-        self.scheme = scheme
-        self.keyring = None if scheme is None else scheme.keyring()
+        self.scheme = trial.scheme
+        self.keyring = None if trial.scheme is None else trial.scheme.keyring()
         self.subject = subject
         self.options = options
         self.seed = str(options.seed)
-        self.mix = mix or draw(Random(f"{self.seed}/swarm"), options.faults, joins=options.joins)
+        self.mix = trial.mix or draw(Random(f"{self.seed}/swarm"), options.faults, joins=options.joins)
         self.checkers = tuple(checkers)
         self.on_step: list[Callable[[int, Core], None]] = [
             c.stepped for c in checkers if type(c).stepped is not Checker.stepped
@@ -104,16 +85,15 @@ class World:
         self.blames = 0
         self.blamed_liars: dict[str, int] = {}
         """Blames of nodes that do lie, by kind."""
-        self.change = change
-        self._sick_app = sick_app
+        self.change = trial.change
         self._trace = trace
         self.strangers = Strangers(self) if subject.is_open else None
         """The links, where the roster is open."""
         self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)
         self.liars = _draw_liars(self.seed, options)
         """The nodes that lie, as a mask."""
-        kinds = [liar for liar in (*GENERIC, *liars) if liar.name in options.adversary]
-        self.nodes = [self._make_node(node, kinds, resign) for node in self.peers]
+        kinds = [liar for liar in (*GENERIC, *trial.liars) if liar.name in options.adversary]
+        self.nodes = [self._make_node(node, kinds, trial.resign) for node in self.peers]
         """By number, all that ever were."""
         self.present = list(self.nodes)
         self.honest = [node for node in self.nodes if not self.liars >> node.id & 1]
@@ -229,8 +209,7 @@ class World:
 
     def make_app(self, node: int, rng: Rng) -> App:
         """A fresh App, sick if a mutant says so."""
-        app = self.subject.app(node, rng)
-        return app if self._sick_app is None else self._sick_app(app)
+        return self.trial.app(node, rng)
 
     def crashed(self, place: int, life: int) -> None:
         """The process of a node is gone. Its App's stores, if they outlive it, lose what was not synced."""

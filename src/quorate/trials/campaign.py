@@ -10,17 +10,16 @@ import msgspec
 
 from quorate.kernel import Shell
 from quorate.parts import requests
-from quorate.parts.keys import Signer, Symbolic
-from quorate.parts.mutant import Mutant
-from quorate.protocols import REGISTRY, Entry
-from quorate.sim.adversary import OMITTING, parse_adversary
+from quorate.parts.crypto.keys import Signer, Symbolic
+from quorate.protocols import REGISTRY
+from quorate.sim.adversary import OMITTING
+from quorate.sim.equipment import Equipment
+from quorate.sim.mutant import Mutant
 from quorate.sim.options import ADMINISTRATOR, Change, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
-from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
-from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
 from quorate.sim.trace import Trace
-from quorate.trials.corefile import entry_of_file, is_corefile
-from quorate.trials.mutants import MUTANTS as SERVICE_MUTANTS
+from quorate.sim.trial import Trial
+from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
 from quorate.trials.subjects import SUBJECTS, subject
 
 WORKLOADS = (*sorted(SUBJECTS), "mix")
@@ -49,32 +48,6 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     joins: bool = False
 
 
-def entry_of(protocol: str) -> Entry:
-    """The protocol's line in the registry, or one for a core in a file. Raises OptionsError."""
-    if is_corefile(protocol):
-        return entry_of_file(protocol)
-    if protocol not in REGISTRY:
-        raise OptionsError(f"no protocol is called {protocol!r}; known are {', '.join(sorted(REGISTRY))}")
-    return REGISTRY[protocol]
-
-
-def mutants_of(protocol: str) -> tuple[Mutant, ...]:
-    """The protocol's mutants, and those of the shell and the service around it; some take snapshots to show."""
-    entry = entry_of(protocol)
-    takes_snapshots = hasattr(entry.simulation, "snapshot_entries") or hasattr(entry.simulation, "snapshot_batches")
-    around = (*SNAPSHOT_MUTANTS, *SERVICE_MUTANTS) if takes_snapshots else ()
-    return (*DURABILITY_MUTANTS, *entry.mutants, *around)
-
-
-def mutant_of(protocol: str, name: str) -> Mutant:
-    """A mutant by name. Raises OptionsError."""
-    for mutant in mutants_of(protocol):
-        if mutant.name == name:
-            return mutant
-    known = ", ".join(mutant.name for mutant in mutants_of(protocol))
-    raise OptionsError(f"{protocol} has no mutant {name!r}; it has {known}")
-
-
 def parse_seeds(text: str) -> range:
     """``7``, or ``0:500`` for 0 to 499. Raises OptionsError."""
     first, colon, end = text.partition(":")
@@ -91,7 +64,13 @@ def parse_seeds(text: str) -> range:
 
 def run(task: Task, trace: Trace | None = None) -> Outcome:
     """Run one task. Raises OptionsError where it makes no sense."""
-    entry = entry_of(task.protocol)
+    return simulate(trial_of(task), trace)
+
+
+def trial_of(task: Task) -> Trial:
+    """What a task puts to the test, made afresh. Raises OptionsError where it makes no sense."""
+    entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
+    traits = entry.traits
     check_joins(task)
     mutant = mutant_of(task.protocol, task.mutant) if task.mutant else Mutant("", "")
     workload = task.workload
@@ -99,6 +78,7 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         raise OptionsError(f"no workload is called {workload!r}; known are {', '.join(WORKLOADS)}")
     if workload == "mix":
         workload = "kv" if task.seed % KV_EVERY == 0 else "register"
+    liars, adversary = adversary_of(task.protocol, task.adversary)
     options = Options(
         seed=task.seed,
         nodes=task.nodes,
@@ -106,36 +86,35 @@ def run(task: Task, trace: Trace | None = None) -> Outcome:
         faults=() if mutant.quiet else parse_faults(task.faults),
         by_inputs=entry.core.by_inputs,
         byzantine=byzantine_of(task, mutant),
-        adversary=parse_adversary(task.adversary, entry.liars),
+        adversary=adversary,
         joins=task.joins,
     )
-    scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if entry.byzantine else None
-    config = _config(entry, task.seed)
+    scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if traits.has_keys else None
+    config = _config(equipment, task.seed)
     if task.joins:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
-    change = Change(entry.change) if entry.change is not None else None
-    if scheme is not None and change is not None:
-        fewest = 3 * entry.faults(task.nodes) + 1  # clients go on believing f + 1 equal answers
+    change = Change(traits.members.value) if traits.members.value is not None else None
+    if change is not None and traits.members.by_admin:
+        assert scheme is not None
+        fewest = traits.fault_model.nodes(entry.faults(task.nodes))  # clients go on believing f + 1 equal answers
         config, change = _administered(config, change.value, scheme.client(ADMINISTRATOR), fewest)
-    make = entry.make(config, mutant.core, scheme.keys if scheme else None)
-    return simulate(
-        make,
-        subject(workload, scheme, entry.faults(task.nodes)),
-        options,
-        checks=entry.invariants,
+    return Trial(
+        make=entry.make(config, mutant.core, scheme.keys if scheme else None),
+        subject=subject(workload, traits, scheme),
+        options=options,
+        invariants=equipment.invariants,
         sick_app=mutant.app,
         shell=mutant.shell or Shell,
         change=change,
-        trace=trace,
         scheme=scheme,
-        liars=entry.liars,
-        resign=entry.resign,
+        liars=liars,
+        resign=equipment.resign,
     )
 
 
 def byzantine_of(task: Task, mutant: Mutant) -> int:
     """How many nodes lie: as asked for, or as many as the protocol bears where a mutant needs it."""
-    return task.byzantine or (entry_of(task.protocol).faults(task.nodes) if mutant.lies else 0)
+    return task.byzantine or (entry_of(task.protocol).traits.liars(task.nodes) if mutant.lies else 0)
 
 
 def check_joins(task: Task) -> None:
@@ -143,8 +122,8 @@ def check_joins(task: Task) -> None:
     if not task.joins:
         return
     entry = entry_of(task.protocol)
-    if entry.change is None:
-        able = " or ".join(sorted(name for name, other in REGISTRY.items() if other.change is not None))
+    if not entry.traits.members.can_change:
+        able = " or ".join(sorted(name for name, other in REGISTRY.items() if other.traits.members.can_change))
         raise OptionsError(f"the members of {entry.name} do not change: leave out --joins, or choose {able}")
     if task.nodes < JOINS_NODES_MIN:
         raise OptionsError(f"--joins with {task.nodes} nodes: it takes {JOINS_NODES_MIN} or more, as some leave")
@@ -156,10 +135,10 @@ def check_adversary(task: Task) -> str:
     A protocol for crashes is not refused those that are named: to see it break is worth something too.
     """
     entry = entry_of(task.protocol)
-    names = parse_adversary(task.adversary, entry.liars)
+    _, names = adversary_of(task.protocol, task.adversary)
     if not task.byzantine:
         return ""
-    if not entry.byzantine:
+    if not entry.traits.is_byzantine:
         if task.adversary == "all":
             raise OptionsError(
                 f"{entry.name} bears {entry.tolerates}, not lies; --adversary {','.join(OMITTING)} is what it "
@@ -186,12 +165,12 @@ def _administered(config: Any, value: Callable[..., bytes], administrator: Signe
     return config, Change(signed, fewest, administrator.public)
 
 
-def _config(entry: Entry, seed: int) -> Any:
+def _config(equipment: Equipment, seed: int) -> Any:
     """The protocol's own for simulations; but some seeds send log entries one at a time.
 
     That opens windows which batches hide: figure 8 of the Raft paper needs one entry to arrive without the next.
     """
-    config = entry.simulation
+    config = equipment.simulation
     if seed % ONE_BY_ONE_EVERY == 0 and hasattr(config, "message_entries_max"):
         return msgspec.structs.replace(config, message_entries_max=1)
     return config

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from quorate.kernel import Rng
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
 from quorate.service.client.call import COMMAND, QUERY, Call
 from quorate.service.client.core import ClientCore
 from quorate.service.client.endpoints import Endpoints

@@ -1,10 +1,10 @@
 """The service with a planted bug, beside those of each protocol."""
 
 from quorate.kernel import App
-from quorate.parts.mutant import Mutant
 from quorate.service.replica import Replica
 from quorate.service.sessions import Sessions
 from quorate.service.signed import SignedReplica
+from quorate.sim.mutant import Mutant
 
 
 class ForgetsSessions(Replica):

@@ -1,8 +1,8 @@
 """The real Replica, state machines and client sessions, as the simulator wants them.
 
 ``subject(name)`` gives what a simulated run puts to the test: ``register`` (a map of registers in memory) or ``kv``
-(the store on LMDB); with a scheme, under a protocol whose nodes may lie. Nothing here stands in for the real thing but
-the clients' network.
+(the store on LMDB), with the clients that the traits of the protocol ask for. Nothing here stands in for the real
+thing but the clients' network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import msgspec
 
 from quorate.kernel import App, Rng
 from quorate.parts import requests as signed
-from quorate.parts.keys import Scheme, Signer
+from quorate.parts.crypto.keys import Scheme, Signer
+from quorate.protocols.traits import CRASH, Belief, Traits, Value
 from quorate.runtime.handshake import Bears
 from quorate.service.client.core import ClientCore
 from quorate.service.kv import commands as kv
@@ -28,7 +29,8 @@ from quorate.service.requests import DECODE_ERRORS, Apply, AskStatus, Status, de
 from quorate.service.signed import SignedReplica
 from quorate.sim.logs import LogSubject
 from quorate.sim.node import SimNode
-from quorate.sim.workload import Answer, Driver, Op, Subject
+from quorate.sim.options import OptionsError
+from quorate.sim.workload import Answer, Driver, Op
 from quorate.trials.drivers import Dialect, ServiceDriver
 
 SESSIONS_MAX = 64
@@ -102,14 +104,16 @@ class RegisterDialect(Dialect):
 
 
 class ServiceSubject(LogSubject):
-    """The Replica over one kind of state machine. With a scheme clients sign, and bear so many lying nodes."""
+    """The Replica over one kind of state machine. By the protocol's traits its clients sign and count answers."""
 
     client: type[ClientCore] = ClientCore
     """What all clients are."""
 
-    def __init__(self, scheme: Scheme | None = None, faults: int = 0) -> None:
-        self._scheme = scheme
-        self._faults = faults
+    def __init__(self, traits: Traits = CRASH, scheme: Scheme | None = None) -> None:
+        self._scheme = scheme if traits.value is Value.SIGNED_REQUESTS else None
+        """Where values are signed requests: without a scheme nobody could make any."""
+        self.faults = 0 if scheme is None else traits.liars(len(scheme.keyring().nodes))
+        """How many lying nodes its clients outvote."""
 
     def app(self, node: int, rng: Rng) -> App:
         """A Replica with an empty machine."""
@@ -129,7 +133,7 @@ class ServiceSubject(LogSubject):
         """What its cluster bears, if nodes may lie there: see ``Server``."""
         if self._scheme is None:
             return None
-        return Bears(self._faults, max(len(node.host.roster.peers), 3 * self._faults + 1))
+        return Bears(self.faults, max(len(node.host.roster.peers), 3 * self.faults + 1))
 
     def at_door(self, node: SimNode, request: Any) -> Status | None:
         """How the node is, as far as clients care."""
@@ -224,8 +228,8 @@ def _to_value(number: int) -> bytes:
 class KvSubject(ServiceSubject):
     """The key-value store, each node's in a temporary folder of its own."""
 
-    def __init__(self, scheme: Scheme | None = None, faults: int = 0) -> None:
-        super().__init__(scheme, faults)
+    def __init__(self, traits: Traits = CRASH, scheme: Scheme | None = None) -> None:
+        super().__init__(traits, scheme)
         self._folder = tempfile.TemporaryDirectory(prefix="quorate-sim-")
         self._machines: dict[int, StateMachine] = {}
 
@@ -248,14 +252,16 @@ class KvSubject(ServiceSubject):
         return result.digest
 
 
-SUBJECTS: dict[str, Callable[[Scheme | None, int], ServiceSubject]] = {"register": RegisterSubject, "kv": KvSubject}
+SUBJECTS: dict[str, Callable[[Traits, Scheme | None], ServiceSubject]] = {"register": RegisterSubject, "kv": KvSubject}
 
 
-def subject(name: str, scheme: Scheme | None = None, faults: int = 0, client: type[ClientCore] = ClientCore) -> Subject:
-    """A fresh subject: ``register`` or ``kv``. With ``scheme`` its clients sign, and outvote ``faults`` liars.
+def subject(name: str, traits: Traits = CRASH, scheme: Scheme | None = None) -> ServiceSubject:
+    """A fresh subject: ``register`` or ``kv``. ``scheme`` has the keys where the protocol's nodes or clients sign.
 
-    ``client`` is what its clients are.
+    Raises OptionsError for traits that the service has no Replica and no client for.
     """
-    made = SUBJECTS[name](scheme, faults)
-    made.client = client
-    return made
+    is_signed = traits.value is Value.SIGNED_REQUESTS and traits.belief is Belief.VOTES
+    if not is_signed and not (traits.value is Value.OPAQUE and traits.belief is Belief.LEADER):
+        there_are = "opaque values with the leader's word, or signed requests with votes"
+        raise OptionsError(f"there are no clients for {traits.value.name} with {traits.belief.name}: take {there_are}")
+    return SUBJECTS[name](traits, scheme)

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from quorate.kernel import Received, Submitted
-from quorate.parts.configuration import encode
+from quorate.parts.log.configuration import encode
+from quorate.parts.log.replicated import Decided, ReadReady
 from quorate.parts.quorum import Flexible, Majority, Threshold
 from quorate.parts.quorum.choice import SizesChoice
-from quorate.parts.replicated import Decided, ReadReady
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.multipaxos.messages import (
     Accept,

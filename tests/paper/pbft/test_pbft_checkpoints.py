@@ -4,8 +4,8 @@ import pytest
 
 from quorate.kernel import Blame, Failed, Job, Turn
 from quorate.kernel.inputs import Done
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import (
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import (
     Chunk,
     Decided,
     ReadChunk,
@@ -95,10 +95,10 @@ def test_2f_plus_1_checkpoints_are_the_proof_of_a_stable_one() -> None:
     node = executed(*XY)
     assert node.on(3, checkpoint(3, *point(*XY))) == Turn()
     assert node.on(4, checkpoint(4, 2, 2, NO_HISTORY)) == Turn()
-    assert node.core.low == 0
+    assert node.core.history.low == 0
     turn = node.on(1, checkpoint(1, *point(*XY)))
     assert turn.records == written(Executed(stable(*XY, nodes=(1, 2, 3)), 1, tuple(map(digest_of, XY))))
-    assert (node.core.low, node.core.high) == (2, 2 + CONFIG.window)
+    assert (node.core.history.low, node.core.history.high) == (2, 2 + CONFIG.window)
 
 
 def test_at_a_stable_checkpoint_all_messages_up_to_it_go() -> None:
@@ -107,8 +107,10 @@ def test_at_a_stable_checkpoint_all_messages_up_to_it_go() -> None:
     node = executed(*XY, (Z,))
     node.on(1, Stable(stable(*XY)))
     core = node.core
-    assert [sorted(table) for table in (core.slots, core.accepted, core.prepared, core.commits)] == [[3]] * 4
-    assert (core._checkpoints, core._points) == ({}, {})
+    assert [sorted(table) for table in (core.log.slots, core.log.accepted, core.log.prepared, core.log.commits)] == [
+        [3]
+    ] * 4
+    assert (core.checkpoints.collectors, core.checkpoints.points) == ({}, {})
 
 
 def test_the_water_marks_move_with_the_stable_checkpoint() -> None:
@@ -125,7 +127,7 @@ def test_a_checkpoint_with_a_wrong_signature_counts_nothing() -> None:
     bad = checkpoint(3, *point(*XY))
     assert node.on(4, bad).blames == [Blame(4, "sent a pbft checkpoint signature that is wrong")]
     node.on(1, checkpoint(1, *point(*XY)))
-    assert node.core.low == 0
+    assert node.core.history.low == 0
 
 
 def test_one_node_makes_one_checkpoint_at_a_number() -> None:
@@ -152,7 +154,7 @@ def test_f_liars_cannot_make_a_node_think_that_it_diverged() -> None:
     node = executed(*XY)
     for _ in range(3):
         node.on(4, checkpoint(4, *point((Y,), (X,))), Stable(stable((Y,), (X,), nodes=(4,))))
-    assert node.core.low == 0
+    assert node.core.history.low == 0
 
 
 # --- snapshots ---
@@ -166,13 +168,13 @@ def test_a_snapshot_is_of_the_state_at_its_checkpoint() -> None:
     node.order(5, X)
     turn = node.order(4, X, Y)
     assert turn.jobs == [Job((), "snapshot", TakeSnapshot(5, 0, 0))]
-    assert node.core.executed == 4
+    assert node.core.history.executed == 4
     assert node.fire("execute").outputs == [Decided(6, [Entry(0, X, COMMAND)])]
 
 
 def test_a_snapshot_counts_when_it_is_durable() -> None:
     node = executed(*FOUR_BATCHES)
-    assert node.core.images == []
+    assert node.core.history.images == []
     turn = node.step(Done("snapshot", SnapshotInfo(5, 0, 8, b"d" * 32)))
     assert turn.records == written(Taken(image_at(*FOUR_BATCHES)))
     assert executed(*FOUR_BATCHES).step(Done("snapshot", Failed("full"))) == Turn()
@@ -232,7 +234,7 @@ def test_whoever_is_in_an_earlier_view_is_sent_the_new_view() -> None:
     node = Node()
     node.enter(2, prepared(1, X), batches=[(X,)])
     turn = node.on(1, Status(0, False, 0, 0))
-    assert turn.sends[0] == to(1, node.core.new_view)
+    assert turn.sends[0] == to(1, node.core.view.new_view)
 
 
 def test_whoever_waits_for_a_view_is_sent_the_view_change() -> None:
@@ -248,7 +250,7 @@ def test_whoever_waits_for_a_view_is_sent_the_view_change() -> None:
 def test_whoever_is_left_behind_asks_for_the_log() -> None:
     """Not at once: a beat without progress first, for the votes may still come."""
     node = behind(*XY)
-    assert node.core.ahead == stable(*XY)
+    assert node.core.history.ahead == stable(*XY)
     asked = [send.message for send in node.fire("beat", 1).sends]
     assert asked == [Status(0, False, 0, 0), FetchLog(0)]
 
@@ -282,7 +284,7 @@ def test_what_is_proven_is_fetched_and_executed_without_a_vote() -> None:
     turn = node.on(3, BatchOf((X,)))
     assert turn.outputs == [Decided(1, [Entry(0, X, COMMAND), Entry(0, Y, COMMAND)])]
     assert turn.records == written(Stored((X,)), Executed(stable(*XY), 1, digests))
-    assert (node.core.low, node.core.ahead, node.core._proven) == (2, None, {})
+    assert (node.core.history.low, node.core.history.ahead, node.core.log.proven) == (2, None, {})
 
 
 def test_a_batch_is_found_by_its_digest() -> None:
@@ -294,7 +296,7 @@ def test_a_batch_is_found_by_its_digest() -> None:
 def test_whoever_is_further_behind_than_the_log_is_offered_snapshots() -> None:
     node = executed(*FOUR_BATCHES)
     node.step(Done("snapshot", SnapshotInfo(5, 0, 8, b"d" * 32)))
-    node.core.base = 4
+    node.core.history.base = 4
     node.on(1, Stable(stable(*FOUR_BATCHES)))
     assert node.on(3, FetchLog(0)).sends == [to(3, offer(2, image_at(*FOUR_BATCHES)))]
 
@@ -325,7 +327,7 @@ def test_a_snapshot_comes_in_pieces_each_asked_for_and_is_checked_whole() -> Non
     turn = node.step(Done("install", Written(5, 0, 8, True)))
     assert turn.records[0] == written(Taken(image_at(*FOUR_BATCHES), fetched=True))[0]
     assert turn.outputs == [Restored(5, 0)]
-    assert (node.core.executed, node.core.index, node.core.history) == point(*FOUR_BATCHES)
+    assert (node.core.history.executed, node.core.history.index, node.core.history.digest) == point(*FOUR_BATCHES)
 
 
 def test_a_piece_that_was_not_asked_for_is_dropped() -> None:
@@ -361,9 +363,9 @@ def test_a_snapshot_leaves_no_request_waiting_that_it_may_hold() -> None:
     node.submit(X)
     node.on(3, ImagePiece(Chunk(5, 0, 0, b"abcdefgh", 8)))
     node.step(Done("install", Written(5, 0, 8, True)))
-    assert node.core.pending == {}
+    assert node.core.requests.pending == {}
     node.fire("request", CONFIG.request_timeout_s)
-    assert not node.core.is_changing
+    assert not node.core.view.is_changing
 
 
 def test_a_new_view_that_begins_ahead_leaves_a_node_behind() -> None:
@@ -371,4 +373,8 @@ def test_a_new_view_that_begins_ahead_leaves_a_node_behind() -> None:
     node = Node()
     changes = {n: view_change(n, 2, stable=stable(*FOUR_BATCHES)) for n in OTHERS}
     node.on(3, new_view(changes))
-    assert (node.core.view, node.core.is_changing, node.core.ahead) == (2, False, stable(*FOUR_BATCHES))
+    assert (node.core.view.number, node.core.view.is_changing, node.core.history.ahead) == (
+        2,
+        False,
+        stable(*FOUR_BATCHES),
+    )

@@ -90,7 +90,7 @@ def test_f_nodes_that_are_down_stop_nothing(size: int) -> None:
     alive = tuple(range(faults + 1, size + 1))
     everywhere(cluster, X, Y)
     assert cluster.run(60, applied(cluster, 2, alive))
-    assert {cluster[node].core.primary for node in alive} == {faults + 1}
+    assert {cluster[node].core.view.primary for node in alive} == {faults + 1}
 
 
 def test_f_plus_1_nodes_that_are_down_stop_it_until_one_is_back() -> None:
@@ -115,21 +115,21 @@ def test_what_prepared_at_one_correct_node_survives_two_view_changes_in_a_row() 
     )
     everywhere(cluster, X, nodes=(1,))
     cluster.run(0.1)
-    assert [1 in cluster[node].core.prepared for node in cluster.peers] == [False, False, False, True]
+    assert [1 in cluster[node].core.log.prepared for node in cluster.peers] == [False, False, False, True]
 
     cluster.loses = is_a(Prepare, Commit)
     everywhere(cluster, X)
     assert cluster.run(
-        20, lambda: all(member.core.view == 1 and not member.core.is_changing for member in _all(cluster))
+        20, lambda: all(member.core.view.number == 1 and not member.core.view.is_changing for member in _all(cluster))
     )
-    assert {member.core.accepted[1].digest for member in _all(cluster)} == {digest_of((X,))}
+    assert {member.core.log.accepted[1].digest for member in _all(cluster)} == {digest_of((X,))}
     cluster.cut((4,), (1, 2, 3))  # whoever prepared it is away; all others know it by view 1 alone
     assert not cluster.run(1, applied(cluster, 1, (1,)))
     cluster.heal()
-    assert cluster.run(30, lambda: all(member.core.view >= 2 for member in _all(cluster)))
+    assert cluster.run(30, lambda: all(member.core.view.number >= 2 for member in _all(cluster)))
     cluster.loses = lambda flight: False
     assert cluster.run(60, applied(cluster, 1))
-    assert cluster[1].core.log[1] == digest_of((X,)), "at the number that it had"
+    assert cluster[1].core.history.digests[1] == digest_of((X,)), "at the number that it had"
 
 
 def _all(cluster: PbftCluster) -> list[Any]:
@@ -143,13 +143,13 @@ def test_a_gap_below_what_prepared_is_filled_and_execution_goes_on() -> None:
     cluster.submit(1, X)
     cluster.submit(1, Y)
     cluster.run(0.1)
-    assert [sorted(member.core.prepared) for member in _all(cluster)] == [[2], [2], [2], [2]]
+    assert [sorted(member.core.log.prepared) for member in _all(cluster)] == [[2], [2], [2], [2]]
     cluster.crash(1)
     cluster.loses = lambda flight: False
     everywhere(cluster, X)
     assert cluster.run(30, applied(cluster, 2, (2, 3, 4)))
     assert cluster[2].applied == [Y, X]
-    assert cluster[2].core.log[1] == digest_of(())
+    assert cluster[2].core.history.digests[1] == digest_of(())
 
 
 def test_nothing_is_executed_twice_over_a_view_change() -> None:
@@ -182,7 +182,7 @@ def test_a_primary_that_tells_two_stories_is_found_blamed_and_replaced() -> None
     assert cluster.run(CONFIG.request_timeout_s / 2, applied(cluster, 2, (2, 3, 4)))
     assert {who for who, liar, why in blamed if (liar, why) == (1, "proposes two batches at one number")} >= {2, 4}
     assert {liar for _, liar, _ in blamed} == {1}
-    assert {cluster[node].core.view for node in (2, 3, 4)} == {1}
+    assert {cluster[node].core.view.number for node in (2, 3, 4)} == {1}
 
 
 def test_a_primary_that_leaves_out_one_request_is_replaced() -> None:
@@ -194,7 +194,7 @@ def test_a_primary_that_leaves_out_one_request_is_replaced() -> None:
         everywhere(cluster, request(f"r{number}"))
         cluster.run(0.2)
     assert cluster.run(10, lambda: all(X in cluster[node].applied for node in (2, 3, 4)))
-    assert cluster[2].core.view >= 1
+    assert cluster[2].core.view.number >= 1
 
 
 def test_a_new_primary_that_makes_no_view_is_passed_over() -> None:
@@ -204,7 +204,7 @@ def test_a_new_primary_that_makes_no_view_is_passed_over() -> None:
     cluster.loses = lambda flight: isinstance(flight.message, NewView) and flight.sender == 2
     everywhere(cluster, X)
     assert cluster.run(60, applied(cluster, 1, (3, 4, 5, 6, 7)))
-    assert {cluster[node].core.view for node in (3, 4, 5)} == {2}
+    assert {cluster[node].core.view.number for node in (3, 4, 5)} == {2}
 
 
 def test_f_nodes_that_want_another_view_get_none() -> None:
@@ -213,11 +213,11 @@ def test_f_nodes_that_want_another_view_get_none() -> None:
     cluster.cut((4,), (1, 2, 3))
     cluster.submit(4, X)
     cluster.run(CONFIG.request_timeout_s + 0.1)
-    assert cluster[4].core.is_changing
+    assert cluster[4].core.view.is_changing
     cluster.heal()
     everywhere(cluster, Y, nodes=(1, 2, 3))
     assert cluster.run(5, applied(cluster, 1))
-    assert [cluster[node].core.view for node in (1, 2, 3)] == [0, 0, 0]
+    assert [cluster[node].core.view.number for node in (1, 2, 3)] == [0, 0, 0]
 
 
 def test_a_node_outside_the_view_learns_what_a_liar_helped_to_decide() -> None:
@@ -231,7 +231,7 @@ def test_a_node_outside_the_view_learns_what_a_liar_helped_to_decide() -> None:
     cluster.cut((4,), (1,))
     everywhere(cluster, X, nodes=(1, 2, 3))
     assert cluster.run(5, applied(cluster, 1))
-    assert [member.core.view for member in _all(cluster)] == [0, 0, 0, 1]
+    assert [member.core.view.number for member in _all(cluster)] == [0, 0, 0, 1]
 
 
 # --- memory ---
@@ -248,13 +248,15 @@ def test_the_log_is_bounded_while_one_node_lags() -> None:
         cluster.run(0.02)
         for node in (1, 2, 3):
             core = cluster[node].core
-            assert max(map(len, (core.slots, core.commits, core.accepted, core.prepared))) <= config.window
-            assert len(core.images) <= 2
-            assert len(core.log) <= 2 * config.snapshot_batches + config.window
-            assert len(core.batches) <= len(core.log) + 2 * config.window + 1
-            assert len(core._points) <= config.window // config.checkpoint_batches + 1
+            assert (
+                max(map(len, (core.log.slots, core.log.commits, core.log.accepted, core.log.prepared))) <= config.window
+            )
+            assert len(core.history.images) <= 2
+            assert len(core.history.digests) <= 2 * config.snapshot_batches + config.window
+            assert len(core.log.batches) <= len(core.history.digests) + 2 * config.window + 1
+            assert len(core.checkpoints.points) <= config.window // config.checkpoint_batches + 1
     cluster.heal()
-    assert cluster.run(30, lambda: cluster[4].core.executed >= 40 - config.checkpoint_batches)
+    assert cluster.run(30, lambda: cluster[4].core.history.executed >= 40 - config.checkpoint_batches)
     everywhere(cluster, X)
     assert cluster.run(30, applied(cluster, 41))
 

@@ -5,8 +5,8 @@ import pytest
 
 from quorate.kernel import Asked, Blame, Stalled, Timer, Turn
 from quorate.parts import requests
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Decided, Dropped, ReadReady
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Decided, Dropped, ReadReady
 from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.pbft.messages import (
     Accepted,
@@ -57,7 +57,7 @@ def ordered(node: Node, *batch: bytes) -> Turn:
 @pytest.mark.parametrize("size", [4, 7, 10, 13])
 def test_the_primary_of_a_view_is_replica_v_mod_n(size: int) -> None:
     """§4: p = v mod |R|, where the paper counts from 0."""
-    group = Node(1, tuple(range(1, size + 1))).core.group
+    group = Node(1, tuple(range(1, size + 1))).core.view.group
     assert [group.primary(view) for view in range(size + 2)] == [*range(1, size + 1), 1, 2]
 
 
@@ -65,7 +65,7 @@ def test_the_primary_of_a_view_is_replica_v_mod_n(size: int) -> None:
 def test_quorums_are_2f_plus_1_of_3f_plus_1(size: int, faults: int, quorum: int) -> None:
     """§4.2."""
     core = Node(1, tuple(range(1, size + 1))).core
-    assert (core.group.quorum.size, core.group.quorum.weak.size) == (quorum, faults + 1)
+    assert (core.view.group.quorum.size, core.view.group.quorum.weak.size) == (quorum, faults + 1)
 
 
 # --- section 4.1: the client ---
@@ -76,7 +76,7 @@ def test_a_request_is_taken_only_if_its_client_signed_it() -> None:
     node = Node(1)
     assert node.submit(FORGED).outputs == [Dropped((FORGED,), "the request is not signed by its client")]
     assert node.submit(b"no request").outputs == [Dropped((b"no request",), "the request is not signed by its client")]
-    assert (node.core.pending, node.core.accepted) == ({}, {})
+    assert (node.core.requests.pending, node.core.log.accepted) == ({}, {})
 
 
 def test_whoever_passes_on_a_forged_request_is_blamed() -> None:
@@ -89,7 +89,7 @@ def test_a_request_that_comes_again_while_it_waits_is_one_request() -> None:
     node = Node()
     node.submit(X)
     assert node.submit(X).jobs == ()
-    assert list(node.core.pending.values()) == [X]
+    assert list(node.core.requests.pending.values()) == [X]
 
 
 def test_a_backup_passes_requests_on_to_the_primary() -> None:
@@ -160,7 +160,7 @@ def test_a_pre_prepare_counts_only_if_its_requests_are_signed() -> None:
     node = Node()
     turn = node.on(1, pre_prepare(1, X, FORGED))
     assert turn == Turn(blames=[Blame(1, "proposes a request that its client did not sign")], timers=turn.timers)
-    assert node.core.accepted == {}
+    assert node.core.log.accepted == {}
 
 
 def test_the_digest_binds_the_number_and_the_view() -> None:
@@ -170,7 +170,7 @@ def test_the_digest_binds_the_number_and_the_view() -> None:
     for other in (pre_prepare(2, X), pre_prepare(1, X, view=4)):
         moved = Prepare(0, 1, other.digest, prepare(3, other).signature, pre_prepare(1, X).signature)
         assert node.on(3, moved).blames == [Blame(3, "sent a pbft prepare signature that is wrong")]
-    assert node.core.prepared == {}
+    assert node.core.log.prepared == {}
 
 
 def test_a_pre_prepare_counts_only_in_its_view() -> None:
@@ -179,7 +179,7 @@ def test_a_pre_prepare_counts_only_in_its_view() -> None:
     node.enter(2)
     assert node.on(1, pre_prepare(1, X)) == Turn()
     assert node.on(1, pre_prepare(1, X, view=4)) == Turn()
-    assert len(node.core._early) == 1
+    assert len(node.core.normal.early) == 1
 
 
 def test_a_pre_prepare_counts_only_from_the_primary() -> None:
@@ -194,8 +194,8 @@ def test_a_backup_accepts_one_digest_a_view_and_number() -> None:
     node.on(1, pre_prepare(1, X))
     turn = node.on(1, pre_prepare(1, Y))
     assert turn.blames == [Blame(1, "proposes two batches at one number")]
-    assert (node.core.view, node.core.is_changing) == (1, True)
-    assert node.core.accepted[1].digest == digest_of((X,))
+    assert (node.core.view.number, node.core.view.is_changing) == (1, True)
+    assert node.core.log.accepted[1].digest == digest_of((X,))
 
 
 def test_a_backup_accepts_only_between_the_water_marks() -> None:
@@ -219,7 +219,7 @@ def test_prepared_takes_a_pre_prepare_and_2f_matching_prepares() -> None:
     """§4.2, the predicate prepared(m, v, n, i): record first, then the commit."""
     node = Node()
     assert node.on(1, pre_prepare(1, X)).sends == [to(OTHERS, prepare(2, pre_prepare(1, X)))]
-    assert node.core.slots[1].prepared is None, "its own is one of 2f"
+    assert node.core.log.slots[1].prepared is None, "its own is one of 2f"
     turn = node.on(3, prepare(3, pre_prepare(1, X)))
     assert turn == Turn(
         records=written(Prepared(prepared(1, X))),
@@ -267,7 +267,7 @@ def test_a_prepare_that_names_another_proposal_of_the_primary_ends_the_view() ->
     node.on(1, pre_prepare(1, X))
     turn = node.on(3, prepare(3, pre_prepare(1, Y)))
     assert turn.blames == [Blame(1, "proposes two batches at one number")]
-    assert node.core.is_changing
+    assert node.core.view.is_changing
 
 
 def test_the_proof_that_the_primary_lied_counts_also_after_one_story_prepared() -> None:
@@ -307,7 +307,7 @@ def test_commits_of_different_views_or_batches_do_not_add_up() -> None:
     node.on(3, commit(3, pre_prepare(1, Y)))
     turn = node.on(4, commit(4, pre_prepare(1, X, view=4)))
     assert turn == Turn()
-    assert node.core.commits[1].decided is None
+    assert node.core.log.commits[1].decided is None
 
 
 def test_a_commit_whose_mac_is_wrong_counts_nothing() -> None:
@@ -316,7 +316,7 @@ def test_a_commit_whose_mac_is_wrong_counts_nothing() -> None:
     good = commit(3, pre_prepare(1, X))
     bad = type(good)(good.view, good.sequence, good.digest, (good.proofs[0], *good.proofs[2:]))
     assert node.on(3, bad).blames == [Blame(3, "commits without a vote, or with a proof that is wrong")]
-    assert node.core.commits[1].known(3) == (-1, b"")
+    assert node.core.log.commits[1].known(3) == (-1, b"")
 
 
 def test_execution_is_in_the_order_of_numbers() -> None:
@@ -331,7 +331,7 @@ def test_a_batch_that_is_decided_is_executed_once() -> None:
     node.order(1, X)
     for other in (1, 3, 4):
         assert node.on(other, commit(other, pre_prepare(1, X))) == Turn()
-    assert node.core.index == 1
+    assert node.core.history.index == 1
 
 
 def test_a_full_disk_votes_for_nothing() -> None:

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from quorate.kernel import Blame, Timer, Turn
-from quorate.parts.certificate import Certificate
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Decided, Leads
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Decided, Leads
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.messages import (
     NEW_VIEW,
     Accepted,
@@ -78,9 +78,9 @@ def test_the_timer_starts_again_if_another_request_waits() -> None:
     node.now += 1.5
     node.order(1, X)
     node.fire("request", 0.5)
-    assert not node.core.is_changing
+    assert not node.core.view.is_changing
     node.fire("request", 1.5)
-    assert node.core.is_changing
+    assert node.core.view.is_changing
 
 
 def test_a_request_that_is_passed_over_costs_the_view_whatever_else_is_executed() -> None:
@@ -92,7 +92,7 @@ def test_a_request_that_is_passed_over_costs_the_view_whatever_else_is_executed(
         node.submit(other)
         node.order(sequence, other)
     node.fire("request", 0.2)
-    assert node.core.is_changing
+    assert node.core.view.is_changing
 
 
 def test_an_idle_primary_is_not_suspected() -> None:
@@ -100,7 +100,7 @@ def test_an_idle_primary_is_not_suspected() -> None:
     node.now += 1000
     for key in ("request", "view", "beat"):
         node.fire(key)
-    assert not node.core.is_changing
+    assert not node.core.view.is_changing
 
 
 def test_a_view_change_holds_the_stable_checkpoint_and_all_that_prepared_above_it() -> None:
@@ -112,7 +112,7 @@ def test_a_view_change_holds_the_stable_checkpoint_and_all_that_prepared_above_i
     node.on(1, pre_prepare(4, X))
     node.submit(Y)
     turn = node.fire("request", 10)
-    third = next(iter(node.core.prepared.values()))
+    third = next(iter(node.core.log.prepared.values()))
     assert turn.sends == [to(OTHERS, view_change(2, 1, third, stable=stable(*XY)))]
 
 
@@ -124,7 +124,7 @@ def test_in_a_view_change_it_takes_only_checkpoints_view_changes_and_new_views()
     assert node.on(3, prepare(3, pre_prepare(1, X))) == Turn()
     assert node.on(1, pre_prepare(2, X)) == Turn()
     node.on(3, checkpoint(3, *point(*XY)))
-    assert node.core._checkpoints[2]
+    assert node.core.checkpoints.collectors[2]
 
 
 def test_what_the_others_decide_is_decided_for_a_node_that_changes_views() -> None:
@@ -160,7 +160,7 @@ def test_a_view_change_counts_only_with_its_proofs(change: ViewChange, why: str)
     assert node.on(3, change) == Turn(blames=[Blame(3, f"sends a view-change that {why}")])
     good = view_change(3, 1, prepared(1, X))
     node.on(3, good)
-    assert node.core._changes == {3: good}
+    assert node.core.view.changes == {3: good}
 
 
 def test_the_next_primary_makes_the_new_view_of_2f_plus_1_view_changes() -> None:
@@ -168,7 +168,7 @@ def test_the_next_primary_makes_the_new_view_of_2f_plus_1_view_changes() -> None
     node = Node()
     assert node.on(3, view_change(3, 1, prepared(1, X))) == Turn()
     turn = node.on(4, view_change(4, 1))
-    assert node.core.view == 1, "f + 1 want it: it joins, and that makes 2f + 1"
+    assert node.core.view.number == 1, "f + 1 want it: it joins, and that makes 2f + 1"
     own = view_change(2, 1)
     message = new_view({2: own, 3: view_change(3, 1, prepared(1, X)), 4: view_change(4, 1)}, (X,))
     proposed = proposal(1, 1, digest_of((X,)))
@@ -183,7 +183,7 @@ def test_2f_view_changes_make_no_view() -> None:
     node.submit(X)
     node.fire("request", 10)
     assert node.on(3, view_change(3, 1)).sends == ()
-    assert node.core.is_changing
+    assert node.core.view.is_changing
 
 
 # --- section 4.4: the set O ---
@@ -196,7 +196,7 @@ def test_o_begins_after_the_latest_checkpoint_and_ends_at_the_highest_that_prepa
     turn = node.on(4, view_change(4, 1, prepared(3, Y), stable=stable(*XY)))
     message = turn.sends[-1].message
     assert [(p.sequence, p.digest) for p in message.proposals] == [(3, digest_of((Y,))), (4, digest_of((Z,)))]
-    assert node.core.next_sequence == 5
+    assert node.core.log.next_sequence == 5
 
 
 def test_of_several_that_prepared_at_a_number_the_highest_view_counts() -> None:
@@ -218,7 +218,7 @@ def test_a_gap_is_filled_by_the_null_request() -> None:
     filled = pre_prepare(1, view=2)
     for other in OTHERS:
         turn = node.on(other, commit(other, filled))
-    assert (node.core.executed, node.core.index, turn.outputs) == (1, 0, ())
+    assert (node.core.history.executed, node.core.history.index, turn.outputs) == (1, 0, ())
 
 
 # --- section 4.4: new views ---
@@ -245,7 +245,7 @@ def test_what_was_executed_is_not_executed_again() -> None:
     node.enter(2, prepared(1, X), batches=[(X,)])
     turns = [node.order(1, X, view=2), *(node.on(n, commit(n, pre_prepare(1, X, view=2))) for n in OTHERS)]
     assert all(turn.outputs == () for turn in turns)
-    assert node.core.index == 1
+    assert node.core.history.index == 1
 
 
 def _tampered(**fields: object) -> NewView:
@@ -275,7 +275,7 @@ def test_a_new_view_counts_only_if_all_of_it_follows(message: NewView, why: str)
     """§4.4: backups verify V, and "perform a similar computation" of O. The primary signed it, so it is blamed."""
     node = Node()
     assert node.on(1, message) == Turn(blames=[Blame(3, f"makes a new view that {why}")])
-    assert (node.core.view, node.core.new_view) == (0, None)
+    assert (node.core.view.number, node.core.view.new_view) == (0, None)
 
 
 def test_whoever_passes_on_a_new_view_that_its_primary_did_not_sign_is_blamed() -> None:
@@ -287,7 +287,7 @@ def test_whoever_passes_on_a_new_view_that_its_primary_did_not_sign_is_blamed() 
 def test_a_new_view_may_come_from_anybody_and_to_a_node_that_did_not_ask() -> None:
     node = Node()
     node.on(4, new_view(changes_of(2)))
-    assert (node.core.view, node.core.is_changing) == (2, False)
+    assert (node.core.view.number, node.core.view.is_changing) == (2, False)
 
 
 def test_a_node_that_wants_a_later_view_takes_no_earlier_one() -> None:
@@ -314,7 +314,7 @@ def test_requests_that_wait_are_proposed_by_the_new_primary() -> None:
     node.on(3, view_change(3, 1, prepared(1, X)))
     turn = node.on(4, view_change(4, 1))
     assert turn.sends[-1] == to(OTHERS, pre_prepare(2, Y, view=1))
-    assert node.core.accepted[1].digest == digest_of((X,))
+    assert node.core.log.accepted[1].digest == digest_of((X,))
 
 
 # --- section 4.5.2: liveness ---
@@ -344,7 +344,7 @@ def test_each_view_gets_twice_the_time_of_the_one_before() -> None:
     for view in (2, 3, 4, 6):
         for other in (1, 3):
             turn = node.on(other, view_change(other, view))
-        waits.append(node.core._view_timeout_s)
+        waits.append(node.core.view.timeout_s)
     assert waits == [4.0, 8.0, 10.0, 10.0]
     assert turn.sends
 
@@ -359,13 +359,13 @@ def test_a_view_that_does_not_begin_in_time_is_left_for_the_next() -> None:
 def test_a_view_that_got_something_done_resets_the_time() -> None:
     node = Node()
     node.enter(2)
-    assert node.core._view_timeout_s == CONFIG.request_timeout_s
+    assert node.core.view.timeout_s == CONFIG.request_timeout_s
     node.change(3)
-    assert node.core._view_timeout_s == 2 * CONFIG.request_timeout_s
+    assert node.core.view.timeout_s == 2 * CONFIG.request_timeout_s
     node.enter(4)
     node.order(1, X, view=4)
     node.change(5)
-    assert node.core._view_timeout_s == CONFIG.request_timeout_s
+    assert node.core.view.timeout_s == CONFIG.request_timeout_s
 
 
 def test_f_plus_1_view_changes_for_later_views_make_a_node_join_the_smallest() -> None:
@@ -382,4 +382,4 @@ def test_f_liars_cannot_force_a_view_change() -> None:
     node = Node()
     for view in (1, 2, 3, 1 << 60):
         node.on(4, view_change(4, view))
-    assert (node.core.view, node.core.is_changing) == (0, False)
+    assert (node.core.view.number, node.core.view.is_changing) == (0, False)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from quorate.parts.replicated import (
+from quorate.parts.log.replicated import (
     Chunk,
     Decided,
     Dropped,

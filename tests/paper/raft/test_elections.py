@@ -131,7 +131,7 @@ def test_granting_a_vote_puts_the_election_off() -> None:
     server = Server(term=1)
     server.now += 0.9
     server.on(2, RequestVote(1, 0, 0))
-    deadline = server.core._alarm._deadline
+    deadline = server.core.election.watch.alarm.deadline
     assert deadline >= server.now + CONFIG.election_timeout_s_min
 
 
@@ -139,11 +139,11 @@ def test_granting_a_vote_puts_the_election_off() -> None:
 def test_a_later_term_alone_does_not_put_the_election_off(message: object) -> None:
     """Figure 3.1 (followers): else a server that cannot win would keep those that can from standing."""
     server = Server(term=1, log=[1, 1])
-    deadline = server.core._alarm._deadline
+    deadline = server.core.election.watch.alarm.deadline
     server.now += 0.9
     server.on(2, message)
     assert server.core.term == 9
-    assert server.core._alarm._deadline == deadline
+    assert server.core.election.watch.alarm.deadline == deadline
 
 
 def test_a_candidate_raises_its_term_votes_for_itself_and_asks_everybody() -> None:
@@ -218,7 +218,7 @@ def test_time_outs_are_drawn_at_random_and_anew_for_each_election() -> None:
     server = Server()
     for _ in range(20):
         server.time_out()
-        delays.append(server.core._election_delay)
+        delays.append(server.core.election.watch.delay_s)
     assert len(set(delays)) == 20
     assert all(1.0 <= delay <= 2.0 for delay in delays)
 

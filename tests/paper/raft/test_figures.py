@@ -23,6 +23,7 @@ import pytest
 
 from quorate.kernel import Received
 from quorate.protocols.raft import Raft, RaftConfig
+from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.messages import Entries, HardState, Heartbeat, PreVoteReply, Vote
 
 from tests.protocols.cluster import Cluster
@@ -45,12 +46,18 @@ JOURNALS = {
 }
 
 
+class AtOnce(Election):
+    """A candidate without pre-vote."""
+
+    def _ask_for_votes(self) -> None:
+        self.watch.follow(self._state.term, self._state.term, None)
+        self._campaign()
+
+
 class Paper(Raft):
     """Without pre-vote."""
 
-    def _ask_for_votes(self) -> None:
-        self._follow(None)
-        self._campaign()
+    election_class = AtOnce
 
 
 def leaderless_s(

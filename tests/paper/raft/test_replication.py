@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorate.parts.replicated import Decided
+from quorate.parts.log.replicated import Decided
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import Appended, AppendEntries, Conflict, Entries, Heartbeat
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Asked, Done, Fired, Host, Input, Received, Record, Stalled, Submitted, Turn
-from quorate.parts.configuration import encode
-from quorate.parts.log import CONFIGURATION, NOOP, Entry
+from quorate.parts.log.configuration import encode
+from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.core import LEADER
 from quorate.protocols.multipaxos.messages import (

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from quorate.kernel import Record
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Decided, Leads, Restored
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided, Leads, Restored
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.messages import (
     Accept,

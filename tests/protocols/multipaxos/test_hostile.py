@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
-from quorate.parts.configuration import Newcomer, Nodes, encode
-from quorate.parts.log import CONFIGURATION, NOOP, Entry
-from quorate.parts.proposals import Propose
-from quorate.parts.reads import ReadReply, ReadRequest
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.leaderlog.proposals import Propose
+from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.log.configuration import Newcomer, Nodes, encode
+from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.multipaxos.messages import (
     MESSAGES,

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from quorate.kernel import Meet, Part, Submitted, Turn
-from quorate.parts.configuration import Newcomer, Nodes, Voters, encode
-from quorate.parts.log import CONFIGURATION, Entry
-from quorate.parts.replicated import SnapshotInfo, Written
+from quorate.parts.log.configuration import Newcomer, Nodes, Voters, encode
+from quorate.parts.log.entries import CONFIGURATION, Entry
+from quorate.parts.log.replicated import SnapshotInfo, Written
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.messages import (
     Accept,
@@ -106,7 +106,7 @@ def test_a_leader_forgets_who_left() -> None:
             break
     assert turn.roster == [Part(3, "it has left the cluster")]
     assert 3 not in node.core.leadership.followers
-    assert 3 not in node.core.leadership.match
+    assert 3 not in node.core.leadership.followers.match
 
 
 @pytest.mark.parametrize(

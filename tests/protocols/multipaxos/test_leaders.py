@@ -4,8 +4,10 @@ import msgspec
 import pytest
 
 from quorate.kernel import Received, Submitted
-from quorate.parts.configuration import Voters, encode
-from quorate.parts.proposals import Propose
+from quorate.parts.leaderlog.proposals import Propose
+from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.log.configuration import Voters, encode
+from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum.choice import (
     GridChoice,
     ListedChoice,
@@ -14,8 +16,6 @@ from quorate.parts.quorum.choice import (
     SizesChoice,
     WeightedChoice,
 )
-from quorate.parts.reads import ReadReply, ReadRequest
-from quorate.parts.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.multipaxos.messages import (
     Accept,

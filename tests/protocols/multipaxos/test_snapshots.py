@@ -3,8 +3,8 @@
 import msgspec
 
 from quorate.kernel import Failed
-from quorate.parts.configuration import Change
-from quorate.parts.replicated import Chunk, ReadChunk, Restored, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.log.configuration import Change
+from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.protocols.multipaxos.messages import (
     Accept,
     Accepted,

@@ -6,7 +6,7 @@ import pytest
 
 from quorate.kernel import Blame, Fired, Received, Stalled, Submitted, Timer, Turn
 from quorate.parts.ballot import ROUND_MAX
-from quorate.parts.replicated import Dropped
+from quorate.parts.log.replicated import Dropped
 from quorate.protocols.paxos import PaxosConfig
 from quorate.protocols.paxos.messages import (
     Accept,

@@ -6,8 +6,8 @@ from typing import Any
 from quorate.kernel import Env, Fired, Host, Input, Job, Received, Record, Send, Submitted, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Symbolic, VerifyBatch
+from quorate.parts.crypto.keys import Symbolic, VerifyBatch
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
@@ -116,7 +116,7 @@ class Node:
     def order(self, sequence: int, *batch: bytes, view: int = 0) -> Turn:
         """As a backup among four: the batch is proposed, prepared and committed; the Turn of the last commit."""
         proposed = pre_prepare(sequence, *batch, view=view)
-        if proposed.digest != getattr(self.core.slots.get(sequence), "digest", None):
+        if proposed.digest != getattr(self.core.log.slots.get(sequence), "digest", None):
             self.on(FOUR[view % 4], proposed)
         others = [node for node in FOUR if node not in (self.host.node, FOUR[view % 4])]
         for node in others:

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Blame, Failed, Fired, Received, Stalled, Submitted
 from quorate.kernel.inputs import Done
-from quorate.parts.certificate import Certificate
-from quorate.parts.configuration import Newcomer, Nodes
-from quorate.parts.keys import VerifyBatch
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.log.configuration import Newcomer, Nodes
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.votes.certificate import Certificate
+from quorate.protocols.pbft.checks import CHECKS_MAX
 from quorate.protocols.pbft.early import COUNT_MAX
+from quorate.protocols.pbft.fetching import FETCHED_MAX
 from quorate.protocols.pbft.liars import resign
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
@@ -44,8 +46,6 @@ from quorate.protocols.pbft.messages import (
     digest_of,
     order_statement,
 )
-from quorate.protocols.pbft.requests import CHECKS_MAX
-from quorate.protocols.pbft.transfer import FETCHED_MAX
 
 from tests.protocols.every_message import assert_draws_all
 from tests.protocols.pbft.build import (
@@ -229,21 +229,21 @@ def _result(work: Any) -> Any:
 def assert_bounded(core: Any) -> None:
     """Every table is within its limit."""
     window, nodes = core.config.window, len(PEERS)
-    for table in (core.slots, core.commits, core.accepted, core.prepared):
+    for table in (core.log.slots, core.log.commits, core.log.accepted, core.log.prepared):
         assert len(table) <= window
-    for slot in core.slots.values():
+    for slot in core.log.slots.values():
         assert max(len(slot.collectors), len(slot.proposals), len(slot.prepare_of)) <= nodes
-    assert len(core._early) <= COUNT_MAX * nodes
-    assert len(core._changes) <= len(FOUR)
-    assert len(core._checkpoints) <= window // core.config.checkpoint_batches + 1
-    assert all(len(statements) <= len(FOUR) for statements in core._checkpoints.values())
-    assert len(core._wanted) <= FETCHED_MAX
-    assert len(core._offers) <= nodes
-    assert len(core._checks) <= CHECKS_MAX + window
-    assert len(core.pending) <= core.config.pending_max
-    assert core._pending_bytes == sum(map(len, core.pending.values())) <= core.config.pending_bytes_max
-    assert core._checking_bytes == sum(core._checking.values())
-    assert len(core._serving) + len(core._helped) <= 2 * nodes
+    assert len(core.normal.early) <= COUNT_MAX * nodes
+    assert len(core.view.changes) <= len(FOUR)
+    assert len(core.checkpoints.collectors) <= window // core.config.checkpoint_batches + 1
+    assert all(len(statements) <= len(FOUR) for statements in core.checkpoints.collectors.values())
+    assert len(core.fetching.wanted) <= FETCHED_MAX
+    assert len(core.transfer.offers) <= nodes
+    assert len(core.checks.jobs) <= CHECKS_MAX + window
+    assert len(core.requests.pending) <= core.config.pending_max
+    assert core.requests.pending_bytes == sum(map(len, core.requests.pending.values())) <= core.config.pending_bytes_max
+    assert core.checks.held_bytes == sum(core.checks.held.values())
+    assert len(core.transfer.serving) + len(core.retransmission.helped) <= 2 * nodes
 
 
 @settings(max_examples=400, deadline=None)
@@ -282,12 +282,12 @@ KEYS = SCHEME.keys(4)
 def test_votes_of_future_views_take_a_bounded_place() -> None:
     votes = [resign(KEYS, Prepare(view, 1, NULL, b"", b"")) for view in range(3, 700)]
     node = flood("new", votes)
-    assert len(node.core._early) == COUNT_MAX
+    assert len(node.core.normal.early) == COUNT_MAX
 
 
 def test_large_proposals_of_future_views_take_a_bounded_place() -> None:
     node = flood("new", [pre_prepare(1, b"%d" % view + bytes(1 << 20), view=view) for view in range(3, 43, 4)])
-    assert 0 < len(node.core._early) <= 4
+    assert 0 < len(node.core.normal.early) <= 4
 
 
 def test_sequence_numbers_beyond_the_water_marks_take_no_place() -> None:
@@ -296,7 +296,7 @@ def test_sequence_numbers_beyond_the_water_marks_take_no_place() -> None:
         vote = prepare(4, pre_prepare(sequence, X))
         messages += [vote, commit(4, pre_prepare(sequence, X), PEERS), checkpoint(4, sequence, 1, HISTORY)]
     node = flood("new", messages)
-    assert (node.core.slots, node.core.commits, node.core._checkpoints) == ({}, {}, {})
+    assert (node.core.log.slots, node.core.log.commits, node.core.checkpoints.collectors) == ({}, {}, {})
 
 
 def test_digests_of_nothing_take_one_place_a_voter() -> None:
@@ -308,34 +308,34 @@ def test_digests_of_nothing_take_one_place_a_voter() -> None:
     messages += [FetchBatch(digest) for digest in digests]
     messages += [decided(4, 1, digest, PEERS) for digest in digests]
     node = flood("new", messages)
-    assert len(node.core.commits[1]._told) == 1
-    assert len(node.core.commits[1]._said) == 1
-    assert len(node.core.slots[1].collectors) == 1
+    assert len(node.core.log.commits[1]._told) == 1
+    assert len(node.core.log.commits[1]._said) == 1
+    assert len(node.core.log.slots[1].collectors) == 1
 
 
 def test_checkpoints_of_other_histories_take_one_place_a_voter() -> None:
     histories = [bytes([number]) * 32 for number in range(256)]
     node = flood("new", [checkpoint(4, 2, 2, history) for history in histories])
-    assert len(node.core._checkpoints[2]) == 1
+    assert len(node.core.checkpoints.collectors[2]) == 1
 
 
 def test_checkpoints_that_are_not_signed_take_no_place() -> None:
     histories = [bytes([number]) * 32 for number in range(256)]
     node = flood("new", [Checkpoint(2, 2, history, b"nonsense") for history in histories])
-    assert node.core._checkpoints.get(2, {}) == {}
+    assert node.core.checkpoints.collectors.get(2, {}) == {}
 
 
 def test_view_changes_take_one_place_a_voter() -> None:
     node = flood("new", [view_change(4, view) for view in range(1, 100)])
-    assert list(node.core._changes) == [4]
-    assert not node.core.is_changing, "f + 1 must want it"
+    assert list(node.core.view.changes) == [4]
+    assert not node.core.view.is_changing, "f + 1 must want it"
 
 
 def test_offers_take_one_place_a_node() -> None:
     offers = [offer(4, *[Image(9, number, HISTORY, 9, HISTORY, FOUR)] * 4, peers=PEERS) for number in range(200)]
     node = flood("behind", offers)
-    assert list(node.core._offers) == [4]
-    assert node.core._image is None
+    assert list(node.core.transfer.offers) == [4]
+    assert node.core.transfer.fetched is None
 
 
 def test_requests_take_bounded_room_also_while_they_are_checked() -> None:
@@ -345,17 +345,17 @@ def test_requests_take_bounded_room_also_while_they_are_checked() -> None:
         values = [_request(4, number, size) for number in range(40)]
         for value in values:
             node.host.step([Received(4, Forward((value,)))], node.now)
-        held = node.core._checking
+        held = node.core.checks.held
         assert len(held) <= SMALL_CONFIG.pending_max
         assert sum(held.values()) <= SMALL_CONFIG.pending_bytes_max
         node = node_in("new")
         node.host.step([Received(4, Forward(tuple(values)))], node.now)
-        assert len(node.core._checking) <= SMALL_CONFIG.pending_max, "in one message too"
+        assert len(node.core.checks.held) <= SMALL_CONFIG.pending_max, "in one message too"
 
 
 def test_batches_that_nobody_asked_for_are_not_kept() -> None:
     node = flood("ordering", [BatchOf((b"%d" % number,)) for number in range(200)])
-    assert len(node.core.batches) == 2
+    assert len(node.core.log.batches) == 2
 
 
 def test_a_status_is_answered_once_a_beat() -> None:
@@ -369,7 +369,7 @@ def test_a_status_is_answered_once_a_beat() -> None:
 
 def test_one_piece_of_a_snapshot_is_read_at_a_time() -> None:
     node = node_in("executed")
-    node.core.images.append(Image(*point(*BATCHES), 9, HISTORY, FOUR))
+    node.core.history.images.append(Image(*point(*BATCHES), 9, HISTORY, FOUR))
     jobs = [job for _ in range(50) for job in node.on(4, FetchImage(2, 0)).jobs]
     assert len(jobs) == 1
 

@@ -8,9 +8,9 @@ import pytest
 
 from quorate.kernel import Blame, Meet, Part
 from quorate.parts import requests
-from quorate.parts.configuration import Newcomer, Nodes, Voters, decode, encode
-from quorate.parts.keys import Keys, Symbolic
-from quorate.parts.log import COMMAND, CONFIGURATION
+from quorate.parts.crypto.keys import Keys, Symbolic
+from quorate.parts.log.configuration import Newcomer, Nodes, Voters, decode, encode
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.protocols.pbft import Pbft
 from quorate.protocols.pbft.messages import (
     COMMIT,
@@ -107,7 +107,7 @@ def test_whoever_leaves_is_known_until_others_vote() -> None:
     turn = node.order(1, change(1, 2, 3, leavers=[4]))
     assert turn.roster == ()
     assert node.core.env.peers == FOUR
-    node.core._begin_epoch(type(node.core.group)((1, 2, 3), node.core.keys, 1, 4, FOUR))
+    node.core.members.begin_epoch(type(node.core.view.group)((1, 2, 3), node.core.keys, 1, 4, FOUR))
     assert node.core.env.peers == (1, 2, 3)
     assert node.core.keys.keyring.public(4), "what it signed may have to be checked"
 
@@ -133,11 +133,11 @@ def test_an_administrator_who_gives_a_node_another_key_stops_it() -> None:
     node = Node(5, (*FOUR, 5), config=ADMINISTERED, make=lambda env, config, _: Pbft(env, config, keys))
     wrong = Newcomer(5, "n5:1", SCHEME.client(77).public)
     with pytest.raises(ValueError, match="introduced with a public key that is not its own"):
-        node.core._check_own(_decoded(change(*FOUR, newcomers=[wrong])))
+        node.core.members.check_own(_decoded(change(*FOUR, newcomers=[wrong])))
     unaware = msgspec.structs.replace(ADMINISTERED, founders=())
     node = Node(5, (*FOUR, 5), config=unaware, make=lambda env, config, _: Pbft(env, config, keys))
     with pytest.raises(ValueError, match="write in founders which nodes the cluster began with"):
-        node.core._check_own(_decoded(change(*FOUR, newcomers=[newcomer(scheme, 5)])))
+        node.core.members.check_own(_decoded(change(*FOUR, newcomers=[newcomer(scheme, 5)])))
 
 
 def _decoded(value: bytes) -> Any:

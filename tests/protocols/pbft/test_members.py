@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from quorate.parts import requests
-from quorate.parts.configuration import Voters, encode
-from quorate.parts.keys import Signer
-from quorate.parts.log import COMMAND, CONFIGURATION
+from quorate.parts.crypto.keys import Signer
+from quorate.parts.log.configuration import Voters, encode
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
 
 from tests.protocols.pbft.build import CONFIG, SCHEME, PbftCluster, X
 
@@ -44,7 +44,7 @@ def test_new_members_count_from_a_checkpoint_on(group: PbftCluster) -> None:
 
 def test_what_is_decided_and_does_not_count_yet_is_said(group: PbftCluster) -> None:
     group.submit(1, change(1, 2, 3, 4, epoch=0))
-    group.loses = lambda flight: group[1].core.executed > 0  # no checkpoint is heard of
+    group.loses = lambda flight: group[1].core.history.executed > 0  # no checkpoint is heard of
     group.calm()
     assert group[1].core.voters == Voters(FIVE, (1, 2, 3, 4), 0)
 

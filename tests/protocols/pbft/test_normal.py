@@ -1,9 +1,9 @@
 """Handlers of the normal case: what is odd about a message is met, whatever came before it."""
 
 from quorate.kernel import Asked, Blame, Done, Failed, Received, Stalled, Submitted
-from quorate.parts.keys import VerifyBatch
-from quorate.parts.log import COMMAND, Entry
-from quorate.parts.replicated import Decided, Dropped, ReadReady
+from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.replicated import Decided, Dropped, ReadReady
 from quorate.protocols.pbft.messages import Prepare, Prepared
 
 from tests.protocols.pbft.build import CONFIG, Node, X, Y, commit, pre_prepare, prepare, prepared
@@ -30,7 +30,7 @@ def test_of_two_votes_that_differ_the_one_that_proves_is_found() -> None:
         node.on(4, prepare(4, other))
         turn = node.on(1, good)
         assert Blame(1, "proposes two batches at one number") in turn.blames
-        assert (node.core.view, node.core.is_changing) == (1, True)
+        assert (node.core.view.number, node.core.view.is_changing) == (1, True)
 
 
 def test_a_proposal_whose_check_failed_is_taken_when_it_comes_again() -> None:
@@ -40,7 +40,7 @@ def test_a_proposal_whose_check_failed_is_taken_when_it_comes_again() -> None:
     job = node.host.step([Received(1, proposed)], node.now).jobs[0]
     node.step(Done(job.key, Failed("no thread"), ()))
     turn = node.on(1, proposed)
-    assert node.core.slots[1].digest == proposed.digest
+    assert node.core.log.slots[1].digest == proposed.digest
     assert any(type(send.message) is Prepare for send in turn.sends)
 
 
@@ -52,7 +52,7 @@ def test_a_proposal_that_was_checked_while_the_disk_was_full_is_taken_when_it_co
     assert node.step(node._check(job)).sends == ()
     node.step(Stalled(None))
     node.on(1, proposed)
-    assert node.core.slots[1].digest == proposed.digest
+    assert node.core.log.slots[1].digest == proposed.digest
 
 
 def test_the_request_timer_runs_again_after_a_full_disk() -> None:
@@ -61,10 +61,10 @@ def test_the_request_timer_runs_again_after_a_full_disk() -> None:
     node.submit(X)
     node.step(Stalled("full"))
     node.fire("request", CONFIG.request_timeout_s)
-    assert not node.core.is_changing
+    assert not node.core.view.is_changing
     node.step(Stalled(None))
     node.fire("request", CONFIG.request_timeout_s)
-    assert node.core.is_changing
+    assert node.core.view.is_changing
 
 
 def test_a_submitted_request_whose_check_failed_is_refused() -> None:
@@ -81,7 +81,7 @@ def test_a_read_does_not_wait_for_what_the_new_view_left_out() -> None:
     node.on(1, pre_prepare(1, X))
     node.on(3, prepare(3, pre_prepare(1, X)))
     node.on(4, prepare(4, pre_prepare(1, X)))
-    assert 1 in node.core.prepared
+    assert 1 in node.core.log.prepared
     node.step(Asked((1,)))
     node.enter(2)
     turn = node.step(Asked((2,)))

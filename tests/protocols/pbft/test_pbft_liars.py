@@ -6,9 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from quorate.kernel import Received, Turn
-from quorate.parts.adversary import Liar, Means
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Symbolic
+from quorate.parts.crypto.keys import Symbolic
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.liars import (
     LIARS,
     Agreeable,
@@ -39,6 +38,7 @@ from quorate.protocols.pbft.messages import (
     order_statement,
     view_change_statement,
 )
+from quorate.sim.adversary.liar import Liar, Means
 from quorate.sim.adversary.mutate import passes
 
 from tests.sim.liars import Dice, hear, send, throw, told

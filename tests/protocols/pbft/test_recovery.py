@@ -6,7 +6,7 @@ import pytest
 
 from quorate.kernel import Turn
 from quorate.kernel.inputs import Done
-from quorate.parts.replicated import Chunk, Decided, Leads, Restored, SnapshotInfo, Written
+from quorate.parts.log.replicated import Chunk, Decided, Leads, Restored, SnapshotInfo, Written
 from quorate.protocols.pbft.messages import (
     Accepted,
     BatchOf,
@@ -47,7 +47,11 @@ from tests.protocols.pbft.build import (
     written,
 )
 
-DURABLE = ("view", "is_changing", "new_view", "accepted", "prepared", "stable", "images", "base")
+DURABLE = {
+    "view": ("number", "is_changing", "new_view"),
+    "log": ("accepted", "prepared"),
+    "history": ("stable", "images", "base"),
+}
 XS = [(X,), (Y,), (Z,), (X, Y)]
 
 
@@ -75,10 +79,17 @@ class Life(Node):
 def durable(node: Node) -> list[Any]:
     """What must be the same. Of batches and of the order, what the stable checkpoint and votes need."""
     core = node.core
-    needed = {vote.digest for vote in core.accepted.values()} | set(core.log.values())
-    kept = {digest: core.batches.get(digest) for digest in sorted(needed)}
-    log = {sequence: digest for sequence, digest in core.log.items() if sequence <= core.low}
-    return [*(getattr(core, name) for name in DURABLE), kept, log, core.executed, core.index, core.history]
+    needed = {vote.digest for vote in core.log.accepted.values()} | set(core.history.digests.values())
+    kept = {digest: core.log.batches.get(digest) for digest in sorted(needed)}
+    log = {sequence: digest for sequence, digest in core.history.digests.items() if sequence <= core.history.low}
+    return [
+        *(getattr(getattr(core, part), name) for part, names in DURABLE.items() for name in names),
+        kept,
+        log,
+        core.history.executed,
+        core.history.index,
+        core.history.digest,
+    ]
 
 
 def effects(turn: Turn) -> Any:
@@ -124,7 +135,7 @@ def with_snapshot() -> Life:
         node.order(sequence, *batch)
         node.fire("execute")
     node.step(Done("snapshot", SnapshotInfo(point(*XS)[1], 0, 40, b"s" * 32)))
-    assert [image.sequence for image in node.core.images] == [4]
+    assert [image.sequence for image in node.core.history.images] == [4]
     return node
 
 
@@ -138,7 +149,7 @@ def fetched() -> Life:
     node.on(3, offer(3, image))
     node.on(3, ImagePiece(Chunk(index, 0, 0, b"data", 4)))
     node.step(Done("install", Written(index, 0, 4, True)))
-    assert (node.core.executed, node.core.low) == (4, 4)
+    assert (node.core.history.executed, node.core.history.low) == (4, 4)
     return node
 
 
@@ -149,14 +160,19 @@ STATES = [accepted, prepared_one, changing, entered, at_checkpoint, with_snapsho
 def test_all_records_and_a_compacted_journal_give_the_same_state(make: Any) -> None:
     node = make()
     again = node.again()
-    for name in DURABLE[:6]:
-        assert getattr(again.core, name) == getattr(node.core, name), name
-    assert (again.core.executed, again.core.low) == (max(again.core.low, _image(node)), node.core.low)
+    for part in ("view", "log"):
+        for name in DURABLE[part]:
+            assert getattr(getattr(again.core, part), name) == getattr(getattr(node.core, part), name), name
+    assert again.core.history.stable == node.core.history.stable
+    assert (again.core.history.executed, again.core.history.low) == (
+        max(again.core.history.low, _image(node)),
+        node.core.history.low,
+    )
     assert durable(again.again()) == durable(again), "and once more"
 
 
 def _image(node: Node) -> int:
-    return max((image.sequence for image in node.core.images), default=0)
+    return max((image.sequence for image in node.core.history.images), default=0)
 
 
 def test_after_a_vote_the_next_life_votes_for_nothing_else() -> None:
@@ -187,7 +203,7 @@ def test_what_prepared_is_committed_again_on_demand() -> None:
 
 def test_who_was_changing_views_asks_again() -> None:
     node = changing().again()
-    assert (node.core.view, node.core.is_changing) == (2, True)
+    assert (node.core.view.number, node.core.view.is_changing) == (2, True)
     assert to((1, 3, 4), view_change(2, 2, prepared(1, X))) in node.started.sends
     assert node.started.outputs == [Leads(2, None)]
     assert node.on(1, pre_prepare(2, Y)).sends == (), "it left view 0"
@@ -203,14 +219,14 @@ def test_who_was_in_a_view_goes_on_in_it() -> None:
 def test_who_was_at_a_checkpoint_executes_up_to_it_again() -> None:
     node = at_checkpoint().again()
     sequence, index, history = point(*XS[:2])
-    assert (node.core.executed, node.core.index, node.core.history) == (sequence, index, history)
+    assert (node.core.history.executed, node.core.history.index, node.core.history.digest) == (sequence, index, history)
     assert [type(output) for output in node.started.outputs] == [Decided, Leads]
 
 
 def test_a_snapshot_newer_than_the_checkpoint_is_where_it_begins() -> None:
     node = with_snapshot().again()
     assert node.started.outputs == [Restored(point(*XS)[1], 0), Leads(0, 1)]
-    assert (node.core.executed, node.core.low) == (4, 2)
+    assert (node.core.history.executed, node.core.history.low) == (4, 2)
 
 
 def test_the_checkpoint_at_a_newer_snapshot_is_said_again() -> None:
@@ -233,7 +249,7 @@ def test_whoever_fetched_a_snapshot_says_its_checkpoint() -> None:
     assert to((1, 3, 4), checkpoint(2, sequence, index, history)) in turn.sends
     node.on(1, checkpoint(1, sequence, index, history))
     node.on(3, checkpoint(3, sequence, index, history))
-    assert node.core.low == 4
+    assert node.core.history.low == 4
 
 
 def test_a_journal_that_lacks_a_batch_is_an_error() -> None:
@@ -263,9 +279,9 @@ def test_a_restarted_primary_gives_no_number_twice() -> None:
     node = Life()
     for sender, change in far_view().changes:
         node.on(sender, change)
-    assert (node.core.view, node.core.is_primary, sorted(node.core.accepted)) == (1, True, [3, 4])
-    assert node.core.next_sequence == 7
-    assert node.again().core.next_sequence == 7
+    assert (node.core.view.number, node.core.view.is_primary, sorted(node.core.log.accepted)) == (1, True, [3, 4])
+    assert node.core.log.next_sequence == 7
+    assert node.again().core.log.next_sequence == 7
 
 
 def test_what_a_new_view_proposes_beyond_the_window_is_accepted_when_it_moves() -> None:
@@ -275,7 +291,7 @@ def test_what_a_new_view_proposes_beyond_the_window_is_accepted_when_it_moves() 
         node.on(sender, change)
     node.on(3, LogOf(0, tuple(map(digest_of, XS[:2])), stable(*XS[:2])))
     turn = node.on(3, *map(BatchOf, XS[:2]))
-    assert (node.core.executed, node.core.low) == (2, 2)
+    assert (node.core.history.executed, node.core.history.low) == (2, 2)
     assert [r.value.sequence for r in turn.records if isinstance(r.value, Accepted)] == [5, 6]
 
 
@@ -285,12 +301,12 @@ def test_a_batch_that_was_accepted_is_there_while_a_later_view_may_need_it() -> 
     node.on(1, pre_prepare(3, Z))
     node.change(2, prepared(4, X))
     node.enter(2, prepared(4, X), batches=[(), (), (), (X,)])
-    assert node.core.accepted[3].digest == digest_of(())
+    assert node.core.log.accepted[3].digest == digest_of(())
     for sequence in (1, 2):
         for sender in (1, 3, 4):
             node.on(sender, commit(sender, pre_prepare(sequence, view=2)))
     node.on(1, Stable(stable((), ())))
-    assert node.core.low == 2
+    assert node.core.history.low == 2
     for life in (node, node.again()):
         turn = life.on(4, FetchBatch(digest_of((Z,))))
         assert [type(send.message).__name__ for send in turn.sends] == ["BatchOf"]
@@ -304,10 +320,10 @@ def test_a_batch_of_an_old_view_goes_with_the_checkpoint_that_passes_it() -> Non
         for sender in (1, 3, 4):
             node.on(sender, commit(sender, pre_prepare(sequence, *batch, view=2)))
     node.on(3, BatchOf((X,)))
-    assert node.core.executed == 2
-    assert digest_of((Z,)) in node.core.batches
+    assert node.core.history.executed == 2
+    assert digest_of((Z,)) in node.core.log.batches
     node.on(1, Stable(stable((), (X,))))
-    assert digest_of((Z,)) not in node.core.batches
+    assert digest_of((Z,)) not in node.core.log.batches
 
 
 # --- groups ---
@@ -320,8 +336,8 @@ def test_a_group_that_crashed_at_the_end_of_its_window_goes_on() -> None:
     for sequence in range(4):
         cluster.submit(1, request(f"r{sequence}"))
         cluster.run(1.0)
-    assert {member.core.executed for member in cluster.members.values()} == {4}
-    assert {member.core.low for member in cluster.members.values()} == {0}
+    assert {member.core.history.executed for member in cluster.members.values()} == {4}
+    assert {member.core.history.low for member in cluster.members.values()} == {0}
     for node in cluster.peers:
         cluster.crash(node)
     cluster.loses = lambda flight: False
@@ -337,8 +353,8 @@ def test_a_new_view_whose_checkpoint_ends_its_epoch_leaves_nothing_of_it() -> No
     for sequence, batch in enumerate(XS, 1):
         node.order(sequence, *batch)
         node.fire("execute")
-    node.core.next_members, node.core.switch_at = FOUR, 4
+    node.core.history.next_members, node.core.history.switch_at = FOUR, 4
     changes = {other: view_change(other, 2, stable=stable(*XS)) for other in (1, 3, 4)}
     node.on(3, new_view(changes))
-    assert (node.core.group.epoch, node.core.view, node.core.is_changing) == (1, 1 << 32, False)
-    assert node.core.next_sequence == 5
+    assert (node.core.view.group.epoch, node.core.view.number, node.core.view.is_changing) == (1, 1 << 32, False)
+    assert node.core.log.next_sequence == 5

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Env, Stalled
-from quorate.parts.replicated import ReadReady
+from quorate.parts.log.replicated import ReadReady
 from quorate.protocols.raft import Raft, RaftConfig
 
 from tests.protocols.cluster import Cluster

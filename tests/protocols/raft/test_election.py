@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from quorate.kernel import Fired
-from quorate.parts.replicated import Leads
+from quorate.parts.log.replicated import Leads
 from quorate.protocols.raft import RaftConfig
 from quorate.protocols.raft.messages import (
     Appended,

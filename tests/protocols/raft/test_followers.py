@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorate.parts.replicated import Decided, Leads
+from quorate.parts.log.replicated import Decided, Leads
 from quorate.protocols.raft.messages import (
     Appended,
     AppendEntries,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
-from quorate.parts.log import NOOP, Entry
-from quorate.parts.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.log.entries import NOOP, Entry
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.protocols.raft import RaftConfig
 from quorate.protocols.raft.messages import (
     MESSAGES,
@@ -123,10 +123,10 @@ class Watched:
 
     def _look(self) -> None:
         core, log = self.server.core, self.server.core.log
-        now = (core.term, core.commit_index, core.delivered_index, log.base_index)
+        now = (core.term, core.commit_index, core.state.delivered_index, log.base_index)
         assert all(new >= old for new, old in zip(now, self.before, strict=True)), (self.before, now)
         self.before = now
-        assert core.delivered_index <= core.commit_index <= log.last_index
+        assert core.state.delivered_index <= core.commit_index <= log.last_index
         if core.vote is not None:
             assert self.voted.setdefault(core.term, core.vote) == core.vote, "one vote a term"
         elif core.term in self.voted:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from quorate.parts.replicated import Decided, Dropped, Leads
+from quorate.parts.log.replicated import Decided, Dropped, Leads
 from quorate.protocols.raft import RaftConfig
 from quorate.protocols.raft.messages import (
     Appended,

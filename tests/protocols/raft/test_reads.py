@@ -3,7 +3,7 @@
 import msgspec
 
 from quorate.kernel import Asked, Received
-from quorate.parts.replicated import Decided, Leads, ReadFailed, ReadReady
+from quorate.parts.log.replicated import Decided, Leads, ReadFailed, ReadReady
 from quorate.protocols.raft.messages import (
     Appended,
     AppendEntries,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorate.kernel import Host, Record
-from quorate.parts.replicated import Restored
+from quorate.parts.log.replicated import Restored
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import AppendEntries, Entries, HardState, Heartbeat, Snapshotted
 from quorate.sim.chance import streams
@@ -23,7 +23,7 @@ def durable_state(host: Host) -> Any:
     log = core.log
     entries = log.slice(log.base_index + 1, log.last_index)
     return (
-        (core.term, core.vote, core.snapshot_index, core.snapshot_term),
+        (core.term, core.vote, core.snapshot_index, core.state.snapshot_term),
         (log.base_index, log.base_term, log.size_bytes, entries),
     )
 
@@ -88,9 +88,9 @@ def test_a_start_trusts_the_snapshot_alone(records: list[Any]) -> None:
     host = restored(records)
     turn = host.start(0.0)
     core: Any = host.root
-    assert core.commit_index == core.delivered_index == core.snapshot_index <= core.log.last_index
+    assert core.commit_index == core.state.delivered_index == core.snapshot_index <= core.log.last_index
     assert [o for o in turn.outputs if isinstance(o, Restored)] == (
-        [Restored(core.snapshot_index, core.snapshot_term)] if core.snapshot_index else []
+        [Restored(core.snapshot_index, core.state.snapshot_term)] if core.snapshot_index else []
     )
     assert turn.records == ()
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Failed
-from quorate.parts.replicated import (
+from quorate.parts.log.replicated import (
     Chunk,
     Decided,
     Leads,
@@ -111,7 +111,7 @@ def test_when_it_is_complete_entries_follow() -> None:
     server = behind()
     turn = server.on(3, SnapshotProgress(2, 5, 25, True))
     assert turn == effects(early=[(3, AppendEntries(2, 5, 1, server.log, 5))])
-    assert server.core._progress[3].match_index == 5
+    assert server.core.replication.followers.match[3] == 5
 
 
 def test_a_piece_without_an_answer_goes_again_after_some_heartbeats() -> None:
@@ -127,7 +127,7 @@ def test_a_piece_without_an_answer_goes_again_after_some_heartbeats() -> None:
 def test_a_snapshot_that_was_replaced_begins_again_with_the_new_one() -> None:
     server = behind()
     server.on(3, SnapshotProgress(2, 5, 10, False))
-    server.core.snapshot_index = 6
+    server.core.state.snapshot_index = 6
     assert server.done(("chunk", 3), Failed("no snapshot at index 5")) == NOTHING
     assert server.on(3, SnapshotProgress(2, 5, 20, False)) == NOTHING, "of the old one"
     jobs = [job for _ in range(10) for job in server.beat().jobs]
@@ -172,7 +172,7 @@ def test_the_last_piece_replaces_state_and_log() -> None:
         outputs=[Restored(5, 1)],
     )
     core = server.core
-    assert (core.commit_index, core.delivered_index, core.log.base_index, core.log.last_index) == (5, 5, 5, 5)
+    assert (core.commit_index, core.state.delivered_index, core.log.base_index, core.log.last_index) == (5, 5, 5, 5)
     assert server.on(2, AppendEntries(2, 5, 1, [entry(2)], 6)).outputs == [Decided(6, [entry(2)])]
 
 

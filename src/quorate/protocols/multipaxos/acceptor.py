@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from quorate.kernel import Env
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.log import ENTRY_OVERHEAD_BYTES, Entry, Log
+from quorate.parts.log.entries import ENTRY_OVERHEAD_BYTES, Entry, Log
 from quorate.protocols.multipaxos.messages import MultiPaxosConfig, Promised, Run, Snapshotted, Voted
 
 
@@ -68,12 +68,9 @@ class Acceptor:
 
     def checkpoint(self) -> Iterator[Promised | Voted]:
         """The durable state in records of bounded size, after the Snapshotted that stands before them."""
-        log, config = self.log, self._config
-        first = log.base_index + 1
-        while first <= log.last_index:
-            entries = log.batch(first, config.message_entries_max, config.message_bytes_max)
+        config = self._config
+        for first, entries in self.log.batches(config.message_entries_max, config.message_bytes_max):
             yield Voted(self.ballot, first, entries, min(first - 1, self.chosen_index))
-            first += len(entries)
         for slot, (ballot, entry) in sorted(self.ahead.items()):
             yield Voted(ballot, slot, [entry], self.chosen_index)
         if self.promised > NO_BALLOT:

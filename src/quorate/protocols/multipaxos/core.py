@@ -31,11 +31,11 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Key
 from quorate.parts.ballot import ROUND_MAX
-from quorate.parts.compaction import CHUNK, INSTALL, SNAPSHOT
-from quorate.parts.log import size_of
-from quorate.parts.proposals import Propose, in_messages
-from quorate.parts.reads import ReadReply, ReadRequest
-from quorate.parts.replicated import Decided, Dropped
+from quorate.parts.leaderlog.compaction import CHUNK, INSTALL, SNAPSHOT
+from quorate.parts.leaderlog.proposals import Propose, forward
+from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.log.entries import size_of
+from quorate.parts.log.replicated import Decided, Dropped
 from quorate.protocols.multipaxos.following import ELECTION, FOLLOWER, HEARTBEAT, LEADER, PREPARING, Following
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease
@@ -67,7 +67,7 @@ class MultiPaxos(Following):
     def on_timer(self, key: Key) -> None:
         """The election time-out, or the heartbeat."""
         if key == ELECTION:
-            if self._alarm.is_due():
+            if self._watch.alarm.is_due():
                 self._stand()
         elif key == HEARTBEAT and self.role == LEADER:
             self._beat()
@@ -85,7 +85,7 @@ class MultiPaxos(Following):
         self.ballot = (round_, self.env.id)
         self.acceptor.promise(self.ballot)
         self._preparation = self.preparation_class(self.ballot)
-        self._rest()
+        self._watch.rest()
         first_slot = self.acceptor.chosen_index + 1
         for node in self.env.peers:
             self._preparation.ask(node, first_slot)
@@ -115,7 +115,7 @@ class MultiPaxos(Following):
                 return  # who was cut off must not depose a live leader, nor break its lease
             acceptor.promise(m.ballot)
             self._become_follower(m.ballot, None)
-            self._alarm.put_off(self._election_delay)
+            self._watch.put_off()
         runs, next_slot = acceptor.votes(m.first_slot)
         self.env.send(sender, Promise(m.ballot, m.first_slot, runs, next_slot))
 
@@ -146,7 +146,7 @@ class MultiPaxos(Following):
 
     def _become_leader(self) -> None:
         self.role = LEADER
-        self._alarm.stop()
+        self._watch.alarm.stop()
         self._follow(self.env.id)
         self.acceptor.follow(self.ballot)
         self._reads.lead()
@@ -161,12 +161,8 @@ class MultiPaxos(Following):
         """Propose here if this node leads, else pass on to the one that does."""
         if self.leadership is not None:
             self._propose(values)
-        elif self.leader is not None and self._stalled is None:
-            # Nothing durable is claimed; what gets lost is submitted again from above.
-            for batch in in_messages(values, self.config.message_entries_max, self.config.message_bytes_max):
-                self.env.send_now(self.leader, Propose(batch))
         else:
-            self.env.deliver(Dropped(tuple(values), self._stalled or "no leader is known"))
+            forward(self.env, self.config, values, self.leader, self._stalled)
 
     def on_propose(self, sender: int, m: Propose) -> None:
         """Values from a follower. They are not passed on twice: the sender will learn who leads, and try again."""
@@ -244,9 +240,9 @@ class MultiPaxos(Following):
             if self._is_new:
                 self._is_new = False
                 self._beat(retries=False)
-        elif self._owes_answer and self.leader is not None:
+        elif self._owes_answer and (leader := self._watch.leader) is not None:
             self._owes_answer = False
-            self.env.send(self.leader, Accepted(self.ballot, self.acceptor.log.last_index))
+            self.env.send(leader, Accepted(self.ballot, self.acceptor.log.last_index))
         if self.delivered_index < self.acceptor.chosen_index:
             self._deliver()
         self._reads.applied(self.delivered_index)
@@ -286,7 +282,7 @@ class MultiPaxos(Following):
 
     def _begin_round(self, leadership: Leadership) -> None:
         """Reads that came get the state as it is now, once it is certain that nobody else led when they came."""
-        if not self._reads.rounds.is_wanted or not leadership.is_current():
+        if not self._reads.rounds.waiting or not leadership.is_current():
             return
         chosen_index = self.acceptor.chosen_index
         if self._lease is not None and self._lease.holds(self.env.now):
@@ -296,9 +292,9 @@ class MultiPaxos(Following):
         number = self._reads.rounds.begin(chosen_index, quorum)
         if number is None:
             return
-        for node, progress in leadership.followers.items():
+        for node, known in leadership.followers.knowing(chosen_index):
             # No durable state: a question whether we still lead.
-            self.env.send_now(node, Heartbeat(self.ballot, min(chosen_index, progress.match_index), number))
+            self.env.send_now(node, Heartbeat(self.ballot, known, number))
         if self._lease is not None:
             self._lease.begin(number, self.env.now, quorum)
             self._lease.answered(self.env.id, number)

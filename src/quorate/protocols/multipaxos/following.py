@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.configuration import Nodes, Voters, decode
-from quorate.parts.log import CONFIGURATION
-from quorate.parts.reads import Reads
-from quorate.parts.replicated import Dropped, Leads, Restored
-from quorate.parts.tally import Tally
-from quorate.parts.timers import Alarm
+from quorate.parts.leaderlog.reads import Reads
+from quorate.parts.leaderlog.watch import Watch
+from quorate.parts.log.configuration import Nodes, Voters, decode
+from quorate.parts.log.entries import CONFIGURATION
+from quorate.parts.log.replicated import Dropped, Restored
+from quorate.parts.votes.tally import Tally
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease
@@ -56,14 +56,9 @@ class Following(Core):
         self.members = self.members_class(config, env.peers)
         self.acceptor = self.acceptor_class(env, config)  # durable
         self.role = FOLLOWER
-        self.leader: int | None = None
         self.ballot: Ballot = NO_BALLOT
         """Of the leader that was heard last, or our own."""
         self.delivered_index = 0
-        self._heard_at = float("-inf")
-        self._election_delay = 0.0
-        self._alarm = Alarm(env, ELECTION)
-        self._announced: tuple[Ballot, int | None] | None = None
         self._seen_round = 0
         self._waited = False
         self._stalled: str | None = None
@@ -72,6 +67,7 @@ class Following(Core):
         """Nodes that left, and are still known here."""
         self._snapshots = Snapshots(env, config, self.acceptor, self.members)
         self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
+        self._watch = Watch(env, ELECTION, config, self._reads)
         # Of a proposer.
         self._serial = 0
         self._poll: Tally | None = None
@@ -79,6 +75,11 @@ class Following(Core):
         self.leadership: Leadership | None = None
         self._lease: Lease | None = None
         self._is_new = False  # it leads since this step, and nobody has heard of it
+
+    @property
+    def leader(self) -> int | None:
+        """Whom this node follows, itself if it leads."""
+        return self._watch.leader
 
     @property
     def term(self) -> int:
@@ -136,7 +137,7 @@ class Following(Core):
         self._keep_roster()
         self.ballot = acceptor.promised
         if self.config.lease_s is not None:
-            self._heard_at = self.env.now  # an earlier life may have heard a leader just now, who reads by lease
+            self._watch.heard_at = self.env.now  # an earlier life may have heard a leader just now, who reads by lease
         self._become_follower(self.ballot, None)
         if self.members.at(acceptor.chosen_index + 1).members == (self.env.id,):
             self._stand()  # alone, there is nobody to wait for
@@ -158,8 +159,8 @@ class Following(Core):
         self.ballot = ballot
         self._owes_answer = False
         self._follow(leader)
-        if leader is not None or not self._alarm.is_set:
-            self._rest()
+        if leader is not None or not self._watch.alarm.is_set:
+            self._watch.rest()
 
     def _resign(self, leadership: Leadership) -> None:
         self.leadership = self._lease = None
@@ -169,24 +170,12 @@ class Following(Core):
 
     def _follow(self, leader: int | None) -> None:
         """Note who leads, and tell those above."""
-        self.leader = leader
-        if self._announced == (self.ballot, leader):
-            return
-        self._announced = (self.ballot, leader)
-        self._reads.leader_changed()
-        self.env.deliver(Leads(self.term, leader))
-        if self._leaving:
+        if self._watch.follow(self.ballot, self.term, leader) and self._leaving:
             self._part()
-
-    def _rest(self) -> None:
-        """Random, so that two nodes seldom stand together: only a single proposer makes progress (§2.4)."""
-        shortest, longest = self.config.election_timeout_s_min, self.config.election_timeout_s_max
-        self._election_delay = self.env.rng.uniform(shortest, 2 * shortest if longest is None else longest)
-        self._alarm.put_off(self._election_delay)
 
     def _hears_leader(self) -> bool:
         """Whether a leader was heard within the shortest time-out, which is no shorter than a lease, or is us."""
-        return self.role == LEADER or self.env.now - self._heard_at < self.config.election_timeout_s_min
+        return self.role == LEADER or self._watch.heard_lately()
 
     def _accept_leader(self, sender: int, ballot: Ballot) -> bool:
         """A message that only a leader sends: follow it, unless a higher ballot was promised (P1a)."""
@@ -199,18 +188,17 @@ class Following(Core):
             return False
         if ballot > acceptor.ballot:
             acceptor.follow(ballot)
-        if self.leader != sender or ballot != self.ballot or self.role != FOLLOWER:
+        if self._watch.leader != sender or ballot != self.ballot or self.role != FOLLOWER:
             self._become_follower(ballot, sender)
-        self._heard_at = self.env.now
+        self._watch.heard()
         self._waited = False
-        self._alarm.put_off(self._election_delay)
         return True
 
     # --- the poll, before anything is promised ---
 
     def _stand(self) -> None:
         """Nobody leads: ask whether we could, before a ballot is used."""
-        self._rest()
+        self._watch.rest()
         waited, self._waited = self._waited, True
         if self._stalled is not None or not (waited or self._is_member()):
             return  # who is no member leads only where no member does: one that does not know yet that it is one

@@ -15,10 +15,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from quorate.kernel import Env
-from quorate.parts.compaction import Transfers
-from quorate.parts.configuration import PREFIX
-from quorate.parts.followers import Followers, Progress
-from quorate.parts.log import COMMAND, CONFIGURATION, NOOP, Entry, size_of
+from quorate.parts.leaderlog.compaction import Transfers
+from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.leaderlog.sending import outgoing
+from quorate.parts.log.configuration import PREFIX
+from quorate.parts.log.entries import COMMAND, CONFIGURATION, NOOP, Entry, size_of
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.membership import Members, Span
 from quorate.protocols.multipaxos.messages import (
@@ -55,20 +56,20 @@ class Leadership:
         self.open_bytes = 0
         """Of what is proposed and not known to be chosen, and of what waits."""
         self.followers = Followers(env.others, acceptor.log.last_index + 1, env.now)
-        self.match: dict[int, int] = {}
-        """Up to where each node accepted in this ballot, or knows what is chosen."""
+        """A node holds the log up to where it accepted in this ballot, or knows what is chosen."""
         self._filled = False
+        self._counts = False
+        """Whether something came since ``advance`` that could make more chosen."""
 
     # --- nodes that come and go ---
 
     def met(self, node: int) -> None:
         """It follows from now on."""
-        self.followers[node] = Progress(self._acceptor.log.last_index + 1, self._env.now)
+        self.followers.met(node, self._acceptor.log.last_index + 1, self._env.now)
 
     def parted(self, node: int) -> None:
         """It gets nothing more."""
-        self.followers.pop(node, None)
-        self.match.pop(node, None)
+        self.followers.parted(node)
 
     # --- phase 2a ---
 
@@ -100,7 +101,7 @@ class Leadership:
             entries += self._hasten(first + len(entries), last)
         if entries:
             self._acceptor.accept(first, entries)
-            self._filled = True
+            self._filled = self._counts = True
 
     def _last_usable(self) -> int:
         """The window (alpha), and no slot whose members have not promised this ballot."""
@@ -138,18 +139,12 @@ class Leadership:
     # --- sending ---
 
     def replicate(self) -> None:
-        """Send what each node lacks and may get. Those that want the same get one message, encoded once."""
-        config, log, followers = self._config, self._acceptor.log, self.followers
-        last = log.last_index
-        while wanted := followers.wanting(last, config.inflight_messages_max, config.inflight_bytes_max):
-            for next_slot, nodes in wanted.items():
-                if next_slot <= log.base_index:
-                    for node in nodes:
-                        self._transfers.begin(node, followers[node], self._acceptor.snapshot_index)
-                    continue
-                entries = log.batch(next_slot, config.message_entries_max, config.message_bytes_max)
-                self._send_accept(tuple(nodes), next_slot, entries)
-                followers.sent(nodes, next_slot + len(entries) - 1, size_of(entries), self._acceptor.chosen_index)
+        """Send what each node lacks and may get."""
+        acceptor = self._acceptor
+        for nodes, first_slot, entries in outgoing(
+            self._config, acceptor.log, acceptor.chosen_index, acceptor.snapshot_index, self.followers, self._transfers
+        ):
+            self._send_accept(nodes, first_slot, entries)
 
     def _send_accept(self, nodes: tuple[int, ...], first_slot: int, entries: list[Entry]) -> None:
         # In parallel with our own write. The ballot is durable, as a quorum promised it; that nothing else is ever
@@ -171,13 +166,14 @@ class Leadership:
 
     def beat(self, number: int, retries: bool) -> None:
         """Heartbeats, and again what seems lost. A node that has not answered in this ballot is asked how far it is."""
-        for node, progress in self.followers.items():
-            chosen_index = min(self._acceptor.chosen_index, progress.match_index)
+        followers = self.followers
+        for node, chosen_index in followers.knowing(self._acceptor.chosen_index):
             # No durable state: the ballot is, since it was promised, and so is what is chosen.
             self._env.send_now(node, Heartbeat(self.ballot, chosen_index, number))
-            progress.commit_sent = max(progress.commit_sent, chosen_index)
-            if retries and progress.beat():
-                progress.retry()
+            followers.told(node, chosen_index)
+            if retries:
+                followers.beat(node)
+            progress = followers[node]
             if progress.probing and not progress.owes and progress.next_index > self._acceptor.log.last_index:
                 self._send_accept((node,), progress.next_index, [])
             self._transfers.nudge(node, progress)
@@ -199,7 +195,8 @@ class Leadership:
         Then one of them can lead.
         """
         enough = max(span.first_slot - 1, self._acceptor.log.base_index)
-        ready = sum(1 << node for node, p in self.followers.items() if min(p.match_index, p.commit_sent) >= enough)
+        match = self.followers.match
+        ready = sum(1 << node for node, p in self.followers.items() if min(match[node], p.commit_sent) >= enough)
         return span.quorums.phase1.is_quorum(ready)
 
     # --- counting (phase 2b) ---
@@ -209,31 +206,26 @@ class Leadership:
 
         It may name a slot that we have not proposed in: one that members chose whom we do not know of yet.
         """
-        self.match[node] = max(self.match.get(node, 0), slot)
-        if progress := self.followers.get(node):
-            progress.active_at = self._env.now
-            progress.acknowledged(slot)
+        self.followers.acknowledged(node, slot, self._env.now)
+        self._counts = True
 
     def received(self, node: int, m: SnapshotProgress) -> None:
         """A node stored a piece of a snapshot, or all of it, and with it all that was chosen up to there."""
-        progress = self.followers[node]
-        progress.active_at = self._env.now
-        if self._transfers.progressed(node, progress, m.index, m.next_offset, m.complete):
-            self.match[node] = max(self.match.get(node, 0), m.index)
-            progress.probe(m.index + 1)
-            progress.match_index = max(progress.match_index, m.index)
+        self._transfers.progressed(node, self.followers, m.index, m.next_offset, m.complete)
+        self._counts = True
 
     def advance(self, choose: Callable[[int], None]) -> None:
         """Chosen: what a phase-2 quorum of a slot's members accepted, and all before it."""
-        while True:
+        while self._counts:
             chosen_index = self._acceptor.chosen_index
             span, end = self._members.at(chosen_index + 1), self._members.end(chosen_index + 1)
-            reached = min(span.quorums.phase2.reached(self.match), self._acceptor.log.last_index)
+            reached = min(span.quorums.phase2.reached(self.followers.match), self._acceptor.log.last_index)
             if end is not None:
                 reached = min(reached, end)
-            if reached <= chosen_index:
-                return
-            choose(reached)
+            if reached > chosen_index:
+                choose(reached)
+            else:
+                self._counts = False
 
     def is_current(self) -> bool:
         """Whether a read may be served at what is chosen now: nothing that an earlier leader had chosen is missing.

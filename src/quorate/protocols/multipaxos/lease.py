@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 
 from quorate.parts.quorum import QuorumSystem
-from quorate.parts.tally import Tally
+from quorate.parts.votes.tally import Tally
 
 ROUNDS_MAX = 64
 """Rounds without an answer that are remembered; an older one would be of no use."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorate.kernel import mask_of
-from quorate.parts.configuration import FOUNDERS_ALONE, Change, Nodes
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, Nodes
 from quorate.parts.quorum import Flexible, QuorumSystem
 from quorate.protocols.multipaxos.messages import Membership, MultiPaxosConfig
 

@@ -12,13 +12,13 @@ from msgspec import Meta
 
 from quorate.kernel import NodeId
 from quorate.parts.ballot import Ballot
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes
-from quorate.parts.leader_config import LeaderConfig
-from quorate.parts.log import Entry
-from quorate.parts.proposals import ENTRIES_PER_MESSAGE_MAX, Propose
+from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
+from quorate.parts.leaderlog.proposals import Propose
+from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Chunk
 from quorate.parts.quorum.choice import MajorityChoice, QuorumChoice
-from quorate.parts.reads import ReadReply, ReadRequest
-from quorate.parts.replicated import Chunk
 from quorate.parts.wire import Index, Natural, Term
 
 ALPHA_MAX = 65_536

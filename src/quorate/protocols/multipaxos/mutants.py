@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.log import Entry
-from quorate.parts.mutant import Mutant
+from quorate.parts.log.entries import Entry
 from quorate.parts.quorum import Flexible, Threshold
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.core import MultiPaxos
@@ -13,6 +12,7 @@ from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.membership import Members, Span
 from quorate.protocols.multipaxos.messages import Accepted, MultiPaxosConfig, Promised, Snapshotted, Voted
 from quorate.protocols.multipaxos.preparation import Preparation
+from quorate.sim.mutant import Mutant
 
 
 class ForgetsBallot(Acceptor):

@@ -7,7 +7,7 @@ before anything is proposed in a slot in which they count.
 from __future__ import annotations
 
 from quorate.parts.ballot import Ballot
-from quorate.parts.log import Entry
+from quorate.parts.log.entries import Entry
 from quorate.protocols.multipaxos.membership import Span
 from quorate.protocols.multipaxos.messages import Promise
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from quorate.kernel import Env
-from quorate.parts.compaction import Compactor, Transfers
-from quorate.parts.configuration import FOUNDERS_ALONE, Nodes
-from quorate.parts.followers import Followers
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Restored, SnapshotInfo, Written
+from quorate.parts.leaderlog.compaction import Compactor, Transfers
+from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Restored, SnapshotInfo, Written
 from quorate.parts.wire import Index
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.membership import Members
@@ -38,10 +38,9 @@ class Snapshots:
 
     def __init__(self, env: Env, config: MultiPaxosConfig, acceptor: Acceptor, members: Members) -> None:
         self._env = env
-        self._config = config
         self._acceptor = acceptor
         self._members = members
-        self._compactor = Compactor(env, config.snapshot_entries, config.snapshot_bytes_min, config.snapshot_bytes_max)
+        self._compactor = Compactor(env, config)
         self._known: dict[int, Known] = {}
         self._offered: tuple[Index, Known] = (0, ((), FOUNDERS_ALONE))
         self.transfers = Transfers(env, config.chunk_bytes)
@@ -74,21 +73,16 @@ class Snapshots:
 
     def delivered(self, index: int, entries: list[Entry], size_bytes: int) -> None:
         """The App was given these, the last at ``index``."""
-        self._compactor.delivered(len(entries), size_bytes)
-        if self._compactor.is_due:
-            self._compactor.take(index, entries[-1].term)
+        self._compactor.delivered(index, entries, size_bytes)
 
     def taken(self, result: Any) -> None:
-        """A snapshot is durable: drop what it stands for, but keep a tail for who is a little behind."""
+        """A snapshot is durable: drop what it stands for."""
         info = self._compactor.taken(result)
         if info is not None and info.index > self._acceptor.snapshot_index:
             self._compact(info)
 
     def _compact(self, info: SnapshotInfo) -> None:
-        log = self._acceptor.log
-        base = max(log.base_index, info.index - self._config.keep_entries)
-        base_term = log.term_at(base)
-        assert base_term is not None
+        base, base_term = self._compactor.base(self._acceptor.log, info.index)
         known = self._members.known_at(info.index), self._members.nodes_at(info.index)
         self._note(info.index, known)
         self._acceptor.compact(_snapshotted(info.index, info.term, base, base_term, known))

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from quorate.kernel import Core, Env, Key
 from quorate.parts.ballot import Ballot
-from quorate.parts.replicated import Dropped
+from quorate.parts.log.replicated import Dropped
 from quorate.protocols.paxos.messages import (
     MESSAGES,
     RECORDS,

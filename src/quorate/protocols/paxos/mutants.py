@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from quorate.parts.mutant import Mutant
 from quorate.protocols.paxos.core import Paxos
 from quorate.protocols.paxos.messages import Accepted, Begun, Prepare, Promised, Voted
 from quorate.protocols.paxos.replicated import PaxosLog
 from quorate.protocols.paxos.roles import Acceptor, Learner, Proposer
+from quorate.sim.mutant import Mutant
 
 
 class ForgetsBallot(Proposer):

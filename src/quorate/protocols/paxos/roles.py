@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from quorate.kernel import Env
 from quorate.parts.ballot import NO_BALLOT, ROUND_MAX, Ballot
 from quorate.parts.quorum import QuorumSystem
-from quorate.parts.tally import Tally
+from quorate.parts.votes.tally import Tally
 from quorate.protocols.paxos.messages import (
     Accept,
     Accepted,

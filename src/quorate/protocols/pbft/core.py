@@ -4,11 +4,17 @@ Sources. Castro and Liskov, "Practical Byzantine fault tolerance" (OSDI 1999), w
 rules, and Castro's thesis (2001).
 
 How it works. In each view one node, the primary, gives numbers to batches of clients' requests; two rounds of votes
-among all (``normal.py``) make an order first certain within the view, then certain in every later one. Checkpoints
-(``checkpoints.py``) bound what is remembered; at one of them other members may begin to vote (``members.py``). A
-primary that stands in the way is replaced (``views.py``). Who fell behind fetches what was decided, with proof
-(``transfer.py``). Requests are signed by their clients, and a node that lies can neither invent nor change one
-(``requests.py``).
+among all (``normal.py``, §4.2) make an order first certain within the view, then certain in every later one. What is
+decided is executed in order (``execution.py``). Checkpoints (``checkpoints.py``, §4.3) bound what is remembered; at one
+of them other members may begin to vote (``members.py``). A primary that stands in the way is left
+(``view_changes.py``, §4.4), and another view entered (``new_views.py``). What was lost is sent again
+(``retransmission.py``); a node that fell behind fetches what was decided, with proof (``catch_up.py``,
+``transfer.py``). Requests are signed by their clients, and a node that lies can neither invent nor change one
+(``requests.py``). Reads wait for what a client may know of (``reads.py``, §5.1.3).
+
+Each part is an object that gets what it needs when it is made. Three of them hold the state that many parts read:
+``CurrentView``, ``MessageLog`` and ``History``; each says which part changes it. ``Pbft`` makes the parts and passes on
+what comes; it has no rules of its own but the order of what a step does at its end.
 
 Durable state, so that a crash is only a crash: ``Accepted`` and ``Stored`` (what this node voted for), ``Prepared``
 (what it may have committed), ``Changing`` and ``Entered`` (its view), ``Executed`` (stable checkpoints and the order
@@ -28,59 +34,303 @@ no other view. (8) No tentative execution.
 
 from __future__ import annotations
 
-from quorate.kernel import Env, Key
-from quorate.parts.keys import Keys
-from quorate.parts.replicated import Restored
-from quorate.protocols.pbft.messages import MESSAGES, PbftConfig
-from quorate.protocols.pbft.replica import BEAT, EXECUTE, REQUEST, TERM, VIEW
-from quorate.protocols.pbft.transfer import Transfer
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+from quorate.kernel import Core, Env, Key
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.log.configuration import Nodes, Voters
+from quorate.protocols.pbft.catch_up import CatchUp
+from quorate.protocols.pbft.checkpoints import Checkpoints
+from quorate.protocols.pbft.checks import CHECK, SignatureChecks
+from quorate.protocols.pbft.execution import EXECUTE, Execution
+from quorate.protocols.pbft.fetching import Fetching
+from quorate.protocols.pbft.group import Group, founders_of
+from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.images import SNAPSHOT, Images
+from quorate.protocols.pbft.members import EpochMembers
+from quorate.protocols.pbft.message_log import MessageLog
+from quorate.protocols.pbft.messages import (
+    MESSAGES,
+    RECORDS,
+    Accepted,
+    BatchOf,
+    Changing,
+    Checkpoint,
+    Commit,
+    Decided,
+    Entered,
+    Executed,
+    FetchBatch,
+    FetchImage,
+    FetchLog,
+    Forward,
+    ImagePiece,
+    LogOf,
+    NewView,
+    Offer,
+    OfferAmong,
+    PbftConfig,
+    Prepare,
+    Prepared,
+    PrePrepare,
+    Stable,
+    Status,
+    Stored,
+    Taken,
+    TakenAmong,
+    ViewChange,
+)
+from quorate.protocols.pbft.new_views import NewViews
+from quorate.protocols.pbft.normal import NormalCase
+from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.reads import WaitingReads
+from quorate.protocols.pbft.requests import REQUEST, Requests
+from quorate.protocols.pbft.retransmission import BEAT, Retransmission
+from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer, Patience
+from quorate.protocols.pbft.view import VIEW, CurrentView
+from quorate.protocols.pbft.view_changes import ViewChanges
 
 
-class Pbft(Transfer):
-    """One node."""
+class Later:
+    """A call to a part that is made after the one that calls it, so that neither holds the other, nor the core."""
+
+    to: Callable[[int], None]
+
+    def __call__(self, value: int) -> None:
+        self.to(value)
+
+
+class Pbft(Core):
+    """One node. Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
+    records = RECORDS
+    others_class: ClassVar[type[Others]] = Others
+    checks_class: ClassVar[type[SignatureChecks]] = SignatureChecks
+    requests_class: ClassVar[type[Requests]] = Requests
+    normal_class: ClassVar[type[NormalCase]] = NormalCase
+    members_class: ClassVar[type[EpochMembers]] = EpochMembers
+    reads_class: ClassVar[type[WaitingReads]] = WaitingReads
+    new_views_class: ClassVar[type[NewViews]] = NewViews
+    view_changes_class: ClassVar[type[ViewChanges]] = ViewChanges
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
-        super().__init__(env, config, keys)
+        """Raises ValueError for keys of another node, and for members that are no founders."""
+        super().__init__(env)
+        if keys.node != env.id:
+            raise ValueError(f"node {env.id} was given the keys of node {keys.node}")
+        self.config = config
+        self.founders = founders = founders_of(config, env.peers, keys)
+        # The state that parts share.
+        self.view = view = CurrentView(env, config, Group(config.members or founders, keys))
+        self.log = log = MessageLog(env)
+        self.history = history = History(env, config.window)
+        # Each part knows those before it.
+        others, leave_view, patience = self.others_class(env), Later(), Patience()
+        self.checks = self.checks_class(env)
+        self.requests = self.requests_class(env, others, config, view, log, history, self.checks)
+        self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.requests, leave_view)
+        self.members = self.members_class(env, config, founders, view, log, history)
+        self.checkpoints = Checkpoints(env, others, config, view, log, history, self.members, self.normal)
+        self.images = Images(env, config, view, history)
+        self.fetching = Fetching(env, others, config, view, log)
+        self.execution = Execution(
+            *(env, config, view, log, history),
+            *(self.requests, self.members, self.images, self.fetching, self.checkpoints),
+        )
+        self.reads = self.reads_class(env, view, log, history)
+        self.new_views = self.new_views_class(
+            *(env, others, config, view, log),
+            *(self.requests, self.normal, self.checkpoints, self.fetching, self.reads),
+        )
+        self.view_changes = self.view_changes_class(
+            env, others, config, view, log, history, self.requests, self.new_views
+        )
+        leave_view.to = self.view_changes.leave
+        self.transfer = ImageTransfer(env, others, config, founders, view, history, self.execution, patience)
+        self.catch_up = CatchUp(
+            *(env, others, view, log, history),
+            *(self.checkpoints, self.fetching, self.transfer, patience),
+        )
+        self.retransmission = Retransmission(
+            *(env, others, config, view, log, history),
+            *(self.requests, self.normal, self.checkpoints, self.transfer, self.catch_up),
+        )
+
+    # --- for status pages ---
+
+    @property
+    def keys(self) -> Keys:
+        """This node's own, and what it knows of the others'."""
+        return self.view.keys
+
+    @property
+    def leader(self) -> int | None:
+        """The primary, while the view works."""
+        return self.view.leader
+
+    @property
+    def voters(self) -> Voters:
+        """Who votes, and who will."""
+        group = self.view.group
+        return Voters(group.members, self.history.next_members, group.epoch)
+
+    @property
+    def nodes(self) -> Nodes:
+        """Which nodes have come and gone."""
+        return self.history.nodes
+
+    @property
+    def role(self) -> str:
+        """What this node does in the view."""
+        return "primary" if self.view.is_primary else "backup" if self.view.is_member else "learner"
+
+    @property
+    def term(self) -> int:
+        """The view."""
+        return self.view.number
+
+    @property
+    def commit_index(self) -> int:
+        """Up to where the order is executed."""
+        return self.history.index
+
+    # --- a life ---
+
+    def restore(self, record: Any) -> None:
+        """One durable record, to the state that it is of."""
+        if isinstance(record, Stored | Accepted | Prepared):
+            self.log.restore(record)
+        elif isinstance(record, Changing | Entered):
+            self.view.restore(record)
+        elif isinstance(record, Executed | Taken | TakenAmong):
+            self.history.restore(record)
+            if isinstance(record, Executed):
+                self.log.drop_ordered(self.history.low)
+
+    def checkpoint(self) -> Iterator[Any]:
+        """The durable state as it is now."""
+        yield from self.history.image_records()
+        yield from self.log.batch_records()
+        yield from self.history.order_records()
+        yield from self.view.records()
+        yield from self.log.vote_records()
 
     def start(self) -> None:
         """After recovery: execute again what is proven, and go on in the view."""
-        if self.images:
-            self.env.deliver(Restored(self.images[-1].index, TERM))
-        self._recover()
-        self._flush()
-        if self.executed > self.low and self.executed % self.config.checkpoint_batches == 0:
-            self._make_checkpoint()  # of the snapshot: it may be the others' last one, too
-        self._announce()
-        self._take_up_view()
-        self._beat()
+        self.execution.recover()
+        self.view.announce()
+        self.view.take_up()
+        if self.view.is_changing:
+            self.view_changes.ask()
+        self.normal.rebuild()
+        self.normal.take_proposals()
+        self.retransmission.beat()
 
     def on_timer(self, key: Key) -> None:
         """A beat, a time-out, or the rest of what is to be executed."""
         if key == BEAT:
-            self._beat()
+            self.retransmission.beat()
         elif key == EXECUTE:
-            self._is_paused = False
+            self.execution.go_on()
         elif key == REQUEST:
-            if self._request_alarm.is_due():
-                self._suspect()
-        elif key == VIEW and self._view_alarm.is_due():
-            self._view_is_late()
+            if self.requests.is_late():
+                self.view_changes.suspect()
+        elif key == VIEW and self.view.alarm.is_due():
+            self.view_changes.is_late()
 
     def on_stalled(self, why: str | None) -> None:
         """While the disk is full be silent: whoever waits for this node will do without it."""
-        self._stalled = why
+        self.view.stalled = why
         if why is None:
-            self._watch()  # timers may have run out meanwhile
-            self._look_at_changes()
-            for slot in list(self.slots.values()):
-                self._check_prepared(slot)
+            self.requests.watch()  # timers may have run out meanwhile
+            self.view_changes.look()
+            self.normal.resume()
+
+    def on_done(self, key: Key, result: Any) -> None:
+        """Signatures were checked, a snapshot was taken, or a piece of one was read or stored."""
+        if key == SNAPSHOT:
+            self.images.taken(result)
+        elif key == INSTALL:
+            self.transfer.written(result)
+        elif isinstance(key, tuple) and key[0] == SERVE:
+            self.transfer.read(key[1], result)
+        elif isinstance(key, tuple) and key[0] == CHECK and (check := self.checks.done(key[1], result)) is not None:
+            self.requests.checked(check)
+            if check.sequence is not None:
+                self.normal.checked(check)
 
     def settle(self) -> None:
         """What the inputs of this step share: execute, propose, answer. Once."""
-        self._execute_ready()
-        self._forget_proven()
-        self._meet_new_members()
-        self._propose()
-        self._answer_reads()
+        self.execution.execute_ready()
+        self.catch_up.look()
+        self.new_views.begin_epoch()
+        self.normal.propose()
+        self.reads.answer()
+
+    # --- from above ---
+
+    def submit(self, values: Sequence[bytes]) -> None:
+        """Requests of this node's clients."""
+        self.requests.submit(values)
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """Reads of this node's clients."""
+        self.reads.read(tokens)
+
+    # --- from others: each message to the part that it belongs to ---
+
+    def on_forward(self, sender: int, m: Forward) -> None:
+        self.requests.on_forward(sender, m)
+
+    def on_pre_prepare(self, sender: int, m: PrePrepare) -> None:
+        self.normal.on_pre_prepare(sender, m)
+
+    def on_prepare(self, sender: int, m: Prepare) -> None:
+        self.normal.on_prepare(sender, m)
+
+    def on_commit(self, sender: int, m: Commit) -> None:
+        self.normal.on_commit(sender, m)
+
+    def on_decided(self, sender: int, m: Decided) -> None:
+        self.normal.on_decided(sender, m)
+
+    def on_checkpoint(self, sender: int, m: Checkpoint) -> None:
+        self.checkpoints.on_checkpoint(sender, m)
+
+    def on_stable(self, sender: int, m: Stable) -> None:
+        self.checkpoints.on_stable(sender, m)
+
+    def on_view_change(self, sender: int, m: ViewChange) -> None:
+        self.view_changes.on_view_change(sender, m)
+
+    def on_new_view(self, sender: int, m: NewView) -> None:
+        self.new_views.on_new_view(sender, m)
+
+    def on_status(self, sender: int, m: Status) -> None:
+        self.retransmission.on_status(sender, m)
+
+    def on_fetch_batch(self, sender: int, m: FetchBatch) -> None:
+        self.fetching.on_fetch_batch(sender, m)
+
+    def on_batch_of(self, sender: int, m: BatchOf) -> None:
+        self.fetching.on_batch_of(sender, m)
+
+    def on_fetch_log(self, sender: int, m: FetchLog) -> None:
+        self.catch_up.on_fetch_log(sender, m)
+
+    def on_log_of(self, sender: int, m: LogOf) -> None:
+        self.catch_up.on_log_of(sender, m)
+
+    def on_offer(self, sender: int, m: Offer) -> None:
+        self.transfer.on_offer(sender, m)
+
+    def on_offer_among(self, sender: int, m: OfferAmong) -> None:
+        self.transfer.on_offer_among(sender, m)
+
+    def on_fetch_image(self, sender: int, m: FetchImage) -> None:
+        self.transfer.on_fetch_image(sender, m)
+
+    def on_image_piece(self, sender: int, m: ImagePiece) -> None:
+        self.transfer.on_image_piece(sender, m)

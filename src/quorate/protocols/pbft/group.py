@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from quorate.parts.certificate import Certificate, Collector, verify
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.parts.quorum import Byzantine
+from quorate.parts.votes.certificate import Certificate, Collector, verify
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
     NODES_MAX,
@@ -14,6 +14,7 @@ from quorate.protocols.pbft.messages import (
     PREPARE,
     VIEW_CHANGE,
     NewView,
+    PbftConfig,
     ViewChange,
     checkpoint_of,
     order_of,
@@ -122,6 +123,19 @@ class Group:
         if not by_mac:
             return len(proofs) == 1 and self.keys.verify(node, context, statement, proofs[0])
         return len(proofs) <= NODES_MAX and self.keys.has_mac(node, context, statement, proofs)
+
+
+def founders_of(config: PbftConfig, peers: Sequence[int], keys: Keys) -> tuple[int, ...]:
+    """The nodes that the cluster began with: ``peers`` if the config names none.
+
+    Raises ValueError for members that are no founders, and for founders without a key.
+    """
+    founders = tuple(sorted(set(config.founders or peers)))
+    if strangers := sorted(set(config.members) - set(founders)):
+        raise ValueError(f"nodes {strangers} are members and not in the group {list(founders)}")
+    if unknown := sorted(set(founders) - set(keys.keyring.nodes)):
+        raise ValueError(f"the keyring has no key for nodes {unknown}, which the cluster began with")
+    return founders
 
 
 def point_of(certificate: Certificate | None) -> tuple[int, int, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorate.kernel import Env
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
 from quorate.protocols.pbft.core import Pbft
 from quorate.protocols.pbft.messages import PbftConfig
 
@@ -20,7 +20,8 @@ def led(core: type[Pbft], leaders: Sequence[int]) -> type[Pbft]:
     class Led(core):  # type: ignore[valid-type, misc]
         def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
             super().__init__(env, config, keys)
-            turn = self.group.primary
-            self.group.primary = lambda view: leaders[view] if view < len(leaders) else turn(view)
+            group = self.view.group
+            turn = group.primary
+            group.primary = lambda view: leaders[view] if view < len(leaders) else turn(view)
 
     return Led

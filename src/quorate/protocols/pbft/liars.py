@@ -12,9 +12,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from quorate.kernel import ROOT, Received, Send, Turn
-from quorate.parts.adversary import Liar, Means
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Keys
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
     COMMIT,
@@ -42,6 +41,7 @@ from quorate.protocols.pbft.messages import (
     order_statement,
     view_change_statement,
 )
+from quorate.sim.adversary.liar import Liar, Means
 
 REMEMBERED_MAX: Final = 64
 """Lies that a liar sticks to."""

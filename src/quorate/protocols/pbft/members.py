@@ -1,4 +1,4 @@
-"""Members: who votes, changed through the order itself, at a checkpoint; and which nodes there are.
+"""EpochMembers: who votes, changed through the order itself, at a checkpoint; and which nodes there are.
 
 A configuration (``parts/configuration.py``) is a request like any other, signed by a key that ``admins`` names. In the
 epoch that it names it takes effect at the first checkpoint that is a whole window after it: whoever may order beyond
@@ -14,90 +14,106 @@ From those who leave a node parts when the epoch begins in which they do not vot
 
 from __future__ import annotations
 
-from quorate.parts import configuration, requests
-from quorate.parts.configuration import Change, Newcomer, Nodes
-from quorate.parts.log import COMMAND, CONFIGURATION
-from quorate.protocols.pbft.checkpoints import Checkpoints
+from quorate.kernel import Env
+from quorate.parts import requests
+from quorate.parts.log import configuration
+from quorate.parts.log.configuration import Change, Newcomer, Nodes
+from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.protocols.pbft.group import Group
-from quorate.protocols.pbft.messages import Image
+from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.message_log import MessageLog
+from quorate.protocols.pbft.messages import Image, PbftConfig
+from quorate.protocols.pbft.view import CurrentView
 
 
-class Members(Checkpoints):
-    """The part of a node that knows who votes."""
+class EpochMembers:
+    """What a node does about who votes."""
 
-    def _kind_of(self, value: bytes) -> int:
+    def __init__(
+        self,
+        env: Env,
+        config: PbftConfig,
+        founders: tuple[int, ...],
+        view: CurrentView,
+        log: MessageLog,
+        history: History,
+    ) -> None:
+        self._env = env
+        self._config = config
+        self._founders = founders
+        self._view = view
+        self._log = log
+        self._history = history
+
+    # --- a change ---
+
+    def kind_of(self, value: bytes) -> int:
+        """Of a request that is executed now: a command, or other members, which are to vote from then on."""
         if configuration.PREFIX not in value:
             return COMMAND
         request = requests.decode(value)
-        if request is None or request.client not in self.config.admins or len(request.commands) != 1:
+        if request is None or request.client not in self._config.admins or len(request.commands) != 1:
             return COMMAND
         change = configuration.decode(request.commands[0])
-        if change is None or change.epoch not in (None, self.group.epoch):
+        if change is None or change.epoch not in (None, self._view.group.epoch):
             return COMMAND  # a node that lies may bring an old one again
-        self._check_own(change)
-        if not self.nodes.takes(change, self.founders) or not self._are_keys(change.newcomers):
+        self.check_own(change)
+        history = self._history
+        if not history.nodes.takes(change, self._founders) or not self._are_keys(change.newcomers):
             return COMMAND
-        self._take_over_nodes(self.nodes.after(change))
-        self.next_members = change.members  # of several before one checkpoint the last holds
-        if not self.switch_at:
-            every = self.config.checkpoint_batches
-            self.switch_at = -(-(self.executed + self.config.window) // every) * every
+        self._take_over_nodes(history.nodes.after(change))
+        at = history.switch_at
+        if not at:
+            every = self._config.checkpoint_batches
+            at = -(-(history.executed + self._config.window) // every) * every
+        history.change_members(change.members, at)  # of several before one checkpoint the last holds
         return CONFIGURATION
 
-    def _switch_if_stable(self) -> None:
+    def switch_if_stable(self) -> None:
         """The checkpoint is stable: the old members have settled all up to it."""
-        if not self.switch_at or self.executed < self.switch_at or self.low < self.switch_at:
+        history = self._history
+        if not history.is_switching or history.low < history.switch_at:
             return
-        if (proof := self._proofs.get(self.switch_at, self.stable)) is not None:
-            self.switches[self.switch_at] = proof
-        members, old = self.next_members, self.group
-        self._begin_epoch(Group(members, self.keys, old.epoch + 1, self.switch_at, old.members))
+        history.switched()
+        old = self._view.group
+        members = Group(history.next_members, self._view.keys, old.epoch + 1, history.switch_at, old.members)
+        self.begin_epoch(members)
 
-    def _begin_epoch(self, group: Group) -> None:
-        self.group = group
-        self.next_members, self.switch_at = (), 0
-        if self.view < self.group.first_view:
-            self.view, self.is_changing, self.new_view = self.group.first_view, False, None
-        self.slots.clear()
-        self._reach = 0
-        self._changes.clear()
-        self._view_alarm.stop()
-        self._view_timeout_s = self.config.request_timeout_s
-        self.next_sequence = self.executed + 1
-        self._has_new_members = True
+    def begin_epoch(self, group: Group) -> None:
+        """These vote from now on, in views of their own."""
+        self._view.begin_epoch(group)
+        self._history.change_members((), 0)
+        self._log.begin_epoch(self._history.executed)
         self._part()
 
-    def _take_over_members(self, image: Image, nodes: Nodes) -> None:
-        if image.epoch > self.group.epoch:
+    def take_over(self, image: Image, nodes: Nodes) -> None:
+        """The members of a snapshot, and which nodes there are."""
+        if image.epoch > self._view.group.epoch:
             began = (image.epoch, image.began_at, image.past_members)
-            self._begin_epoch(Group(image.members, self.keys, *began))
+            self.begin_epoch(Group(image.members, self._view.keys, *began))
         self._take_over_nodes(nodes)
-        self.next_members, self.switch_at = image.next_members, image.switch_at
-
-    def _first_proof(self, stable: int, executed: int) -> int:
-        """Which checkpoint a node that is this far can check: the next change of members, or else the last one."""
-        return min((s for s in self.switches if s > stable and s >= executed), default=self.low)
+        self._history.change_members(image.next_members, image.switch_at)
 
     # --- which nodes there are ---
 
-    def _check_own(self, change: Change) -> None:
+    def check_own(self, change: Change) -> None:
         """Raises ValueError if an administrator introduces this node, and it was told otherwise of itself."""
         for newcomer in change.newcomers:
-            if newcomer.node != self.env.id:
+            if newcomer.node != self._env.id:
                 continue
-            if newcomer.node in self.founders:
+            if newcomer.node in self._founders:
                 raise ValueError(
                     f"node {newcomer.node} joined the cluster later, and its configuration counts it among the first: "
                     "write in founders which nodes the cluster began with"
                 )
-            if newcomer.key != self.keys.public:
+            if newcomer.key != self._view.keys.public:
                 raise ValueError(f"node {newcomer.node} was introduced with a public key that is not its own")
 
     def _are_keys(self, newcomers: tuple[Newcomer, ...]) -> bool:
         """Whether each is a public key, and nobody else's. The same on every node."""
-        keyring = self.keys.keyring
-        taken = {keyring.public(node) for node in self.founders}
-        taken.update(newcomer.key for newcomer in self.nodes.joined)
+        keyring = self._view.keys.keyring
+        taken = {keyring.public(node) for node in self._founders}
+        taken.update(newcomer.key for newcomer in self._history.nodes.joined)
         for newcomer in newcomers:
             if newcomer.key in taken or not keyring.is_key(newcomer.key):
                 return False
@@ -106,17 +122,16 @@ class Members(Checkpoints):
 
     def _take_over_nodes(self, nodes: Nodes) -> None:
         """Meet who joined. The keys of those who left stay: a checkpoint that they signed may come yet."""
-        self.nodes = nodes
+        self._history.nodes = nodes
         for newcomer in nodes.joined:
-            self.keys = self.keys.knowing(newcomer.node, newcomer.key)
-            is_here = newcomer.node not in nodes.left or self.group.has(newcomer.node)
-            if is_here and newcomer.node not in self.env.peers:
-                self.env.meet(newcomer.address, newcomer.key, newcomer.node)
-        self.group.keys = self.keys
+            self._view.know(newcomer.node, newcomer.key)
+            is_here = newcomer.node not in nodes.left or self._view.group.has(newcomer.node)
+            if is_here and newcomer.node not in self._env.peers:
+                self._env.meet(newcomer.address, newcomer.key, newcomer.node)
         self._part()
 
     def _part(self) -> None:
         """From those who left and vote no more."""
-        for node in self.nodes.left:
-            if node in self.env.peers and node != self.env.id and not self.group.has(node):
-                self.env.part(node, "it has left the cluster")
+        for node in self._history.nodes.left:
+            if node in self._env.peers and node != self._env.id and not self._view.group.has(node):
+                self._env.part(node, "it has left the cluster")

@@ -16,10 +16,10 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
-from quorate.parts.certificate import Certificate
-from quorate.parts.configuration import Nodes
-from quorate.parts.keys import Public, Signature
-from quorate.parts.replicated import Chunk
+from quorate.parts.crypto.keys import Public, Signature
+from quorate.parts.log.configuration import Nodes
+from quorate.parts.log.replicated import Chunk
+from quorate.parts.votes.certificate import Certificate
 from quorate.parts.wire import Index, Natural
 
 View: TypeAlias = Natural

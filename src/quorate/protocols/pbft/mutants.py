@@ -1,17 +1,18 @@
 """PBFT with planted bugs; most are mistakes that real implementations made. The simulator must catch every one.
 
-A mutant overrides as little as it can, so that what it breaks is the rule it names.
+A mutant replaces one part and overrides as little of it as it can, so that what it breaks is the rule it names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from quorate.kernel import Env, Key
-from quorate.parts.certificate import Certificate
-from quorate.parts.keys import Keys, Verified
-from quorate.parts.mutant import Mutant
+from quorate.kernel import Env
+from quorate.parts.crypto.keys import Keys, Verified
 from quorate.parts.quorum import Byzantine, Threshold
+from quorate.parts.votes.certificate import Certificate
+from quorate.protocols.pbft.checks import Check, SignatureChecks
 from quorate.protocols.pbft.core import Pbft
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import (
@@ -29,106 +30,130 @@ from quorate.protocols.pbft.messages import (
     ViewChange,
     view_change_statement,
 )
+from quorate.protocols.pbft.new_views import NewViews
+from quorate.protocols.pbft.normal import NormalCase
+from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.reads import WaitingReads
+from quorate.protocols.pbft.requests import Requests
+from quorate.protocols.pbft.view_changes import ViewChanges
+from quorate.sim.mutant import Mutant
 
 
-class DropsPrepared(Pbft):
+class DropsPrepared(ViewChanges):
     """Breaks §4.4: a view-change shows all that prepared above the stable checkpoint."""
 
-    def _view_change(self) -> ViewChange:
-        signature = self.keys.sign(VIEW_CHANGE, view_change_statement(self.view, self.stable, ()))
-        return ViewChange(self.view, self.stable, (), signature)
+    def _change(self) -> ViewChange:
+        view, stable = self._view, self._history.stable
+        signature = view.keys.sign(VIEW_CHANGE, view_change_statement(view.number, stable, ()))
+        return ViewChange(view.number, stable, (), signature)
 
 
-class LooseDigest(Pbft):
+class LooseDigest(NormalCase):
     """Breaks §4.2: the digest in a pre-prepare is that of the requests."""
 
     def _is_digest(self, digest: bytes, batch: tuple[bytes, ...]) -> bool:
         return True
 
 
-class OnlyMatching(Pbft):
+class OnlyMatching(ViewChanges):
     """Breaks §4.4: a quorum of view-changes makes a new view, whichever checkpoints they rest on."""
 
-    def _look_at_changes(self) -> None:
-        same = {node: c for node, c in self._changes.items() if point_of(c.stable) == point_of(self.stable)}
-        every, self._changes = self._changes, same
-        super()._look_at_changes()
-        if self.is_changing:
-            self._changes = every
+    def look(self) -> None:
+        """At those that rest on the same checkpoint."""
+        view, own = self._view, point_of(self._history.stable)
+        every = view.changes
+        view.changes = {node: change for node, change in every.items() if point_of(change.stable) == own}
+        super().look()
+        if view.is_changing:
+            view.changes = every
 
 
-class HidesValid(Pbft):
+class HidesValid(ViewChanges):
     """Breaks §4.4: a view-change that is not proven counts for nothing."""
 
     def on_view_change(self, sender: int, m: ViewChange) -> None:
         """The first of each view is kept, whatever it is."""
-        if m.view >= self.view and self.group.has(sender):
-            known = self._changes.get(sender)
+        if m.view >= self._view.number and self._view.group.has(sender):
+            known = self._view.changes.get(sender)
             if known is None or known.view < m.view:
-                self._changes[sender] = m
-                self._join()
-                self._look_at_changes()
+                self._keep(sender, m)
 
 
-class StaysBehind(Pbft):
+class StaysBehind(NormalCase):
     """Breaks deviation 7 of ``core.py``: what the others decide is decided for a node that changes views too."""
 
     def on_commit(self, sender: int, m: Commit) -> None:
         """Of the view that it works in alone."""
-        if not self.is_changing and m.view == self.view:
+        if not self._view.is_changing and m.view == self._view.number:
             super().on_commit(sender, m)
 
     def on_decided(self, sender: int, m: Decided) -> None:
         """Nor what they executed, while it changes views."""
-        if not self.is_changing:
+        if not self._view.is_changing:
             super().on_decided(sender, m)
 
 
-class ResetsSequence(Pbft):
+class ResetsSequence(NewViews):
     """Breaks §4.4: the numbers of a new view go on after those that it took over."""
 
     def _enter(self, message: NewView, stable: Certificate | None) -> None:
         super()._enter(message, stable)
-        self.next_sequence = self.low + 1
+        self._log.next_sequence = point_of(stable)[0] + 1
 
 
-class NeverSuspects(Pbft):
+class NeverSuspects(ViewChanges):
     """Breaks §4.4: a backup whose request waits too long suspects the primary."""
 
-    def _suspect(self) -> None:
-        pass
+    def suspect(self) -> None:
+        """Not this one."""
+
+
+class WatchesAlways(Requests):
+    """Breaks §4.4: the timer runs only while a request waits."""
+
+    def watch(self) -> None:
+        """And it runs while none does."""
+        super().watch()
+        if not self._alarm.is_set:
+            self._alarm.put_off(self._view.timeout_s)
+
+
+class SuspectsAnyway(ViewChanges):
+    """What a node does whose timer runs when there is nothing to do."""
+
+    def suspect(self) -> None:
+        """Whether a request waits or not."""
+        if not self._view.is_changing:
+            self.leave(self._view.number + 1)
 
 
 class SuspectsIdle(Pbft):
     """Breaks §4.4: the timer runs only while a request waits."""
 
-    def _watch(self) -> None:
-        super()._watch()
-        if not self._request_alarm.is_set:
-            self._request_alarm.put_off(self._view_timeout_s)
-
-    def _suspect(self) -> None:
-        if not self.is_changing:
-            self._leave_view(self.view + 1)
+    requests_class = WatchesAlways
+    view_changes_class = SuspectsAnyway
 
     def start(self) -> None:
         """And it runs from the beginning."""
         super().start()
-        self._watch()
+        self.requests.watch()
 
 
-class RaisesOnLies(Pbft):
+class RaisesOnLies(Others):
     """Breaks the rule that a peer's bad message is blamed and dropped."""
 
-    def _blame(self, node: int, why: str) -> None:
+    def blame(self, node: int, why: str) -> None:
+        """End this node in its place."""
         raise ValueError(why)
 
 
-class NoWaterMarks(Pbft):
+class NoWaterMarks(NormalCase):
     """Breaks §4.2: numbers above the high water mark are not taken."""
 
     def _is_now(self, sender: int, m: PrePrepare | Prepare) -> bool:
-        return m.view == self.view and not self.is_changing and self.low < m.sequence and self._stalled is None
+        view = self._view
+        is_here = m.view == view.number and not view.is_changing
+        return is_here and self._history.low < m.sequence and view.stalled is None
 
 
 class SmallQuorum(Pbft):
@@ -136,7 +161,7 @@ class SmallQuorum(Pbft):
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
         super().__init__(env, config, keys)
-        self.group.quorum = _Small(self.group.members)
+        self.view.group.quorum = _Small(self.view.group.members)
 
 
 class _Small(Byzantine):
@@ -173,50 +198,86 @@ class ForgetsView(Pbft):
             super().restore(record)
 
 
-class TakesUnsigned(Pbft):
+class TakesUnsigned(SignatureChecks):
     """Breaks §4.2: requests are signed by their clients."""
 
-    def on_done(self, key: Key, result: Any) -> None:
+    def done(self, number: int, result: Any) -> Check | None:
         """Whatever was checked is right."""
-        if isinstance(result, Verified):
-            result = Verified(2**63 - 1)
-        super().on_done(key, result)
-
-    def _checked(self, check: Any, is_good: bool) -> None:
-        super()._checked(check, True)
+        return super().done(number, Verified(2**63 - 1) if isinstance(result, Verified) else result)
 
 
-class BelievesNewView(Pbft):
+class BelievesNewView(NewViews):
     """Breaks §4.4: backups compute for themselves what a new view begins with."""
 
-    def _why_not_new_view(self, primary: int, m: NewView) -> str | None:
+    def _why_not(self, primary: int, m: NewView) -> str | None:
         return None
 
 
-class ReadsAtOnce(Pbft):
+class ReadsAtOnce(WaitingReads):
     """Breaks §5.1.3: a read waits for what had prepared when it came."""
 
-    def read(self, tokens: Any) -> None:
+    def read(self, tokens: Sequence[int]) -> None:
         """As if nothing had."""
-        self._reads.append((0, tuple(tokens)))
+        self._waiting.append((0, tuple(tokens)))
+
+
+def _with(**parts: Any) -> type[Pbft]:
+    """A node with this part in place of the right one."""
+    (part,) = parts.values()
+    return type(part.__name__, (Pbft,), parts)
 
 
 MUTANTS = (
-    Mutant("drops-prepared", "a view-change shows nothing of what prepared", core=DropsPrepared),
-    Mutant("loose-digest", "a digest is not compared with its batch", core=LooseDigest, lies=True),
-    Mutant("only-matching", "a new view waits for view-changes with equal checkpoints", core=OnlyMatching, lies=True),
-    Mutant("hides-valid", "a view-change that is not proven is kept and counted", core=HidesValid, lies=True),
-    Mutant("stays-behind", "a node that changes views takes no decision of the others", core=StaysBehind),
-    Mutant("resets-sequence", "a new view begins to number at the checkpoint", core=ResetsSequence),
-    Mutant("never-suspects", "a primary that does nothing is left alone", core=NeverSuspects, lies=True),
+    Mutant(
+        "drops-prepared", "a view-change shows nothing of what prepared", core=_with(view_changes_class=DropsPrepared)
+    ),
+    Mutant("loose-digest", "a digest is not compared with its batch", core=_with(normal_class=LooseDigest), lies=True),
+    Mutant(
+        "only-matching",
+        "a new view waits for view-changes with equal checkpoints",
+        core=_with(view_changes_class=OnlyMatching),
+        lies=True,
+    ),
+    Mutant(
+        "hides-valid",
+        "a view-change that is not proven is kept and counted",
+        core=_with(view_changes_class=HidesValid),
+        lies=True,
+    ),
+    Mutant(
+        "stays-behind",
+        "a node that changes views takes no decision of the others",
+        core=_with(normal_class=StaysBehind),
+    ),
+    Mutant(
+        "resets-sequence", "a new view begins to number at the checkpoint", core=_with(new_views_class=ResetsSequence)
+    ),
+    Mutant(
+        "never-suspects",
+        "a primary that does nothing is left alone",
+        core=_with(view_changes_class=NeverSuspects),
+        lies=True,
+    ),
     Mutant("suspects-idle", "a primary is suspected when there is nothing to do", core=SuspectsIdle, quiet=True),
-    Mutant("raises-on-lies", "a bad message ends the node that it is sent to", core=RaisesOnLies, lies=True),
-    Mutant("no-water-marks", "numbers far ahead are taken", core=NoWaterMarks),
+    Mutant(
+        "raises-on-lies",
+        "a bad message ends the node that it is sent to",
+        core=_with(others_class=RaisesOnLies),
+        lies=True,
+    ),
+    Mutant("no-water-marks", "numbers far ahead are taken", core=_with(normal_class=NoWaterMarks)),
     Mutant("small-quorum", "2f nodes are taken for a quorum", core=SmallQuorum),
     Mutant("forgets-votes", "votes are not restored after a crash", core=ForgetsVotes),
     Mutant("forgets-prepared", "what prepared is not restored after a crash", core=ForgetsPrepared),
     Mutant("forgets-view", "views that were left are not restored after a crash", core=ForgetsView),
-    Mutant("takes-unsigned", "signatures of requests are not looked at", core=TakesUnsigned, lies=True),
-    Mutant("believes-new-view", "a new view is taken as its primary makes it", core=BelievesNewView, lies=True),
-    Mutant("reads-at-once", "a read does not wait for what had prepared", core=ReadsAtOnce),
+    Mutant(
+        "takes-unsigned", "signatures of requests are not looked at", core=_with(checks_class=TakesUnsigned), lies=True
+    ),
+    Mutant(
+        "believes-new-view",
+        "a new view is taken as its primary makes it",
+        core=_with(new_views_class=BelievesNewView),
+        lies=True,
+    ),
+    Mutant("reads-at-once", "a read does not wait for what had prepared", core=_with(reads_class=ReadsAtOnce)),
 )

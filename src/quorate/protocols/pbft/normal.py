@@ -1,87 +1,94 @@
-"""The normal case (§4.2): pre-prepare, prepare, commit; many batches at once between the water marks.
+"""NormalCase (§4.2): pre-prepare, prepare, commit; many batches at once between the water marks.
 
 The primary gives each batch the next sequence number. A backup that accepts says so to all; when a quorum voted the
 same, the order is *prepared*: no other can be in this view. Then it commits, and when a quorum committed, the batch
-is executed, after all before it. A node's own vote counts at once: whatever rests on it waits for its record like all
-that this node says.
+is executed, after all before it (``execution.py``). A node's own vote counts at once: whatever rests on it waits for
+its record like all that this node says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any
 
-from quorate.parts import replicated, requests
-from quorate.parts.keys import Signed
-from quorate.parts.replicated import ReadFailed, ReadReady
+from quorate.kernel import Env
+from quorate.parts import requests
+from quorate.parts.crypto.keys import Signed
+from quorate.parts.votes.certificate import Collector
+from quorate.protocols.pbft.checks import Check, SignatureChecks
+from quorate.protocols.pbft.early import Early
+from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import (
     COMMIT,
     DECIDED,
     PREPARE,
-    Accepted,
     Commit,
     Decided,
+    PbftConfig,
     Prepare,
-    Prepared,
     PrePrepare,
     digest_of,
     order_of,
     order_statement,
 )
-from quorate.protocols.pbft.replica import EXECUTE
-from quorate.protocols.pbft.requests import Check, Requests
+from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.slot import Commits, Slot
+from quorate.protocols.pbft.view import CurrentView
 
-READS_MAX = 65_536
 
+class NormalCase:
+    """The three rounds that order batches."""
 
-class NormalCase(Requests):
-    """The part of a node that orders and executes."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._reads: list[tuple[int, tuple[int, ...]]] = []
-        self._is_paused = False  # until the next step, so that a snapshot is of the state at its checkpoint
+    def __init__(
+        self,
+        env: Env,
+        others: Others,
+        config: PbftConfig,
+        view: CurrentView,
+        log: MessageLog,
+        history: History,
+        checks: SignatureChecks,
+        waiting: Requests,
+        leave_view: Callable[[int], None],
+    ) -> None:
+        """``leave_view(number)``: the primary was seen to lie; ask for the view of this number."""
+        self._env = env
+        self._others = others
+        self._config = config
+        self._view = view
+        self._log = log
+        self._history = history
+        self._checks = checks
+        self._waiting = waiting
+        self._leave_view = leave_view
+        self.early = Early()
 
     # --- the primary ---
 
-    def _propose(self) -> None:
+    def propose(self) -> None:
         """Give numbers to what waits; few at a time, so that the rest goes together."""
-        config = self.config
-        self.next_sequence = max(self.next_sequence, self.executed + 1)  # a later view may have decided some of ours
+        config, view, log, history = self._config, self._view, self._log, self._history
+        log.next_sequence = max(log.next_sequence, history.executed + 1)  # a later view may have decided some of ours
         while (
-            (self._queue or self.executed < self.switch_at)
-            and self.is_primary
-            and self._stalled is None
-            and self.next_sequence <= self.high
-            and self.next_sequence - 1 - self.executed < config.inflight_batches
+            (self._waiting.queue or history.executed < history.switch_at)
+            and view.is_primary
+            and view.stalled is None
+            and log.next_sequence <= history.high
+            and log.next_sequence - 1 - history.executed < config.inflight_batches
         ):
-            batch = self._next_batch()
-            if batch or self.executed < self.switch_at:
-                self._order(self.next_sequence, batch)
-                self.next_sequence += 1
-
-    def _next_batch(self) -> tuple[bytes, ...]:
-        config = self.config
-        batch: list[bytes] = []
-        size = 0
-        while self._queue and len(batch) < config.batch_count_max:
-            value = self.pending.get(self._queue[0])
-            if value is not None:  # else it was executed meanwhile
-                size += len(value)
-                if batch and size > config.batch_bytes_max:
-                    break
-                batch.append(value)
-            self._queue.popleft()
-        return tuple(batch)
+            batch = self._waiting.next_batch()
+            if batch or history.executed < history.switch_at:
+                self._order(log.next_sequence, batch)
+                log.next_sequence += 1
 
     def _order(self, sequence: int, batch: tuple[bytes, ...]) -> None:
-        digest = digest_of(batch)
-        signature = self.keys.sign(PREPARE, order_statement(self.view, sequence, digest))
-        self._keep_batch(digest, batch)
-        self._accept(sequence, digest, signature)
-        self._send_others(PrePrepare(self.view, sequence, digest, signature, batch))
+        digest, view = digest_of(batch), self._view
+        signature = view.keys.sign(PREPARE, order_statement(view.number, sequence, digest))
+        self._log.keep_batch(digest, batch)
+        self.accept(sequence, digest, signature)
+        self._others.send(PrePrepare(view.number, sequence, digest, signature, batch))
 
     # --- pre-prepare ---
 
@@ -89,16 +96,16 @@ class NormalCase(Requests):
         """§4.2: right view, from its primary, between the water marks, signed, and no other before it."""
         if not self._is_now(sender, m):
             return
-        if sender != self.primary or sender == self.env.id:
-            self._blame(sender, "proposes in a view that it does not lead")
+        if sender != self._view.primary or sender == self._env.id:
+            self._others.blame(sender, "proposes in a view that it does not lead")
             return
-        slot = self._slot(m.sequence)
+        slot = self._log.slot(m.sequence)
         if slot.digest == m.digest or (slot.waiting is not None and slot.waiting.digest == m.digest):
             return
         if not self._is_digest(m.digest, m.batch) or not self._fits(m.batch):
-            self._blame(sender, "proposes a batch that is not what its digest says, or too large")
-        elif not self.keys.verify(sender, PREPARE, order_statement(m.view, m.sequence, m.digest), m.signature):
-            self._blame(sender, "proposes with a signature that is wrong")
+            self._others.blame(sender, "proposes a batch that is not what its digest says, or too large")
+        elif not self._is_signed(sender, m.view, m.sequence, m.digest, m.signature):
+            self._others.blame(sender, "proposes with a signature that is wrong")
         elif slot.digest is not None or slot.waiting is not None:
             self._equivocates(sender)
         else:
@@ -108,86 +115,86 @@ class NormalCase(Requests):
         return digest_of(batch) == digest
 
     def _fits(self, batch: Sequence[bytes]) -> bool:
-        config = self.config
+        config = self._config
         return len(batch) <= config.batch_count_max and (
             len(batch) <= 1 or sum(map(len, batch)) <= config.batch_bytes_max
         )
+
+    def _is_signed(self, node: int, view: int, sequence: int, digest: bytes, signature: bytes) -> bool:
+        return self._view.keys.verify(node, PREPARE, order_statement(view, sequence, digest), signature)
 
     def _check_batch(self, slot: Slot, m: PrePrepare) -> None:
         """§4.2: the requests are signed by their clients. Most came from them before."""
         fresh: dict[bytes, tuple[bytes, Signed]] = {}
         for value in m.batch:
             digest = sha256(value).digest()
-            if digest in self.pending:
+            if digest in self._waiting.pending:
                 continue
             request = requests.decode(value)
             if request is None:
-                self._blame(self.primary, "proposes what is no request")
+                self._others.blame(self._view.primary, "proposes what is no request")
                 return
             fresh[digest] = (value, requests.claim(request))
         if fresh:
             slot.waiting = m
-            slot.unchecked = self._check(self.primary, fresh, m.sequence)
+            slot.unchecked = self._checks.ask(self._view.primary, fresh, m.sequence)
         else:
-            self._keep_batch(m.digest, m.batch)
-            self._accept(m.sequence, m.digest, m.signature)
+            self._log.keep_batch(m.digest, m.batch)
+            self.accept(m.sequence, m.digest, m.signature)
 
-    def _checked(self, check: Check, is_good: bool) -> None:
-        slot = self._slot_of(check)
-        if slot is None or slot.waiting is None:
-            return
+    def checked(self, check: Check) -> None:
+        """Requests of a pre-prepare were checked; or they could not be, and the pre-prepare may come again."""
+        slot = self._log.slots.get(check.sequence or 0)
+        if slot is None or slot.waiting is None or check.number not in slot.unchecked:
+            return  # the check is of an earlier view, or of what came before
         m = slot.waiting
-        if not is_good:
-            self._blame(self.primary, "proposes a request that its client did not sign")
+        if check.failure is not None:
+            slot.waiting = None
+            return
+        if not check.is_right:
+            self._others.blame(self._view.primary, "proposes a request that its client did not sign")
             return
         slot.unchecked.remove(check.number)
         if not slot.unchecked:
             slot.waiting = None
-            if self._stalled is None:
-                self._keep_batch(m.digest, m.batch)
-                self._accept(m.sequence, m.digest, m.signature)
+            if self._view.stalled is None:
+                self._log.keep_batch(m.digest, m.batch)
+                self.accept(m.sequence, m.digest, m.signature)
 
-    def _not_checked(self, check: Check) -> None:
-        slot = self._slot_of(check)
-        if slot is not None:
-            slot.waiting = None  # it may come again
-
-    def _slot_of(self, check: Check) -> Slot | None:
-        """The slot that waits for it; None where the check is of an earlier view, or of what came before."""
-        slot = self.slots.get(check.sequence or 0)
-        return slot if slot is not None and slot.waiting is not None and check.number in slot.unchecked else None
-
-    def _accept(self, sequence: int, digest: bytes, proposal: bytes) -> None:
+    def accept(self, sequence: int, digest: bytes, proposal: bytes) -> None:
         """Vote, once and for ever in this view. The record is durable before the vote leaves."""
-        slot = self._slot(sequence)
-        slot.digest, slot.proposal, slot.sent_at = digest, proposal, self.env.now
-        accepted = Accepted(self.view, sequence, digest, proposal)
-        self.accepted[sequence] = accepted
-        self._accepted_at[digest] = max(sequence, self._accepted_at.get(digest, 0))
-        self.env.persist(accepted)
-        self._collector(slot, digest).add_verified(self.primary, proposal)
-        if self.is_member and self.primary != self.env.id:
+        view, env = self._view, self._env
+        slot = self._log.accept(view.number, sequence, digest, proposal)
+        self._collector(slot, digest).add_verified(view.primary, proposal)
+        if view.is_member and view.primary != env.id:
             message = self._prepare(slot)
-            slot.prepare_of[self.env.id] = digest
-            self._collector(slot, digest).add_verified(self.env.id, message.signature)
-            self._send_others(message)
+            slot.prepare_of[env.id] = digest
+            self._collector(slot, digest).add_verified(env.id, message.signature)
+            self._others.send(message)
         for other, (node, signature) in sorted(slot.proposals.items()):
             if other != digest and self._differs(node, slot, other, signature):
                 return
-        self._check_prepared(slot)
+        self.check_prepared(slot)
 
     def _differs(self, node: int, slot: Slot, digest: bytes, proposal: bytes) -> bool:
         """A backup names another batch than this node accepted: whether the primary told two stories. Else it lies."""
-        if self.keys.verify(self.primary, PREPARE, order_statement(self.view, slot.sequence, digest), proposal):
-            self._equivocates(self.primary)
+        primary = self._view.primary
+        if self._is_signed(primary, self._view.number, slot.sequence, digest, proposal):
+            self._equivocates(primary)
             return True
-        self._blame(node, "prepares what the primary did not propose")
+        self._others.blame(node, "prepares what the primary did not propose")
         return False
+
+    def _equivocates(self, primary: int) -> None:
+        """Two orders for one number, both signed by it: there is no need to wait for a time-out."""
+        self._others.blame(primary, "proposes two batches at one number")
+        self._leave_view(self._view.number + 1)
 
     def _prepare(self, slot: Slot) -> Prepare:
         assert slot.digest is not None
-        signature = self.keys.sign(PREPARE, order_statement(self.view, slot.sequence, slot.digest))
-        return Prepare(self.view, slot.sequence, slot.digest, signature, slot.proposal)
+        view = self._view
+        signature = view.keys.sign(PREPARE, order_statement(view.number, slot.sequence, slot.digest))
+        return Prepare(view.number, slot.sequence, slot.digest, signature, slot.proposal)
 
     # --- prepare ---
 
@@ -195,12 +202,13 @@ class NormalCase(Requests):
         """§4.2: count it. One that names another batch may bear the proof that the primary told two stories."""
         if not self._is_now(sender, m):
             return
-        if sender == self.primary or not self.group.has(sender):
-            self._blame(sender, "prepares, and is no backup")
+        view = self._view
+        if sender == view.primary or not view.group.has(sender):
+            self._others.blame(sender, "prepares, and is no backup")
             return
-        slot = self._slot(m.sequence)
+        slot = self._log.slot(m.sequence)
         if slot.prepare_of.setdefault(sender, m.digest) != m.digest:
-            self._blame(sender, "prepares two batches at one number")
+            self._others.blame(sender, "prepares two batches at one number")
             return
         if slot.digest is None:
             slot.proposals.setdefault(m.digest, (sender, m.proposal))
@@ -210,205 +218,149 @@ class NormalCase(Requests):
         if slot.prepared is not None:
             return
         self._collector(slot, m.digest).add(sender, m.signature)
-        self._check_prepared(slot)
+        self.check_prepared(slot)
 
-    def _collector(self, slot: Slot, digest: bytes) -> Any:
+    def _collector(self, slot: Slot, digest: bytes) -> Collector:
         collector = slot.collectors.get(digest)
         if collector is None:
-            statement = order_statement(self.view, slot.sequence, digest)
-            collector = slot.collectors[digest] = self.group.collector(PREPARE, statement, self._blame)
+            statement = order_statement(self._view.number, slot.sequence, digest)
+            collector = self._view.group.collector(PREPARE, statement, self._others.blame)
+            slot.collectors[digest] = collector
         return collector
 
-    def _check_prepared(self, slot: Slot) -> None:
+    def check_prepared(self, slot: Slot) -> None:
         """§4.2, the predicate prepared: a quorum, the primary among it, voted for what this node accepted."""
         if slot.digest is None or slot.prepared is not None:
             return
         certificate = self._collector(slot, slot.digest).certificate
-        if certificate is None or self._stalled is not None:
+        view = self._view
+        if certificate is None or view.stalled is not None:
             return
-        slot.prepared = self.prepared[slot.sequence] = certificate
-        self.env.persist(Prepared(certificate))
-        if self.is_member:
-            self._send_others(self._commit(slot.sequence))
-            self._commits(slot.sequence).add(self.env.id, self.view, slot.digest)
+        self._log.prepare(slot, certificate)
+        if view.is_member:
+            self._others.send(self.commit_of(slot.sequence))
+            self._commits(slot.sequence).add(self._env.id, view.number, slot.digest)
 
-    def _commit(self, sequence: int) -> Commit:
-        """For what prepared here last, be it in this view or an earlier one."""
-        statement = self.prepared[sequence].statement
-        order = order_of(statement)
-        assert order is not None
-        return Commit(*order, self._proofs_of(COMMIT, statement))
+    def resume(self) -> None:
+        """The disk takes records again."""
+        for slot in list(self._log.slots.values()):
+            self.check_prepared(slot)
 
     # --- commit ---
 
+    def commit_of(self, sequence: int) -> Commit:
+        """For what prepared here last, be it in this view or an earlier one."""
+        statement = self._log.prepared[sequence].statement
+        order = order_of(statement)
+        assert order is not None
+        return Commit(*order, self._view.prove(COMMIT, statement))
+
     def on_commit(self, sender: int, m: Commit) -> None:
         """§4.2: count it, whichever view it is of. A quorum's commits decide, for all nodes and views."""
-        if not max(self.low, self.executed) < m.sequence <= self.high or self._stalled is not None:
+        if not self._is_open(m.sequence):
             return
         commits = self._commits(m.sequence)
         view, digest = commits.known(sender)
         if commits.decided is not None or m.view < view or (view, digest) == (m.view, m.digest):
             return
         statement = order_statement(m.view, m.sequence, m.digest)
-        if not self.group.has(sender) or not self.group.is_proven(sender, COMMIT, statement, m.proofs, self._by_mac):
-            self._blame(sender, "commits without a vote, or with a proof that is wrong")
+        if not self._view.group.has(sender) or not self._view.is_proven(sender, COMMIT, statement, m.proofs):
+            self._others.blame(sender, "commits without a vote, or with a proof that is wrong")
         elif view == m.view:
-            self._blame(sender, "commits two batches at one number")
+            self._others.blame(sender, "commits two batches at one number")
         else:
             commits.add(sender, m.view, m.digest)
 
     def on_decided(self, sender: int, m: Decided) -> None:
         """f + 1 nodes executed it, one of them correct: enough for a node that left the view before commits came."""
-        if not max(self.low, self.executed) < m.sequence <= self.high or self._stalled is not None:
+        if not self._is_open(m.sequence):
             return
         statement = order_statement(0, m.sequence, m.digest)
-        if not self.group.has(sender) or not self.group.is_proven(sender, DECIDED, statement, m.proofs, self._by_mac):
-            self._blame(sender, "says what was decided without a vote, or with a proof that is wrong")
+        if not self._view.group.has(sender) or not self._view.is_proven(sender, DECIDED, statement, m.proofs):
+            self._others.blame(sender, "says what was decided without a vote, or with a proof that is wrong")
         elif not self._commits(m.sequence).tell(sender, m.digest):
-            self._blame(sender, "says that two batches were decided at one number")
+            self._others.blame(sender, "says that two batches were decided at one number")
 
-    def _decided(self, sequence: int) -> Decided:
-        digest = self.log[sequence]
-        return Decided(sequence, digest, self._proofs_of(DECIDED, order_statement(0, sequence, digest)))
-
-    def _proofs_of(self, context: str, statement: bytes) -> tuple[bytes, ...]:
-        """To all that this node knows."""
-        return self.group.prove(context, statement, self._by_mac, self.env.peers)
-
-    @property
-    def _by_mac(self) -> bool:
-        return self.config.commits == "mac"
+    def decided_of(self, sequence: int) -> Decided:
+        """For what was executed here."""
+        digest = self._history.digests[sequence]
+        return Decided(sequence, digest, self._view.prove(DECIDED, order_statement(0, sequence, digest)))
 
     def _commits(self, sequence: int) -> Commits:
-        commits = self.commits.get(sequence)
-        if commits is None:
-            commits = self.commits[sequence] = Commits(self.group.quorum)
-        return commits
+        return self._log.commits_at(sequence, self._view.group.quorum)
+
+    def _is_open(self, sequence: int) -> bool:
+        """Whether it may be decided here: not executed, below the high water mark, and the disk takes records."""
+        history = self._history
+        return max(history.low, history.executed) < sequence <= history.high and self._view.stalled is None
 
     # --- what both rounds of a view share ---
 
     def _is_now(self, sender: int, m: PrePrepare | Prepare) -> bool:
         """Whether it is for the view and the numbers that this node works on; early ones are kept for their view."""
-        if m.view > self.view or (m.view == self.view and self.is_changing):
-            self._early.keep(sender, m)
+        view, history = self._view, self._history
+        if m.view > view.number or (m.view == view.number and view.is_changing):
+            self.early.keep(sender, m)
             return False
-        return m.view == self.view and self.low < m.sequence <= self.high and self._stalled is None
+        return m.view == view.number and history.low < m.sequence <= history.high and view.stalled is None
 
-    def _hear_early(self) -> None:
-        for sender, message in self._early.take():
-            self.handlers[type(message)](self, sender, message)
+    def hear_early(self) -> None:
+        """A view began: take the messages for it that came before."""
+        for sender, m in self.early.take():
+            if isinstance(m, PrePrepare):
+                self.on_pre_prepare(sender, m)
+            else:
+                self.on_prepare(sender, m)
 
-    def _equivocates(self, primary: int) -> None:
-        """Two orders for one number, both signed by it: there is no need to wait for a time-out."""
-        self._blame(primary, "proposes two batches at one number")
-        self._leave_view(self.view + 1)
-
-    # --- execution ---
-
-    def _next_digest(self, sequence: int) -> bytes | None:
-        """What is known to be decided at a number."""
-        commits = self.commits.get(sequence)
-        return None if commits is None else commits.decided
-
-    def _execute_ready(self) -> None:
-        """§4.2: in the order of their numbers, each after all before it."""
-        while not self._is_paused and (digest := self._next_digest(self.executed + 1)) is not None:
-            batch = self.batches.get(digest)
-            if batch is None:
-                self._fetch_batches([digest])
-                break
-            self._execute(self.executed + 1, digest)
-            self._has_executed_in_view = True
-            if self._is_snapshot_due(sum(map(len, batch))):
-                self._take_snapshot()
-                self._is_paused = True  # outputs of this Turn end here
-                self.env.set_timer(EXECUTE, 0.0)
-            if self.executed % self.config.checkpoint_batches == 0:
-                self._make_checkpoint()
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._entries:
-            entries, self._entries = self._entries, []
-            self.env.deliver(replicated.Decided(self.index - len(entries) + 1, entries))
-
-    # --- reads ---
-
-    def read(self, tokens: Sequence[int]) -> None:
-        """§5.1.3: answered from the state when all that had prepared here is executed.
-
-        A write that a client has its answer to had prepared at f + 1 correct nodes; 2f + 1 equal answers hold that of
-        one of them.
-        """
-        waiting = sum(len(some) for _, some in self._reads)
-        if not self.is_member or (self.switch_at and self.executed >= self.switch_at):
-            self.env.deliver(ReadFailed(tuple(tokens), "this node does not vote, so it may lack what is decided"))
+    def take_proposals(self) -> None:
+        """§4.4: pre-prepares of the new view, as if they came now, as far as the water marks allow; the rest when
+        they move. Else a primary that is behind stalls its view."""
+        view, history = self._view, self._history
+        message = view.new_view
+        if message is None:
             return
-        if waiting + len(tokens) > READS_MAX:
-            self.env.deliver(ReadFailed(tuple(tokens), "too many reads wait"))
-            return
-        self._reads.append((self._read_point(), tuple(tokens)))
+        for p in message.proposals:
+            if view.number != message.view or view.is_changing:
+                return  # the primary was seen to lie
+            if history.low < p.sequence <= history.high:
+                slot = self._log.slot(p.sequence)
+                if slot.digest is None:
+                    slot.waiting = None
+                    self.accept(p.sequence, p.digest, p.signature)
 
-    def _read_point(self) -> int:
-        """The highest number that a client may have an answer to. What the new view left out was committed nowhere."""
-        slots, reach = self.slots, self._reach
-        return max(
-            (
-                sequence
-                for sequence in self.prepared
-                if sequence <= reach or self.is_changing or (sequence in slots and slots[sequence].prepared is not None)
-            ),
-            default=0,
-        )
+    # --- again ---
 
-    def _answer_reads(self) -> None:
-        if not self._reads:
-            return
-        if ready := [token for point, tokens in self._reads if point <= self.executed for token in tokens]:
-            self._reads = [read for read in self._reads if read[0] > self.executed]
-            self.env.deliver(ReadReady(tuple(ready)))
-
-    def _fail_reads(self) -> None:
-        """Others vote now."""
-        reads, self._reads = self._reads, []
-        for _, tokens in reads:
-            self.env.deliver(ReadFailed(tokens, "the members have changed"))
-
-    def _lower_reads(self, highest: int) -> None:
-        """A new view decided what of the prepared is kept: beyond ``highest`` nothing was committed."""
-        self._reads = [(min(point, highest), tokens) for point, tokens in self._reads]
-
-    # --- retransmission ---
-
-    def _resend_order(self, to: int, slot: Slot) -> None:
+    def resend_order(self, to: int, slot: Slot) -> None:
         """This node's part in the first two rounds, to one that may have missed it."""
         if slot.digest is None:
             return
-        if self.is_primary:
-            batch = self.batches.get(slot.digest)
+        view = self._view
+        if view.is_primary:
+            batch = self._log.batches.get(slot.digest)
             if batch is not None:
-                self.env.send(to, PrePrepare(self.view, slot.sequence, slot.digest, slot.proposal, batch))
-        elif self.is_member:
-            self.env.send(to, self._prepare(slot))
+                self._env.send(to, PrePrepare(view.number, slot.sequence, slot.digest, slot.proposal, batch))
+        elif view.is_member:
+            self._env.send(to, self._prepare(slot))
 
-    def _rebuild(self) -> None:
+    def rebuild(self) -> None:
         """After a crash: what this node committed, and the slots of this view, as far as it had a part in them."""
-        for sequence, certificate in self.prepared.items():
-            if self.is_member and sequence > self.low and (order := order_of(certificate.statement)):
-                self._commits(sequence).add(self.env.id, order[0], order[2])
-        if self.is_changing:
+        view, log, history = self._view, self._log, self._history
+        for sequence, certificate in log.prepared.items():
+            if view.is_member and sequence > history.low and (order := order_of(certificate.statement)):
+                self._commits(sequence).add(self._env.id, order[0], order[2])
+        if view.is_changing:
             return
-        for sequence, accepted in sorted(self.accepted.items()):
-            if accepted.view != self.view or sequence <= self.low:
+        for sequence, accepted in sorted(log.accepted.items()):
+            if accepted.view != view.number or sequence <= history.low:
                 continue
-            slot = self._slot(sequence)
+            slot = log.slot(sequence)
             slot.digest, slot.proposal = accepted.digest, accepted.proposal
-            slot.prepare_of[self.env.id] = accepted.digest
-            self._collector(slot, accepted.digest).add_verified(self.primary, accepted.proposal)
-            proof = self.prepared.get(sequence)
-            if proof is not None and order_of(proof.statement) == (self.view, sequence, accepted.digest):
+            slot.prepare_of[self._env.id] = accepted.digest
+            self._collector(slot, accepted.digest).add_verified(view.primary, accepted.proposal)
+            proof = log.prepared.get(sequence)
+            if proof is not None and order_of(proof.statement) == (view.number, sequence, accepted.digest):
                 slot.prepared = proof
-            elif self.is_member and self.primary != self.env.id:
-                self._collector(slot, accepted.digest).add_verified(self.env.id, self._prepare(slot).signature)
-                self._check_prepared(slot)
-        self.next_sequence = max([self.executed, self.low, self._reach, *self.slots]) + 1
+            elif view.is_member and view.primary != self._env.id:
+                self._collector(slot, accepted.digest).add_verified(self._env.id, self._prepare(slot).signature)
+                self.check_prepared(slot)
+        log.next_sequence = max([history.executed, history.low, view.reach, *log.slots]) + 1

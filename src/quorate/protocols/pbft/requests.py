@@ -1,4 +1,5 @@
-"""Clients' requests on their way to the order: checked, kept until they are executed, watched by a timer (§4.1, §4.4).
+"""Requests: those of clients on their way to the order, kept until they are executed and watched by a timer (§4.1,
+§4.4).
 
 Every node gets a request from its client, or from another node. Its signature is checked off the loop. A backup that
 waits too long for the execution of its oldest one suspects the primary; one that the primary may not have is passed
@@ -7,147 +8,110 @@ on to it. That the *oldest* is watched, not any, keeps a primary from starving a
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
 
-from quorate.kernel import Failed, Key
+from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.keys import Signed, Verified, batches
-from quorate.parts.replicated import Dropped
-from quorate.protocols.pbft.messages import Forward
-from quorate.protocols.pbft.replica import Replica
+from quorate.parts.alarm import Alarm
+from quorate.parts.crypto.keys import Signed
+from quorate.parts.log.replicated import Dropped
+from quorate.protocols.pbft.checks import Check, SignatureChecks
+from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.message_log import MessageLog
+from quorate.protocols.pbft.messages import Forward, PbftConfig
+from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.view import CurrentView
 
-CHECK = "check"
-CHECKS_MAX = 4096
-"""Jobs that check signatures at a time; what comes beyond is refused, and comes again."""
-
-
-class Check:
-    """Values whose signatures are being checked: who brought them, and the number they are proposed at, if they are."""
-
-    __slots__ = ("number", "sender", "sequence", "values")
-
-    def __init__(self, number: int, sender: int, values: Sequence[tuple[bytes, bytes]], sequence: int | None) -> None:
-        self.number = number
-        self.sender = sender
-        self.values = values
-        self.sequence = sequence
+REQUEST = "request"
 
 
-class Requests(Replica):
-    """The part of a node that keeps requests."""
+class Requests:
+    """What waits for its execution, and the order in which a primary proposes it."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._checks: dict[int, Check] = {}
-        self._checking: dict[bytes, int] = {}  # sizes, by digest
-        self._checking_bytes = 0
-        self._next_check = 0
+    def __init__(
+        self,
+        env: Env,
+        others: Others,
+        config: PbftConfig,
+        view: CurrentView,
+        log: MessageLog,
+        history: History,
+        checks: SignatureChecks,
+    ) -> None:
+        self._env = env
+        self._others = others
+        self._config = config
+        self._view = view
+        self._log = log
+        self._history = history
+        self._checks = checks
+        self.pending: OrderedDict[bytes, bytes] = OrderedDict()
+        """By digest, the oldest first."""
+        self.pending_bytes = 0
+        self.queue: deque[bytes] = deque()
+        """Digests of what has no number yet."""
+        self._alarm = Alarm(env, REQUEST)
         self._seen_at_beat: set[bytes] = set()
+
+    # --- in ---
 
     def submit(self, values: Sequence[bytes]) -> None:
         """Requests of this node's clients."""
-        if self._stalled is not None:
-            self.env.deliver(Dropped(tuple(values), self._stalled))
+        if self._view.stalled is not None:
+            self._env.deliver(Dropped(tuple(values), self._view.stalled))
             return
-        self._take_in(self.env.id, values)
+        self._take_in(self._env.id, values)
 
     def on_forward(self, sender: int, m: Forward) -> None:
         """§4.4: requests that a backup has and this node may not."""
-        if self._stalled is None:
+        if self._view.stalled is None:
             self._take_in(sender, m.values)
 
     def _take_in(self, sender: int, values: Sequence[bytes]) -> None:
+        checks = self._checks
         fresh: dict[bytes, tuple[bytes, Signed]] = {}
         refused: list[bytes] = []
         for value in values:
             digest = sha256(value).digest()
-            if digest in self.pending or digest in self._checking:
+            if digest in self.pending or digest in checks.held:
                 continue
             request = requests.decode(value)
             if request is None:
                 self._refuse(sender, value)
-            elif len(self._checks) >= CHECKS_MAX or not self._has_room(value):
+            elif checks.is_full or not self._has_room(value):
                 refused.append(value)
             else:
                 fresh[digest] = (value, requests.claim(request))
-                self._hold(digest, value)
+                checks.hold(digest, value)
         if fresh:
-            self._check(sender, fresh, None)
-        if refused and sender == self.env.id:
-            self.env.deliver(Dropped(tuple(refused), "too many requests wait"))
+            checks.ask(sender, fresh, None)
+        if refused and sender == self._env.id:
+            self._env.deliver(Dropped(tuple(refused), "too many requests wait"))
 
-    def _check(self, sender: int, fresh: dict[bytes, tuple[bytes, Signed]], sequence: int | None) -> set[int]:
-        """Have signatures checked; the numbers of the jobs."""
-        for digest, (value, _) in fresh.items():
-            self._hold(digest, value)
-        items = list(fresh.items())
-        place, numbers = 0, set()
-        for job in batches([claim for _, (_, claim) in items]):
-            part = items[place : place + len(job.items)]
-            place += len(job.items)
-            self._next_check += 1
-            numbers.add(self._next_check)
-            values = [(digest, value) for digest, (value, _) in part]
-            self._checks[self._next_check] = Check(self._next_check, sender, values, sequence)
-            self.env.work((CHECK, self._next_check), job)
-        return numbers
-
-    def on_done(self, key: Key, result: Any) -> None:
-        """Signatures were checked."""
-        if not isinstance(key, tuple) or key[0] != CHECK:
-            super().on_done(key, result)
-            return
-        check = self._checks.pop(key[1], None)
-        if check is None:
-            return
-        mask = result.mask if isinstance(result, Verified) else 0
+    def checked(self, check: Check) -> None:
+        """Signatures were checked, of requests that were brought here or proposed."""
         for place, (digest, value) in enumerate(check.values):
-            is_wanted = self._release(digest)  # else it was executed meanwhile
-            if mask >> place & 1:
+            is_wanted = self._checks.release(digest)  # else it was executed meanwhile
+            if check.mask >> place & 1:
                 if is_wanted:
                     self._admit(digest, value)
             elif check.sequence is None:
-                self._refuse(check.sender, value, result)
-        if check.sequence is not None:
-            if isinstance(result, Failed):
-                self._not_checked(check)
-            else:
-                self._checked(check, mask == (1 << len(check.values)) - 1)
+                self._refuse(check.sender, value, is_known=check.failure is None)
 
-    def _hold(self, digest: bytes, value: bytes) -> None:
-        """It takes up room while it is being checked."""
-        if digest not in self._checking:
-            self._checking[digest] = len(value)
-            self._checking_bytes += len(value)
-
-    def _release(self, digest: bytes) -> bool:
-        size = self._checking.pop(digest, None)
-        self._checking_bytes -= size or 0
-        return size is not None
-
-    def _checked(self, check: Check, is_good: bool) -> None:
-        """Requests of a pre-prepare were checked."""
-        raise NotImplementedError
-
-    def _not_checked(self, check: Check) -> None:
-        """Requests of a pre-prepare could not be checked."""
-        raise NotImplementedError
-
-    def _refuse(self, sender: int, value: bytes, result: Any = None) -> None:
-        is_known = not isinstance(result, Failed)
-        if sender == self.env.id:
+    def _refuse(self, sender: int, value: bytes, *, is_known: bool = True) -> None:
+        if sender == self._env.id:
             why = "the request is not signed by its client" if is_known else "its signature could not be checked"
-            self.env.deliver(Dropped((value,), why))
+            self._env.deliver(Dropped((value,), why))
         elif is_known:
-            self._blame(sender, "passed on a request that its client did not sign")
+            self._others.blame(sender, "passed on a request that its client did not sign")
 
     def _has_room(self, value: bytes) -> bool:
-        config = self.config
+        config, checks = self._config, self._checks
         return (
-            len(self.pending) + len(self._checking) < config.pending_max
-            and self._pending_bytes + self._checking_bytes + len(value) <= config.pending_bytes_max
+            len(self.pending) + len(checks.held) < config.pending_max
+            and self.pending_bytes + checks.held_bytes + len(value) <= config.pending_bytes_max
         )
 
     def _admit(self, digest: bytes, value: bytes) -> None:
@@ -155,68 +119,89 @@ class Requests(Replica):
         if digest in self.pending or not self._has_room(value):
             return
         self.pending[digest] = value
-        self._pending_bytes += len(value)
-        self._queue.append(digest)
-        if not self._request_alarm.is_set:
-            self._watch()
+        self.pending_bytes += len(value)
+        self.queue.append(digest)
+        if not self._alarm.is_set:
+            self.watch()
 
-    def _forget_request(self, value: bytes) -> None:
+    # --- out ---
+
+    def next_batch(self) -> tuple[bytes, ...]:
+        """What a primary proposes next; empty if all that has no number was executed meanwhile."""
+        config, queue = self._config, self.queue
+        batch: list[bytes] = []
+        size = 0
+        while queue and len(batch) < config.batch_count_max:
+            value = self.pending.get(queue[0])
+            if value is not None:  # else it was executed meanwhile
+                size += len(value)
+                if batch and size > config.batch_bytes_max:
+                    break
+                batch.append(value)
+            queue.popleft()
+        return tuple(batch)
+
+    def requeue(self) -> None:
+        """A view began: what is pending is to be proposed in it, or its execution awaited."""
+        numbered = self._log.numbered(self._history.executed)
+        self.queue.clear()
+        self.queue.extend(digest for digest in self.pending if digest not in numbered)
+        self.watch()
+
+    def forget(self, value: bytes) -> None:
         """It was executed. The timer starts again for the next, if it was this that it ran for (§4.4)."""
-        if not self.pending and not self._checking:
+        if not self.pending and not self._checks.held:
             return
         digest = sha256(value).digest()
-        self._release(digest)
+        self._checks.release(digest)
         if not self.pending:
             return
         is_oldest = next(iter(self.pending)) == digest
         if self.pending.pop(digest, None) is not None:
-            self._pending_bytes -= len(value)
+            self.pending_bytes -= len(value)
             if is_oldest:
-                self._watch()
+                self.watch()
 
-    def _forget_requests(self) -> None:
+    def forget_all(self) -> None:
         """Nobody can tell which of them a snapshot holds. A client that has no answer sends its request again."""
         self.pending.clear()
-        self._queue.clear()
-        self._pending_bytes = 0
-        self._watch()
+        self.queue.clear()
+        self.pending_bytes = 0
+        self.watch()
 
-    def _watch(self) -> None:
+    # --- the timer ---
+
+    def watch(self) -> None:
         """§4.4: a backup waits for its oldest request, but not while it changes views."""
-        if self.pending and not self.is_changing and not self.is_primary and self.is_member:
-            self._request_alarm.put_off(self._view_timeout_s)
+        view = self._view
+        if self.pending and not view.is_changing and not view.is_primary and view.is_member:
+            self._alarm.put_off(view.timeout_s)
         else:
-            self._request_alarm.stop()
+            self._alarm.stop()
 
-    def _requeue(self) -> None:
-        proposed = self._proposed()
-        self._queue.clear()
-        self._queue.extend(digest for digest in self.pending if digest not in proposed)
-        self._watch()
+    def stop_watching(self) -> None:
+        """The view is left."""
+        self._alarm.stop()
 
-    def _proposed(self) -> set[bytes]:
-        """Requests that have a number in this view and are not executed."""
-        return {
-            sha256(value).digest()
-            for sequence, slot in self.slots.items()
-            if sequence > self.executed and slot.digest is not None
-            for value in self.batches.get(slot.digest, ())
-        }
+    def is_late(self) -> bool:
+        """The timer ran out: whether the oldest request waited too long."""
+        return self._alarm.is_due()
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
         """Once a beat: what this backup has had for a beat, and the primary may lack."""
-        if self.is_changing or self.is_primary or not self.pending:
+        if self._view.is_changing or self._view.is_primary or not self.pending:
             self._seen_at_beat.clear()
             return
-        in_order = self._proposed()
+        config = self._config
+        numbered = self._log.numbered(self._history.executed)
         late: list[bytes] = []
         size = 0
-        for digest in sorted(self._seen_at_beat & self.pending.keys() - in_order):
+        for digest in sorted(self._seen_at_beat & self.pending.keys() - numbered):
             value = self.pending[digest]
             size += len(value)
-            if late and (size > self.config.batch_bytes_max or len(late) == self.config.batch_count_max):
+            if late and (size > config.batch_bytes_max or len(late) == config.batch_count_max):
                 break
             late.append(value)
         if late:
-            self.env.send(self.primary, Forward(tuple(late)))
+            self._env.send(self._view.primary, Forward(tuple(late)))
         self._seen_at_beat = set(self.pending)

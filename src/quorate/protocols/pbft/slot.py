@@ -5,8 +5,8 @@ Each node has one vote a kind: its first. That bounds what a liar can make us ke
 
 from __future__ import annotations
 
-from quorate.parts.certificate import Certificate, Collector
 from quorate.parts.quorum import Byzantine
+from quorate.parts.votes.certificate import Certificate, Collector
 from quorate.protocols.pbft.messages import PrePrepare
 
 

@@ -6,46 +6,48 @@ A mutant overrides as little as it can, so that what it breaks is the rule it na
 from collections.abc import Sequence
 from typing import Any
 
-from quorate.parts.log import Entry
-from quorate.parts.mutant import Mutant
-from quorate.parts.replicated import ReadReady
-from quorate.protocols.raft.core import LEADER, Raft
-from quorate.protocols.raft.messages import Appended, AppendEntries, Entries, HardState
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import ReadReady
+from quorate.protocols.raft.core import Raft
+from quorate.protocols.raft.election import LEADER, Election
+from quorate.protocols.raft.following import LogFollower
+from quorate.protocols.raft.messages import Appended, AppendEntries, Entries, HardState, Snapshotted
+from quorate.protocols.raft.replication import LogReplication
+from quorate.protocols.raft.state import ServerState
+from quorate.sim.mutant import Mutant
 
 
-class VotesTwice(Raft):
+class VotesTwice(Election):
     """Breaks §3.4: at most one vote a term."""
 
     def _may_vote_for(self, candidate: int) -> bool:
         return True
 
 
-class ForgetsTerm(Raft):
+class ForgetsTerm(ServerState):
     """Breaks figure 3.1: currentTerm and votedFor survive a restart."""
 
-    def restore(self, record: Any) -> None:
+    def restore(self, record: HardState | Entries | Snapshotted) -> None:
         """All but the term and the vote."""
         if not isinstance(record, HardState):
             super().restore(record)
 
 
-class CommitsOldTerm(Raft):
+class CommitsOldTerm(LogReplication):
     """Breaks §3.6.2: an entry of an earlier term is not committed by counting its replicas."""
 
     def _advance_commit(self) -> None:
-        self._commit_to(self.quorum.reached(self._match))
+        self._state.commit(self._quorum.reached(self.followers.match))
 
 
-class TruncatesOnMatch(Raft):
+class TruncatesOnMatch(LogFollower):
     """Breaks §3.5: entries are removed only where they conflict."""
 
     def _take_entries(self, sender: int, m: AppendEntries) -> bool:
-        first = max(m.prev_index, self.log.base_index) + 1
+        first = max(m.prev_index, self._state.log.base_index) + 1
         new: list[Entry] = m.entries[first - m.prev_index - 1 :]
         if new:
-            self.log.truncate(min(first, self.log.last_index + 1))
-            self.env.persist(Entries(first, new))
-            self.log.append(new)
+            self._state.write(first, new)
         return True
 
 
@@ -54,32 +56,68 @@ class ServesReadsWhenDeposed(Raft):
 
     def read(self, tokens: Sequence[int]) -> None:
         """At once, where this node thinks that it leads."""
-        if self.role == LEADER and self.commit_index >= self._noop_index:
+        if self.role == LEADER and self.replication.is_current():
             self.env.deliver(ReadReady(tuple(tokens)))
         else:
             super().read(tokens)
 
 
-class SkipsNoop(Raft):
+class SkipsNoop(LogReplication):
     """Breaks §6.4, step 1: a new leader commits an entry of its own term before it knows what is committed."""
 
     def _open_term(self) -> None:
-        self._noop_index = 0
+        self.noop_index = 0
 
 
-class AcknowledgesEarly(Raft):
+class FollowerAcknowledgesEarly(LogFollower):
     """Breaks §3.8: a server makes its log durable before it answers."""
 
     def _acknowledge(self, leader: int, index: int) -> None:
-        self.env.send_now(leader, Appended(self.term, index))
+        self._env.send_now(leader, Appended(self._state.term, index))
+
+
+class LeaderAcknowledgesEarly(LogReplication):
+    """Breaks §10.2.1: a leader counts itself once its own log is durable."""
+
+    def _acknowledge(self) -> None:
+        self._env.send_now(self._env.id, Appended(self._state.term, self._state.log.last_index))
+
+
+def _with(name: str, **parts: Any) -> type[Raft]:
+    """A server with these parts."""
+    return type(name, (Raft,), parts)
 
 
 MUTANTS = (
-    Mutant("votes-twice", "a server votes for two candidates of one term", core=VotesTwice),
-    Mutant("forgets-term", "term and vote are not restored after a crash", core=ForgetsTerm),
-    Mutant("commits-old-term", "an entry of an earlier term is committed by counting replicas", core=CommitsOldTerm),
-    Mutant("truncates-on-match", "an old AppendEntries cuts newer entries that agree with it", core=TruncatesOnMatch),
+    Mutant(
+        "votes-twice",
+        "a server votes for two candidates of one term",
+        core=_with("VotingTwice", election_class=VotesTwice),
+    ),
+    Mutant(
+        "forgets-term",
+        "term and vote are not restored after a crash",
+        core=_with("Forgetting", state_class=ForgetsTerm),
+    ),
+    Mutant(
+        "commits-old-term",
+        "an entry of an earlier term is committed by counting replicas",
+        core=_with("CommittingOld", replication_class=CommitsOldTerm),
+    ),
+    Mutant(
+        "truncates-on-match",
+        "an old AppendEntries cuts newer entries that agree with it",
+        core=_with("Truncating", follower_class=TruncatesOnMatch),
+    ),
     Mutant("stale-reads", "a deposed leader still serves reads", core=ServesReadsWhenDeposed),
-    Mutant("skips-noop", "a new leader appends no entry of its own term", core=SkipsNoop),
-    Mutant("acks-early", "a server acknowledges entries before they are durable", core=AcknowledgesEarly),
+    Mutant(
+        "skips-noop",
+        "a new leader appends no entry of its own term",
+        core=_with("SkippingNoop", replication_class=SkipsNoop),
+    ),
+    Mutant(
+        "acks-early",
+        "a server acknowledges entries before they are durable",
+        core=_with("Early", follower_class=FollowerAcknowledgesEarly, replication_class=LeaderAcknowledgesEarly),
+    ),
 )

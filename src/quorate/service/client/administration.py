@@ -12,8 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 
-from quorate.parts import configuration
-from quorate.parts.configuration import Newcomer, Voters
+from quorate.parts.log import configuration
+from quorate.parts.log.configuration import Newcomer, Voters
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
 from quorate.service.client.link import DIAL_TIMEOUT_S, dial

@@ -16,7 +16,7 @@ from math import inf
 from types import TracebackType
 from typing import ClassVar, Final, Self, TypeVar
 
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
 from quorate.service.client.administration import Administration
 from quorate.service.client.call import CHANGE, COMMAND, LOCAL, QUERY, Call
 from quorate.service.client.core import NEVER_OPENED, ClientCore

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from quorate.kernel import Rng
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
 from quorate.runtime.handshake import Bears
 from quorate.service.client.call import COMMAND, OPENING, READS, Call
 from quorate.service.client.endpoints import Endpoints

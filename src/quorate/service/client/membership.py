@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from quorate.parts.configuration import Voters
+from quorate.parts.log.configuration import Voters
 from quorate.parts.quorum import Byzantine, Majority
 from quorate.service.client.errors import QuorateError
 from quorate.service.requests import Status

@@ -8,8 +8,8 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from quorate.parts.configuration import Voters
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
+from quorate.parts.log.configuration import Voters
 from quorate.service.client import aio
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 from quorate.service.client.errors import QuorateError, Unreachable

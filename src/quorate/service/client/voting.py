@@ -18,7 +18,7 @@ from math import inf
 
 from quorate.kernel import Rng
 from quorate.parts import requests as signed
-from quorate.parts.keys import Signer
+from quorate.parts.crypto.keys import Signer
 from quorate.runtime.handshake import Bears
 from quorate.service.client.call import CHANGE, LOCAL, READS, Call
 from quorate.service.client.errors import QuorateError, Refused, SessionExpired, TooLarge

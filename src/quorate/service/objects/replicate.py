@@ -126,8 +126,7 @@ class Replication(Generic[R]):
         members = self._config.nodes
         # Its own node first: the client turns to the leader by itself.
         order = sorted(members, key=lambda n: n != self._config.node)
-        entry = self._config.entry
-        faults = entry.faults(len(members)) if entry.byzantine else 0
+        faults = self._config.entry.traits.liars(len(members))
         self._client = aio.Connection([members[n].client for n in order], timeout_s=self._timeout_s, faults=faults)
         await self._client.__aenter__()
 
@@ -150,7 +149,7 @@ def replicate(kind: type[R], **options: Any) -> Replication[R]:
 def _keys_for_one(node: int, protocol: str, folder: Path) -> Path | None:
     """The keys of a node that is alone, kept beside its data; None where it needs none."""
     entry = REGISTRY.get(protocol)
-    if entry is None or not entry.byzantine:
+    if entry is None or not entry.traits.has_keys:
         return None
     from quorate.runtime import key_files
     from quorate.runtime.keys import generate_secret

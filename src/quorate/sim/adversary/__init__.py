@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from quorate.parts.adversary import Liar
 from quorate.sim.adversary.clients import Deceiving
 from quorate.sim.adversary.doubled import Doubled
+from quorate.sim.adversary.liar import Liar
 from quorate.sim.adversary.lies import ByzzFuzz, Equivocating, Forged, Replaying
 from quorate.sim.adversary.omit import Silent, Slow
 from quorate.sim.options import OptionsError

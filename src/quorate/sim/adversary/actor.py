@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from quorate.kernel import Received, Turn
-from quorate.parts.adversary import Liar, Means, to_others
+from quorate.sim.adversary.liar import Liar, Means, to_others
 
 EVERY_S: Final = 1.0
 """How long one set of liars is at it, on average."""

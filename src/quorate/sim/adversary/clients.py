@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from quorate.parts.adversary import Liar, Means
+from quorate.sim.adversary.liar import Liar, Means
 from quorate.sim.adversary.mutate import changed, passes
 
 

@@ -1,6 +1,6 @@
 """The name of twins among the liars; ``twins.py`` has the node itself."""
 
-from quorate.parts.adversary import Liar
+from quorate.sim.adversary.liar import Liar
 
 
 class Doubled(Liar):

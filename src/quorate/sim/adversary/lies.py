@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from quorate.kernel import Send
-from quorate.parts.adversary import Liar, Means
+from quorate.sim.adversary.liar import Liar, Means
 from quorate.sim.adversary.mutate import ANYTHING, Change, anything, by_one, changed
 
 

@@ -11,8 +11,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from quorate.kernel import Client, Meet, Received, RosterChange, Turn
-from quorate.parts.adversary import Liar, Means, Resign
 from quorate.sim.adversary.actor import Adversary
+from quorate.sim.adversary.liar import Liar, Means, Resign
 from quorate.sim.node import SimNode
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from quorate.kernel import Send
-from quorate.parts.adversary import Liar, Means
+from quorate.sim.adversary.liar import Liar, Means
 
 
 class Silent(Liar):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from quorate.kernel import Client, Received, Send, Turn
-from quorate.parts.adversary import Means, Resign, to_others
 from quorate.sim.adversary.doubled import Doubled
+from quorate.sim.adversary.liar import Means, Resign, to_others
 from quorate.sim.adversary.node import LyingNode
 
 if TYPE_CHECKING:

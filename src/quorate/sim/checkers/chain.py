@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quorate.parts.chain import Extended, Finalised, Rewound
+from quorate.parts.log.chain import Extended, Finalised, Rewound
 from quorate.sim.checkers.base import Checker, Violation
 
 PROPERTY = "one final chain"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from quorate.kernel import Core
-from quorate.parts.log import Entry
-from quorate.parts.replicated import Decided, Restored
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided, Restored
 from quorate.sim.checkers.base import Checker, Violation
 
 AGREEMENT = "state machine safety"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from quorate.parts import requests
-from quorate.parts.keys import Scheme
-from quorate.parts.log import COMMAND
-from quorate.parts.replicated import Decided
+from quorate.parts.crypto.keys import Scheme
+from quorate.parts.log.entries import COMMAND
+from quorate.parts.log.replicated import Decided
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.options import ADMINISTRATOR, CLIENTS_MAX
 

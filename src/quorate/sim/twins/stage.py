@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from heapq import heappop, heappush
+from random import Random
 from typing import Any, BinaryIO, Final
 
 from quorate.kernel import (
@@ -22,9 +23,7 @@ from quorate.kernel import (
     App,
     Blame,
     Client,
-    Core,
     Done,
-    Env,
     Failed,
     Fired,
     Host,
@@ -34,19 +33,21 @@ from quorate.kernel import (
     Path,
     Received,
     Record,
+    Rng,
     RosterChange,
     Send,
-    Shell,
     Submitted,
     Timer,
 )
 from quorate.parts import requests
-from quorate.parts.keys import Scheme, VerifyBatch
-from quorate.parts.replicated import Decided, Restored
+from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.log.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.log import LogAgreement
+from quorate.sim.trial import Trial
 from quorate.sim.twins.scenarios import Scenario
+from quorate.sim.workload import Subject
 
 DELAY_S: Final = 0.01
 JOB_S: Final = 0.001
@@ -63,18 +64,17 @@ def round_of(message: Any) -> int | None:
 
 
 class Executed(App):
-    """Remembers what was executed, where that is of interest."""
+    """Remembers what was executed, and shows every output; of the twins, in which nobody is interested, neither."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    def __init__(self) -> None:
+        self.show: Callable[[Any], None] | None = None
         self.values: list[bytes] = []
 
     def output(self, value: Any, path: Path = ROOT) -> None:
         """Show it to the checkers."""
-        if not self._process.is_honest:
+        if self.show is None:
             return
-        for checker in self._process.stage.checkers:
-            checker.output(self._process.node, value)
+        self.show(value)
         if type(value) is Decided:
             self.values.extend(entry.data for entry in value.entries)
 
@@ -90,19 +90,37 @@ class Executed(App):
         raise ValueError("there is no disk here")
 
 
+class Executions(Subject):
+    """What stands above the cores of a Stage. The scenario asks for what clients would."""
+
+    def app(self, node: int, rng: Rng) -> Executed:
+        """A fresh one."""
+        return Executed()
+
+
 class Process(Machine):
     """One honest Host, whose disk takes no time. ``name`` tells the twins apart, ``node`` does not."""
 
-    def __init__(self, stage: Stage, name: int, make: Callable[[Env], Core]) -> None:
+    def __init__(self, stage: Stage, name: int, trial: Trial) -> None:
         self.stage = stage
         self.name = name
         self.node = name % stage.nodes
         self.is_honest = self.node != 0
-        self.host = Host(make, self.node, range(stage.nodes), streams(f"twins/{name}"))
-        self.app = Executed(self)
-        self.shell = Shell(self.host, self.app, self, Restored)
+        self.host = Host(trial.make, self.node, range(stage.nodes), streams(f"twins/{name}"))
+        app = trial.app(name, Random(f"twins/{name}"))
+        assert isinstance(app, Executed), app
+        self.app = app
+        if self.is_honest:
+            app.show = self._show
+        self.shell = trial.shell(self.host, app, self, Restored)
         self.timers: dict[tuple[Path, Key], float] = {}
         self._written = 0
+
+    @property
+    def round(self) -> int:
+        """In which it is."""
+        core: Any = self.host.root
+        return core.term  # type: ignore[no-any-return]
 
     def start(self) -> None:
         """Begin."""
@@ -116,6 +134,10 @@ class Process(Machine):
         act()
         for checker in self.stage.checkers if self.is_honest else ():
             checker.stepped(self.node, self.host.root)
+
+    def _show(self, value: Any) -> None:
+        for checker in self.stage.checkers:
+            checker.output(self.node, value)
 
     # --- Machine ---
 
@@ -174,29 +196,25 @@ class Process(Machine):
 
 
 class Stage:
-    """``run`` raises Violation."""
+    """One scenario of a Trial whose subject is Executions. ``run`` raises Violation."""
 
-    def __init__(
-        self,
-        make: Callable[[Env], Core],
-        scheme: Scheme,
-        nodes: int,
-        scenario: Scenario,
-        checkers: Sequence[Checker] = (),
-    ) -> None:
-        self.nodes = nodes
+    def __init__(self, trial: Trial, scenario: Scenario) -> None:
+        """Raises ValueError for a trial without keys: the requests are signed."""
+        if trial.scheme is None:
+            raise ValueError("Twins are for protocols whose nodes have keys")
+        self.nodes = trial.options.nodes
         self.now = 0.0
         self.blames = self.messages = self.cut = 0
         self.log = LogAgreement()
-        self.checkers: tuple[Checker, ...] = (self.log, *checkers)
+        self.checkers: tuple[Checker, ...] = (self.log, *(make() for make in trial.invariants))
         self._scenario = scenario
-        self._scheme = scheme
+        self._scheme = trial.scheme
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._began: dict[int, float] = {}
         """When the first message of a round was sent."""
         self._wanted: list[bytes] = []
-        self.processes = [Process(self, name, make) for name in range(nodes + 1)]
+        self.processes = [Process(self, name, trial) for name in range(self.nodes + 1)]
 
     @property
     def rounds(self) -> int:
@@ -226,7 +244,7 @@ class Stage:
     def _what_is_missing(self) -> str:
         honest = [process for process in self.processes if process.is_honest]
         done = [len(set(self._wanted) & set(process.app.values)) for process in honest]
-        views = [round_of(process.host.root) for process in honest]
+        views = [process.round for process in honest]
         return f"of {len(self._wanted)} requests the honest nodes executed {done}, in views {views}"
 
     def _run_until(self, end: float) -> None:
@@ -287,7 +305,7 @@ class Stage:
         """To every process of these nodes; to oneself, not to one's twin."""
         number = round_of(send.message)
         if number is None:
-            number = round_of(sender.host.root) or 0
+            number = sender.round
         if number not in self._began and all(earlier in self._began for earlier in range(number)):
             self._begin(number)
         if number not in self._began:

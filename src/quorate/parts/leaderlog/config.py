@@ -1,0 +1,50 @@
+"""LeaderConfig: the times and limits of a log that a leader keeps, whichever protocol elects it."""
+
+import msgspec
+
+from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
+
+ENTRIES_PER_MESSAGE_MAX = 65_536
+
+
+class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Times in seconds of the local clock, sizes in bytes.
+
+    A follower that hears nothing for between ``election_timeout_s_min`` and ``election_timeout_s_max`` (None: twice the
+    shortest) stands for election. The defaults suit a round trip well below 50 ms and processes that may be late by as
+    much. A snapshot is taken when the log since the last one has ``snapshot_entries``, or as many bytes as that one
+    (within the bounds given), so that writing snapshots costs no more than writing the log.
+    """
+
+    heartbeat_s: float = 0.1
+    election_timeout_s_min: float = 0.6
+    election_timeout_s_max: float | None = None
+    message_bytes_max: int = 1 << 20
+    message_entries_max: int = 8192
+    inflight_messages_max: int = 128
+    inflight_bytes_max: int = 16 << 20
+    uncommitted_bytes_max: int = 64 << 20
+    snapshot_entries: int = 250_000
+    snapshot_bytes_min: int = 128 << 20
+    snapshot_bytes_max: int = 512 << 20
+    keep_entries: int = 5_000
+    chunk_bytes: int = 1 << 20
+    reads_pending_max: int = 65_536
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heartbeat_s * 2 <= self.election_timeout_s_min:
+            raise ValueError(
+                f"heartbeat_s is {self.heartbeat_s}, election_timeout_s_min {self.election_timeout_s_min}: "
+                "the timeout must be at least two heartbeats, or one lost message costs an election"
+            )
+        if self.election_timeout_s_max is not None and self.election_timeout_s_max < self.election_timeout_s_min:
+            raise ValueError(
+                f"election_timeout_s_max is {self.election_timeout_s_max}, below election_timeout_s_min "
+                f"{self.election_timeout_s_min}: leave it out for twice the shortest"
+            )
+        if min(self.message_entries_max, self.inflight_messages_max, self.snapshot_entries, self.chunk_bytes) < 1:
+            raise ValueError(f"limits of a {type(self).__name__} must be at least 1")
+        if self.reads_pending_max > TOKENS_PER_READ_MAX:
+            raise ValueError(f"reads_pending_max is {self.reads_pending_max}, at most {TOKENS_PER_READ_MAX}")
+        if self.message_entries_max > ENTRIES_PER_MESSAGE_MAX:
+            raise ValueError(f"message_entries_max is {self.message_entries_max}, at most {ENTRIES_PER_MESSAGE_MAX}")

@@ -1,0 +1,60 @@
+"""Watch: whom a node follows, and how long it waits for word of it before it stands itself.
+
+The wait is drawn anew for each election, so that two nodes seldom stand together (Ongaro's dissertation, §3.4; "only a
+single proposer makes progress": Lamport 2001, §2.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quorate.kernel import Env, Key
+from quorate.parts.alarm import Alarm
+from quorate.parts.leaderlog.config import LeaderConfig
+from quorate.parts.leaderlog.reads import Reads
+from quorate.parts.log.replicated import Leads
+
+
+class Watch:
+    """One node's. ``leader`` is whom it follows, itself if it leads, or None."""
+
+    def __init__(self, env: Env, key: Key, config: LeaderConfig, reads: Reads) -> None:
+        self._env = env
+        self._config = config
+        self._reads = reads
+        self.alarm = Alarm(env, key)
+        self.leader: int | None = None
+        self.delay_s = 0.0
+        """The wait that was drawn last."""
+        self.heard_at = float("-inf")
+        """When a leader was heard last."""
+        self._announced: tuple[Any, int | None] | None = None
+
+    def follow(self, number: Any, term: int, leader: int | None) -> bool:
+        """Note who leads under this number, a term or ballot. If that is new those above are told; returns whether."""
+        self.leader = leader
+        if self._announced == (number, leader):
+            return False
+        self._announced = (number, leader)
+        self._reads.leader_changed()
+        self._env.deliver(Leads(term, leader))
+        return True
+
+    def rest(self) -> None:
+        """Draw a wait, and begin it."""
+        shortest, longest = self._config.election_timeout_s_min, self._config.election_timeout_s_max
+        self.delay_s = self._env.rng.uniform(shortest, 2 * shortest if longest is None else longest)
+        self.alarm.put_off(self.delay_s)
+
+    def put_off(self) -> None:
+        """Begin the same wait again."""
+        self.alarm.put_off(self.delay_s)
+
+    def heard(self) -> None:
+        """The leader was heard: begin the wait again."""
+        self.heard_at = self._env.now
+        self.alarm.put_off(self.delay_s)
+
+    def heard_lately(self) -> bool:
+        """Whether a leader was heard within the shortest wait."""
+        return self._env.now - self.heard_at < self._config.election_timeout_s_min

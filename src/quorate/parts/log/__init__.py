@@ -1,0 +1,1 @@
+"""Logs and chains: ``entries.py`` holds a log, ``replicated.py`` and ``chain.py`` name what is told upwards."""

@@ -1,0 +1,124 @@
+"""What every replicated log says upwards and asks of its shell, whichever protocol keeps it.
+
+Outputs go to the App in order. Jobs go to the shell, which does them with its snapshot store; each names its result.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from quorate.parts.log.entries import Entry
+from quorate.parts.wire import Index, Natural, Term
+
+# --- outputs ---
+
+
+class Decided(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, repr_omit_defaults=True):
+    """Entries ``first_index``, ``first_index + 1``, ... are decided for ever.
+
+    ``proof`` shows that to others, such as a certificate, where the protocol has one.
+    """
+
+    first_index: int
+    entries: tuple[Entry, ...] | list[Entry]
+    proof: Any = None
+
+
+class Restored(msgspec.Struct, frozen=True, gc=False):
+    """The state is to be replaced by the snapshot at this index; later outputs build on it."""
+
+    index: int
+    term: int
+
+
+class ReadReady(msgspec.Struct, frozen=True, gc=False):
+    """Reads with these tokens may be served from the state as it is after all earlier outputs."""
+
+    tokens: tuple[int, ...]
+
+
+class ReadFailed(msgspec.Struct, frozen=True, gc=False):
+    """Reads with these tokens cannot be confirmed now; nothing was read."""
+
+    tokens: tuple[int, ...]
+    why: str
+
+
+class Dropped(msgspec.Struct, frozen=True, gc=False):
+    """These submitted values were not taken in: they are in no log, and will not be decided."""
+
+    values: tuple[bytes, ...]
+    why: str
+
+
+class Leads(msgspec.Struct, frozen=True, gc=False):
+    """Who leads, as far as this node knows; None while nobody does."""
+
+    term: int
+    leader: int | None
+
+
+Output: TypeAlias = Decided | Restored | ReadReady | ReadFailed | Dropped | Leads
+
+# --- jobs and their results ---
+
+
+class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo.
+
+    Snapshots below ``keep_index`` may go then; None: those below the one that the journal named when the job began.
+    """
+
+    index: int
+    term: int
+    keep_index: int | None = None
+
+
+class ReadChunk(msgspec.Struct, frozen=True, gc=False):
+    """Read a piece of the stored snapshot. Result: Chunk."""
+
+    index: int
+    offset: int
+    size_bytes_max: int
+
+
+class WriteChunk(msgspec.Struct, frozen=True, gc=False):
+    """Store a piece of a snapshot that a peer sends; the last one checks and files it. Result: Written.
+
+    ``digest`` is the SHA-256 that the payload must have, where the core knows it; a peer's own word is no proof.
+    """
+
+    index: int
+    term: int
+    offset: int
+    data: bytes
+    total_bytes: int
+    digest: bytes = b""
+
+
+class SnapshotInfo(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A snapshot that is durable. ``digest``: SHA-256 of the App's state in it, equal where the states are."""
+
+    index: Index
+    term: Term
+    size_bytes: Natural
+    digest: bytes = b""
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of a snapshot of ``total_bytes``."""
+
+    index: Index
+    term: Term
+    offset: Natural
+    data: bytes
+    total_bytes: Natural
+
+
+class Written(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The next offset that is wanted; ``complete`` when the snapshot is whole, checked and durable."""
+
+    index: Index
+    term: Term
+    next_offset: Natural
+    complete: bool

@@ -1,0 +1,116 @@
+"""CatchUp: the order up to a checkpoint, for a node that a stable checkpoint has left behind (thesis §5.3).
+
+It asks for the digests of the batches up to the checkpoint. The checkpoint's history proves them, they prove the
+batches, and these are executed without a vote. Where others do not have them any more, they offer snapshots
+(``transfer.py``).
+"""
+
+from __future__ import annotations
+
+from quorate.kernel import Env
+from quorate.protocols.pbft.checkpoints import Checkpoints
+from quorate.protocols.pbft.fetching import FETCHED_MAX, Fetching
+from quorate.protocols.pbft.group import point_of
+from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.message_log import MessageLog
+from quorate.protocols.pbft.messages import FetchLog, LogOf, extend
+from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.transfer import ImageTransfer, Patience
+from quorate.protocols.pbft.view import CurrentView
+
+
+class CatchUp:
+    """What a node does that is behind, and for others that are."""
+
+    def __init__(
+        self,
+        env: Env,
+        others: Others,
+        view: CurrentView,
+        log: MessageLog,
+        history: History,
+        checkpoints: Checkpoints,
+        fetching: Fetching,
+        transfer: ImageTransfer,
+        patience: Patience,
+    ) -> None:
+        self._env = env
+        self._others = others
+        self._view = view
+        self._log = log
+        self._history = history
+        self._checkpoints = checkpoints
+        self._fetching = fetching
+        self._transfer = transfer
+        self._patience = patience
+        self._executed_at_beat = 0
+
+    def beat(self) -> None:
+        """Once a beat: if nothing was executed for a beat, and others are proven to be ahead, ask for what is next."""
+        history = self._history
+        is_behind = history.ahead is not None or self._transfer.fetched is not None
+        if is_behind and history.executed == self._executed_at_beat:
+            self._seek()
+        else:
+            self._patience.reset()
+        self._executed_at_beat = history.executed
+
+    def _seek(self) -> None:
+        self._patience.wait()
+        if self._patience.is_over:
+            self._log.proven.clear()  # nobody has these batches any more, perhaps
+        if self._transfer.fetched is not None:
+            self._transfer.nudge()
+        elif (missing := self._next_proven()) is not None:
+            self._fetching.fetch(missing)
+        else:
+            self._env.send(self._others.any_one(), FetchLog(self._history.executed))
+
+    def _next_proven(self) -> list[bytes] | None:
+        """The batches to come that are proven; None where none is."""
+        first, proven = self._history.executed + 1, self._log.proven
+        if first not in proven:
+            return None
+        return [proven[s] for s in range(first, first + FETCHED_MAX) if s in proven]
+
+    def on_fetch_log(self, sender: int, m: FetchLog) -> None:
+        """The digests, or what snapshots there are."""
+        history = self._history
+        if history.stable is None or m.after >= history.low:
+            return
+        if m.after >= history.base and history.recorded >= history.low:
+            last = history.first_proof(m.after, m.after)
+            digests = tuple(history.digests[sequence] for sequence in range(m.after + 1, last + 1))
+            self._env.send(sender, LogOf(m.after, digests, history.switches.get(last, history.stable)))
+        elif history.images:
+            self._env.send(sender, self._transfer.offer())
+
+    def on_log_of(self, sender: int, m: LogOf) -> None:
+        """Believed if the digests lead from this node's history to the checkpoint's."""
+        if m.after != self._history.executed or self._log.proven or self._view.stalled is not None:
+            return
+        if not self._is_log(m):
+            self._others.blame(sender, "sends a log that its checkpoint does not prove")
+            return
+        self._history.look_ahead(m.certificate)
+        self._log.proven = dict(enumerate(m.digests, m.after + 1))
+        self._fetching.fetch(m.digests[:FETCHED_MAX])
+
+    def _is_log(self, m: LogOf) -> bool:
+        """Cheap checks first: a log is long."""
+        sequence, _, proven = point_of(m.certificate)
+        if sequence != m.after + len(m.digests) or not self._view.group.is_stable(m.certificate):
+            return False
+        history = self._history.digest
+        for digest in m.digests:
+            history = extend(history, digest)
+        return history == proven
+
+    def look(self) -> None:
+        """What was reached needs no proof; and the checkpoint that proved it is ours now."""
+        if self._log.proven:
+            self._log.drop_proven(self._history.executed)
+            if missing := self._next_proven():
+                self._fetching.fetch(missing)
+        if (reached := self._history.reached()) is not None:
+            self._checkpoints.learn(reached)

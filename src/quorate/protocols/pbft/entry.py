@@ -1,0 +1,18 @@
+"""PBFT in the REGISTRY."""
+
+from msgspec.structs import replace
+
+from quorate.parts.log import configuration
+from quorate.protocols.entry import Entry
+from quorate.protocols.pbft import Pbft, PbftConfig
+from quorate.protocols.traits import SIGNED_BYZANTINE, Members
+
+ENTRY = Entry(
+    name="pbft",
+    title="PBFT",
+    core=Pbft,
+    config=PbftConfig,
+    tolerates="lies of any f of 3f + 1 nodes, and crashes of as many",
+    traits=replace(SIGNED_BYZANTINE, members=Members(configuration.encode, by_admin=True)),
+    equipment="quorate.protocols.pbft.equipment",
+)

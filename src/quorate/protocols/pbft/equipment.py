@@ -1,0 +1,27 @@
+"""What trials test PBFT with."""
+
+from quorate.protocols.pbft.invariants import PbftInvariants
+from quorate.protocols.pbft.led import TWINS_CONFIG, led
+from quorate.protocols.pbft.liars import LIARS, resign
+from quorate.protocols.pbft.messages import PbftConfig
+from quorate.protocols.pbft.mutants import MUTANTS
+from quorate.sim.equipment import Equipment, Led
+
+EQUIPMENT = Equipment(
+    simulation=PbftConfig(
+        batch_count_max=8,
+        batch_bytes_max=4096,
+        checkpoint_batches=8,
+        window=16,
+        snapshot_batches=32,
+        snapshot_bytes=16384,
+        chunk_bytes=256,
+        request_timeout_s=1.0,
+        view_timeout_s_max=8.0,
+    ),
+    invariants=(PbftInvariants,),
+    mutants=MUTANTS,
+    liars=LIARS,
+    resign=resign,
+    twins=Led(led, TWINS_CONFIG),
+)

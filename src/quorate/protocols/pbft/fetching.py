@@ -1,0 +1,52 @@
+"""Fetching: batches that were ordered and are not here, asked for by their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from quorate.kernel import Env
+from quorate.protocols.pbft.message_log import MessageLog
+from quorate.protocols.pbft.messages import BatchOf, FetchBatch, PbftConfig, digest_of
+from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.view import CurrentView
+
+FETCHED_MAX = 16
+"""Batches that are asked for at a time."""
+
+
+class Fetching:
+    """What was asked for, and what others ask for."""
+
+    def __init__(self, env: Env, others: Others, config: PbftConfig, view: CurrentView, log: MessageLog) -> None:
+        self._env = env
+        self._others = others
+        self._config = config
+        self._view = view
+        self._log = log
+        self.wanted: dict[bytes, float] = {}
+        """Digests, and when they were asked for last."""
+
+    def fetch(self, digests: Iterable[bytes]) -> None:
+        """Ask for those of these batches that this node lacks, each once a beat."""
+        now, beat_s = self._env.now, self._config.beat_s
+        for digest in digests if self._view.stalled is None else ():
+            if digest in self._log.batches or now - self.wanted.get(digest, float("-inf")) < beat_s:
+                continue
+            if len(self.wanted) >= FETCHED_MAX and digest not in self.wanted:
+                self.wanted = {d: at for d, at in self.wanted.items() if now - at < beat_s}
+                if len(self.wanted) >= FETCHED_MAX:
+                    return
+            self.wanted[digest] = now
+            self._env.send(self._others.any_one(), FetchBatch(digest))
+
+    def on_fetch_batch(self, sender: int, m: FetchBatch) -> None:
+        """Whoever has it answers."""
+        batch = self._log.batches.get(m.digest)
+        if batch is not None:
+            self._env.send(sender, BatchOf(batch))
+
+    def on_batch_of(self, sender: int, m: BatchOf) -> None:
+        """The digest says whether it is one that was asked for."""
+        digest = digest_of(m.batch)
+        if self._view.stalled is None and self.wanted.pop(digest, None) is not None:
+            self._log.keep_batch(digest, m.batch)

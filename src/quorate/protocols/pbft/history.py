@@ -1,0 +1,196 @@
+"""History: what was executed and what proves it, snapshots, and what follows from the order: who is to vote, and when.
+
+Durable: ``Executed`` (a stable checkpoint and the order up to it), ``Taken`` and ``TakenAmong`` (snapshots). After a
+crash the order is executed again up to the stable checkpoint; what is beyond it is committed again.
+
+``Execution`` advances it, ``Checkpoints`` makes a checkpoint stable, ``Images`` and ``ImageTransfer`` add snapshots,
+``EpochMembers`` sets who is to vote and which nodes there are, and ``CatchUp`` takes up what is ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from quorate.kernel import Env
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
+from quorate.parts.votes.certificate import Certificate
+from quorate.protocols.pbft.group import point_of
+from quorate.protocols.pbft.messages import NO_HISTORY, Executed, Image, Taken, TakenAmong, extend
+
+TERM = 0
+"""Of entries: replicas may execute a batch in different views."""
+
+
+class History:
+    """Public attributes may be read by every part; what changes them is a method here."""
+
+    def __init__(self, env: Env, window: int) -> None:
+        """``window``: how many batches may be ordered beyond a stable checkpoint."""
+        self._env = env
+        self._window = window
+        # Durable.
+        self.stable: Certificate | None = None
+        self.low = 0
+        """§4.2, the low water mark h: the number of the last stable checkpoint."""
+        self.images: list[Image] = []
+        """The newest two snapshots."""
+        self.base = 0
+        """The number of the older one, or of the only one if it came from others."""
+        self.digests: dict[int, bytes] = {}
+        """Of the batches that were executed after ``base``, by sequence number."""
+        # Recovered up to the stable checkpoint.
+        self.executed = 0
+        self.index = 0
+        """Of the last request in the order."""
+        self.digest = NO_HISTORY
+        """A hash over the digests of all batches so far: equal ones are equal states."""
+        self.recorded = 0
+        """The last sequence number whose digest is in a record."""
+        self.ahead: Certificate | None = None
+        """The latest checkpoint that is proven and not reached."""
+        self._proofs: dict[int, Certificate] = {}  # checkpoints in the journal, until it is recovered
+        # Follows from what was executed.
+        self.next_members: tuple[int, ...] = ()
+        """Who votes after the checkpoint at ``switch_at`` (0: no change is under way)."""
+        self.switch_at = 0
+        self.switches: dict[int, Certificate] = {}
+        """The checkpoints at which members changed, as far as others may need them."""
+        self.nodes = FOUNDERS_ALONE
+        """Which nodes have come and gone."""
+        self.nodes_at: dict[int, Nodes] = {}
+        """The same as of each of the images, by sequence number."""
+
+    @property
+    def high(self) -> int:
+        """§4.2, the high water mark H. New members begin after a checkpoint that is stable."""
+        high = self.low + self._window
+        return min(high, self.switch_at) if self.switch_at else high
+
+    @property
+    def point(self) -> tuple[int, int, bytes]:
+        """Sequence, index and history, as a checkpoint states them."""
+        return self.executed, self.index, self.digest
+
+    @property
+    def is_switching(self) -> bool:
+        """Whether the old members have executed all that they order, and the new ones do not vote yet."""
+        return self.switch_at != 0 and self.executed >= self.switch_at
+
+    # --- execution ---
+
+    def advance(self, digest: bytes, count: int) -> None:
+        """The next batch, of so many requests, is executed."""
+        self.executed += 1
+        self.index += count
+        self.digest = extend(self.digest, digest)
+        self.digests[self.executed] = digest
+
+    def stand_on(self, image: Image) -> None:
+        """The state is that of this snapshot."""
+        self.executed, self.index, self.digest = image.sequence, image.index, image.history
+
+    # --- checkpoints ---
+
+    def stabilize(self, certificate: Certificate) -> None:
+        """§4.3: a quorum has executed up to here, and so has this node."""
+        self._set_stable(certificate)
+        first = max(self.recorded, self.base) + 1
+        digests = tuple(self.digests[sequence] for sequence in range(first, self.low + 1))
+        self.recorded = max(self.recorded, self.low)
+        self._env.persist(Executed(certificate, first, digests))
+
+    def _set_stable(self, certificate: Certificate | None) -> None:
+        self.stable, self.low = certificate, point_of(certificate)[0]
+
+    def look_ahead(self, certificate: Certificate) -> None:
+        """A checkpoint beyond what this node executed is proven."""
+        if point_of(certificate)[0] > point_of(self.ahead)[0]:
+            self.ahead = certificate
+
+    def reached(self) -> Certificate | None:
+        """The checkpoint that was ahead, once this node is there; it is ahead no more."""
+        if self.ahead is None or point_of(self.ahead)[0] > self.executed:
+            return None
+        reached, self.ahead = self.ahead, None
+        return reached
+
+    # --- members ---
+
+    def change_members(self, members: tuple[int, ...], at: int) -> None:
+        """These are to vote after the checkpoint at that number. With none and 0, no change is under way."""
+        self.next_members, self.switch_at = members, at
+
+    def switched(self) -> None:
+        """The checkpoint of the change is stable: keep it for those who are behind."""
+        if (proof := self._proofs.get(self.switch_at, self.stable)) is not None:
+            self.switches[self.switch_at] = proof
+
+    def first_proof(self, stable: int, executed: int) -> int:
+        """Which checkpoint a node that is this far can check: the next change of members, or else the last one."""
+        return min((s for s in self.switches if s > stable and s >= executed), default=self.low)
+
+    def drop_switches(self) -> None:
+        """Those that only a node needs which must fetch a snapshot anyway."""
+        self.switches = {sequence: proof for sequence, proof in self.switches.items() if sequence >= self.base}
+
+    # --- snapshots ---
+
+    def record_image(self, image: Image, nodes: Nodes, *, fetched: bool) -> None:
+        """A snapshot is durable: our own, or fetched from others."""
+        self._env.persist(_taken(image, nodes, fetched))
+        self._keep_image(image, nodes, fetched)
+
+    def _keep_image(self, image: Image, nodes: Nodes, fetched: bool) -> None:
+        if fetched:
+            self.base = image.sequence
+            self.recorded = max(self.recorded, image.sequence)
+        elif self.images:
+            self.base = self.images[-1].sequence
+        self.images = [image] if fetched else [*self.images[-1:], image]
+        self.nodes_at[image.sequence] = nodes
+        self.nodes_at = {kept.sequence: self.nodes_at[kept.sequence] for kept in self.images}
+        for sequence in [s for s in self.digests if s <= self.base]:
+            del self.digests[sequence]
+
+    # --- recovery ---
+
+    def restore(self, record: Executed | Taken | TakenAmong) -> None:
+        """One durable record."""
+        if isinstance(record, Executed):
+            self.digests.update(enumerate(record.digests, record.first))
+            self._set_stable(record.certificate)
+            if record.certificate is not None:
+                self._proofs[self.low] = record.certificate
+        else:
+            nodes = record.nodes if isinstance(record, TakenAmong) else FOUNDERS_ALONE
+            self._keep_image(record.image, nodes, record.fetched)
+
+    def image_records(self) -> Iterator[Taken | TakenAmong]:
+        """The snapshots as they are now."""
+        for image in self.images:
+            yield _taken(image, self.nodes_at[image.sequence], fetched=image.sequence == self.base)
+
+    def order_records(self) -> Iterator[Executed]:
+        """The order after the older snapshot, as far as it is recorded."""
+        first = self.base + 1
+        for certificate in [*self.switches.values(), self.stable]:
+            last = self.recorded if certificate is self.stable else point_of(certificate)[0]
+            yield Executed(certificate, first, tuple(self.digests[s] for s in range(first, last + 1)))
+            first = max(first, last + 1)
+
+    def take_up_image(self) -> None:
+        """The newest snapshot may be newer than the last checkpoint that became stable: then it is the only one."""
+        image = self.images[-1]
+        if any(sequence not in self.digests for sequence in range(self.base + 1, image.sequence + 1)):
+            self._keep_image(image, self.nodes_at[image.sequence], fetched=True)
+
+    def recovered(self) -> None:
+        """All that the journal proves was executed. Raises ValueError if that is not what its checkpoint says."""
+        if self.low == self.executed and point_of(self.stable) != self.point:
+            raise ValueError(f"the journal's batches are not those of its checkpoint at {self.low}")
+        self.recorded = max(self.executed, self.low)
+        self._proofs.clear()
+
+
+def _taken(image: Image, nodes: Nodes, fetched: bool) -> Taken | TakenAmong:
+    return TakenAmong(image, fetched, nodes) if nodes else Taken(image, fetched)

@@ -1,0 +1,83 @@
+"""Images: the snapshots that this node takes.
+
+They are rarer than checkpoints, and taken at those that follow from the order alone, so that nodes have the same ones.
+Two are kept, and the batches after the older.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from quorate.kernel import Env
+from quorate.parts.log.configuration import Nodes
+from quorate.parts.log.replicated import SnapshotInfo, TakeSnapshot
+from quorate.protocols.pbft.history import TERM, History
+from quorate.protocols.pbft.messages import Image, PbftConfig
+from quorate.protocols.pbft.view import CurrentView
+
+SNAPSHOT = "snapshot"
+
+
+class Images:
+    """When one is due, and the one that is being taken."""
+
+    def __init__(self, env: Env, config: PbftConfig, view: CurrentView, history: History) -> None:
+        self._env = env
+        self._config = config
+        self._view = view
+        self._history = history
+        self._due_at = 0  # the number of the one that was due last
+        self._bytes_since_due = 0
+        self._taking: tuple[Image, Nodes] | None = None
+
+    def stand_at(self, sequence: int) -> None:
+        """The state is that of a snapshot at this number."""
+        self._due_at, self._bytes_since_due = sequence, 0
+
+    def is_due(self, size_bytes: int) -> bool:
+        """After a batch of this size was executed. To be asked after every batch, recovered ones too.
+
+        Decided by the order alone, whether one can be taken or not: nodes must have some in common.
+        """
+        self._bytes_since_due += size_bytes
+        config, executed = self._config, self._history.executed
+        if executed % config.checkpoint_batches:
+            return False
+        is_switch = executed == self._history.switch_at  # else who is behind could not tell who votes
+        few = executed - self._due_at < config.snapshot_batches
+        if few and self._bytes_since_due < config.snapshot_bytes and not is_switch:
+            return False
+        self.stand_at(executed)
+        return True
+
+    def take(self) -> None:
+        """Of the state as it is, unless one is being taken."""
+        if self._taking is not None:
+            return
+        history = self._history
+        self._taking = self._image_now(), history.nodes
+        keep = history.images[-1].index if history.images else 0
+        self._env.work(SNAPSHOT, TakeSnapshot(history.index, TERM, keep))
+
+    def _image_now(self) -> Image:
+        """What a snapshot of the state now is, but for its file."""
+        history, group = self._history, self._view.group
+        return Image(
+            *(*history.point, 0, bytes(32)),
+            *(group.members, group.epoch, history.next_members, history.switch_at),
+            *(group.began_at, group.past_members),
+        )
+
+    def taken(self, result: Any) -> None:
+        """A snapshot is durable; or it is not, and the next one may be."""
+        taking, self._taking = self._taking, None
+        if taking is None or not isinstance(result, SnapshotInfo) or result.index != taking[0].index:
+            return
+        image, nodes = taking
+        images = self._history.images
+        if images and image.sequence <= images[-1].sequence:
+            return  # a newer one came from others meanwhile
+        image = msgspec.structs.replace(image, size_bytes=result.size_bytes, digest=result.digest)
+        self._history.record_image(image, nodes, fetched=False)

@@ -1,0 +1,257 @@
+"""PBFT's invariants (Castro and Liskov, OSDI 1999, §4), looked at after every step of every honest node.
+
+What an honest node holds as proven is verified anew, with a quorum that is computed here: prepared certificates and
+stable checkpoints. Two honest nodes never have certificates of different batches for one (view, sequence number), nor
+execute different batches at one sequence number, nor have different histories there. Once a batch was executed, no
+other prepares at its number in that view or a later one.
+
+A promise is a view and the votes that left the node: from then on no crash may take them back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from quorate.parts.quorum import Byzantine
+from quorate.parts.votes.certificate import Certificate, verify
+from quorate.sim.checkers.base import Checker, Violation
+
+if TYPE_CHECKING:
+    from quorate.sim.world import World
+
+PREPARED = "one prepared batch a view and number"
+EXECUTED = "one executed batch a number"
+SURVIVES = "what was executed stays"
+CERTIFICATES = "certificates verify"
+CHECKPOINTS = "equal checkpoints"
+WATERMARKS = "water marks"
+MONOTONY = "monotonic state"
+MEMBERS = "equal members an epoch"
+CAUSE = "no view change without a cause"
+ONE_VOTE = "one vote a view and number"
+
+Vote = tuple[int, int, bytes]
+"""View, sequence number, digest."""
+
+
+class Seen:
+    """What the checker last saw of one node, in this life."""
+
+    __slots__ = ("accepted", "executed", "fresh", "is_changing", "low", "prepared", "slots", "stable", "view")
+
+    def __init__(self) -> None:
+        self.view = 0
+        self.is_changing = False
+        self.accepted: dict[int, Any] = {}
+        self.prepared: dict[int, Certificate] = {}
+        self.fresh: list[Vote] = []
+        self.stable: Certificate | None = None
+        self.low = 0
+        self.executed = 0
+        self.slots = 0
+
+
+class PbftInvariants(Checker):
+    """All of them, over the whole run."""
+
+    def __init__(self) -> None:
+        self.decided: dict[int, bytes] = {}
+        """By sequence number, the digest of the batch that was executed."""
+        self.points: dict[int, tuple[int, bytes]] = {}
+        """By sequence number, index and history after it."""
+        self.members: dict[int, tuple[int, ...]] = {}
+        """Who votes, by epoch."""
+        self._cores: dict[int, Any] = {}
+        """By node, for its keyring, which grows as nodes join."""
+        self._decided_in: dict[int, int] = {}
+        self._prepared: dict[tuple[int, int], bytes] = {}
+        self._verified: set[Certificate] = set()
+        self._seen: dict[int, Seen] = {}
+        self._promised: dict[int, tuple[int, bool]] = {}
+        self._voted: dict[tuple[int, int, int], bytes] = {}
+
+    # --- a node's life ---
+
+    def started(self, node: int, core: Any) -> None:
+        self._cores[node] = core
+        self._seen[node] = Seen()
+        view, has_begun = self._promised.get(node, (0, False))
+        number, is_changing = core.view.number, core.view.is_changing
+        if (number, not is_changing) < (view, has_begun):
+            raise Violation(
+                MONOTONY, f"node {node} is back in {_view(number, is_changing)}, but was in {view} for others"
+            )
+        self.stepped(node, core)
+
+    def mark(self, node: int) -> tuple[tuple[int, bool], list[Vote]]:
+        seen = self._seen[node]
+        fresh, seen.fresh = seen.fresh, []
+        return (seen.view, not seen.is_changing), fresh
+
+    def released(self, node: int, mark: tuple[tuple[int, bool], list[Vote]]) -> None:
+        self._promised[node] = max(mark[0], self._promised.get(node, mark[0]))
+        for view, sequence, digest in mark[1]:
+            known = self._voted.setdefault((node, view, sequence), digest)
+            if known != digest:
+                raise Violation(
+                    ONE_VOTE, f"node {node} voted for {_hex(known)} and {_hex(digest)} at {sequence} in view {view}"
+                )
+
+    def stepped(self, node: int, core: Any) -> None:
+        seen = self._seen[node]
+        view, log, history = core.view, core.log, core.history
+        group = view.group
+        members = self.members.setdefault(group.epoch, group.members)
+        if members is not group.members and members != group.members:
+            raise Violation(
+                MEMBERS, f"in epoch {group.epoch} node {node} knows members {group.members}, others {members}"
+            )
+        if view.number != seen.view or view.is_changing != seen.is_changing:
+            self._view_changed(node, seen, view)
+        if history.stable is not seen.stable:
+            self._stable_changed(node, seen, group.epoch, history)
+        if history.executed != seen.executed:
+            self._executed(node, seen, core)
+        accepted = seen.accepted
+        for sequence, vote in log.accepted.items():
+            if accepted.get(sequence) is not vote:
+                self._voted_now(node, seen, sequence, vote)
+        prepared = seen.prepared
+        for sequence, certificate in log.prepared.items():
+            if prepared.get(sequence) is not certificate:
+                prepared[sequence] = certificate
+                self._prepared_now(node, group.members, sequence, certificate)
+        if len(log.slots) != seen.slots:
+            seen.slots = len(log.slots)
+            self._in_window(node, core)
+
+    def finish(self, world: World) -> None:
+        if world.options.faults or world.options.byzantine or world.options.joins:
+            return
+        for node, seen in sorted(self._seen.items()):
+            if seen.view:
+                raise Violation(CAUSE, f"node {node} is in view {seen.view}, and nothing had failed")
+
+    # --- what changed ---
+
+    def _view_changed(self, node: int, seen: Seen, view: Any) -> None:
+        if (view.number, not view.is_changing) < (seen.view, not seen.is_changing):
+            raise Violation(
+                MONOTONY, f"node {node} goes back from {_view(seen.view, seen.is_changing)} to view {view.number}"
+            )
+        seen.view, seen.is_changing = view.number, view.is_changing
+
+    def _stable_changed(self, node: int, seen: Seen, epoch: int, history: Any) -> None:
+        certificate, low = history.stable, history.low
+        if low in history.switches and low == max(history.switches):
+            epoch -= 1  # its members made the checkpoint at which others began
+        self._verify(node, certificate, self.members[epoch])
+        if low < seen.low:
+            raise Violation(MONOTONY, f"node {node}: its stable checkpoint goes back from {seen.low} to {low}")
+        seen.stable, seen.low = certificate, low
+        sequence, index, history = _point(certificate)
+        self._same_point(node, sequence, index, history)
+        for table in (seen.accepted, seen.prepared):
+            for old in [s for s in table if s <= low]:
+                del table[old]
+
+    def _executed(self, node: int, seen: Seen, core: Any) -> None:
+        history = core.history
+        last = history.executed
+        if _is_alone(core.view.group.members):
+            seen.executed = last
+            return
+        if last < seen.executed:
+            raise Violation(MONOTONY, f"node {node} goes back from batch {seen.executed} to {last}")
+        for sequence in range(seen.executed + 1, last + 1):
+            digest = history.digests.get(sequence)
+            if digest is None:
+                continue  # a snapshot stands for it
+            known = self.decided.setdefault(sequence, digest)
+            if known != digest:
+                raise Violation(
+                    EXECUTED, f"node {node} executes {_hex(digest)} at {sequence}, where {_hex(known)} was executed"
+                )
+            if sequence not in self._decided_in and sequence in core.log.slots:
+                self._decided_in[sequence] = core.view.number
+        seen.executed = last
+        self._same_point(node, last, history.index, history.digest)
+
+    def _same_point(self, node: int, sequence: int, index: int, history: bytes) -> None:
+        known = self.points.setdefault(sequence, (index, history))
+        if known != (index, history):
+            raise Violation(
+                CHECKPOINTS,
+                f"node {node} has index {index} and history {_hex(history)} at {sequence}, others {known[0]} and "
+                f"{_hex(known[1])}",
+            )
+
+    def _voted_now(self, node: int, seen: Seen, sequence: int, vote: Any) -> None:
+        earlier = seen.accepted.get(sequence)
+        if earlier is not None and (earlier.view > vote.view or (earlier.view == vote.view and earlier != vote)):
+            raise Violation(
+                ONE_VOTE, f"node {node} votes for {_hex(vote.digest)} at {sequence} in view {vote.view} after {earlier}"
+            )
+        seen.accepted[sequence] = vote
+        seen.fresh.append((vote.view, sequence, vote.digest))
+
+    def _prepared_now(self, node: int, members: tuple[int, ...], sequence: int, certificate: Certificate) -> None:
+        self._verify(node, certificate, members)
+        view, named, digest = _order(certificate)
+        if named != sequence:
+            raise Violation(CERTIFICATES, f"node {node} holds a certificate of {named} for {sequence}")
+        if _is_alone(members):
+            return
+        known = self._prepared.setdefault((view, sequence), digest)
+        if known != digest:
+            raise Violation(
+                PREPARED, f"in view {view} at {sequence} node {node} prepared {_hex(digest)}, another {_hex(known)}"
+            )
+        if view >= self._decided_in.get(sequence, view + 1) and digest != self.decided[sequence]:
+            raise Violation(
+                SURVIVES,
+                f"node {node} prepared {_hex(digest)} at {sequence} in view {view}, where "
+                f"{_hex(self.decided[sequence])} had been executed in view {self._decided_in[sequence]}",
+            )
+
+    def _in_window(self, node: int, core: Any) -> None:
+        log, low = core.log, core.history.low
+        for table in (log.slots, log.accepted, log.prepared):
+            if table and not low < min(table) <= max(table) <= low + core.config.window:
+                raise Violation(
+                    WATERMARKS, f"node {node} works on {min(table)} to {max(table)}, its checkpoint is at {low}"
+                )
+
+    def _verify(self, node: int, certificate: Certificate, members: tuple[int, ...]) -> None:
+        if certificate in self._verified:
+            return
+        if not verify(certificate, self._cores[node].keys.keyring, Byzantine(members)):
+            raise Violation(
+                CERTIFICATES,
+                f"node {node} holds a {certificate.context} certificate that proves nothing: {certificate}",
+            )
+        self._verified.add(certificate)
+
+
+def _is_alone(members: tuple[int, ...]) -> bool:
+    """Alone a node decides before that is on its disk, and tells nobody until it is. Its outputs are checked."""
+    return len(members) == 1
+
+
+def _order(certificate: Certificate) -> tuple[int, int, bytes]:
+    """View, sequence number and digest. The checker reads them by itself, not through the code under test."""
+    data = certificate.statement
+    return int.from_bytes(data[:8], "big"), int.from_bytes(data[8:16], "big"), data[16:]
+
+
+def _point(certificate: Certificate) -> tuple[int, int, bytes]:
+    """Sequence number, index and history."""
+    return _order(certificate)
+
+
+def _hex(digest: bytes) -> str:
+    return digest[:4].hex()
+
+
+def _view(view: int, is_changing: bool) -> str:
+    return f"view {view}, changing" if is_changing else f"view {view}"

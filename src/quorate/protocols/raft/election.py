@@ -1,0 +1,191 @@
+"""Election: terms, roles and votes (chapter 3, §3.3, §3.4 and §3.6.1), with pre-vote (§9.6).
+
+How it works. Time is cut into terms, each with at most one leader. A server that hears no leader for a random time
+first asks whether it could win (pre-vote), then begins a new term and asks for votes. A server votes once a term, and
+only for a log that is no older than its own, so whoever a majority elects has all that is committed.
+
+It reads the log only to compare its end, and knows nothing of what a leader or a follower does with it: the two calls
+it is given end a leadership and a follower's duties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quorate.kernel import Env
+from quorate.parts.leaderlog.watch import Watch
+from quorate.parts.quorum import QuorumSystem
+from quorate.parts.votes.tally import Tally
+from quorate.protocols.raft.messages import HeartbeatReply, PreVote, PreVoteReply, RequestVote, Vote
+from quorate.protocols.raft.state import ServerState
+
+FOLLOWER = "follower"
+PRECANDIDATE = "precandidate"
+CANDIDATE = "candidate"
+LEADER = "leader"
+
+
+class Election:
+    """One server's role. ``resign`` is called when it leads no more, ``begin`` whenever it begins to follow."""
+
+    def __init__(
+        self,
+        env: Env,
+        state: ServerState,
+        quorum: QuorumSystem,
+        watch: Watch,
+        *,
+        resign: Callable[[], None],
+        begin: Callable[[], None],
+    ) -> None:
+        self._env = env
+        self._state = state
+        self._quorum = quorum
+        self._resign = resign
+        self._begin = begin
+        self.watch = watch
+        self.role = FOLLOWER
+        self.stalled: str | None = None
+        """Why nothing can be written, if so."""
+        self._votes = Tally(quorum)
+
+    def start(self) -> None:
+        """Every server begins as a follower (§3.4)."""
+        self.follow(self._state.term, None)
+        if self._quorum.is_quorum(1 << self._env.id):
+            self._ask_for_votes()  # alone, there is nobody to wait for
+
+    # --- terms and roles (§3.3) ---
+
+    def follow(self, term: int, leader: int | None) -> None:
+        """Be a follower in this term, of that leader if it is known."""
+        state, watch = self._state, self.watch
+        if term > state.term:
+            state.pledge(term, None)
+        if self.role == LEADER:
+            self._resign()
+        self.role = FOLLOWER
+        self._begin()
+        watch.follow(state.term, state.term, leader)
+        if leader is not None or not watch.alarm.is_set:
+            watch.rest()  # figure 3.1: a later term alone does not put the election off, or who cannot win could
+
+    def observe(self, term: int) -> None:
+        """A term higher than ours: whatever we were, we follow (§3.3)."""
+        if term > self._state.term:
+            self.follow(term, None)
+
+    def accept_leader(self, sender: int, term: int) -> bool:
+        """A message that only the term's leader sends: follow it, unless the term is over."""
+        state, watch = self._state, self.watch
+        if term < state.term:
+            # Our term makes the deposed leader step down.
+            self._env.send(sender, HeartbeatReply(state.term, 0))
+            return False
+        if term == state.term and self.role == LEADER:
+            if sender != self._env.id:
+                self._env.blame(sender, f"claims to lead term {term}, which this node leads")
+            return False
+        if term > state.term or self.role != FOLLOWER or watch.leader is None:
+            self.follow(term, sender)
+        elif watch.leader != sender:
+            self._env.blame(sender, f"claims to lead term {term}, which node {watch.leader} leads")
+            return False
+        watch.heard()
+        return True
+
+    def leads_in(self, term: int) -> bool:
+        """An answer to the leader of a term: whether that is us, and still is."""
+        if term > self._state.term:
+            self.follow(term, None)
+        return self.role == LEADER and term == self._state.term
+
+    def step_down(self) -> None:
+        """Lead no more, nor try to, in this term."""
+        self.follow(self._state.term, None)
+
+    def on_stalled(self, why: str | None) -> None:
+        """A leader that cannot write must not keep the others from having one that can; nor may it become one."""
+        self.stalled = why
+        if why is not None and self.role != FOLLOWER:
+            self.step_down()
+
+    def _hears_leader(self) -> bool:
+        """Whether a leader was heard within the shortest election timeout, or is us."""
+        return self.role == LEADER or (self.watch.leader is not None and self.watch.heard_lately())
+
+    # --- candidates (§3.4), pre-vote (§9.6) ---
+
+    def timed_out(self) -> None:
+        """The election timeout, unless a leader was heard since it was set."""
+        if self.watch.alarm.is_due():
+            self._ask_for_votes()
+
+    def _ask_for_votes(self) -> None:
+        """§9.6: first ask whether an election could be won; the term does not change yet."""
+        self.watch.rest()
+        if self.stalled is not None or not self._quorum.members >> self._env.id & 1:
+            return
+        state = self._state
+        self.role = PRECANDIDATE
+        self.watch.follow(state.term, state.term, None)
+        self._votes = Tally(self._quorum)
+        # No durable state: nothing is promised, the vote that counts comes after.
+        self._env.send_now(self._env.others, PreVote(state.term + 1, state.log.last_index, state.log.last_term))
+        if self._votes.add(self._env.id):
+            self._campaign()
+
+    def on_pre_vote_reply(self, sender: int, m: PreVoteReply) -> None:
+        """A quorum of yeses starts the election."""
+        if not m.granted:
+            self.observe(m.term)
+        elif self.role == PRECANDIDATE and m.term == self._state.term + 1 and self._votes.add(sender):
+            self._campaign()
+
+    def _campaign(self) -> None:
+        """§3.4: a new term, a vote for itself, and a request to all. It answers its own like any other."""
+        state = self._state
+        self.role = CANDIDATE
+        state.pledge(state.term + 1, self._env.id)
+        self._votes = Tally(self._quorum)
+        self.watch.rest()
+        self._env.broadcast(RequestVote(state.term, state.log.last_index, state.log.last_term))
+
+    def on_vote(self, sender: int, m: Vote) -> bool:
+        """Whether this vote elects us: the one that makes a quorum."""
+        self.observe(m.term)
+        elected = self.role == CANDIDATE and m.term == self._state.term and m.granted and self._votes.add(sender)
+        if elected:
+            self.role = LEADER
+            self.watch.alarm.stop()
+            self.watch.follow(self._state.term, self._state.term, self._env.id)
+        return elected
+
+    # --- voters (§3.4, §3.6.1, §4.2.3) ---
+
+    def on_pre_vote(self, sender: int, m: PreVote) -> None:
+        """§9.6: yes, if we would vote for that log and hear no leader."""
+        term = self._state.term
+        granted = m.term > term and not self._hears_leader() and self._is_up_to_date(m.last_index, m.last_term)
+        # An opinion, not a promise: rests on no durable state.
+        self._env.send_now(sender, PreVoteReply(m.term if granted else term, granted))
+
+    def on_request_vote(self, sender: int, m: RequestVote) -> None:
+        """§3.4: one vote a term, first come first served, to a log that is no older (§3.6.1)."""
+        state = self._state
+        if m.term > state.term and self._hears_leader():
+            return  # §4.2.3: a server that was removed or cut off must not depose a live leader
+        self.observe(m.term)
+        granted = m.term == state.term and self._may_vote_for(sender) and self._is_up_to_date(m.last_index, m.last_term)
+        if granted:
+            if state.vote is None:
+                state.pledge(state.term, sender)
+            self.watch.put_off()
+        self._env.send(sender, Vote(state.term, granted))
+
+    def _may_vote_for(self, candidate: int) -> bool:
+        return self._state.vote is None or self._state.vote == candidate
+
+    def _is_up_to_date(self, last_index: int, last_term: int) -> bool:
+        """§3.6.1: the later last term wins, then the longer log."""
+        return (last_term, last_index) >= (self._state.log.last_term, self._state.log.last_index)

@@ -1,0 +1,206 @@
+"""Raft's properties (Ongaro and Ousterhout 2014, figure 3), looked at after every step of every node.
+
+It reads the core's ``role``, and of its ``state`` term, vote, log and commit index; it looks closer only where one of
+them changed. Log matching is checked entry by entry: each entry that enters any log must equal the one first seen under
+its (index, term), and must follow an entry of the same term. By induction the logs then agree below.
+
+A promise is a term and a vote that left the node: from then on no crash may take them back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quorate.parts.log.entries import Entry
+from quorate.sim.checkers.base import Checker, Violation
+
+ELECTION_SAFETY = "election safety"
+APPEND_ONLY = "leader append-only"
+LOG_MATCHING = "log matching"
+COMPLETENESS = "leader completeness"
+SAFETY = "state machine safety"
+MONOTONY = "monotonic state"
+ONE_VOTE = "one vote a term"
+
+LEADER = "leader"
+
+
+class Seen:
+    """What the checker last saw of one node. ``entries`` follow ``base_index``."""
+
+    __slots__ = ("base_index", "commit_index", "entries", "last_index", "last_term", "promise", "role", "term", "vote")
+
+    def __init__(self) -> None:
+        self.term = 0
+        self.vote: int | None = None
+        self.role = ""
+        self.promise: tuple[int, int | None] = (0, None)
+        self.commit_index = 0
+        self.base_index = 0
+        self.last_index = 0
+        self.last_term = 0
+        self.entries: list[Entry] = []
+
+
+class RaftInvariants(Checker):
+    """All of them, over the whole run."""
+
+    def __init__(self) -> None:
+        self.leaders: dict[int, int] = {}
+        """Who led a term."""
+        self.committed: list[Entry] = []
+        """What is committed, by index - 1."""
+        self._seen: dict[int, Seen] = {}
+        self._promised: dict[int, tuple[int, int | None]] = {}
+        self._matching: dict[tuple[int, int], tuple[Entry, int]] = {}
+
+    # --- a node's life ---
+
+    def started(self, node: int, core: Any) -> None:
+        self._seen[node] = Seen()
+        term, vote = self._promised.get(node, (0, None))
+        state = core.state
+        if state.term < term:
+            raise Violation(MONOTONY, f"node {node} is back in term {state.term}, but others had seen it in {term}")
+        if state.term == term and vote is not None and state.vote != vote:
+            raise Violation(
+                ONE_VOTE,
+                f"node {node} had voted for {vote} in term {term} and told others; after a restart: {state.vote}",
+            )
+        self.stepped(node, core)
+
+    def mark(self, node: int) -> tuple[int, int | None]:
+        return self._seen[node].promise
+
+    def released(self, node: int, mark: tuple[int, int | None]) -> None:
+        promised = self._promised.get(node)
+        if mark is promised:
+            return
+        if promised is not None and mark != promised:
+            term, vote = promised
+            if mark[0] < term:
+                raise Violation(MONOTONY, f"node {node} speaks in term {mark[0]} after it spoke in {term}")
+            if mark[0] == term and vote is not None and mark[1] != vote:
+                raise Violation(ONE_VOTE, f"node {node} voted for {vote} and for {mark[1]} in term {term}")
+        self._promised[node] = mark
+
+    def stepped(self, node: int, core: Any) -> None:
+        seen = self._seen[node]
+        state, role = core.state, core.role
+        term, log = state.term, state.log
+        if log.last_index != seen.last_index or log.last_term != seen.last_term or log.base_index != seen.base_index:
+            self._log_changed(node, seen, log, seen.role == LEADER and seen.term == term)
+        if state.commit_index != seen.commit_index:
+            self._commit_changed(node, seen, state.commit_index, log)
+        if role != seen.role or term != seen.term or state.vote != seen.vote:
+            self._role_changed(node, seen, role, state)
+
+    # --- what changed ---
+
+    def _role_changed(self, node: int, seen: Seen, role: str, state: Any) -> None:
+        term, vote = state.term, state.vote
+        if term < seen.term:
+            raise Violation(MONOTONY, f"node {node} goes back from term {seen.term} to {term}")
+        if term == seen.term and seen.vote is not None and vote != seen.vote:
+            raise Violation(ONE_VOTE, f"node {node} changes its vote in term {term} from {seen.vote} to {vote}")
+        if role == LEADER and (seen.role != LEADER or seen.term != term):
+            self._elected(node, term, state.log)
+        if term != seen.term or vote != seen.vote:
+            seen.promise = (term, vote)
+        seen.term, seen.vote, seen.role = term, vote, role
+
+    def _elected(self, node: int, term: int, log: Any) -> None:
+        other = self.leaders.setdefault(term, node)
+        if other != node:
+            raise Violation(ELECTION_SAFETY, f"term {term} has two leaders: node {other} and node {node}")
+        index = len(self.committed)
+        if index > log.last_index:
+            raise Violation(
+                COMPLETENESS,
+                f"node {node} leads term {term} with a log that ends at {log.last_index}, "
+                f"but index {index} is committed",
+            )
+        entry = self.committed[index - 1] if index else None
+        if entry is not None and index >= log.base_index and log.term_at(index) != entry.term:
+            raise Violation(
+                COMPLETENESS,
+                f"node {node} leads term {term} with an entry of term {log.term_at(index)} at index {index}, "
+                f"where one of term {entry.term} is committed",
+            )
+
+    def _log_changed(self, node: int, seen: Seen, log: Any, was_leader: bool) -> None:
+        entries = seen.entries
+        base = log.base_index
+        if base < seen.base_index:
+            raise Violation(MONOTONY, f"node {node}: the log's base goes back from {seen.base_index} to {base}")
+        if base > seen.base_index:
+            del entries[: base - seen.base_index]
+            seen.base_index = base
+        last = log.last_index
+        now = log.slice(max(base, min(base + len(entries), last) - 1) + 1, last)
+        start = last - base - len(now)  # entries before this position were there before
+        kept = min(len(entries), last - base)
+        while kept > 0:
+            if kept <= start:
+                now = log.slice(base + 1, last)
+                start = 0
+            if entries[kept - 1] is now[kept - 1 - start] or entries[kept - 1] == now[kept - 1 - start]:
+                break
+            kept -= 1
+        if kept < len(entries):
+            self._truncated(node, seen, base + kept + 1, was_leader)
+            del entries[kept:]
+        self._appended(node, seen, now[kept - start :], log)
+        seen.last_index = last
+        seen.last_term = log.last_term
+
+    def _truncated(self, node: int, seen: Seen, first: int, was_leader: bool) -> None:
+        if was_leader:
+            raise Violation(APPEND_ONLY, f"node {node} leads term {seen.term} and removes its entries from {first} on")
+        if first <= seen.commit_index:
+            raise Violation(
+                SAFETY,
+                f"node {node} removes its entries from {first} on, but it knew all up to {seen.commit_index} committed",
+            )
+
+    def _appended(self, node: int, seen: Seen, entries: list[Entry], log: Any) -> None:
+        index = seen.base_index + len(seen.entries)
+        before = seen.entries[-1].term if seen.entries else log.base_term
+        matching = self._matching
+        for entry in entries:
+            index += 1
+            term = entry.term
+            known = matching.get((index, term))
+            if known is None:
+                if term < before:
+                    raise Violation(
+                        LOG_MATCHING, f"node {node}: terms go down from {before} to {term} at index {index}"
+                    )
+                matching[(index, term)] = (entry, before)
+            elif known[1] != before or (known[0] is not entry and known[0] != entry):
+                raise Violation(
+                    LOG_MATCHING,
+                    f"node {node} has {entry!r} at index {index} after one of term {before}; "
+                    f"another log has {known[0]!r} there after one of term {known[1]}",
+                )
+            before = term
+        seen.entries.extend(entries)
+
+    def _commit_changed(self, node: int, seen: Seen, index: int, log: Any) -> None:
+        if index < seen.commit_index:
+            raise Violation(MONOTONY, f"node {node}: commit goes back from {seen.commit_index} to {index}")
+        if index > log.last_index:
+            raise Violation(SAFETY, f"node {node} commits up to {index}, but its log ends at {log.last_index}")
+        committed = self.committed
+        base = seen.base_index
+        if base > len(committed):
+            raise Violation(SAFETY, f"node {node} has a snapshot at {base}, but only {len(committed)} are committed")
+        for at in range(max(seen.commit_index, base) + 1, index + 1):
+            entry = seen.entries[at - base - 1]
+            if at > len(committed):
+                committed.append(entry)
+                continue
+            known = committed[at - 1]
+            if known is not entry and known != entry:
+                raise Violation(SAFETY, f"node {node} commits {entry!r} at index {at}, where {known!r} is committed")
+        seen.commit_index = index

@@ -1,0 +1,218 @@
+"""Replication, the leader's side: its log, sent to all and counted (§3.5, §3.6.2, figure 3.1 "leaders").
+
+How it works. The leader alone appends, and sends its entries with the index and term of the one before. An entry *of
+its own term* that a quorum holds is committed, and with it all before. Its own disk is one of those that hold it, and
+acknowledges by a message to itself, which the kernel's barrier keeps until the entries are durable; so disk and network
+work in parallel (§10.2.1). Sending is pipelined (§10.2.2): see ``parts/leaderlog/followers.py``.
+
+A heartbeat is a message of its own, not an empty AppendEntries: it rests on no durable state, so it leaves at once, and
+a slow disk does not cost an election. Lost entries are noticed by a follower that has not moved between two heartbeats,
+rather than by a timeout for each message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quorate.kernel import Env
+from quorate.parts.leaderlog.compaction import Transfers
+from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.leaderlog.reads import Reads
+from quorate.parts.leaderlog.sending import outgoing
+from quorate.parts.log.entries import COMMAND, NOOP, Entry, size_of
+from quorate.parts.log.replicated import Dropped
+from quorate.parts.quorum import QuorumSystem
+from quorate.protocols.raft.messages import (
+    Appended,
+    AppendEntries,
+    Conflict,
+    Heartbeat,
+    HeartbeatReply,
+    RaftConfig,
+    SnapshotProgress,
+)
+from quorate.protocols.raft.state import ServerState
+
+HEARTBEAT = "heartbeat"
+
+
+class LogReplication:
+    """What one server does while it leads, from ``lead`` to ``resign``."""
+
+    def __init__(
+        self,
+        env: Env,
+        config: RaftConfig,
+        state: ServerState,
+        quorum: QuorumSystem,
+        reads: Reads,
+        transfers: Transfers,
+    ) -> None:
+        self._env = env
+        self._config = config
+        self._state = state
+        self._quorum = quorum
+        self._reads = reads
+        self._transfers = transfers
+        # Volatile, made anew by each election.
+        self.followers = Followers((), 0, 0.0)
+        self.noop_index = 0
+        """Of the entry that opened the term."""
+        self._uncommitted_bytes = 0
+        self._appended = False
+        self._acknowledged = False
+
+    # --- a leadership begins and ends ---
+
+    def lead(self) -> None:
+        """Elected: nothing is known of the followers yet (figure 3.1)."""
+        state, log = self._state, self._state.log
+        self.followers = Followers(self._env.others, log.last_index + 1, self._env.now)
+        self._reads.lead()
+        self._uncommitted_bytes = size_of(log.slice(state.commit_index + 1, log.last_index))
+        self._open_term()
+        self._env.set_timer(HEARTBEAT, self._config.heartbeat_s)
+
+    def _open_term(self) -> None:
+        """§6.4, step 1: only an entry of its own term tells a leader what is committed, so it makes one."""
+        self._append([Entry(self._state.term, b"", NOOP)])
+        self.noop_index = self._state.log.last_index
+
+    def resign(self) -> None:
+        """Another term, or no quorum: lead no more."""
+        self._env.cancel_timer(HEARTBEAT)
+        self._reads.resign()
+        self.followers = Followers((), 0, 0.0)
+
+    # --- entries (§3.5) ---
+
+    def propose(self, values: Sequence[bytes]) -> None:
+        """Append a command for each value, unless too much is uncommitted."""
+        if self._uncommitted_bytes > self._config.uncommitted_bytes_max:
+            self._env.deliver(Dropped(tuple(values), "too much is waiting for a quorum"))
+            return
+        term = self._state.term
+        self._append([Entry(term, value, COMMAND) for value in values])
+
+    def _append(self, entries: list[Entry]) -> None:
+        log = self._state.log
+        before = log.size_bytes
+        self._state.write(log.last_index + 1, entries)
+        self._uncommitted_bytes += log.size_bytes - before
+        self._appended = True
+
+    def advance(self) -> None:
+        """Once a step: acknowledge to itself, commit, and send what is new of both."""
+        if self._appended:
+            self._appended = False
+            self._acknowledge()
+        if self._acknowledged:
+            self._advance_commit()
+        self._send_entries()
+        if self._acknowledged:
+            self._acknowledged = False
+            self._announce_commit()
+
+    def _acknowledge(self) -> None:
+        """The leader's own disk answers like a follower's (§10.2.1), once the entries are durable."""
+        self._env.send(self._env.id, Appended(self._state.term, self._state.log.last_index))
+
+    def _send_entries(self) -> None:
+        """Send what each follower lacks and may get; §5.3: a snapshot, if what it needs next is only there."""
+        state, log = self._state, self._state.log
+        term, commit_index = state.term, state.commit_index
+        for nodes, first, entries in outgoing(
+            self._config, log, commit_index, state.snapshot_index, self.followers, self._transfers
+        ):
+            prev_term = log.term_at(first - 1)
+            assert prev_term is not None
+            # In parallel with our own write (§10.2.1): the term is durable since the election, and entries only
+            # count where their holders say that they are durable.
+            self._env.send_now(nodes, AppendEntries(term, first - 1, prev_term, entries, commit_index))
+
+    def on_appended(self, sender: int, m: Appended) -> None:
+        """A follower, or our own disk, holds the log up to an index."""
+        last_index = self._state.log.last_index
+        if m.index > last_index:
+            self._env.blame(sender, f"acknowledges index {m.index} of a log that ends at {last_index}")
+            return
+        self.followers.acknowledged(sender, m.index, self._env.now)
+        self._acknowledged = True
+
+    def on_conflict(self, sender: int, m: Conflict) -> None:
+        """§3.5: go back to where the logs may agree, whole terms at a time."""
+        progress = self.followers.get(sender)
+        if progress is None:
+            return
+        progress.active_at = self._env.now
+        match_index = self.followers.match[sender]
+        if m.prev_index <= match_index or m.prev_index >= progress.next_index:
+            return  # an answer to something older
+        agreed = self._state.log.last_at_or_below_term(min(m.hint_index, m.prev_index - 1), m.hint_term)
+        progress.probe(max(agreed, match_index) + 1)
+
+    def on_snapshot_progress(self, sender: int, m: SnapshotProgress) -> None:
+        """The next piece, or back to entries (§5.3)."""
+        if sender in self.followers:
+            self._transfers.progressed(sender, self.followers, m.index, m.next_offset, m.complete)
+            self._acknowledged = True
+
+    # --- commitment (§3.6.2) ---
+
+    def _advance_commit(self) -> None:
+        """§3.6.2: count replicas only for an entry of the own term (figure 3.7 shows why)."""
+        state = self._state
+        index = self._quorum.reached(self.followers.match)
+        if index > state.commit_index and state.log.term_at(index) == state.term:
+            state.commit(index)
+
+    def delivered(self, size_bytes: int) -> None:
+        """So much is committed now, and leaves room for more."""
+        self._uncommitted_bytes = max(0, self._uncommitted_bytes - size_bytes)
+
+    def _announce_commit(self) -> None:
+        """Tell those who were sent nothing else, so that what waits at a follower does not wait for a heartbeat."""
+        for commit_index, nodes in self.followers.uninformed(self._state.commit_index).items():
+            # What is committed is durable at a quorum already.
+            self._env.send_now(tuple(nodes), Heartbeat(self._state.term, commit_index, 0))
+
+    # --- heartbeats (§3.4), and what they confirm (§6.2, §6.4) ---
+
+    def beat(self) -> bool:
+        """Heartbeats, and again what was lost. False, and nothing, if no quorum has answered for too long (§6.2)."""
+        env, followers, state = self._env, self.followers, self._state
+        heard = followers.heard_since(env.now - 2 * self._config.election_timeout_s_min)
+        if not self._quorum.is_quorum(heard | 1 << env.id):
+            return False
+        env.set_timer(HEARTBEAT, self._config.heartbeat_s)
+        number = self._reads.rounds.number
+        for node, commit_index in followers.knowing(state.commit_index):
+            # No durable state: the term is durable since the election, and so is what is committed.
+            env.send_now(node, Heartbeat(state.term, commit_index, number))
+            followers.told(node, commit_index)
+            followers.beat(node)
+            self._transfers.nudge(node, followers[node])
+        return True
+
+    def on_heartbeat_reply(self, sender: int, m: HeartbeatReply) -> None:
+        """The follower lives, and has seen this round (§6.4)."""
+        if progress := self.followers.get(sender):
+            progress.active_at = self._env.now
+            self._reads.confirm(sender, m.round)
+
+    def is_current(self) -> bool:
+        """§6.4, step 1: whether all that earlier terms committed is known to be."""
+        return self._state.commit_index >= self.noop_index
+
+    def begin_round(self) -> None:
+        """§6.4, steps 1 to 3. Reads wait until an entry of this term is committed."""
+        if not self._reads.rounds.waiting or not self.is_current():
+            return
+        commit_index = self._state.commit_index
+        number = self._reads.rounds.begin(commit_index, self._quorum)
+        if number is None:
+            return
+        for node, known in self.followers.knowing(commit_index):
+            # No durable state: a question whether we still lead.
+            self._env.send_now(node, Heartbeat(self._state.term, known, number))
+        self._reads.confirm(self._env.id, number)

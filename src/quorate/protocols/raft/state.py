@@ -1,0 +1,119 @@
+"""State: what every server keeps (figure 3.1): term, vote and log, which are durable, and how far it has committed.
+
+Each change of what is durable is recorded here, in the same call. The records are ``HardState`` (term and vote),
+``Entries`` (a suffix of the log) and ``Snapshotted`` (what replaced its beginning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from quorate.kernel import Env
+from quorate.parts.log.entries import Entry, Log
+from quorate.parts.log.replicated import Restored
+from quorate.protocols.raft.messages import Entries, HardState, RaftConfig, Snapshotted
+
+
+class ServerState:
+    """One server's. Public attributes may be read by anybody; ``log`` and what is durable change by methods alone."""
+
+    __slots__ = (
+        "_config",
+        "_env",
+        "commit_index",
+        "delivered_index",
+        "log",
+        "snapshot_index",
+        "snapshot_term",
+        "term",
+        "vote",
+    )
+
+    def __init__(self, env: Env, config: RaftConfig) -> None:
+        self._env = env
+        self._config = config
+        # Durable.
+        self.term = 0
+        self.vote: int | None = None
+        self.log = Log()
+        self.snapshot_index = 0
+        self.snapshot_term = 0
+        # Volatile.
+        self.commit_index = 0
+        self.delivered_index = 0
+        """``lastApplied`` of the figure."""
+
+    # --- recovery ---
+
+    def restore(self, record: HardState | Entries | Snapshotted) -> None:
+        """Take back one record. Raises ValueError if records before it are missing."""
+        log = self.log
+        if isinstance(record, HardState):
+            self.term, self.vote = record.term, record.vote
+        elif isinstance(record, Entries):
+            if not log.base_index < record.first_index <= log.last_index + 1:
+                raise ValueError(
+                    f"the journal has entries from {record.first_index} for a log of "
+                    f"{log.base_index + 1} to {log.last_index}: records are missing"
+                )
+            log.truncate(record.first_index)
+            log.append(record.entries)
+        else:
+            self.snapshot_index, self.snapshot_term = record.index, record.term
+            log.compact(record.base_index, record.base_term)
+
+    def checkpoint(self) -> Iterator[HardState | Entries | Snapshotted]:
+        """The durable state as it is now, the log in records of bounded size."""
+        yield HardState(self.term, self.vote)
+        log, config = self.log, self._config
+        if self.snapshot_index:
+            yield Snapshotted(self.snapshot_index, self.snapshot_term, log.base_index, log.base_term)
+        for first, entries in log.batches(config.message_entries_max, config.message_bytes_max):
+            yield Entries(first, entries)
+
+    def start(self) -> None:
+        """What a snapshot stands for is committed; the rest becomes so again when a leader says it."""
+        if self.log.last_index < self.snapshot_index:
+            raise ValueError(
+                f"the journal's snapshot stands at {self.snapshot_index}, but its log ends at {self.log.last_index}: "
+                "records are missing"
+            )
+        self.commit_index = self.delivered_index = self.snapshot_index
+        if self.snapshot_index:
+            self._env.deliver(Restored(self.snapshot_index, self.snapshot_term))
+
+    # --- term and vote ---
+
+    def pledge(self, term: int, vote: int | None) -> None:
+        """Be in this term, with this vote. Neither may be taken back by a crash (§3.8)."""
+        self.term, self.vote = term, vote
+        self._env.persist(HardState(term, vote))
+
+    # --- log ---
+
+    def write(self, first: int, entries: list[Entry]) -> None:
+        """From ``first`` on, the log is these entries. What stood there and after it goes."""
+        log = self.log
+        if first <= log.last_index:
+            log.truncate(first)
+        self._env.persist(Entries(first, entries))
+        log.append(entries)
+
+    def commit(self, index: int) -> None:
+        """All up to ``index`` is committed, if that is more than was known."""
+        if index > self.commit_index:
+            self.commit_index = index
+
+    # --- snapshots (chapter 5) ---
+
+    def compact(self, index: int, term: int, base_index: int, base_term: int) -> None:
+        """A durable snapshot stands at ``index``; of the log, what follows ``base_index`` stays."""
+        self.snapshot_index, self.snapshot_term = index, term
+        self._env.persist(Snapshotted(index, term, base_index, base_term))
+        self.log.compact(base_index, base_term)
+
+    def install(self, index: int, term: int) -> None:
+        """A durable snapshot of the leader's stands at ``index``, which is beyond what was committed here."""
+        self.compact(index, term, index, term)
+        self.commit_index = self.delivered_index = index
+        self._env.deliver(Restored(index, term))

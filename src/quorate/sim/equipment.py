@@ -1,0 +1,38 @@
+"""Equipment: what one protocol is tested with. It stands beside the protocol, and trials alone load it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from quorate.kernel import Core
+from quorate.sim.adversary.liar import Liar, Resign, unsigned
+from quorate.sim.checkers.base import Checker
+from quorate.sim.mutant import Mutant
+
+
+class Led(msgspec.Struct, frozen=True):
+    """How a protocol is led by appointment, for the systematic search of Twins."""
+
+    core: Callable[[Any, Sequence[int]], type[Core]]
+    """From a core and the leaders of rounds 0, 1, ... to one that has these."""
+    config: Any
+    """One request a proposal, short time-outs."""
+
+
+class Equipment(msgspec.Struct, frozen=True, kw_only=True):
+    """One protocol's, beside what fits every protocol."""
+
+    simulation: Any
+    """The config for simulated runs: small limits, so that every path is taken."""
+    invariants: tuple[Callable[[], Checker], ...] = ()
+    """Makers of the checkers of its inner state."""
+    mutants: tuple[Mutant, ...] = ()
+    liars: tuple[type[Liar], ...] = ()
+    """Its own ways to lie."""
+    resign: Resign = unsigned
+    """How a Byzantine node signs a message of its own that it changed."""
+    twins: Led | None = None
+    """None: it cannot be led."""

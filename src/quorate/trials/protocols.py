@@ -1,0 +1,75 @@
+"""A protocol as trials see it: its entry in the REGISTRY and the equipment beside it; or both from a file."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from quorate.protocols import REGISTRY, Entry
+from quorate.sim.adversary import parse_adversary
+from quorate.sim.adversary.liar import Liar
+from quorate.sim.equipment import Equipment
+from quorate.sim.mutant import Mutant
+from quorate.sim.options import OptionsError
+from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
+from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
+from quorate.trials.files import is_file, liar_of_file, protocol_of_file
+from quorate.trials.mutants import MUTANTS as SERVICE_MUTANTS
+
+EQUIPMENT: dict[str, Equipment] = {}
+"""What was loaded so far, by protocol."""
+
+
+def entry_of(protocol: str) -> Entry:
+    """The protocol's entry in the registry, or one for a core in a file. Raises OptionsError."""
+    if is_file(protocol):
+        return protocol_of_file(protocol)[0]
+    if protocol not in REGISTRY:
+        raise OptionsError(f"no protocol is called {protocol!r}; known are {', '.join(sorted(REGISTRY))}")
+    return REGISTRY[protocol]
+
+
+def equipment_of(protocol: str) -> Equipment:
+    """What the protocol is tested with. Raises OptionsError."""
+    if is_file(protocol):
+        return protocol_of_file(protocol)[1]
+    entry = entry_of(protocol)
+    equipment = EQUIPMENT.get(protocol)
+    if equipment is None:
+        found: Equipment = (
+            import_module(entry.equipment).EQUIPMENT if entry.equipment else Equipment(simulation=entry.config())
+        )
+        equipment = EQUIPMENT[protocol] = found
+    return equipment
+
+
+def mutants_of(protocol: str) -> tuple[Mutant, ...]:
+    """The protocol's mutants, and those of the shell and the service around it; some take snapshots to show."""
+    equipment = equipment_of(protocol)
+    simulation = equipment.simulation
+    takes_snapshots = hasattr(simulation, "snapshot_entries") or hasattr(simulation, "snapshot_batches")
+    around = (*SNAPSHOT_MUTANTS, *SERVICE_MUTANTS) if takes_snapshots else ()
+    return (*DURABILITY_MUTANTS, *equipment.mutants, *around)
+
+
+def mutant_of(protocol: str, name: str) -> Mutant:
+    """A mutant by name. Raises OptionsError."""
+    for mutant in mutants_of(protocol):
+        if mutant.name == name:
+            return mutant
+    known = ", ".join(mutant.name for mutant in mutants_of(protocol))
+    raise OptionsError(f"{protocol} has no mutant {name!r}; it has {known}")
+
+
+def adversary_of(protocol: str, text: str) -> tuple[tuple[type[Liar], ...], tuple[str, ...]]:
+    """The liars that there are beside those for every protocol, and the names of those that ``text`` wants.
+
+    ``all``, ``none``, or names and liars in files (``theirs.py:Attack``), separated by commas. Raises OptionsError.
+    """
+    liars = equipment_of(protocol).liars
+    wanted = [name.strip() for name in text.split(",")]
+    brought = tuple(liar_of_file(name) for name in wanted if is_file(name))
+    if not brought:
+        return liars, parse_adversary(text, liars)
+    every = (*liars, *(liar for liar in brought if liar not in liars))
+    names = ["all"] if "all" in wanted else [liar_of_file(name).name if is_file(name) else name for name in wanted]
+    return every, parse_adversary(",".join(names), every)

@@ -1,0 +1,162 @@
+"""Parts of PBFT without a Pbft: each made with its stated inputs when a test asks for it, on a real Env."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from quorate.kernel import Core, Env, Fired, Host, Key, Turn
+from quorate.protocols.pbft import PbftConfig
+from quorate.protocols.pbft.catch_up import CatchUp
+from quorate.protocols.pbft.checkpoints import Checkpoints
+from quorate.protocols.pbft.checks import SignatureChecks
+from quorate.protocols.pbft.execution import Execution
+from quorate.protocols.pbft.fetching import Fetching
+from quorate.protocols.pbft.group import Group
+from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.images import Images
+from quorate.protocols.pbft.members import EpochMembers
+from quorate.protocols.pbft.message_log import MessageLog
+from quorate.protocols.pbft.messages import digest_of
+from quorate.protocols.pbft.new_views import NewViews
+from quorate.protocols.pbft.normal import NormalCase
+from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.reads import WaitingReads
+from quorate.protocols.pbft.requests import Requests
+from quorate.protocols.pbft.retransmission import Retransmission
+from quorate.protocols.pbft.transfer import ImageTransfer, Patience
+from quorate.protocols.pbft.view import CurrentView
+from quorate.protocols.pbft.view_changes import ViewChanges
+from quorate.sim.chance import streams
+
+from tests.protocols.pbft.build import CONFIG, FOUR, SCHEME
+
+
+class Bare(Core):
+    """A core that does what it is told, so that a part has a real Env."""
+
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
+        self.act: Callable[[], Any] = lambda: None
+
+    def on_timer(self, key: Key) -> None:
+        self.act()
+
+
+class Alone:
+    """The state of node 2, a backup of view 0 among 1 to 4, and whichever parts a test asks for."""
+
+    def __init__(self, node: int = 2, config: PbftConfig = CONFIG, peers: tuple[int, ...] = FOUR) -> None:
+        self.bare: Bare
+        self._host = Host(self._make, node, peers, streams(node))
+        self.now = 10.0
+        self._host.start(self.now)
+        self.env = self.bare.env
+        self.config = config
+        self.view = CurrentView(self.env, config, Group(FOUR, SCHEME.keys(node)))
+        self.log = MessageLog(self.env)
+        self.history = History(self.env, config.window)
+        self.others = Others(self.env)
+        self.left: list[int] = []
+        """The views that the normal case asked for."""
+
+    def _make(self, env: Env) -> Bare:
+        self.bare = Bare(env)
+        return self.bare
+
+    def do(self, act: Callable[..., Any], *args: Any) -> Turn:
+        """Call something of a part, and take the effects."""
+        self.bare.act = lambda: act(*args)
+        return self._host.step([Fired("act")], self.now)
+
+    def execute(self, *batches: tuple[bytes, ...]) -> None:
+        """Have these as history, without a part that executes."""
+        for batch in batches:
+            digest = digest_of(batch)
+            self.log.batches[digest] = batch
+            self.history.advance(digest, len(batch))
+
+    # --- the parts ---
+
+    @cached_property
+    def checks(self) -> SignatureChecks:
+        return SignatureChecks(self.env)
+
+    @cached_property
+    def requests(self) -> Requests:
+        return Requests(self.env, self.others, self.config, self.view, self.log, self.history, self.checks)
+
+    @cached_property
+    def normal(self) -> NormalCase:
+        return NormalCase(
+            *(self.env, self.others, self.config, self.view, self.log, self.history),
+            *(self.checks, self.requests, self.left.append),
+        )
+
+    @cached_property
+    def members(self) -> EpochMembers:
+        return EpochMembers(self.env, self.config, FOUR, self.view, self.log, self.history)
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(
+            *(self.env, self.others, self.config, self.view, self.log, self.history),
+            *(self.members, self.normal),
+        )
+
+    @cached_property
+    def images(self) -> Images:
+        return Images(self.env, self.config, self.view, self.history)
+
+    @cached_property
+    def fetching(self) -> Fetching:
+        return Fetching(self.env, self.others, self.config, self.view, self.log)
+
+    @cached_property
+    def execution(self) -> Execution:
+        return Execution(
+            *(self.env, self.config, self.view, self.log, self.history),
+            *(self.requests, self.members, self.images, self.fetching, self.checkpoints),
+        )
+
+    @cached_property
+    def reads(self) -> WaitingReads:
+        return WaitingReads(self.env, self.view, self.log, self.history)
+
+    @cached_property
+    def new_views(self) -> NewViews:
+        return NewViews(
+            *(self.env, self.others, self.config, self.view, self.log),
+            *(self.requests, self.normal, self.checkpoints, self.fetching, self.reads),
+        )
+
+    @cached_property
+    def view_changes(self) -> ViewChanges:
+        return ViewChanges(
+            *(self.env, self.others, self.config, self.view, self.log, self.history),
+            *(self.requests, self.new_views),
+        )
+
+    @cached_property
+    def patience(self) -> Patience:
+        return Patience()
+
+    @cached_property
+    def transfer(self) -> ImageTransfer:
+        return ImageTransfer(
+            *(self.env, self.others, self.config, FOUR, self.view, self.history),
+            *(self.execution, self.patience),
+        )
+
+    @cached_property
+    def catch_up(self) -> CatchUp:
+        return CatchUp(
+            *(self.env, self.others, self.view, self.log, self.history),
+            *(self.checkpoints, self.fetching, self.transfer, self.patience),
+        )
+
+    @cached_property
+    def retransmission(self) -> Retransmission:
+        return Retransmission(
+            *(self.env, self.others, self.config, self.view, self.log, self.history),
+            *(self.requests, self.normal, self.checkpoints, self.transfer, self.catch_up),
+        )

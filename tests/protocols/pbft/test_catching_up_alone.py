@@ -1,0 +1,230 @@
+"""What is sent again and fetched, each part alone: batches, the order up to a checkpoint, snapshots, the beat."""
+
+from typing import Any
+
+from quorate.kernel import Blame, Failed, Timer
+from quorate.parts.log.configuration import FOUNDERS_ALONE
+from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, WriteChunk, Written
+from quorate.protocols.pbft.fetching import FETCHED_MAX
+from quorate.protocols.pbft.messages import (
+    BatchOf,
+    Checkpoint,
+    Commit,
+    Decided,
+    FetchBatch,
+    FetchImage,
+    FetchLog,
+    Forward,
+    Image,
+    ImagePiece,
+    LogOf,
+    Prepare,
+    Stable,
+    Status,
+    Stored,
+    digest_of,
+)
+from quorate.protocols.pbft.retransmission import BEAT
+from quorate.protocols.pbft.transfer import INSTALL, PATIENCE_BEATS, SERVE
+
+from tests.protocols.pbft.alone import Alone
+from tests.protocols.pbft.build import (
+    CONFIG,
+    FOUR,
+    X,
+    Y,
+    new_view,
+    offer,
+    pre_prepare,
+    prepared,
+    stable,
+    to,
+    view_change,
+    written,
+)
+
+IMAGE = Image(8, 20, b"h" * 32, 32, b"d" * 32, FOUR)
+PIECE = Chunk(20, 0, 0, b"p" * 16, 32)
+
+
+def messages(turn: Any) -> list[Any]:
+    """What is sent, to whomever."""
+    return [send.message for send in turn.sends]
+
+
+# --- batches ---
+
+
+def test_a_batch_is_asked_for_once_a_beat_and_taken_once() -> None:
+    alone = Alone()
+    digest = digest_of((X,))
+    assert messages(alone.do(alone.fetching.fetch, [digest])) == [FetchBatch(digest)]
+    assert messages(alone.do(alone.fetching.fetch, [digest])) == []
+    alone.now += 2 * CONFIG.beat_s
+    assert messages(alone.do(alone.fetching.fetch, [digest])) == [FetchBatch(digest)]
+    assert alone.do(alone.fetching.on_batch_of, 3, BatchOf((X,))).records == written(Stored((X,)))
+    assert alone.do(alone.fetching.on_batch_of, 3, BatchOf((Y,))).records == (), "nobody asked"
+    assert messages(alone.do(alone.fetching.fetch, [digest])) == []
+
+
+def test_few_batches_are_asked_for_at_a_time() -> None:
+    alone = Alone()
+    digests = [digest_of((b"%d" % number,)) for number in range(FETCHED_MAX + 3)]
+    assert len(messages(alone.do(alone.fetching.fetch, digests))) == FETCHED_MAX
+    alone.now += 2 * CONFIG.beat_s
+    assert len(messages(alone.do(alone.fetching.fetch, digests[-3:]))) == 3
+
+
+def test_whoever_has_a_batch_answers() -> None:
+    alone = Alone()
+    alone.log.batches[digest_of((X,))] = (X,)
+    assert alone.do(alone.fetching.on_fetch_batch, 3, FetchBatch(digest_of((X,)))).sends == [to(3, BatchOf((X,)))]
+    assert alone.do(alone.fetching.on_fetch_batch, 3, FetchBatch(digest_of((Y,)))).sends == ()
+
+
+# --- the order up to a checkpoint ---
+
+
+def test_a_node_that_is_behind_asks_and_is_told_the_order_with_its_proof() -> None:
+    ahead, behind = Alone(3), Alone()
+    ahead.execute((X,), (Y,))
+    ahead.do(ahead.history.stabilize, stable((X,), (Y,)))
+    behind.history.look_ahead(stable((X,)))
+    (asked,) = messages(behind.do(behind.catch_up.beat))
+    assert asked == FetchLog(0)
+    (told,) = messages(ahead.do(ahead.catch_up.on_fetch_log, 2, asked))
+    assert told == LogOf(0, (digest_of((X,)), digest_of((Y,))), stable((X,), (Y,)))
+    turn = behind.do(behind.catch_up.on_log_of, 3, told)
+    assert messages(turn) == [FetchBatch(digest_of((X,))), FetchBatch(digest_of((Y,)))]
+    assert behind.log.proven == {1: digest_of((X,)), 2: digest_of((Y,))}
+    assert behind.history.ahead == stable((X,), (Y,))
+
+
+def test_an_order_that_its_checkpoint_does_not_prove_is_a_lie() -> None:
+    alone = Alone()
+    lie = LogOf(0, (digest_of((Y,)), digest_of((X,))), stable((X,), (Y,)))
+    turn = alone.do(alone.catch_up.on_log_of, 3, lie)
+    assert turn.blames == [Blame(3, "sends a log that its checkpoint does not prove")]
+    assert alone.log.proven == {}
+
+
+def test_the_checkpoint_that_was_reached_becomes_stable() -> None:
+    alone = Alone()
+    alone.history.look_ahead(proof := stable((X,), (Y,)))
+    alone.log.proven = {1: digest_of((X,)), 2: digest_of((Y,))}
+    alone.do(alone.catch_up.look)
+    assert alone.history.low == 0
+    alone.execute((X,), (Y,))
+    alone.do(alone.catch_up.look)
+    assert (alone.history.stable, alone.history.ahead, alone.log.proven) == (proof, None, {})
+
+
+def test_a_node_that_got_further_asks_for_nothing() -> None:
+    alone = Alone()
+    alone.history.look_ahead(stable((X,), (Y,)))
+    alone.execute((X,))
+    assert messages(alone.do(alone.catch_up.beat)) == []
+    assert messages(alone.do(alone.catch_up.beat)) == [FetchLog(1)]
+
+
+# --- snapshots ---
+
+
+def transferring() -> Alone:
+    """Nodes 3 and 4 named a snapshot, and 4 is asked for it."""
+    alone = Alone()
+    assert messages(alone.do(alone.transfer.on_offer, 3, offer(3, IMAGE))) == []
+    assert alone.do(alone.transfer.on_offer, 4, offer(4, IMAGE)).sends == [to(4, FetchImage(20, 0))]
+    assert alone.transfer.fetched == (IMAGE, FOUNDERS_ALONE)
+    return alone
+
+
+def test_a_snapshot_that_f_plus_one_name_is_fetched_piece_by_piece() -> None:
+    alone = transferring()
+    assert alone.do(alone.transfer.on_image_piece, 3, ImagePiece(PIECE)).jobs == (), "it was not asked"
+    turn = alone.do(alone.transfer.on_image_piece, 4, ImagePiece(PIECE))
+    assert [(job.key, job.work) for job in turn.jobs] == [
+        (INSTALL, WriteChunk(20, 0, 0, PIECE.data, 32, IMAGE.digest)),
+    ]
+    assert alone.do(alone.transfer.written, Written(20, 0, 16, False)).sends == [to(4, FetchImage(20, 16))]
+    turn = alone.do(alone.transfer.written, Written(20, 0, 32, True))
+    assert turn.outputs == [Restored(20, 0)]
+    assert (alone.history.executed, alone.transfer.fetched, alone.transfer.offers) == (8, None, {})
+
+
+def test_a_source_that_is_silent_or_lies_is_left_for_another() -> None:
+    alone = transferring()
+    assert alone.do(alone.transfer.written, Failed("digest")).sends == [to(3, FetchImage(20, 0))]
+    for _ in range(PATIENCE_BEATS - 1):
+        alone.patience.wait()
+    alone.do(alone.transfer.written, Written(20, 0, 0, False))
+    for _ in range(PATIENCE_BEATS - 1):
+        alone.patience.wait()
+        assert alone.do(alone.transfer.nudge).sends == [to(3, FetchImage(20, 0))]
+    alone.patience.wait()
+    assert alone.do(alone.transfer.nudge).sends == ()
+    assert alone.transfer.fetched is None, "nobody else offers it"
+
+
+def test_a_snapshot_is_served_a_piece_at_a_time() -> None:
+    alone = Alone()
+    alone.do(lambda: alone.history.record_image(IMAGE, FOUNDERS_ALONE, fetched=True))
+    turn = alone.do(alone.transfer.on_fetch_image, 3, FetchImage(20, 0))
+    assert [(job.key, job.work) for job in turn.jobs] == [((SERVE, 3), ReadChunk(20, 0, CONFIG.chunk_bytes))]
+    assert alone.do(alone.transfer.on_fetch_image, 3, FetchImage(20, 16)).jobs == ()
+    assert alone.do(alone.transfer.read, 3, PIECE).sends == [to(3, ImagePiece(PIECE))]
+    assert alone.transfer.serving == set()
+    assert alone.do(alone.transfer.on_fetch_image, 3, FetchImage(19, 0)).jobs == (), "it has none"
+    (sent,) = messages(alone.do(lambda: alone.env.send(3, alone.transfer.offer())))
+    assert sent.images == (IMAGE,)
+
+
+# --- the beat ---
+
+
+def test_a_beat_says_how_far_the_node_is() -> None:
+    alone = Alone()
+    alone.execute((X,))
+    turn = alone.do(alone.retransmission.beat)
+    assert turn.sends == [to((1, 3, 4), Status(0, False, 1, 0))]
+    assert turn.timers == [Timer((), BEAT, alone.now + CONFIG.beat_s)]
+    alone.requests.pending[b"digest"] = X
+    alone.history.look_ahead(stable((X,), (Y,)))
+    for _ in range(2):
+        turn = alone.do(alone.retransmission.beat)
+    assert messages(turn) == [Status(0, False, 1, 0), Forward((X,)), FetchLog(1)], "and goes after what it lacks"
+    alone.view.stalled = "full"
+    assert alone.do(alone.retransmission.beat).sends == ()
+
+
+def test_whoever_is_behind_is_sent_what_it_lacks_once_a_beat() -> None:
+    alone = Alone()
+    alone.do(alone.view.enter, message := new_view({node: view_change(node, 1) for node in (1, 3, 4)}))
+    alone.execute((X,), (Y,))
+    alone.do(alone.checkpoints.make)
+    alone.do(alone.checkpoints.on_stable, 3, Stable(proof := stable((X,), (Y,))))
+    alone.execute((X,), (Y,))
+    alone.do(alone.checkpoints.make)
+    turn = alone.do(alone.retransmission.on_status, 4, Status(0, False, 0, 0))
+    assert {send.to for send in turn.sends} == {(4,)}
+    assert messages(turn)[:2] == [message, Stable(proof)]
+    assert [type(sent) for sent in messages(turn)[2:]] == [Checkpoint, Decided, Decided]
+    assert alone.do(alone.retransmission.on_status, 4, Status(0, False, 0, 0)).sends == (), "it was told just now"
+
+
+def test_own_votes_are_sent_again_to_who_is_in_the_same_view() -> None:
+    alone = Alone()
+    proposed = pre_prepare(1, X)
+    alone.do(alone.log.accept, 0, 1, proposed.digest, proposed.signature)
+    alone.log.prepared[1] = prepared(1, X)
+    assert alone.do(alone.retransmission.on_status, 4, Status(0, False, 0, 0)).sends == (), "they may be on their way"
+    alone.now += 2 * CONFIG.beat_s
+    turn = alone.do(alone.retransmission.on_status, 4, Status(0, False, 0, 0))
+    assert [type(sent) for sent in messages(turn)] == [Prepare, Commit]
+
+
+def test_who_waits_for_a_view_is_shown_it_or_what_this_node_wants() -> None:
+    alone = Alone()
+    alone.do(alone.view_changes.leave, 1)
+    turn = alone.do(alone.retransmission.on_status, 4, Status(0, False, 0, 0))
+    assert turn.sends == [to(4, view_change(2, 1))]
