@@ -255,8 +255,12 @@ class KvSubject(ServiceSubject):
 SUBJECTS: dict[str, Callable[[Traits, Scheme | None], ServiceSubject]] = {"register": RegisterSubject, "kv": KvSubject}
 
 
-def subject(name: str, traits: Traits = CRASH, scheme: Scheme | None = None) -> ServiceSubject:
+def subject(
+    name: str, traits: Traits = CRASH, scheme: Scheme | None = None, client: type[ClientCore] = ClientCore
+) -> ServiceSubject:
     """A fresh subject: ``register`` or ``kv``. ``scheme`` has the keys where the protocol's nodes or clients sign.
+
+    ``client`` is what its clients are.
 
     Raises OptionsError for traits that the service has no Replica and no client for.
     """
@@ -264,4 +268,6 @@ def subject(name: str, traits: Traits = CRASH, scheme: Scheme | None = None) -> 
     if not is_signed and not (traits.value is Value.OPAQUE and traits.belief is Belief.LEADER):
         there_are = "opaque values with the leader's word, or signed requests with votes"
         raise OptionsError(f"there are no clients for {traits.value.name} with {traits.belief.name}: take {there_are}")
-    return SUBJECTS[name](traits, scheme)
+    made = SUBJECTS[name](traits, scheme)
+    made.client = client
+    return made
