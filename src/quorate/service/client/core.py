@@ -388,12 +388,13 @@ class ClientCore:
         """Time has passed. Call it when ``out.wake_at`` is reached; more often does no harm."""
         out = self.out
         out.now = now
-        out.wake_at = inf
         for call in [*self._queue, *self._early, *self.sessionless]:
-            if now < call.deadline:
-                out.wake(call.deadline)
-            elif not call.is_over:
+            if now >= call.deadline and not call.is_over:
                 self._overdue(call)
+        out.wake_at = inf  # what is to be looked at is looked at now
+        for waiting in (self._queue, self._early, self.sessionless):
+            for call in waiting:
+                out.wake(call.deadline)
         if self._greetings is not None:
             self._greetings.tick()
         elif (asker := self.single or self.voting) is not None:

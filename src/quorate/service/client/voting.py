@@ -194,6 +194,8 @@ class Voting:
         """
         said = [self.bears.nodes if node.bears is None else node.bears.nodes for node in self.nodes]
         for nodes in sorted(set(said)):
+            if nodes <= 3 * self.bears.liars:
+                continue  # so few tolerate fewer liars: no honest node says that
             needed = for_read(nodes, self.bears.liars, self.faults)
             if sum(other <= nodes for other in said) >= needed:
                 return needed, nodes
