@@ -35,7 +35,6 @@ STILL_DOUBLE = {
     "Connection": "FrameConnection in runtime/framing",
     "Entry": "Registered in protocols; Kept in parts/reliable/store",
     "Outcome": "of service/client/votes: Belief",
-    "Request": "ToNode in sim/workload",
     "check": "check_twins in cli/twins",
     "decode": "decode_configuration, decode_certificate, decode_evidence, decode_request in parts",
     "encode": "encode_configuration, encode_certificate, encode_evidence in parts",
