@@ -90,14 +90,6 @@ PLANTED = [
         "class Env:\n    id: int\n    def f(self, id):\n        return self.id + id + env.hash()",
     ),
     ("process-dependent", SIM, "hash(1)"),
-    (
-        "attribute-guesses",
-        SERVICE,
-        "import os\nx = getattr(core, 'role', '')  # !\ny = getattr(os, 'RWF_DSYNC', None)\nz = getattr(core, name, 0)",
-    ),
-    ("attribute-guesses", SIM, "def f():\n    return getattr(a.b, 'leader', c)  # !\ngetattr(core, 'role')"),
-    ("attribute-guesses", "src/quorate/sim/adversary/x.py", "getattr(message, 'view', None)"),
-    ("attribute-guesses", TEST, "getattr(core, 'role', '')"),
     *[
         (
             "private-attributes",
@@ -121,6 +113,14 @@ PLANTED = [
         "        Part(*(self.env, self))  # !\n        Part(core=self)  # !\n        Part(self.env, self.leave)",
     ),
     ("cores-alone", PARTS, "class A:\n    def f(self):\n        return Part(self)"),
+    (
+        "attribute-guesses",
+        SERVICE,
+        "import os\nx = getattr(core, 'role', '')  # !\ny = getattr(os, 'RWF_DSYNC', None)\nz = getattr(core, name, 0)",
+    ),
+    ("attribute-guesses", SIM, "def f():\n    return getattr(a.b, 'leader', c)  # !\ngetattr(core, 'role')"),
+    ("attribute-guesses", "src/quorate/sim/adversary/x.py", "getattr(message, 'view', None)"),
+    ("attribute-guesses", TEST, "getattr(core, 'role', '')"),
     ("file-length", TEST, "\n" * 800 + "x = 1  # !"),
     ("file-length", TEST, "x = 1\n" * 800),
     ("function-length", BENCH, "async def f():  # !\n" + "    x = 1\n" * 70),

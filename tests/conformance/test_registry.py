@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from quorate.protocols import REGISTRY
+from quorate.sim.checkers.base import Checker
 from quorate.trials.campaign import Task, run
 from quorate.trials.protocols import equipment_of, mutants_of
 
@@ -23,14 +24,6 @@ NO_INVARIANTS = {
 """Why a protocol has no checker of its inner state."""
 NO_MUTANTS = {"echo": "it is the template; whoever copies it plants the bugs of what it has become"}
 """Why a protocol has no planted bugs of its own."""
-
-
-def test_it_is_what_its_name_says() -> None:
-    for name in PROTOCOLS:
-        entry = REGISTRY[name]
-        assert entry.name == name
-        assert entry.equipment.startswith("quorate.protocols.")
-        assert entry.tolerates
 
 
 def nodes_of(protocol: str) -> int:
@@ -70,6 +63,15 @@ def test_every_promise_is_kept_among_as_many_liars_as_it_bears(
         assert outcome.answered > 0, f"seed {seed}"
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_its_equipment_fits_it(protocol: str) -> None:
+    entry, equipment = REGISTRY[protocol], equipment_of(protocol)
+    assert isinstance(equipment.simulation, entry.config)
+    assert entry.tolerates
+    assert all(isinstance(make(), Checker) for make in equipment.invariants)
+    assert not equipment.liars or entry.traits.is_byzantine
+
+
 def test_who_has_no_checker_says_why_not() -> None:
     """Asked of the registry as a whole: a protocol that is being written passes its own tests without."""
     assert {protocol for protocol in PROTOCOLS if not equipment_of(protocol).invariants} == set(NO_INVARIANTS)
@@ -83,9 +85,7 @@ def test_it_has_planted_bugs_or_it_is_said_why_not(protocol: str) -> None:
     names = [mutant.name for mutant in mutants_of(protocol)]
     assert len(set(names)) == len(names)
     for mutant in mutants_of(protocol):
-        assert mutant.core is not None or mutant.app is not None or mutant.shell is not None, (
-            f"{mutant.name} changes nothing"
-        )
+        assert any((mutant.core, mutant.app, mutant.shell, mutant.client)), f"{mutant.name} changes nothing"
         assert mutant.core is None or issubclass(mutant.core, entry.core), mutant.name
         assert mutant.summary, mutant.name
         assert entry.traits.is_byzantine or not mutant.lies, f"{mutant.name} needs liars"

@@ -15,7 +15,7 @@ from quorate.runtime import key_files
 from quorate.service.client.errors import QuorateError
 from quorate.service.config import ConfigError
 from quorate.service.objects import CommandFailed, ObjectMachine, Replicated, Replication, command, read, replicate
-from quorate.service.objects.machine import Call, Raised, Returned, decode_outcome, encode
+from quorate.service.objects.machine import MethodCall, Raised, Returned, decode_outcome, encode
 
 from tests.runtime.servers import free_ports
 
@@ -67,7 +67,7 @@ class Rich(Replicated):
 
 
 def call(machine: ObjectMachine, method: str, *args: Any, **kwargs: Any) -> Any:
-    return decode_outcome(machine.apply(encode(Call(method, list(args), kwargs))))
+    return decode_outcome(machine.apply(encode(MethodCall(method, list(args), kwargs))))
 
 
 def snapshot_of(machine: ObjectMachine) -> bytes:
@@ -247,7 +247,7 @@ def test_only_marked_methods_are_called(method: str) -> None:
     machine = ObjectMachine(Counter)
     assert call(machine, "add", 3) == Returned(3)
     assert call(machine, method).kind == "AttributeError"
-    assert isinstance(decode_outcome(machine.query(encode(Call("add")))), Raised)
+    assert isinstance(decode_outcome(machine.query(encode(MethodCall("add")))), Raised)
     assert machine.instance.value == 3
 
 
@@ -298,7 +298,7 @@ def test_a_snapshot_cut_short_or_corrupt_is_a_value_error_and_changes_nothing() 
 
 
 def test_equal_calls_leave_equal_state_and_equal_results() -> None:
-    calls = [encode(Call("add", [n * 37 % 400])) for n in range(20)] + [b"\xc1", encode(Call("add", ["x"]))]
+    calls = [encode(MethodCall("add", [n * 37 % 400])) for n in range(20)] + [b"\xc1", encode(MethodCall("add", ["x"]))]
     first, second = ObjectMachine(Counter), ObjectMachine(Counter)
     assert [first.apply(data) for data in calls] == [second.apply(data) for data in calls]
     assert snapshot_of(first) == snapshot_of(second)

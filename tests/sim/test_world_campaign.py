@@ -75,20 +75,30 @@ CAUGHT_SOON = {
         "asks-no-newcomers",
         "drops-sessions",
     ),
+    "vote": (
+        "small-quorum",
+        "forgets-prevotes",
+        "forgets-locks",
+        "ignores-locks",
+        "believes-proofs",
+        "believes-decisions",
+        "believes-leaders",
+    ),
 }
 SEEDS_SOON = 60
+NODES = {"pbft": 4, "vote": 4}
+"""Where five nodes bear no more than fewer."""
 
 
 @pytest.mark.parametrize(
     ("protocol", "mutant"), [(protocol, name) for protocol, names in CAUGHT_SOON.items() for name in names]
 )
 def test_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
-    tasks = (Task(protocol=protocol, seed=seed, mutant=mutant) for seed in range(SEEDS_SOON))
+    nodes = NODES.get(protocol, 5)
+    tasks = (Task(protocol=protocol, seed=seed, nodes=nodes, mutant=mutant) for seed in range(SEEDS_SOON))
     assert any(not outcome.holds for outcome in map(campaign.run, tasks))
 
 
-NODES = {"pbft": 4}
-"""Where five nodes bear no more than fewer."""
 SHELLS = [
     (protocol, mutant.name) for protocol in PROTOCOLS for mutant in mutants_of(protocol) if mutant.shell is not None
 ]

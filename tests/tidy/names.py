@@ -35,7 +35,6 @@ STILL_DOUBLE = {
     "Connection": "FrameConnection in runtime/framing",
     "Entry": "Registered in protocols; Kept in parts/reliable/store",
     "Outcome": "of service/client/votes: Belief",
-    "Request": "ToNode in sim/workload",
     "check": "check_twins in cli/twins",
     "decode": "decode_configuration, decode_certificate, decode_evidence, decode_request in parts",
     "encode": "encode_configuration, encode_certificate, encode_evidence in parts",
@@ -90,7 +89,7 @@ def _defined(sources: Mapping[str, str]) -> Mapping[str, Sequence[tuple[str, int
     """By name, where it is defined."""
     defined: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for path, source in sorted(sources.items()):
-        if path.endswith(("/messages.py", *MESSAGE_MODULES)):
+        if path.endswith(("messages.py", *MESSAGE_MODULES)):
             continue
         for node in parse(source).body:
             if (name := _name_of(node)) and not name.startswith("_"):

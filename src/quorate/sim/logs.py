@@ -34,8 +34,16 @@ class LogSubject(Subject):
     """The sequential model that histories are checked against: a name in ``sim.checkers.models.MODELS``."""
 
     @abstractmethod
-    def driver(self, client: int, rng: Rng) -> Driver:
-        """A fresh session."""
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
+        """A fresh client, which knows these nodes and waits so long, more or less, before it tries another way."""
+
+    def greeting(self, node: Any) -> Any:
+        """What a node says on each new link. When it would say something else, it hangs up."""
+        return None
+
+    def at_door(self, node: Any, request: Any) -> Any:
+        """A node's response to a request that needs no App; None: the App is to have it."""
+        return None
 
     def identities(self, data: bytes) -> tuple[Hashable, ...]:
         """Which operations (see ``Driver.identity``) the command in a log entry carries."""
@@ -52,8 +60,8 @@ class LogSubject(Subject):
     # --- as the base says ---
 
     def workload(self, world: Ground[Any]) -> Workload:
-        """Clients with a session each."""
-        return Clients(world, self.driver)
+        """Clients, each with one operation at a time."""
+        return Clients(world, self)
 
     def checkers(self, protocol: Sequence[Checker], scheme: Scheme | None) -> list[Checker]:
         """Agreement first, and what clients saw last."""

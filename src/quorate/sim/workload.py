@@ -4,8 +4,8 @@ A Subject makes the App of each node and the Workload of a run, names its checke
 The simulator knows no more of it than that.
 
 For subjects that serve clients there are operations on keys (read, write, cas) and histories of them. The simulator
-knows neither a service's requests nor its sessions: a Driver for each client turns operations into requests and replies
-into answers. Requests and replies are opaque here.
+knows neither the requests of a service nor its sessions: the Driver of each client makes requests of operations, and
+answers of responses. Requests and responses are opaque here.
 """
 
 from __future__ import annotations
@@ -32,14 +32,6 @@ class Op(msgspec.Struct, frozen=True):
     value: Any = None
 
 
-class Request(msgspec.Struct, frozen=True):
-    """Something to send to a node, or to all of them. ``node`` is a hint, usually who leads; None: whichever."""
-
-    payload: Any
-    node: int | None = None
-    everywhere: bool = False
-
-
 class Answer(msgspec.Struct, frozen=True):
     """How an operation ended. ``ok``: it took place, with ``value`` (what was read; True or False for a cas).
 
@@ -50,24 +42,59 @@ class Answer(msgspec.Struct, frozen=True):
     value: Any = None
 
 
+class Wants(msgspec.Struct, frozen=True):
+    """What a Driver wants done, in this order; by node."""
+
+    sends: Sequence[tuple[int, Any]] = ()
+    hangups: Sequence[int] = ()
+    dials: Sequence[int] = ()
+    answer: Answer | None = None
+    """The end of the operation."""
+
+
 class Driver(ABC):
-    """The session of one client, which has one operation under way at most. Pure: no clock, no I/O."""
+    """One client, which has one operation under way at most. Pure: no clock, no I/O.
+
+    It reaches nodes over links: it dials, and is told of each link that is there, could not be made, or is lost.
+    Retries, timeouts and what to believe are its business. After each input, ``take`` what it wants.
+    """
+
+    is_linked: bool = True
+    """Whether it uses links. If not, it sends to any node at any time, and is told of no link."""
 
     @abstractmethod
-    def begin(self, op: Op) -> Request:
-        """Start an operation."""
+    def begin(self, op: Op, now: float, deadline: float) -> None:
+        """Start an operation, which is to end by the deadline."""
 
     @abstractmethod
-    def receive(self, reply: Any, node: int) -> Answer | Request | None:
-        """Take a node's reply: the operation's end, or a request to send instead, or None where it is of no use yet."""
+    def extend(self, deadline: float) -> None:
+        """What is under way may take longer."""
 
     @abstractmethod
-    def retry(self) -> Request:
-        """The operation timed out: the same again, with the same session and serial number."""
+    def receive(self, node: int, response: Any, now: float) -> None:
+        """A response of a node."""
 
     @abstractmethod
-    def give_up(self) -> None:
-        """Forget the operation. Its outcome stays unknown; later replies to it are of no use."""
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+
+    @abstractmethod
+    def take(self) -> Wants | None:
+        """What it wants, since it was last asked; None: nothing."""
+
+    @property
+    @abstractmethod
+    def wake_at(self) -> float:
+        """When to call ``tick``, at the latest."""
+
+    def opened(self, node: int, greeting: Any, now: float) -> None:  # noqa: B027 (optional)
+        """A link is there, on which the node greeted."""
+
+    def unreached(self, node: int, why: str, now: float) -> None:  # noqa: B027 (optional)
+        """A link could not be made."""
+
+    def lost(self, node: int, why: str, now: float) -> None:  # noqa: B027 (optional)
+        """A link has ended."""
 
     def identity(self) -> Hashable | None:
         """What ``Subject.identities`` will say of the command that this operation put into the log; None: unknown."""
@@ -97,6 +124,9 @@ class Workload:
 
     def finish(self) -> None:
         """All is healed: begin nothing more, and come to an end."""
+
+    def crashed(self, node: int) -> None:
+        """The process of a node is gone, and its links with it."""
 
     def hush(self, until_s: float) -> None:
         """Begin nothing before that time, unless the end comes first."""

@@ -97,6 +97,7 @@ class World(Ground[SimNode]):
     def crashed(self, place: int, life: int) -> None:
         """The subject knows what outlives a process."""
         self.subject.crashed(place, Random(f"{self.seed}/crash/{place}/{life}"))
+        self.workload.crashed(place)
 
     # --- a whole run ---
 

@@ -12,6 +12,7 @@ from quorate.kernel import Shell
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Signer, Symbolic
 from quorate.protocols import REGISTRY
+from quorate.service.client.core import ClientCore
 from quorate.sim.adversary import OMITTING
 from quorate.sim.equipment import Equipment
 from quorate.sim.mutant import Mutant
@@ -100,7 +101,7 @@ def trial_of(task: Task) -> Trial:
         config, change = _administered(config, change.value, scheme.client(ADMINISTRATOR), fewest)
     return Trial(
         make=entry.make(config, mutant.core, scheme.keys if scheme else None),
-        subject=subject(workload, traits, scheme),
+        subject=subject(workload, traits, scheme, mutant.client or ClientCore),
         options=options,
         invariants=equipment.invariants,
         sick_app=mutant.app,

@@ -15,7 +15,7 @@ from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.checks import CHECKS_MAX
 from quorate.protocols.pbft.early import COUNT_MAX
 from quorate.protocols.pbft.fetching import FETCHED_MAX
-from quorate.protocols.pbft.liars import resign
+from quorate.protocols.pbft.liars import resign_pbft
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
     COMMIT,
@@ -194,7 +194,7 @@ class Watched:
         if not isinstance(step, tuple):
             inputs = self._local(step)
         elif isinstance(step[0], bool):
-            message = resign(self.keys, step[1]) if step[0] else step[1]
+            message = resign_pbft(self.keys, step[1]) if step[0] else step[1]
             inputs = [Received(self.liar, message)]
         else:
             inputs = [Received(*step)] if step[0] != self.liar else []
@@ -280,7 +280,7 @@ KEYS = SCHEME.keys(4)
 
 
 def test_votes_of_future_views_take_a_bounded_place() -> None:
-    votes = [resign(KEYS, Prepare(view, 1, NULL, b"", b"")) for view in range(3, 700)]
+    votes = [resign_pbft(KEYS, Prepare(view, 1, NULL, b"", b"")) for view in range(3, 700)]
     node = flood("new", votes)
     assert len(node.core.normal.early) == COUNT_MAX
 
@@ -301,7 +301,7 @@ def test_sequence_numbers_beyond_the_water_marks_take_no_place() -> None:
 
 def test_digests_of_nothing_take_one_place_a_voter() -> None:
     digests = [bytes([number]) * 32 for number in range(256)]
-    messages: list[Any] = [resign(KEYS, Prepare(0, 1, digest, b"", b"")) for digest in digests]
+    messages: list[Any] = [resign_pbft(KEYS, Prepare(0, 1, digest, b"", b"")) for digest in digests]
     for digest in digests:
         macs = KEYS.macs(COMMIT, order_statement(0, 1, digest), PEERS)
         messages.append(Commit(0, 1, digest, macs))

@@ -16,7 +16,7 @@ from quorate.protocols.pbft.liars import (
     LyingViewChange,
     OtherViews,
     TwoFaced,
-    resign,
+    resign_pbft,
 )
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
@@ -52,7 +52,7 @@ PROPOSED = PrePrepare(3, 5, DIGEST, PROPOSAL, BATCH)
 
 def liar(kind: type[Liar], node: int = 0) -> Any:
     """At its work all the time."""
-    made = kind(Means(node, range(4), Dice(), SCHEME.keys(node), resign))
+    made = kind(Means(node, range(4), Dice(), SCHEME.keys(node), resign_pbft))
     if hasattr(made, "rate"):
         made.rate = 1.0
     return made
@@ -105,11 +105,11 @@ def prepared(view: int, sequence: int, digest: bytes = DIGEST) -> Certificate:
     ],
 )
 def test_what_is_signed_anew_is_signed_rightly(message: Any) -> None:
-    signed = resign(SCHEME.keys(0), message)
+    signed = resign_pbft(SCHEME.keys(0), message)
     assert is_signed(signed)
     assert not is_signed(signed, node=1)
     assert passes(signed) == signed
-    assert resign(SCHEME.keys(0), Forward(BATCH)) == Forward(BATCH)
+    assert resign_pbft(SCHEME.keys(0), Forward(BATCH)) == Forward(BATCH)
 
 
 def test_a_two_faced_primary_gives_one_number_to_two_batches() -> None:
@@ -126,7 +126,7 @@ def test_a_two_faced_primary_gives_one_number_to_two_batches() -> None:
     assert (commit.view, commit.sequence, commit.digest) == (3, 5, other.digest)
     assert is_signed(commit, to=3)
     # it stays with it: the commit that each gets is that of his batch
-    mine = resign(SCHEME.keys(0), Commit(3, 5, DIGEST, (b"",) * 4))
+    mine = resign_pbft(SCHEME.keys(0), Commit(3, 5, DIGEST, (b"",) * 4))
     assert [(to, m.digest) for to, m in told(primary, send(mine))] == [
         ((0,), DIGEST),
         ((1, 2), DIGEST),
@@ -158,14 +158,14 @@ def test_an_agreeable_node_votes_for_what_each_votes_for() -> None:
 def test_votes_that_conflict() -> None:
     node = liar(ConflictingVotes, node=1)
     hear(node, 0, [PROPOSED])
-    mine = resign(SCHEME.keys(1), Prepare(3, 5, digest_of(()), b"", PROPOSAL))
+    mine = resign_pbft(SCHEME.keys(1), Prepare(3, 5, digest_of(()), b"", PROPOSAL))
     throw(node, 0.0, 0.0, 0.0, 0.9, 0.9, 0.9, 0.1, 0.0)
     found = told(node, send(mine))
     assert found[:2] == [((1,), mine), ((0, 2), mine)]
     assert found[2][0] == (3,)
     assert found[2][1].digest == DIGEST
     assert is_signed(found[2][1], node=1)
-    checkpoint = resign(SCHEME.keys(1), Checkpoint(8, 12, digest_of(()), b""))
+    checkpoint = resign_pbft(SCHEME.keys(1), Checkpoint(8, 12, digest_of(()), b""))
     throw(node, 0.0, 0.0, 0.0, 0.1)
     (_, own), (_, same), (to, other) = told(node, send(checkpoint))
     assert own == same == checkpoint
@@ -176,7 +176,7 @@ def test_votes_that_conflict() -> None:
 
 def test_other_views() -> None:
     node = liar(OtherViews, node=1)
-    mine = resign(SCHEME.keys(1), Commit(3, 5, DIGEST, (b"",) * 4))
+    mine = resign_pbft(SCHEME.keys(1), Commit(3, 5, DIGEST, (b"",) * 4))
     throw(node, 0.0, 0.4, 0.1, 0.9)  # two views off, stale
     assert [(to, m.view) for to, m in told(node, send(mine))] == [((1,), 3), ((0, 2, 3), 3), ((0, 2, 3), 1)]
     throw(node, 0.0, 0.99, 0.9, 0.1)  # far ahead: a view-change
@@ -189,7 +189,7 @@ def test_other_views() -> None:
 
 def test_view_changes_that_lie() -> None:
     node = liar(LyingViewChange)
-    good = resign(SCHEME.keys(0), ViewChange(4, None, (prepared(2, 5), prepared(3, 6)), b""))
+    good = resign_pbft(SCHEME.keys(0), ViewChange(4, None, (prepared(2, 5), prepared(3, 6)), b""))
     found = set()
     for draws in range(200):
         throw(node, 0.0, *[(draws * 37 + number * 61) % 101 / 101 for number in range(6)])
@@ -203,9 +203,9 @@ def test_view_changes_that_lie() -> None:
 
 def test_new_views_that_lie() -> None:
     node = liar(LyingViewChange)
-    change = resign(SCHEME.keys(0), ViewChange(4, None, (prepared(3, 5),), b""))
+    change = resign_pbft(SCHEME.keys(0), ViewChange(4, None, (prepared(3, 5),), b""))
     signature = SCHEME.signer(0).sign(PREPARE, order_statement(4, 5, DIGEST))
-    good = resign(
+    good = resign_pbft(
         SCHEME.keys(0), NewView(4, ((0, change), (1, change), (2, change)), (Proposal(5, DIGEST, signature),), b"")
     )
     found = set()
@@ -222,12 +222,12 @@ def test_a_censor_leaves_out_what_it_does_not_like() -> None:
     node = liar(Censoring)
     node._bit = 0
     liked, disliked = bytes(12), b"\1" * 12
-    proposed = resign(SCHEME.keys(0), replace(PROPOSED, batch=(disliked, liked)))
+    proposed = resign_pbft(SCHEME.keys(0), replace(PROPOSED, batch=(disliked, liked)))
     (_, own), (to, other) = told(node, send(proposed))
     assert own == proposed
     assert (to, other.batch) == ((1, 2, 3), (liked,))
     assert is_signed(other)
-    fine = resign(SCHEME.keys(0), replace(PROPOSED, batch=(liked,)))
+    fine = resign_pbft(SCHEME.keys(0), replace(PROPOSED, batch=(liked,)))
     assert told(node, send(fine, 1)) == [((1,), fine)]
 
 
@@ -235,7 +235,7 @@ def test_a_censor_leaves_out_what_it_does_not_like() -> None:
 def test_no_liar_lies_to_itself(kind: type[Liar]) -> None:
     node = liar(kind)
     node.hear(Received(1, Prepare(3, 5, DIGEST, b"", PROPOSAL)))
-    for message in (PROPOSED, resign(SCHEME.keys(0), ViewChange(4, None, (prepared(3, 5),), b""))):
+    for message in (PROPOSED, resign_pbft(SCHEME.keys(0), ViewChange(4, None, (prepared(3, 5),), b""))):
         for draws in range(40):
             throw(node, *[(draws * 37 + number * 61) % 101 / 101 for number in range(12)])
             assert [m for to, m in told(node, send(message)) if 0 in to] == [message]

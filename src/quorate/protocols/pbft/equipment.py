@@ -2,7 +2,7 @@
 
 from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.protocols.pbft.led import TWINS_CONFIG, led
-from quorate.protocols.pbft.liars import LIARS, resign
+from quorate.protocols.pbft.liars import LIARS, resign_pbft
 from quorate.protocols.pbft.messages import PbftConfig
 from quorate.protocols.pbft.mutants import MUTANTS
 from quorate.sim.equipment import Equipment, Led
@@ -22,6 +22,6 @@ EQUIPMENT = Equipment(
     invariants=(PbftInvariants,),
     mutants=MUTANTS,
     liars=LIARS,
-    resign=resign,
+    resign=resign_pbft,
     twins=Led(led, TWINS_CONFIG),
 )

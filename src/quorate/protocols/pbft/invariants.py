@@ -27,7 +27,7 @@ MEMBERS = "equal members an epoch"
 CAUSE = "no view change without a cause"
 ONE_VOTE = "one vote a view and number"
 
-Vote = tuple[int, int, bytes]
+VoteCast = tuple[int, int, bytes]
 """View, sequence number, digest."""
 
 
@@ -41,7 +41,7 @@ class SeenReplica:
         self.is_changing = False
         self.accepted: dict[int, Any] = {}
         self.prepared: dict[int, Certificate] = {}
-        self.fresh: list[Vote] = []
+        self.fresh: list[VoteCast] = []
         self.stable: Certificate | None = None
         self.low = 0
         self.executed = 0
@@ -80,12 +80,12 @@ class PbftInvariants(Checker):
             )
         self.stepped(node, core)
 
-    def mark(self, node: int) -> tuple[tuple[int, bool], list[Vote]]:
+    def mark(self, node: int) -> tuple[tuple[int, bool], list[VoteCast]]:
         seen = self._seen[node]
         fresh, seen.fresh = seen.fresh, []
         return (seen.view, not seen.is_changing), fresh
 
-    def released(self, node: int, mark: tuple[tuple[int, bool], list[Vote]]) -> None:
+    def released(self, node: int, mark: tuple[tuple[int, bool], list[VoteCast]]) -> None:
         self._promised[node] = max(mark[0], self._promised.get(node, mark[0]))
         for view, sequence, digest in mark[1]:
             known = self._voted.setdefault((node, view, sequence), digest)

@@ -1,7 +1,7 @@
 """Liars that know PBFT: what a Byzantine node can say that is rightly signed and wrong.
 
-``resign`` makes a node's own signature anew for what it changed, so that nothing but the content gives it away. Liars
-see no other node's secrets and need none: the honest core beneath them does the rest.
+``resign_pbft`` makes a node's own signature anew for what it changed, so that nothing but the content gives it away.
+Liars see no other node's secrets and need none: the honest core beneath them does the rest.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ FAR_VIEWS: Final = (1, 1, 2, 3, 10, 1 << 20, 1 << 61)
 """How far off a view is."""
 
 
-def resign(keys: Keys | None, m: Any) -> Any:
+def resign_pbft(keys: Keys | None, m: Any) -> Any:
     """The message with this node's signature of what it says now. What carries none of its own is as it was."""
     assert keys is not None
     match m:
@@ -206,9 +206,8 @@ class Agreeable(Liar):
         by_mac = not means.chance(0.02)
         for to, vote in due[:REMEMBERED_MAX]:
             means.count(self.name)
-            if (
-                means.core is None or means.core.view.group.primary(vote.view) != means.node
-            ):  # a primary does not prepare
+            core = means.core
+            if core is None or core.view.group.primary(vote.view) != means.node:  # a primary does not prepare
                 sends.append(Send((to,), ROOT, means.resign(vote)))
             commit = Commit(vote.view, vote.sequence, vote.digest, (b"",) * (len(nodes) if by_mac else 1))
             sends.append(Send((to,), ROOT, means.resign(commit)))

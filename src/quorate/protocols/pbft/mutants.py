@@ -156,7 +156,7 @@ class NoWaterMarks(NormalCase):
         return is_here and self._history.low < m.sequence and view.stalled is None
 
 
-class SmallQuorum(Pbft):
+class PbftSmallQuorum(Pbft):
     """Breaks §4.2: 2f + 1 nodes make a quorum. Two sets of 2f share no correct node."""
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
@@ -266,7 +266,7 @@ MUTANTS = (
         lies=True,
     ),
     Mutant("no-water-marks", "numbers far ahead are taken", core=_with(normal_class=NoWaterMarks)),
-    Mutant("small-quorum", "2f nodes are taken for a quorum", core=SmallQuorum),
+    Mutant("small-quorum", "2f nodes are taken for a quorum", core=PbftSmallQuorum),
     Mutant("forgets-votes", "votes are not restored after a crash", core=ForgetsVotes),
     Mutant("forgets-prepared", "what prepared is not restored after a crash", core=ForgetsPrepared),
     Mutant("forgets-view", "views that were left are not restored after a crash", core=ForgetsView),

@@ -35,7 +35,7 @@ from quorate.runtime.errors import JournalCorrupt, SegmentMissing
 from quorate.runtime.files import Identity, fsync_directory, remove_asides, write_durably
 from quorate.runtime.journal.segment import (
     HEADER_SIZE,
-    Frame,
+    SegmentFrame,
     SegmentHeader,
     decode_header,
     frame_at,
@@ -132,7 +132,7 @@ def _read_segment(directory: Path, header: SegmentHeader, recovered: Recovered, 
         _harden(path, data, last_write, end)
 
 
-def _frames(data: memoryview, header: SegmentHeader, path: Path) -> Iterator[Frame]:
+def _frames(data: memoryview, header: SegmentHeader, path: Path) -> Iterator[SegmentFrame]:
     """The unbroken run of valid frames from the segment's start."""
     offset, expected = HEADER_SIZE, header.first_sequence
     while (frame := frame_at(data, offset, header.salt)) is not None:

@@ -17,7 +17,7 @@ Header, 256 bytes:
         56   196  cluster, UTF-8, padded with zeros
        252     4  CRC-32 of the 252 bytes before
 
-Frame, 24 bytes and the payload:
+SegmentFrame, 24 bytes and the payload:
 
          0     4  salt
          4     4  CRC-32 of the 16 bytes that follow and the payload, started from the frame's offset
@@ -71,7 +71,7 @@ class SegmentHeader(NamedTuple):
     sealed: int
 
 
-class Frame(NamedTuple):
+class SegmentFrame(NamedTuple):
     """Where a valid frame lies: its payload is [start:end) of the file; below `synced` all was durable before it."""
 
     sequence: int
@@ -150,7 +150,7 @@ def encode_frames(
     return buffers, offset
 
 
-def frame_at(data: memoryview, offset: int, salt: bytes) -> Frame | None:
+def frame_at(data: memoryview, offset: int, salt: bytes) -> SegmentFrame | None:
     """The frame at an offset of a segment's bytes, or None if no valid one is there."""
     start = offset + FRAME_HEADER_SIZE
     if start > len(data):
@@ -161,4 +161,4 @@ def frame_at(data: memoryview, offset: int, salt: bytes) -> Frame | None:
         return None
     if zlib.crc32(data[start:end], zlib.crc32(data[offset + 8 : start], offset & 0xFFFFFFFF)) != crc:
         return None
-    return Frame(sequence, offset - lag, start, end)
+    return SegmentFrame(sequence, offset - lag, start, end)

@@ -34,7 +34,7 @@ class CommandFailed(Exception):
         self.kind = kind
 
 
-class Call(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class MethodCall(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A method call as it stands in the log."""
 
     method: str
@@ -56,7 +56,7 @@ class Raised(msgspec.Struct, frozen=True, array_like=True, tag="raised"):
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_call = msgspec.msgpack.Decoder(Call).decode
+decode_call = msgspec.msgpack.Decoder(MethodCall).decode
 decode_outcome = msgspec.msgpack.Decoder(Returned | Raised).decode
 
 
@@ -77,7 +77,7 @@ def marked(kind: type[Replicated], mark: str) -> frozenset[str]:
     return frozenset(name for name in dir(kind) if getattr(getattr(kind, name), ATTRIBUTE_MARK, None) == mark)
 
 
-def _decode(data: bytes) -> Call:
+def _decode(data: bytes) -> MethodCall:
     """The call. Raises ValueError, in the same way on every node."""
     try:
         call = decode_call(data)

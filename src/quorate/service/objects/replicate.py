@@ -16,8 +16,8 @@ from quorate.service.client import aio
 from quorate.service.client.sync import LoopThread
 from quorate.service.config import ConfigError, from_mapping
 from quorate.service.objects.machine import (
-    Call,
     CommandFailed,
+    MethodCall,
     ObjectMachine,
     Raised,
     Replicated,
@@ -111,7 +111,7 @@ class Replication(Generic[R]):
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._thread is None:
                 raise RuntimeError(f"the replication of {self._kind.__name__} is not running: use it in a with block")
-            payload = encode(Call(name, list(args), kwargs))
+            payload = encode(MethodCall(name, list(args), kwargs))
             send = self._client.command if name in self._commands else self._client.query
             outcome = decode_outcome(self._thread.run(send(payload)))
             if isinstance(outcome, Raised):

@@ -16,7 +16,7 @@ from quorate.kernel import Rng
 Alteration = Callable[[Any, Rng], Any]
 """Another value in place of this one; None: no idea."""
 
-Place = tuple[int | str, ...]
+ValuePlace = tuple[int | str, ...]
 """Where a value is in a message: fields and positions, from the outside inwards."""
 
 DEPTH_MAX = 6
@@ -24,10 +24,10 @@ PLACES_MAX = 64
 TRIES = 6
 
 
-def places(value: Any, kinds: tuple[type, ...]) -> list[tuple[Place, Any]]:
+def places(value: Any, kinds: tuple[type, ...]) -> list[tuple[ValuePlace, Any]]:
     """All values of these kinds in a message, outermost first, with their places."""
-    found: list[tuple[Place, Any]] = []
-    waiting: list[tuple[Place, Any]] = [((), value)]
+    found: list[tuple[ValuePlace, Any]] = []
+    waiting: list[tuple[ValuePlace, Any]] = [((), value)]
     while waiting and len(found) < PLACES_MAX:
         place, item = waiting.pop(0)
         if place and type(item) in kinds:
@@ -41,7 +41,7 @@ def places(value: Any, kinds: tuple[type, ...]) -> list[tuple[Place, Any]]:
     return found
 
 
-def put_at(value: Any, place: Place, new: Any) -> Any:
+def put_at(value: Any, place: ValuePlace, new: Any) -> Any:
     """The message with another value at a place."""
     if not place:
         return new
@@ -77,7 +77,7 @@ def changed(message: Any, rng: Rng, change: Alteration, kinds: tuple[type, ...])
     return None
 
 
-def _made(message: Any, place: Place, new: Any) -> Any:
+def _made(message: Any, place: ValuePlace, new: Any) -> Any:
     """As ``put_at``; None for what its type refuses to be."""
     try:
         return put_at(message, place, new)
