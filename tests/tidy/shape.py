@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from .tree import Violation, layer_of, parse
+from .tree import PURE_LAYERS, Violation, layer_of, parse
 
 FILE_LINES_MAX = 800
 FUNCTION_LINES_MAX = 70
@@ -33,6 +33,18 @@ def module_docstring(path: str, source: str) -> Iterator[Violation]:
     if layer_of(path) is not None and not ast.get_docstring(parse(source)):
         cure = "open it with its purpose and how it works"
         yield Violation(path, 1, "module-docstring", "the module has no docstring", cure)
+
+
+def handler_argument(path: str, source: str) -> Iterator[Violation]:
+    """A handler's message is called m, as its fields stand in every line of it: `m.term`."""
+    if layer_of(path) not in PURE_LAYERS:
+        return
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name.lstrip("_").startswith("on_"):
+            names = [argument.arg for argument in node.args.args]
+            if names[:2] == ["self", "sender"] and len(names) == 3 and names[2] != "m":
+                what = f"{node.name} calls its message {names[2]}"
+                yield Violation(path, node.lineno, "handler-argument", what, "call it m, as every handler does")
 
 
 def kernel_docstrings(path: str, source: str) -> Iterator[Violation]:

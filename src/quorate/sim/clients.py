@@ -135,7 +135,7 @@ class SimClient:
         self.wait()
 
 
-class Caller:
+class SimCaller:
     """A client as one node sees it: what its App answers."""
 
     __slots__ = ("_client", "_clients", "_node")
@@ -169,7 +169,7 @@ class Clients(Workload):
         self._processes = 0
         self.quiet_until = 0.0
         count = mix.clients if world.options.clients is None else world.options.clients
-        self._callers: dict[tuple[int, int], Caller] = {}
+        self._callers: dict[tuple[int, int], SimCaller] = {}
         self.members = [SimClient(self, number, driver) for number in range(count)]
 
     @property
@@ -233,10 +233,10 @@ class Clients(Workload):
         if self._rng.random() >= self._loss:
             self.world.after(self._delay(), lambda: self.members[client].receive(response, node))
 
-    def _caller(self, client: int, node: int) -> Caller:
+    def _caller(self, client: int, node: int) -> SimCaller:
         caller = self._callers.get((client, node))
         if caller is None:
-            caller = self._callers[client, node] = Caller(self, client, node)
+            caller = self._callers[client, node] = SimCaller(self, client, node)
         return caller
 
     def _delay(self) -> float:

@@ -18,7 +18,7 @@ from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import VerifyBatch
 from quorate.parts.log.replicated import ReadChunk, TakeSnapshot, WriteChunk
 from quorate.sim.checkers.base import Violation
-from quorate.sim.snapshots import Snapshots
+from quorate.sim.snapshot_store import SimSnapshots
 
 if TYPE_CHECKING:
     from quorate.sim.node import SimNode
@@ -36,11 +36,11 @@ class Pending(msgspec.Struct, frozen=True):
     delay_s: float | None = None
 
 
-Doer: TypeAlias = "Callable[[SimNode, Job], Pending]"
+SimDoer: TypeAlias = "Callable[[SimNode, Job], Pending]"
 """Begins a job on a node."""
 
 
-class Jobs:
+class SimJobs:
     """The jobs and snapshots of one life of a node. ``applied`` has by path the last index that the App was given."""
 
     def __init__(self, node: SimNode, app: App) -> None:
@@ -146,7 +146,7 @@ def _take_snapshot(node: SimNode, job: Job) -> Pending:
     if applied != index:
         raise Violation(SNAPSHOTS, f"node {node.id} takes a snapshot at {index}, but its App is at {applied}")
     write = node.app.snapshot(job.path)
-    snapshots: Snapshots = node.snapshots_of(job.path)
+    snapshots: SimSnapshots = node.snapshots_of(job.path)
 
     def end() -> Any:
         file = BytesIO()
@@ -161,7 +161,7 @@ def _take_snapshot(node: SimNode, job: Job) -> Pending:
     return Pending(end)
 
 
-DOERS: Mapping[type, Doer] = {
+DOERS: Mapping[type, SimDoer] = {
     TakeSnapshot: _take_snapshot,
     VerifyBatch: _verify,
     ReadChunk: _read,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from quorate.kernel import nodes_of
+from quorate.kernel import Core, nodes_of
 from quorate.sim.operator import Operator
 
 if TYPE_CHECKING:
@@ -93,10 +93,11 @@ class Nemesis:
         """Watch who leads, and strike new leaders at or soon after their election, where the hardest cases are."""
         known: dict[int, int] = {}
 
-        def watch(node: int, core: Any) -> None:
-            if getattr(core, "role", "") != "leader" or known.get(node) == core.term or self._over:
+        def watch(node: int, core: Core) -> None:
+            standing = core.standing()
+            if not standing.was_elected or known.get(node) == standing.term or self._over:
                 return
-            known[node] = core.term
+            known[node] = standing.term
             for end in self._exiles:
                 self._until(rng, self._world.mix.partition_s / 2, end)
             self._exiles.clear()
@@ -134,7 +135,7 @@ class Nemesis:
         """Any node, often one that leads: that is where it hurts."""
         nodes = self._world.present
         aimed, draw = rng.random() < AIMED, rng.random()
-        leading = [node for node in nodes if node.up and getattr(node.host.root, "role", "") == "leader"]
+        leading = [node for node in nodes if node.up and node.host.root.standing().was_elected]
         if aimed and leading:
             return leading[int(draw * len(leading))]
         return nodes[int(draw * len(nodes))]

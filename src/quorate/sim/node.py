@@ -45,8 +45,8 @@ from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clock import Clock, WallClock
 from quorate.sim.disk import Disk
-from quorate.sim.jobs import Jobs
-from quorate.sim.snapshots import Snapshots
+from quorate.sim.jobs import SimJobs
+from quorate.sim.snapshot_store import SimSnapshots
 
 if TYPE_CHECKING:
     from quorate.sim.world import World
@@ -95,7 +95,7 @@ class SimNode(Machine):
     host: Host
     app: App
     shell: Shell
-    jobs: Jobs
+    jobs: SimJobs
 
     def __init__(self, world: World, node: int, seed: str, peers: tuple[int, ...] | None = None) -> None:
         self.world = world
@@ -109,7 +109,7 @@ class SimNode(Machine):
         self.wall = WallClock(self._wall_skew_s())
         self.disk = Disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
         self.disk.synced = self._synced
-        self._snapshots: dict[Path, Snapshots] = {ROOT: Snapshots()}
+        self._snapshots: dict[Path, SimSnapshots] = {ROOT: SimSnapshots()}
         self.peers = world.peers if peers is None else peers
         """Whom it is told of at its start, itself among them."""
         self.life = 0
@@ -160,7 +160,7 @@ class SimNode(Machine):
         assert self.host.root.is_open == world.subject.is_open, "the core and its subject differ on who may connect"
         self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
-        self.jobs = Jobs(self, self.app)
+        self.jobs = SimJobs(self, self.app)
         self.shell = world.shell(self.host, self.app, self, Restored)
         self._act = self.acting()
         for frame in self.disk.journal:
@@ -227,13 +227,13 @@ class SimNode(Machine):
         return self.jobs.applied.get(ROOT, 0)
 
     @property
-    def snapshots(self) -> Snapshots:
+    def snapshots(self) -> SimSnapshots:
         """Those of the root."""
         return self._snapshots[ROOT]
 
-    def snapshots_of(self, path: Path) -> Snapshots:
+    def snapshots_of(self, path: Path) -> SimSnapshots:
         """Those of the core at a path."""
-        return self._snapshots.setdefault(path, Snapshots())
+        return self._snapshots.setdefault(path, SimSnapshots())
 
     def after(self, delay_s: float, act: Callable[[], None]) -> None:
         """Have the process do something later: not while it is paused, and not if it dies first."""

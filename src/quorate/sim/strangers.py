@@ -70,7 +70,7 @@ class Stranger:
         """Numbers of links that are gone, with the last frame that was written when the core heard of it."""
 
 
-class Strangers:
+class SimStrangers:
     """All links of a world. Nodes are those of the world; ``address_of`` and ``key_of`` say what they are called."""
 
     def __init__(self, world: World) -> None:
@@ -284,7 +284,7 @@ class Strangers:
 
     def _tell(self, node: SimNode, item: Any) -> None:
         if self._world.tracing:
-            self._world.trace(node.id, type(item).__name__.lower(), getattr(item, "node", ""), item)
+            self._world.trace(node.id, type(item).__name__.lower(), "" if type(item) is Unmet else item.node, item)
         node.put(item)
 
     def _delay_s(self, sender: int, to: int) -> float:

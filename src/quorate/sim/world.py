@@ -22,7 +22,7 @@ from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.liar import Liar, Resign
 from quorate.sim.adversary.lies import ByzzFuzz
-from quorate.sim.adversary.node import LyingNode
+from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
@@ -32,7 +32,7 @@ from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
 from quorate.sim.options import Options
-from quorate.sim.strangers import Strangers
+from quorate.sim.strangers import SimStrangers
 from quorate.sim.swarm import draw
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
@@ -87,7 +87,7 @@ class World:
         """Blames of nodes that do lie, by kind."""
         self.change = trial.change
         self._trace = trace
-        self.strangers = Strangers(self) if subject.is_open else None
+        self.strangers = SimStrangers(self) if subject.is_open else None
         """The links, where the roster is open."""
         self.network = Network(self, Random(f"{self.seed}/network"), self.mix, options.nodes)
         self.liars = _draw_liars(self.seed, options)

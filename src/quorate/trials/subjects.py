@@ -21,10 +21,10 @@ from quorate.parts.crypto.keys import Scheme
 from quorate.protocols.traits import CRASH, Belief, Traits, Value
 from quorate.service.kv import commands as kv
 from quorate.service.kv.machine import KvMachine
-from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
 from quorate.service.requests import DECODE_ERRORS, Apply, decode_signed_command
 from quorate.service.signed import SignedReplica
+from quorate.service.state_machine import StateMachine
 from quorate.sim.logs import LogSubject
 from quorate.sim.options import OptionsError
 from quorate.sim.workload import Answer, Driver, Op, Subject

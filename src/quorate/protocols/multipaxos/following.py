@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from quorate.kernel import Core, Env
+from quorate.kernel import Core, Env, Standing
+from quorate.kernel.standing import LEARNER
 from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.configuration import Nodes, Voters, decode
+from quorate.parts.log.configuration import InForce, Nodes, Reconfigurable, Voters, decode
 from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.log.replicated import Dropped, Restored
 from quorate.parts.votes.tally import Tally
@@ -43,7 +44,7 @@ ELECTION = "election"
 HEARTBEAT = "heartbeat"
 
 
-class Following(Core):
+class Following(Core, Reconfigurable):
     """The half of a node that does not propose."""
 
     acceptor_class: ClassVar[type[Acceptor]] = Acceptor
@@ -102,6 +103,15 @@ class Following(Core):
     def nodes(self) -> Nodes:
         """Which nodes have come and gone, by what is known to be chosen."""
         return self.members.nodes
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``; one that does not vote in the next slot is a learner."""
+        is_learner = self.role == FOLLOWER and not self.members.at(self.commit_index + 1).mask >> self.env.id & 1
+        return Standing(LEARNER if is_learner else self.role, self.leader, self.term, self.commit_index)
+
+    def in_force(self) -> InForce:
+        """As ``Reconfigurable.in_force``."""
+        return InForce(self.voters, self.nodes)
 
     @property
     def founders(self) -> tuple[int, ...]:

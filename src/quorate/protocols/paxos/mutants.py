@@ -24,9 +24,9 @@ class ForgetsPromise(Acceptor):
         if isinstance(record, Voted):
             super().restore(record)
 
-    def on_prepare(self, sender: int, message: Prepare) -> None:
+    def on_prepare(self, sender: int, m: Prepare) -> None:
         """Promises, and forgets."""
-        super().on_prepare(sender, message)
+        super().on_prepare(sender, m)
         self.promised = self.accepted
 
 

@@ -30,7 +30,7 @@ MEMBERS = "equal members an epoch"
 CAUSE = "no view change without a cause"
 ONE_VOTE = "one vote a view and number"
 
-Vote = tuple[int, int, bytes]
+OrderVote = tuple[int, int, bytes]
 """View, sequence number, digest."""
 
 
@@ -44,7 +44,7 @@ class Seen:
         self.is_changing = False
         self.accepted: dict[int, Any] = {}
         self.prepared: dict[int, Certificate] = {}
-        self.fresh: list[Vote] = []
+        self.fresh: list[OrderVote] = []
         self.stable: Certificate | None = None
         self.low = 0
         self.executed = 0
@@ -83,12 +83,12 @@ class PbftInvariants(Checker):
             )
         self.stepped(node, core)
 
-    def mark(self, node: int) -> tuple[tuple[int, bool], list[Vote]]:
+    def mark(self, node: int) -> tuple[tuple[int, bool], list[OrderVote]]:
         seen = self._seen[node]
         fresh, seen.fresh = seen.fresh, []
         return (seen.view, not seen.is_changing), fresh
 
-    def released(self, node: int, mark: tuple[tuple[int, bool], list[Vote]]) -> None:
+    def released(self, node: int, mark: tuple[tuple[int, bool], list[OrderVote]]) -> None:
         self._promised[node] = max(mark[0], self._promised.get(node, mark[0]))
         for view, sequence, digest in mark[1]:
             known = self._voted.setdefault((node, view, sequence), digest)
@@ -225,7 +225,7 @@ class PbftInvariants(Checker):
     def _verify(self, node: int, certificate: Certificate, members: tuple[int, ...]) -> None:
         if certificate in self._verified:
             return
-        if not verify(certificate, self._cores[node].keys.keyring, Byzantine(members)):
+        if not verify(certificate, self._cores[node].view.keys.keyring, Byzantine(members)):
             raise Violation(
                 CERTIFICATES,
                 f"node {node} holds a {certificate.context} certificate that proves nothing: {certificate}",

@@ -44,7 +44,7 @@ class KeyState(msgspec.Struct, gc=False):
     past: list[int] | None = None
 
 
-class Index:
+class KeyIndex:
     """All keys that have a version, live or deleted. One thread."""
 
     __slots__ = ("_dead", "_live", "_states")

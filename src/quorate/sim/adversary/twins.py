@@ -15,7 +15,7 @@ import msgspec
 from quorate.kernel import Client, Received, Send, Turn
 from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.liar import Means, Resign, to_others
-from quorate.sim.adversary.node import LyingNode
+from quorate.sim.adversary.lying_node import LyingNode
 
 if TYPE_CHECKING:
     from quorate.sim.world import World

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.checkers.linearizability import check
+from quorate.sim.checkers.linearizability import check_linearizable
 from quorate.sim.checkers.models import MODELS
 from quorate.sim.history.events import Operation
 
@@ -25,7 +25,7 @@ class LinearizableHistory(Checker):
         self._states_max = states_max
 
     def finish(self, world: World) -> None:
-        verdict = check(world.workload.history, MODELS[self._model](), states_max=self._states_max)
+        verdict = check_linearizable(world.workload.history, MODELS[self._model](), states_max=self._states_max)
         self.undecided = verdict.linearizable is None
         if verdict.linearizable is False:
             stuck = f"; {_text(verdict.stuck)} fits nowhere" if verdict.stuck is not None else ""

@@ -58,7 +58,7 @@ LIVENESS: Final = "liveness"
 STEPS_MAX: Final = 200_000
 
 
-def round_of(message: Any) -> int | None:
+def view_of(message: Any) -> int | None:
     """To which round it belongs, where it says so."""
     return getattr(message, "view", None)
 
@@ -115,12 +115,6 @@ class Process(Machine):
         self.shell = trial.shell(self.host, app, self, Restored)
         self.timers: dict[tuple[Path, Key], float] = {}
         self._written = 0
-
-    @property
-    def round(self) -> int:
-        """In which it is."""
-        core: Any = self.host.root
-        return core.term  # type: ignore[no-any-return]
 
     def start(self) -> None:
         """Begin."""
@@ -244,7 +238,7 @@ class Stage:
     def _what_is_missing(self) -> str:
         honest = [process for process in self.processes if process.is_honest]
         done = [len(set(self._wanted) & set(process.app.values)) for process in honest]
-        views = [process.round for process in honest]
+        views = [process.host.root.standing().term for process in honest]
         return f"of {len(self._wanted)} requests the honest nodes executed {done}, in views {views}"
 
     def _run_until(self, end: float) -> None:
@@ -303,9 +297,9 @@ class Stage:
 
     def send(self, sender: Process, send: Send) -> None:
         """To every process of these nodes; to oneself, not to one's twin."""
-        number = round_of(send.message)
+        number = view_of(send.message)
         if number is None:
-            number = sender.round
+            number = sender.host.root.standing().term
         if number not in self._began and all(earlier in self._began for earlier in range(number)):
             self._begin(number)
         if number not in self._began:

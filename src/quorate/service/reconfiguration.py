@@ -26,7 +26,7 @@ class Membership:
         self._entry = config.entry
         self._traits = config.entry.traits
         self._options = self._entry.config() if config.options is None else config.options
-        self._admins: tuple[bytes, ...] = getattr(self._options, "admins", ())
+        self._admins = config.admins
         # Clients go on believing f + 1 equal answers, with the f of the nodes that the cluster began with.
         self._founders = config.founders
         self.faults = self._traits.liars(len(self._founders))
