@@ -40,7 +40,7 @@ def measure(nodes: int) -> dict[str, float]:
             entry.make(entry.config(), None, scheme.keys),
             subject("register", entry.traits, scheme),
             Options(seed=1, nodes=nodes, faults=()),
-            mix=Mix(astray=0.0),
+            mix=Mix(resets=0.0),
             scheme=scheme,
         )
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.tidy.circles import circles
+from tests.tidy.docstrings import called_docstrings
 from tests.tidy.links import links
 from tests.tidy.names import STILL_DOUBLE, STILL_THREE, double_names, no_longer_double
 from tests.tidy.rules import NAMES, PACKAGE_RULES, PYTHON_RULES, TEXT_RULES, check, syntax
@@ -356,6 +357,43 @@ def test_what_is_excused_without_need_is_found() -> None:
     assert excused == {f"{name} is one thing by now" for name in STILL_DOUBLE} | {
         f"{name} stands in few places by now" for name in STILL_THREE
     }
+
+
+CALLED = {
+    "runtime/a": """
+class A:
+    def documented(self, x):
+        '''Says what x is.'''
+    def silent(self, x): ...  # !
+    def plain(self): ...
+    @classmethod
+    def make(cls): ...
+    def _private(self, x): ...
+class _B:
+    def f(self, x): ...
+def g(x): ...  # !
+def h(): ...
+async def k(*, size_bytes): ...  # !
+""",
+    "service/b": """
+class C(D[int]):
+    def documented(self, x): ...
+    def other(self, x): ...  # !
+    @x.setter
+    def x(self, value): ...
+class E(asyncio.Protocol):
+    def data_received(self, data): ...
+""",
+    "kernel/d": "class D(A): ...",
+    "parts/e": "def f(x): ...",
+}
+"""In b the documented method overrides that of A, through D."""
+
+
+def test_what_takes_parameters_and_says_nothing_of_them_is_found() -> None:
+    package = package_of(CALLED)
+    where = [(path, line) for path, source in package.items() for line in expected(source)]
+    assert sorted((found.path, found.line) for found in called_docstrings(package)) == sorted(where)
 
 
 def test_every_rule_was_planted() -> None:

@@ -155,8 +155,8 @@ def test_a_cancelled_call_leaves_the_others_alone(tmp_path) -> None:
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(result, asyncio.CancelledError) for result in done[::2])
             assert all(isinstance(result, int) for result in done[1::2])
-            await until(lambda: not client._waiting)
-            assert not client._session._outstanding
+            await until(lambda: not client.core.single.waiting)
+            assert not client.core.session._outstanding
             assert await client.put(b"k", b"again")
 
     run(main())
@@ -170,7 +170,7 @@ def test_a_call_cancelled_while_the_session_opens_leaves_nothing_behind() -> Non
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            await until(lambda: not client._waiting)
+            await until(lambda: not client.core.single.waiting)
             with pytest.raises(Unreachable):
                 await client.put(b"k", b"v")
 

@@ -32,7 +32,7 @@ def test_a_call_that_failed_leaves_nothing_to_send() -> None:
         async with Client([free_address()], timeout_s=0.1) as client:
             with pytest.raises(Unreachable):
                 await client.put(b"k", b"v")
-            assert not client._waiting
+            assert not client.core.single.waiting
 
     asyncio.run(main())
 
@@ -52,11 +52,11 @@ def test_a_call_that_was_cancelled_is_not_sent_on_a_new_link() -> None:
         listener = ClientListener(host, int(port), me, lambda _: None, on_frames, lambda _, __: None)
         async with Client([address], timeout_s=5.0) as client:
             call = asyncio.ensure_future(client.query(b"not to be sent"))
-            await polled(lambda: client._waiting)
+            await polled(lambda: client.core.single.waiting)
             await listener.start()
             call.cancel()
-            await polled(lambda: client._link is not None)
-            assert not any(waiting.sent for waiting in client._waiting.values())
+            await polled(lambda: client.core.single.link is not None)
+            assert not client.core.single.waiting
         await listener.stop()
         assert all(isinstance(request, AskStatus) for request in requests)
 

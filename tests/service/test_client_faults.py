@@ -13,6 +13,7 @@ from quorate.runtime.handshake import Welcome
 from quorate.service.client import aio
 from quorate.service.client.aio import Client
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
+from quorate.service.client.pace import Pace
 from quorate.service.client.sync import Client as SyncClient
 from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
@@ -183,7 +184,7 @@ def test_the_time_out_bounds_calls_that_wait_for_room_and_for_a_session(monkeypa
     """Two hundred waves of room would take forty seconds, one after the other."""
 
     async def main() -> None:
-        monkeypatch.setattr(aio, "PIPELINE_MAX", 2)
+        monkeypatch.setattr(aio, "PACE", Pace(pipeline_max=2))
         async with Client(f"127.0.0.1:{free_ports(1)[0]}", timeout_s=0.2) as client:
             calls = [client.put(b"k", b"") for _ in range(200)] + [client.get(b"k") for _ in range(200)]
             async with asyncio.timeout(20):
@@ -195,7 +196,7 @@ def test_the_time_out_bounds_calls_that_wait_for_room_and_for_a_session(monkeypa
 
 def test_closing_ends_all_calls_under_way_and_refuses_later_ones(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        monkeypatch.setattr(aio, "PIPELINE_MAX", 8)
+        monkeypatch.setattr(aio, "PACE", Pace(pipeline_max=8))
         async with servers(tmp_path) as cluster:
             client = cluster.client()
             async with client:

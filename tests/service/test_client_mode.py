@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -108,11 +109,11 @@ def test_the_greetings_decide_how_nodes_are_asked(
         async with told(greetings) as nodes, Client(nodes.addresses, timeout_s=5.0, faults=faults) as client:
             answer = await client.query(b"")
             if votes is None:
-                assert client._voting is None
+                assert client.core.voting is None
                 assert answer.isdigit()
             else:
-                assert client._voting is not None
-                assert client._voting.faults == votes
+                assert client.core.voting is not None
+                assert client.core.voting.faults == votes
                 assert answer == b"same"
 
     run(main())
@@ -124,9 +125,9 @@ def test_a_node_of_few_that_tells_the_truth_later_is_heard() -> None:
     async def main() -> None:
         async with told([CRASH, ONE, ONE]) as nodes, Client(nodes.addresses, timeout_s=5.0) as client:
             assert await client.query(b"") == b"0"
-            client.endpoints.next()
-            client._moved.set()
-            while client._voting is None:  # noqa: ASYNC110 (what is waited for has no event)
+            client.core.lost(0, "as if it had hung up", time.monotonic())
+            client._flush()
+            while client.core.voting is None:  # noqa: ASYNC110 (what is waited for has no event)
                 await asyncio.sleep(0.005)
             assert await client.query(b"") == b"same"
 

@@ -161,7 +161,7 @@ def test_clients_count_on_the_nodes_that_there_are(tmp_path: Path) -> None:
         try:
             async with cluster.clients() as early, cluster.clients() as client:
                 await early.put(b"k", b"v")
-                voting = early._voting
+                voting = early.core.voting
                 assert voting is not None
                 assert voting._for_read() == (3, 4)
                 for new in (5, 6):
@@ -172,7 +172,7 @@ def test_clients_count_on_the_nodes_that_there_are(tmp_path: Path) -> None:
                 behind.me = msgspec.structs.replace(behind.me, bears=Bears(1, 4))
                 for connection in list(behind.clients):
                     connection.cut("call again")
-                await until(lambda: voting._nodes[0].bears == Bears(1, 4))
+                await until(lambda: voting.nodes[0].bears == Bears(1, 4))
                 assert voting._for_read() == (4, 6), "one that knows no better does not make it fewer"
         finally:
             await cluster.stop()
@@ -189,13 +189,13 @@ def test_a_node_that_speaks_of_more_nodes_is_done_without(tmp_path: Path) -> Non
         try:
             async with cluster.clients() as client:
                 await client.put(b"k", b"v")
-                voting = client._voting
+                voting = client.core.voting
                 assert voting is not None
-                await until(lambda: all(node.bears is not None for node in voting._nodes))
+                await until(lambda: all(node.bears is not None for node in voting.nodes))
                 assert voting._for_read() == (3, 4)
                 assert (await client.get(b"k")).value == b"v"
                 await cluster.stop(3)
-                await until(lambda: voting._nodes[2].bears is None)
+                await until(lambda: voting.nodes[2].bears is None)
                 assert (await client.get(b"k")).value == b"v", "through the log"
         finally:
             await cluster.stop()

@@ -15,9 +15,11 @@ import pytest
 
 from quorate.parts import requests as signed
 from quorate.protocols.pbft import PbftConfig
+from quorate.service.client import aio
 from quorate.service.client import voting as module
 from quorate.service.client.aio import Client
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Refused, TooLarge, Unreachable
+from quorate.service.client.pace import Pace
 from quorate.service.client.sync import Client as SyncClient
 from quorate.service.kv import commands as kv
 from quorate.service.requests import COMMAND_BYTES_MAX, Status
@@ -98,8 +100,8 @@ def test_a_client_of_honest_nodes_gets_all_its_answers(tmp_path) -> None:
         async with group(tmp_path) as cluster:
             async with cluster.client() as client:
                 await use_all(client)
-                assert client._voting is not None
-                assert client._voting.faults == 1
+                assert client.core.voting is not None
+                assert client.core.voting.faults == 1
                 await cluster.converged()
             await until(lambda: all(len(s.replica.sessions) == 0 for s in cluster.running.values()))  # it was closed
 
@@ -190,7 +192,7 @@ def test_all_nodes_down_is_unreachable(tmp_path) -> None:
             await client.put(b"k", b"v")
             await cluster.stop()
             client.timeout_s = 0.3
-            await until(lambda: all(node.link is None for node in client._voting._nodes))
+            await until(lambda: all(not node.is_open for node in client.core.voting.nodes))
             for call in (client.put(b"k", b"v"), client.get(b"k")):
                 with pytest.raises(Unreachable, match="refused"):
                     await call
@@ -223,7 +225,7 @@ def test_commands_under_way_while_the_primary_dies_take_effect_exactly_once(tmp_
 def test_commands_whose_answers_are_lost_are_sent_again_and_not_applied_again(
     tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RESEND_S", 0.1)
+    monkeypatch.setattr(aio, "PACE", Pace(resend_s=0.1))
 
     async def main() -> None:
         async with group(tmp_path) as cluster, cluster.client() as client:
@@ -297,7 +299,7 @@ def test_a_session_that_expired_is_told_and_replaced(tmp_path) -> None:
     async def main() -> None:
         async with group(tmp_path) as cluster, cluster.client() as client:
             await client.put(b"k", b"1")
-            client._voting._session.id += 1
+            client.core.session.id += 1
             with pytest.raises(OutcomeUnknown, match="expired"):
                 await client.put(b"k", b"2")
             await client.put(b"k", b"3")
@@ -317,8 +319,8 @@ def test_a_cancelled_call_leaves_the_others_alone(tmp_path) -> None:
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(result, asyncio.CancelledError) for result in done[::2])
             assert all(isinstance(result, int) for result in done[1::2])
-            await until(lambda: not client._voting._requests)
-            assert not client._voting._session._outstanding
+            await until(lambda: not client.core.voting.requests)
+            assert not client.core.session._outstanding
 
     run(main())
 
@@ -331,7 +333,7 @@ def test_calls_under_way_when_the_client_closes_are_told(tmp_path) -> None:
                 for server in cluster.running.values():
                     server.node.reply = lambda *_: None
                 call = asyncio.ensure_future(client.put(b"k", b"x"))
-                await until(lambda: client._voting._requests)
+                await until(lambda: client.core.voting.requests)
             with pytest.raises(OutcomeUnknown, match="closed before"):
                 await call
             with pytest.raises(Unreachable, match="closed"):

@@ -17,9 +17,10 @@ from quorate.runtime.address import parse_address
 from quorate.runtime.framing import FrameLimits
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
+from quorate.service.client import aio
 from quorate.service.client import link as links
-from quorate.service.client import voting as module
 from quorate.service.client.aio import Client
+from quorate.service.client.pace import Pace
 from quorate.service.kv import commands as kv
 from quorate.service.requests import (
     AskStatus,
@@ -119,7 +120,7 @@ def test_the_others_answer(tmp_path, answer: Answer) -> None:
             await client.query(kv.encode(kv.Range(b"k")), serializable=True)
             if answer is not HOSTILE["goodbye"]:
                 await until(lambda: Query.__name__ in asked or answer in (HOSTILE["garbage"], HOSTILE["a bomb"]))
-            assert not client._voting._requests
+            assert not client.core.voting.requests
 
     run(main())
 
@@ -136,7 +137,7 @@ def test_one_that_says_it_is_another_has_one_vote_still(tmp_path, name: int) -> 
 
 def test_a_read_on_which_no_vote_can_be_won_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four nodes that were asked while something was written, each with another answer; the log has one."""
-    monkeypatch.setattr(module, "READ_PATIENCE_S", 60.0)
+    monkeypatch.setattr(aio, "PACE", Pace(read_patience_s=60.0))
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
@@ -169,7 +170,7 @@ def test_one_that_takes_nothing_in_fills_no_memory(tmp_path, monkeypatch: pytest
         connection.pause()
         pauses.append(connection)
 
-    monkeypatch.setattr(module, "RESEND_S", 60.0)
+    monkeypatch.setattr(aio, "PACE", Pace(resend_s=60.0))
     limits = FrameLimits(1 << 20, 2 << 20, 65_536)
     monkeypatch.setattr(links, "LIMITS", limits)
 
@@ -178,9 +179,9 @@ def test_one_that_takes_nothing_in_fills_no_memory(tmp_path, monkeypatch: pytest
             whys = set()
             for _ in range(12):
                 await asyncio.gather(*(client.put(b"%d" % n, bytes(100_000)) for n in range(8)))
-                hostile = client._voting._nodes[0]
-                assert hostile.link is None or hostile.link.backlog_bytes <= limits.backlog_bytes_max
-                whys.add(hostile.why)
+                link = client._links.get(0)
+                assert link is None or link.backlog_bytes <= limits.backlog_bytes_max
+                whys.add(client.core.voting.nodes[0].why)
             assert pauses
             assert any("takes nothing of what it is sent" in why for why in whys)
 

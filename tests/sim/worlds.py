@@ -11,8 +11,10 @@ from quorate.sim.logs import LogSubject
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
 from quorate.sim.trial import Trial
-from quorate.sim.workload import Answer, Driver, Op, Request
+from quorate.sim.workload import Driver
 from quorate.sim.world import World
+
+from tests.sim.casting import Casting
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -86,20 +88,14 @@ class NoApp(App):
         return lambda: setattr(self, "data", data)
 
 
-class NoDriver(Driver):
-    """Never answered."""
+class NoDriver(Casting):
+    """Says something to one node, and is never answered."""
 
-    def begin(self, op: Op) -> Request:
-        return Request(0)
+    def words(self) -> list[tuple[int, Any]]:
+        return [(self.nodes[0], 0)]
 
-    def receive(self, reply: Any, node: int) -> Answer | Request | None:
-        return None
-
-    def retry(self) -> Request:
-        return Request(0)
-
-    def give_up(self) -> None:
-        pass
+    def understands(self, response: Any) -> bool:
+        return False
 
 
 class NoSubject(LogSubject):
@@ -108,8 +104,8 @@ class NoSubject(LogSubject):
     def app(self, node: int, rng: Rng) -> App:
         return NoApp()
 
-    def driver(self, client: int, rng: Rng) -> Driver:
-        return NoDriver()
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
+        return NoDriver(nodes, patience_s)
 
 
 def witnesses(mix: Mix | None = None, nodes: int = 3, seed: int = 0, checkers: Sequence[Checker] = ()) -> World:

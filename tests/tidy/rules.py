@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from . import calls, imports, objects, shape, text
 from .circles import circles
+from .docstrings import called_docstrings
 from .links import links
 from .names import double_names, no_longer_double
 from .scopes import package_facts
@@ -22,9 +23,9 @@ PYTHON_RULES: dict[str, Rule] = {
     "serializers": imports.serializers,
     "code-from-strings": calls.code_from_strings,
     "process-dependent": calls.process_dependent,
+    "attribute-guesses": calls.attribute_guesses,
     "private-attributes": objects.private_attributes,
     "cores-alone": objects.cores_alone,
-    "attribute-guesses": calls.attribute_guesses,
     "file-length": shape.file_length,
     "function-length": shape.function_length,
     "handler-argument": shape.handler_argument,
@@ -37,6 +38,7 @@ PACKAGE_RULES: dict[str, PackageRule] = {
     "import-circles": circles,
     "double-names": double_names,
     "excused-names": no_longer_double,
+    "called-docstrings": called_docstrings,
 }
 """They look at all files of the package at once, by path."""
 NAMES = (*PYTHON_RULES, *PACKAGE_RULES, "set-iteration", *TEXT_RULES, "links")

@@ -57,7 +57,7 @@ def _undocumented(path: str, body: list[ast.stmt]) -> Iterator[Violation]:
     for node in body:
         if isinstance(node, ast.If | ast.Try):
             yield from _undocumented(path, [*node.body, *node.orelse])
-        if not isinstance(node, Definition) or node.name.startswith("_") or _is_repeat(node):
+        if not isinstance(node, Definition) or node.name.startswith("_") or is_repeat(node):
             continue
         if not ast.get_docstring(node):
             what = f"{node.name} is public and has no docstring"
@@ -67,7 +67,7 @@ def _undocumented(path: str, body: list[ast.stmt]) -> Iterator[Violation]:
             yield from _undocumented(path, node.body)
 
 
-def _is_repeat(node: Definition) -> bool:
+def is_repeat(node: Definition) -> bool:
     """An overload or a property's setter: its docstring stands on the other definition."""
     names = {d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "") for d in node.decorator_list}
     return bool(names & {"overload", "setter", "deleter", "override"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from quorate.kernel import App, Core, Env, Rng, Shell
@@ -11,9 +11,10 @@ from quorate.sim.logs import LogSubject
 from quorate.sim.options import FAULTS, Options
 from quorate.sim.swarm import Mix
 from quorate.sim.trial import Trial
-from quorate.sim.workload import Answer, Driver, Op, Request
+from quorate.sim.workload import Driver
 from quorate.sim.world import World
 
+from tests.sim.casting import Casting
 from tests.toy.app import Applied, AskedApp, Chain, Submit
 from tests.toy.asking import Asking, Decided
 
@@ -23,33 +24,22 @@ PROGRESS = "progress"
 ERROR = "no error"
 
 
-class Submitter(Driver):
+class Submitter(Casting):
     """Whatever the operation, it is a submission to all nodes, done when one of them has run it."""
 
-    def __init__(self, client: int) -> None:
+    def __init__(self, client: int, nodes: Sequence[int], patience_s: float) -> None:
+        super().__init__(nodes, patience_s)
         self._client = client
-        self._count = 0
-        self._open = False
 
-    def begin(self, op: Op) -> Request:
-        self._count += 1
-        self._open = True
-        return self.retry()
+    def words(self) -> list[tuple[int, Any]]:
+        submit = Submit(str(self.identity()), b"%d" % self.count)
+        return [(node, submit) for node in self.nodes]
 
-    def receive(self, reply: Applied, node: int) -> Answer | None:
-        if not self._open or reply.id != self.identity():
-            return None
-        self._open = False
-        return Answer("ok", True)
-
-    def retry(self) -> Request:
-        return Request(Submit(str(self.identity()), b"%d" % self._count), everywhere=True)
-
-    def give_up(self) -> None:
-        self._open = False
+    def understands(self, response: Applied) -> bool:
+        return response.id == self.identity()
 
     def identity(self) -> Hashable:
-        return f"{self._client}/{self._count}"
+        return f"{self._client}/{self.count}"
 
 
 class ToySubject(LogSubject):
@@ -64,8 +54,8 @@ class ToySubject(LogSubject):
         self.apps.setdefault(node, []).append(made)
         return made
 
-    def driver(self, client: int, rng: Rng) -> Driver:
-        return Submitter(client)
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
+        return Submitter(client, nodes, patience_s)
 
     def all_apps(self) -> list[AskedApp]:
         return [app for lives in self.apps.values() for app in lives]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,11 +18,12 @@ from quorate.sim.checkers.log import AGREEMENT, LogAgreement
 from quorate.sim.logs import LogSubject
 from quorate.sim.options import Options
 from quorate.sim.trial import Trial
-from quorate.sim.workload import Answer, Driver, Op, Request
+from quorate.sim.workload import Driver
 from quorate.sim.world import World
 
 from tests.runtime.nodes import nodes
 from tests.runtime.servers import free_ports, run, until
+from tests.sim.casting import Casting
 from tests.toy.pair import LEFT, PATHS, RIGHT, Pair, TwoLogs
 
 SEEDS = 30
@@ -59,29 +60,23 @@ class OneLog(Watched):
         super().output(value, LEFT)
 
 
-class EachLog(Driver):
-    """Puts values into one log and the other in turn, wherever it asks."""
+class EachLog(Casting):
+    """Puts values into one log and the other in turn, at one node after the other."""
 
-    def __init__(self, client: int) -> None:
+    def __init__(self, client: int, nodes: Sequence[int], patience_s: float) -> None:
+        super().__init__(nodes, patience_s)
         self._client = client
-        self._count = 0
 
-    def begin(self, op: Op) -> Request:
-        self._count += 1
-        return self.retry()
+    def words(self) -> list[tuple[int, Any]]:
+        node = self.nodes[(self._client + self.said) % len(self.nodes)]
+        return [(node, (PATHS[self.count % 2], self.value))]
 
-    def receive(self, reply: bytes, node: int) -> Answer | None:
-        return Answer("ok", True) if reply == self.value else None
-
-    def retry(self) -> Request:
-        return Request((PATHS[self._count % 2], self.value))
-
-    def give_up(self) -> None:
-        pass
+    def understands(self, response: bytes) -> bool:
+        return response == self.value
 
     @property
     def value(self) -> bytes:
-        return b"%d/%d" % (self._client, self._count)
+        return b"%d/%d" % (self._client, self.count)
 
 
 class PairSubject(LogSubject):
@@ -94,8 +89,8 @@ class PairSubject(LogSubject):
     def app(self, node: int, rng: Rng) -> App:
         return self._app(node, self.logs)
 
-    def driver(self, client: int, rng: Rng) -> Driver:
-        return EachLog(client)
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
+        return EachLog(client, nodes, patience_s)
 
 
 class Starts(Checker):

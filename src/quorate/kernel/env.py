@@ -1,7 +1,7 @@
 """Env: a core's only window on the world. Its verbs record effects; they never act.
 
 All cores of one Host write into one Effects, which the Host turns into a Turn when the step ends. What a verb needs at
-once (a child, a stream of chance) it asks of the Ground, which is the Host: an Env knows neither Host nor Core.
+once (a child, a stream of chance) it asks of the Hosting, which is the Host: an Env knows neither Host nor Core.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Child(Interface):
 ChildT = TypeVar("ChildT", bound=Child)
 
 
-class Ground(Interface):
+class Hosting(Interface):
     """What stands under the Envs of one node and does at once what they ask for. A Host does (``host.py``)."""
 
     def stream(self, path: Path) -> Rng:
@@ -150,12 +150,12 @@ class Effects:
 class Env:
     """The verbs of one core. ``id`` is this node, ``path`` the core's place below the root."""
 
-    __slots__ = ("_effects", "_ground", "_rng", "_roster", "_upcall", "id", "is_journaled", "path")
+    __slots__ = ("_effects", "_host", "_rng", "_roster", "_upcall", "id", "is_journaled", "path")
 
     def __init__(
-        self, ground: Ground, effects: Effects, path: Path, roster: Roster, upcall: Callable[[Any], None] | None = None
+        self, host: Hosting, effects: Effects, path: Path, roster: Roster, upcall: Callable[[Any], None] | None = None
     ) -> None:
-        self._ground = ground
+        self._host = host
         self._effects = effects
         self._roster = roster
         self._upcall = upcall
@@ -189,7 +189,7 @@ class Env:
     def rng(self) -> Rng:
         """This path's own stream of chance."""
         if self._rng is None:
-            self._rng = self._ground.stream(self.path)
+            self._rng = self._host.stream(self.path)
         return self._rng
 
     @property
@@ -226,11 +226,11 @@ class Env:
 
         Open roster: dial a stranger; ``on_met`` or ``on_unmet`` tells what came of it.
         """
-        self._ground.change_roster(self.path, Meet(address, key, node))
+        self._host.change_roster(self.path, Meet(address, key, node))
 
     def part(self, node: int, why: str, ban_s: float = 0.0) -> None:
         """Know a node no longer: what it still sends is dropped. A stranger may come again after ``ban_s``."""
-        self._ground.change_roster(self.path, Part(node, why, ban_s))
+        self._host.change_roster(self.path, Part(node, why, ban_s))
 
     def blame(self, node: int, why: str, evidence: Any = None) -> None:
         """Say that a node did what a correct node never does. The shell logs and counts it.
@@ -295,7 +295,7 @@ class Env:
 
     def hand(self, name: Name, value: Any) -> None:
         """Hand a value down to a child: it comes to ``on_handed`` after the running handler returns."""
-        self._ground.hand(Handed(value, (*self.path, name)))
+        self._host.hand(Handed(value, (*self.path, name)))
 
     def spawn(
         self, name: Name, core: Callable[..., ChildT], *args: Any, upcall: Callable[[Any], None] | None, **kwargs: Any
@@ -305,9 +305,9 @@ class Env:
         ``upcall`` is a method of the parent or a functools.partial of one: a fork of the Host copies these, but not a
         closure. Raises ValueError where the path is taken, was retired, or is too deep, TypeError for a closure.
         """
-        child: ChildT = self._ground.spawn((*self.path, name), core, args, kwargs, upcall)
+        child: ChildT = self._host.spawn((*self.path, name), core, args, kwargs, upcall)
         return child
 
     def retire(self, name: Name) -> None:
         """Remove the child and all below it. Messages that still come for it are dropped."""
-        self._ground.retire((*self.path, name))
+        self._host.retire((*self.path, name))

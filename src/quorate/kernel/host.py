@@ -108,7 +108,7 @@ class Host(Tree):
         """An independent copy in the same state: equal inputs give equal Turns."""
         return copy.deepcopy(self)
 
-    # --- Ground: what Env asks for ---
+    # --- Hosting: what Env asks for ---
 
     def stream(self, path: Path) -> Rng:
         """The stream of chance of a path."""

@@ -1,42 +1,59 @@
-"""Simulated clients: each has one operation under way, waits, times out, tries again elsewhere, and sometimes gives up.
+"""Simulated clients: each has one operation under way at most; and their network.
 
-What they asked and were told is the history that is checked in the end. A client that gave up goes on as a new process,
-as in Jepsen: its last operation stays open for ever.
+How a client asks, retries and gives up is its Driver's business; here are the links, which are slow, lose what they
+carry, and break: by chance, with the process of a node, and when a node would greet otherwise than it did.
+What they asked and were told is the history that is checked in the end. A client that does not know the outcome goes on
+as a new process, as in Jepsen: its last operation stays open for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf, log
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as Interface
 
 from quorate.kernel import Rng
+from quorate.sim.ground import Ground
 from quorate.sim.history.events import Event, EventType
-from quorate.sim.workload import Answer, Driver, Generator, Op, Request, Workload
+from quorate.sim.workload import Answer, Driver, Generator, Op, Workload
 
-if TYPE_CHECKING:
-    from quorate.sim.world import World
-
-REDIRECT_S = 0.002
-REDIRECT_S_MAX = 0.2
+WAITS_MAX = 50
+"""How often an operation may wait for its timeout, at most."""
 OPERATIONS_MAX = 4000
 """Of one run: more would make checking the history slower than the run."""
 
 
-class SimClient:
-    """One client. ``attempt`` tells its time-outs apart."""
+class Service(Interface):
+    """What clients are clients of (``logs.py``)."""
 
-    def __init__(self, clients: Clients, number: int, driver: Callable[[int, Rng], Driver]) -> None:
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
+        """A fresh client, which knows these nodes and waits so long, more or less, before it tries another way."""
+
+    def greeting(self, node: Any) -> Any:
+        """What a node says on each new link. When it would say something else, it hangs up."""
+
+    def at_door(self, node: Any, request: Any) -> Any:
+        """A node's response to a request that needs no App; None: the App is to have it."""
+
+
+class SimClient:
+    """One client: what it asks for, and how long it waits."""
+
+    def __init__(self, clients: Clients, number: int) -> None:
         self._clients = clients
         self._world = clients.world
         self._number = number
         self._rng = Random(f"{clients.world.seed}/client/{number}")
-        self._driver = driver(number, Random(f"{clients.world.seed}/driver/{number}"))
         self._process = clients.new_process()
-        self._node = number % clients.world.options.nodes
-        self._attempt = 0
-        self._redirects = 0
+        self._drivers = 0
+        self._patience_s = self._world.mix.timeout_s * self._rng.uniform(0.5, 1.5)
+        self._nodes: tuple[int, ...] = ()
+        self._driver = self._make_driver()
+        self._wake_at = inf
         self._last: list[Op] | None = None
+        self.links: dict[int, ClientLink] = {}
         self.op: Op | None = None
 
     @property
@@ -52,23 +69,12 @@ class SimClient:
         """After what is under way, read each key once more and stop."""
         idle = self._last is None and self.op is None and self._clients.is_full
         self._last = [Op("read", key) for key in self._clients.generator.keys]
+        if self.op is not None and self._nodes == self._world.peers:
+            self._driver.extend(inf)
         if idle:
             self.wait()
 
-    def receive(self, response: Any, node: int) -> None:
-        """A reply of a node arrives."""
-        if self.op is None:
-            return
-        found = self._driver.receive(response, node)
-        if isinstance(found, Answer):
-            self._answered(found)
-        elif isinstance(found, Request):
-            if found.node is not None:
-                self._node = found.node
-            delay = min(REDIRECT_S * 2**self._redirects, REDIRECT_S_MAX)
-            self._redirects += 1
-            attempt = self._attempt
-            self._world.after(delay, lambda: self._send(found) if self._attempt == attempt else None)
+    # --- operations ---
 
     def _begin(self) -> None:
         if self._last is None:
@@ -82,95 +88,148 @@ class SimClient:
             self.op = self._last.pop()
         else:
             return
-        request = self._driver.begin(self.op)
+        if self._nodes != self._world.peers:
+            self._begin_anew()
         value = list(self.op.value) if self.op.f == "cas" else self.op.value
         self._clients.record("invoke", self._process, self.op, value)
-        self._try(request)
+        self._driver.begin(self.op, self._world.now, self._deadline())
+        self._act()
 
-    def _try(self, request: Request) -> None:
-        if request.node is not None:
-            self._node = request.node
-        self._redirects = 0
-        self._attempt += 1
-        attempt = self._attempt
-        self._world.after(self._world.mix.timeout_s * self._rng.uniform(0.5, 1.5), lambda: self._timed_out(attempt))
-        self._send(request)
+    def _deadline(self) -> float:
+        if self._last is not None:
+            return inf
+        mix = self._world.mix
+        waits = WAITS_MAX
+        if mix.give_up:
+            waits = min(1 + int(log(1.0 - self._rng.random()) / log(1.0 - mix.give_up)), WAITS_MAX)
+        return self._world.now + mix.timeout_s * waits
 
-    def _send(self, request: Request) -> None:
-        if request.everywhere:
-            for node in self._world.peers:
-                self._clients.send(self._number, node, request.payload)
-            return
-        astray = self._rng.random() < self._world.mix.astray
-        node = self._clients.any_node(self._rng) if astray else self._node
-        self._clients.send(self._number, node, request.payload)
+    def _begin_anew(self) -> None:
+        """Nodes have come or gone: whoever runs this client gives it their addresses."""
+        for link in list(self.links.values()):
+            self._clients.hang_up(link)
+        self.links.clear()
+        self._driver = self._make_driver()
+        self._wake_at = inf
 
-    def _timed_out(self, attempt: int) -> None:
-        if self.op is None or attempt != self._attempt:
-            return
-        if self._last is None and self._rng.random() < self._world.mix.give_up:
-            self._driver.give_up()
-            self._end(Answer("info"))
-            return
-        self._node = self._clients.any_node(self._rng)
-        self._try(self._driver.retry())
+    def _make_driver(self) -> Driver:
+        self._nodes = self._world.peers
+        self._drivers += 1
+        rng = Random(f"{self._world.seed}/driver/{self._number}/{self._drivers}")
+        return self._clients.subject.driver(self._number, rng, self._nodes, self._patience_s)
 
     def _answered(self, answer: Answer) -> None:
         op = self.op
-        assert op is not None
+        assert op is not None, "an operation ends once"
         self._clients.generator.saw(op, answer)
         if answer.type == "ok" and op.f != "read" and answer.value is not False:
             identity = self._driver.identity()
             if identity is not None:
                 self._clients.acknowledged[identity] = op
-        self._end(answer)
-
-    def _end(self, answer: Answer) -> None:
-        assert self.op is not None
-        self._clients.record(answer.type, self._process, self.op, answer.value)
+        self._clients.record(answer.type, self._process, op, answer.value)
         if answer.type == "info":
             self._process = self._clients.new_process()
         self.op = None
-        self._attempt += 1
         self.wait()
 
+    # --- links ---
 
-class SimCaller:
-    """A client as one node sees it: what its App answers."""
+    def opened(self, link: ClientLink) -> None:
+        """The node has greeted."""
+        if self.links.get(link.node) is link and not link.is_open:
+            link.is_open = True
+            self._driver.opened(link.node, link.greeting, self._world.now)
+            self._act()
 
-    __slots__ = ("_client", "_clients", "_node")
+    def lost(self, link: ClientLink, why: str) -> None:
+        """The link is gone, or never was."""
+        if self.links.get(link.node) is link:
+            del self.links[link.node]
+            tell = self._driver.lost if link.is_open else self._driver.unreached
+            tell(link.node, why, self._world.now)
+            self._act()
+
+    def receive(self, link: ClientLink, response: Any) -> None:
+        """A response arrives."""
+        if self.links.get(link.node) is link:
+            self._driver.receive(link.node, response, self._world.now)
+            self._act()
+
+    def _act(self) -> None:
+        driver = self._driver
+        wants = driver.take()
+        at = driver.wake_at
+        if at < self._wake_at:
+            self._wake_at = at
+            self._world.at(at, self._tick, driver, at)
+        if wants is None:
+            return
+        links, clients = self.links, self._clients
+        for node, payload in wants.sends:
+            link = links.get(node)
+            if link is None:
+                assert not driver.is_linked, f"client {self._number} sends to node {node}, and has no link to it"
+                link = links[node] = ClientLink(clients, self._number, node)
+            clients.send(link, payload)
+        for node in wants.hangups:
+            if node in links:
+                clients.hang_up(links.pop(node))
+        for node in wants.dials:
+            assert node not in links, f"client {self._number} has a link to node {node} already"
+            links[node] = clients.dial(self._number, node, self._patience_s)
+        if wants.answer is not None:
+            self._answered(wants.answer)
+
+    def _tick(self, driver: Driver, at: float) -> None:
+        if driver is self._driver and at == self._wake_at:
+            self._wake_at = inf
+            driver.tick(self._world.now)
+            self._act()
+
+
+class ClientLink:
+    """A link of one client to one node, and the client as that node sees it."""
+
+    __slots__ = ("_clients", "client", "greeting", "is_open", "life", "node", "timeout_at")
 
     def __init__(self, clients: Clients, client: int, node: int) -> None:
         self._clients = clients
-        self._client = client
-        self._node = node
+        self.client = client
+        self.node = node
+        self.timeout_at = inf
+        self.life: int | None = None
+        """Of the node, when it greeted; None: it did not, or this client uses no links."""
+        self.greeting: Any = None
+        self.is_open = False
+        """As the client sees it."""
 
     @property
     def principal(self) -> str:
         """Nobody asked for a proof of it."""
-        return f"client {self._client}"
+        return f"client {self.client}"
 
     def reply(self, response: Any) -> None:
         """Over the clients' network."""
-        self._clients.reply(self._node, self._client, response)
+        self._clients.reply(self, response)
 
 
 class Clients(Workload):
-    """All clients, their network and their history. ``driver`` makes the session of each."""
+    """All clients, their network and their history. ``subject`` makes the driver of each."""
 
-    def __init__(self, world: World, driver: Callable[[int, Rng], Driver]) -> None:
+    def __init__(self, world: Ground[Any], subject: Service) -> None:
         super().__init__()
         mix = world.mix
         self.world = world
+        self.subject = subject
         self.generator = Generator(Random(f"{world.seed}/workload"), mix.keys)
         self._rng = Random(f"{world.seed}/client-network")
         self._loss = mix.loss
+        self._resets = mix.resets
         self._delay_s = mix.delay_s_mean
         self._processes = 0
         self.quiet_until = 0.0
         count = mix.clients if world.options.clients is None else world.options.clients
-        self._callers: dict[tuple[int, int], SimCaller] = {}
-        self.members = [SimClient(self, number, driver) for number in range(count)]
+        self.members = [SimClient(self, number) for number in range(count)]
 
     @property
     def are_idle(self) -> bool:
@@ -189,7 +248,7 @@ class Clients(Workload):
 
     def finish(self) -> None:
         """Lose nothing from now on, and come to an end."""
-        self._loss = self.quiet_until = 0.0
+        self._loss = self._resets = self.quiet_until = 0.0
         for client in self.members:
             client.finish()
 
@@ -207,11 +266,6 @@ class Clients(Workload):
         self._processes += 1
         return self._processes - 1
 
-    def any_node(self, rng: Random) -> int:
-        """Whichever is there."""
-        peers = self.world.peers
-        return peers[int(rng.random() * len(peers))]
-
     def record(self, kind: EventType, process: int, op: Op, value: Any) -> None:
         """One line of the history."""
         if kind == "invoke":
@@ -223,21 +277,84 @@ class Clients(Workload):
         if self.world.tracing:
             self.world.trace(None, kind, f"client {process}", f"{op.f} {op.key} {value!r}")
 
-    def send(self, client: int, node: int, payload: Any) -> None:
-        """A request on its way to a node."""
+    # --- the clients' network ---
+
+    def dial(self, client: int, node: int, timeout_s: float) -> ClientLink:
+        """A link that may come about: the client is told either way, in time."""
+        link = ClientLink(self, client, node)
+        link.timeout_at = self.world.now + timeout_s
         if self._rng.random() >= self._loss:
-            self.world.after(self._delay(), lambda: self.world.nodes[node].request(self._caller(client, node), payload))
+            self._after(lambda: self._arrive(link))
+        else:
+            self._time_out(link)
+        return link
 
-    def reply(self, node: int, client: int, response: Any) -> None:
-        """A reply on its way to a client."""
+    def send(self, link: ClientLink, payload: Any) -> None:
+        """A request on its way to a node; some break the link, before they arrive or after."""
+        rng = self._rng
+        if rng.random() < self._loss:
+            return
+        if link.is_open and rng.random() < self._resets:
+            self._after(lambda: self._lose(link, "reset"))
+            if rng.random() < 0.5:
+                return
+        self._after(lambda: self._deliver(link, payload))
+
+    def reply(self, link: ClientLink, response: Any) -> None:
+        """A response on its way to a client."""
+        if link.life is not None and link.greeting != self.subject.greeting(self.world.nodes[link.node]):
+            self._after(lambda: self._lose(link, "the nodes of this cluster are others now"))
+        elif self._rng.random() >= self._loss:
+            self._after(lambda: self.members[link.client].receive(link, response))
+
+    def hang_up(self, link: ClientLink) -> None:
+        """The client has."""
+        node = self.world.nodes[link.node]
+        self._after(lambda: node.closed(link) if node.life == link.life else None)
+
+    def crashed(self, node: int) -> None:
+        """Its clients notice."""
+        for client in self.members:
+            link = client.links.get(node)
+            if link is not None and link.is_open:
+                self._after(lambda link=link: self._lose(link, "closed by the other side"))  # type: ignore[misc]
+
+    def _arrive(self, link: ClientLink) -> None:
+        node = self.world.nodes[link.node]
+        if not node.up:
+            self._after(lambda: self._lose(link, "connection refused"))
+        elif not node.paused:
+            self._greet(link, node)
+        else:
+            self._time_out(link)
+            node.after(0.0, lambda: self._greet(link, node))
+
+    def _greet(self, link: ClientLink, node: Any) -> None:
+        link.life = node.life
+        link.greeting = self.subject.greeting(node)
         if self._rng.random() >= self._loss:
-            self.world.after(self._delay(), lambda: self.members[client].receive(response, node))
+            self._after(lambda: self.members[link.client].opened(link))
+        else:
+            self._time_out(link)
 
-    def _caller(self, client: int, node: int) -> SimCaller:
-        caller = self._callers.get((client, node))
-        if caller is None:
-            caller = self._callers[client, node] = SimCaller(self, client, node)
-        return caller
+    def _time_out(self, link: ClientLink) -> None:
+        """It does not come about."""
+        at = max(link.timeout_at, self.world.now)
+        self.world.at(at, lambda link, _: None if link.is_open else self._lose(link, "no answer"), link, None)
 
-    def _delay(self) -> float:
-        return self._delay_s * (0.2 + self._rng.expovariate(1.0))
+    def _deliver(self, link: ClientLink, payload: Any) -> None:
+        node = self.world.nodes[link.node]
+        if link.life is not None and node.life != link.life:
+            self._after(lambda: self._lose(link, "reset"))
+        elif node.up:
+            response = self.subject.at_door(node, payload)
+            if response is None:
+                node.request(link, payload)
+            elif not node.paused:
+                node.reply(link, response)
+
+    def _lose(self, link: ClientLink, why: str) -> None:
+        self.members[link.client].lost(link, why)
+
+    def _after(self, act: Callable[[], None]) -> None:
+        self.world.after(self._delay_s * (0.2 - log(1.0 - self._rng.random())), act)

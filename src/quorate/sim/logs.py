@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from quorate.kernel import App, Rng
 from quorate.parts.crypto.keys import Scheme
@@ -19,10 +19,8 @@ from quorate.sim.checkers.log import LogAgreement
 from quorate.sim.checkers.once import Once
 from quorate.sim.checkers.validity import Validity
 from quorate.sim.clients import Clients
+from quorate.sim.ground import Ground
 from quorate.sim.workload import Driver, Results, Subject, Workload
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 CONVERGENCE = "convergence"
 NAMED_MAX = 16
@@ -36,8 +34,16 @@ class LogSubject(Subject):
     """The sequential model that histories are checked against: a name in ``sim.checkers.models.MODELS``."""
 
     @abstractmethod
-    def driver(self, client: int, rng: Rng) -> Driver:
-        """A fresh session."""
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
+        """A fresh client, which knows these nodes and waits so long, more or less, before it tries another way."""
+
+    def greeting(self, node: Any) -> Any:
+        """What a node says on each new link. When it would say something else, it hangs up."""
+        return None
+
+    def at_door(self, node: Any, request: Any) -> Any:
+        """A node's response to a request that needs no App; None: the App is to have it."""
+        return None
 
     def identities(self, data: bytes) -> tuple[Hashable, ...]:
         """Which operations (see ``Driver.identity``) the command in a log entry carries."""
@@ -53,9 +59,9 @@ class LogSubject(Subject):
 
     # --- as the base says ---
 
-    def workload(self, world: World) -> Workload:
-        """Clients with a session each."""
-        return Clients(world, self.driver)
+    def workload(self, world: Ground[Any]) -> Workload:
+        """Clients, each with one operation at a time."""
+        return Clients(world, self)
 
     def checkers(self, protocol: Sequence[Checker], scheme: Scheme | None) -> list[Checker]:
         """Agreement first, and what clients saw last."""
@@ -69,7 +75,7 @@ class LogSubject(Subject):
             LinearizableHistory(self.model),
         ]
 
-    def converged(self, world: World) -> bool:
+    def converged(self, world: Ground[Any]) -> bool:
         """Whether all honest nodes have applied the same, and then their states are equal."""
         first = world.honest[0]
         if any(node.applied != first.applied for node in world.honest):
@@ -83,14 +89,14 @@ class LogSubject(Subject):
                 )
         return True
 
-    def missing(self, world: World) -> str:
+    def missing(self, world: Ground[Any]) -> str:
         """How far the nodes are."""
         applied = [node.applied for node in world.honest]
         if len(applied) > NAMED_MAX:
             return f"of {len(applied)} nodes the last has applied up to {min(applied)}, the first up to {max(applied)}"
         return f"the nodes have applied up to {applied}"
 
-    def results(self, world: World) -> Results:
+    def results(self, world: Ground[Any]) -> Results:
         """What was committed, and how the search for a linearization went."""
         history = world.workload.history
         log = next((checker for checker in world.checkers if isinstance(checker, LogAgreement)), None)
@@ -103,7 +109,7 @@ class LogSubject(Subject):
         )
 
 
-def _data(world: World, log: LogAgreement | None) -> Iterator[bytes]:
+def _data(world: Ground[Any], log: LogAgreement | None) -> Iterator[bytes]:
     """The agreed log, then the history."""
     for entry in () if log is None else log.agreed:
         yield entry.data

@@ -1,6 +1,7 @@
 """Mutant: a planted bug, by which the simulator and its checkers prove that they can see one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,8 @@ class Mutant(msgspec.Struct, frozen=True):
     app: Callable[[App], App] | None = None
     """Makes the sick App of a healthy one."""
     shell: type[Shell] | None = None
+    client: type[Any] | None = None
+    """The core of the clients, whatever that is to the Subject."""
     lies: bool = False
     """Whether it takes nodes that lie for it to show: campaigns then have as many as the protocol bears."""
     quiet: bool = False

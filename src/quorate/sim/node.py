@@ -10,11 +10,11 @@ machine's and stay.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from heapq import heappush
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quorate.kernel import (
     ROOT,
@@ -40,16 +40,15 @@ from quorate.kernel import (
     Turn,
 )
 from quorate.kernel.roster import SELF
+from quorate.parts.crypto.keys import Keyring
 from quorate.parts.log.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clock import Clock, WallClock
 from quorate.sim.disk import Disk
-from quorate.sim.jobs import SimJobs
+from quorate.sim.ground import Ground
+from quorate.sim.jobs import SimDoer, SimJobs
 from quorate.sim.snapshot_store import SimSnapshots
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 STEPS_AT_ONCE_MAX = 10_000
 
@@ -97,7 +96,7 @@ class SimNode(Machine):
     shell: Shell
     jobs: SimJobs
 
-    def __init__(self, world: World, node: int, seed: str, peers: tuple[int, ...] | None = None) -> None:
+    def __init__(self, world: Ground[SimNode], node: int, seed: str, peers: tuple[int, ...] | None = None) -> None:
         self.world = world
         self.id = node
         self.place = node
@@ -157,7 +156,7 @@ class SimNode(Machine):
             self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
         else:
             self.host = Host(world.make, SELF, (), chance, by_inputs=world.options.by_inputs, is_open=True)
-        assert self.host.root.is_open == world.subject.is_open, "the core and its subject differ on who may connect"
+        assert self.host.root.is_open == world.is_open, "the core and its subject differ on who may connect"
         self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
         self.jobs = SimJobs(self, self.app)
@@ -220,6 +219,16 @@ class SimNode(Machine):
         for act in deferred:
             act()
         self._synced(self._durable)
+
+    @property
+    def doers(self) -> Mapping[type, SimDoer]:
+        """How jobs are done that are not the App's."""
+        return self.world.doers
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """The keys of all nodes, where they sign."""
+        return self.world.keyring
 
     @property
     def applied(self) -> int:

@@ -18,15 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from quorate.kernel import Core
 from quorate.parts.log.configuration import Reconfigurable, Voters
-
-if TYPE_CHECKING:
-    from quorate.sim.node import SimNode
-    from quorate.sim.options import Change
-    from quorate.sim.world import World
+from quorate.sim.ground import Ground
+from quorate.sim.node import SimNode
+from quorate.sim.options import MemberChange
 
 POLL_S: Final = 0.05
 AGAIN_S: Final = (0.2, 1.0)
@@ -55,11 +53,12 @@ class Operator:
 
     def __init__(
         self,
-        world: World,
-        change: Change,
+        world: Ground[SimNode],
+        change: MemberChange,
         rng: Random,
         cut: Callable[[int], Callable[[], None]],
         count: Callable[[str], None],
+        hush: Callable[[float], None],
         *,
         crashes: bool,
         partitions: bool,
@@ -69,6 +68,7 @@ class Operator:
         self._rng = rng
         self._cut = cut
         self._count = count
+        self._hush = hush
         self._crashes = crashes
         self._partitions = partitions
         self._fewest = max(change.fewest, FEWEST)
@@ -122,7 +122,7 @@ class Operator:
         self._count(name)
         self._doing = name
         if self._is_idle and name != "away":  # there the log is to grow
-            self._world.workload.hush(float("inf"))
+            self._hush(float("inf"))
         self._go_on(self._carried_out(name))
 
     def _drawn(self) -> str:
@@ -152,7 +152,7 @@ class Operator:
         self._say("done", self._doing)
         self._doing = ""
         if self._is_idle:
-            self._world.workload.hush(self._world.now + self._rng.random() * IDLE_AFTER_S)
+            self._hush(self._world.now + self._rng.random() * IDLE_AFTER_S)
         if not self._is_over:
             self._next()
 

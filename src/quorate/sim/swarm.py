@@ -75,8 +75,11 @@ class Mix(msgspec.Struct, kw_only=True):
     keys: int = 3
     think_s: float = 0.02
     timeout_s: float = 0.5
+    """How long a client waits before it tries another way."""
     give_up: float = 0.1
-    astray: float = 0.1
+    """How many operations are given up after so long; of the rest as many after twice as long, and so on."""
+    resets: float = 0.02
+    """How many requests break the link that they are sent on."""
 
     def __post_init__(self) -> None:
         if self.uplink_bytes_per_s is not None and not self.uplink_bytes_per_s > 0:
@@ -139,7 +142,7 @@ def _environment(mix: Mix, rng: Random) -> None:
     mix.think_s = _log_uniform(rng, 0.002, 0.1)
     mix.timeout_s = _log_uniform(rng, 0.1, 2.0)
     mix.give_up = rng.random() * 0.3
-    mix.astray = rng.random() * 0.4
+    mix.resets = rng.random() * 0.05
 
 
 def _crash(mix: Mix, rng: Random) -> None:

@@ -4,8 +4,8 @@ A Subject makes the App of each node and the Workload of a run, names its checke
 The simulator knows no more of it than that.
 
 For subjects that serve clients there are operations on keys (read, write, cas) and histories of them. The simulator
-knows neither a service's requests nor its sessions: a Driver for each client turns operations into requests and replies
-into answers. Requests and replies are opaque here.
+knows neither the requests of a service nor its sessions: the Driver of each client makes requests of operations, and
+answers of responses. Requests and responses are opaque here.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from quorate.kernel import App, Rng
 from quorate.parts.crypto.keys import Scheme
 from quorate.sim.checkers.base import Checker
+from quorate.sim.ground import Ground
 from quorate.sim.history.events import Event
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 
 class Op(msgspec.Struct, frozen=True):
@@ -32,14 +30,6 @@ class Op(msgspec.Struct, frozen=True):
     f: Literal["read", "write", "cas"]
     key: str
     value: Any = None
-
-
-class Request(msgspec.Struct, frozen=True):
-    """Something to send to a node, or to all of them. ``node`` is a hint, usually who leads; None: whichever."""
-
-    payload: Any
-    node: int | None = None
-    everywhere: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -52,24 +42,59 @@ class Answer(msgspec.Struct, frozen=True):
     value: Any = None
 
 
+class Wants(msgspec.Struct, frozen=True):
+    """What a Driver wants done, in this order; by node."""
+
+    sends: Sequence[tuple[int, Any]] = ()
+    hangups: Sequence[int] = ()
+    dials: Sequence[int] = ()
+    answer: Answer | None = None
+    """The end of the operation."""
+
+
 class Driver(ABC):
-    """The session of one client, which has one operation under way at most. Pure: no clock, no I/O."""
+    """One client, which has one operation under way at most. Pure: no clock, no I/O.
+
+    It reaches nodes over links: it dials, and is told of each link that is there, could not be made, or is lost.
+    Retries, timeouts and what to believe are its business. After each input, ``take`` what it wants.
+    """
+
+    is_linked: bool = True
+    """Whether it uses links. If not, it sends to any node at any time, and is told of no link."""
 
     @abstractmethod
-    def begin(self, op: Op) -> Request:
-        """Start an operation."""
+    def begin(self, op: Op, now: float, deadline: float) -> None:
+        """Start an operation, which is to end by the deadline."""
 
     @abstractmethod
-    def receive(self, reply: Any, node: int) -> Answer | Request | None:
-        """Take a node's reply: the operation's end, or a request to send instead, or None where it is of no use yet."""
+    def extend(self, deadline: float) -> None:
+        """What is under way may take longer."""
 
     @abstractmethod
-    def retry(self) -> Request:
-        """The operation timed out: the same again, with the same session and serial number."""
+    def receive(self, node: int, response: Any, now: float) -> None:
+        """A response of a node."""
 
     @abstractmethod
-    def give_up(self) -> None:
-        """Forget the operation. Its outcome stays unknown; later replies to it are of no use."""
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+
+    @abstractmethod
+    def take(self) -> Wants | None:
+        """What it wants, since it was last asked; None: nothing."""
+
+    @property
+    @abstractmethod
+    def wake_at(self) -> float:
+        """When to call ``tick``, at the latest."""
+
+    def opened(self, node: int, greeting: Any, now: float) -> None:  # noqa: B027 (optional)
+        """A link is there, on which the node greeted."""
+
+    def unreached(self, node: int, why: str, now: float) -> None:  # noqa: B027 (optional)
+        """A link could not be made."""
+
+    def lost(self, node: int, why: str, now: float) -> None:  # noqa: B027 (optional)
+        """A link has ended."""
 
     def identity(self) -> Hashable | None:
         """What ``Subject.identities`` will say of the command that this operation put into the log; None: unknown."""
@@ -99,6 +124,9 @@ class Workload:
 
     def finish(self) -> None:
         """All is healed: begin nothing more, and come to an end."""
+
+    def crashed(self, node: int) -> None:
+        """The process of a node is gone, and its links with it."""
 
     def hush(self, until_s: float) -> None:
         """Begin nothing before that time, unless the end comes first."""
@@ -134,7 +162,7 @@ class Subject(ABC):
     def app(self, node: int, rng: Rng) -> App:
         """A fresh App for a node that starts. What it keeps in itself is gone with a crash; see ``crashed``."""
 
-    def workload(self, world: World) -> Workload:
+    def workload(self, world: Ground[Any]) -> Workload:
         """What comes from outside. The world has its nodes by now, but none of them has started."""
         return Workload()
 
@@ -145,11 +173,11 @@ class Subject(ABC):
         """
         return list(protocol)
 
-    def converged(self, world: World) -> bool:
+    def converged(self, world: Ground[Any]) -> bool:
         """Whether, after healing, all has come right. Asked again and again. Raises Violation where it never can."""
         return True
 
-    def missing(self, world: World) -> str:
+    def missing(self, world: Ground[Any]) -> str:
         """What has not come right, for a person."""
         return "the nodes have not converged"
 
@@ -159,7 +187,7 @@ class Subject(ABC):
         ``node`` is the number that ``app`` was given, and ``rng`` this crash's own.
         """
 
-    def results(self, world: World) -> Results:
+    def results(self, world: Ground[Any]) -> Results:
         """What the run came to, after its end or its first violation."""
         return Results()
 

@@ -12,10 +12,11 @@ from quorate.kernel import Shell
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Signer, Symbolic
 from quorate.protocols import REGISTRY
+from quorate.service.client.core import ClientCore
 from quorate.sim.adversary import OMITTING
 from quorate.sim.equipment import Equipment
 from quorate.sim.mutant import Mutant
-from quorate.sim.options import ADMINISTRATOR, Change, Options, OptionsError, parse_faults
+from quorate.sim.options import ADMINISTRATOR, MemberChange, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
@@ -93,14 +94,14 @@ def trial_of(task: Task) -> Trial:
     config = _config(equipment, task.seed)
     if task.joins:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
-    change = Change(traits.members.value) if traits.members.value is not None else None
+    change = MemberChange(traits.members.value) if traits.members.value is not None else None
     if change is not None and traits.members.by_admin:
         assert scheme is not None
         fewest = traits.fault_model.nodes(entry.faults(task.nodes))  # clients go on believing f + 1 equal answers
         config, change = _administered(config, change.value, scheme.client(ADMINISTRATOR), fewest)
     return Trial(
         make=entry.make(config, mutant.core, scheme.keys if scheme else None),
-        subject=subject(workload, traits, scheme),
+        subject=subject(workload, traits, scheme, mutant.client or ClientCore),
         options=options,
         invariants=equipment.invariants,
         sick_app=mutant.app,
@@ -155,14 +156,16 @@ def check_adversary(task: Task) -> str:
     return ""
 
 
-def _administered(config: Any, value: Callable[..., bytes], administrator: Signer, fewest: int) -> tuple[Any, Change]:
+def _administered(
+    config: Any, value: Callable[..., bytes], administrator: Signer, fewest: int
+) -> tuple[Any, MemberChange]:
     """A config that names the administrator, and changes that it signs."""
     config = msgspec.structs.replace(config, admins=(administrator.public,))
 
     def signed(*what: Any) -> bytes:
         return requests.sign(administrator, [value(*what)])
 
-    return config, Change(signed, fewest, administrator.public)
+    return config, MemberChange(signed, fewest, administrator.public)
 
 
 def _config(equipment: Equipment, seed: int) -> Any:

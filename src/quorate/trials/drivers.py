@@ -1,22 +1,27 @@
-"""Drivers: the client sessions of simulated runs. One for nodes that crash, one for nodes that may also lie.
+"""Drivers: the clients of simulated runs. They are the client that people use, one operation at a time.
 
-Each carries one operation at a time through retries, as the real clients do many. What operations and answers mean to
-a state machine is for its Dialect to say.
+A Driver is an adapter between operations and calls of the client's core (``service/client/core.py``), which retries,
+votes and gives up. What operations and answers mean to a state machine is for the Driver's Dialect to say.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from quorate.kernel import Rng
 from quorate.parts.crypto.keys import Signer
-from quorate.parts.requests import sign
-from quorate.service.client.session import ClientSession
-from quorate.service.client.votes import Outcome, Votes, for_command, for_read, outcome_of
-from quorate.service.requests import Code, Command, Failure, Inspect, Query, Result, Results, encode
-from quorate.sim.workload import Answer, Driver, Op, Request
+from quorate.service.client.call import COMMAND, QUERY, Call
+from quorate.service.client.core import ClientCore
+from quorate.service.client.endpoints import Endpoints
+from quorate.service.client.errors import NoQuorum, Refused, Unreachable
+from quorate.service.client.pace import Pace
+from quorate.service.requests import decode_request
+from quorate.sim.workload import Answer, Driver, Op, Wants
+
+DEFINITE = (Unreachable, NoQuorum, Refused)
+"""Errors that say that nothing happened and nothing will."""
 
 
 class Dialect(ABC):
@@ -36,164 +41,115 @@ class Dialect(ABC):
 
 
 class ServiceDriver(Driver):
-    """One client: opens a session, then carries one operation at a time through retries."""
+    """One client. ``core_type`` makes its core, which is sick if a mutant says so."""
 
-    def __init__(self, dialect: Dialect, client: int, rng: Rng) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        rng: Rng,
+        nodes: Sequence[int],
+        patience_s: float,
+        signer: Callable[[], Signer],
+        core_type: type[ClientCore] = ClientCore,
+    ) -> None:
         self._dialect = dialect
-        self._rng = rng
-        self._session = ClientSession(rng.getrandbits(60))
-        self._request_id = client << 40
+        first = int(rng.random() * len(nodes))
+        self._nodes = (*nodes[first:], *nodes[:first])
+        self._place = {node: place for place, node in enumerate(self._nodes)}
+        endpoints = Endpoints(f"n{node}.sim:7400" for node in self._nodes)
+        self._core = core_type(endpoints, rng, signer, pace(patience_s), timeout_s=patience_s)
+        self._has_started = False
         self._op: Op | None = None
-        self._serial: int | None = None
-        self._entry = b""
+        self._call: Call | None = None
+        self._decoded: tuple[Any, Any] = (None, None)
+        """What was sent last, and what that is to a node."""
 
-    def begin(self, op: Op) -> Request:
-        """The operation, or first the opening of a session."""
-        self._op, self._serial, self._entry = op, None, b""
-        return self._send()
+    def begin(self, op: Op, now: float, deadline: float) -> None:
+        """A call; the first one has the client look for nodes."""
+        if not self._has_started:
+            self._has_started = True
+            self._core.start(now)
+        self._op = op
+        is_read = op.f == "read"
+        body = self._dialect.question(op) if is_read else self._dialect.operation(op)
+        self._call = Call(QUERY if is_read else COMMAND, body, deadline)
+        self._core.begin(self._call, now)
 
-    def retry(self) -> Request:
-        """The same again."""
-        return self._send()
+    def extend(self, deadline: float) -> None:
+        """Of the call."""
+        if self._call is not None:
+            self._call.deadline = deadline
 
-    def give_up(self) -> None:
-        """The serial stays open in the session: nobody may reuse it, and nobody waits for it."""
-        if self._serial is not None:
-            self._session.answered(self._serial)
-        self._op = None
+    def opened(self, node: int, greeting: Any, now: float) -> None:
+        """What it greets with is what its cluster bears, or None."""
+        self._core.opened(self._place[node], node, greeting, now)
+
+    def unreached(self, node: int, why: str, now: float) -> None:
+        """As the base says."""
+        self._core.unreached(self._place[node], why, now)
+
+    def lost(self, node: int, why: str, now: float) -> None:
+        """As the base says."""
+        self._core.lost(self._place[node], why, now)
+
+    def receive(self, node: int, response: Any, now: float) -> None:
+        """As the base says."""
+        self._core.received(self._place[node], (response,), now)
+
+    def tick(self, now: float) -> None:
+        """As the base says."""
+        self._core.tick(now)
+
+    def take(self) -> Wants | None:
+        """As the core's outputs say."""
+        core, nodes = self._core, self._nodes
+        out = core.out
+        if core.has_unsigned:
+            core.settle(out.now)
+        if out.hangups or out.dials:
+            hangups, dials = [nodes[at] for at, _, _ in out.hangups], [nodes[at] for at in out.dials]
+            out.hangups.clear()
+            out.dials.clear()
+        elif out.sends or out.finished:
+            hangups = dials = []
+        else:
+            return None
+        sends: list[tuple[int, Any]] = []
+        for at, item in out.sends:
+            if item is not self._decoded[0]:  # to many nodes it is the same
+                self._decoded = item, decode_request(item.payload)
+            sends.append((nodes[at], self._decoded[1]))
+        out.sends.clear()
+        return Wants(sends, hangups, dials, self._answer(out.finished) if out.finished else None)
+
+    @property
+    def wake_at(self) -> float:
+        """As the core's outputs say."""
+        return self._core.out.wake_at
 
     def identity(self) -> Hashable | None:
-        """What finds the command in the log."""
-        return None if self._serial is None else (self._session.id, self._serial)
+        """The session and the serial, which find the command in the log."""
+        call = self._call
+        return None if call is None or call.session is None else (call.session.id, call.serial)
 
-    def receive(self, reply: Any, node: int) -> Answer | Request | None:
-        """A Result or a Failure of this attempt or an earlier one."""
-        op = self._op
-        if op is None or reply.id != self._request_id:
-            return None
-        if isinstance(reply, Failure):
-            return self._failed(op, reply)
-        assert isinstance(reply, Result)
-        if self._session.id is None and op.f != "read":
-            self._session.opened(reply.data)
-            return self._send()
-        if self._serial is not None:
-            self._session.answered(self._serial)
-        self._op = None
-        return self._dialect.answer(op, reply.data)
-
-    def _failed(self, op: Op, failure: Failure) -> Answer | Request | None:
-        if failure.code is Code.NO_SESSION and self._serial is not None:
-            self._op = None
-            self._session = ClientSession(self._rng.getrandbits(60))
-            return Answer("info")
-        if failure.code is Code.LEADER_CHANGED:
-            return self._send(failure.leader)
-        return None  # unavailable here and now: wait for the time-out, as a client that backs off
-
-    def _send(self, node: int | None = None) -> Request:
-        op = self._op
-        assert op is not None
-        self._request_id += 1
-        if op.f == "read":
-            return Request(Query(self._request_id, self._dialect.question(op)), node)
-        if self._session.id is None:
-            return Request(Command(self._request_id, self._session.opening()), node)
-        if self._serial is None:
-            self._serial, self._entry = self._session.command(self._dialect.operation(op))
-        return Request(Command(self._request_id, self._entry), node)
+    def _answer(self, finished: list[Call]) -> Answer:
+        (call,) = finished
+        finished.clear()
+        assert call is self._call, "a call ends once"
+        assert self._op is not None
+        if call.error is not None:
+            return Answer("fail" if isinstance(call.error, DEFINITE) else "info")
+        assert call.result is not None
+        return self._dialect.answer(self._op, call.result)
 
 
-class SignedDriver(Driver):
-    """One client of nodes that may lie: signs, asks them all, and believes what enough of them say.
-
-    A read first goes past the log. If that was of no use, it goes through the log.
-    """
-
-    def __init__(self, dialect: Dialect, client: int, rng: Rng, signer: Signer, nodes: int, faults: int) -> None:
-        self._dialect = dialect
-        self._rng = rng
-        self._signer = signer
-        self._nodes = nodes
-        self._faults = faults
-        self._session = ClientSession(rng.getrandbits(60))
-        self._request_id = client << 40
-        self._op: Op | None = None
-        self._serial: int | None = None
-        self._votes = Votes(1, nodes)
-        self._payload: Command | Query | None = None
-
-    def begin(self, op: Op) -> Request:
-        """The operation, or first the opening of a session."""
-        self._op, self._serial = op, None
-        return self._read(op) if op.f == "read" else self._write(op)
-
-    def retry(self) -> Request:
-        """The same again; a read goes through the log now, each time as another request."""
-        op = self._op
-        assert op is not None
-        if op.f == "read":
-            return self._read_in_log(op)
-        return Request(self._payload, everywhere=True)
-
-    def give_up(self) -> None:
-        """As that of ServiceDriver."""
-        if self._serial is not None:
-            self._session.answered(self._serial)
-        self._op = None
-
-    def identity(self) -> Hashable | None:
-        """What finds the command in the log."""
-        return None if self._serial is None else (self._session.id, self._serial)
-
-    def receive(self, reply: Any, node: int) -> Answer | Request | None:
-        """A node's vote; the end where it decides."""
-        op = self._op
-        if op is None or reply.id != self._request_id:
-            return None
-        for answer in reply.answers if isinstance(reply, Results) else (reply,):
-            outcome = outcome_of(answer)
-            if self._votes.add(node, outcome):
-                assert outcome is not None
-                return self._decided(op, outcome)
-        if isinstance(self._payload, Query) and self._votes.is_split:
-            return self._read_in_log(op)
-        return None
-
-    def _decided(self, op: Op, outcome: Outcome) -> Answer | Request:
-        if isinstance(outcome, Code):
-            # No honest node could do it: that the session is gone is all there is to find out here.
-            assert outcome is Code.NO_SESSION, outcome
-            self._op = None
-            self._session = ClientSession(self._rng.getrandbits(60))
-            return Answer("info")
-        if self._session.id is None and op.f != "read":
-            self._session.opened(outcome)
-            return self._write(op)
-        if self._serial is not None:
-            self._session.answered(self._serial)
-        self._op = None
-        return self._dialect.answer(op, outcome)
-
-    def _write(self, op: Op) -> Request:
-        if self._session.id is None:
-            return self._in_log(self._session.opening())
-        self._serial, entry = self._session.command(self._dialect.operation(op))
-        return self._in_log(entry)
-
-    def _read(self, op: Op) -> Request:
-        self._request_id += 1
-        self._votes = Votes(for_read(self._nodes, self._faults, self._faults), self._nodes)
-        return self._everywhere(Query(self._request_id, self._dialect.question(op)))
-
-    def _read_in_log(self, op: Op) -> Request:
-        return self._in_log(encode(Inspect(self._rng.getrandbits(60), self._dialect.question(op))))
-
-    def _in_log(self, entry: bytes) -> Request:
-        self._request_id += 1
-        self._votes = Votes(for_command(self._faults), self._nodes)
-        return self._everywhere(Command(self._request_id, sign(self._signer, (entry,))))
-
-    def _everywhere(self, payload: Command | Query) -> Request:
-        self._payload = payload
-        return Request(payload, everywhere=True)
+def pace(patience_s: float) -> Pace:
+    """That of a client that waits so long for an answer."""
+    return Pace(
+        sweep_s=patience_s,
+        redial_s_max=min(1.0, patience_s),
+        patience_s=patience_s,
+        read_patience_s=patience_s,
+        resend_s=patience_s,
+        resend_s_max=4 * patience_s,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from quorate.protocols import REGISTRY, Entry
+from quorate.protocols.traits import Belief
 from quorate.sim.adversary import parse_adversary
 from quorate.sim.adversary.liar import Liar
 from quorate.sim.equipment import Equipment
@@ -12,6 +13,8 @@ from quorate.sim.mutant import Mutant
 from quorate.sim.options import OptionsError
 from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
 from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
+from quorate.trials.client_mutants import MUTANTS as CLIENT_MUTANTS
+from quorate.trials.client_mutants import VOTING_MUTANTS
 from quorate.trials.files import is_file, liar_of_file, protocol_of_file
 from quorate.trials.mutants import MUTANTS as SERVICE_MUTANTS
 
@@ -43,12 +46,13 @@ def equipment_of(protocol: str) -> Equipment:
 
 
 def mutants_of(protocol: str) -> tuple[Mutant, ...]:
-    """The protocol's mutants, and those of the shell and the service around it; some take snapshots to show."""
+    """The protocol's mutants, and those of the shell, the service and its clients; some take snapshots to show."""
     equipment = equipment_of(protocol)
     simulation = equipment.simulation
     takes_snapshots = hasattr(simulation, "snapshot_entries") or hasattr(simulation, "snapshot_batches")
     around = (*SNAPSHOT_MUTANTS, *SERVICE_MUTANTS) if takes_snapshots else ()
-    return (*DURABILITY_MUTANTS, *equipment.mutants, *around)
+    voting = VOTING_MUTANTS if entry_of(protocol).traits.belief is Belief.VOTES else ()
+    return (*DURABILITY_MUTANTS, *equipment.mutants, *around, *CLIENT_MUTANTS, *voting)
 
 
 def mutant_of(protocol: str, name: str) -> Mutant:

@@ -17,18 +17,21 @@ import msgspec
 
 from quorate.kernel import App, Rng
 from quorate.parts import requests as signed
-from quorate.parts.crypto.keys import Scheme
+from quorate.parts.crypto.keys import Scheme, Signer
 from quorate.protocols.traits import CRASH, Belief, Traits, Value
+from quorate.runtime.handshake import Bears
+from quorate.service.client.core import ClientCore
 from quorate.service.kv import commands as kv
 from quorate.service.kv.machine import KvMachine
 from quorate.service.replica import Replica
-from quorate.service.requests import DECODE_ERRORS, Apply, decode_signed_command
+from quorate.service.requests import DECODE_ERRORS, Apply, AskStatus, Status, decode_signed_command
 from quorate.service.signed import SignedReplica
 from quorate.service.state_machine import StateMachine
 from quorate.sim.logs import LogSubject
+from quorate.sim.node import SimNode
 from quorate.sim.options import OptionsError
-from quorate.sim.workload import Answer, Driver, Op, Subject
-from quorate.trials.drivers import Dialect, ServiceDriver, SignedDriver
+from quorate.sim.workload import Answer, Driver, Op
+from quorate.trials.drivers import Dialect, ServiceDriver
 
 SESSIONS_MAX = 64
 
@@ -103,6 +106,9 @@ class RegisterDialect(Dialect):
 class ServiceSubject(LogSubject):
     """The Replica over one kind of state machine. By the protocol's traits its clients sign and count answers."""
 
+    client: type[ClientCore] = ClientCore
+    """What all clients are."""
+
     def __init__(self, traits: Traits = CRASH, scheme: Scheme | None = None) -> None:
         self._scheme = scheme if traits.value is Value.SIGNED_REQUESTS else None
         """Where values are signed requests: without a scheme nobody could make any."""
@@ -114,12 +120,29 @@ class ServiceSubject(LogSubject):
         kind = Replica if self._scheme is None else SignedReplica
         return kind(self.machine(node), sessions_max=SESSIONS_MAX)
 
-    def driver(self, client: int, rng: Rng) -> Driver:
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
         """A client that speaks to this kind of machine."""
+
+        def signer() -> Signer:
+            assert self._scheme is not None
+            return self._scheme.client(client)
+
+        return ServiceDriver(self.dialect(), rng, nodes, patience_s, signer, self.client)
+
+    def greeting(self, node: SimNode) -> Bears | None:
+        """What its cluster bears, if nodes may lie there: see ``Server``."""
         if self._scheme is None:
-            return ServiceDriver(self.dialect(), client, rng)
-        nodes = len(self._scheme.keyring().nodes)
-        return SignedDriver(self.dialect(), client, rng, self._scheme.client(client), nodes, self.faults)
+            return None
+        return Bears(self.faults, max(len(node.host.roster.peers), 3 * self.faults + 1))
+
+    def at_door(self, node: SimNode, request: Any) -> Status | None:
+        """How the node is, as far as clients care."""
+        if type(request) is not AskStatus:
+            return None
+        app = node.app
+        assert isinstance(app, Replica)
+        leader = node.host.root.standing().leader
+        return Status(request.id, node.id, "", "", leader, 0, app.applied_index, app.applied_index, 0)
 
     @abstractmethod
     def machine(self, node: int) -> StateMachine:
@@ -229,11 +252,15 @@ class KvSubject(ServiceSubject):
         return result.digest
 
 
-SUBJECTS: dict[str, Callable[[Traits, Scheme | None], Subject]] = {"register": RegisterSubject, "kv": KvSubject}
+SUBJECTS: dict[str, Callable[[Traits, Scheme | None], ServiceSubject]] = {"register": RegisterSubject, "kv": KvSubject}
 
 
-def subject(name: str, traits: Traits = CRASH, scheme: Scheme | None = None) -> Subject:
+def subject(
+    name: str, traits: Traits = CRASH, scheme: Scheme | None = None, client: type[ClientCore] = ClientCore
+) -> ServiceSubject:
     """A fresh subject: ``register`` or ``kv``. ``scheme`` has the keys where the protocol's nodes or clients sign.
+
+    ``client`` is what its clients are.
 
     Raises OptionsError for traits that the service has no Replica and no client for.
     """
@@ -241,4 +268,6 @@ def subject(name: str, traits: Traits = CRASH, scheme: Scheme | None = None) -> 
     if not is_signed and not (traits.value is Value.OPAQUE and traits.belief is Belief.LEADER):
         there_are = "opaque values with the leader's word, or signed requests with votes"
         raise OptionsError(f"there are no clients for {traits.value.name} with {traits.belief.name}: take {there_are}")
-    return SUBJECTS[name](traits, scheme)
+    made = SUBJECTS[name](traits, scheme)
+    made.client = client
+    return made

@@ -358,4 +358,4 @@ class EpochEnv(Env):
 
     def take(self, sender: int, message: Any) -> None:
         """Have the Host give the core a message after the running handler, as it does with what was parked."""
-        self._ground.receive(Received(sender, message, self.path))
+        self._host.receive(Received(sender, message, self.path))

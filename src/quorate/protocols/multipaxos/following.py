@@ -22,7 +22,7 @@ from quorate.parts.votes.tally import Tally
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease
-from quorate.protocols.multipaxos.membership import Members
+from quorate.protocols.multipaxos.membership import Spans
 from quorate.protocols.multipaxos.messages import (
     MultiPaxosConfig,
     Nack,
@@ -33,7 +33,7 @@ from quorate.protocols.multipaxos.messages import (
     Voted,
 )
 from quorate.protocols.multipaxos.preparation import Preparation
-from quorate.protocols.multipaxos.snapshots import Snapshots
+from quorate.protocols.multipaxos.slot_snapshots import Snapshots
 
 FOLLOWER = "follower"
 POLLING = "polling"
@@ -48,7 +48,7 @@ class Following(Core, Reconfigurable):
     """The half of a node that does not propose."""
 
     acceptor_class: ClassVar[type[Acceptor]] = Acceptor
-    members_class: ClassVar[type[Members]] = Members
+    members_class: ClassVar[type[Spans]] = Spans
     preparation_class: ClassVar[type[Preparation]] = Preparation
 
     def __init__(self, env: Env, config: MultiPaxosConfig = MultiPaxosConfig()) -> None:  # noqa: B008 (frozen)

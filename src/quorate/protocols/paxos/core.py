@@ -37,7 +37,7 @@ from quorate.protocols.paxos.messages import (
     Promised,
     Voted,
 )
-from quorate.protocols.paxos.roles import RETRY, Acceptor, Learner, Proposer, send_all
+from quorate.protocols.paxos.roles import RETRY, Learner, Proposer, SingleAcceptor, send_all
 
 ASK = "ask"
 
@@ -48,7 +48,7 @@ class Paxos(Core):
     messages = MESSAGES
     records = RECORDS
     proposer_class: ClassVar[type[Proposer]] = Proposer
-    acceptor_class: ClassVar[type[Acceptor]] = Acceptor
+    acceptor_class: ClassVar[type[SingleAcceptor]] = SingleAcceptor
     learner_class: ClassVar[type[Learner]] = Learner
 
     def __init__(self, env: Env, config: PaxosConfig = PaxosConfig()) -> None:  # noqa: B008 (frozen)

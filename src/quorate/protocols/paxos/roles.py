@@ -34,7 +34,7 @@ PROPOSING = "proposing"
 RETRY = "retry"
 
 
-class Acceptor:
+class SingleAcceptor:
     """Remembers what it promised and accepted, for ever: both are durable before the answer leaves."""
 
     def __init__(self, env: Env, learners: tuple[int, ...]) -> None:

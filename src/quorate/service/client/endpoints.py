@@ -24,6 +24,11 @@ class Endpoints:
         self._position = 0
 
     @property
+    def position(self) -> int:
+        """The place of the current address."""
+        return self._position
+
+    @property
     def current(self) -> str:
         """Where to connect."""
         return self.addresses[self._position]

@@ -17,6 +17,10 @@ class OutcomeUnknown(QuorateError):
     """A command was sent and no answer came in time: it may or may not have taken effect, or still do so."""
 
 
+class SessionExpired(OutcomeUnknown):
+    """The cluster no longer knows the session; the next call opens another."""
+
+
 class TooLarge(QuorateError):
     """The request is above a limit, and nothing happened; or the answer is, and a command has taken effect."""
 

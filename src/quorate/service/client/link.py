@@ -14,6 +14,7 @@ from quorate.runtime.names import NAMES
 from quorate.service.client.errors import Unreachable
 
 FRAME_BYTES_MAX: Final = 16 << 20
+DIAL_TIMEOUT_S: Final = 2.0
 LIMITS: Final = FrameLimits(FRAME_BYTES_MAX, 64 << 20, 65536)
 
 

@@ -4,7 +4,7 @@ How it works. With at most f liars, what f + 1 nodes say one honest node says. T
 read that went through the log: what an honest node answers follows from the log (Castro and Liskov 1999, §4.2). A read
 past the log needs 2f + 1 equal answers of 3f + 1 nodes (§5.1.3), and of other numbers as many as have an honest node in
 common with every quorum: any write that was acknowledged is known to that one. A node has one vote, and the newest
-counts. The real client and the simulated one use this.
+counts. People's clients and the simulated ones use this.
 """
 
 from __future__ import annotations

@@ -1,33 +1,31 @@
-"""Voting: the part of a client that speaks to nodes of which some may lie.
+"""Voting: the part of a client that speaks to nodes of which some may lie. Pure.
 
 How it works. It keeps a link to every node, sends each request to all, and believes what enough of them say
-(``votes.py``). Commands that are issued in one turn of the event loop go into one request and share its signature,
-which costs every node more than the commands do. A request is signed once; while answers stay out the same bytes are
-sent again to whoever has not answered (Castro and Liskov 1999, §4.1), and the sessions see to it that they take effect
-once. A read goes past the log first (§5.1.3). Where the nodes do not agree, or too few answer, it goes through the log.
-How many must agree follows from how many nodes there are, which changes: each says so when it greets, and hangs up when
-it is so no more. The answers that count for a read are those of nodes that know of no more than were counted on.
+(``votes.py``). Commands that are issued together go into one request and share its signature, which costs every node
+more than the commands do. A request is signed once; while answers stay out the same bytes are sent again to whoever has
+not answered (Castro and Liskov 1999, §4.1), and the sessions see to it that they take effect once. A read goes past the
+log first (§5.1.3). If the nodes do not agree, or too few answer, it goes through the log.
+How many must agree follows from how many nodes there are, which changes: each reports it when it greets, and hangs up
+when it is no longer so. The answers that count for a read are those of nodes that know of no more than were counted on.
 
 A voter is an address that was given, whatever node it says it is: give each node's once.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from math import inf
 
+from quorate.kernel import Rng
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Signer
 from quorate.runtime.handshake import Bears
-from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, TooLarge, Unreachable
-from quorate.service.client.link import Link, dial
-from quorate.service.client.session import ClientSession
-from quorate.service.client.votes import Outcome, Votes, for_command, for_read, outcome_of
+from quorate.service.client.call import CHANGE, LOCAL, READS, Call
+from quorate.service.client.errors import QuorateError, Refused, SessionExpired, TooLarge
+from quorate.service.client.outputs import Finish, Outputs, Sendable, Silence
+from quorate.service.client.pace import Pace
+from quorate.service.client.votes import Outcome, Votes, for_read, outcome_of
 from quorate.service.requests import (
-    DECODE_ERRORS,
     Code,
     Command,
     Failure,
@@ -38,39 +36,30 @@ from quorate.service.requests import (
     Result,
     Results,
     Status,
-    decode_response,
     encode,
 )
 
-SWEEP_S = 0.05
-DIAL_TIMEOUT_S = 2.0
-REDIAL_S_MAX = 1.0
-READ_PATIENCE_S = 0.5
-"""How long a read past the log may take before one goes through it."""
-RESEND_S = 1.0
-RESEND_S_MAX = 8.0
-"""When what is not answered is sent again: after so long at first, twice as long each time, and so long at most."""
 BATCH_BYTES_MAX = 1 << 20
 """What shares a signature; a single command may be larger. With the rest of its frame it fits what a node takes."""
 
 
-class SessionExpired(OutcomeUnknown):
-    """The cluster does not know the session any more."""
-
-
 class _Question:
-    """What is asked of all nodes. ``answer`` becomes None where it was given up and may be asked in another way."""
+    """One way to ask for what a call wants. It is over when the call is, or is asked for in another way."""
 
-    __slots__ = ("answer", "deadline", "is_last", "nodes_max", "votes")
+    __slots__ = ("again_s", "call", "entry", "is_over", "nodes_max", "until", "votes")
 
-    def __init__(self, votes: Votes, answer: asyncio.Future[Outcome | None], deadline: float, is_last: bool) -> None:
+    def __init__(self, call: Call, entry: bytes, votes: Votes) -> None:
+        self.call = call
+        self.entry = entry
+        """What goes into the log."""
         self.votes = votes
         self.nodes_max: int | None = None
         """Of a read past the log: who knows of more nodes has no vote."""
-        self.answer = answer
-        self.deadline = deadline
-        self.is_last = is_last
-        """Whether there is no other way, so that its end is the end of the call."""
+        self.until = inf
+        """When to ask in another way."""
+        self.again_s = 0.0
+        """How long a read in the log may take before it is asked for again; 0: past the log."""
+        self.is_over = False
 
 
 class _Request:
@@ -78,117 +67,124 @@ class _Request:
 
     __slots__ = ("payload", "questions", "resend_at", "resend_s", "was_sent")
 
-    def __init__(self, payload: bytes, questions: Sequence[_Question], now: float) -> None:
+    def __init__(self, payload: bytes, questions: Sequence[_Question], resend_s: float, now: float) -> None:
         self.payload = payload
         self.questions = questions
-        self.resend_s = RESEND_S
-        self.resend_at = now + RESEND_S
+        self.resend_s = resend_s
+        self.resend_at = now + resend_s
         self.was_sent = False
 
     @property
     def is_over(self) -> bool:
         """Whether nobody waits for an answer."""
-        return all(question.answer.done() for question in self.questions)
+        return all(question.is_over or question.call.is_over for question in self.questions)
 
     def wants(self, node: int) -> bool:
         """Whether the node has an answer to give yet."""
-        return any(not (question.answer.done() or question.votes.has(node)) for question in self.questions)
+        return any(
+            not (question.is_over or question.call.is_over or question.votes.has(node)) for question in self.questions
+        )
 
 
 class _Node:
     """One address and the link to it."""
 
-    __slots__ = ("address", "link", "number", "why")
+    __slots__ = ("address", "bears", "delay_s", "dial_at", "is_dialling", "is_open", "number", "opened_at", "why")
 
-    def __init__(self, number: int, address: str) -> None:
+    def __init__(self, number: int, address: str, delay_s: float) -> None:
         self.number = number
         self.address = address
-        self.link: Link | None = None
+        self.delay_s = delay_s
+        self.dial_at = inf
+        self.is_dialling = False
+        self.is_open = False
+        self.opened_at = 0.0
+        self.bears: Bears | None = None
+        """What it said when it greeted; None if there is no link."""
         self.why = ""
         """Why there is no link, or what it last refused."""
 
-    @property
-    def bears(self) -> Bears | None:
-        """What it said when it greeted; None where there is no link."""
-        return None if self.link is None else self.link.bears
-
 
 class Voting:
-    """Make it on the event loop; ``close`` it there."""
+    """``needed`` equal answers make a result. ``finish`` takes the end of a call, ``expire`` one whose time is up."""
 
-    def __init__(self, addresses: Sequence[str], bears: Bears, faults: int, signer: Signer, timeout_s: float) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        bears: Bears,
+        faults: int,
+        needed: int,
+        signer: Signer,
+        pace: Pace,
+        rng: Rng,
+        out: Outputs,
+        finish: Finish,
+        expire: Callable[[Call], None],
+    ) -> None:
         self.bears = bears
         self.faults = faults
+        self._needed = needed
         self._signer = signer
-        self._timeout_s = timeout_s
-        self._loop = asyncio.get_running_loop()
-        self._nodes = [_Node(number, address) for number, address in enumerate(addresses)]
-        self._session = _new_session()
-        self._opening: asyncio.Task[None] | None = None
-        self._requests: dict[int, _Request] = {}
-        self._next_id = 0
-        self._outbox: list[tuple[bytes, _Question]] = []
-        self._tasks = [self._loop.create_task(self._keep_link(node)) for node in self._nodes]
-        self._tasks.append(self._loop.create_task(self._sweep()))
-
-    async def close(self) -> None:
-        """End the session and the links. What is under way raises."""
-        if self._session.id is not None:
-            # A courtesy: a session that is not closed expires.
-            self._send_all(self._as_request([self._session.closing()], []))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for node in self._nodes:
-            if node.link is not None:
-                node.link.close("the client closes")
-        waiting = [question for request in self._requests.values() for question in request.questions]
-        for question in (*waiting, *(question for _, question in self._outbox)):
-            if not question.answer.done():
-                question.answer.set_exception(OutcomeUnknown("the client was closed before an answer came"))
+        self._pace = pace
+        self._rng = rng
+        self._out = out
+        self._finish = finish
+        self._expire = expire
+        self.nodes = [_Node(number, address, pace.sweep_s) for number, address in enumerate(addresses)]
+        self.requests: dict[int, _Request] = {}
+        self.unsigned: list[_Question] = []
+        """What the next ``sign`` takes."""
 
     # --- calls ---
 
-    async def command(self, operation: bytes, deadline: float) -> bytes:
-        """As ``aio.Connection.command``."""
-        if self._session.id is None:
-            await self._open_session(deadline)
-        session = self._session
-        serial, entry = session.command(operation)
-        try:
-            outcome = await self._in_log(entry, deadline)
-        except SessionExpired:
-            if self._session is session:
-                self._session = _new_session()
-            raise
-        finally:
-            session.answered(serial)
-        return outcome
+    def ask(self, call: Call) -> None:
+        """Of all nodes; a command and what is to go through the log with the next ``sign``."""
+        self._out.wake(call.deadline)
+        if call.kind in READS:
+            self._ask_past_log(call)
+        elif call.kind == CHANGE:
+            question = self._question(call, call.entry)
+            number = self._out.request_id()
+            self._put(number, encode(Reconfigure(number, signed.sign(self._signer, [call.entry]))), [question])
+        else:
+            self.unsigned.append(self._question(call, call.entry))
 
-    async def query(self, query: bytes, serializable: bool, deadline: float) -> bytes:
-        """As ``aio.Connection.query``. ``serializable``: what some honest node holds, however old."""
-        found = (for_command(self.faults), None) if serializable else self._for_read()
-        if found is not None and len(self._nodes) >= found[0]:
-            patience = min(deadline, time.monotonic() + READ_PATIENCE_S)
-            question = self._question(found[0], patience, is_last=False)
-            question.nodes_max = found[1]
-            self._next_id += 1
-            self._begin(self._next_id, encode(Query(self._next_id, query, serializable)), [question])
-            if (outcome := await question.answer) is not None:
-                return _data_of(outcome, self._why())
-        wait_s = RESEND_S
-        while True:
-            # No session keeps the answer of a read, so what is asked again is another request.
-            patience = time.monotonic() + wait_s
-            inspect = encode(Inspect(_nonce(), query))
-            is_last = patience >= deadline
-            try:
-                outcome = await self._ask_in_log(inspect, min(patience, deadline), is_last)
-            except OutcomeUnknown as error:
-                raise NoQuorum(f"no answer to a read: {error}") from None
-            if outcome is not None:
-                return _data_of(outcome, self._why())
-            wait_s = min(2 * wait_s, RESEND_S_MAX)
+    def forget(self, call: Call) -> None:
+        """Nobody waits for it any more: its request goes with the next tick, if no other is in it."""
+        self._out.wake(self._out.now)
+
+    def farewell(self, entry: bytes) -> None:
+        """A last command, for whose answer nobody waits."""
+        self._sign([entry], [])
+
+    def silence(self, call: Call) -> Silence:
+        """What is known of a call that has no answer. What was sent to one node, one that lies may bring up later."""
+        if not call.sent:
+            return False, False, self._why()
+        return True, False, f"fewer nodes than it takes gave the same answer; {self._why()}"
+
+    def _ask_past_log(self, call: Call) -> None:
+        found = (self._needed, None) if call.kind == LOCAL else self._for_read()
+        if found is None or len(self.nodes) < found[0]:
+            self._ask_in_log(call, self._pace.resend_s)
+            return
+        question = _Question(call, b"", Votes(found[0], len(self.nodes)))
+        question.nodes_max = found[1]
+        question.until = self._out.now + self._pace.read_patience_s
+        self._out.wake(question.until)
+        number = self._out.request_id()
+        self._put(number, encode(Query(number, call.body, call.kind == LOCAL)), [question])
+
+    def _ask_in_log(self, call: Call, again_s: float) -> None:
+        """No session keeps the answer of a read, so what is asked again is another request."""
+        question = self._question(call, encode(Inspect(self._rng.getrandbits(60), call.body)))
+        question.again_s = again_s
+        question.until = self._out.now + again_s
+        self._out.wake(question.until)
+        self.unsigned.append(question)
+
+    def _question(self, call: Call, entry: bytes) -> _Question:
+        return _Question(call, entry, Votes(self._needed, len(self.nodes)))
 
     def _for_read(self) -> tuple[int, int] | None:
         """How many equal answers it takes, and of how many nodes that is counted; None where so many cannot be had.
@@ -196,213 +192,228 @@ class Voting:
         A liar may speak of more nodes than there are, and then its vote is not needed; or of fewer, and then the honest
         ones that speak of as few do not know better, which is what is counted on.
         """
-        said = [self.bears.nodes if (bears := node.bears) is None else bears.nodes for node in self._nodes]
+        said = [self.bears.nodes if node.bears is None else node.bears.nodes for node in self.nodes]
         for nodes in sorted(set(said)):
+            if nodes <= 3 * self.bears.liars:
+                continue  # so few tolerate fewer liars: no honest node says that
             needed = for_read(nodes, self.bears.liars, self.faults)
             if sum(other <= nodes for other in said) >= needed:
                 return needed, nodes
         return None
 
-    async def reconfigure(self, change: bytes, deadline: float) -> None:
-        """Have a change of members decided, under this client's key. Raises Refused, and as ``command``."""
-        question = self._question(for_command(self.faults), deadline, is_last=True)
-        self._next_id += 1
-        request = Reconfigure(self._next_id, signed.sign(self._signer, [change]))
-        self._begin(self._next_id, encode(request), [question])
-        if isinstance(await question.answer, Code):
-            whys = [node.why for node in self._nodes if node.link is not None and node.why]
-            raise Refused(max(whys, key=whys.count, default="the nodes refuse this change of members"))
-
-    async def _in_log(self, entry: bytes, deadline: float) -> bytes:
-        outcome = await self._ask_in_log(entry, deadline, is_last=True)
-        assert outcome is not None  # else it raised
-        return _data_of(outcome, self._why())
-
-    def _ask_in_log(self, entry: bytes, deadline: float, is_last: bool) -> asyncio.Future[Outcome | None]:
-        """Put a command with those that are signed at the end of this turn of the loop."""
-        question = self._question(for_command(self.faults), deadline, is_last)
-        if not self._outbox:
-            self._loop.call_soon(self._sign)
-        self._outbox.append((entry, question))
-        return question.answer
-
-    def _question(self, needed: int, deadline: float, is_last: bool) -> _Question:
-        return _Question(Votes(needed, len(self._nodes)), self._loop.create_future(), deadline, is_last)
-
-    async def _open_session(self, deadline: float) -> None:
-        """Once, whoever comes first; the others wait for the same."""
-        if self._opening is None or (self._opening.done() and self._session.id is None):
-            self._opening = self._loop.create_task(self._do_open_session(deadline))
-            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
-        await asyncio.shield(self._opening)
-
-    async def _do_open_session(self, deadline: float) -> None:
-        session = self._session
-        try:
-            session.opened(await self._in_log(session.opening(), deadline))
-        except ValueError:
-            raise Refused("the nodes' answer is the id of no session; check that they are Quorate nodes") from None
-        except OutcomeUnknown as error:
-            # A session that nobody uses is nothing that happened.
-            raise NoQuorum(f"no session could be opened: {error}") from None
-
     # --- requests ---
 
-    def _sign(self) -> None:
-        """Requests of what waits in the outbox, each with as many commands as a signature may bear."""
-        outbox, self._outbox = self._outbox, []
+    def sign(self) -> None:
+        """Send what waits for it, in requests of as many commands as a signature may bear."""
+        unsigned, self.unsigned = self.unsigned, []
         entries: list[bytes] = []
         questions: list[_Question] = []
         size_bytes = 0
-        for entry, question in outbox:
-            if question.answer.done():
+        for question in unsigned:
+            if question.call.is_over:
                 continue  # its caller has gone
-            if entries and (size_bytes + len(entry) > BATCH_BYTES_MAX or len(entries) >= signed.COMMANDS_MAX):
-                self._send_all(self._as_request(entries, questions))
+            size = len(question.entry)
+            if entries and (size_bytes + size > BATCH_BYTES_MAX or len(entries) >= signed.COMMANDS_MAX):
+                self._sign(entries, questions)
                 entries, questions, size_bytes = [], [], 0
-            entries.append(entry)
+            entries.append(question.entry)
             questions.append(question)
-            size_bytes += len(entry)
+            size_bytes += size
         if entries:
-            self._send_all(self._as_request(entries, questions))
+            self._sign(entries, questions)
 
-    def _as_request(self, entries: Sequence[bytes], questions: Sequence[_Question]) -> _Request:
-        self._next_id += 1
-        payload = encode(Command(self._next_id, signed.sign(self._signer, entries)))
-        return self._put(self._next_id, payload, questions)
+    def _sign(self, entries: Sequence[bytes], questions: Sequence[_Question]) -> None:
+        number = self._out.request_id()
+        self._put(number, encode(Command(number, signed.sign(self._signer, entries))), questions)
 
-    def _begin(self, number: int, payload: bytes, questions: Sequence[_Question]) -> None:
-        self._send_all(self._put(number, payload, questions))
-
-    def _put(self, number: int, payload: bytes, questions: Sequence[_Question]) -> _Request:
-        request = self._requests[number] = _Request(payload, questions, time.monotonic())
-        return request
-
-    def _send_all(self, request: _Request) -> None:
-        for node in self._nodes:
+    def _put(self, number: int, payload: bytes, questions: Sequence[_Question]) -> None:
+        request = _Request(payload, questions, self._pace.resend_s, self._out.now)
+        if questions:
+            self.requests[number] = request
+            self._out.wake(request.resend_at)
+        for node in self.nodes:
             self._send(request, node)
 
     def _send(self, request: _Request, node: _Node) -> None:
-        if node.link is None:
+        if not node.is_open:
             return
-        if node.link.send(request.payload):
+        self._out.sends.append((node.number, request))
+        if not request.was_sent:
             request.was_sent = True
-        else:
-            node.link.cut("takes nothing of what it is sent")
+            for question in request.questions:
+                question.call.sent = True
+
+    def not_sent(self, at: int, _: Sendable) -> None:
+        """A link that takes no more is given up."""
+        node = self.nodes[at]
+        if node.is_open:
+            why = "takes nothing of what it is sent"
+            self._out.hangups.append((at, why, True))
+            self.lost(at, why)
 
     # --- answers ---
 
-    def _on_reply(self, node: _Node, frames: list[bytes]) -> None:
-        for frame in frames:
-            try:
-                reply = decode_response(frame)
-            except DECODE_ERRORS as error:
-                if node.link is not None:
-                    node.link.cut(f"sent what is no reply: {error}")
-                return
-            request = self._requests.get(reply.id)
+    def received(self, at: int, responses: Sequence[Response]) -> None:
+        """Responses of the node at an address."""
+        node = self.nodes[at]
+        if not node.is_open:
+            return
+        for response in responses:
+            number = response.id
+            request = self.requests.get(number)
             if request is not None:
-                self._vote(node, request, reply)
+                self._vote(node, request, response)
                 if request.is_over:
-                    del self._requests[reply.id]
+                    del self.requests[number]
 
-    def _vote(self, node: _Node, request: _Request, reply: Response) -> None:
-        if isinstance(reply, Results):
-            for answer in reply.answers:
+    def _vote(self, node: _Node, request: _Request, response: Response) -> None:
+        if isinstance(response, Results):
+            for answer in response.answers:
                 if answer.id < len(request.questions):
                     self._count(node, request.questions[answer.id], answer)
-        elif not isinstance(reply, Status):
+        elif not isinstance(response, Status):
             for question in request.questions:
-                self._count(node, question, reply)
+                self._count(node, question, response)
 
     def _count(self, node: _Node, question: _Question, answer: Result | Failure) -> None:
         if isinstance(answer, Failure):
             node.why = answer.why
-        if question.answer.done():
+        if question.is_over or question.call.is_over:
             return
         outcome = outcome_of(answer)
         if question.nodes_max is not None and node.bears is not None and node.bears.nodes > question.nodes_max:
             outcome = None
         if question.votes.add(node.number, outcome):
-            question.answer.set_result(outcome)
-        elif not question.is_last and question.votes.is_split:
-            question.answer.set_result(None)
+            question.is_over = True
+            self._decided(question.call, outcome)
+        elif question.until < inf and question.votes.is_split:
+            self._ask_again(question)
 
-    # --- links and time ---
-
-    async def _keep_link(self, node: _Node) -> None:
-        """Hold a link to one node for as long as the client lives."""
-        delay_s = SWEEP_S
-        while True:
-            try:
-                timeout_s = min(self._timeout_s, DIAL_TIMEOUT_S)
-                node.link, _ = await dial(node.address, partial(self._on_reply, node), timeout_s)
-            except Unreachable as error:
-                node.why = str(error)
-                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
-                delay_s = min(2 * delay_s, REDIAL_S_MAX)
-                continue
-            began = time.monotonic()
-            link = node.link
-            for request in [request for request in self._requests.values() if request.wants(node.number)]:
-                self._send(request, node)
-            await asyncio.shield(link.lost)
-            node.link = None
-            node.why = f"{node.address}: {link.why}"
-            # Nodes that hang up at once are not to be called without end.
-            delay_s = SWEEP_S if time.monotonic() - began > REDIAL_S_MAX else min(2 * delay_s, REDIAL_S_MAX)
-            await asyncio.sleep(delay_s)
-
-    async def _sweep(self) -> None:
-        """End what is overdue, send again what should be."""
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now = time.monotonic()
-            for number, request in list(self._requests.items()):
-                for question in request.questions:
-                    if now >= question.deadline and not question.answer.done():
-                        self._give_up(question, request.was_sent)
-                if request.is_over:
-                    del self._requests[number]
-                elif now >= request.resend_at:
-                    request.resend_s = min(2 * request.resend_s, RESEND_S_MAX)
-                    request.resend_at = now + request.resend_s
-                    for node in self._nodes:
-                        if request.wants(node.number):
-                            self._send(request, node)
-
-    def _give_up(self, question: _Question, was_sent: bool) -> None:
-        if not question.is_last:
-            question.answer.set_result(None)
-        elif was_sent:
-            # Whatever single nodes said: one that lies may have it, and bring it up later.
-            text = f"fewer than {question.votes.needed} nodes gave the same answer within {self._timeout_s:g} s"
-            question.answer.set_exception(OutcomeUnknown(f"{text} ({self._why()}); it may still take effect"))
+    def _decided(self, call: Call, outcome: Outcome | None) -> None:
+        if isinstance(outcome, bytes):
+            self._finish(call, outcome, None)
+        elif call.kind == CHANGE:
+            whys = [node.why for node in self.nodes if node.is_open and node.why]
+            why = max(whys, key=whys.count, default="the nodes refuse this change of members")
+            self._finish(call, None, Refused(why))
         else:
-            question.answer.set_exception(Unreachable(f"no node answered within {self._timeout_s:g} s: {self._why()}"))
+            self._finish(call, None, _error_of(outcome, self._why()))
+
+    def _ask_again(self, question: _Question) -> None:
+        """A read that the nodes do not agree on: through the log, or there once more."""
+        question.is_over = True
+        again_s = min(2 * question.again_s, self._pace.resend_s_max) if question.again_s else self._pace.resend_s
+        self._ask_in_log(question.call, again_s)
+
+    # --- links ---
+
+    def start(self) -> None:
+        """Dial them all."""
+        for node in self.nodes:
+            self._dial(node)
+
+    def opened(self, at: int, bears: Bears | None) -> None:
+        """A link to a node is there."""
+        node = self.nodes[at]
+        if not node.is_dialling:
+            self._out.hangups.append((at, "nobody called", False))
+            return
+        node.is_dialling = False
+        node.is_open = True
+        node.opened_at = self._out.now
+        node.bears = bears
+        for request in self.requests.values():
+            if request.wants(at):
+                self._send(request, node)
+
+    def unreached(self, at: int, why: str) -> None:
+        """No link came about."""
+        node = self.nodes[at]
+        if not node.is_dialling:
+            return
+        node.is_dialling = False
+        node.why = why
+        self._dial_later(node, node.delay_s * self._rng.uniform(0.5, 1.0))
+        node.delay_s = min(2 * node.delay_s, self._pace.redial_s_max)
+
+    def lost(self, at: int, why: str) -> None:
+        """A link has ended."""
+        node = self.nodes[at]
+        if not node.is_open:
+            self.unreached(at, why)
+            return
+        node.is_open = False
+        node.bears = None
+        node.why = f"{node.address}: {why}"
+        # Nodes that hang up at once are not to be called without end.
+        pace = self._pace
+        is_short = self._out.now - node.opened_at <= pace.redial_s_max
+        node.delay_s = min(2 * node.delay_s, pace.redial_s_max) if is_short else pace.sweep_s
+        self._dial_later(node, node.delay_s)
+
+    def leave(self, why: str) -> None:
+        """Hang up for good."""
+        for node in self.nodes:
+            if node.is_open or node.is_dialling:
+                self._out.hangups.append((node.number, why, False))
+            node.is_open = node.is_dialling = False
+            node.dial_at = inf
+        self.requests.clear()
+        self.unsigned.clear()
+
+    def _dial(self, node: _Node) -> None:
+        node.dial_at = inf
+        node.is_dialling = True
+        self._out.dials.append(node.number)
+
+    def _dial_later(self, node: _Node, delay_s: float) -> None:
+        node.dial_at = self._out.now + delay_s
+        self._out.wake(node.dial_at)
+
+    # --- time ---
+
+    def tick(self) -> None:
+        """End what is overdue, ask in another way or send again what should be."""
+        out = self._out
+        now = out.now
+        for node in self.nodes:
+            if now >= node.dial_at:
+                self._dial(node)
+            out.wake(node.dial_at)
+        for number, request in list(self.requests.items()):
+            for question in request.questions:
+                self._look_at(question, now)
+            if request.is_over:
+                del self.requests[number]
+                continue
+            if now >= request.resend_at:
+                request.resend_s = min(2 * request.resend_s, self._pace.resend_s_max)
+                request.resend_at = now + request.resend_s
+                for node in self.nodes:
+                    if request.wants(node.number):
+                        self._send(request, node)
+            out.wake(request.resend_at)
+
+    def _look_at(self, question: _Question, now: float) -> None:
+        call = question.call
+        if question.is_over or call.is_over:
+            return
+        if now >= call.deadline:
+            question.is_over = True
+            self._expire(call)
+        elif now >= question.until:
+            self._ask_again(question)
+        else:
+            self._out.wake(min(call.deadline, question.until))
 
     def _why(self) -> str:
-        reached = sum(node.link is not None for node in self._nodes)
-        whys = [node.why for node in self._nodes if node.why]
-        return f"{reached} of {len(self._nodes)} nodes are reached" + (f"; {whys[-1]}" if whys else "")
+        reached = sum(node.is_open for node in self.nodes)
+        whys = [node.why for node in self.nodes if node.why]
+        return f"{reached} of {len(self.nodes)} nodes are reached" + (f"; {whys[-1]}" if whys else "")
 
 
-def _nonce() -> int:
-    return random.SystemRandom().getrandbits(60)
-
-
-def _new_session() -> ClientSession:
-    return ClientSession(_nonce())
-
-
-def _data_of(outcome: Outcome, why: str) -> bytes:
-    """The result that was voted for. Raises what an error that was voted for means."""
-    if isinstance(outcome, bytes):
-        return outcome
-    raise _error_of(outcome, why)
-
-
-def _error_of(code: Code, why: str) -> QuorateError:
+def _error_of(code: Code | None, why: str) -> QuorateError:
+    """What an error that was voted for means."""
     if code is Code.TOO_LARGE:
         return TooLarge(f"the answer does not fit a frame; ask for less at once ({why})")
     if code is Code.MALFORMED:

@@ -29,10 +29,12 @@ MAP_BYTES = 256 * 1024 * 1024  # address space, not memory: pages and disk block
 
 
 def to_key(stamp: int) -> bytes:
+    """A stamp as the key of its record: STAMP_BYTES, whose order is that of stamps."""
     return stamp.to_bytes(STAMP_BYTES, "big")
 
 
 def from_key(key: bytes) -> int:
+    """The stamp of a record's key."""
     return int.from_bytes(key, "big")
 
 

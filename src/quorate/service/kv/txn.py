@@ -74,12 +74,14 @@ def check_key(key: bytes) -> None:
 
 
 def check_range(request: Range | DeleteRange) -> None:
+    """Raises KvError for an empty or oversized key, and for an oversized end."""
     check_key(request.key)
     if len(request.range_end) > KEY_BYTES_MAX:
         raise refusals.key_too_large()
 
 
 def check_put(request: Put) -> None:
+    """Raises KvError for an empty or oversized key, and for an oversized value."""
     check_key(request.key)
     if len(request.value) > VALUE_BYTES_MAX:
         raise refusals.too_large()
@@ -216,12 +218,14 @@ def _without_value(store: KvStore, stamp: int) -> bytes:
 
 
 def run_put(store: KvStore, request: Put) -> PutResult:
+    """Write one key, in the store's open batch."""
     previous = store.key_value(store.index.latest(request.key)) if request.prev_kv else None
     store.put(request.key, request.value, request.lease)
     return PutResult(store.current, previous)
 
 
 def run_delete(store: KvStore, request: DeleteRange) -> DeleteRangeResult:
+    """Delete all keys of a range, in the store's open batch."""
     previous: list[KeyValue] = []
     if request.prev_kv:
         stamps, _ = store.select(request.key, request.range_end)

@@ -116,6 +116,11 @@ class Process(Machine):
         self.timers: dict[tuple[Path, Key], float] = {}
         self._written = 0
 
+    @property
+    def round(self) -> int:
+        """In which it is."""
+        return self.host.root.standing().term
+
     def start(self) -> None:
         """Begin."""
         self._acts(lambda: self.shell.start(0.0))
@@ -238,7 +243,7 @@ class Stage:
     def _what_is_missing(self) -> str:
         honest = [process for process in self.processes if process.is_honest]
         done = [len(set(self._wanted) & set(process.app.values)) for process in honest]
-        views = [process.host.root.standing().term for process in honest]
+        views = [process.round for process in honest]
         return f"of {len(self._wanted)} requests the honest nodes executed {done}, in views {views}"
 
     def _run_until(self, end: float) -> None:
@@ -299,7 +304,7 @@ class Stage:
         """To every process of these nodes; to oneself, not to one's twin."""
         number = view_of(send.message)
         if number is None:
-            number = sender.host.root.standing().term
+            number = sender.round
         if number not in self._began and all(earlier in self._began for earlier in range(number)):
             self._begin(number)
         if number not in self._began:

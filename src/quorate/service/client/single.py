@@ -1,0 +1,266 @@
+"""Single: the part of a client that asks one node at a time, where nodes only crash. Pure.
+
+How it works. Every request stands in a table until it is answered. There is a link to one node, the leader if it is
+known, and the whole table is sent again on each new link: commands carry their session and serial, so a second sending
+changes nothing. When an answer stays out, the client turns to another node. Thus a request waits in one place only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+
+from quorate.kernel import Rng
+from quorate.service.client.call import CHANGE, LOCAL, READS, Call
+from quorate.service.client.endpoints import Endpoints
+from quorate.service.client.errors import QuorateError, Refused, SessionExpired, TooLarge
+from quorate.service.client.outputs import Finish, Frame, Outputs, Sendable, Silence
+from quorate.service.client.pace import Pace
+from quorate.service.requests import (
+    AskStatus,
+    Code,
+    Command,
+    Failure,
+    Query,
+    Reconfigure,
+    Response,
+    Result,
+    Status,
+    encode,
+)
+
+WHO_LEADS = encode(AskStatus(0))
+
+
+class Single:
+    """What it wants done goes into ``out``. ``finish`` takes the end of a call, ``expire`` one whose time is up."""
+
+    def __init__(
+        self, endpoints: Endpoints, pace: Pace, rng: Rng, out: Outputs, finish: Finish, expire: Callable[[Call], None]
+    ) -> None:
+        self._endpoints = endpoints
+        self._pace = pace
+        self._rng = rng
+        self._out = out
+        self._finish = finish
+        self._expire = expire
+        self.waiting: dict[int, Call] = {}
+        self.link: int | None = None
+        self.why = ""
+        """Why there was no link, the last time that there was none."""
+        self.dialling: int | None = None
+        self._dial_at = inf
+        self._linked_at = 0.0
+        self._short_links = 0
+        self._delay_s = pace.sweep_s
+        self._is_turning = False
+
+    # --- calls ---
+
+    def ask(self, call: Call) -> None:
+        """Put a call into the table, where it stays until it is answered or nobody waits any more."""
+        out = self._out
+        number = call.id = out.request_id()
+        kind = call.kind
+        if kind in READS:
+            call.payload = encode(Query(number, call.body, kind == LOCAL))
+        elif kind == CHANGE:
+            call.payload = encode(Reconfigure(number, call.entry))
+        else:
+            call.payload = encode(Command(number, call.entry))
+        self.waiting[number] = call
+        if self.link is not None:
+            self._send(call)
+        if call.deadline < out.wake_at:
+            out.wake_at = call.deadline
+
+    def forget(self, call: Call) -> None:
+        """Nobody waits for it any more."""
+        self.waiting.pop(call.id, None)
+
+    def farewell(self, entry: bytes) -> None:
+        """A last command, for whose answer nobody waits."""
+        if self.link is not None:
+            self._out.sends.append((self.link, Frame(encode(Command(self._out.request_id(), entry)))))
+
+    def silence(self, call: Call) -> Silence:
+        """What is known of a call that has no answer."""
+        reason = call.why.why if call.why is not None else self.why or "no answer"
+        return call.sent or call.may_happen, call.why is not None, reason
+
+    def _send(self, call: Call) -> None:
+        out = self._out
+        assert self.link is not None
+        out.sends.append((self.link, call))
+        call.may_happen = call.may_happen or call.sent
+        call.sent = True
+        call.why = None
+        call.resend_at = at = out.now + self._pace.patience_s
+        if at < out.wake_at:
+            out.wake_at = at
+
+    def not_sent(self, _: int, item: Sendable) -> None:
+        """The link did not take it: it has too much to send already."""
+        if isinstance(item, Call):
+            item.sent = False
+            item.resend_at = self._out.now + self._pace.sweep_s
+            self._out.wake(item.resend_at)
+
+    # --- answers ---
+
+    def received(self, at: int, responses: Sequence[Response]) -> None:
+        """Responses of the node at an address. Those to a request that does not wait are of no use."""
+        if at != self.link:
+            return
+        waiting, finish = self.waiting, self._finish
+        for response in responses:
+            kind = type(response)
+            if kind is Result:
+                call = waiting.pop(response.id, None)
+                if call is not None:
+                    finish(call, response.data, None)  # type: ignore[union-attr]
+            elif kind is Failure:
+                call = waiting.get(response.id)
+                if call is not None:
+                    self._failed(call, response)  # type: ignore[arg-type]
+            elif kind is Status and self._endpoints.prefer(response.leader):  # type: ignore[union-attr]
+                self._is_turning = True
+        if self._is_turning:
+            self._turn()
+
+    def _failed(self, call: Call, failure: Failure) -> None:
+        code = failure.code
+        error: QuorateError
+        if code is Code.TOO_LARGE:
+            error = TooLarge(failure.why)
+        elif code is Code.MALFORMED:
+            error = Refused(failure.why)
+        elif code is Code.NO_SESSION:
+            text = f"{failure.why}: whether the command took effect is unknown; the next call opens a new session"
+            error = SessionExpired(text)
+        else:
+            self._later(call, failure)
+            return
+        del self.waiting[call.id]
+        self._finish(call, None, error)
+
+    def _later(self, call: Call, failure: Failure) -> None:
+        """Not now, and perhaps elsewhere."""
+        call.why = failure
+        call.sent = False
+        call.may_happen = call.may_happen or failure.code is Code.LEADER_CHANGED
+        call.resend_at = self._out.now + self._pace.sweep_s
+        self._out.wake(call.resend_at)
+        if self._endpoints.prefer(failure.leader):
+            self._is_turning = True
+        elif failure.code is Code.STORAGE or self._is_leaderless(failure):
+            self._endpoints.next()
+            self._is_turning = True
+
+    def _is_leaderless(self, failure: Failure) -> bool:
+        """Whether the node has known no leader for so long that others may: it may be cut off from them."""
+        return failure.leader is None and self._out.now - self._linked_at > self._pace.patience_s
+
+    # --- the link ---
+
+    def start(self) -> None:
+        """Look for a node."""
+        self._dial_at = inf
+        self.dialling = at = self._endpoints.position
+        self._out.dials.append(at)
+
+    def opened(self, at: int, node: int) -> None:
+        """A link to this node is there."""
+        if at != self.dialling:
+            self._out.hangups.append((at, "nobody called", False))
+            return
+        out = self._out
+        self.dialling = None
+        self._delay_s = self._pace.sweep_s
+        self._endpoints.found(node)
+        self.link = at
+        self._linked_at = out.now
+        out.sends.append((at, Frame(WHO_LEADS)))  # the answer may make us turn to another node
+        for call in self.waiting.values():
+            self._send(call)
+
+    def unreached(self, at: int, why: str) -> None:
+        """No link came about."""
+        if at != self.dialling:
+            return
+        self.dialling = None
+        self.why = why
+        self._endpoints.failed()
+        self._dial_later(self._delay_s * self._rng.uniform(0.5, 1.0))
+        self._delay_s = min(2 * self._delay_s, self._pace.redial_s_max)
+
+    def lost(self, at: int, why: str) -> None:
+        """A link has ended."""
+        if at != self.link:
+            self.unreached(at, why)
+            return
+        self.why = f"{self._endpoints.current}: {why}"
+        self._endpoints.next()
+        self._left()
+
+    def leave(self, why: str) -> list[Call]:
+        """Hang up for good; the calls that wait, which are no longer this part's."""
+        at = self.dialling if self.link is None else self.link
+        if at is not None:
+            self._out.hangups.append((at, why, False))
+        self.dialling = self.link = None
+        self._dial_at = inf
+        calls = list(self.waiting.values())
+        self.waiting.clear()
+        return calls
+
+    def _turn(self) -> None:
+        """To the endpoint that is the current one now."""
+        self._is_turning = False
+        if self.link is not None:
+            self._out.hangups.append((self.link, "turns to another node", False))
+            self._left()
+
+    def _left(self) -> None:
+        pace = self._pace
+        self.link = None
+        is_short = self._out.now - self._linked_at < pace.redial_s_max
+        self._short_links = self._short_links + 1 if is_short else 0
+        excess = self._short_links - pace.short_links_free
+        if excess > 0:
+            self._dial_later(min(pace.sweep_s * 2 ** min(excess - 1, 16), pace.redial_s_max))
+        else:
+            self.start()
+
+    def _dial_later(self, delay_s: float) -> None:
+        self._dial_at = self._out.now + delay_s
+        self._out.wake(self._dial_at)
+
+    # --- time ---
+
+    def tick(self) -> None:
+        """End what is overdue, send again what should be, leave a node that does not answer."""
+        out = self._out
+        now = out.now
+        if now >= self._dial_at:
+            self.start()
+        is_silent = False
+        overdue: list[Call] = []
+        for call in self.waiting.values():
+            if now >= call.deadline:
+                overdue.append(call)
+                continue
+            if self.link is not None:
+                if now >= call.resend_at:
+                    is_silent = is_silent or call.sent
+                    self._send(call)
+                out.wake(call.resend_at)
+            out.wake(call.deadline)
+        out.wake(self._dial_at)
+        for call in overdue:
+            # It leaves the table at once: on a link that comes up now it would be sent after all.
+            del self.waiting[call.id]
+            self._expire(call)
+        if is_silent:
+            self._endpoints.next()
+            self._turn()
