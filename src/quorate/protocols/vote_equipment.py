@@ -65,10 +65,10 @@ class VoteInvariants(Checker):
 
     def stepped(self, node: int, core: Any) -> None:
         prevote, lock, decided = self._seen[node]
-        if core.prevote is not prevote and core.prevote is not None and lock is not None:
-            self._may_prevote(node, core, core.prevote, lock)
         if core.lock is not lock and core.lock is not None:
             self._verify(node, core, core.lock, "prevote", LOCKS)
+        if core.prevote is not prevote and core.prevote is not None and lock is not None:
+            self._may_prevote(node, core, core.prevote, lock)
         for decision in core.decisions[decided:]:
             self._verify(node, core, decision, "precommit", DECIDED)
         # What was voted in a height that the step also ended, others may still hear of.
@@ -78,8 +78,9 @@ class VoteInvariants(Checker):
         """Against a lock of this height only with a proof."""
         if prevote.height != lock.height or prevote.digest == digest_of(lock.values):
             return
-        if core.lock.round == prevote.round and digest_of(core.lock.values) == prevote.digest:
-            return  # it locked what others had prevoted in this round, in the same step: that is verified by itself
+        newer = core.lock
+        if newer is not None and newer.round == prevote.round and digest_of(newer.values) == prevote.digest:
+            return  # in the same step a quorum of others had prevoted it, and moved the lock; see ``_verify``
         m: ProposedBatch = core.proposals[core.leader]
         statement = statement_of(m.height, m.proof_round, prevote.digest)
         proof = m.proof if lock.round <= m.proof_round < prevote.round else None
