@@ -110,7 +110,7 @@ from quorate.protocols.echo import Echo, EchoConfig
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.traits import SIGNED_BYZANTINE, Belief, Fault, FaultModel, Signers, Traits, Value
 from quorate.protocols.vote import Vote, VoteConfig
-from quorate.protocols.vote_equipment import MUTANTS, VoteInvariants, resign
+from quorate.protocols.vote_equipment import MUTANTS, VoteInvariants, resign_votes as resign
 from quorate.sim.adversary.liar import Liar
 
 TRAITS = SIGNED_BYZANTINE

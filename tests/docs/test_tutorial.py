@@ -18,6 +18,7 @@ from pathlib import Path
 from zlib import crc32
 
 import pytest
+from msgspec.structs import replace
 
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
@@ -131,6 +132,13 @@ def test_a_planted_bug_is_caught(old: str, new: str, seed: str, as_: str, folder
 def test_what_is_no_bug_is_not(old: str, new: str, seeds: str, folder: Path) -> None:
     protocol = planted(old, new, folder)
     assert all(campaign.run(Task(protocol=protocol, seed=at, nodes=3)).holds for at in range(int(seeds)))
+
+
+@pytest.mark.slow
+def test_the_right_quorum_survives_liars_for_five_hundred_seeds(folder: Path) -> None:
+    task = Task(protocol=f"{folder / 'votes.py'}:Right", seed=0, nodes=4, byzantine=1)
+    for outcome in campaign.run_all((replace(task, seed=seed) for seed in range(500)), 2):
+        assert outcome.holds, outcome
 
 
 # --- step 7, in a copy of the package ---

@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
-from quorate.kernel import Core, Env, Key
+from quorate.kernel import Core, Env, Key, Standing
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.entries import Entry, Log
@@ -161,8 +161,6 @@ class Vote(Core):
         self._deliver(decision)
         self._enter(0)
 
-    # --- messages and timers ---
-
     def on_proposed_batch(self, sender: int, m: ProposedBatch) -> None:
         """Keep it, if it is the leader's."""
         known = self.proposals.get(sender)
@@ -228,7 +226,10 @@ class Vote(Core):
         """While the disk is full, take nothing in and vote for nothing."""
         self._is_stalled = why is not None
 
-    # --- helpers ---
+    def standing(self) -> Standing:
+        """As ``Core.standing``. Nobody is elected: they take turns."""
+        role = "proposer" if self.leader == self.env.id else "voter"
+        return Standing(role, self.leader, self.height, self.commit_index)
 
     @property
     def leader(self) -> int:

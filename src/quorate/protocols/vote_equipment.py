@@ -26,7 +26,7 @@ ONE_PREVOTE = "one prevote a round"
 LOCKS = "a lock is proven and stays"
 DECIDED = "decisions are proven"
 
-Place = tuple[int, int]
+HeightRound = tuple[int, int]
 """Height and round."""
 
 
@@ -36,7 +36,7 @@ class VoteInvariants(Checker):
     def __init__(self) -> None:
         self._prevotes: dict[tuple[int, int, int], bytes] = {}
         """By node, height and round: the digest of the prevote that left."""
-        self._locked: dict[int, Place] = {}
+        self._locked: dict[int, HeightRound] = {}
         """By node, the newest lock that left with a precommit."""
         self._seen: dict[int, tuple[Prevote | None, Locked | None, int]] = {}
 
@@ -102,7 +102,7 @@ def _hex(digest: bytes) -> str:
 # --- planted bugs ---
 
 
-class SmallQuorum(Vote):
+class SmallVoteQuorum(Vote):
     """A quorum is f + 1: any two may share nobody but the liars."""
 
     def __init__(self, env: Env, config: VoteConfig = VoteConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
@@ -172,7 +172,7 @@ class BelievesLeaders(Vote):
 
 
 MUTANTS = (
-    Mutant("small-quorum", "f + 1 votes are a quorum", core=SmallQuorum, lies=True),
+    Mutant("small-quorum", "f + 1 votes are a quorum", core=SmallVoteQuorum, lies=True),
     Mutant("forgets-prevotes", "a node that restarts may prevote again", core=ForgetsPrevotes),
     Mutant("forgets-locks", "a node that restarts has locked nothing", core=ForgetsLocks),
     Mutant("ignores-locks", "a node prevotes against its lock", core=IgnoresLocks),
@@ -197,7 +197,7 @@ class Inventing(Liar):
         return (send,)
 
 
-def resign(keys: Keys | None, m: Any) -> Any:
+def resign_votes(keys: Keys | None, m: Any) -> Any:
     """A vote with this node's signature of what it says now; the rest carries none of its own."""
     assert keys is not None
     if isinstance(m, Prevote):
@@ -211,5 +211,5 @@ EQUIPMENT = Equipment(
     invariants=(VoteInvariants,),
     mutants=MUTANTS,
     liars=(Inventing,),
-    resign=resign,
+    resign=resign_votes,
 )

@@ -14,7 +14,7 @@ from quorate.parts.wire import Index, Natural
 BATCH_COUNT_MAX: Final = 4096
 
 Batch = Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=BATCH_COUNT_MAX)]
-Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+BatchDigest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
 class VoteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ class Prevote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
     height: Index
     round: Natural
-    digest: Digest
+    digest: BatchDigest
     signature: Signature
 
 
