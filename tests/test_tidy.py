@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.tidy.circles import circles
+from tests.tidy.docstrings import called_docstrings
 from tests.tidy.links import links
-from tests.tidy.rules import NAMES, PYTHON_RULES, TEXT_RULES, check, syntax
+from tests.tidy.names import STILL_DOUBLE, STILL_THREE, double_names, no_longer_double
+from tests.tidy.rules import NAMES, PACKAGE_RULES, PYTHON_RULES, TEXT_RULES, check, syntax
 from tests.tidy.scopes import package_facts
 from tests.tidy.sets import set_iteration
 from tests.tidy.tree import Violation
@@ -110,10 +113,25 @@ PLANTED = [
         "        Part(*(self.env, self))  # !\n        Part(core=self)  # !\n        Part(self.env, self.leave)",
     ),
     ("cores-alone", PARTS, "class A:\n    def f(self):\n        return Part(self)"),
+    (
+        "attribute-guesses",
+        SERVICE,
+        "import os\nx = getattr(core, 'role', '')  # !\ny = getattr(os, 'RWF_DSYNC', None)\nz = getattr(core, name, 0)",
+    ),
+    ("attribute-guesses", SIM, "def f():\n    return getattr(a.b, 'leader', c)  # !\ngetattr(core, 'role')"),
+    ("attribute-guesses", "src/quorate/sim/adversary/x.py", "getattr(message, 'view', None)"),
+    ("attribute-guesses", TEST, "getattr(core, 'role', '')"),
     ("file-length", TEST, "\n" * 800 + "x = 1  # !"),
     ("file-length", TEST, "x = 1\n" * 800),
     ("function-length", BENCH, "async def f():  # !\n" + "    x = 1\n" * 70),
     ("function-length", SIM, "class A:\n    @wrapped\n    def f(self):\n" + "        x = 1\n" * 69),
+    (
+        "handler-argument",
+        RAFT,
+        "class A:\n    def on_vote(self, sender, message): ...  # !\n    def on_met(self, sender, m): ...\n"
+        "    def on_done(self, key, result): ...\n    def _on_vote(self, sender, vote): ...  # !",
+    ),
+    ("handler-argument", RUNTIME, "def on_frames(self, sender, frames): ..."),
     ("module-docstring", CLI, "import os  # !"),
     ("module-docstring", TEST, "import os"),
     (
@@ -215,9 +233,172 @@ def test_a_file_that_does_not_parse_is_a_violation() -> None:
     ]
 
 
+CIRCLES = {
+    "a plain circle": {
+        "a": "from quorate.sim.b import B  # !",
+        "b": "from quorate.sim.a import A",
+        "c": "from quorate.sim.a import A",
+    },
+    "one half for types alone": {
+        "a": "from __future__ import annotations\nif TYPE_CHECKING:\n    from quorate.sim.b import B  # !",
+        "b": "import quorate.sim.a",
+    },
+    "one half in a function": {
+        "a": "def f():\n    from . import b  # !",
+        "b": "import importlib\nimportlib.import_module('quorate.sim.a')",
+    },
+    "through a third": {
+        "a": "from quorate.sim.b import B  # !",
+        "b": "x = 1\nfrom quorate.sim.c import C",
+        "c": "from quorate.sim.a import A",
+    },
+    "through the package that is around another": {
+        "a": "from quorate.sim.p.low import L  # !",
+        "p/__init__": "from quorate.sim.p.low import L\nfrom quorate.sim.a import A",
+        "p/low": "",
+    },
+    "with the package around it": {
+        "p/__init__": "from quorate.sim.p.low import L  # !",
+        "p/low": "from quorate.sim.p import M",
+    },
+}
+NO_CIRCLES = {
+    "a facade over its own modules": {
+        "p/__init__": "from quorate.sim.p.high import H\nfrom quorate.sim.p.low import L",
+        "p/high": "from quorate.sim.p.low import L\nfrom . import low",
+        "p/low": "import quorate.kernel",
+        "a": "from quorate.sim.p import H",
+    },
+    "a diamond": {
+        "a": "from quorate.sim.b import B\nfrom quorate.sim.c import C",
+        "b": "from quorate.sim.d import D",
+        "c": "from quorate.sim.d import D",
+        "d": "from quorate import __version__",
+    },
+}
+
+
+def package_of(modules: dict[str, str]) -> dict[str, str]:
+    """The files of a small package by path."""
+    root = {"src/quorate/__init__.py": "", "src/quorate/sim/__init__.py": ""}
+    return root | {f"src/quorate/{name}.py": source for name, source in modules.items()}
+
+
+def sim_of(modules: dict[str, str]) -> dict[str, str]:
+    """The same, all in one layer."""
+    return package_of({f"sim/{name}": source for name, source in modules.items()})
+
+
+@pytest.mark.parametrize("modules", CIRCLES.values(), ids=CIRCLES)
+def test_a_circle_of_imports_is_found(modules: dict[str, str]) -> None:
+    (found,) = circles(sim_of(modules))
+    where = [(path, line) for path, source in sim_of(modules).items() for line in expected(source)]
+    assert [(found.path, found.line)] == where
+    assert found.what.count("sim.a") == 2 or found.what == "a circle of imports: sim.p -> sim.p.low -> sim.p"
+
+
+@pytest.mark.parametrize("modules", NO_CIRCLES.values(), ids=NO_CIRCLES)
+def test_what_only_looks_like_a_circle_is_none(modules: dict[str, str]) -> None:
+    assert list(circles(sim_of(modules))) == []
+
+
+def test_two_circles_are_two_violations_and_a_tangle_is_one() -> None:
+    apart = {"a": "import quorate.sim.b", "b": "import quorate.sim.a"}
+    apart |= {"c": "import quorate.sim.d", "d": "import quorate.sim.c"}
+    assert len(list(circles(sim_of(apart)))) == 2
+    (tangle,) = circles(sim_of(apart | {"b": "import quorate.sim.a, quorate.sim.c", "d": "from . import c, b"}))
+    assert "in a tangle of 4 modules" in tangle.what
+
+
+PLAIN = {"parts/a": "class Ann:\n    pass", "sim/b": "def b(): ...", "protocols/raft/core": "X = 1\nclass Raft: ..."}
+"""Nothing here has the name of anything else."""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"sim/c": "class Ann: ..."},
+        {"runtime/c": "x = 1\nasync def b(): ..."},
+        {"service/c": "Ann: TypeAlias = int"},
+        {"kernel/c": "Raft = int | str"},
+    ],
+)
+def test_a_name_that_is_two_things_is_found_at_both(more: dict[str, str]) -> None:
+    found = list(double_names(package_of(PLAIN | more)))
+    assert len(found) == 2
+    assert {violation.path for violation in found} & {f"src/quorate/{name}.py" for name in more}
+    assert all(violation.rule == "double-names" for violation in found)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"sim/c": "class _Ann: ...\nX = 2\n_b = 1\nlog = 1"},
+        {"sim/c": "class Ann(Struct, frozen=True, tag=True): ..."},
+        {"protocols/raft/messages": "class Ann: ...\ndef b(): ..."},
+        {"kernel/inputs": "class Ann: ..."},
+        {"cli/c": "@members.command('b')\ndef b(): ..."},
+        {"sim/c": "class C:\n    def b(self): ...\n    class Ann: ..."},
+    ],
+)
+def test_what_may_have_the_name_of_another_may(more: dict[str, str]) -> None:
+    assert list(double_names(package_of(PLAIN | more))) == []
+
+
+def test_files_are_named_alike_twice_at_most() -> None:
+    twice = {"sim/store": "", "runtime/store": "", "cli/store": "", "protocols/a/core": "", "protocols/b/core": ""}
+    assert list(double_names(package_of(twice))) == []
+    (found,) = double_names(package_of(twice | {"service/store": "", "protocols/c/core": ""}))
+    assert found.what.startswith("3 files are called store.py: src/quorate/runtime/store.py, ")
+
+
+def test_what_is_excused_without_need_is_found() -> None:
+    excused = {found.what for found in no_longer_double(package_of(PLAIN))}
+    assert excused == {f"{name} is one thing by now" for name in STILL_DOUBLE} | {
+        f"{name} stands in few places by now" for name in STILL_THREE
+    }
+
+
+CALLED = {
+    "runtime/a": """
+class A:
+    def documented(self, x):
+        '''Says what x is.'''
+    def silent(self, x): ...  # !
+    def plain(self): ...
+    @classmethod
+    def make(cls): ...
+    def _private(self, x): ...
+class _B:
+    def f(self, x): ...
+def g(x): ...  # !
+def h(): ...
+async def k(*, size_bytes): ...  # !
+""",
+    "service/b": """
+class C(D[int]):
+    def documented(self, x): ...
+    def other(self, x): ...  # !
+    @x.setter
+    def x(self, value): ...
+class E(asyncio.Protocol):
+    def data_received(self, data): ...
+""",
+    "kernel/d": "class D(A): ...",
+    "parts/e": "def f(x): ...",
+}
+"""In b the documented method overrides that of A, through D."""
+
+
+def test_what_takes_parameters_and_says_nothing_of_them_is_found() -> None:
+    package = package_of(CALLED)
+    where = [(path, line) for path, source in package.items() for line in expected(source)]
+    assert sorted((found.path, found.line) for found in called_docstrings(package)) == sorted(where)
+
+
 def test_every_rule_was_planted() -> None:
     broken = {rule for rule, _, source in PLANTED if expected(source)}
-    assert broken | {"set-iteration", "links"} == set(NAMES)
+    assert broken | set(PACKAGE_RULES) | {"set-iteration", "links"} == set(NAMES)
 
 
 def test_dead_links_are_found_and_nothing_else() -> None:

@@ -104,6 +104,128 @@ def test_wrong_use(mine: Path, name: str, words: str) -> None:
     assert words.format(file=mine) in err
 
 
+LYING = """
+from quorate.kernel import Core
+from quorate.protocols.echo import Echo, EchoConfig
+from quorate.protocols.raft import Raft, RaftConfig
+from quorate.protocols.traits import SIGNED_BYZANTINE, Belief, Fault, FaultModel, Signers, Traits, Value
+from quorate.protocols.vote import Vote, VoteConfig
+from quorate.protocols.vote_equipment import MUTANTS, VoteInvariants, resign
+from quorate.sim.adversary.liar import Liar
+
+TRAITS = SIGNED_BYZANTINE
+SIMULATION = VoteConfig(batch_count_max=8, batch_bytes_max=4096, pending_max=256)
+INVARIANTS = (VoteInvariants,)
+
+class Mine(Vote):
+    pass
+
+class Keyless(Vote):
+    def __init__(self, env, config=None):
+        pass
+
+class Odd(Vote):
+    traits = "lies"
+
+class Raw(Vote):
+    traits = Traits(fault_model=FaultModel(Fault.BYZANTINE), belief=Belief.VOTES, value=Value.RAW_TRANSACTIONS)
+
+class Mute(Liar):
+    def tell(self, send):
+        self.means.count(self.name)
+        return ()
+
+class Silent(Liar):
+    name = "silent"
+
+class Invents(Liar):
+    name = "invents"
+    def tell(self, send):
+        self.means.count(self.name)
+        return (send,)
+"""
+
+
+@pytest.fixture
+def lying(tmp_path: Path) -> Path:
+    (tmp_path / "lying.py").write_text(LYING)
+    return tmp_path / "lying.py"
+
+
+SHORT = ("--nodes", "4", "--byzantine", "1", "--duration-s", "2", "--json")
+
+
+def test_a_core_that_claims_to_tolerate_lies_runs_like_one_of_the_registry(lying: Path) -> None:
+    """Config, keys, clients and signatures of lies are the same."""
+    task = Task(protocol="vote", seed=3, nodes=4, byzantine=1, adversary="equivocating", duration_s=2.0)
+    mine = campaign.run(msgspec.structs.replace(task, protocol=f"{lying}:Mine"))
+    assert mine == campaign.run(task)
+    assert mine.answered > 10
+    assert mine.lies["equivocating"] > 0
+
+
+def test_liars_in_a_file_are_mixed_with_those_that_are_built_in(lying: Path) -> None:
+    _, out, err = call("vote", "--seed", "1", "--adversary", f"{lying}:Mute,{lying}:Invents", *SHORT)
+    assert set(msgspec.json.decode(out)["lies"]) <= {"mute", "invents"}
+    _, out, _ = call("vote", "--seeds", "0:4", "--adversary", f"{lying}:Mute,slow", *SHORT)
+    assert set(msgspec.json.decode(out)["lies"]) == {"mute", "slow"}
+    _, out, _ = call("vote", "--seeds", "0:6", "--adversary", f"all,{lying}:Mute", *SHORT)
+    assert set(msgspec.json.decode(out)["lies"]) > {"mute", "slow"}
+    _, _, err = call("raft", "--seed", "0", "--adversary", f"{lying}:Mute", *SHORT)
+    assert "raft bears no node that is mute: expect violations" in err
+
+
+def test_a_violation_by_a_liar_in_a_file_can_be_repeated(lying: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lying.parent)
+    liar = ("--byzantine", "2", "--adversary", f"{lying}:Mute")
+    code, out, _ = call("vote", "--seeds", "0:9", "--nodes", "4", "--faults", "none", *liar)
+    assert code == 1, "two of four that say nothing stop it"
+    assert "liveness" in out
+    assert f"--byzantine 2 --adversary {lying}:Mute --trace -" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lying.py:Keyless"], "cannot be made from an Env, SIMULATION and keys alone"),
+        (["lying.py:Odd"], "traits of Odd in {file} is not Traits"),
+        (["lying.py:Raw"], "there are no clients for RAW_TRANSACTIONS with VOTES"),
+        (["lying.py:Mine", "--adversary", "lying.py:Mine"], "Mine in {file} is not a Liar"),
+        (["lying.py:Mine", "--adversary", "lying.py:Silent"], "is called 'silent', as a built-in liar is"),
+        (["lying.py:Mine", "--adversary", "none.py:Silent"], "there is no file"),
+        (["lying.py:Mine", "--adversary", "lying.py"], "write {file}:Class; it has Mute, Silent, Invents"),
+        (["lying.py:Mine", "--adversary", "mean"], "no adversary is called mean"),
+    ],
+)
+def test_wrong_use_where_nodes_lie(lying: Path, arguments: list[str], words: str) -> None:
+    paths = [a if not a.count(".py") else str(lying.parent / a) for a in arguments]
+    code, _, err = call(*paths, "--byzantine", "1", "--nodes", "4", "--seed", "0")
+    assert code == 2, err
+    assert words.format(file=lying) in err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("TRAITS = 3", "TRAITS in {file} is not a Traits"),
+        ("SIMULATION = 3", "SIMULATION in {file} is not a Struct"),
+        ("INVARIANTS = (3,)", "INVARIANTS in {file} is not a tuple of subclasses of Checker"),
+        ("MUTANTS = 3", "MUTANTS in {file} is not a tuple"),
+        ("LIARS = ('x',)", "LIARS in {file} is not a tuple of subclasses of Liar"),
+    ],
+)
+def test_what_is_beside_it_is_looked_at(lying: Path, line: str, words: str) -> None:
+    lying.write_text(LYING + line)
+    code, _, err = call(f"{lying}:Mine", "--seed", "0")
+    assert code == 2
+    assert words.format(file=lying) in err
+
+
+def test_mutants_beside_a_core_are_planted(lying: Path) -> None:
+    task = Task(protocol=f"{lying}:Mine", seed=0, nodes=4, mutant="forgets-prevotes")
+    assert any(not campaign.run(msgspec.structs.replace(task, seed=seed)).holds for seed in range(10))
+
+
 def test_its_mutants_are_those_of_the_shell(mine: Path) -> None:
     code, _, err = call(f"{mine}:Mine", "--mutant", "x")
     assert code == 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from quorate.protocols import REGISTRY
+from quorate.sim.checkers.base import Checker
 from quorate.trials.campaign import Task, run
 from quorate.trials.protocols import equipment_of, mutants_of
 
@@ -23,14 +24,6 @@ NO_INVARIANTS = {
 """Why a protocol has no checker of its inner state."""
 NO_MUTANTS = {"echo": "it is the template; whoever copies it plants the bugs of what it has become"}
 """Why a protocol has no planted bugs of its own."""
-
-
-def test_it_is_what_its_name_says() -> None:
-    for name in PROTOCOLS:
-        entry = REGISTRY[name]
-        assert entry.name == name
-        assert entry.equipment.startswith("quorate.protocols.")
-        assert entry.tolerates
 
 
 def nodes_of(protocol: str) -> int:
@@ -68,6 +61,15 @@ def test_every_promise_is_kept_among_as_many_liars_as_it_bears(
         )
         assert outcome.holds, f"seed {seed}: {outcome}"
         assert outcome.answered > 0, f"seed {seed}"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_its_equipment_fits_it(protocol: str) -> None:
+    entry, equipment = REGISTRY[protocol], equipment_of(protocol)
+    assert isinstance(equipment.simulation, entry.config)
+    assert entry.tolerates
+    assert all(isinstance(make(), Checker) for make in equipment.invariants)
+    assert not equipment.liars or entry.traits.is_byzantine
 
 
 def test_who_has_no_checker_says_why_not() -> None:

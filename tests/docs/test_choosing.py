@@ -37,6 +37,7 @@ FORMULAS: dict[str, Callable[[int], int]] = {
     "2(n - 1)": lambda n: 2 * (n - 1),
     "3(n - 1)": lambda n: 3 * (n - 1),
     "2n(n - 1)": lambda n: 2 * n * (n - 1),
+    "(2n + 1)(n - 1)": lambda n: (2 * n + 1) * (n - 1),
     "(2n + 3)(n - 1)": lambda n: (2 * n + 3) * (n - 1),
 }
 

@@ -26,12 +26,13 @@ from tests.cluster import environment, free_base_port
 from tests.docs.snippets import FENCE, ROOT
 
 TEXT = (ROOT / "docs/tutorial.md").read_text()
-STEPS, _, OWN = TEXT.partition("## 7 ")
+STEPS, _, AFTER = TEXT.partition("## 7 ")
+OWN, _, LYING = AFTER.partition("## 8 ")
 TIMEOUT_S = 240.0
 REST = "..."
 NAMED = re.compile(r"# (\w+\.py)\n")
 PLANTED = re.compile(r"^\| \S+ \| `(.+?)` \| `(.+?)` \| (?:none of )?(\d+) \| (.*?) ?\|$", re.MULTILINE)
-REGISTRY = "src/quorate/protocols/__init__.py"
+REGISTRY = "src/quorate/protocols/registry.py"
 
 
 def listings(text: str) -> dict[str, str]:
@@ -80,20 +81,24 @@ def run(command: str, folder: Path, **env: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With every listing of the first six steps."""
+    """With every listing of all steps but the seventh."""
     made = tmp_path_factory.mktemp("tutorial")
-    for name, body in listings(STEPS).items():
+    for name, body in (listings(STEPS) | listings(LYING)).items():
         (made / name).write_text(body)
     return made
 
 
 def test_the_listings_and_commands_are_found() -> None:
     assert list(listings(STEPS)) == ["one_step.py", "acceptor.py", "kept.py", "paxos.py", "forgets.py", "narrow.py"]
-    assert [len(runs(text)) for text in (STEPS, OWN)] == [11, 2]
+    assert list(listings(LYING)) == ["votes.py", "theirs.py"]
+    assert [len(runs(text)) for text in (STEPS, OWN, LYING)] == [11, 2, 4]
     assert len(PLANTED.findall(STEPS)) == 6
 
 
-@pytest.mark.parametrize(("command", "shown"), runs(STEPS), ids=[command for command, _ in runs(STEPS)])
+RUNS = runs(STEPS) + runs(LYING)
+
+
+@pytest.mark.parametrize(("command", "shown"), RUNS, ids=[command for command, _ in RUNS])
 def test_a_command_prints_what_is_shown(command: str, shown: str, folder: Path) -> None:
     real = run(command, folder)
     missing = difference(shown, real)
@@ -140,14 +145,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", made)
     (sed,) = [body for language, body in FENCE.findall(OWN) if language == "sh" and body.startswith("sed ")]
     subprocess.run(sed, shell=True, cwd=made, check=True)
-    bugs, above, entry = (body.split("\n", 1) for language, body in FENCE.findall(OWN) if language == "python")
-    (made / bugs[0].removeprefix("# ")).write_text(bugs[1])
+    equipment, home = (body.split("\n", 1) for language, body in FENCE.findall(OWN) if language == "python")
+    (made / equipment[0].removeprefix("# ")).write_text(equipment[1])
     file = made / REGISTRY
     text = file.read_text()
-    for place, more in (("\n\nclass Entry", above[1]), ("    )\n}\n", entry[1])):
-        assert text.count(place) == 1
-        text = text.replace(place, more + place)
-    file.write_text(text)
+    assert home[0] == f"# {REGISTRY}, in HOMES"
+    assert text.count("\n}\n") == 1
+    file.write_text(text.replace("\n}\n", f"\n{home[1]}}}\n"))
     return made
 
 

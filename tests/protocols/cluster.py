@@ -32,7 +32,7 @@ from quorate.kernel import (
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Decided, ReadChunk, Restored, TakeSnapshot, WriteChunk
-from quorate.sim.snapshots import Snapshots
+from quorate.sim.snapshot_store import SimSnapshots
 
 from tests.kernel.machine import OneNode, Outputs
 
@@ -74,7 +74,7 @@ class Member(OneNode):
         """Whether what is written waits for ``sync``."""
         self.lazy = False
         """Whether jobs wait for ``work``."""
-        self.store = Snapshots()
+        self.store = SimSnapshots()
         self.syncs: list[tuple[float, int]] = []
         super().__init__(make, node, peers, seed=cluster.seed * 1000 + node)
 

@@ -132,7 +132,7 @@ class Lottery(Core):
             if self.booth is not None:
                 self.env.retire(("booth", self.booths))
             self.booths += 1
-            self.booth = self.env.spawn(("booth", self.booths), Booth, upcall=self.on_stamped)  # type: ignore[assignment]
+            self.booth = self.env.spawn(("booth", self.booths), Booth, upcall=self.on_stamped)
 
     def on_stamped(self, count: int) -> None:
         self.stamped += count

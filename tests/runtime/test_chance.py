@@ -12,7 +12,7 @@ import pytest
 
 from quorate.kernel import Host, Received
 from quorate.kernel.replay import SEED_BYTES
-from quorate.runtime.chance import Stream, new_seed, streams
+from quorate.runtime.chance import Stream, new_seed, seeded_streams
 
 from tests.kernel.cores import Puppet, do
 
@@ -36,7 +36,7 @@ def drawn(stream: Any) -> list[Any]:
 
 def test_the_same_seed_and_name_give_the_same_numbers() -> None:
     assert drawn(Stream(SEED, b"a")) == drawn(Stream(SEED, b"a"))
-    assert streams(SEED)((("slot", 7),)).random() == streams(SEED)((("slot", 7),)).random()
+    assert seeded_streams(SEED)((("slot", 7),)).random() == seeded_streams(SEED)((("slot", 7),)).random()
 
 
 def test_other_seeds_and_names_give_others() -> None:
@@ -46,19 +46,19 @@ def test_other_seeds_and_names_give_others() -> None:
 
 
 def test_each_path_has_a_stream_of_its_own_and_a_recorded_seed_comes_first() -> None:
-    chance = streams(SEED)
+    chance = seeded_streams(SEED)
     paths: list[Any] = [(), (("slot", 1),), (("slot", 11),), (("slot", 1), ("slot", 1))]
     assert len({chance(path).getrandbits(64) for path in paths}) == len(paths)
     for path in paths:
-        assert chance(path, b"x" * 16).random() == streams(b"x" * 16)(path).random()
+        assert chance(path, b"x" * 16).random() == seeded_streams(b"x" * 16)(path).random()
         assert chance(path, b"").random() == chance(path).random()
 
 
 def test_numbers_do_not_hang_on_the_hash_seed() -> None:
     code = (
-        "from quorate.runtime.chance import streams\n"
+        "from quorate.runtime.chance import seeded_streams\n"
         "from tests.runtime.test_chance import SEED, drawn\n"
-        "print(drawn(streams(SEED)((('slot', 7), ('aba', 2)))))"
+        "print(drawn(seeded_streams(SEED)((('slot', 7), ('aba', 2)))))"
     )
     found = set()
     for hash_seed in ("1", "2"):
@@ -66,7 +66,7 @@ def test_numbers_do_not_hang_on_the_hash_seed() -> None:
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         found.add(done.stdout)
     assert len(found) == 1
-    assert found.pop().strip() == str(drawn(streams(SEED)((("slot", 7), ("aba", 2)))))
+    assert found.pop().strip() == str(drawn(seeded_streams(SEED)((("slot", 7), ("aba", 2)))))
 
 
 def test_new_seeds_differ() -> None:
@@ -111,7 +111,7 @@ def test_floats_are_uniform_from_0_to_1_and_each_is_far_from_the_one_before() ->
 
 
 def test_two_streams_are_independent() -> None:
-    chance = streams(SEED)
+    chance = seeded_streams(SEED)
     a, b = chance((("slot", 1),)), chance((("slot", 2),))
     pairs = Counter((a.getrandbits(4), b.getrandbits(4)) for _ in range(50_000))
     assert abs(chi_square(pairs.values(), 256)) < 4
@@ -167,7 +167,7 @@ def test_as_many_bits_as_asked_for() -> None:
 
 
 def test_a_fork_of_a_host_draws_the_same_and_leaves_the_original_alone() -> None:
-    host = Host(Puppet, 1, (1, 2), streams(SEED))
+    host = Host(Puppet, 1, (1, 2), seeded_streams(SEED))
     host.start(0.0)
     host.root.env.rng.random()
     fork = host.fork()
@@ -180,7 +180,7 @@ def test_a_fork_of_a_host_draws_the_same_and_leaves_the_original_alone() -> None
 
 def test_what_a_core_draws_does_not_hang_on_what_others_drew() -> None:
     def of_child(before: Received) -> int:
-        host = Host(Puppet, 1, (1, 2), streams(SEED))
+        host = Host(Puppet, 1, (1, 2), seeded_streams(SEED))
         host.start(0.0)
         host.step([do(lambda core: core.hatch(1)), before], 1.0)
         return host.cores[("child", 1),].env.rng.getrandbits(64)

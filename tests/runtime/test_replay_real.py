@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import ROOT, Began, Core, Host, Record, Stepped, seed_in
-from quorate.runtime.chance import new_seed, streams
+from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec
 from quorate.runtime.files import Identity
 from quorate.runtime.journal import Journal
@@ -53,7 +53,7 @@ def records_of(nodes: Processes, node: int, core: type[Core]) -> list[Record]:
 def new_host(nodes: Processes, node: int, core: type[Core], records: list[Record]) -> Host:
     """A Host for these records, which it has not seen yet."""
     seed = seed_in(records) or new_seed()
-    return Host(core, node, nodes.ids, streams(seed), seed=seed)
+    return Host(core, node, nodes.ids, seeded_streams(seed), seed=seed)
 
 
 def replayed(nodes: Processes, node: int, core: type[Core], records: list[Record]) -> Host:

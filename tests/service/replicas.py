@@ -10,9 +10,9 @@ import msgspec
 
 from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Decided
-from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
 from quorate.service.requests import Apply, CloseSession, Command, OpenSession, Query, encode
+from quorate.service.state_machine import StateMachine
 
 
 class Journaling(StateMachine):

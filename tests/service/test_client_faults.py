@@ -16,11 +16,11 @@ from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError
 from quorate.service.client.pace import Pace
 from quorate.service.client.sync import Client as SyncClient
 from quorate.service.kv import commands as kv
-from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
 from quorate.service.requests import Code, Command, Failure, Result, Status, decode_request, encode
 from quorate.service.server import kv_machine
 from quorate.service.sessions import Sessions
+from quorate.service.state_machine import StateMachine
 
 from tests.runtime.servers import Servers, free_ports, run, servers, until
 from tests.wire.harness import framed

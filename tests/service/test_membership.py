@@ -25,7 +25,7 @@ from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError
 from quorate.service.client.membership import believed, furthest, here, is_over, missing, why_not_caught_up
 from quorate.service.client.sync import Client as SyncClient
 from quorate.service.config import Member, NodeConfig
-from quorate.service.membership import Membership
+from quorate.service.reconfiguration import Membership
 from quorate.service.requests import CHANGE_BYTES_MAX, Status
 
 from tests.runtime.servers import PATIENCE_S, Servers, run, servers, until

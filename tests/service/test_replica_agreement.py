@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.service.kv import commands as kv
-from quorate.service.kv import errors
+from quorate.service.kv import refusals
 from quorate.service.kv.machine import KvMachine
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -28,7 +28,7 @@ from quorate.trials.mutants import MUTANTS, ForgetsSessions
 
 from tests.service.replicas import Bench, command, put, query
 
-MALFORMED = (errors.malformed().code, errors.malformed().message)
+MALFORMED = (refusals.malformed().code, refusals.malformed().message)
 
 small = st.integers(0, 6)
 commands = st.one_of(

@@ -22,9 +22,9 @@ from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Refused, Too
 from quorate.service.client.pace import Pace
 from quorate.service.client.sync import Client as SyncClient
 from quorate.service.kv import commands as kv
-from quorate.service.machine import StateMachine
 from quorate.service.requests import COMMAND_BYTES_MAX, Status
 from quorate.service.server import kv_machine
+from quorate.service.state_machine import StateMachine
 
 from tests.runtime.servers import Servers, run, servers, until
 

@@ -15,7 +15,7 @@ from quorate.sim.adversary.actor import Adversary
 from quorate.sim.adversary.clients import Deceiving
 from quorate.sim.adversary.liar import HEARD_MAX, Liar, to_others
 from quorate.sim.adversary.lies import ByzzFuzz, Equivocating, Forged, Replaying, round_of
-from quorate.sim.adversary.mutate import ANYTHING, anything, by_one, changed, passes, places, put
+from quorate.sim.adversary.mutate import ANYTHING, anything, by_one, changed, passes, places, put_at
 from quorate.sim.adversary.omit import Silent, Slow
 from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.options import OptionsError
@@ -247,7 +247,7 @@ OUTER = Outer(Inner(0, (b"x", b"y")), True)
 def test_every_value_has_a_place() -> None:
     assert places(OUTER, (int,)) == [(("inner", "number"), 0)]
     assert places(OUTER, (bytes,)) == [(("inner", "names", 0), b"x"), (("inner", "names", 1), b"y")]
-    assert put(OUTER, ("inner", "names", 1), b"z") == Outer(Inner(0, (b"x", b"z")), True)
+    assert put_at(OUTER, ("inner", "names", 1), b"z") == Outer(Inner(0, (b"x", b"z")), True)
 
 
 def test_what_no_decoder_lets_through_is_not_made() -> None:

@@ -11,7 +11,7 @@ from quorate.kernel import App, Blame, Env, Rng, Send
 from quorate.protocols import REGISTRY
 from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.sim.adversary.liar import Liar
-from quorate.sim.adversary.node import LyingNode
+from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.mutant import Mutant

@@ -9,13 +9,13 @@ from quorate.parts.log import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.paxos import PaxosLogConfig
-from quorate.sim.options import Change, Options
+from quorate.sim.options import MemberChange, Options
 from quorate.sim.run import simulate
 from quorate.sim.trial import Trial
 from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import subject
 
-CHANGE = Change(configuration.encode)
+CHANGE = MemberChange(configuration.encode)
 CHOICES: list[tuple[int, dict[str, Any]]] = [
     (5, {"kind": "sizes", "phase1": 4, "phase2": 2}),
     (5, {"kind": "sizes", "phase1": 2, "phase2": 4}),

@@ -12,7 +12,7 @@ from quorate.sim.history.edn import EdnError, Keyword, Symbol, Tagged
 
 
 def parse(text: str) -> list[Any]:
-    return [value for _, value in edn.read(text.splitlines(keepends=True))]
+    return [value for _, value in edn.read_edn(text.splitlines(keepends=True))]
 
 
 def test_edn_values() -> None:
@@ -41,7 +41,7 @@ def test_edn_comments_discards_and_values_over_lines() -> None:
 
 
 def test_one_vector_or_list_is_the_sequence_of_its_elements() -> None:
-    assert list(edn.read(["[1\n", "[2]\n", "]"])) == [(1, 1), (2, [2])]
+    assert list(edn.read_edn(["[1\n", "[2]\n", "]"])) == [(1, 1), (2, [2])]
     assert parse("(1 (2))") == [1, (2,)]
     assert parse("#jepsen.history.History [1 2]") == [1, 2]
 

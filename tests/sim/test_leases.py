@@ -13,14 +13,14 @@ from quorate.parts.log import configuration
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.lease import Lease
-from quorate.sim.options import FAULTS, Change, Options
+from quorate.sim.options import FAULTS, MemberChange, Options
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.swarm import draw
 from quorate.sim.trial import Trial
 from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import subject
 
-CHANGE = Change(configuration.encode)
+CHANGE = MemberChange(configuration.encode)
 CONFIG = msgspec.structs.replace(equipment_of("multipaxos").simulation, lease_s=0.5)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.sim.checkers import report
-from quorate.sim.checkers.linearizability import Progress, Verdict, check
+from quorate.sim.checkers.linearizability import CheckProgress, Verdict, check_linearizable
 from quorate.sim.checkers.models import CasRegister, KeyValue, Model, MultiRegister, Mutex, Register
 from quorate.sim.checkers.prefix import cut_after
 from quorate.sim.history import Event, HistoryError, Operation, pair
@@ -31,7 +31,7 @@ def events(*lines: str) -> list[Event]:
 
 
 def verdict(model: Model, *lines: str) -> Verdict:
-    return check(events(*lines), model)
+    return check_linearizable(events(*lines), model)
 
 
 def test_a_stale_read_is_caught_and_named() -> None:
@@ -135,7 +135,7 @@ def test_a_store_appends_deletes_and_compares() -> None:
         operations = [
             Operation(0, f, value, output, "k", 2 * i, 2 * i + 1) for i, (f, value, output) in enumerate(steps)
         ]
-        return check(operations, KeyValue()).linearizable
+        return check_linearizable(operations, KeyValue()).linearizable
 
     assert run(("put", "a", None), ("append", "b", None), ("get", None, "ab"), ("delete", None, 1), ("get", None, None))
     assert run(("append", 1, None), ("append", 2, None), ("get", None, [1, 2]))
@@ -146,14 +146,14 @@ def test_a_store_appends_deletes_and_compares() -> None:
 
 def test_true_is_not_one() -> None:
     one = Operation(0, "write", 1, 1, None, 0, 1)
-    assert check([one, Operation(0, "read", None, 1, None, 2, 3)], Register()).linearizable
-    assert check([one, Operation(0, "read", None, True, None, 2, 3)], Register()).linearizable is False
+    assert check_linearizable([one, Operation(0, "read", None, 1, None, 2, 3)], Register()).linearizable
+    assert check_linearizable([one, Operation(0, "read", None, True, None, 2, 3)], Register()).linearizable is False
 
 
 def test_transactions_are_atomic() -> None:
     def run(reads: list[Any]) -> bool | None:
         write = Operation(0, "txn", [["w", "x", 1], ["w", "y", 1]], [["w", "x", 1], ["w", "y", 1]], None, 0, 3)
-        return check([write, Operation(1, "txn", reads, reads, None, 1, 2)], MultiRegister()).linearizable
+        return check_linearizable([write, Operation(1, "txn", reads, reads, None, 1, 2)], MultiRegister()).linearizable
 
     assert run([["r", "x", 1], ["r", "y", 1]])
     assert run([["r", "x", None], ["r", "y", None]])
@@ -162,8 +162,8 @@ def test_transactions_are_atomic() -> None:
 
 
 def test_an_empty_history_is_linearizable() -> None:
-    assert check([], Register()).linearizable
-    assert check(events("0 invoke read", "1 invoke write 3"), Register()).linearizable
+    assert check_linearizable([], Register()).linearizable
+    assert check_linearizable(events("0 invoke read", "1 invoke write 3"), Register()).linearizable
 
 
 @pytest.mark.parametrize(
@@ -184,26 +184,26 @@ def test_an_operation_that_the_model_does_not_know_is_an_error(model: Model, lin
 
 def test_a_spent_budget_is_undecided_not_true() -> None:
     history = atomic.record(Register(), atomic.unique_values, Random(1), operations=300, clients=8)
-    assert check(history, Register()).linearizable
-    found = check(history, Register(), states_max=20)
+    assert check_linearizable(history, Register()).linearizable
+    found = check_linearizable(history, Register(), states_max=20)
     assert found.linearizable is None
     assert found.explored <= 21
 
 
 def test_the_caller_can_give_up() -> None:
     history = atomic.record(Register(), atomic.unique_values, Random(1), operations=4000, clients=10)
-    seen: list[Progress] = []
+    seen: list[CheckProgress] = []
 
-    def watch(progress: Progress) -> bool:
+    def watch(progress: CheckProgress) -> bool:
         seen.append(progress)
         return False
 
-    assert check(history, Register(), watch=watch).linearizable is None
+    assert check_linearizable(history, Register(), watch=watch).linearizable is None
     assert len(seen) == 1
     many = [event for key in range(300) for event in events(f"0 invoke write 1 x={key}", f"0 ok write 1 x={key}")]
     several = [*events("0 invoke read x=a", "1 invoke write 1 x=a", "0 ok read 1 x=a", "1 ok write 1 x=a"), *many]
-    assert check(several, Register(), watch=watch).linearizable is None
-    assert check(several, Register(), watch=lambda _: True).linearizable
+    assert check_linearizable(several, Register(), watch=watch).linearizable is None
+    assert check_linearizable(several, Register(), watch=lambda _: True).linearizable
 
 
 TINY: list[tuple[Model, atomic.Request, list[Any]]] = [
@@ -227,7 +227,7 @@ def test_it_agrees_with_trying_everything(
     operations = atomic.scribble(
         request_, outputs, rng, operations=rng.randrange(2, 7), unknown=rng.choice([0.0, 0.2, 0.5])
     )
-    found = check(operations, model)
+    found = check_linearizable(operations, model)
     assert found.linearizable == atomic.brute_force(operations, model)
     assert atomic.legal(list(found.order), model)
     placed = {operation.invoked for operation in found.order}
@@ -245,7 +245,7 @@ def test_it_agrees_with_trying_everything(
 def test_both_answers_occur_among_the_tiny_histories() -> None:
     for model, request, outputs in TINY:
         answers = {
-            check(atomic.scribble(request, outputs, Random(seed), operations=4), model).linearizable
+            check_linearizable(atomic.scribble(request, outputs, Random(seed), operations=4), model).linearizable
             for seed in range(100)
         }
         assert answers == {True, False}
@@ -270,7 +270,7 @@ def test_what_an_atomic_object_did_is_accepted(
     history = atomic.record(
         model, request_, Random(seed), operations=80, clients=clients, unknown=unknown, keys=1 + seed % 3
     )
-    found = check(history, model, states_max=200_000)
+    found = check_linearizable(history, model, states_max=200_000)
     assert found.linearizable is not False
     if found.linearizable and found.keys == 1:
         assert atomic.legal(list(found.order), model)
@@ -291,7 +291,7 @@ def test_ten_thousand_operations_take_few_states(
     model: Model, request_: atomic.Request, states_max: int, keys: int, unknown: float
 ) -> None:
     history = atomic.record(model, request_, Random(3), operations=10_000, clients=10, unknown=unknown, keys=keys)
-    found = check(history, model, states_max=states_max)
+    found = check_linearizable(history, model, states_max=states_max)
     assert found.linearizable, found.explored
 
 
@@ -301,7 +301,7 @@ def test_a_stale_read_late_in_a_long_history_is_found(unknown: float) -> None:
     reads = [i for i, event in enumerate(history) if event.type == "ok" and event.f == "read"]
     old, late = history[reads[10]], reads[-10]
     history[late] = Event("ok", history[late].process, "read", old.value, key=history[late].key)
-    found = check(history, Register(), states_max=200_000)
+    found = check_linearizable(history, Register(), states_max=200_000)
     assert found.linearizable is False
     assert found.stuck is not None
     assert found.stuck.completed == late
@@ -310,7 +310,7 @@ def test_a_stale_read_late_in_a_long_history_is_found(unknown: float) -> None:
 def test_a_client_that_stalls_for_the_whole_run_costs_little() -> None:
     history = atomic.record(Register(), atomic.unique_values, Random(5), operations=3_000, clients=6)
     slow = [Event("invoke", 99, "write", -1, key="k0"), *history, Event("ok", 99, "write", -1, key="k0")]
-    found = check(slow, Register(), states_max=60_000)
+    found = check_linearizable(slow, Register(), states_max=60_000)
     assert found.linearizable
 
 
@@ -333,7 +333,7 @@ def test_the_timeline_shows_the_stuck_operation_among_the_concurrent_ones() -> N
 
 def test_operations_and_events_give_the_same_verdict() -> None:
     history = events("0 invoke write 1", "0 ok write 1", "1 invoke read", "1 ok read 1")
-    assert check(history, Register()) == check(pair(history), Register())
+    assert check_linearizable(history, Register()) == check_linearizable(pair(history), Register())
     mixed: list[Any] = [*history, *pair(history)]
     with pytest.raises(TypeError):
-        check(mixed, Register())
+        check_linearizable(mixed, Register())

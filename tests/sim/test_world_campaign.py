@@ -78,23 +78,33 @@ CAUGHT_SOON = {
         "drops-sessions",
         *CLIENT,
     ),
+    "vote": (
+        "small-quorum",
+        "forgets-prevotes",
+        "forgets-locks",
+        "ignores-locks",
+        "believes-proofs",
+        "believes-decisions",
+        "believes-leaders",
+    ),
 }
 SEEDS_SOON = 60
 SEEDS_FROM = {("multipaxos", "answers-early"): 100}
 """Where the first seeds find nothing."""
+NODES = {"pbft": 4, "vote": 4}
+"""Where five nodes bear no more than fewer."""
 
 
 @pytest.mark.parametrize(
     ("protocol", "mutant"), [(protocol, name) for protocol, names in CAUGHT_SOON.items() for name in names]
 )
 def test_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
-    first = SEEDS_FROM.get((protocol, mutant), 0)
-    tasks = (Task(protocol=protocol, seed=seed, mutant=mutant) for seed in range(first, first + SEEDS_SOON))
+    nodes, first = NODES.get(protocol, 5), SEEDS_FROM.get((protocol, mutant), 0)
+    task = Task(protocol=protocol, seed=first, nodes=nodes, mutant=mutant)
+    tasks = (msgspec.structs.replace(task, seed=seed) for seed in range(first, first + SEEDS_SOON))
     assert any(not outcome.holds for outcome in map(campaign.run, tasks))
 
 
-NODES = {"pbft": 4}
-"""Where five nodes bear no more than fewer."""
 SHELLS = [
     (protocol, mutant.name) for protocol in PROTOCOLS for mutant in mutants_of(protocol) if mutant.shell is not None
 ]

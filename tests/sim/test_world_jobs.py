@@ -8,7 +8,7 @@ import pytest
 
 from quorate.kernel import App, Core, Failed, Rng
 from quorate.kernel.app import Steps
-from quorate.sim.jobs import Doer, Pending
+from quorate.sim.jobs import Pending, SimDoer
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
 from quorate.sim.trial import Trial
@@ -60,7 +60,7 @@ class Builder(NoApp):
 class Site(NoSubject):
     """Builders, and miners who find what they are asked for."""
 
-    doers: Mapping[type, Doer] = {
+    doers: Mapping[type, SimDoer] = {
         Mine: lambda node, job: Pending(lambda: (node.id, job.work.delay_s), job.work.delay_s)
     }
 

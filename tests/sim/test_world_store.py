@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorate.kernel import App, Client, Core, Rng
+from quorate.sim.memory_store import UNSYNCED_BATCHES_MAX, MemoryStore
 from quorate.sim.options import Options
 from quorate.sim.run import simulate
-from quorate.sim.store import UNSYNCED_BATCHES_MAX, MemoryStore
 from quorate.sim.swarm import Mix
 from quorate.sim.trial import Trial
 from quorate.sim.workload import Results, Subject, Workload

@@ -97,7 +97,7 @@ def nobody_watches(world: World) -> bool:
     primary is dead, or a quorum is missing in its view. No request waits, so nobody suspects anything; or too few do
     that others would join them."""
     known = cores(world)
-    alarmed = mask_of([core.env.id for core in known if core.view.is_changing or core.requests.pending])
+    alarmed = mask_of([core.env.id for core in known if core.view.is_changing or core.waiting.pending])
     weak = known[0].view.group.quorum.weak
     return all(core.history.executed < core.history.switch_at for core in known) and not weak.is_quorum(alarmed)
 
@@ -110,7 +110,7 @@ def views_apart(world: World) -> bool:
     members = [core for core in cores(world) if core.view.is_member]
     views = {core.view.number for core in members}
     return (
-        all(core.view.is_changing and core.requests.pending for core in members)
+        all(core.view.is_changing and core.waiting.pending for core in members)
         and len(views) > 1
         and not any(core.view.alarm.is_set for core in members if core.view.number == min(views))
     )
@@ -144,11 +144,11 @@ def ask_for_something(world: World) -> None:
 
 def moves(world: World) -> bool:
     """Whether something is decided before long."""
-    before = max(core.commit_index for core in cores(world))
+    before = max(core.standing().commit_index or 0 for core in cores(world))
     end = world.now + GOES_ON_S
     while world.now < end:
         world.run_until(world.now + 0.5)
-        if max(core.commit_index for core in cores(world)) > before:
+        if max(core.standing().commit_index or 0 for core in cores(world)) > before:
             return True
     return False
 

@@ -7,6 +7,13 @@ from .tree import PURE_LAYERS, Violation, layer_of, parse
 
 CODE_FROM_STRINGS = frozenset({"eval", "exec"})
 PROCESS_DEPENDENT = frozenset({"id", "hash"})
+OF_OTHERS = (
+    "src/quorate/protocols/pbft/liars.py",
+    "src/quorate/sim/adversary/",
+    "src/quorate/sim/twins/",
+    "src/quorate/trials/files.py",
+)
+"""What treats the messages of any protocol, or the names in somebody's file, as data."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -25,6 +32,25 @@ def process_dependent(path: str, source: str) -> Iterator[Violation]:
     for name in _builtin_names(parse(source), PROCESS_DEPENDENT):
         cure = "compare by value; for a digest use hashlib over encoded bytes"
         yield Violation(path, name.lineno, "process-dependent", f"{layer} uses the builtin {name.id}()", cure)
+
+
+def attribute_guesses(path: str, source: str) -> Iterator[Violation]:
+    """No `getattr(x, "name", default)`: whoever has the attribute says so by its type, or others will misspell it.
+
+    What a module of this platform may lack is no guess, and neither is a name that is computed.
+    """
+    if layer_of(path) is None or path.startswith(OF_OTHERS):
+        return
+    tree = parse(source)
+    imported = {alias.asname or alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+            of, *rest = node.args
+            is_module = isinstance(of, ast.Name) and of.id in imported
+            if len(rest) == 2 and isinstance(rest[0], ast.Constant) and not is_module:
+                cure = "give the base class a method with a default, as Core.standing, or ask isinstance"
+                what = f"guesses that something has a {rest[0].value}"
+                yield Violation(path, node.lineno, "attribute-guesses", what, cure)
 
 
 def _builtin_names(tree: ast.Module, banned: frozenset[str]) -> Iterator[ast.Name]:

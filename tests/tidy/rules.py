@@ -1,9 +1,12 @@
 """Which rule looks at which file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from . import calls, imports, objects, shape, text
+from .circles import circles
+from .docstrings import called_docstrings
 from .links import links
+from .names import double_names, no_longer_double
 from .scopes import package_facts
 from .sets import LAYERS, set_iteration
 from .tree import Violation, files, layer_of, parse, text_of
@@ -20,15 +23,25 @@ PYTHON_RULES: dict[str, Rule] = {
     "serializers": imports.serializers,
     "code-from-strings": calls.code_from_strings,
     "process-dependent": calls.process_dependent,
+    "attribute-guesses": calls.attribute_guesses,
     "private-attributes": objects.private_attributes,
     "cores-alone": objects.cores_alone,
     "file-length": shape.file_length,
     "function-length": shape.function_length,
+    "handler-argument": shape.handler_argument,
     "module-docstring": shape.module_docstring,
     "kernel-docstrings": shape.kernel_docstrings,
 }
 TEXT_RULES: dict[str, Rule] = {"machine-paths": text.machine_paths, "index-addresses": text.index_addresses}
-NAMES = (*PYTHON_RULES, "set-iteration", *TEXT_RULES, "links")
+PackageRule = Callable[[Mapping[str, str]], Iterator[Violation]]
+PACKAGE_RULES: dict[str, PackageRule] = {
+    "import-circles": circles,
+    "double-names": double_names,
+    "excused-names": no_longer_double,
+    "called-docstrings": called_docstrings,
+}
+"""They look at all files of the package at once, by path."""
+NAMES = (*PYTHON_RULES, *PACKAGE_RULES, "set-iteration", *TEXT_RULES, "links")
 
 
 def check(name: str) -> list[Violation]:
@@ -41,9 +54,12 @@ def check(name: str) -> list[Violation]:
     broken = [found for path, source in python.items() for found in syntax(path, source)]
     if broken:
         return broken
+    if name in PACKAGE_RULES:
+        package = {path: source for path, source in python.items() if layer_of(path) is not None}
+        return list(PACKAGE_RULES[name](package))
     if name == "set-iteration":
-        package = package_facts([source for path, source in python.items() if layer_of(path) in LAYERS])
-        return [found for path, source in python.items() for found in set_iteration(path, source, package)]
+        facts = package_facts([source for path, source in python.items() if layer_of(path) in LAYERS])
+        return [found for path, source in python.items() for found in set_iteration(path, source, facts)]
     return [found for path, source in python.items() for found in PYTHON_RULES[name](path, source)]
 
 

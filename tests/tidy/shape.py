@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from .tree import Violation, layer_of, parse
+from .tree import PURE_LAYERS, Violation, layer_of, parse
 
 FILE_LINES_MAX = 800
 FUNCTION_LINES_MAX = 70
@@ -35,6 +35,18 @@ def module_docstring(path: str, source: str) -> Iterator[Violation]:
         yield Violation(path, 1, "module-docstring", "the module has no docstring", cure)
 
 
+def handler_argument(path: str, source: str) -> Iterator[Violation]:
+    """A handler's message is called m, as its fields stand in every line of it: `m.term`."""
+    if layer_of(path) not in PURE_LAYERS:
+        return
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name.lstrip("_").startswith("on_"):
+            names = [argument.arg for argument in node.args.args]
+            if names[:2] == ["self", "sender"] and len(names) == 3 and names[2] != "m":
+                what = f"{node.name} calls its message {names[2]}"
+                yield Violation(path, node.lineno, "handler-argument", what, "call it m, as every handler does")
+
+
 def kernel_docstrings(path: str, source: str) -> Iterator[Violation]:
     """Everything public in the kernel says what it is; authors of protocols read it first."""
     if layer_of(path) == "kernel":
@@ -45,7 +57,7 @@ def _undocumented(path: str, body: list[ast.stmt]) -> Iterator[Violation]:
     for node in body:
         if isinstance(node, ast.If | ast.Try):
             yield from _undocumented(path, [*node.body, *node.orelse])
-        if not isinstance(node, Definition) or node.name.startswith("_") or _is_repeat(node):
+        if not isinstance(node, Definition) or node.name.startswith("_") or is_repeat(node):
             continue
         if not ast.get_docstring(node):
             what = f"{node.name} is public and has no docstring"
@@ -55,7 +67,7 @@ def _undocumented(path: str, body: list[ast.stmt]) -> Iterator[Violation]:
             yield from _undocumented(path, node.body)
 
 
-def _is_repeat(node: Definition) -> bool:
+def is_repeat(node: Definition) -> bool:
     """An overload or a property's setter: its docstring stands on the other definition."""
     names = {d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "") for d in node.decorator_list}
     return bool(names & {"overload", "setter", "deleter", "override"})

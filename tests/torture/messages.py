@@ -12,6 +12,7 @@ from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.parts.requests import sign
 from quorate.parts.votes.certificate import Certificate
+from quorate.protocols import vote_messages as vote
 from quorate.protocols.multipaxos import messages as multipaxos
 from quorate.protocols.pbft import messages as pbft
 from quorate.protocols.raft import messages as raft
@@ -30,6 +31,13 @@ AMONG: Final = Nodes((Newcomer(4, "n4.example:7501", bytes(32)),), (3,))
 CHANGE: Final = pbft.ViewChange(1, CERTIFICATE, (CERTIFICATE,), SIGNATURE)
 
 MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
+    "vote": (
+        vote.ProposedBatch(3, 2, BATCH, 1, CERTIFICATE),
+        vote.Prevote(3, 2, DIGEST, SIGNATURE),
+        vote.Precommit(3, 2, DIGEST, SIGNATURE),
+        vote.Decision(3, 2, BATCH, CERTIFICATE),
+        vote.Here(3, 2),
+    ),
     "raft": (
         raft.PreVote(3, 7, 2),
         raft.PreVoteReply(3, True),

@@ -13,7 +13,7 @@ from tests.torture.history import Recorder
 
 def check_history(recorder: Recorder) -> None:
     """Linearizable, by the checker here and by `quorate check` of the file."""
-    verdict = linearizability.check(recorder.events, KeyValue())
+    verdict = linearizability.check_linearizable(recorder.events, KeyValue())
     assert verdict.linearizable is True, report.text(verdict)
     outcome = quorate("check", "--model", "kv", str(recorder.path))
     assert outcome.code == 0, outcome.stdout.decode() + outcome.stderr

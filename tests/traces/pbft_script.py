@@ -101,7 +101,9 @@ class PbftScript(Script):
 
     def _role(self, node: int) -> str:
         core, view = self.cluster[node].core, self.cluster[node].core.view
-        return f"changing to view {view.number}" if view.is_changing else f"{core.role} in view {view.number}"
+        return (
+            f"changing to view {view.number}" if view.is_changing else f"{core.standing().role} in view {view.number}"
+        )
 
     def text_of(self, value: Any) -> str:
         return text_of(value)

@@ -77,14 +77,14 @@ def bench(
 
 def _run(load: Load) -> Measured:
     """On uvloop where it is installed: it halves what a connection costs."""
-    from quorate.service.load import run
+    from quorate.service.load import run_load
 
     with _progress() as progress:
         try:
             import uvloop
         except ImportError:
-            return asyncio.run(run(load, progress))
-        return uvloop.run(run(load, progress))
+            return asyncio.run(run_load(load, progress))
+        return uvloop.run(run_load(load, progress))
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ def check(
     try:
         with _Display(errors, budget_s) as display:
             events = read_history(history, independent=independent, watch=display.read)
-            verdict = linearizability.check(
+            verdict = linearizability.check_linearizable(
                 events, _model(model.value, initial), states_max=budget_states, watch=display.search
             )
     except HistoryError as error:
@@ -78,7 +78,7 @@ def _model(name: str, initial: str | None) -> Model:
 
 def _initial(text: str) -> Any:
     try:
-        values = list(edn.read([text])) if len(text) <= INITIAL_CHARS_MAX else []
+        values = list(edn.read_edn([text])) if len(text) <= INITIAL_CHARS_MAX else []
     except edn.EdnError as error:
         raise HistoryError(f"--initial {text!r} is not EDN: {error}") from None
     if len(values) != 1:
@@ -109,7 +109,7 @@ class _Display:
         """Called by the reader now and then."""
         self._show(f"{events:,} events read", None, None)
 
-    def search(self, progress: linearizability.Progress) -> bool:
+    def search(self, progress: linearizability.CheckProgress) -> bool:
         """Called by the search now and then; False when the time is up."""
         self._show(f"{progress.explored:,} states explored", progress.keys_done, progress.keys)
         return time.monotonic() - self._began_s < self._budget_s

@@ -142,8 +142,7 @@ class ClusterFolder:
 
     def _move(self, config: NodeConfig, base_port: int) -> None:
         """Give an existing cluster other ports. Its name, and with it its data, stays."""
-        admins = getattr(config.options, "admins", ())
-        admin = admins[0].hex() if admins else ""
+        admin = config.admins[0].hex() if config.admins else ""
         old = Layout(config.cluster, len(config.nodes), config.protocol, _base_port(config), admin)
         if self.config_path.read_text() != old.toml():
             raise FolderError(

@@ -21,8 +21,8 @@ def group() -> None:
     """
 
 
-@keys.command()
-def generate(
+@keys.command("generate")
+def generate_keys(
     out: Annotated[Path, typer.Option("--out", help="The folder for the files; made if there is none.")],
     nodes: Annotated[int, typer.Option("--nodes", min=1, max=NODE_ID_MAX, help="Keys for nodes 1 to this.")] = 4,
     json: JsonOption = False,
@@ -57,8 +57,8 @@ def generate(
     typer.echo(made.keyring)
 
 
-@keys.command()
-def add(
+@keys.command("add")
+def add_key(
     node: Annotated[int, typer.Argument(min=0, max=NODE_ID_MAX, help="The number of a node that is to join.")],
     keyring: Annotated[Path, typer.Option("--keyring", help="The keyring of the cluster's nodes.")],
     out: Annotated[Path, typer.Option("--out", help="The folder for the files; made if there is none.")],
@@ -87,8 +87,8 @@ def add(
     typer.echo(out / key_files.KEYRING_NAME)
 
 
-@keys.command()
-def show(
+@keys.command("show")
+def show_key(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A private key or a keyring.")],
     json: JsonOption = False,
 ) -> None:

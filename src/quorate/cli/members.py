@@ -29,7 +29,7 @@ members = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @members.callback(invoke_without_command=True)
-def show(
+def show_members(
     context: typer.Context,
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
     timeout_s: TimeoutOption = 5.0,
@@ -53,7 +53,7 @@ def show(
 
 
 @members.command("set")
-def set_(
+def set_members(
     nodes: Annotated[str, typer.Argument(metavar="NODES", help="Numbers of nodes of the configuration: 1,2,3.")],
     key: KeyOption = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
@@ -77,7 +77,7 @@ def set_(
 
 
 @members.command("add")
-def add(
+def add_member(
     node: Annotated[int, typer.Argument(help="The new node's number, which no node of the cluster ever had.", min=0)],
     peer: Annotated[str, typer.Option("--peer", help="Where the other nodes reach it: host:port.")],
     client: Annotated[str, typer.Option("--client", help="Where clients reach it: host:port.")],
@@ -118,7 +118,7 @@ def add(
 
 
 @members.command("remove")
-def remove(
+def remove_members(
     nodes: Annotated[str, typer.Argument(metavar="NODES", help="Numbers of nodes that leave: 3 or 3,4.")],
     key: KeyOption = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,

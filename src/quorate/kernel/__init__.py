@@ -31,6 +31,7 @@ from quorate.kernel.parking import ParkingLimits
 from quorate.kernel.replay import Began, Known, Settled, Spawned, Started, Stepped, seed_in
 from quorate.kernel.roster import Roster
 from quorate.kernel.shell import Machine, Shell
+from quorate.kernel.standing import Standing
 from quorate.kernel.turn import Blame, Job, Meet, Output, Part, Record, RosterChange, Send, Timer, Turn
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "Shell",
     "Spawned",
     "Stalled",
+    "Standing",
     "Started",
     "Stepped",
     "Submitted",

@@ -1,7 +1,7 @@
 """Core: the rules of one protocol. No await, no clock, no I/O, no globals.
 
 A subclass names its ``messages``, ``records`` and ``children``, and writes one handler a message type: a
-``RequestVote`` comes to ``on_request_vote(sender, message)``. The table from type to handler is built once a class,
+``RequestVote`` comes to ``on_request_vote(sender, m)``. The table from type to handler is built once a class,
 and a message without a handler is an error when the class is made, not when the message comes.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from quorate.kernel.env import Env
 from quorate.kernel.ids import Key, Name, Path
 from quorate.kernel.parking import ParkingLimits
+from quorate.kernel.standing import Standing
 
 
 def handler_name(message: type) -> str:
@@ -86,6 +87,10 @@ class Core:
         """The records that replace everything this core (not its children) persisted so far."""
         return ()
 
+    def standing(self) -> Standing:
+        """Where it stands now: role, leader, term, commit. Asked for between steps; it changes nothing."""
+        return Standing()
+
     def awaits(self, path: Path) -> bool:
         """Whether there may yet be a core at this path, below this one. What comes for others is dropped."""
         return True
@@ -120,3 +125,17 @@ class Core:
 
         Also called where nothing came but a core above was touched: it may have called this one.
         """
+
+
+class Maker:
+    """What makes a core in place of its class, with an Env of another kind, say. Call it as you would the class."""
+
+    by_inputs: bool = False
+    """As that of the class."""
+
+
+def is_by_inputs(make: Callable[..., Any]) -> bool:
+    """Whether what this makes is recovered by inputs. A class says so, and a Maker; a plain function makes none."""
+    if isinstance(make, Maker):
+        return make.by_inputs
+    return isinstance(make, type) and issubclass(make, Core) and make.by_inputs

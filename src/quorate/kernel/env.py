@@ -1,22 +1,19 @@
 """Env: a core's only window on the world. Its verbs record effects; they never act.
 
-All cores of one Host write into one Effects, which the Host turns into a Turn when the step ends.
+All cores of one Host write into one Effects, which the Host turns into a Turn when the step ends. What a verb needs at
+once (a child, a stream of chance) it asks of the Hosting, which is the Host: an Env knows neither Host nor Core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSequence, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from typing import Any, TypeVar
 from typing import Protocol as Interface
 
 from quorate.kernel.ids import Key, Name, Path
-from quorate.kernel.inputs import Handed
+from quorate.kernel.inputs import Handed, Received
 from quorate.kernel.roster import Roster
 from quorate.kernel.turn import Blame, Job, Meet, Output, Part, Record, RosterChange, Send, Timer, Turn
-
-if TYPE_CHECKING:
-    from quorate.kernel.core import Core
-    from quorate.kernel.host import Host
 
 T = TypeVar("T")
 
@@ -48,6 +45,47 @@ class Chance(Interface):
 
     def __call__(self, path: Path, seed: bytes = b"") -> Rng:
         """The stream of a path; of another seed than this life's where one is given."""
+
+
+class Child(Interface):
+    """What can be spawned. A Core is (``core.py``)."""
+
+    env: Env
+
+    def start(self) -> None:
+        """Begin."""
+
+
+ChildT = TypeVar("ChildT", bound=Child)
+
+
+class Hosting(Interface):
+    """What stands under the Envs of one node and does at once what they ask for. A Host does (``host.py``)."""
+
+    def stream(self, path: Path) -> Rng:
+        """The stream of chance of a path."""
+
+    def change_roster(self, path: Path, change: RosterChange) -> None:
+        """The core at a path meets a node or parts from one."""
+
+    def spawn(
+        self,
+        path: Path,
+        make: Callable[..., Any],
+        args: Iterable[Any],
+        kwargs: dict[str, Any],
+        upcall: Callable[[Any], None] | None,
+    ) -> Any:
+        """Make the core at ``path``: ``make(env, *args, **kwargs)``. Raises what ``Env.spawn`` does."""
+
+    def retire(self, path: Path) -> None:
+        """Remove the core at ``path`` and all below it."""
+
+    def hand(self, item: Handed) -> None:
+        """Have a value come to a child after the running handler returns."""
+
+    def receive(self, item: Received) -> None:
+        """Have a message come to a core after the running handler returns."""
 
 
 class Effects:
@@ -115,7 +153,7 @@ class Env:
     __slots__ = ("_effects", "_host", "_rng", "_roster", "_upcall", "id", "is_journaled", "path")
 
     def __init__(
-        self, host: Host, effects: Effects, path: Path, roster: Roster, upcall: Callable[[Any], None] | None = None
+        self, host: Hosting, effects: Effects, path: Path, roster: Roster, upcall: Callable[[Any], None] | None = None
     ) -> None:
         self._host = host
         self._effects = effects
@@ -260,14 +298,15 @@ class Env:
         self._host.hand(Handed(value, (*self.path, name)))
 
     def spawn(
-        self, name: Name, core: Callable[..., Core], *args: Any, upcall: Callable[[Any], None] | None, **kwargs: Any
-    ) -> Core:
+        self, name: Name, core: Callable[..., ChildT], *args: Any, upcall: Callable[[Any], None] | None, **kwargs: Any
+    ) -> ChildT:
         """Make a child core at ``path + (name,)``; what it delivers comes to ``upcall``, or with None leaves the Host.
 
         ``upcall`` is a method of the parent or a functools.partial of one: a fork of the Host copies these, but not a
         closure. Raises ValueError where the path is taken, was retired, or is too deep, TypeError for a closure.
         """
-        return self._host.spawn((*self.path, name), core, args, kwargs, upcall)
+        child: ChildT = self._host.spawn((*self.path, name), core, args, kwargs, upcall)
+        return child
 
     def retire(self, name: Name) -> None:
         """Remove the child and all below it. Messages that still come for it are dropped."""

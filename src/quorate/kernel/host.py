@@ -16,10 +16,10 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
-from quorate.kernel.core import Core
+from quorate.kernel.core import Core, is_by_inputs
 from quorate.kernel.env import Chance, Env, Rng
 from quorate.kernel.ids import PATH_DEPTH_MAX, ROOT, Path
-from quorate.kernel.inputs import Handed, Input, Misbehaved
+from quorate.kernel.inputs import Handed, Input, Misbehaved, Received
 from quorate.kernel.replay import SEED_BYTES, Began, Known, Settled, Spawned, Started, Stepped, Subtree
 from quorate.kernel.roster import Roster
 from quorate.kernel.tree import TO_ALL, Tree
@@ -108,7 +108,7 @@ class Host(Tree):
         """An independent copy in the same state: equal inputs give equal Turns."""
         return copy.deepcopy(self)
 
-    # --- what Env asks for ---
+    # --- Hosting: what Env asks for ---
 
     def stream(self, path: Path) -> Rng:
         """The stream of chance of a path."""
@@ -132,6 +132,10 @@ class Host(Tree):
         if self._started or item.path not in self._journaled.subtrees:  # else the child's journal has it
             self._effects.upcalls.append((item.path, self._hand, item))
 
+    def receive(self, item: Received) -> None:
+        """Have a message come to a core as if it came from outside, after the running handler."""
+        self._effects.upcalls.append((item.path, self._receive, item))
+
     def spawn(
         self,
         path: Path,
@@ -153,7 +157,7 @@ class Host(Tree):
 
         journaled = self._journaled
         scope = journaled.scope_of(path)
-        if scope is None and not journaled.whole and getattr(make, "by_inputs", False):
+        if scope is None and not journaled.whole and is_by_inputs(make):
             return self._spawn_subtree(path, made, upcall)
         waiting = self._parking.claim(path)
         if scope is None:

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from quorate.parts.crypto.keys import Public, Signature, Signed, Signer
+from quorate.parts.crypto.keys import Keyring, Public, Signature, Signed, Signer
 
 CONTEXT: Final = "request"
 COMMANDS_MAX: Final = 1024
@@ -58,6 +58,15 @@ def decode(value: bytes) -> Request | None:
 def claim(request: Request) -> Signed:
     """What a Keyring or a VerifyBatch is to check."""
     return Signed(request.client, CONTEXT, _digest(request.client, request.commands), request.signature)
+
+
+def is_signed(value: bytes, keyring: Keyring) -> bool:
+    """Whether this is a request and its client signed it; for who can wait for that check."""
+    request = decode(value)
+    if request is None:
+        return False
+    signed = claim(request)
+    return keyring.verify(signed.signer, signed.context, signed.message, signed.signature)
 
 
 def _digest(client: bytes, commands: tuple[bytes, ...]) -> bytes:

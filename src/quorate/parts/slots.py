@@ -35,7 +35,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from quorate.kernel import Core, Env, Key, Name
+from quorate.kernel import Core, Env, Key, Name, Standing
+from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log.entries import COMMAND, NOOP, Entry
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
@@ -156,6 +157,10 @@ class Slots(Core):
         """The last slot that was delivered; all up to it are."""
         return len(self.values)
 
+    def standing(self) -> Standing:
+        """As ``Core.standing``. Nobody is elected: the leader is the one to propose at."""
+        return Standing(LEADER if self.leader == self.env.id else FOLLOWER, self.leader, commit_index=self.delivered)
+
     @property
     def floor(self) -> int:
         """All slots up to this one are decided, here or at a node that said so."""
@@ -223,35 +228,35 @@ class Slots(Core):
 
     # --- parents among themselves ---
 
-    def on_reached(self, sender: int, message: Reached) -> None:
+    def on_reached(self, sender: int, m: Reached) -> None:
         """Somebody lives, and has come so far."""
         if sender == self.env.id:
             return
         self._heard[sender] = self.env.now
-        if message.index > self._reached.get(sender, 0):
-            self._reached[sender] = message.index
+        if m.index > self._reached.get(sender, 0):
+            self._reached[sender] = m.index
             self._move_window()
-        if message.index >= self.delivered + self.config.window:
+        if m.index >= self.delivered + self.config.window:
             self._fetch()  # far behind: do not wait for the beat
         if sender == self.env.peers[0] != self.leader:
             self._lead()
 
-    def on_fetch(self, sender: int, message: Fetch) -> None:
+    def on_fetch(self, sender: int, m: Fetch) -> None:
         """One batch; whoever needs more asks again."""
-        if 1 <= message.first_index <= self.delivered:
-            self.env.send(sender, Told(message.first_index, self._batch(message.first_index), self.delivered))
+        if 1 <= m.first_index <= self.delivered:
+            self.env.send(sender, Told(m.first_index, self._batch(m.first_index), self.delivered))
 
-    def on_told(self, sender: int, message: Told) -> None:
+    def on_told(self, sender: int, m: Told) -> None:
         """Take what is next."""
-        first = message.first_index
-        is_next = 1 <= first <= self.delivered + 1 <= first + len(message.values) - 1
+        first = m.first_index
+        is_next = 1 <= first <= self.delivered + 1 <= first + len(m.values) - 1
         if not is_next or self._stalled is not None:
             return
-        for slot, value in enumerate(message.values, first):
+        for slot, value in enumerate(m.values, first):
             self._choose(slot, value)
         self._deliver()
         self._fetching = False
-        if message.last_index > self.delivered:
+        if m.last_index > self.delivered:
             self._fetch()
 
     def on_timer(self, key: Key) -> None:

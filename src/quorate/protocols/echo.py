@@ -25,7 +25,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from quorate.kernel import Core, Env, Key, NodeId
+from quorate.kernel import Core, Env, Key, NodeId, Standing
+from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
@@ -141,6 +142,11 @@ class Echo(Core):
         self._round = 0
         self._ready_index: int | None = None  # the answer to this round
 
+    def standing(self) -> Standing:
+        """As ``Core.standing``. Nobody is elected: the sequencer leads for ever."""
+        role = LEADER if self.sequencer == self.env.id else FOLLOWER
+        return Standing(role, self.sequencer, commit_index=self.delivered)
+
     # --- recovery ---
 
     def restore(self, record: Appended | Counted) -> None:
@@ -183,24 +189,24 @@ class Echo(Core):
         if len(tokens) > room:
             self.env.deliver(ReadFailed(tuple(tokens[room:]), "too many reads wait for the sequencer"))
 
-    def on_taken(self, sender: int, message: Taken) -> None:
+    def on_taken(self, sender: int, m: Taken) -> None:
         """The sequencer has some of our values: send it the next."""
-        if self._is_wrong(sender) or message.life != self.life:
+        if self._is_wrong(sender) or m.life != self.life:
             return
-        if message.last > self._values.last_index:
+        if m.last > self._values.last_index:
             self.env.blame(sender, "took values that were never sent")
-        elif message.last > self._values.base_index:
-            self._values.compact(message.last, TERM)
+        elif m.last > self._values.base_index:
+            self._values.compact(m.last, TERM)
             self._forwarding = False
 
-    def on_ordered(self, sender: int, message: Ordered) -> None:
+    def on_ordered(self, sender: int, m: Ordered) -> None:
         """Deliver what is next. After a gap the timer fetches what is missing."""
         if self._is_wrong(sender) or self._stalled:
             return
         first = self.delivered + 1
-        if not 1 <= message.first_index <= first:
+        if not 1 <= m.first_index <= first:
             return
-        entries = message.entries[first - message.first_index :]
+        entries = m.entries[first - m.first_index :]
         if not entries:
             return
         if self.env.id != self.sequencer:  # whose log has them already
@@ -209,15 +215,15 @@ class Echo(Core):
         self.delivered += len(entries)
         self.env.deliver(Decided(first, entries))
         self._serve_reads()
-        if message.last_index > self.delivered:
+        if m.last_index > self.delivered:
             self.env.send(self.sequencer, Fetch(self.delivered + 1))
 
-    def on_answer(self, sender: int, message: Answer) -> None:
+    def on_answer(self, sender: int, m: Answer) -> None:
         """The reads of this round are ready when as much has been delivered."""
-        if self._is_wrong(sender) or (message.life, message.round) != (self.life, self._round):
+        if self._is_wrong(sender) or (m.life, m.round) != (self.life, self._round):
             return
         if self._asked and self._ready_index is None:
-            self._ready_index = message.index
+            self._ready_index = m.index
             self._serve_reads()
 
     def on_timer(self, key: Key) -> None:
@@ -251,39 +257,39 @@ class Echo(Core):
 
     # --- the sequencer ---
 
-    def on_forward(self, sender: int, message: Forward) -> None:
+    def on_forward(self, sender: int, m: Forward) -> None:
         """Put the values that are new into the log; the count of them is durable with them, in one write."""
         if self._is_astray(sender) or self._stalled:
             return
         life, last = self.counted.get(sender, (0, 0))
-        if message.life < life:
+        if m.life < life:
             return
-        if message.life > life:
-            life, last = message.life, 0
-        if message.first > last + 1:
+        if m.life > life:
+            life, last = m.life, 0
+        if m.first > last + 1:
             self.env.blame(sender, "left out values")  # it sends the next only after a Taken, which was durable
             return
-        values = message.values[last + 1 - message.first :]
+        values = m.values[last + 1 - m.first :]
         if values:
             last += len(values)
             self.log.append([Entry(TERM, value) for value in values])
             self._count(sender, life, last)
         self.env.send(sender, Taken(life, last))
 
-    def on_fetch(self, sender: int, message: Fetch) -> None:
+    def on_fetch(self, sender: int, m: Fetch) -> None:
         """One batch; whoever needs more asks again."""
         if self._is_astray(sender):
             return
-        if not 1 <= message.first_index <= self.log.last_index + 1:
+        if not 1 <= m.first_index <= self.log.last_index + 1:
             self.env.blame(sender, "fetches past the end of the log")
-        elif message.first_index <= self.log.last_index:
-            entries = self._batch(self.log, message.first_index)
-            self.env.send(sender, Ordered(message.first_index, entries, self.log.last_index))
+        elif m.first_index <= self.log.last_index:
+            entries = self._batch(self.log, m.first_index)
+            self.env.send(sender, Ordered(m.first_index, entries, self.log.last_index))
 
-    def on_ask(self, sender: int, message: Ask) -> None:
+    def on_ask(self, sender: int, m: Ask) -> None:
         """Everything that anybody has seen decided is at or below our last index."""
         if not self._is_astray(sender):
-            self.env.send(sender, Answer(message.life, message.round, self.log.last_index))
+            self.env.send(sender, Answer(m.life, m.round, self.log.last_index))
 
     # --- helpers ---
 

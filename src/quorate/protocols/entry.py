@@ -41,4 +41,4 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             return lambda env: build(env, config)
         if keys is None:
             raise ValueError(f"the nodes of {self.name} need keys")
-        return lambda env: build(env, config, keys(env.id))
+        return lambda env: build(env, config, keys=keys(env.id))

@@ -18,7 +18,7 @@ def new_seed() -> bytes:
     return os.urandom(SEED_BYTES)
 
 
-def streams(seed: bytes) -> Chance:
+def seeded_streams(seed: bytes) -> Chance:
     """The streams of one life, a path each; of another seed where a record names it."""
     return lambda path, recorded=b"": Stream(recorded or seed, repr(path).encode())
 

@@ -52,7 +52,7 @@ from quorate.kernel import Path as CorePath
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keyring
 from quorate.parts.log.replicated import Restored, TakeSnapshot
-from quorate.runtime.chance import new_seed, streams
+from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.errors import StorageError
 from quorate.runtime.files import Identity
@@ -242,7 +242,7 @@ class Node(Machine):
             self._journal_bytes += len(frame)
             records += self._codec.decode_records(frame)
         seed = seed_in(records) or new_seed()
-        self.host = Host(self._make, self.id, self._members, streams(seed), seed=seed, is_open=self.is_open)
+        self.host = Host(self._make, self.id, self._members, seeded_streams(seed), seed=seed, is_open=self.is_open)
         if self.host.root.is_open != self.is_open:
             raise ValueError(f"{type(self.host.root).__name__} is for {ROSTERS[not self.is_open]}, this node is not")
         self.shell = self._shell_class(self.host, self.app, self, Restored)

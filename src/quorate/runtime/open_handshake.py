@@ -36,10 +36,10 @@ SIGNATURE_BYTES: Final = 64
 REASON_CHARACTERS_MAX: Final = 200
 """What is repeated of a reason that the other side gave."""
 
-Key: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_BYTES, max_length=PUBLIC_BYTES)]
+PublicKey: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_BYTES, max_length=PUBLIC_BYTES)]
 Nonce: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 Proven: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
-Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+PortNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
 class Knock(msgspec.Struct, frozen=True, array_like=True):
@@ -48,15 +48,15 @@ class Knock(msgspec.Struct, frozen=True, array_like=True):
     magic: bytes
     version: int
     network: ClusterName
-    key: Key
+    key: PublicKey
     nonce: Nonce
-    port: Port
+    port: PortNumber
 
 
 class Challenge(msgspec.Struct, frozen=True, array_like=True, tag="challenge"):
     """The called says who it is."""
 
-    key: Key
+    key: PublicKey
     nonce: Nonce
 
 

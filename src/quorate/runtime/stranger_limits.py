@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections import Counter
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final
+from typing import Final
+from typing import Protocol as Interface
 
 import msgspec
 
 from quorate.runtime.framing import FrameLimits
-
-if TYPE_CHECKING:
-    from quorate.runtime.stranger_links import StrangerConnection
 
 MIB: Final = 1 << 20
 TOO_SLOW: Final = "too slow"
@@ -56,6 +55,17 @@ class StrangerCounters(msgspec.Struct):
     misbehaved: int = 0
 
 
+class Guest(Interface):
+    """A connection to a stranger, as far as limits go."""
+
+    host: str
+    """Where the other side is, as limits count hosts."""
+    loop: AbstractEventLoop
+
+    def cut(self, why: str) -> None:
+        """Hang up at once."""
+
+
 class WaitingRoom:
     """Callers who have not proved a key. A new one takes the place of the oldest from the host that has most.
 
@@ -65,9 +75,9 @@ class WaitingRoom:
     def __init__(self, limits: StrangerLimits, counters: StrangerCounters) -> None:
         self._limits = limits
         self._counters = counters
-        self._callers: dict[StrangerConnection, None] = {}  # in the order in which they came
+        self._callers: dict[Guest, None] = {}  # in the order in which they came
 
-    def enter(self, caller: StrangerConnection) -> None:
+    def enter(self, caller: Guest) -> None:
         """Take a caller in; another may have to go."""
         self._callers[caller] = None
         hosts = Counter(other.host for other in self._callers)
@@ -77,7 +87,7 @@ class WaitingRoom:
             most = max(hosts.values())
             self._evict({host for host, count in hosts.items() if count == most})
 
-    def leave(self, caller: StrangerConnection) -> None:
+    def leave(self, caller: Guest) -> None:
         """It has a link, or is gone."""
         self._callers.pop(caller, None)
 
@@ -97,10 +107,10 @@ class UnfinishedFrames:
     def __init__(self, size_bytes_max: int) -> None:
         self.size_bytes = 0
         self._size_bytes_max = size_bytes_max
-        self._holding: dict[StrangerConnection, tuple[int, float]] = {}
+        self._holding: dict[Guest, tuple[int, float]] = {}
         """How many bytes, and since when."""
 
-    def hold(self, connection: StrangerConnection, size_bytes: int, is_new: bool) -> None:
+    def hold(self, connection: Guest, size_bytes: int, is_new: bool) -> None:
         """So much of a frame waits for its end; ``is_new``: of another frame than before."""
         before, since = self._holding.pop(connection, (0, 0.0))
         if is_new or not before:

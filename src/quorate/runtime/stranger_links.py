@@ -1,27 +1,66 @@
 """Links between strangers: one connection carries both directions, once both sides have proved their keys.
 
-The rules of who gets a link are those of ``strangers.py``; here is what each side does on its connection.
+Here is what each side does on its connection. Who gets a link is for the House to say (``strangers.py``).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
-from typing import TYPE_CHECKING
+from ipaddress import IPv6Address
+from typing import Protocol as Interface
 
 from quorate.runtime.address import format_address, literal
 from quorate.runtime.bans import host_of
 from quorate.runtime.greeting import GreetedConnection
 from quorate.runtime.handshake import Refused, encode
-from quorate.runtime.open_handshake import NONCE_BYTES, CalledSide, DiallerSide, Mismatch
+from quorate.runtime.open_handshake import NONCE_BYTES, CalledSide, DiallerSide, Mismatch, Myself
 from quorate.runtime.peers import PeerCounters
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from quorate.runtime.strangers import Strangers
+from quorate.runtime.stranger_limits import StrangerCounters, StrangerLimits, UnfinishedFrames
 
 log = logging.getLogger("quorate.strangers")
+
+
+class House(Interface):
+    """Whose connections these are. It says who gets a link, and hears what becomes of each connection."""
+
+    me: Myself
+    limits: StrangerLimits
+    told_port: int
+    """Where others should call."""
+    totals: StrangerCounters
+    unfinished: UnfinishedFrames
+
+    def on_open(self, connection: StrangerConnection) -> None:
+        """A connection is there."""
+
+    def on_caller(self, caller: CalledStranger) -> None:
+        """Somebody called. Make room for them, or hang up at once."""
+
+    def why_not_host(self, host: str) -> str | None:
+        """Why a host is not talked to; None if it is."""
+
+    def check_room(self, caller: CalledStranger) -> None:
+        """Raises Mismatch for a caller that is banned, and if there is no room for it."""
+
+    def check_challenger(self, dialled: DialledStranger) -> None:
+        """Raises Mismatch if whoever answered a dial is banned, or has a link already."""
+
+    def check_link(self, newer: StrangerConnection) -> None:
+        """Raises Mismatch for a key that is banned or has a link that is to stay, and if no number is left."""
+
+    def on_proven(self, connection: StrangerConnection) -> None:
+        """A connection has become a link: give it its number."""
+
+    def on_frames(self, link: int, frames: list[bytes]) -> None:
+        """Payloads of one read of a link, in order."""
+
+    def cut(self, link: int, why: str) -> None:
+        """Hang up on a link that sent what it must not."""
+
+    def on_lost(self, connection: StrangerConnection, why: str) -> None:
+        """A connection is gone."""
 
 
 class StrangerConnection(GreetedConnection):
@@ -29,9 +68,9 @@ class StrangerConnection(GreetedConnection):
 
     is_outbound: bool
 
-    def __init__(self, strangers: Strangers) -> None:
-        super().__init__(strangers.limits.frames, strangers.limits.handshake_timeout_s)
-        self.strangers = strangers
+    def __init__(self, house: House) -> None:
+        super().__init__(house.limits.frames, house.limits.handshake_timeout_s)
+        self.house = house
         self.key = b""
         self.host = ""
         """Where the other side is, as bans and limits count hosts."""
@@ -48,16 +87,16 @@ class StrangerConnection(GreetedConnection):
         peer = self._transport.get_extra_info("peername")
         host = str(peer[0]) if isinstance(peer, tuple) else "unknown"
         found = literal(host)
-        mapped = getattr(found, "ipv4_mapped", None)
+        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
         return host if mapped is None else str(mapped)
 
     def on_open(self) -> None:
-        self.strangers.on_open(self)
+        self.house.on_open(self)
         self.host = host_of(self.remote_host)
-        self.keep_alive(self.strangers.limits.dead_after_s)
+        self.keep_alive(self.house.limits.dead_after_s)
 
     def on_welcome(self) -> None:
-        self.strangers.on_proven(self)
+        self.house.on_proven(self)
 
     def on_frames(self, frames: list[bytes]) -> None:
         self._has_completed = True
@@ -66,25 +105,25 @@ class StrangerConnection(GreetedConnection):
     def on_message_frames(self, frames: list[bytes]) -> None:
         self.counters.received_frames += len(frames)
         self.counters.received_bytes += sum(map(len, frames))
-        self.strangers.on_frames(self.link, frames)
+        self.house.on_frames(self.link, frames)
 
     def on_violation(self, why: str) -> None:
         if self.is_welcome:
-            self.strangers.cut(self.link, why)
+            self.house.cut(self.link, why)
         else:
             self.cut(why)
 
     def on_lost(self, why: str) -> None:
         super().on_lost(why)
-        self.strangers.on_lost(self, why)
+        self.house.on_lost(self, why)
 
     def data_received(self, data: bytes) -> None:
         self._has_completed = False
         super().data_received(data)
-        self.strangers.unfinished.hold(self, len(self._received) if self.is_open else 0, self._has_completed)
+        self.house.unfinished.hold(self, len(self._received) if self.is_open else 0, self._has_completed)
 
 
-class Called(StrangerConnection):
+class CalledStranger(StrangerConnection):
     """The side that was called."""
 
     is_outbound = False
@@ -93,7 +132,7 @@ class Called(StrangerConnection):
 
     def on_open(self) -> None:
         super().on_open()
-        self.strangers.on_caller(self)
+        self.house.on_caller(self)
 
     def on_greeting(self, frame: bytes) -> None:
         try:
@@ -105,25 +144,25 @@ class Called(StrangerConnection):
             self.refuse(mismatch.refusal)
 
     def _on_knock(self, frame: bytes) -> None:
-        self._side = CalledSide(self.strangers.me, secrets.token_bytes(NONCE_BYTES))
+        self._side = CalledSide(self.house.me, secrets.token_bytes(NONCE_BYTES))
         knock = self._side.knocked(frame)
         self.key = knock.key
         if knock.port:
             self.address = format_address(self.remote_host, knock.port)
         # Before anything is signed or checked, and again when the key is proven: much may happen in between.
-        self.strangers.check_room(self)
+        self.house.check_room(self)
         self.send(self._side.challenge())
 
     def _on_proof(self, frame: bytes) -> None:
         self._side.proved(frame)
-        self.strangers.check_room(self)
-        self.strangers.check_link(self)
+        self.house.check_room(self)
+        self.house.check_link(self)
         self.send(self._side.admission())
         self._welcomed()
 
     def refuse(self, refusal: Refused) -> None:
         """Say why, and hang up."""
-        self.strangers.totals.refusals += 1
+        self.house.totals.refusals += 1
         log.debug("refused a caller from %s: %s", self.remote, refusal.why)
         self.send(encode(refusal))
         self.close(f"refused ({refusal.code}): {refusal.why}")
@@ -132,22 +171,22 @@ class Called(StrangerConnection):
         return False
 
 
-class Dialled(StrangerConnection):
+class DialledStranger(StrangerConnection):
     """The side that dialled. ``settled`` is "" when it has a link, or why it gets none."""
 
     is_outbound = True
 
-    def __init__(self, strangers: Strangers, address: str, place: tuple[str, int], expected: bytes | None) -> None:
-        super().__init__(strangers)
+    def __init__(self, house: House, address: str, place: tuple[str, int], expected: bytes | None) -> None:
+        super().__init__(house)
         self.address = address
         self.place = place
         self.settled: asyncio.Future[str] = self.loop.create_future()
         nonce = secrets.token_bytes(NONCE_BYTES)
-        self._side = DiallerSide(strangers.me, nonce, strangers.told_port, expected)
+        self._side = DiallerSide(house.me, nonce, house.told_port, expected)
 
     def on_open(self) -> None:
         super().on_open()
-        if (why := self.strangers.why_not_host(self.host)) is not None:
+        if (why := self.house.why_not_host(self.host)) is not None:
             self.cut(why)
         else:
             self.send(self._side.knock)
@@ -157,11 +196,11 @@ class Dialled(StrangerConnection):
             if not self.key:
                 proof = self._side.challenged(frame)
                 self.key = self._side.key
-                self.strangers.check_challenger(self)
+                self.house.check_challenger(self)
                 self.send(proof)
             else:
                 self._side.admitted(frame)
-                self.strangers.check_link(self)
+                self.house.check_link(self)
                 self._welcomed()
         except Mismatch as mismatch:
             self.cut(str(mismatch))

@@ -35,7 +35,7 @@ from quorate.runtime.names import NAMES, Names
 from quorate.runtime.open_handshake import Mismatch, Myself
 from quorate.runtime.peers import PeerCounters
 from quorate.runtime.stranger_limits import TOO_SLOW, StrangerCounters, StrangerLimits, UnfinishedFrames, WaitingRoom
-from quorate.runtime.stranger_links import Called, Dialled, StrangerConnection
+from quorate.runtime.stranger_links import CalledStranger, DialledStranger, StrangerConnection
 
 LINK_MAX = NODE_ID_MAX
 """Numbers of links, those that rest among them."""
@@ -95,7 +95,7 @@ class Strangers:
         self.told_port = told_port or 0
         self.ban_hosts = ban_hosts
         self.names = names
-        self.on_frames = on_frames
+        self._on_frames = on_frames
         self.totals = StrangerCounters()
         self.counters: dict[int, PeerCounters] = {}
         """By link, until its number is released."""
@@ -128,7 +128,7 @@ class Strangers:
         if listening is None and self.listen_at is None:
             return
         host, port = self.listen_at or ("", 0)
-        self._listening = await listen(lambda: Called(self), host, port, given=listening, names=self.names)
+        self._listening = await listen(lambda: CalledStranger(self), host, port, given=listening, names=self.names)
         if not self._is_port_told:
             self.told_port = self._listening.port
 
@@ -261,7 +261,7 @@ class Strangers:
         timeout_s = self.limits.handshake_timeout_s
         try:
             connection, reached = await self.names.connect(
-                lambda: Dialled(self, address, place, key), *place, timeout_s
+                lambda: DialledStranger(self, address, place, key), *place, timeout_s
             )
             why = await asyncio.shield(connection.settled)
             self.names.learn(*place, reached, not why)
@@ -284,7 +284,7 @@ class Strangers:
         """A connection is there."""
         self._connections[connection] = None
 
-    def on_caller(self, caller: Called) -> None:
+    def on_caller(self, caller: CalledStranger) -> None:
         """Somebody called. Make room for them, or hang up at once."""
         self.totals.calls += 1
         if self.is_stopping:
@@ -299,14 +299,14 @@ class Strangers:
         """Why a host is not talked to, if hosts are banned and it is."""
         return self.bans.why_not(host, self._now()) if self.ban_hosts else None
 
-    def check_room(self, caller: Called) -> None:
+    def check_room(self, caller: CalledStranger) -> None:
         """Raises Mismatch for a caller that is banned, and if there is no room for it."""
         self._check_bans(caller)
         inbound = sum(not link.is_outbound for link in self._links.values())
         if inbound >= self.limits.inbound_max:
             raise Mismatch("full", f"this node has {inbound} callers already: try another node, or later")
 
-    def check_challenger(self, dialled: Dialled) -> None:
+    def check_challenger(self, dialled: DialledStranger) -> None:
         """Raises Mismatch if whoever answered a dial is banned, or has a link already."""
         self._check_bans(dialled)
         if self._is_linked(dialled.key):
@@ -341,7 +341,7 @@ class Strangers:
     def on_proven(self, connection: StrangerConnection) -> None:
         """A connection has become a link."""
         self._waiting.leave(connection)
-        if isinstance(connection, Dialled):
+        if isinstance(connection, DialledStranger):
             self._dialling.discard(connection.place)
         older = self._by_key.get(connection.key)
         if older is not None:
@@ -355,6 +355,10 @@ class Strangers:
         log.debug("link %d to %s at %s", link, connection.key.hex(), connection.remote)
         if not self.is_stopping:
             self._on_met(link, connection.key, connection.address, connection.is_outbound)
+
+    def on_frames(self, link: int, frames: list[bytes]) -> None:
+        """Payloads of one read of a link, in order."""
+        self._on_frames(link, frames)
 
     def on_lost(self, connection: StrangerConnection, why: str) -> None:
         """A connection is gone."""

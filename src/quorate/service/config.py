@@ -91,13 +91,27 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def have_joined(self) -> bool:
         """Whether the file says that others have joined those with which the cluster began."""
-        return bool(getattr(self.options, "founders", ()))
+        return bool(self._named_founders)
 
     @property
     def founders(self) -> tuple[int, ...]:
         """The nodes that the cluster began with."""
-        named: tuple[int, ...] = getattr(self.options, "founders", ())
-        return tuple(sorted(named or self.nodes))
+        return tuple(sorted(self._named_founders or self.nodes))
+
+    @property
+    def _named_founders(self) -> tuple[int, ...]:
+        if self.options is None or not self.entry.traits.members.can_change:
+            return ()
+        founders: tuple[int, ...] = self.options.founders
+        return founders
+
+    @property
+    def admins(self) -> tuple[bytes, ...]:
+        """The public keys of those whose changes of members nodes take, where they must be signed."""
+        if self.options is None or not self.entry.traits.members.by_admin:
+            return ()
+        admins: tuple[bytes, ...] = self.options.admins
+        return admins
 
     def load_keys(self) -> Keys:
         """This node's keys. Raises ConfigError where a file is not there, or the keys are not those of this cluster."""

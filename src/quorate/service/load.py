@@ -52,7 +52,7 @@ class _Counter:
         self.latencies: list[float] = []
 
 
-async def run(load: Load, progress: Callable[[float], None] | None = None) -> Measured:
+async def run_load(load: Load, progress: Callable[[float], None] | None = None) -> Measured:
     """Put for the warm-up and the duration. ``progress`` hears the share that is done. Raises QuorateError at first."""
     count = load.connections or load.clients
     links = [Client(load.endpoints, timeout_s=load.timeout_s, faults=load.faults) for _ in range(count)]

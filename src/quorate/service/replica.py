@@ -21,7 +21,6 @@ from quorate.kernel import ROOT, App, Client, Path
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
-from quorate.service.machine import StateMachine
 from quorate.service.requests import (
     DECODE_ERRORS,
     Apply,
@@ -37,6 +36,7 @@ from quorate.service.requests import (
     decode_log_command,
 )
 from quorate.service.sessions import SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
+from quorate.service.state_machine import StateMachine
 
 PENDING_MAX = 100_000
 CHANGES_MAX = 64

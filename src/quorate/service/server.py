@@ -12,8 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from quorate.parts.crypto.keys import Keys
-from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes, Voters
+from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
@@ -23,8 +22,7 @@ from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.runtime.node import Node
 from quorate.service.config import NodeConfig
 from quorate.service.kv.machine import KvMachine
-from quorate.service.machine import StateMachine
-from quorate.service.membership import Membership
+from quorate.service.reconfiguration import Membership
 from quorate.service.replica import Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -40,6 +38,7 @@ from quorate.service.requests import (
     encode,
 )
 from quorate.service.signed import SignedReplica
+from quorate.service.state_machine import StateMachine
 
 log = logging.getLogger("quorate.server")
 
@@ -147,26 +146,21 @@ class Server:
 
     def status(self, request: int = 0) -> Status:
         """This node's view of itself. A view counts as a term; a protocol with neither is in term 0."""
-        core = self.node.host.root
-        leader: int | None = getattr(core, "leader", self.replica.leader)
-        words = ("primary", "backup") if self.config.entry.traits.is_byzantine else ("leader", "follower")
-        role = getattr(core, "role", words[leader != self.config.node])
-        voters: Voters = getattr(core, "voters", self.membership.all)
-        if role == "follower" and self.config.node not in voters.members:
-            role = "learner"
+        core = self.node.host.root.standing()
+        applied_index, in_force = self.replica.applied_index, self._in_force
         return Status(
             id=request,
             node=self.config.node,
             protocol=self.config.protocol,
-            role=role,
-            leader=leader,
-            term=getattr(core, "term", getattr(core, "view", 0)),
-            commit_index=getattr(core, "commit_index", self.replica.applied_index),
-            applied_index=self.replica.applied_index,
+            role=core.role,
+            leader=core.leader,
+            term=core.term,
+            commit_index=applied_index if core.commit_index is None else core.commit_index,
+            applied_index=applied_index,
             pid=os.getpid(),
             stalled=self.node.stalled_why,
-            voters=voters,
-            nodes=self.membership.here(self._nodes),
+            voters=in_force.voters,
+            nodes=self.membership.here(in_force.nodes),
         )
 
     def _on_connect(self, connection: ClientConnection) -> None:
@@ -196,14 +190,14 @@ class Server:
         self.node.wake()
 
     def _why_not(self, request: Reconfigure) -> str | None:
-        keys: Keys | None = getattr(self.node.host.root, "keys", None)
-        return self.membership.why_not(request.entry, self._nodes, None if keys is None else keys.keyring)
+        in_force = self._in_force
+        return self.membership.why_not(request.entry, in_force.nodes, in_force.keyring)
 
     @property
-    def _nodes(self) -> Nodes:
-        """Who came and went, where nodes can."""
-        nodes: Nodes = getattr(self.node.host.root, "nodes", FOUNDERS_ALONE)
-        return nodes
+    def _in_force(self) -> InForce:
+        """Who votes, and which nodes there are; where that never changes, those of the configuration."""
+        core = self.node.host.root
+        return core.in_force() if isinstance(core, Reconfigurable) else InForce(self.membership.all)
 
 
 def _too_large(response: Response, why: str) -> Response:

@@ -21,7 +21,6 @@ from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped
-from quorate.service.machine import StateMachine
 from quorate.service.replica import PENDING_MAX, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -39,6 +38,7 @@ from quorate.service.requests import (
     decode_signed_command,
 )
 from quorate.service.sessions import SESSIONS_MAX
+from quorate.service.state_machine import StateMachine
 
 RESULTS_BYTES_MAX = 1 << 20
 """Answers of one request go out together up to this size, and in several frames beyond."""

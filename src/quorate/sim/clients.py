@@ -11,20 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf, log
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as Interface
 
+from quorate.kernel import Rng
+from quorate.sim.ground import Ground
 from quorate.sim.history.events import Event, EventType
 from quorate.sim.workload import Answer, Driver, Generator, Op, Workload
-
-if TYPE_CHECKING:
-    from quorate.sim.logs import LogSubject
-    from quorate.sim.node import SimNode
-    from quorate.sim.world import World
 
 WAITS_MAX = 50
 """How often an operation may wait for its timeout, at most."""
 OPERATIONS_MAX = 4000
 """Of one run: more would make checking the history slower than the run."""
+
+
+class Service(Interface):
+    """What clients are clients of (``logs.py``)."""
+
+    def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
+        """A fresh client, which knows these nodes and waits so long, more or less, before it tries another way."""
+
+    def greeting(self, node: Any) -> Any:
+        """What a node says on each new link. When it would say something else, it hangs up."""
+
+    def at_door(self, node: Any, request: Any) -> Any:
+        """A node's response to a request that needs no App; None: the App is to have it."""
 
 
 class SimClient:
@@ -205,7 +216,7 @@ class ClientLink:
 class Clients(Workload):
     """All clients, their network and their history. ``subject`` makes the driver of each."""
 
-    def __init__(self, world: World, subject: LogSubject) -> None:
+    def __init__(self, world: Ground[Any], subject: Service) -> None:
         super().__init__()
         mix = world.mix
         self.world = world
@@ -318,7 +329,7 @@ class Clients(Workload):
             self._time_out(link)
             node.after(0.0, lambda: self._greet(link, node))
 
-    def _greet(self, link: ClientLink, node: SimNode) -> None:
+    def _greet(self, link: ClientLink, node: Any) -> None:
         link.life = node.life
         link.greeting = self.subject.greeting(node)
         if self._rng.random() >= self._loss:

@@ -11,7 +11,7 @@ from random import Random
 
 from quorate.kernel import Record
 
-Frame = tuple[int, Sequence[Record], bool]
+DiskFrame = tuple[int, Sequence[Record], bool]
 """Sequence number, records, whether they replace everything before."""
 
 
@@ -21,8 +21,8 @@ class Disk:
     def __init__(self, rng: Random, sync_s: float, schedule: Callable[[float, Callable[[], None]], None]) -> None:
         self._rng = rng
         self._schedule = schedule
-        self._queued: list[Frame] = []
-        self._syncing: list[Frame] = []
+        self._queued: list[DiskFrame] = []
+        self._syncing: list[DiskFrame] = []
         self._epoch = 0
         self._written = 0
         self.sync_s = sync_s
@@ -84,7 +84,7 @@ class Disk:
         self._begin()
         self.synced(done[-1][0])
 
-    def _keep(self, frames: Sequence[Frame]) -> None:
+    def _keep(self, frames: Sequence[DiskFrame]) -> None:
         for _, records, replaces in frames:
             if replaces:
                 self.journal.clear()

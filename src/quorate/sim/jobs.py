@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, TypeAlias
+from random import Random
+from typing import Any, TypeAlias
+from typing import Protocol as Interface
 
 import msgspec
 
-from quorate.kernel import App, Done, Failed, Job, Key, Path
+from quorate.kernel import App, Done, Failed, Job, Key, Path, Shell
 from quorate.kernel.work import Work
-from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.parts.log.replicated import ReadChunk, TakeSnapshot, WriteChunk
 from quorate.sim.checkers.base import Violation
-from quorate.sim.snapshots import Snapshots
-
-if TYPE_CHECKING:
-    from quorate.sim.node import SimNode
+from quorate.sim.snapshot_store import SimSnapshots
 
 JOB_S = 0.002
 """What a job takes on average, where its doer does not say."""
@@ -36,14 +35,39 @@ class Pending(msgspec.Struct, frozen=True):
     delay_s: float | None = None
 
 
-Doer: TypeAlias = "Callable[[SimNode, Job], Pending]"
+class Worker(Interface):
+    """A node, as far as its jobs go (``node.py``)."""
+
+    id: int
+    rng: Random
+    inbox: list[Any]
+    app: App
+    shell: Shell
+    jobs: SimJobs
+
+    @property
+    def doers(self) -> Mapping[type, Callable[[Any, Job], Pending]]:
+        """By type, how jobs are done that are not the App's."""
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """The keys of all nodes, where they sign."""
+
+    def snapshots_of(self, path: Path) -> SimSnapshots:
+        """Those of the core at a path."""
+
+    def after(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Have the process do something later, unless it dies first."""
+
+
+SimDoer: TypeAlias = Callable[[Worker, Job], Pending]
 """Begins a job on a node."""
 
 
-class Jobs:
+class SimJobs:
     """The jobs and snapshots of one life of a node. ``applied`` has by path the last index that the App was given."""
 
-    def __init__(self, node: SimNode, app: App) -> None:
+    def __init__(self, node: Worker, app: App) -> None:
         self._node = node
         self._app = app
         self._work = Work(app)
@@ -62,7 +86,7 @@ class Jobs:
             self._ended(self._work.begin(job))
             self._step_later()
         else:
-            doer = self._node.world.doers.get(type(job.work))
+            doer = self._node.doers.get(type(job.work))
             pending = _nobody(job) if doer is None else doer(self._node, job)
             self._end_later(job, pending)
 
@@ -126,27 +150,27 @@ def _nobody(job: Job) -> Pending:
     return Pending(lambda: Failed(f"the simulator has no job {type(job.work).__name__}"))
 
 
-def _verify(node: SimNode, job: Job) -> Pending:
-    keyring = node.world.keyring
+def _verify(node: Worker, job: Job) -> Pending:
+    keyring = node.keyring
     return Pending(lambda: keyring.verify_batch(job.work) if keyring else Failed("this world has no keys"))
 
 
-def _read(node: SimNode, job: Job) -> Pending:
+def _read(node: Worker, job: Job) -> Pending:
     return Pending(lambda: node.snapshots_of(job.path).read(job.work))
 
 
-def _write(node: SimNode, job: Job) -> Pending:
+def _write(node: Worker, job: Job) -> Pending:
     return Pending(lambda: node.snapshots_of(job.path).write(job.work))
 
 
-def _take_snapshot(node: SimNode, job: Job) -> Pending:
+def _take_snapshot(node: Worker, job: Job) -> Pending:
     work: TakeSnapshot = job.work
     index, jobs = work.index, node.jobs
     applied = jobs.applied.get(job.path, 0)
     if applied != index:
         raise Violation(SNAPSHOTS, f"node {node.id} takes a snapshot at {index}, but its App is at {applied}")
     write = node.app.snapshot(job.path)
-    snapshots: Snapshots = node.snapshots_of(job.path)
+    snapshots: SimSnapshots = node.snapshots_of(job.path)
 
     def end() -> Any:
         file = BytesIO()
@@ -161,7 +185,7 @@ def _take_snapshot(node: SimNode, job: Job) -> Pending:
     return Pending(end)
 
 
-DOERS: Mapping[type, Doer] = {
+DOERS: Mapping[type, SimDoer] = {
     TakeSnapshot: _take_snapshot,
     VerifyBatch: _verify,
     ReadChunk: _read,

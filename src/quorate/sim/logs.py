@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quorate.kernel import App, Rng
 from quorate.parts.crypto.keys import Scheme
@@ -19,11 +19,8 @@ from quorate.sim.checkers.log import LogAgreement
 from quorate.sim.checkers.once import Once
 from quorate.sim.checkers.validity import Validity
 from quorate.sim.clients import Clients
+from quorate.sim.ground import Ground
 from quorate.sim.workload import Driver, Results, Subject, Workload
-
-if TYPE_CHECKING:
-    from quorate.sim.node import SimNode
-    from quorate.sim.world import World
 
 CONVERGENCE = "convergence"
 NAMED_MAX = 16
@@ -40,11 +37,11 @@ class LogSubject(Subject):
     def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
         """A fresh client, which knows these nodes and waits so long, more or less, before it tries another way."""
 
-    def greeting(self, node: SimNode) -> Any:
+    def greeting(self, node: Any) -> Any:
         """What a node says on each new link. When it would say something else, it hangs up."""
         return None
 
-    def at_door(self, node: SimNode, request: Any) -> Any:
+    def at_door(self, node: Any, request: Any) -> Any:
         """A node's response to a request that needs no App; None: the App is to have it."""
         return None
 
@@ -62,7 +59,7 @@ class LogSubject(Subject):
 
     # --- as the base says ---
 
-    def workload(self, world: World) -> Workload:
+    def workload(self, world: Ground[Any]) -> Workload:
         """Clients, each with one operation at a time."""
         return Clients(world, self)
 
@@ -78,7 +75,7 @@ class LogSubject(Subject):
             LinearizableHistory(self.model),
         ]
 
-    def converged(self, world: World) -> bool:
+    def converged(self, world: Ground[Any]) -> bool:
         """Whether all honest nodes have applied the same, and then their states are equal."""
         first = world.honest[0]
         if any(node.applied != first.applied for node in world.honest):
@@ -92,14 +89,14 @@ class LogSubject(Subject):
                 )
         return True
 
-    def missing(self, world: World) -> str:
+    def missing(self, world: Ground[Any]) -> str:
         """How far the nodes are."""
         applied = [node.applied for node in world.honest]
         if len(applied) > NAMED_MAX:
             return f"of {len(applied)} nodes the last has applied up to {min(applied)}, the first up to {max(applied)}"
         return f"the nodes have applied up to {applied}"
 
-    def results(self, world: World) -> Results:
+    def results(self, world: Ground[Any]) -> Results:
         """What was committed, and how the search for a linearization went."""
         history = world.workload.history
         log = next((checker for checker in world.checkers if isinstance(checker, LogAgreement)), None)
@@ -112,7 +109,7 @@ class LogSubject(Subject):
         )
 
 
-def _data(world: World, log: LogAgreement | None) -> Iterator[bytes]:
+def _data(world: Ground[Any], log: LogAgreement | None) -> Iterator[bytes]:
     """The agreed log, then the history."""
     for entry in () if log is None else log.agreed:
         yield entry.data

@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
 
-from quorate.kernel import nodes_of
+from quorate.kernel import Core, nodes_of
+from quorate.sim.ground import Ground
+from quorate.sim.node import SimNode
 from quorate.sim.operator import Operator
-
-if TYPE_CHECKING:
-    from quorate.sim.node import SimNode
-    from quorate.sim.world import World
 
 AIMED = 0.4
 """How often a fault is aimed at who leads, where somebody does."""
@@ -27,10 +24,11 @@ EXILE_S_MAX = 10.0
 
 
 class Nemesis:
-    """``counts`` says how often each fault happened."""
+    """``counts`` says how often each fault happened. ``hush(until_s)`` has clients be quiet for a while."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Ground[SimNode], hush: Callable[[float], None]) -> None:
         self._world = world
+        self._hush = hush
         self._over = False
         self._cuts: list[list[int]] = []
         self._exiles: list[Callable[[], None]] = []
@@ -93,10 +91,11 @@ class Nemesis:
         """Watch who leads, and strike new leaders at or soon after their election, where the hardest cases are."""
         known: dict[int, int] = {}
 
-        def watch(node: int, core: Any) -> None:
-            if getattr(core, "role", "") != "leader" or known.get(node) == core.term or self._over:
+        def watch(node: int, core: Core) -> None:
+            standing = core.standing()
+            if not standing.was_elected or known.get(node) == standing.term or self._over:
                 return
-            known[node] = core.term
+            known[node] = standing.term
             for end in self._exiles:
                 self._until(rng, self._world.mix.partition_s / 2, end)
             self._exiles.clear()
@@ -134,7 +133,7 @@ class Nemesis:
         """Any node, often one that leads: that is where it hurts."""
         nodes = self._world.present
         aimed, draw = rng.random() < AIMED, rng.random()
-        leading = [node for node in nodes if node.up and getattr(node.host.root, "role", "") == "leader"]
+        leading = [node for node in nodes if node.up and node.host.root.standing().was_elected]
         if aimed and leading:
             return leading[int(draw * len(leading))]
         return nodes[int(draw * len(nodes))]
@@ -185,8 +184,16 @@ class Nemesis:
             return None
         rng = Random(f"{world.seed}/nemesis/operator")
         faults = world.options.faults
-        may = {"crashes": "crash" in faults, "partitions": "partition" in faults}
-        return Operator(world, world.change, rng, lambda side: self._cut(self._cuts_around(side)), self._count, **may)
+        return Operator(
+            world,
+            world.change,
+            rng,
+            lambda side: self._cut(self._cuts_around(side)),
+            self._count,
+            self._hush,
+            crashes="crash" in faults,
+            partitions="partition" in faults,
+        )
 
     @property
     def has_settled(self) -> bool:

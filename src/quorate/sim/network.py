@@ -16,14 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from heapq import heappush
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as Interface
 
 from quorate.kernel import Received, Send, mask_of
 from quorate.sim.swarm import Mix
 from quorate.sim.ways import Ways
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 DELAYS = 1024
 HEALTHY_DELAY_S_MAX = 0.01
@@ -35,10 +33,37 @@ AGAIN_FACTOR = 5.0
 """How much later than the first copy a duplicate comes."""
 
 
+class Hearer(Interface):
+    """A node, as far as a network goes."""
+
+    def receive(self, item: Received, _: Any) -> None:
+        """A message arrives."""
+
+    def loop_back(self, item: Received) -> None:
+        """A message to oneself."""
+
+
+class Air(Interface):
+    """What messages travel through: time, and nodes that hear (``ground.py``)."""
+
+    seed: str
+    now: float
+    sequence: int
+    heap: list[tuple[float, int, Callable[[Any, Any], None], Any, Any]]
+    tracing: bool
+
+    @property
+    def nodes(self) -> Sequence[Hearer]:
+        """By number."""
+
+    def trace(self, node: int | None, event: str, subject: Any, what: Any) -> None:
+        """One line, where lines are wanted."""
+
+
 class Network:
     """All links between nodes."""
 
-    def __init__(self, world: World, rng: Random, mix: Mix, nodes: int) -> None:
+    def __init__(self, world: Air, rng: Random, mix: Mix, nodes: int) -> None:
         self._world = world
         self._rng = rng
         self._random = rng.random

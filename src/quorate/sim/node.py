@@ -10,11 +10,11 @@ machine's and stay.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from heapq import heappush
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quorate.kernel import (
     ROOT,
@@ -40,16 +40,15 @@ from quorate.kernel import (
     Turn,
 )
 from quorate.kernel.roster import SELF
+from quorate.parts.crypto.keys import Keyring
 from quorate.parts.log.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clock import Clock, WallClock
 from quorate.sim.disk import Disk
-from quorate.sim.jobs import Jobs
-from quorate.sim.snapshots import Snapshots
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
+from quorate.sim.ground import Ground
+from quorate.sim.jobs import SimDoer, SimJobs
+from quorate.sim.snapshot_store import SimSnapshots
 
 STEPS_AT_ONCE_MAX = 10_000
 
@@ -95,9 +94,9 @@ class SimNode(Machine):
     host: Host
     app: App
     shell: Shell
-    jobs: Jobs
+    jobs: SimJobs
 
-    def __init__(self, world: World, node: int, seed: str, peers: tuple[int, ...] | None = None) -> None:
+    def __init__(self, world: Ground[SimNode], node: int, seed: str, peers: tuple[int, ...] | None = None) -> None:
         self.world = world
         self.id = node
         self.place = node
@@ -109,7 +108,7 @@ class SimNode(Machine):
         self.wall = WallClock(self._wall_skew_s())
         self.disk = Disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
         self.disk.synced = self._synced
-        self._snapshots: dict[Path, Snapshots] = {ROOT: Snapshots()}
+        self._snapshots: dict[Path, SimSnapshots] = {ROOT: SimSnapshots()}
         self.peers = world.peers if peers is None else peers
         """Whom it is told of at its start, itself among them."""
         self.life = 0
@@ -157,10 +156,10 @@ class SimNode(Machine):
             self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
         else:
             self.host = Host(world.make, SELF, (), chance, by_inputs=world.options.by_inputs, is_open=True)
-        assert self.host.root.is_open == world.subject.is_open, "the core and its subject differ on who may connect"
+        assert self.host.root.is_open == world.is_open, "the core and its subject differ on who may connect"
         self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
-        self.jobs = Jobs(self, self.app)
+        self.jobs = SimJobs(self, self.app)
         self.shell = world.shell(self.host, self.app, self, Restored)
         self._act = self.acting()
         for frame in self.disk.journal:
@@ -222,18 +221,28 @@ class SimNode(Machine):
         self._synced(self._durable)
 
     @property
+    def doers(self) -> Mapping[type, SimDoer]:
+        """How jobs are done that are not the App's."""
+        return self.world.doers
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """The keys of all nodes, where they sign."""
+        return self.world.keyring
+
+    @property
     def applied(self) -> int:
         """The last index that the App was given by the root."""
         return self.jobs.applied.get(ROOT, 0)
 
     @property
-    def snapshots(self) -> Snapshots:
+    def snapshots(self) -> SimSnapshots:
         """Those of the root."""
         return self._snapshots[ROOT]
 
-    def snapshots_of(self, path: Path) -> Snapshots:
+    def snapshots_of(self, path: Path) -> SimSnapshots:
         """Those of the core at a path."""
-        return self._snapshots.setdefault(path, Snapshots())
+        return self._snapshots.setdefault(path, SimSnapshots())
 
     def after(self, delay_s: float, act: Callable[[], None]) -> None:
         """Have the process do something later: not while it is paused, and not if it dies first."""

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from quorate.parts.log.configuration import Voters
-
-if TYPE_CHECKING:
-    from quorate.sim.node import SimNode
-    from quorate.sim.options import Change
-    from quorate.sim.world import World
+from quorate.kernel import Core
+from quorate.parts.log.configuration import Reconfigurable, Voters
+from quorate.sim.ground import Ground
+from quorate.sim.node import SimNode
+from quorate.sim.options import MemberChange
 
 POLL_S: Final = 0.05
 AGAIN_S: Final = (0.2, 1.0)
@@ -45,7 +44,7 @@ PLANS: Final = (("members", 0.25), ("join", 0.15), ("leave", 0.15), ("replace", 
 SPARE: Final = 2
 """How many more nodes there may be than at the beginning."""
 
-Steps: TypeAlias = Generator[float, None, None]
+PlanSteps: TypeAlias = Generator[float, None, None]
 """A plan: each value is how long to wait."""
 
 
@@ -54,11 +53,12 @@ class Operator:
 
     def __init__(
         self,
-        world: World,
-        change: Change,
+        world: Ground[SimNode],
+        change: MemberChange,
         rng: Random,
         cut: Callable[[int], Callable[[], None]],
         count: Callable[[str], None],
+        hush: Callable[[float], None],
         *,
         crashes: bool,
         partitions: bool,
@@ -68,6 +68,7 @@ class Operator:
         self._rng = rng
         self._cut = cut
         self._count = count
+        self._hush = hush
         self._crashes = crashes
         self._partitions = partitions
         self._fewest = max(change.fewest, FEWEST)
@@ -121,7 +122,7 @@ class Operator:
         self._count(name)
         self._doing = name
         if self._is_idle and name != "away":  # there the log is to grow
-            self._world.workload.hush(float("inf"))
+            self._hush(float("inf"))
         self._go_on(self._carried_out(name))
 
     def _drawn(self) -> str:
@@ -130,7 +131,7 @@ class Operator:
             return "replace"
         return next(name for name, share in PLANS if (draw := draw - share) < 0.0)
 
-    def _carried_out(self, name: str) -> Steps:
+    def _carried_out(self, name: str) -> PlanSteps:
         yield from self._steady()
         if name == "members":
             yield from self._members()
@@ -143,7 +144,7 @@ class Operator:
         else:
             yield from self._away()
 
-    def _go_on(self, plan: Steps) -> None:
+    def _go_on(self, plan: PlanSteps) -> None:
         delay_s = next(plan, None)
         if delay_s is not None:
             self._world.after(delay_s, lambda: self._go_on(plan))
@@ -151,7 +152,7 @@ class Operator:
         self._say("done", self._doing)
         self._doing = ""
         if self._is_idle:
-            self._world.workload.hush(self._world.now + self._rng.random() * IDLE_AFTER_S)
+            self._hush(self._world.now + self._rng.random() * IDLE_AFTER_S)
         if not self._is_over:
             self._next()
 
@@ -161,7 +162,7 @@ class Operator:
 
     # --- the plans ---
 
-    def _members(self) -> Steps:
+    def _members(self) -> PlanSteps:
         """Others vote, of those that are there."""
         here = self._able()
         count = self._rng.randint(self._fewest, max(self._fewest, min(len(here), self._most())))
@@ -170,20 +171,20 @@ class Operator:
             yield from self._agree(lambda _: chosen)
             yield from self._end()
 
-    def _join(self) -> Steps:
+    def _join(self) -> PlanSteps:
         """A node more, which votes if that does not make too many."""
         new = self._new_machines(1)
         yield from self._introduce(new)
         yield from self._agree(lambda members: [*members, *new][: self._most()])
         yield from self._end()
 
-    def _replace(self, leavers: Sequence[int]) -> Steps:
+    def _replace(self, leavers: Sequence[int]) -> PlanSteps:
         """New machines take the places of others."""
         new = self._new_machines(len(leavers))
         yield from self._introduce(new)
         yield from self._without(leavers, new)
 
-    def _without(self, leavers: Sequence[int], new: Sequence[int]) -> Steps:
+    def _without(self, leavers: Sequence[int], new: Sequence[int]) -> PlanSteps:
         def rest(members: Sequence[int]) -> list[int]:
             going = {*leavers, *self._dying()}
             chosen = [node for node in (*members, *new) if node not in going]
@@ -197,7 +198,7 @@ class Operator:
                 self._switch_off(node)
             yield from self._end()
 
-    def _away(self) -> Steps:
+    def _away(self) -> PlanSteps:
         """The members grow while a quorum of the old ones is away: first what they bear, the rest when the change
         counts. The others go on, and forget the beginning of their logs. Then all return at once, on the other side."""
         here = self._able()
@@ -224,7 +225,7 @@ class Operator:
         mend()
         yield from self._end()
 
-    def _end(self) -> Steps:
+    def _end(self) -> PlanSteps:
         """Perhaps an outage, some time after."""
         if self._crashes and not self._is_over and self._rng.random() < self._world.mix.outages:
             yield self._rng.random() * IDLE_AFTER_S
@@ -246,7 +247,7 @@ class Operator:
         room = self._world.options.nodes + SPARE - len(self._world.present)
         return [self._world.join().node for _ in range(min(count, room))]
 
-    def _introduce(self, new: Sequence[int]) -> Steps:
+    def _introduce(self, new: Sequence[int]) -> PlanSteps:
         """Others get to know them, and they catch up."""
         if not new:
             return
@@ -264,7 +265,7 @@ class Operator:
         newcomers: Sequence[int] = (),
         leavers: Sequence[int] = (),
         absent: Sequence[int] = (),
-    ) -> Steps:
+    ) -> PlanSteps:
         """Have others be the members, chosen from those that are; until all say so, but for those that are away."""
         yield from self._steady()
         before = self._voters()
@@ -285,7 +286,7 @@ class Operator:
                 return
             yield POLL_S
 
-    def _steady(self) -> Steps:
+    def _steady(self) -> PlanSteps:
         """Until what was in effect is so again: nodes that restart may have to learn it anew."""
         while (seen := self._voters()).epoch < self._epoch or seen.next_members:
             yield POLL_S
@@ -305,9 +306,8 @@ class Operator:
 
     def _voters(self) -> Voters:
         """The newest that any honest node says."""
-        cores: list[Any] = [node.host.root for node in self._world.honest]
-        voters: Voters = max(cores, key=lambda core: (core.voters.epoch, core.commit_index)).voters
-        return voters
+        said = [(_said(node), node.host.root.standing().commit_index or 0) for node in self._world.honest]
+        return max(said, key=lambda each: (each[0].epoch, each[1]))[0]
 
     # --- whom to choose ---
 
@@ -351,15 +351,15 @@ class Operator:
         delay_s = self._rng.choice((0.0, 1.0)) * self._rng.expovariate(1.0 / (world.mix.delay_s_mean * 10))
         return lambda: world.after(delay_s, self._kill_leader)
 
-    def _look(self, node: int, core: Any) -> None:
+    def _look(self, node: int, core: Core) -> None:
         """After every step."""
-        if self._strike is not None and core.voters.next_members:
+        if self._strike is not None and _voters_of(core).next_members:
             strike, self._strike = self._strike, None
             strike()
 
     def _kill_leader(self) -> None:
-        cores: list[Any] = [node.host.root for node in self._world.honest]
-        known = [core.leader for core in cores if core.leader in self._world.peers]
+        leaders = [node.host.root.standing().leader for node in self._world.honest]
+        known = [leader for leader in leaders if leader is not None and leader in self._world.peers]
         if known and not self._is_over and self._dead is None:
             self._dead = self._world.nodes[self._rng.choice(known)]
             self._count("death")
@@ -368,8 +368,12 @@ class Operator:
 
 def _said(node: SimNode) -> Voters:
     """Who votes, by a node's own word."""
-    voters: Voters = node.host.root.voters  # type: ignore[attr-defined]
-    return voters
+    return _voters_of(node.host.root)
+
+
+def _voters_of(core: Core) -> Voters:
+    assert isinstance(core, Reconfigurable), f"{type(core).__name__} does not say who its members are"
+    return core.in_force().voters
 
 
 def _text(said: dict[int, Voters]) -> str:

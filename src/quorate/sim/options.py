@@ -33,7 +33,7 @@ def parse_faults(text: str) -> tuple[str, ...]:
     return tuple(name for name in FAULTS if name in wanted)
 
 
-class Change(msgspec.Struct, frozen=True):
+class MemberChange(msgspec.Struct, frozen=True):
     """How members change: ``value`` makes what is submitted to name others, of which there are ``fewest`` at least.
 
     It takes what ``configuration.encode`` takes. ``by`` is the public key of the administrator, where one signs.

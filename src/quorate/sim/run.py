@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from quorate.sim.adversary.node import LyingNode
+from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.checkers.base import Violation
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial

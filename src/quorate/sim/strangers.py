@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from quorate.kernel import NODE_ID_MAX, Meet, Met, Misbehaved, Parted, Received, RosterChange, Send, Unmet
 from quorate.kernel.roster import SELF
+from quorate.sim.ground import Ground
 from quorate.sim.node import SimNode
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 LINKS_MAX: Final = 125
 """Of one node. The last tenth is for those that it dials."""
@@ -70,10 +68,10 @@ class Stranger:
         """Numbers of links that are gone, with the last frame that was written when the core heard of it."""
 
 
-class Strangers:
+class SimStrangers:
     """All links of a world. Nodes are those of the world; ``address_of`` and ``key_of`` say what they are called."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Ground[SimNode]) -> None:
         self._world = world
         self._rng = Random(f"{world.seed}/strangers")
         self._known: dict[int, Stranger] = {}
@@ -284,7 +282,7 @@ class Strangers:
 
     def _tell(self, node: SimNode, item: Any) -> None:
         if self._world.tracing:
-            self._world.trace(node.id, type(item).__name__.lower(), getattr(item, "node", ""), item)
+            self._world.trace(node.id, type(item).__name__.lower(), "" if type(item) is Unmet else item.node, item)
         node.put(item)
 
     def _delay_s(self, sender: int, to: int) -> float:

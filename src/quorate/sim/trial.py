@@ -10,7 +10,7 @@ from quorate.kernel import App, Core, Env, Rng, Shell
 from quorate.parts.crypto.keys import Scheme
 from quorate.sim.adversary.liar import Liar, Resign, unsigned
 from quorate.sim.checkers.base import Checker
-from quorate.sim.options import Change, Options
+from quorate.sim.options import MemberChange, Options
 from quorate.sim.swarm import Mix
 from quorate.sim.workload import Subject
 
@@ -31,7 +31,7 @@ class Trial(msgspec.Struct, frozen=True, eq=False):
     sick_app: Callable[[App], App] | None = None
     """A planted bug: the sick App of a healthy one."""
     shell: type[Shell] = Shell
-    change: Change | None = None
+    change: MemberChange | None = None
     """There where members can change."""
     scheme: Scheme | None = None
     """The keys of a protocol whose nodes have some."""

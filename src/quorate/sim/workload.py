@@ -13,17 +13,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from quorate.kernel import App, Rng
 from quorate.parts.crypto.keys import Scheme
 from quorate.sim.checkers.base import Checker
+from quorate.sim.ground import Ground
 from quorate.sim.history.events import Event
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 
 class Op(msgspec.Struct, frozen=True):
@@ -164,7 +162,7 @@ class Subject(ABC):
     def app(self, node: int, rng: Rng) -> App:
         """A fresh App for a node that starts. What it keeps in itself is gone with a crash; see ``crashed``."""
 
-    def workload(self, world: World) -> Workload:
+    def workload(self, world: Ground[Any]) -> Workload:
         """What comes from outside. The world has its nodes by now, but none of them has started."""
         return Workload()
 
@@ -175,11 +173,11 @@ class Subject(ABC):
         """
         return list(protocol)
 
-    def converged(self, world: World) -> bool:
+    def converged(self, world: Ground[Any]) -> bool:
         """Whether, after healing, all has come right. Asked again and again. Raises Violation where it never can."""
         return True
 
-    def missing(self, world: World) -> str:
+    def missing(self, world: Ground[Any]) -> str:
         """What has not come right, for a person."""
         return "the nodes have not converged"
 
@@ -189,7 +187,7 @@ class Subject(ABC):
         ``node`` is the number that ``app`` was given, and ``rng`` this crash's own.
         """
 
-    def results(self, world: World) -> Results:
+    def results(self, world: Ground[Any]) -> Results:
         """What the run came to, after its end or its first violation."""
         return Results()
 

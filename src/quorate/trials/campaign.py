@@ -16,7 +16,7 @@ from quorate.service.client.core import ClientCore
 from quorate.sim.adversary import OMITTING
 from quorate.sim.equipment import Equipment
 from quorate.sim.mutant import Mutant
-from quorate.sim.options import ADMINISTRATOR, Change, Options, OptionsError, parse_faults
+from quorate.sim.options import ADMINISTRATOR, MemberChange, Options, OptionsError, parse_faults
 from quorate.sim.run import Outcome, simulate
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
@@ -94,7 +94,7 @@ def trial_of(task: Task) -> Trial:
     config = _config(equipment, task.seed)
     if task.joins:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
-    change = Change(traits.members.value) if traits.members.value is not None else None
+    change = MemberChange(traits.members.value) if traits.members.value is not None else None
     if change is not None and traits.members.by_admin:
         assert scheme is not None
         fewest = traits.fault_model.nodes(entry.faults(task.nodes))  # clients go on believing f + 1 equal answers
@@ -156,14 +156,16 @@ def check_adversary(task: Task) -> str:
     return ""
 
 
-def _administered(config: Any, value: Callable[..., bytes], administrator: Signer, fewest: int) -> tuple[Any, Change]:
+def _administered(
+    config: Any, value: Callable[..., bytes], administrator: Signer, fewest: int
+) -> tuple[Any, MemberChange]:
     """A config that names the administrator, and changes that it signs."""
     config = msgspec.structs.replace(config, admins=(administrator.public,))
 
     def signed(*what: Any) -> bytes:
         return requests.sign(administrator, [value(*what)])
 
-    return config, Change(signed, fewest, administrator.public)
+    return config, MemberChange(signed, fewest, administrator.public)
 
 
 def _config(equipment: Equipment, seed: int) -> Any:

@@ -67,7 +67,7 @@ def protocol_of_file(protocol: str) -> tuple[Entry, Equipment]:
     """Those for ``path:Class``. Raises OptionsError, which says what is wrong with the file or the class."""
     path, module, found = _find(protocol, Core)
     beside = _Beside(path, module)
-    traits = beside.one("TRAITS", Traits, getattr(found, "traits", CRASH))
+    traits = getattr(found, "traits", None) or beside.one("TRAITS", Traits, CRASH)
     if not isinstance(traits, Traits):
         raise OptionsError(f"traits of {found.__name__} in {path} is not Traits, from quorate.protocols.traits")
     simulation = beside.one("SIMULATION", msgspec.Struct, None)

@@ -23,10 +23,10 @@ from quorate.runtime.handshake import Bears
 from quorate.service.client.core import ClientCore
 from quorate.service.kv import commands as kv
 from quorate.service.kv.machine import KvMachine
-from quorate.service.machine import StateMachine
 from quorate.service.replica import Replica
 from quorate.service.requests import DECODE_ERRORS, Apply, AskStatus, Status, decode_signed_command
 from quorate.service.signed import SignedReplica
+from quorate.service.state_machine import StateMachine
 from quorate.sim.logs import LogSubject
 from quorate.sim.node import SimNode
 from quorate.sim.options import OptionsError
@@ -141,7 +141,7 @@ class ServiceSubject(LogSubject):
             return None
         app = node.app
         assert isinstance(app, Replica)
-        leader = getattr(node.host.root, "leader", app.leader)
+        leader = node.host.root.standing().leader
         return Status(request.id, node.id, "", "", leader, 0, app.applied_index, app.applied_index, 0)
 
     @abstractmethod

@@ -55,7 +55,7 @@ def check(protocol: str, nodes: int, rounds: int, mutant: str) -> None:
 
 def play(protocol: str, nodes: int, scenario: Scenario, mutant: str = "") -> Played:
     """Run one scenario."""
-    stage = Stage(trial_of(protocol, nodes, scenario, mutant), scenario)
+    stage = Stage(twins_trial(protocol, nodes, scenario, mutant), scenario)
     violated, text = None, ""
     try:
         stage.run()
@@ -67,7 +67,7 @@ def play(protocol: str, nodes: int, scenario: Scenario, mutant: str = "") -> Pla
     return Played(scenario, violated, text, min(stage.rounds, len(scenario)), stage.messages, stage.cut, stage.blames)
 
 
-def trial_of(protocol: str, nodes: int, scenario: Scenario, mutant: str = "") -> Trial:
+def twins_trial(protocol: str, nodes: int, scenario: Scenario, mutant: str = "") -> Trial:
     """The protocol, led as the scenario has it."""
     entry, equipment = entry_of(protocol), equipment_of(protocol)
     assert equipment.twins is not None

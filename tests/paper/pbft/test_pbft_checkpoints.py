@@ -363,7 +363,7 @@ def test_a_snapshot_leaves_no_request_waiting_that_it_may_hold() -> None:
     node.submit(X)
     node.on(3, ImagePiece(Chunk(5, 0, 0, b"abcdefgh", 8)))
     node.step(Done("install", Written(5, 0, 8, True)))
-    assert node.core.requests.pending == {}
+    assert node.core.waiting.pending == {}
     node.fire("request", CONFIG.request_timeout_s)
     assert not node.core.view.is_changing
 

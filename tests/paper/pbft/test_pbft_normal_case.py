@@ -76,7 +76,7 @@ def test_a_request_is_taken_only_if_its_client_signed_it() -> None:
     node = Node(1)
     assert node.submit(FORGED).outputs == [Dropped((FORGED,), "the request is not signed by its client")]
     assert node.submit(b"no request").outputs == [Dropped((b"no request",), "the request is not signed by its client")]
-    assert (node.core.requests.pending, node.core.log.accepted) == ({}, {})
+    assert (node.core.waiting.pending, node.core.log.accepted) == ({}, {})
 
 
 def test_whoever_passes_on_a_forged_request_is_blamed() -> None:
@@ -89,7 +89,7 @@ def test_a_request_that_comes_again_while_it_waits_is_one_request() -> None:
     node = Node()
     node.submit(X)
     assert node.submit(X).jobs == ()
-    assert list(node.core.requests.pending.values()) == [X]
+    assert list(node.core.waiting.pending.values()) == [X]
 
 
 def test_a_backup_passes_requests_on_to_the_primary() -> None:
@@ -395,4 +395,4 @@ def test_nodes_that_are_members_are_all_there_are() -> None:
     node = Node(5, (*FOUR, 5), config=PbftConfig(members=FOUR))
     turn = node.on(1, pre_prepare(1, X))
     assert turn.sends == ()
-    assert node.core.role == "learner"
+    assert node.core.standing().role == "learner"

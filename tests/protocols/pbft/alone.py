@@ -1,10 +1,8 @@
 """Parts of PBFT without a Pbft: each made with its stated inputs when a test asks for it, on a real Env."""
 
-from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
-from quorate.kernel import Core, Env, Fired, Host, Key, Turn
+from quorate.kernel import Env
 from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
@@ -21,36 +19,22 @@ from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
-from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.retransmission import Retransmission
 from quorate.protocols.pbft.transfer import ImageTransfer, Patience
 from quorate.protocols.pbft.view import CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
-from quorate.sim.chance import streams
+from quorate.protocols.pbft.waiting import WaitingRequests
 
+from tests.protocols import alone as bench
 from tests.protocols.pbft.build import CONFIG, FOUR, SCHEME
 
 
-class Bare(Core):
-    """A core that does what it is told, so that a part has a real Env."""
-
-    def __init__(self, env: Env) -> None:
-        super().__init__(env)
-        self.act: Callable[[], Any] = lambda: None
-
-    def on_timer(self, key: Key) -> None:
-        self.act()
-
-
-class Alone:
+class Alone(bench.Alone[Env]):
     """The state of node 2, a backup of view 0 among 1 to 4, and whichever parts a test asks for."""
 
     def __init__(self, node: int = 2, config: PbftConfig = CONFIG, peers: tuple[int, ...] = FOUR) -> None:
-        self.bare: Bare
-        self._host = Host(self._make, node, peers, streams(node))
-        self.now = 10.0
-        self._host.start(self.now)
-        self.env = self.bare.env
+        super().__init__(lambda env: env, node, peers)
+        self.env = self.part
         self.config = config
         self.view = CurrentView(self.env, config, Group(FOUR, SCHEME.keys(node)))
         self.log = MessageLog(self.env)
@@ -58,15 +42,6 @@ class Alone:
         self.others = Others(self.env)
         self.left: list[int] = []
         """The views that the normal case asked for."""
-
-    def _make(self, env: Env) -> Bare:
-        self.bare = Bare(env)
-        return self.bare
-
-    def do(self, act: Callable[..., Any], *args: Any) -> Turn:
-        """Call something of a part, and take the effects."""
-        self.bare.act = lambda: act(*args)
-        return self._host.step([Fired("act")], self.now)
 
     def execute(self, *batches: tuple[bytes, ...]) -> None:
         """Have these as history, without a part that executes."""
@@ -82,14 +57,14 @@ class Alone:
         return SignatureChecks(self.env)
 
     @cached_property
-    def requests(self) -> Requests:
-        return Requests(self.env, self.others, self.config, self.view, self.log, self.history, self.checks)
+    def waiting(self) -> WaitingRequests:
+        return WaitingRequests(self.env, self.others, self.config, self.view, self.log, self.history, self.checks)
 
     @cached_property
     def normal(self) -> NormalCase:
         return NormalCase(
             *(self.env, self.others, self.config, self.view, self.log, self.history),
-            *(self.checks, self.requests, self.left.append),
+            *(self.checks, self.waiting, self.left.append),
         )
 
     @cached_property
@@ -115,7 +90,7 @@ class Alone:
     def execution(self) -> Execution:
         return Execution(
             *(self.env, self.config, self.view, self.log, self.history),
-            *(self.requests, self.members, self.images, self.fetching, self.checkpoints),
+            *(self.waiting, self.members, self.images, self.fetching, self.checkpoints),
         )
 
     @cached_property
@@ -126,14 +101,14 @@ class Alone:
     def new_views(self) -> NewViews:
         return NewViews(
             *(self.env, self.others, self.config, self.view, self.log),
-            *(self.requests, self.normal, self.checkpoints, self.fetching, self.reads),
+            *(self.waiting, self.normal, self.checkpoints, self.fetching, self.reads),
         )
 
     @cached_property
     def view_changes(self) -> ViewChanges:
         return ViewChanges(
             *(self.env, self.others, self.config, self.view, self.log, self.history),
-            *(self.requests, self.new_views),
+            *(self.waiting, self.new_views),
         )
 
     @cached_property
@@ -158,5 +133,5 @@ class Alone:
     def retransmission(self) -> Retransmission:
         return Retransmission(
             *(self.env, self.others, self.config, self.view, self.log, self.history),
-            *(self.requests, self.normal, self.checkpoints, self.transfer, self.catch_up),
+            *(self.waiting, self.normal, self.checkpoints, self.transfer, self.catch_up),
         )

@@ -188,7 +188,7 @@ def test_a_beat_says_how_far_the_node_is() -> None:
     turn = alone.do(alone.retransmission.beat)
     assert turn.sends == [to((1, 3, 4), Status(0, False, 1, 0))]
     assert turn.timers == [Timer((), BEAT, alone.now + CONFIG.beat_s)]
-    alone.requests.pending[b"digest"] = X
+    alone.waiting.pending[b"digest"] = X
     alone.history.look_ahead(stable((X,), (Y,)))
     for _ in range(2):
         turn = alone.do(alone.retransmission.beat)

@@ -240,8 +240,8 @@ def assert_bounded(core: Any) -> None:
     assert len(core.fetching.wanted) <= FETCHED_MAX
     assert len(core.transfer.offers) <= nodes
     assert len(core.checks.jobs) <= CHECKS_MAX + window
-    assert len(core.requests.pending) <= core.config.pending_max
-    assert core.requests.pending_bytes == sum(map(len, core.requests.pending.values())) <= core.config.pending_bytes_max
+    assert len(core.waiting.pending) <= core.config.pending_max
+    assert core.waiting.pending_bytes == sum(map(len, core.waiting.pending.values())) <= core.config.pending_bytes_max
     assert core.checks.held_bytes == sum(core.checks.held.values())
     assert len(core.transfer.serving) + len(core.retransmission.helped) <= 2 * nodes
 

@@ -76,8 +76,8 @@ def test_a_newcomer_is_met_with_its_key_when_the_request_is_executed() -> None:
     turn = node.order(1, change(*FOUR, newcomers=[fifth]))
     assert turn.roster == [Meet("n5:1", fifth.key, 5)]
     assert [entry.kind for entry in turn.outputs[0].entries] == [CONFIGURATION]
-    assert node.core.keys.verify(5, "any", b"thing", scheme.signer(5).sign("any", b"thing"))
-    assert node.core.voters == Voters(FOUR, FOUR, 0), "it does not vote by that"
+    assert node.core.view.keys.verify(5, "any", b"thing", scheme.signer(5).sign("any", b"thing"))
+    assert node.core.in_force().voters == Voters(FOUR, FOUR, 0), "it does not vote by that"
 
 
 def test_others_keep_their_own_keyring() -> None:
@@ -85,10 +85,10 @@ def test_others_keep_their_own_keyring() -> None:
     scheme, fifth = five()
     one, other = node_of(scheme), node_of(scheme)
     one.order(1, change(*FOUR, newcomers=[fifth]))
-    assert 5 in one.core.keys.keyring.nodes
-    assert 5 not in other.core.keys.keyring.nodes
+    assert 5 in one.core.view.keys.keyring.nodes
+    assert 5 not in other.core.view.keys.keyring.nodes
     fork = one.host.fork()
-    assert 5 in fork.root.keys.keyring.nodes  # type: ignore[attr-defined]
+    assert 5 in fork.root.view.keys.keyring.nodes  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_key_that_is_none_or_anothers_makes_the_change_void(key: bytes) -> Non
     turn = node.order(1, change(*FOUR, newcomers=[Newcomer(9, "n9:1", key)]))
     assert turn.roster == ()
     assert [entry.kind for entry in turn.outputs[0].entries] == [COMMAND]
-    assert node.core.voters == Voters(FOUR)
+    assert node.core.in_force().voters == Voters(FOUR)
 
 
 def test_whoever_leaves_is_known_until_others_vote() -> None:
@@ -107,9 +107,9 @@ def test_whoever_leaves_is_known_until_others_vote() -> None:
     turn = node.order(1, change(1, 2, 3, leavers=[4]))
     assert turn.roster == ()
     assert node.core.env.peers == FOUR
-    node.core.members.begin_epoch(type(node.core.view.group)((1, 2, 3), node.core.keys, 1, 4, FOUR))
+    node.core.members.begin_epoch(type(node.core.view.group)((1, 2, 3), node.core.view.keys, 1, 4, FOUR))
     assert node.core.env.peers == (1, 2, 3)
-    assert node.core.keys.keyring.public(4), "what it signed may have to be checked"
+    assert node.core.view.keys.keyring.public(4), "what it signed may have to be checked"
 
 
 def test_a_commit_is_proven_to_a_node_that_knows_fewer_nodes() -> None:
@@ -249,21 +249,20 @@ def test_a_group_is_replaced_node_by_node(before: int) -> None:
     for new, old in ((5, 1), (6, 2), (7, 3), (8, 4)):
         scheme.join(new)
         member = cluster.join(new)
-        voters = cluster[new - 1].core.voters
+        voters = cluster[new - 1].core.in_force().voters
         order(change(*voters.members, newcomers=[newcomer(scheme, new)], epoch=voters.epoch))
-        assert cluster.run(20.0, lambda it=member, at=voters.epoch: it.core.voters.epoch > at)
+        assert cluster.run(20.0, lambda it=member, at=voters.epoch: it.core.in_force().voters.epoch > at)
         rest = tuple(node for node in (*voters.members, new) if node != old)
-        order(change(*rest, leavers=[old], epoch=member.core.voters.epoch))
+        order(change(*rest, leavers=[old], epoch=member.core.in_force().voters.epoch))
         assert cluster.run(20.0, lambda rest=rest: all(is_one_of(cluster[node], rest) for node in rest))
         cluster.crash(old)
     last = requests.sign(scheme.client(0), [b"last"])
     order(last)
     assert cluster.run(20.0, lambda: all(last in cluster[node].applied for node in (5, 6, 7, 8)))
-    assert cluster[8].core.voters == Voters((5, 6, 7, 8), (), 8)
+    assert cluster[8].core.in_force().voters == Voters((5, 6, 7, 8), (), 8)
 
 
 def is_one_of(member: Member, members: tuple[int, ...]) -> bool:
     """Whether it knows these and no others, as members and as nodes."""
-    return bool(
-        member.core.voters == Voters(members, (), member.core.voters.epoch) and member.host.roster.peers == members
-    )
+    voters = member.core.in_force().voters
+    return bool(voters == Voters(members, (), voters.epoch) and member.host.roster.peers == members)

@@ -33,10 +33,10 @@ def order(group: PbftCluster, value: bytes) -> list[int]:
 
 
 def test_new_members_count_from_a_checkpoint_on(group: PbftCluster) -> None:
-    assert group[1].core.voters == Voters(FIVE)
+    assert group[1].core.in_force().voters == Voters(FIVE)
     assert order(group, change(1, 2, 3, 4, epoch=0)) == [CONFIGURATION]
-    assert [member.core.voters for member in group.members.values()] == [Voters((1, 2, 3, 4), epoch=1)] * 5
-    assert [member.core.role for member in group.members.values()] == [
+    assert [member.core.in_force().voters for member in group.members.values()] == [Voters((1, 2, 3, 4), epoch=1)] * 5
+    assert [member.core.standing().role for member in group.members.values()] == [
         *("primary", "backup", "backup", "backup", "learner")
     ]
     assert order(group, X) == [COMMAND]
@@ -46,7 +46,7 @@ def test_what_is_decided_and_does_not_count_yet_is_said(group: PbftCluster) -> N
     group.submit(1, change(1, 2, 3, 4, epoch=0))
     group.loses = lambda flight: group[1].core.history.executed > 0  # no checkpoint is heard of
     group.calm()
-    assert group[1].core.voters == Voters(FIVE, (1, 2, 3, 4), 0)
+    assert group[1].core.in_force().voters == Voters(FIVE, (1, 2, 3, 4), 0)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_is_decided_and_does_not_count_yet_is_said(group: PbftCluster) -> N
 )
 def test_a_change_that_does_not_count_is_a_command_like_any_other(group: PbftCluster, value: bytes) -> None:
     assert order(group, value) == [COMMAND]
-    assert group[1].core.voters == Voters(FIVE)
+    assert group[1].core.in_force().voters == Voters(FIVE)
 
 
 def test_a_liar_cannot_bring_a_change_again_that_was_undone(group: PbftCluster) -> None:
@@ -70,4 +70,4 @@ def test_a_liar_cannot_bring_a_change_again_that_was_undone(group: PbftCluster) 
     assert order(group, old) == [CONFIGURATION]
     assert order(group, change(1, 2, 3, 4, epoch=1)) == [CONFIGURATION]
     assert order(group, old) == [COMMAND]
-    assert group[1].core.voters == Voters((1, 2, 3, 4), epoch=2)
+    assert group[1].core.in_force().voters == Voters((1, 2, 3, 4), epoch=2)

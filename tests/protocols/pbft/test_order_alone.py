@@ -25,7 +25,7 @@ from quorate.protocols.pbft.messages import (
     Stored,
     digest_of,
 )
-from quorate.protocols.pbft.requests import REQUEST
+from quorate.protocols.pbft.waiting import REQUEST
 
 from tests.protocols.pbft.alone import Alone
 from tests.protocols.pbft.build import (
@@ -55,14 +55,14 @@ def end_checks(alone: Alone, *, failure: Failed | None = None) -> None:
         result = failure or Verified(sum(1 << place for place, (_, v) in enumerate(check.values) if v != FORGED))
         done = alone.checks.done(number, result)
         assert done is check
-        alone.do(alone.requests.checked, done)
+        alone.do(alone.waiting.checked, done)
         if done.sequence is not None:
             alone.do(alone.normal.checked, done)
 
 
 def admit(alone: Alone, *values: bytes) -> None:
     """Requests wait, as their clients brought them."""
-    alone.do(alone.requests.submit, values)
+    alone.do(alone.waiting.submit, values)
     end_checks(alone)
 
 
@@ -107,84 +107,84 @@ def test_a_check_that_failed_says_nothing_about_the_values() -> None:
 
 def test_a_request_waits_once_its_signature_is_right_and_a_timer_runs() -> None:
     alone = Alone()
-    alone.do(alone.requests.submit, (X,))
-    assert alone.requests.pending == {}
+    alone.do(alone.waiting.submit, (X,))
+    assert alone.waiting.pending == {}
     (number,) = alone.checks.jobs
     check = alone.checks.done(number, Verified(1))
     assert check is not None
-    turn = alone.do(alone.requests.checked, check)
-    assert list(alone.requests.pending.values()) == [X]
+    turn = alone.do(alone.waiting.checked, check)
+    assert list(alone.waiting.pending.values()) == [X]
     assert turn.timers == [Timer((), REQUEST, alone.now + CONFIG.request_timeout_s)]
 
 
 def test_who_brings_a_forged_request_is_blamed_or_told() -> None:
     alone = Alone()
-    alone.do(alone.requests.on_forward, 3, Forward((FORGED,)))
+    alone.do(alone.waiting.on_forward, 3, Forward((FORGED,)))
     (check,) = alone.checks.jobs.values()
-    turn = alone.do(alone.requests.checked, check)
+    turn = alone.do(alone.waiting.checked, check)
     assert turn.blames == [Blame(3, "passed on a request that its client did not sign")]
-    turn = alone.do(alone.requests.submit, (b"nonsense",))
+    turn = alone.do(alone.waiting.submit, (b"nonsense",))
     assert turn.outputs == [Dropped((b"nonsense",), "the request is not signed by its client")]
 
 
 def test_a_request_that_was_executed_while_it_was_checked_does_not_wait() -> None:
     alone = Alone()
-    alone.do(alone.requests.submit, (X,))
-    alone.requests.forget(X)
+    alone.do(alone.waiting.submit, (X,))
+    alone.waiting.forget(X)
     end_checks(alone)
-    assert (alone.requests.pending, alone.checks.held) == ({}, {})
+    assert (alone.waiting.pending, alone.checks.held) == ({}, {})
 
 
 def test_a_full_disk_refuses_requests() -> None:
     alone = Alone()
     alone.view.stalled = "full"
-    assert alone.do(alone.requests.submit, (X,)).outputs == [Dropped((X,), "full")]
-    assert alone.do(alone.requests.on_forward, 3, Forward((X,))).jobs == ()
+    assert alone.do(alone.waiting.submit, (X,)).outputs == [Dropped((X,), "full")]
+    assert alone.do(alone.waiting.on_forward, 3, Forward((X,))).jobs == ()
 
 
 def test_batches_are_taken_in_order_and_within_their_limits() -> None:
     alone = Alone(config=msgspec.structs.replace(CONFIG, batch_count_max=2))
     admit(alone, X, Y, Z)
-    alone.requests.forget(X)
-    assert [alone.requests.next_batch() for _ in range(3)] == [(Y, Z), (), ()]
+    alone.waiting.forget(X)
+    assert [alone.waiting.next_batch() for _ in range(3)] == [(Y, Z), (), ()]
     small = Alone(config=msgspec.structs.replace(CONFIG, batch_bytes_max=len(X) + 1))
     admit(small, X, Y)
-    assert [small.requests.next_batch() for _ in range(2)] == [(X,), (Y,)]
+    assert [small.waiting.next_batch() for _ in range(2)] == [(X,), (Y,)]
 
 
 def test_what_has_no_number_in_a_view_is_proposed_again() -> None:
     alone = Alone()
     admit(alone, X, Y)
-    alone.requests.queue.clear()
+    alone.waiting.queue.clear()
     alone.do(alone.log.keep_batch, digest_of((X,)), (X,))
     alone.do(alone.log.accept, 0, 1, digest_of((X,)), b"")
-    alone.do(alone.requests.requeue)
-    assert alone.requests.next_batch() == (Y,)
+    alone.do(alone.waiting.requeue)
+    assert alone.waiting.next_batch() == (Y,)
 
 
 def test_the_timer_is_for_the_oldest_request() -> None:
     alone = Alone()
     admit(alone, X, Y)
     alone.now += CONFIG.request_timeout_s / 2
-    alone.do(alone.requests.forget, Y)
+    alone.do(alone.waiting.forget, Y)
     alone.now += CONFIG.request_timeout_s / 2
     late: list[bool] = []
-    alone.do(lambda: late.append(alone.requests.is_late()))
+    alone.do(lambda: late.append(alone.waiting.is_late()))
     assert late == [True]
-    alone.do(alone.requests.watch)
-    alone.do(alone.requests.forget, X)
+    alone.do(alone.waiting.watch)
+    alone.do(alone.waiting.forget, X)
     alone.now += CONFIG.request_timeout_s
-    alone.do(lambda: late.append(alone.requests.is_late()))
+    alone.do(lambda: late.append(alone.waiting.is_late()))
     assert late == [True, False], "nothing waits"
 
 
 def test_what_waited_for_a_beat_is_passed_on_to_the_primary() -> None:
     alone = Alone()
     admit(alone, X)
-    assert alone.do(alone.requests.pass_on).sends == ()
-    assert alone.do(alone.requests.pass_on).sends == [to(1, Forward((X,)))]
+    assert alone.do(alone.waiting.pass_on).sends == ()
+    assert alone.do(alone.waiting.pass_on).sends == [to(1, Forward((X,)))]
     alone.do(alone.view.leave, 1)
-    assert alone.do(alone.requests.pass_on).sends == ()
+    assert alone.do(alone.waiting.pass_on).sends == ()
 
 
 # --- the normal case ---
@@ -321,7 +321,7 @@ def test_what_is_decided_is_handed_up_in_order() -> None:
     turn = alone.do(alone.execution.execute_ready)
     assert turn.outputs == [Executed(1, [Entry(0, value, COMMAND) for value in (X, Y, Z)])]
     assert [type(send.message) for send in turn.sends] == [Checkpoint]
-    assert alone.requests.pending == {}, "nothing waits that was executed"
+    assert alone.waiting.pending == {}, "nothing waits that was executed"
 
 
 def test_a_batch_that_is_missing_is_asked_for_and_holds_up_what_follows() -> None:
@@ -354,7 +354,7 @@ def test_a_fetched_snapshot_takes_the_place_of_what_was_before() -> None:
     turn = alone.do(alone.execution.install, image, alone.history.nodes)
     assert turn.outputs == [Restored(9, 0)]
     assert (alone.history.point, alone.history.images) == ((4, 9, bytes(32)), [image])
-    assert (alone.requests.pending, alone.log.proven) == ({}, {})
+    assert (alone.waiting.pending, alone.log.proven) == ({}, {})
 
 
 def test_a_journal_without_a_batch_below_its_checkpoint_is_refused() -> None:

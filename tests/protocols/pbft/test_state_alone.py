@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quorate.kernel import Blame, Env
+from quorate.kernel import Blame, Core, Env
 from quorate.parts.log.configuration import FOUNDERS_ALONE
 from quorate.parts.log.replicated import Leads
 from quorate.protocols.pbft import Pbft
@@ -26,6 +26,7 @@ from quorate.protocols.pbft.messages import (
     Taken,
     digest_of,
 )
+from quorate.protocols.pbft.mutants import MUTANTS
 from quorate.protocols.pbft.view import CurrentView
 
 from tests.protocols.pbft.alone import Alone
@@ -71,6 +72,11 @@ def test_no_part_holds_the_core() -> None:
     assert [name for name, part in parts.items() if holds(part, core)] == []
     core.normal.planted = [core.on_commit]
     assert holds(core.retransmission, core), "through the normal case, and a method that is bound to the core"
+
+
+def test_the_core_and_its_mutants_are_no_tower() -> None:
+    for cls in (Pbft, *(mutant.core for mutant in MUTANTS if mutant.core)):
+        assert len([base for base in cls.__mro__ if issubclass(base, Core)]) <= 3, "Core, and two below it"
 
 
 # --- the others ---

@@ -54,7 +54,7 @@ OTHERS = (1, 3, 4)
 
 def wait(alone: Alone, value: bytes = X) -> None:
     """A request waits, for which a node may suspect its primary."""
-    alone.requests.pending[digest_of((value,))] = value
+    alone.waiting.pending[digest_of((value,))] = value
 
 
 def test_who_suspects_the_primary_shows_what_prepared_above_its_checkpoint() -> None:

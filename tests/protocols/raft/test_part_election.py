@@ -64,8 +64,9 @@ def test_silence_a_pre_vote_a_term_and_a_quorum_of_votes_make_a_leader() -> None
     assert turn.records == effects(records=[HardState(2, 1)]).records
     assert turn.sends == effects(sends=[((1, 2, 3), RequestVote(2, 2, 1))]).sends
     assert stage.part.role == CANDIDATE
-    stage.do(stage.part.on_vote, 1, Vote(2, True))
-    assert not stage.returned
+    for node, vote in [(1, Vote(2, True)), (2, Vote(1, True)), (2, Vote(2, False))]:
+        stage.do(stage.part.on_vote, node, vote)
+        assert not stage.returned
     assert stage.do(stage.part.on_vote, 2, Vote(2, True)) == effects(outputs=[Leads(2, 1)])
     assert stage.returned
     stage.do(stage.part.on_vote, 3, Vote(2, True))
@@ -79,6 +80,13 @@ def test_a_server_votes_once_a_term_and_for_no_older_log() -> None:
     granted = stage.do(stage.part.on_request_vote, 2, RequestVote(1, 2, 1))
     assert granted == effects(records=[HardState(1, 2)], sends=[(2, Vote(1, True))])
     assert stage.do(stage.part.on_request_vote, 3, RequestVote(1, 9, 1)) == refused
+
+
+def test_the_later_last_term_is_newer_than_the_longer_log() -> None:
+    stage = Stage(term=3, log=(1, 2))
+    longer, later = RequestVote(3, 9, 1), RequestVote(3, 1, 3)
+    assert stage.do(stage.part.on_request_vote, 3, longer).sends == effects(sends=[(3, Vote(3, False))]).sends
+    assert stage.do(stage.part.on_request_vote, 2, later).sends == effects(sends=[(2, Vote(3, True))]).sends
 
 
 def test_a_leader_that_sees_a_later_term_resigns_and_begins_to_follow() -> None:

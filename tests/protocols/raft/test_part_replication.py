@@ -90,6 +90,27 @@ def test_a_follower_behind_the_log_gets_the_snapshot_and_then_what_follows_it() 
     assert leading.do(leading.part.advance) == effects(early=[(3, AppendEntries(2, 5, 1, [noop(2)], 5))])
 
 
+def test_a_follower_whose_snapshot_is_all_there_is_is_told_what_is_committed() -> None:
+    leading = Leading(*snapshotted(5))
+    for node in (1, 2):
+        leading.do(leading.part.on_appended, node, Appended(2, 6))
+    leading.do(leading.part.advance)
+    leading.do(leading.state.compact, 6, 2, 6, 2)
+    leading.do(leading.part.on_conflict, 3, Conflict(2, 5, 0, 0))
+    leading.do(leading.part.advance)
+    leading.do(leading.part.on_snapshot_progress, 3, SnapshotProgress(2, 6, 20, True))
+    assert leading.do(leading.part.advance) == effects(early=[(3, Heartbeat(2, 6, 0))])
+
+
+def test_what_a_heartbeat_told_is_not_told_again() -> None:
+    leading = Leading()
+    for node in (1, 2, 3):
+        leading.do(leading.part.on_appended, node, Appended(2, 1))
+    leading.state.commit(1)
+    leading.do(leading.part.beat)
+    assert leading.do(leading.part.advance) == NOTHING
+
+
 def test_heartbeats_go_while_a_quorum_answers() -> None:
     leading = Leading()
     leading.now += 1.9
@@ -146,6 +167,12 @@ def test_a_follower_writes_then_acknowledges_once() -> None:
     assert state.commit_index == 1
     assert made.do(made.part.settle, 2) == effects(sends=[(2, Appended(2, 2))])
     assert made.do(made.part.settle, 2) == NOTHING
+
+
+def test_a_follower_commits_no_further_than_what_was_compared() -> None:
+    made, state = following(Entries(1, log_of([1, 1])))
+    made.do(made.part.on_append_entries, 2, AppendEntries(2, 0, 0, log_of([1]), 2))
+    assert state.commit_index == 1
 
 
 def test_a_follower_that_begins_to_follow_another_owes_it_nothing() -> None:

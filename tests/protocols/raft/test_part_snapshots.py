@@ -37,6 +37,14 @@ def test_a_snapshot_is_taken_when_enough_was_delivered_and_one_at_a_time() -> No
     assert stage.do(stage.part.delivered, 6, entries, 50) == NOTHING, "one is being taken"
 
 
+def test_what_a_snapshot_from_elsewhere_stands_for_counts_no_more() -> None:
+    stage = Stage()
+    entries = stage.state.log.slice(1, 3)
+    stage.do(stage.part.delivered, 2, entries[:2], 50)
+    stage.do(stage.part.stored, Written(5, 1, 10, True), 2)
+    assert stage.do(stage.part.delivered, 6, entries[:1], 50) == NOTHING
+
+
 def test_the_log_goes_when_the_snapshot_is_durable_but_for_a_tail() -> None:
     stage = Stage()
     assert stage.do(stage.part.taken, Failed("no room")) == NOTHING

@@ -258,7 +258,7 @@ class Keys(_Shared):
         return self.keyring.verify(signer, context, message, signature)
 
     def macs(self, context: str, message: bytes, nodes: Sequence[int]) -> tuple[bytes, ...]:
-        """A MAC for each of these nodes, in order. Raises ValueError as ``to_sign`` does, KeyError for strangers."""
+        """A MAC for each node, in order. Raises ValueError as ``to_sign`` does, KeyError for an unknown one."""
         data = to_sign(context, message)
         return tuple([_mac(self._secret(node), self.node, data) for node in nodes])
 

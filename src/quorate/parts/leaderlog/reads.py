@@ -48,7 +48,7 @@ class ReadRequestOf:
         self.tokens = tokens
 
 
-class Round:
+class ReadRound:
     """One round of heartbeats: the commit index it will confirm, and who has answered."""
 
     __slots__ = ("acks", "number", "read_index", "requests")
@@ -66,7 +66,7 @@ class ReadRounds:
     __slots__ = ("_rounds", "number", "pending", "waiting")
 
     def __init__(self) -> None:
-        self._rounds: deque[Round] = deque()
+        self._rounds: deque[ReadRound] = deque()
         self.waiting: list[ReadRequestOf] = []
         """For a round to begin."""
         self.number = 1
@@ -82,7 +82,7 @@ class ReadRounds:
         if not self.waiting:
             return None
         self.number += 1
-        self._rounds.append(Round(self.number, read_index, quorum, self.waiting))
+        self._rounds.append(ReadRound(self.number, read_index, quorum, self.waiting))
         self.waiting = []
         return self.number
 
@@ -92,7 +92,7 @@ class ReadRounds:
         self.pending -= sum(len(request.tokens) for request in requests)
         return requests
 
-    def answered(self, node: int, number: int) -> list[Round]:
+    def answered(self, node: int, number: int) -> list[ReadRound]:
         """The node answered this round and so all before it; the rounds that are confirmed now, in order."""
         confirmed = 0
         for position, round_ in enumerate(self._rounds):

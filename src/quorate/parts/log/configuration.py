@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
+from quorate.parts.crypto.keys import Keyring
 from quorate.parts.wire import Natural
 
 PREFIX = b"\x00quorate/members\x00"
@@ -103,6 +104,23 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 FOUNDERS_ALONE: Final = Nodes()
+
+
+class InForce(msgspec.Struct, frozen=True):
+    """What of all configurations holds at a node now. ``keyring``: the nodes' keys, where they sign."""
+
+    voters: Voters
+    nodes: Nodes = FOUNDERS_ALONE
+    keyring: Keyring | None = None
+
+
+class Reconfigurable:
+    """What a Core is besides, whose members change by configurations that it decides."""
+
+    def in_force(self) -> InForce:
+        """Who votes and which nodes there are, by what is decided so far. Asked for between steps."""
+        raise NotImplementedError(f"{type(self).__name__} does not say who its members are")
+
 
 _Members = Annotated[tuple[NodeId, ...], Meta(min_length=1, max_length=MEMBERS_MAX)]
 

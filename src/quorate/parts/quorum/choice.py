@@ -21,7 +21,7 @@ from quorate.kernel import NodeId, mask_of, nodes_of
 from quorate.parts.quorum.flexible import Flexible, Grid
 from quorate.parts.quorum.systems import Listed, Majority, Weighted
 
-Nodes: TypeAlias = tuple[NodeId, ...]
+NodeRow: TypeAlias = tuple[NodeId, ...]
 
 
 class MajorityChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="majority"):
@@ -47,7 +47,7 @@ class SizesChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
 class GridChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="grid"):
     """A row for phase 1 and a column for phase 2, or the other way round."""
 
-    rows: tuple[Nodes, ...]
+    rows: tuple[NodeRow, ...]
     columns_first: bool = False
 
     def build(self, members: Sequence[int]) -> Flexible:
@@ -69,14 +69,14 @@ class WeightedChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 class ListedChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="listed"):
     """The sets given, and whatever contains one."""
 
-    phase1: tuple[Nodes, ...]
-    phase2: tuple[Nodes, ...]
+    phase1: tuple[NodeRow, ...]
+    phase2: tuple[NodeRow, ...]
 
     def build(self, members: Sequence[int]) -> Flexible:
         """Raises ValueError; also where a set names a node that is no member."""
         flexible = Flexible(Listed(self.phase1), Listed(self.phase2))
-        if strangers := flexible.members & ~mask_of(tuple(members)):
-            raise ValueError(f"the quorums name nodes {list(nodes_of(strangers))}, which are no members")
+        if unknown := flexible.members & ~mask_of(tuple(members)):
+            raise ValueError(f"the quorums name nodes {list(nodes_of(unknown))}, which are no members")
         return flexible
 
 

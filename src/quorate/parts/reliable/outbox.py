@@ -34,9 +34,11 @@ Durable: Life.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Generic
 
-from quorate.kernel import Core, Env, Key, Name, Path, Received, mask_of
+from quorate.kernel import Env, Key, Name, Path, Received, mask_of
+from quorate.kernel.core import Maker, is_by_inputs
+from quorate.kernel.env import ChildT
 from quorate.parts.reliable.children import Children
 from quorate.parts.reliable.messages import EpochBeat, Letter, Life, ReliableConfig
 from quorate.parts.reliable.peer import Peer
@@ -122,7 +124,7 @@ class Outbox:
 
     # --- children ---
 
-    def spawn(self, epoch: int, name: Name, core: Callable[..., Core], *args: Any, **kwargs: Any) -> Core:
+    def spawn(self, epoch: int, name: Name, core: Callable[..., ChildT], *args: Any, **kwargs: Any) -> ChildT:
         """As ``Env.spawn``. What the child and its children send belongs to ``epoch``."""
         return self._env.spawn(name, _Maker(self, epoch, core), *args, **kwargs)
 
@@ -306,16 +308,16 @@ class Outbox:
         self._store.drop_below(max(min(left, self.epoch), self.epoch - self.config.epochs_max))
 
 
-class _Maker:
+class _Maker(Maker, Generic[ChildT]):
     """Makes a core of an epoch. ``by_inputs`` is the core's own."""
 
-    def __init__(self, outbox: Outbox, epoch: int, core: Callable[..., Core]) -> None:
+    def __init__(self, outbox: Outbox, epoch: int, core: Callable[..., ChildT]) -> None:
         self._outbox = outbox
         self._epoch = epoch
         self._core = core
-        self.by_inputs = getattr(core, "by_inputs", False)
+        self.by_inputs = is_by_inputs(core)
 
-    def __call__(self, env: Env, *args: Any, **kwargs: Any) -> Core:
+    def __call__(self, env: Env, *args: Any, **kwargs: Any) -> ChildT:
         own = EpochEnv(env, self._outbox, self._epoch)
         core = self._core(own, *args, **kwargs)
         self._outbox.enter(own, own.take)
@@ -345,7 +347,7 @@ class EpochEnv(Env):
         """As ``send``: a number that left before it was durable might be given again."""
         self._outbox.send(self.epoch, to, message, self.path)
 
-    def spawn(self, name: Name, core: Callable[..., Core], *args: Any, **kwargs: Any) -> Core:
+    def spawn(self, name: Name, core: Callable[..., ChildT], *args: Any, **kwargs: Any) -> ChildT:
         """As ``Env.spawn``; the child is of the same epoch."""
         return super().spawn(name, _Maker(self._outbox, self.epoch, core), *args, **kwargs)
 
@@ -356,5 +358,4 @@ class EpochEnv(Env):
 
     def take(self, sender: int, message: Any) -> None:
         """Have the Host give the core a message after the running handler, as it does with what was parked."""
-        item = Received(sender, message, self.path)
-        self._effects.upcalls.append((self.path, self._host._receive, item))
+        self._host.receive(Received(sender, message, self.path))

@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from quorate.kernel import Core, Env
+from quorate.kernel import Core, Env, Standing
+from quorate.kernel.standing import LEARNER
 from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.configuration import Nodes, Voters, decode
+from quorate.parts.log.configuration import InForce, Nodes, Reconfigurable, Voters, decode
 from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.log.replicated import Dropped, Restored
 from quorate.parts.votes.tally import Tally
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease
-from quorate.protocols.multipaxos.membership import Members
+from quorate.protocols.multipaxos.membership import Spans
 from quorate.protocols.multipaxos.messages import (
     MultiPaxosConfig,
     Nack,
@@ -32,7 +33,7 @@ from quorate.protocols.multipaxos.messages import (
     Voted,
 )
 from quorate.protocols.multipaxos.preparation import Preparation
-from quorate.protocols.multipaxos.snapshots import Snapshots
+from quorate.protocols.multipaxos.slot_snapshots import Snapshots
 
 FOLLOWER = "follower"
 POLLING = "polling"
@@ -43,11 +44,11 @@ ELECTION = "election"
 HEARTBEAT = "heartbeat"
 
 
-class Following(Core):
+class Following(Core, Reconfigurable):
     """The half of a node that does not propose."""
 
     acceptor_class: ClassVar[type[Acceptor]] = Acceptor
-    members_class: ClassVar[type[Members]] = Members
+    members_class: ClassVar[type[Spans]] = Spans
     preparation_class: ClassVar[type[Preparation]] = Preparation
 
     def __init__(self, env: Env, config: MultiPaxosConfig = MultiPaxosConfig()) -> None:  # noqa: B008 (frozen)
@@ -102,6 +103,15 @@ class Following(Core):
     def nodes(self) -> Nodes:
         """Which nodes have come and gone, by what is known to be chosen."""
         return self.members.nodes
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``; one that does not vote in the next slot is a learner."""
+        is_learner = self.role == FOLLOWER and not self.members.at(self.commit_index + 1).mask >> self.env.id & 1
+        return Standing(LEARNER if is_learner else self.role, self.leader, self.term, self.commit_index)
+
+    def in_force(self) -> InForce:
+        """As ``Reconfigurable.in_force``."""
+        return InForce(self.voters, self.nodes)
 
     @property
     def founders(self) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from quorate.parts.leaderlog.sending import outgoing
 from quorate.parts.log.configuration import PREFIX
 from quorate.parts.log.entries import COMMAND, CONFIGURATION, NOOP, Entry, size_of
 from quorate.protocols.multipaxos.acceptor import Acceptor
-from quorate.protocols.multipaxos.membership import Members, Span
+from quorate.protocols.multipaxos.membership import Span, Spans
 from quorate.protocols.multipaxos.messages import (
     Accept,
     Accepted,
@@ -41,7 +41,7 @@ class Leadership:
         env: Env,
         config: MultiPaxosConfig,
         acceptor: Acceptor,
-        members: Members,
+        members: Spans,
         preparation: Preparation,
         transfers: Transfers,
     ) -> None:

@@ -51,7 +51,7 @@ class Span:
         """A read is confirmed by nodes that meet every phase-1 quorum, so that no later leader can have been there."""
 
 
-class Members:
+class Spans:
     """All spans that may still matter, the oldest first."""
 
     def __init__(self, config: MultiPaxosConfig, peers: Sequence[int]) -> None:
@@ -62,8 +62,8 @@ class Members:
         self._config = config
         self.founders = tuple(sorted(set(config.founders or peers)))
         first = tuple(sorted(set(config.members))) or self.founders
-        if strangers := sorted(set(first).difference(self.founders)):
-            raise ValueError(f"members {strangers} are not in the group {list(self.founders)}")
+        if unknown := sorted(set(first).difference(self.founders)):
+            raise ValueError(f"members {unknown} are not in the group {list(self.founders)}")
         self.spans = [Span(1, first, config.quorum.build(first))]
 
     def at(self, slot: int) -> Span:

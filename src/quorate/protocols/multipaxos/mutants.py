@@ -9,7 +9,7 @@ from quorate.parts.quorum import Flexible, Threshold
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.core import MultiPaxos
 from quorate.protocols.multipaxos.leadership import Leadership
-from quorate.protocols.multipaxos.membership import Members, Span
+from quorate.protocols.multipaxos.membership import Span, Spans
 from quorate.protocols.multipaxos.messages import Accepted, MultiPaxosConfig, Promised, Snapshotted, Voted
 from quorate.protocols.multipaxos.preparation import Preparation
 from quorate.sim.mutant import Mutant
@@ -88,7 +88,7 @@ class Unchecked(Flexible):
         self.members = half.members
 
 
-class PartedQuorums(Members):
+class PartedQuorums(Spans):
     """Breaks Howard and others 2016: every phase-1 quorum meets every phase-2 quorum."""
 
     def __init__(self, config: MultiPaxosConfig, peers: Sequence[int]) -> None:
@@ -96,7 +96,7 @@ class PartedQuorums(Members):
         self.spans = [Span(1, span.members, Unchecked(span.members)) for span in self.spans]
 
 
-class ChangesAtOnce(Members):
+class ChangesAtOnce(Spans):
     """Breaks §3: members change alpha slots after the slot that says so, as later ones may be proposed already."""
 
     def takes_effect_at(self, slot: int) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from quorate.kernel import Core, Env, Key
+from quorate.kernel import Core, Env, Key, Standing
 from quorate.parts.ballot import Ballot
 from quorate.parts.log.replicated import Dropped
 from quorate.protocols.paxos.messages import (
@@ -37,7 +37,7 @@ from quorate.protocols.paxos.messages import (
     Promised,
     Voted,
 )
-from quorate.protocols.paxos.roles import RETRY, Acceptor, Learner, Proposer, send_all
+from quorate.protocols.paxos.roles import RETRY, Learner, Proposer, SingleAcceptor, send_all
 
 ASK = "ask"
 
@@ -48,7 +48,7 @@ class Paxos(Core):
     messages = MESSAGES
     records = RECORDS
     proposer_class: ClassVar[type[Proposer]] = Proposer
-    acceptor_class: ClassVar[type[Acceptor]] = Acceptor
+    acceptor_class: ClassVar[type[SingleAcceptor]] = SingleAcceptor
     learner_class: ClassVar[type[Learner]] = Learner
 
     def __init__(self, env: Env, config: PaxosConfig = PaxosConfig()) -> None:  # noqa: B008 (frozen)
@@ -65,6 +65,14 @@ class Paxos(Core):
         )
         self.acceptor = self.acceptor_class(env, self._learners) if env.id in self._acceptors else None
         self.learner = self.learner_class(env, quorums.phase2) if env.id in self._learners else None
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``: the roles it plays, its ballot's round, and commit 1 once it knows the value."""
+        roles = {"proposer": self.proposer, "acceptor": self.acceptor, "learner": self.learner}
+        term = self.proposer.ballot[0] if self.proposer else 0
+        return Standing(
+            " ".join(role for role, part in roles.items() if part), None, term, int(self.chosen is not None)
+        )
 
     # --- recovery ---
 
@@ -118,15 +126,15 @@ class Paxos(Core):
 
     # --- acceptor ---
 
-    def on_prepare(self, sender: int, message: Prepare) -> None:
+    def on_prepare(self, sender: int, m: Prepare) -> None:
         """Phase 1b, or the end of it all."""
-        if self._may_answer(sender, message.ballot) and self.acceptor:
-            self.acceptor.on_prepare(sender, message)
+        if self._may_answer(sender, m.ballot) and self.acceptor:
+            self.acceptor.on_prepare(sender, m)
 
-    def on_accept(self, sender: int, message: Accept) -> None:
+    def on_accept(self, sender: int, m: Accept) -> None:
         """Phase 2b, or the end of it all."""
-        if self._may_answer(sender, message.ballot) and self.acceptor:
-            self.acceptor.on_accept(sender, message)
+        if self._may_answer(sender, m.ballot) and self.acceptor:
+            self.acceptor.on_accept(sender, m)
 
     def _may_answer(self, sender: int, ballot: Ballot) -> bool:
         if self.acceptor is None or sender not in self._proposers:
@@ -141,18 +149,18 @@ class Paxos(Core):
 
     # --- proposer ---
 
-    def on_promise(self, sender: int, message: Promise) -> None:
+    def on_promise(self, sender: int, m: Promise) -> None:
         """Phase 2a."""
-        if self._is_answer(sender, message.ballot) and self.proposer:
-            self.proposer.on_promise(sender, message)
+        if self._is_answer(sender, m.ballot) and self.proposer:
+            self.proposer.on_promise(sender, m)
 
-    def on_nack(self, sender: int, message: Nack) -> None:
+    def on_nack(self, sender: int, m: Nack) -> None:
         """A refusal."""
-        if self._is_answer(sender, message.ballot) and self.proposer:
-            if message.promised <= message.ballot:
+        if self._is_answer(sender, m.ballot) and self.proposer:
+            if m.promised <= m.ballot:
                 self.env.blame(sender, "refuses a ballot for one that is not higher")
             else:
-                self.proposer.on_nack(sender, message)
+                self.proposer.on_nack(sender, m)
 
     def _is_answer(self, sender: int, ballot: Ballot) -> bool:
         if self.proposer is None or sender not in self._acceptors:
@@ -165,27 +173,27 @@ class Paxos(Core):
 
     # --- learner ---
 
-    def on_accepted(self, sender: int, message: Accepted) -> None:
+    def on_accepted(self, sender: int, m: Accepted) -> None:
         """Count it (§2.3)."""
         if self.learner is None or sender not in self._acceptors:
             self.env.blame(sender, "takes this node for a learner, or itself for an acceptor")
-        elif message.ballot[0] == 0:
+        elif m.ballot[0] == 0:
             self.env.blame(sender, "accepted in no ballot")
         elif self.chosen is None and not self._stalled:
-            value = self.learner.on_accepted(sender, message)
+            value = self.learner.on_accepted(sender, m)
             if value is not None:
                 self._learn(value)
 
-    def on_decided(self, sender: int, message: Decided) -> None:
+    def on_decided(self, sender: int, m: Decided) -> None:
         """Somebody knows the chosen value. Crash faults: it is believed."""
         if self.learner is None:
             self.env.blame(sender, "takes this node for a learner")
         elif self.chosen is None and not self._stalled:
-            self._learn(message.value)
-        elif self.chosen is not None and self.chosen != message.value:
+            self._learn(m.value)
+        elif self.chosen is not None and self.chosen != m.value:
             self.env.blame(sender, "says that another value was chosen")
 
-    def on_ask(self, sender: int, message: Ask) -> None:
+    def on_ask(self, sender: int, m: Ask) -> None:
         """What this node knows: the decision, or its own vote."""
         if sender not in self._learners:
             self.env.blame(sender, "asks, and is no learner")

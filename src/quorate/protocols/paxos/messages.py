@@ -37,8 +37,8 @@ class PaxosConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def players(self, role: tuple[NodeId, ...], peers: Sequence[int]) -> tuple[int, ...]:
         """The nodes of a role. Raises ValueError where one is not a peer."""
-        if strangers := sorted(set(role) - set(peers)):
-            raise ValueError(f"nodes {strangers} have a role and are not in the group {list(peers)}")
+        if unknown := sorted(set(role) - set(peers)):
+            raise ValueError(f"nodes {unknown} have a role and are not in the group {list(peers)}")
         return tuple(sorted(set(role))) or tuple(peers)
 
 

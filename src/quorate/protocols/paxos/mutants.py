@@ -5,18 +5,18 @@ from typing import Any
 from quorate.protocols.paxos.core import Paxos
 from quorate.protocols.paxos.messages import Accepted, Begun, Prepare, Promised, Voted
 from quorate.protocols.paxos.replicated import PaxosLog
-from quorate.protocols.paxos.roles import Acceptor, Learner, Proposer
+from quorate.protocols.paxos.roles import Learner, Proposer, SingleAcceptor
 from quorate.sim.mutant import Mutant
 
 
-class ForgetsBallot(Proposer):
+class SingleForgetsBallot(Proposer):
     """Breaks §2.5: a proposer begins with a number above all that it ever used."""
 
     def restore(self, record: Begun) -> None:
         """Nothing."""
 
 
-class ForgetsPromise(Acceptor):
+class ForgetsPromise(SingleAcceptor):
     """Breaks P1a and §2.5: an acceptor remembers its promise. This one keeps only what it accepted."""
 
     def restore(self, record: Promised | Voted) -> None:
@@ -24,13 +24,13 @@ class ForgetsPromise(Acceptor):
         if isinstance(record, Voted):
             super().restore(record)
 
-    def on_prepare(self, sender: int, message: Prepare) -> None:
+    def on_prepare(self, sender: int, m: Prepare) -> None:
         """Promises, and forgets."""
-        super().on_prepare(sender, message)
+        super().on_prepare(sender, m)
         self.promised = self.accepted
 
 
-class LosesPromise(Acceptor):
+class SingleLosesPromise(SingleAcceptor):
     """Breaks §2.5 in a restart alone: an acceptor remembers its promise."""
 
     def restore(self, record: Promised | Voted) -> None:
@@ -39,7 +39,7 @@ class LosesPromise(Acceptor):
             super().restore(record)
 
 
-class ChoosesFreely(Proposer):
+class SingleChoosesFreely(Proposer):
     """Breaks P2c: where a value was accepted, that of the highest ballot is proposed."""
 
     def choose(self) -> bytes:
@@ -47,7 +47,7 @@ class ChoosesFreely(Proposer):
         return self.wanted or b""
 
 
-class MixesBallots(Learner):
+class SingleMixesBallots(Learner):
     """Breaks §2.3: chosen means one ballot, accepted by a quorum."""
 
     def agreeing(self, message: Accepted) -> list[int]:
@@ -65,7 +65,7 @@ MUTANTS = (
     Mutant(
         "reuses-ballot",
         "a proposer that restarts uses its ballots again",
-        core=_log_of("ReusesBallot", {"proposer_class": ForgetsBallot}),
+        core=_log_of("ReusesBallot", {"proposer_class": SingleForgetsBallot}),
     ),
     Mutant(
         "forgets-promise",
@@ -75,16 +75,16 @@ MUTANTS = (
     Mutant(
         "loses-promise",
         "an acceptor does not find its promise again after a restart",
-        core=_log_of("LosesPromiseAtRestart", {"acceptor_class": LosesPromise}),
+        core=_log_of("LosesPromiseAtRestart", {"acceptor_class": SingleLosesPromise}),
     ),
     Mutant(
         "chooses-freely",
         "a proposer proposes its own value although one was accepted",
-        core=_log_of("Free", {"proposer_class": ChoosesFreely}),
+        core=_log_of("Free", {"proposer_class": SingleChoosesFreely}),
     ),
     Mutant(
         "mixes-ballots",
         "a learner counts acceptances of different ballots together",
-        core=_log_of("Mixing", {"learner_class": MixesBallots}),
+        core=_log_of("Mixing", {"learner_class": SingleMixesBallots}),
     ),
 )

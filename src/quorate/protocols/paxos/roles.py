@@ -34,7 +34,7 @@ PROPOSING = "proposing"
 RETRY = "retry"
 
 
-class Acceptor:
+class SingleAcceptor:
     """Remembers what it promised and accepted, for ever: both are durable before the answer leaves."""
 
     def __init__(self, env: Env, learners: tuple[int, ...]) -> None:
@@ -57,9 +57,9 @@ class Acceptor:
         if self.promised > self.accepted:
             yield Promised(self.promised)
 
-    def on_prepare(self, sender: int, message: Prepare) -> None:
+    def on_prepare(self, sender: int, m: Prepare) -> None:
         """Phase 1b (§2.2): promise a ballot above all answered so far, and say what was accepted."""
-        ballot = message.ballot
+        ballot = m.ballot
         if ballot < self.promised:
             self._env.send(sender, Nack(ballot, self.promised))
             return
@@ -70,21 +70,21 @@ class Acceptor:
             self._env.persist(Promised(ballot))
         self._env.send(sender, Promise(ballot, self.accepted, self.value))
 
-    def on_accept(self, sender: int, message: Accept) -> None:
+    def on_accept(self, sender: int, m: Accept) -> None:
         """Phase 2b, P1a: accept unless a higher ballot was promised."""
-        ballot = message.ballot
+        ballot = m.ballot
         if ballot < self.promised:
             self._env.send(sender, Nack(ballot, self.promised))
             return
         if ballot == self.accepted:
-            if message.value != self.value:
+            if m.value != self.value:
                 self._env.blame(sender, "proposes two values in one ballot")
                 return
         else:
             self.promised = self.accepted = ballot
-            self.value = message.value
-            self._env.persist(Voted(ballot, message.value))
-        send_all(self._env, self._learners, Accepted(ballot, message.value))
+            self.value = m.value
+            self._env.persist(Voted(ballot, m.value))
+        send_all(self._env, self._learners, Accepted(ballot, m.value))
 
     def tell(self, learner: int) -> None:
         """A learner asks what was accepted."""
@@ -136,15 +136,15 @@ class Proposer:
         send_all(self._env, self._acceptors, Prepare(self.ballot))
         self._env.set_timer(RETRY, self._config.retry_s + self._jitter())
 
-    def on_promise(self, sender: int, message: Promise) -> None:
+    def on_promise(self, sender: int, m: Promise) -> None:
         """Phase 2a (§2.2): when a quorum has promised, propose."""
-        if message.ballot != self.ballot or self.phase != PREPARING:
+        if m.ballot != self.ballot or self.phase != PREPARING:
             return
-        if message.accepted >= message.ballot:
+        if m.accepted >= m.ballot:
             self._env.blame(sender, "promised a ballot and says that it accepted a later one before")
             return
-        if message.accepted[0] > 0 and message.accepted > self._highest:
-            self._highest, self._highest_value = message.accepted, message.value
+        if m.accepted[0] > 0 and m.accepted > self._highest:
+            self._highest, self._highest_value = m.accepted, m.value
         if self._promises.add(sender):
             self.phase = PROPOSING
             send_all(self._env, self._acceptors, Accept(self.ballot, self.choose()))
@@ -156,11 +156,11 @@ class Proposer:
         assert self.wanted is not None, "phase 1 began without a value"
         return self.wanted
 
-    def on_nack(self, sender: int, message: Nack) -> None:
+    def on_nack(self, sender: int, m: Nack) -> None:
         """Somebody is ahead. Leave it time to finish (§2.4: only a distinguished proposer makes progress)."""
-        if message.promised[0] > self._seen_round:
-            self._seen_round = message.promised[0]
-        if message.ballot == self.ballot and self.phase != IDLE:
+        if m.promised[0] > self._seen_round:
+            self._seen_round = m.promised[0]
+        if m.ballot == self.ballot and self.phase != IDLE:
             self.phase = IDLE
             self.tries += 1
             self._env.set_timer(RETRY, self._jitter())
@@ -193,19 +193,19 @@ class Learner:
         self._quorum = quorum
         self._newest: dict[int, tuple[Ballot, bytes]] = {}
 
-    def on_accepted(self, sender: int, message: Accepted) -> bytes | None:
+    def on_accepted(self, sender: int, m: Accepted) -> bytes | None:
         """The chosen value, once one ballot was accepted by a quorum (§2.3); ballots are never mixed."""
         ballot, value = self._newest.get(sender, (NO_BALLOT, b""))
-        if message.ballot < ballot:
+        if m.ballot < ballot:
             return None
-        self._newest[sender] = (message.ballot, message.value)
-        if message.ballot == ballot and message.value != value:
+        self._newest[sender] = (m.ballot, m.value)
+        if m.ballot == ballot and m.value != value:
             self._env.blame(sender, "accepted two values in one ballot")
             return None
         mask = 0
-        for acceptor in self.agreeing(message):
+        for acceptor in self.agreeing(m):
             mask |= 1 << acceptor
-        return message.value if self._quorum.is_quorum(mask) else None
+        return m.value if self._quorum.is_quorum(mask) else None
 
     def agreeing(self, message: Accepted) -> Iterable[int]:
         """The acceptors whose newest acceptance is in this ballot, with this value."""

@@ -51,7 +51,7 @@ class SignatureChecks:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more jobs may be asked for, but by what the order bounds."""
+        """Whether no more requests are taken in. The checks of pre-prepares are bounded by the water marks."""
         return len(self.jobs) >= CHECKS_MAX
 
     def hold(self, digest: bytes, value: bytes) -> None:

@@ -10,7 +10,7 @@ of them other members may begin to vote (``members.py``). A primary that stands 
 (``view_changes.py``, §4.4), and another view entered (``new_views.py``). What was lost is sent again
 (``retransmission.py``); a node that fell behind fetches what was decided, with proof (``catch_up.py``,
 ``transfer.py``). Requests are signed by their clients, and a node that lies can neither invent nor change one
-(``requests.py``). Reads wait for what a client may know of (``reads.py``, §5.1.3).
+(``waiting.py``). Reads wait for what a client may know of (``reads.py``, §5.1.3).
 
 Each part is an object that gets what it needs when it is made. Three of them hold the state that many parts read:
 ``CurrentView``, ``MessageLog`` and ``History``; each says which part changes it. ``Pbft`` makes the parts and passes on
@@ -37,9 +37,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
-from quorate.kernel import Core, Env, Key
+from quorate.kernel import Core, Env, Key, Standing
 from quorate.parts.crypto.keys import Keys
-from quorate.parts.log.configuration import Nodes, Voters
+from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.checks import CHECK, SignatureChecks
@@ -85,11 +85,11 @@ from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
-from quorate.protocols.pbft.requests import REQUEST, Requests
 from quorate.protocols.pbft.retransmission import BEAT, Retransmission
 from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer, Patience
 from quorate.protocols.pbft.view import VIEW, CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
+from quorate.protocols.pbft.waiting import REQUEST, WaitingRequests
 
 
 class Later:
@@ -101,14 +101,14 @@ class Later:
         self.to(value)
 
 
-class Pbft(Core):
+class Pbft(Core, Reconfigurable):
     """One node. Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
     records = RECORDS
     others_class: ClassVar[type[Others]] = Others
     checks_class: ClassVar[type[SignatureChecks]] = SignatureChecks
-    requests_class: ClassVar[type[Requests]] = Requests
+    waiting_class: ClassVar[type[WaitingRequests]] = WaitingRequests
     normal_class: ClassVar[type[NormalCase]] = NormalCase
     members_class: ClassVar[type[EpochMembers]] = EpochMembers
     reads_class: ClassVar[type[WaitingReads]] = WaitingReads
@@ -129,23 +129,23 @@ class Pbft(Core):
         # Each part knows those before it.
         others, leave_view, patience = self.others_class(env), Later(), Patience()
         self.checks = self.checks_class(env)
-        self.requests = self.requests_class(env, others, config, view, log, history, self.checks)
-        self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.requests, leave_view)
+        self.waiting = self.waiting_class(env, others, config, view, log, history, self.checks)
+        self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.waiting, leave_view)
         self.members = self.members_class(env, config, founders, view, log, history)
         self.checkpoints = Checkpoints(env, others, config, view, log, history, self.members, self.normal)
         self.images = Images(env, config, view, history)
         self.fetching = Fetching(env, others, config, view, log)
         self.execution = Execution(
             *(env, config, view, log, history),
-            *(self.requests, self.members, self.images, self.fetching, self.checkpoints),
+            *(self.waiting, self.members, self.images, self.fetching, self.checkpoints),
         )
         self.reads = self.reads_class(env, view, log, history)
         self.new_views = self.new_views_class(
             *(env, others, config, view, log),
-            *(self.requests, self.normal, self.checkpoints, self.fetching, self.reads),
+            *(self.waiting, self.normal, self.checkpoints, self.fetching, self.reads),
         )
         self.view_changes = self.view_changes_class(
-            env, others, config, view, log, history, self.requests, self.new_views
+            env, others, config, view, log, history, self.waiting, self.new_views
         )
         leave_view.to = self.view_changes.leave
         self.transfer = ImageTransfer(env, others, config, founders, view, history, self.execution, patience)
@@ -155,46 +155,22 @@ class Pbft(Core):
         )
         self.retransmission = Retransmission(
             *(env, others, config, view, log, history),
-            *(self.requests, self.normal, self.checkpoints, self.transfer, self.catch_up),
+            *(self.waiting, self.normal, self.checkpoints, self.transfer, self.catch_up),
         )
 
     # --- for status pages ---
 
-    @property
-    def keys(self) -> Keys:
-        """This node's own, and what it knows of the others'."""
-        return self.view.keys
+    def standing(self) -> Standing:
+        """As ``Core.standing``; a view counts as a term."""
+        view = self.view
+        role = "primary" if view.is_primary else "backup" if view.is_member else "learner"
+        return Standing(role, view.leader, view.number, self.history.index)
 
-    @property
-    def leader(self) -> int | None:
-        """The primary, while the view works."""
-        return self.view.leader
-
-    @property
-    def voters(self) -> Voters:
-        """Who votes, and who will."""
-        group = self.view.group
-        return Voters(group.members, self.history.next_members, group.epoch)
-
-    @property
-    def nodes(self) -> Nodes:
-        """Which nodes have come and gone."""
-        return self.history.nodes
-
-    @property
-    def role(self) -> str:
-        """What this node does in the view."""
-        return "primary" if self.view.is_primary else "backup" if self.view.is_member else "learner"
-
-    @property
-    def term(self) -> int:
-        """The view."""
-        return self.view.number
-
-    @property
-    def commit_index(self) -> int:
-        """Up to where the order is executed."""
-        return self.history.index
+    def in_force(self) -> InForce:
+        """As ``Reconfigurable.in_force``."""
+        group, history = self.view.group, self.history
+        voters = Voters(group.members, history.next_members, group.epoch)
+        return InForce(voters, history.nodes, self.view.keys.keyring)
 
     # --- a life ---
 
@@ -229,13 +205,13 @@ class Pbft(Core):
         self.retransmission.beat()
 
     def on_timer(self, key: Key) -> None:
-        """A beat, a time-out, or the rest of what is to be executed."""
+        """A beat, a timeout, or the rest of what is to be executed."""
         if key == BEAT:
             self.retransmission.beat()
         elif key == EXECUTE:
             self.execution.go_on()
         elif key == REQUEST:
-            if self.requests.is_late():
+            if self.waiting.is_late():
                 self.view_changes.suspect()
         elif key == VIEW and self.view.alarm.is_due():
             self.view_changes.is_late()
@@ -244,7 +220,7 @@ class Pbft(Core):
         """While the disk is full be silent: whoever waits for this node will do without it."""
         self.view.stalled = why
         if why is None:
-            self.requests.watch()  # timers may have run out meanwhile
+            self.waiting.watch()  # timers may have run out meanwhile
             self.view_changes.look()
             self.normal.resume()
 
@@ -257,7 +233,7 @@ class Pbft(Core):
         elif isinstance(key, tuple) and key[0] == SERVE:
             self.transfer.read(key[1], result)
         elif isinstance(key, tuple) and key[0] == CHECK and (check := self.checks.done(key[1], result)) is not None:
-            self.requests.checked(check)
+            self.waiting.checked(check)
             if check.sequence is not None:
                 self.normal.checked(check)
 
@@ -273,7 +249,7 @@ class Pbft(Core):
 
     def submit(self, values: Sequence[bytes]) -> None:
         """Requests of this node's clients."""
-        self.requests.submit(values)
+        self.waiting.submit(values)
 
     def read(self, tokens: Sequence[int]) -> None:
         """Reads of this node's clients."""
@@ -282,7 +258,7 @@ class Pbft(Core):
     # --- from others: each message to the part that it belongs to ---
 
     def on_forward(self, sender: int, m: Forward) -> None:
-        self.requests.on_forward(sender, m)
+        self.waiting.on_forward(sender, m)
 
     def on_pre_prepare(self, sender: int, m: PrePrepare) -> None:
         self.normal.on_pre_prepare(sender, m)

@@ -16,8 +16,8 @@ from quorate.protocols.pbft.images import Images
 from quorate.protocols.pbft.members import EpochMembers
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Image, PbftConfig
-from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.view import CurrentView
+from quorate.protocols.pbft.waiting import WaitingRequests
 
 EXECUTE = "execute"
 
@@ -32,7 +32,7 @@ class Execution:
         view: CurrentView,
         log: MessageLog,
         history: History,
-        waiting: Requests,
+        waiting: WaitingRequests,
         members: EpochMembers,
         images: Images,
         fetching: Fetching,

@@ -131,8 +131,8 @@ def founders_of(config: PbftConfig, peers: Sequence[int], keys: Keys) -> tuple[i
     Raises ValueError for members that are no founders, and for founders without a key.
     """
     founders = tuple(sorted(set(config.founders or peers)))
-    if strangers := sorted(set(config.members) - set(founders)):
-        raise ValueError(f"nodes {strangers} are members and not in the group {list(founders)}")
+    if unknown := sorted(set(config.members) - set(founders)):
+        raise ValueError(f"nodes {unknown} are members and not in the group {list(founders)}")
     if unknown := sorted(set(founders) - set(keys.keyring.nodes)):
         raise ValueError(f"the keyring has no key for nodes {unknown}, which the cluster began with")
     return founders

@@ -22,7 +22,7 @@ TERM = 0
 
 
 class History:
-    """Public attributes may be read by every part; what changes them is a method here."""
+    """Every part may read the public attributes. They change by the methods here; where one is set, it says by whom."""
 
     def __init__(self, env: Env, window: int) -> None:
         """``window``: how many batches may be ordered beyond a stable checkpoint."""
@@ -56,7 +56,7 @@ class History:
         self.switches: dict[int, Certificate] = {}
         """The checkpoints at which members changed, as far as others may need them."""
         self.nodes = FOUNDERS_ALONE
-        """Which nodes have come and gone."""
+        """Which nodes have come and gone. Set by ``EpochMembers``."""
         self.nodes_at: dict[int, Nodes] = {}
         """The same as of each of the images, by sequence number."""
 

@@ -10,14 +10,11 @@ A promise is a view and the votes that left the node: from then on no crash may 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate, verify
-from quorate.sim.checkers.base import Checker, Violation
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
+from quorate.sim.checkers.base import Checker, Violation, Watched
 
 PREPARED = "one prepared batch a view and number"
 EXECUTED = "one executed batch a number"
@@ -34,7 +31,7 @@ Vote = tuple[int, int, bytes]
 """View, sequence number, digest."""
 
 
-class Seen:
+class SeenReplica:
     """What the checker last saw of one node, in this life."""
 
     __slots__ = ("accepted", "executed", "fresh", "is_changing", "low", "prepared", "slots", "stable", "view")
@@ -66,7 +63,7 @@ class PbftInvariants(Checker):
         self._decided_in: dict[int, int] = {}
         self._prepared: dict[tuple[int, int], bytes] = {}
         self._verified: set[Certificate] = set()
-        self._seen: dict[int, Seen] = {}
+        self._seen: dict[int, SeenReplica] = {}
         self._promised: dict[int, tuple[int, bool]] = {}
         self._voted: dict[tuple[int, int, int], bytes] = {}
 
@@ -74,7 +71,7 @@ class PbftInvariants(Checker):
 
     def started(self, node: int, core: Any) -> None:
         self._cores[node] = core
-        self._seen[node] = Seen()
+        self._seen[node] = SeenReplica()
         view, has_begun = self._promised.get(node, (0, False))
         number, is_changing = core.view.number, core.view.is_changing
         if (number, not is_changing) < (view, has_begun):
@@ -125,7 +122,7 @@ class PbftInvariants(Checker):
             seen.slots = len(log.slots)
             self._in_window(node, core)
 
-    def finish(self, world: World) -> None:
+    def finish(self, world: Watched) -> None:
         if world.options.faults or world.options.byzantine or world.options.joins:
             return
         for node, seen in sorted(self._seen.items()):
@@ -134,14 +131,14 @@ class PbftInvariants(Checker):
 
     # --- what changed ---
 
-    def _view_changed(self, node: int, seen: Seen, view: Any) -> None:
+    def _view_changed(self, node: int, seen: SeenReplica, view: Any) -> None:
         if (view.number, not view.is_changing) < (seen.view, not seen.is_changing):
             raise Violation(
                 MONOTONY, f"node {node} goes back from {_view(seen.view, seen.is_changing)} to view {view.number}"
             )
         seen.view, seen.is_changing = view.number, view.is_changing
 
-    def _stable_changed(self, node: int, seen: Seen, epoch: int, history: Any) -> None:
+    def _stable_changed(self, node: int, seen: SeenReplica, epoch: int, history: Any) -> None:
         certificate, low = history.stable, history.low
         if low in history.switches and low == max(history.switches):
             epoch -= 1  # its members made the checkpoint at which others began
@@ -155,7 +152,7 @@ class PbftInvariants(Checker):
             for old in [s for s in table if s <= low]:
                 del table[old]
 
-    def _executed(self, node: int, seen: Seen, core: Any) -> None:
+    def _executed(self, node: int, seen: SeenReplica, core: Any) -> None:
         history = core.history
         last = history.executed
         if _is_alone(core.view.group.members):
@@ -186,7 +183,7 @@ class PbftInvariants(Checker):
                 f"{_hex(known[1])}",
             )
 
-    def _voted_now(self, node: int, seen: Seen, sequence: int, vote: Any) -> None:
+    def _voted_now(self, node: int, seen: SeenReplica, sequence: int, vote: Any) -> None:
         earlier = seen.accepted.get(sequence)
         if earlier is not None and (earlier.view > vote.view or (earlier.view == vote.view and earlier != vote)):
             raise Violation(
@@ -225,7 +222,7 @@ class PbftInvariants(Checker):
     def _verify(self, node: int, certificate: Certificate, members: tuple[int, ...]) -> None:
         if certificate in self._verified:
             return
-        if not verify(certificate, self._cores[node].keys.keyring, Byzantine(members)):
+        if not verify(certificate, self._cores[node].view.keys.keyring, Byzantine(members)):
             raise Violation(
                 CERTIFICATES,
                 f"node {node} holds a {certificate.context} certificate that proves nothing: {certificate}",

@@ -206,7 +206,8 @@ class Agreeable(Liar):
         by_mac = not means.chance(0.02)
         for to, vote in due[:REMEMBERED_MAX]:
             means.count(self.name)
-            if means.core is None or means.core.group.primary(vote.view) != means.node:  # a primary does not prepare
+            core = means.core
+            if core is None or core.view.group.primary(vote.view) != means.node:  # a primary does not prepare
                 sends.append(Send((to,), ROOT, means.resign(vote)))
             commit = Commit(vote.view, vote.sequence, vote.digest, (b"",) * (len(nodes) if by_mac else 1))
             sends.append(Send((to,), ROOT, means.resign(commit)))

@@ -20,7 +20,7 @@ from quorate.protocols.pbft.slot import Commits, Slot
 
 
 class MessageLog:
-    """Public attributes may be read by every part; what changes them is a method here."""
+    """Every part may read the public attributes. They change by the methods here; where one is set, it says by whom."""
 
     def __init__(self, env: Env) -> None:
         self._env = env
@@ -32,9 +32,10 @@ class MessageLog:
         self.slots: dict[int, Slot] = {}
         self.commits: dict[int, Commits] = {}
         self.proven: dict[int, bytes] = {}
-        """Digests up to a stable checkpoint that this node has not reached."""
+        """Digests up to a stable checkpoint that this node has not reached. Set and cleared by ``CatchUp``, and cleared
+        by ``Execution`` when a snapshot takes their place."""
         self.next_sequence = 1
-        """What a primary numbers its next batch."""
+        """What a primary numbers its next batch. Set by ``NormalCase``, and by ``NewViews`` as a view begins."""
         self._accepted_at: dict[bytes, int] = {}  # the highest number that a batch was accepted at, in any view
 
     # --- votes ---
@@ -90,9 +91,13 @@ class MessageLog:
             for value in self.batches.get(slot.digest, ())
         }
 
+    def end_view(self) -> None:
+        """What was voted in it is recorded; nothing else of it is needed."""
+        self.slots.clear()
+
     def begin_epoch(self, executed: int) -> None:
         """Others vote now, and their first view begins after the last batch that was executed."""
-        self.slots.clear()
+        self.end_view()
         self.next_sequence = executed + 1
 
     # --- what is kept ---

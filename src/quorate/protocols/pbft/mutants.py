@@ -34,8 +34,8 @@ from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
-from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.view_changes import ViewChanges
+from quorate.protocols.pbft.waiting import WaitingRequests
 from quorate.sim.mutant import Mutant
 
 
@@ -108,7 +108,7 @@ class NeverSuspects(ViewChanges):
         """Not this one."""
 
 
-class WatchesAlways(Requests):
+class WatchesAlways(WaitingRequests):
     """Breaks §4.4: the timer runs only while a request waits."""
 
     def watch(self) -> None:
@@ -130,13 +130,13 @@ class SuspectsAnyway(ViewChanges):
 class SuspectsIdle(Pbft):
     """Breaks §4.4: the timer runs only while a request waits."""
 
-    requests_class = WatchesAlways
+    waiting_class = WatchesAlways
     view_changes_class = SuspectsAnyway
 
     def start(self) -> None:
         """And it runs from the beginning."""
         super().start()
-        self.requests.watch()
+        self.waiting.watch()
 
 
 class RaisesOnLies(Others):

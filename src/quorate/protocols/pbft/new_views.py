@@ -28,8 +28,8 @@ from quorate.protocols.pbft.messages import (
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
-from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.view import CurrentView
+from quorate.protocols.pbft.waiting import WaitingRequests
 
 
 class NewViews:
@@ -42,7 +42,7 @@ class NewViews:
         config: PbftConfig,
         view: CurrentView,
         log: MessageLog,
-        waiting: Requests,
+        waiting: WaitingRequests,
         normal: NormalCase,
         checkpoints: Checkpoints,
         fetching: Fetching,
@@ -118,7 +118,7 @@ class NewViews:
         """§4.4: pre-prepares of the new view, as if they came now. What was executed is not executed again."""
         view, log = self._view, self._log
         view.enter(message)
-        log.slots.clear()
+        log.end_view()
         if stable is not None:
             self._checkpoints.learn(stable)
         self._reads.lower(view.reach)

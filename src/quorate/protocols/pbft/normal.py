@@ -33,9 +33,9 @@ from quorate.protocols.pbft.messages import (
     order_statement,
 )
 from quorate.protocols.pbft.others import Others
-from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.slot import Commits, Slot
 from quorate.protocols.pbft.view import CurrentView
+from quorate.protocols.pbft.waiting import WaitingRequests
 
 
 class NormalCase:
@@ -50,7 +50,7 @@ class NormalCase:
         log: MessageLog,
         history: History,
         checks: SignatureChecks,
-        waiting: Requests,
+        waiting: WaitingRequests,
         leave_view: Callable[[int], None],
     ) -> None:
         """``leave_view(number)``: the primary was seen to lie; ask for the view of this number."""
@@ -186,7 +186,7 @@ class NormalCase:
         return False
 
     def _equivocates(self, primary: int) -> None:
-        """Two orders for one number, both signed by it: there is no need to wait for a time-out."""
+        """Two orders for one number, both signed by it: there is no need to wait for a timeout."""
         self._others.blame(primary, "proposes two batches at one number")
         self._leave_view(self._view.number + 1)
 

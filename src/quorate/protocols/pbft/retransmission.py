@@ -14,9 +14,9 @@ from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import PbftConfig, Stable, Status
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
-from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.transfer import ImageTransfer
 from quorate.protocols.pbft.view import CurrentView
+from quorate.protocols.pbft.waiting import WaitingRequests
 
 BEAT = "beat"
 RESENT_MAX = 16
@@ -34,7 +34,7 @@ class Retransmission:
         view: CurrentView,
         log: MessageLog,
         history: History,
-        waiting: Requests,
+        waiting: WaitingRequests,
         normal: NormalCase,
         checkpoints: Checkpoints,
         transfer: ImageTransfer,

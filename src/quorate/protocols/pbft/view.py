@@ -19,7 +19,7 @@ VIEW = "view"
 
 
 class CurrentView:
-    """Public attributes may be read by every part; what changes them is a method here."""
+    """Every part may read the public attributes. They change by the methods here; where one is set, it says by whom."""
 
     def __init__(self, env: Env, config: PbftConfig, group: Group) -> None:
         self._env = env
@@ -35,14 +35,14 @@ class CurrentView:
         self.reach = 0
         """Up to where ``new_view`` goes on from earlier views."""
         self.changes: dict[int, ViewChange] = {}
-        """Each node's latest view-change, if it is proven and not over."""
+        """Each node's latest view-change, if it is proven and not over. ``ViewChanges`` adds to it."""
         self.alarm = Alarm(env, VIEW)
         """Rings if the view that a quorum asked for does not begin in time."""
         self.timeout_s = config.request_timeout_s
         self.has_new_members = False
-        """Whether an epoch began in this step."""
+        """Whether an epoch began in this step; ``NewViews`` sees to it and sets it back."""
         self.stalled: str | None = None
-        """Why nothing can be recorded, so that this node is silent."""
+        """Why nothing can be recorded, so that this node is silent. Set by the core."""
         self._has_executed = False
 
     @property

@@ -15,8 +15,8 @@ from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import VIEW_CHANGE, PbftConfig, ViewChange, view_change_statement
 from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.others import Others
-from quorate.protocols.pbft.requests import Requests
 from quorate.protocols.pbft.view import CurrentView
+from quorate.protocols.pbft.waiting import WaitingRequests
 
 
 class ViewChanges:
@@ -30,7 +30,7 @@ class ViewChanges:
         view: CurrentView,
         log: MessageLog,
         history: History,
-        waiting: Requests,
+        waiting: WaitingRequests,
         new_views: NewViews,
     ) -> None:
         self._env = env
@@ -61,7 +61,7 @@ class ViewChanges:
         if number <= view.number or not view.is_member or view.stalled is not None:
             return
         view.leave(number)
-        self._log.slots.clear()
+        self._log.end_view()
         self._waiting.stop_watching()
         self.ask()
         self.look()

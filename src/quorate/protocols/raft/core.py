@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from quorate.kernel import Core, Env, Key
+from quorate.kernel import Core, Env, Key, Standing
 from quorate.parts.leaderlog.compaction import CHUNK, INSTALL, SNAPSHOT, Transfers
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
@@ -123,6 +123,10 @@ class Raft(Core):
     def snapshot_index(self) -> int:
         """Where the newest snapshot stands."""
         return self.state.snapshot_index
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``."""
+        return Standing(self.role, self.leader, self.term, self.commit_index)
 
     # --- recovery ---
 

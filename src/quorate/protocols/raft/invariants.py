@@ -25,7 +25,7 @@ ONE_VOTE = "one vote a term"
 LEADER = "leader"
 
 
-class Seen:
+class SeenServer:
     """What the checker last saw of one node. ``entries`` follow ``base_index``."""
 
     __slots__ = ("base_index", "commit_index", "entries", "last_index", "last_term", "promise", "role", "term", "vote")
@@ -50,14 +50,14 @@ class RaftInvariants(Checker):
         """Who led a term."""
         self.committed: list[Entry] = []
         """What is committed, by index - 1."""
-        self._seen: dict[int, Seen] = {}
+        self._seen: dict[int, SeenServer] = {}
         self._promised: dict[int, tuple[int, int | None]] = {}
         self._matching: dict[tuple[int, int], tuple[Entry, int]] = {}
 
     # --- a node's life ---
 
     def started(self, node: int, core: Any) -> None:
-        self._seen[node] = Seen()
+        self._seen[node] = SeenServer()
         term, vote = self._promised.get(node, (0, None))
         state = core.state
         if state.term < term:
@@ -97,7 +97,7 @@ class RaftInvariants(Checker):
 
     # --- what changed ---
 
-    def _role_changed(self, node: int, seen: Seen, role: str, state: Any) -> None:
+    def _role_changed(self, node: int, seen: SeenServer, role: str, state: Any) -> None:
         term, vote = state.term, state.vote
         if term < seen.term:
             raise Violation(MONOTONY, f"node {node} goes back from term {seen.term} to {term}")
@@ -128,7 +128,7 @@ class RaftInvariants(Checker):
                 f"where one of term {entry.term} is committed",
             )
 
-    def _log_changed(self, node: int, seen: Seen, log: Any, was_leader: bool) -> None:
+    def _log_changed(self, node: int, seen: SeenServer, log: Any, was_leader: bool) -> None:
         entries = seen.entries
         base = log.base_index
         if base < seen.base_index:
@@ -154,7 +154,7 @@ class RaftInvariants(Checker):
         seen.last_index = last
         seen.last_term = log.last_term
 
-    def _truncated(self, node: int, seen: Seen, first: int, was_leader: bool) -> None:
+    def _truncated(self, node: int, seen: SeenServer, first: int, was_leader: bool) -> None:
         if was_leader:
             raise Violation(APPEND_ONLY, f"node {node} leads term {seen.term} and removes its entries from {first} on")
         if first <= seen.commit_index:
@@ -163,7 +163,7 @@ class RaftInvariants(Checker):
                 f"node {node} removes its entries from {first} on, but it knew all up to {seen.commit_index} committed",
             )
 
-    def _appended(self, node: int, seen: Seen, entries: list[Entry], log: Any) -> None:
+    def _appended(self, node: int, seen: SeenServer, entries: list[Entry], log: Any) -> None:
         index = seen.base_index + len(seen.entries)
         before = seen.entries[-1].term if seen.entries else log.base_term
         matching = self._matching
@@ -186,7 +186,7 @@ class RaftInvariants(Checker):
             before = term
         seen.entries.extend(entries)
 
-    def _commit_changed(self, node: int, seen: Seen, index: int, log: Any) -> None:
+    def _commit_changed(self, node: int, seen: SeenServer, index: int, log: Any) -> None:
         if index < seen.commit_index:
             raise Violation(MONOTONY, f"node {node}: commit goes back from {seen.commit_index} to {index}")
         if index > log.last_index:

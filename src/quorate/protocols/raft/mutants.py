@@ -51,7 +51,7 @@ class TruncatesOnMatch(LogFollower):
         return True
 
 
-class ServesReadsWhenDeposed(Raft):
+class RaftServesReadsWhenDeposed(Raft):
     """Breaks §6.4: a leader makes sure that it still leads before it answers a read."""
 
     def read(self, tokens: Sequence[int]) -> None:
@@ -109,7 +109,7 @@ MUTANTS = (
         "an old AppendEntries cuts newer entries that agree with it",
         core=_with("Truncating", follower_class=TruncatesOnMatch),
     ),
-    Mutant("stale-reads", "a deposed leader still serves reads", core=ServesReadsWhenDeposed),
+    Mutant("stale-reads", "a deposed leader still serves reads", core=RaftServesReadsWhenDeposed),
     Mutant(
         "skips-noop",
         "a new leader appends no entry of its own term",

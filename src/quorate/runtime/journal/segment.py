@@ -81,6 +81,7 @@ class Frame(NamedTuple):
 
 
 def segment_path(directory: Path, number: int) -> Path:
+    """Where the segment of this number lies."""
     return directory / f"{number:08d}.journal"
 
 
@@ -91,11 +92,13 @@ def segment_numbers(directory: Path) -> list[int]:
 
 
 def new_salt() -> bytes:
+    """Four random bytes that mark a segment's frames as its own."""
     # No zero byte: a search for the salt then runs fast through zeroed blocks.
     return bytes(1 + byte % 255 for byte in os.urandom(4))
 
 
 def encode_header(header: SegmentHeader) -> bytes:
+    """The HEADER_SIZE bytes at the start of a segment, with their checksum."""
     cluster = header.identity.cluster.encode()
     flags = _CHECKPOINT if header.checkpoint else 0
     body = _HEADER.pack(

@@ -66,7 +66,7 @@ async def dial(address: str, on_reply: Callable[[list[bytes]], None], timeout_s:
     except ConnectionRefusedError:
         raise Unreachable(f"{address}: connection refused, nothing listens there") from None
     except (OSError, ValueError) as error:  # a name that is none is a ValueError
-        raise Unreachable(f"{address}: {getattr(error, 'strerror', None) or error}") from None
+        raise Unreachable(f"{address}: {(error.strerror if isinstance(error, OSError) else None) or error}") from None
     except Unreachable as error:
         raise Unreachable(f"{address}: {error}") from None
     finally:

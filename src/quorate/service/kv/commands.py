@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from quorate.service.kv import errors
+from quorate.service.kv import refusals
 
 KEY_BYTES_MAX = 64 * 1024
 VALUE_BYTES_MAX = 3 * 512 * 1024  # 1.5 MiB, etcd's --max-request-bytes
@@ -208,21 +208,21 @@ def prefix_end(prefix: bytes) -> bytes:
 def decode_command(data: bytes) -> Command:
     """Decode one command. Raises KvError for bytes that aren't one."""
     if len(data) > COMMAND_BYTES_MAX:
-        raise errors.too_large()
+        raise refusals.too_large()
     try:
         return _decode_command(data)
     except _UNDECODABLE:
-        raise errors.malformed() from None
+        raise refusals.malformed() from None
 
 
 def decode_query(data: bytes) -> Query:
     """Decode one query. Raises KvError for bytes that aren't one."""
     if len(data) > COMMAND_BYTES_MAX:
-        raise errors.too_large()
+        raise refusals.too_large()
     try:
         return _decode_query(data)
     except _UNDECODABLE:
-        raise errors.malformed() from None
+        raise refusals.malformed() from None
 
 
 def decode_result(data: bytes) -> Result:

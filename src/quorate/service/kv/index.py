@@ -32,6 +32,7 @@ def first_stamp(revision: int) -> int:
 
 
 def stamp_revision(stamp: int) -> int:
+    """The revision of a stamp, its deletion bit or not."""
     return stamp >> 32
 
 
@@ -44,7 +45,7 @@ class KeyState(msgspec.Struct, gc=False):
     past: list[int] | None = None
 
 
-class Index:
+class KeyIndex:
     """All keys that have a version, live or deleted. One thread."""
 
     __slots__ = ("_dead", "_live", "_states")
@@ -55,6 +56,7 @@ class Index:
         self._dead = SortedKeys()  # deleted, but with history
 
     def get(self, key: bytes) -> KeyState | None:
+        """What is known of a key that has a version, be it a deletion; None for any other."""
         return self._states.get(key)
 
     def latest(self, key: bytes) -> int:
@@ -119,6 +121,7 @@ class Index:
         return self._live.irange(key, None if end == b"\0" else end)
 
     def live_count(self, key: bytes, end: bytes) -> int:
+        """How many keys from `key` to before `end` are there now (`b""`: that key alone; `b"\\0"`: all from it on)."""
         if not end:
             return 0 if self.latest(key) & 1 else 1
         return self._live.count(key, None if end == b"\0" else end)

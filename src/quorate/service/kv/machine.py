@@ -1,4 +1,4 @@
-"""The key-value state machine: encoded commands in, encoded results out, over a `Store`."""
+"""The key-value state machine: encoded commands in, encoded results out, over a `KvStore`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from quorate.service.kv import errors, snapshot, txn
+from quorate.service.kv import refusals, snapshot, txn
 from quorate.service.kv.commands import (
     Compact,
     CompactResult,
@@ -26,10 +26,10 @@ from quorate.service.kv.commands import (
     decode_query,
     encode,
 )
-from quorate.service.kv.errors import KvError
-from quorate.service.kv.revisions import MAP_BYTES, remove
-from quorate.service.kv.store import Store
-from quorate.service.machine import StateMachine
+from quorate.service.kv.refusals import KvError
+from quorate.service.kv.revisions import MAP_BYTES, remove_table
+from quorate.service.kv.store import KvStore
+from quorate.service.state_machine import StateMachine
 
 
 class KvMachine(StateMachine):
@@ -43,12 +43,12 @@ class KvMachine(StateMachine):
         """Start empty. Raises OSError if the directory can't be made or written."""
         directory.mkdir(parents=True, exist_ok=True)
         for stale in directory.glob("kv-*.lmdb"):
-            remove(stale)
+            remove_table(stale)
         self._directory = directory
         self._map_bytes = map_bytes
         self._numbers = itertools.count()
         self._in_batch = False
-        self.store = Store(self._fresh_path(), map_bytes)
+        self.store = KvStore(self._fresh_path(), map_bytes)
         self._commands: dict[type[Any], Callable[[Any], Any]] = {
             Put: self._put,
             DeleteRange: self._delete,
@@ -93,7 +93,7 @@ class KvMachine(StateMachine):
 
     def restore(self, file: BinaryIO) -> Callable[[], None]:
         """As `StateMachine.restore`. A store that is loaded but never adopted keeps its file until the next start."""
-        store = snapshot.load(file, self._fresh_path(), self._map_bytes)
+        store = snapshot.load_store(file, self._fresh_path(), self._map_bytes)
 
         def adopt() -> None:
             old, self.store = self.store, store
@@ -141,7 +141,7 @@ class KvMachine(StateMachine):
     def _read_txn(self, query: Txn) -> txn.RawTxnResult:
         txn.check_txn(query)
         if not txn.writes_nothing(query):
-            raise errors.query_writes()
+            raise refusals.query_writes()
         return txn.run_txn(self.store, query)
 
     def _events(self, query: Events) -> EventsResult:

@@ -29,10 +29,12 @@ MAP_BYTES = 256 * 1024 * 1024  # address space, not memory: pages and disk block
 
 
 def to_key(stamp: int) -> bytes:
+    """A stamp as the key of its record: STAMP_BYTES, whose order is that of stamps."""
     return stamp.to_bytes(STAMP_BYTES, "big")
 
 
 def from_key(key: bytes) -> int:
+    """The stamp of a record's key."""
     return int.from_bytes(key, "big")
 
 
@@ -150,7 +152,7 @@ class Revisions:
             self._closed = True
             self._end_read()
             self._env.close()
-        remove(self._path)
+        remove_table(self._path)
 
     def _end_read(self) -> None:
         if self._read is not None:
@@ -165,7 +167,7 @@ class Revisions:
                 raise _os_error(error, self._path) from error
 
 
-def remove(path: Path) -> None:
+def remove_table(path: Path) -> None:
     """Remove a table's file and its lock file, if they are there."""
     for file in (path, path.with_name(path.name + "-lock")):
         with contextlib.suppress(FileNotFoundError):
@@ -173,5 +175,5 @@ def remove(path: Path) -> None:
 
 
 def _os_error(error: lmdb.Error, path: Path) -> OSError:
-    code = errno.ENOSPC if isinstance(error, lmdb.DiskError) else getattr(error, "code", 0)
+    code = errno.ENOSPC if isinstance(error, lmdb.DiskError) else vars(error).get("code", 0)  # that of the system
     return OSError(code if code and code > 0 else errno.EIO, f"working storage: {error}", str(path))

@@ -23,7 +23,7 @@ import msgspec
 from quorate.service.kv.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX, KeyValue, encode
 from quorate.service.kv.index import STAMP_BYTES, first_stamp, stamp_revision
 from quorate.service.kv.revisions import MAP_BYTES, from_key, to_key
-from quorate.service.kv.store import Store, View
+from quorate.service.kv.store import KvStore, View
 
 MAGIC = b"QUORKV\x00\x01"
 _CHUNK_BYTES = 256 * 1024  # some 0.2 ms of reading under the GIL; the write that follows lets others run
@@ -92,12 +92,12 @@ def _write_frame(file: BinaryIO, payload: bytes, crc: int) -> int:
     return crc
 
 
-def load(file: BinaryIO, path: Path, map_bytes: int = MAP_BYTES) -> Store:
+def load_store(file: BinaryIO, path: Path, map_bytes: int = MAP_BYTES) -> KvStore:
     """Read a snapshot into a new store with its records at `path`; the stream is left just behind the snapshot.
 
     Raises SnapshotError, or OSError from stream or disk; nothing is left at `path` then.
     """
-    store = Store(path, map_bytes)
+    store = KvStore(path, map_bytes)
     try:
         _load(file, store)
     except BaseException:
@@ -106,7 +106,7 @@ def load(file: BinaryIO, path: Path, map_bytes: int = MAP_BYTES) -> Store:
     return store
 
 
-def _load(file: BinaryIO, store: Store) -> None:
+def _load(file: BinaryIO, store: KvStore) -> None:
     if _read(file, len(MAGIC)) != MAGIC:
         raise SnapshotError("not a key-value snapshot, or one of another version: its first bytes are wrong")
     payload, crc = _read_frame(file, 0)
@@ -131,7 +131,7 @@ def _load(file: BinaryIO, store: Store) -> None:
     store.index.loaded()
 
 
-def _load_records(store: Store, records: list[tuple[bytes, bytes]], last: int) -> int:
+def _load_records(store: KvStore, records: list[tuple[bytes, bytes]], last: int) -> int:
     index_load = store.index.load
     pending = store.records.pending
     for key, record in records:
@@ -147,7 +147,7 @@ def _load_records(store: Store, records: list[tuple[bytes, bytes]], last: int) -
     return last
 
 
-def _record_problem(store: Store, key: bytes, stamp: int, last: int, kv: KeyValue) -> str:
+def _record_problem(store: KvStore, key: bytes, stamp: int, last: int, kv: KeyValue) -> str:
     revision = stamp_revision(stamp)
     if len(key) != STAMP_BYTES or stamp <= last:
         return "is out of order"

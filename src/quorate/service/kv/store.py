@@ -17,9 +17,9 @@ from weakref import WeakSet
 
 import msgspec
 
-from quorate.service.kv import errors
+from quorate.service.kv import refusals
 from quorate.service.kv.commands import Event, KeyValue, encode
-from quorate.service.kv.index import NONE, Index, first_stamp, stamp_revision
+from quorate.service.kv.index import NONE, KeyIndex, first_stamp, stamp_revision
 from quorate.service.kv.revisions import MAP_BYTES, Revisions, from_key, to_key
 
 _decode_record = msgspec.msgpack.Decoder(KeyValue).decode
@@ -48,14 +48,14 @@ class View:
         self.closed = True
 
 
-class Store:
+class KvStore:
     """Keys, their versions, and the revision. One thread, except what `View` allows."""
 
     def __init__(self, path: Path, map_bytes: int = MAP_BYTES) -> None:
         """Create an empty store whose records live in a new file at `path`. Raises OSError if it can't be made."""
         self.revision = 1
         self.compact_revision = -1
-        self.index = Index()
+        self.index = KeyIndex()
         self.records = Revisions(path, map_bytes)
         self._changes = 0  # in the transaction that is open
         self._swept = 0  # the sweep has passed every stamp below
@@ -97,9 +97,9 @@ class Store:
     def compact(self, revision: int) -> None:
         """Forget the history before a revision. Raises KvError: already compacted, or in the future."""
         if revision <= self.compact_revision:
-            raise errors.compacted()
+            raise refusals.compacted()
         if revision > self.revision:
-            raise errors.future_revision()
+            raise refusals.future_revision()
         self.compact_revision = revision
 
     def commit(self) -> None:
@@ -116,9 +116,9 @@ class Store:
     def check_revision(self, revision: int) -> None:
         """Raises KvError if the store can't be read as of a revision (<= 0: the current one)."""
         if revision > self.current:
-            raise errors.future_revision()
+            raise refusals.future_revision()
         if 0 < revision < self.compact_revision:
-            raise errors.compacted()
+            raise refusals.compacted()
 
     def select(self, key: bytes, end: bytes, revision: int = 0, limit: int = 0) -> tuple[list[int], int]:
         """The stamps of the first `limit` keys of an etcd range as of a revision, and the count of all of them.
@@ -146,9 +146,9 @@ class Store:
         what is committed. Raises KvError for a revision that is compacted or below 1.
         """
         if from_revision < 1:
-            raise errors.from_revision()
+            raise refusals.from_revision()
         if from_revision < self.compact_revision:
-            raise errors.compacted()
+            raise refusals.compacted()
         events: list[Event] = []
         last = 0
         for key, record in self.records.scan(first_stamp(from_revision), first_stamp(self.revision + 1)):
@@ -162,7 +162,7 @@ class Store:
         return events, max(from_revision, self.revision + 1)
 
     def _before(self, key: bytes, stamp: int) -> int:
-        """As `Index.before`, but nothing that the compaction rule has removed, swept already or not."""
+        """As `KeyIndex.before`, but nothing that the compaction rule has removed, swept already or not."""
         before = self.index.before(key, stamp)
         return NONE if self._is_garbage(key, before) else before
 

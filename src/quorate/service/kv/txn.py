@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from quorate.service.kv import errors
+from quorate.service.kv import refusals
 from quorate.service.kv.commands import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
@@ -30,7 +30,7 @@ from quorate.service.kv.commands import (
     Txn,
     encode,
 )
-from quorate.service.kv.store import Store
+from quorate.service.kv.store import KvStore
 
 TXN_OPS_MAX = 128  # etcd's --max-txn-ops: along a path of nested transactions
 TXN_OPS_TOTAL_MAX = 1024  # in all branches together; etcd has no such limit
@@ -68,21 +68,23 @@ class _Path(msgspec.Struct, gc=False):
 def check_key(key: bytes) -> None:
     """Raises KvError for an empty or oversized key."""
     if not key:
-        raise errors.empty_key()
+        raise refusals.empty_key()
     if len(key) > KEY_BYTES_MAX:
-        raise errors.key_too_large()
+        raise refusals.key_too_large()
 
 
 def check_range(request: Range | DeleteRange) -> None:
+    """Raises KvError for an empty or oversized key, and for an oversized end."""
     check_key(request.key)
     if len(request.range_end) > KEY_BYTES_MAX:
-        raise errors.key_too_large()
+        raise refusals.key_too_large()
 
 
 def check_put(request: Put) -> None:
+    """Raises KvError for an empty or oversized key, and for an oversized value."""
     check_key(request.key)
     if len(request.value) > VALUE_BYTES_MAX:
-        raise errors.too_large()
+        raise refusals.too_large()
 
 
 def check_txn(txn: Txn) -> None:
@@ -94,15 +96,15 @@ def check_txn(txn: Txn) -> None:
 
 def _check_shape(txn: Txn, ops_max: int, depth: int, budget: list[int]) -> None:
     if depth == 0:
-        raise errors.malformed()
+        raise refusals.malformed()
     ops = max(len(txn.compare), len(txn.success), len(txn.failure))
     budget[0] -= len(txn.success) + len(txn.failure)
     if ops > ops_max or budget[0] < 0:
-        raise errors.too_many_ops()
+        raise refusals.too_many_ops()
     for compare in txn.compare:
         check_key(compare.key)
         if isinstance(compare.operand, bytes) != (compare.target is Target.VALUE):
-            raise errors.compare_type()
+            raise refusals.compare_type()
     for operation in (*txn.success, *txn.failure):
         if isinstance(operation, Txn):
             _check_shape(operation, ops_max - ops, depth - 1, budget)
@@ -139,14 +141,14 @@ def _writes(operations: list[Operation]) -> tuple[set[bytes], list[_Interval]]:
 
 def _refuse_overlap(added: set[bytes], puts: set[bytes], deletes: list[_Interval]) -> None:
     if not puts.isdisjoint(added):
-        raise errors.duplicate_key()
+        raise refusals.duplicate_key()
     for key, end in deletes:
         if not end:
             hit = key in added
         else:
             hit = any(key <= k and (end == b"\0" or k < end) for k in added)
         if hit:
-            raise errors.duplicate_key()
+            raise refusals.duplicate_key()
 
 
 # The choice of branches.
@@ -160,7 +162,7 @@ _RELATIONS: dict[Relation, Callable[[Any, Any], bool]] = {
 _ABSENT = KeyValue(b"")
 
 
-def _holds(store: Store, compare: Compare) -> bool:
+def _holds(store: KvStore, compare: Compare) -> bool:
     stamp = store.index.latest(compare.key)
     kv = store.key_value(stamp) or _ABSENT
     actual: int | bytes
@@ -180,13 +182,13 @@ def _holds(store: Store, compare: Compare) -> bool:
     return _RELATIONS[compare.relation](actual, compare.operand)
 
 
-def _choose(store: Store, txn: Txn) -> _Path:
+def _choose(store: KvStore, txn: Txn) -> _Path:
     succeeded = all(_holds(store, compare) for compare in txn.compare)
     operations = txn.success if succeeded else txn.failure
     return _Path(succeeded, operations, [_choose(store, op) for op in operations if isinstance(op, Txn)])
 
 
-def _check_reads(store: Store, path: _Path) -> None:
+def _check_reads(store: KvStore, path: _Path) -> None:
     for op in path.operations:
         if isinstance(op, Range):
             store.check_revision(op.revision)
@@ -197,7 +199,7 @@ def _check_reads(store: Store, path: _Path) -> None:
 # Execution. The caller has checked the shape and ends the transaction.
 
 
-def run_range(store: Store, request: Range) -> RawRangeResult:
+def run_range(store: KvStore, request: Range) -> RawRangeResult:
     """Raises KvError for a revision that is compacted or in the future."""
     stamps, count = store.select(request.key, request.range_end, request.revision, request.limit)
     if request.count_only:
@@ -209,19 +211,21 @@ def run_range(store: Store, request: Range) -> RawRangeResult:
     return RawRangeResult(store.current, [msgspec.Raw(r) for r in records], count, len(stamps) < count)
 
 
-def _without_value(store: Store, stamp: int) -> bytes:
+def _without_value(store: KvStore, stamp: int) -> bytes:
     kv = store.key_value(stamp)
     assert kv is not None, "a selected version is never a deletion"
     return encode(msgspec.structs.replace(kv, value=b""))
 
 
-def run_put(store: Store, request: Put) -> PutResult:
+def run_put(store: KvStore, request: Put) -> PutResult:
+    """Write one key, in the store's open batch."""
     previous = store.key_value(store.index.latest(request.key)) if request.prev_kv else None
     store.put(request.key, request.value, request.lease)
     return PutResult(store.current, previous)
 
 
-def run_delete(store: Store, request: DeleteRange) -> DeleteRangeResult:
+def run_delete(store: KvStore, request: DeleteRange) -> DeleteRangeResult:
+    """Delete all keys of a range, in the store's open batch."""
     previous: list[KeyValue] = []
     if request.prev_kv:
         stamps, _ = store.select(request.key, request.range_end)
@@ -230,14 +234,14 @@ def run_delete(store: Store, request: DeleteRange) -> DeleteRangeResult:
     return DeleteRangeResult(store.current, deleted, previous)
 
 
-def run_txn(store: Store, txn: Txn) -> RawTxnResult:
+def run_txn(store: KvStore, txn: Txn) -> RawTxnResult:
     """Choose and execute. Raises KvError, before any change, for a read that can't be served."""
     path = _choose(store, txn)
     _check_reads(store, path)
     return _run_path(store, path)
 
 
-def _run_path(store: Store, path: _Path) -> RawTxnResult:
+def _run_path(store: KvStore, path: _Path) -> RawTxnResult:
     results: list[Any] = []
     nested = iter(path.nested)
     for op in path.operations:

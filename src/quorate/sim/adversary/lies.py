@@ -7,7 +7,7 @@ from typing import Any
 
 from quorate.kernel import Send
 from quorate.sim.adversary.liar import Liar, Means
-from quorate.sim.adversary.mutate import ANYTHING, Change, anything, by_one, changed
+from quorate.sim.adversary.mutate import ANYTHING, Alteration, anything, by_one, changed
 
 
 class Replaying(Liar):
@@ -74,7 +74,7 @@ class Equivocating(Liar):
     def __init__(self, means: Means) -> None:
         super().__init__(means)
         self.rate = means.rng.uniform(0.1, 1.0)
-        self.change: Change = anything
+        self.change: Alteration = anything
         self.kinds: tuple[type, ...] = ANYTHING
         if means.chance(0.3):
             self.change, self.kinds = by_one, (int,)

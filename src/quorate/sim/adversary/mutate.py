@@ -13,7 +13,7 @@ import msgspec
 
 from quorate.kernel import Rng
 
-Change = Callable[[Any, Rng], Any]
+Alteration = Callable[[Any, Rng], Any]
 """Another value in place of this one; None: no idea."""
 
 Place = tuple[int | str, ...]
@@ -41,15 +41,15 @@ def places(value: Any, kinds: tuple[type, ...]) -> list[tuple[Place, Any]]:
     return found
 
 
-def put(value: Any, place: Place, new: Any) -> Any:
+def put_at(value: Any, place: Place, new: Any) -> Any:
     """The message with another value at a place."""
     if not place:
         return new
     step, *rest = place
     if isinstance(step, str):
-        return msgspec.structs.replace(value, **{step: put(getattr(value, step), tuple(rest), new)})
+        return msgspec.structs.replace(value, **{step: put_at(getattr(value, step), tuple(rest), new)})
     items = list(value)
-    items[step] = put(items[step], tuple(rest), new)
+    items[step] = put_at(items[step], tuple(rest), new)
     return tuple(items) if type(value) is tuple else items
 
 
@@ -63,7 +63,7 @@ def passes(message: Any) -> Any:
         return None
 
 
-def changed(message: Any, rng: Rng, change: Change, kinds: tuple[type, ...]) -> Any:
+def changed(message: Any, rng: Rng, change: Alteration, kinds: tuple[type, ...]) -> Any:
     """The message with one value of these kinds changed; None where none can be."""
     candidates = places(message, kinds)
     for _ in range(min(TRIES, len(candidates))):
@@ -78,9 +78,9 @@ def changed(message: Any, rng: Rng, change: Change, kinds: tuple[type, ...]) -> 
 
 
 def _made(message: Any, place: Place, new: Any) -> Any:
-    """As ``put``; None for what its type refuses to be."""
+    """As ``put_at``; None for what its type refuses to be."""
     try:
-        return put(message, place, new)
+        return put_at(message, place, new)
     except (ValueError, TypeError):
         return None
 

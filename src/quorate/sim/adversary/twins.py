@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from quorate.kernel import Client, Received, Send, Turn
 from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.liar import Means, Resign, to_others
-from quorate.sim.adversary.node import LyingNode
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
+from quorate.sim.adversary.lying_node import LyingNode
+from quorate.sim.ground import Ground
+from quorate.sim.node import SimNode
 
 EVERY_S: Final = 1.0
 """How long the others are on their sides, on average."""
@@ -50,7 +49,9 @@ class Sides:
 class Copy(LyingNode):
     """One of the two."""
 
-    def __init__(self, world: World, node: int, seed: str, resign: Resign, sides: Sides | None, side: int) -> None:
+    def __init__(
+        self, world: Ground[SimNode], node: int, seed: str, resign: Resign, sides: Sides | None, side: int
+    ) -> None:
         super().__init__(world, node, f"{seed}/twin {side}" if side else seed, (), resign)
         self.place = -1 - node if side else node  # numbers above are those of nodes that join
         self.side = side
@@ -88,7 +89,7 @@ class Copy(LyingNode):
 class Twin(Copy):
     """The first of the two, which is in the World's list, and brings the second along."""
 
-    def __init__(self, world: World, node: int, seed: str, resign: Resign) -> None:
+    def __init__(self, world: Ground[SimNode], node: int, seed: str, resign: Resign) -> None:
         super().__init__(world, node, seed, resign, None, 0)
         self.other = Copy(world, node, seed, resign, self.sides, 1)
         self.other.means.told = self.means.told  # counted together

@@ -5,12 +5,13 @@ Checkers are called often, so each looks only at what changed since it last look
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+from typing import Protocol as Interface
 
 from quorate.kernel import Core
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
+from quorate.sim.history.events import Event
+from quorate.sim.options import Options
 
 
 class Violation(Exception):
@@ -25,11 +26,39 @@ class Violation(Exception):
         return (Violation, (self.property, self.text))
 
 
+class Outside(Interface):
+    """What came to the nodes from outside (``workload.py``)."""
+
+    @property
+    def history(self) -> Sequence[Event]:
+        """What clients asked and were told, if that is to be checked."""
+
+    @property
+    def acknowledged(self) -> Mapping[Hashable, Any]:
+        """By identity, what clients were told is done."""
+
+
+class Watched(Interface):
+    """A run, as checkers see it (``ground.py``)."""
+
+    @property
+    def options(self) -> Options:
+        """Under what it runs."""
+
+    @property
+    def honest(self) -> Sequence[Any]:
+        """The nodes that are there and do not lie."""
+
+    @property
+    def workload(self) -> Outside:
+        """What came from outside."""
+
+
 class Checker:
     """Does nothing. ``node`` is a node's number, ``core`` its root core."""
 
-    def watch(self, world: World) -> None:
-        """The world that is to be watched; none of its nodes has started."""
+    def watch(self, world: Watched) -> None:
+        """The run that is to be watched; none of its nodes has started."""
 
     def started(self, node: int, core: Core) -> None:
         """A node began, perhaps again: all that was not durable is forgotten."""
@@ -47,5 +76,5 @@ class Checker:
     def output(self, node: int, value: Any) -> None:
         """A node handed a value to its App."""
 
-    def finish(self, world: World) -> None:
+    def finish(self, world: Watched) -> None:
         """The run is over and healed."""

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING
 
-from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.checkers.base import Checker, Violation, Watched
 from quorate.sim.checkers.log import LogAgreement
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 DURABILITY = "durability"
 
@@ -21,7 +17,7 @@ class Durability(Checker):
         self._log = log
         self._identities = identities
 
-    def finish(self, world: World) -> None:
+    def finish(self, world: Watched) -> None:
         acknowledged = world.workload.acknowledged
         if not acknowledged:
             return

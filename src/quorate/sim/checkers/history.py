@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.checkers.linearizability import check
+from quorate.sim.checkers.base import Checker, Violation, Watched
+from quorate.sim.checkers.linearizability import check_linearizable
 from quorate.sim.checkers.models import MODELS
 from quorate.sim.history.events import Operation
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 LINEARIZABILITY = "linearizability"
 STATES_MAX = 500_000
@@ -24,8 +19,8 @@ class LinearizableHistory(Checker):
         self._model = model
         self._states_max = states_max
 
-    def finish(self, world: World) -> None:
-        verdict = check(world.workload.history, MODELS[self._model](), states_max=self._states_max)
+    def finish(self, world: Watched) -> None:
+        verdict = check_linearizable(world.workload.history, MODELS[self._model](), states_max=self._states_max)
         self.undecided = verdict.linearizable is None
         if verdict.linearizable is False:
             stuck = f"; {_text(verdict.stuck)} fits nowhere" if verdict.stuck is not None else ""

@@ -1,6 +1,6 @@
 """Is a history linearizable? (Herlihy and Wing, 1990)
 
-    verdict = check(events, CasRegister())
+    verdict = check_linearizable(events, CasRegister())
 
 Operations are partitioned by key where the model allows it: a history is linearizable if and only if its part for
 each object is (locality; Horn and Kroening call the use of it P-compositionality). Each part is searched on its own
@@ -24,7 +24,7 @@ STATES_MAX: Final = 2_000_000
 WATCH_KEYS: Final = 256
 
 
-class Progress(msgspec.Struct, frozen=True):
+class CheckProgress(msgspec.Struct, frozen=True):
     """How far a check is: keys decided of all keys, and states explored so far."""
 
     keys_done: int
@@ -58,12 +58,12 @@ class Verdict(msgspec.Struct, frozen=True):
     concurrent: tuple[Operation, ...] = ()
 
 
-def check(
+def check_linearizable(
     history: Iterable[Event] | Iterable[Operation],
     model: Model,
     *,
     states_max: int = STATES_MAX,
-    watch: Callable[[Progress], bool] | None = None,
+    watch: Callable[[CheckProgress], bool] | None = None,
 ) -> Verdict:
     """Check a history against a sequential model.
 
@@ -82,7 +82,7 @@ def check(
 
         def tell(states: int, done: int = done, before: int = explored) -> bool:
             nonlocal gave_up
-            gave_up = watch is not None and not watch(Progress(done, len(parts), before + states))
+            gave_up = watch is not None and not watch(CheckProgress(done, len(parts), before + states))
             return not gave_up
 
         problem = Problem(model, part)

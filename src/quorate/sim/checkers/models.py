@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from quorate.sim.history.edn import Keyword
 from quorate.sim.history.events import HistoryError, Operation
 
 State = Hashable
@@ -352,8 +353,7 @@ class MultiRegister(Model):
 
 def _micro(kind: Any) -> str | None:
     """The name of one step of a transaction, be it a string or an EDN keyword."""
-    name = kind if isinstance(kind, str) else getattr(kind, "name", None)
-    return name if isinstance(name, str) else None
+    return kind if isinstance(kind, str) else kind.name if isinstance(kind, Keyword) else None
 
 
 MODELS: Final[dict[str, type[Model]]] = {

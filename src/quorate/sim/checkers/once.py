@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from quorate.kernel import App
-from quorate.sim.checkers.base import Checker, Violation
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
+from quorate.sim.checkers.base import Checker, Violation, Watched
 
 ONCE = "once"
 
@@ -20,7 +16,7 @@ class Once(Checker):
     def __init__(self, repeated: Callable[[App], str | None]) -> None:
         self._repeated = repeated
 
-    def finish(self, world: World) -> None:
+    def finish(self, world: Watched) -> None:
         for node in world.honest:
             repeated = self._repeated(node.app)
             if repeated is not None:

@@ -14,7 +14,7 @@ BEFORE_SHOWN: Final = 3
 WORDS: Final = {True: "linearizable", False: "not linearizable", None: "undecided"}
 
 
-def describe(operation: Operation) -> str:
+def describe_history(operation: Operation) -> str:
     """An operation in a few words: what was asked, and what came back if that says more."""
     words = operation.f if operation.value is None else f"{operation.f} {_show(operation.value)}"
     if not operation.certain:
@@ -47,7 +47,7 @@ def text(verdict: Verdict) -> str:
     if stuck is not None:
         where = f" of key {_show(verdict.key)}" if verdict.key is not None else ""
         cannot = "cannot be placed" if verdict.linearizable is False else "is as far as the search came"
-        lines += ["", f"process {stuck.process}: {describe(stuck)}{where} {cannot}{_lines(stuck)}"]
+        lines += ["", f"process {stuck.process}: {describe_history(stuck)}{where} {cannot}{_lines(stuck)}"]
         lines.append(f"  tried in state: {' or '.join(_show(state) for state in verdict.states)}")
         lines.append(f"  operations placed before it: {len(verdict.order)}")
         if verdict.linearizable is False:
@@ -98,7 +98,7 @@ def timeline(stuck: Operation, concurrent: Iterable[Operation], order: Iterable[
 
 
 def _label(operation: Operation) -> str:
-    words = describe(operation)
+    words = describe_history(operation)
     return words if len(words) <= LABEL_CHARS_MAX else words[: LABEL_CHARS_MAX - 3] + "..."
 
 

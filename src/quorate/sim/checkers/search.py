@@ -40,8 +40,8 @@ FORESEEN_READS: Final = 4
 SPARE_STATES: Final = 1000
 READ, LOOK, BLIND, EXACT, FREE = (int(kind) for kind in Kind)
 
-Path = tuple[Any, Any] | None  # the last operation placed, and the path before it
-Watch = Callable[[int], bool]  # called with the states explored now and then; False gives up
+Placement = tuple[Any, Any] | None  # the last operation placed, and the path before it
+Watcher = Callable[[int], bool]  # called with the states explored now and then; False gives up
 
 
 class Found(msgspec.Struct):
@@ -76,7 +76,7 @@ class _Frame:
         "window",
     )
 
-    def __init__(self, state: State, path: Path, base: int, window: int, used: int) -> None:
+    def __init__(self, state: State, path: Placement, base: int, window: int, used: int) -> None:
         self.state = state
         self.path = path
         self.base = base
@@ -94,7 +94,7 @@ class _Frame:
 class Search:
     """One search. `run` can be called once."""
 
-    def __init__(self, problem: Problem, states_max: int, watch: Watch | None = None) -> None:
+    def __init__(self, problem: Problem, states_max: int, watch: Watcher | None = None) -> None:
         n = len(problem.operations)
         self.problem = problem
         self.states_max = states_max
@@ -112,7 +112,7 @@ class Search:
         self.explored = 0
         self.spare_states = SPARE_STATES
         self.best_limit: float = -1
-        self.best_path: Path = None
+        self.best_path: Placement = None
         self.best_states: list[State] = []
 
     def run(self) -> Found:
@@ -153,7 +153,7 @@ class Search:
         order = self._order(self.best_path)
         return Found(linearizable, self.explored, order, stuck, tuple(self.best_states))
 
-    def _order(self, path: Path) -> list[Operation]:
+    def _order(self, path: Placement) -> list[Operation]:
         order: list[Operation] = []
         while path is not None:
             operation, path = path

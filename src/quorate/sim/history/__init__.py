@@ -4,7 +4,7 @@
 """
 
 from quorate.sim.history.events import Event, HistoryError, Operation, pair, split_independent
-from quorate.sim.history.files import Limits, format_event, read_history, write_history
+from quorate.sim.history.history_files import Limits, format_event, read_history, write_history
 
 __all__ = [
     "Event",

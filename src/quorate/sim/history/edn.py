@@ -120,7 +120,7 @@ class _Frame:
         self.root = root
 
 
-def read(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+def read_edn(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
     """Yield (line, value) for each top-level value, or each element of the one top-level vector or list.
 
     Raises EdnError at the first thing that is not EDN.

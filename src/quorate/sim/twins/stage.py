@@ -58,7 +58,7 @@ LIVENESS: Final = "liveness"
 STEPS_MAX: Final = 200_000
 
 
-def round_of(message: Any) -> int | None:
+def view_of(message: Any) -> int | None:
     """To which round it belongs, where it says so."""
     return getattr(message, "view", None)
 
@@ -119,8 +119,7 @@ class Process(Machine):
     @property
     def round(self) -> int:
         """In which it is."""
-        core: Any = self.host.root
-        return core.term  # type: ignore[no-any-return]
+        return self.host.root.standing().term
 
     def start(self) -> None:
         """Begin."""
@@ -303,7 +302,7 @@ class Stage:
 
     def send(self, sender: Process, send: Send) -> None:
         """To every process of these nodes; to oneself, not to one's twin."""
-        number = round_of(send.message)
+        number = view_of(send.message)
         if number is None:
             number = sender.round
         if number not in self._began and all(earlier in self._began for earlier in range(number)):

@@ -16,7 +16,7 @@ from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Restored, SnapshotInfo, Written
 from quorate.parts.wire import Index
 from quorate.protocols.multipaxos.acceptor import Acceptor
-from quorate.protocols.multipaxos.membership import Members
+from quorate.protocols.multipaxos.membership import Spans
 from quorate.protocols.multipaxos.messages import (
     InstallSnapshot,
     InstallSnapshotAmong,
@@ -36,7 +36,7 @@ Known: TypeAlias = tuple[tuple[Membership, ...], Nodes]
 class Snapshots:
     """Those of one node."""
 
-    def __init__(self, env: Env, config: MultiPaxosConfig, acceptor: Acceptor, members: Members) -> None:
+    def __init__(self, env: Env, config: MultiPaxosConfig, acceptor: Acceptor, members: Spans) -> None:
         self._env = env
         self._acceptor = acceptor
         self._members = members

@@ -26,7 +26,7 @@ class Membership:
         self._entry = config.entry
         self._traits = config.entry.traits
         self._options = self._entry.config() if config.options is None else config.options
-        self._admins: tuple[bytes, ...] = getattr(self._options, "admins", ())
+        self._admins = config.admins
         # Clients go on believing f + 1 equal answers, with the f of the nodes that the cluster began with.
         self._founders = config.founders
         self.faults = self._traits.liars(len(self._founders))
@@ -95,16 +95,16 @@ class Membership:
         return None
 
     def _why_not_leavers(self, change: Change, here: Collection[int]) -> str | None:
-        if strangers := sorted(set(change.leavers) - set(here)):
-            return _there_is_no(strangers, here)
+        if unknown := sorted(set(change.leavers) - set(here)):
+            return _there_is_no(unknown, here)
         if both := sorted(set(change.leavers) & set(change.members)):
             return f"node {_list(both)} cannot vote and leave"
         return None
 
     def _why_not_these(self, change: Change, here: Collection[int]) -> str | None:
         members = change.members
-        if strangers := sorted(set(members) - set(here) - {newcomer.node for newcomer in change.newcomers}):
-            return _there_is_no(strangers, here)
+        if unknown := sorted(set(members) - set(here) - {newcomer.node for newcomer in change.newcomers}):
+            return _there_is_no(unknown, here)
         if len(members) < (fewest := 3 * self.faults + 1):
             takes = f"clients expect {self.faults} that lie, which takes {fewest} or more"
             return f"{len(members)} members are too few: {takes}"
@@ -115,8 +115,8 @@ class Membership:
         return None
 
 
-def _there_is_no(strangers: Iterable[int], here: Collection[int]) -> str:
-    return f"there is no node {_list(strangers)}: the nodes of this cluster are {_list(sorted(here))}"
+def _there_is_no(unknown: Iterable[int], here: Collection[int]) -> str:
+    return f"there is no node {_list(unknown)}: the nodes of this cluster are {_list(sorted(here))}"
 
 
 def _list(nodes: Iterable[int]) -> str:

@@ -1,5 +1,4 @@
-"""Requests: those of clients on their way to the order, kept until they are executed and watched by a timer (§4.1,
-§4.4).
+"""WaitingRequests (§4.1, §4.4): requests of clients, kept until they are executed and watched by a timer.
 
 Every node gets a request from its client, or from another node. Its signature is checked off the loop. A backup that
 waits too long for the execution of its oldest one suspects the primary; one that the primary may not have is passed
@@ -27,7 +26,7 @@ from quorate.protocols.pbft.view import CurrentView
 REQUEST = "request"
 
 
-class Requests:
+class WaitingRequests:
     """What waits for its execution, and the order in which a primary proposes it."""
 
     def __init__(

@@ -12,7 +12,7 @@ from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, WriteCh
 KEPT = 2
 
 
-class Snapshots:
+class SimSnapshots:
     """Snapshots by index."""
 
     def __init__(self) -> None:

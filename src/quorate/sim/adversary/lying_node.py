@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quorate.kernel import Client, Meet, Received, RosterChange, Turn
 from quorate.sim.adversary.actor import Adversary
 from quorate.sim.adversary.liar import Liar, Means, Resign
+from quorate.sim.ground import Ground
 from quorate.sim.node import SimNode
-
-if TYPE_CHECKING:
-    from quorate.sim.world import World
 
 
 class LyingNode(SimNode):
     """``means.told`` counts its lies."""
 
-    def __init__(self, world: World, node: int, seed: str, liars: Sequence[type[Liar]], resign: Resign) -> None:
+    def __init__(
+        self, world: Ground[SimNode], node: int, seed: str, liars: Sequence[type[Liar]], resign: Resign
+    ) -> None:
         super().__init__(world, node, seed)
         keys = None if world.scheme is None else world.scheme.keys(node)
         self.means = Means(node, world.peers, Random(f"{seed}/adversary/{node}"), keys, resign)

@@ -131,7 +131,7 @@ def _json_events(lines: Iterable[str]) -> Iterator[Event]:
 
 
 def _edn_events(lines: Iterable[str]) -> Iterator[Event]:
-    for number, value in edn.read(lines):
+    for number, value in edn.read_edn(lines):
         if isinstance(value, edn.Tagged):
             value = value.value
         if not isinstance(value, dict):

@@ -1,0 +1,113 @@
+"""One word one thing: public names and files that are named alike are not two things.
+
+Who reads `Replica` in one file and finds another class of that name by search has lost half an hour. So no class,
+function or type of the package has the public name of another. Free are the modules of messages and records, whose
+class names are tags on a wire or in a journal and never change; constants, which a module reads beside where it
+defines them; and commands, which `quorate` names.
+"""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from .tree import Violation, layer_of, parse
+
+MESSAGE_MODULES = (
+    "kernel/inputs.py",
+    "kernel/replay.py",
+    "kernel/turn.py",
+    "parts/log/chain.py",
+    "parts/log/replicated.py",
+    "runtime/handshake.py",
+    "service/kv/commands.py",
+    "service/requests.py",
+)
+"""Besides every messages.py, and every class with a tag."""
+EVERYWHERE = frozenset(
+    ["__init__.py", "core.py", "entry.py", "equipment.py", "invariants.py", "liars.py", "messages.py", "mutants.py"]
+)
+"""Files that many protocols have, each its own."""
+FILES_MAX = 2
+
+STILL_DOUBLE = {
+    "Ballot": "of sim/checkers/paxos: import that of parts/ballot",
+    "Client": "Asker in kernel/app",
+    "Connection": "FrameConnection in runtime/framing",
+    "Entry": "Registered in protocols; Kept in parts/reliable/store",
+    "Outcome": "of service/client/votes: Belief",
+    "check": "check_twins in cli/twins",
+    "decode": "decode_configuration, decode_certificate, decode_evidence, decode_request in parts",
+    "encode": "encode_configuration, encode_certificate, encode_evidence in parts",
+    "entry_of": "registered in trials",
+    "run": "run_task in trials; run_twins in cli/twins",
+}
+"""Names that others are at work on, each with its next one. An entry that is no longer needed is a violation."""
+STILL_THREE = frozenset({"requests.py"})
+"""The same of files."""
+
+
+def double_names(sources: Mapping[str, str]) -> Iterator[Violation]:
+    """A public class, function or type with the name of another, and files of one name in three places or more."""
+    defined = _defined(sources)
+    for name, places in sorted(defined.items()):
+        if len(places) > 1 and name not in STILL_DOUBLE:
+            for path, line in places:
+                others = ", ".join(other for other, _ in places if other != path)
+                cure = "give it a name that says which it is"
+                yield Violation(path, line, "double-names", f"{name} is public in {others} as well", cure)
+    yield from _files(sources)
+
+
+def no_longer_double(sources: Mapping[str, str]) -> Iterator[Violation]:
+    """What need not be excused any more, in the whole package."""
+    defined = _defined(sources)
+    files = [path.rpartition("/")[2] for path in sources if layer_of(path) != "cli"]
+    for name in sorted(STILL_DOUBLE):
+        if len(defined.get(name, ())) < 2:
+            yield _excused(f"{name} is one thing", "STILL_DOUBLE")
+    for name in sorted(STILL_THREE):
+        if files.count(name) <= FILES_MAX:
+            yield _excused(f"{name} stands in few places", "STILL_THREE")
+
+
+def _excused(what: str, where: str) -> Violation:
+    return Violation("tests/tidy/names.py", 1, "excused-names", f"{what} by now", f"take it out of {where}")
+
+
+def _files(sources: Mapping[str, str]) -> Iterator[Violation]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(sources):
+        if layer_of(path) != "cli":  # a file a command
+            alike[path.rpartition("/")[2]].append(path)
+    for name, paths in alike.items():
+        if len(paths) > FILES_MAX and name not in EVERYWHERE | STILL_THREE:
+            what = f"{len(paths)} files are called {name}: {', '.join(paths)}"
+            yield Violation(paths[0], 1, "double-names", what, "name each after what sets it apart")
+
+
+def _defined(sources: Mapping[str, str]) -> Mapping[str, Sequence[tuple[str, int]]]:
+    """By name, where it is defined."""
+    defined: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for path, source in sorted(sources.items()):
+        if path.endswith(("/messages.py", *MESSAGE_MODULES)):
+            continue
+        for node in parse(source).body:
+            if (name := _name_of(node)) and not name.startswith("_"):
+                defined[name].append((path, node.lineno))
+    return defined
+
+
+def _name_of(node: ast.stmt) -> str:
+    """What a statement of a module defines, if that is a class without a tag, a function, or a type."""
+    match node:
+        case ast.ClassDef():
+            return "" if any(keyword.arg == "tag" for keyword in node.keywords) else node.name
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return "" if _is_command(node) else node.name
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            return name if name[0].isupper() and not name.isupper() else ""
+    return ""
+
+
+def _is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any("command(" in ast.unparse(decorator) for decorator in node.decorator_list)
