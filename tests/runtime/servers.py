@@ -146,8 +146,8 @@ class Servers:
 
         def agreed() -> int | None:
             for node in self.running:
-                followers = sum(self.core(other).leader == node for other in self.running)
-                if self.core(node).leader == node and 2 * followers > len(self.ids):
+                followers = sum(self.core(other).standing().leader == node for other in self.running)
+                if self.core(node).standing().leader == node and 2 * followers > len(self.ids):
                     return node
             return None
 

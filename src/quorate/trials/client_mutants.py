@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quorate.service.client.call import Call
+from quorate.service.client.call import ClientCall
 from quorate.service.client.core import ClientCore
 from quorate.service.client.errors import QuorateError
 from quorate.service.client.outputs import Silence
@@ -38,7 +38,7 @@ class UsesSerialsTwice(ClientCore):
 class CallsUnknownDefinite(ClientCore):
     """Says that nothing happened when it does not know."""
 
-    def silent(self, call: Call, silence: Silence) -> QuorateError:
+    def silent(self, call: ClientCall, silence: Silence) -> QuorateError:
         """As if nothing had been sent."""
         _, is_refused, reason = silence
         return super().silent(call, (False, is_refused, reason))

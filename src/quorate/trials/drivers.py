@@ -12,7 +12,7 @@ from typing import Any
 
 from quorate.kernel import Rng
 from quorate.parts.crypto.keys import Signer
-from quorate.service.client.call import COMMAND, QUERY, Call
+from quorate.service.client.call import COMMAND, QUERY, ClientCall
 from quorate.service.client.core import ClientCore
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import NoQuorum, Refused, Unreachable
@@ -60,7 +60,7 @@ class ServiceDriver(Driver):
         self._core = core_type(endpoints, rng, signer, pace(patience_s), timeout_s=patience_s)
         self._has_started = False
         self._op: Op | None = None
-        self._call: Call | None = None
+        self._call: ClientCall | None = None
         self._decoded: tuple[Any, Any] = (None, None)
         """What was sent last, and what that is to a node."""
 
@@ -72,7 +72,7 @@ class ServiceDriver(Driver):
         self._op = op
         is_read = op.f == "read"
         body = self._dialect.question(op) if is_read else self._dialect.operation(op)
-        self._call = Call(QUERY if is_read else COMMAND, body, deadline)
+        self._call = ClientCall(QUERY if is_read else COMMAND, body, deadline)
         self._core.begin(self._call, now)
 
     def extend(self, deadline: float) -> None:
@@ -132,7 +132,7 @@ class ServiceDriver(Driver):
         call = self._call
         return None if call is None or call.session is None else (call.session.id, call.serial)
 
-    def _answer(self, finished: list[Call]) -> Answer:
+    def _answer(self, finished: list[ClientCall]) -> Answer:
         (call,) = finished
         finished.clear()
         assert call is self._call, "a call ends once"

@@ -13,7 +13,7 @@ from typing import Any
 
 from quorate.parts.crypto.keys import Symbolic
 from quorate.runtime.handshake import Bears
-from quorate.service.client.call import COMMAND, LOCAL, QUERY, Call
+from quorate.service.client.call import COMMAND, LOCAL, QUERY, ClientCall
 from quorate.service.client.core import ClientCore
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
@@ -59,13 +59,13 @@ class Hostile:
         self.now = 100.0
         self.dialling: set[int] = set()
         self.open: set[int] = set()
-        self.calls: list[Call] = []
-        self.ended: Counter[Call] = Counter()
-        self.forgotten: set[Call] = set()
+        self.calls: list[ClientCall] = []
+        self.ended: Counter[ClientCall] = Counter()
+        self.forgotten: set[ClientCall] = set()
         self.ids: list[int] = []
         self.sent: dict[int, Sent] = {}
         self.requests: dict[int, Any] = {}
-        self.serials: dict[tuple[ClientSession, int], Call] = {}
+        self.serials: dict[tuple[ClientSession, int], ClientCall] = {}
         self.core.start(self.now)
         self.act()
 
@@ -157,7 +157,7 @@ class Hostile:
     def begin(self) -> None:
         """A call."""
         kind = self.rng.choice((COMMAND, COMMAND, QUERY, LOCAL))
-        call = Call(kind, b"%d" % len(self.calls), self.now + TIMEOUT_S)
+        call = ClientCall(kind, b"%d" % len(self.calls), self.now + TIMEOUT_S)
         self.calls.append(call)
         self.core.begin(call, self.now)
 

@@ -18,7 +18,7 @@ from typing import ClassVar, Final, Self, TypeVar
 
 from quorate.parts.crypto.keys import Signer
 from quorate.service.client.administration import Administration
-from quorate.service.client.call import CHANGE, COMMAND, LOCAL, QUERY, Call
+from quorate.service.client.call import CHANGE, COMMAND, LOCAL, QUERY, ClientCall
 from quorate.service.client.core import NEVER_OPENED, ClientCore
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from quorate.service.client.errors import Refused, TooLarge, Unreachable
@@ -109,7 +109,7 @@ class Connection(Administration):
 
     async def _call(self, kind: int, body: bytes, now: float, deadline: float) -> bytes:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        call = Call(kind, body, deadline, answer)
+        call = ClientCall(kind, body, deadline, answer)
         core = self.core
         core.timeout_s = self.timeout_s
         core.begin(call, now)

@@ -1,4 +1,4 @@
-"""Call: one thing that a program asked its client for, from its beginning to its one end."""
+"""ClientCall: one thing that a program asked its client for, from its beginning to its one end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPENING: Final = 4
 """The opening of a session: the client's own call, of which no program hears."""
 
 
-class Call:
+class ClientCall:
     """``body`` is opaque. ``waiter`` is the shell's: whoever waits for the end. Times are the client's monotonic ones.
 
     Once ``is_over``, it has a ``result`` or an ``error``, unless its caller gave it up.

@@ -17,7 +17,7 @@ from math import inf
 from quorate.kernel import Rng
 from quorate.parts.crypto.keys import Signer
 from quorate.runtime.handshake import Bears
-from quorate.service.client.call import COMMAND, OPENING, READS, Call
+from quorate.service.client.call import COMMAND, OPENING, READS, ClientCall
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, SessionExpired, Unreachable
 from quorate.service.client.greetings import Greetings
@@ -67,13 +67,13 @@ class ClientCore:
         self._signer = signer
         self._pace = pace
         self.is_running = False
-        self._queue: OrderedDict[Call, None] = OrderedDict()
+        self._queue: OrderedDict[ClientCall, None] = OrderedDict()
         """Calls that wait for room."""
         self._under_way = 0
-        self.sessionless: dict[Call, None] = {}
+        self.sessionless: dict[ClientCall, None] = {}
         """Commands that wait for a session."""
-        self._opening: Call | None = None
-        self._early: dict[Call, None] = {}
+        self._opening: ClientCall | None = None
+        self._early: dict[ClientCall, None] = {}
         """Calls that wait until it is known how to ask."""
         self.session = self.new_session()
 
@@ -100,7 +100,7 @@ class ClientCore:
         """How many nodes must give the same answer to a command."""
         return for_command(faults)
 
-    def silent(self, call: Call, silence: Silence) -> QuorateError:
+    def silent(self, call: ClientCall, silence: Silence) -> QuorateError:
         """What the end of a call without an answer is: definite only where nothing can have happened."""
         may_happen, is_refused, reason = silence
         within = f"within {self.timeout_s:g} s"
@@ -128,7 +128,7 @@ class ClientCore:
         else:
             self._ask_one()
 
-    def begin(self, call: Call, now: float) -> None:
+    def begin(self, call: ClientCall, now: float) -> None:
         """A call, which ends once: in ``out.finished``, unless it is forgotten before."""
         self.out.now = now
         if not self.is_running:
@@ -140,7 +140,7 @@ class ClientCore:
             self._queue[call] = None
             self.out.wake(call.deadline)
 
-    def forget(self, call: Call, now: float) -> None:
+    def forget(self, call: ClientCall, now: float) -> None:
         """Whoever waited for it has gone. It may still take effect; its serial is not used again."""
         if call.is_over:
             return
@@ -197,7 +197,7 @@ class ClientCore:
                 error = NoQuorum(CLOSED) if call.kind in READS else OutcomeUnknown(CLOSED)
             self.finish(call, None, error)
 
-    def finish(self, call: Call, result: bytes | None, error: QuorateError | None) -> None:
+    def finish(self, call: ClientCall, result: bytes | None, error: QuorateError | None) -> None:
         """The end of a call."""
         if call.is_over:
             return
@@ -217,7 +217,7 @@ class ClientCore:
         if self._queue:
             self._admit()
 
-    def _end(self, call: Call, error: QuorateError) -> None:
+    def _end(self, call: ClientCall, error: QuorateError) -> None:
         """The end of a call that has not begun."""
         call.is_over = True
         call.error = error
@@ -233,7 +233,7 @@ class ClientCore:
             else:
                 self._end(call, self._no_room())
 
-    def _ask(self, call: Call) -> None:
+    def _ask(self, call: ClientCall) -> None:
         asker = self.single or self.voting
         if asker is None:
             if self.refused is not None:
@@ -252,7 +252,7 @@ class ClientCore:
             self.sessionless[call] = None
             self.out.wake(call.deadline)
             if self._opening is None:
-                self._opening = Call(OPENING, self.session.opening(), inf)
+                self._opening = ClientCall(OPENING, self.session.opening(), inf)
                 asker.ask(self._opening)
 
     def _session_opened(self, result: bytes | None, error: QuorateError | None) -> None:
@@ -282,7 +282,7 @@ class ClientCore:
             self._asker_forgets(self._opening)
             self._opening = None
 
-    def _asker_forgets(self, call: Call) -> None:
+    def _asker_forgets(self, call: ClientCall) -> None:
         asker = self.single or self.voting
         if asker is not None:
             asker.forget(call)
@@ -385,7 +385,7 @@ class ClientCore:
     # --- time ---
 
     def tick(self, now: float) -> None:
-        """Time has passed. Call it when ``out.wake_at`` is reached; more often does no harm."""
+        """Time has passed. ClientCall it when ``out.wake_at`` is reached; more often does no harm."""
         out = self.out
         out.now = now
         for call in [*self._queue, *self._early, *self.sessionless]:
@@ -400,7 +400,7 @@ class ClientCore:
         elif (asker := self.single or self.voting) is not None:
             asker.tick()
 
-    def _overdue(self, call: Call) -> None:
+    def _overdue(self, call: ClientCall) -> None:
         """A call of which nothing was sent but, perhaps, the opening of its session."""
         if call in self.sessionless:
             del self.sessionless[call]
@@ -421,7 +421,7 @@ class ClientCore:
         reason = self.why or f"{self._pace.pipeline_max} other calls are under way"
         return Unreachable(f"not sent within {self.timeout_s:g} s: {reason}")
 
-    def _expire(self, call: Call) -> None:
+    def _expire(self, call: ClientCall) -> None:
         """A call whose time is up."""
         asker = self.single or self.voting
         assert asker is not None

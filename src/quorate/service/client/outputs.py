@@ -6,10 +6,10 @@ from collections.abc import Callable
 from math import inf
 from typing import Protocol, TypeAlias
 
-from quorate.service.client.call import Call
+from quorate.service.client.call import ClientCall
 from quorate.service.client.errors import QuorateError
 
-Finish: TypeAlias = Callable[[Call, bytes | None, QuorateError | None], None]
+Finish: TypeAlias = Callable[[ClientCall, bytes | None, QuorateError | None], None]
 """Takes the end of a call: its result or its error."""
 Silence: TypeAlias = tuple[bool, bool, str]
 """Of a call without an answer: whether it may take effect, whether a node refused it for now, and why, in words."""
@@ -21,7 +21,7 @@ class Sendable(Protocol):
     payload: bytes
 
 
-class Frame:
+class Unasked:
     """A frame that no call waits for."""
 
     __slots__ = ("payload",)
@@ -43,7 +43,7 @@ class Outputs:
         self.hangups: list[tuple[int, str, bool]] = []
         """Which link, why, and whether at once; otherwise what was sent leaves first."""
         self.dials: list[int] = []
-        self.finished: list[Call] = []
+        self.finished: list[ClientCall] = []
         self.wake_at = inf
         """When to call ``tick``, at the latest."""
         self.now = 0.0

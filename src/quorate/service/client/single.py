@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from quorate.kernel import Rng
-from quorate.service.client.call import CHANGE, LOCAL, READS, Call
+from quorate.service.client.call import CHANGE, LOCAL, READS, ClientCall
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import QuorateError, Refused, SessionExpired, TooLarge
-from quorate.service.client.outputs import Finish, Frame, Outputs, Sendable, Silence
+from quorate.service.client.outputs import Finish, Outputs, Sendable, Silence, Unasked
 from quorate.service.client.pace import Pace
 from quorate.service.requests import (
     AskStatus,
@@ -36,7 +36,13 @@ class Single:
     """What it wants done goes into ``out``. ``finish`` takes the end of a call, ``expire`` one whose time is up."""
 
     def __init__(
-        self, endpoints: Endpoints, pace: Pace, rng: Rng, out: Outputs, finish: Finish, expire: Callable[[Call], None]
+        self,
+        endpoints: Endpoints,
+        pace: Pace,
+        rng: Rng,
+        out: Outputs,
+        finish: Finish,
+        expire: Callable[[ClientCall], None],
     ) -> None:
         self._endpoints = endpoints
         self._pace = pace
@@ -44,7 +50,7 @@ class Single:
         self._out = out
         self._finish = finish
         self._expire = expire
-        self.waiting: dict[int, Call] = {}
+        self.waiting: dict[int, ClientCall] = {}
         self.link: int | None = None
         self.why = ""
         """Why there was no link, the last time that there was none."""
@@ -57,7 +63,7 @@ class Single:
 
     # --- calls ---
 
-    def ask(self, call: Call) -> None:
+    def ask(self, call: ClientCall) -> None:
         """Put a call into the table, where it stays until it is answered or nobody waits any more."""
         out = self._out
         number = call.id = out.request_id()
@@ -74,21 +80,21 @@ class Single:
         if call.deadline < out.wake_at:
             out.wake_at = call.deadline
 
-    def forget(self, call: Call) -> None:
+    def forget(self, call: ClientCall) -> None:
         """Nobody waits for it any more."""
         self.waiting.pop(call.id, None)
 
     def farewell(self, entry: bytes) -> None:
         """A last command, for whose answer nobody waits."""
         if self.link is not None:
-            self._out.sends.append((self.link, Frame(encode(Command(self._out.request_id(), entry)))))
+            self._out.sends.append((self.link, Unasked(encode(Command(self._out.request_id(), entry)))))
 
-    def silence(self, call: Call) -> Silence:
+    def silence(self, call: ClientCall) -> Silence:
         """What is known of a call that has no answer."""
         reason = call.why.why if call.why is not None else self.why or "no answer"
         return call.sent or call.may_happen, call.why is not None, reason
 
-    def _send(self, call: Call) -> None:
+    def _send(self, call: ClientCall) -> None:
         out = self._out
         assert self.link is not None
         out.sends.append((self.link, call))
@@ -101,7 +107,7 @@ class Single:
 
     def not_sent(self, _: int, item: Sendable) -> None:
         """The link did not take it: it has too much to send already."""
-        if isinstance(item, Call):
+        if isinstance(item, ClientCall):
             item.sent = False
             item.resend_at = self._out.now + self._pace.sweep_s
             self._out.wake(item.resend_at)
@@ -128,7 +134,7 @@ class Single:
         if self._is_turning:
             self._turn()
 
-    def _failed(self, call: Call, failure: Failure) -> None:
+    def _failed(self, call: ClientCall, failure: Failure) -> None:
         code = failure.code
         error: QuorateError
         if code is Code.TOO_LARGE:
@@ -144,7 +150,7 @@ class Single:
         del self.waiting[call.id]
         self._finish(call, None, error)
 
-    def _later(self, call: Call, failure: Failure) -> None:
+    def _later(self, call: ClientCall, failure: Failure) -> None:
         """Not now, and perhaps elsewhere."""
         call.why = failure
         call.sent = False
@@ -180,7 +186,7 @@ class Single:
         self._endpoints.found(node)
         self.link = at
         self._linked_at = out.now
-        out.sends.append((at, Frame(WHO_LEADS)))  # the answer may make us turn to another node
+        out.sends.append((at, Unasked(WHO_LEADS)))  # the answer may make us turn to another node
         for call in self.waiting.values():
             self._send(call)
 
@@ -203,7 +209,7 @@ class Single:
         self._endpoints.next()
         self._left()
 
-    def leave(self, why: str) -> list[Call]:
+    def leave(self, why: str) -> list[ClientCall]:
         """Hang up for good; the calls that wait, which are no longer this part's."""
         at = self.dialling if self.link is None else self.link
         if at is not None:
@@ -245,7 +251,7 @@ class Single:
         if now >= self._dial_at:
             self.start()
         is_silent = False
-        overdue: list[Call] = []
+        overdue: list[ClientCall] = []
         for call in self.waiting.values():
             if now >= call.deadline:
                 overdue.append(call)

@@ -20,7 +20,7 @@ from quorate.kernel import Rng
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Signer
 from quorate.runtime.handshake import Bears
-from quorate.service.client.call import CHANGE, LOCAL, READS, Call
+from quorate.service.client.call import CHANGE, LOCAL, READS, ClientCall
 from quorate.service.client.errors import QuorateError, Refused, SessionExpired, TooLarge
 from quorate.service.client.outputs import Finish, Outputs, Sendable, Silence
 from quorate.service.client.pace import Pace
@@ -48,7 +48,7 @@ class _Question:
 
     __slots__ = ("again_s", "call", "entry", "is_over", "nodes_max", "until", "votes")
 
-    def __init__(self, call: Call, entry: bytes, votes: Votes) -> None:
+    def __init__(self, call: ClientCall, entry: bytes, votes: Votes) -> None:
         self.call = call
         self.entry = entry
         """What goes into the log."""
@@ -119,7 +119,7 @@ class Voting:
         rng: Rng,
         out: Outputs,
         finish: Finish,
-        expire: Callable[[Call], None],
+        expire: Callable[[ClientCall], None],
     ) -> None:
         self.bears = bears
         self.faults = faults
@@ -137,7 +137,7 @@ class Voting:
 
     # --- calls ---
 
-    def ask(self, call: Call) -> None:
+    def ask(self, call: ClientCall) -> None:
         """Of all nodes; a command and what is to go through the log with the next ``sign``."""
         self._out.wake(call.deadline)
         if call.kind in READS:
@@ -149,7 +149,7 @@ class Voting:
         else:
             self.unsigned.append(self._question(call, call.entry))
 
-    def forget(self, call: Call) -> None:
+    def forget(self, call: ClientCall) -> None:
         """Nobody waits for it any more: its request goes with the next tick, if no other is in it."""
         self._out.wake(self._out.now)
 
@@ -157,13 +157,13 @@ class Voting:
         """A last command, for whose answer nobody waits."""
         self._sign([entry], [])
 
-    def silence(self, call: Call) -> Silence:
+    def silence(self, call: ClientCall) -> Silence:
         """What is known of a call that has no answer. What was sent to one node, one that lies may bring up later."""
         if not call.sent:
             return False, False, self._why()
         return True, False, f"fewer nodes than it takes gave the same answer; {self._why()}"
 
-    def _ask_past_log(self, call: Call) -> None:
+    def _ask_past_log(self, call: ClientCall) -> None:
         found = (self._needed, None) if call.kind == LOCAL else self._for_read()
         if found is None or len(self.nodes) < found[0]:
             self._ask_in_log(call, self._pace.resend_s)
@@ -175,7 +175,7 @@ class Voting:
         number = self._out.request_id()
         self._put(number, encode(Query(number, call.body, call.kind == LOCAL)), [question])
 
-    def _ask_in_log(self, call: Call, again_s: float) -> None:
+    def _ask_in_log(self, call: ClientCall, again_s: float) -> None:
         """No session keeps the answer of a read, so what is asked again is another request."""
         question = self._question(call, encode(Inspect(self._rng.getrandbits(60), call.body)))
         question.again_s = again_s
@@ -183,7 +183,7 @@ class Voting:
         self._out.wake(question.until)
         self.unsigned.append(question)
 
-    def _question(self, call: Call, entry: bytes) -> _Question:
+    def _question(self, call: ClientCall, entry: bytes) -> _Question:
         return _Question(call, entry, Votes(self._needed, len(self.nodes)))
 
     def _for_read(self) -> tuple[int, int] | None:
@@ -289,7 +289,7 @@ class Voting:
         elif question.until < inf and question.votes.is_split:
             self._ask_again(question)
 
-    def _decided(self, call: Call, outcome: Outcome | None) -> None:
+    def _decided(self, call: ClientCall, outcome: Outcome | None) -> None:
         if isinstance(outcome, bytes):
             self._finish(call, outcome, None)
         elif call.kind == CHANGE:
