@@ -14,13 +14,13 @@ from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.lease import Lease
 from quorate.sim.options import FAULTS, MemberChange, Options
-from quorate.sim.run import Outcome, simulate
+from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.swarm import draw
 from quorate.sim.trial import Trial
 from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import subject
 
-CHANGE = MemberChange(configuration.encode)
+CHANGE = MemberChange(configuration.encode_change)
 CONFIG = msgspec.structs.replace(equipment_of("multipaxos").simulation, lease_s=0.5)
 
 
@@ -31,7 +31,7 @@ class NeverEndingLease(Lease):
         super().__init__(lease_s * 8, drift)
 
 
-def run(seed: int, core: type[MultiPaxos] = MultiPaxos, config: MultiPaxosConfig = CONFIG) -> Outcome:
+def run(seed: int, core: type[MultiPaxos] = MultiPaxos, config: MultiPaxosConfig = CONFIG) -> RunOutcome:
     """One seed, its own mix of faults, but no clock is set."""
     mix = draw(Random(f"{seed}/swarm"), FAULTS)
     mix.jump_s_max = 0.0

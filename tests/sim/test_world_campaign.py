@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from quorate.protocols import REGISTRY
-from quorate.sim.run import Outcome
+from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import mutants_of
@@ -15,9 +15,9 @@ REGRESSIONS = Path(__file__).resolve().parents[1] / "seeds" / "regressions.txt"
 PROTOCOLS = sorted(REGISTRY)
 
 
-def check(task: Task) -> Outcome:
+def check(task: Task) -> RunOutcome:
     """Run a task, which must hold."""
-    outcome = campaign.run(task)
+    outcome = campaign.run_task(task)
     assert outcome.holds, f"{task}: {outcome.violated}: {outcome.text}"
     return outcome
 
@@ -103,7 +103,7 @@ def test_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
     nodes, first = NODES.get(protocol, 5), SEEDS_FROM.get((protocol, mutant), 0)
     task = Task(protocol=protocol, seed=first, nodes=nodes, mutant=mutant)
     tasks = (msgspec.structs.replace(task, seed=seed) for seed in range(first, first + SEEDS_SOON))
-    assert any(not outcome.holds for outcome in map(campaign.run, tasks))
+    assert any(not outcome.holds for outcome in map(campaign.run_task, tasks))
 
 
 SHELLS = [
@@ -115,7 +115,7 @@ SHELLS = [
 def test_faults_of_the_shell_are_caught_above_every_protocol(protocol: str, mutant: str) -> None:
     nodes = NODES.get(protocol, 5)
     for seed in range(SEEDS_SOON):
-        if not campaign.run(Task(protocol=protocol, seed=seed, nodes=nodes, mutant=mutant)).holds:
+        if not campaign.run_task(Task(protocol=protocol, seed=seed, nodes=nodes, mutant=mutant)).holds:
             check(Task(protocol=protocol, seed=seed, nodes=nodes))  # or the seed says nothing about the fault
             return
     pytest.fail(f"none of {SEEDS_SOON} seeds")
@@ -140,4 +140,4 @@ def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
 )
 def test_rare_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
     tasks = (Task(protocol=protocol, seed=seed, mutant=mutant) for seed in range(2000))
-    assert any(not outcome.holds for outcome in map(campaign.run, tasks))
+    assert any(not outcome.holds for outcome in map(campaign.run_task, tasks))

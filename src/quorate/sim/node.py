@@ -21,7 +21,6 @@ from quorate.kernel import (
     App,
     Asked,
     Blame,
-    Client,
     Fired,
     Host,
     Job,
@@ -31,6 +30,7 @@ from quorate.kernel import (
     Path,
     Received,
     Record,
+    Requester,
     RosterChange,
     Send,
     Shell,
@@ -72,7 +72,7 @@ class SimPort:
         if tokens and self._node.life == self._life:
             self._node.ask(tokens, path)
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Requester, response: Any) -> None:
         """Over the clients' network."""
         if self._node.life == self._life:
             self._node.reply(client, response)
@@ -117,7 +117,7 @@ class SimNode(Machine):
         """Whether it is down, and nobody starts it again."""
         self.paused = False
         self.inbox: list[Any] = []
-        self.requests: list[tuple[Client, Any]] = []
+        self.requests: list[tuple[Requester, Any]] = []
         self.stepping = False
         self.ambush: Callable[[], None] | None = None
         """What the nemesis does to this node soon after its next write."""
@@ -313,11 +313,11 @@ class SimNode(Machine):
         self.requests.append((client, request))
         self._wake()
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Requester, response: Any) -> None:
         """An answer of the App, by the way that the client came."""
         client.reply(response)
 
-    def closed(self, client: Client) -> None:
+    def closed(self, client: Requester) -> None:
         """A client has gone."""
         if self.up:
             self.app.closed(client)

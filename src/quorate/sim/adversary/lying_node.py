@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from quorate.kernel import Client, Meet, Received, RosterChange, Turn
+from quorate.kernel import Meet, Received, Requester, RosterChange, Turn
 from quorate.sim.adversary.actor import Adversary
 from quorate.sim.adversary.liar import Liar, Means, Resign
 from quorate.sim.ground import Ground
@@ -44,7 +44,7 @@ class LyingNode(SimNode):
             self.adversary.hear(item)
         super().receive(item, _)
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Requester, response: Any) -> None:
         """What the Adversary makes of an answer."""
         response = self.adversary.answer(response)
         if response is not None:
