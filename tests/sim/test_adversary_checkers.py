@@ -75,12 +75,11 @@ def test_an_operation_that_is_applied_twice() -> None:
 
 def core(node: int = 0, **changes: Any) -> SimpleNamespace:
     """What the checker reads of a core."""
-    group = SimpleNamespace(members=(0, 1, 2, 3), epoch=0)
+    group = SimpleNamespace(members=(0, 1, 2, 3), epoch=0, began_at=0)
     made = SimpleNamespace(
-        view=SimpleNamespace(number=0, is_changing=False, group=group),
+        view=SimpleNamespace(number=0, is_changing=False, group=group, keys=SCHEME.keys(node)),
         log=SimpleNamespace(accepted={}, prepared={}, slots={}),
         history=SimpleNamespace(digests={}, stable=None, low=0, executed=0, index=0, digest=bytes(32), switches={}),
-        keys=SCHEME.keys(node),
         config=SimpleNamespace(window=16),
     )
     change(made, **changes)

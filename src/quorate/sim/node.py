@@ -288,7 +288,10 @@ class SimNode(Machine):
         """A message arrives."""
         world, sender = self.world, item.sender
         network = world.network
-        if not self.up or network.is_cut(sender, self.id):
+        if not self.up:
+            return
+        if network.cuts[sender] >> self.id & 1:  # a cut takes what is on its way, too
+            network.cut += 1
             return
         if sender not in self.host.roster.members:  # as at a real node's door
             return
@@ -389,13 +392,15 @@ class SimNode(Machine):
         """There is something to do, and nothing in the way."""
         self.stepping = True
         if self.world.now < self._busy_until:
-            self.world.at(self._busy_until, self._run, self.life, None)
+            self.world.at(self._busy_until, self._go_on, self.life, None)
         else:
-            self._run(self.life, None)
+            self._run()
 
-    def _run(self, life: int, _: Any) -> None:
-        if life != self.life or not self.up:
-            return
+    def _go_on(self, life: int, _: Any) -> None:
+        if life == self.life and self.up:
+            self._run()
+
+    def _run(self) -> None:
         step_s = self.world.mix.step_s
         for _step in range(STEPS_AT_ONCE_MAX):
             if self.paused:

@@ -58,6 +58,8 @@ class PbftInvariants(Checker):
         """By sequence number, index and history after it."""
         self.members: dict[int, tuple[int, ...]] = {}
         """Who votes, by epoch."""
+        self._began: dict[int, int] = {}
+        """By epoch, after which checkpoint."""
         self._cores: dict[int, Any] = {}
         """By node, for its keyring, which grows as nodes join."""
         self._decided_in: dict[int, int] = {}
@@ -103,10 +105,15 @@ class PbftInvariants(Checker):
             raise Violation(
                 MEMBERS, f"in epoch {group.epoch} node {node} knows members {group.members}, others {members}"
             )
+        began_at = self._began.setdefault(group.epoch, group.began_at)
+        if began_at != group.began_at:
+            raise Violation(
+                MEMBERS, f"epoch {group.epoch} begins at {group.began_at} for node {node}, at {began_at} for others"
+            )
         if view.number != seen.view or view.is_changing != seen.is_changing:
             self._view_changed(node, seen, view)
         if history.stable is not seen.stable:
-            self._stable_changed(node, seen, group.epoch, history)
+            self._stable_changed(node, seen, history)
         if history.executed != seen.executed:
             self._executed(node, seen, core)
         accepted = seen.accepted
@@ -138,10 +145,10 @@ class PbftInvariants(Checker):
             )
         seen.view, seen.is_changing = view.number, view.is_changing
 
-    def _stable_changed(self, node: int, seen: SeenReplica, epoch: int, history: Any) -> None:
+    def _stable_changed(self, node: int, seen: SeenReplica, history: Any) -> None:
         certificate, low = history.stable, history.low
-        if low in history.switches and low == max(history.switches):
-            epoch -= 1  # its members made the checkpoint at which others began
+        # The old members make the checkpoint after which others vote.
+        epoch = max(epoch for epoch, began_at in self._began.items() if began_at < low)
         self._verify(node, certificate, self.members[epoch])
         if low < seen.low:
             raise Violation(MONOTONY, f"node {node}: its stable checkpoint goes back from {seen.low} to {low}")

@@ -54,8 +54,8 @@ class LyingNode(SimNode):
         """As any node, but what it raises is its own affair."""
         super().after(delay_s, lambda: self._try(act))
 
-    def _run(self, life: int, _: Any) -> None:
-        self._try(lambda: super(LyingNode, self)._run(life, _))
+    def _run(self) -> None:
+        self._try(super()._run)
 
     def _synced(self, sequence: int) -> None:
         self._try(lambda: super(LyingNode, self)._synced(sequence))
