@@ -4,17 +4,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from quorate.cli.sim import sim
 from quorate.sim.shells import SNAPSHOTS
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import equipment_of, mutants_of
 
-app = typer.Typer()
-app.command()(sim)
+from tests.cli.sim_command import call
 
 GOOD = """
 from neighbour import CONFIG
@@ -47,12 +43,6 @@ def mine(tmp_path: Path) -> Path:
     (tmp_path / "neighbour.py").write_text(NEIGHBOUR)
     (tmp_path / "mine.py").write_text(GOOD)
     return tmp_path / "mine.py"
-
-
-def call(*arguments: str) -> tuple[int, str, str]:
-    """Exit code, output, errors."""
-    result = CliRunner().invoke(app, arguments)
-    return result.exit_code, result.stdout, result.stderr
 
 
 def test_it_runs_like_one_of_the_registry(mine: Path) -> None:

@@ -15,6 +15,7 @@ from quorate.trials.campaign import Task, run_task
 from quorate.trials.protocols import equipment_of, mutants_of
 
 from tests.cluster import LocalCluster, until
+from tests.torture.protocols import nodes_of
 
 PROTOCOLS = sorted(REGISTRY)
 BYZANTINE = [name for name in PROTOCOLS if REGISTRY[name].traits.is_byzantine]
@@ -24,11 +25,6 @@ NO_INVARIANTS = {
 """Why a protocol has no checker of its inner state."""
 NO_MUTANTS = {"echo": "it is the template; whoever copies it plants the bugs of what it has become"}
 """Why a protocol has no planted bugs of its own."""
-
-
-def nodes_of(protocol: str) -> int:
-    """So many that one may fail."""
-    return REGISTRY[protocol].traits.fault_model.nodes(1)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
