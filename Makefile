@@ -25,8 +25,8 @@ up: $(STAMP) ## Start a cluster on this machine: make up ARGS='--protocol raft'
 test: $(STAMP) ## Run the fast tests; ARGS go to pytest: make test ARGS='tests/test_tidy.py -k layer'
 	@$(PYTEST) -m "not slow" $(ARGS)
 
-test-slow: $(STAMP) ## Run the long campaigns
-	@$(PYTEST) -m slow $(ARGS)
+test-slow: $(STAMP) ## Run the long campaigns and tortures
+	@$(PYTEST) -m slow -o timeout=1800 $(ARGS)
 
 # CI runs `make test` first and then `make verify TESTED=1`, so that the same checkout is not tested twice.
 ifeq ($(TESTED),1)

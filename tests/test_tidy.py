@@ -8,7 +8,7 @@ import pytest
 from tests.tidy.circles import circles
 from tests.tidy.docstrings import called_docstrings
 from tests.tidy.links import links
-from tests.tidy.names import STILL_DOUBLE, STILL_THREE, double_names, no_longer_double
+from tests.tidy.names import double_names
 from tests.tidy.rules import NAMES, PACKAGE_RULES, PYTHON_RULES, TEXT_RULES, check, syntax
 from tests.tidy.scopes import package_facts
 from tests.tidy.sets import set_iteration
@@ -350,13 +350,6 @@ def test_files_are_named_alike_twice_at_most() -> None:
     assert list(double_names(package_of(twice))) == []
     (found,) = double_names(package_of(twice | {"service/store": "", "protocols/c/core": ""}))
     assert found.what.startswith("3 files are called store.py: src/quorate/runtime/store.py, ")
-
-
-def test_what_is_excused_without_need_is_found() -> None:
-    excused = {found.what for found in no_longer_double(package_of(PLAIN))}
-    assert excused == {f"{name} is one thing by now" for name in STILL_DOUBLE} | {
-        f"{name} stands in few places by now" for name in STILL_THREE
-    }
 
 
 CALLED = {

@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from quorate.service.client.aio import Client as AsyncClient
+    from quorate.service.client.aio import AsyncClient
     from quorate.service.client.sync import Client
     from quorate.service.objects import Replicated, command, read, replicate
 
     __version__: str
 
 _HOMES: Final = {
-    "AsyncClient": ("quorate.service.client.aio", "Client"),
+    "AsyncClient": ("quorate.service.client.aio", "AsyncClient"),
     "Client": ("quorate.service.client.sync", "Client"),
     "Replicated": ("quorate.service.objects", "Replicated"),
     "command": ("quorate.service.objects", "command"),

@@ -158,8 +158,8 @@ SHORT = ("--nodes", "4", "--byzantine", "1", "--duration-s", "2", "--json")
 def test_a_core_that_claims_to_tolerate_lies_runs_like_one_of_the_registry(lying: Path) -> None:
     """Config, keys, clients and signatures of lies are the same."""
     task = Task(protocol="vote", seed=3, nodes=4, byzantine=1, adversary="equivocating", duration_s=2.0)
-    mine = campaign.run(msgspec.structs.replace(task, protocol=f"{lying}:Mine"))
-    assert mine == campaign.run(task)
+    mine = campaign.run_task(msgspec.structs.replace(task, protocol=f"{lying}:Mine"))
+    assert mine == campaign.run_task(task)
     assert mine.answered > 10
     assert mine.lies["equivocating"] > 0
 
@@ -223,7 +223,7 @@ def test_what_is_beside_it_is_looked_at(lying: Path, line: str, words: str) -> N
 
 def test_mutants_beside_a_core_are_planted(lying: Path) -> None:
     task = Task(protocol=f"{lying}:Mine", seed=0, nodes=4, mutant="forgets-prevotes")
-    assert any(not campaign.run(msgspec.structs.replace(task, seed=seed)).holds for seed in range(10))
+    assert any(not campaign.run_task(msgspec.structs.replace(task, seed=seed)).holds for seed in range(10))
 
 
 def test_its_mutants_are_those_of_the_shell(mine: Path) -> None:

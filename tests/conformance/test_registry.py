@@ -11,7 +11,7 @@ import pytest
 
 from quorate.protocols import REGISTRY
 from quorate.sim.checkers.base import Checker
-from quorate.trials.campaign import Task, run
+from quorate.trials.campaign import Task, run_task
 from quorate.trials.protocols import equipment_of, mutants_of
 
 from tests.cluster import LocalCluster, until
@@ -36,7 +36,9 @@ def nodes_of(protocol: str) -> int:
 @pytest.mark.parametrize("faults", ["none", "all"])
 def test_every_promise_is_kept_in_the_simulator(protocol: str, workload: str, faults: str) -> None:
     for seed in range(8):
-        outcome = run(Task(protocol=protocol, seed=seed, nodes=nodes_of(protocol), faults=faults, workload=workload))
+        outcome = run_task(
+            Task(protocol=protocol, seed=seed, nodes=nodes_of(protocol), faults=faults, workload=workload)
+        )
         assert outcome.holds, f"seed {seed}: {outcome}"
 
 
@@ -48,7 +50,7 @@ def test_every_promise_is_kept_among_as_many_liars_as_it_bears(
 ) -> None:
     liars = REGISTRY[protocol].faults(nodes)
     for seed in range(100, 100 + seeds):
-        outcome = run(
+        outcome = run_task(
             Task(
                 protocol=protocol,
                 seed=seed,

@@ -123,7 +123,7 @@ def planted(old: str, new: str, folder: Path) -> str:
 @pytest.mark.parametrize(("old", "new", "seed", "as_"), [row for row in PLANTED.findall(STEPS) if row[3]])
 def test_a_planted_bug_is_caught(old: str, new: str, seed: str, as_: str, folder: Path) -> None:
     protocol = planted(old, new, folder)
-    outcomes = [campaign.run(Task(protocol=protocol, seed=at, nodes=3)) for at in range(int(seed) + 1)]
+    outcomes = [campaign.run_task(Task(protocol=protocol, seed=at, nodes=3)) for at in range(int(seed) + 1)]
     assert [one.violated for one in outcomes] == [None] * int(seed) + [as_]
 
 
@@ -131,7 +131,7 @@ def test_a_planted_bug_is_caught(old: str, new: str, seed: str, as_: str, folder
 @pytest.mark.parametrize(("old", "new", "seeds"), [row[:3] for row in PLANTED.findall(STEPS) if not row[3]])
 def test_what_is_no_bug_is_not(old: str, new: str, seeds: str, folder: Path) -> None:
     protocol = planted(old, new, folder)
-    assert all(campaign.run(Task(protocol=protocol, seed=at, nodes=3)).holds for at in range(int(seeds)))
+    assert all(campaign.run_task(Task(protocol=protocol, seed=at, nodes=3)).holds for at in range(int(seeds)))
 
 
 @pytest.mark.slow

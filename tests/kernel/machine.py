@@ -7,7 +7,6 @@ from quorate.kernel import (
     ROOT,
     App,
     Blame,
-    Client,
     Core,
     Env,
     Host,
@@ -16,6 +15,7 @@ from quorate.kernel import (
     Machine,
     Path,
     Record,
+    Requester,
     RosterChange,
     Send,
     Shell,
@@ -36,7 +36,7 @@ class Outputs(App):
         if self.node is not None:
             self.node.outputs.append(value)
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         raise NotImplementedError
 
     def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:

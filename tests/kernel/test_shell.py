@@ -9,7 +9,6 @@ from quorate.kernel import (
     ROOT,
     App,
     Blame,
-    Client,
     Host,
     Job,
     Machine,
@@ -17,6 +16,7 @@ from quorate.kernel import (
     Output,
     Path,
     Record,
+    Requester,
     RosterChange,
     Send,
     Shell,
@@ -104,7 +104,7 @@ class Recorder(Machine, App):
     def settle(self) -> None:
         self.add("settle")
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         raise NotImplementedError
 
     def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:

@@ -13,8 +13,8 @@ from quorate.parts.votes.certificate import (
     STATEMENT_BYTES_MAX,
     Certificate,
     Collector,
-    decode,
-    encode,
+    decode_certificate,
+    encode_certificate,
     has_quorum,
     verify,
 )
@@ -75,7 +75,7 @@ def test_a_certificate_is_complete_once_a_quorum_signed_and_then_convinces(quoru
     if made is not None:
         assert made.nodes() == tuple(sorted(valid))
         assert verify(made, KEYRING, quorum)
-        assert decode(encode(made)) == made
+        assert decode_certificate(encode_certificate(made)) == made
 
 
 def test_the_order_of_arrival_leaves_no_trace() -> None:
@@ -83,7 +83,7 @@ def test_the_order_of_arrival_leaves_no_trace() -> None:
     for order in ((1, 2, 3), (3, 1, 2), (2, 3, 1)):
         bench = Bench()
         assert [bench.collector.add(node, sign(node)) for node in order] == [False, False, True]
-        made.append(encode(bench.collector.certificate))
+        made.append(encode_certificate(bench.collector.certificate))
     assert made[0] == made[1] == made[2]
 
 
@@ -169,7 +169,7 @@ def test_nodes_out_of_order_or_twice_make_no_certificate(nodes: tuple[int, ...])
     with pytest.raises(ValueError, match="ascending order, each once"):
         Certificate("prepare", b"block 7", pairs)
     with pytest.raises(ValueError, match="ascending order, each once"):
-        decode(msgspec.msgpack.encode(["Certificate", "prepare", b"block 7", pairs]))
+        decode_certificate(msgspec.msgpack.encode(["Certificate", "prepare", b"block 7", pairs]))
 
 
 def test_statements_are_bounded() -> None:
@@ -187,7 +187,7 @@ def test_statements_are_bounded() -> None:
 def test_the_largest_certificate_fits_its_limit() -> None:
     many = tuple((node, bytes(96)) for node in range(1024))
     largest = Certificate("c" * 32, bytes(STATEMENT_BYTES_MAX), many)
-    assert decode(encode(largest)) == largest
+    assert decode_certificate(encode_certificate(largest)) == largest
 
 
 @pytest.mark.parametrize(
@@ -201,21 +201,21 @@ def test_the_largest_certificate_fits_its_limit() -> None:
         msgspec.msgpack.encode(["Certificate", "", b"", []]),
         msgspec.msgpack.encode(["Certificate", "c", bytes(STATEMENT_BYTES_MAX + 1), []]),
         msgspec.msgpack.encode(["Certificate", "c", b"", [], "more"]),
-        encode(certificate(1)) + b"\0",
-        encode(certificate(1)).replace(b"\xa7prepare", b"\xd9\x07prepare"),
+        encode_certificate(certificate(1)) + b"\0",
+        encode_certificate(certificate(1)).replace(b"\xa7prepare", b"\xd9\x07prepare"),
         bytes(ENCODED_BYTES_MAX + 1),
         b"\x91" * 100_000,
     ],
 )
 def test_bytes_that_are_no_certificate_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="certificate"):
-        decode(data)
+        decode_certificate(data)
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_decoder_raise_anything_else(data):
     try:
-        found = decode(data)
+        found = decode_certificate(data)
     except ValueError:
         return
-    assert encode(found) == data
+    assert encode_certificate(found) == data

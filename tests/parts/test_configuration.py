@@ -17,8 +17,8 @@ from quorate.parts.log.configuration import (
     Change,
     Newcomer,
     Nodes,
-    decode,
-    encode,
+    decode_change,
+    encode_change,
 )
 
 NUMBER = st.integers(0, 1023)
@@ -34,9 +34,9 @@ def change(*members: int, newcomers: tuple[Newcomer, ...] = (), leavers: tuple[i
 
 
 def test_without_newcomers_and_leavers_the_encoding_is_what_it_was() -> None:
-    assert encode((3, 1, 1)) == PREFIX + msgspec.msgpack.encode(((1, 3), None))
-    assert encode((1, 2), 7) == PREFIX + msgspec.msgpack.encode(((1, 2), 7))
-    assert decode(encode((3, 1), 7)) == Change((1, 3), 7)
+    assert encode_change((3, 1, 1)) == PREFIX + msgspec.msgpack.encode(((1, 3), None))
+    assert encode_change((1, 2), 7) == PREFIX + msgspec.msgpack.encode(((1, 2), 7))
+    assert decode_change(encode_change((3, 1), 7)) == Change((1, 3), 7)
 
 
 @given(
@@ -48,7 +48,7 @@ def test_without_newcomers_and_leavers_the_encoding_is_what_it_was() -> None:
 def test_what_is_encoded_is_decoded(
     members: list[int], epoch: int | None, newcomers: list[Newcomer], leavers: list[int]
 ) -> None:
-    found = decode(encode(members, epoch, newcomers, leavers))
+    found = decode_change(encode_change(members, epoch, newcomers, leavers))
     assert found == Change(tuple(sorted(set(members))), epoch, tuple(newcomers), tuple(sorted(set(leavers))))
 
 
@@ -68,14 +68,14 @@ def test_what_is_encoded_is_decoded(
     ids=repr,
 )
 def test_what_is_broken_or_too_large_is_none(said: Any) -> None:
-    assert decode(PREFIX + msgspec.msgpack.encode(said)) is None
+    assert decode_change(PREFIX + msgspec.msgpack.encode(said)) is None
 
 
 def test_what_is_too_much_is_not_encoded() -> None:
     with pytest.raises(ValueError, match="at most 8 nodes"):
-        encode((1,), None, [FOUR] * (NEWCOMERS_MAX + 1))
+        encode_change((1,), None, [FOUR] * (NEWCOMERS_MAX + 1))
     with pytest.raises(ValueError, match="takes leave of 64"):
-        encode((1,), None, [], range(MEMBERS_MAX + 1))
+        encode_change((1,), None, [], range(MEMBERS_MAX + 1))
 
 
 # --- which nodes there are ---

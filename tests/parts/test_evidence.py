@@ -15,8 +15,8 @@ from quorate.parts.votes.evidence import (
     Rules,
     Said,
     conflict,
-    decode,
-    encode,
+    decode_evidence,
+    encode_evidence,
     one_value_a_slot,
 )
 from quorate.protocols.pbft.messages import (
@@ -112,7 +112,7 @@ def test_whoever_is_known_by_a_key_alone_can_be_convicted() -> None:
 def test_with_real_signatures() -> None:
     scheme = Ed25519((1, 2))
     both = [said(order_statement(3, 7, digest), scheme=scheme) for digest in (A, B)]
-    claim = decode(encode(conflict(2, PREPARE, *both)))
+    claim = decode_evidence(encode_evidence(conflict(2, PREPARE, *both)))
     assert claim.holds(scheme.keyring(), RULES) is None
     assert msgspec.structs.replace(claim, node=1).holds(scheme.keyring(), RULES) is not None
 
@@ -192,8 +192,8 @@ def test_it_holds_exactly_where_one_node_signed_two_values_of_a_slot(
 
 def test_it_survives_encoding() -> None:
     for claim in (TRUE, msgspec.structs.replace(TRUE, node=b"k" * 32)):
-        assert decode(encode(claim)) == claim
-        assert decode(memoryview(encode(claim))) == claim
+        assert decode_evidence(encode_evidence(claim)) == claim
+        assert decode_evidence(memoryview(encode_evidence(claim))) == claim
 
 
 def test_the_largest_fits() -> None:
@@ -201,7 +201,7 @@ def test_the_largest_fits() -> None:
     largest = Conflict(
         b"k" * 64, "c" * 32, Said(b"a" * STATEMENT_BYTES_MAX, signature), Said(b"b" * STATEMENT_BYTES_MAX, signature)
     )
-    assert decode(encode(largest)) == largest
+    assert decode_evidence(encode_evidence(largest)) == largest
 
 
 @pytest.mark.parametrize(
@@ -218,25 +218,25 @@ def test_the_largest_fits() -> None:
 )
 def test_what_is_out_of_range_is_not_decoded(claim: Conflict) -> None:
     with pytest.raises(ValueError, match="not evidence"):
-        decode(encode(claim))
+        decode_evidence(encode_evidence(claim))
 
 
 def test_no_other_encoding_is_taken() -> None:
-    data = encode(TRUE)
+    data = encode_evidence(TRUE)
     assert data[1] == 0xA0 | len("Conflict")
     longer = data[:1] + b"\xd9\x08" + data[2:]
     assert msgspec.msgpack.decode(longer, type=Conflict) == TRUE
     for other in (longer, data + b"\x00", data[:-1], b""):
         with pytest.raises(ValueError, match="not evidence"):
-            decode(other)
+            decode_evidence(other)
     with pytest.raises(ValueError, match="at most"):
-        decode(bytes(ENCODED_BYTES_MAX + 1))
+        decode_evidence(bytes(ENCODED_BYTES_MAX + 1))
 
 
 @given(st.binary(max_size=300))
 def test_hostile_bytes_raise_nothing_but_the_decode_error(data: bytes) -> None:
     try:
-        claim = decode(data)
+        claim = decode_evidence(data)
     except ValueError:
         return
     assert claim.holds(KEYRING, RULES) is not None
@@ -244,11 +244,11 @@ def test_hostile_bytes_raise_nothing_but_the_decode_error(data: bytes) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4))
 def test_a_changed_byte_is_either_refused_or_proves_nothing(changes: list[tuple[int, int]]) -> None:
-    data = bytearray(encode(TRUE))
+    data = bytearray(encode_evidence(TRUE))
     for position, byte in changes:
         data[position % len(data)] = byte
     try:
-        claim = decode(bytes(data))
+        claim = decode_evidence(bytes(data))
     except ValueError:
         return
     assert claim == TRUE or claim.holds(KEYRING, RULES) is not None

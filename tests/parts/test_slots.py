@@ -10,7 +10,7 @@ from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.slots import TAG, Chosen, Fetch, Life, Reached, Slots, SlotsConfig, Told
 from quorate.sim.chance import streams
-from quorate.trials.campaign import Task, run
+from quorate.trials.campaign import Task, run_task
 
 PEERS = (1, 2, 3)
 SMALL = SlotsConfig(window=3, message_entries_max=2, pending_max=4)
@@ -316,11 +316,11 @@ def test_a_config_that_cannot_work_is_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_over_paxos_it_is_a_replicated_log(seed: int) -> None:
-    assert run(Task(protocol="paxos", seed=seed, nodes=5, duration_s=5.0)).holds
+    assert run_task(Task(protocol="paxos", seed=seed, nodes=5, duration_s=5.0)).holds
 
 
 @pytest.mark.parametrize("mutant", ["reuses-ballot", "chooses-freely", "mixes-ballots"])
 def test_a_planted_bug_in_a_slot_is_seen(mutant: str) -> None:
     """The rest take more seeds: ``quorate sim paxos --mutants``."""
-    runs = (run(Task(protocol="paxos", seed=seed, nodes=3, mutant=mutant)) for seed in range(20))
+    runs = (run_task(Task(protocol="paxos", seed=seed, nodes=3, mutant=mutant)) for seed in range(20))
     assert not all(outcome.holds for outcome in runs)

@@ -8,7 +8,7 @@ import pytest
 
 from quorate.parts.log import configuration
 from quorate.protocols import REGISTRY
-from quorate.protocols.entry import Entry
+from quorate.protocols.entry import ProtocolEntry
 from quorate.protocols.registry import HOMES, Registry
 from quorate.protocols.traits import (
     CRASH,
@@ -142,7 +142,7 @@ def test_liars_are_tolerated_where_nodes_may_lie() -> None:
     [
         ({"fault_model": FaultModel(Fault.BYZANTINE)}, "belief must be VOTES"),
         ({"value": Value.SIGNED_REQUESTS}, "signers must name them"),
-        ({"members": Members(configuration.encode, by_admin=True)}, "signers must name clients"),
+        ({"members": Members(configuration.encode_change, by_admin=True)}, "signers must name clients"),
     ],
 )
 def test_traits_do_not_contradict_each_other(traits: dict[str, object], words: str) -> None:
@@ -164,7 +164,7 @@ def test_traits_do_not_contradict_each_other(traits: dict[str, object], words: s
 def test_what_the_protocols_are(
     name: str, byzantine: bool, keys: bool, belief: Belief, value: Value, changes: bool, by_admin: bool
 ) -> None:
-    entry: Entry = REGISTRY[name]
+    entry: ProtocolEntry = REGISTRY[name]
     traits = entry.traits
     assert (traits.is_byzantine, traits.has_keys, traits.belief, traits.value) == (byzantine, keys, belief, value)
     assert (traits.members.can_change, traits.members.by_admin) == (changes, by_admin)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pytest
 
-from quorate.kernel import ROOT, App, Client, Core, Env, Key, Shell
+from quorate.kernel import ROOT, App, Core, Env, Key, Requester, Shell
 from quorate.kernel import Path as CorePath
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Decided, Restored, SnapshotInfo, TakeSnapshot
@@ -145,7 +145,7 @@ class Words(App):
         if isinstance(value, Decided):
             self.words += [entry.data for entry in value.entries]
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         raise NotImplementedError
 
     def snapshot(self, path: CorePath = ROOT) -> Callable[[BinaryIO], None]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 from msgspec import Meta
 
-from quorate.kernel import ROOT, App, Client, Core, Env, Job, Key, Name, Path
+from quorate.kernel import ROOT, App, Core, Env, Job, Key, Name, Path, Requester
 from quorate.parts.log.replicated import TakeSnapshot
 from quorate.parts.wire import Natural
 from quorate.runtime.jobs import Jobs
@@ -305,7 +305,7 @@ class Teller(App):
 
     def __init__(self) -> None:
         self.known: set[bytes] = set()
-        self.waiting: dict[bytes, Client] = {}
+        self.waiting: dict[bytes, Requester] = {}
 
     def output(self, value: Any, path: Path = ROOT) -> None:
         assert isinstance(value, Drawn)
@@ -314,7 +314,7 @@ class Teller(App):
             if (client := self.waiting.pop(each, None)) is not None:
                 self.port.reply(client, f"drawn {each.decode()}")
 
-    def request(self, client: Client, request: bytes) -> None:
+    def request(self, client: Requester, request: bytes) -> None:
         self.waiting[request] = client
         self.port.submit([request])
 

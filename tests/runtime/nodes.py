@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from quorate.kernel import ROOT, App, Client, Core, Env
+from quorate.kernel import ROOT, App, Core, Env, Requester
 from quorate.kernel import Path as CorePath
 from quorate.runtime.codec import Codec
 from quorate.runtime.jobs import Doer
@@ -25,7 +25,7 @@ class Listing(App):
     def output(self, value: Any, path: CorePath = ROOT) -> None:
         self.seen.append(value)
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         raise NotImplementedError
 
     def snapshot(self, path: CorePath = ROOT) -> Callable[[BinaryIO], None]:

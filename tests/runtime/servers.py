@@ -21,7 +21,7 @@ import msgspec
 
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime import key_files
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.config import Member, NodeConfig
 from quorate.service.kv import commands as kv
 from quorate.service.server import Server, kv_machine
@@ -133,9 +133,9 @@ class Servers:
         """Where clients reach nodes."""
         return [self.members[node].client for node in nodes or self.ids]
 
-    def client(self, *nodes: int, timeout_s: float = 20.0, **options: Any) -> Client:
+    def client(self, *nodes: int, timeout_s: float = 20.0, **options: Any) -> AsyncClient:
         """A client of all nodes, or of those given."""
-        return Client(self.endpoints(*nodes), timeout_s=timeout_s, **options)
+        return AsyncClient(self.endpoints(*nodes), timeout_s=timeout_s, **options)
 
     def core(self, node: int) -> Any:
         """The protocol's core of a node that runs."""

@@ -19,7 +19,7 @@ from quorate.runtime.errors import JournalLocked, SnapshotCorrupt, SnapshotMissi
 from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs
 from quorate.runtime.journal import Journal
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
 from quorate.service.server import Server
@@ -361,7 +361,7 @@ def test_while_a_snapshot_loads_a_serializable_read_waits(tmp_path, monkeypatch)
 
     async def main() -> None:
         async with servers(tmp_path, nodes=1, options=SNAPSHOTS) as cluster:
-            async with Client(cluster.endpoints(1)) as client:
+            async with AsyncClient(cluster.endpoints(1)) as client:
                 for number in range(300):
                     await client.put(b"key", b"%d" % number)
             await until(lambda: cluster.core(1).snapshot_index)
@@ -375,7 +375,7 @@ def test_while_a_snapshot_loads_a_serializable_read_waits(tmp_path, monkeypatch)
 
             monkeypatch.setattr(Jobs, "load", late)
             await cluster.start(1)
-            async with Client(cluster.endpoints(1), timeout_s=20.0) as client:
+            async with AsyncClient(cluster.endpoints(1), timeout_s=20.0) as client:
                 reading = asyncio.ensure_future(client.get(b"key", serializable=True))
                 await until(lambda: cluster.running[1].listener.counters.received_frames >= 2)
                 may_load.set()

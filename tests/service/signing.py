@@ -16,7 +16,7 @@ from quorate.kernel import App, Env, Rng
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.replicated import Dropped
-from quorate.protocols import REGISTRY, Entry
+from quorate.protocols import REGISTRY, ProtocolEntry
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.protocols.traits import SIGNED_BYZANTINE
 from quorate.service.requests import Failure, Query, Result
@@ -39,7 +39,7 @@ class SignedRaft(Raft):
         super().submit(good)
 
     def _is_signed(self, value: bytes) -> bool:
-        request = signed.decode(value)
+        request = signed.decode_signed_request(value)
         if request is None:
             return False
         claim = signed.claim(request)
@@ -52,7 +52,7 @@ STAND_IN = msgspec.structs.replace(
 
 
 @contextmanager
-def registered(entry: Entry = STAND_IN) -> Iterator[Entry]:
+def registered(entry: ProtocolEntry = STAND_IN) -> Iterator[ProtocolEntry]:
     """The stand-in is a protocol for a while."""
     REGISTRY[entry.name] = entry
     try:

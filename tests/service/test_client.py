@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import Refused, TooLarge, Unreachable
 from quorate.service.kv import commands as kv
 from quorate.service.requests import COMMAND_BYTES_MAX, Status
@@ -76,7 +76,7 @@ def test_a_dead_endpoint_and_a_leader_that_is_not_listed_do_not_keep_a_client_mo
             leader = await cluster.leader()
             follower = next(node for node in cluster.ids if node != leader)
             listed = [*cluster.endpoints(follower), f"127.0.0.1:{free_ports(1)[0]}"]
-            async with Client(listed[::-1] if order else listed, timeout_s=5.0) as client:
+            async with AsyncClient(listed[::-1] if order else listed, timeout_s=5.0) as client:
                 for n in range(20):
                     await client.put(b"k", b"%d" % n)
                 assert (await client.get(b"k")).version == 20
@@ -164,7 +164,7 @@ def test_a_cancelled_call_leaves_the_others_alone(tmp_path) -> None:
 
 def test_a_call_cancelled_while_the_session_opens_leaves_nothing_behind() -> None:
     async def main() -> None:
-        async with Client(f"127.0.0.1:{free_ports(1)[0]}", timeout_s=0.2) as client:
+        async with AsyncClient(f"127.0.0.1:{free_ports(1)[0]}", timeout_s=0.2) as client:
             call = asyncio.ensure_future(client.put(b"k", b"v"))
             await asyncio.sleep(0)
             call.cancel()

@@ -10,7 +10,7 @@ import pytest
 
 from quorate.runtime.handshake import LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import Unreachable
 from quorate.service.requests import AskStatus, Request, decode_request
 
@@ -29,7 +29,7 @@ def free_address() -> str:
 
 def test_a_call_that_failed_leaves_nothing_to_send() -> None:
     async def main() -> None:
-        async with Client([free_address()], timeout_s=0.1) as client:
+        async with AsyncClient([free_address()], timeout_s=0.1) as client:
             with pytest.raises(Unreachable):
                 await client.put(b"k", b"v")
             assert not client.core.single.waiting
@@ -50,7 +50,7 @@ def test_a_call_that_was_cancelled_is_not_sent_on_a_new_link() -> None:
         host, port = address.split(":")
         me = LocalNode("c", "raft", 1, frozenset({1}))
         listener = ClientListener(host, int(port), me, lambda _: None, on_frames, lambda _, __: None)
-        async with Client([address], timeout_s=5.0) as client:
+        async with AsyncClient([address], timeout_s=5.0) as client:
             call = asyncio.ensure_future(client.query(b"not to be sent"))
             await polled(lambda: client.core.single.waiting)
             await listener.start()

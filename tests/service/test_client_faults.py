@@ -11,10 +11,10 @@ import pytest
 
 from quorate.runtime.handshake import Welcome
 from quorate.service.client import aio
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
 from quorate.service.client.pace import Pace
-from quorate.service.client.sync import Client as SyncClient
+from quorate.service.client.sync import Client
 from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
 from quorate.service.requests import Code, Command, Failure, Result, Status, decode_request, encode
@@ -113,7 +113,7 @@ def test_all_nodes_down_is_unreachable_and_when_they_are_back_all_is_well(tmp_pa
     run(main())
 
 
-async def until_put(client: Client) -> None:
+async def until_put(client: AsyncClient) -> None:
     """Elections may take longer than a short time-out."""
     while True:
         try:
@@ -185,7 +185,7 @@ def test_the_time_out_bounds_calls_that_wait_for_room_and_for_a_session(monkeypa
 
     async def main() -> None:
         monkeypatch.setattr(aio, "PACE", Pace(pipeline_max=2))
-        async with Client(f"127.0.0.1:{free_ports(1)[0]}", timeout_s=0.2) as client:
+        async with AsyncClient(f"127.0.0.1:{free_ports(1)[0]}", timeout_s=0.2) as client:
             calls = [client.put(b"k", b"") for _ in range(200)] + [client.get(b"k") for _ in range(200)]
             async with asyncio.timeout(20):
                 done = await asyncio.gather(*calls, return_exceptions=True)
@@ -220,7 +220,7 @@ def test_closing_ends_all_calls_under_way_and_refuses_later_ones(tmp_path, monke
 def test_a_call_before_the_client_is_entered_says_so() -> None:
     async def main() -> None:
         with pytest.raises(Unreachable, match="async with"):
-            await Client("127.0.0.1:1").get(b"k")
+            await AsyncClient("127.0.0.1:1").get(b"k")
 
     run(main())
 
@@ -248,12 +248,12 @@ NONE = [
 @pytest.mark.parametrize("endpoints", NONE)
 def test_endpoints_that_are_none_are_refused_at_once(endpoints: Any) -> None:
     with pytest.raises(ValueError, match="host:port"):
-        Client(endpoints)
+        AsyncClient(endpoints)
 
 
 def test_a_name_that_no_resolver_knows_is_unreachable() -> None:
     async def main() -> None:
-        async with Client("no.such.host.invalid:7401", timeout_s=0.3) as client:
+        async with AsyncClient("no.such.host.invalid:7401", timeout_s=0.3) as client:
             with pytest.raises(Unreachable):
                 await client.get(b"k")
             [(_, status)] = await client.statuses()
@@ -315,7 +315,7 @@ def results(data: bytes) -> Any:
 @pytest.mark.parametrize("answer", [b"\xff" * 40, framed(b"\xc1"), framed(b"\x93\x01\x02\x03"), framed(b""), None])
 def test_a_server_that_speaks_garbage_is_left_and_not_hammered(answer: bytes | None) -> None:
     async def main() -> None:
-        async with liar(lambda _: answer) as server, Client(f"127.0.0.1:{server.port}", timeout_s=0.5) as client:
+        async with liar(lambda _: answer) as server, AsyncClient(f"127.0.0.1:{server.port}", timeout_s=0.5) as client:
             with pytest.raises((NoQuorum, Unreachable)):
                 await client.get(b"k")
             assert server.calls < 40  # a loop without back-off calls thousands of times
@@ -330,7 +330,7 @@ def test_a_server_that_speaks_garbage_is_left_and_not_hammered(answer: bytes | N
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"garbage", kv.encode(kv.PutResult(1))[:-1], b"\x91" * 2000])
 def test_a_result_that_is_none_is_refused(data: bytes) -> None:
     async def main() -> None:
-        async with liar(results(data)) as server, Client(f"127.0.0.1:{server.port}", timeout_s=1.0) as client:
+        async with liar(results(data)) as server, AsyncClient(f"127.0.0.1:{server.port}", timeout_s=1.0) as client:
             with pytest.raises(Refused):
                 await client.get(b"k")
             with pytest.raises(Refused):
@@ -345,7 +345,7 @@ def test_a_session_that_is_no_number_is_refused(data: bytes) -> None:
         def answer(frame: bytes) -> bytes:
             return framed(encode(Result(decode_request(frame).id, data)))
 
-        async with liar(answer) as server, Client(f"127.0.0.1:{server.port}", timeout_s=1.0) as client:
+        async with liar(answer) as server, AsyncClient(f"127.0.0.1:{server.port}", timeout_s=1.0) as client:
             with pytest.raises(Refused, match="session"):
                 await client.put(b"k", b"v")
 
@@ -370,7 +370,7 @@ def test_a_refusal_says_nothing_of_an_earlier_sending(is_cut_off: bool, expected
         return framed(encode(Failure(request.id, Code.UNAVAILABLE, "no leader is known")))
 
     async def main() -> None:
-        async with liar(answer) as server, Client(f"127.0.0.1:{server.port}", timeout_s=0.5) as client:
+        async with liar(answer) as server, AsyncClient(f"127.0.0.1:{server.port}", timeout_s=0.5) as client:
             with pytest.raises(expected, match="no leader is known"):
                 await client.put(b"k", b"v")
         assert sendings > 1
@@ -386,7 +386,7 @@ def test_answers_that_nobody_asked_for_are_ignored(tmp_path) -> None:
             right = encode(Result(request.id, kv.encode(kv.RangeResult(1, [], 0, False))))
             return framed(encode(Result(10**6, b"x")), encode(other), right, right)
 
-        async with liar(answer) as server, Client(f"127.0.0.1:{server.port}", timeout_s=5.0) as client:
+        async with liar(answer) as server, AsyncClient(f"127.0.0.1:{server.port}", timeout_s=5.0) as client:
             for _ in range(5):
                 assert await client.get(b"k") is None
 
@@ -397,7 +397,7 @@ def test_a_bad_node_among_good_ones_costs_no_answer(tmp_path) -> None:
     async def main() -> None:
         async with servers(tmp_path) as cluster, liar(lambda _: b"\xff" * 8) as bad:
             endpoints = [f"127.0.0.1:{bad.port}", *cluster.endpoints()]
-            async with Client(endpoints, timeout_s=20.0) as client:
+            async with AsyncClient(endpoints, timeout_s=20.0) as client:
                 for n in range(20):
                     await client.put(b"k", b"%d" % n)
                 assert (await client.get(b"k")).version == 20
@@ -430,7 +430,7 @@ def in_threads(count: int, work: Any) -> list[Any]:
 def test_many_threads_share_a_blocking_client(tmp_path) -> None:
     async def main() -> None:
         async with servers(tmp_path) as cluster:
-            with SyncClient(cluster.endpoints(), timeout_s=20.0) as client:
+            with Client(cluster.endpoints(), timeout_s=20.0) as client:
 
                 def work(number: int) -> int:
                     for n in range(20):
@@ -447,7 +447,7 @@ def test_many_threads_share_a_blocking_client(tmp_path) -> None:
 
 
 def test_closing_the_blocking_client_ends_the_calls_of_all_threads() -> None:
-    client = SyncClient(f"127.0.0.1:{free_ports(1)[0]}", timeout_s=30.0)
+    client = Client(f"127.0.0.1:{free_ports(1)[0]}", timeout_s=30.0)
     started = threading.Barrier(9)
 
     def work(number: int) -> Any:

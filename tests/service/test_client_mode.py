@@ -11,7 +11,7 @@ import pytest
 
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import Refused, Unreachable
 from quorate.service.client.mode import believed_from, faults_of
 from quorate.service.requests import AskStatus, Command, Query, Result, decode_request, encode
@@ -35,7 +35,7 @@ def test_who_expects_faults_believes_one_more() -> None:
         with pytest.raises(ValueError, match="give the address of every node"):
             believed_from(ADDRESSES[:4], faults)
     with pytest.raises(ValueError, match="2 others must agree, and there are 1 endpoints"):
-        Client("127.0.0.1:1", faults=1)
+        AsyncClient("127.0.0.1:1", faults=1)
 
 
 def test_what_is_outvoted_is_what_the_nodes_bear_or_what_was_said() -> None:
@@ -106,7 +106,7 @@ def test_the_greetings_decide_how_nodes_are_asked(
     greetings: list[int | str | None], faults: int | None, votes: int | None
 ) -> None:
     async def main() -> None:
-        async with told(greetings) as nodes, Client(nodes.addresses, timeout_s=5.0, faults=faults) as client:
+        async with told(greetings) as nodes, AsyncClient(nodes.addresses, timeout_s=5.0, faults=faults) as client:
             answer = await client.query(b"")
             if votes is None:
                 assert client.core.voting is None
@@ -123,7 +123,7 @@ def test_a_node_of_few_that_tells_the_truth_later_is_heard() -> None:
     """Of three addresses the first is believed. It lied; when the client turns to another, it learns."""
 
     async def main() -> None:
-        async with told([CRASH, ONE, ONE]) as nodes, Client(nodes.addresses, timeout_s=5.0) as client:
+        async with told([CRASH, ONE, ONE]) as nodes, AsyncClient(nodes.addresses, timeout_s=5.0) as client:
             assert await client.query(b"") == b"0"
             client.core.lost(0, "as if it had hung up", time.monotonic())
             client._flush()
@@ -136,7 +136,7 @@ def test_a_node_of_few_that_tells_the_truth_later_is_heard() -> None:
 
 def test_who_expects_liars_of_nodes_that_only_crash_is_refused() -> None:
     async def main() -> None:
-        async with told([CRASH] * 4) as nodes, Client(nodes.addresses, timeout_s=5.0, faults=1) as client:
+        async with told([CRASH] * 4) as nodes, AsyncClient(nodes.addresses, timeout_s=5.0, faults=1) as client:
             for call in (client.command(b""), client.query(b""), client.command(b"")):
                 with pytest.raises(Refused, match="bear crashes alone"):
                     await call
@@ -147,7 +147,7 @@ def test_who_expects_liars_of_nodes_that_only_crash_is_refused() -> None:
 
 def test_one_address_of_nodes_that_may_lie_is_refused_with_what_to_do() -> None:
     async def main() -> None:
-        async with told([ONE]) as nodes, Client(nodes.addresses, timeout_s=5.0) as client:
+        async with told([ONE]) as nodes, AsyncClient(nodes.addresses, timeout_s=5.0) as client:
             with pytest.raises(Refused, match="give the address of every node, or say how many faults"):
                 await client.query(b"")
             assert nodes.asked == []
@@ -164,7 +164,7 @@ def test_one_address_of_nodes_that_may_lie_is_refused_with_what_to_do() -> None:
 )
 def test_too_few_that_agree_are_not_believed(greetings: list[int | str | None], why: str) -> None:
     async def main() -> None:
-        async with told(greetings) as nodes, Client(nodes.addresses, timeout_s=0.5) as client:
+        async with told(greetings) as nodes, AsyncClient(nodes.addresses, timeout_s=0.5) as client:
             for call in (client.query(b""), client.command(b"")):
                 with pytest.raises(Unreachable, match=why):
                     await call

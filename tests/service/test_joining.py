@@ -14,7 +14,7 @@ from quorate.protocols.pbft import PbftConfig
 from quorate.runtime import key_files
 from quorate.runtime.handshake import Bears
 from quorate.runtime.key_files import read_private_key
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import OutcomeUnknown, Refused
 from quorate.service.config import ConfigError, Member
 from quorate.service.requests import Status
@@ -61,13 +61,13 @@ class Joining(Servers):
         await server.start()
         self.running[node] = server
 
-    async def add(self, client: Client, node: int) -> Voters:
+    async def add(self, client: AsyncClient, node: int) -> Voters:
         """Start a new node and have it join."""
         await self.join(node)
         member = self.members[node]
         return await client.add_node(node, member.peer, member.client, self.publics.get(node, b""))
 
-    def clients(self, *nodes: int, **options: Any) -> Client:
+    def clients(self, *nodes: int, **options: Any) -> AsyncClient:
         """A client of these; where nodes may lie, the administrator."""
         return self.client(*nodes, **({"key": self.key} if self.config.entry.traits.has_keys else {}), **options)
 

@@ -23,7 +23,7 @@ from quorate.runtime.key_files import read_private_key
 from quorate.runtime.keys import Ed25519Signer, generate_secret
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
 from quorate.service.client.membership import believed, furthest, here, is_over, missing, why_not_caught_up
-from quorate.service.client.sync import Client as SyncClient
+from quorate.service.client.sync import Client
 from quorate.service.config import Member, NodeConfig
 from quorate.service.reconfiguration import Membership
 from quorate.service.requests import CHANGE_BYTES_MAX, Status
@@ -52,25 +52,25 @@ def why_not(rules: Membership, entry: bytes, nodes: Nodes = FOUNDERS_ALONE) -> s
 
 def by(*members: int, key: Any = ADMIN) -> bytes:
     """A signed change."""
-    return signed.sign(key, [configuration.encode(members, 0)])
+    return signed.sign(key, [configuration.encode_change(members, 0)])
 
 
 @pytest.mark.parametrize("protocol", ["raft", "paxos", "echo"])
 def test_a_protocol_without_changes_says_so(protocol: str) -> None:
-    why = why_not(rules(protocol), configuration.encode((1, 2, 3)))
+    why = why_not(rules(protocol), configuration.encode_change((1, 2, 3)))
     assert why == f"{protocol} has no membership change yet: its members are all the nodes of the configuration"
 
 
 def test_a_change_of_members_that_only_crash() -> None:
     made = rules("multipaxos")
-    assert why_not(made, configuration.encode((1,), 3)) is None
+    assert why_not(made, configuration.encode_change((1,), 3)) is None
     assert why_not(made, b"?") == "this is no change of members"
     assert why_not(made, by(1, 2, 3)) == "this is no change of members"
     why = "there is no node 7, 9: the nodes of this cluster are 1, 2, 3, 4, 5"
-    assert why_not(made, configuration.encode((1, 9, 7))) == why
+    assert why_not(made, configuration.encode_change((1, 9, 7))) == why
     sizes = rules("multipaxos", quorum=SizesChoice(4, 2))
-    assert why_not(sizes, configuration.encode((1, 2, 3, 4, 5))) is None
-    assert "quorums of 4 among 2 members" in str(why_not(sizes, configuration.encode((1, 2))))
+    assert why_not(sizes, configuration.encode_change((1, 2, 3, 4, 5))) is None
+    assert "quorums of 4 among 2 members" in str(why_not(sizes, configuration.encode_change((1, 2))))
 
 
 def test_a_change_of_members_that_may_lie() -> None:
@@ -81,8 +81,8 @@ def test_a_change_of_members_that_may_lie() -> None:
     names = "admins in [pbft] of the nodes' configuration names"
     assert why_not(made, by(1, 2, 3, 4, key=OTHER)) == f"this key is no administrator's: {names} 1"
     assert why_not(rules("pbft"), by(1, 2, 3, 4)) == f"this key is no administrator's: {names} none"
-    two = signed.sign(ADMIN, [configuration.encode((1, 2, 3, 4)), configuration.encode((1, 2, 3, 5))])
-    for value in (configuration.encode((1, 2, 3, 4)), two, signed.sign(ADMIN, [b"x"])):
+    two = signed.sign(ADMIN, [configuration.encode_change((1, 2, 3, 4)), configuration.encode_change((1, 2, 3, 5))])
+    for value in (configuration.encode_change((1, 2, 3, 4)), two, signed.sign(ADMIN, [b"x"])):
         assert why_not(made, value) == "this is no change of members"
     assert why_not(rules("pbft", 3, admins=(ADMIN.public,)), by(2)) is None  # they bear no lying node anyway
 
@@ -95,21 +95,21 @@ def test_nodes_that_come_and_go() -> None:
     made = rules("multipaxos")
 
     def joins(newcomer: Newcomer) -> str | None:
-        return made.why_not(configuration.encode((1, 2), 3, [newcomer]), GONE_5)
+        return made.why_not(configuration.encode_change((1, 2), 3, [newcomer]), GONE_5)
 
     assert joins(SEVEN) is None
-    assert made.why_not(configuration.encode((1, 7), 3, [SEVEN], [2, 6]), GONE_5) is None
+    assert made.why_not(configuration.encode_change((1, 7), 3, [SEVEN], [2, 6]), GONE_5) is None
     assert joins(Newcomer(6, "h:1")) == "there is a node 6 already: give the new one a number of its own"
     assert str(joins(Newcomer(5, "h:1"))).startswith("node 5 has left the cluster, and a number is used once")
     assert str(joins(Newcomer(7, "h"))).startswith("'h' is not an address")
     assert str(joins(Newcomer(7, "[::]:1"))).startswith("nobody can dial [::]:1")
     assert joins(Newcomer(7, "h:1", b"key")) == "the nodes of multipaxos have no keys: leave out that of node 7"
     why = "there is no node 5: the nodes of this cluster are 1, 2, 3, 4, 6"
-    assert made.why_not(configuration.encode((1, 2), 3, [], [5]), GONE_5) == why
-    assert made.why_not(configuration.encode((1, 5), 3), GONE_5) == why
-    assert made.why_not(configuration.encode((1, 2), 3, [], [2]), GONE_5) == "node 2 cannot vote and leave"
+    assert made.why_not(configuration.encode_change((1, 2), 3, [], [5]), GONE_5) == why
+    assert made.why_not(configuration.encode_change((1, 5), 3), GONE_5) == why
+    assert made.why_not(configuration.encode_change((1, 2), 3, [], [2]), GONE_5) == "node 2 cannot vote and leave"
     most = Nodes(tuple(Newcomer(node, f"h{node}:1") for node in range(8, 66)))
-    assert made.why_not(configuration.encode((1,), 3, [SEVEN]), most) == (
+    assert made.why_not(configuration.encode_change((1,), 3, [SEVEN]), most) == (
         "a cluster has at most 63 nodes, and there are 63"
     )
 
@@ -118,7 +118,7 @@ def test_newcomers_that_sign() -> None:
     made, keyring = rules("pbft", admins=(ADMIN.public,)), SCHEME.keyring()
 
     def joins(key: bytes) -> str | None:
-        value = signed.sign(ADMIN, [configuration.encode((1, 2, 3, 4), 0, [Newcomer(7, "h7:1", key)])])
+        value = signed.sign(ADMIN, [configuration.encode_change((1, 2, 3, 4), 0, [Newcomer(7, "h7:1", key)])])
         return made.why_not(value, FOUNDERS_ALONE, keyring)
 
     assert joins(SCHEME.client(7).public) is None
@@ -136,7 +136,7 @@ def test_the_f_that_clients_expect_is_that_of_the_founders() -> None:
 def test_the_largest_change_fits() -> None:
     most = tuple(range(2**31 - configuration.MEMBERS_MAX, 2**31))
     long = [Newcomer(node, "n" * configuration.ADDRESS_CHARACTERS_MAX, bytes(64)) for node in most]
-    value = configuration.encode(most, 2**62 - 1, long[: configuration.NEWCOMERS_MAX], most)
+    value = configuration.encode_change(most, 2**62 - 1, long[: configuration.NEWCOMERS_MAX], most)
     assert len(signed.sign(ADMIN, [value])) <= CHANGE_BYTES_MAX
 
 
@@ -231,7 +231,7 @@ def administered(cluster: Servers) -> Any:
 
 def blocking(endpoints: list[str]) -> Voters:
     """The same from a client that blocks."""
-    with SyncClient(endpoints, timeout_s=20.0) as client:
+    with Client(endpoints, timeout_s=20.0) as client:
         return client.set_members(client.members().members)
 
 
@@ -248,7 +248,7 @@ def test_members_change_and_a_removed_leader_steps_aside(tmp_path: Path) -> None
             assert await client.set_members(wanted[::-1]) == changed, "what is so already changes nothing"
             log = cluster.core(leader).acceptor.log
             asked = [entry.data for entry in log.slice(1, log.last_index) if entry.kind == CONFIGURATION]
-            assert asked == [configuration.encode(wanted, before.epoch)], "for the epoch that was seen, and once"
+            assert asked == [configuration.encode_change(wanted, before.epoch)], "for the epoch that was seen, and once"
             await until(lambda: cluster.core(leader).leader in wanted)
             await cluster.stop(*(node for node in FIVE if node not in wanted))
             assert await client.put(b"k", b"v") > 0
@@ -330,7 +330,7 @@ def test_two_administrators_do_not_undo_each_other_unseen(tmp_path: Path) -> Non
             await cluster.leader()
             before = await client.members()
             await client.set_members((1, 2, 3, 4))
-            await client._reconfigure(configuration.encode((1, 2), before.epoch), time.monotonic() + PATIENCE_S)
+            await client._reconfigure(configuration.encode_change((1, 2), before.epoch), time.monotonic() + PATIENCE_S)
             with pytest.raises(Refused, match="others have changed the members meanwhile, to 1,2,3,4"):
                 await client._until_members((1, 2), before, None, float("inf"))
             assert (await client.members()).members == (1, 2, 3, 4)

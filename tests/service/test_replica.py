@@ -385,14 +385,14 @@ def test_planted_bugs_are_caught(bug: type[Replica], catches) -> None:
 # --- changes of members ---
 
 
-CHANGE = configuration.encode((1, 2, 3), 7)
+CHANGE = configuration.encode_change((1, 2, 3), 7)
 
 
 def test_a_change_of_members_is_submitted_as_it_came_and_answered_when_the_log_has_it(bench: Bench) -> None:
     bench.request("a", Reconfigure(1, CHANGE))
     bench.request("b", Reconfigure(9, CHANGE))
     assert (bench.settle(), bench.port.submitted) == ([], [CHANGE, CHANGE])
-    bench.commit(configuration.encode((1,), 7), kind=CONFIGURATION)
+    bench.commit(configuration.encode_change((1,), 7), kind=CONFIGURATION)
     assert bench.settle() == []
     bench.commit(CHANGE, CHANGE, kind=CONFIGURATION)
     assert bench.settle() == [("a", Result(1, b"")), ("b", Result(9, b""))]
@@ -421,7 +421,7 @@ def test_a_change_that_may_be_lost_is_to_be_sent_again(bench: Bench) -> None:
 
 
 def test_of_too_many_changes_that_wait_the_oldest_give_way(bench: Bench) -> None:
-    others = [configuration.encode((1, 2), epoch) for epoch in range(CHANGES_MAX - 1)]
+    others = [configuration.encode_change((1, 2), epoch) for epoch in range(CHANGES_MAX - 1)]
     for value in (CHANGE, *others):
         bench.request("a", Reconfigure(1, value))
     bench.request("b", Reconfigure(2, others[0]))

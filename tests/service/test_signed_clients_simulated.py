@@ -10,9 +10,9 @@ import pytest
 
 from quorate.parts.crypto.keys import Symbolic
 from quorate.sim.options import Options, parse_faults
-from quorate.sim.run import Outcome, simulate
+from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.trial import Trial
-from quorate.trials.campaign import Task, run
+from quorate.trials.campaign import Task, run_task
 
 from tests.service.signing import STAND_IN, LyingRegisters, registered
 
@@ -32,13 +32,14 @@ LIES: dict[str, Callable[[bytes], bytes]] = {
 def test_every_promise_is_kept_to_clients_that_sign(workload: str, faults: str) -> None:
     with registered():
         outcomes = [
-            run(Task(protocol="signed", seed=seed, nodes=NODES, faults=faults, workload=workload)) for seed in range(6)
+            run_task(Task(protocol="signed", seed=seed, nodes=NODES, faults=faults, workload=workload))
+            for seed in range(6)
         ]
     assert all(outcome.holds for outcome in outcomes), outcomes
     assert sum(outcome.answered for outcome in outcomes) > 300
 
 
-def lied_to(seed: int, lie: Callable[[bytes], bytes], faults: int, kinds: str) -> Outcome:
+def lied_to(seed: int, lie: Callable[[bytes], bytes], faults: int, kinds: str) -> RunOutcome:
     """A run in which node 3 lies to clients that bear so many liars."""
     scheme = Symbolic(range(NODES), b"%d" % seed)
     subject = LyingRegisters(STAND_IN.traits, scheme)

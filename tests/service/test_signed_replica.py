@@ -376,7 +376,7 @@ def test_planted_bugs_are_caught(bug: type[SignedReplica], catches) -> None:
 
 def administered(epoch: int = 7, owner: Signer = ANN) -> bytes:
     """A signed change of members."""
-    return signed.sign(owner, [configuration.encode((1, 2, 3, 4), epoch)])
+    return signed.sign(owner, [configuration.encode_change((1, 2, 3, 4), epoch)])
 
 
 def test_a_change_of_members_is_answered_when_the_log_has_it(bench: SignedBench) -> None:
@@ -403,9 +403,9 @@ def test_a_change_of_members_that_does_not_count_is_no_command(bench: SignedBenc
     "value",
     [
         b"",
-        configuration.encode((1, 2, 3, 4)),
+        configuration.encode_change((1, 2, 3, 4)),
         by(ANN, OpenSession(1)),
-        signed.sign(ANN, [configuration.encode((1, 2, 3, 4)), configuration.encode((1, 2, 3, 5))]),
+        signed.sign(ANN, [configuration.encode_change((1, 2, 3, 4)), configuration.encode_change((1, 2, 3, 5))]),
     ],
     ids=["nothing", "not signed", "a command", "two"],
 )

@@ -17,10 +17,10 @@ from quorate.parts import requests as signed
 from quorate.protocols.pbft import PbftConfig
 from quorate.service.client import aio
 from quorate.service.client import voting as module
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Refused, TooLarge, Unreachable
 from quorate.service.client.pace import Pace
-from quorate.service.client.sync import Client as SyncClient
+from quorate.service.client.sync import Client
 from quorate.service.kv import commands as kv
 from quorate.service.requests import COMMAND_BYTES_MAX, Status
 from quorate.service.server import kv_machine
@@ -74,7 +74,7 @@ async def group(
         yield cluster
 
 
-async def use_all(client: Client) -> None:
+async def use_all(client: AsyncClient) -> None:
     """Every kind of call, with the answers that a store must give."""
     first = await client.put(b"a", b"1")
     assert await client.put(b"a", b"2") == first + 1
@@ -363,7 +363,7 @@ def test_the_blocking_client_votes_too(tmp_path) -> None:
         async with group(tmp_path, 2, LIES["a revision"]) as cluster:
 
             def blocking() -> bytes:
-                with SyncClient(cluster.endpoints(), timeout_s=20.0) as client:
+                with Client(cluster.endpoints(), timeout_s=20.0) as client:
                     client.put(b"k", b"v")
                     return client.get(b"k").value
 

@@ -19,7 +19,7 @@ from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.service.client import aio
 from quorate.service.client import link as links
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.pace import Pace
 from quorate.service.kv import commands as kv
 from quorate.service.requests import (
@@ -82,7 +82,7 @@ HOSTILE: dict[str, Answer] = {
 
 
 @asynccontextmanager
-async def with_a_fourth(folder: Path, answer: Answer, name: int = 4) -> AsyncIterator[tuple[Client, set[str]]]:
+async def with_a_fourth(folder: Path, answer: Answer, name: int = 4) -> AsyncIterator[tuple[AsyncClient, set[str]]]:
     """A client of three honest nodes and a hostile one; the kinds of request that the hostile one has had."""
     asked: set[str] = set()
 
@@ -155,7 +155,7 @@ def test_a_read_on_which_no_vote_can_be_won_is_not_waited_for(monkeypatch: pytes
                 listener = ClientListener("127.0.0.1", port, me, lambda _: None, on_frames, lambda _, __: None)
                 await listener.start()
                 stack.push_async_callback(listener.stop)
-            async with Client([f"127.0.0.1:{port}" for port in ports], timeout_s=60.0) as client:
+            async with AsyncClient([f"127.0.0.1:{port}" for port in ports], timeout_s=60.0) as client:
                 async with asyncio.timeout(10.0):
                     assert await client.query(b"q") == b"from the log"
 

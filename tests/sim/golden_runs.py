@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quorate.protocols import REGISTRY
-from quorate.trials.campaign import Task, run
+from quorate.trials.campaign import Task, run_task
 
 FILE = Path(__file__).with_name("golden_runs.txt")
 SEEDS = range(6)
@@ -29,7 +29,7 @@ def tasks() -> Iterator[Task]:
 
 def line(task: Task) -> str:
     """One run in words: what it was, its digest, and how much it did."""
-    found = run(task)
+    found = run_task(task)
     assert found.holds, (task, found.text)
     what = f"{task.protocol} seed {task.seed} nodes {task.nodes} byzantine {task.byzantine} {task.workload}"
     return f"{what}: digest {found.digest:08x}, {found.messages} messages, {found.answered} answered"

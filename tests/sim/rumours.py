@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, BinaryIO
 
-from quorate.kernel import ROOT, App, Client, Path, Rng
+from quorate.kernel import ROOT, App, Path, Requester, Rng
 from quorate.parts.crypto.keys import Scheme
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.node import SimNode
 from quorate.sim.options import Options
-from quorate.sim.run import Outcome, simulate
+from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.strangers import address_of
 from quorate.sim.swarm import Mix
 from quorate.sim.trial import Trial
@@ -37,7 +37,7 @@ class Nothing(App):
     def output(self, value: Any, path: Path = ROOT) -> None:
         pass
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         raise AssertionError("there are no clients")
 
     def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:
@@ -233,7 +233,7 @@ class RumourSubject(Subject):
 
 def spread(
     nodes: int, duration_s: float, mix: Mix, seed: int = 1, make: type[Gossip] = Gossip, churn: float = 0.0
-) -> Outcome:
+) -> RunOutcome:
     """One run."""
     subject = RumourSubject(churn=churn)
     options = Options(seed=seed, nodes=nodes, duration_s=duration_s)

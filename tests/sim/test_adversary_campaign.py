@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quorate.sim.adversary import parse_adversary
-from quorate.sim.run import Outcome
+from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import equipment_of
@@ -16,13 +16,13 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 ALL = parse_adversary("all", equipment_of("pbft").liars)
 
 
-def lied(seed: int, adversary: str = "all", nodes: int = 4, byzantine: int = 1, **more: object) -> Outcome:
+def lied(seed: int, adversary: str = "all", nodes: int = 4, byzantine: int = 1, **more: object) -> RunOutcome:
     """One run of PBFT."""
     task = Task(protocol="pbft", seed=seed, nodes=nodes, byzantine=byzantine, adversary=adversary, **more)  # type: ignore[arg-type]
-    return campaign.run(task)
+    return campaign.run_task(task)
 
 
-def check(outcome: Outcome) -> Outcome:
+def check(outcome: RunOutcome) -> RunOutcome:
     """It must hold."""
     assert outcome.holds, f"seed {outcome.seed}: {outcome.violated}: {outcome.text}"
     return outcome

@@ -40,7 +40,7 @@ def test_what_clients_signed_is_valid() -> None:
 
 def test_what_nobody_signed_is_not() -> None:
     good = requests.sign(SCHEME.client(1), (b"x",))
-    request = requests.decode(good)
+    request = requests.decode_signed_request(good)
     assert request is not None
     other: Scheme = Symbolic(range(4), b"another group")
     for wrong, why in (

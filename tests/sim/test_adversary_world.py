@@ -252,7 +252,7 @@ def raft(seed: int, adversary: str, nodes: int = 5, faults: str = "none", byzant
         byzantine=byzantine,
         adversary=adversary,
     )
-    return campaign.run(task)
+    return campaign.run_task(task)
 
 
 @pytest.mark.parametrize("adversary", ["silent", "slow", "silent,slow"])
@@ -281,7 +281,7 @@ def test_the_outcome_counts_lies_and_blames() -> None:
     assert sum(outcome.lies.get("forged", 0) for outcome in outcomes) > 0
     assert sum(outcome.lies.get("replaying", 0) for outcome in outcomes) > 0
     assert any(outcome.blames for outcome in outcomes)
-    assert campaign.run(Task(protocol="raft", seed=1, duration_s=1.0)).lies == {}
+    assert campaign.run_task(Task(protocol="raft", seed=1, duration_s=1.0)).lies == {}
 
 
 def test_liveness_is_asked_of_the_honest_alone() -> None:
@@ -329,7 +329,7 @@ def test_convergence_is_asked_of_the_honest_alone() -> None:
 def test_the_same_seed_tells_the_same_lies() -> None:
     for adversary in ("silent,slow", "replaying,forged,equivocating", "all"):
         task = Task(protocol="raft", seed=3, nodes=4, duration_s=3.0, byzantine=1, adversary=adversary)
-        assert campaign.run(task) == campaign.run(task)
+        assert campaign.run_task(task) == campaign.run_task(task)
 
 
 DIGESTS = """

@@ -15,7 +15,7 @@ from quorate.sim.trial import Trial
 from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import subject
 
-CHANGE = MemberChange(configuration.encode)
+CHANGE = MemberChange(configuration.encode_change)
 CHOICES: list[tuple[int, dict[str, Any]]] = [
     (5, {"kind": "sizes", "phase1": 4, "phase2": 2}),
     (5, {"kind": "sizes", "phase1": 2, "phase2": 4}),

@@ -93,7 +93,7 @@ def test_a_view_change_that_rests_on_a_checkpoint_of_earlier_members(monkeypatch
 def test_a_node_that_restarts_forgets_the_proofs_of_earlier_changes() -> None:
     """It goes on from its newest snapshot, offers the log from before, and shows the last checkpoint in place of the
     one at the change, which a newcomer could check. When that is mended, this seed holds."""
-    outcome = campaign.run(joins("pbft", 7, byzantine=1))
+    outcome = campaign.run_task(joins("pbft", 7, byzantine=1))
     assert outcome.violated == "no blame"
     assert outcome.text.endswith("sends a checkpoint that is not proven")
 
@@ -131,21 +131,21 @@ def test_nodes_come_and_go_and_promises_are_kept(protocol: str, seed: int, monke
 
 
 def test_runs_repeat_exactly() -> None:
-    assert campaign.run(joins("multipaxos", 1)) == campaign.run(joins("multipaxos", 1))
-    assert campaign.run(joins("pbft", 1, byzantine=1)) == campaign.run(joins("pbft", 1, byzantine=1))
+    assert campaign.run_task(joins("multipaxos", 1)) == campaign.run_task(joins("multipaxos", 1))
+    assert campaign.run_task(joins("pbft", 1, byzantine=1)) == campaign.run_task(joins("pbft", 1, byzantine=1))
 
 
 @pytest.mark.parametrize("workload", ["register", "kv"])
 def test_with_liars_among_those_that_come_and_go(workload: str) -> None:
     for seed in HOLDS_WITH_LIARS:
-        outcome = campaign.run(joins("pbft", seed, byzantine=1, workload=workload))
+        outcome = campaign.run_task(joins("pbft", seed, byzantine=1, workload=workload))
         assert outcome.holds, outcome.text
 
 
 def test_every_plan_is_carried_out() -> None:
     counts: dict[str, int] = {}
     for seed in HOLDS["multipaxos"]:
-        for name, count in campaign.run(joins("multipaxos", seed)).counts.items():
+        for name, count in campaign.run_task(joins("multipaxos", seed)).counts.items():
             counts[name] = counts.get(name, 0) + count
     assert min(counts.get(name, 0) for name in ("members", "join", "leave", "replace", "away", "outage", "death")) > 0
 
@@ -210,7 +210,7 @@ PLANTED: list[tuple[str, type[Any]]] = [
 def test_what_is_planted_is_found(protocol: str, core: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     planted = msgspec.structs.replace(equipment_of(protocol), mutants=(Mutant("planted", "for this test", core=core),))
     monkeypatch.setitem(EQUIPMENT, protocol, planted)
-    runs = (campaign.run(joins(protocol, seed, mutant="planted")) for seed in HOLDS[protocol])
+    runs = (campaign.run_task(joins(protocol, seed, mutant="planted")) for seed in HOLDS[protocol])
     assert any(not outcome.holds for outcome in runs)
 
 
@@ -227,7 +227,7 @@ def test_whom_a_node_meets_must_be_who_joined(monkeypatch: pytest.MonkeyPatch) -
     mutants = (Mutant("planted", "for this test", core=MeetsAnother),)
     planted = msgspec.structs.replace(equipment_of("multipaxos"), mutants=mutants)
     monkeypatch.setitem(EQUIPMENT, "multipaxos", planted)
-    outcome = campaign.run(joins("multipaxos", 0, mutant="planted"))
+    outcome = campaign.run_task(joins("multipaxos", 0, mutant="planted"))
     assert outcome.violated == "rosters"
     assert "elsewhere:1" in outcome.text
 
@@ -237,6 +237,6 @@ def test_whom_a_node_meets_must_be_who_joined(monkeypatch: pytest.MonkeyPatch) -
 
 def test_members_that_never_change() -> None:
     with pytest.raises(OptionsError, match="raft do not change: leave out --joins, or choose multipaxos or pbft"):
-        campaign.run(joins("raft", 1))
+        campaign.run_task(joins("raft", 1))
     with pytest.raises(OptionsError, match="--joins with 2 nodes"):
-        campaign.run(joins("multipaxos", 1, nodes=2))
+        campaign.run_task(joins("multipaxos", 1, nodes=2))

@@ -14,13 +14,13 @@ from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.multipaxos.lease import Lease
 from quorate.sim.options import FAULTS, MemberChange, Options
-from quorate.sim.run import Outcome, simulate
+from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trial import Trial
 from quorate.trials.protocols import equipment_of
 from quorate.trials.subjects import subject
 
-CHANGE = MemberChange(configuration.encode)
+CHANGE = MemberChange(configuration.encode_change)
 DEPOSED = range(20)
 """Of these seeds 9, 12 and 15 show a lease that ends too late."""
 CONFIG = msgspec.structs.replace(equipment_of("multipaxos").simulation, lease_s=0.5)
@@ -55,7 +55,7 @@ def deposed(seed: int) -> Mix:
     return mix
 
 
-def run(seed: int, mix: Mix) -> Outcome:
+def run(seed: int, mix: Mix) -> RunOutcome:
     """One seed, with reads by lease."""
     return simulate(
         Trial(

@@ -252,4 +252,4 @@ def test_the_twins_have_names() -> None:
 )
 def test_wrong_use(protocol: str, nodes: int, rounds: int, mutant: str, words: str) -> None:
     with pytest.raises(OptionsError, match=words):
-        twins.check(protocol, nodes, rounds, mutant)
+        twins.check_twins(protocol, nodes, rounds, mutant)

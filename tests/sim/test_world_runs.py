@@ -17,7 +17,7 @@ from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.service.replica import Replica
 from quorate.service.requests import Command, Query
 from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
-from quorate.sim.run import Outcome, simulate
+from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
@@ -38,7 +38,7 @@ def run(
     trace: Trace | None = None,
     sick_app: Callable[[App], App] | None = None,
     duration_s: float = 10.0,
-) -> Outcome:
+) -> RunOutcome:
     """One run of Raft with five nodes."""
     options = Options(seed=seed, faults=parse_faults(faults), duration_s=duration_s)
     make = RAFT.make(SIMULATION)

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.kernel import App, Client, Core, Rng
+from quorate.kernel import App, Core, Requester, Rng
 from quorate.sim.memory_store import UNSYNCED_BATCHES_MAX, MemoryStore
 from quorate.sim.options import Options
 from quorate.sim.run import simulate
@@ -124,7 +124,7 @@ class Counting(NoApp):
     def count(self) -> int:
         return int(self.store.get(b"count") or b"0")
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         self.store.write({b"count": b"%d" % (self.count + 1), b"seen %04d" % self.count: b""})
         if self.count % 3 == 0:
             self.store.sync()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from quorate.kernel import App, Client, Core, Rng
+from quorate.kernel import App, Core, Requester, Rng
 from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.protocols import REGISTRY
 from quorate.protocols.raft.invariants import RaftInvariants
@@ -69,7 +69,7 @@ class Asking(Workload):
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world = world
-        self.replies: list[tuple[int, Client, Any]] = []
+        self.replies: list[tuple[int, Requester, Any]] = []
         self.finished_at = 0.0
 
     @property
@@ -88,7 +88,7 @@ class Asking(Workload):
     def missing(self) -> str:
         return "" if self.are_idle else f"{self.operations - self.answered} nodes are silent"
 
-    def reply(self, node: int, client: Client, response: Any) -> None:
+    def reply(self, node: int, client: Requester, response: Any) -> None:
         self.answered += 1
         self.replies.append((node, client, response))
 
@@ -112,7 +112,7 @@ class Answering(NoApp):
         super().__init__()
         self.is_silent = is_silent
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         if not self.is_silent:
             self.port.reply(client, request + 1)
 

@@ -15,7 +15,7 @@ import pytest
 from quorate.kernel import mask_of
 from quorate.parts import requests
 from quorate.sim import run as runs
-from quorate.sim.run import Outcome
+from quorate.sim.run import RunOutcome
 from quorate.sim.world import World
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
@@ -38,10 +38,10 @@ class Kept(World):
         Kept.last = self
 
 
-def wedged(task: Task, monkeypatch: pytest.MonkeyPatch) -> tuple[Outcome, World]:
+def wedged(task: Task, monkeypatch: pytest.MonkeyPatch) -> tuple[RunOutcome, World]:
     """A run with joins, and its world as it was in the end."""
     monkeypatch.setattr(runs, "World", Kept)
-    return campaign.run(msgspec.structs.replace(task, joins=True)), Kept.last
+    return campaign.run_task(msgspec.structs.replace(task, joins=True)), Kept.last
 
 
 def cores(world: World) -> list[Any]:

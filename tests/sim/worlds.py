@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from quorate.kernel import ROOT, App, Client, Core, Env, Path, Rng
+from quorate.kernel import ROOT, App, Core, Env, Path, Requester, Rng
 from quorate.sim.checkers.base import Checker
 from quorate.sim.logs import LogSubject
 from quorate.sim.options import Options
@@ -73,7 +73,7 @@ class NoApp(App):
     def output(self, value: Any, path: Path = ROOT) -> None:
         self.outputs.append(value)
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         self.port.submit([b"%d" % request])
 
     def stalled(self, why: str | None) -> None:

@@ -29,49 +29,17 @@ EVERYWHERE = frozenset(
 """Files that many protocols have, each its own."""
 FILES_MAX = 2
 
-STILL_DOUBLE = {
-    "Ballot": "of sim/checkers/paxos: import that of parts/ballot",
-    "Client": "Asker in kernel/app",
-    "Connection": "FrameConnection in runtime/framing",
-    "Entry": "Registered in protocols; Kept in parts/reliable/store",
-    "Outcome": "of service/client/votes: Belief",
-    "check": "check_twins in cli/twins",
-    "decode": "decode_configuration, decode_certificate, decode_evidence, decode_request in parts",
-    "encode": "encode_configuration, encode_certificate, encode_evidence in parts",
-    "entry_of": "registered in trials",
-    "run": "run_task in trials; run_twins in cli/twins",
-}
-"""Names that others are at work on, each with its next one. An entry that is no longer needed is a violation."""
-STILL_THREE: frozenset[str] = frozenset()
-"""The same of files."""
-
 
 def double_names(sources: Mapping[str, str]) -> Iterator[Violation]:
     """A public class, function or type with the name of another, and files of one name in three places or more."""
     defined = _defined(sources)
     for name, places in sorted(defined.items()):
-        if len(places) > 1 and name not in STILL_DOUBLE:
+        if len(places) > 1:
             for path, line in places:
                 others = ", ".join(other for other, _ in places if other != path)
                 cure = "give it a name that says which it is"
                 yield Violation(path, line, "double-names", f"{name} is public in {others} as well", cure)
     yield from _files(sources)
-
-
-def no_longer_double(sources: Mapping[str, str]) -> Iterator[Violation]:
-    """What need not be excused any more, in the whole package."""
-    defined = _defined(sources)
-    files = [path.rpartition("/")[2] for path in sources if layer_of(path) != "cli"]
-    for name in sorted(STILL_DOUBLE):
-        if len(defined.get(name, ())) < 2:
-            yield _excused(f"{name} is one thing", "STILL_DOUBLE")
-    for name in sorted(STILL_THREE):
-        if files.count(name) <= FILES_MAX:
-            yield _excused(f"{name} stands in few places", "STILL_THREE")
-
-
-def _excused(what: str, where: str) -> Violation:
-    return Violation("tests/tidy/names.py", 1, "excused-names", f"{what} by now", f"take it out of {where}")
 
 
 def _files(sources: Mapping[str, str]) -> Iterator[Violation]:
@@ -80,7 +48,7 @@ def _files(sources: Mapping[str, str]) -> Iterator[Violation]:
         if layer_of(path) != "cli":  # a file a command
             alike[path.rpartition("/")[2]].append(path)
     for name, paths in alike.items():
-        if len(paths) > FILES_MAX and name not in EVERYWHERE | STILL_THREE:
+        if len(paths) > FILES_MAX and name not in EVERYWHERE:
             what = f"{len(paths)} files are called {name}: {', '.join(paths)}"
             yield Violation(paths[0], 1, "double-names", what, "name each after what sets it apart")
 

@@ -6,7 +6,7 @@ from . import calls, imports, objects, shape, text
 from .circles import circles
 from .docstrings import called_docstrings
 from .links import links
-from .names import double_names, no_longer_double
+from .names import double_names
 from .scopes import package_facts
 from .sets import LAYERS, set_iteration
 from .tree import Violation, files, layer_of, parse, text_of
@@ -37,7 +37,6 @@ PackageRule = Callable[[Mapping[str, str]], Iterator[Violation]]
 PACKAGE_RULES: dict[str, PackageRule] = {
     "import-circles": circles,
     "double-names": double_names,
-    "excused-names": no_longer_double,
     "called-docstrings": called_docstrings,
 }
 """They look at all files of the package at once, by path."""

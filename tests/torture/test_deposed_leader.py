@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, QuorateError
 
 from tests.cluster import LocalCluster, until
@@ -29,18 +29,20 @@ def other_leader(cluster: LocalCluster, deposed: int) -> int | None:
     return named[0] if 2 * len(named) > cluster.layout.nodes else None
 
 
-async def woken(cluster: LocalCluster, leader: int, read: Callable[[Client], Coroutine[Any, Any, Any]]) -> list[Any]:
+async def woken(
+    cluster: LocalCluster, leader: int, read: Callable[[AsyncClient], Coroutine[Any, Any, Any]]
+) -> list[Any]:
     """Answers of a deposed leader to requests that lay in its socket when it woke.
 
     They are there when it wakes, as soon as the first message of the new leader, or sooner.
     """
     address = cluster.layout.client(leader)
-    async with Client([address], timeout_s=5.0) as client:
+    async with AsyncClient([address], timeout_s=5.0) as client:
         assert (await client.get(b"k")) is not None  # connected, and it led
         cluster.pause(leader)
         await asyncio.to_thread(until, lambda: other_leader(cluster, leader), "another leader")
         others = [cluster.layout.client(node) for node in cluster.ids if node != leader]
-        async with Client(others) as elsewhere:
+        async with AsyncClient(others) as elsewhere:
             await elsewhere.put(b"k", b"new")
         asked = [asyncio.ensure_future(read(client)) for _ in range(READS)]
         await asyncio.sleep(0)  # they go to the socket

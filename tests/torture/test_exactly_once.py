@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
 from quorate.service.kv.commands import KeyValue
 
@@ -60,13 +60,15 @@ class Puts:
     async def _client(self, number: int, ending: asyncio.Event) -> None:
         numbers = itertools.count()
         async with (
-            Client(known_to(number, self.cluster), timeout_s=TIMEOUTS_S[number]) as client,
+            AsyncClient(known_to(number, self.cluster), timeout_s=TIMEOUTS_S[number]) as client,
             asyncio.TaskGroup() as group,
         ):
             for _ in range(PUTS_AT_ONCE):
                 group.create_task(self._put(client, number, numbers, ending))
 
-    async def _put(self, client: Client, number: int, numbers: itertools.count[int], ending: asyncio.Event) -> None:
+    async def _put(
+        self, client: AsyncClient, number: int, numbers: itertools.count[int], ending: asyncio.Event
+    ) -> None:
         while not ending.is_set():
             key = b"%d/%08d" % (number, next(numbers))
             try:

@@ -51,7 +51,7 @@ REQUESTS: Final = (
     requests.Query(2, b"query", True),
     requests.AskStatus(3),
     requests.Command(4, sign(Symbolic(()).client(0), [requests.encode(requests.OpenSession(5))])),
-    requests.Reconfigure(5, configuration.encode((1, 2, 3), 0)),
+    requests.Reconfigure(5, configuration.encode_change((1, 2, 3), 0)),
 )
 
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from quorate.protocols import REGISTRY
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
 from quorate.service.client.sync import LoopThread
 from quorate.service.kv.commands import Compare, Put, Relation, Target
@@ -131,7 +131,7 @@ class Traffic:
             for number in range(self.clients):
                 group.create_task(self._client(number, ending))
         chance = random.Random(self.seed)
-        async with Client(self.cluster.endpoints, timeout_s=PROGRESS_TIMEOUT_S / 2) as client:
+        async with AsyncClient(self.cluster.endpoints, timeout_s=PROGRESS_TIMEOUT_S / 2) as client:
             for key in KEYS:
                 await self._one(client, FINAL_PROCESS, "get", key, chance)
 
@@ -140,14 +140,14 @@ class Traffic:
         endpoints = known_to(number, self.cluster)
         functions, weights = list(FUNCTIONS), list(FUNCTIONS.values())
         process = number
-        async with Client(endpoints, timeout_s=TIMEOUTS_S[number % len(TIMEOUTS_S)]) as client:
+        async with AsyncClient(endpoints, timeout_s=TIMEOUTS_S[number % len(TIMEOUTS_S)]) as client:
             while not ending.is_set():
                 (f,) = chance.choices(functions, weights)
                 if not await self._one(client, process, f, chance.choice(KEYS), chance):
                     process += self.clients
                 await asyncio.sleep(chance.uniform(0, THINK_S_MAX))
 
-    async def _one(self, client: Client, process: int, f: str, key: str, chance: random.Random) -> bool:
+    async def _one(self, client: AsyncClient, process: int, f: str, key: str, chance: random.Random) -> bool:
         """One operation; whether its outcome is known."""
         argument = self._argument(f, key)
         self.recorder.add("invoke", process, f, key, argument)
@@ -174,7 +174,7 @@ class Traffic:
         return value if f == "put" else [self._seen[key], value]
 
     @staticmethod
-    async def _call(client: Client, f: str, key: bytes, argument: Any) -> Any:
+    async def _call(client: AsyncClient, f: str, key: bytes, argument: Any) -> Any:
         if f == "get":
             found = await client.get(key)
             return None if found is None else int(found.value)

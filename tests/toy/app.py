@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 from msgspec import Meta
 
-from quorate.kernel import ROOT, App, Client, Key, Path
+from quorate.kernel import ROOT, App, Key, Path, Requester
 from quorate.kernel.app import Steps
 
 from tests.toy.asking import Build, Decided, Judge, Run
@@ -99,11 +99,11 @@ class AskedApp(App):
         self.cancelled: list[Any] = []
         self.fresh: dict[str, Submit] = {}
         self.pool: dict[str, Submit] = {}
-        self.waiting: dict[str, Client] = {}
+        self.waiting: dict[str, Requester] = {}
 
     # --- clients ---
 
-    def request(self, client: Client, request: Submit) -> None:
+    def request(self, client: Requester, request: Submit) -> None:
         if request.id in self.chain.ids:
             self.port.reply(client, Applied(request.id))
             return
@@ -118,7 +118,7 @@ class AskedApp(App):
         self.pool.update(self.fresh)
         self.fresh.clear()
 
-    def closed(self, client: Client) -> None:
+    def closed(self, client: Requester) -> None:
         """Nobody waits any more; what was submitted stays."""
         self.waiting = {id: other for id, other in self.waiting.items() if other is not client}
 

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from quorate.kernel import ROOT, App, Client, Core, Env, Name, Path
+from quorate.kernel import ROOT, App, Core, Env, Name, Path, Requester
 from quorate.parts.log.entries import COMMAND
 from quorate.protocols.raft import Raft, RaftConfig
 
@@ -45,9 +45,9 @@ class TwoLogs(App):
         self.positions = dict.fromkeys(PATHS, 0)
         self.snapshots = dict.fromkeys(PATHS, 0)
         self.restores = dict.fromkeys(PATHS, 0)
-        self._waiting: dict[tuple[Path, bytes], Client] = {}
+        self._waiting: dict[tuple[Path, bytes], Requester] = {}
 
-    def request(self, client: Client, request: tuple[Path, bytes]) -> None:
+    def request(self, client: Requester, request: tuple[Path, bytes]) -> None:
         path, value = request
         if value in self.logs[path]:
             self.port.reply(client, value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any, BinaryIO
 
-from quorate.kernel import ROOT, App, Client
+from quorate.kernel import ROOT, App, Requester
 from quorate.kernel import Path as CorePath
 from quorate.runtime.codec import Codec
 from quorate.runtime.keys import Ed25519Signer
@@ -47,7 +47,7 @@ class NoApp(App):
     def output(self, value: Any, path: CorePath = ROOT) -> None:
         pass
 
-    def request(self, client: Client, request: bytes) -> None:
+    def request(self, client: Requester, request: bytes) -> None:
         self.port.submit([request])
 
     def snapshot(self, path: CorePath = ROOT) -> Any:

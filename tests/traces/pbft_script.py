@@ -161,7 +161,7 @@ def short(data: bytes) -> str:
 
 def text(value: bytes) -> str:
     """What a request says."""
-    decoded = requests.decode(value)
+    decoded = requests.decode_signed_request(value)
     return f"{len(value)} bytes" if decoded is None else decoded.commands[0].decode()
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Core, Env
-from quorate.runtime.framing import Connection, FrameLimits
+from quorate.runtime.framing import FrameConnection, FrameLimits
 from quorate.runtime.handshake import MAGIC, VERSION, Hello, LocalNode, Refused, Welcome, encode
 from quorate.runtime.listener import ClientConnection, ClientLimits, ClientListener
 from quorate.runtime.peers import PeerLimits, Peers
@@ -108,8 +108,8 @@ class Root(Core):
 # --- connections ---
 
 
-class Collector(Connection):
-    """A Connection that keeps what happens to it."""
+class Collector(FrameConnection):
+    """A FrameConnection that keeps what happens to it."""
 
     def __init__(self, limits: FrameLimits) -> None:
         super().__init__(limits)

@@ -10,7 +10,7 @@ import pytest
 
 from quorate.kernel import Path
 from quorate.runtime.codec import Codec, MalformedMessage
-from quorate.runtime.framing import Connection
+from quorate.runtime.framing import FrameConnection
 from quorate.runtime.handshake import encode
 from quorate.runtime.listener import ClientConnection
 
@@ -146,7 +146,7 @@ def test_streams_without_frames_are_cut_off_and_leave_nothing_behind(run, port: 
             await made.connected()
             is_peer = port == "peer"
             address = made.addresses[0][1] if is_peer else served.listener.port
-            held: set[Connection] = made.peers[0]._callers if is_peer else served.listener.connections
+            held: set[FrameConnection] = made.peers[0]._callers if is_peer else served.listener.connections
             usual = len(held)
             before = peak_bytes()
             for stream in bad_streams(random.Random(8), {"node": 1} if is_peer else CLIENT):

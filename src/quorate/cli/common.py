@@ -12,7 +12,7 @@ from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 
 if TYPE_CHECKING:
     from quorate.parts.crypto.keys import Signer
-    from quorate.service.client.aio import Client
+    from quorate.service.client.aio import AsyncClient
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def fail(text: str, code: Code) -> NoReturn:
 
 
 def ask(
-    work: Callable[[Client], Awaitable[T]],
+    work: Callable[[AsyncClient], Awaitable[T]],
     endpoints: str,
     timeout_s: float,
     faults: int | None = None,
@@ -73,14 +73,14 @@ def ask(
     import asyncio
 
     from quorate.service.client import errors
-    from quorate.service.client.aio import Client
+    from quorate.service.client.aio import AsyncClient
 
-    async def run(client: Client) -> T:
+    async def run(client: AsyncClient) -> T:
         async with client:
             return await work(client)
 
     try:
-        client = Client(endpoints, timeout_s=timeout_s, faults=faults, key=key)
+        client = AsyncClient(endpoints, timeout_s=timeout_s, faults=faults, key=key)
     except ValueError as error:
         fail(str(error), Code.WRONG_USE)
     try:

@@ -22,7 +22,7 @@ from quorate.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from quorate.service.client.aio import Client
+    from quorate.service.client.aio import AsyncClient
     from quorate.service.kv.commands import KeyValue
 
 PAGE_KEYS = 1000
@@ -150,7 +150,7 @@ def _stdin() -> bytes:
 
 
 async def _read(
-    client: Client, first: bytes, end: bytes, limit: int, options: dict[str, bool]
+    client: AsyncClient, first: bytes, end: bytes, limit: int, options: dict[str, bool]
 ) -> tuple[int, list[KeyValue]]:
     """All of a range, at one revision, in as many pages as it takes: an answer has a limit of bytes."""
     from quorate.service.client.errors import TooLarge

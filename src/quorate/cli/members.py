@@ -145,7 +145,7 @@ def _numbers(nodes: str) -> tuple[int, ...]:
 
     try:
         chosen = tuple(int(part) for part in nodes.split(","))
-        configuration.encode(chosen)
+        configuration.encode_change(chosen)
     except ValueError as error:
         fail(f"{nodes!r} is no list of nodes: write their numbers, such as 1,2,3 ({error})", Code.WRONG_USE)
     return chosen

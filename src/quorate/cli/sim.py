@@ -16,11 +16,11 @@ from rich.table import Table
 
 from quorate.cli import twins as systematic
 from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
-from quorate.sim.run import Outcome
+from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import entry_of, mutant_of, mutants_of
-from quorate.trials.twins import check as check_twins
+from quorate.trials.twins import check_twins
 
 VIOLATED: Final = 1
 WRONG_USE: Final = 2
@@ -75,7 +75,7 @@ def sim(
     try:
         if twins:
             check_twins(protocol, nodes, rounds, mutant)
-            if not systematic.run(protocol, nodes, rounds, mutant, jobs or os.cpu_count() or 1, json):
+            if not systematic.run_twins(protocol, nodes, rounds, mutant, jobs or os.cpu_count() or 1, json):
                 raise typer.Exit(VIOLATED)
             return
         chosen = campaign.parse_seeds(str(seed) if seed is not None else seeds or SEEDS[mutants])
@@ -159,7 +159,7 @@ def _run_campaign(task: Task, seeds: range, workers: int, json: bool) -> bool:
     return broken is None
 
 
-def _summary(task: Task, outcomes: list[Outcome], elapsed_s: float) -> dict[str, Any]:
+def _summary(task: Task, outcomes: list[RunOutcome], elapsed_s: float) -> dict[str, Any]:
     messages = sum(outcome.messages for outcome in outcomes)
     return {
         "protocol": task.protocol,
@@ -189,12 +189,12 @@ def _total(counted: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return total
 
 
-def _digest(outcomes: list[Outcome]) -> int:
+def _digest(outcomes: list[RunOutcome]) -> int:
     """A hash of all that happened in all runs: the same command gives the same, on any machine."""
     return crc32(b"".join(outcome.digest.to_bytes(4, "big") for outcome in outcomes))
 
 
-def _explain(task: Task, broken: Outcome) -> dict[str, Any]:
+def _explain(task: Task, broken: RunOutcome) -> dict[str, Any]:
     """Run the seed again with a trace, and say where it is and how to repeat it."""
     file = _trace_file(task)
     with file.open("w", encoding="utf-8") as out:

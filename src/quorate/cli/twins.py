@@ -12,7 +12,7 @@ from quorate.sim.twins.scenarios import count, count_all
 from quorate.trials.twins import describe, play_all
 
 
-def run(protocol: str, nodes: int, rounds: int, mutant: str, jobs: int, json: bool) -> bool:
+def run_twins(protocol: str, nodes: int, rounds: int, mutant: str, jobs: int, json: bool) -> bool:
     """Run all, print what was found; whether every promise was kept."""
     began_s = time.monotonic()
     summary: dict[str, Any] = {

@@ -18,7 +18,7 @@ import typer
 from quorate.cli.common import DEFAULT_ENDPOINTS_TEXT, Code, fail, print_json
 from quorate.cli.folder import BASE_PORT_DEFAULT, ClusterFolder, FolderError, check_ports
 from quorate.cli.processes import STOP_GRACE_S, NodeProcess, Processes
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import QuorateError
 from quorate.service.requests import Status
 
@@ -151,7 +151,7 @@ async def _watch(processes: Processes, folder: ClusterFolder, report: _Reporter,
 async def _wait_until_it_serves(processes: Processes, endpoints: list[str]) -> dict[int, Status] | None:
     """Every living node knows a leader, and a linearizable read is answered; None where that takes too long."""
     try:
-        async with asyncio.timeout(READY_TIMEOUT_S), Client(endpoints, timeout_s=READY_TIMEOUT_S) as client:
+        async with asyncio.timeout(READY_TIMEOUT_S), AsyncClient(endpoints, timeout_s=READY_TIMEOUT_S) as client:
             while True:
                 found = [status for _, status in await client.statuses() if isinstance(status, Status)]
                 statuses = {status.node: status for status in found if status.leader is not None}

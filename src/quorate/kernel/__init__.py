@@ -6,7 +6,7 @@ the Barrier holds back what must not leave before it is durable. Pure: standard 
 chance, no I/O.
 """
 
-from quorate.kernel.app import App, Client, Port
+from quorate.kernel.app import App, Port, Requester
 from quorate.kernel.barrier import Barrier
 from quorate.kernel.core import Core
 from quorate.kernel.env import Chance, Env, Rng
@@ -43,7 +43,6 @@ __all__ = [
     "Began",
     "Blame",
     "Chance",
-    "Client",
     "Core",
     "Done",
     "Env",
@@ -69,6 +68,7 @@ __all__ = [
     "Port",
     "Received",
     "Record",
+    "Requester",
     "Rng",
     "Roster",
     "RosterChange",

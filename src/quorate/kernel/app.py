@@ -19,7 +19,7 @@ Steps: TypeAlias = Generator[None, None, Any]
 """A job of the App as it is done: each step is short (5 ms at most), what is returned is the result."""
 
 
-class Client(Interface):
+class Requester(Interface):
     """Somebody who asked, at one of a node's front doors."""
 
     @property
@@ -39,7 +39,7 @@ class Port(Interface):
     def ask(self, tokens: Sequence[int], path: Path = ROOT) -> None:
         """Have the tokens come back, in an output, when the local state is fresh enough for a read."""
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Requester, response: Any) -> None:
         """Answer a client; a client that is gone is no error."""
 
     def set_timer(self, key: Key, delay_s: float) -> None:
@@ -65,10 +65,10 @@ class App(ABC):
         """A run of outputs and requests has ended: do once what they share."""
 
     @abstractmethod
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         """Take one decoded request of a client."""
 
-    def closed(self, client: Client) -> None:  # noqa: B027 (optional)
+    def closed(self, client: Requester) -> None:  # noqa: B027 (optional)
         """A client has gone: forget what it waits for."""
 
     def on_timer(self, key: Key) -> None:  # noqa: B027 (optional)

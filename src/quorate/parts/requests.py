@@ -43,7 +43,7 @@ def sign(signer: Signer, commands: Sequence[bytes]) -> bytes:
     return value
 
 
-def decode(value: bytes) -> Request | None:
+def decode_signed_request(value: bytes) -> Request | None:
     """What ``sign`` made, its signature still to be checked; None for anything else."""
     if len(value) > REQUEST_BYTES_MAX:
         return None
@@ -62,7 +62,7 @@ def claim(request: Request) -> Signed:
 
 def is_signed(value: bytes, keyring: Keyring) -> bool:
     """Whether this is a request and its client signed it; for who can wait for that check."""
-    request = decode(value)
+    request = decode_signed_request(value)
     if request is None:
         return False
     signed = claim(request)

@@ -111,7 +111,7 @@ class Chosen(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     values: tuple[bytes, ...]
 
 
-def entry_of(value: bytes) -> Entry:
+def entry_of_value(value: bytes) -> Entry:
     """What is delivered for a decided value. One without a tag, which no correct node proposes, is a no-op."""
     if len(value) < TAG.size or value[TAG.size - 1] != COMMAND:
         return Entry(TERM, b"", NOOP)
@@ -201,7 +201,7 @@ class Slots(Core):
         self.life += 1
         self.env.persist(Life(self.life))
         if self.values:
-            self.env.deliver(Decided(1, [entry_of(value) for value in self.values]))
+            self.env.deliver(Decided(1, [entry_of_value(value) for value in self.values]))
         self._passed = len(self.values)
         self._next = self._passed + 1
         self.on_timer(BEAT)
@@ -363,7 +363,7 @@ class Slots(Core):
         first = self.delivered + 1
         self._collect()
         if new := self.values[first - 1 :]:
-            self.env.deliver(Decided(first, [entry_of(value) for value in new]))
+            self.env.deliver(Decided(first, [entry_of_value(value) for value in new]))
             if self._asked and self._asked_value in new:
                 self.env.deliver(ReadReady(tuple(self._asked)))
                 self._asked, self._asked_value = [], b""

@@ -30,7 +30,7 @@ from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
-from quorate.protocols.entry import Entry as ProtocolEntry
+from quorate.protocols.entry import ProtocolEntry
 
 TERM = 1  # there is one leader, and no second term
 BATCH_COUNT_MAX = 65_536

@@ -1,4 +1,4 @@
-"""Entry: one protocol of the REGISTRY, stated by its own package: how to make its core, and what to expect of it."""
+"""ProtocolEntry: a protocol in the REGISTRY, as its package states it: how to make its core, what to expect of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quorate.parts.crypto.keys import Keys
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class ProtocolEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What production knows of a protocol. ``equipment`` is the name of a module that trials alone import."""
 
     name: str

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
 from typing import Final
 
-from quorate.protocols.entry import Entry
+from quorate.protocols.entry import ProtocolEntry
 
 HOMES: Final = {
     "raft": "quorate.protocols.raft.entry",
@@ -23,20 +23,20 @@ HOMES: Final = {
 """Name to the module whose ENTRY it is."""
 
 
-class Registry(MutableMapping[str, Entry]):
+class Registry(MutableMapping[str, ProtocolEntry]):
     """Name to entry. ``homes`` says where the entries are that have not been used yet; others can be added."""
 
     def __init__(self, homes: Mapping[str, str]) -> None:
         self._homes = dict(homes)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, ProtocolEntry] = {}
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> ProtocolEntry:
         entry = self._entries.get(name)
         if entry is None:
             entry = self._entries[name] = _load(name, self._homes[name])
         return entry
 
-    def __setitem__(self, name: str, entry: Entry) -> None:
+    def __setitem__(self, name: str, entry: ProtocolEntry) -> None:
         self._homes.setdefault(name, "")
         self._entries[name] = entry
 
@@ -54,8 +54,8 @@ class Registry(MutableMapping[str, Entry]):
         return len(self._homes)
 
 
-def _load(name: str, home: str) -> Entry:
-    entry: Entry = import_module(home).ENTRY
+def _load(name: str, home: str) -> ProtocolEntry:
+    entry: ProtocolEntry = import_module(home).ENTRY
     assert entry.name == name, f"{home} has the entry of {entry.name}, not of {name}"
     return entry
 

@@ -85,7 +85,7 @@ class Members(msgspec.Struct, frozen=True):
     """Whether members change, and how; by default they are fixed."""
 
     value: Callable[..., bytes] | None = None
-    """Makes the value that, submitted like any other, names others. Takes what ``configuration.encode`` takes."""
+    """Makes the value that, submitted like any other, names others. It takes what ``encode_change`` takes."""
     by_admin: bool = False
     """Whether an administrator must sign it, whose key the config names in ``admins``."""
 

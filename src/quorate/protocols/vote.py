@@ -38,7 +38,7 @@ from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, Re
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate
 from quorate.parts.votes.keeper import VoteKeeper
-from quorate.protocols.entry import Entry as ProtocolEntry
+from quorate.protocols.entry import ProtocolEntry
 from quorate.protocols.traits import SIGNED_BYZANTINE
 from quorate.protocols.vote_messages import (
     Decision,

@@ -39,7 +39,7 @@ class FrameLimits(msgspec.Struct, frozen=True):
     backlog_frames_max: int
 
 
-class Connection(asyncio.Protocol):
+class FrameConnection(asyncio.Protocol):
     """One connection of frames. Not thread-safe: the event loop's thread alone touches it."""
 
     def __init__(self, limits: FrameLimits) -> None:
@@ -255,7 +255,7 @@ def keep_alive(sock: Any, dead_after_s: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def close_all(connections: Iterable[Connection], why: str, grace_s: float) -> None:
+async def close_all(connections: Iterable[FrameConnection], why: str, grace_s: float) -> None:
     """Close many, give them so long to write what was sent, then cut. Returns when all are gone."""
     closing = [connection for connection in connections if not connection.lost.done()]
     for connection in closing:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import OrderedDict
 
-from quorate.runtime.framing import Connection, FrameLimits
+from quorate.runtime.framing import FrameConnection, FrameLimits
 from quorate.runtime.handshake import (
     HELLO_SIZE_BYTES_MAX,
     Hello,
@@ -47,7 +47,7 @@ class Told:
             self._told.popitem(last=False)
 
 
-class GreetedConnection(Connection):
+class GreetedConnection(FrameConnection):
     """What both sides share: the deadline, and full limits after the handshake."""
 
     def __init__(self, limits: FrameLimits, timeout_s: float) -> None:

@@ -27,7 +27,6 @@ from quorate.kernel import (
     App,
     Asked,
     Blame,
-    Client,
     Core,
     Done,
     Env,
@@ -40,6 +39,7 @@ from quorate.kernel import (
     Part,
     Received,
     Record,
+    Requester,
     RosterChange,
     Send,
     Shell,
@@ -89,7 +89,7 @@ class NodePort:
         """In line for a turn."""
         self._node.ask(tokens, path)
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Requester, response: Any) -> None:
         """At once."""
         self._node.reply(client, response)
 
@@ -278,7 +278,7 @@ class Node(Machine):
         self._asked.setdefault(path, []).extend(tokens)
         self.wake()
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Requester, response: Any) -> None:
         """Through the door at which the client stands."""
         client.reply(response)
 

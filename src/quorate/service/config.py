@@ -35,7 +35,7 @@ import msgspec
 
 from quorate.kernel import NODE_ID_MAX
 from quorate.parts.crypto.keys import Keys
-from quorate.protocols import REGISTRY, Entry
+from quorate.protocols import REGISTRY, ProtocolEntry
 from quorate.runtime.address import is_wildcard, parse_address
 
 CONFIG_BYTES_MAX = 1 << 20
@@ -84,7 +84,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The folder of the keys, for a protocol whose nodes sign."""
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> ProtocolEntry:
         """The protocol."""
         return REGISTRY[self.protocol]
 
@@ -193,7 +193,7 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
     return config if options is None else msgspec.structs.replace(config, options=_options(entry, options))
 
 
-def _options(entry: Entry, options: Any) -> Any:
+def _options(entry: ProtocolEntry, options: Any) -> Any:
     """The table of the protocol. A value of the wrong type is named by its path, a wrong one by the config itself."""
     try:
         return msgspec.convert(_with_admins(entry, options), entry.config)
@@ -201,7 +201,7 @@ def _options(entry: Entry, options: Any) -> Any:
         raise ConfigError(f"{entry.name}: {str(error).replace('$.', entry.name + '.')}") from error
 
 
-def _with_admins(entry: Entry, options: Any) -> Any:
+def _with_admins(entry: ProtocolEntry, options: Any) -> Any:
     """TOML has no bytes: public keys are in hex, as `quorate keys show` prints them."""
     if not isinstance(options, dict) or not isinstance(admins := options.get("admins"), list):
         return options

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from quorate.service.client.aio import Client
+from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import QuorateError
 
 
@@ -55,7 +55,7 @@ class _Counter:
 async def run_load(load: Load, progress: Callable[[float], None] | None = None) -> Measured:
     """Put for the warm-up and the duration. ``progress`` hears the share that is done. Raises QuorateError at first."""
     count = load.connections or load.clients
-    links = [Client(load.endpoints, timeout_s=load.timeout_s, faults=load.faults) for _ in range(count)]
+    links = [AsyncClient(load.endpoints, timeout_s=load.timeout_s, faults=load.faults) for _ in range(count)]
     try:
         for group in _groups(links, 50):
             await asyncio.gather(*(client.__aenter__() for client in group))
@@ -71,7 +71,11 @@ async def run_load(load: Load, progress: Callable[[float], None] | None = None) 
 
 
 async def _put_for(
-    load: Load, links: Sequence[Client], seconds: float, counter: _Counter, progress: Callable[[float], None] | None
+    load: Load,
+    links: Sequence[AsyncClient],
+    seconds: float,
+    counter: _Counter,
+    progress: Callable[[float], None] | None,
 ) -> None:
     begin = time.perf_counter()
     clients = [
@@ -85,7 +89,7 @@ async def _put_for(
     await done
 
 
-async def _client(load: Load, client: Client, until: float, counter: _Counter) -> None:
+async def _client(load: Load, client: AsyncClient, until: float, counter: _Counter) -> None:
     value = random.randbytes(load.value_bytes)
     while (begin := time.perf_counter()) < until and counter.left > 0:
         counter.left -= 1
@@ -112,5 +116,5 @@ def _measured(load: Load, counter: _Counter, elapsed_s: float) -> Measured:
     )
 
 
-def _groups(items: Sequence[Client], size: int) -> list[Sequence[Client]]:
+def _groups(items: Sequence[AsyncClient], size: int) -> list[Sequence[AsyncClient]]:
     return [items[start : start + size] for start in range(0, len(items), size)]

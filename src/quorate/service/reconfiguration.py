@@ -44,12 +44,12 @@ class Membership:
             return f"{name} has no membership change yet: its members are all the nodes of the configuration"
         value: bytes | None = entry
         if self._traits.members.by_admin:
-            request = signed.decode(entry)
+            request = signed.decode_signed_request(entry)
             value = request.commands[0] if request is not None and len(request.commands) == 1 else None
             if request is not None and request.client not in self._admins:
                 where = f"admins in [{name}] of the nodes' configuration"
                 return f"this key is no administrator's: {where} names {len(self._admins) or 'none'}"
-        change = None if value is None else configuration.decode(value)
+        change = None if value is None else configuration.decode_change(value)
         if change is None:
             return "this is no change of members"
         here = self.here(nodes)

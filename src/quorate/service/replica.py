@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from quorate.kernel import ROOT, App, Client, Path
+from quorate.kernel import ROOT, App, Path, Requester
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
@@ -61,21 +61,21 @@ class Replica(App):
         self.leader: int | None = None
         self.stalled_why: str | None = None
         self._pending_max = pending_max
-        self._commands: dict[tuple[int, int], tuple[Client, int]] = {}
-        self._openings: dict[int, tuple[Client, int]] = {}
-        self._changes: dict[bytes, list[tuple[Client, int]]] = {}
-        self._reads: dict[int, tuple[Client, Query]] = {}
+        self._commands: dict[tuple[int, int], tuple[Requester, int]] = {}
+        self._openings: dict[int, tuple[Requester, int]] = {}
+        self._changes: dict[bytes, list[tuple[Requester, int]]] = {}
+        self._reads: dict[int, tuple[Requester, Query]] = {}
         self._next_token = 0
         self._asked: list[int] = []
         self._ready: list[int] = []
-        self._due: list[tuple[Client, Query]] = []
+        self._due: list[tuple[Requester, Query]] = []
         self._batch = 0
-        self._answers: list[tuple[Client, Result | Results | Failure]] = []
-        self._gone: set[Client] = set()
+        self._answers: list[tuple[Requester, Result | Results | Failure]] = []
+        self._gone: set[Requester] = set()
 
     # --- requests ---
 
-    def request(self, client: Client, request: Command | Reconfigure | Query) -> None:
+    def request(self, client: Requester, request: Command | Reconfigure | Query) -> None:
         """A client's command, change of members, or read."""
         if isinstance(request, Query):
             self._query(client, request)
@@ -84,7 +84,7 @@ class Replica(App):
         else:
             self._command(client, request)
 
-    def closed(self, client: Client) -> None:
+    def closed(self, client: Requester) -> None:
         """Forget what it waits for, now or with the next that go. Its commands are in the log, or will be, as ever."""
         self._gone.add(client)
         if len(self._gone) * WAITING_PER_CLOSED >= self._waiting_count():
@@ -94,7 +94,7 @@ class Replica(App):
     def _waiting_count(self) -> int:
         return len(self._commands) + len(self._openings) + len(self._reads) + len(self._due)
 
-    def _forget(self, gone: Set[Client]) -> None:
+    def _forget(self, gone: Set[Requester]) -> None:
         self._commands = {key: waiting for key, waiting in self._commands.items() if waiting[0] not in gone}
         self._openings = {key: waiting for key, waiting in self._openings.items() if waiting[0] not in gone}
         self._reads = {token: waiting for token, waiting in self._reads.items() if waiting[0] not in gone}
@@ -104,7 +104,7 @@ class Replica(App):
             if not self._changes[value]:
                 del self._changes[value]
 
-    def _query(self, client: Client, request: Query) -> None:
+    def _query(self, client: Requester, request: Query) -> None:
         if request.serializable:
             self._due.append((client, request))
         elif len(self._reads) >= self._pending_max:
@@ -115,7 +115,7 @@ class Replica(App):
             self._reads[token] = (client, request)
             self._asked.append(token)
 
-    def _command(self, client: Client, request: Command) -> None:
+    def _command(self, client: Requester, request: Command) -> None:
         try:
             command = decode_log_command(request.entry)
         except DECODE_ERRORS as error:
@@ -137,9 +137,9 @@ class Replica(App):
             self._openings[command.nonce] = (client, request.id)
         self.port.submit((request.entry,))
 
-    def _reconfigure(self, client: Client, request: Reconfigure) -> None:
+    def _reconfigure(self, client: Requester, request: Reconfigure) -> None:
         """No session: a change that names its epoch has no effect a second time."""
-        if configuration.decode(request.entry) is None:
+        if configuration.decode_change(request.entry) is None:
             self._refuse(client, request.id, Code.MALFORMED, "this is no change of members")
         elif self.stalled_why is not None:
             self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
@@ -154,7 +154,7 @@ class Replica(App):
         for waiting in self._changes.pop(value, ()):
             self._refuse(*waiting, Code.UNAVAILABLE, why)
 
-    def _refuse(self, client: Client, request: int, code: Code, why: str) -> None:
+    def _refuse(self, client: Requester, request: int, code: Code, why: str) -> None:
         self._answers.append((client, Failure(request, code, why, self.leader)))
 
     # --- outputs of the Host ---

@@ -49,7 +49,7 @@ def kv_machine(data: Path) -> StateMachine:
 
 
 class Caller:
-    """A client on the client port: the Client that the Replica answers. Nobody asks who it is."""
+    """A client on the client port: the Requester that the Replica answers. Nobody asks who it is."""
 
     principal = ""
 

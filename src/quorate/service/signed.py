@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from hashlib import sha256
 from typing import BinaryIO
 
-from quorate.kernel import ROOT, Client, Path
+from quorate.kernel import ROOT, Path, Requester
 from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
@@ -51,14 +51,14 @@ class SignedReplica(Replica):
         self, machine: StateMachine, *, sessions_max: int = SESSIONS_MAX, pending_max: int = PENDING_MAX
     ) -> None:
         super().__init__(machine, sessions_max=sessions_max, pending_max=pending_max)
-        self._requests: dict[bytes, list[tuple[Client, int]]] = {}
+        self._requests: dict[bytes, list[tuple[Requester, int]]] = {}
         """Digest of a request to whoever sent it; a client that sends it twice waits twice."""
         self._requests_count = 0
 
     # --- requests ---
 
-    def _command(self, client: Client, request: Command) -> None:
-        value = signed.decode(request.entry)
+    def _command(self, client: Requester, request: Command) -> None:
+        value = signed.decode_signed_request(request.entry)
         commands = [] if value is None else [_decode(command) for command in value.commands]
         if value is None or None in commands:
             self._refuse(client, request.id, Code.MALFORMED, "this cluster takes signed requests alone")
@@ -69,14 +69,14 @@ class SignedReplica(Replica):
         else:
             self._submit(client, request)
 
-    def _reconfigure(self, client: Client, request: Reconfigure) -> None:
-        value = signed.decode(request.entry)
-        if value is None or len(value.commands) != 1 or configuration.decode(value.commands[0]) is None:
+    def _reconfigure(self, client: Requester, request: Reconfigure) -> None:
+        value = signed.decode_signed_request(request.entry)
+        if value is None or len(value.commands) != 1 or configuration.decode_change(value.commands[0]) is None:
             self._refuse(client, request.id, Code.MALFORMED, "this is no signed change of members")
         else:
             self._submit(client, request)
 
-    def _submit(self, client: Client, request: Command | Reconfigure) -> None:
+    def _submit(self, client: Requester, request: Command | Reconfigure) -> None:
         if self.stalled_why is not None:
             self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
         elif self._requests_count >= self._pending_max:
@@ -89,7 +89,7 @@ class SignedReplica(Replica):
     def _waiting_count(self) -> int:
         return super()._waiting_count() + self._requests_count
 
-    def _forget(self, gone: Set[Client]) -> None:
+    def _forget(self, gone: Set[Requester]) -> None:
         super()._forget(gone)
         for digest, many in list(self._requests.items()):
             kept = [waiting for waiting in many if waiting[0] not in gone]
@@ -109,7 +109,7 @@ class SignedReplica(Replica):
             return None if session is None else Result(place, b"%d" % session)
         return None
 
-    def _answer(self, waiting: Iterable[tuple[Client, int]], answers: Sequence[Result | Failure]) -> None:
+    def _answer(self, waiting: Iterable[tuple[Requester, int]], answers: Sequence[Result | Failure]) -> None:
         pieces: list[list[Result | Failure]] = []
         room = 0
         for answer in answers:
@@ -136,7 +136,7 @@ class SignedReplica(Replica):
         self.applied_index = index - 1
 
     def _apply_request(self, index: int, data: bytes) -> None:
-        request = signed.decode(data)
+        request = signed.decode_signed_request(data)
         if request is None:
             return  # the same on every replica: it means nothing
         first = index * signed.COMMANDS_MAX
@@ -194,7 +194,7 @@ class SignedReplica(Replica):
 
         return adopt
 
-    def _waiting_for(self, data: bytes) -> list[tuple[Client, int]]:
+    def _waiting_for(self, data: bytes) -> list[tuple[Requester, int]]:
         """Whoever waits for a request, from now on no more."""
         found = self._requests.pop(sha256(data).digest(), []) if self._requests else []
         self._requests_count -= len(found)

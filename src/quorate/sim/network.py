@@ -167,13 +167,6 @@ class Network:
         delay = self._delays[int(self._random() * DELAYS)]
         return delay * SLOW_FACTOR if self._slow[sender] >> to & 1 else delay
 
-    def is_cut(self, sender: int, to: int) -> bool:
-        """Whether a cut takes what is on its way at this moment."""
-        if self.cuts[sender] >> to & 1:
-            self.cut += 1
-            return True
-        return False
-
     def _behind_clog(self, sender: int, to: int, at: float) -> float:
         until = self.clogs.get((sender, to))
         if until is None or until <= at:

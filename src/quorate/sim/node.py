@@ -21,7 +21,6 @@ from quorate.kernel import (
     App,
     Asked,
     Blame,
-    Client,
     Fired,
     Host,
     Job,
@@ -31,6 +30,7 @@ from quorate.kernel import (
     Path,
     Received,
     Record,
+    Requester,
     RosterChange,
     Send,
     Shell,
@@ -72,7 +72,7 @@ class SimPort:
         if tokens and self._node.life == self._life:
             self._node.ask(tokens, path)
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Requester, response: Any) -> None:
         """Over the clients' network."""
         if self._node.life == self._life:
             self._node.reply(client, response)
@@ -117,7 +117,7 @@ class SimNode(Machine):
         """Whether it is down, and nobody starts it again."""
         self.paused = False
         self.inbox: list[Any] = []
-        self.requests: list[tuple[Client, Any]] = []
+        self.requests: list[tuple[Requester, Any]] = []
         self.stepping = False
         self.ambush: Callable[[], None] | None = None
         """What the nemesis does to this node soon after its next write."""
@@ -288,7 +288,10 @@ class SimNode(Machine):
         """A message arrives."""
         world, sender = self.world, item.sender
         network = world.network
-        if not self.up or network.is_cut(sender, self.id):
+        if not self.up:
+            return
+        if network.cuts[sender] >> self.id & 1:  # a cut takes what is on its way, too
+            network.cut += 1
             return
         if sender not in self.host.roster.members:  # as at a real node's door
             return
@@ -310,11 +313,11 @@ class SimNode(Machine):
         self.requests.append((client, request))
         self._wake()
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Requester, response: Any) -> None:
         """An answer of the App, by the way that the client came."""
         client.reply(response)
 
-    def closed(self, client: Client) -> None:
+    def closed(self, client: Requester) -> None:
         """A client has gone."""
         if self.up:
             self.app.closed(client)
@@ -389,13 +392,15 @@ class SimNode(Machine):
         """There is something to do, and nothing in the way."""
         self.stepping = True
         if self.world.now < self._busy_until:
-            self.world.at(self._busy_until, self._run, self.life, None)
+            self.world.at(self._busy_until, self._go_on, self.life, None)
         else:
-            self._run(self.life, None)
+            self._run()
 
-    def _run(self, life: int, _: Any) -> None:
-        if life != self.life or not self.up:
-            return
+    def _go_on(self, life: int, _: Any) -> None:
+        if life == self.life and self.up:
+            self._run()
+
+    def _run(self) -> None:
         step_s = self.world.mix.step_s
         for _step in range(STEPS_AT_ONCE_MAX):
             if self.paused:

@@ -36,7 +36,7 @@ def parse_faults(text: str) -> tuple[str, ...]:
 class MemberChange(msgspec.Struct, frozen=True):
     """How members change: ``value`` makes what is submitted to name others, of which there are ``fewest`` at least.
 
-    It takes what ``configuration.encode`` takes. ``by`` is the public key of the administrator, where one signs.
+    It takes what ``configuration.encode_change`` takes. ``by`` is the public key of the administrator, where one signs.
     """
 
     value: Callable[..., bytes]

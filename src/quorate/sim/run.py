@@ -15,7 +15,7 @@ from quorate.sim.world import World
 ERROR = "no error"
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one run did. ``violated`` is the property that does not hold, None if all does.
 
     ``digest`` is equal for equal runs. ``messages`` counts those delivered. ``undecided``: the history was too hard to
@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.violated is None
 
 
-def simulate(trial: Trial, trace: Trace | None = None) -> Outcome:
+def simulate(trial: Trial, trace: Trace | None = None) -> RunOutcome:
     """Run it to its end or to the first violation. An exception of the core or of the App is a violation too."""
     world = World(trial, trial.checkers(), trace=trace)
     violated, text = None, ""
@@ -56,7 +56,7 @@ def simulate(trial: Trial, trace: Trace | None = None) -> Outcome:
     if trace is not None:
         world.trace(None, "end", "", f"{violated}: {text}" if violated else "all holds")
     results = trial.subject.results(world)
-    return Outcome(
+    return RunOutcome(
         seed=trial.options.seed,
         violated=violated,
         text=text,

@@ -137,7 +137,7 @@ class Workload:
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """What a subject adds to a run's Outcome. ``data`` becomes part of its digest."""
+    """What a subject adds to a RunOutcome. ``data`` becomes part of its digest."""
 
     committed: int = 0
     undecided: bool = False

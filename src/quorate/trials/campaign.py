@@ -17,7 +17,7 @@ from quorate.sim.adversary import OMITTING
 from quorate.sim.equipment import Equipment
 from quorate.sim.mutant import Mutant
 from quorate.sim.options import ADMINISTRATOR, MemberChange, Options, OptionsError, parse_faults
-from quorate.sim.run import Outcome, simulate
+from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
 from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
@@ -63,7 +63,7 @@ def parse_seeds(text: str) -> range:
     return seeds
 
 
-def run(task: Task, trace: Trace | None = None) -> Outcome:
+def run_task(task: Task, trace: Trace | None = None) -> RunOutcome:
     """Run one task. Raises OptionsError where it makes no sense."""
     return simulate(trial_of(task), trace)
 
@@ -179,24 +179,24 @@ def _config(equipment: Equipment, seed: int) -> Any:
     return config
 
 
-def traced(task: Task, sink: Callable[[str], None]) -> Outcome:
+def traced(task: Task, sink: Callable[[str], None]) -> RunOutcome:
     """Run one task again, with a line an event."""
-    return run(task, Trace(sink))
+    return run_task(task, Trace(sink))
 
 
-def run_all(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
+def run_all(tasks: Iterable[Task], jobs: int) -> Iterator[RunOutcome]:
     """Outcomes in the order of the tasks. Stop when you have seen enough: little more is run than you took."""
     if jobs == 1:
-        yield from map(run, tasks)
+        yield from map(run_task, tasks)
         return
     rest = iter(tasks)
     # Not forked: a copy of this process might hold a lock that one of its threads has.
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
-        ahead = [pool.submit(run, task) for task in islice(rest, jobs * 4)]
+        ahead = [pool.submit(run_task, task) for task in islice(rest, jobs * 4)]
         while ahead:
             done, *ahead = ahead
-            ahead.extend(pool.submit(run, task) for task in islice(rest, 1))
+            ahead.extend(pool.submit(run_task, task) for task in islice(rest, 1))
             yield done.result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -27,7 +27,7 @@ import msgspec
 
 from quorate.kernel import Core, Env
 from quorate.parts.crypto.keys import Keys
-from quorate.protocols import Entry
+from quorate.protocols import ProtocolEntry
 from quorate.protocols.traits import CRASH, Traits
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.liar import Liar, unsigned
@@ -41,7 +41,7 @@ MODULE: Final = "quorate_file"
 T = TypeVar("T")
 
 
-class FileEntry(Entry, frozen=True):
+class FileEntry(ProtocolEntry, frozen=True):
     """A core whose arguments beside the Env have defaults, but for a config, where the file has one, and keys."""
 
     def make(
@@ -63,7 +63,7 @@ def is_file(name: str) -> bool:
 
 
 @cache
-def protocol_of_file(protocol: str) -> tuple[Entry, Equipment]:
+def protocol_of_file(protocol: str) -> tuple[ProtocolEntry, Equipment]:
     """Those for ``path:Class``. Raises OptionsError, which says what is wrong with the file or the class."""
     path, module, found = _find(protocol, Core)
     beside = _Beside(path, module)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from quorate.protocols import REGISTRY, Entry
+from quorate.protocols import REGISTRY, ProtocolEntry
 from quorate.protocols.traits import Belief
 from quorate.sim.adversary import parse_adversary
 from quorate.sim.adversary.liar import Liar
@@ -22,7 +22,7 @@ EQUIPMENT: dict[str, Equipment] = {}
 """What was loaded so far, by protocol."""
 
 
-def entry_of(protocol: str) -> Entry:
+def entry_of(protocol: str) -> ProtocolEntry:
     """The protocol's entry in the registry, or one for a core in a file. Raises OptionsError."""
     if is_file(protocol):
         return protocol_of_file(protocol)[0]

@@ -154,7 +154,7 @@ class ServiceSubject(LogSubject):
 
     def identities(self, data: bytes) -> tuple[Hashable, ...]:
         """The session and serial of each command that an entry holds."""
-        request = None if self._scheme is None else signed.decode(data)
+        request = None if self._scheme is None else signed.decode_signed_request(data)
         entries = (data,) if request is None else request.commands
         return tuple(identity for entry in entries if (identity := _identity(entry)) is not None)
 

@@ -40,7 +40,7 @@ class Played(msgspec.Struct, frozen=True):
     blames: int
 
 
-def check(protocol: str, nodes: int, rounds: int, mutant: str) -> None:
+def check_twins(protocol: str, nodes: int, rounds: int, mutant: str) -> None:
     """Raises OptionsError where Twins make no sense."""
     entry = entry_of(protocol)
     if equipment_of(protocol).twins is None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Received, Submitted
-from quorate.parts.log.configuration import encode
+from quorate.parts.log.configuration import encode_change
 from quorate.parts.log.replicated import Decided, ReadReady
 from quorate.parts.quorum import Flexible, Majority, Threshold
 from quorate.parts.quorum.choice import SizesChoice
@@ -144,7 +144,7 @@ def test_new_values_may_be_proposed_before_earlier_ones_are_chosen() -> None:
 def test_the_members_of_a_slot_are_those_that_the_state_alpha_slots_before_says() -> None:
     """§3: reconfiguration, alpha slots later."""
     node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
-    node.step(Submitted((encode((4, 5)),)))
+    node.step(Submitted((encode_change((4, 5)),)))
     agreed(node, 2)
     assert [node.core.members.at(slot).members for slot in (8, 9)] == [(1, 2, 3), (4, 5)]
 

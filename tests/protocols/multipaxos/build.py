@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Asked, Done, Fired, Host, Input, Received, Record, Stalled, Submitted, Turn
-from quorate.parts.log.configuration import encode
+from quorate.parts.log.configuration import encode_change
 from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.core import LEADER
@@ -42,7 +42,7 @@ def noop(round_: int) -> Entry:
 
 def members(round_: int, *nodes: int) -> Entry:
     """A configuration."""
-    return Entry(round_, encode(nodes), CONFIGURATION)
+    return Entry(round_, encode_change(nodes), CONFIGURATION)
 
 
 class Node:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
-from quorate.parts.log.configuration import Newcomer, Nodes, encode
+from quorate.parts.log.configuration import Newcomer, Nodes, encode_change
 from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
 from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.protocols.multipaxos import MultiPaxosConfig
@@ -51,11 +51,11 @@ NUMBER = st.one_of(SMALL, SMALL, SMALL, st.integers(0, 2**62 - 2))
 BALLOT = st.tuples(st.one_of(SMALL, SMALL, SMALL, st.integers(0, 2**62 - 1)), st.integers(0, 4))
 FOURTH = Newcomer(4, "n4:1")
 COMING = [
-    encode((1, 2, 3), None, [FOURTH]),
-    encode((2, 3, 4), None, [FOURTH], [1]),
-    encode((1, 2), None, [], [3]),
-    encode((1, 2), None, [], [3, 4]),
-    encode((1, 2, 4)),
+    encode_change((1, 2, 3), None, [FOURTH]),
+    encode_change((2, 3, 4), None, [FOURTH], [1]),
+    encode_change((1, 2), None, [], [3]),
+    encode_change((1, 2), None, [], [3, 4]),
+    encode_change((1, 2, 4)),
 ]
 NODES = st.sampled_from(
     [
@@ -71,7 +71,7 @@ ENTRY = st.one_of(
     st.builds(
         Entry,
         SMALL,
-        st.sampled_from([encode((1, 2)), encode((2, 3)), encode((9,)), *COMING, b"?"]),
+        st.sampled_from([encode_change((1, 2)), encode_change((2, 3)), encode_change((9,)), *COMING, b"?"]),
         st.just(CONFIGURATION),
     ),
 )
@@ -101,7 +101,7 @@ MESSAGE = st.one_of(
 HELPS = st.sampled_from(["election", "agree", "job"])
 """Steps that a run of chance seldom takes: a time-out, whatever the node waits for, the result of its job."""
 LOCAL: st.SearchStrategy[Input] = st.one_of(
-    st.builds(Submitted, st.sampled_from([(b"mine",), (encode((1, 2)),)])),
+    st.builds(Submitted, st.sampled_from([(b"mine",), (encode_change((1, 2)),)])),
     st.builds(Asked, st.tuples(SMALL)),
     st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None)]),
 )

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Meet, Part, Submitted, Turn
-from quorate.parts.log.configuration import Newcomer, Nodes, Voters, encode
+from quorate.parts.log.configuration import Newcomer, Nodes, Voters, encode_change
 from quorate.parts.log.entries import CONFIGURATION, Entry
 from quorate.parts.log.replicated import SnapshotInfo, Written
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
@@ -27,8 +27,8 @@ from tests.protocols.multipaxos.test_snapshots import chunk
 
 FOUR = Newcomer(4, "n4:1")
 MEETS_4 = Meet("n4:1", b"", 4)
-JOINS = encode(THREE, None, [FOUR])
-LEAVES = encode((2, 3), None, [], [1])
+JOINS = encode_change(THREE, None, [FOUR])
+LEAVES = encode_change((2, 3), None, [], [1])
 
 
 def ask(node: Node, value: bytes) -> Turn:
@@ -98,7 +98,7 @@ def test_whoever_leaves_is_followed_for_as_long_as_it_leads() -> None:
 
 def test_a_leader_forgets_who_left() -> None:
     node = leader(config=CONFIG)
-    ask(node, encode((1, 2), None, [], [3]))
+    ask(node, encode_change((1, 2), None, [], [3]))
     agreed(node, 2, 3)
     for _ in range(4):  # no-ops up to where the new members count
         turn = agreed(node, 2)
@@ -112,10 +112,10 @@ def test_a_leader_forgets_who_left() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        encode((1, 2, 9)),
-        encode(THREE, None, [Newcomer(2, "n2:1")]),
-        encode((1, 2), None, [], [9]),
-        encode((1, 2, 4), 99, [FOUR]),
+        encode_change((1, 2, 9)),
+        encode_change(THREE, None, [Newcomer(2, "n2:1")]),
+        encode_change((1, 2), None, [], [9]),
+        encode_change((1, 2, 4), 99, [FOUR]),
     ],
     ids=["nobody", "who is there", "who is not there", "another epoch"],
 )
@@ -128,9 +128,9 @@ def test_a_change_that_does_not_fit_changes_nothing(value: bytes) -> None:
 
 def test_a_number_is_used_once() -> None:
     node = introduced()
-    ask(node, encode(THREE, None, [], [4]))
+    ask(node, encode_change(THREE, None, [], [4]))
     agreed(node, 2)
-    ask(node, encode(THREE, None, [FOUR]))
+    ask(node, encode_change(THREE, None, [FOUR]))
     agreed(node, 2)
     assert node.core.members.nodes == Nodes((FOUR,), (4,))
 
@@ -229,10 +229,10 @@ def test_a_newcomer_catches_up_votes_and_stays_when_all_founders_have_left(befor
     for new, old in ((4, 1), (5, 2), (6, 3)):
         newcomer = cluster.join(new)
         members = cluster[lead(cluster)].core.voters.members
-        cluster.submit(lead(cluster), encode(members, None, [Newcomer(new, f"n{new}:1")]))
+        cluster.submit(lead(cluster), encode_change(members, None, [Newcomer(new, f"n{new}:1")]))
         assert cluster.run(10.0, lambda it=newcomer: it.applied == cluster[lead(cluster)].applied)
         rest = tuple(node for node in (*members, new) if node != old)
-        cluster.submit(lead(cluster), encode(rest, None, [], [old]))
+        cluster.submit(lead(cluster), encode_change(rest, None, [], [old]))
         assert cluster.run(10.0, lambda rest=rest: all(is_one_of(cluster[node], rest) for node in rest))
         cluster.crash(old)
     cluster.submit(lead(cluster), b"after")

@@ -6,7 +6,7 @@ import pytest
 from quorate.kernel import Received, Submitted
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
-from quorate.parts.log.configuration import Voters, encode
+from quorate.parts.log.configuration import Voters, encode_change
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum.choice import (
     GridChoice,
@@ -380,7 +380,7 @@ def test_after_a_restart_nothing_is_promised_for_as_long_as_a_lease_may_hold() -
 
 def test_new_members_count_a_window_after_the_slot_that_names_them() -> None:
     node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
-    node.step(Submitted((encode((3, 4, 5)),)))
+    node.step(Submitted((encode_change((3, 4, 5)),)))
     turn = agreed(node, 2)
     assert turn.outputs == [Decided(1, [members(1, 3, 4, 5)])]
     assert [m for m in messages(turn) if isinstance(m, Prepare)] == [Prepare((1, 1), 2)] * 3, "they promise first"
@@ -397,7 +397,7 @@ def test_new_members_count_a_window_after_the_slot_that_names_them() -> None:
 
 def test_what_new_members_accepted_before_is_proposed_again() -> None:
     node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)), records=[promised((1, 4))])
-    node.step(Submitted((encode((3, 4, 5)),)))
+    node.step(Submitted((encode_change((3, 4, 5)),)))
     agreed(node, 2)
     node.on(4, Promise((2, 1), 2, [run((1, 4), 9, "x")], 0))
     node.on(5, Promise((2, 1), 2, [], 0))
@@ -406,7 +406,7 @@ def test_what_new_members_accepted_before_is_proposed_again() -> None:
 
 def test_nothing_is_proposed_past_members_who_have_not_promised_whatever_later_ones_did() -> None:
     node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
-    node.step(Submitted((encode((4,)), b"a", encode((1, 2, 3)), encode((4, 5)))))
+    node.step(Submitted((encode_change((4,)), b"a", encode_change((1, 2, 3)), encode_change((4, 5)))))
     for _ in range(3):
         agreed(node, 2)
     assert [span.first_slot for span in node.core.members.spans] == [1, 9, 11, 12]
@@ -418,7 +418,7 @@ def test_nothing_is_proposed_past_members_who_have_not_promised_whatever_later_o
 
 def test_a_leader_that_is_no_member_any_more_stays_until_the_new_ones_know() -> None:
     node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
-    node.step(Submitted((encode((3, 4, 5)),)))
+    node.step(Submitted((encode_change((3, 4, 5)),)))
     agreed(node, 2)
     for peer in (4, 5):
         node.on(peer, Promise((1, 1), 2, [], 0))
@@ -448,7 +448,7 @@ def test_a_leader_that_is_no_member_stays_while_members_lack_what_is_compacted()
 
 def test_a_configuration_that_cannot_be_changes_nothing() -> None:
     node = leader()
-    for value in (encode((1, 9)), encode((1,))[:-1], encode((1, 2), epoch=2)):
+    for value in (encode_change((1, 9)), encode_change((1,))[:-1], encode_change((1, 2), epoch=2)):
         node.step(Submitted((value,)))
         agreed(node, 2)
     assert len(node.core.members.spans) == 1
@@ -457,7 +457,7 @@ def test_a_configuration_that_cannot_be_changes_nothing() -> None:
 
 def test_a_change_counts_in_the_epoch_that_it_names_and_not_again() -> None:
     node = leader()
-    for value in (encode((1, 2), 1), encode((1, 2, 3), 9), encode((1, 2), 1)):
+    for value in (encode_change((1, 2), 1), encode_change((1, 2, 3), 9), encode_change((1, 2), 1)):
         node.step(Submitted((value,)))
         agreed(node, 2)
     assert [(span.first_slot, span.members) for span in node.core.members.spans] == [

@@ -9,7 +9,7 @@ import pytest
 from quorate.kernel import Blame, Meet, Part
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Keys, Symbolic
-from quorate.parts.log.configuration import Newcomer, Nodes, Voters, decode, encode
+from quorate.parts.log.configuration import Newcomer, Nodes, Voters, decode_change, encode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.protocols.pbft import Pbft
 from quorate.protocols.pbft.messages import (
@@ -57,7 +57,7 @@ def change(
     *members: int, newcomers: Sequence[Newcomer] = (), leavers: Sequence[int] = (), epoch: int | None = None
 ) -> bytes:
     """A signed change."""
-    return requests.sign(ADMIN, [encode(members, epoch, newcomers, leavers)])
+    return requests.sign(ADMIN, [encode_change(members, epoch, newcomers, leavers)])
 
 
 def node_of(scheme: Symbolic, records: Sequence[Any] = ()) -> Node:
@@ -141,9 +141,9 @@ def test_an_administrator_who_gives_a_node_another_key_stops_it() -> None:
 
 
 def _decoded(value: bytes) -> Any:
-    request_ = requests.decode(value)
+    request_ = requests.decode_signed_request(value)
     assert request_ is not None
-    return decode(request_.commands[0])
+    return decode_change(request_.commands[0])
 
 
 def test_founders_without_a_key_are_refused() -> None:

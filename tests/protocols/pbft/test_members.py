@@ -5,7 +5,7 @@ import pytest
 
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Signer
-from quorate.parts.log.configuration import Voters, encode
+from quorate.parts.log.configuration import Voters, encode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 
 from tests.protocols.pbft.build import CONFIG, SCHEME, PbftCluster, X
@@ -16,7 +16,7 @@ FIVE = (1, 2, 3, 4, 5)
 
 def change(*members: int, epoch: int | None = None, key: Signer = ADMIN) -> bytes:
     """A signed change of members."""
-    return requests.sign(key, [encode(members, epoch)])
+    return requests.sign(key, [encode_change(members, epoch)])
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_what_is_decided_and_does_not_count_yet_is_said(group: PbftCluster) -> N
         change(1, 2, 3, 4, key=OTHER),
         change(1, 2, 3, 9),
         change(1, 2, 3, 4, epoch=1),
-        requests.sign(ADMIN, [encode((1, 2, 3, 4)), b"more"]),
+        requests.sign(ADMIN, [encode_change((1, 2, 3, 4)), b"more"]),
     ],
     ids=["not an administrator", "no such node", "another epoch", "not alone"],
 )

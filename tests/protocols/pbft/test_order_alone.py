@@ -70,7 +70,7 @@ def admit(alone: Alone, *values: bytes) -> None:
 
 
 def ask(checks: SignatureChecks, *values: bytes) -> set[int]:
-    decoded = [requests.decode(value) for value in values]
+    decoded = [requests.decode_signed_request(value) for value in values]
     fresh = {b"%d" % at: (v, requests.claim(r)) for at, (v, r) in enumerate(zip(values, decoded, strict=True)) if r}
     return checks.ask(3, fresh, 7)
 

@@ -7,7 +7,7 @@ import pytest
 from quorate.kernel import Blame, Meet, Part
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Signer
-from quorate.parts.log.configuration import Newcomer, encode
+from quorate.parts.log.configuration import Newcomer, encode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Leads, SnapshotInfo, TakeSnapshot
 from quorate.protocols.pbft.checkpoints import Diverged
@@ -249,7 +249,7 @@ def test_a_snapshot_that_is_durable_is_recorded_and_one_that_failed_is_not() -> 
 
 def change(*members: int, key: Signer = ADMIN, epoch: int = 0) -> bytes:
     """A signed change of members."""
-    return requests.sign(key, [encode(members, epoch)])
+    return requests.sign(key, [encode_change(members, epoch)])
 
 
 def test_a_change_counts_from_a_checkpoint_that_is_a_window_later() -> None:
@@ -289,7 +289,7 @@ def test_an_epoch_begins_when_its_checkpoint_is_stable() -> None:
 def test_whoever_joins_is_met_and_whoever_left_is_parted_from_once_it_does_not_vote() -> None:
     alone = Alone(config=ADMINISTERED)
     key = SCHEME.signer(9).public
-    value = requests.sign(ADMIN, [encode((1, 2, 3), 0, [Newcomer(9, "n9:1", key)], [4])])
+    value = requests.sign(ADMIN, [encode_change((1, 2, 3), 0, [Newcomer(9, "n9:1", key)], [4])])
     assert alone.do(alone.members.kind_of, value).roster == [Meet("n9:1", key, 9)]
     assert alone.view.keys.keyring.public(9) == key
     turn = alone.do(alone.members.begin_epoch, Group((1, 2, 3), alone.view.keys, 1, 4, FOUR))

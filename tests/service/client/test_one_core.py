@@ -14,12 +14,11 @@ import pytest
 
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
-from quorate.service.client.aio import Client, Connection
+from quorate.service.client.aio import AsyncClient, Connection
 from quorate.service.client.core import ClientCore
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
 from quorate.service.requests import Query, Result, decode_request, encode
-from quorate.trials.campaign import Task
-from quorate.trials.campaign import run as simulated
+from quorate.trials.campaign import Task, run_task
 from quorate.trials.client_mutants import MUTANTS, VOTING_MUTANTS
 
 from tests.runtime.servers import free_ports, run, servers, until
@@ -85,7 +84,7 @@ async def one_liar_is_not_believed(_) -> None:
             made = listener(node, port)
             await made.start()
             stack.push_async_callback(made.stop)
-        async with Client([f"127.0.0.1:{port}" for port in ports], timeout_s=20.0) as client:
+        async with AsyncClient([f"127.0.0.1:{port}" for port in ports], timeout_s=20.0) as client:
             for _turn in range(20):
                 has_lied.clear()
                 assert await client.query(b"q", serializable=True) == b"the truth"
@@ -122,4 +121,4 @@ def test_the_simulator_sees_the_same_bug(name: str) -> None:
     liars = "deceiving" if PLANTED[name].lies else "all"
     task = Task(protocol=protocol, nodes=nodes, seed=0, mutant=name, adversary=liars)
     tasks = (msgspec.structs.replace(task, seed=seed) for seed in range(SEEDS))
-    assert any(not outcome.holds for outcome in map(simulated, tasks))
+    assert any(not outcome.holds for outcome in map(run_task, tasks))

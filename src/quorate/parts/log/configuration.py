@@ -135,7 +135,7 @@ class _Encoded(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_un
 _decoder = msgspec.msgpack.Decoder(_Encoded)
 
 
-def encode(
+def encode_change(
     members: Sequence[int],
     epoch: int | None = None,
     newcomers: Sequence[Newcomer] = (),
@@ -151,7 +151,7 @@ def encode(
     return PREFIX + msgspec.msgpack.encode(said)
 
 
-def decode(value: bytes) -> Change | None:
+def decode_change(value: bytes) -> Change | None:
     """What it says, numbers sorted; None where the value is no configuration, or a broken one."""
     if not value.startswith(PREFIX):
         return None

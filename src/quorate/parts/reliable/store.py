@@ -17,7 +17,7 @@ from quorate.parts.reliable.messages import NUMBERS_MAX, ReliableConfig
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
-class Entry(msgspec.Struct, frozen=True):
+class SentMessage(msgspec.Struct, frozen=True):
     """One message. ``to`` is a mask of nodes, ``tick`` the last beat before it; ``is_kept``: it can be sent again."""
 
     to: int
@@ -34,7 +34,7 @@ class _Said:
     __slots__ = ("entries", "lost", "messages", "size_bytes")
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[SentMessage] = []
         self.messages = 0
         self.size_bytes = 0
         self.lost = 0
@@ -70,9 +70,9 @@ class Store:
             return None
         if not has_room:
             said.lost |= to
-            said.entries.append(Entry(to, tick, path, None, 0, is_kept=False))
+            said.entries.append(SentMessage(to, tick, path, None, 0, is_kept=False))
             return number
-        said.entries.append(Entry(to, tick, path, message, size))
+        said.entries.append(SentMessage(to, tick, path, message, size))
         said.messages += 1
         said.size_bytes += size
         self.messages += 1
@@ -99,7 +99,7 @@ class Store:
         said = self._epochs.get(epoch)
         return epoch < self.floor or (said is not None and bool(said.lost >> node & 1))
 
-    def missing(self, epoch: int, node: int, acknowledged: int) -> Iterator[tuple[int, Entry]]:
+    def missing(self, epoch: int, node: int, acknowledged: int) -> Iterator[tuple[int, SentMessage]]:
         """What is kept for the node and not among the acknowledged numbers, with its number, ascending."""
         said = self._epochs.get(epoch)
         if said is None:

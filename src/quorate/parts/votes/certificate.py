@@ -73,20 +73,20 @@ def verify(certificate: Certificate, keyring: Keyring, quorum: QuorumSystem) -> 
     )
 
 
-def encode(certificate: Certificate) -> bytes:
+def encode_certificate(certificate: Certificate) -> bytes:
     """The one encoding of it, in msgpack."""
     return msgspec.msgpack.encode(certificate)
 
 
-def decode(data: bytes | memoryview) -> Certificate:
-    """What ``encode`` made, still to be verified. Raises ValueError for anything else."""
+def decode_certificate(data: bytes | memoryview) -> Certificate:
+    """What ``encode_certificate`` made, still to be verified. Raises ValueError for anything else."""
     if len(data) > ENCODED_BYTES_MAX:
         raise ValueError(f"{len(data)} bytes are no certificate: it has at most {ENCODED_BYTES_MAX}")
     try:
         certificate = _decode(data)
     except (msgspec.MsgspecError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"no certificate: {error}") from None
-    if encode(certificate) != bytes(data):
+    if encode_certificate(certificate) != bytes(data):
         raise ValueError("no certificate: its encoding is not the canonical one")
     return certificate
 

@@ -90,20 +90,20 @@ def _has_other_value(slot_of: Callable[[bytes], Hashable | None], first: bytes, 
     return slot is not None and first != second and slot == slot_of(second)
 
 
-def encode(evidence: Evidence) -> bytes:
+def encode_evidence(evidence: Evidence) -> bytes:
     """The one encoding of it, in msgpack."""
     return msgspec.msgpack.encode(evidence)
 
 
-def decode(data: bytes | memoryview) -> Evidence:
-    """What ``encode`` made, still to be checked. Raises ValueError for anything else."""
+def decode_evidence(data: bytes | memoryview) -> Evidence:
+    """What ``encode_evidence`` made, still to be checked. Raises ValueError for anything else."""
     if len(data) > ENCODED_BYTES_MAX:
         raise ValueError(f"{len(data)} bytes are not evidence: it has at most {ENCODED_BYTES_MAX}")
     try:
         evidence = _decode(data)
     except (msgspec.MsgspecError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not evidence: {error}") from None
-    if encode(evidence) != bytes(data):
+    if encode_evidence(evidence) != bytes(data):
         raise ValueError("not evidence: its encoding is not the canonical one")
     return evidence
 

@@ -15,7 +15,7 @@ from quorate.kernel.standing import LEARNER
 from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.configuration import InForce, Nodes, Reconfigurable, Voters, decode
+from quorate.parts.log.configuration import InForce, Nodes, Reconfigurable, Voters, decode_change
 from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.log.replicated import Dropped, Restored
 from quorate.parts.votes.tally import Tally
@@ -266,7 +266,7 @@ class Following(Core, Reconfigurable):
         entries = self.acceptor.log.slice(first, self.acceptor.chosen_index)
         if CONFIGURATION in [entry.kind for entry in entries]:
             for slot, entry in enumerate(entries, first):
-                if entry.kind == CONFIGURATION and (change := decode(entry.data)) is not None:
+                if entry.kind == CONFIGURATION and (change := decode_change(entry.data)) is not None:
                     self.members.check_own(self.env.id, change)
                     self.members.add(slot, change)
             self._keep_roster()

@@ -1,9 +1,9 @@
 """Paxos in the REGISTRY: a log of one instance a slot."""
 
-from quorate.protocols.entry import Entry
+from quorate.protocols.entry import ProtocolEntry
 from quorate.protocols.paxos import PaxosLog, PaxosLogConfig
 
-ENTRY = Entry(
+ENTRY = ProtocolEntry(
     name="paxos",
     title="Paxos (one instance a slot)",
     core=PaxosLog,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from quorate.sim.checkers.ballots import IDLE, NO_BALLOT, Ballot, Ballots, Life
+from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.sim.checkers.ballots import IDLE, Ballots, Life
 
 
 class PaxosInvariants(Ballots):

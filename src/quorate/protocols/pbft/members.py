@@ -51,10 +51,10 @@ class EpochMembers:
         """Of a request that is executed now: a command, or other members, which are to vote from then on."""
         if configuration.PREFIX not in value:
             return COMMAND
-        request = requests.decode(value)
+        request = requests.decode_signed_request(value)
         if request is None or request.client not in self._config.admins or len(request.commands) != 1:
             return COMMAND
-        change = configuration.decode(request.commands[0])
+        change = configuration.decode_change(request.commands[0])
         if change is None or change.epoch not in (None, self._view.group.epoch):
             return COMMAND  # a node that lies may bring an old one again
         self.check_own(change)

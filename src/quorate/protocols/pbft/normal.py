@@ -130,7 +130,7 @@ class NormalCase:
             digest = sha256(value).digest()
             if digest in self._waiting.pending:
                 continue
-            request = requests.decode(value)
+            request = requests.decode_signed_request(value)
             if request is None:
                 self._others.blame(self._view.primary, "proposes what is no request")
                 return

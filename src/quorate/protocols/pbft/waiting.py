@@ -76,7 +76,7 @@ class WaitingRequests:
             digest = sha256(value).digest()
             if digest in self.pending or digest in checks.held:
                 continue
-            request = requests.decode(value)
+            request = requests.decode_signed_request(value)
             if request is None:
                 self._refuse(sender, value)
             elif checks.is_full or not self._has_room(value):

@@ -1,9 +1,9 @@
 """Raft in the REGISTRY."""
 
-from quorate.protocols.entry import Entry
+from quorate.protocols.entry import ProtocolEntry
 from quorate.protocols.raft import Raft, RaftConfig
 
-ENTRY = Entry(
+ENTRY = ProtocolEntry(
     name="raft",
     title="Raft",
     core=Raft,

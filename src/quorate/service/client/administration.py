@@ -70,7 +70,7 @@ class Administration(ABC):
         OutcomeUnknown where it may still take effect.
         """
         wanted = tuple(sorted(set(members)))
-        configuration.encode(wanted)
+        configuration.encode_change(wanted)
         deadline = time.monotonic() + self.timeout_s
         before, _ = await self._voters(deadline)
         if before.members == wanted and not before.next_members:
@@ -116,7 +116,7 @@ class Administration(ABC):
         leavers: Sequence[int],
         deadline: float,
     ) -> Voters:
-        change = configuration.encode(wanted, before.epoch, newcomers, leavers)
+        change = configuration.encode_change(wanted, before.epoch, newcomers, leavers)
         refused: Refused | None = None
         try:
             await self._reconfigure(change, deadline)

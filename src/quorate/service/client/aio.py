@@ -249,7 +249,7 @@ class Connection(Administration):
         return self._key or _fresh_key()
 
 
-class Client(Connection):
+class AsyncClient(Connection):
     """A client of the key-value store. Keys and values are bytes."""
 
     async def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:

@@ -57,7 +57,7 @@ async def _end_tasks() -> None:
 
 
 class Client:
-    """As ``aio.Client``, method by method; use as a context manager, or call ``close``."""
+    """As ``aio.AsyncClient``, method by method; use as a context manager, or call ``close``."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Client:
         key: Signer | None = None,
     ) -> None:
         """Raises ValueError for endpoints that are none, or too few for so many faults."""
-        self._client = aio.Client(endpoints, timeout_s=timeout_s, faults=faults, key=key)
+        self._client = aio.AsyncClient(endpoints, timeout_s=timeout_s, faults=faults, key=key)
         self._thread = LoopThread("quorate-client")
         self._thread.run(self._client.__aenter__())
 
@@ -96,7 +96,7 @@ class Client:
         return self._thread.run(self._client.get(key, serializable=serializable))
 
     def range(self, key: bytes, range_end: bytes = b"", **options: Any) -> kv.RangeResult:
-        """Keys in order from ``key`` up to ``range_end``; options as of ``aio.Client.range``."""
+        """Keys in order from ``key`` up to ``range_end``; options as of ``aio.AsyncClient.range``."""
         return self._thread.run(self._client.range(key, range_end, **options))
 
     def delete(self, key: bytes, range_end: bytes = b"") -> int:

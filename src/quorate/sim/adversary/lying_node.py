@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from quorate.kernel import Client, Meet, Received, RosterChange, Turn
+from quorate.kernel import Meet, Received, Requester, RosterChange, Turn
 from quorate.sim.adversary.actor import Adversary
 from quorate.sim.adversary.liar import Liar, Means, Resign
 from quorate.sim.ground import Ground
@@ -44,7 +44,7 @@ class LyingNode(SimNode):
             self.adversary.hear(item)
         super().receive(item, _)
 
-    def reply(self, client: Client, response: Any) -> None:
+    def reply(self, client: Requester, response: Any) -> None:
         """What the Adversary makes of an answer."""
         response = self.adversary.answer(response)
         if response is not None:
@@ -54,8 +54,8 @@ class LyingNode(SimNode):
         """As any node, but what it raises is its own affair."""
         super().after(delay_s, lambda: self._try(act))
 
-    def _run(self, life: int, _: Any) -> None:
-        self._try(lambda: super(LyingNode, self)._run(life, _))
+    def _run(self) -> None:
+        self._try(super()._run)
 
     def _synced(self, sequence: int) -> None:
         self._try(lambda: super(LyingNode, self)._synced(sequence))

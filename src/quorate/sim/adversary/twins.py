@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quorate.kernel import Client, Received, Send, Turn
+from quorate.kernel import Received, Requester, Send, Turn
 from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.liar import Means, Resign, to_others
 from quorate.sim.adversary.lying_node import LyingNode
@@ -131,7 +131,7 @@ class Twin(Copy):
         self.hear(item)
         self.other.hear(item)
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         """Clients speak to both, and get answers of both."""
         super().request(client, request)
         self.other.request(client, request)

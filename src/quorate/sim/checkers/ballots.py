@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.sim.checkers.base import Checker, Violation
 
 ONE_VALUE = "one value a ballot"
@@ -19,8 +20,6 @@ CHOSEN = "what is chosen stays"
 PROMISE = "promises are kept"
 REUSE = "ballots are used once"
 
-Ballot = tuple[int, int]
-NO_BALLOT: Ballot = (0, 0)
 IDLE = ("idle", "follower", "polling")
 """Phases in which a node proposes nothing."""
 

@@ -36,7 +36,7 @@ class Validity(Checker):
         self.checked = max(self.checked, index + len(value.entries) - 1)
 
     def _why_not(self, data: bytes) -> str:
-        request = requests.decode(data)
+        request = requests.decode_signed_request(data)
         if request is None:
             return f"what is no request ({data[:40]!r})"
         if request.client not in self._clients:

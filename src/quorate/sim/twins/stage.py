@@ -22,7 +22,6 @@ from quorate.kernel import (
     ROOT,
     App,
     Blame,
-    Client,
     Done,
     Failed,
     Fired,
@@ -33,6 +32,7 @@ from quorate.kernel import (
     Path,
     Received,
     Record,
+    Requester,
     Rng,
     RosterChange,
     Send,
@@ -78,7 +78,7 @@ class Executed(App):
         if type(value) is Decided:
             self.values.extend(entry.data for entry in value.entries)
 
-    def request(self, client: Client, request: Any) -> None:
+    def request(self, client: Requester, request: Any) -> None:
         """There are no clients here."""
 
     def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:

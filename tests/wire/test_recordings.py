@@ -1,0 +1,96 @@
+"""What earlier versions wrote and said is read, and said again byte for byte.
+
+``recordings/<protocol>.txt`` was made at commit af542d1: the frames of clusters of real nodes with their clients, one
+node's journal, and messages and journal frames of simulated runs, so that each type of message is there. A line is a
+kind and hexadecimal bytes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from quorate.protocols import REGISTRY
+from quorate.protocols.multipaxos.messages import SnapshottedAmong
+from quorate.protocols.pbft.messages import TakenAmong
+from quorate.runtime import handshake
+from quorate.runtime.codec import Codec
+from quorate.runtime.files import Identity
+from quorate.runtime.journal.recovery import recover
+from quorate.service import requests
+
+FOLDER = Path(__file__).parent / "recordings"
+PROTOCOLS = sorted(file.stem for file in FOLDER.glob("*.txt"))
+SINCE = {"multipaxos": {SnapshottedAmong}, "pbft": {TakenAmong}}
+"""Records that there are since then."""
+
+
+@cache
+def recorded(protocol: str) -> dict[str, list[bytes]]:
+    """By kind, what was recorded."""
+    found: dict[str, list[bytes]] = {}
+    for line in (FOLDER / f"{protocol}.txt").read_text().splitlines():
+        kind, text = line.split()
+        found.setdefault(kind, []).append(text.encode() if kind == "cluster" else bytes.fromhex(text))
+    return found
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_messages_between_nodes(protocol: str) -> None:
+    codec = Codec(REGISTRY[protocol].core)
+    kinds = set()
+    for data in recorded(protocol)["message"]:
+        path, m = codec.decode_message(data)
+        kinds.add(type(m))
+        assert codec.encode_message(path, m) == data, m
+    assert len(kinds) >= 6
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_frames_of_journals(protocol: str) -> None:
+    codec = Codec(REGISTRY[protocol].core)
+    kinds = set()
+    for data in recorded(protocol)["frame"]:
+        records = codec.decode_records(data)
+        kinds |= {type(record.value) for record in records}
+        assert codec.encode_records(records) == data, records
+    assert set(codec.records) - kinds == SINCE.get(protocol, set()), "all that was durable"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_journal(protocol: str, tmp_path: Path) -> None:
+    found = recorded(protocol)
+    (data,), (cluster,) = found["journal"], found["cluster"]
+    (tmp_path / "00000001.journal").write_bytes(data)
+    recovered = recover(tmp_path, Identity(cluster.decode(), 2))
+    codec = Codec(REGISTRY[protocol].core)
+    assert recovered.cut_bytes == 0
+    assert len(recovered.frames) > 3
+    for frame in recovered.frames:
+        assert codec.encode_records(codec.decode_records(frame)) == frame
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_greetings(protocol: str) -> None:
+    for data in recorded(protocol)["greeting"]:
+        if msgspec.msgpack.decode(data)[0] == handshake.MAGIC:
+            greeting = msgspec.msgpack.decode(data, type=handshake.Hello)
+            assert handshake.encode(greeting) == data
+        else:
+            assert handshake.encode(handshake.answer_in(data)) == data
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_clients_ask_and_are_told(protocol: str) -> None:
+    for data in recorded(protocol)["request"]:
+        assert requests.encode(requests.decode_request(data)) == data
+    for data in recorded(protocol)["response"]:
+        response = requests.decode_response(data)
+        again = requests.encode(response)
+        if isinstance(response, requests.Status):  # has one field more since then
+            assert msgspec.msgpack.decode(again)[:-1] == msgspec.msgpack.decode(data)
+        else:
+            assert again == data
