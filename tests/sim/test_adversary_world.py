@@ -242,7 +242,7 @@ def test_sides_change() -> None:
 # --- a protocol for crashes ---
 
 
-def raft(seed: int, adversary: str, nodes: int = 5, faults: str = "none", byzantine: int = 1) -> campaign.Outcome:
+def raft(seed: int, adversary: str, nodes: int = 5, faults: str = "none", byzantine: int = 1) -> campaign.RunOutcome:
     task = Task(
         protocol="raft",
         seed=seed,
