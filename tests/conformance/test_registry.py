@@ -102,8 +102,8 @@ def test_a_cluster_of_processes_keeps_what_it_acknowledged(protocol: str, tmp_pa
         for node in cluster.ids:
             cluster.kill(node)
         cluster.start()
-        # Some nodes may lock a batch before all have found each other, and in Vote only they propose it: that can take a
-        # round of each node, 1 + 2 + 3 + 4 s, and a client gives up after 5.
+        # Some nodes may lock a batch before all have found each other, and in Vote only they propose it. That can take
+        # a round of each node, 1 + 2 + 3 + 4 s; by default a client gives up after 5.
         with cluster.client(timeout_s=READY_TIMEOUT_S) as client:
             assert client.range(b"key-", b"key.").count == 20
             client.put(b"key-0", b"after")
