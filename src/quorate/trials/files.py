@@ -173,7 +173,7 @@ def _find(name: str, base: type[T]) -> tuple[Path, ModuleType, type[T]]:
     if found is None or not wanted:
         there = [one for one, value in vars(module).items() if _is(value, base) and value.__module__ == module.__name__]
         known = f"it has {', '.join(there)}" if there else f"it has no {what} at all"
-        problem = f"{path} has no class {wanted!r}" if wanted else f"{path}: which class?"
+        problem = f"{path} has no class {wanted!r}" if wanted else f"{path} needs a class after it"
         raise OptionsError(f"{problem}; write {path}:Class; {known}")
     if not _is(found, base):
         home = "quorate.kernel" if what == "Core" else base.__module__
