@@ -90,7 +90,7 @@ CAUGHT_SOON = {
     ),
 }
 SEEDS_SOON = 60
-SEEDS_FROM = {("multipaxos", "answers-early"): 100, ("echo", "barrier-out-of-order"): 60}
+SEEDS_FROM = {("multipaxos", "answers-early"): 120, ("echo", "barrier-out-of-order"): 90}
 """Where the first seeds find nothing: seeds 127 and 93 are the first that do."""
 NODES = {"pbft": 4, "vote": 4}
 """Where five nodes bear no more than fewer."""
