@@ -4,15 +4,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from quorate.cli.sim import sim
+from quorate.sim.shells import SNAPSHOTS
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.protocols import equipment_of, mutants_of
 
-app = typer.Typer()
-app.command()(sim)
+from tests.cli.sim_command import call
 
 GOOD = """
 from neighbour import CONFIG
@@ -45,12 +43,6 @@ def mine(tmp_path: Path) -> Path:
     (tmp_path / "neighbour.py").write_text(NEIGHBOUR)
     (tmp_path / "mine.py").write_text(GOOD)
     return tmp_path / "mine.py"
-
-
-def call(*arguments: str) -> tuple[int, str, str]:
-    """Exit code, output, errors."""
-    result = CliRunner().invoke(app, arguments)
-    return result.exit_code, result.stdout, result.stderr
 
 
 def test_it_runs_like_one_of_the_registry(mine: Path) -> None:
@@ -237,6 +229,8 @@ def test_wrong_use_where_nodes_lie(lying: Path, arguments: list[str], words: str
     [
         ("TRAITS = 3", "TRAITS in {file} is not a Traits"),
         ("SIMULATION = 3", "SIMULATION in {file} is not a Struct"),
+        ("ONE_BY_ONE = 3", "ONE_BY_ONE in {file} is not a VoteConfig"),
+        ("TAKES_SNAPSHOTS = 3", "TAKES_SNAPSHOTS in {file} is not a bool"),
         ("INVARIANTS = (3,)", "INVARIANTS in {file} is not a tuple of subclasses of Checker"),
         ("MUTANTS = 3", "MUTANTS in {file} is not a tuple"),
         ("LIARS = ('x',)", "LIARS in {file} is not a tuple of subclasses of Liar"),
@@ -247,6 +241,14 @@ def test_what_is_beside_it_is_looked_at(lying: Path, line: str, words: str) -> N
     code, _, err = call(f"{lying}:Mine", "--seed", "0")
     assert code == 2
     assert words.format(file=lying) in err
+
+
+def test_a_core_says_of_itself_that_it_takes_snapshots(lying: Path) -> None:
+    takes = lying.parent / "takes.py"
+    takes.write_text(LYING + "ONE_BY_ONE = VoteConfig(batch_count_max=1)\nTAKES_SNAPSHOTS = True\n")
+    some, more = ({mutant.name for mutant in mutants_of(f"{path}:Mine")} for path in (lying, takes))
+    assert more - some >= {mutant.name for mutant in SNAPSHOTS}
+    assert equipment_of(f"{takes}:Mine").one_by_one.batch_count_max == 1
 
 
 def test_mutants_beside_a_core_are_planted(lying: Path) -> None:

@@ -4,22 +4,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from quorate.cli.sim import sim
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import mutants_of
 
-app = typer.Typer()
-app.command()(sim)
-
-
-def call(*arguments: str) -> tuple[int, str, str]:
-    """Exit code, output, errors."""
-    result = CliRunner().invoke(app, arguments)
-    return result.exit_code, result.stdout, result.stderr
+from tests.cli.sim_command import call
 
 
 def test_all_holds() -> None:

@@ -179,10 +179,9 @@ def _config(equipment: Equipment, seed: int) -> Any:
 
     That opens windows which batches hide: figure 8 of the Raft paper needs one entry to arrive without the next.
     """
-    config = equipment.simulation
-    if seed % ONE_BY_ONE_EVERY == 0 and hasattr(config, "message_entries_max"):
-        return msgspec.structs.replace(config, message_entries_max=1)
-    return config
+    if seed % ONE_BY_ONE_EVERY == 0 and equipment.one_by_one is not None:
+        return equipment.one_by_one
+    return equipment.simulation
 
 
 def traced(task: Task, sink: Callable[[str], None]) -> RunOutcome:

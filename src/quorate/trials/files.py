@@ -8,7 +8,9 @@ the rest, as the entry and the equipment of a protocol of the REGISTRY do; each 
 
 - ``TRAITS``, or ``traits`` in the class: by default it tolerates crashes. Where nodes have keys, the core is made with
   ``keys=`` besides.
-- ``SIMULATION``: a config, with which the core is made then, as its second argument.
+- ``SIMULATION``: a config, with which the core is made then, as its second argument. ``ONE_BY_ONE``: the same
+  with one log entry a message, for some of the runs.
+- ``TAKES_SNAPSHOTS``: True where the core takes some, so that bugs planted in snapshots show.
 - ``INVARIANTS``, ``MUTANTS`` and ``LIARS``: Checkers, Mutants and Liars in a tuple.
 - ``resign``: how a Byzantine node signs anew what it changed.
 """
@@ -83,6 +85,8 @@ def protocol_of_file(protocol: str) -> tuple[ProtocolEntry, Equipment]:
     )
     equipment = Equipment(
         simulation=simulation,
+        one_by_one=beside.one("ONE_BY_ONE", type(simulation), None),
+        takes_snapshots=beside.one("TAKES_SNAPSHOTS", bool, False),
         invariants=beside.classes("INVARIANTS", Checker),
         mutants=beside.many("MUTANTS", Mutant),
         liars=tuple(_brought(liar) for liar in beside.classes("LIARS", Liar)),
