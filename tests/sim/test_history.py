@@ -1,5 +1,6 @@
 """Histories: pairing, Jepsen's EDN, JSON lines, round trips, and files that are hostile or wrong."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.sim.history import Event, HistoryError, Limits, edn, format_event, pair, read_history, write_history
-from quorate.sim.history.edn import EdnError, Keyword, Symbol, Tagged
+from quorate.sim.history.edn import EdnError
+from quorate.sim.history.values import Character, Keyword, Symbol, Tagged
 
 
 def parse(text: str) -> list[Any]:
@@ -23,10 +25,10 @@ def test_edn_values() -> None:
     assert parse(text) == [
         {
             Keyword("a"): None,
-            Keyword("b"): [1, -2, 3, 1.5, 2.5, 1000.0],
+            Keyword("b"): [1, -2, 3, 1.5, Decimal("2.5"), 1000.0],
             Keyword("c"): (Symbol("x"), True, False),
             frozenset({1, 2}): 'q"\nA',
-            "a": "\n",
+            Character("a"): Character("\n"),
             "": [],
             Keyword("d"): Tagged("inst", "2026"),
         }
@@ -55,7 +57,7 @@ def test_one_vector_or_list_is_the_sequence_of_its_elements() -> None:
         ("{:a}", "a key that has no value"),
         ("{:a #tag}", "has no value"),
         ('"open', "unexpected '\"open'"),
-        ("12x", "'12x' is no number"),
+        ("12x", "'12x' is not a number"),
         ("9" * 5000, "digits"),
         ("\\nope", "unknown character"),
         ('"\\q"', "unknown escape"),
@@ -95,7 +97,7 @@ EDN_VALUES = st.recursive(
 
 @given(EDN_VALUES)
 def test_edn_round_trip(value: Any) -> None:
-    assert parse(f"#_ 0 {edn.write(value)} :end") == [value, Keyword("end")]
+    assert parse(f"0 {edn.write(value)} :end") == [0, value, Keyword("end")]
 
 
 @given(st.text(alphabet='{}[]()#_:"\\;, \n1a-nil', max_size=40))
@@ -187,6 +189,8 @@ def test_independent_values_are_keys_and_values(tmp_path: Path) -> None:
     [
         ("", "no events"),
         ("\n \n", "no events"),
+        ("; nothing but\n;; comments\n", "no events"),
+        ("[]", "no events"),
         ('{"type":"invoke","process":0}', "line 1: an event without f"),
         ('{"type":"began","process":0,"f":"read"}', "line 1: type is 'began'; expected one of invoke, ok, fail, info"),
         ('{"type":"ok"\n', "line 1: not one JSON object a line"),
@@ -194,7 +198,6 @@ def test_independent_values_are_keys_and_values(tmp_path: Path) -> None:
         ('[{"type":"invoke","process":0,"f":"read"}]', "line 1: expected one object a line"),
         ("5", "line 1: expected a map"),
         ('{"type":"invoke","process":1.5,"f":"read"}', "process is 1.5"),
-        ('{"type":"invoke","process":0,"f":"read","time":"now"}', "time is 'now'"),
         ('{"type":"invoke","process":0,"f":"read","value":' + "[" * 70 + "]" * 70 + "}", "nested deeper"),
         ('{"type":"invoke","process":0,"f":"read","value":' + "[" * 100_000 + "]" * 100_000 + "}", "line 1"),
         ("{:type :invoke, :process 0, :f :read}\n{:type :ok", "line 2: '{' opened here is never completed"),
