@@ -322,7 +322,7 @@ class MultiRegister(Model):
     def _validate_txn(self, operation: Operation, txn: Any) -> None:
         for step in txn if isinstance(txn, (list, tuple)) else (None,):
             if not isinstance(step, (list, tuple)) or len(step) != 3 or _micro(step[0]) not in READS | self.writes:
-                write = min(self.writes, key=len)
+                write = sorted(self.writes)[0]
                 others = [model.name for model in TRANSACTIONAL if model.writes != self.writes]
                 raise HistoryError(
                     f"{place(operation)}: a transaction of {self.name} is a list of [r key value] and "

@@ -18,7 +18,7 @@ from quorate.sim.history.values import Keyword, Symbol, freeze
 
 EventType = Literal["invoke", "ok", "fail", "info"]
 EVENT_TYPES: Final[tuple[EventType, ...]] = ("invoke", "ok", "fail", "info")
-Process = int | str | Keyword | Symbol
+ProcessName = int | str | Keyword | Symbol
 NEMESIS: Final = "nemesis"
 SHOWN_CHARS_MAX: Final = 60
 
@@ -36,7 +36,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     type: EventType
-    process: Process
+    process: ProcessName
     f: str
     value: Any = None
     key: Any = None
@@ -57,7 +57,7 @@ class Operation(msgspec.Struct, frozen=True):
     outcome is unknown; then `output` says nothing.
     """
 
-    process: Process
+    process: ProcessName
     f: str
     value: Any = None
     output: Any = None
@@ -78,7 +78,7 @@ def pair(events: Iterable[Event]) -> list[Operation]:
 
     Raises HistoryError when a completion has no invocation, or a process invokes twice without completing.
     """
-    open_: dict[Process, tuple[int, Event]] = {}
+    open_: dict[ProcessName, tuple[int, Event]] = {}
     found: dict[int, Operation] = {}
     for position, event in enumerate(events):
         process = event.process
@@ -137,7 +137,7 @@ def where(event: Event, position: int) -> str:
     return f"line {event.line}" if event.line else f"event {position}"
 
 
-def named(process: Process) -> int | str:
+def named(process: ProcessName) -> int | str:
     """A process as people write it."""
     if isinstance(process, Keyword):
         return f":{process.name}"

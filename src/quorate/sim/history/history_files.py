@@ -19,7 +19,7 @@ from quorate.sim.history.events import (
     NEMESIS,
     Event,
     HistoryError,
-    Process,
+    ProcessName,
     brief,
     split_independent,
 )
@@ -199,7 +199,7 @@ def _absent(line: int, name: str) -> HistoryError:
     return HistoryError(f"line {line}: an event without {name}; expected for example {_EXAMPLE_JSON}")
 
 
-def _process(line: int, value: Any) -> Process:
+def _process(line: int, value: Any) -> ProcessName:
     """The process; a keyword is not the string of the same letters, but for the nemesis."""
     if _name_of(value) == NEMESIS:
         return NEMESIS
