@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -238,6 +239,7 @@ TRANSACTIONS = [
     ("without a model of transactions", txns(both("[[:append :x 1]]")), [], 2),
 ]
 ROWS = [*PROCESSES, *DECORATION, *FILES, *INITIAL, *KINDS, *TRANSACTIONS]
+MODELS_TRIED = ("cas-register", "kv", "mutex", "rw-register", "list-append")
 WORDS = {0: "linearizable:", 1: "not linearizable:", 2: ""}
 
 
@@ -307,3 +309,16 @@ def test_a_reader_who_went_away_and_a_terminal_of_few_letters_change_no_verdict(
             os.close(write_end)
         assert gone.returncode == code
         assert subprocess.run(command, capture_output=True, env=environment, check=False).returncode == code
+
+
+def test_damaged_files_end_with_a_verdict_or_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    sound = [row[1] for row in ROWS if len(row[1]) < 2000]
+    for seed in range(400):
+        rng = Random(seed)
+        text = list(rng.choice(sound) + rng.choice(sound))
+        for _ in range(rng.randrange(1, 4)):
+            at = rng.randrange(len(text))
+            text[at : at + rng.randrange(3)] = rng.choices("{}[]()#_:^\\\"\n; 0x1/Mu'", k=rng.randrange(3))
+        path.write_text("".join(text), encoding="utf-8")
+        assert run(path, "--json", "--model", rng.choice(MODELS_TRIED))[0] in (0, 1, 2), f"seed {seed}"

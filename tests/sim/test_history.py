@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quorate.sim.history import Event, HistoryError, Limits, edn, format_event, pair, read_history, write_history
 from quorate.sim.history.edn import EdnError
-from quorate.sim.history.values import Character, Keyword, Symbol, Tagged
+from quorate.sim.history.values import Character, Keyword, Symbol, Tagged, freeze
 
 
 def parse(text: str) -> list[Any]:
@@ -81,9 +81,14 @@ LEAVES = (
     | st.text(max_size=8)
 )
 KEYWORDS = st.from_regex(r"[a-z][a-z0-9-]{0,6}", fullmatch=True).map(Keyword)
+ONLY_EDN = (
+    st.fractions().filter(lambda ratio: ratio.denominator > 1)
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.characters(exclude_categories=()).map(Character)
+)
 JSON_VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
 EDN_VALUES = st.recursive(
-    LEAVES | KEYWORDS,
+    LEAVES | KEYWORDS | ONLY_EDN,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.lists(inner, max_size=3).map(tuple)
@@ -98,6 +103,16 @@ EDN_VALUES = st.recursive(
 @given(EDN_VALUES)
 def test_edn_round_trip(value: Any) -> None:
     assert parse(f"0 {edn.write(value)} :end") == [0, value, Keyword("end")]
+
+
+@given(EDN_VALUES, EDN_VALUES)
+def test_frozen_values_are_equal_if_their_texts_are(one: Any, other: Any) -> None:
+    frozen = freeze(one)
+    assert freeze(frozen) == frozen == freeze(parse(f"0 {edn.write(frozen)}")[1])
+    if edn.write(freeze(one)) == edn.write(freeze(other)):
+        assert frozen == freeze(other)
+    else:
+        assert frozen != freeze(other)
 
 
 @given(st.text(alphabet='{}[]()#_:"\\;, \n1a-nil', max_size=40))

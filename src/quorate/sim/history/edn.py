@@ -302,8 +302,10 @@ _QUOTE: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t
 
 def write(value: Any) -> str:
     """One value, plain or frozen, as EDN text on one line. Raises TypeError for a type EDN has no notation for."""
-    if isinstance(value, (Truth, Real, Exact, Mapping)):
+    if isinstance(value, (Truth, Real, Exact)):
         value = thaw(value)
+    if isinstance(value, Mapping):  # equal ones are written alike
+        return "{" + ", ".join(sorted(f"{write(key)} {write(item)}" for key, item in value.items)) + "}"
     if value is None or isinstance(value, bool):
         return {None: "nil", True: "true", False: "false"}[value]
     if isinstance(value, float):
@@ -318,7 +320,7 @@ def write(value: Any) -> str:
         return f'"{_escaped(value.translate(_QUOTE))}"'
     if isinstance(value, Character):
         named = next((name for name, char in _CHARS.items() if char == value.text), value.text)
-        return f"\\{_escaped(named)}" if named.isprintable() else f"\\u{ord(named):04x}"
+        return f"\\{_escaped(named)}" if named.isprintable() or ord(named) > 0xFFFF else f"\\u{ord(named):04x}"
     if isinstance(value, Keyword):
         return f":{value.name}"
     if isinstance(value, Symbol):

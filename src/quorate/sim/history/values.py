@@ -71,7 +71,7 @@ def freeze(value: Any) -> Hashable:
     if isinstance(value, (list, tuple)):
         return tuple(freeze(item) for item in value)
     if isinstance(value, float):
-        return Real(None if math.isnan(value) else value)
+        return Real(None if math.isnan(value) else value + 0.0)  # -0.0 becomes 0.0, which it equals
     if isinstance(value, Decimal):
         return Exact(_without_zeros(value))
     if isinstance(value, dict):
