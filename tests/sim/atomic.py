@@ -5,8 +5,9 @@ from itertools import permutations
 from random import Random
 from typing import Any
 
-from quorate.sim.checkers.models import UNKNOWN, Model, freeze, thaw
+from quorate.sim.checkers.models import UNKNOWN, Model
 from quorate.sim.history import Event, Operation
+from quorate.sim.history.values import freeze, thaw
 
 Request = Callable[[Random, int], tuple[str, Any]]
 

@@ -1,6 +1,9 @@
 """`quorate check HISTORY`: is a recorded history linearizable?"""
 
+import os
+import sys
 import time
+import traceback
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -17,6 +20,7 @@ from quorate.sim.history import HistoryError, edn, read_history
 NOT_LINEARIZABLE: Final = 1
 WRONG_USE: Final = 2
 UNDECIDED: Final = 4
+OUR_ERROR: Final = 70  # EX_SOFTWARE of sysexits.h
 QUIET_S: Final = 2.0
 INITIAL_CHARS_MAX: Final = 10_000
 
@@ -34,7 +38,7 @@ def check(
         bool, typer.Option("--independent", help="Values are pairs of key and value, as jepsen.independent writes.")
     ] = False,
     initial: Annotated[
-        str | None, typer.Option(help="State at the beginning, in EDN: 0, or {:x 0 :y 0}. Default: nil.")
+        str | None, typer.Option(help="State at the beginning, in EDN: 0, or held, or {:x 0 :y 0}. Default: nil.")
     ] = None,
     budget_s: Annotated[float, typer.Option(help="Give up after so many seconds.", min=0.0)] = 60.0,
     budget_states: Annotated[int, typer.Option(help="Give up after so many states.", min=1)] = 10_000_000,
@@ -47,29 +51,55 @@ def check(
 
     Example:  quorate check --model cas-register history.edn
 
-    Exit code: 0 linearizable, 1 not linearizable, 2 wrong use or a file that cannot be read, 4 undecided within the
-    budget.
+    Transactions (multi-register, rw-register, list-append) are checked for strict serializability.
+
+    Exit code: 0 linearizable, with at least one operation; 1 not linearizable; 2 wrong use, or a file that is not a
+    history with operations; 4 undecided within the budget or the memory; 70 an error in this program.
     """
-    errors = Console(stderr=True)
     try:
-        with _Display(errors, budget_s) as display:
-            events = read_history(history, independent=independent, watch=display.read)
-            verdict = linearizability.check_linearizable(
-                events, _model(model.value, initial), states_max=budget_states, watch=display.search
-            )
+        code = _check(history, model.value, independent, initial, budget_s, budget_states, json)
     except HistoryError as error:
-        errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(WRONG_USE) from None
+        _say_error(str(error))
+        code = WRONG_USE
+    except (MemoryError, RecursionError) as error:
+        _say_error(f"undecided: {type(error).__name__}; try a shorter part of the history")
+        code = UNDECIDED
+    except Exception:  # whatever it is, it is not a verdict: 1 would say that the history is not linearizable
+        _say_error(f"an error in quorate, which says nothing about the history:\n{traceback.format_exc()}")
+        code = OUR_ERROR
+    raise typer.Exit(code)
+
+
+def _check(
+    history: Path, model: str, independent: bool, initial: str | None, budget_s: float, budget_states: int, json: bool
+) -> int:
+    """Check, print the verdict and return the exit code."""
+    with _Display(Console(stderr=True), budget_s) as display:
+        began = _model(model, initial)
+        events = read_history(history, independent=independent, watch=display.read)
+        verdict = linearizability.check_linearizable(events, began, states_max=budget_states, watch=display.search)
+    if verdict.operations == 0:
+        raise HistoryError(f"{history}: no operation to check: no client has one that is ok or of unknown outcome")
     if json:
-        typer.echo(msgspec.json.encode(report.as_plain(verdict)).decode())
+        _say(msgspec.json.encode(report.as_plain(verdict)).decode())
     else:
-        typer.echo(report.text(verdict))
+        _say(report.text(verdict))
         if verdict.linearizable is None:
-            typer.echo("\nThe budget was spent before either was proved; try a larger --budget-s or a shorter history.")
-    if verdict.linearizable is None:
-        raise typer.Exit(UNDECIDED)
-    if not verdict.linearizable:
-        raise typer.Exit(NOT_LINEARIZABLE)
+            _say("\nThe budget was spent before either was proved; try a larger --budget-s or a shorter history.")
+    return UNDECIDED if verdict.linearizable is None else 0 if verdict.linearizable else NOT_LINEARIZABLE
+
+
+def _say(text: str) -> None:
+    """Print; a reader who went away (`| head`) does not change the verdict."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say_error(text: str) -> None:
+    typer.echo(f"error: {text}".encode("utf-8", "backslashreplace").decode(), err=True)
 
 
 def _model(name: str, initial: str | None) -> Model:
@@ -78,7 +108,7 @@ def _model(name: str, initial: str | None) -> Model:
 
 def _initial(text: str) -> Any:
     try:
-        values = list(edn.read_edn([text])) if len(text) <= INITIAL_CHARS_MAX else []
+        values = list(edn.read_edn([text], whole=True)) if len(text) <= INITIAL_CHARS_MAX else []
     except edn.EdnError as error:
         raise HistoryError(f"--initial {text!r} is not EDN: {error}") from None
     if len(values) != 1:

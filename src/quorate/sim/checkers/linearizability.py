@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
-from quorate.sim.checkers.models import Model, State, freeze, thaw
+from quorate.sim.checkers.models import Model, State
 from quorate.sim.checkers.prefix import pin_down
 from quorate.sim.checkers.problem import Problem
 from quorate.sim.checkers.search import Found, Search
 from quorate.sim.history.events import Event, Operation, pair
+from quorate.sim.history.values import freeze, thaw
 
 STATES_MAX: Final = 2_000_000
 WATCH_KEYS: Final = 256

@@ -4,7 +4,7 @@ A model is a pure step function over hashable states. The hooks beside it (`read
 nothing new about the object; they tell the search what it need not try. A model that overrides none of them is
 checked correctly, only slower. To add a model, subclass Model and enter it in MODELS.
 
-Values are frozen (`freeze`) before a model sees them, so they are hashable and true is not 1.
+Values are frozen (see `quorate.sim.history.values`) before a model sees them: hashable, and true is not 1.
 """
 
 from abc import ABC, abstractmethod
@@ -14,10 +14,9 @@ from enum import Enum
 from math import inf
 from typing import Any, ClassVar, Final
 
-import msgspec
-
-from quorate.sim.history.edn import Keyword
-from quorate.sim.history.events import HistoryError, Operation
+from quorate.sim.history import edn
+from quorate.sim.history.events import HistoryError, Operation, brief
+from quorate.sim.history.values import Keyword, Mapping, Symbol, Truth, freeze
 
 State = Hashable
 
@@ -33,50 +32,6 @@ class Mark(Enum):
 UNKNOWN: Final = Mark.UNKNOWN
 ANY: Final = Mark.ANY
 LOST: Final = Mark.LOST
-
-
-class Truth(msgspec.Struct, frozen=True):
-    """A boolean that is not equal to a number."""
-
-    value: bool
-
-
-class Mapping(msgspec.Struct, frozen=True):
-    """A map, hashable."""
-
-    items: frozenset[tuple[Any, Any]]
-
-
-def freeze(value: Any) -> State:
-    """A hashable equal of a value of a history. Raises TypeError for what has none."""
-    if value is None or type(value) in (int, str):
-        return value  # type: ignore[no-any-return]
-    if isinstance(value, bool):
-        return Truth(value)
-    if isinstance(value, (list, tuple)):
-        return tuple(freeze(item) for item in value)
-    if isinstance(value, dict):
-        return Mapping(frozenset((freeze(key), freeze(item)) for key, item in value.items()))
-    if isinstance(value, (set, frozenset)):
-        return frozenset(freeze(item) for item in value)
-    hash(value)
-    return value  # type: ignore[no-any-return]
-
-
-def thaw(value: Any) -> Any:
-    """The plain value of a frozen one, for people to read."""
-    if isinstance(value, Truth):
-        return value.value
-    if isinstance(value, tuple):
-        return [thaw(item) for item in value]
-    if isinstance(value, Mapping):
-        return {thaw_key(key): thaw(item) for key, item in sorted(value.items, key=repr)}
-    return value
-
-
-def thaw_key(key: Any) -> Any:
-    """As `thaw`, but what comes out can be the key of a dict."""
-    return key.value if isinstance(key, Truth) else key
 
 
 class Model(ABC):
@@ -137,7 +92,7 @@ def place(operation: Operation) -> str:
 def _require_pair(operation: Operation) -> None:
     value = operation.value
     if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise HistoryError(f"{place(operation)}: the value of a cas is [expected new], got {value!r}")
+        raise HistoryError(f"{place(operation)}: the value of a cas is [expected new], got {brief(value)}")
 
 
 class Register(Model):
@@ -188,8 +143,10 @@ class Mutex(Model):
     functions = frozenset({"acquire", "release"})
 
     def __init__(self, initial: Any = None) -> None:
-        if initial not in (None, "free", "held"):
-            raise HistoryError(f"a mutex begins free or held, not {initial!r}")
+        if isinstance(initial, (Keyword, Symbol)):
+            initial = initial.name
+        if initial is not None and freeze(initial) not in ("free", "held"):
+            raise HistoryError(f"a mutex begins free or held, not {brief(initial)}")
         super().__init__(initial or "free")
 
     def step(self, state: State, f: str, value: Any, output: Any) -> tuple[bool, State]:
@@ -241,7 +198,9 @@ class KeyValue(Model):
         if isinstance(goal, bytes):
             return isinstance(state, bytes) and goal.startswith(state)
         if isinstance(goal, tuple):
-            return goal[: len(state)] == state if isinstance(state, tuple) else goal[:1] == (state,)
+            if isinstance(state, tuple):
+                return goal[: len(state)] == state
+            return goal != () and self.leads(state, goal[0])  # grows to the first item, then becomes a list
         return False
 
     def hopes(self, demands: Iterable[tuple[State, float]]) -> Callable[[State], float]:
@@ -281,8 +240,16 @@ def _text(value: Any) -> str:
         return f"s{value}"
     if isinstance(value, bytes):
         return f"b{value.decode('latin-1')}"
-    items = value if isinstance(value, tuple) else (value,)
-    return "v" + "".join(f"{item!r}\n" for item in items)
+    if not isinstance(value, tuple):
+        return f"v{_item(value)}\n"
+    if value and isinstance(value[0], (str, bytes)):  # may come of a text, to which something else was appended
+        return "".join((f"{_text(value[0])}\n", *(f"{_item(item)}\n" for item in value[1:])))
+    return "v" + "".join(f"{_item(item)}\n" for item in value)
+
+
+def _item(value: Any) -> str:
+    """The same text for equal values: `repr` has no order for sets."""
+    return repr(value) if isinstance(value, (int, str, bytes)) else edn.write(value)
 
 
 def _append(state: Any, value: Any) -> Any:
@@ -299,56 +266,110 @@ def _append(state: Any, value: Any) -> Any:
 
 READS: Final = frozenset({"r", "read"})
 WRITES: Final = frozenset({"w", "write"})
+APPENDS: Final = frozenset({"append"})
 
 
 class MultiRegister(Model):
     """Transactions over many registers: `txn [[r key value] [w key value] ...]`, each all at once.
 
-    The state is a map of key to value. A read of a key never written sees None.
+    The state is a map of key to value. A read of a key never written sees None. That one order of all transactions
+    explains what each saw, and keeps real time, is strict serializability.
     """
 
     name = "multi-register"
     functions = frozenset({"txn", "read", "write"})
     by_key = False
+    writes: ClassVar[frozenset[str]] = WRITES
 
     def __init__(self, initial: Any = None) -> None:
         if initial is not None and not isinstance(initial, dict):
-            raise HistoryError(f"a multi-register begins with a map of key to value, not {initial!r}")
+            raise HistoryError(f"a {self.name} begins with a map of key to value, not {brief(initial)}")
         super().__init__({key: value for key, value in (initial or {}).items() if value is not None})
 
     def step(self, state: State, f: str, value: Any, output: Any) -> tuple[bool, State]:
         assert isinstance(state, Mapping)
         registers = dict(state.items)
         for kind, key, wanted in value if output is UNKNOWN else output:
-            if _micro(kind) in WRITES:
-                registers[key] = wanted
-            elif output is not UNKNOWN and registers.get(key) != wanted:
+            if _micro(kind) in self.writes:
+                registers[key] = self.after(registers.get(key), wanted)
+            elif output is not UNKNOWN and not self.shows(registers.get(key), wanted):
                 return False, state
         if self.readonly(f, value, output):
             return True, state
         return True, Mapping(frozenset(item for item in registers.items() if item[1] is not None))
 
+    def after(self, held: Any, written: Any) -> Any:
+        """What a register holds after a write."""
+        return written
+
+    def shows(self, held: Any, seen: Any) -> bool:
+        """Could a read have seen this?"""
+        return held == seen  # type: ignore[no-any-return]
+
     def readonly(self, f: str, value: Any, output: Any) -> bool:
-        return not any(_micro(kind) in WRITES for kind, _, _ in value)
+        return not any(_micro(kind) in self.writes for kind, _, _ in value)
 
     def validate(self, operation: Operation) -> None:
         super().validate(operation)
         self._validate_txn(operation, operation.value)
         if operation.certain:
             self._validate_txn(operation, operation.output)
-            if len(operation.output) != len(operation.value):
+            if self._asked(operation.output) != self._asked(operation.value):
                 raise HistoryError(
                     f"{place(operation)}: a transaction completes with other steps than it was invoked with"
                 )
 
     def _validate_txn(self, operation: Operation, txn: Any) -> None:
         for step in txn if isinstance(txn, (list, tuple)) else (None,):
-            if not isinstance(step, (list, tuple)) or len(step) != 3 or _micro(step[0]) not in READS | WRITES:
+            if not isinstance(step, (list, tuple)) or len(step) != 3 or _micro(step[0]) not in READS | self.writes:
+                write = sorted(self.writes)[0]
+                others = [model.name for model in TRANSACTIONAL if model.writes != self.writes]
                 raise HistoryError(
-                    f"{place(operation)}: a transaction is a list of [r key value] and [w key value], got {txn!r}"
+                    f"{place(operation)}: a transaction of {self.name} is a list of [r key value] and "
+                    f"[{write} key value], got {brief(txn)}; if it has other steps, try --model {' or '.join(others)}"
                 )
-            if operation.f == "read" and _micro(step[0]) in WRITES:
-                raise HistoryError(f"{place(operation)}: a transaction that is called read writes: {txn!r}")
+            if operation.f == "read" and _micro(step[0]) in self.writes:
+                raise HistoryError(f"{place(operation)}: a transaction that is called read writes: {brief(txn)}")
+
+    def _asked(self, txn: Any) -> State:
+        """The steps without what reads saw."""
+        return freeze([[_micro(kind), key, value if _micro(kind) in self.writes else None] for kind, key, value in txn])
+
+
+class RwRegister(MultiRegister):
+    """Elle's rw-register, under the name that it has there. Checked is strict serializability, nothing weaker."""
+
+    name = "rw-register"
+
+
+class ListAppend(MultiRegister):
+    """Elle's list-append: `txn [[r key list] [append key value] ...]`. Checked is strict serializability."""
+
+    name = "list-append"
+    functions = frozenset({"txn", "read", "append"})
+    writes = APPENDS
+
+    def __init__(self, initial: Any = None) -> None:
+        super().__init__(initial)
+        for key, held in (initial or {}).items():
+            _require_list(f"--initial of key {brief(key)}", held)
+
+    def after(self, held: Any, written: Any) -> Any:
+        return (*(held or ()), written)
+
+    def shows(self, held: Any, seen: Any) -> bool:
+        return (held or ()) == (seen or ())
+
+    def validate(self, operation: Operation) -> None:
+        super().validate(operation)
+        for kind, _, seen in operation.output if operation.certain else ():
+            if _micro(kind) in READS:
+                _require_list(f"{place(operation)}: what a read of list-append sees", seen)
+
+
+def _require_list(what: str, value: Any) -> None:
+    if value is not None and not isinstance(value, (list, tuple)):
+        raise HistoryError(f"{what} is a list or nil, got {brief(value)}")
 
 
 def _micro(kind: Any) -> str | None:
@@ -356,6 +377,9 @@ def _micro(kind: Any) -> str | None:
     return kind if isinstance(kind, str) else kind.name if isinstance(kind, Keyword) else None
 
 
+TRANSACTIONAL: Final[tuple[type[MultiRegister], ...]] = (MultiRegister, RwRegister, ListAppend)
 MODELS: Final[dict[str, type[Model]]] = {
-    model.name: model for model in (Register, CasRegister, MultiRegister, Mutex, KeyValue)
+    **{model.name: model for model in (Register, CasRegister, Mutex, KeyValue)},
+    **{model.name: model for model in TRANSACTIONAL},
 }
+"""Name to model: what `quorate check --model` offers."""

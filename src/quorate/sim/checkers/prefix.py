@@ -11,10 +11,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from quorate.sim.checkers.models import UNKNOWN, Model, State, freeze
+from quorate.sim.checkers.models import UNKNOWN, Model, State
 from quorate.sim.checkers.problem import Problem
 from quorate.sim.checkers.search import Found, Search
 from quorate.sim.history.events import Operation
+from quorate.sim.history.values import freeze
 
 STATES_MAX: Final = 500_000
 

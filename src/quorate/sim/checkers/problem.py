@@ -13,8 +13,9 @@ from itertools import chain
 from math import inf
 from typing import Final
 
-from quorate.sim.checkers.models import ANY, LOST, UNKNOWN, Model, State, freeze
+from quorate.sim.checkers.models import ANY, LOST, UNKNOWN, Model, State
 from quorate.sim.history.events import Operation
+from quorate.sim.history.values import freeze
 
 NEVER: Final = inf
 

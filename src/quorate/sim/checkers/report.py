@@ -1,14 +1,17 @@
 """A verdict for people (text with a timeline) and for programs (plain values for JSON)."""
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any, Final
 
 from quorate.sim.checkers.linearizability import Verdict
 from quorate.sim.history import edn
-from quorate.sim.history.events import Operation
+from quorate.sim.history.events import Operation, named
+from quorate.sim.history.values import freeze
 
 LABEL_CHARS_MAX: Final = 24
 SHOWN_MAX: Final = 12
+JSON_BITS_MAX: Final = 63
 UNKNOWN_SHOWN_MAX: Final = 4
 BEFORE_SHOWN: Final = 3
 WORDS: Final = {True: "linearizable", False: "not linearizable", None: "undecided"}
@@ -22,7 +25,7 @@ def describe_history(operation: Operation) -> str:
     if operation.value is None:
         reads = operation.output is not None or operation.f in ("read", "get")
         return f"{words} -> {_show(operation.output)}" if reads else words
-    told = operation.output is not None and operation.output != operation.value
+    told = operation.output is not None and freeze(operation.output) != freeze(operation.value)
     return f"{words} -> {_show(operation.output)}" if told else words
 
 
@@ -47,7 +50,7 @@ def text(verdict: Verdict) -> str:
     if stuck is not None:
         where = f" of key {_show(verdict.key)}" if verdict.key is not None else ""
         cannot = "cannot be placed" if verdict.linearizable is False else "is as far as the search came"
-        lines += ["", f"process {stuck.process}: {describe_history(stuck)}{where} {cannot}{_lines(stuck)}"]
+        lines += ["", f"process {named(stuck.process)}: {describe_history(stuck)}{where} {cannot}{_lines(stuck)}"]
         lines.append(f"  tried in state: {' or '.join(_show(state) for state in verdict.states)}")
         lines.append(f"  operations placed before it: {len(verdict.order)}")
         if verdict.linearizable is False:
@@ -81,7 +84,7 @@ def timeline(stuck: Operation, concurrent: Iterable[Operation], order: Iterable[
     shown, left_out = neighbourhood(stuck, concurrent, order)
     columns = _columns(shown)
     end = max(columns.values()) + 4
-    names = [f"process {operation.process}" for operation in shown]
+    names = [f"process {named(operation.process)}" for operation in shown]
     width = max(map(len, names))
     rows = []
     for name, operation in zip(names, shown, strict=True):
@@ -142,8 +145,8 @@ def as_plain(verdict: Verdict) -> dict[str, Any]:
 def operation_as_plain(operation: Operation) -> dict[str, Any]:
     """An operation as plain values; `invoked` and `completed` are positions in the history."""
     return {
-        "process": operation.process,
-        "f": operation.f,
+        "process": _plain(named(operation.process)),
+        "f": _plain(operation.f),
         "key": _plain(operation.key),
         "value": _plain(operation.value),
         "output": _plain(operation.output),
@@ -155,8 +158,12 @@ def operation_as_plain(operation: Operation) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Numbers, strings and booleans as they are; whatever JSON has no word for as EDN text."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is not Unicode
+    if isinstance(value, int) and value.bit_length() > JSON_BITS_MAX:
+        return str(value)
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and isfinite(value)):
         return value
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return _show(value)
+    return _plain(_show(value))

@@ -10,12 +10,17 @@ nothing, because clocks of different clients are not to be compared.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import msgspec
 
+from quorate.sim.history.values import Keyword, Symbol, freeze
+
 EventType = Literal["invoke", "ok", "fail", "info"]
 EVENT_TYPES: Final[tuple[EventType, ...]] = ("invoke", "ok", "fail", "info")
+ProcessName = int | str | Keyword | Symbol
+NEMESIS: Final = "nemesis"
+SHOWN_CHARS_MAX: Final = 60
 
 
 class HistoryError(ValueError):
@@ -25,19 +30,24 @@ class HistoryError(ValueError):
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of a history.
 
-    `process` is a client (an int) or anything else (a string: "nemesis"), which checkers ignore. `value` is the
-    argument in an `invoke` and the result in an `ok`. `time` is in nanoseconds, as Jepsen's. `line` is the line of
-    the file it came from, 0 in memory.
+    `process` is a client, whatever its name, or "nemesis", which does the faults and which checkers ignore. `value`
+    is the argument in an `invoke` and the result in an `ok`. `time` is in nanoseconds, as Jepsen's. `line` is the
+    line of the file it came from, 0 in memory.
     """
 
     type: EventType
-    process: int | str
+    process: ProcessName
     f: str
     value: Any = None
     key: Any = None
     index: int | None = None
     time: int | None = None
     line: int = 0
+
+    @property
+    def by_client(self) -> bool:
+        """Is it of a client, and not of the nemesis?"""
+        return self.process != NEMESIS
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -47,7 +57,7 @@ class Operation(msgspec.Struct, frozen=True):
     outcome is unknown; then `output` says nothing.
     """
 
-    process: int
+    process: ProcessName
     f: str
     value: Any = None
     output: Any = None
@@ -68,17 +78,17 @@ def pair(events: Iterable[Event]) -> list[Operation]:
 
     Raises HistoryError when a completion has no invocation, or a process invokes twice without completing.
     """
-    open_: dict[int, tuple[int, Event]] = {}
+    open_: dict[ProcessName, tuple[int, Event]] = {}
     found: dict[int, Operation] = {}
     for position, event in enumerate(events):
         process = event.process
-        if not isinstance(process, int):
+        if not event.by_client:
             continue
         if event.type == "invoke":
             if process in open_:
                 before = open_[process]
                 raise HistoryError(
-                    f"{where(event, position)}: process {process} invokes {event.f} while its {before[1].f} "
+                    f"{where(event, position)}: process {named(process)} invokes {event.f} while its {before[1].f} "
                     f"({where(before[1], before[0])}) is still open; a process has one operation at a time: "
                     "complete it with ok, fail or info first, or give the new client a new process number"
                 )
@@ -86,8 +96,8 @@ def pair(events: Iterable[Event]) -> list[Operation]:
             continue
         if process not in open_:
             raise HistoryError(
-                f"{where(event, position)}: {event.type} of {event.f} by process {process}, which has nothing open; "
-                "is its invoke missing, or out of order?"
+                f"{where(event, position)}: {event.type} of {event.f} by process {named(process)}, "
+                "which has nothing open; is its invoke missing, or out of order?"
             )
         start, invoke = open_.pop(process)
         if event.type != "fail":
@@ -100,17 +110,17 @@ def pair(events: Iterable[Event]) -> list[Operation]:
 def _operation(start: int, invoke: Event, end: int | None, completion: Event | None) -> Operation:
     if completion is not None and completion.f != invoke.f:
         raise HistoryError(
-            f"{where(completion, end or 0)}: process {invoke.process} completes {completion.f} but its open operation "
-            f"is {invoke.f} ({where(invoke, start)})"
+            f"{where(completion, end or 0)}: process {named(invoke.process)} completes {completion.f} but its "
+            f"open operation is {invoke.f} ({where(invoke, start)})"
         )
-    if completion is not None and completion.key is not None and completion.key != invoke.key:
+    if completion is not None and completion.key is not None and freeze(completion.key) != freeze(invoke.key):
         raise HistoryError(
-            f"{where(completion, end or 0)}: process {invoke.process} completes {completion.f} of key "
-            f"{completion.key!r} but invoked it with key {invoke.key!r} ({where(invoke, start)})"
+            f"{where(completion, end or 0)}: process {named(invoke.process)} completes {completion.f} of key "
+            f"{brief(completion.key)} but invoked it with key {brief(invoke.key)} ({where(invoke, start)})"
         )
     known = completion is not None and completion.type == "ok"
     return Operation(
-        process=cast(int, invoke.process),
+        process=invoke.process,
         f=invoke.f,
         value=invoke.value,
         output=completion.value if known and completion is not None else None,
@@ -127,20 +137,33 @@ def where(event: Event, position: int) -> str:
     return f"line {event.line}" if event.line else f"event {position}"
 
 
+def named(process: ProcessName) -> int | str:
+    """A process as people write it."""
+    if isinstance(process, Keyword):
+        return f":{process.name}"
+    return process.name if isinstance(process, Symbol) else process
+
+
+def brief(value: Any) -> str:
+    """A value of a history in a message: not longer than people read."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARS_MAX else text[: SHOWN_CHARS_MAX - 3] + "..."
+
+
 def split_independent(events: Iterable[Event]) -> list[Event]:
     """Take the `[key value]` values that jepsen.independent writes apart into key and value.
 
-    Raises HistoryError for a client's event whose value is no such pair. Other processes pass unchanged.
+    Raises HistoryError for a client's invoke or ok whose value is no such pair. The nemesis' events pass unchanged.
     """
     split = []
     for position, event in enumerate(events):
-        if not isinstance(event.process, int):
+        value = event.value
+        if not event.by_client or (event.type in ("fail", "info") and value is None):
             split.append(event)
             continue
-        value = event.value
         if not isinstance(value, (list, tuple)) or len(value) != 2:
             raise HistoryError(
-                f"{where(event, position)}: the value of an independent history is [key value], got {value!r}; "
+                f"{where(event, position)}: the value of an independent history is [key value], got {brief(value)}; "
                 "is this a history of one key?"
             )
         split.append(msgspec.structs.replace(event, key=value[0], value=value[1]))

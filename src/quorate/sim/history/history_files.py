@@ -4,14 +4,26 @@ The format is found from the first character that tells. A file is hostile until
 size of the file, the number of events and the depth of a value are bounded, and every error names file and line.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 
 from quorate.sim.history import edn
-from quorate.sim.history.events import EVENT_TYPES, Event, HistoryError, split_independent
+from quorate.sim.history.events import (
+    EVENT_TYPES,
+    NEMESIS,
+    Event,
+    HistoryError,
+    ProcessName,
+    brief,
+    split_independent,
+)
+from quorate.sim.history.values import Character, Exact, Keyword, Mapping, Real, Symbol, Tagged, Truth, thaw
 
 Format = Literal["edn", "json"]
 PROGRESS_EVENTS: Final = 4096
@@ -49,6 +61,8 @@ def read_history(
                 events.append(event)
                 if watch is not None and len(events) % PROGRESS_EVENTS == 0:
                     watch(len(events))
+        if not events:
+            raise HistoryError(_NO_EVENTS)
         return split_independent(events) if independent else events
     except (HistoryError, edn.EdnError) as error:
         raise HistoryError(f"{path}: {error}") from None
@@ -70,7 +84,7 @@ def _events(file: BinaryIO, limits: Limits) -> Iterator[Event]:
     head[:1] = [head[0].removeprefix("\ufeff")] if head else []
     everything = _chain(head, lines)
     if form is None:
-        raise HistoryError("no events; expected Jepsen's EDN or JSON lines")
+        raise HistoryError(_NO_EVENTS)
     return _edn_events(everything) if form == "edn" else _json_events(everything)
 
 
@@ -116,15 +130,13 @@ def _json_events(lines: Iterable[str]) -> Iterator[Event]:
         if not line.strip():
             continue
         try:
-            value = decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
+            value = _with_surrogates(line) if "\\u" in line else decode(line)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise HistoryError(
                 f"line {number}: not one JSON object a line: {error}; write an array of events as JSON lines"
             ) from None
         if not isinstance(value, dict):
-            raise HistoryError(
-                f"line {number}: expected one object a line such as {_EXAMPLE_JSON}, got {_short(value)}"
-            )
+            raise HistoryError(f"line {number}: expected one object a line such as {_EXAMPLE_JSON}, got {brief(value)}")
         if _depth(value) > edn.DEPTH_MAX:
             raise HistoryError(f"line {number}: nested deeper than {edn.DEPTH_MAX} levels")
         yield _event(number, value)
@@ -132,57 +144,85 @@ def _json_events(lines: Iterable[str]) -> Iterator[Event]:
 
 def _edn_events(lines: Iterable[str]) -> Iterator[Event]:
     for number, value in edn.read_edn(lines):
-        if isinstance(value, edn.Tagged):
+        while isinstance(value, Tagged):
             value = value.value
         if not isinstance(value, dict):
-            raise HistoryError(f"line {number}: expected a map such as {_EXAMPLE_EDN}, got {_short(value)}")
-        yield _event(number, {key.name: item for key, item in value.items() if isinstance(key, edn.Keyword)})
+            raise HistoryError(f"line {number}: expected a map such as {_EXAMPLE_EDN}, got {brief(value)}")
+        yield _event(number, {key.name: item for key, item in value.items() if isinstance(key, Keyword)})
 
 
+def _with_surrogates(line: str) -> Any:
+    """JSON with half a surrogate pair, which its grammar allows and msgspec does not."""
+    return json.loads(line, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"JSON has no {name}")
+
+
+_NO_EVENTS: Final = "no events; expected Jepsen's EDN or JSON lines"
 _EXAMPLE_JSON: Final = '{"type":"invoke","process":0,"f":"read"}'
 _EXAMPLE_EDN: Final = "{:type :invoke, :process 0, :f :read}"
 
 
 def _event(line: int, fields: dict[str, Any]) -> Event:
-    """An Event of what a file says, each field checked. Other fields than an Event's are left out."""
-    for name in ("type", "process", "f"):
+    """An Event of what a file says.
+
+    What decides is checked: type and process, and f of a client. What is there for people to read (index, time, what
+    the nemesis does) is dropped where its type is wrong. Other fields than an Event's are left out.
+    """
+    for name in ("type", "process"):
         if fields.get(name) is None:
-            raise HistoryError(f"line {line}: an event without {name}; expected for example {_EXAMPLE_JSON}")
+            raise _absent(line, name)
     kind = _name(line, "type", fields["type"])
     if kind not in EVENT_TYPES:
-        raise HistoryError(f"line {line}: type is {kind!r}; expected one of {', '.join(EVENT_TYPES)}")
-    process = fields["process"]
-    if not isinstance(process, int) or isinstance(process, bool):
-        process = _name(line, "process", process)
+        raise HistoryError(f"line {line}: type is {brief(kind)}; expected one of {', '.join(EVENT_TYPES)}")
+    process = _process(line, fields["process"])
+    f = fields.get("f")
+    if process == NEMESIS:
+        f = _name_of(f) or ""
+    elif f is None:
+        raise _absent(line, "f")
     return Event(
         type=kind,
         process=process,
-        f=_name(line, "f", fields["f"]),
+        f=_name(line, "f", f),
         value=fields.get("value"),
         key=fields.get("key"),
-        index=_number(line, "index", fields.get("index")),
-        time=_number(line, "time", fields.get("time")),
+        index=_number(fields.get("index")),
+        time=_number(fields.get("time")),
         line=line,
     )
 
 
-def _name(line: int, field: str, value: Any) -> str:
-    if isinstance(value, (edn.Keyword, edn.Symbol)):
+def _absent(line: int, name: str) -> HistoryError:
+    return HistoryError(f"line {line}: an event without {name}; expected for example {_EXAMPLE_JSON}")
+
+
+def _process(line: int, value: Any) -> ProcessName:
+    """The process; a keyword is not the string of the same letters, but for the nemesis."""
+    if _name_of(value) == NEMESIS:
+        return NEMESIS
+    if isinstance(value, (int, str, Keyword, Symbol)) and not isinstance(value, bool):
+        return value
+    raise HistoryError(f"line {line}: process is {brief(value)}; expected a number or a name")
+
+
+def _name_of(value: Any) -> str | None:
+    if isinstance(value, (Keyword, Symbol)):
         return value.name
-    if isinstance(value, str):
-        return value
-    raise HistoryError(f"line {line}: {field} is {_short(value)}; expected a name")
+    return value if isinstance(value, str) else None
 
 
-def _number(line: int, field: str, value: Any) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise HistoryError(f"line {line}: {field} is {_short(value)}; expected a whole number")
+def _name(line: int, field: str, value: Any) -> str:
+    name = _name_of(value)
+    if name is None:
+        raise HistoryError(f"line {line}: {field} is {brief(value)}; expected a name")
+    return name
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _depth(value: Any) -> int:
@@ -212,11 +252,18 @@ def format_event(event: Event, form: Format = "json") -> str:
     if event.index is not None:
         fields["index"] = event.index
     if form == "json":
-        return msgspec.json.encode(_plain(fields)).decode()
-    for name in ("type", "f", "process"):
-        if isinstance(fields[name], str):
-            fields[name] = edn.Keyword(fields[name])
-    return edn.write({edn.Keyword(name): value for name, value in fields.items()})
+        return _json(_plain(fields))
+    fields["type"], fields["f"] = Keyword(event.type), Keyword(event.f)
+    if event.process == NEMESIS:
+        fields["process"] = Keyword(NEMESIS)
+    return edn.write({Keyword(name): value for name, value in fields.items()})
+
+
+def _json(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (UnicodeEncodeError, OverflowError):  # half a surrogate pair, or more than 64 bits
+        return json.dumps(value, separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:
@@ -227,10 +274,16 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted((_plain(item) for item in value), key=repr)
-    if isinstance(value, edn.Keyword):
+    if isinstance(value, Keyword):
         return f":{value.name}"
-    if isinstance(value, edn.Symbol):
+    if isinstance(value, Symbol):
         return value.name
-    if isinstance(value, edn.Tagged):
+    if isinstance(value, Character):
+        return value.text
+    if isinstance(value, Tagged):
         return {f"#{value.tag}": _plain(value.value)}
+    if isinstance(value, (Fraction, Decimal)):
+        return edn.write(value)
+    if isinstance(value, (Truth, Real, Exact, Mapping)):
+        return _plain(thaw(value))
     return value
