@@ -219,7 +219,7 @@ class Following(Core, Reconfigurable):
         """Nobody leads: ask whether we could, before a ballot is used."""
         self._watch.rest()
         if self._hears_leader():
-            return  # who asks nobody else has promised this as well: an earlier life may have confirmed a lease just now
+            return  # our own promise waits like those to others: an earlier life may have confirmed a lease
         if self._yields:
             self._yields = False
             return
@@ -267,7 +267,7 @@ class Following(Core, Reconfigurable):
     # --- learning ---
 
     def _hear_chosen(self, index: int) -> None:
-        """The leader says that all up to a slot is chosen. What is not here yet counts when the gap before it closes."""
+        """The leader says that all up to a slot is chosen. What is not here yet counts when the gap closes."""
         self._told_chosen = max(self._told_chosen, index)
         self._learn(min(self._told_chosen, self.acceptor.log.last_index))
 

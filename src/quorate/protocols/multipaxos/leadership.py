@@ -199,9 +199,7 @@ class Leadership:
         """
         match, base = self.followers.match, self._acceptor.log.base_index
         enough = max(span.first_slot, base)
-        ready = sum(
-            1 << node for node, p in self.followers.items() if match[node] >= enough and p.commit_sent >= base
-        )
+        ready = sum(1 << node for node, p in self.followers.items() if match[node] >= enough and p.commit_sent >= base)
         return span.quorums.phase1.is_quorum(ready)
 
     # --- counting (phase 2b) ---
