@@ -21,9 +21,9 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env, Fired, Host, Input, Key, Path, Received, Submitted, Turn
+from quorate.kernel.standing import LEADER
 from quorate.parts.log.replicated import Decided
 from quorate.protocols.raft import Raft, RaftConfig
-from quorate.protocols.raft.election import LEADER
 from quorate.sim.chance import streams
 
 BATCH = 100

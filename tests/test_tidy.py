@@ -97,7 +97,7 @@ PLANTED = [
             "class A(B):\n    def f(self, other):\n        self._x = super()._x\n        other._x = 1  # !\n"
             "        return self.part._x + self.part.x._y()  # !",
         )
-        for path in (RAFT,)
+        for path in (RAFT, PARTS, KERNEL, SIM, RUNTIME, SERVICE, TRIALS, CLI, ROOT)
     ],
     (
         "private-attributes",
@@ -105,7 +105,7 @@ PLANTED = [
         "class A:\n    @classmethod\n    def f(cls, pair):\n        return cls._x, pair._replace(x=1), pair.__dict__\n"
         "def g(core):\n    return core._x  # !",
     ),
-    ("private-attributes", SIM, "node._x = 1"),
+    ("private-attributes", RUNTIME, "import os\nos._exit(0)\nos._x(0)  # !"),
     (
         "cores-alone",
         RAFT,
@@ -119,8 +119,11 @@ PLANTED = [
         "import os\nx = getattr(core, 'role', '')  # !\ny = getattr(os, 'RWF_DSYNC', None)\nz = getattr(core, name, 0)",
     ),
     ("attribute-guesses", SIM, "def f():\n    return getattr(a.b, 'leader', c)  # !\ngetattr(core, 'role')"),
+    ("attribute-guesses", TRIALS, "a = hasattr(config, 'entries_max')  # !\nb = hasattr(cls, handler_name(m))"),
+    ("attribute-guesses", SIM, "import os\nx = hasattr(os, 'RWF_DSYNC')"),
     ("attribute-guesses", "src/quorate/sim/adversary/x.py", "getattr(message, 'view', None)"),
-    ("attribute-guesses", TEST, "getattr(core, 'role', '')"),
+    ("attribute-guesses", TEST, "getattr(core, 'role', '')\nhasattr(core, 'role')"),
+    ("private-attributes", TEST, "node._x = 1"),
     ("file-length", TEST, "\n" * 800 + "x = 1  # !"),
     ("file-length", TEST, "x = 1\n" * 800),
     ("function-length", BENCH, "async def f():  # !\n" + "    x = 1\n" * 70),

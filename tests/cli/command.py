@@ -41,6 +41,13 @@ def quorate(*arguments: str | bytes, stdin: bytes = b"", **env: str) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+def done(*arguments: str, **env: str) -> Outcome:
+    """A command that must succeed."""
+    outcome = quorate(*arguments, **env)
+    assert outcome.code == 0, outcome.stderr
+    return outcome
+
+
 class Up:
     """`quorate up --json` with the arguments given; a context manager that kills it if it still runs."""
 

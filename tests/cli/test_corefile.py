@@ -4,15 +4,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from quorate.cli.sim import sim
+from quorate.sim.shells import SNAPSHOTS
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.protocols import equipment_of, mutants_of
 
-app = typer.Typer()
-app.command()(sim)
+from tests.cli.sim_command import call
 
 GOOD = """
 from neighbour import CONFIG
@@ -45,12 +43,6 @@ def mine(tmp_path: Path) -> Path:
     (tmp_path / "neighbour.py").write_text(NEIGHBOUR)
     (tmp_path / "mine.py").write_text(GOOD)
     return tmp_path / "mine.py"
-
-
-def call(*arguments: str) -> tuple[int, str, str]:
-    """Exit code, output, errors."""
-    result = CliRunner().invoke(app, arguments)
-    return result.exit_code, result.stdout, result.stderr
 
 
 def test_it_runs_like_one_of_the_registry(mine: Path) -> None:
@@ -87,6 +79,7 @@ def test_a_violation_is_traced_under_the_name_of_the_class(mine: Path, monkeypat
         ("text.txt:Mine", "its name has to end with .py"),
         ("syntax.py:Mine", "cannot be loaded: SyntaxError"),
         ("raises.py:Mine", "cannot be loaded: ZeroDivisionError: division by zero (line 2)"),
+        ("exits.py:Mine", "cannot be loaded: SystemExit: 3 (line 1)"),
         ("handler.py:Mine", "cannot be loaded: TypeError: Mine has no handler on_hello; write one a message type"),
         ("empty.py:Mine", "it has no Core at all"),
     ],
@@ -96,6 +89,7 @@ def test_wrong_use(mine: Path, name: str, words: str) -> None:
     (mine.parent / "empty.py").write_text("")
     (mine.parent / "syntax.py").write_text("class")
     (mine.parent / "raises.py").write_text("\n1 / 0\n")
+    (mine.parent / "exits.py").write_text("raise SystemExit(3)\n")
     (mine.parent / "handler.py").write_text(
         "from quorate.kernel import Core\nclass Hello: pass\nclass Mine(Core):\n    messages = (Hello,)\n"
     )
@@ -135,6 +129,14 @@ class Mute(Liar):
         self.means.count(self.name)
         return ()
 
+class Slips(Liar):
+    def tell(self, send):
+        return self.nothing
+
+class Forgets(Liar):
+    def tell(self, send):
+        pass
+
 class Silent(Liar):
     name = "silent"
 
@@ -172,7 +174,22 @@ def test_liars_in_a_file_are_mixed_with_those_that_are_built_in(lying: Path) -> 
     _, out, _ = call("vote", "--seeds", "0:6", "--adversary", f"all,{lying}:Mute", *SHORT)
     assert set(msgspec.json.decode(out)["lies"]) > {"mute", "slow"}
     _, _, err = call("raft", "--seed", "0", "--adversary", f"{lying}:Mute", *SHORT)
-    assert "raft bears no node that is mute: expect violations" in err
+    assert "raft does not claim to tolerate mute: expect violations" in err
+
+
+@pytest.mark.parametrize(
+    ("liar", "words"),
+    [
+        ("Slips", "the liar slips raised AttributeError: 'Slips' object has no attribute 'nothing' (tell, lying.py:"),
+        ("Forgets", "the liar forgets raised TypeError: 'NoneType' object is not iterable"),
+    ],
+)
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_liar_in_a_file_that_raises_ends_the_campaign(lying: Path, liar: str, words: str, jobs: str) -> None:
+    """It would look as if the protocol withstood it."""
+    code, _, err = call("vote", "--seeds", "0:40", "--jobs", jobs, "--adversary", f"{lying}:{liar}", *SHORT)
+    assert code == 2
+    assert words in err
 
 
 def test_a_violation_by_a_liar_in_a_file_can_be_repeated(lying: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +210,10 @@ def test_a_violation_by_a_liar_in_a_file_can_be_repeated(lying: Path, monkeypatc
         (["lying.py:Mine", "--adversary", "lying.py:Mine"], "Mine in {file} is not a Liar"),
         (["lying.py:Mine", "--adversary", "lying.py:Silent"], "is called 'silent', as a built-in liar is"),
         (["lying.py:Mine", "--adversary", "none.py:Silent"], "there is no file"),
-        (["lying.py:Mine", "--adversary", "lying.py"], "write {file}:Class; it has Mute, Silent, Invents"),
+        (
+            ["lying.py:Mine", "--adversary", "lying.py"],
+            "write {file}:Class; it has Mute, Slips, Forgets, Silent, Invents",
+        ),
         (["lying.py:Mine", "--adversary", "mean"], "no adversary is called mean"),
     ],
 )
@@ -209,6 +229,8 @@ def test_wrong_use_where_nodes_lie(lying: Path, arguments: list[str], words: str
     [
         ("TRAITS = 3", "TRAITS in {file} is not a Traits"),
         ("SIMULATION = 3", "SIMULATION in {file} is not a Struct"),
+        ("ONE_BY_ONE = 3", "ONE_BY_ONE in {file} is not a VoteConfig"),
+        ("TAKES_SNAPSHOTS = 3", "TAKES_SNAPSHOTS in {file} is not a bool"),
         ("INVARIANTS = (3,)", "INVARIANTS in {file} is not a tuple of subclasses of Checker"),
         ("MUTANTS = 3", "MUTANTS in {file} is not a tuple"),
         ("LIARS = ('x',)", "LIARS in {file} is not a tuple of subclasses of Liar"),
@@ -219,6 +241,14 @@ def test_what_is_beside_it_is_looked_at(lying: Path, line: str, words: str) -> N
     code, _, err = call(f"{lying}:Mine", "--seed", "0")
     assert code == 2
     assert words.format(file=lying) in err
+
+
+def test_a_core_says_of_itself_that_it_takes_snapshots(lying: Path) -> None:
+    takes = lying.parent / "takes.py"
+    takes.write_text(LYING + "ONE_BY_ONE = VoteConfig(batch_count_max=1)\nTAKES_SNAPSHOTS = True\n")
+    some, more = ({mutant.name for mutant in mutants_of(f"{path}:Mine")} for path in (lying, takes))
+    assert more - some >= {mutant.name for mutant in SNAPSHOTS}
+    assert equipment_of(f"{takes}:Mine").one_by_one.batch_count_max == 1
 
 
 def test_mutants_beside_a_core_are_planted(lying: Path) -> None:

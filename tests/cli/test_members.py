@@ -9,19 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import Outcome, Up, quorate
+from tests.cli.command import Outcome, Up, done, quorate
 from tests.cluster import LocalCluster, free_base_port, until
 
 MULTIPAXOS = "[multipaxos]\nalpha = 64"
 PBFT = "window = 16\ncheckpoint_batches = 8"
 PATIENCE = ("--timeout", "60")
-
-
-def done(*arguments: str, **env: str) -> Outcome:
-    """A command that must succeed."""
-    outcome = quorate(*arguments, **env)
-    assert outcome.code == 0, outcome.stderr
-    return outcome
 
 
 def test_a_new_majority_goes_on_and_an_old_one_cannot(tmp_path: Path) -> None:

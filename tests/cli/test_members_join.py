@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Outcome, quorate
+from tests.cli.command import done, quorate
 from tests.cluster import LocalCluster, free_base_port, until
 
 PATIENCE = ("--timeout", "60")
@@ -15,13 +15,6 @@ OPTIONS = {
     "multipaxos": "[multipaxos]\nalpha = 64",
     "pbft": '[pbft]\nwindow = 16\ncheckpoint_batches = 8\nrequest_timeout_s = 1.0\nadmins = ["{admin}"]',
 }
-
-
-def done(*arguments: str, **env: str) -> Outcome:
-    """A command that must succeed."""
-    outcome = quorate(*arguments, **env)
-    assert outcome.code == 0, outcome.stderr
-    return outcome
 
 
 class Growing(LocalCluster):

@@ -4,22 +4,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from quorate.cli.sim import sim
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import mutants_of
 
-app = typer.Typer()
-app.command()(sim)
-
-
-def call(*arguments: str) -> tuple[int, str, str]:
-    """Exit code, output, errors."""
-    result = CliRunner().invoke(app, arguments)
-    return result.exit_code, result.stdout, result.stderr
+from tests.cli.sim_command import call
 
 
 def test_all_holds() -> None:
@@ -68,10 +58,10 @@ def test_lies_are_counted_and_repeated(tmp_path: Path, monkeypatch: pytest.Monke
     assert "note" not in err
     code, out, err = call(*arguments, "--adversary", "equivocating")
     assert code == 1
-    assert "raft bears no node that is equivocating: expect violations" in err
+    assert "raft does not claim to tolerate equivocating: expect violations" in err
     assert "--byzantine 1 --adversary equivocating --trace -" in out
     _, _, err = call("raft", "--seed", "1", "--duration-s", "1", "--byzantine", "3", "--adversary", "silent", "--json")
-    assert "raft bears 2 of 5 nodes that lie, not 3" in err
+    assert "raft tolerates 2 lying of 5 nodes, not 3" in err
 
 
 def test_a_trace_to_a_file_and_to_the_screen(tmp_path: Path) -> None:
@@ -104,7 +94,7 @@ def test_mutants_that_are_missed_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         (["raft", "--mutant", "x"], "raft has no mutant 'x'; it has no-barrier"),
         (["raft", "--faults", "fire"], "no fault is called fire"),
         (["raft", "--seeds", "9:1"], "write first:end"),
-        (["raft", "--seeds", "x"], "are no seeds"),
+        (["raft", "--seeds", "x"], "is not a range of seeds"),
         (["raft", "--nodes", "0"], "0 nodes; a simulated cluster has 1 to 1024"),
         (["raft", "--nodes", "2000"], "2000 nodes; a simulated cluster has 1 to 1024"),
         (["raft", "--duration-s", "0"], "above 0"),
@@ -112,7 +102,7 @@ def test_mutants_that_are_missed_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         (["raft", "--trace", "-"], "say which with --seed"),
         (["raft", "--mutants", "--mutant", "no-barrier"], "leave out --mutant"),
         (["raft", "--seed", "1", "--trace", "/no/such/folder/t"], "cannot write the trace"),
-        (["raft", "--byzantine", "1"], "--adversary silent,slow is what it bears. To see it break, name others"),
+        (["raft", "--byzantine", "1"], "not lies; test it with --adversary silent,slow. To see it break, name another"),
         (["raft", "--byzantine", "1", "--adversary", "x"], "no adversary is called x; write all, none, or some of"),
         (["raft", "--byzantine", "5"], "at least one node must be honest"),
     ],

@@ -14,7 +14,8 @@ from quorate.sim.checkers.base import Checker
 from quorate.trials.campaign import Task, run_task
 from quorate.trials.protocols import equipment_of, mutants_of
 
-from tests.cluster import LocalCluster, until
+from tests.cluster import READY_TIMEOUT_S, LocalCluster, until
+from tests.torture.protocols import nodes_of
 
 PROTOCOLS = sorted(REGISTRY)
 BYZANTINE = [name for name in PROTOCOLS if REGISTRY[name].traits.is_byzantine]
@@ -24,11 +25,6 @@ NO_INVARIANTS = {
 """Why a protocol has no checker of its inner state."""
 NO_MUTANTS = {"echo": "it is the template; whoever copies it plants the bugs of what it has become"}
 """Why a protocol has no planted bugs of its own."""
-
-
-def nodes_of(protocol: str) -> int:
-    """So many that one may fail."""
-    return REGISTRY[protocol].traits.fault_model.nodes(1)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -102,7 +98,9 @@ def test_a_cluster_of_processes_keeps_what_it_acknowledged(protocol: str, tmp_pa
         for node in cluster.ids:
             cluster.kill(node)
         cluster.start()
-        with cluster.client() as client:
+        # Some nodes may lock a batch before all have found each other, and in Vote only they propose it. That can take
+        # a round of each node, 1 + 2 + 3 + 4 s; by default a client gives up after 5.
+        with cluster.client(timeout_s=READY_TIMEOUT_S) as client:
             assert client.range(b"key-", b"key.").count == 20
             client.put(b"key-0", b"after")
         digests = until(lambda: _equal_values(cluster), "every node has the last value")

@@ -170,7 +170,7 @@ def test_the_simulator_knows_it(command: str, shown: str, checkout: Path) -> Non
     if "--mutants" in command:
         found = json.loads(real)
         assert found["missed"] == []
-        assert len(found["mutants"]) == 4
+        assert len(found["mutants"]) == 6
 
 
 def test_it_is_conformant(checkout: Path) -> None:

@@ -125,7 +125,7 @@ class Servers:
         """From one moment to the next it says nothing more and answers nobody; then its files are closed."""
         server = self.running.pop(node)
         server.node._end(None)
-        for connection in [*server.listener.connections, *server.node.peers._callers]:
+        for connection in [*server.listener.connections, *server.node.peers.callers]:
             connection.cut("crash")
         await server.stop()
 

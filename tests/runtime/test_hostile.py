@@ -7,8 +7,6 @@ is not the question here. That nothing raises, grows without bound or stays stuc
 import asyncio
 import itertools
 import random
-import resource
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +27,7 @@ from quorate.service.requests import Apply, AskStatus, CloseSession, Command, Op
 
 from tests.runtime.servers import FAST, Servers, run, servers, until
 from tests.wire.harness import RawCaller, call, framed
+from tests.wire.test_hostile import peak_bytes
 
 FRAMES = 10_000
 FRAMES_PER_CALL = 400
@@ -121,10 +120,6 @@ def mutated_request(chance: random.Random, _: int) -> bytes:
 
 
 # --- the attacks ---
-
-
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Attacker:

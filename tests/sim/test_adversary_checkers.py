@@ -16,7 +16,7 @@ from quorate.sim.checkers.once import Once
 from quorate.sim.checkers.validity import Validity
 from quorate.trials.subjects import RegisterMachine
 
-SCHEME = Symbolic(range(4))
+SCHEME = Symbolic(range(5))
 A, B = b"a" * 32, b"b" * 32
 
 
@@ -206,6 +206,27 @@ def test_histories_that_differ() -> None:
         step(checker, 1, two)
     with pytest.raises(Violation, match="equal checkpoints: node 2 has index 1 and history 61616161"):
         checker.started(2, core(stable=certificate(1, 1, A, "pbft checkpoint"), low=1))
+
+
+def among(members: tuple[int, ...], epoch: int, began_at: int) -> SimpleNamespace:
+    return SimpleNamespace(members=members, epoch=epoch, began_at=began_at)
+
+
+def test_a_checkpoint_is_made_by_those_who_voted_before_it() -> None:
+    old, new = among((0, 1, 2, 3), 0, 0), among((1, 2, 3, 4), 1, 8)
+    first = certificate(8, 8, A, "pbft checkpoint")
+    checker = watch(core(group=old), core(group=new, stable=first, low=8))
+    checker.started(2, core(group=new, stable=first, low=8, executed=16, index=16, digest=B))  # went on from there
+    checker.started(3, core(group=new, stable=certificate(16, 16, B, "pbft checkpoint", (1, 2, 3)), low=16))
+    for sequence, nodes in ((8, (1, 2, 4)), (16, (0, 1, 2))):
+        made = certificate(sequence, sequence, A, "pbft checkpoint", nodes)
+        with pytest.raises(Violation, match="node 4 holds a pbft checkpoint certificate that proves nothing"):
+            checker.started(4, core(group=new, stable=made, low=sequence))
+
+
+def test_an_epoch_that_begins_at_two_checkpoints() -> None:
+    with pytest.raises(Violation, match="epoch 1 begins at 16 for node 1, at 8 for others"):
+        watch(*[core(group=among((0, 1, 2, 3), 1, began_at)) for began_at in (8, 16)])
 
 
 @pytest.mark.parametrize("table", ["accepted", "prepared", "slots"])

@@ -17,7 +17,7 @@ from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.mutant import Mutant
 from quorate.sim.node import SimNode
 from quorate.sim.options import Options, OptionsError
-from quorate.sim.run import simulate
+from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.trial import Trial
 from quorate.sim.world import World
@@ -242,7 +242,7 @@ def test_sides_change() -> None:
 # --- a protocol for crashes ---
 
 
-def raft(seed: int, adversary: str, nodes: int = 5, faults: str = "none", byzantine: int = 1) -> campaign.Outcome:
+def raft(seed: int, adversary: str, nodes: int = 5, faults: str = "none", byzantine: int = 1) -> RunOutcome:
     task = Task(
         protocol="raft",
         seed=seed,

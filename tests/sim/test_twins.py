@@ -242,8 +242,8 @@ def test_the_twins_have_names() -> None:
 @pytest.mark.parametrize(
     ("protocol", "nodes", "rounds", "mutant", "words"),
     [
-        ("raft", 5, 2, "", "raft has no Twins"),
-        ("pbft", 3, 2, "", "say --nodes 4"),
+        ("raft", 5, 2, "", "sets `twins`; raft has none"),
+        ("pbft", 3, 2, "", "write --nodes 4"),
         ("pbft", 8, 2, "", "up to 7 nodes"),
         ("pbft", 4, 0, "", "1 to 6 rounds"),
         ("pbft", 4, 2, "x", "has no mutant 'x'"),

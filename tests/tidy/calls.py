@@ -7,6 +7,8 @@ from .tree import PURE_LAYERS, Violation, layer_of, parse
 
 CODE_FROM_STRINGS = frozenset({"eval", "exec"})
 PROCESS_DEPENDENT = frozenset({"id", "hash"})
+GUESSES = {"getattr": 2, "hasattr": 1}
+"""With so many arguments beside the object; getattr without a default is no guess."""
 OF_OTHERS = (
     "src/quorate/protocols/pbft/liars.py",
     "src/quorate/sim/adversary/",
@@ -35,7 +37,7 @@ def process_dependent(path: str, source: str) -> Iterator[Violation]:
 
 
 def attribute_guesses(path: str, source: str) -> Iterator[Violation]:
-    """No `getattr(x, "name", default)`: whoever has the attribute says so by its type, or others will misspell it.
+    """No `getattr(x, "name", default)`, no `hasattr(x, "name")`: whoever has it says so by its type; guesses misspell.
 
     What a module of this platform may lack is no guess, and neither is a name that is computed.
     """
@@ -44,11 +46,11 @@ def attribute_guesses(path: str, source: str) -> Iterator[Violation]:
     tree = parse(source)
     imported = {alias.asname or alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in GUESSES:
             of, *rest = node.args
             is_module = isinstance(of, ast.Name) and of.id in imported
-            if len(rest) == 2 and isinstance(rest[0], ast.Constant) and not is_module:
-                cure = "give the base class a method with a default, as Core.standing, or ask isinstance"
+            if len(rest) == GUESSES[node.func.id] and isinstance(rest[0], ast.Constant) and not is_module:
+                cure = "give the base class a method or a field with a default, as Core.standing, or ask isinstance"
                 what = f"guesses that something has a {rest[0].value}"
                 yield Violation(path, node.lineno, "attribute-guesses", what, cure)
 

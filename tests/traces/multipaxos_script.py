@@ -7,7 +7,7 @@ from quorate.parts.log.entries import Entry
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
 from quorate.protocols.multipaxos.messages import Promised, Voted
 
-from tests.traces.script import Script, entry_of
+from tests.traces.script import Script, entry_of, plain_ballot
 
 
 class MultiPaxosScript(Script):
@@ -47,8 +47,3 @@ def ballot_of(text: str) -> tuple[int, int]:
     """``3,2``."""
     round_, node = text.split(",")
     return int(round_), int(node)
-
-
-def plain_ballot(ballot: tuple[int, int]) -> str:
-    """Round and node, as messages are printed."""
-    return ",".join(map(str, ballot))

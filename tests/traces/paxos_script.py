@@ -2,7 +2,7 @@
 
 from quorate.protocols.paxos import Paxos, PaxosConfig
 
-from tests.traces.script import Script, plain
+from tests.traces.script import Script, plain, plain_ballot
 
 
 class PaxosScript(Script):
@@ -24,8 +24,3 @@ class PaxosScript(Script):
     def _role(self, node: int) -> str:
         proposer = self.cluster[node].core.proposer
         return f"{proposer.phase} in ballot {plain_ballot(proposer.ballot)}"
-
-
-def plain_ballot(ballot: tuple[int, int]) -> str:
-    """Round and node, as messages are printed."""
-    return ",".join(map(str, ballot))

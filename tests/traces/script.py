@@ -232,3 +232,8 @@ class Script:
             self.lines += [f"  {node} asks for {self.text_of(job.work)}" for job in turn.jobs]
         self.lines += [f"  {node} says {self.text_of(output)}" for output in turn.outputs]
         self.lines += [f"  {node} blames {blame.node}: {blame.why}" for blame in turn.blames]
+
+
+def plain_ballot(ballot: tuple[int, int]) -> str:
+    """Round and node, as messages are printed."""
+    return ",".join(map(str, ballot))

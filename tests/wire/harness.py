@@ -207,7 +207,7 @@ class Cluster:
     async def connected(self) -> None:
         """Wait until every node that runs can send to every other one that does."""
         pairs = [(a, b) for a in self.peers for b in self.peers if a != b]
-        await until(lambda: all(b in self.peers[a].connected() and a in self.peers[b]._incoming for a, b in pairs))
+        await until(lambda: all(b in self.peers[a].connected() and a in self.peers[b].incoming for a, b in pairs))
 
 
 @asynccontextmanager

@@ -186,7 +186,7 @@ def test_who_sends_before_it_is_welcome_is_cut_off(run) -> None:
             await caller.write(framed(encode(hello()), b"eager"))
             await caller.hung_up()
             assert made.received == []
-            assert made.peers[0]._incoming == {}
+            assert made.peers[0].incoming == {}
             caller.close()
 
     run(main())
@@ -210,7 +210,7 @@ def test_a_called_side_that_never_answers_is_given_up(run, caplog) -> None:
         await made.start(0)
         await until(lambda: any("did not finish the handshake within 0.05 s" in line for line in caplog.messages))
         await until(lambda: made.peers[0].counters[1].dials >= 3)
-        await until(lambda: made.peers[0]._links[1].connection.is_open)  # called, not welcome yet
+        await until(lambda: made.peers[0].links[1].connection.is_open)  # called, not welcome yet
         assert not made.peers[0].send(1, b"too early")
         assert made.peers[0].counters[1].connects == 0
         await made.peers[0].stop()

@@ -146,7 +146,7 @@ def test_streams_without_frames_are_cut_off_and_leave_nothing_behind(run, port: 
             await made.connected()
             is_peer = port == "peer"
             address = made.addresses[0][1] if is_peer else served.listener.port
-            held: set[FrameConnection] = made.peers[0]._callers if is_peer else served.listener.connections
+            held: set[FrameConnection] = made.peers[0].callers if is_peer else served.listener.connections
             usual = len(held)
             before = peak_bytes()
             for stream in bad_streams(random.Random(8), {"node": 1} if is_peer else CLIENT):

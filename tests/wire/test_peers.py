@@ -82,7 +82,7 @@ def test_the_newer_of_two_callers_with_one_id_counts(run) -> None:
             await newer.write(framed(b"hi"))
             await until(lambda: made.frames(0, 1) == [b"hi"])
             assert made.peers[0].counters[1].accepts == 2
-            await until(lambda: len(made.peers[0]._callers) == 1)
+            await until(lambda: len(made.peers[0].callers) == 1)
             made.peers[0].cut(1, "to see that the newer one is still known")
             assert await newer.hung_up() == b""
             older.close()
@@ -122,7 +122,7 @@ def test_cut_from_within_on_frames_hands_over_no_more(run) -> None:
         await caller.write(framed(b"bad") + framed(b"rest")[:-1])
         await caller.hung_up()
         assert seen == [[b"bad"]]
-        assert made.peers[0]._incoming == {}
+        assert made.peers[0].incoming == {}
         await made.peers[0].stop()
         caller.close()
         made.sockets[1].close()
@@ -134,7 +134,7 @@ def test_a_slow_peer_is_dropped_for_and_others_do_not_feel_it(run) -> None:
     async def main() -> None:
         limits = msgspec.structs.replace(FAST, backlog_bytes_max=8 << 20)
         async with cluster(3, limits=limits) as made:
-            slow = made.peers[1]._incoming[0]
+            slow = made.peers[1].incoming[0]
             slow.pause()
             while made.peers[0].send(1, BIG):
                 await asyncio.sleep(0)
@@ -157,7 +157,7 @@ def test_a_slow_peer_is_dropped_for_and_others_do_not_feel_it(run) -> None:
 def test_who_is_called_does_not_speak(run) -> None:
     async def main() -> None:
         async with cluster(2) as made:
-            made.peers[1]._incoming[0].send(b"psst")
+            made.peers[1].incoming[0].send(b"psst")
             await until(lambda: made.peers[0].counters[1].dials == 2)
             await made.connected()
             assert made.received == []

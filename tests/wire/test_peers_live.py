@@ -71,7 +71,7 @@ def test_a_node_that_was_parted_from_is_hung_up_on_and_refused_with_the_reason(r
     async def main() -> None:
         async with cluster(3) as made:
             await flows(made, 0, 2, b"before")
-            gone = made.peers[0]._incoming[2]
+            gone = made.peers[0].incoming[2]
             made.peers[0].part(2, "replaced by 7")
             assert not gone.is_open
             assert not made.peers[0].send(2, b"too late")
@@ -185,7 +185,7 @@ def test_a_node_that_moves_is_called_at_its_new_address_at_once(run) -> None:
     async def main() -> None:
         async with cluster(2) as made:
             await flows(made, 0, 1, b"here")
-            old = made.peers[0]._links[1].connection
+            old = made.peers[0].links[1].connection
             assert old is not None
             made.peers[0].meet(1, made.addresses[1])
             assert old.is_open, "the same address: nothing happens"
@@ -257,7 +257,7 @@ def test_callers_that_may_wait_are_as_many_more_as_there_are_members(run) -> Non
             for number in range(100, 140):
                 made.peers[0].meet(number, "127.0.0.1:1")
             idle = [await call(made.addresses[0][1]) for _ in range(80)]
-            await until(lambda: len(made.peers[0]._callers) == 80)
+            await until(lambda: len(made.peers[0].callers) == 80)
             assert not any(caller.reader.at_eof() for caller in idle)
             for number in range(100, 140):
                 made.peers[0].part(number, "enough")

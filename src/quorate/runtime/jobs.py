@@ -63,9 +63,9 @@ class Jobs:
         """By path, the newest snapshot that the journal is known to name: a restart needs that one, and none below."""
         self._taken: dict[Path, int] = {}
         self._doers: dict[type, Doer] = {
-            TakeSnapshot: Jobs._take_snapshot,
-            ReadChunk: lambda jobs, job: jobs.in_thread(partial(jobs._read_chunk, job)),
-            WriteChunk: lambda jobs, job: jobs.in_thread(partial(jobs._write_chunk, job)),
+            TakeSnapshot: lambda _, job: self._take_snapshot(job),
+            ReadChunk: lambda _, job: self.in_thread(partial(self._read_chunk, job)),
+            WriteChunk: lambda _, job: self.in_thread(partial(self._write_chunk, job)),
             **(doers or {}),
         }
         if keyring is not None:

@@ -105,11 +105,14 @@ class Peers:
         self.names = names
         self.tell = Told(log)
         self.is_stopping = False
-        self._chance = chance or random.Random()
-        self._links: dict[int, _Link] = {}
+        self.chance = chance or random.Random()
+        self.links: dict[int, _Link] = {}
+        """The ways to the others."""
+        self.callers: set[_Incoming] = set()
+        """Whoever has a connection to this node, with or without a Hello."""
+        self.incoming: dict[int, _Incoming] = {}
+        """Of those that said who they are, the newest connection of each."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._callers: set[_Incoming] = set()
-        self._incoming: dict[int, _Incoming] = {}
         self._listening: Listening | None = None
         for peer in sorted(addresses):
             self.meet(peer, addresses[peer])
@@ -117,7 +120,7 @@ class Peers:
     async def start(self, listening: socket.socket | None = None) -> None:
         """Listen (on the bound socket, if one is given), and begin to dial. Raises OSError."""
         self._listening = await listen(lambda: _Incoming(self), *self.listen_at, given=listening, names=self.names)
-        for link in self._links.values():
+        for link in self.links.values():
             self._run(link)
 
     def meet(self, node: int, address: str | tuple[str, int], key: bytes = b"") -> None:
@@ -136,12 +139,12 @@ class Peers:
             self.keys.pop(node, None)
         if node == self.me.node:
             return
-        old = self._links.get(node)
+        old = self.links.get(node)
         if old is not None:
             if old.address == address:
                 return
             old.end("is met at another address")
-        link = self._links[node] = _Link(self, node, address, self.counters.setdefault(node, PeerCounters()))
+        link = self.links[node] = _Link(self, node, address, self.counters.setdefault(node, PeerCounters()))
         if self._listening is not None and not self.is_stopping:
             self._run(link)
 
@@ -155,7 +158,7 @@ class Peers:
         self._members.discard(node)
         self.counters.pop(node, None)
         self.keys.pop(node, None)
-        link, incoming = self._links.pop(node, None), self._incoming.pop(node, None)
+        link, incoming = self.links.pop(node, None), self.incoming.pop(node, None)
         if link is not None:
             link.end(f"was removed: {why}")
         if incoming is not None:
@@ -174,8 +177,8 @@ class Peers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        outgoing = [link.connection for link in self._links.values() if link.connection is not None]
-        await close_all([*outgoing, *self._callers], "this node stops", self.limits.close_grace_s)
+        outgoing = [link.connection for link in self.links.values() if link.connection is not None]
+        await close_all([*outgoing, *self.callers], "this node stops", self.limits.close_grace_s)
         if self._listening is not None:
             await self._listening.wait_closed()
 
@@ -184,7 +187,7 @@ class Peers:
 
         Raises FrameTooLarge: no retry helps, a core must not make messages above the limit.
         """
-        link = self._links.get(node)
+        link = self.links.get(node)
         counters = self.strays if link is None else link.counters
         connection = None if link is None else link.connection
         if connection is not None and connection.is_welcome and connection.send(payload):
@@ -202,7 +205,7 @@ class Peers:
 
     def cut(self, sender: int, why: str) -> None:
         """Hang up on a peer that sent what it must not. It will redial, with back-off."""
-        incoming = self._incoming.get(sender)
+        incoming = self.incoming.get(sender)
         if incoming is not None:
             incoming.link.counters.cuts += 1
             self.tell(f"cut node {sender} off: {why}")
@@ -210,11 +213,11 @@ class Peers:
 
     def connected(self) -> tuple[int, ...]:
         """The peers to which sending works now, as far as is known."""
-        return tuple(peer for peer in sorted(self._links) if self._links[peer].is_up)
+        return tuple(peer for peer in sorted(self.links) if self.links[peer].is_up)
 
     def backlog_bytes(self, node: int) -> int:
         """What was sent to a peer and has not left this process."""
-        link = self._links.get(node)
+        link = self.links.get(node)
         return 0 if link is None or link.connection is None else link.connection.backlog_bytes
 
 
@@ -277,7 +280,7 @@ class _Link:
         except ValueError as error:
             self.peers.tell(f"no link to node {self.peer}: {error}")
             return
-        backoff = Backoff(limits.redial_s_min, limits.redial_s_max, self.peers._chance)
+        backoff = Backoff(limits.redial_s_min, limits.redial_s_max, self.peers.chance)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
@@ -338,23 +341,23 @@ class _Incoming(Accepted):
         self._sender = -1
 
     def on_open(self) -> None:
-        callers = self._peers._callers
+        callers = self._peers.callers
         callers.add(self)
         self.keep_alive(self._peers.limits.dead_after_s)
         if self._peers.is_stopping:
             self.cut("this node stops")
-        elif len(callers) > CALLERS_MAX + len(self._peers._members):
+        elif len(callers) > CALLERS_MAX + len(self._peers.me.members):
             self.cut("too many callers")
 
     def on_welcome(self) -> None:
         assert self.hello is not None
         assert self.hello.node is not None
         self._sender = self.hello.node
-        self.link = self._peers._links[self._sender]
+        self.link = self._peers.links[self._sender]
         self.link.counters.accepts += 1
         self.link.called()
-        older = self._peers._incoming.get(self._sender)
-        self._peers._incoming[self._sender] = self
+        older = self._peers.incoming.get(self._sender)
+        self._peers.incoming[self._sender] = self
         if older is not None:
             older.cut("the same node called again")
 
@@ -366,9 +369,9 @@ class _Incoming(Accepted):
 
     def on_lost(self, why: str) -> None:
         super().on_lost(why)
-        self._peers._callers.discard(self)
-        if self._peers._incoming.get(self._sender) is self:
-            del self._peers._incoming[self._sender]
+        self._peers.callers.discard(self)
+        if self._peers.incoming.get(self._sender) is self:
+            del self._peers.incoming[self._sender]
             log.info("node %d's connection from %s ended: %s", self._sender, self.remote, why)
         elif self.hello is None:
             log.debug("a caller from %s left: %s", self.remote, why)

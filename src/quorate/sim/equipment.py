@@ -27,6 +27,10 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
 
     simulation: Any
     """The config for simulated runs: small limits, so that every path is taken."""
+    one_by_one: Any = None
+    """The same with one log entry a message, for some of the runs; None: its messages have no such limit."""
+    takes_snapshots: bool = False
+    """Whether its cores take snapshots and fetch those of others, so that bugs planted in that show."""
     invariants: tuple[Callable[[], Checker], ...] = ()
     """Makers of the checkers of its inner state."""
     mutants: tuple[Mutant, ...] = ()

@@ -7,6 +7,7 @@ import msgspec
 
 from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.checkers.base import Violation
+from quorate.sim.options import OptionsError
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
 from quorate.sim.workload import Results
@@ -44,13 +45,18 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def simulate(trial: Trial, trace: Trace | None = None) -> RunOutcome:
-    """Run it to its end or to the first violation. An exception of the core or of the App is a violation too."""
+    """Run it to its end or to the first violation. An exception of the core or of the App is a violation too.
+
+    Raises OptionsError where a liar from a file does not work.
+    """
     world = World(trial, trial.checkers(), trace=trace)
     violated, text = None, ""
     try:
         world.run()
     except Violation as violation:
         violated, text = violation.property, violation.text
+    except OptionsError:
+        raise
     except Exception as error:  # whatever the code under test raises is what we look for
         violated, text = ERROR, _where(error)
     if trace is not None:

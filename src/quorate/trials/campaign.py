@@ -20,6 +20,7 @@ from quorate.sim.options import ADMINISTRATOR, MemberChange, Options, OptionsErr
 from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
+from quorate.trials.files import is_file
 from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
 from quorate.trials.subjects import SUBJECTS, subject
 
@@ -55,10 +56,10 @@ def parse_seeds(text: str) -> range:
     try:
         seeds = range(int(first), int(end) if colon else int(first) + 1)
     except ValueError:
-        raise OptionsError(f"{text!r} are no seeds; write one such as 7, or 0:500 for 0 to 499") from None
+        raise OptionsError(f"{text!r} is not a range of seeds; write 7, or 0:500 for 0 to 499") from None
     if not seeds or seeds.start < 0 or len(seeds) > SEEDS_MAX:
         raise OptionsError(
-            f"{text!r} are no seeds; write first:end with 0 <= first < end, at most {SEEDS_MAX:,} of them"
+            f"{text!r} is not a range of seeds; write first:end, 0 <= first < end, at most {SEEDS_MAX:,} of them"
         )
     return seeds
 
@@ -143,16 +144,21 @@ def check_adversary(task: Task) -> str:
         return ""
     if not entry.traits.is_byzantine:
         if task.adversary == "all":
+            cure = (
+                ". A core that tolerates lies says so in TRAITS, beside it in the file"
+                if is_file(task.protocol)
+                else ""
+            )
             raise OptionsError(
-                f"{entry.name} bears {entry.tolerates}, not lies; --adversary {','.join(OMITTING)} is what it "
-                "bears. To see it break, name others, such as --adversary equivocating"
+                f"{entry.name} tolerates {entry.tolerates}, not lies; test it with --adversary {','.join(OMITTING)}. "
+                f"To see it break, name another, such as --adversary equivocating{cure}"
             )
         lies = [name for name in names if name not in OMITTING]
         if lies:
-            return f"{entry.name} bears no node that is {', '.join(lies)}: expect violations"
+            return f"{entry.name} does not claim to tolerate {', '.join(lies)}: expect violations"
     if task.byzantine > entry.faults(task.nodes):
         return (
-            f"{entry.name} bears {entry.faults(task.nodes)} of {task.nodes} nodes that lie, not {task.byzantine}: "
+            f"{entry.name} tolerates {entry.faults(task.nodes)} lying of {task.nodes} nodes, not {task.byzantine}: "
             "expect violations"
         )
     return ""
@@ -175,10 +181,9 @@ def _config(equipment: Equipment, seed: int) -> Any:
 
     That opens windows which batches hide: figure 8 of the Raft paper needs one entry to arrive without the next.
     """
-    config = equipment.simulation
-    if seed % ONE_BY_ONE_EVERY == 0 and hasattr(config, "message_entries_max"):
-        return msgspec.structs.replace(config, message_entries_max=1)
-    return config
+    if seed % ONE_BY_ONE_EVERY == 0 and equipment.one_by_one is not None:
+        return equipment.one_by_one
+    return equipment.simulation
 
 
 def traced(task: Task, sink: Callable[[str], None]) -> RunOutcome:

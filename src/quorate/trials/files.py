@@ -8,7 +8,9 @@ the rest, as the entry and the equipment of a protocol of the REGISTRY do; each 
 
 - ``TRAITS``, or ``traits`` in the class: by default it tolerates crashes. Where nodes have keys, the core is made with
   ``keys=`` besides.
-- ``SIMULATION``: a config, with which the core is made then, as its second argument.
+- ``SIMULATION``: a config, with which the core is made then, as its second argument. ``ONE_BY_ONE``: the same
+  with one log entry a message, for some of the runs.
+- ``TAKES_SNAPSHOTS``: True where the core takes some, so that bugs planted in snapshots show.
 - ``INVARIANTS``, ``MUTANTS`` and ``LIARS``: Checkers, Mutants and Liars in a tuple.
 - ``resign``: how a Byzantine node signs anew what it changed.
 """
@@ -78,14 +80,16 @@ def protocol_of_file(protocol: str) -> tuple[ProtocolEntry, Equipment]:
         title=name,
         core=found,
         config=msgspec.Struct,
-        tolerates="whatever its author says",
+        tolerates="lies" if traits.is_byzantine else "crashes",
         traits=traits,
     )
     equipment = Equipment(
         simulation=simulation,
+        one_by_one=beside.one("ONE_BY_ONE", type(simulation), None),
+        takes_snapshots=beside.one("TAKES_SNAPSHOTS", bool, False),
         invariants=beside.classes("INVARIANTS", Checker),
         mutants=beside.many("MUTANTS", Mutant),
-        liars=beside.classes("LIARS", Liar),
+        liars=tuple(_brought(liar) for liar in beside.classes("LIARS", Liar)),
         resign=getattr(module, "resign", unsigned),
     )
     return entry, equipment
@@ -95,11 +99,17 @@ def protocol_of_file(protocol: str) -> tuple[ProtocolEntry, Equipment]:
 def liar_of_file(name: str) -> type[Liar]:
     """The Liar ``path:Class``; its class's name is its own, unless it has one. Raises OptionsError."""
     path, _, found = _find(name, Liar)
-    if not found.name:
-        found.name = found.__name__.lower()
-    if any(liar.name == found.name for liar in GENERIC):
+    if any(liar.name == _brought(found).name for liar in GENERIC):
         raise OptionsError(f"{found.__name__} in {path} is called {found.name!r}, as a built-in liar is: rename it")
     return found
+
+
+def _brought(liar: type[Liar]) -> type[Liar]:
+    """The same, with a name of its own, and known to come from a file."""
+    liar.is_brought = True
+    if not liar.name:
+        liar.name = liar.__name__.lower()
+    return liar
 
 
 def _check_signature(path: Path, core: type[Core], simulation: Any, traits: Traits) -> None:
@@ -109,7 +119,7 @@ def _check_signature(path: Path, core: type[Core], simulation: Any, traits: Trai
         inspect.signature(core).bind(*arguments, **keys)
     except TypeError as error:
         what = "an Env" + (", SIMULATION" if simulation is not None else "") + (" and keys" if keys else "")
-        cure = "its nodes have keys by its TRAITS: take keys" if keys else "give the rest defaults"
+        cure = "by its TRAITS nodes have keys: let __init__ take keys" if keys else "give the rest defaults"
         raise OptionsError(f"{core.__name__} in {path} cannot be made from {what} alone: {error}; {cure}") from None
 
 
@@ -163,8 +173,8 @@ def _find(name: str, base: type[T]) -> tuple[Path, ModuleType, type[T]]:
     if found is None or not wanted:
         there = [one for one, value in vars(module).items() if _is(value, base) and value.__module__ == module.__name__]
         known = f"it has {', '.join(there)}" if there else f"it has no {what} at all"
-        asked = f"no class {wanted!r}" if wanted else "to be asked for a class"
-        raise OptionsError(f"{path} has {asked}; write {path}:Class; {known}")
+        problem = f"{path} has no class {wanted!r}" if wanted else f"{path} needs a class after it"
+        raise OptionsError(f"{problem}; write {path}:Class; {known}")
     if not _is(found, base):
         home = "quorate.kernel" if what == "Core" else base.__module__
         raise OptionsError(f"{wanted} in {path} is not a {what}; write class {wanted}({what}), with {what} from {home}")
@@ -196,13 +206,13 @@ def _run(full: Path, path: Path) -> ModuleType:
         sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the file raises, its author wants to read
+    except (Exception, SystemExit) as error:  # whatever the file raises, its author wants to read
         del sys.modules[name]
         raise OptionsError(f"{path} cannot be loaded: {type(error).__name__}: {error}{_line(error, full)}") from None
     return module
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """Where in the file an exception came from; a SyntaxError says so itself."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     return f" (line {lines[-1]})" if lines else ""

@@ -48,9 +48,7 @@ def equipment_of(protocol: str) -> Equipment:
 def mutants_of(protocol: str) -> tuple[Mutant, ...]:
     """The protocol's mutants, and those of the shell, the service and its clients; some take snapshots to show."""
     equipment = equipment_of(protocol)
-    simulation = equipment.simulation
-    takes_snapshots = hasattr(simulation, "snapshot_entries") or hasattr(simulation, "snapshot_batches")
-    around = (*SNAPSHOT_MUTANTS, *SERVICE_MUTANTS) if takes_snapshots else ()
+    around = (*SNAPSHOT_MUTANTS, *SERVICE_MUTANTS) if equipment.takes_snapshots else ()
     voting = VOTING_MUTANTS if entry_of(protocol).traits.belief is Belief.VOTES else ()
     return (*DURABILITY_MUTANTS, *equipment.mutants, *around, *CLIENT_MUTANTS, *voting)
 

@@ -44,9 +44,9 @@ def check_twins(protocol: str, nodes: int, rounds: int, mutant: str) -> None:
     """Raises OptionsError where Twins make no sense."""
     entry = entry_of(protocol)
     if equipment_of(protocol).twins is None:
-        raise OptionsError(f"{protocol} has no Twins: it must bear lies, and its equipment say how it is led")
+        raise OptionsError(f"--twins needs a Byzantine protocol whose EQUIPMENT sets `twins`; {protocol} has none")
     if entry.traits.liars(nodes) < 1:
-        raise OptionsError(f"{nodes} nodes of {protocol} bear no lying one; say --nodes 4")
+        raise OptionsError(f"{nodes} nodes of {protocol} tolerate no lying node; write --nodes 4")
     if nodes > NODES_MAX or not 1 <= rounds <= ROUNDS_MAX:
         raise OptionsError(f"Twins go up to {NODES_MAX} nodes and have 1 to {ROUNDS_MAX} rounds")
     if mutant:

@@ -8,7 +8,8 @@ from quorate.protocols.paxos import Paxos, PaxosConfig
 from quorate.protocols.paxos.messages import Accept, Accepted, Begun, Nack, Prepare, Promise, Promised, Voted
 
 from tests.protocols.cluster import Cluster
-from tests.protocols.paxos.build import FIVE, THREE, Node, to, written
+from tests.protocols.effects import to, written
+from tests.protocols.paxos.build import FIVE, THREE, Node
 
 
 def test_p1_an_acceptor_accepts_the_first_proposal_that_it_receives() -> None:

@@ -33,6 +33,7 @@ from quorate.protocols.pbft.messages import (
     digest_of,
 )
 
+from tests.protocols.effects import to, written
 from tests.protocols.pbft.build import (
     CONFIG,
     FOUR,
@@ -50,9 +51,7 @@ from tests.protocols.pbft.build import (
     prepare,
     prepared,
     stable,
-    to,
     view_change,
-    written,
 )
 
 XY = [(X,), (Y,)]

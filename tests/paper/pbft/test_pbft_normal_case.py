@@ -18,6 +18,7 @@ from quorate.protocols.pbft.messages import (
     digest_of,
 )
 
+from tests.protocols.effects import to, written
 from tests.protocols.pbft.build import (
     CONFIG,
     FOUR,
@@ -30,9 +31,7 @@ from tests.protocols.pbft.build import (
     pre_prepare,
     prepare,
     prepared,
-    to,
     view_change,
-    written,
 )
 
 BACKUPS = (2, 3, 4)

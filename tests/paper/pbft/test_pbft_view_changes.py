@@ -22,6 +22,7 @@ from quorate.protocols.pbft.messages import (
     new_view_statement,
 )
 
+from tests.protocols.effects import to, written
 from tests.protocols.pbft.build import (
     CONFIG,
     SCHEME,
@@ -38,9 +39,7 @@ from tests.protocols.pbft.build import (
     prepared,
     proposal,
     stable,
-    to,
     view_change,
-    written,
 )
 
 OTHERS = (1, 3, 4)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Asked, Done, Fired, Host, Input, Received, Record, Stalled, Submitted, Turn
+from quorate.kernel.standing import LEADER
 from quorate.parts.log.configuration import encode_change
 from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
 from quorate.protocols.multipaxos import MultiPaxos, MultiPaxosConfig
-from quorate.protocols.multipaxos.core import LEADER
 from quorate.protocols.multipaxos.messages import (
     Accepted,
     Heartbeat,

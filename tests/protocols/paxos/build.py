@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from quorate.kernel import Fired, Host, Input, Received, Record, Send, Submitted, Turn
+from quorate.kernel import Fired, Host, Input, Received, Record, Submitted, Turn
 from quorate.protocols.paxos import Paxos, PaxosConfig
 from quorate.sim.chance import streams
 
@@ -53,16 +53,6 @@ class Node:
     def retry(self) -> Turn:
         """The proposer's timer runs out."""
         return self.step(Fired("retry"))
-
-
-def to(nodes: int | tuple[int, ...], message: Any) -> Send:
-    """One message on its way."""
-    return Send((nodes,) if isinstance(nodes, int) else nodes, (), message)
-
-
-def written(*values: Any) -> list[Record]:
-    """Durable records of the root."""
-    return [Record((), value) for value in values]
 
 
 def without_timers(turn: Turn) -> Turn:

@@ -21,7 +21,8 @@ from quorate.protocols.paxos.messages import (
     Voted,
 )
 
-from tests.protocols.paxos.build import CONFIG, FIVE, THREE, Node, to, without_timers, written
+from tests.protocols.effects import to, written
+from tests.protocols.paxos.build import CONFIG, FIVE, THREE, Node, without_timers
 
 REFUSED = "this node does not propose, or has proposed already"
 

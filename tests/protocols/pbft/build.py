@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from quorate.kernel import Env, Fired, Host, Input, Job, Received, Record, Send, Submitted, Turn
+from quorate.kernel import Env, Fired, Host, Input, Job, Received, Record, Submitted, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Symbolic, VerifyBatch
@@ -232,13 +232,3 @@ def new_view(
     return NewView(
         view, pairs, proposals, SCHEME.signer(leader).sign(NEW_VIEW, new_view_statement(view, pairs, proposals))
     )
-
-
-def to(nodes: int | tuple[int, ...], message: Any) -> Send:
-    """One message on its way."""
-    return Send((nodes,) if isinstance(nodes, int) else nodes, (), message)
-
-
-def written(*values: Any) -> list[Record]:
-    """Durable records of the root."""
-    return [Record((), value) for value in values]

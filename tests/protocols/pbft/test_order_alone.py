@@ -27,6 +27,7 @@ from quorate.protocols.pbft.messages import (
 )
 from quorate.protocols.pbft.waiting import REQUEST
 
+from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
 from tests.protocols.pbft.build import (
     CONFIG,
@@ -41,9 +42,7 @@ from tests.protocols.pbft.build import (
     prepare,
     prepared,
     request,
-    to,
     view_change,
-    written,
 )
 
 FORGED = requests.sign(SCHEME.client(1), [b"x"])[:-1] + b"?"

@@ -25,6 +25,7 @@ from quorate.protocols.pbft.messages import (
     digest_of,
 )
 
+from tests.protocols.effects import to, written
 from tests.protocols.pbft.build import (
     FOUR,
     Node,
@@ -42,9 +43,7 @@ from tests.protocols.pbft.build import (
     prepared,
     request,
     stable,
-    to,
     view_change,
-    written,
 )
 
 DURABLE = {

@@ -29,6 +29,7 @@ from quorate.protocols.pbft.messages import (
 from quorate.protocols.pbft.mutants import MUTANTS
 from quorate.protocols.pbft.view import CurrentView
 
+from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
 from tests.protocols.pbft.build import (
     CONFIG,
@@ -43,9 +44,7 @@ from tests.protocols.pbft.build import (
     prepared,
     signed,
     stable,
-    to,
     view_change,
-    written,
 )
 
 # --- no part holds the core ---

@@ -27,6 +27,7 @@ from quorate.protocols.pbft.messages import (
     digest_of,
 )
 
+from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
 from tests.protocols.pbft.build import (
     CONFIG,
@@ -40,9 +41,7 @@ from tests.protocols.pbft.build import (
     prepared,
     request,
     stable,
-    to,
     view_change,
-    written,
 )
 
 ADMIN = SCHEME.client(8)

@@ -5,9 +5,9 @@ from typing import Any
 
 from quorate.kernel import Asked, Blame, Done, Fired, Host, Input, Job, Received, Record, Send, Stalled, Submitted, Turn
 from quorate.kernel import Timer as TimerEffect
+from quorate.kernel.standing import LEADER
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.protocols.raft import Raft, RaftConfig
-from quorate.protocols.raft.election import LEADER
 from quorate.protocols.raft.messages import (
     Appended,
     Entries,

@@ -3,11 +3,12 @@
 import pytest
 
 from quorate.kernel import Env
+from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.replicated import Leads
 from quorate.parts.quorum import Majority
-from quorate.protocols.raft.election import CANDIDATE, FOLLOWER, LEADER, PRECANDIDATE, Election
+from quorate.protocols.raft.election import CANDIDATE, PRECANDIDATE, Election
 from quorate.protocols.raft.messages import (
     Entries,
     HardState,

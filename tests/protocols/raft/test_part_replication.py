@@ -2,6 +2,7 @@
 
 from quorate.kernel import Env
 from quorate.parts.leaderlog.compaction import Transfers
+from quorate.parts.leaderlog.config import HEARTBEAT
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.log.replicated import Dropped, ReadChunk
 from quorate.parts.quorum import Majority
@@ -18,7 +19,7 @@ from quorate.protocols.raft.messages import (
     SnapshotProgress,
     Snapshotted,
 )
-from quorate.protocols.raft.replication import HEARTBEAT, LogReplication
+from quorate.protocols.raft.replication import LogReplication
 from quorate.protocols.raft.state import ServerState
 
 from tests.protocols.alone import Alone

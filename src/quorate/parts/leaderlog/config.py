@@ -6,6 +6,11 @@ from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
 
 ENTRIES_PER_MESSAGE_MAX = 65_536
 
+ELECTION = "election"
+"""The timer of one that hears from no leader."""
+HEARTBEAT = "heartbeat"
+"""The timer of one that leads."""
+
 
 class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes.

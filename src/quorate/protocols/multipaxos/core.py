@@ -31,13 +31,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from quorate.kernel import Key
+from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.ballot import ROUND_MAX
 from quorate.parts.leaderlog.compaction import CHUNK, INSTALL, SNAPSHOT
+from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.log.entries import size_of
 from quorate.parts.log.replicated import Decided, Dropped
-from quorate.protocols.multipaxos.following import ELECTION, FOLLOWER, HEARTBEAT, LEADER, PREPARING, Following
+from quorate.protocols.multipaxos.following import PREPARING, Following
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease
 from quorate.protocols.multipaxos.messages import (

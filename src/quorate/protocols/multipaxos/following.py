@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Standing
-from quorate.kernel.standing import LEARNER
+from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
 from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.configuration import InForce, Nodes, Reconfigurable, Voters, decode_change
@@ -36,13 +37,8 @@ from quorate.protocols.multipaxos.messages import (
 from quorate.protocols.multipaxos.preparation import Preparation
 from quorate.protocols.multipaxos.slot_snapshots import Snapshots
 
-FOLLOWER = "follower"
 POLLING = "polling"
 PREPARING = "preparing"
-LEADER = "leader"
-
-ELECTION = "election"
-HEARTBEAT = "heartbeat"
 
 
 class Following(Core, Reconfigurable):

@@ -30,14 +30,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key, Standing
+from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.leaderlog.compaction import CHUNK, INSTALL, SNAPSHOT, Transfers
+from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.entries import size_of
 from quorate.parts.log.replicated import Decided
 from quorate.parts.quorum import Majority, QuorumSystem
-from quorate.protocols.raft.election import FOLLOWER, LEADER, Election
+from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
 from quorate.protocols.raft.messages import (
     MESSAGES,
@@ -55,11 +57,9 @@ from quorate.protocols.raft.messages import (
     SnapshotProgress,
     Vote,
 )
-from quorate.protocols.raft.replication import HEARTBEAT, LogReplication
+from quorate.protocols.raft.replication import LogReplication
 from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
-
-ELECTION = "election"
 
 
 class Raft(Core):

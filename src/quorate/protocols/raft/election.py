@@ -13,16 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from quorate.kernel import Env
+from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.quorum import QuorumSystem
 from quorate.parts.votes.tally import Tally
 from quorate.protocols.raft.messages import HeartbeatReply, PreVote, PreVoteReply, RequestVote, Vote
 from quorate.protocols.raft.state import ServerState
 
-FOLLOWER = "follower"
 PRECANDIDATE = "precandidate"
 CANDIDATE = "candidate"
-LEADER = "leader"
 
 
 class Election:

@@ -1,20 +1,26 @@
 """What trials test Raft with."""
 
+from msgspec.structs import replace
+
 from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.protocols.raft.messages import RaftConfig
 from quorate.protocols.raft.mutants import MUTANTS
 from quorate.sim.equipment import Equipment
 
+SIMULATION = RaftConfig(
+    message_entries_max=16,
+    message_bytes_max=4096,
+    inflight_messages_max=8,
+    inflight_bytes_max=16384,
+    snapshot_entries=60,
+    keep_entries=10,
+    chunk_bytes=256,
+)
+
 EQUIPMENT = Equipment(
-    simulation=RaftConfig(
-        message_entries_max=16,
-        message_bytes_max=4096,
-        inflight_messages_max=8,
-        inflight_bytes_max=16384,
-        snapshot_entries=60,
-        keep_entries=10,
-        chunk_bytes=256,
-    ),
+    simulation=SIMULATION,
+    one_by_one=replace(SIMULATION, message_entries_max=1),
+    takes_snapshots=True,
     invariants=(RaftInvariants,),
     mutants=MUTANTS,
 )

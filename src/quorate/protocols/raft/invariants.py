@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from quorate.kernel.standing import LEADER
 from quorate.parts.log.entries import Entry
 from quorate.sim.checkers.base import Checker, Violation
 
@@ -21,8 +22,6 @@ COMPLETENESS = "leader completeness"
 SAFETY = "state machine safety"
 MONOTONY = "monotonic state"
 ONE_VOTE = "one vote a term"
-
-LEADER = "leader"
 
 
 class SeenServer:

@@ -6,10 +6,11 @@ A mutant overrides as little as it can, so that what it breaks is the rule it na
 from collections.abc import Sequence
 from typing import Any
 
+from quorate.kernel.standing import LEADER
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import ReadReady
 from quorate.protocols.raft.core import Raft
-from quorate.protocols.raft.election import LEADER, Election
+from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
 from quorate.protocols.raft.messages import Appended, AppendEntries, Entries, HardState, Snapshotted
 from quorate.protocols.raft.replication import LogReplication

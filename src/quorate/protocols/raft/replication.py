@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from quorate.kernel import Env
 from quorate.parts.leaderlog.compaction import Transfers
+from quorate.parts.leaderlog.config import HEARTBEAT
 from quorate.parts.leaderlog.followers import Followers
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.sending import outgoing
@@ -32,8 +33,6 @@ from quorate.protocols.raft.messages import (
     SnapshotProgress,
 )
 from quorate.protocols.raft.state import ServerState
-
-HEARTBEAT = "heartbeat"
 
 
 class LogReplication:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from quorate.kernel import Received, Turn
 from quorate.sim.adversary.liar import Liar, Means, to_others
+from quorate.sim.options import OptionsError
 
 EVERY_S: Final = 1.0
-"""How long one set of liars is at it, on average."""
+"""How long one set of liars is active, on average."""
 AT_ONCE_MAX: Final = 3
 
 
@@ -37,21 +39,21 @@ class Adversary:
             if others is not None:
                 means.said.append(others)
         for liar in self.liars:
-            turn = liar.lie(turn)
+            turn = _ask(liar, liar.lie, turn)
         return turn
 
     def hear(self, item: Received) -> None:
         """A message of another node came in."""
         self.means.heard.append(item)
         for liar in self.liars:
-            liar.hear(item)
+            _ask(liar, liar.hear, item)
 
     def answer(self, response: Any) -> Any:
         """What a client is told; None: nothing."""
         for liar in self.liars:
             if response is None:
                 return None
-            response = liar.answer(response)
+            response = _ask(liar, liar.answer, response)
         return response
 
     def _switch(self, now: float) -> None:
@@ -64,3 +66,15 @@ class Adversary:
             if kind not in chosen:
                 chosen.append(kind)
         self.liars = [kind(means) for kind in chosen]
+
+
+def _ask(liar: Liar, ask: Callable[[Any], Any], about: Any) -> Any:
+    """What a liar makes of it. Raises OptionsError where one from a file raises anything."""
+    try:
+        return ask(about)
+    except Exception as error:  # whatever the author of a liar got wrong
+        if not liar.is_brought:
+            raise
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{frame.name}, {frame.filename.rpartition('/')[2]}:{frame.lineno}"
+        raise OptionsError(f"the liar {liar.name} raised {type(error).__name__}: {error} ({place})") from error

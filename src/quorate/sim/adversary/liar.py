@@ -87,6 +87,8 @@ class Liar:
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
+    is_brought: ClassVar[bool] = False
+    """Whether it comes from a file of the user's. Then what it raises is a mistake there and ends the campaign."""
 
     def __init__(self, means: Means) -> None:
         self.means = means

@@ -15,6 +15,7 @@ from quorate.sim.adversary.actor import Adversary
 from quorate.sim.adversary.liar import Liar, Means, Resign
 from quorate.sim.ground import Ground
 from quorate.sim.node import SimNode
+from quorate.sim.options import OptionsError
 
 
 class LyingNode(SimNode):
@@ -81,6 +82,8 @@ class LyingNode(SimNode):
     def _try(self, act: Callable[[], None]) -> None:
         try:
             act()
+        except OptionsError:  # not its honest half's
+            raise
         except Exception as error:  # whatever a half that was lied around may raise
             self.fell = f"{type(error).__name__}: {error}"
             if self.world.tracing:
