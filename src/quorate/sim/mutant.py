@@ -23,3 +23,5 @@ class Mutant(msgspec.Struct, frozen=True):
     """Whether it takes nodes that lie for it to show: campaigns then have as many as the protocol bears."""
     quiet: bool = False
     """Whether it shows where nothing fails: campaigns then bring no faults."""
+    joins: bool = False
+    """Whether it shows only where nodes come and go: campaigns then have them do so."""

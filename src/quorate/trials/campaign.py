@@ -73,8 +73,10 @@ def trial_of(task: Task) -> Trial:
     """What a task puts to the test, made afresh. Raises OptionsError where it makes no sense."""
     entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
     traits = entry.traits
-    check_joins(task)
     mutant = mutant_of(task.protocol, task.mutant) if task.mutant else Mutant("", "")
+    if mutant.joins:
+        task = msgspec.structs.replace(task, joins=True)
+    check_joins(task)
     workload = task.workload
     if workload not in WORKLOADS:
         raise OptionsError(f"no workload is called {workload!r}; known are {', '.join(WORKLOADS)}")

@@ -10,6 +10,7 @@ from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.messages import (
     Accept,
     Accepted,
+    Behind,
     Heartbeat,
     HeartbeatReply,
     Membership,
@@ -143,11 +144,21 @@ def test_a_candidate_that_lacks_what_is_compacted_or_too_much_is_refused() -> No
     base = Snapshotted(5, 1, 5, 1, (Membership(1, (1, 2, 3)),))
     node = Node(records=[base])
     assert messages(node.on(3, Poll(1, 4))) == [PollReply(1, False, (0, 0))]
-    assert node.on(3, Prepare((1, 3), 5)) == NOTHING
+    assert node.on(3, Prepare((1, 3), 5)) == effects(sends=[(3, Behind((1, 3), 5))])
     assert messages(node.on(3, Poll(2, 5))) == [PollReply(2, True, (0, 0))]
     far = Node(records=[voted((1, 2), 1, "abcdefghi"), promised((1, 2), 9)])
     assert messages(far.on(3, Poll(1, 0))) == [PollReply(1, False, (1, 2))]
     assert messages(far.on(3, Poll(1, 1))) == [PollReply(1, True, (1, 2))]
+    assert far.on(3, Prepare((2, 3), 1)) == effects(sends=[(3, Behind((2, 3), 9))])
+    assert far.core.acceptor.promised == (1, 2), "and promises it nothing"
+
+
+def test_a_leader_that_is_followed_hears_as_well_that_it_asks_for_what_is_compacted() -> None:
+    node = Node(records=[Snapshotted(5, 1, 5, 1, (Membership(1, (1, 2, 3)),))])
+    node.on(3, Heartbeat((1, 3), 0, 0))
+    assert node.core.leader == 3
+    assert node.on(3, Prepare((1, 3), 5)) == effects(sends=[(3, Behind((1, 3), 5))])
+    assert messages(node.on(3, Prepare((1, 3), 6))) == [Promise((1, 3), 6, [], 0)]
 
 
 def test_a_full_disk_promises_nothing() -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from quorate.kernel import Received, Submitted
+from quorate.kernel import Received, Submitted, mask_of
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.log.configuration import Voters, encode_change
@@ -20,6 +20,7 @@ from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.multipaxos.messages import (
     Accept,
     Accepted,
+    Behind,
     Heartbeat,
     HeartbeatReply,
     Membership,
@@ -375,6 +376,16 @@ def test_after_a_restart_nothing_is_promised_for_as_long_as_a_lease_may_hold() -
     assert records(node.on(2, Prepare((1, 2), 1))) == [Promised((1, 2), 0)]
 
 
+def test_a_sole_member_waits_after_a_restart_as_well() -> None:
+    """An earlier life may have confirmed the lease of a leader that does not know yet that it was removed."""
+    records_of_alone = [Snapshotted(9, 1, 9, 1, (Membership(9, (1,)),))]
+    assert Node(records=records_of_alone).core.role == "preparing", "without leases there is nothing to wait for"
+    node = Node(config=LEASED, records=records_of_alone)
+    assert (node.core.role, messages(node.started)) == ("follower", [])
+    node.time_out()
+    assert node.core.role == "preparing"
+
+
 # --- members ---
 
 
@@ -387,12 +398,19 @@ def test_new_members_count_a_window_after_the_slot_that_names_them() -> None:
     assert records(turn) == [Voted((1, 1), 2, [noop(1)] * 7, 1)], "no-ops up to where they count"
     for peer in (4, 5):
         node.on(peer, Promise((1, 1), 2, [], 0))
-    assert node.core.acceptor.log.last_index == 9, "and the first slot in which they do"
-    node.on(4, Accepted((1, 1), 9))
-    node.on(5, Accepted((1, 1), 9))
+    node.submit("x")
+    assert node.core.acceptor.log.last_index == 8, "and nothing where they do before all until there is chosen"
+    node.on(4, Accepted((1, 1), 8))
+    node.on(5, Accepted((1, 1), 8))
     assert node.core.acceptor.chosen_index == 1, "the old ones count before that"
-    agreed(node, 2)
+    turn = agreed(node, 2)
+    assert node.core.acceptor.chosen_index == 8
+    assert records(turn) == [Promised((1, 1), 8), Voted((1, 1), 9, [entry(1, "x")], 8)], "this decides who votes"
+    assert [m for m in messages(turn) if isinstance(m, Accept)] == [Accept((1, 1), 9, [entry(1, "x")], 8)]
+    assert node.core.voters == Voters((1, 2, 3), (3, 4, 5), 9), "nobody of the new ones may know yet"
+    agreed(node, 4, 5)
     assert node.core.acceptor.chosen_index == 9
+    assert node.core.voters == Voters((3, 4, 5), (), 9)
 
 
 def test_what_new_members_accepted_before_is_proposed_again() -> None:
@@ -401,6 +419,7 @@ def test_what_new_members_accepted_before_is_proposed_again() -> None:
     agreed(node, 2)
     node.on(4, Promise((2, 1), 2, [run((1, 4), 9, "x")], 0))
     node.on(5, Promise((2, 1), 2, [], 0))
+    agreed(node, 2)
     assert node.log[-1] == entry(1, "x")
 
 
@@ -423,10 +442,64 @@ def test_a_leader_that_is_no_member_any_more_stays_until_the_new_ones_know() -> 
     for peer in (4, 5):
         node.on(peer, Promise((1, 1), 2, [], 0))
     agreed(node, 2)
+    node.on(4, Accepted((1, 1), 8))
+    node.on(5, Accepted((1, 1), 8))
+    node.beat()
+    assert node.core.role == "leader", "they may have missed that slot 8 is chosen, and ask the old ones"
     agreed(node, 4, 5)
     assert node.core.acceptor.chosen_index == 9
     node.beat()
     assert node.core.role == "follower"
+
+
+def grown_behind() -> Node:
+    """Leads by the old members, and has no promise of the new ones for the next slot."""
+    node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
+    node.step(Submitted((encode_change(FIVE),)))
+    agreed(node, 2)
+    agreed(node, 2)
+    assert node.core.acceptor.chosen_index == 8
+    return node
+
+
+def test_a_leader_that_new_members_cannot_answer_makes_room() -> None:
+    """They went on without it, and have compacted what it asks for: one of them leads, and sends it a snapshot."""
+    node = grown_behind()
+    node.on(4, Behind((1, 1), 40))
+    assert (node.core.role, node.core.leader) == ("follower", None)
+    assert messages(node.time_out()) == [], "others go first"
+    assert Poll(2, 8) in messages(node.time_out()), "but it does not wait for ever"
+
+
+def test_who_is_behind_goes_on_where_it_can() -> None:
+    node = leader(peers=FIVE, config=msgspec.structs.replace(CONFIG, members=(1, 2, 3)))
+    node.on(4, Behind((1, 1), 40))
+    assert node.core.role == "leader", "slots that it may propose in are left"
+    node = grown_behind()
+    node.on(4, Behind((1, 1), 8))
+    assert node.core.role == "leader", "we know as much by now"
+    assert [blame.node for blame in node.on(4, Behind((1, 4), 40)).blames] == [4]
+
+
+def test_what_the_leader_said_is_chosen_counts_when_a_gap_is_closed() -> None:
+    """Or who accepts the first slot of new members would not know that all before it is chosen."""
+    node = follower(2)
+    node.on(2, Accept((1, 2), 3, [entry(1, "c")], 2))
+    assert node.core.acceptor.chosen_index == 0
+    node.on(2, Accept((1, 2), 1, entries(1, "ab"), 0))
+    assert node.core.acceptor.chosen_index == 2
+
+
+def test_a_follower_records_that_new_members_begin_before_it_answers() -> None:
+    node = follower(2)
+    node.on(2, Accept((1, 2), 1, [members(1, 1, 2), *[noop(1)] * 7], 0))
+    turn = node.on(2, Accept((1, 2), 9, [noop(1)], 8))
+    assert records(turn) == [Voted((1, 2), 9, [noop(1)], 0), Promised((1, 2), 8)]
+    assert messages(turn) == [Accepted((1, 2), 9)]
+    assert node.core.voters == Voters(THREE, (1, 2), 9)
+    again = Node(records=[record.value for record in node.host.checkpoint()])
+    assert Poll(1, 8) in messages(again.time_out())
+    assert again.core._poll._quorum.members == mask_of((1, 2)), "the new ones are asked"
 
 
 def test_a_leader_that_is_no_member_stays_while_members_lack_what_is_compacted() -> None:
@@ -461,10 +534,10 @@ def test_a_change_counts_in_the_epoch_that_it_names_and_not_again() -> None:
         node.step(Submitted((value,)))
         agreed(node, 2)
     assert [(span.first_slot, span.members) for span in node.core.members.spans] == [
-        *((1, (1, 2, 3)), (9, (1, 2)), (18, (1, 2, 3)))
+        *((1, (1, 2, 3)), (9, (1, 2)), (17, (1, 2, 3)))
     ]
     assert node.core.voters.next_members == (1, 2, 3)
-    assert node.core.voters.epoch == 18
+    assert node.core.voters.epoch == 17
 
 
 # --- quorums ---

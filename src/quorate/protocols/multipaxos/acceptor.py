@@ -9,7 +9,8 @@ together.
 
 Durable: ``Promised``, ``Voted``, ``Snapshotted``. Each record of a vote or promise says how far the log was known to be
 chosen, which costs nothing then, and spares a node that restarts from asking. What is said to the leader is no more
-than the records say: a slot that counts as chosen when a ballot begins is so in the first record of that ballot.
+than the records say: a slot that counts as chosen when a ballot begins is so in the first record of that ballot. That
+the last slot of some members is chosen is recorded at once (``record_chosen``): it decides whom the next life asks.
 """
 
 from __future__ import annotations
@@ -82,6 +83,11 @@ class Acceptor:
         """Accept nothing below this ballot any more; durable before anybody hears of it (§2.5)."""
         self.promised = ballot
         self._record_promise()
+
+    def record_chosen(self) -> None:
+        """What is known to be chosen, in a record of its own: where whose votes count depends on it."""
+        if self.chosen_index > self._recorded_chosen:
+            self._record_promise()
 
     def _record_promise(self) -> None:
         self._recorded_chosen = self.chosen_index

@@ -20,8 +20,9 @@ Beyond the papers: a poll before phase 1, so that a node that was cut off depose
 answered steps down; reads confirmed by a round of heartbeats, or by a lease; pipelining and flow control; proposals and
 reads are forwarded to the leader. Deviations: (1) an acceptor answers with one number, up to where it accepted in this
 ballot or knows what is chosen, and not slot by slot; (2) it refuses a candidate that lacks what it has compacted, or
-that is more than a window behind; (3) what is known to be chosen is told and sent again as accepted in the newest
-ballot.
+that is more than a window behind, and says so; (3) what is known to be chosen is told and sent again as accepted in the
+newest ballot; (4) the first slot of new members is proposed in only when all before it is chosen, and they are in force
+when it is chosen too.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from quorate.protocols.multipaxos.messages import (
     RECORDS,
     Accept,
     Accepted,
+    Behind,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
@@ -102,18 +104,25 @@ class MultiPaxos(Following):
                 self.env.send(node, Prepare(self.ballot, self._preparation.ask(node, 0)))
 
     def on_prepare(self, sender: int, m: Prepare) -> None:
-        """Phase 1b: promise a ballot above all promised so far, and tell what was accepted. Silence is always safe."""
+        """Phase 1b: promise a ballot above all promised so far, and tell what was accepted.
+
+        Who asks for what is compacted hears so. Silence is always safe, but who leads would ask for ever.
+        """
         acceptor = self.acceptor
         if m.ballot[1] != sender or m.ballot[0] == 0:
             self.env.blame(sender, "uses a ballot that is not its own")
             return
-        if self._stalled is not None or m.first_slot <= acceptor.log.base_index:
+        if self._stalled is not None:
             return
         if m.ballot < acceptor.promised:
             self.env.send(sender, Nack(m.ballot, acceptor.promised))
             return
+        is_served = acceptor.log.base_index < m.first_slot
+        if not is_served or (m.ballot > acceptor.promised and not self._could_follow(m.first_slot - 1)):
+            self.env.send(sender, Behind(m.ballot, acceptor.chosen_index))
+            return
         if m.ballot > acceptor.promised:
-            if self._hears_leader() or not self._could_follow(m.first_slot - 1):
+            if self._hears_leader():
                 return  # who was cut off must not depose a live leader, nor break its lease
             acceptor.promise(m.ballot)
             self._become_follower(m.ballot, None)
@@ -143,6 +152,20 @@ class MultiPaxos(Following):
         self._seen_round = max(self._seen_round, m.promised[0])
         if m.ballot == self.ballot and self.role in (PREPARING, LEADER):
             self._become_follower(self.ballot, None)
+
+    def on_behind(self, sender: int, m: Behind) -> None:
+        """A member of the next slot has what we lack, and cannot give it to a leader: it can only lead itself.
+
+        Before the next slot is that member's there may be a quorum without it, and we go on.
+        """
+        if m.ballot[1] != self.env.id:
+            self.env.blame(sender, "answers a ballot that is not ours")
+            return
+        chosen_index = self.acceptor.chosen_index
+        is_stuck = not self._preparation.covers(self.members.at(chosen_index + 1))
+        if self.role == LEADER and m.ballot == self.ballot and m.chosen_index > chosen_index and is_stuck:
+            self._become_follower(self.ballot, None)
+            self._yields = True
 
     # --- the leader ---
 
@@ -197,7 +220,7 @@ class MultiPaxos(Following):
         """The leader lives, and so much is chosen."""
         if not self._accept_leader(sender, m.ballot):
             return
-        self._learn(min(m.chosen_index, self.acceptor.log.last_index))
+        self._hear_chosen(m.chosen_index)
         if m.round:
             # We say that no higher ballot had our promise when the round reached us; that needs no durable state.
             self.env.send_now(sender, HeartbeatReply(m.ballot, m.round))
@@ -222,7 +245,7 @@ class MultiPaxos(Following):
         if m.entries and (why := acceptor.accept(m.first_slot, m.entries)):
             self.env.blame(sender, why)
             return
-        self._learn(min(m.chosen_index, acceptor.log.last_index))
+        self._hear_chosen(m.chosen_index)
         self._owes_answer = True
 
     def on_accepted(self, sender: int, m: Accepted) -> None:

@@ -2,7 +2,8 @@
 when it hears none asks whether it could lead. ``core.py`` builds the phases of Paxos on this.
 
 Whom it knows follows from what is chosen: it meets who joined, and parts from who left when no open slot needs that
-node's vote and it does not lead.
+node's vote and it does not lead. When all slots of some members are chosen, that is recorded before anything that
+follows is answered: otherwise a node that restarts would ask members who may be gone (``_learn``).
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ class Following(Core, Reconfigurable):
         self._waited = False
         self._stalled: str | None = None
         self._owes_answer = False
+        self._told_chosen = 0
+        """Up to where all is chosen, by what leaders said; the log may not reach so far yet."""
+        self._yields = False
+        """Whether we led, were too far behind to go on, and leave the next election to others."""
         self._leaving: list[int] = []
         """Nodes that left, and are still known here."""
         self._snapshots = Snapshots(env, config, self.acceptor, self.members)
@@ -90,8 +95,12 @@ class Following(Core, Reconfigurable):
 
     @property
     def voters(self) -> Voters:
-        """Who votes in the next slot, and in later ones where that is known to be others."""
-        slot = self.acceptor.chosen_index + 1
+        """Who votes, and who will where that is known to be others.
+
+        New members are in force once their first slot is chosen, and not as soon as the next slot is theirs. By then a
+        phase-2 quorum of them has recorded that they are: they go on without the others, even if all restart.
+        """
+        slot = self.acceptor.chosen_index
         later = self.members.after(slot)
         return Voters(self.members.at(slot).members, later[-1].members if later else (), self.members.epoch)
 
@@ -205,6 +214,11 @@ class Following(Core, Reconfigurable):
     def _stand(self) -> None:
         """Nobody leads: ask whether we could, before a ballot is used."""
         self._watch.rest()
+        if self._hears_leader():
+            return  # our own promise waits like those to others: an earlier life may have confirmed a lease
+        if self._yields:
+            self._yields = False
+            return
         waited, self._waited = self._waited, True
         if self._stalled is not None or not (waited or self._is_member()):
             return  # who is no member leads only where no member does: one that does not know yet that it is one
@@ -248,6 +262,11 @@ class Following(Core, Reconfigurable):
 
     # --- learning ---
 
+    def _hear_chosen(self, index: int) -> None:
+        """The leader says that all up to a slot is chosen. What is not here yet counts when the gap closes."""
+        self._told_chosen = max(self._told_chosen, index)
+        self._learn(min(self._told_chosen, self.acceptor.log.last_index))
+
     def _learn(self, index: int) -> None:
         """All up to a slot is chosen, and is here."""
         acceptor = self.acceptor
@@ -255,6 +274,8 @@ class Following(Core, Reconfigurable):
             first = acceptor.chosen_index + 1
             acceptor.chosen_index = index
             self._note_members(first)
+            if self.members.begins_in(first + 1, index + 1):
+                acceptor.record_chosen()
             if self._leaving:
                 self._part()
 

@@ -104,12 +104,15 @@ class Leadership:
             self._filled = self._counts = True
 
     def _last_usable(self) -> int:
-        """The window (alpha), and no slot whose members have not promised this ballot."""
+        """The window (alpha), no slot whose members have not promised this ballot, and none of later members.
+
+        So whoever accepts the first slot of new members is told, by the same message, that all before it is chosen.
+        """
         chosen_index = self._acceptor.chosen_index
-        for span in self._open_spans():
-            if not self._preparation.covers(span):
-                return max(chosen_index, min(chosen_index + self._config.alpha, span.first_slot - 1))
-        return chosen_index + self._config.alpha
+        if not self._preparation.covers(self._members.at(chosen_index + 1)):
+            return chosen_index
+        last, end = chosen_index + self._config.alpha, self._members.end(chosen_index + 1)
+        return last if end is None else min(last, end)
 
     def _open_spans(self) -> list[Span]:
         """Those of slots that are not chosen, the oldest first."""
@@ -192,11 +195,11 @@ class Leadership:
     def have_heard(self, span: Span) -> bool:
         """Whether a phase-1 quorum of these members know that they are members, and have what others compacted.
 
-        Then one of them can lead.
+        Then one of them can lead. Who accepted their first slot in this ballot has recorded that all before is chosen.
         """
-        enough = max(span.first_slot - 1, self._acceptor.log.base_index)
-        match = self.followers.match
-        ready = sum(1 << node for node, p in self.followers.items() if min(match[node], p.commit_sent) >= enough)
+        match, base = self.followers.match, self._acceptor.log.base_index
+        enough = max(span.first_slot, base)
+        ready = sum(1 << node for node, p in self.followers.items() if match[node] >= enough and p.commit_sent >= base)
         return span.quorums.phase1.is_quorum(ready)
 
     # --- counting (phase 2b) ---

@@ -67,7 +67,7 @@ class Spans:
         self.spans = [Span(1, first, config.quorum.build(first))]
 
     def at(self, slot: int) -> Span:
-        """The span of a slot that is not chosen yet, as far as it is known."""
+        """The span of the last slot that is chosen, or of a later one, as far as it is known."""
         spans = self.spans
         position = len(spans) - 1
         while position and spans[position].first_slot > slot:
@@ -85,6 +85,11 @@ class Spans:
         """The last slot of the span that this slot is in; None for the newest span."""
         later = self.after(slot)
         return later[0].first_slot - 1 if later else None
+
+    def begins_in(self, first: int, last: int) -> bool:
+        """Whether new members begin to count in one of these slots."""
+        spans = self.spans
+        return len(spans) > 1 and any(first <= span.first_slot <= last for span in spans[1:])
 
     def takes_effect_at(self, slot: int) -> int:
         """From where on a configuration chosen in this slot counts."""
@@ -135,13 +140,13 @@ class Spans:
     # --- snapshots ---
 
     def known_at(self, index: int) -> tuple[Membership, ...]:
-        """What whoever starts from a snapshot at ``index`` has to know: the members of the next slot and of later ones.
+        """What whoever starts from a snapshot at ``index`` has to know: the members of that slot and of later ones.
 
         Configurations chosen after ``index`` are not among them; they are in the log.
         """
         last = self.takes_effect_at(index)
         known = [span for span in self.spans if span.first_slot <= last]
-        while len(known) > 1 and known[1].first_slot <= index + 1:
+        while len(known) > 1 and known[1].first_slot <= index:
             del known[0]
         return tuple(Membership(span.first_slot, span.members) for span in known)
 

@@ -85,6 +85,13 @@ class Nack(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     promised: Ballot
 
 
+class Behind(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Your Prepare asks for what I do not have any more, or far too much: all up to ``chosen_index`` is chosen."""
+
+    ballot: Ballot
+    chosen_index: Index
+
+
 class Accept(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Phase 2a, for consecutive slots; and all up to ``chosen_index`` is chosen. Without values, asks for an answer."""
 
@@ -152,6 +159,7 @@ MESSAGES = (
     InstallSnapshot,
     InstallSnapshotAmong,
     SnapshotProgress,
+    Behind,
     Propose,
     ReadRequest,
     ReadReply,

@@ -4,13 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.log.configuration import Voters
 from quorate.parts.log.entries import Entry
 from quorate.parts.quorum import Flexible, Threshold
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.core import MultiPaxos
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.membership import Span, Spans
-from quorate.protocols.multipaxos.messages import Accepted, MultiPaxosConfig, Promised, Snapshotted, Voted
+from quorate.protocols.multipaxos.messages import (
+    Accepted,
+    MultiPaxosConfig,
+    Prepare,
+    Promised,
+    Snapshotted,
+    Voted,
+)
 from quorate.protocols.multipaxos.preparation import Preparation
 from quorate.sim.mutant import Mutant
 
@@ -120,6 +128,51 @@ class ReadsTooSoon(Leadership):
         return True
 
 
+class RecordsNoChange(Acceptor):
+    """Breaks what a change of members rests on: that new members begin is durable before anybody hears of it."""
+
+    def record_chosen(self) -> None:
+        """What is chosen is recorded with the next vote."""
+
+
+class ProposesAcross(Leadership):
+    """Breaks the same: who accepts the first slot of new members knows that all before it is chosen."""
+
+    def _last_usable(self) -> int:
+        """The window alone, as far as members have promised."""
+        chosen_index = self._acceptor.chosen_index
+        last = chosen_index + self._config.alpha
+        lacking = [span for span in self._open_spans() if not self._preparation.covers(span)]
+        return max(chosen_index, min(last, lacking[0].first_slot - 1)) if lacking else last
+
+
+class TellsChangeEarly(MultiPaxos):
+    """Breaks the same: a node says that new members are in force when a quorum of them has recorded it."""
+
+    acceptor_class = RecordsNoChange
+    leadership_class = ProposesAcross
+
+    @property
+    def voters(self) -> Voters:
+        """Once the next slot is theirs."""
+        slot = self.acceptor.chosen_index + 1
+        later = self.members.after(slot)
+        return Voters(self.members.at(slot).members, later[-1].members if later else (), self.members.epoch)
+
+
+class SilentWhereCompacted(MultiPaxos):
+    """Breaks catching up: who leads and asks for slots that are compacted hears that it is behind.
+
+    Not in ``MUTANTS``: only old members who missed that new ones began ask so, which campaigns have not brought about.
+    ``tests/protocols/multipaxos/test_changes.py`` does.
+    """
+
+    def on_prepare(self, sender: int, m: Prepare) -> None:
+        """It hears nothing."""
+        if m.first_slot > self.acceptor.log.base_index:
+            super().on_prepare(sender, m)
+
+
 class AnswersEarly(MultiPaxos):
     """Breaks §2.5: an acceptor answers when its vote is durable."""
 
@@ -184,5 +237,11 @@ MUTANTS = (
         "asks-no-newcomers",
         "values are proposed to new members who have promised nothing",
         core=_with("NoNewcomers", preparation_class=AsksNoNewcomers),
+    ),
+    Mutant(
+        "tells-change-early",
+        "new members are said to be in force before any of them has recorded it",
+        core=TellsChangeEarly,
+        joins=True,
     ),
 )

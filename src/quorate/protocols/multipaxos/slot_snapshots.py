@@ -86,7 +86,7 @@ class Snapshots:
         known = self._members.known_at(info.index), self._members.nodes_at(info.index)
         self._note(info.index, known)
         self._acceptor.compact(_snapshotted(info.index, info.term, base, base_term, known))
-        self._members.forget_before(info.index + 1)
+        self._members.forget_before(info.index)
 
     # --- sending one ---
 
