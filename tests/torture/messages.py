@@ -60,6 +60,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         multipaxos.Prepare(BALLOT, 5),
         multipaxos.Promise(BALLOT, 5, [multipaxos.Run(BALLOT, 5, [ENTRY])], 0),
         multipaxos.Nack(BALLOT, BALLOT),
+        multipaxos.Behind(BALLOT, 9),
         multipaxos.Accept(BALLOT, 5, [ENTRY], 4),
         multipaxos.Accepted(BALLOT, 5),
         multipaxos.Heartbeat(BALLOT, 4, 9),

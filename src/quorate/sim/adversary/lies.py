@@ -104,7 +104,7 @@ class ByzzFuzz(Liar):
     """
 
     name = "byzzfuzz"
-    summary = "in few rounds, to some nodes, one number is one off"
+    summary = "in a few rounds, changes one number by ±1 in messages to some nodes"
 
     def __init__(self, means: Means) -> None:
         super().__init__(means)
