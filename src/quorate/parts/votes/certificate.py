@@ -20,6 +20,7 @@ from msgspec import Meta
 from quorate.kernel import NODE_ID_MAX, NodeId, mask_of
 from quorate.parts.crypto.keys import Context, Keyring, Signature, Signed, to_sign
 from quorate.parts.quorum import QuorumSystem
+from quorate.parts.wire import decode_canonical
 
 STATEMENT_BYTES_MAX: Final = 4096
 ENCODED_BYTES_MAX: Final = 1 << 17
@@ -80,15 +81,7 @@ def encode_certificate(certificate: Certificate) -> bytes:
 
 def decode_certificate(data: bytes | memoryview) -> Certificate:
     """What ``encode_certificate`` made, still to be verified. Raises ValueError for anything else."""
-    if len(data) > ENCODED_BYTES_MAX:
-        raise ValueError(f"{len(data)} bytes are no certificate: it has at most {ENCODED_BYTES_MAX}")
-    try:
-        certificate = _decode(data)
-    except (msgspec.MsgspecError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"no certificate: {error}") from None
-    if encode_certificate(certificate) != bytes(data):
-        raise ValueError("no certificate: its encoding is not the canonical one")
-    return certificate
+    return decode_canonical(data, _decode, ENCODED_BYTES_MAX, "no certificate")
 
 
 _decode: Final = msgspec.msgpack.Decoder(Certificate).decode

@@ -23,6 +23,7 @@ import msgspec
 from quorate.kernel import NodeId
 from quorate.parts.crypto.keys import CONTEXT_BYTES_MAX, SIGNATURE_BYTES_MAX, Context, Keyring, Keys, Public, Signature
 from quorate.parts.votes.certificate import STATEMENT_BYTES_MAX, Statement
+from quorate.parts.wire import decode_canonical
 
 ENCODED_BYTES_MAX: Final = 2 * (STATEMENT_BYTES_MAX + SIGNATURE_BYTES_MAX) + CONTEXT_BYTES_MAX + 256
 
@@ -97,15 +98,7 @@ def encode_evidence(evidence: Evidence) -> bytes:
 
 def decode_evidence(data: bytes | memoryview) -> Evidence:
     """What ``encode_evidence`` made, still to be checked. Raises ValueError for anything else."""
-    if len(data) > ENCODED_BYTES_MAX:
-        raise ValueError(f"{len(data)} bytes are not evidence: it has at most {ENCODED_BYTES_MAX}")
-    try:
-        evidence = _decode(data)
-    except (msgspec.MsgspecError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"not evidence: {error}") from None
-    if encode_evidence(evidence) != bytes(data):
-        raise ValueError("not evidence: its encoding is not the canonical one")
-    return evidence
+    return decode_canonical(data, _decode, ENCODED_BYTES_MAX, "not evidence")
 
 
 def _by_statement(said: Said) -> bytes:
