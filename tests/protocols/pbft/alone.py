@@ -24,6 +24,7 @@ from quorate.protocols.pbft.transfer import ImageTransfer, Patience
 from quorate.protocols.pbft.view import CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
+from quorate.protocols.pbft.watch import PrimaryWatch
 
 from tests.protocols import alone as bench
 from tests.protocols.pbft.build import CONFIG, FOUR, SCHEME
@@ -59,6 +60,10 @@ class Alone(bench.Alone[Env]):
     @cached_property
     def waiting(self) -> WaitingRequests:
         return WaitingRequests(self.env, self.others, self.config, self.view, self.log, self.history, self.checks)
+
+    @cached_property
+    def watch(self) -> PrimaryWatch:
+        return PrimaryWatch(self.env, self.view, self.log, self.history, self.waiting)
 
     @cached_property
     def normal(self) -> NormalCase:
@@ -108,7 +113,7 @@ class Alone(bench.Alone[Env]):
     def view_changes(self) -> ViewChanges:
         return ViewChanges(
             *(self.env, self.others, self.config, self.view, self.log, self.history),
-            *(self.waiting, self.new_views),
+            *(self.watch, self.new_views),
         )
 
     @cached_property

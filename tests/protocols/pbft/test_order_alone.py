@@ -25,7 +25,6 @@ from quorate.protocols.pbft.messages import (
     Stored,
     digest_of,
 )
-from quorate.protocols.pbft.waiting import REQUEST
 
 from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
@@ -104,7 +103,7 @@ def test_a_check_that_failed_says_nothing_about_the_values() -> None:
 # --- requests ---
 
 
-def test_a_request_waits_once_its_signature_is_right_and_a_timer_runs() -> None:
+def test_a_request_waits_once_its_signature_is_right() -> None:
     alone = Alone()
     alone.do(alone.waiting.submit, (X,))
     assert alone.waiting.pending == {}
@@ -113,7 +112,7 @@ def test_a_request_waits_once_its_signature_is_right_and_a_timer_runs() -> None:
     assert check is not None
     turn = alone.do(alone.waiting.checked, check)
     assert list(alone.waiting.pending.values()) == [X]
-    assert turn.timers == [Timer((), REQUEST, alone.now + CONFIG.request_timeout_s)]
+    assert (turn.sends, turn.outputs, turn.blames) == ((), (), ())
 
 
 def test_who_brings_a_forged_request_is_blamed_or_told() -> None:
@@ -159,22 +158,6 @@ def test_what_has_no_number_in_a_view_is_proposed_again() -> None:
     alone.do(alone.log.accept, 0, 1, digest_of((X,)), b"")
     alone.do(alone.waiting.requeue)
     assert alone.waiting.next_batch() == (Y,)
-
-
-def test_the_timer_is_for_the_oldest_request() -> None:
-    alone = Alone()
-    admit(alone, X, Y)
-    alone.now += CONFIG.request_timeout_s / 2
-    alone.do(alone.waiting.forget, Y)
-    alone.now += CONFIG.request_timeout_s / 2
-    late: list[bool] = []
-    alone.do(lambda: late.append(alone.waiting.is_late()))
-    assert late == [True]
-    alone.do(alone.waiting.watch)
-    alone.do(alone.waiting.forget, X)
-    alone.now += CONFIG.request_timeout_s
-    alone.do(lambda: late.append(alone.waiting.is_late()))
-    assert late == [True, False], "nothing waits"
 
 
 def test_what_waited_for_a_beat_is_passed_on_to_the_primary() -> None:

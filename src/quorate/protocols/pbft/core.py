@@ -25,7 +25,8 @@ proves an order. (2) A prepare carries the primary's signature: two that differ 
 once. (3) A checkpoint's digest is a hash over the order, not over the state. Execution is deterministic, so they are
 equal together; and no checkpoint has to read the state. (4) The last-reply cache of §4.2 is the session table of the
 service above, part of its snapshots; this core orders a request that comes again, and the sessions do not repeat it.
-(5) The timer runs for the oldest waiting request, so that no client is starved. (6) MACs serve for commits and for what
+(5) The timer runs for whatever the primary owes, and starts again with what is executed in its turn, so that no client
+is starved and no backlog deposes an honest primary (``watch.py``). (6) MACs serve for commits and for what
 one node tells another that is behind, which no third needs to believe; with signatures for the rest, the view change is
 the simple one of OSDI 1999. (7) A quorum's commits decide for a node that has left their view, or did not prepare there
 itself, and so does the word of f + 1 nodes that executed it: it could else stay behind for as long as the others need
@@ -89,7 +90,8 @@ from quorate.protocols.pbft.retransmission import BEAT, Retransmission
 from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer, Patience
 from quorate.protocols.pbft.view import VIEW, CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
-from quorate.protocols.pbft.waiting import REQUEST, WaitingRequests
+from quorate.protocols.pbft.waiting import WaitingRequests
+from quorate.protocols.pbft.watch import REQUEST, PrimaryWatch
 
 
 class Later:
@@ -109,6 +111,7 @@ class Pbft(Core, Reconfigurable):
     others_class: ClassVar[type[Others]] = Others
     checks_class: ClassVar[type[SignatureChecks]] = SignatureChecks
     waiting_class: ClassVar[type[WaitingRequests]] = WaitingRequests
+    watch_class: ClassVar[type[PrimaryWatch]] = PrimaryWatch
     normal_class: ClassVar[type[NormalCase]] = NormalCase
     members_class: ClassVar[type[EpochMembers]] = EpochMembers
     reads_class: ClassVar[type[WaitingReads]] = WaitingReads
@@ -130,6 +133,7 @@ class Pbft(Core, Reconfigurable):
         others, leave_view, patience = self.others_class(env), Later(), Patience()
         self.checks = self.checks_class(env)
         self.waiting = self.waiting_class(env, others, config, view, log, history, self.checks)
+        self.watch = self.watch_class(env, view, log, history, self.waiting)
         self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.waiting, leave_view)
         self.members = self.members_class(env, config, founders, view, log, history)
         self.checkpoints = Checkpoints(env, others, config, view, log, history, self.members, self.normal)
@@ -144,9 +148,7 @@ class Pbft(Core, Reconfigurable):
             *(env, others, config, view, log),
             *(self.waiting, self.normal, self.checkpoints, self.fetching, self.reads),
         )
-        self.view_changes = self.view_changes_class(
-            env, others, config, view, log, history, self.waiting, self.new_views
-        )
+        self.view_changes = self.view_changes_class(env, others, config, view, log, history, self.watch, self.new_views)
         leave_view.to = self.view_changes.leave
         self.transfer = ImageTransfer(env, others, config, founders, view, history, self.execution, patience)
         self.catch_up = CatchUp(
@@ -211,7 +213,7 @@ class Pbft(Core, Reconfigurable):
         elif key == EXECUTE:
             self.execution.go_on()
         elif key == REQUEST:
-            if self.waiting.is_late():
+            if self.watch.is_late():
                 self.view_changes.suspect()
         elif key == VIEW and self.view.alarm.is_due():
             self.view_changes.is_late()
@@ -220,8 +222,7 @@ class Pbft(Core, Reconfigurable):
         """While the disk is full be silent: whoever waits for this node will do without it."""
         self.view.stalled = why
         if why is None:
-            self.waiting.watch()  # timers may have run out meanwhile
-            self.view_changes.look()
+            self.view_changes.look()  # its timer may have run out meanwhile
             self.normal.resume()
 
     def on_done(self, key: Key, result: Any) -> None:
@@ -244,6 +245,7 @@ class Pbft(Core, Reconfigurable):
         self.new_views.begin_epoch()
         self.normal.propose()
         self.reads.answer()
+        self.watch.look()
 
     # --- from above ---
 

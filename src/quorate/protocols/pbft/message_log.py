@@ -36,6 +36,8 @@ class MessageLog:
         by ``Execution`` when a snapshot takes their place."""
         self.next_sequence = 1
         """What a primary numbers its next batch. Set by ``NormalCase``, and by ``NewViews`` as a view begins."""
+        self.accepted_to = 0
+        """The highest number at which something was accepted in this view. Set by ``NormalCase`` after a crash."""
         self._accepted_at: dict[bytes, int] = {}  # the highest number that a batch was accepted at, in any view
 
     # --- votes ---
@@ -59,6 +61,7 @@ class MessageLog:
         slot.digest, slot.proposal, slot.sent_at = digest, proposal, self._env.now
         accepted = Accepted(view, sequence, digest, proposal)
         self.accepted[sequence] = accepted
+        self.accepted_to = max(sequence, self.accepted_to)
         self._accepted_at[digest] = max(sequence, self._accepted_at.get(digest, 0))
         self._env.persist(accepted)
         return slot
@@ -94,6 +97,7 @@ class MessageLog:
     def end_view(self) -> None:
         """What was voted in it is recorded; nothing else of it is needed."""
         self.slots.clear()
+        self.accepted_to = 0
 
     def begin_epoch(self, executed: int) -> None:
         """Others vote now, and their first view begins after the last batch that was executed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quorate.kernel import Env
+from quorate.kernel import Env, mask_of
 from quorate.parts.crypto.keys import Keys, Verified
 from quorate.parts.quorum import Byzantine, Threshold
 from quorate.parts.votes.certificate import Certificate
@@ -36,6 +36,7 @@ from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
+from quorate.protocols.pbft.watch import PrimaryWatch
 from quorate.sim.mutant import Mutant
 
 
@@ -108,35 +109,44 @@ class NeverSuspects(ViewChanges):
         """Not this one."""
 
 
-class WatchesAlways(WaitingRequests):
-    """Breaks §4.4: the timer runs only while a request waits."""
+class WatchesIdle(PrimaryWatch):
+    """Breaks §4.4: the timer runs only while something is owed."""
 
-    def watch(self) -> None:
-        """And it runs while none does."""
-        super().watch()
-        if not self._alarm.is_set:
-            self._alarm.put_off(self._view.timeout_s)
-
-
-class SuspectsAnyway(ViewChanges):
-    """What a node does whose timer runs when there is nothing to do."""
-
-    def suspect(self) -> None:
-        """Whether a request waits or not."""
-        if not self._view.is_changing:
-            self.leave(self._view.number + 1)
+    @property
+    def is_owed(self) -> bool:
+        """As if there always were something."""
+        return True
 
 
-class SuspectsIdle(Pbft):
-    """Breaks §4.4: the timer runs only while a request waits."""
+class WatchesRequests(PrimaryWatch):
+    """Breaks the rule that the timer runs for whatever is owed: a change of members is one thing beside requests."""
 
-    waiting_class = WatchesAlways
-    view_changes_class = SuspectsAnyway
+    @property
+    def is_owed(self) -> bool:
+        """Whether a request waits."""
+        return bool(self._waiting.pending)
 
-    def start(self) -> None:
-        """And it runs from the beginning."""
-        super().start()
-        self.waiting.watch()
+
+class TimesTheOldest(WaitingRequests):
+    """Breaks the rule that an honest primary is given the time to work off what came before."""
+
+    def _is_in_turn(self, came: float, oldest_came: float) -> bool:
+        return False
+
+
+class StarvesOne(WaitingRequests):
+    """Breaks deviation 5 of ``core.py``: the execution of later requests is no progress for one that waits."""
+
+    def _is_in_turn(self, came: float, oldest_came: float) -> bool:
+        return True
+
+
+class CountsEquals(ViewChanges):
+    """Breaks §4.5.2: whoever asks for a later view has left the earlier ones too."""
+
+    def _gone(self) -> int:
+        number = self._view.number
+        return mask_of([node for node, change in self._view.changes.items() if change.view == number])
 
 
 class RaisesOnLies(Others):
@@ -258,7 +268,35 @@ MUTANTS = (
         core=_with(view_changes_class=NeverSuspects),
         lies=True,
     ),
-    Mutant("suspects-idle", "a primary is suspected when there is nothing to do", core=SuspectsIdle, quiet=True),
+    Mutant(
+        "suspects-idle",
+        "a primary is suspected when there is nothing to do",
+        core=_with(watch_class=WatchesIdle),
+        quiet=True,
+    ),
+    Mutant(
+        "watches-requests",
+        "the timer does not run for a change of members",
+        core=_with(watch_class=WatchesRequests),
+        joins=True,
+    ),
+    Mutant(
+        "counts-equals",
+        "whoever asks for a later view is not counted among those who left",
+        core=_with(view_changes_class=CountsEquals),
+        joins=True,
+    ),
+    Mutant(
+        "times-the-oldest",
+        "a primary is suspected while it works off what came before",
+        core=_with(waiting_class=TimesTheOldest),
+    ),
+    Mutant(
+        "starves-one",
+        "a request may wait for as long as others are executed",
+        core=_with(waiting_class=StarvesOne),
+        lies=True,
+    ),
     Mutant(
         "raises-on-lies",
         "a bad message ends the node that it is sent to",

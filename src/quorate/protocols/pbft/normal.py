@@ -355,6 +355,7 @@ class NormalCase:
                 continue
             slot = log.slot(sequence)
             slot.digest, slot.proposal = accepted.digest, accepted.proposal
+            log.accepted_to = max(sequence, log.accepted_to)
             slot.prepare_of[self._env.id] = accepted.digest
             self._collector(slot, accepted.digest).add_verified(view.primary, accepted.proposal)
             proof = log.prepared.get(sequence)

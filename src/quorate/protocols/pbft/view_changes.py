@@ -9,14 +9,14 @@ A view-change that is not proven is dropped, and does not take the place of one 
 
 from __future__ import annotations
 
-from quorate.kernel import Env
+from quorate.kernel import Env, mask_of
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import VIEW_CHANGE, PbftConfig, ViewChange, view_change_statement
 from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.view import CurrentView
-from quorate.protocols.pbft.waiting import WaitingRequests
+from quorate.protocols.pbft.watch import PrimaryWatch
 
 
 class ViewChanges:
@@ -30,7 +30,7 @@ class ViewChanges:
         view: CurrentView,
         log: MessageLog,
         history: History,
-        waiting: WaitingRequests,
+        watch: PrimaryWatch,
         new_views: NewViews,
     ) -> None:
         self._env = env
@@ -39,15 +39,15 @@ class ViewChanges:
         self._view = view
         self._log = log
         self._history = history
-        self._waiting = waiting
+        self._watch = watch
         self._new_views = new_views
 
     # --- ours ---
 
     def suspect(self) -> None:
-        """§4.4: the oldest request waited too long."""
+        """§4.4: what the primary owes took too long."""
         view = self._view
-        if not view.is_changing and self._waiting.pending and view.is_member and view.stalled is None:
+        if not view.is_changing and self._watch.is_owed and view.is_member and view.stalled is None:
             self.leave(view.number + 1)
 
     def is_late(self) -> None:
@@ -62,7 +62,6 @@ class ViewChanges:
             return
         view.leave(number)
         self._log.end_view()
-        self._waiting.stop_watching()
         self.ask()
         self.look()
 
@@ -110,14 +109,21 @@ class ViewChanges:
             self.leave(min(later.values()))
 
     def look(self) -> None:
-        """A quorum has left: the timer for the new view starts, and its primary makes it."""
-        view = self._view
-        if not view.is_changing:
-            return
-        changes = tuple((node, c) for node, c in sorted(view.changes.items()) if c.view == view.number)
-        if not view.group.quorum.is_quorum(sum(1 << node for node, _ in changes)):
+        """§4.5.2: a quorum has left the views below: the timer for the new one starts, and its primary makes it.
+
+        Who asks for a later view has left those below, too, and its request for this one may have been lost: where
+        every vote is needed, the others would else wait for it for ever, and it for them.
+        """
+        view, quorum = self._view, self._view.group.quorum
+        if not view.is_changing or not quorum.is_quorum(self._gone()):
             return
         if not view.alarm.is_set:
             view.alarm.put_off(view.timeout_s)
-        if view.primary == self._env.id:
+        changes = tuple((node, c) for node, c in sorted(view.changes.items()) if c.view == view.number)
+        if view.primary == self._env.id and quorum.is_quorum(mask_of([node for node, _ in changes])):
             self._new_views.make(changes)
+
+    def _gone(self) -> int:
+        """The mask of those who work in no view below the one that this node asks for."""
+        number = self._view.number
+        return mask_of([node for node, change in self._view.changes.items() if change.view >= number])
