@@ -1,6 +1,6 @@
 """Slot: one sequence number in one view, what is proposed there and who prepared. Forgotten when the view ends.
 
-Each node has one vote a kind: its first. That bounds what a liar can make us keep, and a second that differs shows it.
+Each node has one vote a kind: its first that is rightly signed. That bounds what a liar can make us keep.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Slot:
         self.digest: bytes | None = None
         self.proposal = b""
         """The primary's signature of it."""
-        self.proposals: dict[bytes, tuple[int, bytes]] = {}
-        """What backups say that the primary proposed, before this node accepts: by digest, who and its signature."""
+        self.proposals: dict[bytes, bytes] = {}
+        """What backups prepared: by digest, the primary's signature of it. It is one digest, or the primary lies."""
         self.waiting: PrePrepare | None = None
         """A pre-prepare whose requests are being checked, and by which jobs."""
         self.unchecked: set[int] = set()
