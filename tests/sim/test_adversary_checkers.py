@@ -10,7 +10,7 @@ from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Decided
 from quorate.parts.votes.certificate import Certificate
-from quorate.protocols.pbft.invariants import PbftInvariants
+from quorate.protocols.pbft.invariants import AGAIN_MAX, PbftInvariants
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.once import Once
 from quorate.sim.checkers.validity import Validity
@@ -75,10 +75,10 @@ def test_an_operation_that_is_applied_twice() -> None:
 
 def core(node: int = 0, **changes: Any) -> SimpleNamespace:
     """What the checker reads of a core."""
-    group = SimpleNamespace(members=(0, 1, 2, 3), epoch=0, began_at=0)
+    group = SimpleNamespace(members=(0, 1, 2, 3), epoch=0, began_at=0, primary=lambda view: view % 4)
     made = SimpleNamespace(
-        view=SimpleNamespace(number=0, is_changing=False, group=group, keys=SCHEME.keys(node)),
-        log=SimpleNamespace(accepted={}, prepared={}, slots={}),
+        view=SimpleNamespace(number=0, is_changing=False, reach=0, group=group, keys=SCHEME.keys(node)),
+        log=SimpleNamespace(accepted={}, prepared={}, slots={}, batches={}),
         history=SimpleNamespace(digests={}, stable=None, low=0, executed=0, index=0, digest=bytes(32), switches={}),
         config=SimpleNamespace(window=16),
     )
@@ -266,6 +266,24 @@ def test_two_votes_of_one_life() -> None:
     one.log.accepted[1] = vote(0, B)
     with pytest.raises(Violation, match="one vote a view and number: node 0 votes for 62626262 at 1 in view 0"):
         step(checker, 0, one)
+
+
+def test_a_request_that_is_ordered_again_and_again() -> None:
+    def run(times: int, **more: Any) -> None:
+        one = core(batches={A: (b"request",)}, **more)
+        one.config.window = 100
+        checker = watch(one)
+        for _ in range(times):
+            one.log.accepted[one.history.executed + 1] = vote(0, A)
+            step(checker, 0, one)
+            execute(one, A, history=bytes(one.history.executed))
+            step(checker, 0, one)
+
+    run(1 + AGAIN_MAX)
+    with pytest.raises(Violation, match="no request is ordered for ever: node 0 proposes at 26"):
+        run(2 + AGAIN_MAX)
+    run(40, number=1)  # another proposes it, who may lie
+    run(40, reach=40)  # it prepared in an earlier view
 
 
 def test_a_crash_may_take_back_what_nobody_heard_and_nothing_else() -> None:

@@ -73,16 +73,20 @@ class Sessions:
 
     def use(self, session: int, owner: bytes = b"") -> Session | None:
         """The session, now the last to expire, unless it expired or never was."""
-        found = self._table.get(session)
-        if found is None or found.owner != owner:
-            return None
-        self._table.move_to_end(session)
+        found = self.find(session, owner)
+        if found is not None:
+            self._table.move_to_end(session)
         return found
+
+    def find(self, session: int, owner: bytes = b"") -> Session | None:
+        """The session, if it is there. To look at it does not use it."""
+        found = self._table.get(session)
+        return None if found is None or found.owner != owner else found
 
     def answer(self, session: int, serial: int, owner: bytes = b"") -> bytes | None:
         """The result of a command that has been applied, if it is still kept."""
-        found = self._table.get(session)
-        return None if found is None or found.owner != owner else found.results.get(serial)
+        found = self.find(session, owner)
+        return None if found is None else found.results.get(serial)
 
     def encode(self) -> bytes:
         """The whole table, for a snapshot."""

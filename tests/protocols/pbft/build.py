@@ -7,6 +7,7 @@ from quorate.kernel import Env, Fired, Host, Input, Job, Received, Record, Submi
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Symbolic, VerifyBatch
+from quorate.parts.log.replicated import Screen, Screened
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
@@ -56,7 +57,7 @@ X, Y, Z = request("x"), request("y"), request("z")
 class Node:
     """One Host, number 2 (a backup of view 0 among 1 to 4) unless told. A method takes one step and returns its Turn.
 
-    Signatures of requests are checked at once: their jobs do not show.
+    Requests are screened, and their signatures checked, at once: those jobs do not show.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Node:
     ) -> None:
         self.host = Host(lambda env: make(env, config, SCHEME.keys(env.id)), node, peers, streams(node))
         self.now = 10.0
+        self.spent: set[bytes] = set()
+        """What the sessions above have answered."""
         for record in records:
             self.host.restore(Record((), record))
         self.started = self.host.start(self.now)
@@ -87,7 +90,7 @@ class Node:
     def step(self, *inputs: Input) -> Turn:
         """Inputs of one step, and what the checks of signatures that it asks for bring."""
         turn = self.host.step(inputs, self.now)
-        while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
+        while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch | Screen)]:
             more = self.host.step([self._check(job) for job in checks], self.now)
             turn.jobs = [job for job in turn.jobs if job not in checks]
             for field in Turn.__struct_fields__:
@@ -96,6 +99,9 @@ class Node:
         return turn
 
     def _check(self, job: Job) -> Done:
+        if isinstance(job.work, Screen):
+            spent = [place for place, value in enumerate(job.work.values) if value in self.spent]
+            return Done(job.key, Screened(tuple(spent)), job.path)
         return Done(job.key, SCHEME.keyring().verify_batch(job.work), job.path)
 
     def on(self, sender: int, *messages: Any) -> Turn:

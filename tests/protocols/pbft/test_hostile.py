@@ -10,7 +10,16 @@ from quorate.kernel import Asked, Blame, Failed, Fired, Received, Stalled, Submi
 from quorate.kernel.inputs import Done
 from quorate.parts.crypto.keys import VerifyBatch
 from quorate.parts.log.configuration import Newcomer, Nodes
-from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.log.replicated import (
+    Chunk,
+    ReadChunk,
+    Screen,
+    Screened,
+    SnapshotInfo,
+    TakeSnapshot,
+    WriteChunk,
+    Written,
+)
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.checks import CHECKS_MAX
 from quorate.protocols.pbft.early import COUNT_MAX
@@ -222,6 +231,8 @@ def _result(work: Any) -> Any:
     if isinstance(work, WriteChunk):
         end = work.offset + len(work.data)
         return Written(work.index, work.term, end, end >= work.total_bytes)
+    if isinstance(work, Screen):
+        return Screened(tuple(range(0, len(work.values), 2)))
     assert isinstance(work, ReadChunk)
     return Chunk(work.index, 0, work.offset, b"data", 10)
 

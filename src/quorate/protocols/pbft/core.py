@@ -24,7 +24,7 @@ Deviations. (1) A pre-prepare counts as its primary's prepare, signed as such, s
 proves an order. (2) A prepare carries the primary's signature: two that differ prove that it lied, and end its view at
 once. (3) A checkpoint's digest is a hash over the order, not over the state. Execution is deterministic, so they are
 equal together; and no checkpoint has to read the state. (4) The last-reply cache of §4.2 is the session table of the
-service above, part of its snapshots; this core orders a request that comes again, and the sessions do not repeat it.
+service above, part of its snapshots; what it has answered is not ordered again, and would have no effect if it were.
 (5) The timer runs for whatever the primary owes, and starts again with what is executed in its turn, so that no client
 is starved and no backlog deposes an honest primary (``watch.py``). (6) MACs serve for commits and for what
 one node tells another that is behind, which no third needs to believe; with signatures for the rest, the view change is
@@ -43,7 +43,7 @@ from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
-from quorate.protocols.pbft.checks import CHECK, SignatureChecks
+from quorate.protocols.pbft.checks import CHECK, SCREEN, SignatureChecks
 from quorate.protocols.pbft.execution import EXECUTE, Execution
 from quorate.protocols.pbft.fetching import Fetching
 from quorate.protocols.pbft.group import Group, founders_of
@@ -233,6 +233,8 @@ class Pbft(Core, Reconfigurable):
             self.transfer.written(result)
         elif isinstance(key, tuple) and key[0] == SERVE:
             self.transfer.read(key[1], result)
+        elif isinstance(key, tuple) and key[0] == SCREEN:
+            self.checks.screened(key[1], result)
         elif isinstance(key, tuple) and key[0] == CHECK and (check := self.checks.done(key[1], result)) is not None:
             self.waiting.checked(check)
             if check.sequence is not None:

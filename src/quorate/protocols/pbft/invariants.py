@@ -3,7 +3,8 @@
 What an honest node holds as proven is verified anew, with a quorum that is computed here: prepared certificates and
 stable checkpoints. Two honest nodes never have certificates of different batches for one (view, sequence number), nor
 execute different batches at one sequence number, nor have different histories there. Once a batch was executed, no
-other prepares at its number in that view or a later one.
+other prepares at its number in that view or a later one. An honest primary does not go on to order a
+request that it has executed: a few times it may, as a client may ask again for what no session remembers.
 
 A promise is a view and the votes that left the node: from then on no crash may take them back.
 """
@@ -26,6 +27,9 @@ MONOTONY = "monotonic state"
 MEMBERS = "equal members an epoch"
 CAUSE = "no view change without a cause"
 ONE_VOTE = "one vote a view and number"
+ORDERED_ONCE = "no request is ordered for ever"
+AGAIN_MAX = 24
+"""Times that a node proposes what it has executed, of one request. Clients ask again seven times in a run at most."""
 
 VoteCast = tuple[int, int, bytes]
 """View, sequence number, digest."""
@@ -34,7 +38,19 @@ VoteCast = tuple[int, int, bytes]
 class SeenReplica:
     """What the checker last saw of one node, in this life."""
 
-    __slots__ = ("accepted", "executed", "fresh", "is_changing", "low", "prepared", "slots", "stable", "view")
+    __slots__ = (
+        "accepted",
+        "again",
+        "executed",
+        "fresh",
+        "is_changing",
+        "low",
+        "prepared",
+        "requests",
+        "slots",
+        "stable",
+        "view",
+    )
 
     def __init__(self) -> None:
         self.view = 0
@@ -45,6 +61,10 @@ class SeenReplica:
         self.stable: Certificate | None = None
         self.low = 0
         self.executed = 0
+        self.requests: set[bytes] = set()
+        """Those that it executed."""
+        self.again: dict[bytes, int] = {}
+        """How often it proposed one of them."""
         self.slots = 0
 
 
@@ -120,6 +140,8 @@ class PbftInvariants(Checker):
         for sequence, vote in log.accepted.items():
             if accepted.get(sequence) is not vote:
                 self._voted_now(node, seen, sequence, vote)
+                if sequence > view.reach and group.primary(vote.view) == node:
+                    self._proposed_now(node, seen, sequence, log.batches.get(vote.digest, ()))
         prepared = seen.prepared
         for sequence, certificate in log.prepared.items():
             if prepared.get(sequence) is not certificate:
@@ -178,6 +200,7 @@ class PbftInvariants(Checker):
                 )
             if sequence not in self._decided_in and sequence in core.log.slots:
                 self._decided_in[sequence] = core.view.number
+            seen.requests.update(core.log.batches.get(digest, ()))
         seen.executed = last
         self._same_point(node, last, history.index, history.digest)
 
@@ -198,6 +221,15 @@ class PbftInvariants(Checker):
             )
         seen.accepted[sequence] = vote
         seen.fresh.append((vote.view, sequence, vote.digest))
+
+    def _proposed_now(self, node: int, seen: SeenReplica, sequence: int, batch: tuple[bytes, ...]) -> None:
+        for value in batch:
+            if value in seen.requests:
+                seen.again[value] = seen.again.get(value, 0) + 1
+                if seen.again[value] > AGAIN_MAX:
+                    raise Violation(
+                        ORDERED_ONCE, f"node {node} proposes at {sequence} what it has proposed and executed before"
+                    )
 
     def _prepared_now(self, node: int, members: tuple[int, ...], sequence: int, certificate: Certificate) -> None:
         self._verify(node, certificate, members)

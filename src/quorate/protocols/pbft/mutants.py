@@ -22,6 +22,7 @@ from quorate.protocols.pbft.messages import (
     Commit,
     Decided,
     Entered,
+    Forward,
     NewView,
     PbftConfig,
     Prepare,
@@ -139,6 +140,17 @@ class StarvesOne(WaitingRequests):
 
     def _is_in_turn(self, came: float, oldest_came: float) -> bool:
         return True
+
+
+class OrdersAgain(WaitingRequests):
+    """Breaks deviation 4 of ``core.py``: what was executed or answered before is not ordered again."""
+
+    def on_forward(self, sender: int, m: Forward) -> None:
+        """Whatever a client signed once."""
+        if self._view.stalled is None:
+            self._executed.clear()
+            fresh, _, _ = self._fresh(sender, m.values)
+            self._checks.ask(sender, fresh, None)
 
 
 class CountsEquals(ViewChanges):
@@ -290,6 +302,12 @@ MUTANTS = (
         "times-the-oldest",
         "a primary is suspected while it works off what came before",
         core=_with(waiting_class=TimesTheOldest),
+    ),
+    Mutant(
+        "orders-again",
+        "a request that another node passes on is ordered, however often it was",
+        core=_with(waiting_class=OrdersAgain),
+        lies=True,
     ),
     Mutant(
         "starves-one",

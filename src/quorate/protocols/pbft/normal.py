@@ -13,9 +13,8 @@ from hashlib import sha256
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.crypto.keys import Signed
 from quorate.parts.votes.certificate import Collector
-from quorate.protocols.pbft.checks import Check, SignatureChecks
+from quorate.protocols.pbft.checks import Check, Fresh, SignatureChecks
 from quorate.protocols.pbft.early import Early
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
@@ -124,11 +123,11 @@ class NormalCase:
         return self._view.keys.verify(node, PREPARE, order_statement(view, sequence, digest), signature)
 
     def _check_batch(self, slot: Slot, m: PrePrepare) -> None:
-        """§4.2: the requests are signed by their clients. Most came from them before."""
-        fresh: dict[bytes, tuple[bytes, Signed]] = {}
+        """§4.2: the requests are signed by their clients. Most came from them before; some were executed before."""
+        fresh: Fresh = {}
         for value in m.batch:
             digest = sha256(value).digest()
-            if digest in self._waiting.pending:
+            if self._waiting.is_known(digest):
                 continue
             request = requests.decode_signed_request(value)
             if request is None:

@@ -2,6 +2,9 @@
 
 Every node gets a request from its client, or from another node. Its signature is checked off the loop. A backup passes
 on to the primary what that may not have. How long it waits for their execution, ``watch.py`` says.
+
+A node that lies can pass on whatever clients signed once, as often as it likes. What was executed lately is known here
+by its digest, what the sessions have answered the App knows (``checks.py``); neither is ordered again.
 """
 
 from __future__ import annotations
@@ -12,14 +15,16 @@ from hashlib import sha256
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.crypto.keys import Signed
 from quorate.parts.log.replicated import Dropped
-from quorate.protocols.pbft.checks import Check, SignatureChecks
+from quorate.protocols.pbft.checks import Check, Fresh, SignatureChecks
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Forward, PbftConfig
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.view import CurrentView
+
+EXECUTED_MAX = 1 << 15
+"""Requests whose execution is remembered, each by its digest."""
 
 
 class WaitingRequests:
@@ -47,6 +52,7 @@ class WaitingRequests:
         self.pending_bytes = 0
         self.queue: deque[bytes] = deque()
         """Digests of what has no number yet."""
+        self._executed: OrderedDict[bytes, None] = OrderedDict()  # digests, the oldest first
         self._came: dict[bytes, float] = {}  # when, by digest
         self._has_progress = False
         self._seen_at_beat: set[bytes] = set()
@@ -58,20 +64,31 @@ class WaitingRequests:
         if self._view.stalled is not None:
             self._env.deliver(Dropped(tuple(values), self._view.stalled))
             return
-        self._take_in(self._env.id, values)
+        fresh, again, refused = self._fresh(self._env.id, values)
+        if fresh:
+            self._checks.ask(self._env.id, fresh, None)
+        if again:  # executed while it was on its way down: the App may have answered it by now
+            self._checks.screen(self._env.id, again)
+        if refused:
+            self._env.deliver(Dropped(tuple(refused), "too many requests wait"))
 
     def on_forward(self, sender: int, m: Forward) -> None:
         """§4.4: requests that a backup has and this node may not."""
         if self._view.stalled is None:
-            self._take_in(sender, m.values)
+            fresh, _, _ = self._fresh(sender, m.values)
+            if fresh:
+                self._checks.screen(sender, fresh)
 
-    def _take_in(self, sender: int, values: Sequence[bytes]) -> None:
-        checks = self._checks
-        fresh: dict[bytes, tuple[bytes, Signed]] = {}
+    def _fresh(self, sender: int, values: Sequence[bytes]) -> tuple[Fresh, Fresh, list[bytes]]:
+        """Those that are new, those that our own clients ask for again, and those that there is no room for."""
+        checks, is_own = self._checks, sender == self._env.id
+        fresh: Fresh = {}
+        again: Fresh = {}
         refused: list[bytes] = []
         for value in values:
             digest = sha256(value).digest()
-            if digest in self.pending or digest in checks.held:
+            was_executed = digest in self._executed
+            if digest in self.pending or digest in checks.held or (was_executed and not is_own):
                 continue
             request = requests.decode_signed_request(value)
             if request is None:
@@ -79,12 +96,13 @@ class WaitingRequests:
             elif checks.is_full or not self._has_room(value):
                 refused.append(value)
             else:
-                fresh[digest] = (value, requests.claim(request))
+                (again if was_executed else fresh)[digest] = (value, requests.claim(request))
                 checks.hold(digest, value)
-        if fresh:
-            checks.ask(sender, fresh, None)
-        if refused and sender == self._env.id:
-            self._env.deliver(Dropped(tuple(refused), "too many requests wait"))
+        return fresh, again, refused
+
+    def is_known(self, digest: bytes) -> bool:
+        """Whether this request's signature was checked, here or by those who decided it."""
+        return digest in self.pending or digest in self._executed
 
     def checked(self, check: Check) -> None:
         """Signatures were checked, of requests that were brought here or proposed."""
@@ -144,9 +162,10 @@ class WaitingRequests:
 
     def forget(self, value: bytes) -> None:
         """It was executed."""
-        if not self.pending and not self._checks.held:
-            return
         digest = sha256(value).digest()
+        self._executed[digest] = None
+        if len(self._executed) > EXECUTED_MAX:
+            self._executed.popitem(last=False)
         self._checks.release(digest)
         if not self.pending:
             return
