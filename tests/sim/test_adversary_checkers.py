@@ -122,7 +122,8 @@ def step(checker: PbftInvariants, node: int, each: SimpleNamespace, release: boo
 
 
 def execute(each: SimpleNamespace, digest: bytes, history: bytes = B) -> None:
-    """One more batch, in this view."""
+    """One more batch, which prepared in this view."""
+    each.log.prepared[each.history.executed + 1] = certificate(each.view.number, each.history.executed + 1, digest)
     done = each.history
     done.executed += 1
     done.index += 1
@@ -182,6 +183,7 @@ def test_two_batches_executed_at_one_number() -> None:
     execute(one, A)
     step(checker, 0, one)
     execute(two, B)
+    two.log.prepared.clear()  # others say that they executed it
     with pytest.raises(Violation, match="one executed batch a number: node 1 executes 62626262 at 1"):
         step(checker, 1, two)
 
@@ -268,13 +270,32 @@ def test_two_votes_of_one_life() -> None:
         step(checker, 0, one)
 
 
+@pytest.mark.parametrize("liars", [(), (3,)])
+@pytest.mark.parametrize("views", [(0, 0, 0, 0), (0, 0, 1, 1), (0, 1, 1, 1)])
+def test_commits_of_two_views_do_not_add_up(views: tuple[int, ...], liars: tuple[int, ...]) -> None:
+    honest = [node for node in range(4) if node not in liars]
+    cores = {node: core(node) for node in honest}
+    checker = PbftInvariants()
+    for node, each in cores.items():
+        checker.started(node, each)
+        change(each, number=views[node], prepared={1: certificate(views[node], 1, A)})
+        step(checker, node, each)
+    execute(cores[0], A)
+    in_one_view = max(sum(views[node] == view for node in honest) for view in views)
+    if in_one_view + len(liars) >= 3:
+        step(checker, 0, cores[0])
+    else:
+        with pytest.raises(Violation, match="one view commits what is executed: node 0 executes 61616161 at 1"):
+            step(checker, 0, cores[0])
+
+
 def test_a_request_that_is_ordered_again_and_again() -> None:
     def run(times: int, **more: Any) -> None:
         one = core(batches={A: (b"request",)}, **more)
         one.config.window = 100
         checker = watch(one)
         for _ in range(times):
-            one.log.accepted[one.history.executed + 1] = vote(0, A)
+            one.log.accepted[one.history.executed + 1] = vote(one.view.number, A)
             step(checker, 0, one)
             execute(one, A, history=bytes(one.history.executed))
             step(checker, 0, one)

@@ -109,6 +109,7 @@ class Pbft(Core, Reconfigurable):
     messages = MESSAGES
     records = RECORDS
     others_class: ClassVar[type[Others]] = Others
+    log_class: ClassVar[type[MessageLog]] = MessageLog
     checks_class: ClassVar[type[SignatureChecks]] = SignatureChecks
     waiting_class: ClassVar[type[WaitingRequests]] = WaitingRequests
     watch_class: ClassVar[type[PrimaryWatch]] = PrimaryWatch
@@ -127,7 +128,7 @@ class Pbft(Core, Reconfigurable):
         self.founders = founders = founders_of(config, env.peers, keys)
         # The state that parts share.
         self.view = view = CurrentView(env, config, Group(config.members or founders, keys))
-        self.log = log = MessageLog(env)
+        self.log = log = self.log_class(env)
         self.history = history = History(env, config.window)
         # Each part knows those before it.
         others, leave_view, patience = self.others_class(env), Later(), Patience()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar
 
 from quorate.kernel import Env
 from quorate.parts.quorum import Byzantine
@@ -21,6 +21,8 @@ from quorate.protocols.pbft.slot import Commits, Slot
 
 class MessageLog:
     """Every part may read the public attributes. They change by the methods here; where one is set, it says by whom."""
+
+    commits_class: ClassVar[type[Commits]] = Commits
 
     def __init__(self, env: Env) -> None:
         self._env = env
@@ -75,7 +77,7 @@ class MessageLog:
         """Who committed what at a number."""
         commits = self.commits.get(sequence)
         if commits is None:
-            commits = self.commits[sequence] = Commits(quorum)
+            commits = self.commits[sequence] = self.commits_class(quorum)
         return commits
 
     def decided(self, sequence: int) -> bytes | None:

@@ -15,6 +15,7 @@ from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.checks import Check, SignatureChecks
 from quorate.protocols.pbft.core import Pbft
 from quorate.protocols.pbft.group import point_of
+from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import (
     VIEW_CHANGE,
     Accepted,
@@ -35,6 +36,7 @@ from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
+from quorate.protocols.pbft.slot import Commits
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
 from quorate.protocols.pbft.watch import PrimaryWatch
@@ -151,6 +153,19 @@ class OrdersAgain(WaitingRequests):
             self._executed.clear()
             fresh, _, _ = self._fresh(sender, m.values)
             self._checks.ask(sender, fresh, None)
+
+
+class CommitsByDigest(Commits):
+    """Breaks §4.2: 2f + 1 commits decide that are of the same view."""
+
+    def _alike(self, view: int, digest: bytes) -> int:
+        return mask_of([node for node, said in self._said.items() if said[1] == digest])
+
+
+class AddsUpViews(MessageLog):
+    """Makes these."""
+
+    commits_class = CommitsByDigest
 
 
 class CountsEquals(ViewChanges):
@@ -303,6 +318,7 @@ MUTANTS = (
         "a primary is suspected while it works off what came before",
         core=_with(waiting_class=TimesTheOldest),
     ),
+    Mutant("adds-up-views", "commits are counted by digest alone, across views", core=_with(log_class=AddsUpViews)),
     Mutant(
         "orders-again",
         "a request that another node passes on is ordered, however often it was",

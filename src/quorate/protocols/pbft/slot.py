@@ -5,6 +5,7 @@ Each node has one vote a kind: its first that is rightly signed. That bounds wha
 
 from __future__ import annotations
 
+from quorate.kernel import mask_of
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate, Collector
 from quorate.protocols.pbft.messages import PrePrepare
@@ -64,9 +65,14 @@ class Commits:
 
     def add(self, node: int, view: int, digest: bytes) -> None:
         """Count one that is not below what the node said before."""
-        said = self._said[node] = (view, digest)
-        if self.decided is None and self._quorum.is_quorum(sum(1 << n for n, s in self._said.items() if s == said)):
+        self._said[node] = (view, digest)
+        if self.decided is None and self._quorum.is_quorum(self._alike(view, digest)):
             self.decided = digest
+
+    def _alike(self, view: int, digest: bytes) -> int:
+        """The mask of those who committed this in this view. Commits of two views never add up: that some prepared a
+        batch in one and some in another keeps no later view from choosing another."""
+        return mask_of([node for node, said in self._said.items() if said == (view, digest)])
 
     def tell(self, node: int, digest: bytes) -> bool:
         """A node executed it. False where it said otherwise before."""
