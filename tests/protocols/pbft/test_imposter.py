@@ -11,7 +11,7 @@ from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import Prepare
 from quorate.protocols.pbft.normal import NormalCase
 
-from tests.protocols.pbft.build import (
+from tests.protocols.pbft.pbft_nodes import (
     CONFIG,
     FOUR,
     Node,

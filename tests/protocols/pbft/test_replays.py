@@ -11,7 +11,7 @@ from quorate.protocols.pbft import Pbft
 from quorate.protocols.pbft.messages import Forward
 from quorate.protocols.pbft.mutants import OrdersAgain
 
-from tests.protocols.pbft.build import CONFIG, Node, PbftCluster, X, Y, pre_prepare, request
+from tests.protocols.pbft.pbft_nodes import CONFIG, Node, PbftCluster, X, Y, pre_prepare, request
 
 HONEST = (1, 2, 3)
 LARGE = replace(CONFIG, checkpoint_batches=128, window=256, snapshot_batches=8192)

@@ -10,7 +10,7 @@ from quorate.protocols.pbft.messages import NULL, digest_of
 from quorate.protocols.pbft.watch import REQUEST
 
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.build import CONFIG, FOUR, X, Y, Z, new_view, prepared, request, view_change
+from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, X, Y, Z, new_view, prepared, request, view_change
 
 TIMEOUT_S = CONFIG.request_timeout_s
 
