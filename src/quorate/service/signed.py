@@ -199,7 +199,7 @@ class SignedReplica(Replica):
     def _apply_signed(self, first: int, place: int, command: SignedCommand | None, owner: bytes) -> Result | Failure:
         """The answer to one command. ``first + place`` is a number that no other command has."""
         if isinstance(command, Apply):
-            session = self.sessions.use(command.session, owner)
+            session = self.sessions.use(command.session, owner, first // signed.COMMANDS_MAX)
             if session is None:
                 return self._failure(place, Code.NO_SESSION, EXPIRED % command.session)
             self._begin_batch()
