@@ -130,20 +130,6 @@ class WatchesRequests(PrimaryWatch):
         return bool(self._waiting.pending)
 
 
-class TimesTheOldest(WaitingRequests):
-    """Breaks the rule that an honest primary is given the time to work off what came before."""
-
-    def _is_in_turn(self, came: float, oldest_came: float) -> bool:
-        return False
-
-
-class StarvesOne(WaitingRequests):
-    """Breaks deviation 5 of ``core.py``: the execution of later requests is no progress for one that waits."""
-
-    def _is_in_turn(self, came: float, oldest_came: float) -> bool:
-        return True
-
-
 class OrdersAgain(WaitingRequests):
     """Breaks deviation 4 of ``core.py``: what was executed or answered before is not ordered again."""
 
@@ -313,22 +299,11 @@ MUTANTS = (
         core=_with(view_changes_class=CountsEquals),
         joins=True,
     ),
-    Mutant(
-        "times-the-oldest",
-        "a primary is suspected while it works off what came before",
-        core=_with(waiting_class=TimesTheOldest),
-    ),
     Mutant("adds-up-views", "commits are counted by digest alone, across views", core=_with(log_class=AddsUpViews)),
     Mutant(
         "orders-again",
         "a request that another node passes on is ordered, however often it was",
         core=_with(waiting_class=OrdersAgain),
-        lies=True,
-    ),
-    Mutant(
-        "starves-one",
-        "a request may wait for as long as others are executed",
-        core=_with(waiting_class=StarvesOne),
         lies=True,
     ),
     Mutant(
