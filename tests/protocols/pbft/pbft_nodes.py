@@ -81,9 +81,7 @@ class Node(SteppedNode):
         while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch | Screen)]:
             more = self.host.step([self._check(job) for job in checks], self.now)
             turn.jobs = [job for job in turn.jobs if job not in checks]
-            for field in Turn.__struct_fields__:
-                one, other = getattr(turn, field), getattr(more, field)
-                setattr(turn, field, one and other if field == "lazy" else [*one, *other] or ())
+            merge(turn, more)
         return turn
 
     def _check(self, job: Job) -> Done:
@@ -118,6 +116,13 @@ class Node(SteppedNode):
         """As a backup: into a view that rests on three view-changes, each with what prepared; it proposes these."""
         changes = {node: view_change(node, view, *prepared) for node in FOUR if node != self.host.node}
         return self.on(FOUR[view % 4], new_view(changes, *batches, first=first))
+
+
+def merge(turn: Turn, more: Turn) -> None:
+    """As if both were of one step."""
+    for field in Turn.__struct_fields__:
+        one, other = getattr(turn, field), getattr(more, field)
+        setattr(turn, field, one and other if field == "lazy" else [*one, *other] or ())
 
 
 class PbftCluster(Cluster):

@@ -85,6 +85,7 @@ from quorate.protocols.pbft.messages import (
 from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.proofs import PROVE, ProofChecks, Proven
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.retransmission import BEAT, Retransmission
 from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer, Patience
@@ -133,6 +134,7 @@ class Pbft(Core, Reconfigurable):
         # Each part knows those before it.
         others, leave_view, patience = self.others_class(env), Later(), Patience()
         self.checks = self.checks_class(env)
+        self.proofs = ProofChecks(env)
         self.waiting = self.waiting_class(env, others, config, view, log, history, self.checks)
         self.watch = self.watch_class(env, view, log, history, self.waiting)
         self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.waiting, leave_view)
@@ -148,8 +150,12 @@ class Pbft(Core, Reconfigurable):
         self.new_views = self.new_views_class(
             *(env, others, config, view, log),
             *(self.waiting, self.normal, self.checkpoints, self.fetching, self.reads),
+            self.proofs,
         )
-        self.view_changes = self.view_changes_class(env, others, config, view, log, history, self.watch, self.new_views)
+        self.view_changes = self.view_changes_class(
+            *(env, others, config, view, log, history),
+            *(self.watch, self.new_views, self.proofs),
+        )
         leave_view.to = self.view_changes.leave
         self.transfer = ImageTransfer(env, others, config, founders, view, history, self.execution, patience)
         self.catch_up = CatchUp(
@@ -234,12 +240,22 @@ class Pbft(Core, Reconfigurable):
             self.transfer.written(result)
         elif isinstance(key, tuple) and key[0] == SERVE:
             self.transfer.read(key[1], result)
+        elif isinstance(key, tuple) and key[0] == PROVE:
+            self._proven(self.proofs.done(key[1], result))
         elif isinstance(key, tuple) and key[0] == SCREEN:
             self.checks.screened(key[1], result)
         elif isinstance(key, tuple) and key[0] == CHECK and (check := self.checks.done(key[1], result)) is not None:
             self.waiting.checked(check)
             if check.sequence is not None:
                 self.normal.checked(check)
+
+    def _proven(self, proven: Proven | None) -> None:
+        if proven is None:
+            return
+        if isinstance(proven.message, ViewChange):
+            self.view_changes.checked(proven.sender, proven.message, proven.wrong)
+        else:
+            self.new_views.checked(proven.message, proven.wrong)
 
     def settle(self) -> None:
         """What the inputs of this step share: execute, propose, answer. Once."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Env, mask_of
-from quorate.parts.crypto.keys import Keys, Verified
+from quorate.parts.crypto.keys import Keys, Signed, Verified
 from quorate.parts.quorum import Byzantine, Threshold
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.checks import Check, SignatureChecks
@@ -232,8 +232,11 @@ class TakesUnsigned(SignatureChecks):
 class BelievesNewView(NewViews):
     """Breaks §4.4: backups compute for themselves what a new view begins with."""
 
-    def _why_not(self, primary: int, m: NewView) -> str | None:
+    def _why_not(self, m: NewView) -> str | None:
         return None
+
+    def _claims(self, primary: int, m: NewView) -> list[Signed]:
+        return []
 
 
 class ReadsAtOnce(WaitingReads):

@@ -4,17 +4,20 @@ A node that suspects the primary stops voting in the view and shows all what it 
 order that prepared above it, with proof. The next primary waits for a quorum of these and makes the new view
 (``new_views.py``).
 
-A view-change that is not proven is dropped, and does not take the place of one that is.
+A view-change that is not proven is dropped, and does not take the place of one that is. Its signatures are checked off
+the loop (``proofs.py``).
 """
 
 from __future__ import annotations
 
 from quorate.kernel import Env, mask_of
+from quorate.protocols.pbft.group import NO_CHECKPOINT, NO_ORDERS, NO_SIGNATURE
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import VIEW_CHANGE, PbftConfig, ViewChange, view_change_statement
 from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.proofs import ProofChecks
 from quorate.protocols.pbft.view import CurrentView
 from quorate.protocols.pbft.watch import PrimaryWatch
 
@@ -32,6 +35,7 @@ class ViewChanges:
         history: History,
         watch: PrimaryWatch,
         new_views: NewViews,
+        proofs: ProofChecks,
     ) -> None:
         self._env = env
         self._others = others
@@ -41,6 +45,7 @@ class ViewChanges:
         self._history = history
         self._watch = watch
         self._new_views = new_views
+        self._proofs = proofs
 
     # --- ours ---
 
@@ -82,18 +87,32 @@ class ViewChanges:
     def on_view_change(self, sender: int, m: ViewChange) -> None:
         """§4.4: keep each node's latest, if it is proven."""
         view = self._view
-        known = view.changes.get(sender)
-        is_old = m.view < view.number or (m.view == view.number and not view.is_changing)
-        if is_old or not view.group.is_view(m.view) or view.stalled is not None:
-            return
-        if known is not None and known.view >= m.view:
+        if not self._is_wanted(sender, m):
             return
         if not view.group.has(sender):
             self._others.blame(sender, "changes views, and is no member")
-        elif (why := view.group.why_not(sender, m, self._config.window)) is not None:
+        elif (why := view.group.why_odd(m, self._config.window)) is not None:
             self._others.blame(sender, f"sends a view-change that {why}")
         else:
+            self._proofs.ask(sender, m, view.group.claims_of(sender, m))
+
+    def checked(self, sender: int, m: ViewChange, wrong: int | None) -> None:
+        """Its signatures were checked; the first that is ``wrong`` says what is not proven."""
+        if wrong is not None:
+            of_checkpoint = 0 if m.stable is None else len(m.stable.signatures)
+            why = NO_SIGNATURE if wrong == 0 else NO_CHECKPOINT if wrong <= of_checkpoint else NO_ORDERS
+            self._others.blame(sender, f"sends a view-change that {why}")
+        elif self._is_wanted(sender, m):
             self._keep(sender, m)
+
+    def _is_wanted(self, sender: int, m: ViewChange) -> bool:
+        """Whether it asks for a view that is not over, and is the sender's latest."""
+        view = self._view
+        known = view.changes.get(sender)
+        is_old = m.view < view.number or (m.view == view.number and not view.is_changing)
+        if is_old or not view.group.is_view(m.view) or view.stalled is not None:
+            return False
+        return known is None or known.view < m.view
 
     def _keep(self, sender: int, m: ViewChange) -> None:
         self._view.changes[sender] = m
