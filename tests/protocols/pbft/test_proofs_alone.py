@@ -5,7 +5,7 @@ import pytest
 from quorate.kernel import Failed, Job, Received, Turn
 from quorate.parts.crypto.keys import BATCH_ITEMS_MAX, Keyring, Signed, Verified, VerifyBatch
 from quorate.protocols.pbft.messages import ViewChange
-from quorate.protocols.pbft.proofs import PROVE, Proven
+from quorate.protocols.pbft.proofs import PROVE, CheckedProof
 
 from tests.protocols.pbft.alone import Alone
 from tests.protocols.pbft.pbft_nodes import Node, X, Y, new_view, pre_prepare, prepared, view_change
@@ -20,7 +20,7 @@ def ask(alone: Alone, sender: int, view: int, claims: int = 1) -> list[int]:
     return [job.key[1] for job in turn.jobs]
 
 
-def done(alone: Alone, number: int, result: object = ALL) -> tuple[Proven | None, Turn]:
+def done(alone: Alone, number: int, result: object = ALL) -> tuple[CheckedProof | None, Turn]:
     turn = alone.do(alone.proofs.done, number, result)
     return alone.returned, turn
 
@@ -33,7 +33,7 @@ def test_a_message_is_proven_when_all_of_its_jobs_have_ended() -> None:
         ((PROVE, 2), 63),
         ((PROVE, 3), 1),
     ]
-    assert [done(alone, number)[0] for number in (3, 1, 2)] == [None, None, Proven(3, change, None)]
+    assert [done(alone, number)[0] for number in (3, 1, 2)] == [None, None, CheckedProof(3, change, None)]
     assert len(alone.proofs) == 0
     assert done(alone, 2)[0] is None, "nobody asked"
 
@@ -59,10 +59,10 @@ def test_of_one_sender_one_is_checked_at_a_time_and_then_the_newest() -> None:
     (other,) = ask(alone, 4, 9)
     assert len(alone.proofs) == 3, "two of one sender, one of another"
     proven, turn = done(alone, first)
-    assert proven == Proven(3, view_change(3, 1), None)
+    assert proven == CheckedProof(3, view_change(3, 1), None)
     ((_, number),) = [job.key for job in turn.jobs]
-    assert done(alone, number)[0] == Proven(3, view_change(3, 4), None)
-    assert done(alone, other)[0] == Proven(4, view_change(4, 9), None)
+    assert done(alone, number)[0] == CheckedProof(3, view_change(3, 4), None)
+    assert done(alone, other)[0] == CheckedProof(4, view_change(4, 9), None)
 
 
 def test_a_job_that_fails_says_nothing_about_the_message() -> None:

@@ -85,7 +85,7 @@ from quorate.protocols.pbft.messages import (
 from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
-from quorate.protocols.pbft.proofs import PROVE, ProofChecks, Proven
+from quorate.protocols.pbft.proofs import PROVE, CheckedProof, ProofChecks
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.retransmission import BEAT, Retransmission
 from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer, Patience
@@ -249,7 +249,7 @@ class Pbft(Core, Reconfigurable):
             if check.sequence is not None:
                 self.normal.checked(check)
 
-    def _proven(self, proven: Proven | None) -> None:
+    def _proven(self, proven: CheckedProof | None) -> None:
         if proven is None:
             return
         if isinstance(proven.message, ViewChange):

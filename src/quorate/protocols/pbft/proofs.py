@@ -24,7 +24,7 @@ Lane: TypeAlias = tuple[int, type[Any]]
 """Sender and kind."""
 
 
-class Proven(NamedTuple):
+class CheckedProof(NamedTuple):
     """All that could be found out about a message."""
 
     sender: int
@@ -77,7 +77,7 @@ class ProofChecks:
             self._lanes[self._next_number] = lane
             self._env.work((PROVE, self._next_number), job)
 
-    def done(self, number: int, result: Any) -> Proven | None:
+    def done(self, number: int, result: Any) -> CheckedProof | None:
         """A job ended: what is known of its message, if it was the last and none failed. One that failed says nothing
         about the message, which comes again."""
         lane = self._lanes.pop(number, None)
@@ -95,4 +95,4 @@ class ProofChecks:
         del self._underway[lane]
         if (waiting := self._waiting.pop(lane, None)) is not None:
             self._begin(lane, *waiting)
-        return None if underway.has_failed else Proven(lane[0], underway.message, underway.wrong)
+        return None if underway.has_failed else CheckedProof(lane[0], underway.message, underway.wrong)
