@@ -28,6 +28,18 @@ class JournalCorrupt(StorageError):
         self.offset = offset
 
 
+class DiskUnreadable(StorageError):
+    """The disk reports an error where a file is read. Attributes: path, offset (in bytes). __cause__ is the OSError."""
+
+    def __init__(self, path: Path, offset: int, error: OSError) -> None:
+        super().__init__(
+            f"{path}: offset {offset}: the disk cannot read this: {error}. Look after the disk and its cable, and "
+            f"start again. If it stays so, treat the file as lost. {REJOIN}"
+        )
+        self.path = path
+        self.offset = offset
+
+
 class SegmentMissing(JournalCorrupt):
     """A segment that the journal needs is not in the folder."""
 

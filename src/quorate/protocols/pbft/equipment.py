@@ -19,6 +19,7 @@ EQUIPMENT = Equipment(
         request_timeout_s=1.0,
         view_timeout_s_max=8.0,
     ),
+    spares_nodes=True,
     takes_snapshots=True,
     invariants=(PbftInvariants,),
     mutants=MUTANTS,
