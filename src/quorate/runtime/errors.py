@@ -74,5 +74,12 @@ class SnapshotCorrupt(StorageError):
     """A snapshot whose header, length or digest is wrong. It is never served."""
 
 
+class SnapshotSpoiled(SnapshotCorrupt):
+    """A snapshot of this node's own that its disk has damaged: it cannot be restored, and must not be served."""
+
+    def __init__(self, problem: str, kept: str) -> None:
+        super().__init__(f"{problem}. It is kept as {kept}. {REJOIN}")
+
+
 class SnapshotRefused(StorageError):
     """A chunk from a peer that breaks a limit (sizes, offsets, identifiers)."""
