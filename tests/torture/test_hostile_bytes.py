@@ -34,7 +34,7 @@ from tests.torture.messages import MESSAGES
 from tests.torture.protocols import nodes_of
 from tests.torture.verify import check_replicas
 from tests.wire.harness import framed
-from tests.wire.test_hostile import bad_streams, random_frames
+from tests.wire.test_hostile_frames import bad_streams, random_frames
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(150)]
 

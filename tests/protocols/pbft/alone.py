@@ -26,7 +26,7 @@ from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
 
 from tests.protocols import alone as bench
-from tests.protocols.pbft.build import CONFIG, FOUR, SCHEME
+from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, SCHEME
 
 
 class Alone(bench.Alone[Env]):

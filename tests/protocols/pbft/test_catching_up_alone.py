@@ -29,7 +29,18 @@ from quorate.protocols.pbft.transfer import INSTALL, PATIENCE_BEATS, SERVE
 
 from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.build import CONFIG, FOUR, X, Y, new_view, offer, pre_prepare, prepared, stable, view_change
+from tests.protocols.pbft.pbft_nodes import (
+    CONFIG,
+    FOUR,
+    X,
+    Y,
+    new_view,
+    offer,
+    pre_prepare,
+    prepared,
+    stable,
+    view_change,
+)
 
 IMAGE = Image(8, 20, b"h" * 32, 32, b"d" * 32, FOUR)
 PIECE = Chunk(20, 0, 0, b"p" * 16, 32)

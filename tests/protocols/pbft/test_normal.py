@@ -6,7 +6,7 @@ from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Decided, Dropped, ReadReady
 from quorate.protocols.pbft.messages import Prepare, Prepared
 
-from tests.protocols.pbft.build import CONFIG, Node, X, Y, commit, pre_prepare, prepare, prepared
+from tests.protocols.pbft.pbft_nodes import CONFIG, Node, X, Y, commit, pre_prepare, prepare, prepared
 
 
 def test_a_vote_for_nothing_before_the_proposal_costs_no_round() -> None:

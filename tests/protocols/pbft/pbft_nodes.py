@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from quorate.kernel import Env, Fired, Host, Input, Job, Received, Record, Submitted, Turn
+from quorate.kernel import Env, Input, Job, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Symbolic, VerifyBatch
@@ -36,9 +36,9 @@ from quorate.protocols.pbft.messages import (
     order_statement,
     view_change_statement,
 )
-from quorate.sim.chance import streams
 
 from tests.protocols.cluster import Cluster
+from tests.protocols.stepped import SteppedNode
 
 FOUR = (1, 2, 3, 4)
 SCHEME = Symbolic(range(1, 14))
@@ -53,8 +53,8 @@ def request(text: str, client: int = 0) -> bytes:
 X, Y, Z = request("x"), request("y"), request("z")
 
 
-class Node:
-    """One Host, number 2 (a backup of view 0 among 1 to 4) unless told. A method takes one step and returns its Turn.
+class Node(SteppedNode):
+    """Number 2 (a backup of view 0 among 1 to 4) unless told.
 
     Signatures of requests are checked at once: their jobs do not show.
     """
@@ -68,21 +68,9 @@ class Node:
         config: PbftConfig = CONFIG,
         make: Callable[[Env, PbftConfig, Any], Pbft] = Pbft,
     ) -> None:
-        self.host = Host(lambda env: make(env, config, SCHEME.keys(env.id)), node, peers, streams(node))
-        self.now = 10.0
-        for record in records:
-            self.host.restore(Record((), record))
-        self.started = self.host.start(self.now)
-
-    @property
-    def core(self) -> Any:
-        """The core, to look at."""
-        return self.host.root
-
-    @property
-    def records(self) -> list[Any]:
-        """What a compacted journal would hold."""
-        return [record.value for record in self.host.checkpoint()]
+        super().__init__(
+            lambda env: make(env, config, SCHEME.keys(env.id)), node, peers, records=records, seed=node, now=10.0
+        )
 
     def step(self, *inputs: Input) -> Turn:
         """Inputs of one step, and what the checks of signatures that it asks for bring."""
@@ -97,19 +85,6 @@ class Node:
 
     def _check(self, job: Job) -> Done:
         return Done(job.key, SCHEME.keyring().verify_batch(job.work), job.path)
-
-    def on(self, sender: int, *messages: Any) -> Turn:
-        """Messages of one sender, in one step."""
-        return self.step(*[Received(sender, message) for message in messages])
-
-    def submit(self, *values: bytes) -> Turn:
-        """Requests of clients."""
-        return self.step(Submitted(values))
-
-    def fire(self, key: str, after_s: float = 0.0) -> Turn:
-        """Time passes, and a timer runs out."""
-        self.now += after_s
-        return self.step(Fired(key))
 
     # --- several steps, to build a state ---
 
