@@ -98,7 +98,7 @@ def trial_of(task: Task) -> Trial:
     storage = Storage()
     if not set(DISK_FAULTS).isdisjoint(options.faults):
         borne = entry.faults(task.nodes) if equipment.spares_nodes else 0
-        storage = Storage(medium_of(mutant.core or entry.core), borne)
+        storage = Storage(medium_of(mutant.core or entry.core) if borne else None, borne)
     scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if traits.has_keys else None
     config = _config(equipment, task.seed)
     if task.joins:
