@@ -8,10 +8,10 @@ How it works. The log grows by heights, each a batch of signed requests, which i
 4. a node that has the precommits of a quorum *decides* it, in whichever round of the height they were.
 
 A round ends by timeout, once a quorum has reached it, and the next has another leader. A quorum is 2f + 1 of 3f + 1
-nodes, so any two share an honest one. Safety: a node prevotes once per round; once it has locked a batch it prevotes another only if the proposal shows
-prevotes of a quorum for that one, in the round of the lock or later. When a batch is decided, f + 1 honest nodes have
-locked it, and no later round can gather a quorum for another. Progress: when messages arrive in time again, the honest
-node that locked last will lead, and shows why all others may follow.
+nodes, so any two share an honest one. Safety: a node prevotes once per round; once it has locked a batch it prevotes
+another only if the proposal shows prevotes of a quorum for that one, in the round of the lock or later. When a batch
+is decided, f + 1 honest nodes have locked it, and no later round can gather a quorum for another. Progress: when
+messages arrive in time again, the honest node that locked last will lead, and shows why all others may follow.
 
 At every beat a node says where it is, and its last votes again. Who is ahead of it sends it decisions, with the
 certificate of a quorum; it skips to a round that f + 1 nodes have reached, as one of them is honest.
