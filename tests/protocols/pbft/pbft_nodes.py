@@ -7,6 +7,7 @@ from quorate.kernel import Env, Input, Job, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Symbolic, VerifyBatch
+from quorate.parts.log.replicated import Screen, Screened
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
@@ -56,7 +57,7 @@ X, Y, Z = request("x"), request("y"), request("z")
 class Node(SteppedNode):
     """Number 2 (a backup of view 0 among 1 to 4) unless told.
 
-    Signatures of requests are checked at once: their jobs do not show.
+    Requests are screened, and their signatures checked, at once: those jobs do not show.
     """
 
     def __init__(
@@ -71,19 +72,22 @@ class Node(SteppedNode):
         super().__init__(
             lambda env: make(env, config, SCHEME.keys(env.id)), node, peers, records=records, seed=node, now=10.0
         )
+        self.spent: set[bytes] = set()
+        """What the sessions above have answered."""
 
     def step(self, *inputs: Input) -> Turn:
         """Inputs of one step, and what the checks of signatures that it asks for bring."""
         turn = self.host.step(inputs, self.now)
-        while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
+        while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch | Screen)]:
             more = self.host.step([self._check(job) for job in checks], self.now)
             turn.jobs = [job for job in turn.jobs if job not in checks]
-            for field in Turn.__struct_fields__:
-                one, other = getattr(turn, field), getattr(more, field)
-                setattr(turn, field, one and other if field == "lazy" else [*one, *other] or ())
+            merge(turn, more)
         return turn
 
     def _check(self, job: Job) -> Done:
+        if isinstance(job.work, Screen):
+            spent = [place for place, value in enumerate(job.work.values) if value in self.spent]
+            return Done(job.key, Screened(tuple(spent)), job.path)
         return Done(job.key, SCHEME.keyring().verify_batch(job.work), job.path)
 
     # --- several steps, to build a state ---
@@ -112,6 +116,13 @@ class Node(SteppedNode):
         """As a backup: into a view that rests on three view-changes, each with what prepared; it proposes these."""
         changes = {node: view_change(node, view, *prepared) for node in FOUR if node != self.host.node}
         return self.on(FOUR[view % 4], new_view(changes, *batches, first=first))
+
+
+def merge(turn: Turn, more: Turn) -> None:
+    """As if both were of one step."""
+    for field in Turn.__struct_fields__:
+        one, other = getattr(turn, field), getattr(more, field)
+        setattr(turn, field, one and other if field == "lazy" else [*one, *other] or ())
 
 
 class PbftCluster(Cluster):
