@@ -148,8 +148,8 @@ def test_a_signature_names_the_role() -> None:
     transcript = msgspec.msgpack.encode((ann.knock, bob.challenge()))
     for role, made, key in (("dialler", proof, ANN.key), ("called", admitted, BOB.key)):
         other = {"dialler": "called", "called": "dialler"}[role]
-        assert Ed25519Verifier(key).verify(to_sign(f"stranger {role}", transcript), made.signature)
-        assert not Ed25519Verifier(key).verify(to_sign(f"stranger {other}", transcript), made.signature)
+        assert Ed25519Verifier(key).verify(to_sign("net/1", f"stranger {role}", transcript), made.signature)
+        assert not Ed25519Verifier(key).verify(to_sign("net/1", f"stranger {other}", transcript), made.signature)
 
 
 @pytest.mark.parametrize(("field", "value"), [("network", "net/2"), ("nonce", NONCES[5]), ("port", 1)])

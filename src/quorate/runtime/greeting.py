@@ -150,6 +150,8 @@ class Dialled(GreetedConnection):
             self.cut(f"refused us: {answer.why!r}")
         elif self._hello.target not in (None, answer.node):
             self.cut(f"is node {answer.node}, not {self._hello.target}: check the addresses of the nodes")
+        elif self._hello.cluster not in ("", answer.cluster):
+            self.cut(f"is of cluster {answer.cluster!r}, not {self._hello.cluster!r}: check the addresses of the nodes")
         else:
             self.welcome = answer
             self._welcomed()

@@ -11,7 +11,7 @@ proof of identity: whoever reaches the peer port can claim to be a node. That is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -68,6 +68,13 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
     cluster: ClusterName
     node: NodeId
     bears: Bears | None = None
+
+
+class Greeted(NamedTuple):
+    """What a client goes by of a Welcome: which cluster its requests are for, and what that bears."""
+
+    cluster: str
+    bears: Bears | None
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):

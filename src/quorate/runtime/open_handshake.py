@@ -129,7 +129,7 @@ class DiallerSide:
             raise Mismatch("key", f"it has another key, {answer.key.hex()}")
         self.key = answer.key
         self._transcript = _encode((self.knock, frame))
-        return _encode(Proof(self._me.signer.sign(_DIALLER, self._transcript)))
+        return _encode(Proof(self._me.signer.within(self._me.network).sign(_DIALLER, self._transcript)))
 
     def admitted(self, frame: bytes) -> None:
         """Checks the last frame. Raises Mismatch."""
@@ -139,7 +139,7 @@ class DiallerSide:
             raise Mismatch("malformed", f"did not admit us: {error}") from None
         if isinstance(answer, Refused):
             raise _said_no(answer)
-        _check(self.key, _CALLED, self._transcript, answer.signature)
+        _check(self._me.network, self.key, _CALLED, self._transcript, answer.signature)
 
 
 class CalledSide:
@@ -185,16 +185,17 @@ class CalledSide:
             proof = _decode_proof(frame)
         except _DECODE_ERRORS as error:
             raise Mismatch("malformed", f"your second frame is no Proof: {error}") from None
-        _check(self.key, _DIALLER, _encode((self._knock, self._challenge)), proof.signature)
+        _check(self._me.network, self.key, _DIALLER, _encode((self._knock, self._challenge)), proof.signature)
 
     def admission(self) -> bytes:
         """What to answer a Proof."""
-        return _encode(Admitted(self._me.signer.sign(_CALLED, _encode((self._knock, self._challenge)))))
+        signer = self._me.signer.within(self._me.network)
+        return _encode(Admitted(signer.sign(_CALLED, _encode((self._knock, self._challenge)))))
 
 
-def _check(key: bytes, role: str, transcript: bytes, signature: bytes) -> None:
+def _check(network: str, key: bytes, role: str, transcript: bytes, signature: bytes) -> None:
     try:
-        is_right = Ed25519Verifier(key).verify(to_sign(role, transcript), signature)
+        is_right = Ed25519Verifier(key).verify(to_sign(network, role, transcript), signature)
     except ValueError as error:
         raise Mismatch("key", f"not a key to be known by: {error}") from None
     if not is_right:

@@ -31,6 +31,8 @@ KV_EVERY = 4
 ONE_BY_ONE_EVERY = 3
 """How many seeds there are to one whose config lets one log entry into a message."""
 
+CLUSTER = "simulated"
+"""For which everything is signed in a campaign."""
 SEEDS_MAX = 10_000_000
 JOINS_NODES_MIN = 3
 
@@ -93,7 +95,7 @@ def trial_of(task: Task) -> Trial:
         adversary=adversary,
         joins=task.joins,
     )
-    scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if traits.has_keys else None
+    scheme = Symbolic(range(task.nodes), b"%d" % task.seed, CLUSTER) if traits.has_keys else None
     config = _config(equipment, task.seed)
     if task.joins:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
