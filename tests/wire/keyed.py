@@ -53,11 +53,11 @@ class RawPeer:
 
     async def enter(self) -> None:
         """The whole handshake."""
-        self.session = self.side.admitted(await self.prove())
+        self.channel = self.side.admitted(await self.prove())
 
     async def say(self, *payloads: bytes) -> None:
         """Frames, sealed."""
-        await self.caller.write(framed(*map(self.session.seal, payloads)))
+        await self.caller.write(framed(*map(self.channel.seal, payloads)))
 
 
 async def raw_peer(cluster: Cluster, node: int, target: int, **changes: Any) -> RawPeer:

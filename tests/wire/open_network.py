@@ -137,15 +137,15 @@ class RawStranger:
 
     async def enter(self) -> None:
         """The whole handshake."""
-        self.session = self.side.admitted(await self.prove())
+        self.channel = self.side.admitted(await self.prove())
 
     def sealed(self, *payloads: bytes) -> bytes:
         """What goes over the wire of payloads, once it has entered."""
-        return framed(*map(self.session.seal, payloads))
+        return framed(*map(self.channel.seal, payloads))
 
     async def receive(self) -> bytes:
         """The next payload."""
-        return self.session.unseal(await self.caller.frame())
+        return self.channel.unseal(await self.caller.frame())
 
 
 async def raw(somebody: Somebody, number: int, network: str = NETWORK) -> RawStranger:

@@ -39,7 +39,7 @@ def asked(node: int = 1, target: int = 0) -> tuple[PeerDialler, PeerCalled]:
 def test_two_nodes_prove_their_keys_and_can_talk() -> None:
     ann, bob = asked()
     bob.proved(ann.challenged(bob.challenge()))
-    mine, theirs = ann.admitted(bob.admission()), bob.session()
+    mine, theirs = ann.admitted(bob.admission()), bob.channel()
     assert (ann.key, bob.key) == (key_of(0), key_of(1))
     assert theirs.unseal(mine.seal(b"hi")) == b"hi"
     assert len(ann.opening) <= HELLO_SIZE_BYTES_MAX
@@ -303,6 +303,17 @@ def test_a_share_that_would_give_the_keys_away_ends_the_handshake() -> None:
     ann = dialler(1, 0)
     bob = called(0)
     bob.greeted(hello(share=bytes(32)), key_of)
-    refused(bob.session, "share", "not a share to agree on keys with")
+    refused(bob.channel, "share", "not a share to agree on keys with")
     challenge = msgspec.structs.replace(msgspec.msgpack.decode(bob.challenge(), type=Challenge), share=bytes(32))
     refused(lambda: ann.challenged(pack(challenge)), "share", "not a share to agree on keys with")
+
+
+def test_a_signature_names_the_role_and_the_kind_of_handshake() -> None:
+    ann, bob = asked()
+    proof = msgspec.msgpack.decode(ann.challenged(bob.challenge()), type=Proof)
+    admitted = msgspec.msgpack.decode(bob.admission(), type=Admitted)
+    transcript = pack((ann.opening, bob.challenge()))
+    contexts = [f"{kind} {role}" for kind in ("peer", "stranger") for role in ("dialler", "called")]
+    for made, node, right in ((proof, 1, "peer dialler"), (admitted, 0, "peer called")):
+        holds = [name for name in contexts if SCHEME.keyring().verify(node, name, transcript, made.signature)]
+        assert holds == [right]

@@ -5,17 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.runtime.framing import SEALED_BYTES
-from quorate.runtime.sealing import Fresh, Session, session
+from quorate.runtime.sealing import Fresh, SealedChannel, sealed_channel
 
 TRANSCRIPT = b"what both saw"
 
 
-def pair(transcript: bytes = TRANSCRIPT) -> tuple[Session, Session]:
+def pair(transcript: bytes = TRANSCRIPT) -> tuple[SealedChannel, SealedChannel]:
     """The dialler's and the called's."""
     one, two = Fresh(), Fresh()
     secret = one.agree(two.share)
     assert secret == two.agree(one.share)
-    return session(secret, TRANSCRIPT, is_dialler=True), session(secret, transcript, is_dialler=False)
+    return sealed_channel(secret, TRANSCRIPT, is_dialler=True), sealed_channel(secret, transcript, is_dialler=False)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=2000), min_size=1, max_size=8))
@@ -29,7 +29,7 @@ def test_frames_open_in_order_in_both_directions(payloads: list[bytes]) -> None:
         assert [receiver.unseal(frame) for frame in frames] == payloads
 
 
-def opens_not(receiver: Session, frame: bytes) -> None:
+def opens_not(receiver: SealedChannel, frame: bytes) -> None:
     with pytest.raises(ValueError, match="not sealed by the other side"):
         receiver.unseal(frame)
 

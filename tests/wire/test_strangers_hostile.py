@@ -426,7 +426,7 @@ def test_who_has_ended_a_frame_since_is_not_the_slowest(run) -> None:
                 await eve.enter()
             size = ann.strangers.unfinished
             header = (400_000).to_bytes(4, "little")
-            whole = header + first.session.seal(b"x" * (400_000 - SEALED_BYTES))
+            whole = header + first.channel.seal(b"x" * (400_000 - SEALED_BYTES))
             await first.caller.write(whole[:300_004])
             await until(lambda: size.size_bytes == 300_004)
             await second.caller.write(header + b"x" * 300_000)

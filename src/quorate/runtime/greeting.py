@@ -27,7 +27,7 @@ from quorate.runtime.handshake import (
 )
 
 if TYPE_CHECKING:
-    from quorate.runtime.sealing import Session, Unseal  # most clusters seal nothing, and do not load it
+    from quorate.runtime.sealing import SealedChannel, Unseal  # most clusters seal nothing, and do not load it
 
 REPEAT_AFTER_S = 60.0
 TOLD_COUNT_MAX = 256
@@ -108,12 +108,12 @@ class GreetedConnection(FrameConnection):
         if why and self.is_open:
             self.on_violation(why)
 
-    def _welcomed(self, session: Session | None = None) -> None:
-        """From now on frames are sealed, if there is a session. The last one of the handshake is sent."""
+    def _welcomed(self, channel: SealedChannel | None = None) -> None:
+        """From now on frames are sealed, if there is a channel. The last one of the handshake is sent."""
         self._deadline.cancel()
         self.frame_size_bytes_max = self.limits.frame_size_bytes_max
-        if session is not None:
-            self.seal, self._unseal = session
+        if channel is not None:
+            self.seal, self._unseal = channel
             self.frame_size_bytes_max += SEALED_BYTES
         self.is_welcome = True
         self.on_welcome()

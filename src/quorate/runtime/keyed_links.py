@@ -71,7 +71,7 @@ class KeyedIncoming(Incoming):
         side.proved(frame)
         if self.hall.keys.get(self._claims) != side.key:  # it was removed meanwhile, or has another key now
             raise Mismatch("key", f"node {self._claims} is not known by this key any more: call again")
-        session = side.session()
+        channel = side.channel()
         self.sender = self._claims
         self.send(side.admission())
-        self._welcomed(session)
+        self._welcomed(channel)

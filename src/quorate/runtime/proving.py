@@ -31,7 +31,7 @@ import msgspec
 from quorate.parts.crypto.keys import to_sign
 from quorate.runtime.handshake import Refused, refused
 from quorate.runtime.keys import PUBLIC_BYTES, Ed25519Verifier
-from quorate.runtime.sealing import NONCE_BYTES, SHARE_BYTES, Fresh, Session, session
+from quorate.runtime.sealing import NONCE_BYTES, SHARE_BYTES, Fresh, SealedChannel, sealed_channel
 
 SIGNATURE_BYTES: Final = 64
 REASON_CHARACTERS_MAX: Final = 200
@@ -130,7 +130,7 @@ class ProvingDialler:
         self._transcript = _encode((self.opening, frame))
         return _encode(Proof(self._me.sign(self._roles.dialler, self._transcript)))
 
-    def admitted(self, frame: bytes) -> Session:
+    def admitted(self, frame: bytes) -> SealedChannel:
         """Checks the last frame; what seals those that follow. Raises Mismatch."""
         try:
             answer = _decode_admitted(frame)
@@ -139,7 +139,7 @@ class ProvingDialler:
         if isinstance(answer, Refused):
             raise _said_no(answer)
         _check(self._me.cluster, self.key, self._roles.called, self._transcript, answer.signature)
-        return session(self._secret, self._transcript, is_dialler=True)
+        return sealed_channel(self._secret, self._transcript, is_dialler=True)
 
 
 class ProvingCalled:
@@ -177,9 +177,9 @@ class ProvingCalled:
         """What to answer a Proof."""
         return _encode(Admitted(self._me.sign(self._roles.called, self._transcript)))
 
-    def session(self) -> Session:
+    def channel(self) -> SealedChannel:
         """What seals the frames that follow. Raises Mismatch for a share with which they would be anybody's."""
-        return session(_agree(self._fresh, self._share), self._transcript, is_dialler=False)
+        return sealed_channel(_agree(self._fresh, self._share), self._transcript, is_dialler=False)
 
     @property
     def _transcript(self) -> bytes:

@@ -72,17 +72,17 @@ class Unseal:
         return payload
 
 
-class Session(NamedTuple):
+class SealedChannel(NamedTuple):
     """The two directions of one connection, as one side has them."""
 
     seal: Seal
     unseal: Unseal
 
 
-def session(secret: bytes, transcript: bytes, *, is_dialler: bool) -> Session:
+def sealed_channel(secret: bytes, transcript: bytes, *, is_dialler: bool) -> SealedChannel:
     """Of the secret that both sides agreed on, in a handshake in which they saw this."""
     dialler, called = (_key(secret, transcript, person) for person in (b"dialler", b"called"))
-    return Session(Seal(dialler), Unseal(called)) if is_dialler else Session(Seal(called), Unseal(dialler))
+    return SealedChannel(Seal(dialler), Unseal(called)) if is_dialler else SealedChannel(Seal(called), Unseal(dialler))
 
 
 def _key(secret: bytes, transcript: bytes, person: bytes) -> bytes:

@@ -147,9 +147,9 @@ class CalledStranger(StrangerConnection):
         self._side.proved(frame)
         self.house.check_room(self)
         self.house.check_link(self)
-        session = self._side.session()
+        channel = self._side.channel()
         self.send(self._side.admission())
-        self._welcomed(session)
+        self._welcomed(channel)
 
     def refuse(self, refusal: Refused) -> None:
         """Say why, and hang up."""
@@ -189,9 +189,9 @@ class DialledStranger(StrangerConnection):
                 self.house.check_challenger(self)
                 self.send(proof)
             else:
-                session = self._side.admitted(frame)
+                channel = self._side.admitted(frame)
                 self.house.check_link(self)
-                self._welcomed(session)
+                self._welcomed(channel)
         except Mismatch as mismatch:
             self.cut(str(mismatch))
 
