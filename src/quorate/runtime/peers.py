@@ -242,6 +242,7 @@ class Peers:
         older = self.incoming.get(caller.sender)
         self.incoming[caller.sender] = caller
         if older is not None:
+            log.info("node %d called again, from %s", caller.sender, caller.remote)
             older.cut("the same node called again")
 
     def on_peer_frames(self, caller: Incoming, frames: list[bytes]) -> None:
