@@ -5,7 +5,8 @@ then hangs up. Both are small frames with a time limit, so that a silent caller 
 The first two fields of a Hello never change, so that any two versions can tell each other that they differ.
 
 This keeps apart what was never meant to meet (two clusters, two protocols, two versions, a mistaken address). It is no
-proof of identity: whoever reaches the peer port can claim to be a node. That is TLS's business.
+proof of identity: whoever reaches the peer port can claim to be a node. Where nodes have keys, they prove them first
+(``peer_handshake.py``); elsewhere that is TLS's business.
 """
 
 from __future__ import annotations

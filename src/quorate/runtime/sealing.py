@@ -5,7 +5,7 @@ transcript of the handshake, make one key for each direction. Under it each fram
 800-38D); the nonce is the number of the frame, so that a frame that was changed, left out, repeated or put elsewhere
 does not open. Keys live as long as the connection.
 
-Why it encrypts: a MAC alone costs more here (docs/adr/0014).
+Why it encrypts: a MAC alone costs more here (docs/adr/0015).
 """
 
 from __future__ import annotations
