@@ -1,11 +1,11 @@
 """What is signed, or has a MAC, is for one cluster, and counts in no other that has the same keys."""
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quorate.kernel import Job
+from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import CLUSTER_BYTES_MAX, Keys, Scheme, Symbolic, VerifyBatch
 from quorate.parts.quorum import Byzantine
@@ -15,7 +15,7 @@ from quorate.protocols.pbft import Pbft
 from quorate.protocols.pbft.messages import PREPARE, order_statement
 from quorate.runtime.keys import Ed25519
 
-from tests.protocols.pbft.build import FOUR, Node, request
+from tests.protocols.pbft.pbft_nodes import FOUR, SCHEME, Node, request
 
 SCHEMES: dict[str, Scheme] = {"symbolic": Symbolic(FOUR, b"seed"), "ed25519": Ed25519(FOUR)}
 schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
@@ -88,15 +88,22 @@ def test_keys_for_two_clusters_do_not_go_together() -> None:
 # --- PBFT of two clusters with the same keys ---
 
 
-def of(cluster: str) -> Callable[..., Node]:
-    """Node 2 of a cluster; all clusters have the keys of one scheme."""
-    scheme = Symbolic(range(1, 14))
-    return lambda: Node(make=lambda env, config, _: Pbft(env, config, held(scheme, env.id, cluster)))
+class Elsewhere(Node):
+    """Node 2 of a cluster that has the keys of all others, in its core and for its jobs."""
+
+    def __init__(self, cluster: str) -> None:
+        self.keyring = SCHEME.keyring().within(cluster)
+        super().__init__(make=lambda env, config, _: Pbft(env, config, held(SCHEME, env.id, cluster)))
+
+    def _check(self, job: Job) -> Done:
+        if not isinstance(job.work, VerifyBatch):
+            return super()._check(job)
+        return Done(job.key, self.keyring.verify_batch(job.work), job.path)
 
 
 def taken_in(cluster: str) -> Node:
     """Node 2 of the cluster, after what the others of the cluster "" said of one batch, and a view-change."""
-    node = of(cluster)()
+    node = Elsewhere(cluster)
     node.order(1, request("x"))
     node.change(1)
     return node
