@@ -33,6 +33,8 @@ KV_EVERY = 4
 ONE_BY_ONE_EVERY = 3
 """How many seeds there are to one whose config lets one log entry into a message."""
 
+CLUSTER = "simulated"
+"""For which everything is signed in a campaign."""
 SEEDS_MAX = 10_000_000
 JOINS_NODES_MIN = 3
 
@@ -99,7 +101,7 @@ def trial_of(task: Task) -> Trial:
     if not set(DISK_FAULTS).isdisjoint(options.faults):
         borne = entry.faults(task.nodes) if equipment.spares_nodes else 0
         storage = Storage(medium_of(mutant.core or entry.core) if borne else None, borne)
-    scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if traits.has_keys else None
+    scheme = Symbolic(range(task.nodes), b"%d" % task.seed, CLUSTER) if traits.has_keys else None
     config = _config(equipment, task.seed)
     if task.joins:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
