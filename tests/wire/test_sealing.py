@@ -34,7 +34,7 @@ def opens_not(receiver: SealedChannel, frame: bytes) -> None:
         receiver.unseal(frame)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(min_size=1, max_size=200), st.integers(0), st.integers(1, 255))
 def test_a_changed_byte_does_not_open(payload: bytes, at: int, change: int) -> None:
     ann, bob = pair()
