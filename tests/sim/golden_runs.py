@@ -14,12 +14,13 @@ SEEDS = range(6)
 
 
 def tasks() -> Iterator[Task]:
-    """Six seeds of each protocol with all faults, one of them of the key-value store; where nodes may lie, some do."""
+    """Six seeds of each protocol with the common faults, one of them of the key-value store; where nodes may lie, some do."""
     for name, entry in sorted(REGISTRY.items()):
         for seed in SEEDS:
             yield Task(
                 protocol=name,
                 seed=seed,
+                faults="common",
                 nodes=4 if entry.traits.is_byzantine else 5,
                 workload="kv" if seed == 0 else "register",
                 byzantine=1 if entry.traits.is_byzantine and seed % 2 else 0,

@@ -6,8 +6,15 @@ import msgspec
 
 from quorate.kernel import NODE_ID_MAX
 
-FAULTS = ("crash", "partition", "disk", "clock", "pause", "network")
-"""Every kind of fault that a nemesis knows."""
+COMMON = ("crash", "partition", "disk", "clock", "pause", "network")
+"""Kinds of faults that every protocol is tested with. They share the stream of chance of a seed's mix."""
+FURTHER = ("gone", "members", "snapshots", "leases", "quorums", "delays", "clients")
+"""Kinds that a protocol is tested with if its EQUIPMENT names them. Each is drawn from a stream of its own, so that one
+more changes nothing about a seed that does not have it."""
+FAULTS = (*COMMON, *FURTHER)
+"""Every kind of fault by name."""
+
+SETS = {"all": FAULTS, "common": COMMON, "none": ()}
 
 NODES_MAX = NODE_ID_MAX + 1
 CLIENTS_MAX = 64
@@ -20,15 +27,15 @@ class OptionsError(ValueError):
 
 
 def parse_faults(text: str) -> tuple[str, ...]:
-    """``all``, ``none``, or kinds separated by commas. Raises OptionsError for a kind that is not known."""
-    if text in ("all", "none"):
-        return FAULTS if text == "all" else ()
+    """``all``, ``common``, ``none``, or kinds separated by commas. Raises OptionsError for one that is not known."""
+    if text in SETS:
+        return SETS[text]
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in FAULTS]
     if unknown or not wanted:
         known = ", ".join(FAULTS)
         raise OptionsError(
-            f"no fault is called {', '.join(unknown) or repr(text)}; write all, none, or some of {known}"
+            f"no fault is called {', '.join(unknown) or repr(text)}; write all, common, none, or some of {known}"
         )
     return tuple(name for name in FAULTS if name in wanted)
 

@@ -102,6 +102,10 @@ def _counts(world: World) -> dict[str, int]:
         "checkpoints": sum(node.disk.checkpoints for node in nodes),
         "snapshots taken": sum(node.snapshots.taken for node in nodes),
         "snapshots received": sum(node.snapshots.received for node in nodes),
+        "pieces stored": sum(node.snapshots.pieces for node in nodes),
+        "transfers cut": sum(node.snapshots.cut for node in nodes) + world.nemesis.counts.get("sources killed", 0),
+        "slow turns of links": network.drifted,
+        "clocks begun anew": sum(node.reboots for node in nodes),
     }
 
 

@@ -20,6 +20,10 @@ class SimSnapshots:
         self._arriving: tuple[int, int, int] | None = None
         self._pieces = bytearray()
         self.taken = self.received = 0
+        self.pieces = 0
+        """How many were stored of snapshots that came in several."""
+        self.cut = 0
+        """How often one that arrived in several pieces stopped half-way: a crash, or another came instead."""
 
     def data(self, index: int) -> bytes | None:
         """The bytes of a snapshot."""
@@ -49,11 +53,13 @@ class SimSnapshots:
             return Written(job.index, job.term, len(found[1]), True)
         arriving = (job.index, job.term, job.total_bytes)
         if self._arriving != arriving:
+            self.cut += self.is_arriving
             self._arriving = arriving
             self._pieces = bytearray()
         if job.offset == len(self._pieces):
             self._pieces += job.data
         offset = len(self._pieces)
+        self.pieces += len(job.data) < job.total_bytes
         if offset < job.total_bytes:
             return Written(job.index, job.term, offset, False)
         data = bytes(self._pieces)
@@ -63,6 +69,11 @@ class SimSnapshots:
         self.received += 1
         self._keep(job.index, job.term, data, None)
         return Written(job.index, job.term, offset, True)
+
+    @property
+    def is_arriving(self) -> bool:
+        """Whether a part of one is here."""
+        return bool(self._pieces)
 
     def forget_arriving(self) -> None:
         """Lose what arrived of an unfinished snapshot; a crash may do that."""

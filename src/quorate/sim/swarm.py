@@ -10,7 +10,35 @@ from random import Random
 
 import msgspec
 
-from quorate.sim.options import FAULTS, OptionsError
+from quorate.sim.options import COMMON, OptionsError
+
+
+class Snags(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to snapshots that are taken and travel, by job: shares from 0 to 1, and times in seconds."""
+
+    failed: float = 0.0
+    """Pieces that cannot be read or stored."""
+    untaken: float = 0.0
+    """Snapshots that cannot be taken."""
+    killed: float = 0.0
+    """Pieces during which a node crashes, the one that sends or the one that receives."""
+    slow: float = 0.0
+    """Sources that take ``slow_s`` for each piece, more or less."""
+    slow_s: float = 0.1
+    dry: float = 0.0
+    """Pieces after which a source reads no more for ``dry_s``."""
+    dry_s: float = 2.0
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """How the delays of links differ by direction, and change: every ``every_s`` a link draws a new factor.
+
+    Factors are heavy-tailed (Pareto): most are near 1, and some near ``factor_max``. See ``drifting.py``.
+    """
+
+    every_s: float = 1.0
+    shape: float = 1.5
+    factor_max: float = 100.0
 
 
 class Mix(msgspec.Struct, kw_only=True):
@@ -70,6 +98,27 @@ class Mix(msgspec.Struct, kw_only=True):
     """How many changes kill the node that leads, for good."""
     outages: float = 0.0
     """How many plans end with a restart of all nodes."""
+    missed: float = 0.0
+    """How often those who are away while the members grow have not heard that the new ones are in force."""
+    strikes: float = 0.0
+    """How many changes of members see a node restart, or cut off, at the moment when they are in force."""
+    # nodes that do not come back
+    gone: bool = False
+    """Whether in the end as many members as can be spared never return, nor does any node that is not a member."""
+    restarts: bool = False
+    """Whether all that remain restart then."""
+    absence_every_s: float | None = None
+    absence_s: float = 60.0
+    """How long a node is away, that comes back far behind."""
+    # snapshots
+    snags: Snags | None = None
+    """What happens to snapshots on their way; None: nothing."""
+    # leases
+    reboots: float = 0.0
+    """How many crashes are of the whole machine, whose clock then begins anew."""
+    # links whose delays drift
+    drift: Drift | None = None
+    """None: they do not."""
     # clients
     clients: int = 4
     keys: int = 3
@@ -80,6 +129,12 @@ class Mix(msgspec.Struct, kw_only=True):
     """How many operations are given up after so long; of the rest as many after twice as long, and so on."""
     resets: float = 0.02
     """How many requests break the link that they are sent on."""
+
+    def calm(self, factor: float) -> None:
+        """Have faults strike that many times less often."""
+        for name in INTERVALS:
+            every_s = getattr(self, name)
+            setattr(self, name, None if every_s is None else every_s * factor)
 
     def __post_init__(self) -> None:
         if self.uplink_bytes_per_s is not None and not self.uplink_bytes_per_s > 0:
@@ -95,22 +150,26 @@ def _is_square(rows: tuple[tuple[float, ...], ...]) -> bool:
 
 
 def draw(rng: Random, faults: tuple[str, ...], *, joins: bool = False) -> Mix:
-    """The mix of one seed, from the kinds of faults that are allowed; with ``joins`` nodes come and go."""
+    """The mix of one seed, from the common kinds that are allowed; with ``joins`` nodes come and go.
+
+    ``ordeals.py`` adds the further kinds.
+    """
     mix = Mix()
     _environment(mix, rng)
-    chosen = [kind for kind in FAULTS if rng.random() < 0.6]
+    common = [kind for kind in COMMON if kind in faults]
+    chosen = [kind for kind in COMMON if rng.random() < 0.6]
     if not chosen:
-        chosen = [FAULTS[int(rng.random() * len(FAULTS))]]
-    only = [kind for kind in chosen if kind in faults] or list(faults)
-    for kind in FAULTS:  # every kind draws, so that leaving one out changes no other
+        chosen = [COMMON[int(rng.random() * len(COMMON))]]
+    only = [kind for kind in chosen if kind in common] or common
+    for kind in COMMON:  # every kind draws, so that leaving one out changes no other
         own = Random(rng.getrandbits(64))
         if kind in only:
             DRAWS[kind](mix, own)
     _coup(mix, Random(rng.getrandbits(64)), faults)
-    if faults:
+    if common:
         _members(mix, Random(rng.getrandbits(64)))
     if joins:
-        _joins(mix, Random(rng.getrandbits(64)), faults)
+        come_and_go(mix, Random(rng.getrandbits(64)), faults)
     return mix
 
 
@@ -125,29 +184,29 @@ INTERVALS = (
 )
 
 
-def _log_uniform(rng: Random, low: float, high: float) -> float:
+def log_uniform(rng: Random, low: float, high: float) -> float:
     return float(low * (high / low) ** rng.random())
 
 
 def _environment(mix: Mix, rng: Random) -> None:
     """What differs between healthy machine rooms."""
-    mix.delay_s_min = _log_uniform(rng, 0.0001, 0.005)
-    mix.delay_s_mean = _log_uniform(rng, 0.0001, 0.005)
+    mix.delay_s_min = log_uniform(rng, 0.0001, 0.005)
+    mix.delay_s_mean = log_uniform(rng, 0.0001, 0.005)
     mix.is_fifo = rng.random() < 0.5
-    mix.sync_s = _log_uniform(rng, 0.0002, 0.01)
-    mix.step_s = 0.0 if rng.random() < 0.5 else _log_uniform(rng, 0.00002, 0.001)
-    mix.frames_per_checkpoint = int(_log_uniform(rng, 20, 1000))
+    mix.sync_s = log_uniform(rng, 0.0002, 0.01)
+    mix.step_s = 0.0 if rng.random() < 0.5 else log_uniform(rng, 0.00002, 0.001)
+    mix.frames_per_checkpoint = int(log_uniform(rng, 20, 1000))
     mix.clients = 2 + int(rng.random() * 5)
     mix.keys = 1 + int(rng.random() * 4)
-    mix.think_s = _log_uniform(rng, 0.002, 0.1)
-    mix.timeout_s = _log_uniform(rng, 0.1, 2.0)
+    mix.think_s = log_uniform(rng, 0.002, 0.1)
+    mix.timeout_s = log_uniform(rng, 0.1, 2.0)
     mix.give_up = rng.random() * 0.3
     mix.resets = rng.random() * 0.05
 
 
 def _crash(mix: Mix, rng: Random) -> None:
-    mix.crash_every_s = _log_uniform(rng, 0.2, 4.0)
-    mix.down_s = _log_uniform(rng, 0.02, 2.0)
+    mix.crash_every_s = log_uniform(rng, 0.2, 4.0)
+    mix.down_s = log_uniform(rng, 0.02, 2.0)
     mix.crash_all = rng.random() * 0.2 if rng.random() < 0.5 else 0.0
 
 
@@ -158,71 +217,67 @@ def _coup(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     """
     turmoil, draw = rng.random() < 0.25, rng.random()
     mix.coup = max(0.0, draw - 0.7)
-    mix.coup_s = _log_uniform(rng, 0.002, 0.1)
+    mix.coup_s = log_uniform(rng, 0.002, 0.1)
     if turmoil and "partition" in faults:
         mix.coup = 0.7 + draw * 0.3
-        mix.partition_s = _log_uniform(rng, 0.3, 3.0)
-        mix.delay_s_mean = _log_uniform(rng, 0.002, 0.05)
+        mix.partition_s = log_uniform(rng, 0.3, 3.0)
+        mix.delay_s_mean = log_uniform(rng, 0.002, 0.05)
         mix.delay_s_min = mix.delay_s_mean / 5
         mix.loss /= 3
         mix.stretch = 3.0
-        for name in INTERVALS:
-            every_s = getattr(mix, name)
-            setattr(mix, name, None if every_s is None else every_s * 4)
+        mix.calm(4)
         mix.partition_every_s = mix.partition_every_s or 20.0
 
 
 def _members(mix: Mix, rng: Random) -> None:
     """No fault, but the time when faults hurt most."""
     if rng.random() < 0.3:
-        mix.members_every_s = _log_uniform(rng, 0.5, 5.0)
+        mix.members_every_s = log_uniform(rng, 0.5, 5.0)
 
 
-def _joins(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
+def come_and_go(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     """In half of the seeds little else happens, as most of what goes wrong then is mended by the next fault or client.
 
     The operator takes the place of whoever names any members.
     """
     mix.members_every_s = None
-    mix.plan_every_s = _log_uniform(rng, 0.1, 2.0)
+    mix.plan_every_s = log_uniform(rng, 0.1, 2.0)
     mix.idle = rng.random()
     if "crash" in faults:
         mix.deaths = rng.random() * 0.5
         mix.outages = rng.random() * 0.7
     if rng.random() < 0.5:
-        for name in INTERVALS:
-            every_s = getattr(mix, name)
-            setattr(mix, name, None if every_s is None else every_s * 10)
+        mix.calm(10)
         mix.loss /= 10
         mix.coup = 0.0
     mix.stretch = max(mix.stretch, 2.0)
 
 
 def _partition(mix: Mix, rng: Random) -> None:
-    mix.partition_every_s = _log_uniform(rng, 0.3, 4.0)
-    mix.partition_s = _log_uniform(rng, 0.1, 3.0)
+    mix.partition_every_s = log_uniform(rng, 0.3, 4.0)
+    mix.partition_s = log_uniform(rng, 0.1, 3.0)
 
 
 def _disk(mix: Mix, rng: Random) -> None:
     if rng.random() < 0.7:
-        mix.slow_every_s = _log_uniform(rng, 0.3, 4.0)
-        mix.slow_s = _log_uniform(rng, 0.1, 2.0)
-        mix.slow_factor = _log_uniform(rng, 5, 200)
+        mix.slow_every_s = log_uniform(rng, 0.3, 4.0)
+        mix.slow_s = log_uniform(rng, 0.1, 2.0)
+        mix.slow_factor = log_uniform(rng, 5, 200)
     if mix.slow_every_s is None or rng.random() < 0.5:
-        mix.stall_every_s = _log_uniform(rng, 0.5, 5.0)
-        mix.stall_s = _log_uniform(rng, 0.1, 2.0)
+        mix.stall_every_s = log_uniform(rng, 0.5, 5.0)
+        mix.stall_s = log_uniform(rng, 0.1, 2.0)
 
 
 def _clock(mix: Mix, rng: Random) -> None:
     mix.drift_max = rng.random() * 0.1
-    mix.clock_every_s = _log_uniform(rng, 0.3, 4.0)
-    mix.jump_s_max = _log_uniform(rng, 0.01, 1.0) if rng.random() < 0.5 else 0.0
-    mix.wall_skew_s_max = _log_uniform(rng, 0.01, 60.0)
+    mix.clock_every_s = log_uniform(rng, 0.3, 4.0)
+    mix.jump_s_max = log_uniform(rng, 0.01, 1.0) if rng.random() < 0.5 else 0.0
+    mix.wall_skew_s_max = log_uniform(rng, 0.01, 60.0)
 
 
 def _pause(mix: Mix, rng: Random) -> None:
-    mix.pause_every_s = _log_uniform(rng, 0.3, 4.0)
-    mix.pause_s = _log_uniform(rng, 0.05, 2.0)
+    mix.pause_every_s = log_uniform(rng, 0.3, 4.0)
+    mix.pause_s = log_uniform(rng, 0.05, 2.0)
 
 
 def _network(mix: Mix, rng: Random) -> None:
@@ -230,10 +285,10 @@ def _network(mix: Mix, rng: Random) -> None:
     mix.duplication = rng.random() * 0.5 if rng.random() < 0.6 else 0.0
     mix.delay_tail = rng.random() * 0.05 if rng.random() < 0.6 else 0.0
     mix.uneven_links = rng.random() < 0.4
-    mix.delay_s_mean *= _log_uniform(rng, 1.0, 8.0)
+    mix.delay_s_mean *= log_uniform(rng, 1.0, 8.0)
     if rng.random() < 0.5:
-        mix.clog_every_s = _log_uniform(rng, 0.2, 3.0)
-        mix.clog_s = _log_uniform(rng, 0.1, 3.0)
+        mix.clog_every_s = log_uniform(rng, 0.2, 3.0)
+        mix.clog_s = log_uniform(rng, 0.1, 3.0)
 
 
 DRAWS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -31,6 +31,10 @@ class Trial(msgspec.Struct, frozen=True, eq=False):
     sick_app: Callable[[App], App] | None = None
     """A planted bug: the sick App of a healthy one."""
     shell: type[Shell] = Shell
+    kinds: tuple[str, ...] = ()
+    """Which further kinds of faults the seed has (``ordeals.chosen``)."""
+    borne: Callable[[Sequence[int]], int] = lambda members: 0
+    """How many of these members may be gone for good."""
     change: MemberChange | None = None
     """There where members can change."""
     scheme: Scheme | None = None

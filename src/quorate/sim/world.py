@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from random import Random
 
 from quorate.kernel import App, Rng, mask_of
+from quorate.sim import ordeals
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.liar import Liar, Resign
@@ -29,7 +30,7 @@ from quorate.sim.network import Network
 from quorate.sim.node import SimNode
 from quorate.sim.options import Options
 from quorate.sim.strangers import SimStrangers
-from quorate.sim.swarm import draw
+from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
 from quorate.sim.workload import Workload
@@ -52,7 +53,7 @@ class World(Ground[SimNode]):
 
     def __init__(self, trial: Trial, checkers: Sequence[Checker] = (), *, trace: Trace | None = None) -> None:
         subject, options = trial.subject, trial.options
-        mix = trial.mix or draw(Random(f"{options.seed}/swarm"), options.faults, joins=options.joins)
+        mix = trial.mix or _drawn(trial)
         super().__init__(options, mix, checkers, trace)
         self.trial = trial
         self.make = trial.make
@@ -75,6 +76,7 @@ class World(Ground[SimNode]):
             self.network.parted = RoundPartitions(Random(f"{self.seed}/round"), options.nodes).cut
         self.workload = subject.workload(self)
         self.nemesis = Nemesis(self, self.workload.hush)
+        self.doers = self.nemesis.around(self.doers)
         for checker in self.checkers:
             checker.watch(self)
 
@@ -123,6 +125,8 @@ class World(Ground[SimNode]):
         if self.tracing:
             self.trace(None, "heal", "", "no more faults")
         self.nemesis.heal()
+        if self.mix.gone:
+            self.nemesis.bid_farewell(self.trial.borne)
         self.workload.finish()
         end = self.now + self.options.healing_s
         while self.now < end:
@@ -131,6 +135,14 @@ class World(Ground[SimNode]):
                 return
         missing = self.workload.missing() or self.nemesis.missing() or self.subject.missing(self)
         raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {missing}")
+
+
+def _drawn(trial: Trial) -> Mix:
+    """What the seed draws."""
+    options = trial.options
+    mix = draw(Random(f"{options.seed}/swarm"), options.faults, joins=options.joins)
+    ordeals.add(mix, options.seed, trial.kinds, options.faults, joins=options.joins)
+    return mix
 
 
 def _draw_liars(seed: str, options: Options) -> int:

@@ -1,11 +1,21 @@
 """What trials test PBFT with."""
 
+from random import Random
+
+from msgspec.structs import replace
+
 from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.protocols.pbft.led import TWINS_CONFIG, led
 from quorate.protocols.pbft.liars import LIARS, resign_pbft
 from quorate.protocols.pbft.messages import PbftConfig
 from quorate.protocols.pbft.mutants import MUTANTS
 from quorate.sim.equipment import Equipment, Led
+
+
+def _in_pieces(config: PbftConfig, rng: Random, nodes: int) -> PbftConfig:
+    """Snapshots travel in pieces."""
+    return replace(config, chunk_bytes=rng.choice((16, 32, 64)))
+
 
 EQUIPMENT = Equipment(
     simulation=PbftConfig(
@@ -19,6 +29,8 @@ EQUIPMENT = Equipment(
         request_timeout_s=1.0,
         view_timeout_s_max=8.0,
     ),
+    kinds=("gone", "snapshots", "delays"),
+    variants={"snapshots": _in_pieces},
     takes_snapshots=True,
     invariants=(PbftInvariants,),
     mutants=MUTANTS,
