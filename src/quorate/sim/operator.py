@@ -36,6 +36,10 @@ IDLE_AFTER_S: Final = 2.0
 """How long clients stay quiet when a plan has ended, at most."""
 AWAY_S: Final = (0.5, 3.0)
 """How long the rest goes on while others are away."""
+UNHEARD_AWAY_S: Final = (1.0, 5.0)
+"""The same where some have not heard what was decided."""
+CONTENT: Final = 0.6
+"""How often the operator plans nothing more after that."""
 UNHEARD_S_MAX: Final = 2.0
 """How long a node hears nothing that perhaps has to, so that a change is decided."""
 RETURN_S: Final = (0.5, 2.5)
@@ -81,6 +85,8 @@ class Operator:
         """Of the last change that was over."""
         self._is_over = False
         self._is_idle = False
+        self._is_content = False
+        """Whether it plans nothing more, though nothing is healed yet."""
         self._doing = ""
         self._strike: Callable[[], None] | None = None
         """What happens as soon as a node says that a change is decided."""
@@ -127,6 +133,8 @@ class Operator:
             return
         self._is_idle = self._rng.random() < self._world.mix.idle
         name = self._drawn()
+        if self._world.mix.missed and self._own.random() < self._world.mix.missed / 2:
+            name = "away"
         self._count(name)
         self._doing = name
         if self._is_idle and name != "away":  # there the log is to grow
@@ -161,7 +169,7 @@ class Operator:
         self._doing = ""
         if self._is_idle:
             self._hush(self._world.now + self._rng.random() * IDLE_AFTER_S)
-        if not self._is_over:
+        if not self._is_over and not self._is_content:
             self._next()
 
     def _say(self, event: str, what: Any) -> None:
@@ -215,16 +223,22 @@ class Operator:
             return
         old = self._rng.sample(here, few)
         yield from self._agree(lambda _: old)
+        is_unheard = self._own.random() < self._world.mix.missed
+        if is_unheard:  # who leads has to hear the others
+            old.sort(key=lambda node: self._world.nodes[node].host.root.standing().was_elected)
         borne = self._change.borne(few)
         first, second = old[:borne], old[borne : borne + 1]
         self._take_away(first)
         grown = [*old, *(node for node in here if node not in old)][: self._most()]
-        if self._own.random() < self._world.mix.missed:
+        if is_unheard:
             yield from self._agree_unheard(grown, first, second)
+            self._is_content = self._own.random() < CONTENT  # or the next change would mend what this one broke
+            away_s = self._own.uniform(*UNHEARD_AWAY_S)
         else:
             yield from self._agree(lambda _: grown, absent=first)
-        self._take_away(second)
-        yield self._rng.uniform(*AWAY_S)
+            self._take_away(second)
+            away_s = self._rng.uniform(*AWAY_S)
+        yield away_s
         if self._is_over:
             return  # they are back
         away = [node for node in (*first, *second) if self._world.nodes[node] in self._world.present]
@@ -253,7 +267,7 @@ class Operator:
 
         mix = self._world.mix
         for node in second:
-            delay_s = self._own.random() * (3 * (mix.delay_s_min + mix.delay_s_mean) + 4 * mix.sync_s)
+            delay_s = self._own.uniform(0.2, 2.0) * (mix.delay_s_min + mix.delay_s_mean + mix.sync_s)
             self._missing[node] = partial(self._world.after, delay_s, partial(cut_off, node))
         yield from self._agree(lambda _: grown, absent=(*first, *second))
         self._missing.clear()
