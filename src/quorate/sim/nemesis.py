@@ -286,6 +286,8 @@ class Nemesis:
         nodes, change = self._world.nodes, self._world.change
         assert change is not None
         count = change.fewest + int(rng.random() * (len(nodes) - change.fewest + 1))
+        if self._world.mix.sole and rng.random() < self._world.mix.sole:
+            count = change.fewest
         members = tuple(sorted(rng.sample([node.id for node in nodes], count)))
         node = nodes[int(rng.random() * len(nodes))]
         self._say(node.id, "members", members)

@@ -24,12 +24,16 @@ SHARES: Final = {
     "clients": 0.3,
 }
 """How many of the seeds have each kind."""
-ABSENT: Final = 0.15
+ABSENT: Final = 0.2
 """How many of the seeds with nodes that are gone also have absences of minutes. They take long to simulate."""
 ABSENT_STRETCH_S: Final = (60.0, 180.0)
 """How long such a run is, for as long as nobody asks for another duration: from, to."""
+UNHEARD: Final = 0.5
+"""In how many of the seeds in which nodes come and go members often have not heard of a change."""
+SOLE: Final = 0.6
+"""How many of the seeds with leases have members change often, to a single one too, who restarts then."""
 CLOSE: Final = 0.5
-"""How many of the seeds with leases have clients that can see a stale read: many, of little patience, and one key."""
+"""How many of the others have leaders cut off often."""
 
 FaultsOfSeed = tuple[str, ...]
 
@@ -61,8 +65,8 @@ def _gone(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     if rng.random() < ABSENT and "crash" in faults:
         duration_s = rng.uniform(*ABSENT_STRETCH_S)
         mix.stretch = max(mix.stretch, duration_s / 10.0)
-        mix.absence_s = duration_s * rng.uniform(0.3, 0.8)
-        mix.absence_every_s = duration_s / 3
+        mix.absence_s = duration_s * rng.uniform(0.2, 0.6)
+        mix.absence_every_s = duration_s / 6
         mix.think_s = max(mix.think_s, log_uniform(rng, 0.1, 0.5))
         mix.calm(10.0)
 
@@ -73,7 +77,7 @@ def _members(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
 
 
 def _strikes(mix: Mix, rng: Random) -> None:
-    mix.missed = rng.random()
+    mix.missed = rng.uniform(0.5, 1.0) if rng.random() < UNHEARD else 0.0
     mix.strikes = rng.random() * 0.7
 
 
@@ -93,10 +97,16 @@ def _leases(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     """Clocks of running processes are not set, which a lease cannot bear; that of a machine that boots is."""
     mix.jump_s_max = 0.0
     mix.reboots = rng.random()
-    if rng.random() < CLOSE:
-        mix.clients, mix.keys, mix.think_s, mix.timeout_s = 12, 1, 0.3, 0.1
-        if "partition" in faults:
-            mix.partition_every_s, mix.partition_s, mix.coup = 1.0, 1.5, 0.3
+    is_sole = mix.plan_every_s is None and rng.random() < SOLE
+    if is_sole:
+        mix.calm(4.0)
+        mix.members_every_s, mix.sole, mix.strikes, mix.coup = log_uniform(rng, 0.4, 1.2), 0.5, 0.9, 0.0
+    elif rng.random() < CLOSE and "partition" in faults:
+        mix.partition_every_s, mix.partition_s, mix.coup = 1.0, 1.5, 0.3
+    else:
+        return
+    # A stale read takes one client that has given the old leader up and writes to the new one, and one that has not.
+    mix.clients, mix.keys, mix.think_s, mix.timeout_s = 12, 1, 0.3, 0.1
 
 
 def _delays(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ from quorate.parts.log.configuration import Reconfigurable, Voters
 from quorate.sim.ground import Ground
 from quorate.sim.node import SimNode
 
-DOWN_S: Final = (0.01, 0.2)
+DOWN_S: Final = (0.005, 0.1)
 """How long a new member is down: less than most leases last."""
 PARTED_S: Final = (0.3, 2.0)
 
@@ -56,12 +56,36 @@ class Strikes:
         if voters.next_members:
             if voters.epoch > self._decided:
                 self._decided = voters.epoch
-                if self._rng.random() < self._world.mix.strikes / 2:
-                    self._after(lambda: self._part(voters.members, voters.next_members))
+                if self._rng.random() < self._world.mix.strikes:
+                    self._strike_early(voters)
         elif voters.epoch > self._newest:
             before, self._newest, self._before = self._before, voters.epoch, voters.members
             if before and self._rng.random() < self._world.mix.strikes:
                 self._strike(before, voters)
+
+    def _strike_early(self, voters: Voters) -> None:
+        """Now that a change is decided, and not in force."""
+        can_mute = "crash" in self._world.options.faults and "partition" in self._world.options.faults
+        if can_mute and self._rng.random() < 0.6:
+            self._mute(voters.next_members)
+        elif self._rng.random() < 0.5:
+            self._after(lambda: self._part(voters.members, voters.next_members))
+
+    def _mute(self, members: tuple[int, ...]) -> None:
+        """New members hear all and are not heard, and one of them restarts when it has heard that its time has come.
+
+        So whoever led does not hear that others go on without it.
+        """
+        world, mix = self._world, self._world.mix
+        new = [node for node in members if not world.nodes[node].host.root.standing().was_elected]
+        if not new:
+            return
+        self._count("members not heard")
+        side, everybody = mask_of(new), (1 << len(world.nodes)) - 1
+        cuts = [everybody & ~side if side >> node & 1 else 0 for node in range(len(world.nodes))]
+        world.after(self._rng.uniform(*PARTED_S), self._cut(cuts))
+        delay_s = self._rng.uniform(1.0, 8.0) * (mix.delay_s_min + mix.delay_s_mean + mix.sync_s)
+        world.after(delay_s, lambda: None if self._is_over else self._restart(tuple(new)))
 
     def _strike(self, before: tuple[int, ...], voters: Voters) -> None:
         """Now that others are in force."""
@@ -84,7 +108,7 @@ class Strikes:
             return
         self._count("members struck")
         if "partition" in world.options.faults:
-            self._isolate(1 << node.id)
+            self._isolate(1 << node.id, 0.0)
         node.crash()
         world.after(self._rng.uniform(*DOWN_S), node.restart)
 
@@ -95,12 +119,11 @@ class Strikes:
         side = mask_of([*new, *(node for node in stay if self._rng.random() < 0.3)])
         if side and "partition" in self._world.options.faults:
             self._count("members parted")
-            self._isolate(side)
+            self._isolate(side, self._rng.random())
 
-    def _isolate(self, side: int) -> None:
-        """Cut links between these nodes and the rest, both ways or one."""
+    def _isolate(self, side: int, way: float) -> None:
+        """Cut links between these nodes and the rest: both ways below 0.5, else one."""
         count = len(self._world.nodes)
-        way = self._rng.random()
         cuts = [0] * count
         for node in range(count):
             is_inside = bool(side >> node & 1)

@@ -89,6 +89,8 @@ class Mix(msgspec.Struct, kw_only=True):
     """How far the nodes' wall clocks are off, either way; where clocks jump they are set anew."""
     # members, where the protocol lets them change
     members_every_s: float | None = None
+    sole: float = 0.0
+    """How often one node alone is named."""
     # nodes that come and go, by the plans of an operator
     plan_every_s: float | None = None
     """How long after one plan is done the next begins."""

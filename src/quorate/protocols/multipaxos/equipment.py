@@ -24,7 +24,7 @@ SIMULATION = MultiPaxosConfig(
 
 def _with_leases(config: MultiPaxosConfig, rng: Random, nodes: int) -> MultiPaxosConfig:
     """Reads by lease, which lasts as long as it may or less."""
-    return replace(config, lease_s=config.election_timeout_s_min * rng.uniform(0.5, 1.0))
+    return replace(config, lease_s=config.election_timeout_s_min * rng.uniform(0.7, 1.0))
 
 
 def _other_quorums(config: MultiPaxosConfig, rng: Random, nodes: int) -> MultiPaxosConfig:

@@ -199,26 +199,18 @@ class StandsAlone(MultiPaxos):
             self._watch.heard_at = heard_at
 
 
-class ForgetsLease(MultiPaxos):
-    """Breaks the same for every member: it promises as soon as it is up again."""
-
-    def start(self) -> None:
-        """As if it had never heard a leader."""
-        super().start()
-        self._watch.heard_at = float("-inf")
-
-
 class EndlessLease(Lease):
-    """Breaks the bound of a lease: it lasts no longer than those who gave it keep it."""
+    """Lasts eight times as long as it may."""
 
     def __init__(self, lease_s: float, drift: float) -> None:
         super().__init__(lease_s * 8, drift)
 
 
 class LeasesTooLong(MultiPaxos):
-    """A leader thinks that its lease lasts eight times as long."""
+    """Breaks the bound of a lease: it lasts no longer than those who gave it keep it."""
 
     def _become_leader(self) -> None:
+        """With a lease of its own."""
         super()._become_leader()
         if self.config.lease_s is not None:
             self._lease = EndlessLease(self.config.lease_s, self.config.clock_drift)
@@ -319,6 +311,5 @@ MUTANTS = (
         core=_with("Unasked", leadership_class=ReadsUnasked),
     ),
     Mutant("stands-alone", "a sole member that restarts waits for no lease that it gave", core=StandsAlone),
-    Mutant("forgets-lease", "a node that restarts promises in spite of a lease that it gave", core=ForgetsLease),
     Mutant("leases-too-long", "a leader reads by a lease that is over", core=LeasesTooLong),
 )
