@@ -42,7 +42,8 @@ class Nemesis:
         self._exiles: list[Callable[[], None]] = []
         """What ends the cuts around deposed leaders; they end some time after the next election."""
         self.counts: dict[str, int] = {}
-        self._operator = self._hire()
+        makes_plans = world.mix.plan_every_s is not None
+        self._operator = self._hire(Random(f"{world.seed}/nemesis/operator")) if makes_plans else None
         self._strikes = self._plan_strikes()
         self._snagging = self._plan_snags()
         self._epoch: int | None = None
@@ -95,10 +96,13 @@ class Nemesis:
             elif node.paused:
                 node.resume()
 
-    def bid_farewell(self, borne: Callable[[Sequence[int]], int]) -> None:
-        """All is healed, and some never come back."""
+    def bid_farewell(self, borne: Callable[[Sequence[int]], int], *, is_fixed: bool) -> None:
+        """All is healed, and some never come back. ``is_fixed``: the members stay who they are."""
         rng = Random(f"{self._world.seed}/nemesis/farewell")
-        Farewell(self._world, rng, borne, self._count, self._hush, lambda: self.has_settled).run()
+        operator = None if is_fixed else self._hire(rng)
+        if operator is not None:
+            operator.finish()  # it makes no plans of its own
+        Farewell(self._world, rng, borne, operator, self._count, self._hush, lambda: self.has_settled).run()
 
     def around(self, doers: Mapping[type, SimDoer]) -> Mapping[type, SimDoer]:
         """How jobs are done, with what befalls snapshots."""
@@ -254,12 +258,11 @@ class Nemesis:
         self._epoch = max(self._epoch or 0, newest)
         self._world.after(GLANCE_S, self._look_at_epochs)
 
-    def _hire(self) -> Operator | None:
-        """Whoever has nodes come and go."""
+    def _hire(self, rng: Random) -> Operator | None:
+        """Whoever has nodes come and go, if they can."""
         world = self._world
-        if world.mix.plan_every_s is None or world.change is None:
+        if world.change is None:
             return None
-        rng = Random(f"{world.seed}/nemesis/operator")
         faults = world.options.faults
         return Operator(
             world,

@@ -56,7 +56,10 @@ PlanSteps: TypeAlias = Generator[float, None, None]
 
 
 class Operator:
-    """``cut`` takes by sender whom it reaches no more; what it returns mends that. ``crashes``: whether nodes may die."""
+    """``cut`` takes by sender whom it reaches no more, and what it returns mends that.
+
+    ``crashes``: whether nodes may die.
+    """
 
     def __init__(
         self,
@@ -277,8 +280,27 @@ class Operator:
 
     def _around(self, nodes: Sequence[int]) -> list[int]:
         """What cuts these off from the rest."""
-        side, everybody = mask_of(nodes), (1 << len(self._world.nodes)) - 1
+        side, everybody = mask_of(tuple(nodes)), (1 << len(self._world.nodes)) - 1
         return [everybody & ~side if side >> node & 1 else side for node in range(len(self._world.nodes))]
+
+    def see_off(self) -> PlanSteps:
+        """Whoever is not a member leaves for good, and some members as well, if there are more than it takes."""
+        yield from self._steady()
+        world, members = self._world, self._voters().members
+        dead = [node for node in members if node not in world.peers]
+        honest = [node for node in members if node not in dead and not world.liars >> node & 1]
+        room = max(0, len(members) - self._fewest)
+        going = [*dead[:room], *self._rng.sample(honest, min(len(honest), self._rng.randint(0, max(0, room - len(dead)))))]
+        outside = [node.id for node in world.honest if node.id not in members]
+        leavers = [*outside, *going]
+        yield from self._agree(lambda members: [node for node in members if node not in going], leavers=leavers)
+        for node in leavers:
+            self._switch_off(node)
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Those that are in force, by the newest that any honest node says."""
+        return self._voters().members
 
     def _end(self) -> PlanSteps:
         """Perhaps an outage, some time after."""

@@ -14,7 +14,8 @@ more changes nothing about a seed that does not have it."""
 FAULTS = (*COMMON, *FURTHER)
 """Every kind of fault by name."""
 
-SETS = {"all": FAULTS, "common": COMMON, "none": ()}
+GROUPS = {"all": FAULTS, "common": COMMON, "none": ()}
+"""Names that stand for several kinds."""
 
 NODES_MAX = NODE_ID_MAX + 1
 CLIENTS_MAX = 64
@@ -27,17 +28,16 @@ class OptionsError(ValueError):
 
 
 def parse_faults(text: str) -> tuple[str, ...]:
-    """``all``, ``common``, ``none``, or kinds separated by commas. Raises OptionsError for one that is not known."""
-    if text in SETS:
-        return SETS[text]
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in FAULTS]
-    if unknown or not wanted:
-        known = ", ".join(FAULTS)
+    """Kinds, or names of several, separated by commas. Raises OptionsError for one that is not known."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    wanted = {kind for name in names for kind in GROUPS.get(name, (name,))}
+    unknown = [name for name in names if name not in GROUPS and name not in FAULTS]
+    if unknown or not names:
         raise OptionsError(
-            f"no fault is called {', '.join(unknown) or repr(text)}; write all, common, none, or some of {known}"
+            f"no fault is called {', '.join(unknown) or repr(text)}; write {', '.join(GROUPS)}, or some of "
+            f"{', '.join(FAULTS)}"
         )
-    return tuple(name for name in FAULTS if name in wanted)
+    return tuple(kind for kind in FAULTS if kind in wanted)
 
 
 class MemberChange(msgspec.Struct, frozen=True):

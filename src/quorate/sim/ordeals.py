@@ -35,6 +35,8 @@ SOLE: Final = 0.6
 CLOSE: Final = 0.5
 """How many of the others have leaders cut off often."""
 
+FALSE_CLIENTS_MAX: Final = 3
+
 FaultsOfSeed = tuple[str, ...]
 
 
@@ -91,6 +93,8 @@ def _snapshots(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
         dry=log_uniform(rng, 0.01, 0.1) if rng.random() < 0.5 else 0.0,
         dry_s=log_uniform(rng, 0.5, 8.0),
     )
+    if "crash" in faults and mix.absence_every_s is None:  # whoever was away needs one
+        mix.absence_every_s, mix.absence_s = log_uniform(rng, 1.5, 5.0), rng.uniform(1.0, 4.0)
 
 
 def _leases(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
@@ -117,11 +121,16 @@ def _delays(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     )
 
 
+def _clients(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
+    mix.false_clients = rng.randint(1, FALSE_CLIENTS_MAX)
+
+
 DRAWS: dict[str, Callable[[Mix, Random, tuple[str, ...]], None]] = {
     "gone": _gone,
     "members": _members,
     "snapshots": _snapshots,
     "leases": _leases,
     "delays": _delays,
+    "clients": _clients,
 }
-"""Kinds that change the mix. The others change the config, or who asks."""
+"""Kinds that change the mix. The others change the config alone."""

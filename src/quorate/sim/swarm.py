@@ -127,6 +127,8 @@ class Mix(msgspec.Struct, kw_only=True):
     think_s: float = 0.02
     timeout_s: float = 0.5
     """How long a client waits before it tries another way."""
+    false_clients: int = 0
+    """How many clients lie besides, where requests are signed."""
     give_up: float = 0.1
     """How many operations are given up after so long; of the rest as many after twice as long, and so on."""
     resets: float = 0.02

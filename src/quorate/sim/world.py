@@ -126,7 +126,7 @@ class World(Ground[SimNode]):
             self.trace(None, "heal", "", "no more faults")
         self.nemesis.heal()
         if self.mix.gone:
-            self.nemesis.bid_farewell(self.trial.borne)
+            self.nemesis.bid_farewell(self.trial.borne, is_fixed="quorums" in self.trial.kinds)
         self.workload.finish()
         end = self.now + self.options.healing_s
         while self.now < end:

@@ -13,8 +13,8 @@ from quorate.sim.equipment import Equipment, Led
 
 
 def _in_pieces(config: PbftConfig, rng: Random, nodes: int) -> PbftConfig:
-    """Snapshots travel in pieces."""
-    return replace(config, chunk_bytes=rng.choice((16, 32, 64)))
+    """Snapshots are taken more often, and travel in many pieces."""
+    return replace(config, chunk_bytes=rng.choice((16, 32, 64)), snapshot_batches=rng.choice((config.window, 32)))
 
 
 EQUIPMENT = Equipment(
@@ -29,7 +29,7 @@ EQUIPMENT = Equipment(
         request_timeout_s=1.0,
         view_timeout_s_max=8.0,
     ),
-    kinds=("gone", "snapshots", "delays"),
+    kinds=("gone", "snapshots", "delays", "clients"),
     variants={"snapshots": _in_pieces},
     takes_snapshots=True,
     invariants=(PbftInvariants,),
