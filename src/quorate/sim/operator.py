@@ -290,7 +290,10 @@ class Operator:
         dead = [node for node in members if node not in world.peers]
         honest = [node for node in members if node not in dead and not world.liars >> node & 1]
         room = max(0, len(members) - self._fewest)
-        going = [*dead[:room], *self._rng.sample(honest, min(len(honest), self._rng.randint(0, max(0, room - len(dead)))))]
+        going = [
+            *dead[:room],
+            *self._rng.sample(honest, min(len(honest), self._rng.randint(0, max(0, room - len(dead))))),
+        ]
         outside = [node.id for node in world.honest if node.id not in members]
         leavers = [*outside, *going]
         yield from self._agree(lambda members: [node for node in members if node not in going], leavers=leavers)

@@ -17,7 +17,7 @@ from quorate.sim.swarm import Drift, Mix, Snags, come_and_go, log_uniform
 SHARES: Final = {
     "gone": 0.3,
     "members": 0.25,
-    "snapshots": 0.35,
+    "snapshots": 0.4,
     "leases": 0.25,
     "quorums": 0.15,
     "delays": 0.25,
@@ -28,7 +28,7 @@ ABSENT: Final = 0.2
 """How many of the seeds with nodes that are gone also have absences of minutes. They take long to simulate."""
 ABSENT_STRETCH_S: Final = (60.0, 180.0)
 """How long such a run is, for as long as nobody asks for another duration: from, to."""
-UNHEARD: Final = 0.5
+UNHEARD: Final = 0.6
 """In how many of the seeds in which nodes come and go members often have not heard of a change."""
 SOLE: Final = 0.6
 """How many of the seeds with leases have members change often, to a single one too, who restarts then."""
@@ -90,7 +90,7 @@ def _snapshots(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
         killed=log_uniform(rng, 0.005, 0.1) if "crash" in faults and rng.random() < 0.7 else 0.0,
         slow=rng.random() if rng.random() < 0.5 else 0.0,
         slow_s=log_uniform(rng, 0.01, 0.5),
-        dry=log_uniform(rng, 0.01, 0.1) if rng.random() < 0.5 else 0.0,
+        dry=log_uniform(rng, 0.03, 0.2) if rng.random() < 0.5 else 0.0,
         dry_s=log_uniform(rng, 0.5, 8.0),
     )
     if "crash" in faults and mix.absence_every_s is None:  # whoever was away needs one
