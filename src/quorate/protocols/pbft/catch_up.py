@@ -81,7 +81,8 @@ class CatchUp:
         if m.after >= history.base and history.recorded >= history.low:
             last = history.first_proof(m.after, m.after)
             digests = tuple(history.digests[sequence] for sequence in range(m.after + 1, last + 1))
-            self._env.send(sender, LogOf(m.after, digests, history.switches.get(last, history.stable)))
+            if self._fetching.allowance.grants(sender, sum(map(len, digests))):
+                self._env.send(sender, LogOf(m.after, digests, history.switches.get(last, history.stable)))
         elif history.images:
             self._env.send(sender, self._transfer.offer())
 
