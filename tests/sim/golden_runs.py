@@ -18,7 +18,7 @@ SEEDS = range(6)
 
 
 def tasks() -> Iterator[Task]:
-    """Six seeds of each protocol with the common faults, one of them of the key-value store; where nodes may lie, some do.
+    """Six seeds of each protocol with the common faults, one of the key-value store; where nodes may lie, some do.
 
     Then one with each further kind of faults that the protocol is tested with.
     """

@@ -249,6 +249,9 @@ def _text(summary: dict[str, Any]) -> str:
         lines.insert(2, "lies: " + ", ".join(f"{count:,} {name}" for name, count in sorted(lies.items())))
     if blames:
         lines.insert(3, "liars were blamed: " + ", ".join(f"{count:,} {why}" for why, count in _most(blames)))
+    if summary["quotas"]:
+        came = ", ".join(f"{quota['count']:,} {fault}" for fault, quota in summary["quotas"].items())
+        lines.append(f"of what was switched on: {came}")
     if summary["undecided"]:
         lines.append(f"the histories of {summary['undecided']} seeds were too hard to check within the budget")
     violation = summary["violation"]

@@ -29,7 +29,7 @@ EQUIPMENT = Equipment(
         request_timeout_s=1.0,
         view_timeout_s_max=8.0,
     ),
-    kinds=("gone", "snapshots", "delays", "clients"),
+    kinds=("gone", "snapshots", "delays", "clients"),  # not yet "members": honest newcomers are blamed there
     variants={"snapshots": _in_pieces},
     takes_snapshots=True,
     invariants=(PbftInvariants,),
