@@ -36,7 +36,7 @@ def drawn_choice(rng: Random, nodes: int) -> QuorumChoice:
         return GridChoice(rows, columns_first=rng.random() < 0.5)
     if style < 0.5:
         return WeightedChoice(tuple((node, rng.randint(1, WEIGHT_MAX)) for node in range(nodes)))
-    phase2 = rng.randint(min(2, nodes), max(1, nodes - 1))
+    phase2 = rng.randint(2, nodes - 1) if nodes > 2 else rng.randint(1, nodes)
     return SizesChoice(nodes + 1 - phase2, phase2)
 
 
