@@ -194,7 +194,7 @@ class Node(Machine):
         )
         try:
             stores = SnapshotStores(self._data / "snapshots", self._identity)
-            self._jobs = Jobs(stores, self.app, self._keyring, self._doers)
+            self._jobs = Jobs(stores, self.app, self._keyring, self._doers, self._end)
         except BaseException:
             self._journal.close()
             raise
