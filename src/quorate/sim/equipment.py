@@ -36,6 +36,8 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """By kind, how a seed that has it changes the config of so many nodes."""
     spared: Callable[[Any, Sequence[int]], int] | None = None
     """By config and members: how many of them may be gone for good. None: as many as the traits say."""
+    spares_nodes: bool = False
+    """Whether it goes on without a node that never returns, as far as it tolerates faulty nodes at all."""
     takes_snapshots: bool = False
     """Whether its cores take snapshots and fetch those of others, so that bugs planted in that show."""
     invariants: tuple[Callable[[], Checker], ...] = ()

@@ -12,9 +12,20 @@ FURTHER = ("gone", "members", "snapshots", "leases", "quorums", "delays", "clien
 """Kinds that a protocol is tested with if its EQUIPMENT names them. Each is drawn from a stream of its own, so that one
 more changes nothing about a seed that does not have it."""
 FAULTS = (*COMMON, *FURTHER)
-"""Every kind of fault by name."""
-
-GROUPS = {"all": FAULTS, "common": COMMON, "none": ()}
+"""What ``all`` is."""
+DISK_FAULTS = (
+    "bit-rot",
+    "misdirected-write",
+    "lost-write",
+    "read-error",
+    "lying-sync",
+    "snapshot-rot",
+    "sync-error",
+    "snapshot-full",
+)
+"""How disks fail (``disk_nemesis.py``), from a stream of their own. ``all`` does not have them; ``disks`` is all of
+them."""
+GROUPS = {"all": FAULTS, "common": COMMON, "disks": DISK_FAULTS, "none": ()}
 """Names that stand for several kinds."""
 
 NODES_MAX = NODE_ID_MAX + 1
@@ -29,15 +40,16 @@ class OptionsError(ValueError):
 
 def parse_faults(text: str) -> tuple[str, ...]:
     """Kinds, or names of several, separated by commas. Raises OptionsError for one that is not known."""
+    every = (*FAULTS, *DISK_FAULTS)
     names = [name.strip() for name in text.split(",") if name.strip()]
     wanted = {kind for name in names for kind in GROUPS.get(name, (name,))}
-    unknown = [name for name in names if name not in GROUPS and name not in FAULTS]
+    unknown = [name for name in names if name not in GROUPS and name not in every]
     if unknown or not names:
         raise OptionsError(
             f"no fault is called {', '.join(unknown) or repr(text)}; write {', '.join(GROUPS)}, or some of "
-            f"{', '.join(FAULTS)}"
+            f"{', '.join(every)}"
         )
-    return tuple(kind for kind in FAULTS if kind in wanted)
+    return tuple(kind for kind in every if kind in wanted)
 
 
 class MemberChange(msgspec.Struct, frozen=True):

@@ -92,6 +92,7 @@ def _counts(world: World) -> dict[str, int]:
     network, nodes = world.network, world.nodes
     return {
         **dict(sorted(world.nemesis.counts.items())),
+        **dict(sorted(world.refusals.items())),
         "lost": network.lost,
         "cut": network.cut,
         "duplicated": network.duplicated,
@@ -106,6 +107,8 @@ def _counts(world: World) -> dict[str, int]:
         "transfers cut": sum(node.snapshots.cut for node in nodes) + world.nemesis.counts.get("sources killed", 0),
         "slow turns of links": network.drifted,
         "clocks begun anew": sum(node.reboots for node in nodes),
+        "syncs failed": sum(node.disk.sync_errors for node in nodes),
+        "snapshots that did not fit": sum(store.unfit for node in nodes for store in node.stores.values()),
     }
 
 

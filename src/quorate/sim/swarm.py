@@ -81,6 +81,9 @@ class Mix(msgspec.Struct, kw_only=True):
     stall_every_s: float | None = None
     stall_s: float = 1.0
     frames_per_checkpoint: int = 400
+    disk_faults: tuple[str, ...] = ()
+    """Kinds of ``options.DISK_FAULTS``, each of which strikes every ``disk_fault_every_s``."""
+    disk_fault_every_s: float = 1.0
     # clocks
     drift_max: float = 0.0
     clock_every_s: float | None = None
@@ -189,6 +192,7 @@ INTERVALS = (
 
 
 def log_uniform(rng: Random, low: float, high: float) -> float:
+    """As likely between 1 and 10 as between 10 and 100."""
     return float(low * (high / low) ** rng.random())
 
 

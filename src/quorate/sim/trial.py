@@ -11,6 +11,7 @@ from quorate.parts.crypto.keys import Scheme
 from quorate.sim.adversary.liar import Liar, Resign, unsigned
 from quorate.sim.checkers.base import Checker
 from quorate.sim.options import MemberChange, Options
+from quorate.sim.storage import Storage
 from quorate.sim.swarm import Mix
 from quorate.sim.workload import Subject
 
@@ -35,6 +36,8 @@ class Trial(msgspec.Struct, frozen=True, eq=False):
     """Which further kinds of faults the seed has (``ordeals.chosen``)."""
     borne: Callable[[Sequence[int]], int] = lambda members: 0
     """How many of these members may be gone for good."""
+    storage: Storage = Storage()
+    """What disks are made of."""
     change: MemberChange | None = None
     """There where members can change."""
     scheme: Scheme | None = None

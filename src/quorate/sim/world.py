@@ -23,12 +23,13 @@ from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.disk_nemesis import draw_disks
 from quorate.sim.ground import Ground
 from quorate.sim.jobs import DOERS
 from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
-from quorate.sim.options import Options
+from quorate.sim.options import DISK_FAULTS, Options
 from quorate.sim.strangers import SimStrangers
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
@@ -59,6 +60,7 @@ class World(Ground[SimNode]):
         self.make = trial.make
         self.shell = trial.shell
         self.is_open = subject.is_open
+        self.storage = trial.storage
         self.doers = {**DOERS, **subject.doers}
         self.scheme = trial.scheme
         self.keyring = None if trial.scheme is None else trial.scheme.keyring()
@@ -125,7 +127,7 @@ class World(Ground[SimNode]):
         if self.tracing:
             self.trace(None, "heal", "", "no more faults")
         self.nemesis.heal()
-        if self.mix.gone:
+        if self.mix.gone and not self.mix.disk_faults:  # those that disks have doomed are gone already, or soon
             self.nemesis.bid_farewell(self.trial.borne, is_fixed="quorums" in self.trial.kinds)
         self.workload.finish()
         end = self.now + self.options.healing_s
@@ -138,10 +140,14 @@ class World(Ground[SimNode]):
 
 
 def _drawn(trial: Trial) -> Mix:
-    """What the seed draws."""
+    """What the seed draws. Disks draw from a stream of their own, and change nothing where they do not fail."""
     options = trial.options
     mix = draw(Random(f"{options.seed}/swarm"), options.faults, joins=options.joins)
     ordeals.add(mix, options.seed, trial.kinds, options.faults, joins=options.joins)
+    if not set(DISK_FAULTS).isdisjoint(options.faults):
+        change = trial.change is not None and (mix.members_every_s is not None or mix.plan_every_s is not None)
+        dooms = trial.storage.borne > options.byzantine and not change
+        draw_disks(mix, Random(f"{options.seed}/swarm/disks"), options.faults, dooms=dooms)
     return mix
 
 

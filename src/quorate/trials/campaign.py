@@ -18,10 +18,12 @@ from quorate.sim import ordeals
 from quorate.sim.adversary import OMITTING
 from quorate.sim.equipment import Equipment
 from quorate.sim.mutant import Mutant
-from quorate.sim.options import ADMINISTRATOR, COMMON, MemberChange, Options, OptionsError, parse_faults
+from quorate.sim.options import ADMINISTRATOR, COMMON, DISK_FAULTS, MemberChange, Options, OptionsError, parse_faults
 from quorate.sim.run import RunOutcome, simulate
+from quorate.sim.storage import Storage
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
+from quorate.trials.disks import medium_of
 from quorate.trials.files import is_file
 from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
 from quorate.trials.subjects import SUBJECTS, subject
@@ -33,6 +35,8 @@ KV_EVERY = 4
 ONE_BY_ONE_EVERY = 3
 """How many seeds there are to one whose config lets one log entry into a message."""
 
+CLUSTER = "simulated"
+"""For which everything is signed in a campaign."""
 SEEDS_MAX = 10_000_000
 JOINS_NODES_MIN = 3
 
@@ -85,8 +89,9 @@ def trial_of(task: Task) -> Trial:
     if workload == "mix":
         workload = "kv" if task.seed % KV_EVERY == 0 else "register"
     liars, adversary = adversary_of(task.protocol, task.adversary)
-    faults = () if mutant.quiet else parse_faults(task.faults)
-    faults = tuple(kind for kind in faults if kind in COMMON or kind in equipment.kinds)
+    faults = () if mutant.quiet else kinds_of(task, mutant)
+    known = (*COMMON, *DISK_FAULTS, *equipment.kinds)
+    faults = tuple(kind for kind in faults if kind in known)
     kinds = ordeals.chosen(task.seed, faults, joins=task.joins)
     options = Options(
         seed=task.seed,
@@ -98,8 +103,13 @@ def trial_of(task: Task) -> Trial:
         adversary=adversary,
         joins=task.joins,
     )
-    scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if traits.has_keys else None
     config = _config(equipment, task, kinds)
+    borne = _borne(entry, equipment, config)
+    storage = Storage()
+    if not set(DISK_FAULTS).isdisjoint(options.faults):
+        lost = borne(range(task.nodes)) if equipment.spares_nodes else 0
+        storage = Storage(medium_of(mutant.core or entry.core) if lost else None, lost)
+    scheme = Symbolic(range(task.nodes), b"%d" % task.seed, CLUSTER) if traits.has_keys else None
     if task.joins or "members" in kinds:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
     change = MemberChange(traits.members.value) if traits.members.value is not None else None
@@ -112,15 +122,21 @@ def trial_of(task: Task) -> Trial:
         subject=subject(workload, traits, scheme, mutant.client or ClientCore),
         options=options,
         kinds=kinds,
-        borne=_borne(entry, equipment, config),
+        borne=borne,
         invariants=equipment.invariants,
         sick_app=mutant.app,
         shell=mutant.shell or Shell,
+        storage=storage if mutant.storage is None else mutant.storage(storage),
         change=change,
         scheme=scheme,
         liars=liars,
         resign=equipment.resign,
     )
+
+
+def kinds_of(task: Task, mutant: Mutant) -> tuple[str, ...]:
+    """As asked for; all are the common ones and those of disks, where a mutant is a disk's. Raises OptionsError."""
+    return parse_faults("common,disks" if mutant.storage is not None and task.faults == "all" else task.faults)
 
 
 def byzantine_of(task: Task, mutant: Mutant) -> int:

@@ -38,6 +38,7 @@ EQUIPMENT = Equipment(
     kinds=("gone", "members", "snapshots", "leases", "quorums", "delays"),
     spared=lambda config, members: spared(config.quorum, members),
     variants={"snapshots": in_pieces, "leases": _with_leases, "quorums": _other_quorums},
+    spares_nodes=True,
     takes_snapshots=True,
     invariants=(MultiPaxosInvariants,),
     mutants=MUTANTS,

@@ -147,6 +147,24 @@ class ProposesAcross(Leadership):
         return max(chosen_index, min(last, lacking[0].first_slot - 1)) if lacking else last
 
 
+class CountsAcross(ProposesAcross):
+    """Breaks §3: a slot is chosen by a quorum of its own members. This one counts old members' votes in later slots.
+
+    Healthy leaders propose nothing there until all before it is chosen, so this takes away both rules.
+    """
+
+    def advance(self, choose: Callable[[int], None]) -> None:
+        """Without the end of the span."""
+        while self._counts:
+            chosen_index = self._acceptor.chosen_index
+            quorums = self._members.at(chosen_index + 1).quorums.phase2
+            reached = min(quorums.reached(self.followers.match), self._acceptor.log.last_index)
+            if reached > chosen_index:
+                choose(reached)
+            else:
+                self._counts = False
+
+
 class TellsChangeEarly(MultiPaxos):
     """Breaks the same: a node says that new members are in force when a quorum of them has recorded it."""
 
@@ -159,24 +177,6 @@ class TellsChangeEarly(MultiPaxos):
         slot = self.acceptor.chosen_index + 1
         later = self.members.after(slot)
         return Voters(self.members.at(slot).members, later[-1].members if later else (), self.members.epoch)
-
-
-class CountsAcross(ProposesAcross):
-    """Breaks §3: a slot's value is chosen by the members of that slot.
-
-    That shows only where slots of later members are proposed in before all earlier ones are chosen, as §3 allows.
-    """
-
-    def advance(self, choose: Callable[[int], None]) -> None:
-        """Whatever the members of the next slot accepted counts, in later members' slots too."""
-        while self._counts:
-            chosen_index = self._acceptor.chosen_index
-            span = self._members.at(chosen_index + 1)
-            reached = min(span.quorums.phase2.reached(self.followers.match), self._acceptor.log.last_index)
-            if reached > chosen_index:
-                choose(reached)
-            else:
-                self._counts = False
 
 
 class ReadsUnasked(Leadership):
@@ -291,6 +291,11 @@ MUTANTS = (
         core=_with("NoNewcomers", preparation_class=AsksNoNewcomers),
     ),
     Mutant(
+        "counts-across",
+        "votes of the old members choose slots in which others vote",
+        core=_with("Across", leadership_class=CountsAcross),
+    ),
+    Mutant(
         "tells-change-early",
         "new members are said to be in force before any of them has recorded it",
         core=TellsChangeEarly,
@@ -299,11 +304,6 @@ MUTANTS = (
         "silent-where-compacted",
         "a leader that asks for compacted slots hears nothing, and leads on",
         core=SilentWhereCompacted,
-    ),
-    Mutant(
-        "counts-across",
-        "the members of one slot choose the values of later members' slots",
-        core=_with("Across", leadership_class=CountsAcross),
     ),
     Mutant(
         "reads-unasked",

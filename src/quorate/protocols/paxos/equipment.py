@@ -27,6 +27,7 @@ EQUIPMENT = Equipment(
     kinds=("gone", "quorums", "delays"),
     spared=lambda config, members: spared(config.paxos.quorum, members),
     variants={"quorums": _other_quorums},
+    spares_nodes=True,
     invariants=(PaxosInvariants,),
     mutants=MUTANTS,
 )

@@ -4,6 +4,7 @@ from random import Random
 
 from msgspec.structs import replace
 
+from quorate.protocols.pbft.epoch_invariants import PbftEpochs
 from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.protocols.pbft.led import TWINS_CONFIG, led
 from quorate.protocols.pbft.liars import LIARS, resign_pbft
@@ -31,8 +32,9 @@ EQUIPMENT = Equipment(
     ),
     kinds=("gone", "snapshots", "delays", "clients"),  # not yet "members": honest newcomers are blamed there
     variants={"snapshots": _in_pieces},
+    spares_nodes=True,
     takes_snapshots=True,
-    invariants=(PbftInvariants,),
+    invariants=(PbftInvariants, PbftEpochs),
     mutants=MUTANTS,
     liars=LIARS,
     resign=resign_pbft,

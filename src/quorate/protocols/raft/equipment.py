@@ -23,6 +23,7 @@ EQUIPMENT = Equipment(
     one_by_one=replace(SIMULATION, message_entries_max=1),
     kinds=("gone", "snapshots", "delays"),
     variants={"snapshots": in_pieces},
+    spares_nodes=True,
     takes_snapshots=True,
     invariants=(RaftInvariants,),
     mutants=MUTANTS,
