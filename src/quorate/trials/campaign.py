@@ -133,8 +133,8 @@ def trial_of(task: Task) -> Trial:
 
 
 def kinds_of(task: Task, mutant: Mutant) -> tuple[str, ...]:
-    """As asked for; all of them are those of disks too, where a mutant is a disk's. Raises OptionsError."""
-    return parse_faults("all,disks" if mutant.storage is not None and task.faults == "all" else task.faults)
+    """As asked for; all are the common ones and those of disks, where a mutant is a disk's. Raises OptionsError."""
+    return parse_faults("common,disks" if mutant.storage is not None and task.faults == "all" else task.faults)
 
 
 def byzantine_of(task: Task, mutant: Mutant) -> int:

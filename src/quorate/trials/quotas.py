@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from quorate.sim.options import COMMON, parse_faults
+from quorate.sim.options import COMMON, DISK_FAULTS, parse_faults
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import equipment_of
 
@@ -28,6 +28,7 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
     "leases": ("clocks begun anew",),
     "delays": ("slow turns of links",),
     "clients": ("requests of false clients",),
+    **{kind: (kind,) for kind in DISK_FAULTS},
 }
 """By kind, the faults that it must bring, as they are called in the counts of a run."""
 
@@ -50,11 +51,12 @@ def quotas_of(task: Task, seeds: int, counts: Mapping[str, int]) -> dict[str, Qu
     if task.mutant:
         return {}
     further = equipment_of(task.protocol).kinds
+    known = {*COMMON, *further, *(DISK_FAULTS if "gone" in further else ())}
     least = LEAST * seeds // SEEDS if seeds >= SEEDS else 0
     return {
         fault: Quota(kind, counts.get(fault, 0), least)
         for kind in parse_faults(task.faults)
-        if kind in COMMON or kind in further
+        if kind in known
         for fault in QUOTAS.get(kind, ())
     }
 
