@@ -243,7 +243,7 @@ def spread(
 
 
 def peak_mb() -> int:
-    """The most memory that this program had; ``ru_maxrss`` counts what the process was before it became this program."""
+    """The most memory of this program. ``ru_maxrss`` also counts what the process was before it became this program."""
     with suppress(OSError), FilePath("/proc/self/status").open(encoding="ascii") as status:
         for line in status:
             if line.startswith("VmHWM:"):
