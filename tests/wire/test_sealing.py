@@ -5,14 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.runtime.framing import SEALED_BYTES
-from quorate.runtime.sealing import Fresh, SealedChannel, sealed_channel
+from quorate.runtime.sealing import Ephemeral, SealedChannel, sealed_channel
 
 TRANSCRIPT = b"what both saw"
 
 
 def pair(transcript: bytes = TRANSCRIPT) -> tuple[SealedChannel, SealedChannel]:
     """The dialler's and the called's."""
-    one, two = Fresh(), Fresh()
+    one, two = Ephemeral(), Ephemeral()
     secret = one.agree(two.share)
     assert secret == two.agree(one.share)
     return sealed_channel(secret, TRANSCRIPT, is_dialler=True), sealed_channel(secret, transcript, is_dialler=False)
@@ -79,4 +79,4 @@ def test_an_empty_payload_is_none() -> None:
 @pytest.mark.parametrize("share", [bytes(32), (1).to_bytes(32, "little"), (2**255 - 19).to_bytes(32, "little")])
 def test_a_share_with_which_the_secret_would_be_known_is_refused(share: bytes) -> None:
     with pytest.raises(ValueError, match="computing shared key"):
-        Fresh().agree(share)
+        Ephemeral().agree(share)
