@@ -136,7 +136,7 @@ class Operator:
             return
         self._is_idle = self._rng.random() < self._world.mix.idle
         name = self._drawn()
-        if self._world.mix.missed and self._own.random() < self._world.mix.missed / 2:
+        if self._world.mix.missed and self._own.random() < self._world.mix.missed:
             name = "away"
         self._count(name)
         self._doing = name
