@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorate.sim import ordeals
+from quorate.sim import operator, ordeals
 from quorate.sim.options import COMMON, FURTHER
 from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
@@ -107,3 +107,19 @@ def test_a_planted_bug_is_caught_by_the_kind_that_shows_it(mutant: str, seed: in
     run("multipaxos", seed, "all")
     others = ",".join([*COMMON, *(other for other in FURTHER if other not in kinds)])
     run("multipaxos", seed, others, mutant=mutant)
+
+
+UNHEARD = [("silent-where-compacted", 16), ("reads-unasked", 46)]
+"""Seeds with joins in which a quorum of the old members has not heard that new ones are in force."""
+
+
+@pytest.mark.parametrize(("mutant", "seed"), UNHEARD)
+def test_a_planted_bug_is_caught_where_members_have_not_heard(
+    mutant: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one plan alone, to save time: by all plans it takes hundreds of seeds."""
+    monkeypatch.setattr(operator, "PLANS", (("away", 1.0),))
+    sick = Task(protocol="multipaxos", seed=seed, mutant=mutant, joins=True, faults="common,members")
+    assert not campaign.run_task(sick).holds
+    run("multipaxos", seed, "common,members", joins=True)
+    run("multipaxos", seed, "common", joins=True, mutant=mutant)
