@@ -31,7 +31,7 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
     "clients": ("requests of false clients",),
     **{kind: (kind,) for kind in DAMAGING},
     "sync-error": ("syncs failed",),
-    "snapshot-full": ("snapshots that did not fit",),
+    "snapshot-full": ("snapshot-full",),
 }
 """By kind, the faults that it must bring, as they are called in the counts of a run."""
 
