@@ -96,6 +96,8 @@ CAUGHT = [
     ("tells-change-early", 17, ("gone", "members")),
     ("stands-alone", 268, ("leases",)),
     ("leases-too-long", 46, ("leases",)),
+    ("silent-where-compacted", 115, ("members",)),
+    ("reads-unasked", 161, ("members",)),
 ]
 """Mutant of Multi-Paxos, seed, and the kinds without which it holds."""
 
