@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from quorate.kernel import Blame, Failed, Timer
 from quorate.parts.log.configuration import FOUNDERS_ALONE
 from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, WriteChunk, Written
@@ -138,6 +140,15 @@ def test_a_snapshot_that_f_plus_one_name_is_fetched_piece_by_piece() -> None:
     turn = alone.do(alone.transfer.written, Written(20, 0, 32, True))
     assert turn.outputs == [Restored(20, 0)]
     assert (alone.history.executed, alone.transfer.fetched, alone.transfer.offers) == (8, None, {})
+
+
+def test_a_snapshot_within_the_water_marks_is_taken() -> None:
+    """Who offers it has dropped the batches before it: an idle group makes no later one."""
+    alone = Alone()
+    image = msgspec.structs.replace(IMAGE, sequence=alone.history.high)
+    alone.do(alone.transfer.on_offer, 3, offer(3, image))
+    alone.do(alone.transfer.on_offer, 4, offer(4, image))
+    assert alone.transfer.fetched == (image, FOUNDERS_ALONE)
 
 
 def test_a_source_that_is_silent_or_lies_is_left_for_another() -> None:

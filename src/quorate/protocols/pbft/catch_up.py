@@ -78,16 +78,19 @@ class CatchUp:
         history = self._history
         if history.stable is None or m.after >= history.low:
             return
-        if m.after >= history.base and history.recorded >= history.low:
-            last = history.first_proof(m.after, m.after)
+        proof = history.proof_for(m.after, m.after)
+        if m.after >= history.base and history.recorded >= history.low and proof is not None:
+            last = point_of(proof)[0]
             digests = tuple(history.digests[sequence] for sequence in range(m.after + 1, last + 1))
-            self._env.send(sender, LogOf(m.after, digests, history.switches.get(last, history.stable)))
+            self._env.send(sender, LogOf(m.after, digests, proof))
         elif history.images:
             self._env.send(sender, self._transfer.offer())
 
     def on_log_of(self, sender: int, m: LogOf) -> None:
         """Believed if the digests lead from this node's history to the checkpoint's."""
         if m.after != self._history.executed or self._log.proven or self._view.stalled is not None:
+            return
+        if self._history.is_beyond_switch(point_of(m.certificate)[0]):
             return
         if not self._is_log(m):
             self._others.blame(sender, "sends a log that its checkpoint does not prove")

@@ -242,6 +242,7 @@ class Pbft(Core, Reconfigurable):
         self.execution.execute_ready()
         self.catch_up.look()
         self.new_views.begin_epoch()
+        self.view_changes.ask_late()
         self.normal.propose()
         self.reads.answer()
 

@@ -127,12 +127,12 @@ class ImageTransfer:
             self._others.blame(sender, "offers snapshots with a proof that is wrong")
             return
         self.offers[sender] = tuple(offered)
-        floor = self._history.high if self._history.ahead is None else self._history.executed
         votes: dict[Still, int] = {}
         for node, stills in self.offers.items():
             for still in stills:
                 votes[still] = votes.get(still, 0) | 1 << node
-        known = [still for still, mask in votes.items() if still[0].sequence > floor and self._are_believed(mask)]
+        executed = self._history.executed
+        known = [still for still, mask in votes.items() if still[0].sequence > executed and self._are_believed(mask)]
         if known:
             self.fetched = max(known, key=lambda still: still[0].sequence)
             self._begin(sender)
