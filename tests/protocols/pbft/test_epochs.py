@@ -1,8 +1,8 @@
 """Catching up across a change of members: proofs count if those gave them who vote there.
 
-The founders are 1 to 4; then 1, 2, 3, 5 vote, then 1, 2, 3, 6. So three of the founders make a quorum in every epoch, and
-what they sign for a later one a newcomer could mistake for a proof in its own. Node 1 lies by sending true messages too
-early.
+The founders are 1 to 4; then 1, 2, 3, 5 vote, then 1, 2, 3, 6. So three of the founders make a quorum in every epoch,
+and what they sign for a later one a newcomer could mistake for a proof in its own. Node 1 lies by sending true messages
+too early.
 """
 
 from typing import Any

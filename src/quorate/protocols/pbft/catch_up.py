@@ -15,7 +15,7 @@ from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import FetchLog, LogOf, extend
 from quorate.protocols.pbft.others import Others
-from quorate.protocols.pbft.transfer import ImageTransfer, Patience
+from quorate.protocols.pbft.transfer import PATIENCE_BEATS, ImageTransfer
 from quorate.protocols.pbft.view import CurrentView
 
 
@@ -32,7 +32,6 @@ class CatchUp:
         checkpoints: Checkpoints,
         fetching: Fetching,
         transfer: ImageTransfer,
-        patience: Patience,
     ) -> None:
         self._env = env
         self._others = others
@@ -42,26 +41,25 @@ class CatchUp:
         self._checkpoints = checkpoints
         self._fetching = fetching
         self._transfer = transfer
-        self._patience = patience
+        self._beats = 0  # for which nothing was executed
         self._executed_at_beat = 0
 
     def beat(self) -> None:
         """Once a beat: if nothing was executed for a beat, and others are proven to be ahead, ask for what is next."""
         history = self._history
-        is_behind = history.ahead is not None or self._transfer.fetched is not None
-        if is_behind and history.executed == self._executed_at_beat:
+        if self._transfer.fetched is not None:
+            self._transfer.beat()
+        elif history.ahead is not None and history.executed == self._executed_at_beat:
             self._seek()
         else:
-            self._patience.reset()
+            self._beats = 0
         self._executed_at_beat = history.executed
 
     def _seek(self) -> None:
-        self._patience.wait()
-        if self._patience.is_over:
+        self._beats += 1
+        if self._beats % PATIENCE_BEATS == 0:
             self._log.proven.clear()  # nobody has these batches any more, perhaps
-        if self._transfer.fetched is not None:
-            self._transfer.nudge()
-        elif (missing := self._next_proven()) is not None:
+        if (missing := self._next_proven()) is not None:
             self._fetching.fetch(missing)
         else:
             self._env.send(self._others.any_one(), FetchLog(self._history.executed))

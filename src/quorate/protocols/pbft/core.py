@@ -86,7 +86,7 @@ from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.retransmission import BEAT, Retransmission
-from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer, Patience
+from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer
 from quorate.protocols.pbft.view import VIEW, CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import REQUEST, WaitingRequests
@@ -114,6 +114,7 @@ class Pbft(Core, Reconfigurable):
     reads_class: ClassVar[type[WaitingReads]] = WaitingReads
     new_views_class: ClassVar[type[NewViews]] = NewViews
     view_changes_class: ClassVar[type[ViewChanges]] = ViewChanges
+    transfer_class: ClassVar[type[ImageTransfer]] = ImageTransfer
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
         """Raises ValueError for keys of another node, and for members that are no founders."""
@@ -127,7 +128,7 @@ class Pbft(Core, Reconfigurable):
         self.log = log = MessageLog(env)
         self.history = history = History(env, config.window)
         # Each part knows those before it.
-        others, leave_view, patience = self.others_class(env), Later(), Patience()
+        others, leave_view = self.others_class(env), Later()
         self.checks = self.checks_class(env)
         self.waiting = self.waiting_class(env, others, config, view, log, history, self.checks)
         self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.waiting, leave_view)
@@ -148,10 +149,10 @@ class Pbft(Core, Reconfigurable):
             env, others, config, view, log, history, self.waiting, self.new_views
         )
         leave_view.to = self.view_changes.leave
-        self.transfer = ImageTransfer(env, others, config, founders, view, history, self.execution, patience)
+        self.transfer = self.transfer_class(env, others, founders, view, history, self.execution)
         self.catch_up = CatchUp(
             *(env, others, view, log, history),
-            *(self.checkpoints, self.fetching, self.transfer, patience),
+            *(self.checkpoints, self.fetching, self.transfer),
         )
         self.retransmission = Retransmission(
             *(env, others, config, view, log, history),
