@@ -214,12 +214,12 @@ def test_a_slow_source_is_left_for_a_faster_one() -> None:
     alone = transferring()
     alone.do(alone.transfer.on_offer, 1, offer(1, IMAGE))
     transfer = alone.transfer
-    asked = [transfer._source]
+    asked = [transfer.source]
     for stored in (1, 9, 4, 2, 7):
         for _ in range(PATIENCE_BEATS):
             transfer._stored = stored
             alone.do(transfer.beat)
-        asked.append(transfer._source)
+        asked.append(transfer.source)
     assert asked == [4, 1, 3, 1, 3, 3], "4 did 1, 1 did 9, 3 did 4, 1 did 2, 3 did 7"
 
 
@@ -227,7 +227,7 @@ def test_the_nodes_own_disk_is_no_ones_fault() -> None:
     alone = transferring()
     alone.do(alone.transfer.on_image_piece, 4, image_piece(IMAGE, FILE))
     turn = beats(alone, PATIENCE_BEATS)
-    assert (turn.blames, turn.sends, alone.transfer._source) == ((), (), 4), "it is being stored"
+    assert (turn.blames, turn.sends, alone.transfer.source) == ((), (), 4), "it is being stored"
     assert alone.do(alone.transfer.written, Failed("full")).sends == ()
     assert beats(alone, 1).sends == [to(4, FetchImage(20, 0))]
 

@@ -114,6 +114,7 @@ class Pbft(Core, Reconfigurable):
     reads_class: ClassVar[type[WaitingReads]] = WaitingReads
     new_views_class: ClassVar[type[NewViews]] = NewViews
     view_changes_class: ClassVar[type[ViewChanges]] = ViewChanges
+    checkpoints_class: ClassVar[type[Checkpoints]] = Checkpoints
     transfer_class: ClassVar[type[ImageTransfer]] = ImageTransfer
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
@@ -133,7 +134,7 @@ class Pbft(Core, Reconfigurable):
         self.waiting = self.waiting_class(env, others, config, view, log, history, self.checks)
         self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.waiting, leave_view)
         self.members = self.members_class(env, config, founders, view, log, history)
-        self.checkpoints = Checkpoints(env, others, config, view, log, history, self.members, self.normal)
+        self.checkpoints = self.checkpoints_class(env, others, config, view, log, history, self.members, self.normal)
         self.images = Images(env, config, view, history)
         self.fetching = Fetching(env, others, config, view, log)
         self.execution = Execution(

@@ -5,6 +5,7 @@ from quorate.protocols.pbft.led import TWINS_CONFIG, led
 from quorate.protocols.pbft.liars import LIARS, resign_pbft
 from quorate.protocols.pbft.messages import PbftConfig
 from quorate.protocols.pbft.mutants import MUTANTS
+from quorate.protocols.pbft.transfer_liars import TRANSFER_LIARS
 from quorate.sim.equipment import Equipment, Led
 
 EQUIPMENT = Equipment(
@@ -13,16 +14,16 @@ EQUIPMENT = Equipment(
         batch_bytes_max=4096,
         checkpoint_batches=8,
         window=16,
-        snapshot_batches=32,
+        snapshot_batches=16,
         snapshot_bytes=16384,
-        chunk_bytes=256,
+        chunk_bytes=64,
         request_timeout_s=1.0,
         view_timeout_s_max=8.0,
     ),
     takes_snapshots=True,
     invariants=(PbftInvariants,),
     mutants=MUTANTS,
-    liars=LIARS,
+    liars=(*LIARS, *TRANSFER_LIARS),
     resign=resign_pbft,
     twins=Led(led, TWINS_CONFIG),
 )

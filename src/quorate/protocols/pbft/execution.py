@@ -55,8 +55,6 @@ class Execution:
         """All that is decided and here."""
         log, history = self._log, self._history
         while not self._is_paused and (digest := log.decided(history.executed + 1)) is not None:
-            if history.is_switching:
-                break  # the rest is of an epoch that has not begun here
             batch = log.batches.get(digest)
             if batch is None:
                 self._fetching.fetch([digest])

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from quorate.parts.log.pieces import is_proven
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate, verify
+from quorate.protocols.pbft.transfer import PATIENCE_BEATS
 from quorate.sim.checkers.base import Checker, Violation, Watched
 
 PREPARED = "one prepared batch a view and number"
@@ -26,6 +28,11 @@ MONOTONY = "monotonic state"
 MEMBERS = "equal members an epoch"
 CAUSE = "no view change without a cause"
 ONE_VOTE = "one vote a view and number"
+PIECES = "only proven pieces are stored"
+TURNS = "a source that gives nothing is left"
+
+TURNS_MAX = 3
+"""Of a source, in which a node gets no further: one that began well and dried up, one with nothing, and the clock's."""
 
 VoteCast = tuple[int, int, bytes]
 """View, sequence number, digest."""
@@ -34,7 +41,10 @@ VoteCast = tuple[int, int, bytes]
 class SeenReplica:
     """What the checker last saw of one node, in this life."""
 
-    __slots__ = ("accepted", "executed", "fresh", "is_changing", "low", "prepared", "slots", "stable", "view")
+    __slots__ = (
+        *("accepted", "executed", "fresh", "is_changing", "low", "prepared", "slots", "stable", "view"),
+        *("fetching", "now", "waited_s", "writing"),
+    )
 
     def __init__(self) -> None:
         self.view = 0
@@ -46,6 +56,12 @@ class SeenReplica:
         self.low = 0
         self.executed = 0
         self.slots = 0
+        self.writing: Any = None
+        self.fetching: tuple[Any, int, int] | None = None
+        """Which snapshot from whom, and from where on."""
+        self.now = 0.0
+        self.waited_s = 0.0
+        """By its own clock, for that."""
 
 
 class PbftInvariants(Checker):
@@ -128,6 +144,13 @@ class PbftInvariants(Checker):
         if len(log.slots) != seen.slots:
             seen.slots = len(log.slots)
             self._in_window(node, core)
+        transfer = core.transfer
+        if transfer.writing is not seen.writing:
+            seen.writing = transfer.writing
+            if seen.writing is not None:
+                self._stores(node, transfer)
+        if transfer.fetched is not None or seen.fetching is not None:
+            self._fetches(node, seen, core)
 
     def finish(self, world: Watched) -> None:
         if world.options.faults or world.options.byzantine or world.options.joins:
@@ -225,6 +248,28 @@ class PbftInvariants(Checker):
                 raise Violation(
                     WATERMARKS, f"node {node} works on {min(table)} to {max(table)}, its checkpoint is at {low}"
                 )
+
+    def _stores(self, node: int, transfer: Any) -> None:
+        image, _ = transfer.fetched
+        chunk, proof = transfer.writing.chunk, transfer.writing.proof
+        count, number = -(-image.size_bytes // image.piece_bytes), chunk.offset // image.piece_bytes
+        if chunk.offset % image.piece_bytes or not is_proven(image.root, count, number, chunk.data, proof):
+            raise Violation(PIECES, f"node {node} stores what is no piece of the snapshot at {image.sequence}")
+
+    def _fetches(self, node: int, seen: SeenReplica, core: Any) -> None:
+        """How long it waits for one piece from one source. While it is paused it does not wait."""
+        transfer, config, now = core.transfer, core.config, core.env.now
+        fetching = None
+        if transfer.fetched is not None:
+            fetching = (transfer.fetched[0], transfer.source, transfer.offset)
+        is_ours = transfer.writing is not None or core.view.stalled is not None
+        if fetching != seen.fetching or fetching is None or is_ours:
+            seen.fetching, seen.waited_s = fetching, 0.0
+        else:
+            seen.waited_s += min(now - seen.now, config.beat_s)
+        seen.now = now
+        if seen.waited_s > TURNS_MAX * PATIENCE_BEATS * config.beat_s:
+            raise Violation(TURNS, f"node {node} waits {seen.waited_s:.1f} s for one piece from node {transfer.source}")
 
     def _verify(self, node: int, certificate: Certificate, members: tuple[int, ...]) -> None:
         if certificate in self._verified:

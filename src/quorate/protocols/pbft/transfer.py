@@ -6,10 +6,10 @@ of a correct node, and its root proves every piece.
 The pieces come one after the other from one source. Each is checked before it is stored, so whatever was stored before
 a source was left stays good, and the next one goes on from there. A source that sends anything else than the piece that
 was asked for is blamed and left at once. One that sends nothing is left when its turn is over, after
-``PATIENCE_BEATS`` beats. One that sends slowly is found out by comparison: in a transfer of several turns each node that
-offers the snapshot gets one, and from then on the one that did most in its last. Both are suspected: a node that is
-down or cut off looks the same. So a liar costs a turn when it is tried, or a later one if it was fast then; no answer
-renews anybody's patience.
+``PATIENCE_BEATS`` beats. One that sends slowly is found out by comparison: in a transfer of several turns each node
+that offers the snapshot gets one, and from then on the one that did most in its last. Both are suspected: a node that
+is down or cut off looks the same. So a liar costs a turn when it is tried, or a later one if it was fast then; no
+answer renews anybody's patience.
 
 The thesis fetches partitions of the state by digests from all replicas, and checks each in the same way; here the state
 is one file, which the application writes.
@@ -82,9 +82,12 @@ class ImageTransfer:
         """Nodes that sent a wrong piece in this life: they are asked for no more."""
         is_newcomer = env.id not in founders
         self._told = Byzantine(env.others).weak if is_newcomer and env.others else None
-        self._source = 0
-        self._offset = 0
-        self._is_writing = False
+        self.source = 0
+        """Who is asked for pieces."""
+        self.offset = 0
+        """Where the next one begins."""
+        self.writing: ImagePiece | None = None
+        """What is being stored now."""
         # Of the transfer: pieces of each source in its last turn, and who has none to give.
         self._paces: dict[int, int] = {}
         self._given_up: set[int] = set()
@@ -126,7 +129,7 @@ class ImageTransfer:
         self.offers[sender] = tuple(offered)
         if self.fetched is None:
             self._choose(sender)
-        elif sender == self._source and self.fetched not in offered:
+        elif sender == self.source and self.fetched not in offered:
             self._next_source(is_over=True)
 
     def _choose(self, sender: int) -> None:
@@ -143,7 +146,7 @@ class ImageTransfer:
         ]
         if known:
             self.fetched = max(known, key=lambda still: still[0].sequence)
-            self._offset = 0
+            self.offset = 0
             self._paces.clear()
             self._given_up.clear()
             sources = self._sources()
@@ -166,15 +169,15 @@ class ImageTransfer:
         return [node for node, stills in sorted(self.offers.items()) if self.fetched in stills and node not in lost]
 
     def _begin_turn(self, source: int) -> None:
-        self._source, self._beats, self._idle_beats = source, 0, 0
+        self.source, self._beats, self._idle_beats = source, 0, 0
         self._stored = self._stored_at_beat = 0
-        self._is_disk_slow = self._is_writing
-        if not self._is_writing:
+        self._is_disk_slow = self.writing is not None
+        if self.writing is None:
             self._ask_piece()
 
     def _ask_piece(self) -> None:
         assert self.fetched is not None
-        self._env.send(self._source, FetchImage(self.fetched[0].index, self._offset))
+        self._env.send(self.source, FetchImage(self.fetched[0].index, self.offset))
 
     def beat(self) -> None:
         """Ask again for what was lost, and judge the source when its turn is over."""
@@ -193,24 +196,24 @@ class ImageTransfer:
     @property
     def _is_idle(self) -> bool:
         """Whether no piece came since the last beat, and it was for the source to send one."""
-        return not self._is_writing and self._stored == self._stored_at_beat
+        return self.writing is None and self._stored == self._stored_at_beat
 
     def _judge(self) -> None:
         """The source's turn is over."""
-        is_ours = not self._stored and (self._is_disk_slow or self._is_writing)
+        is_ours = not self._stored and (self._is_disk_slow or self.writing is not None)
         if is_ours:
-            self._begin_turn(self._source)  # it is not the source that is late
+            self._begin_turn(self.source)  # it is not the source that is late
             return
         if 2 * self._idle_beats > PATIENCE_BEATS:
-            self._others.suspect(self._source, "sends little or nothing of a snapshot that it offers")
+            self._others.suspect(self.source, "sends little or nothing of a snapshot that it offers")
         if self._stored:
-            self._paces[self._source] = self._stored
+            self._paces[self.source] = self._stored
         self._next_source(is_over=not self._stored)
 
     def _next_source(self, *, is_over: bool = False) -> None:
         """Each has a turn; then whoever did most in its last one. If nobody is left, wait for other offers."""
         if is_over:
-            self._given_up.add(self._source)
+            self._given_up.add(self.source)
         sources = self._sources()
         if not sources:
             self._end()
@@ -245,19 +248,23 @@ class ImageTransfer:
 
     def on_image_piece(self, sender: int, m: ImagePiece) -> None:
         """Store it if it is what was asked for: f + 1 nodes named the root."""
-        if self.fetched is None or sender != self._source or self._is_writing:
+        if self.fetched is None or sender != self.source or self.writing is not None:
             return
         image, chunk = self.fetched[0], m.chunk
-        if chunk.index != image.index or chunk.offset != self._offset:
+        if chunk.index != image.index or chunk.offset != self.offset:
             return  # an answer that is late
         if not self._is_piece(image, m):
-            self._others.blame(sender, "sends a piece that is not in the snapshot")
-            self.liars.add(sender)
-            self._next_source()
+            self._is_lied_to(sender)
             return
-        self._is_writing = True
+        self.writing = m
         job = WriteChunk(image.index, TERM, chunk.offset, chunk.data, image.size_bytes, image.digest)
         self._env.work(INSTALL, job)
+
+    def _is_lied_to(self, sender: int) -> None:
+        """The first false byte: the source is not asked again."""
+        self._others.blame(sender, "sends a piece that is not in the snapshot")
+        self.liars.add(sender)
+        self._next_source()
 
     def _is_piece(self, image: Image, m: ImagePiece) -> bool:
         """Cheap checks first: a piece is long."""
@@ -271,7 +278,7 @@ class ImageTransfer:
 
     def written(self, result: Any) -> None:
         """A piece was stored, or could not be: then it is asked for again at the next beat."""
-        self._is_writing = False
+        self.writing = None
         if self.fetched is None:
             return
         image, nodes = self.fetched
@@ -279,7 +286,7 @@ class ImageTransfer:
             self._is_disk_slow = True
         elif isinstance(result, Written) and result.index == image.index:
             self._stored += 1
-            self._offset = result.next_offset
+            self.offset = result.next_offset
             if result.complete:
                 self._install(image, nodes)
             else:
