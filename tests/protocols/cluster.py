@@ -31,7 +31,16 @@ from quorate.kernel import (
 )
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.parts.log.entries import COMMAND, Entry
-from quorate.parts.log.replicated import Decided, ReadChunk, Restored, Screen, Screened, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import (
+    Decided,
+    ReadChunk,
+    ReadPiece,
+    Restored,
+    Screen,
+    Screened,
+    TakeSnapshot,
+    WriteChunk,
+)
 from quorate.sim.snapshot_store import SimSnapshots
 
 from tests.kernel.machine import OneNode, Outputs
@@ -140,7 +149,7 @@ class Member(OneNode):
         work = job.work
         result: Any
         if isinstance(work, TakeSnapshot):
-            result = self.store.file(work.index, work.term, state, work.keep_index)
+            result = self.store.file(work.index, work.term, state, work.keep_index, work.piece_bytes)
         elif isinstance(work, VerifyBatch):
             assert self.cluster.keyring is not None
             result = self.cluster.keyring.verify_batch(work)
@@ -148,6 +157,8 @@ class Member(OneNode):
             result = Screened(())
         elif isinstance(work, ReadChunk):
             result = self.store.read(work)
+        elif isinstance(work, ReadPiece):
+            result = self.store.read_piece(work)
         else:
             assert isinstance(work, WriteChunk)
             result = self.store.write(work)

@@ -18,7 +18,7 @@ import msgspec
 from quorate.kernel import App, Done, Failed, Job, Key, Path, Shell
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
-from quorate.parts.log.replicated import ReadChunk, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import ReadChunk, ReadPiece, TakeSnapshot, WriteChunk
 from quorate.sim.checkers.base import Violation
 from quorate.sim.snapshot_store import SimSnapshots
 
@@ -159,6 +159,10 @@ def _read(node: Worker, job: Job) -> Pending:
     return Pending(lambda: node.snapshots_of(job.path).read(job.work))
 
 
+def _read_piece(node: Worker, job: Job) -> Pending:
+    return Pending(lambda: node.snapshots_of(job.path).read_piece(job.work))
+
+
 def _write(node: Worker, job: Job) -> Pending:
     return Pending(lambda: node.snapshots_of(job.path).write(job.work))
 
@@ -180,7 +184,7 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
             if jobs.restored.get(job.path, 0) <= index:
                 raise
             return Failed(str(error))  # the state was replaced meanwhile by a newer one; a real node says the same
-        return snapshots.file(index, work.term, file.getvalue(), work.keep_index)
+        return snapshots.file(index, work.term, file.getvalue(), work.keep_index, work.piece_bytes)
 
     return Pending(end)
 
@@ -189,6 +193,7 @@ DOERS: Mapping[type, SimDoer] = {
     TakeSnapshot: _take_snapshot,
     VerifyBatch: _verify,
     ReadChunk: _read,
+    ReadPiece: _read_piece,
     WriteChunk: _write,
 }
 """What the runtime of a real node does as well."""

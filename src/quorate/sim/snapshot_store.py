@@ -7,7 +7,8 @@ changes nothing; the result says which is wanted.
 from hashlib import sha256
 
 from quorate.kernel import Failed
-from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, WriteChunk, Written
+from quorate.parts.log.pieces import tree_of
+from quorate.parts.log.replicated import Chunk, Piece, ReadChunk, ReadPiece, SnapshotInfo, WriteChunk, Written
 
 KEPT = 2
 
@@ -17,7 +18,7 @@ class SimSnapshots:
 
     def __init__(self) -> None:
         self._files: dict[int, tuple[int, bytes]] = {}
-        self._arriving: tuple[int, int, int] | None = None
+        self._arriving: tuple[int, int, int, bytes] | None = None
         self._pieces = bytearray()
         self.taken = self.received = 0
 
@@ -26,11 +27,14 @@ class SimSnapshots:
         found = self._files.get(index)
         return None if found is None else found[1]
 
-    def file(self, index: int, term: int, data: bytes, keep_index: int | None = None) -> SnapshotInfo:
+    def file(
+        self, index: int, term: int, data: bytes, keep_index: int | None = None, piece_bytes: int = 0
+    ) -> SnapshotInfo:
         """Keep a snapshot that the App wrote, and those from ``keep_index`` on (None: the newest two)."""
         self.taken += 1
         self._keep(index, term, data, keep_index)
-        return SnapshotInfo(index, term, len(data), sha256(data).digest())
+        root = tree_of(data, piece_bytes).root if piece_bytes else b""
+        return SnapshotInfo(index, term, len(data), sha256(data).digest(), root)
 
     def read(self, job: ReadChunk) -> Chunk | Failed:
         """A piece of a snapshot; Failed where there is none at that index, or not that far."""
@@ -42,12 +46,22 @@ class SimSnapshots:
             return Failed(f"offset {job.offset} is outside the snapshot's {len(data)} bytes")
         return Chunk(job.index, term, job.offset, data[job.offset : job.offset + job.size_bytes_max], len(data))
 
+    def read_piece(self, job: ReadPiece) -> Piece | Failed:
+        """The same with its proof; Failed also where the file is not the one whose root is asked for."""
+        chunk = self.read(ReadChunk(job.index, job.offset, job.piece_bytes))
+        if isinstance(chunk, Failed):
+            return chunk
+        tree = tree_of(self._files[job.index][1], job.piece_bytes)
+        if tree.root != job.root or job.offset % job.piece_bytes or job.offset >= max(1, chunk.total_bytes):
+            return Failed(f"the snapshot at index {job.index} is another one, or has no such piece")
+        return Piece(chunk, tree.proof(job.offset // job.piece_bytes))
+
     def write(self, job: WriteChunk) -> Written | Failed:
         """Take a piece that a peer sent. The last one files the snapshot; Failed where it is not the one wanted."""
         found = self._files.get(job.index)
         if found is not None and found[0] == job.term:
             return Written(job.index, job.term, len(found[1]), True)
-        arriving = (job.index, job.term, job.total_bytes)
+        arriving = (job.index, job.term, job.total_bytes, job.digest)
         if self._arriving != arriving:
             self._arriving = arriving
             self._pieces = bytearray()

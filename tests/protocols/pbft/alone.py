@@ -24,7 +24,7 @@ from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.proofs import ProofChecks
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.retransmission import Retransmission
-from quorate.protocols.pbft.transfer import ImageTransfer, Patience
+from quorate.protocols.pbft.transfer import ImageTransfer
 from quorate.protocols.pbft.view import CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
@@ -142,21 +142,17 @@ class Alone(bench.Alone[Env]):
         )
 
     @cached_property
-    def patience(self) -> Patience:
-        return Patience()
-
-    @cached_property
     def transfer(self) -> ImageTransfer:
         return ImageTransfer(
-            *(self.env, self.others, self.config, FOUR, self.view, self.history),
-            *(self.execution, self.patience),
+            *(self.env, self.others, FOUR, self.view, self.history),
+            *(self.execution,),
         )
 
     @cached_property
     def catch_up(self) -> CatchUp:
         return CatchUp(
             *(self.env, self.others, self.view, self.log, self.history),
-            *(self.checkpoints, self.fetching, self.transfer, self.patience),
+            *(self.checkpoints, self.fetching, self.transfer),
         )
 
     @cached_property

@@ -385,7 +385,7 @@ def test_execution_pauses_for_a_snapshot_until_the_next_step() -> None:
     decide(alone, *batches)
     turn = alone.do(alone.execution.execute_ready)
     assert alone.history.executed == CONFIG.snapshot_batches
-    assert [job.work for job in turn.jobs] == [TakeSnapshot(4, 0, 0)]
+    assert [job.work for job in turn.jobs] == [TakeSnapshot(4, 0, 0, CONFIG.chunk_bytes)]
     assert turn.timers == [Timer((), EXECUTE, alone.now)]
     assert alone.do(alone.execution.execute_ready).outputs == ()
     alone.execution.go_on()

@@ -233,10 +233,10 @@ def test_a_snapshot_that_is_durable_is_recorded_and_one_that_failed_is_not() -> 
     alone = Alone()
     alone.execute((X,), (Y,))
     turn = alone.do(alone.images.take)
-    assert [(job.key, job.work) for job in turn.jobs] == [(SNAPSHOT, TakeSnapshot(2, 0, 0))]
+    assert [(job.key, job.work) for job in turn.jobs] == [(SNAPSHOT, TakeSnapshot(2, 0, 0, CONFIG.chunk_bytes))]
     assert alone.do(alone.images.take).jobs == (), "one at a time"
-    turn = alone.do(alone.images.taken, SnapshotInfo(2, 0, 10, b"d" * 32))
-    image = Image(*point((X,), (Y,)), 10, b"d" * 32, FOUR)
+    turn = alone.do(alone.images.taken, SnapshotInfo(2, 0, 10, b"d" * 32, b"r" * 32))
+    image = Image(*point((X,), (Y,)), 10, b"d" * 32, FOUR, root=b"r" * 32, piece_bytes=CONFIG.chunk_bytes)
     assert (turn.records, alone.history.images) == (written(Taken(image)), [image])
     alone.execute((X,), (Y,))
     alone.do(alone.images.take)

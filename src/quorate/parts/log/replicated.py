@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from quorate.parts.log.entries import Entry
+from quorate.parts.log.pieces import PieceProof
 from quorate.parts.wire import Index, Natural, Term
 
 # --- outputs ---
@@ -67,11 +68,13 @@ class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
     """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo.
 
     Snapshots below ``keep_index`` may go then; None: those below the one that the journal named when the job began.
+    ``piece_bytes``: nodes that have this snapshot are to have the same file, hashed in pieces of this size (0: not).
     """
 
     index: int
     term: int
     keep_index: int | None = None
+    piece_bytes: int = 0
 
 
 class ReadChunk(msgspec.Struct, frozen=True, gc=False):
@@ -111,13 +114,29 @@ class Screened(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
     spent: tuple[Natural, ...]
 
 
+class ReadPiece(msgspec.Struct, frozen=True, gc=False):
+    """Read a piece of the stored snapshot, with its proof. Result: Piece.
+
+    ``root`` is that of its pieces (``parts/log/pieces.py``): a file that has become another one is not served.
+    """
+
+    index: int
+    offset: int
+    piece_bytes: int
+    root: bytes
+
+
 class SnapshotInfo(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """A snapshot that is durable. ``digest``: SHA-256 of the App's state in it, equal where the states are."""
+    """A snapshot that is durable. ``digest``: SHA-256 of the App's state in it, equal where the states are.
+
+    ``root``: that of its file's pieces, where the job asked for it.
+    """
 
     index: Index
     term: Term
     size_bytes: Natural
     digest: bytes = b""
+    root: bytes = b""
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -128,6 +147,13 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     offset: Natural
     data: bytes
     total_bytes: Natural
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of a snapshot, and the proof that it is in it."""
+
+    chunk: Chunk
+    proof: PieceProof
 
 
 class Written(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
