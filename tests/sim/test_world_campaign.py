@@ -80,6 +80,7 @@ CAUGHT_SOON = {
         "drops-sessions",
         *CLIENT,
     ),
+    "pbft": ("adds-up-views", "orders-again"),
     "vote": (
         "small-quorum",
         "forgets-prevotes",
