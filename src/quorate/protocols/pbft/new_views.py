@@ -96,7 +96,10 @@ class NewViews:
 
     def checked(self, m: NewView, wrong: int | None) -> None:
         """Its signatures were checked; the first that is ``wrong`` says what is not proven."""
-        primary = self._view.group.primary(m.view)
+        group = self._view.group
+        if not group.is_view(m.view):
+            return  # others vote by now, and these cannot tell who its primary was
+        primary = group.primary(m.view)
         if wrong is None:
             self._take(m)
         elif wrong < len(m.proposals):
@@ -133,9 +136,9 @@ class NewViews:
     def _claims(self, primary: int, m: NewView) -> list[Signed]:
         """What is to be checked of it: its proposals first, then the view-changes that this node has not got itself."""
         view = self._view
-        claims = [
+        claims = view.keys.keyring.by_key(
             Signed(primary, PREPARE, order_statement(m.view, p.sequence, p.digest), p.signature) for p in m.proposals
-        ]
+        )
         for node, change in m.changes:
             if change != view.changes.get(node):
                 claims += view.group.claims_of(node, change)
