@@ -262,7 +262,7 @@ class SnapshotStore:
     ) -> tuple[SnapshotInfo, bytes, tuple[bytes, ...]]:
         """A piece of the snapshot's file and its proof, where `root` is that of its pieces.
 
-        Raises SnapshotRefused (no piece begins there), SnapshotCorrupt (it is another file), and as ``read_chunk`` does.
+        Raises SnapshotRefused (no piece begins there), SnapshotCorrupt (it is another file), and as `read_chunk` does.
         """
         info = self._find(index)
         if length_at(offset, info.size_bytes, piece_bytes) is None:

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from quorate.kernel import Env, Job, Turn
-from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
@@ -59,13 +59,14 @@ class Alone(bench.Alone[Env]):
         """As ``do``, and then the signatures that this has checked; the Turn without these jobs."""
         turn = self.do(call, *args)
         while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
-            more = self.do(lambda jobs=checks: [self._proven(job) for job in jobs])
+            more = self.do(lambda jobs=checks: [self.proven(job) for job in jobs])
             turn.jobs = [job for job in turn.jobs if job not in checks]
             merge(turn, more)
         return turn
 
-    def _proven(self, job: Job) -> None:
-        proven = self.proofs.done(job.key[1], SCHEME.keyring().verify_batch(job.work))
+    def proven(self, job: Job, keyring: Keyring = SCHEME.keyring()) -> None:
+        """A job of ``proofs`` has ended, which was done with these keys."""
+        proven = self.proofs.done(job.key[1], keyring.verify_batch(job.work))
         if proven is not None and isinstance(proven.message, ViewChange):
             self.view_changes.checked(*proven)
         elif proven is not None:

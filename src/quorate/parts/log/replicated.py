@@ -68,13 +68,17 @@ class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
     """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo.
 
     Snapshots below ``keep_index`` may go then; None: those below the one that the journal named when the job began.
-    ``piece_bytes``: nodes that have this snapshot are to have the same file, hashed in pieces of this size (0: not).
     """
 
     index: int
     term: int
     keep_index: int | None = None
-    piece_bytes: int = 0
+
+
+class TakeInPieces(TakeSnapshot, frozen=True, kw_only=True, gc=False):
+    """The same, as a file that all nodes have alike which have this snapshot, hashed in pieces of ``piece_bytes``."""
+
+    piece_bytes: int
 
 
 class ReadChunk(msgspec.Struct, frozen=True, gc=False):

@@ -294,6 +294,21 @@ def _with(**parts: Any) -> type[Pbft]:
     return type(part.__name__, (Pbft,), parts)
 
 
+class ChecksByNumber(ViewChanges):
+    """Breaks ``Group.claims_of``: a job knows no key that came later than its node's configuration."""
+
+    def on_view_change(self, sender: int, m: ViewChange) -> None:
+        group, keyring = self._view.group, self._view.keys.keyring
+        if not self._is_wanted(sender, m) or not group.has(sender) or group.why_odd(m, self._config.window) is not None:
+            return
+        numbers: dict[int | bytes, int] = {keyring.public(node): node for node in keyring.nodes}
+        claims = [
+            Signed(numbers[claim.signer], claim.context, claim.message, claim.signature)
+            for claim in group.claims_of(sender, m)
+        ]
+        self._proofs.ask(sender, m, claims)
+
+
 MUTANTS = (
     Mutant(
         "drops-prepared", "a view-change shows nothing of what prepared", core=_with(view_changes_class=DropsPrepared)
@@ -341,6 +356,12 @@ MUTANTS = (
         "counts-equals",
         "whoever asks for a later view is not counted among those who left",
         core=_with(view_changes_class=CountsEquals),
+        joins=True,
+    ),
+    Mutant(
+        "checks-by-number",
+        "signatures of nodes that joined are checked with the keys of the founders",
+        core=_with(view_changes_class=ChecksByNumber),
         joins=True,
     ),
     Mutant("adds-up-views", "commits are counted by digest alone, across views", core=_with(log_class=AddsUpViews)),

@@ -16,7 +16,7 @@ from hashlib import sha256
 from quorate.kernel import Env
 from quorate.parts import requests
 from quorate.parts.log.replicated import Dropped
-from quorate.protocols.pbft.checks import Check, Fresh, SignatureChecks
+from quorate.protocols.pbft.checks import Check, FreshRequests, SignatureChecks
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Forward, PbftConfig
@@ -79,11 +79,11 @@ class WaitingRequests:
             if fresh:
                 self._checks.screen(sender, fresh)
 
-    def _fresh(self, sender: int, values: Sequence[bytes]) -> tuple[Fresh, Fresh, list[bytes]]:
+    def _fresh(self, sender: int, values: Sequence[bytes]) -> tuple[FreshRequests, FreshRequests, list[bytes]]:
         """Those that are new, those that our own clients ask for again, and those that there is no room for."""
         checks, is_own = self._checks, sender == self._env.id
-        fresh: Fresh = {}
-        again: Fresh = {}
+        fresh: FreshRequests = {}
+        again: FreshRequests = {}
         refused: list[bytes] = []
         for value in values:
             digest = sha256(value).digest()
