@@ -33,6 +33,8 @@ from quorate.protocols.pbft.watch import PrimaryWatch
 from tests.protocols import alone as bench
 from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, SCHEME, merge
 
+KEYRING = SCHEME.keyring()
+
 
 class Alone(bench.Alone[Env]):
     """The state of node 2, a backup of view 0 among 1 to 4, and whichever parts a test asks for."""
@@ -64,7 +66,7 @@ class Alone(bench.Alone[Env]):
             merge(turn, more)
         return turn
 
-    def proven(self, job: Job, keyring: Keyring = SCHEME.keyring()) -> None:
+    def proven(self, job: Job, keyring: Keyring = KEYRING) -> None:
         """A job of ``proofs`` has ended, which was done with these keys."""
         proven = self.proofs.done(job.key[1], keyring.verify_batch(job.work))
         if proven is not None and isinstance(proven.message, ViewChange):
