@@ -364,22 +364,6 @@ def test_a_keyring_grows_into_another(scheme: Scheme) -> None:
 
 
 @schemes
-def test_claims_by_key_hold_where_a_node_is_not_known(scheme: Scheme) -> None:
-    founders = scheme.keyring()
-    joins = scheme.client(9)
-    grown = founders.knowing(9, joins.public)
-    claims = [
-        Signed(node, "vote", b"yes", signer.sign("vote", b"yes"))
-        for node, signer in ((1, scheme.signer(1)), (9, joins), (9, scheme.signer(1)), (8, scheme.client(8)))
-    ]
-    assert founders.verify_batch(VerifyBatch(tuple(claims))).mask == 0b0001
-    by_key = grown.by_key(claims)
-    assert [claim.signer for claim in by_key] == [founders.public(1), joins.public, joins.public, 8]
-    assert founders.verify_batch(VerifyBatch(tuple(by_key))).mask == 0b0011
-    assert grown.by_key(by_key) == by_key
-
-
-@schemes
 def test_keys_agree_with_a_node_that_joins(scheme: Scheme) -> None:
     few = Keyring({n: scheme.keyring()._verifiers[n] for n in (1, 2)}, scheme.keyring()._stranger)
     mine = Keys(scheme.signer(1), few).knowing(3, scheme.keyring().public(3))

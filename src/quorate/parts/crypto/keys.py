@@ -211,17 +211,6 @@ class Keyring(_Shared):
         """A node's public key. Raises KeyError for one that is not here."""
         return self._verifiers[node].public
 
-    def by_key(self, claims: Iterable[Signed]) -> list[Signed]:
-        """The same claims, each of the owner of its node's key: for a job, whose keyring has only the nodes that this
-        one was started with. The claim of a node that is not here stays as it is, and holds nowhere."""
-        return [self._by_key(claim) for claim in claims]
-
-    def _by_key(self, claim: Signed) -> Signed:
-        verifier = None if isinstance(claim.signer, bytes) else self._verifiers.get(claim.signer)
-        if verifier is None:
-            return claim
-        return Signed(verifier.public, claim.context, claim.message, claim.signature)
-
     def verify(self, signer: int | bytes, context: str, message: bytes, signature: bytes) -> bool:
         """Whether the node, or the owner of the public key, signed the message under the context.
 

@@ -295,18 +295,12 @@ def _with(**parts: Any) -> type[Pbft]:
 
 
 class ChecksByNumber(ViewChanges):
-    """Breaks ``Group.claims_of``: a job knows no key that came later than its node's configuration."""
+    """Breaks ``Keyring.by_key``: a job knows no key that came later than its node's configuration."""
 
     def on_view_change(self, sender: int, m: ViewChange) -> None:
-        group, keyring = self._view.group, self._view.keys.keyring
-        if not self._is_wanted(sender, m) or not group.has(sender) or group.why_odd(m, self._config.window) is not None:
-            return
-        numbers: dict[int | bytes, int] = {keyring.public(node): node for node in keyring.nodes}
-        claims = [
-            Signed(numbers[claim.signer], claim.context, claim.message, claim.signature)
-            for claim in group.claims_of(sender, m)
-        ]
-        self._proofs.ask(sender, m, claims)
+        group = self._view.group
+        if self._is_wanted(sender, m) and group.has(sender) and group.why_odd(m, self._config.window) is None:
+            self._proofs.ask(sender, m, group.claims_of(sender, m))
 
 
 MUTANTS = (

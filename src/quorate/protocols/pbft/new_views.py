@@ -136,9 +136,9 @@ class NewViews:
     def _claims(self, primary: int, m: NewView) -> list[Signed]:
         """What is to be checked of it: its proposals first, then the view-changes that this node has not got itself."""
         view = self._view
-        claims = view.keys.keyring.by_key(
+        claims = [
             Signed(primary, PREPARE, order_statement(m.view, p.sequence, p.digest), p.signature) for p in m.proposals
-        )
+        ]
         for node, change in m.changes:
             if change != view.changes.get(node):
                 claims += view.group.claims_of(node, change)
