@@ -90,7 +90,7 @@ class NewViews:
         elif (why := self._why_not(m)) is not None:
             self._others.blame(primary, f"makes a new view that {why}")
         elif claims := self._claims(primary, m):
-            self._proofs.ask(sender, m, claims)
+            self._proofs.ask(sender, m, view.keys.keyring.by_key(claims))
         else:
             self._take(m)
 
