@@ -31,7 +31,16 @@ from quorate.kernel import (
 )
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.parts.log.entries import COMMAND, Entry
-from quorate.parts.log.replicated import Decided, ReadChunk, ReadPiece, Restored, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import (
+    Decided,
+    ReadChunk,
+    ReadPiece,
+    Restored,
+    Screen,
+    Screened,
+    TakeSnapshot,
+    WriteChunk,
+)
 from quorate.sim.snapshot_store import SimSnapshots
 
 from tests.kernel.machine import OneNode, Outputs
@@ -144,6 +153,8 @@ class Member(OneNode):
         elif isinstance(work, VerifyBatch):
             assert self.cluster.keyring is not None
             result = self.cluster.keyring.verify_batch(work)
+        elif isinstance(work, Screen):  # there are no sessions
+            result = Screened(())
         elif isinstance(work, ReadChunk):
             result = self.store.read(work)
         elif isinstance(work, ReadPiece):

@@ -16,8 +16,8 @@ from quorate.protocols.raft import Raft
 from quorate.sim.chance import streams
 
 from tests.protocols.cluster import Cluster
-from tests.protocols.pbft.build import CONFIG as PBFT_CONFIG
-from tests.protocols.pbft.build import SCHEME, X, Y
+from tests.protocols.pbft.pbft_nodes import CONFIG as PBFT_CONFIG
+from tests.protocols.pbft.pbft_nodes import SCHEME, X, Y
 
 FOUR = (1, 2, 3, 4)
 

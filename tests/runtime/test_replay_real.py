@@ -32,6 +32,8 @@ pytestmark = pytest.mark.torture
 KILLS = 6
 WRITERS = 2
 """At each node."""
+PAUSE_S = 0.005
+"""Between two values of a writer: each check replays the whole journal, and traffic goes on meanwhile."""
 
 
 # --- the journal of a node that was killed ---
@@ -99,7 +101,7 @@ async def draw_until(stop: asyncio.Event, nodes: Processes, node: int, writer: i
         with suppress(OSError):
             if await nodes.ask(node, "draw", value) == ["drawn", value]:
                 told.append(value.encode())
-        await asyncio.sleep(0)
+        await asyncio.sleep(PAUSE_S)
 
 
 async def tortured(nodes: Processes, check: Callable[[int], Any]) -> dict[int, list[bytes]]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quorate.kernel import Job
+from quorate.kernel.work import Work
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Signer, Symbolic
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import CONFIGURATION
-from quorate.parts.log.replicated import Dropped, Leads
+from quorate.parts.log.replicated import Dropped, Leads, Screen, Screened
 from quorate.service import signed as module
 from quorate.service.replica import Replica
 from quorate.service.requests import (
@@ -110,6 +113,71 @@ def test_a_request_that_comes_after_it_was_applied_is_answered_from_the_table(be
     assert bench.port.submitted == []
 
 
+@pytest.fixture
+def used(bench: SignedBench) -> tuple[SignedBench, list[bytes]]:
+    """Requests that have had their effect: answered and acknowledged, closed, of nobody's session, expired."""
+    session, closed = bench.open(ANN), bench.open(BOB)
+    spent = [
+        by(ANN, put(session, 1, b"a")),
+        by(ANN, put(session, 2, b"b", answered_below=2)),
+        by(BOB, CloseSession(closed)),
+        by(BOB, put(closed, 1, b"c")),
+        by(BOB, put(session, 1, b"a"), put(session, 9, b"z")),
+        by(ANN, OpenSession(1)),
+    ]
+    for value in spent:
+        bench.commit(value)
+    bench.settle()
+    return bench, spent
+
+
+def screened(bench: SignedBench, *values: bytes) -> tuple[int, ...]:
+    """What the core is told of them."""
+    work = Work(bench.replica)
+    done = work.begin(Job((), "screen", Screen(values)))
+    while done is None:
+        (done,) = work.step() or (None,)
+    assert isinstance(done.result, Screened)
+    return done.result.spent
+
+
+def test_what_has_had_its_effect_is_answered_as_the_log_would_and_is_not_ordered_again(
+    used: tuple[SignedBench, list[bytes]],
+) -> None:
+    bench, spent = used
+    for number, value in enumerate(spent):
+        bench.request("anybody", Command(number, value))
+        (at_once,) = bench.settle()
+        assert bench.port.submitted == []
+        bench.replica._requests[sha256(value).digest()] = [("anybody", number)]
+        bench.replica._requests_count += 1
+        bench.commit(value)
+        assert bench.settle() == [at_once], "what others say who have it from the log"
+
+
+def test_the_core_is_told_what_has_had_its_effect(used: tuple[SignedBench, list[bytes]]) -> None:
+    bench, spent = used
+    session = bench.replica.sessions.opened(ANN.public, 1)
+    assert session is not None
+    reached = (bench.replica.applied_index + 1) * signed.COMMANDS_MAX
+    open_still = [
+        by(ANN, put(session, 3, b"d")),
+        by(ANN, put(session, 2, b"b"), put(session, 3, b"d")),
+        by(ANN, CloseSession(session)),
+        by(ANN, OpenSession(2)),
+        by(ANN, Inspect(1, b"query")),
+        by(ANN, put(reached, 1, b"of a session that may begin")),
+        by(BOB, CloseSession(reached)),
+        by(BOB, put(reached - 1, 1, b"of none")),
+        b"no request",
+    ]
+    values = [value for pair in zip(spent, open_still, strict=False) for value in pair] + open_still[len(spent) :]
+    answered = {values[place] for place in screened(bench, *values)}
+    assert answered == {*spent, open_still[-2]}
+    many = [*[open_still[0]] * 200, spent[0]]
+    assert screened(bench, *many) == (200,)
+
+
 def test_a_request_that_is_known_in_part_goes_through_the_log(bench: SignedBench) -> None:
     session = bench.open(ANN)
     bench.commit(by(ANN, put(session, 1, b"a")))
@@ -198,7 +266,7 @@ def test_a_session_is_there_for_its_owner_alone(bench: SignedBench) -> None:
     assert bench.results() == [("bob", 1, (Code.NO_SESSION, Code.NO_SESSION, b""))]
     assert (bench.machine.commands, bench.replica.sessions.encode()) == ([b"mine"], before)
     bench.request("bob", Command(2, by(BOB, put(session, 1, b"mine"))))  # nor is he told Ann's results
-    assert bench.settle() == []
+    assert bench.results() == [("bob", 2, (Code.NO_SESSION,))]
 
 
 def test_a_stranger_keeps_no_session_alive() -> None:

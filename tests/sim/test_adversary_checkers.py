@@ -10,7 +10,7 @@ from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Decided
 from quorate.parts.votes.certificate import Certificate
-from quorate.protocols.pbft.invariants import PbftInvariants
+from quorate.protocols.pbft.invariants import AGAIN_MAX, PbftInvariants
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.once import Once
 from quorate.sim.checkers.validity import Validity
@@ -75,10 +75,10 @@ def test_an_operation_that_is_applied_twice() -> None:
 
 def core(node: int = 0, **changes: Any) -> SimpleNamespace:
     """What the checker reads of a core."""
-    group = SimpleNamespace(members=(0, 1, 2, 3), epoch=0, began_at=0)
+    group = SimpleNamespace(members=(0, 1, 2, 3), epoch=0, began_at=0, primary=lambda view: view % 4)
     made = SimpleNamespace(
-        view=SimpleNamespace(number=0, is_changing=False, group=group, keys=SCHEME.keys(node)),
-        log=SimpleNamespace(accepted={}, prepared={}, slots={}),
+        view=SimpleNamespace(number=0, is_changing=False, reach=0, group=group, keys=SCHEME.keys(node)),
+        log=SimpleNamespace(accepted={}, prepared={}, slots={}, batches={}),
         history=SimpleNamespace(digests={}, stable=None, low=0, executed=0, index=0, digest=bytes(32), switches={}),
         config=SimpleNamespace(window=16),
     )
@@ -122,7 +122,8 @@ def step(checker: PbftInvariants, node: int, each: SimpleNamespace, release: boo
 
 
 def execute(each: SimpleNamespace, digest: bytes, history: bytes = B) -> None:
-    """One more batch, in this view."""
+    """One more batch, which prepared in this view."""
+    each.log.prepared[each.history.executed + 1] = certificate(each.view.number, each.history.executed + 1, digest)
     done = each.history
     done.executed += 1
     done.index += 1
@@ -182,6 +183,7 @@ def test_two_batches_executed_at_one_number() -> None:
     execute(one, A)
     step(checker, 0, one)
     execute(two, B)
+    two.log.prepared.clear()  # others say that they executed it
     with pytest.raises(Violation, match="one executed batch a number: node 1 executes 62626262 at 1"):
         step(checker, 1, two)
 
@@ -266,6 +268,43 @@ def test_two_votes_of_one_life() -> None:
     one.log.accepted[1] = vote(0, B)
     with pytest.raises(Violation, match="one vote a view and number: node 0 votes for 62626262 at 1 in view 0"):
         step(checker, 0, one)
+
+
+@pytest.mark.parametrize("liars", [(), (3,)])
+@pytest.mark.parametrize("views", [(0, 0, 0, 0), (0, 0, 1, 1), (0, 1, 1, 1)])
+def test_commits_of_two_views_do_not_add_up(views: tuple[int, ...], liars: tuple[int, ...]) -> None:
+    honest = [node for node in range(4) if node not in liars]
+    cores = {node: core(node) for node in honest}
+    checker = PbftInvariants()
+    for node, each in cores.items():
+        checker.started(node, each)
+        change(each, number=views[node], prepared={1: certificate(views[node], 1, A)})
+        step(checker, node, each)
+    execute(cores[0], A)
+    in_one_view = max(sum(views[node] == view for node in honest) for view in views)
+    if in_one_view + len(liars) >= 3:
+        step(checker, 0, cores[0])
+    else:
+        with pytest.raises(Violation, match="one view commits what is executed: node 0 executes 61616161 at 1"):
+            step(checker, 0, cores[0])
+
+
+def test_a_request_that_is_ordered_again_and_again() -> None:
+    def run(times: int, **more: Any) -> None:
+        one = core(batches={A: (b"request",)}, **more)
+        one.config.window = 100
+        checker = watch(one)
+        for _ in range(times):
+            one.log.accepted[one.history.executed + 1] = vote(one.view.number, A)
+            step(checker, 0, one)
+            execute(one, A, history=bytes(one.history.executed))
+            step(checker, 0, one)
+
+    run(1 + AGAIN_MAX)
+    with pytest.raises(Violation, match="no request is ordered for ever: node 0 proposes at 26"):
+        run(2 + AGAIN_MAX)
+    run(40, number=1)  # another proposes it, who may lie
+    run(40, reach=40)  # it prepared in an earlier view
 
 
 def test_a_crash_may_take_back_what_nobody_heard_and_nothing_else() -> None:

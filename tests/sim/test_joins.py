@@ -28,14 +28,11 @@ from tests.sim.wedges import (
     which,
 )
 
-FOUND = {
-    UNWATCHED: ("pbft", [5, 11, 18, 21, 24, 26, 45, 48, 53, 318]),
-    VIEWS_APART: ("pbft", [72, 82, 111, 194, 288, 331, 366]),
-}
-"""Faults of the protocols that `quorate sim PROTOCOL --joins` finds, and by which seeds. Whoever mends one takes its
-seeds over into HOLDS, as far as they are not found for another reason then."""
-
-PLANTED_WEDGES = [("multipaxos", "tells-change-early", seed, OLD_MEMBERS) for seed in (6, 36)]
+PLANTED_WEDGES = [
+    *[("multipaxos", "tells-change-early", seed, OLD_MEMBERS) for seed in (6, 36)],
+    *[("pbft", "watches-requests", seed, UNWATCHED) for seed in (5, 11)],
+    *[("pbft", "counts-equals", seed, VIEWS_APART) for seed in (111, 194)],
+]
 """What was mended, and comes back with the old rule: protocol, mutant, seed."""
 
 HOLDS = {"multipaxos": [1, 3, 4, 5, 17, 20], "pbft": [0, 3, 4, 6, 7, 8]}
@@ -46,7 +43,8 @@ HOLDS_WITH_LIARS = [1, 2, 3, 4, 5, 7]
 (2, kv), and a node that had restarted forgot the proofs of earlier changes (7, register)."""
 
 HELD_SINCE = {
-    "multipaxos": [164, 258, 6, 36, 15, 25, 71, 79, 85, 94, 114, 148, 168, 184, 185, 255, 261, 262, 267, 273, 299]
+    "multipaxos": [164, 258, 6, 36, 15, 25, 71, 79, 85, 94, 114, 148, 168, 184, 185, 255, 261, 262, 267, 273, 299],
+    "pbft": [5, 11, 18, 21, 24, 26, 45, 48, 53, 72, 82, 111, 194, 288, 331, 366, 318],
 }
 """Seeds that found something that is mended."""
 
@@ -56,28 +54,7 @@ def joins(protocol: str, seed: int, **more: Any) -> Task:
     return Task(protocol=protocol, seed=seed, joins=True, **more)
 
 
-# --- what is found ---
-
-
-@pytest.mark.parametrize(
-    ("protocol", "seed", "wedge"),
-    [(protocol, seed, wedge) for wedge, (protocol, seeds) in FOUND.items() for seed in seeds[:2]],
-)
-def test_what_the_nemesis_finds(protocol: str, seed: int, wedge: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome, world = wedged(Task(protocol=protocol, seed=seed), monkeypatch)
-    assert (outcome.violated, which(world)) == (LIVENESS, wedge)
-    assert not moves(world), "it is no matter of patience"
-    cure(world, wedge)
-    assert moves(world), "it was for this reason"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("protocol", "seed", "wedge"),
-    [(protocol, seed, wedge) for wedge, (protocol, seeds) in FOUND.items() for seed in seeds[2:]],
-)
-def test_what_it_finds_with_more_seeds(protocol: str, seed: int, wedge: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    test_what_the_nemesis_finds(protocol, seed, wedge, monkeypatch)
+# --- what was found ---
 
 
 @pytest.mark.parametrize(("protocol", "mutant", "seed", "wedge"), PLANTED_WEDGES)

@@ -93,9 +93,9 @@ def asks_the_old(world: World) -> bool:
 
 
 def nobody_watches(world: World) -> bool:
-    """PBFT: a change of members is executed everywhere, and the numbers up to its checkpoint are not filled, as the
-    primary is dead, or a quorum is missing in its view. No request waits, so nobody suspects anything; or too few do
-    that others would join them."""
+    """PBFT with ``watches-requests``: a change of members is executed everywhere, and the numbers up to its checkpoint
+    are not filled, as the primary is dead, or a quorum is missing in its view. No request waits, so nobody suspects
+    anything; or too few do that others would join them."""
     known = cores(world)
     alarmed = mask_of([core.env.id for core in known if core.view.is_changing or core.waiting.pending])
     weak = known[0].view.group.quorum.weak
@@ -103,7 +103,8 @@ def nobody_watches(world: World) -> bool:
 
 
 def views_apart(world: World) -> bool:
-    """PBFT: with one node dead all others are needed, and they wait for each other's view-changes in two views.
+    """PBFT with ``counts-equals``: with one node dead all others are needed, and they wait for each other's
+    view-changes in two views.
 
     Who went on alone had seen a quorum of the earlier one; the others have not, and it is not sent again.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import pytest
 
 from quorate.protocols import REGISTRY
 
@@ -21,13 +23,18 @@ OPTIONS: Final = {
 """The same for the others. What is not here has neither leaders that are replaced nor snapshots."""
 
 PROTOCOLS: Final = sorted(REGISTRY)
-OTHERS: Final = [name for name in PROTOCOLS if name != "raft"]
-"""Raft has longer tests of its own."""
+ALWAYS: Final = ("pbft", "raft")
+"""Tortured by the fast tests: one that bears crashes, one that bears lies. The others are left to the slow ones."""
 WAITING: Final = ("echo",)
 """Those that wait for their first node while it is down: nobody takes over."""
 FAILING_OVER: Final = [name for name in PROTOCOLS if name not in WAITING]
 COMPACTING: Final = sorted(OPTIONS)
 """Those whose nodes catch up by snapshots."""
+
+
+def in_tiers(protocols: list[str]) -> list[Any]:
+    """Parameters of a torture, each in the tier of its protocol."""
+    return [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in protocols]
 
 
 def nodes_of(protocol: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import LocalCluster, until
-from tests.torture.protocols import COMPACTING, FAILING_OVER, cluster_of
+from tests.torture.protocols import COMPACTING, FAILING_OVER, cluster_of, in_tiers
 from tests.torture.traffic import Traffic
 from tests.torture.verify import check_history, check_replicas
 
@@ -31,7 +31,7 @@ def are_past(cluster: LocalCluster, nodes: Sequence[int], index: int) -> bool:
     return all(len(indexes) >= KEPT and indexes[0] > index for indexes in found)
 
 
-@pytest.mark.parametrize("protocol", FAILING_OVER)
+@pytest.mark.parametrize("protocol", in_tiers(FAILING_OVER))
 def test_one_that_stays_down_for_good_stops_nobody(protocol: str, tmp_path: Path) -> None:
     """It led. Another one is killed besides, which stops the rest for as long as it is away, and loses nothing."""
     with cluster_of(protocol, tmp_path) as cluster, Traffic(cluster, tmp_path / "history.jsonl", seed=8) as traffic:
@@ -49,7 +49,7 @@ def test_one_that_stays_down_for_good_stops_nobody(protocol: str, tmp_path: Path
         check_history(traffic.recorder)
 
 
-@pytest.mark.parametrize("protocol", COMPACTING)
+@pytest.mark.parametrize("protocol", in_tiers(COMPACTING))
 def test_one_that_is_far_behind_catches_up_while_the_rest_goes_on(protocol: str, tmp_path: Path) -> None:
     with cluster_of(protocol, tmp_path) as cluster, Traffic(cluster, tmp_path / "history.jsonl", seed=9) as traffic:
         traffic.progress()

@@ -19,7 +19,7 @@ from quorate.service.kv.commands import KeyValue
 
 from tests.cluster import LocalCluster, until
 from tests.torture.nemesis import KILLS, PAUSES, Nemesis
-from tests.torture.protocols import OTHERS, PROTOCOLS, cluster_of
+from tests.torture.protocols import PROTOCOLS, cluster_of, in_tiers
 from tests.torture.traffic import PROGRESS_TIMEOUT_S, TIMEOUTS_S, Background, known_to
 from tests.torture.verify import check_replicas
 
@@ -117,9 +117,9 @@ def exactly_once(protocol: str, folder: Path, seed: int, kills: int, pause_s: fl
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize(("protocol", "kills"), [("raft", 5), *((name, 4) for name in OTHERS)])
-def test_each_put_takes_effect_once(protocol: str, kills: int, tmp_path: Path) -> None:
-    exactly_once(protocol, tmp_path, seed=4, kills=kills, pause_s=0.05, value_bytes=1 << 10)
+@pytest.mark.parametrize("protocol", in_tiers(PROTOCOLS))
+def test_each_put_takes_effect_once(protocol: str, tmp_path: Path) -> None:
+    exactly_once(protocol, tmp_path, seed=4, kills=4, pause_s=0.05, value_bytes=1 << 10)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ from tests.torture.messages import MESSAGES
 from tests.torture.protocols import nodes_of
 from tests.torture.verify import check_replicas
 from tests.wire.harness import framed
-from tests.wire.test_hostile import bad_streams, random_frames
+from tests.wire.test_hostile_frames import bad_streams, random_frames
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(150)]
 
@@ -200,21 +200,16 @@ def test_attackers_change_every_message(protocol: str) -> None:
     assert {type(message) for message in MESSAGES[protocol]} == set(REGISTRY[protocol].core.messages)
 
 
-@pytest.mark.parametrize("port", ["peer", "client"])
-def test_twenty_thousand_frames_that_are_no_messages(victim: Victim, port: str) -> None:
-    attack(victim, port, 10_000)
-
-
-@pytest.mark.parametrize("victim", ["multipaxos", "pbft"], indirect=True)
+@pytest.mark.parametrize("victim", ATTACKED, indirect=True)
 @pytest.mark.parametrize("port", ["peer", "client"])
 def test_frames_that_are_no_messages(victim: Victim, port: str) -> None:
     attack(victim, port, 500)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["multipaxos", "pbft"], indirect=True)
+@pytest.mark.parametrize("victim", ATTACKED, indirect=True)
 @pytest.mark.parametrize("port", ["peer", "client"])
-def test_twenty_thousand_frames_at_other_protocols(victim: Victim, port: str) -> None:
+def test_ten_thousand_frames_that_are_no_messages(victim: Victim, port: str) -> None:
     attack(victim, port, 10_000)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture.nemesis import KILLS, PAUSES, Nemesis
-from tests.torture.protocols import FAILING_OVER, OTHERS, PROTOCOLS, cluster_of
+from tests.torture.protocols import FAILING_OVER, PROTOCOLS, cluster_of, in_tiers
 from tests.torture.traffic import Traffic
 from tests.torture.verify import check_history, check_replicas
 
@@ -37,21 +37,21 @@ def torture(protocol: str, folder: Path, kinds: dict[str, int], seed: int, kills
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize(("protocol", "kills"), [("raft", 12), *((name, 4) for name in OTHERS)])
-def test_kills(protocol: str, kills: int, tmp_path: Path) -> None:
-    torture(protocol, tmp_path, KILLS, seed=1, kills=kills)
+@pytest.mark.parametrize("protocol", in_tiers(PROTOCOLS))
+def test_kills(protocol: str, tmp_path: Path) -> None:
+    torture(protocol, tmp_path, KILLS, seed=1, kills=4)
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("protocol", FAILING_OVER)
+@pytest.mark.parametrize("protocol", in_tiers(FAILING_OVER))
 def test_all_are_killed_at_once(protocol: str, tmp_path: Path) -> None:
     torture(protocol, tmp_path, {"kill all": 1}, seed=4, kills=1)
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize(("protocol", "pauses"), [("raft", 12), *((name, 3) for name in OTHERS)])
-def test_pauses(protocol: str, pauses: int, tmp_path: Path) -> None:
-    torture(protocol, tmp_path, PAUSES, seed=2, pauses=pauses)
+@pytest.mark.parametrize("protocol", in_tiers(PROTOCOLS))
+def test_pauses(protocol: str, tmp_path: Path) -> None:
+    torture(protocol, tmp_path, PAUSES, seed=2, pauses=3)
 
 
 @pytest.mark.slow

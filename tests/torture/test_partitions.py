@@ -12,7 +12,7 @@ import pytest
 from tests.cli.command import quorate
 from tests.cluster import until
 from tests.torture.network import Network, SpreadCluster, why_impossible
-from tests.torture.protocols import FAILING_OVER, OPTIONS, nodes_of
+from tests.torture.protocols import FAILING_OVER, OPTIONS, in_tiers, nodes_of
 from tests.torture.traffic import Traffic
 from tests.torture.verify import check_history, check_replicas
 
@@ -162,7 +162,7 @@ def torture(cluster: SpreadCluster, history: Path, seed: int, rounds: int) -> No
         check_history(traffic.recorder)
 
 
-@pytest.mark.parametrize("spread", FAILING_OVER, indirect=True)
+@pytest.mark.parametrize("spread", in_tiers(FAILING_OVER), indirect=True)
 def test_partitions_under_traffic(spread: SpreadCluster, tmp_path: Path) -> None:
     torture(spread, tmp_path / "history.jsonl", seed=6, rounds=3)
 

@@ -195,7 +195,7 @@ def stalled_of(cluster: LocalCluster, node: int) -> str | None:
     return stalled
 
 
-@pytest.mark.parametrize("is_leader", [True, False])
+@pytest.mark.parametrize("is_leader", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_full_disk_stalls_one_node_and_no_cluster(tmp_path: Path, is_leader: bool) -> None:
     folder = tmp_path / "cluster"
     cluster = LocalCluster(folder)

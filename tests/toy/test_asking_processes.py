@@ -74,7 +74,7 @@ def test_three_processes_decide_and_agree_through_kills(tmp_path: Path) -> None:
         acknowledged: list[str] = []
         stop = asyncio.Event()
         writers = [asyncio.ensure_future(submit_until(stop, nodes, n, acknowledged)) for n in range(WRITERS)]
-        for round in range(6):
+        for round in range(4):
             goal = len(acknowledged) + 1 + chance.randrange(12)
             await until(lambda goal=goal: len(acknowledged) >= goal)
             victims = nodes.ids if round == 3 else (chance.choice(nodes.ids),)

@@ -30,7 +30,7 @@ from quorate.protocols.pbft.messages import (
 )
 
 from tests.protocols.cluster import Cluster, Flight
-from tests.protocols.pbft.build import SCHEME, pre_prepare, request
+from tests.protocols.pbft.pbft_nodes import SCHEME, pre_prepare, request
 from tests.traces.script import Script
 
 SHORT = {"checkpoint_batches": 2, "window": 4, "snapshot_batches": 4, "batch_count_max": 4}

@@ -16,7 +16,7 @@ from quorate.runtime.stranger_limits import TOO_SLOW
 
 from tests.wire.harness import RawCaller, call, framed, hello, until
 from tests.wire.open_network import NETWORK, Somebody, people, raw
-from tests.wire.test_hostile import MEMORY_GROWTH_BYTES_MAX, peak_bytes
+from tests.wire.test_hostile_frames import MEMORY_GROWTH_BYTES_MAX, peak_bytes
 
 EVE = Myself(NETWORK, Ed25519Signer(None, b"e" * 32))
 

@@ -8,6 +8,10 @@ answered from the session table. Clients count equal answers (``client/votes.py`
 code of a Failure, must follow from the log alone.
 
 A new leader changes nothing for those who wait: every node has their requests and keeps at it.
+
+Anybody who has seen a request can bring it again, a client or a node, and need not be its owner. What the sessions have
+answered is answered from here and not ordered again (``Screen``, ``_spent``). An opening of a session that has expired,
+and a query in the log, have no session that remembers them; how often these are ordered again is for the core to bound.
 """
 
 from __future__ import annotations
@@ -17,10 +21,11 @@ from hashlib import sha256
 from typing import BinaryIO
 
 from quorate.kernel import ROOT, Path, Requester
+from quorate.kernel.app import Steps
 from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
-from quorate.parts.log.replicated import Decided, Dropped
+from quorate.parts.log.replicated import Decided, Dropped, Screen, Screened
 from quorate.service.replica import PENDING_MAX, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -44,8 +49,16 @@ RESULTS_BYTES_MAX = 1 << 20
 """Answers of one request go out together up to this size, and in several frames beyond."""
 
 
+SCREENED_PER_STEP = 64
+"""Requests that are looked up at a time, so that nothing else waits long."""
+EXPIRED = "session %d has expired"
+UNANSWERED = "too many commands of this session are unanswered"
+
+
 class SignedReplica(Replica):
     """As Replica, over a log of signed requests."""
+
+    works = (Screen,)
 
     def __init__(
         self, machine: StateMachine, *, sessions_max: int = SESSIONS_MAX, pending_max: int = PENDING_MAX
@@ -63,7 +76,7 @@ class SignedReplica(Replica):
         if value is None or None in commands:
             self._refuse(client, request.id, Code.MALFORMED, "this cluster takes signed requests alone")
             return
-        known = [self._known(place, command, value.client) for place, command in enumerate(commands)]
+        known = [self._spent(place, command, value.client) for place, command in enumerate(commands)]
         if None not in known:
             self._answer([(client, request.id)], [answer for answer in known if answer is not None])
         else:
@@ -99,15 +112,52 @@ class SignedReplica(Replica):
             else:
                 del self._requests[digest]
 
-    def _known(self, place: int, command: SignedCommand | None, owner: bytes) -> Result | None:
-        """The answer to a command that was applied before, if it is kept."""
-        if isinstance(command, Apply):
-            result = self.sessions.answer(command.session, command.serial, owner)
-            return None if result is None else Result(place, result)
+    def _spent(self, place: int, command: SignedCommand | None, owner: bytes) -> Result | Failure | None:
+        """The answer to a command that can have no effect any more, the same that the log would give; None if it can.
+
+        Serials below ``answered_below`` and sessions that are gone stay so, as no id is used twice. A session whose id
+        this node has not reached in the log may yet begin.
+        """
         if isinstance(command, OpenSession):
-            session = self.sessions.opened(owner, command.nonce)
-            return None if session is None else Result(place, b"%d" % session)
+            opened = self.sessions.opened(owner, command.nonce)
+            return None if opened is None else Result(place, b"%d" % opened)
+        if not isinstance(command, Apply | CloseSession):
+            return None
+        session = self.sessions.find(command.session, owner)
+        if session is None:
+            if command.session >= (self.applied_index + 1) * signed.COMMANDS_MAX:
+                return None
+            if isinstance(command, CloseSession):
+                return Result(place, b"")
+            return self._failure(place, Code.NO_SESSION, EXPIRED % command.session)
+        if isinstance(command, CloseSession):
+            return None
+        if (result := session.results.get(command.serial)) is not None:
+            return Result(place, result)
+        if command.serial < session.answered_below:
+            return self._failure(place, Code.NO_SESSION, UNANSWERED)
         return None
+
+    def work(self, job: Screen) -> Steps:
+        """Which of these requests nobody has to order again."""
+        spent: list[int] = []
+        for place, data in enumerate(job.values):
+            if self._is_spent(data):
+                spent.append(place)
+            if place % SCREENED_PER_STEP == SCREENED_PER_STEP - 1:
+                yield
+        return Screened(tuple(spent))
+
+    def in_order(self, job: Screen) -> bool:
+        """They may take turns."""
+        return False
+
+    def _is_spent(self, data: bytes) -> bool:
+        request = signed.decode_signed_request(data)
+        return request is not None and all(
+            self._spent(place, _decode(command), request.client) is not None
+            for place, command in enumerate(request.commands)
+        )
 
     def _answer(self, waiting: Iterable[tuple[Requester, int]], answers: Sequence[Result | Failure]) -> None:
         pieces: list[list[Result | Failure]] = []
@@ -149,13 +199,13 @@ class SignedReplica(Replica):
     def _apply_signed(self, first: int, place: int, command: SignedCommand | None, owner: bytes) -> Result | Failure:
         """The answer to one command. ``first + place`` is a number that no other command has."""
         if isinstance(command, Apply):
-            session = self.sessions.use(command.session, owner)
+            session = self.sessions.use(command.session, owner, first // signed.COMMANDS_MAX)
             if session is None:
-                return self._failure(place, Code.NO_SESSION, f"session {command.session} has expired")
+                return self._failure(place, Code.NO_SESSION, EXPIRED % command.session)
             self._begin_batch()
             result = self._once(session, command)
             if result is None:
-                return self._failure(place, Code.NO_SESSION, "too many commands of this session are unanswered")
+                return self._failure(place, Code.NO_SESSION, UNANSWERED)
             return Result(place, result)
         if isinstance(command, OpenSession):
             return Result(place, b"%d" % self.sessions.open(first + place, owner, command.nonce))

@@ -25,10 +25,8 @@ from quorate.protocols.multipaxos.messages import (
 )
 
 from tests.protocols.cluster import Cluster
-from tests.protocols.multipaxos.build import (
+from tests.protocols.multipaxos.multipaxos_nodes import (
     CONFIG,
-    FIVE,
-    THREE,
     Node,
     agreed,
     entries,
@@ -44,7 +42,8 @@ from tests.protocols.multipaxos.build import (
     run,
     voted,
 )
-from tests.protocols.raft.build import effects
+from tests.protocols.raft.raft_nodes import effects
+from tests.protocols.stepped import FIVE, THREE
 
 # --- Lamport 2001, "Paxos made simple" ---
 

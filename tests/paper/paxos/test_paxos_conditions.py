@@ -9,7 +9,8 @@ from quorate.protocols.paxos.messages import Accept, Accepted, Begun, Nack, Prep
 
 from tests.protocols.cluster import Cluster
 from tests.protocols.effects import to, written
-from tests.protocols.paxos.build import FIVE, THREE, Node
+from tests.protocols.paxos.paxos_nodes import Node
+from tests.protocols.stepped import FIVE, THREE
 
 
 def test_p1_an_acceptor_accepts_the_first_proposal_that_it_receives() -> None:

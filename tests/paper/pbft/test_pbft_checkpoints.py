@@ -34,7 +34,7 @@ from quorate.protocols.pbft.messages import (
 )
 
 from tests.protocols.effects import to, written
-from tests.protocols.pbft.build import (
+from tests.protocols.pbft.pbft_nodes import (
     CONFIG,
     FOUR,
     Node,
@@ -135,7 +135,7 @@ def test_the_water_marks_move_with_the_stable_checkpoint() -> None:
 def test_a_checkpoint_with_a_wrong_signature_counts_nothing() -> None:
     node = executed(*XY)
     bad = checkpoint(3, *point(*XY))
-    assert node.on(4, bad).blames == [Blame(4, "sent a pbft checkpoint signature that is wrong")]
+    assert node.on(4, bad).blames == [Blame(4, "makes a checkpoint with a signature that is wrong")]
     node.on(1, checkpoint(1, *point(*XY)))
     assert node.core.history.low == 0
 

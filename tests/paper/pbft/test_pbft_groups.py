@@ -20,7 +20,7 @@ from quorate.protocols.pbft.messages import (
 )
 
 from tests.protocols.cluster import Flight
-from tests.protocols.pbft.build import CONFIG, PbftCluster, X, Y, pre_prepare, request
+from tests.protocols.pbft.pbft_nodes import CONFIG, PbftCluster, X, Y, pre_prepare, request
 
 SIZES = [4, 7, 10, 13]
 DELAY_S = (0.001, 0.005)

@@ -19,7 +19,7 @@ from quorate.protocols.pbft.messages import (
 )
 
 from tests.protocols.effects import to, written
-from tests.protocols.pbft.build import (
+from tests.protocols.pbft.pbft_nodes import (
     CONFIG,
     FOUR,
     SCHEME,
@@ -168,7 +168,7 @@ def test_the_digest_binds_the_number_and_the_view() -> None:
     node.on(1, pre_prepare(1, X))
     for other in (pre_prepare(2, X), pre_prepare(1, X, view=4)):
         moved = Prepare(0, 1, other.digest, prepare(3, other).signature, pre_prepare(1, X).signature)
-        assert node.on(3, moved).blames == [Blame(3, "sent a pbft prepare signature that is wrong")]
+        assert node.on(3, moved).blames == [Blame(3, "prepares with a signature that is wrong")]
     assert node.core.log.prepared == {}
 
 
@@ -250,7 +250,11 @@ def test_one_node_prepares_once() -> None:
 def test_whoever_prepares_two_batches_at_one_number_is_blamed() -> None:
     node = Node()
     node.on(3, prepare(3, pre_prepare(1, X)))
-    assert node.on(3, prepare(3, pre_prepare(1, Y))).blames == [Blame(3, "prepares two batches at one number")]
+    turn = node.on(3, prepare(3, pre_prepare(1, Y)))
+    assert turn.blames == [
+        Blame(3, "prepares two batches at one number"),
+        Blame(1, "proposes two batches at one number"),  # which it shows
+    ]
 
 
 def test_the_primary_sends_no_prepare() -> None:

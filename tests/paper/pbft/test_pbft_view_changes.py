@@ -23,7 +23,7 @@ from quorate.protocols.pbft.messages import (
 )
 
 from tests.protocols.effects import to, written
-from tests.protocols.pbft.build import (
+from tests.protocols.pbft.pbft_nodes import (
     CONFIG,
     SCHEME,
     Node,
@@ -38,6 +38,7 @@ from tests.protocols.pbft.build import (
     prepare,
     prepared,
     proposal,
+    request,
     stable,
     view_change,
 )
@@ -83,13 +84,15 @@ def test_the_timer_starts_again_if_another_request_waits() -> None:
 
 
 def test_a_request_that_is_passed_over_costs_the_view_whatever_else_is_executed() -> None:
-    """Deviation 5: the timer is that of the oldest, so a primary cannot starve one client."""
+    """Deviation 5: what came a timeout after the oldest renews nobody's time, so a primary cannot starve one client."""
     node = Node()
     node.submit(X)
-    for sequence, other in enumerate((Y, Z), 1):
+    for sequence, other in enumerate((Y, Z, request("w")), 1):
         node.now += 0.9
         node.submit(other)
         node.order(sequence, other)
+    node.fire("request", 0.9)
+    assert not node.core.view.is_changing, "Z came within a timeout, and was given one"
     node.fire("request", 0.2)
     assert node.core.view.is_changing
 

@@ -32,7 +32,7 @@ from quorate.protocols.raft.messages import (
     Vote,
 )
 
-from tests.protocols.raft.build import (
+from tests.protocols.raft.raft_nodes import (
     CONFIG,
     NOTHING,
     Server,

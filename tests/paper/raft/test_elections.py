@@ -19,9 +19,8 @@ from quorate.protocols.raft.messages import (
 )
 
 from tests.protocols.cluster import Cluster
-from tests.protocols.raft.build import (
+from tests.protocols.raft.raft_nodes import (
     CONFIG,
-    FIVE,
     NOTHING,
     Server,
     candidate,
@@ -33,6 +32,7 @@ from tests.protocols.raft.build import (
     precandidate,
     settled_leader,
 )
+from tests.protocols.stepped import FIVE
 
 LATER = [
     RequestVote(9, 0, 0),

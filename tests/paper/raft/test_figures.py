@@ -27,7 +27,7 @@ from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.messages import Entries, HardState, Heartbeat, PreVoteReply, Vote
 
 from tests.protocols.cluster import Cluster
-from tests.protocols.raft.build import log_of
+from tests.protocols.raft.raft_nodes import log_of
 
 Delays = Callable[[Any], tuple[float, float]]
 

@@ -7,9 +7,8 @@ from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import Appended, AppendEntries, Conflict, Entries, Heartbeat
 
 from tests.protocols.cluster import Cluster
-from tests.protocols.raft.build import (
+from tests.protocols.raft.raft_nodes import (
     CONFIG,
-    FIVE,
     Server,
     effects,
     entry,
@@ -19,6 +18,7 @@ from tests.protocols.raft.build import (
     noop,
     settled_leader,
 )
+from tests.protocols.stepped import FIVE
 
 A, B = entry(3, "a"), entry(3, "b")
 

@@ -9,7 +9,7 @@ from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import ReadChunk
 
 from tests.protocols.alone import Alone
-from tests.protocols.raft.build import effects
+from tests.protocols.raft.raft_nodes import effects
 
 ENTRIES = [Entry(1, b"%d" % index) for index in range(1, 6)]
 CONFIG = LeaderConfig(message_entries_max=2, inflight_messages_max=2)

@@ -24,7 +24,7 @@ from quorate.protocols.multipaxos.messages import (
     Voted,
 )
 
-from tests.protocols.multipaxos.build import (
+from tests.protocols.multipaxos.multipaxos_nodes import (
     CONFIG,
     Node,
     entries,
@@ -36,7 +36,7 @@ from tests.protocols.multipaxos.build import (
     run,
     voted,
 )
-from tests.protocols.raft.build import NOTHING, effects
+from tests.protocols.raft.raft_nodes import NOTHING, effects
 
 
 def test_a_promise_is_recorded_and_tells_what_was_accepted() -> None:

@@ -10,7 +10,7 @@ from quorate.protocols.multipaxos.messages import Accept, Heartbeat
 from quorate.protocols.multipaxos.mutants import SilentWhereCompacted, TellsChangeEarly
 
 from tests.protocols.cluster import Cluster, Flight
-from tests.protocols.multipaxos.build import FIVE
+from tests.protocols.stepped import FIVE
 
 CONFIG = MultiPaxosConfig(members=(1, 2, 3), alpha=8, heartbeat_s=0.1, election_timeout_s_min=0.6)
 COMPACTING = MultiPaxosConfig(

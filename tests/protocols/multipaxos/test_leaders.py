@@ -35,10 +35,8 @@ from quorate.protocols.multipaxos.messages import (
     Voted,
 )
 
-from tests.protocols.multipaxos.build import (
+from tests.protocols.multipaxos.multipaxos_nodes import (
     CONFIG,
-    FIVE,
-    THREE,
     Node,
     agreed,
     entries,
@@ -55,7 +53,8 @@ from tests.protocols.multipaxos.build import (
     run,
     voted,
 )
-from tests.protocols.raft.build import NOTHING, effects
+from tests.protocols.raft.raft_nodes import NOTHING, effects
+from tests.protocols.stepped import FIVE, THREE
 
 NONCE = 77
 

@@ -22,7 +22,8 @@ from quorate.protocols.paxos.messages import (
 )
 
 from tests.protocols.effects import to, written
-from tests.protocols.paxos.build import CONFIG, FIVE, THREE, Node, without_timers
+from tests.protocols.paxos.paxos_nodes import CONFIG, Node, without_timers
+from tests.protocols.stepped import FIVE, THREE
 
 REFUSED = "this node does not propose, or has proposed already"
 

@@ -1,8 +1,11 @@
 """Parts of PBFT without a Pbft: each made with its stated inputs when a test asks for it, on a real Env."""
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
-from quorate.kernel import Env
+from quorate.kernel import Env, Job, Turn
+from quorate.parts.crypto.keys import VerifyBatch
 from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
@@ -14,19 +17,21 @@ from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.images import Images
 from quorate.protocols.pbft.members import EpochMembers
 from quorate.protocols.pbft.message_log import MessageLog
-from quorate.protocols.pbft.messages import digest_of
+from quorate.protocols.pbft.messages import ViewChange, digest_of
 from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.proofs import ProofChecks
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.retransmission import Retransmission
 from quorate.protocols.pbft.transfer import ImageTransfer
 from quorate.protocols.pbft.view import CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
+from quorate.protocols.pbft.watch import PrimaryWatch
 
 from tests.protocols import alone as bench
-from tests.protocols.pbft.build import CONFIG, FOUR, SCHEME
+from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, SCHEME, merge
 
 
 class Alone(bench.Alone[Env]):
@@ -50,6 +55,22 @@ class Alone(bench.Alone[Env]):
             self.log.batches[digest] = batch
             self.history.advance(digest, len(batch))
 
+    def prove(self, call: Callable[..., Any], *args: Any) -> Turn:
+        """As ``do``, and then the signatures that this has checked; the Turn without these jobs."""
+        turn = self.do(call, *args)
+        while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
+            more = self.do(lambda jobs=checks: [self._proven(job) for job in jobs])
+            turn.jobs = [job for job in turn.jobs if job not in checks]
+            merge(turn, more)
+        return turn
+
+    def _proven(self, job: Job) -> None:
+        proven = self.proofs.done(job.key[1], SCHEME.keyring().verify_batch(job.work))
+        if proven is not None and isinstance(proven.message, ViewChange):
+            self.view_changes.checked(*proven)
+        elif proven is not None:
+            self.new_views.checked(*proven[1:])
+
     # --- the parts ---
 
     @cached_property
@@ -59,6 +80,10 @@ class Alone(bench.Alone[Env]):
     @cached_property
     def waiting(self) -> WaitingRequests:
         return WaitingRequests(self.env, self.others, self.config, self.view, self.log, self.history, self.checks)
+
+    @cached_property
+    def watch(self) -> PrimaryWatch:
+        return PrimaryWatch(self.env, self.view, self.log, self.history, self.waiting)
 
     @cached_property
     def normal(self) -> NormalCase:
@@ -98,17 +123,22 @@ class Alone(bench.Alone[Env]):
         return WaitingReads(self.env, self.view, self.log, self.history)
 
     @cached_property
+    def proofs(self) -> ProofChecks:
+        return ProofChecks(self.env)
+
+    @cached_property
     def new_views(self) -> NewViews:
         return NewViews(
             *(self.env, self.others, self.config, self.view, self.log),
             *(self.waiting, self.normal, self.checkpoints, self.fetching, self.reads),
+            self.proofs,
         )
 
     @cached_property
     def view_changes(self) -> ViewChanges:
         return ViewChanges(
             *(self.env, self.others, self.config, self.view, self.log, self.history),
-            *(self.waiting, self.new_views),
+            *(self.watch, self.new_views, self.proofs),
         )
 
     @cached_property

@@ -3,11 +3,12 @@
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from quorate.kernel import Blame, Failed, Timer
 from quorate.parts.log.configuration import FOUNDERS_ALONE
 from quorate.parts.log.replicated import ReadPiece, Restored, WriteChunk, Written
-from quorate.protocols.pbft.fetching import FETCHED_MAX
+from quorate.protocols.pbft.fetching import ANSWER_BYTES, FETCHED_MAX, SERVED_BATCHES
 from quorate.protocols.pbft.messages import (
     BatchOf,
     Checkpoint,
@@ -30,7 +31,7 @@ from quorate.protocols.pbft.transfer import INSTALL, PATIENCE_BEATS, SERVE
 
 from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.build import (
+from tests.protocols.pbft.pbft_nodes import (
     CONFIG,
     FOUR,
     X,
@@ -267,6 +268,36 @@ def test_a_snapshot_is_served_a_piece_at_a_time() -> None:
     assert alone.transfer.serving == {}
     (sent,) = messages(alone.do(alone.transfer.on_fetch_image, 3, FetchImage(19, 0)))
     assert sent.images == (IMAGE,), "it has another"
+
+
+# --- what others fetch ---
+
+
+def test_a_node_that_only_asks_is_sent_so_many_bytes_a_beat() -> None:
+    alone = Alone(config=replace(CONFIG, batch_bytes_max=len(X) + ANSWER_BYTES))
+    alone.do(alone.log.keep_batch, digest := digest_of((X,)), (X,))
+    for _ in range(2):
+        answers = [alone.do(alone.fetching.on_fetch_batch, 3, FetchBatch(digest)).sends for _ in range(20)]
+        assert [bool(sends) for sends in answers] == [True] * SERVED_BATCHES + [False] * (20 - SERVED_BATCHES)
+        assert messages(alone.do(alone.fetching.on_fetch_batch, 4, FetchBatch(digest))) == [BatchOf((X,))], "others may"
+        alone.now += CONFIG.beat_s
+
+
+def test_one_answer_is_given_however_large_it_is() -> None:
+    alone = Alone(config=replace(CONFIG, batch_bytes_max=1))
+    alone.do(alone.log.keep_batch, digest := digest_of((X, Y)), (X, Y))
+    assert messages(alone.do(alone.fetching.on_fetch_batch, 3, FetchBatch(digest))) == [BatchOf((X, Y))]
+    assert alone.do(alone.fetching.on_fetch_batch, 3, FetchBatch(digest)).sends == ()
+    assert alone.do(alone.fetching.on_fetch_batch, 3, FetchBatch(bytes(32))).sends == (), "nor is one that is not here"
+
+
+def test_digests_of_batches_come_out_of_the_same_allowance() -> None:
+    alone = Alone(config=replace(CONFIG, batch_bytes_max=1))
+    alone.execute((X,), (Y,))
+    alone.do(alone.history.stabilize, proof := stable((X,), (Y,)))
+    digests = (digest_of((X,)), digest_of((Y,)))
+    assert messages(alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0))) == [LogOf(0, digests, proof)]
+    assert alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0)).sends == ()
 
 
 # --- the beat ---

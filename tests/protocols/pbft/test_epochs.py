@@ -28,7 +28,19 @@ from quorate.protocols.pbft.messages import (
 )
 
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.build import CONFIG, FOUR, SCHEME, PbftCluster, X, Y, Z, checkpoint, request, signed, stable
+from tests.protocols.pbft.pbft_nodes import (
+    CONFIG,
+    FOUR,
+    SCHEME,
+    PbftCluster,
+    X,
+    Y,
+    Z,
+    checkpoint,
+    request,
+    signed,
+    stable,
+)
 
 ADMIN = SCHEME.client(8)
 CHANGING = msgspec.structs.replace(

@@ -17,7 +17,7 @@ from quorate.protocols.pbft.messages import FetchImage, ImagePiece, Offer
 from quorate.protocols.pbft.transfer import PATIENCE_BEATS
 
 from tests.protocols.cluster import Flight
-from tests.protocols.pbft.build import CONFIG, PbftCluster, request
+from tests.protocols.pbft.pbft_nodes import CONFIG, PbftCluster, request
 
 LIAR, LAGGARD = 1, 4
 FEW_PIECES = replace(CONFIG, beat_s=0.2, chunk_bytes=64)

@@ -8,7 +8,7 @@ from quorate.parts.crypto.keys import Signer
 from quorate.parts.log.configuration import Voters, encode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 
-from tests.protocols.pbft.build import CONFIG, SCHEME, PbftCluster, X
+from tests.protocols.pbft.pbft_nodes import CONFIG, SCHEME, PbftCluster, X
 
 ADMIN, OTHER = SCHEME.client(8), SCHEME.client(9)
 FIVE = (1, 2, 3, 4, 5)

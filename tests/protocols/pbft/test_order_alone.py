@@ -3,13 +3,15 @@
 import msgspec
 import pytest
 
-from quorate.kernel import Blame, Failed, Timer
+from quorate.kernel import Blame, Failed, Timer, Turn
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Verified, VerifyBatch
 from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Decided as Executed
-from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady, Restored, TakeSnapshot
-from quorate.protocols.pbft.checks import CHECK, SignatureChecks
+from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady, Restored, Screen, Screened, TakeSnapshot
+from quorate.protocols.pbft import checks as checks_module
+from quorate.protocols.pbft import waiting
+from quorate.protocols.pbft.checks import CHECK, SCREEN, SignatureChecks
 from quorate.protocols.pbft.execution import EXECUTE
 from quorate.protocols.pbft.messages import (
     NULL,
@@ -25,11 +27,10 @@ from quorate.protocols.pbft.messages import (
     Stored,
     digest_of,
 )
-from quorate.protocols.pbft.waiting import REQUEST
 
 from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.build import (
+from tests.protocols.pbft.pbft_nodes import (
     CONFIG,
     FOUR,
     SCHEME,
@@ -57,6 +58,15 @@ def end_checks(alone: Alone, *, failure: Failed | None = None) -> None:
         alone.do(alone.waiting.checked, done)
         if done.sequence is not None:
             alone.do(alone.normal.checked, done)
+
+
+def end_screenings(alone: Alone, *spent: bytes, failure: Failed | None = None) -> list[Turn]:
+    """The App says of which requests its sessions have the answer."""
+    turns = []
+    for number, (_, fresh) in list(alone.checks.screenings.items()):
+        places = tuple(place for place, (value, _) in enumerate(fresh.values()) if value in spent)
+        turns.append(alone.do(alone.checks.screened, number, failure or Screened(places)))
+    return turns
 
 
 def admit(alone: Alone, *values: bytes) -> None:
@@ -104,7 +114,7 @@ def test_a_check_that_failed_says_nothing_about_the_values() -> None:
 # --- requests ---
 
 
-def test_a_request_waits_once_its_signature_is_right_and_a_timer_runs() -> None:
+def test_a_request_waits_once_its_signature_is_right() -> None:
     alone = Alone()
     alone.do(alone.waiting.submit, (X,))
     assert alone.waiting.pending == {}
@@ -113,17 +123,71 @@ def test_a_request_waits_once_its_signature_is_right_and_a_timer_runs() -> None:
     assert check is not None
     turn = alone.do(alone.waiting.checked, check)
     assert list(alone.waiting.pending.values()) == [X]
-    assert turn.timers == [Timer((), REQUEST, alone.now + CONFIG.request_timeout_s)]
+    assert (turn.sends, turn.outputs, turn.blames) == ((), (), ())
 
 
 def test_who_brings_a_forged_request_is_blamed_or_told() -> None:
     alone = Alone()
     alone.do(alone.waiting.on_forward, 3, Forward((FORGED,)))
+    end_screenings(alone)
     (check,) = alone.checks.jobs.values()
     turn = alone.do(alone.waiting.checked, check)
     assert turn.blames == [Blame(3, "passed on a request that its client did not sign")]
     turn = alone.do(alone.waiting.submit, (b"nonsense",))
     assert turn.outputs == [Dropped((b"nonsense",), "the request is not signed by its client")]
+
+
+def test_what_the_sessions_have_answered_is_neither_checked_nor_kept() -> None:
+    alone = Alone()
+    turn = alone.do(alone.waiting.on_forward, 3, Forward((X, Y)))
+    assert [(job.key, job.work) for job in turn.jobs] == [((SCREEN, 1), Screen((X, Y)))]
+    assert alone.checks.held_bytes == len(X) + len(Y), "it takes up room meanwhile"
+    assert alone.do(alone.waiting.on_forward, 4, Forward((X,))).jobs == (), "once is enough"
+    (turn,) = end_screenings(alone, X)
+    (job,) = turn.jobs
+    assert [item.signer for item in job.work.items] == [SCHEME.client(0).public]
+    assert set(alone.checks.held.values()) == {len(Y)}
+    end_checks(alone)
+    assert list(alone.waiting.pending.values()) == [Y]
+    assert (alone.checks.held, alone.checks.held_bytes, alone.checks.screenings) == ({}, 0, {})
+
+
+def test_an_app_that_knows_no_sessions_has_all_signatures_checked() -> None:
+    alone = Alone()
+    alone.do(alone.waiting.on_forward, 3, Forward((X, Y)))
+    end_screenings(alone, failure=Failed("nobody does this"))
+    end_checks(alone)
+    assert list(alone.waiting.pending.values()) == [X, Y]
+
+
+def test_what_is_executed_while_it_is_screened_is_not_checked() -> None:
+    alone = Alone()
+    alone.do(alone.waiting.on_forward, 3, Forward((X, Y)))
+    alone.waiting.forget(X)
+    (turn,) = end_screenings(alone)
+    assert [len(job.work.items) for job in turn.jobs] == [1]
+    end_checks(alone)
+    assert list(alone.waiting.pending.values()) == [Y]
+
+
+def test_what_was_executed_lately_is_not_even_screened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "EXECUTED_MAX", 2)
+    alone = Alone()
+    for value in (X, Y, Z):
+        alone.waiting.forget(value)
+    turn = alone.do(alone.waiting.on_forward, 3, Forward((X, Y, Z)))
+    assert [job.work for job in turn.jobs] == [Screen((X,))], "two are remembered"
+    assert len(alone.checks.held) == 1
+    turn = alone.do(alone.waiting.submit, (Y, request("new")))
+    assert [type(job.work) for job in turn.jobs] == [VerifyBatch, Screen], "the App may have answered it by now"
+
+
+def test_screenings_are_as_few_as_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks_module, "CHECKS_MAX", 2)
+    alone = Alone()
+    for value in (X, Y, Z):
+        alone.do(alone.waiting.on_forward, 3, Forward((value,)))
+    assert len(alone.checks.screenings) == 2
 
 
 def test_a_request_that_was_executed_while_it_was_checked_does_not_wait() -> None:
@@ -159,22 +223,6 @@ def test_what_has_no_number_in_a_view_is_proposed_again() -> None:
     alone.do(alone.log.accept, 0, 1, digest_of((X,)), b"")
     alone.do(alone.waiting.requeue)
     assert alone.waiting.next_batch() == (Y,)
-
-
-def test_the_timer_is_for_the_oldest_request() -> None:
-    alone = Alone()
-    admit(alone, X, Y)
-    alone.now += CONFIG.request_timeout_s / 2
-    alone.do(alone.waiting.forget, Y)
-    alone.now += CONFIG.request_timeout_s / 2
-    late: list[bool] = []
-    alone.do(lambda: late.append(alone.waiting.is_late()))
-    assert late == [True]
-    alone.do(alone.waiting.watch)
-    alone.do(alone.waiting.forget, X)
-    alone.now += CONFIG.request_timeout_s
-    alone.do(lambda: late.append(alone.waiting.is_late()))
-    assert late == [True, False], "nothing waits"
 
 
 def test_what_waited_for_a_beat_is_passed_on_to_the_primary() -> None:

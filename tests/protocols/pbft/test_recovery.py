@@ -25,7 +25,7 @@ from quorate.protocols.pbft.messages import (
 )
 
 from tests.protocols.effects import to, written
-from tests.protocols.pbft.build import (
+from tests.protocols.pbft.pbft_nodes import (
     FOUR,
     Node,
     PbftCluster,

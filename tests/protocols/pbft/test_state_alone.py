@@ -31,7 +31,7 @@ from quorate.protocols.pbft.view import CurrentView
 
 from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.build import (
+from tests.protocols.pbft.pbft_nodes import (
     CONFIG,
     FOUR,
     SCHEME,

@@ -29,7 +29,7 @@ from quorate.protocols.pbft.transfer_liars import EarlyProofs, FalseOffers, Lyin
 from quorate.sim.adversary.liar import Liar, Means
 
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.build import FOUR, X, Y, image_piece, in_pieces, stable
+from tests.protocols.pbft.pbft_nodes import FOUR, X, Y, image_piece, in_pieces, stable
 from tests.sim.liars import Dice
 
 SCHEME = Symbolic(range(1, 5))

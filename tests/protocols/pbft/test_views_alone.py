@@ -29,7 +29,7 @@ from quorate.protocols.pbft.messages import (
 
 from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.build import (
+from tests.protocols.pbft.pbft_nodes import (
     CONFIG,
     FOUR,
     SCHEME,
@@ -86,16 +86,16 @@ def test_a_view_is_not_left(why: str) -> None:
 
 def test_f_plus_one_that_left_take_a_node_with_them() -> None:
     alone = Alone()
-    alone.do(alone.view_changes.on_view_change, 3, view_change(3, 5))
+    alone.prove(alone.view_changes.on_view_change, 3, view_change(3, 5))
     assert alone.view.number == 0
-    turn = alone.do(alone.view_changes.on_view_change, 4, view_change(4, 2))
+    turn = alone.prove(alone.view_changes.on_view_change, 4, view_change(4, 2))
     assert (alone.view.number, alone.view.is_changing) == (2, True), "the smallest view that they name"
     assert [type(send.message) for send in turn.sends] == [ViewChange]
 
 
 def test_a_view_change_that_proves_nothing_takes_no_place() -> None:
     alone = Alone()
-    turn = alone.do(alone.view_changes.on_view_change, 3, view_change(3, 1, prepared(1, X, nodes=(1, 3))))
+    turn = alone.prove(alone.view_changes.on_view_change, 3, view_change(3, 1, prepared(1, X, nodes=(1, 3))))
     assert turn.blames == [Blame(3, "sends a view-change that lists orders that are not proven")]
     assert alone.view.changes == {}
 
@@ -104,7 +104,7 @@ def test_the_timer_for_the_new_view_starts_with_a_quorum() -> None:
     alone = Alone(4)
     for node in (1, 2):
         assert not alone.view.alarm.is_set
-        alone.do(alone.view_changes.on_view_change, node, view_change(node, 1))
+        alone.prove(alone.view_changes.on_view_change, node, view_change(node, 1))
     assert alone.view.alarm.is_set
     alone.do(alone.view_changes.is_late)
     assert (alone.view.number, alone.view.is_changing) == (2, True)
@@ -114,7 +114,7 @@ def test_the_primary_of_the_view_makes_it_from_a_quorum() -> None:
     alone = Alone()
     changes = {node: view_change(node, 1, prepared(1, X)) for node in (3, 4)}
     for node, change in changes.items():
-        turn = alone.do(alone.view_changes.on_view_change, node, change)
+        turn = alone.prove(alone.view_changes.on_view_change, node, change)
     changes[2] = view_change(2, 1)
     message = new_view(changes, (X,))
     assert turn.sends[-1] == to(OTHERS, message)
@@ -127,7 +127,7 @@ def test_the_primary_of_the_view_makes_it_from_a_quorum() -> None:
 def test_a_backup_enters_a_view_that_follows_from_its_view_changes() -> None:
     alone = Alone()
     message = new_view({node: view_change(node, 2, prepared(1, X)) for node in OTHERS}, (X,))
-    turn = alone.do(alone.new_views.on_new_view, 3, message)
+    turn = alone.prove(alone.new_views.on_new_view, 3, message)
     assert (alone.view.number, alone.view.is_changing, alone.log.next_sequence) == (2, False, 2)
     assert alone.log.accepted[1].digest == digest_of((X,))
     assert turn.outputs == [Leads(2, 3)]
@@ -148,7 +148,7 @@ def test_a_backup_enters_a_view_that_follows_from_its_view_changes() -> None:
 )
 def test_a_new_view_that_does_not_follow_is_blamed_on_its_primary(message: NewView, why: str) -> None:
     alone = Alone()
-    turn = alone.do(alone.new_views.on_new_view, 4, message)
+    turn = alone.prove(alone.new_views.on_new_view, 4, message)
     (blame,) = turn.blames
     assert (blame.node, why in blame.why) == (3, True)
     assert (alone.view.number, turn.records) == (0, ())

@@ -11,7 +11,7 @@ from quorate.parts.log.replicated import ReadReady
 from quorate.protocols.raft import Raft, RaftConfig
 
 from tests.protocols.cluster import Cluster
-from tests.protocols.raft.build import CONFIG
+from tests.protocols.raft.raft_nodes import CONFIG
 
 SMALL = msgspec.structs.replace(
     CONFIG, snapshot_entries=8, keep_entries=2, chunk_bytes=16, message_entries_max=3, inflight_messages_max=2

@@ -20,9 +20,8 @@ from quorate.protocols.raft.messages import (
     Vote,
 )
 
-from tests.protocols.raft.build import (
+from tests.protocols.raft.raft_nodes import (
     CONFIG,
-    FIVE,
     NOTHING,
     Server,
     candidate,
@@ -32,6 +31,7 @@ from tests.protocols.raft.build import (
     noop,
     precandidate,
 )
+from tests.protocols.stepped import FIVE
 
 
 def test_a_start_follows_nobody_and_waits() -> None:

@@ -13,7 +13,7 @@ from quorate.protocols.raft.messages import (
     HeartbeatReply,
 )
 
-from tests.protocols.raft.build import NOTHING, Server, effects, entry, follower, log_of, noop, snapshotted
+from tests.protocols.raft.raft_nodes import NOTHING, Server, effects, entry, follower, log_of, noop, snapshotted
 
 A, B, C = entry(3, "a"), entry(3, "b"), entry(3, "c")
 

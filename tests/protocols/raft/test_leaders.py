@@ -16,9 +16,8 @@ from quorate.protocols.raft.messages import (
     Propose,
 )
 
-from tests.protocols.raft.build import (
+from tests.protocols.raft.raft_nodes import (
     CONFIG,
-    FIVE,
     NOTHING,
     Server,
     candidate,
@@ -30,6 +29,7 @@ from tests.protocols.raft.build import (
     noop,
     settled_leader,
 )
+from tests.protocols.stepped import FIVE
 
 
 def with_config(**fields: int) -> RaftConfig:

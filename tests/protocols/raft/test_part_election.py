@@ -21,7 +21,7 @@ from quorate.protocols.raft.messages import (
 from quorate.protocols.raft.state import ServerState
 
 from tests.protocols.alone import Alone
-from tests.protocols.raft.build import CONFIG, effects, log_of
+from tests.protocols.raft.raft_nodes import CONFIG, effects, log_of
 
 
 class Stage(Alone[Election]):

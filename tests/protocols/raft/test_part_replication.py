@@ -23,7 +23,7 @@ from quorate.protocols.raft.replication import LogReplication
 from quorate.protocols.raft.state import ServerState
 
 from tests.protocols.alone import Alone
-from tests.protocols.raft.build import CONFIG, NOTHING, effects, entry, log_of, noop, snapshotted
+from tests.protocols.raft.raft_nodes import CONFIG, NOTHING, effects, entry, log_of, noop, snapshotted
 
 
 class Leading(Alone[LogReplication]):

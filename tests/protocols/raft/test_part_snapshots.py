@@ -9,7 +9,7 @@ from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
 
 from tests.protocols.alone import Alone
-from tests.protocols.raft.build import NOTHING, effects, log_of
+from tests.protocols.raft.raft_nodes import NOTHING, effects, log_of
 
 SMALL = RaftConfig(snapshot_entries=3, keep_entries=1)
 PIECE = Chunk(5, 1, 0, b"state", 10)

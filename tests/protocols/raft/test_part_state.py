@@ -9,7 +9,7 @@ from quorate.protocols.raft.messages import Entries, HardState, Snapshotted
 from quorate.protocols.raft.state import ServerState
 
 from tests.protocols.alone import Alone
-from tests.protocols.raft.build import CONFIG, effects, entry
+from tests.protocols.raft.raft_nodes import CONFIG, effects, entry
 
 A, B, C = entry(1, "a"), entry(1, "b"), entry(2, "c")
 

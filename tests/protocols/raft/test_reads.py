@@ -13,9 +13,8 @@ from quorate.protocols.raft.messages import (
     ReadRequest,
 )
 
-from tests.protocols.raft.build import (
+from tests.protocols.raft.raft_nodes import (
     CONFIG,
-    FIVE,
     NOTHING,
     Server,
     effects,
@@ -26,6 +25,7 @@ from tests.protocols.raft.build import (
     noop,
     settled_leader,
 )
+from tests.protocols.stepped import FIVE
 
 NONCE = 77
 

@@ -13,7 +13,7 @@ from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import AppendEntries, Entries, HardState, Heartbeat, Snapshotted
 from quorate.sim.chance import streams
 
-from tests.protocols.raft.build import CONFIG, Server, entry, follower, log_of, snapshotted
+from tests.protocols.raft.raft_nodes import CONFIG, Server, entry, follower, log_of, snapshotted
 
 CUT_SMALL = msgspec.structs.replace(CONFIG, message_entries_max=3, message_bytes_max=100)
 

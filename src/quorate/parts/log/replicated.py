@@ -111,6 +111,21 @@ class ReadPiece(msgspec.Struct, frozen=True, gc=False):
     root: bytes
 
 
+class Screen(msgspec.Struct, frozen=True, gc=False):
+    """Say which of these values would change nothing if they were decided now or later. Result: Screened.
+
+    Such are the commands that the sessions have answered, which somebody may bring again.
+    """
+
+    values: tuple[bytes, ...]
+
+
+class Screened(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The places of those values, ascending."""
+
+    spent: tuple[Natural, ...]
+
+
 class SnapshotInfo(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A snapshot that is durable. ``digest``: SHA-256 of the App's state in it, equal where the states are.
 

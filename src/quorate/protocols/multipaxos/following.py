@@ -111,8 +111,10 @@ class Following(Core, Reconfigurable):
 
     def standing(self) -> Standing:
         """As ``Core.standing``; one that does not vote in the next slot is a learner."""
-        is_learner = self.role == FOLLOWER and not self.members.at(self.commit_index + 1).mask >> self.env.id & 1
-        return Standing(LEARNER if is_learner else self.role, self.leader, self.term, self.commit_index)
+        role, chosen = self.role, self.acceptor.chosen_index
+        if role == FOLLOWER and not self.members.at(chosen + 1).mask >> self.env.id & 1:
+            role = LEARNER
+        return Standing(role, self._watch.leader, self.ballot[0], chosen)
 
     def in_force(self) -> InForce:
         """As ``Reconfigurable.in_force``."""

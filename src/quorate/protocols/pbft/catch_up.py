@@ -80,7 +80,8 @@ class CatchUp:
         if m.after >= history.base and history.recorded >= history.low and proof is not None:
             last = point_of(proof)[0]
             digests = tuple(history.digests[sequence] for sequence in range(m.after + 1, last + 1))
-            self._env.send(sender, LogOf(m.after, digests, proof))
+            if self._fetching.allowance.grants(sender, sum(map(len, digests))):
+                self._env.send(sender, LogOf(m.after, digests, proof))
         elif history.images:
             self._env.send(sender, self._transfer.offer())
 

@@ -89,13 +89,13 @@ class Checkpoints:
             return
         here = self.collectors.get(m.sequence, {})
         statement = checkpoint_statement(m.sequence, m.index, m.history)
-        if any(sender in collector.nodes() for other, collector in here.items() if other != statement):
-            others.blame(sender, "makes two checkpoints at one number")
+        if statement in here and sender in here[statement].nodes():
             return
-        if statement not in here and not view.keys.verify(sender, CHECKPOINT, statement, m.signature):
+        if not view.keys.verify(sender, CHECKPOINT, statement, m.signature):
             others.blame(sender, "makes a checkpoint with a signature that is wrong")  # and leaves nothing here
-            return
-        if self._collector(m.sequence, m).add(sender, m.signature):
+        elif any(sender in collector.nodes() for collector in here.values()):
+            others.blame(sender, "makes two checkpoints at one number")
+        elif self._collector(m.sequence, m).add_verified(sender, m.signature):
             self._look_at(m.sequence)
 
     def _forget_earlier_members(self) -> None:

@@ -1,19 +1,25 @@
 """SignatureChecks: requests whose signatures are being checked, off the loop.
 
-What is being checked takes up room like what waits, so that nobody fills a node with requests that are not signed.
+What another node passes on is screened first: the App says what its sessions have answered. That takes a look at a
+table and no signature, so a node that passes on old requests again and again has nobody check them, or order them.
+
+What is being screened or checked takes up room like what waits, so that nobody fills a node with requests that are not
+signed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from quorate.kernel import Env, Failed
 from quorate.parts.crypto.keys import Signed, Verified, batches
+from quorate.parts.log.replicated import Screen, Screened
 
 CHECK = "check"
+SCREEN = "screen"
 CHECKS_MAX = 4096
-"""Jobs that check signatures at a time; what comes beyond is refused, and comes again."""
+"""Jobs that screen requests or check signatures at a time; what comes beyond is refused, and comes again."""
 
 
 class Check:
@@ -38,12 +44,18 @@ class Check:
         return self.mask == (1 << len(self.values)) - 1
 
 
+Fresh: TypeAlias = dict[bytes, tuple[bytes, Signed]]
+"""By digest, requests and what is to be checked of them."""
+
+
 class SignatureChecks:
     """The jobs under way, and what they hold."""
 
     def __init__(self, env: Env) -> None:
         self._env = env
         self.jobs: dict[int, Check] = {}
+        self.screenings: dict[int, tuple[int, Fresh]] = {}
+        """Who passed on what, by job."""
         self.held: dict[bytes, int] = {}
         """Sizes, by digest."""
         self.held_bytes = 0
@@ -52,7 +64,7 @@ class SignatureChecks:
     @property
     def is_full(self) -> bool:
         """Whether no more requests are taken in. The checks of pre-prepares are bounded by the water marks."""
-        return len(self.jobs) >= CHECKS_MAX
+        return len(self.jobs) + len(self.screenings) >= CHECKS_MAX
 
     def hold(self, digest: bytes, value: bytes) -> None:
         """It takes up room while it is being checked."""
@@ -66,7 +78,27 @@ class SignatureChecks:
         self.held_bytes -= size or 0
         return size is not None
 
-    def ask(self, sender: int, fresh: dict[bytes, tuple[bytes, Signed]], sequence: int | None) -> set[int]:
+    def screen(self, sender: int, fresh: Fresh) -> None:
+        """Have the App say which of these need not be ordered; the signatures of the others are checked then."""
+        for digest, (value, _) in fresh.items():
+            self.hold(digest, value)
+        self._next_number += 1
+        self.screenings[self._next_number] = (sender, fresh)
+        self._env.work((SCREEN, self._next_number), Screen(tuple([value for value, _ in fresh.values()])))
+
+    def screened(self, number: int, result: Any) -> None:
+        """The App has said it; or it does not know, and all are checked."""
+        sender, fresh = self.screenings.pop(number, (0, {}))
+        spent = set(result.spent) if isinstance(result, Screened) else set()
+        left: Fresh = {}
+        for place, (digest, claim) in enumerate(fresh.items()):
+            if place in spent:
+                self.release(digest)
+            elif digest in self.held:  # else it was executed meanwhile
+                left[digest] = claim
+        self.ask(sender, left, None)
+
+    def ask(self, sender: int, fresh: Fresh, sequence: int | None) -> set[int]:
         """Have signatures checked of these values, by digest; the numbers of the jobs."""
         for digest, (value, _) in fresh.items():
             self.hold(digest, value)

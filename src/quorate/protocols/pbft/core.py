@@ -24,8 +24,9 @@ Deviations. (1) A pre-prepare counts as its primary's prepare, signed as such, s
 proves an order. (2) A prepare carries the primary's signature: two that differ prove that it lied, and end its view at
 once. (3) A checkpoint's digest is a hash over the order, not over the state. Execution is deterministic, so they are
 equal together; and no checkpoint has to read the state. (4) The last-reply cache of §4.2 is the session table of the
-service above, part of its snapshots; this core orders a request that comes again, and the sessions do not repeat it.
-(5) The timer runs for the oldest waiting request, so that no client is starved. (6) MACs serve for commits and for what
+service above, part of its snapshots; what it has answered is not ordered again, and would have no effect if it were.
+(5) The timer runs for whatever the primary owes, and starts again with what is executed in its turn, so that no client
+is starved and no backlog deposes an honest primary (``watch.py``). (6) MACs serve for commits and for what
 one node tells another that is behind, which no third needs to believe; with signatures for the rest, the view change is
 the simple one of OSDI 1999. (7) A quorum's commits decide for a node that has left their view, or did not prepare there
 itself, and so does the word of f + 1 nodes that executed it: it could else stay behind for as long as the others need
@@ -42,7 +43,7 @@ from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
-from quorate.protocols.pbft.checks import CHECK, SignatureChecks
+from quorate.protocols.pbft.checks import CHECK, SCREEN, SignatureChecks
 from quorate.protocols.pbft.execution import EXECUTE, Execution
 from quorate.protocols.pbft.fetching import Fetching
 from quorate.protocols.pbft.group import Group, founders_of
@@ -84,12 +85,14 @@ from quorate.protocols.pbft.messages import (
 from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.proofs import PROVE, CheckedProof, ProofChecks
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.retransmission import BEAT, Retransmission
 from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer
 from quorate.protocols.pbft.view import VIEW, CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
-from quorate.protocols.pbft.waiting import REQUEST, WaitingRequests
+from quorate.protocols.pbft.waiting import WaitingRequests
+from quorate.protocols.pbft.watch import REQUEST, PrimaryWatch
 
 
 class Later:
@@ -107,8 +110,10 @@ class Pbft(Core, Reconfigurable):
     messages = MESSAGES
     records = RECORDS
     others_class: ClassVar[type[Others]] = Others
+    log_class: ClassVar[type[MessageLog]] = MessageLog
     checks_class: ClassVar[type[SignatureChecks]] = SignatureChecks
     waiting_class: ClassVar[type[WaitingRequests]] = WaitingRequests
+    watch_class: ClassVar[type[PrimaryWatch]] = PrimaryWatch
     normal_class: ClassVar[type[NormalCase]] = NormalCase
     members_class: ClassVar[type[EpochMembers]] = EpochMembers
     reads_class: ClassVar[type[WaitingReads]] = WaitingReads
@@ -126,12 +131,14 @@ class Pbft(Core, Reconfigurable):
         self.founders = founders = founders_of(config, env.peers, keys)
         # The state that parts share.
         self.view = view = CurrentView(env, config, Group(config.members or founders, keys))
-        self.log = log = MessageLog(env)
+        self.log = log = self.log_class(env)
         self.history = history = History(env, config.window)
         # Each part knows those before it.
         others, leave_view = self.others_class(env), Later()
         self.checks = self.checks_class(env)
+        self.proofs = ProofChecks(env)
         self.waiting = self.waiting_class(env, others, config, view, log, history, self.checks)
+        self.watch = self.watch_class(env, view, log, history, self.waiting)
         self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.waiting, leave_view)
         self.members = self.members_class(env, config, founders, view, log, history)
         self.checkpoints = self.checkpoints_class(env, others, config, view, log, history, self.members, self.normal)
@@ -145,9 +152,11 @@ class Pbft(Core, Reconfigurable):
         self.new_views = self.new_views_class(
             *(env, others, config, view, log),
             *(self.waiting, self.normal, self.checkpoints, self.fetching, self.reads),
+            self.proofs,
         )
         self.view_changes = self.view_changes_class(
-            env, others, config, view, log, history, self.waiting, self.new_views
+            *(env, others, config, view, log, history),
+            *(self.watch, self.new_views, self.proofs),
         )
         leave_view.to = self.view_changes.leave
         self.transfer = self.transfer_class(env, others, founders, view, history, self.execution)
@@ -213,7 +222,7 @@ class Pbft(Core, Reconfigurable):
         elif key == EXECUTE:
             self.execution.go_on()
         elif key == REQUEST:
-            if self.waiting.is_late():
+            if self.watch.is_late():
                 self.view_changes.suspect()
         elif key == VIEW and self.view.alarm.is_due():
             self.view_changes.is_late()
@@ -222,8 +231,7 @@ class Pbft(Core, Reconfigurable):
         """While the disk is full be silent: whoever waits for this node will do without it."""
         self.view.stalled = why
         if why is None:
-            self.waiting.watch()  # timers may have run out meanwhile
-            self.view_changes.look()
+            self.view_changes.look()  # its timer may have run out meanwhile
             self.normal.resume()
 
     def on_done(self, key: Key, result: Any) -> None:
@@ -234,10 +242,22 @@ class Pbft(Core, Reconfigurable):
             self.transfer.written(result)
         elif isinstance(key, tuple) and key[0] == SERVE:
             self.transfer.read(key[1], result)
+        elif isinstance(key, tuple) and key[0] == PROVE:
+            self._proven(self.proofs.done(key[1], result))
+        elif isinstance(key, tuple) and key[0] == SCREEN:
+            self.checks.screened(key[1], result)
         elif isinstance(key, tuple) and key[0] == CHECK and (check := self.checks.done(key[1], result)) is not None:
             self.waiting.checked(check)
             if check.sequence is not None:
                 self.normal.checked(check)
+
+    def _proven(self, proven: CheckedProof | None) -> None:
+        if proven is None:
+            return
+        if isinstance(proven.message, ViewChange):
+            self.view_changes.checked(proven.sender, proven.message, proven.wrong)
+        else:
+            self.new_views.checked(proven.message, proven.wrong)
 
     def settle(self) -> None:
         """What the inputs of this step share: execute, propose, answer. Once."""
@@ -247,6 +267,7 @@ class Pbft(Core, Reconfigurable):
         self.view_changes.ask_late()
         self.normal.propose()
         self.reads.answer()
+        self.watch.look()
 
     # --- from above ---
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from quorate.parts.crypto.keys import Keys
+from quorate.parts.crypto.keys import Keys, Signed
 from quorate.parts.quorum import Byzantine
-from quorate.parts.votes.certificate import Certificate, Collector, verify
+from quorate.parts.votes.certificate import Certificate, Collector, has_quorum, verify
 from quorate.protocols.pbft.messages import (
     CHECKPOINT,
     NODES_MAX,
@@ -24,6 +24,9 @@ from quorate.protocols.pbft.messages import (
 EPOCH_SHIFT = 32
 START = (0, 0, bytes(32))
 """Sequence, index and history before the first batch."""
+NO_SIGNATURE = "bears a signature that is wrong"
+NO_CHECKPOINT = "rests on a checkpoint that is not proven"
+NO_ORDERS = "lists orders that are not proven"
 
 
 class Group:
@@ -67,29 +70,27 @@ class Group:
         """For the votes of one statement."""
         return Collector(context, statement, self.keys.keyring, self.quorum, blame)
 
-    def is_prepared(self, certificate: Certificate) -> bool:
-        """Whether it proves that a quorum prepared an order."""
-        return (
-            certificate.context == PREPARE
-            and order_of(certificate.statement) is not None
-            and verify(certificate, self.keys.keyring, self.quorum)
-        )
-
     def is_stable(self, certificate: Certificate) -> bool:
         """§4.3: whether it proves a checkpoint."""
         point = checkpoint_of(certificate.statement)
         if certificate.context != CHECKPOINT or point is None:
             return False
-        is_first = point[0] == self.began_at and self.past_members
-        return verify(certificate, self.keys.keyring, Byzantine(self.past_members) if is_first else self.quorum)
+        return verify(certificate, self.keys.keyring, self._makers_of(point[0]))
 
-    def why_not(self, node: int, change: ViewChange, window: int) -> str | None:
-        """§4.4: what is wrong with this node's view-change; None where nothing is. Cheap checks first."""
+    def _makers_of(self, sequence: int) -> Byzantine:
+        """Who makes the checkpoint at this number."""
+        is_first = sequence == self.began_at and self.past_members
+        return Byzantine(self.past_members) if is_first else self.quorum
+
+    def why_odd(self, change: ViewChange, window: int) -> str | None:
+        """§4.4: what is wrong with a view-change whoever signed it; None where nothing is. Looks at no signature."""
         low = 0
         if change.stable is not None:
             stable = checkpoint_of(change.stable.statement)
             if stable is None:
                 return "names no checkpoint"
+            if change.stable.context != CHECKPOINT or not has_quorum(change.stable, self._makers_of(stable[0])):
+                return NO_CHECKPOINT
             low = stable[0]
         last = low
         for certificate in change.prepared:
@@ -97,14 +98,19 @@ class Group:
             if order is None or not last < order[1] <= low + window or not order[0] < change.view:
                 return "lists orders that are out of place"
             last = order[1]
-        statement = view_change_statement(change.view, change.stable, change.prepared)
-        if not self.keys.verify(node, VIEW_CHANGE, statement, change.signature):
-            return "bears a signature that is wrong"
-        if change.stable is not None and not self.is_stable(change.stable):
-            return "rests on a checkpoint that is not proven"
-        if not all(map(self.is_prepared, change.prepared)):
-            return "lists orders that are not proven"
+        if not all(c.context == PREPARE and has_quorum(c, self.quorum) for c in change.prepared):
+            return NO_ORDERS
         return None
+
+    def claims_of(self, node: int, change: ViewChange) -> list[Signed]:
+        """What is to be checked of a view-change that is not odd: it is proven if all of it holds."""
+        statement = view_change_statement(change.view, change.stable, change.prepared)
+        claims = [Signed(node, VIEW_CHANGE, statement, change.signature)]
+        if change.stable is not None:
+            claims += change.stable.signed()
+        for certificate in change.prepared:
+            claims += certificate.signed()
+        return claims
 
     # --- what nobody shows to a third ---
 

@@ -2,8 +2,11 @@
 
 What an honest node holds as proven is verified anew, with a quorum that is computed here: prepared certificates and
 stable checkpoints. Two honest nodes never have certificates of different batches for one (view, sequence number), nor
-execute different batches at one sequence number, nor have different histories there. Once a batch was executed, no
-other prepares at its number in that view or a later one.
+execute different batches at one sequence number, nor have different histories there. A batch is executed only once it
+prepared in one and the same view at all the honest nodes that a quorum of commits must have (liars may say what they
+like): prepares and commits of two views never add up. Once a batch was executed, no other prepares at its number in
+that view or a later one. An honest primary does not go on to order a request that it has executed: a few times it may,
+as a client may ask again for what no session remembers.
 
 A promise is a view and the votes that left the node: from then on no crash may take them back.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from quorate.kernel import mask_of, nodes_of
 from quorate.parts.log.pieces import is_proven
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate, verify
@@ -20,6 +24,7 @@ from quorate.sim.checkers.base import Checker, Violation, Watched
 
 PREPARED = "one prepared batch a view and number"
 EXECUTED = "one executed batch a number"
+COMMITTED = "one view commits what is executed"
 SURVIVES = "what was executed stays"
 CERTIFICATES = "certificates verify"
 CHECKPOINTS = "equal checkpoints"
@@ -28,6 +33,9 @@ MONOTONY = "monotonic state"
 MEMBERS = "equal members an epoch"
 CAUSE = "no view change without a cause"
 ONE_VOTE = "one vote a view and number"
+ORDERED_ONCE = "no request is ordered for ever"
+AGAIN_MAX = 24
+"""Times that a node proposes what it has executed, of one request. Clients ask again seven times in a run at most."""
 PIECES = "only proven pieces are stored"
 TURNS = "a source that gives nothing is left"
 
@@ -42,7 +50,19 @@ class SeenReplica:
     """What the checker last saw of one node, in this life."""
 
     __slots__ = (
-        *("accepted", "executed", "fresh", "is_changing", "low", "prepared", "slots", "stable", "view"),
+        *(
+            "accepted",
+            "again",
+            "executed",
+            "fresh",
+            "is_changing",
+            "low",
+            "prepared",
+            "requests",
+            "slots",
+            "stable",
+            "view",
+        ),
         *("fetching", "now", "waited_s", "writing"),
     )
 
@@ -55,6 +75,10 @@ class SeenReplica:
         self.stable: Certificate | None = None
         self.low = 0
         self.executed = 0
+        self.requests: set[bytes] = set()
+        """Those that it executed."""
+        self.again: dict[bytes, int] = {}
+        """How often it proposed one of them."""
         self.slots = 0
         self.writing: Any = None
         self.fetching: tuple[Any, int, int] | None = None
@@ -80,6 +104,8 @@ class PbftInvariants(Checker):
         """By node, for its keyring, which grows as nodes join."""
         self._decided_in: dict[int, int] = {}
         self._prepared: dict[tuple[int, int], bytes] = {}
+        self._prepared_by: dict[VoteCast, int] = {}
+        """At which nodes, as a mask."""
         self._verified: set[Certificate] = set()
         self._seen: dict[int, SeenReplica] = {}
         self._promised: dict[int, tuple[int, bool]] = {}
@@ -130,17 +156,19 @@ class PbftInvariants(Checker):
             self._view_changed(node, seen, view)
         if history.stable is not seen.stable:
             self._stable_changed(node, seen, history)
+        prepared = seen.prepared
+        for sequence, certificate in log.prepared.items():
+            if prepared.get(sequence) is not certificate:
+                prepared[sequence] = certificate
+                self._prepared_now(node, group.members, sequence, certificate)
         if history.executed != seen.executed:
             self._executed(node, seen, core)
         accepted = seen.accepted
         for sequence, vote in log.accepted.items():
             if accepted.get(sequence) is not vote:
                 self._voted_now(node, seen, sequence, vote)
-        prepared = seen.prepared
-        for sequence, certificate in log.prepared.items():
-            if prepared.get(sequence) is not certificate:
-                prepared[sequence] = certificate
-                self._prepared_now(node, group.members, sequence, certificate)
+                if sequence > view.reach and group.primary(vote.view) == node:
+                    self._proposed_now(node, seen, sequence, log.batches.get(vote.digest, ()))
         if len(log.slots) != seen.slots:
             seen.slots = len(log.slots)
             self._in_window(node, core)
@@ -170,9 +198,7 @@ class PbftInvariants(Checker):
 
     def _stable_changed(self, node: int, seen: SeenReplica, history: Any) -> None:
         certificate, low = history.stable, history.low
-        # The old members make the checkpoint after which others vote.
-        epoch = max(epoch for epoch, began_at in self._began.items() if began_at < low)
-        self._verify(node, certificate, self.members[epoch])
+        self._verify(node, certificate, self._members_at(low))
         if low < seen.low:
             raise Violation(MONOTONY, f"node {node}: its stable checkpoint goes back from {seen.low} to {low}")
         seen.stable, seen.low = certificate, low
@@ -181,6 +207,10 @@ class PbftInvariants(Checker):
         for table in (seen.accepted, seen.prepared):
             for old in [s for s in table if s <= low]:
                 del table[old]
+
+    def _members_at(self, sequence: int) -> tuple[int, ...]:
+        """Who orders this number, and makes the checkpoint there after which others vote."""
+        return self.members[max(epoch for epoch, began_at in self._began.items() if began_at < sequence)]
 
     def _executed(self, node: int, seen: SeenReplica, core: Any) -> None:
         history = core.history
@@ -194,6 +224,8 @@ class PbftInvariants(Checker):
             digest = history.digests.get(sequence)
             if digest is None:
                 continue  # a snapshot stands for it
+            if sequence not in self.decided:
+                self._committed(node, sequence, digest)
             known = self.decided.setdefault(sequence, digest)
             if known != digest:
                 raise Violation(
@@ -201,8 +233,21 @@ class PbftInvariants(Checker):
                 )
             if sequence not in self._decided_in and sequence in core.log.slots:
                 self._decided_in[sequence] = core.view.number
+            seen.requests.update(core.log.batches.get(digest, ()))
         seen.executed = last
         self._same_point(node, last, history.index, history.digest)
+
+    def _committed(self, node: int, sequence: int, digest: bytes) -> None:
+        """The first to execute a batch does so by commits: of those whom nobody watches, and of those who prepared."""
+        members = self._members_at(sequence)
+        liars = mask_of([member for member in members if member not in self._cores])
+        views = {view: who for (view, at, what), who in self._prepared_by.items() if (at, what) == (sequence, digest)}
+        if not any(Byzantine(members).is_quorum(who & mask_of(members) | liars) for who in views.values()):
+            raise Violation(
+                COMMITTED,
+                f"node {node} executes {_hex(digest)} at {sequence}, which prepared at too few in any one view: "
+                f"{ {view: nodes_of(who) for view, who in sorted(views.items())} }",
+            )
 
     def _same_point(self, node: int, sequence: int, index: int, history: bytes) -> None:
         known = self.points.setdefault(sequence, (index, history))
@@ -222,6 +267,15 @@ class PbftInvariants(Checker):
         seen.accepted[sequence] = vote
         seen.fresh.append((vote.view, sequence, vote.digest))
 
+    def _proposed_now(self, node: int, seen: SeenReplica, sequence: int, batch: tuple[bytes, ...]) -> None:
+        for value in batch:
+            if value in seen.requests:
+                seen.again[value] = seen.again.get(value, 0) + 1
+                if seen.again[value] > AGAIN_MAX:
+                    raise Violation(
+                        ORDERED_ONCE, f"node {node} proposes at {sequence} what it has proposed and executed before"
+                    )
+
     def _prepared_now(self, node: int, members: tuple[int, ...], sequence: int, certificate: Certificate) -> None:
         self._verify(node, certificate, members)
         view, named, digest = _order(certificate)
@@ -229,6 +283,7 @@ class PbftInvariants(Checker):
             raise Violation(CERTIFICATES, f"node {node} holds a certificate of {named} for {sequence}")
         if _is_alone(members):
             return
+        self._prepared_by[view, sequence, digest] = self._prepared_by.get((view, sequence, digest), 0) | 1 << node
         known = self._prepared.setdefault((view, sequence), digest)
         if known != digest:
             raise Violation(

@@ -25,6 +25,7 @@ from quorate.protocols.pbft.messages import (
     Checkpoint,
     Commit,
     Decided,
+    Forward,
     NewView,
     Offer,
     OfferAmong,
@@ -46,6 +47,8 @@ from quorate.sim.adversary.liar import Liar, Means
 REMEMBERED_MAX: Final = 64
 """Lies that a liar sticks to."""
 AGREED_MAX: Final = 1024
+RESUBMITTED_MAX: Final = 4
+"""Requests that are passed on together."""
 FAR_VIEWS: Final = (1, 1, 2, 3, 10, 1 << 20, 1 << 61)
 """How far off a view is."""
 
@@ -346,6 +349,38 @@ class LyingViewChange(Liar):
         return replace(m, proposals=(*m.proposals[:position], new, *m.proposals[position + 1 :]))
 
 
+class Resubmitting(Liar):
+    """Passes on requests that clients signed once and that may be executed long since, again and again."""
+
+    name = "resubmitting"
+    summary = "passes on old requests of clients, again and again"
+
+    def __init__(self, means: Means) -> None:
+        super().__init__(means)
+        self.rate = means.rng.uniform(0.1, 1.0)
+        self._old: tuple[bytes, ...] = ()
+
+    def lie(self, turn: Turn) -> Turn:
+        """The Turn, and now and then the same few old requests, to some."""
+        turn = super().lie(turn)
+        means = self.means
+        if not means.chance(self.rate):
+            return turn
+        if not self._old:
+            heard = [value for item in means.heard for value in _requests_in(item.message)]
+            self._old = tuple(heard[:RESUBMITTED_MAX])
+        if not self._old:
+            return turn
+        means.count(self.name)
+        return replace(turn, sends=[*turn.sends, Send(means.some(means.others), ROOT, Forward(self._old))])
+
+
+def _requests_in(m: Any) -> tuple[bytes, ...]:
+    if type(m) is PrePrepare:
+        return m.batch
+    return m.values if type(m) is Forward else ()
+
+
 class Censoring(Liar):
     """A primary that never proposes the requests of some clients."""
 
@@ -388,5 +423,6 @@ LIARS: Final[tuple[type[Liar], ...]] = (
     ConflictingVotes,
     OtherViews,
     LyingViewChange,
+    Resubmitting,
     Censoring,
 )

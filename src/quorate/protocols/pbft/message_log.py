@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar
 
 from quorate.kernel import Env
 from quorate.parts.quorum import Byzantine
@@ -21,6 +21,8 @@ from quorate.protocols.pbft.slot import Commits, Slot
 
 class MessageLog:
     """Every part may read the public attributes. They change by the methods here; where one is set, it says by whom."""
+
+    commits_class: ClassVar[type[Commits]] = Commits
 
     def __init__(self, env: Env) -> None:
         self._env = env
@@ -36,6 +38,8 @@ class MessageLog:
         by ``Execution`` when a snapshot takes their place."""
         self.next_sequence = 1
         """What a primary numbers its next batch. Set by ``NormalCase``, and by ``NewViews`` as a view begins."""
+        self.accepted_to = 0
+        """The highest number at which something was accepted in this view. Set by ``NormalCase`` after a crash."""
         self._accepted_at: dict[bytes, int] = {}  # the highest number that a batch was accepted at, in any view
 
     # --- votes ---
@@ -59,6 +63,7 @@ class MessageLog:
         slot.digest, slot.proposal, slot.sent_at = digest, proposal, self._env.now
         accepted = Accepted(view, sequence, digest, proposal)
         self.accepted[sequence] = accepted
+        self.accepted_to = max(sequence, self.accepted_to)
         self._accepted_at[digest] = max(sequence, self._accepted_at.get(digest, 0))
         self._env.persist(accepted)
         return slot
@@ -72,7 +77,7 @@ class MessageLog:
         """Who committed what at a number."""
         commits = self.commits.get(sequence)
         if commits is None:
-            commits = self.commits[sequence] = Commits(quorum)
+            commits = self.commits[sequence] = self.commits_class(quorum)
         return commits
 
     def decided(self, sequence: int) -> bytes | None:
@@ -94,6 +99,7 @@ class MessageLog:
     def end_view(self) -> None:
         """What was voted in it is recorded; nothing else of it is needed."""
         self.slots.clear()
+        self.accepted_to = 0
 
     def begin_epoch(self, executed: int) -> None:
         """Others vote now, and their first view begins after the last batch that was executed."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quorate.kernel import Env
-from quorate.parts.crypto.keys import Keys, Verified
+from quorate.kernel import Env, mask_of
+from quorate.parts.crypto.keys import Keys, Signed, Verified
 from quorate.parts.quorum import Byzantine, Threshold
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.checkpoints import Checkpoints
@@ -17,6 +17,7 @@ from quorate.protocols.pbft.checks import Check, SignatureChecks
 from quorate.protocols.pbft.core import Pbft
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.members import EpochMembers
+from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import (
     VIEW_CHANGE,
     Accepted,
@@ -24,6 +25,7 @@ from quorate.protocols.pbft.messages import (
     Commit,
     Decided,
     Entered,
+    Forward,
     Image,
     ImagePiece,
     NewView,
@@ -39,9 +41,11 @@ from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
+from quorate.protocols.pbft.slot import Commits
 from quorate.protocols.pbft.transfer import ImageTransfer
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
+from quorate.protocols.pbft.watch import PrimaryWatch
 from quorate.sim.mutant import Mutant
 
 
@@ -114,35 +118,54 @@ class NeverSuspects(ViewChanges):
         """Not this one."""
 
 
-class WatchesAlways(WaitingRequests):
-    """Breaks §4.4: the timer runs only while a request waits."""
+class WatchesIdle(PrimaryWatch):
+    """Breaks §4.4: the timer runs only while something is owed."""
 
-    def watch(self) -> None:
-        """And it runs while none does."""
-        super().watch()
-        if not self._alarm.is_set:
-            self._alarm.put_off(self._view.timeout_s)
-
-
-class SuspectsAnyway(ViewChanges):
-    """What a node does whose timer runs when there is nothing to do."""
-
-    def suspect(self) -> None:
-        """Whether a request waits or not."""
-        if not self._view.is_changing:
-            self.leave(self._view.number + 1)
+    @property
+    def is_owed(self) -> bool:
+        """As if there always were something."""
+        return True
 
 
-class SuspectsIdle(Pbft):
-    """Breaks §4.4: the timer runs only while a request waits."""
+class WatchesRequests(PrimaryWatch):
+    """Breaks the rule that the timer runs for whatever is owed: a change of members is one thing beside requests."""
 
-    waiting_class = WatchesAlways
-    view_changes_class = SuspectsAnyway
+    @property
+    def is_owed(self) -> bool:
+        """Whether a request waits."""
+        return bool(self._waiting.pending)
 
-    def start(self) -> None:
-        """And it runs from the beginning."""
-        super().start()
-        self.waiting.watch()
+
+class OrdersAgain(WaitingRequests):
+    """Breaks deviation 4 of ``core.py``: what was executed or answered before is not ordered again."""
+
+    def on_forward(self, sender: int, m: Forward) -> None:
+        """Whatever a client signed once."""
+        if self._view.stalled is None:
+            self._executed.clear()
+            fresh, _, _ = self._fresh(sender, m.values)
+            self._checks.ask(sender, fresh, None)
+
+
+class CommitsByDigest(Commits):
+    """Breaks §4.2: 2f + 1 commits decide that are of the same view."""
+
+    def _alike(self, view: int, digest: bytes) -> int:
+        return mask_of([node for node, said in self._said.items() if said[1] == digest])
+
+
+class AddsUpViews(MessageLog):
+    """Makes these."""
+
+    commits_class = CommitsByDigest
+
+
+class CountsEquals(ViewChanges):
+    """Breaks §4.5.2: whoever asks for a later view has left the earlier ones too."""
+
+    def _gone(self) -> int:
+        number = self._view.number
+        return mask_of([node for node, change in self._view.changes.items() if change.view == number])
 
 
 class RaisesOnLies(Others):
@@ -215,8 +238,11 @@ class TakesUnsigned(SignatureChecks):
 class BelievesNewView(NewViews):
     """Breaks §4.4: backups compute for themselves what a new view begins with."""
 
-    def _why_not(self, primary: int, m: NewView) -> str | None:
+    def _why_not(self, m: NewView) -> str | None:
         return None
+
+    def _claims(self, primary: int, m: NewView) -> list[Signed]:
+        return []
 
 
 class ReadsAtOnce(WaitingReads):
@@ -299,7 +325,31 @@ MUTANTS = (
         core=_with(view_changes_class=NeverSuspects),
         lies=True,
     ),
-    Mutant("suspects-idle", "a primary is suspected when there is nothing to do", core=SuspectsIdle, quiet=True),
+    Mutant(
+        "suspects-idle",
+        "a primary is suspected when there is nothing to do",
+        core=_with(watch_class=WatchesIdle),
+        quiet=True,
+    ),
+    Mutant(
+        "watches-requests",
+        "the timer does not run for a change of members",
+        core=_with(watch_class=WatchesRequests),
+        joins=True,
+    ),
+    Mutant(
+        "counts-equals",
+        "whoever asks for a later view is not counted among those who left",
+        core=_with(view_changes_class=CountsEquals),
+        joins=True,
+    ),
+    Mutant("adds-up-views", "commits are counted by digest alone, across views", core=_with(log_class=AddsUpViews)),
+    Mutant(
+        "orders-again",
+        "a request that another node passes on is ordered, however often it was",
+        core=_with(waiting_class=OrdersAgain),
+        lies=True,
+    ),
     Mutant(
         "raises-on-lies",
         "a bad message ends the node that it is sent to",

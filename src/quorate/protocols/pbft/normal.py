@@ -13,9 +13,8 @@ from hashlib import sha256
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.crypto.keys import Signed
 from quorate.parts.votes.certificate import Collector
-from quorate.protocols.pbft.checks import Check, SignatureChecks
+from quorate.protocols.pbft.checks import Check, Fresh, SignatureChecks
 from quorate.protocols.pbft.early import Early
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
@@ -124,11 +123,11 @@ class NormalCase:
         return self._view.keys.verify(node, PREPARE, order_statement(view, sequence, digest), signature)
 
     def _check_batch(self, slot: Slot, m: PrePrepare) -> None:
-        """§4.2: the requests are signed by their clients. Most came from them before."""
-        fresh: dict[bytes, tuple[bytes, Signed]] = {}
+        """§4.2: the requests are signed by their clients. Most came from them before; some were executed before."""
+        fresh: Fresh = {}
         for value in m.batch:
             digest = sha256(value).digest()
-            if digest in self._waiting.pending:
+            if self._waiting.is_known(digest):
                 continue
             request = requests.decode_signed_request(value)
             if request is None:
@@ -171,19 +170,10 @@ class NormalCase:
             slot.prepare_of[env.id] = digest
             self._collector(slot, digest).add_verified(env.id, message.signature)
             self._others.send(message)
-        for other, (node, signature) in sorted(slot.proposals.items()):
-            if other != digest and self._differs(node, slot, other, signature):
-                return
+        if any(other != digest for other in slot.proposals):
+            self._equivocates(view.primary)
+            return
         self.check_prepared(slot)
-
-    def _differs(self, node: int, slot: Slot, digest: bytes, proposal: bytes) -> bool:
-        """A backup names another batch than this node accepted: whether the primary told two stories. Else it lies."""
-        primary = self._view.primary
-        if self._is_signed(primary, self._view.number, slot.sequence, digest, proposal):
-            self._equivocates(primary)
-            return True
-        self._others.blame(node, "prepares what the primary did not propose")
-        return False
 
     def _equivocates(self, primary: int) -> None:
         """Two orders for one number, both signed by it: there is no need to wait for a timeout."""
@@ -199,7 +189,7 @@ class NormalCase:
     # --- prepare ---
 
     def on_prepare(self, sender: int, m: Prepare) -> None:
-        """§4.2: count it. One that names another batch may bear the proof that the primary told two stories."""
+        """§4.2: count it. One that names another batch bears the proof that the primary told two stories."""
         if not self._is_now(sender, m):
             return
         view = self._view
@@ -207,18 +197,33 @@ class NormalCase:
             self._others.blame(sender, "prepares, and is no backup")
             return
         slot = self._log.slot(m.sequence)
-        if slot.prepare_of.setdefault(sender, m.digest) != m.digest:
-            self._others.blame(sender, "prepares two batches at one number")
-            return
-        if slot.digest is None:
-            slot.proposals.setdefault(m.digest, (sender, m.proposal))
-        elif slot.digest != m.digest:
-            self._differs(sender, slot, m.digest, m.proposal)
-            return
-        if slot.prepared is not None:
-            return
-        self._collector(slot, m.digest).add(sender, m.signature)
-        self.check_prepared(slot)
+        known = slot.prepare_of.get(sender)
+        if known == m.digest or (slot.prepared is not None and slot.digest == m.digest):
+            return  # there is nothing in it that is not known
+        # Before anything of it counts: whoever pretends to be this node must not cost it its vote, or hide a proof.
+        if not self._is_signed(sender, m.view, m.sequence, m.digest, m.signature):
+            self._others.blame(sender, "prepares with a signature that is wrong")
+        elif not self._is_proposed(slot, m):
+            self._others.blame(sender, "prepares what the primary did not propose")
+        elif self._is_other(slot, m.digest):
+            if known is not None:
+                self._others.blame(sender, "prepares two batches at one number")
+            self._equivocates(view.primary)
+        else:
+            slot.prepare_of[sender] = m.digest
+            slot.proposals[m.digest] = m.proposal
+            self._collector(slot, m.digest).add_verified(sender, m.signature)
+            self.check_prepared(slot)
+
+    def _is_proposed(self, slot: Slot, m: Prepare) -> bool:
+        """Whether the primary signed what this backup prepared. Of one batch at most the first signature is checked."""
+        if slot.digest == m.digest or m.digest in slot.proposals:
+            return True
+        return self._is_signed(self._view.primary, m.view, m.sequence, m.digest, m.proposal)
+
+    def _is_other(self, slot: Slot, digest: bytes) -> bool:
+        """Whether the primary, who signed this, is known to have signed another."""
+        return slot.digest not in (None, digest) or any(other != digest for other in slot.proposals)
 
     def _collector(self, slot: Slot, digest: bytes) -> Collector:
         collector = slot.collectors.get(digest)
@@ -355,6 +360,7 @@ class NormalCase:
                 continue
             slot = log.slot(sequence)
             slot.digest, slot.proposal = accepted.digest, accepted.proposal
+            log.accepted_to = max(sequence, log.accepted_to)
             slot.prepare_of[self._env.id] = accepted.digest
             self._collector(slot, accepted.digest).add_verified(view.primary, accepted.proposal)
             proof = log.prepared.get(sequence)

@@ -1,10 +1,11 @@
 """Slot: one sequence number in one view, what is proposed there and who prepared. Forgotten when the view ends.
 
-Each node has one vote a kind: its first. That bounds what a liar can make us keep, and a second that differs shows it.
+Each node has one vote a kind: its first that is rightly signed. That bounds what a liar can make us keep.
 """
 
 from __future__ import annotations
 
+from quorate.kernel import mask_of
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate, Collector
 from quorate.protocols.pbft.messages import PrePrepare
@@ -31,8 +32,8 @@ class Slot:
         self.digest: bytes | None = None
         self.proposal = b""
         """The primary's signature of it."""
-        self.proposals: dict[bytes, tuple[int, bytes]] = {}
-        """What backups say that the primary proposed, before this node accepts: by digest, who and its signature."""
+        self.proposals: dict[bytes, bytes] = {}
+        """What backups prepared: by digest, the primary's signature of it. It is one digest, or the primary lies."""
         self.waiting: PrePrepare | None = None
         """A pre-prepare whose requests are being checked, and by which jobs."""
         self.unchecked: set[int] = set()
@@ -64,9 +65,14 @@ class Commits:
 
     def add(self, node: int, view: int, digest: bytes) -> None:
         """Count one that is not below what the node said before."""
-        said = self._said[node] = (view, digest)
-        if self.decided is None and self._quorum.is_quorum(sum(1 << n for n, s in self._said.items() if s == said)):
+        self._said[node] = (view, digest)
+        if self.decided is None and self._quorum.is_quorum(self._alike(view, digest)):
             self.decided = digest
+
+    def _alike(self, view: int, digest: bytes) -> int:
+        """The mask of those who committed this in this view. Commits of two views never add up: that some prepared a
+        batch in one and some in another keeps no later view from choosing another."""
+        return mask_of([node for node, said in self._said.items() if said == (view, digest)])
 
     def tell(self, node: int, digest: bytes) -> bool:
         """A node executed it. False where it said otherwise before."""

@@ -4,19 +4,22 @@ A node that suspects the primary stops voting in the view and shows all what it 
 order that prepared above it, with proof. The next primary waits for a quorum of these and makes the new view
 (``new_views.py``).
 
-A view-change that is not proven is dropped, and does not take the place of one that is.
+A view-change that is not proven is dropped, and does not take the place of one that is. Its signatures are checked off
+the loop (``proofs.py``).
 """
 
 from __future__ import annotations
 
-from quorate.kernel import Env
+from quorate.kernel import Env, mask_of
+from quorate.protocols.pbft.group import NO_CHECKPOINT, NO_ORDERS, NO_SIGNATURE
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import VIEW_CHANGE, PbftConfig, ViewChange, view_change_statement
 from quorate.protocols.pbft.new_views import NewViews
 from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.proofs import ProofChecks
 from quorate.protocols.pbft.view import CurrentView
-from quorate.protocols.pbft.waiting import WaitingRequests
+from quorate.protocols.pbft.watch import PrimaryWatch
 
 
 class ViewChanges:
@@ -30,8 +33,9 @@ class ViewChanges:
         view: CurrentView,
         log: MessageLog,
         history: History,
-        waiting: WaitingRequests,
+        watch: PrimaryWatch,
         new_views: NewViews,
+        proofs: ProofChecks,
     ) -> None:
         self._env = env
         self._others = others
@@ -39,15 +43,16 @@ class ViewChanges:
         self._view = view
         self._log = log
         self._history = history
-        self._waiting = waiting
+        self._watch = watch
         self._new_views = new_views
+        self._proofs = proofs
 
     # --- ours ---
 
     def suspect(self) -> None:
-        """§4.4: the oldest request waited too long."""
+        """§4.4: what the primary owes took too long."""
         view = self._view
-        if not view.is_changing and self._waiting.pending and view.is_member and view.stalled is None:
+        if not view.is_changing and self._watch.is_owed and view.is_member and view.stalled is None:
             self.leave(view.number + 1)
 
     def is_late(self) -> None:
@@ -62,7 +67,6 @@ class ViewChanges:
             return
         view.leave(number)
         self._log.end_view()
-        self._waiting.stop_watching()
         self.ask()
         self.look()
 
@@ -95,18 +99,32 @@ class ViewChanges:
     def on_view_change(self, sender: int, m: ViewChange) -> None:
         """§4.4: keep each node's latest, if it is proven."""
         view = self._view
-        known = view.changes.get(sender)
-        is_old = m.view < view.number or (m.view == view.number and not view.is_changing)
-        if is_old or not view.group.is_view(m.view) or view.stalled is not None:
-            return
-        if known is not None and known.view >= m.view:
+        if not self._is_wanted(sender, m):
             return
         if not view.group.has(sender):
             self._others.blame(sender, "changes views, and is no member")
-        elif (why := view.group.why_not(sender, m, self._config.window)) is not None:
+        elif (why := view.group.why_odd(m, self._config.window)) is not None:
             self._others.blame(sender, f"sends a view-change that {why}")
         else:
+            self._proofs.ask(sender, m, view.group.claims_of(sender, m))
+
+    def checked(self, sender: int, m: ViewChange, wrong: int | None) -> None:
+        """Its signatures were checked; the first that is ``wrong`` says what is not proven."""
+        if wrong is not None:
+            of_checkpoint = 0 if m.stable is None else len(m.stable.signatures)
+            why = NO_SIGNATURE if wrong == 0 else NO_CHECKPOINT if wrong <= of_checkpoint else NO_ORDERS
+            self._others.blame(sender, f"sends a view-change that {why}")
+        elif self._is_wanted(sender, m):
             self._keep(sender, m)
+
+    def _is_wanted(self, sender: int, m: ViewChange) -> bool:
+        """Whether it asks for a view that is not over, and is the sender's latest."""
+        view = self._view
+        known = view.changes.get(sender)
+        is_old = m.view < view.number or (m.view == view.number and not view.is_changing)
+        if is_old or not view.group.is_view(m.view) or view.stalled is not None:
+            return False
+        return known is None or known.view < m.view
 
     def _keep(self, sender: int, m: ViewChange) -> None:
         self._view.changes[sender] = m
@@ -122,14 +140,21 @@ class ViewChanges:
             self.leave(min(later.values()))
 
     def look(self) -> None:
-        """A quorum has left: the timer for the new view starts, and its primary makes it."""
-        view = self._view
-        if not view.is_changing:
-            return
-        changes = tuple((node, c) for node, c in sorted(view.changes.items()) if c.view == view.number)
-        if not view.group.quorum.is_quorum(sum(1 << node for node, _ in changes)):
+        """§4.5.2: a quorum has left the views below: the timer for the new one starts, and its primary makes it.
+
+        Who asks for a later view has left those below, too, and its request for this one may have been lost: where
+        every vote is needed, the others would else wait for it for ever, and it for them.
+        """
+        view, quorum = self._view, self._view.group.quorum
+        if not view.is_changing or not quorum.is_quorum(self._gone()):
             return
         if not view.alarm.is_set:
             view.alarm.put_off(view.timeout_s)
-        if view.primary == self._env.id:
+        changes = tuple((node, c) for node, c in sorted(view.changes.items()) if c.view == view.number)
+        if view.primary == self._env.id and quorum.is_quorum(mask_of([node for node, _ in changes])):
             self._new_views.make(changes)
+
+    def _gone(self) -> int:
+        """The mask of those who work in no view below the one that this node asks for."""
+        number = self._view.number
+        return mask_of([node for node, change in self._view.changes.items() if change.view >= number])

@@ -1,8 +1,10 @@
-"""WaitingRequests (§4.1, §4.4): requests of clients, kept until they are executed and watched by a timer.
+"""WaitingRequests (§4.1, §4.4): requests of clients, kept in the order in which they came until they are executed.
 
-Every node gets a request from its client, or from another node. Its signature is checked off the loop. A backup that
-waits too long for the execution of its oldest one suspects the primary; one that the primary may not have is passed
-on to it. That the *oldest* is watched, not any, keeps a primary from starving a single client.
+Every node gets a request from its client, or from another node. Its signature is checked off the loop. A backup passes
+on to the primary what that may not have. How long it waits for their execution, ``watch.py`` says.
+
+A node that lies can pass on whatever clients signed once, as often as it likes. What was executed lately is known here
+by its digest, what the sessions have answered the App knows (``checks.py``); neither is ordered again.
 """
 
 from __future__ import annotations
@@ -13,17 +15,16 @@ from hashlib import sha256
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.alarm import Alarm
-from quorate.parts.crypto.keys import Signed
 from quorate.parts.log.replicated import Dropped
-from quorate.protocols.pbft.checks import Check, SignatureChecks
+from quorate.protocols.pbft.checks import Check, Fresh, SignatureChecks
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Forward, PbftConfig
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.view import CurrentView
 
-REQUEST = "request"
+EXECUTED_MAX = 1 << 15
+"""Requests whose execution is remembered, each by its digest."""
 
 
 class WaitingRequests:
@@ -51,7 +52,9 @@ class WaitingRequests:
         self.pending_bytes = 0
         self.queue: deque[bytes] = deque()
         """Digests of what has no number yet."""
-        self._alarm = Alarm(env, REQUEST)
+        self._executed: OrderedDict[bytes, None] = OrderedDict()  # digests, the oldest first
+        self._came: dict[bytes, float] = {}  # when, by digest
+        self._has_progress = False
         self._seen_at_beat: set[bytes] = set()
 
     # --- in ---
@@ -61,20 +64,31 @@ class WaitingRequests:
         if self._view.stalled is not None:
             self._env.deliver(Dropped(tuple(values), self._view.stalled))
             return
-        self._take_in(self._env.id, values)
+        fresh, again, refused = self._fresh(self._env.id, values)
+        if fresh:
+            self._checks.ask(self._env.id, fresh, None)
+        if again:  # executed while it was on its way down: the App may have answered it by now
+            self._checks.screen(self._env.id, again)
+        if refused:
+            self._env.deliver(Dropped(tuple(refused), "too many requests wait"))
 
     def on_forward(self, sender: int, m: Forward) -> None:
         """§4.4: requests that a backup has and this node may not."""
         if self._view.stalled is None:
-            self._take_in(sender, m.values)
+            fresh, _, _ = self._fresh(sender, m.values)
+            if fresh:
+                self._checks.screen(sender, fresh)
 
-    def _take_in(self, sender: int, values: Sequence[bytes]) -> None:
-        checks = self._checks
-        fresh: dict[bytes, tuple[bytes, Signed]] = {}
+    def _fresh(self, sender: int, values: Sequence[bytes]) -> tuple[Fresh, Fresh, list[bytes]]:
+        """Those that are new, those that our own clients ask for again, and those that there is no room for."""
+        checks, is_own = self._checks, sender == self._env.id
+        fresh: Fresh = {}
+        again: Fresh = {}
         refused: list[bytes] = []
         for value in values:
             digest = sha256(value).digest()
-            if digest in self.pending or digest in checks.held:
+            was_executed = digest in self._executed
+            if digest in self.pending or digest in checks.held or (was_executed and not is_own):
                 continue
             request = requests.decode_signed_request(value)
             if request is None:
@@ -82,12 +96,13 @@ class WaitingRequests:
             elif checks.is_full or not self._has_room(value):
                 refused.append(value)
             else:
-                fresh[digest] = (value, requests.claim(request))
+                (again if was_executed else fresh)[digest] = (value, requests.claim(request))
                 checks.hold(digest, value)
-        if fresh:
-            checks.ask(sender, fresh, None)
-        if refused and sender == self._env.id:
-            self._env.deliver(Dropped(tuple(refused), "too many requests wait"))
+        return fresh, again, refused
+
+    def is_known(self, digest: bytes) -> bool:
+        """Whether this request's signature was checked, here or by those who decided it."""
+        return digest in self.pending or digest in self._executed
 
     def checked(self, check: Check) -> None:
         """Signatures were checked, of requests that were brought here or proposed."""
@@ -120,8 +135,7 @@ class WaitingRequests:
         self.pending[digest] = value
         self.pending_bytes += len(value)
         self.queue.append(digest)
-        if not self._alarm.is_set:
-            self.watch()
+        self._came[digest] = self._env.now
 
     # --- out ---
 
@@ -145,49 +159,44 @@ class WaitingRequests:
         numbered = self._log.numbered(self._history.executed)
         self.queue.clear()
         self.queue.extend(digest for digest in self.pending if digest not in numbered)
-        self.watch()
 
     def forget(self, value: bytes) -> None:
-        """It was executed. The timer starts again for the next, if it was this that it ran for (§4.4)."""
-        if not self.pending and not self._checks.held:
-            return
+        """It was executed."""
         digest = sha256(value).digest()
+        self._executed[digest] = None
+        if len(self._executed) > EXECUTED_MAX:
+            self._executed.popitem(last=False)
         self._checks.release(digest)
         if not self.pending:
             return
-        is_oldest = next(iter(self.pending)) == digest
+        oldest = next(iter(self.pending))
         if self.pending.pop(digest, None) is not None:
             self.pending_bytes -= len(value)
-            if is_oldest:
-                self.watch()
+            if digest == oldest or self._is_in_turn(self._came[digest], self._came[oldest]):
+                self._has_progress = True
+            del self._came[digest]
+
+    def _is_in_turn(self, came: float, oldest_came: float) -> bool:
+        """Whether an honest primary may have had a request before the one that came here first of those that wait."""
+        return came <= oldest_came + self._config.request_timeout_s
+
+    def take_progress(self) -> bool:
+        """Whether requests were executed in their turn since the last call: none that the oldest did not have to
+        wait for."""
+        has_progress, self._has_progress = self._has_progress, False
+        return has_progress
 
     def forget_all(self) -> None:
         """Nobody can tell which of them a snapshot holds. A client that has no answer sends its request again."""
         self.pending.clear()
         self.queue.clear()
+        self._came.clear()
         self.pending_bytes = 0
-        self.watch()
 
-    # --- the timer ---
-
-    def watch(self) -> None:
-        """§4.4: a backup waits for its oldest request, but not while it changes views."""
-        view = self._view
-        if self.pending and not view.is_changing and not view.is_primary and view.is_member:
-            self._alarm.put_off(view.timeout_s)
-        else:
-            self._alarm.stop()
-
-    def stop_watching(self) -> None:
-        """The view is left."""
-        self._alarm.stop()
-
-    def is_late(self) -> bool:
-        """The timer ran out: whether the oldest request waited too long."""
-        return self._alarm.is_due()
+    # --- to the primary ---
 
     def pass_on(self) -> None:
-        """Once a beat: what this backup has had for a beat, and the primary may lack."""
+        """Once a beat: what this backup has had for a beat, and the primary may lack. The oldest first."""
         if self._view.is_changing or self._view.is_primary or not self.pending:
             self._seen_at_beat.clear()
             return
@@ -195,8 +204,9 @@ class WaitingRequests:
         numbered = self._log.numbered(self._history.executed)
         late: list[bytes] = []
         size = 0
-        for digest in sorted(self._seen_at_beat & self.pending.keys() - numbered):
-            value = self.pending[digest]
+        for digest, value in self.pending.items():
+            if digest not in self._seen_at_beat or digest in numbered:
+                continue
             size += len(value)
             if late and (size > config.batch_bytes_max or len(late) == config.batch_count_max):
                 break

@@ -126,7 +126,8 @@ class Raft(Core):
 
     def standing(self) -> Standing:
         """As ``Core.standing``."""
-        return Standing(self.role, self.leader, self.term, self.commit_index)
+        election, state = self.election, self.state
+        return Standing(election.role, election.watch.leader, state.term, state.commit_index)
 
     # --- recovery ---
 

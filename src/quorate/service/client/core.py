@@ -385,7 +385,7 @@ class ClientCore:
     # --- time ---
 
     def tick(self, now: float) -> None:
-        """Time has passed. ClientCall it when ``out.wake_at`` is reached; more often does no harm."""
+        """Time has passed. Call this when ``out.wake_at`` is reached; more often does no harm."""
         out = self.out
         out.now = now
         for call in [*self._queue, *self._early, *self.sessionless]:

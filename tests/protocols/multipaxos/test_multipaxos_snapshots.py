@@ -14,8 +14,18 @@ from quorate.protocols.multipaxos.messages import (
     Snapshotted,
 )
 
-from tests.protocols.multipaxos.build import CONFIG, Node, agreed, entries, follower, leader, messages, records, voted
-from tests.protocols.raft.build import NOTHING, effects
+from tests.protocols.multipaxos.multipaxos_nodes import (
+    CONFIG,
+    Node,
+    agreed,
+    entries,
+    follower,
+    leader,
+    messages,
+    records,
+    voted,
+)
+from tests.protocols.raft.raft_nodes import NOTHING, effects
 
 SMALL = msgspec.structs.replace(CONFIG, snapshot_entries=4, keep_entries=1, chunk_bytes=10)
 ALL = (Membership(1, (1, 2, 3)),)

@@ -5,12 +5,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
+from quorate.kernel import Asked, Fired, Input, Received, Stalled, Submitted
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.log.configuration import Newcomer, Nodes, encode_change
 from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
-from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.log.replicated import Chunk
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.multipaxos.messages import (
     MESSAGES,
@@ -31,8 +31,9 @@ from quorate.protocols.multipaxos.messages import (
     SnapshotProgress,
 )
 
+from tests.protocols.any_order import HELPS, Watched, check_kept
 from tests.protocols.every_message import assert_draws_all
-from tests.protocols.multipaxos.build import Node, voted
+from tests.protocols.multipaxos.multipaxos_nodes import Node, voted
 
 CONFIG = MultiPaxosConfig(
     heartbeat_s=0.1,
@@ -100,74 +101,39 @@ MESSAGE = st.one_of(
     st.builds(ReadRequest, NUMBER, TOKENS),
     st.builds(ReadReply, NUMBER, TOKENS, NUMBER),
 )
-HELPS = st.sampled_from(["election", "agree", "job"])
-"""Steps that a run of chance seldom takes: a time-out, whatever the node waits for, the result of its job."""
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.sampled_from([(b"mine",), (encode_change((1, 2)),)])),
     st.builds(Asked, st.tuples(SMALL)),
     st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None)]),
 )
-STEP = st.one_of(st.builds(Received, st.integers(0, 4), MESSAGE), LOCAL, HELPS)
+STEP = st.one_of(st.builds(Received, st.integers(0, 4), MESSAGE), LOCAL, st.sampled_from(HELPS))
 
 
-class Watched:
-    """A node, its pending jobs, and what must never go back."""
+class WatchedAcceptor(Watched):
+    """A node with votes in its log, and a gap before the last."""
 
     def __init__(self) -> None:
-        self.node = Node(records=[voted((1, 2), 1, "abc", 0), voted((1, 2), 5, "e", 1)], config=CONFIG)
-        self.jobs: list[Any] = []
+        super().__init__(Node(records=[voted((1, 2), 1, "abc", 0), voted((1, 2), 5, "e", 1)], config=CONFIG))
         self.chosen: dict[int, Entry] = {}
-        self.votes: dict[tuple[int, Any], Entry] = {}
-        self.before: tuple[Any, ...] = ((0, 0), 0, 0, 0, 0)
 
-    def take(self, step: Any) -> None:
-        """One step, and a look at the state after it."""
-        for inputs in [[step]] if not isinstance(step, str) else self._help(step):
-            turn = self.node.step(*inputs)
-            self.jobs += turn.jobs
-            self._look()
-
-    def _help(self, step: str) -> list[list[Input]]:
+    def agreement(self) -> list[Any]:
         core = self.node.core
-        if step == "election":
-            self.node.now += 3.0
-            return [[Fired("election")]]
-        if step == "agree":
-            first, last = core.acceptor.chosen_index + 1, core.acceptor.log.last_index
-            return [
-                [Received(peer, message)]
-                for peer in (1, 2)
-                for message in (
-                    PollReply(core._serial, True, (0, 0)),
-                    Promise(core.ballot, first, [], 0),
-                    Accepted(core.ballot, last),
-                )
-            ]
-        return [[Done(job.key, self._result(job.work))] for job in [self.jobs.pop(0)]] if self.jobs else []
+        first, last = core.acceptor.chosen_index + 1, core.acceptor.log.last_index
+        return [
+            PollReply(core._serial, True, (0, 0)),
+            Promise(core.ballot, first, [], 0),
+            Accepted(core.ballot, last),
+        ]
 
-    def _result(self, work: Any) -> Any:
-        if isinstance(work, TakeSnapshot):
-            return SnapshotInfo(work.index, work.term, 10)
-        if isinstance(work, WriteChunk):
-            end = work.offset + len(work.data)
-            return Written(work.index, work.term, end, end >= work.total_bytes)
-        assert isinstance(work, ReadChunk)
-        return Chunk(work.index, 1, work.offset, b"data", 10) if work.offset < 10 else Failed("outside")
-
-    def _look(self) -> None:
+    def look(self) -> None:
         core, acceptor = self.node.core, self.node.core.acceptor
         log = acceptor.log
-        now = (acceptor.promised, acceptor.chosen_index, core.delivered_index, log.base_index, acceptor.snapshot_index)
-        assert all(new >= old for new, old in zip(now, self.before, strict=True)), (self.before, now)
-        self.before = now
+        self.only_forward(
+            acceptor.promised, acceptor.chosen_index, core.delivered_index, log.base_index, acceptor.snapshot_index
+        )
         assert core.delivered_index <= acceptor.chosen_index <= log.last_index
         assert acceptor.ballot <= acceptor.promised
-        for slot in [slot for slot in self.chosen if slot <= log.base_index]:
-            del self.chosen[slot]
-        for slot, known in self.chosen.items():
-            assert log.slice(slot, slot) == [known], f"the chosen value of slot {slot} was replaced"
-        for slot in range(max(log.base_index, max(self.chosen, default=0)) + 1, acceptor.chosen_index + 1):
-            self.chosen[slot] = log.slice(slot, slot)[0]
+        check_kept(self.chosen, log, acceptor.chosen_index)
         assert all(slot > log.last_index for slot in acceptor.ahead)
         assert acceptor._ahead_bytes == sum(entry.size_bytes for _, entry in acceptor.ahead.values())
         assert acceptor._ahead_bytes <= 1000, "bounded"
@@ -177,7 +143,7 @@ class Watched:
 @settings(max_examples=250, deadline=None)
 @given(st.lists(STEP, max_size=40))
 def test_nothing_raises_and_nothing_goes_back(steps: list[Any]) -> None:
-    watched = Watched()
+    watched = WatchedAcceptor()
     for step in steps:
         watched.take(step)
 

@@ -22,8 +22,9 @@ from quorate.protocols.multipaxos.messages import (
 )
 
 from tests.protocols.cluster import Cluster, Member
-from tests.protocols.multipaxos.build import CONFIG, THREE, Node, agreed, entries, follower, leader, voted
-from tests.protocols.multipaxos.test_snapshots import chunk
+from tests.protocols.multipaxos.multipaxos_nodes import CONFIG, Node, agreed, entries, follower, leader, voted
+from tests.protocols.multipaxos.test_multipaxos_snapshots import chunk
+from tests.protocols.stepped import THREE
 
 FOUR = Newcomer(4, "n4:1")
 MEETS_4 = Meet("n4:1", b"", 4)

@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 
-from quorate.kernel import Env, Fired, Host, Input, Job, Received, Record, Submitted, Turn
+from quorate.kernel import Env, Input, Job, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Symbolic, VerifyBatch
 from quorate.parts.log.pieces import tree_of
-from quorate.parts.log.replicated import Chunk, Piece
+from quorate.parts.log.replicated import Chunk, Piece, Screen, Screened
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
@@ -41,9 +41,9 @@ from quorate.protocols.pbft.messages import (
     order_statement,
     view_change_statement,
 )
-from quorate.sim.chance import streams
 
 from tests.protocols.cluster import Cluster
+from tests.protocols.stepped import SteppedNode
 
 FOUR = (1, 2, 3, 4)
 SCHEME = Symbolic(range(1, 14))
@@ -58,10 +58,10 @@ def request(text: str, client: int = 0) -> bytes:
 X, Y, Z = request("x"), request("y"), request("z")
 
 
-class Node:
-    """One Host, number 2 (a backup of view 0 among 1 to 4) unless told. A method takes one step and returns its Turn.
+class Node(SteppedNode):
+    """Number 2 (a backup of view 0 among 1 to 4) unless told.
 
-    Signatures of requests are checked at once: their jobs do not show.
+    Requests are screened, and their signatures checked, at once: those jobs do not show.
     """
 
     def __init__(
@@ -73,48 +73,26 @@ class Node:
         config: PbftConfig = CONFIG,
         make: Callable[[Env, PbftConfig, Any], Pbft] = Pbft,
     ) -> None:
-        self.host = Host(lambda env: make(env, config, SCHEME.keys(env.id)), node, peers, streams(node))
-        self.now = 10.0
-        for record in records:
-            self.host.restore(Record((), record))
-        self.started = self.host.start(self.now)
-
-    @property
-    def core(self) -> Any:
-        """The core, to look at."""
-        return self.host.root
-
-    @property
-    def records(self) -> list[Any]:
-        """What a compacted journal would hold."""
-        return [record.value for record in self.host.checkpoint()]
+        super().__init__(
+            lambda env: make(env, config, SCHEME.keys(env.id)), node, peers, records=records, seed=node, now=10.0
+        )
+        self.spent: set[bytes] = set()
+        """What the sessions above have answered."""
 
     def step(self, *inputs: Input) -> Turn:
         """Inputs of one step, and what the checks of signatures that it asks for bring."""
         turn = self.host.step(inputs, self.now)
-        while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
+        while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch | Screen)]:
             more = self.host.step([self._check(job) for job in checks], self.now)
             turn.jobs = [job for job in turn.jobs if job not in checks]
-            for field in Turn.__struct_fields__:
-                one, other = getattr(turn, field), getattr(more, field)
-                setattr(turn, field, one and other if field == "lazy" else [*one, *other] or ())
+            merge(turn, more)
         return turn
 
     def _check(self, job: Job) -> Done:
+        if isinstance(job.work, Screen):
+            spent = [place for place, value in enumerate(job.work.values) if value in self.spent]
+            return Done(job.key, Screened(tuple(spent)), job.path)
         return Done(job.key, SCHEME.keyring().verify_batch(job.work), job.path)
-
-    def on(self, sender: int, *messages: Any) -> Turn:
-        """Messages of one sender, in one step."""
-        return self.step(*[Received(sender, message) for message in messages])
-
-    def submit(self, *values: bytes) -> Turn:
-        """Requests of clients."""
-        return self.step(Submitted(values))
-
-    def fire(self, key: str, after_s: float = 0.0) -> Turn:
-        """Time passes, and a timer runs out."""
-        self.now += after_s
-        return self.step(Fired(key))
 
     # --- several steps, to build a state ---
 
@@ -142,6 +120,13 @@ class Node:
         """As a backup: into a view that rests on three view-changes, each with what prepared; it proposes these."""
         changes = {node: view_change(node, view, *prepared) for node in FOUR if node != self.host.node}
         return self.on(FOUR[view % 4], new_view(changes, *batches, first=first))
+
+
+def merge(turn: Turn, more: Turn) -> None:
+    """As if both were of one step."""
+    for field in Turn.__struct_fields__:
+        one, other = getattr(turn, field), getattr(more, field)
+        setattr(turn, field, one and other if field == "lazy" else [*one, *other] or ())
 
 
 class PbftCluster(Cluster):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from quorate.kernel import Asked, Blame, Done, Fired, Host, Input, Job, Received, Record, Send, Stalled, Submitted, Turn
+from quorate.kernel import Blame, Job, Record, Send, Turn
 from quorate.kernel import Timer as TimerEffect
 from quorate.kernel.standing import LEADER
 from quorate.parts.log.entries import NOOP, Entry
@@ -19,10 +19,10 @@ from quorate.protocols.raft.messages import (
     Snapshotted,
     Vote,
 )
-from quorate.sim.chance import streams
+
+from tests.protocols.stepped import THREE, SteppedNode
 
 CONFIG = RaftConfig(heartbeat_s=0.1, election_timeout_s_min=1.0)
-THREE, FIVE = (1, 2, 3), (1, 2, 3, 4, 5)
 
 
 def entry(term: int, data: str = "") -> Entry:
@@ -40,8 +40,8 @@ def log_of(terms: Sequence[int]) -> list[Entry]:
     return [entry(term, f"{index}.{term}") for index, term in enumerate(terms, 1)]
 
 
-class Server:
-    """One Host, number 1 unless told, and its clock. Each method takes one step and returns its Turn."""
+class Server(SteppedNode):
+    """Number 1 unless told."""
 
     def __init__(
         self,
@@ -56,21 +56,9 @@ class Server:
         make: type[Raft] = Raft,
         seed: int = 0,
     ) -> None:
-        self.now = 100.0
-        self.node = node
-        self.host = Host(lambda env: make(env, config), node, peers, streams(seed))
-        if term:
-            self.host.restore(Record((), HardState(term, vote)))
-        if log:
-            self.host.restore(Record((), Entries(1, log_of(log))))
-        for record in records:
-            self.host.restore(Record((), record))
-        self.started = self.host.start(self.now)
-
-    @property
-    def core(self) -> Any:
-        """The core, to look at."""
-        return self.host.root
+        begin = [HardState(term, vote)] if term else []
+        held = [Entries(1, log_of(log))] if log else []
+        super().__init__(lambda env: make(env, config), node, peers, records=[*begin, *held, *records], seed=seed)
 
     @property
     def log(self) -> list[Entry]:
@@ -83,39 +71,13 @@ class Server:
         """Their terms."""
         return [e.term for e in self.log]
 
-    def step(self, *inputs: Input) -> Turn:
-        """Inputs of one step."""
-        return self.host.step(inputs, self.now)
-
-    def on(self, sender: int, *messages: Any) -> Turn:
-        """Messages of one sender, in one step."""
-        return self.step(*[Received(sender, message) for message in messages])
-
-    def submit(self, *values: str) -> Turn:
-        """Values from above."""
-        return self.step(Submitted(tuple(value.encode() for value in values)))
-
-    def read(self, *tokens: int) -> Turn:
-        """Reads from above."""
-        return self.step(Asked(tokens))
-
-    def done(self, key: Any, result: Any) -> Turn:
-        """A job's result."""
-        return self.step(Done(key, result))
-
-    def stall(self, why: str | None) -> Turn:
-        """Storage says this."""
-        return self.step(Stalled(why))
-
     def time_out(self) -> Turn:
         """The longest election time-out passes without a word."""
-        self.now += 2 * CONFIG.election_timeout_s_min
-        return self.step(Fired("election"))
+        return self.fire("election", 2 * CONFIG.election_timeout_s_min)
 
     def beat(self, after_s: float = CONFIG.heartbeat_s) -> Turn:
         """The heartbeat timer runs out."""
-        self.now += after_s
-        return self.step(Fired("heartbeat"))
+        return self.fire("heartbeat", after_s)
 
 
 def effects(

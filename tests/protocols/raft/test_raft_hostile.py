@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorate.kernel import Asked, Done, Failed, Fired, Input, Received, Stalled, Submitted
+from quorate.kernel import Asked, Fired, Input, Received, Stalled, Submitted
 from quorate.parts.log.entries import NOOP, Entry
-from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.log.replicated import Chunk
 from quorate.protocols.raft import RaftConfig
 from quorate.protocols.raft.messages import (
     MESSAGES,
@@ -27,8 +27,9 @@ from quorate.protocols.raft.messages import (
     Vote,
 )
 
+from tests.protocols.any_order import HELPS, Watched, check_kept
 from tests.protocols.every_message import assert_draws_all
-from tests.protocols.raft.build import Server, entry
+from tests.protocols.raft.raft_nodes import Server, entry
 
 CONFIG = RaftConfig(
     heartbeat_s=0.1,
@@ -65,85 +66,48 @@ MESSAGE = st.one_of(
     st.builds(ReadRequest, NUMBER, TOKENS),
     st.builds(ReadReply, NUMBER, TOKENS, NUMBER),
 )
-HELPS = st.sampled_from(["election", "agree", "job"])
-"""Steps that a run of chance seldom takes: a time-out, whatever the server waits for, the result of its job."""
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.just((b"mine",))),
     st.builds(Asked, st.tuples(SMALL)),
     st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None)]),
 )
-STEP = st.one_of(st.builds(Received, st.integers(0, 4), MESSAGE), LOCAL, HELPS)
+STEP = st.one_of(st.builds(Received, st.integers(0, 4), MESSAGE), LOCAL, st.sampled_from(HELPS))
 
 
-class Watched:
-    """A server, its pending jobs, and what must never go back."""
+class WatchedServer(Watched):
+    """A server with a log of two terms."""
 
     def __init__(self) -> None:
-        self.server = Server(term=2, log=[1, 1, 2], config=CONFIG)
-        self.jobs: list[Any] = []
+        super().__init__(Server(term=2, log=[1, 1, 2], config=CONFIG))
         self.voted: dict[int, int] = {}
         self.committed: dict[int, Entry] = {}
-        self.delivered_index = 0
-        self.before = (0, 0, 0, 0)
 
-    def take(self, step: Any) -> None:
-        """One step, and a look at the state after it."""
-        for inputs in [[step]] if not isinstance(step, str) else self._help(step):
-            turn = self.server.step(*inputs)
-            self.jobs += turn.jobs
-            self._look()
+    def agreement(self) -> list[Any]:
+        core = self.node.core
+        term = core.term
+        return [
+            PreVoteReply(term + 1, True),
+            Vote(term + 1, True),
+            Vote(term, True),
+            Appended(term, core.log.last_index),
+        ]
 
-    def _help(self, step: str) -> list[list[Input]]:
-        core = self.server.core
-        if step == "election":
-            self.server.now += 3.0
-            return [[Fired("election")]]
-        if step == "agree":
-            term, last = core.term, core.log.last_index
-            return [
-                [Received(peer, message)]
-                for peer in (1, 2)
-                for message in (
-                    PreVoteReply(term + 1, True),
-                    Vote(core.term + 1, True),
-                    Vote(term, True),
-                    Appended(term, last),
-                )
-            ]
-        return [[Done(job.key, self._result(job.work))] for job in [self.jobs.pop(0)]] if self.jobs else []
-
-    def _result(self, work: Any) -> Any:
-        if isinstance(work, TakeSnapshot):
-            return SnapshotInfo(work.index, work.term, 10)
-        if isinstance(work, WriteChunk):
-            end = work.offset + len(work.data)
-            return Written(work.index, work.term, end, end >= work.total_bytes)
-        assert isinstance(work, ReadChunk)
-        return Chunk(work.index, 1, work.offset, b"data", 10) if work.offset < 10 else Failed("outside")
-
-    def _look(self) -> None:
-        core, log = self.server.core, self.server.core.log
-        now = (core.term, core.commit_index, core.state.delivered_index, log.base_index)
-        assert all(new >= old for new, old in zip(now, self.before, strict=True)), (self.before, now)
-        self.before = now
+    def look(self) -> None:
+        core, log = self.node.core, self.node.core.log
+        self.only_forward(core.term, core.commit_index, core.state.delivered_index, log.base_index)
         assert core.state.delivered_index <= core.commit_index <= log.last_index
         if core.vote is not None:
             assert self.voted.setdefault(core.term, core.vote) == core.vote, "one vote a term"
         elif core.term in self.voted:
             raise AssertionError(f"the vote of term {core.term} is forgotten")
-        for index in [i for i in self.committed if i <= log.base_index]:
-            del self.committed[index]
-        for index, known in self.committed.items():
-            assert log.slice(index, index) == [known], f"committed entry {index} was replaced"
-        for index in range(max(log.base_index, max(self.committed, default=0)) + 1, core.commit_index + 1):
-            self.committed[index] = log.slice(index, index)[0]
+        check_kept(self.committed, log, core.commit_index)
         assert log.size_bytes == sum(e.size_bytes for e in log.slice(log.base_index + 1, log.last_index))
 
 
 @settings(max_examples=250, deadline=None)
 @given(st.lists(STEP, max_size=40))
 def test_nothing_raises_and_nothing_goes_back(steps: list[Any]) -> None:
-    watched = Watched()
+    watched = WatchedServer()
     for step in steps:
         watched.take(step)
 

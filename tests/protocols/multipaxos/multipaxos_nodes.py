@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from quorate.kernel import Asked, Done, Fired, Host, Input, Received, Record, Stalled, Submitted, Turn
+from quorate.kernel import Received, Turn
 from quorate.kernel.standing import LEADER
 from quorate.parts.log.configuration import encode_change
 from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
@@ -19,10 +19,10 @@ from quorate.protocols.multipaxos.messages import (
     Run,
     Voted,
 )
-from quorate.sim.chance import streams
+
+from tests.protocols.stepped import THREE, SteppedNode
 
 CONFIG = MultiPaxosConfig(heartbeat_s=0.1, election_timeout_s_min=1.0, alpha=8)
-THREE, FIVE = (1, 2, 3), (1, 2, 3, 4, 5)
 
 
 def entry(round_: int, data: str) -> Entry:
@@ -45,8 +45,8 @@ def members(round_: int, *nodes: int) -> Entry:
     return Entry(round_, encode_change(nodes), CONFIGURATION)
 
 
-class Node:
-    """One Host, number 1 unless told, and its clock. Each method takes one step and returns its Turn."""
+class Node(SteppedNode):
+    """Number 1 unless told."""
 
     def __init__(
         self,
@@ -58,17 +58,7 @@ class Node:
         make: type[MultiPaxos] = MultiPaxos,
         seed: int = 0,
     ) -> None:
-        self.now = 100.0
-        self.node = node
-        self.host = Host(lambda env: make(env, config), node, peers, streams(seed))
-        for record in records:
-            self.host.restore(Record((), record))
-        self.started = self.host.start(self.now)
-
-    @property
-    def core(self) -> Any:
-        """The core, to look at."""
-        return self.host.root
+        super().__init__(lambda env: make(env, config), node, peers, records=records, seed=seed)
 
     @property
     def log(self) -> list[Entry]:
@@ -76,39 +66,13 @@ class Node:
         log = self.core.acceptor.log
         return list(log.slice(log.base_index + 1, log.last_index))
 
-    def step(self, *inputs: Input) -> Turn:
-        """Inputs of one step."""
-        return self.host.step(inputs, self.now)
-
-    def on(self, sender: int, *messages: Any) -> Turn:
-        """Messages of one sender, in one step."""
-        return self.step(*[Received(sender, message) for message in messages])
-
-    def submit(self, *values: str) -> Turn:
-        """Values from above."""
-        return self.step(Submitted(tuple(value.encode() for value in values)))
-
-    def read(self, *tokens: int) -> Turn:
-        """Reads from above."""
-        return self.step(Asked(tokens))
-
-    def done(self, key: Any, result: Any) -> Turn:
-        """A job's result."""
-        return self.step(Done(key, result))
-
-    def stall(self, why: str | None) -> Turn:
-        """Storage says this."""
-        return self.step(Stalled(why))
-
     def time_out(self) -> Turn:
         """The longest election time-out passes without a word."""
-        self.now += 2 * CONFIG.election_timeout_s_min
-        return self.step(Fired("election"))
+        return self.fire("election", 2 * CONFIG.election_timeout_s_min)
 
     def beat(self, after_s: float = CONFIG.heartbeat_s) -> Turn:
         """The heartbeat timer runs out."""
-        self.now += after_s
-        return self.step(Fired("heartbeat"))
+        return self.fire("heartbeat", after_s)
 
 
 def messages(turn: Turn) -> list[Any]:

@@ -26,7 +26,7 @@ from quorate.protocols.pbft.messages import (
 )
 
 from tests.protocols.cluster import Cluster, Member
-from tests.protocols.pbft.build import CONFIG, FOUR, SCHEME, Node, X, in_pieces
+from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, SCHEME, Node, X, in_pieces
 
 ADMIN = SCHEME.client(8)
 ADMINISTERED = msgspec.structs.replace(CONFIG, admins=(ADMIN.public,), founders=FOUR)

@@ -26,7 +26,7 @@ from quorate.protocols.raft.messages import (
     Snapshotted,
 )
 
-from tests.protocols.raft.build import (
+from tests.protocols.raft.raft_nodes import (
     CONFIG,
     NOTHING,
     Server,

@@ -27,7 +27,7 @@ from quorate.service.requests import Apply, AskStatus, CloseSession, Command, Op
 
 from tests.runtime.servers import FAST, Servers, run, servers, until
 from tests.wire.harness import RawCaller, call, framed
-from tests.wire.test_hostile import peak_bytes
+from tests.wire.test_hostile_frames import peak_bytes
 
 FRAMES = 10_000
 FRAMES_PER_CALL = 400
