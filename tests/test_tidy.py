@@ -152,6 +152,7 @@ PLANTED = [
     ("index-addresses", "x.md", f"pip config set global.index-url x\n--extra-{'index'}-url=x  # !"),
     ("index-addresses", "requirements/dev.txt", f"# {'https'}://mirror.example.org/x  # !\nmsgspec==0.22"),
     ("index-addresses", "x.md", f"from {'py'}pi.org  # !\nfrom https://example.org/simple-minded"),
+    ("conflict-markers", "x.md", f"a\n{'<' * 7} HEAD  # !\nb\n{'=' * 7}\nc\n{'>' * 7} main  # !\n{'<' * 8} d"),
 ]
 
 # Bodies of functions and classes; lines that end with `# !` iterate over a set.

@@ -93,7 +93,29 @@ def proof(kind: type[Prevote], round: int, values: tuple[bytes, ...], nodes: Seq
     return certificate
 
 
+def timeouts(count: int) -> list[Input]:
+    """So many rounds end, each when a quorum has reached it."""
+    rounds = [[Received(0, Here(1, round)), Received(2, Here(1, round)), Fired("round")] for round in range(count)]
+    return [item for items in rounds for item in items]
+
+
 LOCK = Locked(1, 0, A, proof(Prevote, 0, A))
+
+
+# --- rounds ---
+
+
+def test_a_round_lasts_until_a_quorum_has_reached_it() -> None:
+    """Or a node would be a round ahead of the rest for ever, and its vote would be missed where each one counts."""
+    stage = Stage()
+    stage.step(*timeouts(1))
+    assert stage.core.round == 1
+    stage.step(Received(2, Here(1, 1)), Fired("round"))
+    assert (stage.core.round, stage.said) == (1, [(ALL, Here(1, 1))]), "node 0 is in round 0 still"
+    stage.step(Fired("round"))
+    assert stage.core.round == 1
+    stage.step(Received(0, Here(2, 0)), Fired("round"))
+    assert stage.core.round == 2, "a later height is further"
 
 
 # --- the phases ---
@@ -103,7 +125,7 @@ def test_the_leader_proposes_what_waits_and_prevotes_for_it() -> None:
     stage = Stage()
     stage.step(Submitted((ONE,)))
     assert (stage.said, stage.records) == ([], []), "node 0 leads round 0"
-    stage.step(Fired("round"))
+    stage.step(*timeouts(1))
     own = vote(Prevote, 1, 1, A)
     assert stage.said == [(ALL, Here(1, 1)), (ALL, ProposedBatch(1, 1, A)), (ALL, own)]
     assert stage.records == [own]
@@ -130,7 +152,7 @@ def test_prevotes_of_an_earlier_round_lock_nothing() -> None:
     """A node that has gone on may have prevoted another batch since."""
     stage = Stage()
     stage.hears((0, ProposedBatch(1, 0, A)), (0, vote(Prevote, 0, 0, A)))
-    stage.step(Fired("round"))
+    stage.step(*timeouts(1))
     stage.hears((2, vote(Prevote, 2, 0, A)), (3, vote(Prevote, 3, 0, A)))
     assert (stage.records, stage.core.lock) == ([], None)
 
@@ -138,7 +160,7 @@ def test_prevotes_of_an_earlier_round_lock_nothing() -> None:
 def test_precommits_of_a_quorum_decide_in_any_round() -> None:
     stage = Stage()
     stage.hears((0, ProposedBatch(1, 0, A)))
-    stage.step(Fired("round"))
+    stage.step(*timeouts(1))
     stage.hears(*[(node, vote(Precommit, node, 0, A)) for node in (0, 2, 3)])
     decision = Decision(1, 0, A, proof(Precommit, 0, A))
     assert stage.records == [decision]
@@ -159,12 +181,12 @@ def test_fewer_than_a_quorum_decide_nothing(count: int) -> None:
 
 def test_a_lock_allows_the_same_batch_alone() -> None:
     stage = Stage([LOCK])
-    stage.step(Fired("round"), Fired("round"))
+    stage.step(*timeouts(2))
     assert stage.core.round == 2
     stage.hears((2, ProposedBatch(1, 2, B)))
     assert stage.said == [], "no proof"
     stage = Stage([LOCK])
-    stage.step(Fired("round"), Fired("round"))
+    stage.step(*timeouts(2))
     stage.hears((2, ProposedBatch(1, 2, A)))
     assert stage.said == [(ALL, vote(Prevote, 1, 2, A))]
 
@@ -185,14 +207,14 @@ def test_a_lock_allows_the_same_batch_alone() -> None:
 )
 def test_a_lock_gives_way_to_prevotes_of_its_round_or_later(proposal: ProposedBatch, may: bool) -> None:
     stage = Stage([LOCK])
-    stage.step(Fired("round"), Fired("round"))
+    stage.step(*timeouts(2))
     stage.hears((2, proposal))
     assert stage.said == ([(ALL, vote(Prevote, 1, 2, B))] if may else [])
 
 
 def test_a_leader_that_is_locked_proposes_its_lock_with_the_proof() -> None:
     stage = Stage([LOCK])
-    stage.step(Submitted((TWO,)), Fired("round"))
+    stage.step(Submitted((TWO,)), *timeouts(1))
     assert (ALL, ProposedBatch(1, 1, A, 0, LOCK.proof)) in stage.said
 
 

@@ -11,7 +11,7 @@ import pytest
 from quorate.kernel import ROOT, App, Failed, Job
 from quorate.kernel import Path as CorePath
 from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
-from quorate.runtime.errors import SnapshotMissing
+from quorate.runtime.errors import SnapshotMissing, SnapshotSpoiled, StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs
 from quorate.runtime.snapshots import HEADER_SIZE
@@ -62,12 +62,18 @@ class Bench:
         stores = SnapshotStores(folder, Identity("c", 1))
         self.store = stores()
         self.app = Words()
-        self.jobs = Jobs(stores, self.app)
+        self.spoiled: list[StorageError] = []
+        self.is_spoiled = asyncio.Event()
+        self.jobs = Jobs(stores, self.app, on_spoiled=self._spoiled)
 
     async def do(self, work: Any) -> Any:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.jobs.start(Job(ROOT, "job", work), done.set_result)
         return await done
+
+    def _spoiled(self, error: StorageError) -> None:
+        self.spoiled.append(error)
+        self.is_spoiled.set()
 
     def indexes(self) -> list[int]:
         return [info.index for info in self.store.infos()]
@@ -172,5 +178,37 @@ def test_a_snapshot_travels_in_pieces_and_becomes_the_state_there(tmp_path) -> N
         await here.jobs.stop()
         await there.jobs.stop()
         await there.jobs.stop()
+
+    run(main())
+
+
+def test_a_node_hears_that_a_snapshot_of_its_own_is_spoiled_and_no_peer_is_given_it(tmp_path) -> None:
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        await bench.do(TakeSnapshot(10, 1))
+        assert isinstance(await bench.do(ReadChunk(10, 0, 1000)), Chunk)
+        path = tmp_path / "snapshot-10-1.snap"
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        served: list[Any] = []
+        bench.jobs.start(Job(ROOT, "job", ReadChunk(10, 0, 1000)), served.append)
+        await bench.is_spoiled.wait()
+        assert "snapshot-10-1.snap: the digest of the payload is wrong" in str(bench.spoiled[0])
+        assert served == []
+        with pytest.raises(SnapshotSpoiled, match=r"index 10 was found corrupt. It is kept as snapshot-10-1.snap.corr"):
+            await bench.jobs.load(10)
+        with pytest.raises(SnapshotMissing, match=r"no snapshot at index 11 .* The journal goes on from it. Restore"):
+            await bench.jobs.load(11)
+        await bench.jobs.stop()
+
+    run(main())
+
+
+def test_a_spoiled_piece_of_a_peer_is_no_fault_of_this_node(tmp_path) -> None:
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        result = await bench.do(WriteChunk(10, 1, 0, bytes(HEADER_SIZE), HEADER_SIZE))
+        assert isinstance(result, Failed)
+        assert bench.spoiled == []
+        await bench.jobs.stop()
 
     run(main())

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from types import MappingProxyType
 
+import msgspec
 import pytest
 
-from quorate.runtime.handshake import Bears, LocalNode
+from quorate.parts.requests import is_signed
+from quorate.runtime.handshake import Bears, LocalNode, Welcome
+from quorate.runtime.keys import Ed25519Signer, keyring_of
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.service.client.aio import AsyncClient
-from quorate.service.client.errors import Refused, Unreachable
+from quorate.service.client.errors import QuorateError, Refused, Unreachable
 from quorate.service.client.mode import believed_from, faults_of
 from quorate.service.requests import AskStatus, Command, Query, Result, decode_request, encode
 
 from tests.runtime.servers import free_ports, run
 
 CRASH = None
+NO_NAMES: Mapping[int, str] = MappingProxyType({})
 ONE = Bears(1, 4)
 TWO = Bears(2, 7)
 ADDRESSES = ["a:1", "b:1", "c:1", "d:1", "e:1", "f:1", "g:1"]
@@ -52,7 +57,11 @@ def test_what_is_outvoted_is_what_the_nodes_bear_or_what_was_said() -> None:
 class Told:
     """Nodes that greet as they are told to, and answer every query with their number."""
 
-    def __init__(self) -> None:
+    def __init__(self, clusters: Mapping[int, str]) -> None:
+        self.clusters = clusters
+        """What those say that call their cluster another name than "c"."""
+        self.entries: list[bytes] = []
+        self.listeners: list[ClientListener] = []
         self.addresses: list[str] = []
         self.asked: list[int] = []
 
@@ -63,21 +72,24 @@ class Told:
                 if not isinstance(request, AskStatus):
                     assert isinstance(request, Query | Command)
                     self.asked.append(node)
+                    if isinstance(request, Command):
+                        self.entries.append(request.entry)
                     connection.reply(encode(Result(request.id, b"%d" % node if bears is CRASH else b"same")))
 
-        me = LocalNode("c", "any", node, frozenset({node}), bears)
+        me = LocalNode(self.clusters.get(node, "c"), "any", node, frozenset({node}), bears)
         return ClientListener("127.0.0.1", port, me, lambda _: None, on_frames, lambda _, __: None)
 
 
 @asynccontextmanager
-async def told(greetings: Sequence[int | str | None]) -> AsyncIterator[Told]:
+async def told(greetings: Sequence[int | str | None], clusters: Mapping[int, str] = NO_NAMES) -> AsyncIterator[Told]:
     """A node for each greeting; "down" is none."""
-    made = Told()
+    made = Told(clusters)
     async with AsyncExitStack() as stack:
         for node, (port, bears) in enumerate(zip(free_ports(len(greetings)), greetings, strict=True)):
             made.addresses.append(f"127.0.0.1:{port}")
             if not isinstance(bears, str):
                 listener = made.listener(port, node, bears)
+                made.listeners.append(listener)
                 await listener.start()
                 stack.push_async_callback(listener.stop)
         yield made
@@ -168,6 +180,73 @@ def test_too_few_that_agree_are_not_believed(greetings: list[int | str | None], 
             for call in (client.query(b""), client.command(b"")):
                 with pytest.raises(Unreachable, match=why):
                     await call
+            assert nodes.asked == []
+
+    run(main())
+
+
+# --- which cluster requests are signed for ---
+
+KEY = Ed25519Signer(None, b"k" * 32)
+"""A client's, which counts in two clusters."""
+
+
+async def signed_by(nodes: Told, cluster: str = "") -> list[bytes]:
+    """What a client signs that has asked these nodes for something."""
+    async with AsyncClient(nodes.addresses, timeout_s=0.5, key=KEY, cluster=cluster) as client:
+        with suppress(QuorateError):
+            await client.command(b"put")
+    return nodes.entries
+
+
+def counts(entry: bytes, cluster: str) -> bool:
+    return is_signed(entry, keyring_of({}, cluster))
+
+
+@pytest.mark.parametrize("liar", range(4))
+def test_a_liar_that_names_another_cluster_gets_nothing_signed_for_it(liar: int) -> None:
+    async def main() -> None:
+        async with told([ONE] * 4, {liar: "elsewhere"}) as nodes:
+            entries = await signed_by(nodes)
+            assert entries
+            assert all(counts(entry, "c") and not counts(entry, "elsewhere") for entry in entries)
+            assert liar not in nodes.asked, "nor is it asked anything"
+
+    run(main())
+
+
+def test_nodes_that_all_name_their_cluster_otherwise_get_nothing_signed() -> None:
+    async def main() -> None:
+        async with told([ONE] * 4, {0: "a", 1: "b", 2: "d"}) as nodes:
+            async with AsyncClient(nodes.addresses, timeout_s=0.5, key=KEY) as client:
+                with pytest.raises(Unreachable, match="do not agree on the name of their cluster"):
+                    await client.command(b"put")
+            assert nodes.entries == []
+
+    run(main())
+
+
+def test_a_client_that_was_told_its_cluster_speaks_to_no_other() -> None:
+    async def main() -> None:
+        async with told([ONE] * 4, dict.fromkeys(range(4), "elsewhere")) as nodes:
+            assert await signed_by(nodes, "c") == []
+            entries = await signed_by(nodes, "elsewhere")
+            assert entries
+            assert all(counts(entry, "elsewhere") for entry in entries)
+
+    run(main())
+
+
+def test_a_node_that_welcomes_for_another_cluster_than_was_asked_for_is_hung_up_on() -> None:
+    """A liar takes any Hello."""
+
+    async def main() -> None:
+        async with told([ONE] * 4, dict.fromkeys(range(4), "elsewhere")) as nodes:
+            for listener in nodes.listeners:
+                listener.me = msgspec.structs.replace(listener.me, cluster="c")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(LocalNode, "welcome", lambda me: Welcome(1, me.protocol, "elsewhere", me.node, ONE))
+                assert await signed_by(nodes, "c") == []
             assert nodes.asked == []
 
     run(main())

@@ -149,6 +149,7 @@ def test_the_keys_of_a_node_are_its_own_and_the_ring_has_all(tmp_path) -> None:
     config = signed(tmp_path / "keys")
     keys = config.load_keys()
     assert (keys.node, keys.keyring.nodes) == (1, (1, 2))
+    assert keys.cluster == keys.keyring.cluster == config.cluster, "what it signs counts in no other"
     other = msgspec.structs.replace(config, node=2).load_keys()
     [mac] = keys.macs("vote", b"yes", (2,))
     assert other.verify_mac(1, "vote", b"yes", mac)

@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 
-from quorate.parts.log.entries import Entry, Log
+from quorate.parts.log.configuration import encode_change
+from quorate.parts.log.entries import CONFIGURATION, Entry, Log
+from quorate.parts.log.replicated import Decided
 from quorate.parts.quorum import Majority
 from quorate.protocols.multipaxos.invariants import MultiPaxosInvariants
+from quorate.protocols.multipaxos.messages import MultiPaxosConfig
 from quorate.protocols.paxos.invariants import PaxosInvariants
 from quorate.sim.checkers.base import Violation
 
 X, Y = Entry(1, b"x"), Entry(1, b"y")
 PEERS = (0, 1, 2)
+ALPHA = 8
 
 
 # --- one instance a slot ---
@@ -113,7 +117,6 @@ def multi(promised: Any = (0, 0), ballot: Any = (0, 0), entries: Any = (), chose
     """A node whose log has these entries, accepted in a ballot."""
     log = Log()
     log.append(list(entries))
-    span = SimpleNamespace(first_slot=1, quorums=SimpleNamespace(phase2=Majority(PEERS)))
     acceptor = SimpleNamespace(
         promised=promised,
         ballot=ballot,
@@ -126,8 +129,8 @@ def multi(promised: Any = (0, 0), ballot: Any = (0, 0), entries: Any = (), chose
         acceptor=acceptor,
         role=more.get("role", "follower"),
         ballot=more.get("own", ballot),
-        members=SimpleNamespace(spans=[span]),
-        config=SimpleNamespace(alpha=8),
+        env=SimpleNamespace(peers=PEERS),
+        config=MultiPaxosConfig(alpha=ALPHA),
     )
 
 
@@ -176,3 +179,67 @@ def test_votes_of_nodes_whose_word_counts_only_later_choose_nothing() -> None:
     for node in (0, 1):
         step(checker, node, multi((1, 0), (1, 0), ahead={9: ((1, 0), X)}))
     assert checker.chosen == {}
+
+
+# --- each slot by its own members ---
+
+
+def change(*members: int) -> Entry:
+    return Entry(1, encode_change(members), CONFIGURATION)
+
+
+def voted(checker: Any, entries: list[Entry], *nodes: int) -> None:
+    """These nodes accept the whole log in ballot (1, 0), and tell others."""
+    for node in nodes:
+        step(checker, node, multi((1, 0), (1, 0), entries))
+
+
+def filled(first: Entry, count: int) -> list[Entry]:
+    return [first, *[Entry(1, b"%d" % number) for number in range(2, count + 1)]]
+
+
+def test_members_count_from_a_window_after_the_slot_that_names_them() -> None:
+    checker = watching(MultiPaxosInvariants(), multi)
+    log = filled(change(2), ALPHA + 1)
+    voted(checker, log[:ALPHA], 0, 1)
+    checker.output(0, Decided(1, log[:ALPHA]))
+    voted(checker, log, 2)
+    checker.output(2, Decided(ALPHA + 1, log[ALPHA:]))
+    assert checker.chosen[ALPHA + 1] == ((1, 0), log[ALPHA])
+
+
+def test_votes_of_the_old_members_decide_no_slot_of_the_new() -> None:
+    checker = watching(MultiPaxosInvariants(), multi)
+    log = filled(change(2), ALPHA + 1)
+    voted(checker, log, 0, 1)
+    with pytest.raises(
+        Violation, match=r"hands up .* in slot 9, whose members are \(2,\); .* mask 11 in ballot .1, 0."
+    ):
+        checker.output(0, Decided(1, log))
+
+
+def test_votes_of_two_ballots_are_not_added_up() -> None:
+    checker = watching(MultiPaxosInvariants(), multi)
+    step(checker, 0, multi((1, 0), (1, 0), [X]))
+    step(checker, 1, multi((2, 1), (2, 1), [X]))
+    with pytest.raises(Violation, match="each slot by its own members: node 0 hands up"):
+        checker.output(0, Decided(1, [X]))
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [encode_change((1, 7)), encode_change((1,), epoch=3), encode_change((1,), leavers=(1,))],
+    ids=["unknown-node", "another-epoch", "member-that-leaves"],
+)
+def test_a_change_that_does_not_fit_changes_nobody(refused: bytes) -> None:
+    checker = watching(MultiPaxosInvariants(), multi)
+    log = filled(Entry(1, refused, CONFIGURATION), ALPHA + 1)
+    voted(checker, log, 0, 1)
+    checker.output(0, Decided(1, log))
+
+
+def test_what_is_handed_up_again_is_judged_once() -> None:
+    checker = watching(MultiPaxosInvariants(), multi)
+    voted(checker, [X], 0, 1)
+    checker.output(0, Decided(1, [X]))
+    checker.output(2, Decided(1, [X]))

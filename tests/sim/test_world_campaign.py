@@ -77,6 +77,7 @@ CAUGHT_SOON = {
         "parted-quorums",
         "answers-early",
         "asks-no-newcomers",
+        "counts-across",
         "drops-sessions",
         *CLIENT,
     ),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from quorate.runtime.errors import JournalFailed, JournalLocked
+from quorate.runtime.errors import DiskUnreadable, JournalFailed, JournalLocked
 from quorate.runtime.journal import Journal, journal
 
 from tests.storage.helpers import IDENTITY, Recorder, recovered, segments
@@ -216,3 +216,23 @@ def test_kill_9_loses_nothing_that_was_reported(disk_folder: Path) -> None:
         assert found >= reported >= total
         total = found
     assert total > 300, "no checkpoint was made"
+
+
+def test_a_journal_that_the_disk_cannot_read_is_refused_and_named(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "00000001.journal").symlink_to("/proc/self/mem")  # a read at 0 is an I/O error
+    with pytest.raises(DiskUnreadable, match=r"00000001.journal: offset 0: the disk cannot read .*Errno 5.* treat"):
+        Recorder(folder)
+
+
+def test_a_sync_that_fails_at_the_start_refuses_the_node_in_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a torn end left is cut first, and that must be durable before its place is used again."""
+    with Recorder(folder) as recorder:
+        recorder.append(b"kept", b"torn")
+    path = segments(folder)[0]
+    os.truncate(path, path.stat().st_size - 1)
+    fail_once(monkeypatch, "fsync", errno.EIO)
+    with pytest.raises(JournalFailed, match=rf"{folder}: the journal could not be made durable .*Errno 5.* as lost"):
+        Recorder(folder)

@@ -14,9 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quorate.runtime.errors import SnapshotCorrupt, SnapshotMissing, SnapshotRefused, UnknownFormat, WrongIdentity
+from quorate.runtime.errors import (
+    DiskUnreadable,
+    SnapshotCorrupt,
+    SnapshotMissing,
+    SnapshotRefused,
+    SnapshotSpoiled,
+    UnknownFormat,
+    WrongIdentity,
+)
 from quorate.runtime.files import Identity
 from quorate.runtime.snapshots import CHUNK_SIZE_BYTES_MAX, HEADER_SIZE, SnapshotInfo, SnapshotStore
+from quorate.runtime.verified import BLOCK_BYTES
 
 from tests.storage.helpers import IDENTITY, LossyDisk, State, read_state, write_state
 
@@ -162,13 +171,58 @@ def test_every_flipped_byte_is_found(store: SnapshotStore, tmp_path: Path) -> No
             store.open(7)
     for damaged in (data[:-1], data + b"\0", data[:100], b""):
         path.write_bytes(damaged)
-        with pytest.raises(SnapshotCorrupt, match=r"renamed to snapshot-7-3\.snap\.corrupt"):
+        with pytest.raises(SnapshotSpoiled, match=r"kept as snapshot-7-3\.snap\.corrupt. Restore the file"):
             store.open(7)
-        with pytest.raises(SnapshotMissing, match="no snapshot at index 7"):
+        with pytest.raises(SnapshotSpoiled, match=r"index 7 was found corrupt. It is kept as .* join again"):
             store.open(7)
     path.with_name("snapshot-9-3.snap").write_bytes(data)
     with pytest.raises(SnapshotCorrupt, match="header says index 7"):
         store.open(9)
+
+
+def rot(path: Path, position: int) -> None:
+    """A bit of a file changes on the disk, and nothing about the file says so."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(position)
+        (byte,) = file.read(1)
+        file.seek(position)
+        file.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_no_piece_is_served_of_a_file_that_is_corrupt(store: SnapshotStore, tmp_path: Path) -> None:
+    store.write(7, 3, of(PAYLOAD))
+    rot(tmp_path / "snapshots" / "snapshot-7-3.snap", 4000)
+    with pytest.raises(SnapshotSpoiled, match="the digest of the payload is wrong"):
+        store.read_chunk(7, 0, 100)
+    assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["snapshot-7-3.snap.corrupt"]
+
+
+@pytest.mark.parametrize(("position", "block"), [(300, 0), (BLOCK_BYTES, BLOCK_BYTES), (199_999, 3 * BLOCK_BYTES)])
+def test_bytes_that_change_while_a_snapshot_is_served_are_found(
+    store: SnapshotStore, tmp_path: Path, position: int, block: int
+) -> None:
+    payload = os.urandom(199_744)
+    info = store.write(7, 3, of(payload))
+    whole = b"".join(store.read_chunk(7, offset, 70_001) for offset in range(0, info.size_bytes, 70_001))
+    assert whole[HEADER_SIZE:] == payload
+    rot(tmp_path / "snapshots" / "snapshot-7-3.snap", position)
+    assert store.read_chunk(7, (block + BLOCK_BYTES) % 196_608, 10), "other blocks are what they were"
+    with pytest.raises(SnapshotSpoiled, match=rf"snapshot-7-3.snap: offset {block}: bytes have changed since"):
+        store.read_chunk(7, position, 1)
+
+
+def test_a_snapshot_that_is_written_again_is_verified_again(store: SnapshotStore) -> None:
+    for payload in (b"one state", b"another"):
+        info = store.write(7, 3, of(payload))
+        assert raw(store, info)[HEADER_SIZE:] == payload
+
+
+def test_a_snapshot_that_the_disk_cannot_read_is_named(store: SnapshotStore, tmp_path: Path) -> None:
+    (tmp_path / "snapshots" / "snapshot-7-3.snap").symlink_to("/proc/self/mem")  # a read at 0 is an I/O error
+    with pytest.raises(DiskUnreadable, match=r"snapshot-7-3.snap: offset 0: the disk cannot read this: .Errno 5"):
+        store.read_chunk(7, 0, 100)
 
 
 def test_missing_snapshots_are_named(store: SnapshotStore) -> None:

@@ -32,7 +32,11 @@ PYTHON_RULES: dict[str, Rule] = {
     "module-docstring": shape.module_docstring,
     "kernel-docstrings": shape.kernel_docstrings,
 }
-TEXT_RULES: dict[str, Rule] = {"machine-paths": text.machine_paths, "index-addresses": text.index_addresses}
+TEXT_RULES: dict[str, Rule] = {
+    "machine-paths": text.machine_paths,
+    "index-addresses": text.index_addresses,
+    "conflict-markers": text.conflict_markers,
+}
 PackageRule = Callable[[Mapping[str, str]], Iterator[Violation]]
 PACKAGE_RULES: dict[str, PackageRule] = {
     "import-circles": circles,

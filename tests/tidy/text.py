@@ -1,4 +1,4 @@
-"""Text that ties the project to one machine: its folders, its package index."""
+"""Text that belongs in no file: what ties the project to one machine, and what a merge left behind."""
 
 import re
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from .tree import Violation
 MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:home|root|work|Users)/[\w.~-]")
 INDEX_OPTION = re.compile(r"--(?:(?:extra-)?index-url|find-links|trusted-host)\b|\bPIP_(?:EXTRA_)?INDEX_URL\b")
 INDEX_HOST = re.compile(r"\bpypi\.|\bpythonhosted\.|/simple/?(?=\s|$)", re.IGNORECASE)
+CONFLICT_MARKER = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)")
 ADDRESS = re.compile(r"\b\w+://")
 
 
@@ -28,3 +29,12 @@ def index_addresses(path: str, source: str) -> Iterator[Violation]:
         if found:
             what = f"names a package index, {found.group()!r}"
             yield Violation(path, line, "index-addresses", what, "leave it to pip's own configuration")
+
+
+def conflict_markers(path: str, source: str) -> Iterator[Violation]:
+    """No half-merged file, in documents least of all: nothing else would fail there."""
+    for line, text in enumerate(source.splitlines(), 1):
+        if CONFLICT_MARKER.match(text):
+            yield Violation(
+                path, line, "conflict-markers", "is what a merge left behind", "choose, and delete the markers"
+            )

@@ -1,8 +1,8 @@
 """Hostile bytes at the ports of a cluster that runs: no process ends or grows, and the cluster serves afterwards.
 
 tests/wire sends such bytes to the parts of a node, in this process; here they go to whole nodes. An attacker that is
-greeted as a node ends that node's own connection for a while (a Hello is no proof of identity), so what is asked of
-the cluster meanwhile is only that it lives.
+greeted as a node ends that node's own connection for a while (where nodes have no keys, a Hello proves nothing; where
+they have, the attacker has the node's), so what is asked of the cluster meanwhile is only that it lives.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from quorate.parts.requests import sign
 from quorate.protocols import REGISTRY
 from quorate.runtime.address import parse_address
 from quorate.runtime.codec import Codec, MalformedMessage
-from quorate.runtime.handshake import MAGIC, VERSION, Hello, Welcome, answer_in, client_hello, encode
+from quorate.runtime.handshake import client_hello, encode
 from quorate.service import requests
 from quorate.service.kv import commands as kv
 
 from tests.cluster import LocalCluster, until
+from tests.torture import callers
+from tests.torture.callers import TIMEOUT_S
 from tests.torture.messages import MESSAGES
 from tests.torture.protocols import nodes_of
 from tests.torture.verify import check_replicas
@@ -45,7 +47,7 @@ GROWTH_BYTES_MAX: Final = 200 << 20
 CONNECTIONS: Final = 300
 BATCH: Final = 50
 """Connections at once. Each carries one frame, as a node hangs up at the first that is none."""
-TIMEOUT_S: Final = 10.0
+TRIES: Final = 5
 REQUESTS: Final = (
     requests.Command(1, requests.encode(requests.Apply(1, 1, 1, b"op"))),
     requests.Query(2, b"query", True),
@@ -93,14 +95,16 @@ class Victim:
         return parse_address(layout.peer(node) if port == "peer" else layout.client(node))
 
     def hello(self, port: str, node: int) -> bytes:
-        """A right one: of the next node, or of a client."""
+        """A first frame that is right where nodes have no keys: of the next node, or of a client."""
         if port == "client":
             return framed(encode(client_hello()))
-        return self.hello_of(node % self.cluster.layout.nodes + 1, node)
+        return callers.hello_of(self.cluster, node % self.cluster.layout.nodes + 1, node)
 
-    def hello_of(self, sender: int, node: int) -> bytes:
-        """A node's to another."""
-        return framed(encode(Hello(MAGIC, VERSION, "peer", self.protocol, self.cluster.layout.cluster, sender, node)))
+    def opener(self, port: str, node: int) -> callers.Opener:
+        """A right handshake: of the next node, or of a client."""
+        if port == "client":
+            return callers.client()
+        return callers.peer(self.cluster, node % self.cluster.layout.nodes + 1, node)
 
     def check(self) -> None:
         """The same processes serve, and agree."""
@@ -140,22 +144,6 @@ def connected(stack: ExitStack, address: tuple[str, int]) -> socket.socket:
     return stack.enter_context(socket.create_connection(address, TIMEOUT_S))
 
 
-def greet(sock: socket.socket, hello: bytes) -> None:
-    """Say a right Hello and read the Welcome: what comes before that is not looked at."""
-    sock.sendall(hello)
-    size = int.from_bytes(read_exactly(sock, 4), "little")
-    assert isinstance(answer_in(read_exactly(sock, size)), Welcome)
-
-
-def read_exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        more = sock.recv(size - len(data))
-        assert more, "the node hung up"
-        data += more
-    return data
-
-
 def hung_up(sock: socket.socket) -> None:
     """Wait until the node has."""
     with suppress(OSError):
@@ -164,19 +152,29 @@ def hung_up(sock: socket.socket) -> None:
             pass
 
 
-def throw(targets: Iterable[tuple[tuple[str, int], bytes, bytes]]) -> None:
-    """Address, Hello and what follows, each on a connection of its own, all at once, until all nodes hang up."""
+def throw(targets: Iterable[tuple[tuple[str, int], callers.Opener | None, bytes | list[bytes]]]) -> None:
+    """Address, handshake, and a stream or frames, each on a connection of its own, all at once, until nodes hang up."""
     with ExitStack() as stack:
         sockets = []
-        for address, hello, stream in targets:
-            sock = connected(stack, address)
-            if hello:
-                greet(sock, hello)
+        for address, opener, what in targets:
+            sock, seal = opened(stack, address, opener)
             with suppress(ConnectionError):
-                sock.sendall(stream)
+                sock.sendall(what if isinstance(what, bytes) else framed(*map(seal, what)))
             sockets.append(sock)
         for sock in sockets:
             hung_up(sock)
+
+
+def opened(
+    stack: ExitStack, address: tuple[str, int], opener: callers.Opener | None
+) -> tuple[socket.socket, callers.Sealing]:
+    """A connection after its handshake. The node in whose name it is may call just then: so it is tried again."""
+    for _ in range(TRIES - 1):
+        sock = connected(stack, address)
+        with suppress(callers.HungUp, ConnectionError):
+            return sock, bytes if opener is None else opener(sock)
+    sock = connected(stack, address)
+    return sock, bytes if opener is None else opener(sock)
 
 
 def attack(victim: Victim, port: str, count: int) -> None:
@@ -189,7 +187,7 @@ def attack(victim: Victim, port: str, count: int) -> None:
     at_once = len(nodes) if port == "peer" else BATCH
     for start in range(0, len(frames), at_once):
         chosen = [(nodes[at % len(nodes)], frame) for at, frame in enumerate(frames[start : start + at_once])]
-        throw((victim.address(port, node), victim.hello(port, node), framed(frame)) for node, frame in chosen)
+        throw((victim.address(port, node), victim.opener(port, node), [frame]) for node, frame in chosen)
     victim.check()
     if port == "peer":
         assert all("cut node" in victim.cluster.log(node) for node in nodes), "the frames were looked at"
@@ -221,10 +219,10 @@ def test_streams_that_are_no_frames(victim: Victim, port: str) -> None:
         changes = {"role": "client", "protocol": "", "cluster": "", "node": None, "target": None}
     streams = list(bad_streams(random.Random(10), changes))
     for start in range(0, len(streams), BATCH):
-        throw((victim.address(port, 1), b"", stream) for stream in streams[start : start + BATCH])
+        throw((victim.address(port, 1), None, stream) for stream in streams[start : start + BATCH])
     chance = random.Random(12)
     for _ in range(BATCH):
-        throw([(victim.address(port, 1), victim.hello(port, 1), chance.randbytes(chance.randint(1, 4000)))])
+        throw([(victim.address(port, 1), victim.opener(port, 1), chance.randbytes(chance.randint(1, 4000)))])
     victim.check()
 
 
@@ -236,7 +234,7 @@ def test_hundreds_of_connections_with_half_a_frame(victim: Victim, port: str) ->
         sockets = [connected(stack, address) for _ in range(CONNECTIONS)]
         for number, sock in enumerate(sockets):
             if number % 2 and port == "client":
-                greet(sock, hello)
+                victim.opener(port, 1)(sock)
                 sock.sendall((1 << 20).to_bytes(4, "little"))
             else:
                 with suppress(ConnectionError):
@@ -257,7 +255,7 @@ def test_a_client_that_does_not_read_its_answers(victim: Victim) -> None:
     ask = framed(requests.encode(requests.Query(1, kv.encode(kv.Range(b"large")), True)))
     with ExitStack() as stack:
         sock = connected(stack, victim.address("client", 1))
-        greet(sock, victim.hello("client", 1))
+        callers.client()(sock)
         sock.setblocking(False)
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:
@@ -274,7 +272,7 @@ def test_lies_that_are_well_formed_end_no_process(victim: Victim) -> None:
     chance = random.Random(11)
     for node in victim.cluster.ids:
         frames = list(lies(victim.protocol, chance))
-        throw([(victim.address("peer", node), victim.hello("peer", node), framed(*frames))])
+        throw([(victim.address("peer", node), victim.opener("peer", node), frames)])
     until(lambda: len(victim.cluster.statuses()) == 3, "all nodes answer")
     assert all("Traceback" not in victim.cluster.log(node) for node in victim.cluster.ids)
 
@@ -284,8 +282,8 @@ def test_lies_of_one_node_of_four_do_not_stop_the_others(victim: Victim) -> None
     chance = random.Random(11)
     for node in victim.cluster.ids:
         if node != LIAR:
-            hello = victim.hello_of(LIAR, node)
-            throw([(victim.address("peer", node), hello, framed(*lies(victim.protocol, chance)))])
+            opener = callers.peer(victim.cluster, LIAR, node)
+            throw([(victim.address("peer", node), opener, list(lies(victim.protocol, chance)))])
     victim.check()
 
 

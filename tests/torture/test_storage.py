@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,6 +79,104 @@ def test_a_flipped_byte_in_the_journal_is_refused_and_named(cluster: LocalCluste
     assert "Restore the file" in line
     assert path.read_bytes() == data, "a refused journal is left as it was"
     put_many(cluster, 10)  # the other two serve
+
+
+Spoiling = Callable[[bytearray, list[int]], None]
+"""Damages the bytes of a journal; the offsets are where its frames begin."""
+
+
+def misdirect(data: bytearray, frames: list[int]) -> None:
+    """One frame was written over an earlier one."""
+    begin, end = frames[-3], frames[-2]
+    data[frames[5] : frames[5] + end - begin] = data[begin:end]
+
+
+def lose(data: bytearray, frames: list[int]) -> None:
+    """A frame in the middle never reached the disk."""
+    begin, end = frames[len(frames) // 2], frames[len(frames) // 2 + 1]
+    data[begin:end] = bytes(end - begin)
+
+
+def spoil_header(data: bytearray, frames: list[int]) -> None:
+    """The segment's own bytes."""
+    data[60] ^= 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [(misdirect, "a frame is damaged"), (lose, "a frame is damaged"), (spoil_header, "the checksum of the segment")],
+)
+def test_other_damage_of_the_journal_is_refused_and_named_and_the_others_go_on(
+    cluster: LocalCluster, spoil: Spoiling, what: str
+) -> None:
+    node = follower_of(cluster)
+    cluster.kill(node)
+    path = last_segment(cluster, node)
+    data = bytearray(path.read_bytes())
+    salt = bytes(data[SALT])
+    frames = [match.start() for match in re.finditer(re.escape(salt), data) if match.start() >= SEGMENT_HEADER_BYTES]
+    spoil(data, frames)
+    path.write_bytes(data)
+    outcome = refused(cluster, node)
+    assert outcome.code == 1
+    assert re.search(re.escape(str(path)) + r": offset \d+: " + what, outcome.stderr), outcome.stderr
+    assert "let it join again under a new id" in outcome.stderr
+    assert path.read_bytes() == data, "a refused journal is left as it was"
+    put_many(cluster, 10)
+
+
+def test_a_journal_that_the_disk_cannot_read_is_refused_and_named(cluster: LocalCluster) -> None:
+    node = follower_of(cluster)
+    cluster.kill(node)
+    path = last_segment(cluster, node)
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # a read at 0 is an I/O error
+    outcome = refused(cluster, node)
+    assert outcome.code == 1
+    assert f"{path}: offset 0: the disk cannot read this: [Errno 5]" in outcome.stderr
+    put_many(cluster, 10)
+
+
+@pytest.mark.parametrize("position", [60, -1], ids=["header", "payload"])
+def test_a_snapshot_that_was_spoiled_is_refused_and_named_each_time(cluster: LocalCluster, position: int) -> None:
+    put_many(cluster, 500)
+    node = follower_of(cluster)
+    until(lambda: snapshots_of(cluster, node), "it has taken a snapshot")
+    cluster.kill(node)
+    path = snapshots_of(cluster, node)[-1]
+    for spoiled in snapshots_of(cluster, node):  # whichever the journal names
+        data = bytearray(spoiled.read_bytes())
+        data[position] ^= 1
+        spoiled.write_bytes(data)
+    for said in ("the checksum of the header" if position == 60 else "the digest of the payload", "was found corrupt"):
+        outcome = refused(cluster, node)
+        assert outcome.code == 1
+        assert f"{path.parent}" in outcome.stderr
+        assert said in outcome.stderr
+        assert ".snap.corrupt. Restore the file" in outcome.stderr
+    put_many(cluster, 10)
+
+
+def snapshots_of(cluster: LocalCluster, node: int) -> list[Path]:
+    return sorted((cluster.data(node) / "snapshots").glob("*.snap"), key=lambda path: int(path.name.split("-")[1]))
+
+
+def test_a_leader_that_finds_its_snapshot_spoiled_ends_rather_than_serve_it(cluster: LocalCluster) -> None:
+    """The node that lags behind its log gets a snapshot of the next leader."""
+    away = follower_of(cluster)
+    cluster.kill(away)
+    put_many(cluster, 900)
+    leader = cluster.leader()
+    until(lambda: len(snapshots_of(cluster, leader)) > 1, "what the lagging node lacks is in snapshots only")
+    for spoiled in snapshots_of(cluster, leader):
+        data = bytearray(spoiled.read_bytes())
+        data[-1] ^= 1
+        spoiled.write_bytes(data)
+    cluster.start_node(away)
+    until(lambda: "cannot go on" in cluster.log(leader), "the leader ends")
+    assert re.search(r"snapshot-\d+-\d+.snap: the digest of the payload is wrong. It is kept", cluster.log(leader))
+    put_many(cluster, 10)  # the others have a leader, and the one that was away follows it
+    until(lambda: snapshots_of(cluster, away), "it has a snapshot of the next leader")
 
 
 def test_a_torn_end_of_the_journal_is_cut_and_caught_up(cluster: LocalCluster) -> None:

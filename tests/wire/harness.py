@@ -14,7 +14,8 @@ from quorate.kernel import Core, Env
 from quorate.runtime.framing import FrameConnection, FrameLimits
 from quorate.runtime.handshake import MAGIC, VERSION, Hello, LocalNode, Refused, Welcome, encode
 from quorate.runtime.listener import ClientConnection, ClientLimits, ClientListener
-from quorate.runtime.peers import PeerLimits, Peers
+from quorate.runtime.peer_links import PeerLimits
+from quorate.runtime.peers import Peers
 
 PATIENCE_S = 20.0  # before a test that hangs is a failure; no test waits that long when all is well
 FAST = PeerLimits(redial_s_min=0.005, redial_s_max=0.02, frame_size_bytes_max=1 << 20)

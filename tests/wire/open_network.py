@@ -10,6 +10,7 @@ import msgspec
 
 from quorate.runtime.keys import Ed25519Signer
 from quorate.runtime.open_handshake import DiallerSide, Myself
+from quorate.runtime.sealing import Fresh
 from quorate.runtime.stranger_limits import StrangerLimits
 from quorate.runtime.strangers import Strangers
 
@@ -126,17 +127,25 @@ class RawStranger:
     def __init__(self, caller: RawCaller, number: int, network: str = NETWORK) -> None:
         self.caller = caller
         self.me = Myself(network, Ed25519Signer(None, number.to_bytes(32, "big")))
-        self.side = DiallerSide(self.me, number.to_bytes(32, "little"), 0)
+        self.side = DiallerSide(self.me, Fresh(number.to_bytes(32, "little")), 0)
 
     async def prove(self) -> bytes:
         """Up to the Proof; what comes back."""
-        await self.caller.write(framed(self.side.knock))
+        await self.caller.write(framed(self.side.opening))
         await self.caller.write(framed(self.side.challenged(await self.caller.frame())))
         return await self.caller.frame()
 
     async def enter(self) -> None:
         """The whole handshake."""
-        self.side.admitted(await self.prove())
+        self.channel = self.side.admitted(await self.prove())
+
+    def sealed(self, *payloads: bytes) -> bytes:
+        """What goes over the wire of payloads, once it has entered."""
+        return framed(*map(self.channel.seal, payloads))
+
+    async def receive(self) -> bytes:
+        """The next payload."""
+        return self.channel.unseal(await self.caller.frame())
 
 
 async def raw(somebody: Somebody, number: int, network: str = NETWORK) -> RawStranger:

@@ -23,7 +23,7 @@ from quorate.runtime.handshake import (
     encode,
     judge,
 )
-from quorate.runtime.peers import PeerLimits
+from quorate.runtime.peer_links import PeerLimits
 
 from tests.wire.harness import FAST, Cluster, call, clients, cluster, framed, hello, until
 

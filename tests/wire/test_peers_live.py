@@ -250,20 +250,18 @@ def test_a_node_met_before_the_start_and_parted_from_before_it_is_never_dialled(
     run(main())
 
 
-def test_callers_that_may_wait_are_as_many_more_as_there_are_members(run) -> None:
+def test_a_caller_of_too_many_takes_the_place_of_the_oldest(run) -> None:
     async def main() -> None:
         limits = msgspec.structs.replace(FAST, handshake_timeout_s=60.0)
         async with cluster(2, running=1, limits=limits) as made:
-            for number in range(100, 140):
-                made.peers[0].meet(number, "127.0.0.1:1")
-            idle = [await call(made.addresses[0][1]) for _ in range(80)]
-            await until(lambda: len(made.peers[0].callers) == 80)
-            assert not any(caller.reader.at_eof() for caller in idle)
-            for number in range(100, 140):
-                made.peers[0].part(number, "enough")
-            more = await call(made.addresses[0][1])
-            await more.hung_up()
-            for caller in [*idle, more]:
+            waiting = [await call(made.addresses[0][1]) for _ in range(limits.callers_per_host_max)]
+            await until(lambda: len(made.peers[0].callers) == limits.callers_per_host_max)
+            assert not any(caller.reader.at_eof() for caller in waiting)
+            waiting.append(await call(made.addresses[0][1]))
+            await waiting[0].hung_up()
+            assert made.peers[0].totals.evictions == 1
+            assert not any(caller.reader.at_eof() for caller in waiting[1:])
+            for caller in waiting:
                 caller.close()
 
     run(main())

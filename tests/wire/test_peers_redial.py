@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from quorate.runtime.peers import PeerLimits, Peers
+from quorate.runtime.peer_links import PeerLimits
+from quorate.runtime.peers import Peers
 
 from tests.wire.harness import listening_socket, until
 

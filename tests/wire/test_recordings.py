@@ -3,6 +3,10 @@
 ``recordings/<protocol>.txt`` was made at commit af542d1: the frames of clusters of real nodes with their clients, one
 node's journal, and messages and journal frames of simulated runs, so that each type of message is there. A line is a
 kind and hexadecimal bytes.
+
+One thing differs that no decoder sees: what is signed names the cluster since then (``to_sign``). The signatures and
+MACs in PBFT's recordings, of messages, records and requests, can be read and count for nothing, so a cluster of PBFT
+starts with new folders under a new release.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ import pytest
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Refused
 from quorate.runtime.names import Names
-from quorate.runtime.open_handshake import CalledSide, Mismatch
+from quorate.runtime.open_handshake import CalledSide
+from quorate.runtime.proving import Mismatch
+from quorate.runtime.sealing import Fresh
 from quorate.runtime.strangers import LINKED, TOO_SLOW
 
 from tests.wire.harness import RawCaller, call, framed, needs_ipv6, until
@@ -184,7 +186,7 @@ def test_who_is_banned_or_too_many_is_refused_before_anything_is_signed(run) -> 
             await bob.meets(ann)
             for number, code in ((7, "banned"), (8, "full")):
                 caller = await raw(ann, number)
-                await caller.caller.write(framed(caller.side.knock))
+                await caller.caller.write(framed(caller.side.opening))
                 assert msgspec.msgpack.decode(await caller.caller.frame(), type=Refused).code == code
                 assert await caller.caller.hung_up() == b""
                 caller.caller.close()
@@ -334,7 +336,7 @@ async def _answering(other: RawStranger) -> tuple[asyncio.Server, list[asyncio.F
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         caller = RawCaller(reader, writer)
-        side = CalledSide(other.me, bytes(32))
+        side = CalledSide(other.me, Fresh())
         side.knocked(await caller.frame())
         await caller.write(framed(side.challenge()))
         side.proved(await caller.frame())
@@ -357,7 +359,7 @@ def test_of_two_links_in_one_direction_the_older_stays(run) -> None:
                 await newer.enter()
             assert await newer.caller.hung_up() == b""
             ann.do("send", 1, b"hi")
-            assert await older.caller.frame() == b"hi"
+            assert await older.receive() == b"hi"
             assert len(ann.events) == 1
             older.caller.close()
             await until(lambda: ann.of("parted"))

@@ -9,15 +9,19 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from quorate.runtime.framing import SEALED_BYTES
 from quorate.runtime.handshake import MAGIC, Refused, client_hello, encode
 from quorate.runtime.keys import Ed25519Signer
-from quorate.runtime.open_handshake import CalledSide, Challenge, Knock, Mismatch, Myself, Proof
+from quorate.runtime.open_handshake import CalledSide, Knock, Myself
+from quorate.runtime.proving import Challenge, Mismatch, Proof
+from quorate.runtime.sealing import Fresh
 from quorate.runtime.stranger_limits import TOO_SLOW
 
 from tests.wire.harness import RawCaller, call, framed, hello, until
 from tests.wire.open_network import NETWORK, Somebody, people, raw
 from tests.wire.test_hostile_frames import MEMORY_GROWTH_BYTES_MAX, peak_bytes
 
+SHARE = Fresh(bytes(32)).share
 EVE = Myself(NETWORK, Ed25519Signer(None, b"e" * 32))
 
 
@@ -59,7 +63,7 @@ def test_a_recorded_handshake_is_refused(run) -> None:
         async with attacked() as (ann, bob):
             heard = await raw(ann, 7)
             challenge_frames: list[bytes] = []
-            await heard.caller.write(framed(heard.side.knock))
+            await heard.caller.write(framed(heard.side.opening))
             challenge_frames.append(await heard.caller.frame())
             proof = heard.side.challenged(challenge_frames[0])
             await heard.caller.write(framed(proof))
@@ -68,7 +72,7 @@ def test_a_recorded_handshake_is_refused(run) -> None:
             await until(lambda: ann.of("parted"))
 
             eve = await call(ann.port)
-            await eve.write(framed(heard.side.knock))
+            await eve.write(framed(heard.side.opening))
             assert await eve.frame() != challenge_frames[0]
             await eve.write(framed(proof))
             assert (await refusal(eve)).code == "proof"
@@ -99,7 +103,7 @@ def test_a_mirror_is_refused_on_both_sides(run) -> None:
                 back = await call(ann.port)
                 await back.write(framed(knock))
                 assert (await refusal(back)).code == "self"
-                await caller.write(framed(msgspec.msgpack.encode(Challenge(ann.key, bytes(32)))))
+                await caller.write(framed(msgspec.msgpack.encode(Challenge(ann.key, bytes(32), SHARE))))
                 await caller.hung_up()
                 caller.close()
 
@@ -154,7 +158,7 @@ def test_a_proof_for_eve_opens_no_door_at_bobs(run) -> None:
                 caller, onward = RawCaller(reader, writer), await call(bob.port)
                 await onward.write(framed(await caller.frame()))  # "I am Ann"
                 challenge = msgspec.msgpack.decode(await onward.frame(), type=Challenge)
-                await caller.write(framed(msgspec.msgpack.encode(Challenge(EVE.key, challenge.nonce))))
+                await caller.write(framed(msgspec.msgpack.encode(Challenge(EVE.key, challenge.nonce, challenge.share))))
                 await onward.write(framed(await caller.frame()))
                 outcome.append(await refusal(onward))
                 caller.close()
@@ -175,7 +179,7 @@ def test_who_names_a_key_and_cannot_sign_pushes_nobody_out(run) -> None:
     async def main() -> None:
         async with attacked() as (ann, bob):
             eve = await call(ann.port)
-            knock = Knock(b"quorate open", 1, NETWORK, bob.key, bytes(32), 0)
+            knock = Knock(b"quorate open", 2, NETWORK, bob.key, bytes(32), 0, SHARE)
             await eve.write(framed(msgspec.msgpack.encode(knock)))
             await eve.frame()
             await eve.write(framed(msgspec.msgpack.encode(Proof(bytes(64)))))
@@ -191,9 +195,9 @@ def test_a_called_side_that_cannot_sign_is_left(run) -> None:
 
             async def pretends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 caller = RawCaller(reader, writer)
-                side = CalledSide(msgspec.structs.replace(EVE, signer=bob.signer), bytes(32))
+                side = CalledSide(Myself(NETWORK, bob.signer), Fresh())
                 side.knocked(await caller.frame())
-                side._me = EVE
+                side._me = EVE.signer
                 await caller.write(framed(side.challenge()))
                 side.proved(await caller.frame())
                 await caller.write(framed(side.admission()))
@@ -215,9 +219,9 @@ def test_a_called_side_that_cannot_sign_is_left(run) -> None:
 
 
 WRONG: list[tuple[bytes, str]] = [
-    (msgspec.msgpack.encode(Knock(b"quorate open", 1, "net/2", EVE.key, bytes(32), 0)), "network"),
-    (msgspec.msgpack.encode(Knock(b"quorate open", 9, NETWORK, EVE.key, bytes(32), 0)), "version"),
-    (msgspec.msgpack.encode(Knock(b"redis", 1, NETWORK, EVE.key, bytes(32), 0)), "magic"),
+    (msgspec.msgpack.encode(Knock(b"quorate open", 2, "net/2", EVE.key, bytes(32), 0, SHARE)), "network"),
+    (msgspec.msgpack.encode(Knock(b"quorate open", 9, NETWORK, EVE.key, bytes(32), 0, SHARE)), "version"),
+    (msgspec.msgpack.encode(Knock(b"redis", 2, NETWORK, EVE.key, bytes(32), 0, SHARE)), "magic"),
     (encode(hello()), "magic"),
     (encode(client_hello()), "magic"),
     (b"GET / HTTP/1.1\r\n\r\n", "malformed"),
@@ -243,11 +247,11 @@ def test_who_sends_on_before_it_is_admitted_is_cut_off(run) -> None:
     async def main() -> None:
         async with attacked() as (ann, bob):
             eager = await raw(ann, 7)
-            await eager.caller.write(framed(eager.side.knock, b"more"))
+            await eager.caller.write(framed(eager.side.opening, b"more"))
             await eager.caller.hung_up()
             eager.caller.close()
             eager = await raw(ann, 8)
-            await eager.caller.write(framed(eager.side.knock))
+            await eager.caller.write(framed(eager.side.opening))
             proof = eager.side.challenged(await eager.caller.frame())
             await eager.caller.write(framed(proof, b"more"))
             await eager.caller.hung_up()
@@ -273,7 +277,7 @@ def test_silence_ends_at_the_deadline(run, start: bytes) -> None:
             assert await caller.hung_up() == b""
             caller.close()
             half = await raw(ann, 7)
-            await half.caller.write(framed(half.side.knock))
+            await half.caller.write(framed(half.side.opening))
             await half.caller.frame()
             assert await half.caller.hung_up() == b"", "a Proof that never comes"
             half.caller.close()
@@ -286,7 +290,7 @@ def test_a_drip_of_single_bytes_does_not_move_the_deadline(run) -> None:
     async def main() -> None:
         async with attacked(handshake_timeout_s=0.2) as (ann, _):
             slow = await raw(ann, 7)
-            frame = framed(slow.side.knock)
+            frame = framed(slow.side.opening)
             await until(lambda: len(ann.strangers._waiting) == 1)
             sent = 0
             while len(ann.strangers._waiting) and sent < len(frame):
@@ -300,13 +304,13 @@ def test_a_drip_of_single_bytes_does_not_move_the_deadline(run) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("size", [0, 4 << 20 | 1, (1 << 32) - 1])
+@pytest.mark.parametrize("size", [0, (4 << 20) + 17, (1 << 32) - 1])
 def test_a_frame_of_a_size_that_is_not_allowed_is_misbehaviour(run, size: int) -> None:
     async def main() -> None:
         async with attacked() as (ann, bob):
             eve = await raw(ann, 7)
             await eve.enter()
-            await eve.caller.write(framed(b"good") + size.to_bytes(4, "little") + b"rest")
+            await eve.caller.write(eve.sealed(b"good") + size.to_bytes(4, "little") + b"rest")
             await eve.caller.hung_up()
             await until(lambda: ann.of("parted"))
             [(link, why)] = ann.of("misbehaved")
@@ -422,11 +426,12 @@ def test_who_has_ended_a_frame_since_is_not_the_slowest(run) -> None:
                 await eve.enter()
             size = ann.strangers.unfinished
             header = (400_000).to_bytes(4, "little")
-            await first.caller.write(header + b"x" * 300_000)
+            whole = header + first.channel.seal(b"x" * (400_000 - SEALED_BYTES))
+            await first.caller.write(whole[:300_004])
             await until(lambda: size.size_bytes == 300_004)
             await second.caller.write(header + b"x" * 300_000)
             await until(lambda: size.size_bytes == 600_008)
-            await first.caller.write(b"x" * 100_000 + header + b"x" * 300_000)
+            await first.caller.write(whole[300_004:] + header + b"x" * 300_000)
             await until(lambda: ann.received and size.size_bytes == 600_008)
             assert ann.of("parted") == []
             await third.caller.write(header + b"x" * 399_999)
@@ -460,7 +465,7 @@ def test_any_bytes_before_a_link_harm_nobody(run) -> None:
         async with attacked(handshake_timeout_s=0.2) as (ann, bob):
             before = peak_bytes()
             for _ in range(50):
-                for stream in streams(chance, (await raw(ann, 7)).side.knock):
+                for stream in streams(chance, (await raw(ann, 7)).side.opening):
                     caller = await call(ann.port)
                     caller.writer.write(stream)
                     caller.writer.write_eof()
@@ -480,7 +485,7 @@ def test_any_bytes_after_a_link_are_frames_or_its_end(run) -> None:
             for number in range(10, 60):
                 eve = await raw(ann, number)
                 await eve.enter()
-                eve.caller.writer.write(framed(b"first") + chance.randbytes(chance.randint(4, 4000)))
+                eve.caller.writer.write(eve.sealed(b"first") + chance.randbytes(chance.randint(4, 4000)))
                 eve.caller.writer.write_eof()
                 await eve.caller.hung_up()
                 eve.caller.close()
@@ -501,8 +506,11 @@ def test_any_bytes_of_the_called_side_end_a_dial_with_a_reason(run) -> None:
             answers: list[Callable[[], bytes]] = [
                 lambda: framed(chance.randbytes(chance.randint(1, 2048))),
                 lambda: chance.randbytes(100),
-                lambda: framed(msgspec.msgpack.encode(Challenge(chance.randbytes(32), chance.randbytes(32))), b"x"),
-                lambda: framed(msgspec.msgpack.encode(Challenge(EVE.key, bytes(32)))),
+                lambda: framed(
+                    msgspec.msgpack.encode(Challenge(chance.randbytes(32), chance.randbytes(32), chance.randbytes(32))),
+                    b"x",
+                ),
+                lambda: framed(msgspec.msgpack.encode(Challenge(EVE.key, bytes(32), SHARE))),
                 lambda: framed(encode(Refused("full", "no"))),
                 lambda: b"",
             ]
@@ -533,7 +541,7 @@ def test_a_raw_caller_that_does_right_gets_in() -> None:
         async with people(1) as [ann]:
             right = await raw(ann, 7)
             await right.enter()
-            await right.caller.write(framed(b"hi"))
+            await right.caller.write(right.sealed(b"hi"))
             await until(lambda: ann.received == [(1, b"hi")])
             right.caller.close()
             wrong = await raw(ann, 8, network="net/2")

@@ -68,6 +68,7 @@ def ask(
     timeout_s: float,
     faults: int | None = None,
     key: Signer | None = None,
+    cluster: str = "",
 ) -> T:
     """Run ``work`` with a client. An error of the cluster ends the command with its text and its exit code."""
     import asyncio
@@ -80,7 +81,7 @@ def ask(
             return await work(client)
 
     try:
-        client = AsyncClient(endpoints, timeout_s=timeout_s, faults=faults, key=key)
+        client = AsyncClient(endpoints, timeout_s=timeout_s, faults=faults, key=key, cluster=cluster)
     except ValueError as error:
         fail(str(error), Code.WRONG_USE)
     try:

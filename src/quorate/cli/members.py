@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,8 +23,13 @@ from quorate.cli.common import (
 if TYPE_CHECKING:
     from quorate.parts.crypto.keys import Signer
     from quorate.parts.log.configuration import Voters
+    from quorate.service.client.aio import AsyncClient
 
 KeyOption = Annotated[Path | None, typer.Option("--key", help="An administrator's private key, where nodes may lie.")]
+
+ClusterOption = Annotated[
+    str, typer.Option("--cluster", help="The cluster's name: what --key signs counts in this cluster alone.")
+]
 
 members = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -56,6 +62,7 @@ def show_members(
 def set_members(
     nodes: Annotated[str, typer.Argument(metavar="NODES", help="Numbers of nodes of the configuration: 1,2,3.")],
     key: KeyOption = None,
+    cluster: ClusterOption = "",
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
     timeout_s: TimeoutOption = 30.0,
     faults: FaultsOption = None,
@@ -73,7 +80,7 @@ def set_members(
     Exit code: 0 done, 2 wrong use or refused, 3 no quorum, nobody to reach, or not in effect in time (it may still be).
     """
     chosen = _numbers(nodes)
-    _print(ask(lambda client: client.set_members(chosen), endpoints, timeout_s, faults, _signer(key)), json)
+    _print(ask(lambda client: client.set_members(chosen), endpoints, timeout_s, faults, _signer(key), cluster), json)
 
 
 @members.command("add")
@@ -86,6 +93,7 @@ def add_member(
         typer.Option("--public-key", help="Its public key in hex, as `quorate keys show` prints it, if nodes sign."),
     ] = "",
     key: KeyOption = None,
+    cluster: ClusterOption = "",
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
     timeout_s: TimeoutOption = 60.0,
     faults: FaultsOption = None,
@@ -114,13 +122,18 @@ def add_member(
         fail(
             f"{public_key!r} is not a public key: write the hex digits that `quorate keys show` prints", Code.WRONG_USE
         )
-    _print(ask(lambda it: it.add_node(node, peer, client, public), endpoints, timeout_s, faults, _signer(key)), json)
+
+    def add(it: AsyncClient) -> Awaitable[Voters]:
+        return it.add_node(node, peer, client, public)
+
+    _print(ask(add, endpoints, timeout_s, faults, _signer(key), cluster), json)
 
 
 @members.command("remove")
 def remove_members(
     nodes: Annotated[str, typer.Argument(metavar="NODES", help="Numbers of nodes that leave: 3 or 3,4.")],
     key: KeyOption = None,
+    cluster: ClusterOption = "",
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
     timeout_s: TimeoutOption = 30.0,
     faults: FaultsOption = None,
@@ -137,7 +150,7 @@ def remove_members(
     Exit code: 0 done, 2 wrong use or refused, 3 no quorum, nobody to reach, or not in effect in time (it may still be).
     """
     leavers = _numbers(nodes)
-    _print(ask(lambda client: client.remove_nodes(leavers), endpoints, timeout_s, faults, _signer(key)), json)
+    _print(ask(lambda client: client.remove_nodes(leavers), endpoints, timeout_s, faults, _signer(key), cluster), json)
 
 
 def _numbers(nodes: str) -> tuple[int, ...]:

@@ -7,11 +7,11 @@ How it works. The log grows by heights, each a batch of signed requests, which i
 3. a node that has the prevotes of a quorum *locks* the batch and *precommits* it,
 4. a node that has the precommits of a quorum *decides* it, in whichever round of the height they were.
 
-A round ends by timeout, and the next has another leader. A quorum is 2f + 1 of 3f + 1 nodes, so any two share an honest
-one. Safety: a node prevotes once per round; once it has locked a batch it prevotes another only if the proposal shows
-prevotes of a quorum for that one, in the round of the lock or later. When a batch is decided, f + 1 honest nodes have
-locked it, and no later round can gather a quorum for another. Progress: when messages arrive in time again, the honest
-node that locked last will lead, and shows why all others may follow.
+A round ends by timeout, once a quorum has reached it, and the next has another leader. A quorum is 2f + 1 of 3f + 1
+nodes, so any two share an honest one. Safety: a node prevotes once per round; once it has locked a batch it prevotes
+another only if the proposal shows prevotes of a quorum for that one, in the round of the lock or later. When a batch
+is decided, f + 1 honest nodes have locked it, and no later round can gather a quorum for another. Progress: when
+messages arrive in time again, the honest node that locked last will lead, and shows why all others may follow.
 
 At every beat a node says where it is, and its last votes again. Who is ahead of it sends it decisions, with the
 certificate of a quorum; it skips to a round that f + 1 nodes have reached, as one of them is honest.
@@ -197,8 +197,10 @@ class Vote(Core):
 
     def on_timer(self, key: Key) -> None:
         """The round has taken too long; or a beat: say again what may have been lost."""
-        if key == "round":
+        if key == "round" and self._is_reached():
             self._enter(self.round + 1)
+        elif key == "round":
+            self.env.set_timer("round", self.config.beat_s)
         else:
             self.env.set_timer("beat", self.config.beat_s)
             own = self.proposals.get(self.env.id)
@@ -243,6 +245,19 @@ class Vote(Core):
         self.round = round
         self.env.set_timer("round", self.config.round_s * min(round + 1, ROUND_FACTOR_MAX))
         self.env.deliver(Leads(self.height, self.leader))
+
+    def _is_reached(self) -> bool:
+        """Whether a quorum is in this round or further.
+
+        A node that did not wait for that would run ahead of the rest, for ever in another round: all rounds last
+        equally long in the end. The paper starts the timers with the votes of a quorum.
+        """
+        here = (self.height, self.round)
+        nodes = 1 << self.env.id
+        for node, place in self._places.items():
+            if (place.height, place.round) >= here:
+                nodes |= 1 << node
+        return self.quorum.is_quorum(nodes)
 
     def _has_prevoted(self) -> bool:
         return self.prevote is not None and self.prevote.round >= self.round

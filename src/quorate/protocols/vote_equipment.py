@@ -208,6 +208,7 @@ def resign_votes(keys: Keys | None, m: Any) -> Any:
 
 EQUIPMENT = Equipment(
     simulation=VoteConfig(batch_count_max=8, batch_bytes_max=4096, pending_max=256),
+    spares_nodes=True,
     invariants=(VoteInvariants,),
     mutants=MUTANTS,
     liars=(Inventing,),

@@ -28,6 +28,18 @@ class JournalCorrupt(StorageError):
         self.offset = offset
 
 
+class DiskUnreadable(StorageError):
+    """The disk reports an error where a file is read. Attributes: path, offset (in bytes). __cause__ is the OSError."""
+
+    def __init__(self, path: Path, offset: int, error: OSError) -> None:
+        super().__init__(
+            f"{path}: offset {offset}: the disk cannot read this: {error}. Look after the disk and its cable, and "
+            f"start again. If it stays so, treat the file as lost. {REJOIN}"
+        )
+        self.path = path
+        self.offset = offset
+
+
 class SegmentMissing(JournalCorrupt):
     """A segment that the journal needs is not in the folder."""
 
@@ -60,6 +72,13 @@ class SnapshotMissing(StorageError):
 
 class SnapshotCorrupt(StorageError):
     """A snapshot whose header, length or digest is wrong. It is never served."""
+
+
+class SnapshotSpoiled(SnapshotCorrupt):
+    """A snapshot of this node's own that its disk has damaged: it cannot be restored, and must not be served."""
+
+    def __init__(self, problem: str, kept: str) -> None:
+        super().__init__(f"{problem}. It is kept as {kept}. {REJOIN}")
 
 
 class SnapshotRefused(StorageError):

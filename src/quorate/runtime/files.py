@@ -15,10 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from quorate.runtime.errors import JournalLocked
+from quorate.runtime.errors import DiskUnreadable, JournalLocked
 
 ASIDE = ".aside"  # the suffix of a file that is not finished; removed at start
 CLUSTER_SIZE_BYTES_MAX = 176  # of the cluster's name in UTF-8: it has a fixed place in file headers
+READ_SIZE_BYTES = 1 << 20  # of one call; an error is looked for in blocks of BLOCK_SIZE_BYTES
+BLOCK_SIZE_BYTES = 4096
 IOV_MAX = os.sysconf("SC_IOV_MAX")  # most buffers in one pwritev
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 DSYNC: int | None = getattr(os, "RWF_DSYNC", None)
@@ -69,6 +71,34 @@ def remove_asides(directory: Path) -> None:
     """Delete what unfinished writes of an earlier run left behind."""
     for path in sorted(directory.glob(f"*{ASIDE}")):
         path.unlink()
+
+
+def read_file(path: Path, size: int | None = None) -> bytes:
+    """The first `size` bytes of a file, or all. Raises DiskUnreadable where the disk reports an error, OSError."""
+    parts: list[bytes] = []
+    offset = 0
+    with path.open("rb", buffering=0) as file:
+        while size is None or offset < size:
+            wanted = READ_SIZE_BYTES if size is None else min(READ_SIZE_BYTES, size - offset)
+            try:
+                part = os.pread(file.fileno(), wanted, offset)
+            except OSError as error:
+                raise DiskUnreadable(path, _unreadable_from(file.fileno(), offset), error) from error
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+    return b"".join(parts)
+
+
+def _unreadable_from(fd: int, offset: int) -> int:
+    """The first block from an offset on that cannot be read."""
+    try:
+        while block := os.pread(fd, BLOCK_SIZE_BYTES, offset):
+            offset += len(block)
+    except OSError:
+        pass
+    return offset
 
 
 def write_durably(fd: int, buffers: Sequence[Buffer], offset: int) -> None:

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from ipaddress import IPv6Address
 from typing import Any, cast
 
 import msgspec
 
-from quorate.runtime.address import format_address
+from quorate.runtime.address import format_address, literal
 
 HEADER_SIZE_BYTES = 4
+SEALED_BYTES = 16  # what a sealed frame (sealing.py) has more than its payload
 WRITE_HIGH_BYTES = 1 << 20  # the transport says "pause" above this; what comes then waits here, where it is counted
 KEEPALIVE_PROBES = 3
 
@@ -48,6 +50,8 @@ class FrameConnection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.remote = "nobody yet"
         self.why = ""  # it ended, or is ending
+        self.seal: Callable[[bytes], bytes] | None = None
+        """What is sent of each payload, if not the payload itself."""
         self.is_open = False
         self.is_writable = True
         self.lost: asyncio.Future[str] = self.loop.create_future()
@@ -80,6 +84,16 @@ class FrameConnection(asyncio.Protocol):
 
     # --- verbs ---
 
+    @property
+    def remote_host(self) -> str:
+        """The other side's numeric address; an IPv4 address is spelled as one, whatever the socket."""
+        assert self._transport is not None
+        peer = self._transport.get_extra_info("peername")
+        host = str(peer[0]) if isinstance(peer, tuple) else "unknown"
+        found = literal(host)
+        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+        return host if mapped is None else str(mapped)
+
     def send(self, payload: bytes) -> bool:
         """Send one frame by the end of this turn of the loop; False, and nothing sent, where a limit forbids it.
 
@@ -91,6 +105,9 @@ class FrameConnection(asyncio.Protocol):
             raise FrameTooLarge(f"a frame has 1 to {limit} bytes, not {size}: send it in pieces or raise the limit")
         if not self.is_open or not self._has_room(size):
             return False
+        if self.seal is not None:  # only what is sent for sure: the other side counts
+            payload = self.seal(payload)
+            size = len(payload)
         self._waiting.append(size.to_bytes(HEADER_SIZE_BYTES, "little"))
         self._waiting.append(payload)
         self._waiting_bytes += size + HEADER_SIZE_BYTES

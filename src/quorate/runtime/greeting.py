@@ -1,8 +1,9 @@
 """Greeting: connections that begin with the handshake, one class for each side.
 
-How it works. Until the handshake is done a connection takes one small frame and has a deadline. The called side judges
-the Hello and answers; a caller that sends more before it has its Welcome is cut off. From then on the connection has
-its full limits, and frames go to ``on_message_frames``.
+How it works. Until the handshake is done a connection takes one small frame at a time and has a deadline. The called
+side judges the Hello and answers; a caller that sends more before it has its Welcome is cut off. From then on the
+connection has its full limits, and frames go to ``on_message_frames``. If both sides have proved keys, frames are
+sealed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from quorate.runtime.framing import FrameConnection, FrameLimits
+from quorate.runtime.framing import SEALED_BYTES, FrameConnection, FrameLimits
 from quorate.runtime.handshake import (
     HELLO_SIZE_BYTES_MAX,
     Hello,
@@ -23,6 +25,9 @@ from quorate.runtime.handshake import (
     encode,
     judge,
 )
+
+if TYPE_CHECKING:
+    from quorate.runtime.sealing import SealedChannel, Unseal  # most clusters seal nothing, and do not load it
 
 REPEAT_AFTER_S = 60.0
 TOLD_COUNT_MAX = 256
@@ -54,6 +59,7 @@ class GreetedConnection(FrameConnection):
         super().__init__(limits)
         self.frame_size_bytes_max = min(HELLO_SIZE_BYTES_MAX, limits.frame_size_bytes_max)
         self.is_welcome = False
+        self._unseal: Unseal | None = None
         self._deadline = self.loop.call_later(timeout_s, self._overdue, timeout_s)
 
     def on_welcome(self) -> None:
@@ -69,12 +75,12 @@ class GreetedConnection(FrameConnection):
 
     def on_frames(self, frames: list[bytes]) -> None:
         if self.is_welcome:
-            self.on_message_frames(frames)
+            self._take(frames)
             return
         self.on_greeting(frames[0])
         if len(frames) > 1 and self.is_open:
             if self._may_follow_greeting():
-                self.on_message_frames(frames[1:])
+                self._take(frames[1:])
             else:
                 self.cut("sent more before it was welcome")
 
@@ -85,9 +91,30 @@ class GreetedConnection(FrameConnection):
         """Whether the other side may send on at once after its first frame: the called may, the caller must wait."""
         raise NotImplementedError
 
-    def _welcomed(self) -> None:
+    def _take(self, frames: list[bytes]) -> None:
+        """Of frames that are sealed, those before the first that does not open are as good as any."""
+        if self._unseal is None:
+            self.on_message_frames(frames)
+            return
+        payloads: list[bytes] = []
+        why = ""
+        try:
+            for frame in frames:
+                payloads.append(self._unseal(frame))
+        except ValueError as error:
+            why = str(error)
+        if payloads:
+            self.on_message_frames(payloads)
+        if why and self.is_open:
+            self.on_violation(why)
+
+    def _welcomed(self, channel: SealedChannel | None = None) -> None:
+        """From now on frames are sealed, if there is a channel. The last one of the handshake is sent."""
         self._deadline.cancel()
         self.frame_size_bytes_max = self.limits.frame_size_bytes_max
+        if channel is not None:
+            self.seal, self._unseal = channel
+            self.frame_size_bytes_max += SEALED_BYTES
         self.is_welcome = True
         self.on_welcome()
 
@@ -150,6 +177,8 @@ class Dialled(GreetedConnection):
             self.cut(f"refused us: {answer.why!r}")
         elif self._hello.target not in (None, answer.node):
             self.cut(f"is node {answer.node}, not {self._hello.target}: check the addresses of the nodes")
+        elif self._hello.cluster not in ("", answer.cluster):
+            self.cut(f"is of cluster {answer.cluster!r}, not {self._hello.cluster!r}: check the addresses of the nodes")
         else:
             self.welcome = answer
             self._welcomed()

@@ -5,13 +5,14 @@ then hangs up. Both are small frames with a time limit, so that a silent caller 
 The first two fields of a Hello never change, so that any two versions can tell each other that they differ.
 
 This keeps apart what was never meant to meet (two clusters, two protocols, two versions, a mistaken address). It is no
-proof of identity: whoever reaches the peer port can claim to be a node. That is TLS's business.
+proof of identity: whoever reaches the peer port can claim to be a node. Where nodes have keys, they prove them first
+(``peer_handshake.py``); elsewhere that is TLS's business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -68,6 +69,13 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
     cluster: ClusterName
     node: NodeId
     bears: Bears | None = None
+
+
+class Greeted(NamedTuple):
+    """What a client goes by of a Welcome: which cluster its requests are for, and what that bears."""
+
+    cluster: str
+    bears: Bears | None
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):

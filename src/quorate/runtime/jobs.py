@@ -32,7 +32,7 @@ from quorate.parts.log.replicated import (
     WriteChunk,
     Written,
 )
-from quorate.runtime.errors import StorageError
+from quorate.runtime.errors import REJOIN, DiskUnreadable, SnapshotMissing, SnapshotSpoiled, StorageError
 from quorate.runtime.snapshots import SnapshotStore
 
 log = logging.getLogger("quorate.jobs")
@@ -57,13 +57,16 @@ class Jobs:
         app: App,
         keyring: Keyring | None = None,
         doers: Mapping[type, Doer] | None = None,
+        on_spoiled: Callable[[StorageError], object] = lambda error: None,
     ) -> None:
         """``stores`` has the snapshots of each path; ``keyring``: of a protocol whose nodes sign.
 
-        ``doers``: how jobs of further types are done.
+        ``doers``: how jobs of further types are done. ``on_spoiled`` hears on the loop that a snapshot of this node
+        is damaged: it cannot go on, as neither itself nor a peer could start from that.
         """
         self._stores = stores
         self._app = app
+        self._on_spoiled = on_spoiled
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="quorate-job")
         self._processes: ProcessPoolExecutor | None = None
         self._underway: dict[tuple[Path, Key], set[asyncio.Future[Any]]] = {}
@@ -148,6 +151,9 @@ class Jobs:
         if not underway:
             self._underway.pop(name, None)
         error = asyncio.CancelledError("by its doer") if pending.cancelled() else pending.exception()
+        if isinstance(error, SnapshotSpoiled | DiskUnreadable):
+            self._on_spoiled(error)
+            return
         if not is_wanted:
             return
         if error is None:
@@ -199,7 +205,11 @@ class Jobs:
         return Written(work.index, work.term, wanted, wanted == work.total_bytes)
 
     def _load(self, index: int, path: Path) -> Callable[[], None]:
-        with self._stores(path).open(index) as reader:
+        try:
+            reader = self._stores(path).open(index)
+        except SnapshotMissing as error:
+            raise SnapshotMissing(f"{error}. The journal goes on from it. {REJOIN}") from None
+        with reader:
             return self._app.restore(cast(BinaryIO, reader), path)
 
 

@@ -106,16 +106,17 @@ def _other_form(public: bytes) -> X25519PublicKey:
     return X25519PublicKey.from_public_bytes(u.to_bytes(32, "little"))
 
 
-def keyring_of(publics: Mapping[int, bytes]) -> Keyring:
+def keyring_of(publics: Mapping[int, bytes], cluster: str = "") -> Keyring:
     """Node to public key. Raises ValueError for a key that is none, and for one that two nodes have."""
-    return Keyring({node: Ed25519Verifier(public) for node, public in publics.items()}, Ed25519Verifier)
+    return Keyring({node: Ed25519Verifier(public) for node, public in publics.items()}, Ed25519Verifier, cluster)
 
 
 class Ed25519(Scheme):
     """Fresh keys for a group, in memory: for tests and benchmarks."""
 
-    def __init__(self, nodes: Iterable[int]) -> None:
-        self._signers = {node: Ed25519Signer(node, generate_secret()) for node in nodes}
+    def __init__(self, nodes: Iterable[int], cluster: str = "") -> None:
+        self.cluster = cluster
+        self._signers = {node: Ed25519Signer(node, generate_secret()).within(cluster) for node in nodes}
         self._clients: dict[int, Ed25519Signer] = {}
 
     def signer(self, node: int) -> Ed25519Signer:
@@ -124,8 +125,8 @@ class Ed25519(Scheme):
 
     def client(self, number: int) -> Ed25519Signer:
         """As the base says."""
-        return self._clients.setdefault(number, Ed25519Signer(None, generate_secret()))
+        return self._clients.setdefault(number, Ed25519Signer(None, generate_secret()).within(self.cluster))
 
     def keyring(self) -> Keyring:
         """As the base says."""
-        return keyring_of({node: signer.public for node, signer in self._signers.items()})
+        return keyring_of({node: signer.public for node, signer in self._signers.items()}, self.cluster)

@@ -50,7 +50,7 @@ from quorate.kernel import (
 )
 from quorate.kernel import Path as CorePath
 from quorate.kernel.work import Work
-from quorate.parts.crypto.keys import Keyring
+from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.replicated import Restored, TakeSnapshot
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec, MalformedMessage
@@ -122,8 +122,8 @@ class Node(Machine):
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
     ``make`` builds the core; ``codec`` knows its messages; ``addresses`` are those of the peer ports, by node;
-    ``listen_at``: where this node listens, if not at its own address; ``keyring`` is there where the protocol's nodes
-    sign; ``doers``: how jobs are done that neither the runtime nor the App knows, by type; ``shell`` is another one
+    ``listen_at``: where this node listens, if not at its own address; ``keys``: this node's, if nodes have
+    some; ``doers``: how jobs are done that neither the runtime nor the App knows, by type; ``shell`` is another one
     where a bug is planted. ``links`` are there in place of ``addresses`` where the roster is open (``OpenNode``).
     """
 
@@ -141,7 +141,7 @@ class Node(Machine):
         app: App,
         data: Path,
         listen_at: tuple[str, int] | None = None,
-        keyring: Keyring | None = None,
+        keys: Keys | None = None,
         doers: Mapping[type, Doer] | None = None,
         shell: type[Shell] = Shell,
         links: Links | None = None,
@@ -150,7 +150,7 @@ class Node(Machine):
         self.app = app
         app.port = NodePort(self)
         if links is None:
-            self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at)
+            self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at, keys=keys)
         self._links: Links = links or self.peers
         self.stalled_why: str | None = None
         self.on_roster: Callable[[], None] = _nothing
@@ -160,7 +160,7 @@ class Node(Machine):
         self._shell_class = shell
         self._identity = Identity(cluster, node)
         self._data = data
-        self._keyring = keyring
+        self._keyring = None if keys is None else keys.keyring
         self._doers = doers
         self._codec = codec
         self._tell = Told(log)
@@ -194,7 +194,7 @@ class Node(Machine):
         )
         try:
             stores = SnapshotStores(self._data / "snapshots", self._identity)
-            self._jobs = Jobs(stores, self.app, self._keyring, self._doers)
+            self._jobs = Jobs(stores, self.app, self._keyring, self._doers, self._end)
         except BaseException:
             self._journal.close()
             raise

@@ -4,7 +4,12 @@ How it works. Links are simplex: each node dials every other one and only sends 
 it only receives. So there is no tie to break when two nodes dial each other, and a node that cannot be dialled can
 still speak. Nothing is kept for a peer that is away, and a bounded backlog for one that is slow: what is too much is
 dropped and counted, since every protocol here tolerates loss. Of two accepted connections that say they are the same
-node the newer counts, because a node that restarts calls again before we notice that its old connection is dead.
+node the newer counts, because a node that restarts calls again before we notice that its old connection is dead. Where
+nodes have keys, it counts when it has proved the one that the roster has for that node, and frames are sealed under
+keys that both sides agreed on (``peer_handshake.py``); elsewhere, whoever reaches the port can say that it is a node.
+
+Callers that have not come so far wait, a few, and for a short time. A new one takes the place of the oldest from the
+host that has most, so sockets that say nothing keep no node out.
 
 Nodes come and go while this one runs: ``meet`` adds one or gives it another address, ``part`` removes one, and what it
 says from then on is refused with the reason.
@@ -18,56 +23,33 @@ import random
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
 from quorate.kernel import NODE_ID_MAX
+from quorate.parts.crypto.keys import Keys
 from quorate.runtime.address import format_address, parse_address
-from quorate.runtime.framing import FrameLimits, close_all
-from quorate.runtime.greeting import Accepted, Dialled, Told
+from quorate.runtime.framing import close_all
+from quorate.runtime.greeting import Told
 from quorate.runtime.handshake import LocalNode
 from quorate.runtime.listening import Listening, listen
 from quorate.runtime.names import NAMES, Names
+from quorate.runtime.peer_links import Incoming, Outgoing, PeerCounters, PeerLimits, Way
+from quorate.runtime.waiting import WaitingRoom
 
-MIB = 1 << 20
-CALLERS_MAX = 64  # accepted connections beyond one a member: callers whose Hello is still to come
 REMOVED_WHY_CHARACTERS_MAX = 256
 
 OnFrames = Callable[[int, list[bytes]], None]
 log = logging.getLogger("quorate.peers")
 
 
-class PeerLimits(msgspec.Struct, frozen=True):
-    """Bounds and times of the links; all nodes of a cluster need the same ``frame_size_bytes_max``."""
+class PeerTotals(msgspec.Struct):
+    """What happened since the start, whoever it was."""
 
-    frame_size_bytes_max: int = 16 * MIB
-    backlog_bytes_max: int = 64 * MIB
-    backlog_frames_max: int = 65536
-    handshake_timeout_s: float = 5.0
-    dead_after_s: float = 8.0
-    redial_s_min: float = 0.05
-    redial_s_max: float = 2.0
-    close_grace_s: float = 1.0
-
-    @property
-    def frames(self) -> FrameLimits:
-        """The part that each connection keeps."""
-        return FrameLimits(self.frame_size_bytes_max, self.backlog_bytes_max, self.backlog_frames_max)
-
-
-class PeerCounters(msgspec.Struct):
-    """What went to and came from one peer since the start."""
-
-    sent_frames: int = 0
-    sent_bytes: int = 0
-    dropped_frames: int = 0
-    dropped_bytes: int = 0
-    received_frames: int = 0
-    received_bytes: int = 0
-    dials: int = 0
-    connects: int = 0
-    accepts: int = 0
-    cuts: int = 0
+    calls: int = 0
+    evictions: int = 0
+    """Callers who had to make room for newer ones before they said who they were."""
 
 
 class Peers:
@@ -75,7 +57,7 @@ class Peers:
 
     ``listen_at``: where this node listens; None: at its own address. ``on_frames(sender, frames)`` gets the payloads of
     one read from one peer, in the order in which it sent them. ``chance`` spreads redials, so that nodes do not redial
-    in step.
+    in step. ``keys``: this node's, for this cluster, where nodes have some; None: links prove nothing.
     """
 
     def __init__(
@@ -90,7 +72,9 @@ class Peers:
         limits: PeerLimits | None = None,
         chance: random.Random | None = None,
         names: Names = NAMES,
+        keys: Keys | None = None,
     ) -> None:
+        """Raises ValueError for keys of another node or cluster."""
         self._members: set[int] = {node}
         self._removed: dict[int, str] = {}
         self.me = LocalNode(cluster, protocol, node, self._members, removed=self._removed)
@@ -101,25 +85,43 @@ class Peers:
         self.strays = PeerCounters()
         """What was sent to nodes that are not there."""
         self.keys: dict[int, bytes] = {}
-        """Public keys of the nodes that were met with one. The handshake does not ask for a proof of them yet."""
+        """Public keys of the nodes that are there: those they were met with, else those of the keyring."""
+        self._keyring = None if keys is None else keys.keyring
+        self._outgoing: Callable[[Way], Outgoing] = Outgoing
+        self._incoming: Callable[[Peers], Incoming] = Incoming
+        if keys is not None:
+            self._prove(keys)
         self.names = names
         self.tell = Told(log)
         self.is_stopping = False
         self.chance = chance or random.Random()
         self.links: dict[int, _Link] = {}
         """The ways to the others."""
-        self.callers: set[_Incoming] = set()
-        """Whoever has a connection to this node, with or without a Hello."""
-        self.incoming: dict[int, _Incoming] = {}
-        """Of those that said who they are, the newest connection of each."""
+        self.callers: set[Incoming] = set()
+        """Whoever has a connection to this node, whether it is known who it is or not."""
+        self.incoming: dict[int, Incoming] = {}
+        """Of those of which it is known, the newest connection of each."""
+        self.totals = PeerTotals()
+        self._waiting = WaitingRoom(self.limits, self.totals)
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: Listening | None = None
         for peer in sorted(addresses):
             self.meet(peer, addresses[peer])
 
+    def _prove(self, keys: Keys) -> None:
+        from quorate.runtime.keyed_links import KeyedIncoming, KeyedOutgoing  # most clusters have no keys
+
+        if (keys.node, keys.cluster) != (self.me.node, self.me.cluster):
+            raise ValueError(
+                f"the keys are those of node {keys.node} for cluster {keys.cluster!r}, and this is node {self.me.node} "
+                f"of cluster {self.me.cluster!r}"
+            )
+        self._outgoing = partial(KeyedOutgoing, keys)
+        self._incoming = partial(KeyedIncoming, keys)
+
     async def start(self, listening: socket.socket | None = None) -> None:
         """Listen (on the bound socket, if one is given), and begin to dial. Raises OSError."""
-        self._listening = await listen(lambda: _Incoming(self), *self.listen_at, given=listening, names=self.names)
+        self._listening = await listen(lambda: self._incoming(self), *self.listen_at, given=listening, names=self.names)
         for link in self.links.values():
             self._run(link)
 
@@ -127,23 +129,28 @@ class Peers:
         """Know a node from now on, or know it under another address: dial it there, and take its calls.
 
         An address that is not one is told in the log, and frames for that node are dropped until it is met with
-        another. Raises ValueError for a number that no node can have.
+        another. Without a key, the one that the keyring has is the node's. Raises ValueError for a number that no node
+        can have.
         """
         if not 0 <= node <= NODE_ID_MAX:
             raise ValueError(f"node {node}: numbers go from 0 to {NODE_ID_MAX}")
         self._removed.pop(node, None)
         self._members.add(node)
+        known = self.keys.pop(node, None)
+        if not key and self._keyring is not None and node in self._keyring.nodes:
+            key = self._keyring.public(node)
         if key:
             self.keys[node] = key
-        else:
-            self.keys.pop(node, None)
         if node == self.me.node:
             return
+        has_other_key = self._keyring is not None and known != self.keys.get(node)
+        if has_other_key and (incoming := self.incoming.pop(node, None)) is not None:
+            incoming.cut(f"node {node} has another key now")
         old = self.links.get(node)
         if old is not None:
-            if old.address == address:
+            if old.address == address and not has_other_key:
                 return
-            old.end("is met at another address")
+            old.end("has another key now" if has_other_key else "is met at another address")
         link = self.links[node] = _Link(self, node, address, self.counters.setdefault(node, PeerCounters()))
         if self._listening is not None and not self.is_stopping:
             self._run(link)
@@ -207,9 +214,62 @@ class Peers:
         """Hang up on a peer that sent what it must not. It will redial, with back-off."""
         incoming = self.incoming.get(sender)
         if incoming is not None:
-            incoming.link.counters.cuts += 1
+            self.counters[sender].cuts += 1
             self.tell(f"cut node {sender} off: {why}")
             incoming.cut(why)
+
+    def dial(self, link: _Link) -> Outgoing:
+        """A connection on the way to a peer."""
+        return self._outgoing(link)
+
+    # --- what accepted connections tell ---
+
+    def on_open(self, caller: Incoming) -> None:
+        """Somebody called."""
+        self.totals.calls += 1
+        self.callers.add(caller)
+        if self.is_stopping:
+            caller.cut("this node stops")
+        else:
+            self._waiting.enter(caller)
+
+    def on_welcome(self, caller: Incoming) -> None:
+        """A caller is a node: its older connection, if there is one, is dead or about to be."""
+        self._waiting.leave(caller)
+        link = self.links[caller.sender]
+        link.counters.accepts += 1
+        link.called()
+        older = self.incoming.get(caller.sender)
+        self.incoming[caller.sender] = caller
+        if older is not None:
+            log.info("node %d called again, from %s", caller.sender, caller.remote)
+            older.cut("the same node called again")
+
+    def on_peer_frames(self, caller: Incoming, frames: list[bytes]) -> None:
+        """What a node sent."""
+        counters = self.links[caller.sender].counters
+        counters.received_frames += len(frames)
+        counters.received_bytes += sum(map(len, frames))
+        self.on_frames(caller.sender, frames)
+
+    def on_violation(self, caller: Incoming, why: str) -> None:
+        """A caller does not keep to frames."""
+        if self.incoming.get(caller.sender) is caller:
+            self.cut(caller.sender, why)
+        else:
+            caller.cut(why)
+
+    def on_lost(self, caller: Incoming, why: str) -> None:
+        """A connection is gone."""
+        self._waiting.leave(caller)
+        self.callers.discard(caller)
+        if self.incoming.get(caller.sender) is caller:
+            del self.incoming[caller.sender]
+            log.info("node %d's connection from %s ended: %s", caller.sender, caller.remote, why)
+        elif caller.sender < 0:
+            log.debug("a caller from %s left: %s", caller.remote, why)
+
+    # --- to look at ---
 
     def connected(self) -> tuple[int, ...]:
         """The peers to which sending works now, as far as is known."""
@@ -244,11 +304,11 @@ class _Link:
     """The way to one peer: dials for as long as the peer is known under this address."""
 
     def __init__(self, peers: Peers, peer: int, address: str | tuple[str, int], counters: PeerCounters) -> None:
-        self.peers = peers
+        self.hall = peers
         self.peer = peer
         self.address = address
         self.counters = counters
-        self.connection: _Outgoing | None = None
+        self.connection: Outgoing | None = None
         self.is_over = False
         self._called = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -274,18 +334,18 @@ class _Link:
         self._called.set()
 
     async def _run(self) -> None:
-        limits = self.peers.limits
+        limits = self.hall.limits
         try:
             host, port = parse_address(self.address) if isinstance(self.address, str) else self.address
         except ValueError as error:
-            self.peers.tell(f"no link to node {self.peer}: {error}")
+            self.hall.tell(f"no link to node {self.peer}: {error}")
             return
-        backoff = Backoff(limits.redial_s_min, limits.redial_s_max, self.peers.chance)
+        backoff = Backoff(limits.redial_s_min, limits.redial_s_max, self.hall.chance)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
             why = await self._dial_and_wait(host, port)
-            self.peers.tell(f"no link to node {self.peer}: {why}")
+            self.hall.tell(f"no link to node {self.peer}: {why}")
             self._called.clear()
             with suppress(TimeoutError):  # not wait_for, which swallows a cancellation that comes with the event
                 async with asyncio.timeout(backoff.after(loop.time() - began)):
@@ -293,10 +353,10 @@ class _Link:
 
     async def _dial_and_wait(self, host: str, port: int) -> str:
         """One connection from the call to its end; says why it ended."""
-        names, timeout_s = self.peers.names, self.peers.limits.handshake_timeout_s
+        names, timeout_s = self.hall.names, self.hall.limits.handshake_timeout_s
         self.counters.dials += 1
         try:
-            connection, address = await names.connect(lambda: _Outgoing(self), host, port, timeout_s)
+            connection, address = await names.connect(lambda: self.hall.dial(self), host, port, timeout_s)
         except TimeoutError:
             return f"{format_address(host, port)} did not answer within {timeout_s:g} s"
         except (OSError, ValueError, OverflowError) as error:  # a name or port that is none, too
@@ -305,73 +365,3 @@ class _Link:
         why = await asyncio.shield(connection.lost)
         names.learn(host, port, address, connection.is_welcome)
         return why
-
-
-class _Outgoing(Dialled):
-    """The connection on which this node sends to one peer."""
-
-    def __init__(self, link: _Link) -> None:
-        peers = link.peers
-        super().__init__(peers.me.hello(link.peer), peers.limits.frames, peers.limits.handshake_timeout_s)
-        self._link = link
-
-    def on_open(self) -> None:
-        if self._link.is_over:  # at the moment when it came about
-            self.cut("is not wanted any more")
-            return
-        self.keep_alive(self._link.peers.limits.dead_after_s)
-        super().on_open()
-
-    def on_welcome(self) -> None:
-        self._link.counters.connects += 1
-        log.info("link to node %d at %s", self._link.peer, self.remote)
-
-    def on_message_frames(self, frames: list[bytes]) -> None:
-        self.cut("sends on a connection that is ours to send on")
-
-
-class _Incoming(Accepted):
-    """A connection on which a peer sends to this node. ``link`` is the way back, once the peer has said who it is."""
-
-    link: _Link
-
-    def __init__(self, peers: Peers) -> None:
-        super().__init__(peers.me, "peer", peers.limits.frames, peers.limits.handshake_timeout_s, peers.tell)
-        self._peers = peers
-        self._sender = -1
-
-    def on_open(self) -> None:
-        callers = self._peers.callers
-        callers.add(self)
-        self.keep_alive(self._peers.limits.dead_after_s)
-        if self._peers.is_stopping:
-            self.cut("this node stops")
-        elif len(callers) > CALLERS_MAX + len(self._peers.me.members):
-            self.cut("too many callers")
-
-    def on_welcome(self) -> None:
-        assert self.hello is not None
-        assert self.hello.node is not None
-        self._sender = self.hello.node
-        self.link = self._peers.links[self._sender]
-        self.link.counters.accepts += 1
-        self.link.called()
-        older = self._peers.incoming.get(self._sender)
-        self._peers.incoming[self._sender] = self
-        if older is not None:
-            older.cut("the same node called again")
-
-    def on_message_frames(self, frames: list[bytes]) -> None:
-        counters = self.link.counters
-        counters.received_frames += len(frames)
-        counters.received_bytes += sum(map(len, frames))
-        self._peers.on_frames(self._sender, frames)
-
-    def on_lost(self, why: str) -> None:
-        super().on_lost(why)
-        self._peers.callers.discard(self)
-        if self._peers.incoming.get(self._sender) is self:
-            del self._peers.incoming[self._sender]
-            log.info("node %d's connection from %s ended: %s", self._sender, self.remote, why)
-        elif self.hello is None:
-            log.debug("a caller from %s left: %s", self.remote, why)

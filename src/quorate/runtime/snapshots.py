@@ -45,11 +45,13 @@ from quorate.runtime.errors import (
     SnapshotCorrupt,
     SnapshotMissing,
     SnapshotRefused,
+    SnapshotSpoiled,
     StorageError,
     UnknownFormat,
     WrongIdentity,
 )
 from quorate.runtime.files import ASIDE, Identity, fsync_directory, make_directory, publish, remove_asides
+from quorate.runtime.verified import VerifiedFile, identity_of
 
 MAGIC = b"QUORSNAP"
 VERSION = 1
@@ -57,6 +59,8 @@ HEADER_SIZE = 256
 CHUNK_SIZE_BYTES_MAX = 16 << 20
 SNAPSHOT_SIZE_BYTES_MAX = 1 << 40
 TREES_MAX = 4
+VERIFIED_COUNT_MAX = 4  # files whose sums are kept; there are rarely more than two
+CORRUPT = ".corrupt"  # the suffix of a file that is kept for whoever looks into it
 
 _HEADER = struct.Struct("<8sHHQQQQ32s176s")
 _CRC = struct.Struct("<I")
@@ -156,6 +160,8 @@ class SnapshotStore:
         self._size_bytes_max = size_bytes_max
         self._receiving: _Receiving | None = None
         self._receive_lock = threading.Lock()
+        self._verified: dict[SnapshotInfo, VerifiedFile] = {}
+        self._verify_lock = threading.Lock()
         self._aside_numbers = itertools.count()
         self._trees: dict[tuple[SnapshotInfo, int], PieceTree] = {}
         make_directory(self._directory)
@@ -209,8 +215,8 @@ class SnapshotStore:
     def open(self, index: int) -> SnapshotReader:
         """The payload of the snapshot at an index, after its digest was verified (which reads all of it).
 
-        A corrupt one is renamed to `.corrupt`, so that it is not offered again and can be received anew. Raises
-        SnapshotMissing, SnapshotCorrupt, UnknownFormat, WrongIdentity, OSError.
+        A corrupt one is renamed to `.corrupt`, so that it is not offered again. Raises SnapshotMissing,
+        SnapshotSpoiled, UnknownFormat, WrongIdentity, OSError.
         """
         info = self._find(index)
         path = self._path(info.index, info.term)
@@ -222,22 +228,23 @@ class SnapshotStore:
             file.close()
             if not isinstance(error, SnapshotCorrupt):
                 raise
-            kept = path.with_name(path.name + ".corrupt")
-            path.replace(kept)
-            raise SnapshotCorrupt(
-                f"{error}. It was renamed to {kept.name}; use an older snapshot, or fetch one from a peer"
-            ) from None
+            raise self._set_aside(path, error) from None
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes:
         """Up to `size` bytes (at most 16 MiB) of the snapshot's file from an offset, for a peer; b"" at its end.
 
-        Not verified: the receiver does that. Raises SnapshotMissing, SnapshotRefused, OSError.
+        Nothing leaves that was not verified: the first call reads the whole file. A corrupt one is renamed to
+        `.corrupt`. Raises SnapshotMissing, SnapshotSpoiled, SnapshotRefused, DiskUnreadable, OSError.
         """
         if not 0 <= offset < 1 << 63 or not 0 < size <= CHUNK_SIZE_BYTES_MAX:
             raise SnapshotRefused(f"a chunk of {size} bytes at offset {offset}: at most {CHUNK_SIZE_BYTES_MAX} bytes")
         info = self._find(index)
-        with self._open_file(self._path(info.index, info.term)) as file:
-            return os.pread(file.fileno(), size, offset)
+        path = self._path(info.index, info.term)
+        with self._open_file(path) as file:
+            try:
+                return self._sums_of(file, path, info).pread(file.fileno(), size, offset)
+            except SnapshotCorrupt as error:
+                raise self._set_aside(path, error) from None
 
     def tree(self, index: int, piece_bytes: int) -> PieceTree:
         """The tree over a snapshot's pieces; the first time all of it is read. Raises SnapshotMissing, OSError."""
@@ -318,6 +325,8 @@ class SnapshotStore:
         for info in reversed(infos):
             if info.index == index:
                 return info
+        for kept in self._directory.glob(f"snapshot-{index}-*.snap{CORRUPT}"):
+            raise SnapshotSpoiled(f"{self._directory}: the snapshot at index {index} was found corrupt", kept.name)
         have = ", ".join(str(info.index) for info in infos) or "none"
         raise SnapshotMissing(f"{self._directory}: no snapshot at index {index} (there are: {have})")
 
@@ -327,7 +336,26 @@ class SnapshotStore:
         except FileNotFoundError:
             raise SnapshotMissing(f"{path}: the snapshot was discarded") from None
 
+    def _set_aside(self, path: Path, error: SnapshotCorrupt) -> SnapshotSpoiled:
+        """Keep a corrupt file under a name by which nobody asks for it."""
+        kept = path.with_name(path.name + CORRUPT)
+        path.replace(kept)
+        fsync_directory(self._directory)
+        return SnapshotSpoiled(str(error), kept.name)
+
     # Checks.
+
+    def _sums_of(self, file: io.FileIO, path: Path, info: SnapshotInfo) -> VerifiedFile:
+        """The sums of a file that was verified since it was last written."""
+        with self._verify_lock:
+            verified = self._verified.get(info)
+            if verified is None or verified.identity != identity_of(file.fileno()):
+                verified = VerifiedFile(file.fileno(), path)
+                self._verify(file, path, info)
+                while len(self._verified) >= VERIFIED_COUNT_MAX:
+                    del self._verified[next(iter(self._verified))]
+                self._verified[info] = verified
+            return verified
 
     def _check_owner(self, info: SnapshotInfo) -> None:
         path = self._path(info.index, info.term)

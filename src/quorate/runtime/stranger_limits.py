@@ -1,16 +1,13 @@
-"""What strangers may make a node hold: limits, who may wait without having proved a key, and frames that do not end."""
+"""What strangers may make a node hold: limits, and frames that do not end."""
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
-from collections import Counter
-from collections.abc import Collection
 from typing import Final
-from typing import Protocol as Interface
 
 import msgspec
 
 from quorate.runtime.framing import FrameLimits
+from quorate.runtime.waiting import Guest
 
 MIB: Final = 1 << 20
 TOO_SLOW: Final = "too slow"
@@ -53,52 +50,6 @@ class StrangerCounters(msgspec.Struct):
     evictions: int = 0
     """Callers who had to make room for newer ones."""
     misbehaved: int = 0
-
-
-class Guest(Interface):
-    """A connection to a stranger, as far as limits go."""
-
-    host: str
-    """Where the other side is, as limits count hosts."""
-    loop: AbstractEventLoop
-
-    def cut(self, why: str) -> None:
-        """Hang up at once."""
-
-
-class WaitingRoom:
-    """Callers who have not proved a key. A new one takes the place of the oldest from the host that has most.
-
-    So whoever comes gets a chance, and a host that holds many places loses its own.
-    """
-
-    def __init__(self, limits: StrangerLimits, counters: StrangerCounters) -> None:
-        self._limits = limits
-        self._counters = counters
-        self._callers: dict[Guest, None] = {}  # in the order in which they came
-
-    def enter(self, caller: Guest) -> None:
-        """Take a caller in; another may have to go."""
-        self._callers[caller] = None
-        hosts = Counter(other.host for other in self._callers)
-        if hosts[caller.host] > self._limits.callers_per_host_max:
-            self._evict({caller.host})
-        elif len(self._callers) > self._limits.callers_max:
-            most = max(hosts.values())
-            self._evict({host for host, count in hosts.items() if count == most})
-
-    def leave(self, caller: Guest) -> None:
-        """It has a link, or is gone."""
-        self._callers.pop(caller, None)
-
-    def __len__(self) -> int:
-        return len(self._callers)
-
-    def _evict(self, hosts: Collection[str]) -> None:
-        oldest = next(caller for caller in self._callers if caller.host in hosts)
-        del self._callers[oldest]
-        self._counters.evictions += 1
-        oldest.cut("made room for a newer caller")
 
 
 class UnfinishedFrames:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-from ipaddress import IPv6Address
 from typing import Protocol as Interface
 
-from quorate.runtime.address import format_address, literal
+from quorate.runtime.address import format_address
 from quorate.runtime.bans import host_of
 from quorate.runtime.greeting import GreetedConnection
 from quorate.runtime.handshake import Refused, encode
-from quorate.runtime.open_handshake import NONCE_BYTES, CalledSide, DiallerSide, Mismatch, Myself
-from quorate.runtime.peers import PeerCounters
+from quorate.runtime.open_handshake import CalledSide, DiallerSide, Myself
+from quorate.runtime.peer_links import PeerCounters
+from quorate.runtime.proving import Mismatch
+from quorate.runtime.sealing import Fresh
 from quorate.runtime.stranger_limits import StrangerCounters, StrangerLimits, UnfinishedFrames
 
 log = logging.getLogger("quorate.strangers")
@@ -80,16 +80,6 @@ class StrangerConnection(GreetedConnection):
         self.counters = PeerCounters()
         self._has_completed = False
 
-    @property
-    def remote_host(self) -> str:
-        """The other side's numeric address; an IPv4 address is spelled as one, whatever the socket."""
-        assert self._transport is not None
-        peer = self._transport.get_extra_info("peername")
-        host = str(peer[0]) if isinstance(peer, tuple) else "unknown"
-        found = literal(host)
-        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-        return host if mapped is None else str(mapped)
-
     def on_open(self) -> None:
         self.house.on_open(self)
         self.host = host_of(self.remote_host)
@@ -144,7 +134,7 @@ class CalledStranger(StrangerConnection):
             self.refuse(mismatch.refusal)
 
     def _on_knock(self, frame: bytes) -> None:
-        self._side = CalledSide(self.house.me, secrets.token_bytes(NONCE_BYTES))
+        self._side = CalledSide(self.house.me, Fresh())
         knock = self._side.knocked(frame)
         self.key = knock.key
         if knock.port:
@@ -157,8 +147,9 @@ class CalledStranger(StrangerConnection):
         self._side.proved(frame)
         self.house.check_room(self)
         self.house.check_link(self)
+        channel = self._side.channel()
         self.send(self._side.admission())
-        self._welcomed()
+        self._welcomed(channel)
 
     def refuse(self, refusal: Refused) -> None:
         """Say why, and hang up."""
@@ -181,15 +172,14 @@ class DialledStranger(StrangerConnection):
         self.address = address
         self.place = place
         self.settled: asyncio.Future[str] = self.loop.create_future()
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        self._side = DiallerSide(house.me, nonce, house.told_port, expected)
+        self._side = DiallerSide(house.me, Fresh(), house.told_port, expected)
 
     def on_open(self) -> None:
         super().on_open()
         if (why := self.house.why_not_host(self.host)) is not None:
             self.cut(why)
         else:
-            self.send(self._side.knock)
+            self.send(self._side.opening)
 
     def on_greeting(self, frame: bytes) -> None:
         try:
@@ -199,9 +189,9 @@ class DialledStranger(StrangerConnection):
                 self.house.check_challenger(self)
                 self.send(proof)
             else:
-                self._side.admitted(frame)
+                channel = self._side.admitted(frame)
                 self.house.check_link(self)
-                self._welcomed()
+                self._welcomed(channel)
         except Mismatch as mismatch:
             self.cut(str(mismatch))
 

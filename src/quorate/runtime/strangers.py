@@ -32,10 +32,12 @@ from quorate.runtime.framing import close_all
 from quorate.runtime.keys import PUBLIC_BYTES
 from quorate.runtime.listening import Listening, listen
 from quorate.runtime.names import NAMES, Names
-from quorate.runtime.open_handshake import Mismatch, Myself
-from quorate.runtime.peers import PeerCounters
-from quorate.runtime.stranger_limits import TOO_SLOW, StrangerCounters, StrangerLimits, UnfinishedFrames, WaitingRoom
+from quorate.runtime.open_handshake import Myself
+from quorate.runtime.peer_links import PeerCounters
+from quorate.runtime.proving import Mismatch
+from quorate.runtime.stranger_limits import TOO_SLOW, StrangerCounters, StrangerLimits, UnfinishedFrames
 from quorate.runtime.stranger_links import CalledStranger, DialledStranger, StrangerConnection
+from quorate.runtime.waiting import WaitingRoom
 
 LINK_MAX = NODE_ID_MAX
 """Numbers of links, those that rest among them."""

@@ -131,7 +131,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
             has = f"{files.KEYRING_NAME} has nodes {_list(sorted(found))}"
             raise ConfigError(f"keys: {has}, the cluster has {_list(sorted(wanted))}")
         try:
-            return Keys(signer, keyring)
+            return Keys(signer, keyring).within(self.cluster)
         except ValueError as error:
             raise ConfigError(f"keys: {error}: bring the same {files.KEYRING_NAME} to every node") from None
 

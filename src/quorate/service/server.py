@@ -90,7 +90,7 @@ class Server:
             codec=Codec(entry.core),
             app=self.replica,
             data=config.data,
-            keyring=None if keys is None else keys.keyring,
+            keys=keys,
         )
         self.node.on_roster = self._on_roster
         bears = self._bears(len(config.nodes))

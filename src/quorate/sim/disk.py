@@ -4,12 +4,17 @@ A frame is the records of one Turn and is atomic. One sync covers every frame th
 crash, of the frames that are not durable yet a random prefix survives: a later frame never without the earlier ones,
 and a torn frame not at all (the real journal cuts it by its checksum). A checkpoint is a frame that replaces all before
 it the moment it is durable.
+
+A disk may be worse than that. A sync may fail: the node hears that its disk broke, and nothing of that sync or of a
+later one counts. A sync may lie: it reports success, and if power fails while it lies, what it reported is gone. And
+what was durable may be damaged, which a node finds when it starts (``damage.py``).
 """
 
 from collections.abc import Callable, Sequence
 from random import Random
 
 from quorate.kernel import Record
+from quorate.sim.damage import UNNOTICED, Damage, Medium, Refusal, read_damaged
 
 DiskFrame = tuple[int, Sequence[Record], bool]
 """Sequence number, records, whether they replace everything before."""
@@ -31,9 +36,23 @@ class Disk:
         """Why no frame is taken, while none is."""
         self.synced: Callable[[int], None] = lambda sequence: None
         """Hears up to which frame all is durable."""
+        self.broke: Callable[[str], None] = lambda why: None
+        """Hears that a sync failed."""
         self.journal: list[Sequence[Record]] = []
         """The durable frames since the last checkpoint, which is the first."""
-        self.syncs = self.frames_lost = self.checkpoints = 0
+        self.numbers: list[int] = []
+        """By frame, with which write it came."""
+        self.begins_with_checkpoint = False
+        self.acknowledged = 0
+        """How many frames of the journal a node counts on: it heard that they are durable, or started with them."""
+        self.damage: list[Damage] = []
+        self.is_failing = False
+        """Whether the next sync fails."""
+        self._writes = 0
+        self._honest: int | None = None
+        """While syncs lie, how many of the writes are durable."""
+        self._is_forgetful = False
+        self.syncs = self.frames_lost = self.checkpoints = self.sync_errors = 0
 
     def append(self, records: Sequence[Record]) -> int:
         """Queue a frame; returns its sequence number."""
@@ -49,6 +68,31 @@ class Disk:
         self.stalled = why
         if why is None:
             self._begin()
+
+    def lie(self, is_lying: bool) -> None:
+        """Report syncs that do not take place; or be honest again, and write what is owed."""
+        self._honest = self._writes if is_lying else None
+
+    def lose_power(self) -> int:
+        """What was reported in a lie is gone: how many frames. ``crash`` as well."""
+        if self._honest is None:
+            return 0
+        honest, self._honest = self._honest, None
+        kept = sum(1 for number in self.numbers if number <= honest)
+        lost = len(self.journal) - kept
+        self._is_forgetful = lost > 0
+        return lost
+
+    def recover(self, medium: Medium | None) -> Sequence[Sequence[Record]]:
+        """The frames with which a node starts. Raises Refusal if it cannot, or must not."""
+        if self._is_forgetful:
+            raise Refusal(UNNOTICED, "syncs were reported that did not take place, and power failed")
+        frames: Sequence[Sequence[Record]] = self.journal
+        if self.damage and medium is not None and self.journal:
+            frames = read_damaged(self, medium)
+            del self.journal[len(frames) :], self.numbers[len(frames) :]
+        self.acknowledged = len(self.journal)
+        return frames
 
     def crash(self) -> None:
         """The process is gone, and of what it wrote a prefix survives."""
@@ -79,13 +123,34 @@ class Disk:
     def _end(self, epoch: int) -> None:
         if epoch != self._epoch:
             return
+        if self.is_failing:
+            self.is_failing = False
+            self.sync_errors += 1
+            self.failed()
+        else:
+            self._done()
+
+    def failed(self) -> None:
+        """A sync failed. Of what it was to write any part may be there, and no later sync is to be believed."""
+        self.broke("a sync failed: input/output error")
+
+    def _done(self) -> None:
         done, self._syncing = self._syncing, []
         self._keep(done)
+        self.acknowledged = len(self.journal)
         self._begin()
         self.synced(done[-1][0])
 
     def _keep(self, frames: Sequence[DiskFrame]) -> None:
+        if not frames:
+            return
+        self._writes += 1
         for _, records, replaces in frames:
             if replaces:
                 self.journal.clear()
+                self.numbers.clear()
+                self.damage.clear()  # a new file
+                self.begins_with_checkpoint = True
+                self.acknowledged = 0
             self.journal.append(records)
+            self.numbers.append(self._writes)

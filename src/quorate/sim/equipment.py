@@ -29,6 +29,8 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """The config for simulated runs: small limits, so that every path is taken."""
     one_by_one: Any = None
     """The same with one log entry a message, for some of the runs; None: its messages have no such limit."""
+    spares_nodes: bool = False
+    """Whether it goes on without a node that never returns, as far as it tolerates faulty nodes at all."""
     takes_snapshots: bool = False
     """Whether its cores take snapshots and fetch those of others, so that bugs planted in that show."""
     invariants: tuple[Callable[[], Checker], ...] = ()

@@ -23,6 +23,7 @@ from quorate.sim.checkers.base import Checker, Outside, Violation
 from quorate.sim.digest import Digest
 from quorate.sim.network import Network
 from quorate.sim.options import MemberChange, Options
+from quorate.sim.storage import Storage
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
 
@@ -70,6 +71,8 @@ class Ground(ABC, Generic[NodeT]):
     """Whether nodes are strangers to each other."""
     doers: Mapping[type, Callable[[Any, Any], Any]]
     """By type, how jobs are done (``jobs.py``)."""
+    storage: Storage
+    """What disks are made of."""
     scheme: Scheme | None
     keyring: Keyring | None
     change: MemberChange | None
@@ -101,6 +104,10 @@ class Ground(ABC, Generic[NodeT]):
         self.cluster = self.peers
         """The same with those that died and were not removed: what whoever joins is told of."""
         self.newcomers: dict[int, Newcomer] = {}
+        self.doomed: set[int] = set()
+        """The nodes on whose disks something durable was damaged: each may refuse to start from now on."""
+        self.refusals: dict[str, int] = {}
+        """How nodes came to an end by their disks, and how many."""
         self.now = 0.0
         self.sequence = 0
         self.heap: list[tuple[float, int, Callable[[Any, Any], None], Any, Any]] = []
@@ -154,6 +161,15 @@ class Ground(ABC, Generic[NodeT]):
         self.present.remove(machine)
         self.honest = [other for other in self.honest if other is not machine]
         self.peers = tuple(other for other in self.peers if other != node)
+
+    def refuse(self, node: int, how: str, why: str) -> None:
+        """A node does not start, or ends, as its disk cannot be trusted. Nobody starts it again: the rest goes on."""
+        if self.tracing:
+            self.trace(node, "refused", how, why)
+        if node not in self.doomed:
+            raise Violation("healthy disks", f"node {node} {how}, and nothing durable was damaged: {why}")
+        self.refusals[how] = self.refusals.get(how, 0) + 1
+        self.die(node)
 
     # --- what happens when ---
 

@@ -18,9 +18,10 @@ import msgspec
 from quorate.kernel import App, Done, Failed, Job, Key, Path, Shell
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
-from quorate.parts.log.replicated import ReadChunk, ReadPiece, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import Chunk, Piece, ReadChunk, ReadPiece, TakeSnapshot, WriteChunk
 from quorate.sim.checkers.base import Violation
-from quorate.sim.snapshot_store import SimSnapshots
+from quorate.sim.damage import CORRUPT
+from quorate.sim.snapshot_store import SimSnapshots, Spoiled
 
 JOB_S = 0.002
 """What a job takes on average, where its doer does not say."""
@@ -39,6 +40,7 @@ class Worker(Interface):
     """A node, as far as its jobs go (``node.py``)."""
 
     id: int
+    up: bool
     rng: Random
     inbox: list[Any]
     app: App
@@ -58,6 +60,9 @@ class Worker(Interface):
 
     def after(self, delay_s: float, act: Callable[[], None]) -> None:
         """Have the process do something later, unless it dies first."""
+
+    def end(self, why: str) -> None:
+        """The disk cannot be trusted: the process ends, and says why."""
 
 
 SimDoer: TypeAlias = Callable[[Worker, Job], Pending]
@@ -93,7 +98,15 @@ class SimJobs:
     def load(self, index: int, path: Path) -> None:
         """Load a snapshot aside, and have it adopted."""
         node = self._node
-        data = node.snapshots_of(path).data(index)
+        snapshots = node.snapshots_of(path)
+        try:
+            data = snapshots.data(index)
+        except Spoiled as error:
+            why = str(error)
+            self._later(lambda: node.end(why))
+            return
+        if index in snapshots.spoiled:
+            raise Violation(CORRUPT, f"node {node.id} restores its snapshot at {index}, which is spoiled")
         if data is None:
             raise Violation(SNAPSHOTS, f"node {node.id} restores a snapshot at {index} that it does not have")
         adopt = self._app.restore(BytesIO(data), path)
@@ -138,7 +151,7 @@ class SimJobs:
         self._later(step)
 
     def _ended(self, done: Done | None) -> None:
-        if done is not None:
+        if done is not None and self._node.up:
             self._node.inbox.append(done)
 
     def _later(self, act: Callable[[], None]) -> None:
@@ -156,11 +169,24 @@ def _verify(node: Worker, job: Job) -> Pending:
 
 
 def _read(node: Worker, job: Job) -> Pending:
-    return Pending(lambda: node.snapshots_of(job.path).read(job.work))
+    return Pending(lambda: _from_file(node, job, SimSnapshots.read))
 
 
 def _read_piece(node: Worker, job: Job) -> Pending:
-    return Pending(lambda: node.snapshots_of(job.path).read_piece(job.work))
+    return Pending(lambda: _from_file(node, job, SimSnapshots.read_piece))
+
+
+def _from_file(node: Worker, job: Job, read: Callable[[SimSnapshots, Any], Any]) -> Any:
+    """A piece; a node that finds a file spoiled goes no further, and one that does not find it is caught."""
+    snapshots, work = node.snapshots_of(job.path), job.work
+    try:
+        piece = read(snapshots, work)
+    except Spoiled as error:
+        node.end(str(error))
+        return Failed(str(error))
+    if type(piece) in (Chunk, Piece) and work.index in snapshots.spoiled:
+        raise Violation(CORRUPT, f"node {node.id} serves its snapshot at {work.index}, which is spoiled")
+    return piece
 
 
 def _write(node: Worker, job: Job) -> Pending:

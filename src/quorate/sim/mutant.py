@@ -17,6 +17,8 @@ class Mutant(msgspec.Struct, frozen=True):
     app: Callable[[App], App] | None = None
     """Makes the sick App of a healthy one."""
     shell: type[Shell] | None = None
+    storage: Callable[[Any], Any] | None = None
+    """Makes the sick Storage (``storage.py``) of a healthy one."""
     client: type[Any] | None = None
     """The core of the clients, whatever that is to the Subject."""
     lies: bool = False

@@ -1,6 +1,7 @@
 """Nemesis: brings the faults of a seed's mix, each kind at its own pace, and mends them all in the end.
 
-Data is never destroyed: a crash loses only what was not durable, so any number of nodes may crash, even all at once.
+A crash loses only what was not durable, so any number of nodes may crash, even all at once. What destroys data is left
+to ``disk_nemesis.py``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from functools import partial
 from random import Random
 
 from quorate.kernel import Core, nodes_of
+from quorate.sim.disk_nemesis import DiskNemesis
 from quorate.sim.ground import Ground
 from quorate.sim.node import SimNode
 from quorate.sim.operator import Operator
@@ -35,6 +37,7 @@ class Nemesis:
         """What ends the cuts around deposed leaders; they end some time after the next election."""
         self.counts: dict[str, int] = {}
         self._operator = self._hire()
+        self._disks = DiskNemesis(world, self._count)
 
     def start(self) -> None:
         """Begin to plot."""
@@ -53,6 +56,7 @@ class Nemesis:
                 self._plot(Random(f"{self._world.seed}/nemesis/{name}"), name, every_s, strike)
         if mix.members_every_s is not None and self._world.change is not None:
             self._plot(Random(f"{self._world.seed}/nemesis/members"), "members", mix.members_every_s, self._members)
+        self._disks.start()
         if self._operator is not None:
             self._operator.start()
         if mix.coup and (mix.crash_every_s is not None or mix.partition_every_s is not None):
@@ -61,12 +65,13 @@ class Nemesis:
     def heal(self) -> None:
         """Mend everything and do no more harm."""
         self._over = True
+        self._disks.finish()
         world = self._world
         if self._operator is not None:
             self._operator.finish()
         self._cuts.clear()
         world.network.heal()
-        for node in world.present:
+        for node in list(world.present):  # a disk that is found damaged takes its node out
             node.is_off = False
             node.disk.slowness = 1.0
             node.set_clock(1.0, 0.0)

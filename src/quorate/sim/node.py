@@ -45,7 +45,7 @@ from quorate.parts.log.replicated import Decided, Restored
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clock import Clock, WallClock
-from quorate.sim.disk import Disk
+from quorate.sim.damage import ENDED, Refusal
 from quorate.sim.ground import Ground
 from quorate.sim.jobs import SimDoer, SimJobs
 from quorate.sim.snapshot_store import SimSnapshots
@@ -106,9 +106,11 @@ class SimNode(Machine):
         self.clock = Clock(self.rng.uniform(0.0, 1000.0))
         self._wall_rng = Random(f"{seed}/wall/{node}")
         self.wall = WallClock(self._wall_skew_s())
-        self.disk = Disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
+        self.disk = world.storage.disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
         self.disk.synced = self._synced
-        self._snapshots: dict[Path, SimSnapshots] = {ROOT: SimSnapshots()}
+        self.disk.broke = self._broke
+        self.stores: dict[Path, SimSnapshots] = {ROOT: world.storage.snapshots()}
+        """The snapshots of the core at each path."""
         self.peers = world.peers if peers is None else peers
         """Whom it is told of at its start, itself among them."""
         self.life = 0
@@ -140,9 +142,14 @@ class SimNode(Machine):
     # --- life and death ---
 
     def start(self) -> None:
-        """Begin a life: restore what is durable, then start."""
+        """Begin a life: restore what is durable, then start. A disk that is damaged is refused."""
         world = self.world
         self.life += 1
+        try:
+            frames = self.disk.recover(world.storage.medium)
+        except Refusal as refusal:
+            world.refuse(self.id, refusal.how, str(refusal))
+            return
         self.up = True
         self.paused = False
         self.stepping = False
@@ -162,7 +169,7 @@ class SimNode(Machine):
         self.jobs = SimJobs(self, self.app)
         self.shell = world.shell(self.host, self.app, self, Restored)
         self._act = self.acting()
-        for frame in self.disk.journal:
+        for frame in frames:
             for record in frame:
                 self.host.restore(record, now)
         if world.tracing:
@@ -191,7 +198,7 @@ class SimNode(Machine):
         if self.world.strangers is not None:
             self.world.strangers.crashed(self)
         if self.rng.random() < 0.5:
-            for snapshots in self._snapshots.values():
+            for snapshots in self.stores.values():
                 snapshots.forget_arriving()
         self.world.crashed(self.place, self.life)
         if self.world.tracing:
@@ -207,6 +214,17 @@ class SimNode(Machine):
         self.is_off = True
         if self.up:
             self.crash()
+
+    def end(self, why: str) -> None:
+        """What is on its disk cannot be trusted: it stops, and another start would be refused."""
+        self.crash()
+        self.world.refuse(self.id, ENDED, why)
+
+    def _broke(self, why: str) -> None:
+        """After a failed sync nothing more is durable, so the process ends. What was durable is, at the next start."""
+        if self.world.tracing:
+            self.world.trace(self.id, "broken disk", "", why)
+        self.crash()
 
     def pause(self) -> None:
         """SIGSTOP: no steps; what comes waits."""
@@ -238,11 +256,11 @@ class SimNode(Machine):
     @property
     def snapshots(self) -> SimSnapshots:
         """Those of the root."""
-        return self._snapshots[ROOT]
+        return self.stores[ROOT]
 
     def snapshots_of(self, path: Path) -> SimSnapshots:
         """Those of the core at a path."""
-        return self._snapshots.setdefault(path, SimSnapshots())
+        return self.stores.setdefault(path, self.world.storage.snapshots())
 
     def after(self, delay_s: float, act: Callable[[], None]) -> None:
         """Have the process do something later: not while it is paused, and not if it dies first."""

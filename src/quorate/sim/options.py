@@ -7,7 +7,21 @@ import msgspec
 from quorate.kernel import NODE_ID_MAX
 
 FAULTS = ("crash", "partition", "disk", "clock", "pause", "network")
-"""Every kind of fault that a nemesis knows."""
+"""The common kinds of faults. They share the stream of chance of a seed's mix."""
+DISK_FAULTS = (
+    "bit-rot",
+    "misdirected-write",
+    "lost-write",
+    "read-error",
+    "lying-sync",
+    "snapshot-rot",
+    "sync-error",
+    "snapshot-full",
+)
+"""How disks fail (``disk_nemesis.py``), from a stream of their own. ``all`` does not have them; ``disks`` is all of
+them."""
+GROUPS = {"all": FAULTS, "disks": DISK_FAULTS, "none": ()}
+"""Names that stand for several kinds."""
 
 NODES_MAX = NODE_ID_MAX + 1
 CLIENTS_MAX = 64
@@ -20,17 +34,17 @@ class OptionsError(ValueError):
 
 
 def parse_faults(text: str) -> tuple[str, ...]:
-    """``all``, ``none``, or kinds separated by commas. Raises OptionsError for a kind that is not known."""
-    if text in ("all", "none"):
-        return FAULTS if text == "all" else ()
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in FAULTS]
-    if unknown or not wanted:
-        known = ", ".join(FAULTS)
+    """Kinds, or names of several, separated by commas. Raises OptionsError for one that is not known."""
+    every = (*FAULTS, *DISK_FAULTS)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    wanted = {kind for name in names for kind in GROUPS.get(name, (name,))}
+    unknown = [name for name in names if name not in GROUPS and name not in every]
+    if unknown or not names:
         raise OptionsError(
-            f"no fault is called {', '.join(unknown) or repr(text)}; write all, none, or some of {known}"
+            f"no fault is called {', '.join(unknown) or repr(text)}; write {', '.join(GROUPS)}, or some of "
+            f"{', '.join(every)}"
         )
-    return tuple(name for name in FAULTS if name in wanted)
+    return tuple(kind for kind in every if kind in wanted)
 
 
 class MemberChange(msgspec.Struct, frozen=True):

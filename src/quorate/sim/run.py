@@ -92,6 +92,7 @@ def _counts(world: World) -> dict[str, int]:
     network, nodes = world.network, world.nodes
     return {
         **dict(sorted(world.nemesis.counts.items())),
+        **dict(sorted(world.refusals.items())),
         "lost": network.lost,
         "cut": network.cut,
         "duplicated": network.duplicated,
@@ -102,6 +103,8 @@ def _counts(world: World) -> dict[str, int]:
         "checkpoints": sum(node.disk.checkpoints for node in nodes),
         "snapshots taken": sum(node.snapshots.taken for node in nodes),
         "snapshots received": sum(node.snapshots.received for node in nodes),
+        "syncs failed": sum(node.disk.sync_errors for node in nodes),
+        "snapshots that did not fit": sum(store.unfit for node in nodes for store in node.stores.values()),
     }
 
 

@@ -2,6 +2,9 @@
 
 It survives crashes, as what it files is durable before a job's result says so. A piece at any offset but the next one
 changes nothing; the result says which is wanted.
+
+Each file has a digest, and whatever is read of it is verified first, as a real node does. A file that was spoiled is
+refused; a disk without room takes no file for a while.
 """
 
 from hashlib import sha256
@@ -13,37 +16,80 @@ from quorate.parts.log.replicated import Chunk, Piece, ReadChunk, ReadPiece, Sna
 KEPT = 2
 
 
+class Spoiled(Exception):
+    """A snapshot's file is not what was written. The text says which."""
+
+
 class SimSnapshots:
     """Snapshots by index."""
 
     def __init__(self) -> None:
         self._files: dict[int, tuple[int, bytes]] = {}
+        self._digests: dict[int, bytes] = {}
+        self.spoiled: set[int] = set()
+        """By index, those whose bytes have changed: what a store must find out by itself."""
+        self.full: str | None = None
+        """Why no file is taken, while none is."""
+        self.unfit = 0
+        """How many files or pieces did not fit."""
         self._arriving: tuple[int, int, int, bytes] | None = None
         self._pieces = bytearray()
         self.taken = self.received = 0
 
+    @property
+    def indexes(self) -> list[int]:
+        """Of the snapshots that are here, ascending."""
+        return sorted(self._files)
+
     def data(self, index: int) -> bytes | None:
-        """The bytes of a snapshot."""
+        """The bytes of a snapshot. Raises Spoiled."""
         found = self._files.get(index)
-        return None if found is None else found[1]
+        if found is None:
+            return None
+        self.verify(index)
+        return found[1]
+
+    def verify(self, index: int) -> None:
+        """Compare the file with its digest. Raises Spoiled."""
+        if sha256(self._files[index][1]).digest() != self._digests[index]:
+            raise Spoiled(f"the snapshot at index {index}: the digest of the payload is wrong")
+
+    def spoil(self, index: int, at: float) -> bool:
+        """Flip a bit of a file; ``at`` is where, from 0 to 1. Whether there was one to flip."""
+        term, data = self._files[index]
+        if not data or index in self.spoiled:
+            return False
+        bit = min(len(data) * 8 - 1, int(at * len(data) * 8))
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        self._files[index] = (term, bytes(changed))
+        self.spoiled.add(index)
+        return True
 
     def file(
         self, index: int, term: int, data: bytes, keep_index: int | None = None, piece_bytes: int = 0
-    ) -> SnapshotInfo:
-        """Keep a snapshot that the App wrote, and those from ``keep_index`` on (None: the newest two)."""
+    ) -> SnapshotInfo | Failed:
+        """Keep a snapshot that the App wrote, and those from ``keep_index`` on (None: the newest two).
+
+        Failed where there is no room.
+        """
+        if self.full is not None:
+            self.unfit += 1
+            return Failed(self.full)
         self.taken += 1
         self._keep(index, term, data, keep_index)
         root = tree_of(data, piece_bytes).root if piece_bytes else b""
         return SnapshotInfo(index, term, len(data), sha256(data).digest(), root)
 
     def read(self, job: ReadChunk) -> Chunk | Failed:
-        """A piece of a snapshot; Failed where there is none at that index, or not that far."""
+        """A piece of a snapshot; Failed where there is none at that index, or not that far. Raises Spoiled."""
         found = self._files.get(job.index)
         if found is None:
             return Failed(f"no snapshot at index {job.index}")
         term, data = found
         if not 0 <= job.offset <= len(data):
             return Failed(f"offset {job.offset} is outside the snapshot's {len(data)} bytes")
+        self.verify(job.index)
         return Chunk(job.index, term, job.offset, data[job.offset : job.offset + job.size_bytes_max], len(data))
 
     def read_piece(self, job: ReadPiece) -> Piece | Failed:
@@ -57,10 +103,16 @@ class SimSnapshots:
         return Piece(chunk, tree.proof(job.offset // job.piece_bytes))
 
     def write(self, job: WriteChunk) -> Written | Failed:
-        """Take a piece that a peer sent. The last one files the snapshot; Failed where it is not the one wanted."""
+        """Take a piece that a peer sent. The last one files the snapshot.
+
+        Failed where it is not the one wanted, or where there is no room.
+        """
         found = self._files.get(job.index)
         if found is not None and found[0] == job.term:
             return Written(job.index, job.term, len(found[1]), True)
+        if self.full is not None:
+            self.unfit += 1
+            return Failed(self.full)
         arriving = (job.index, job.term, job.total_bytes, job.digest)
         if self._arriving != arriving:
             self._arriving = arriving
@@ -85,6 +137,9 @@ class SimSnapshots:
 
     def _keep(self, index: int, term: int, data: bytes, keep_index: int | None) -> None:
         self._files[index] = (term, data)
+        self._digests[index] = sha256(data).digest()
+        self.spoiled.discard(index)
         for old in sorted(self._files)[:-KEPT]:
             if keep_index is None or old < keep_index:
-                del self._files[old]
+                del self._files[old], self._digests[old]
+                self.spoiled.discard(old)

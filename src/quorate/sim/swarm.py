@@ -53,6 +53,9 @@ class Mix(msgspec.Struct, kw_only=True):
     stall_every_s: float | None = None
     stall_s: float = 1.0
     frames_per_checkpoint: int = 400
+    disk_faults: tuple[str, ...] = ()
+    """Kinds of ``options.DISK_FAULTS``, each of which strikes every ``disk_fault_every_s``."""
+    disk_fault_every_s: float = 1.0
     # clocks
     drift_max: float = 0.0
     clock_every_s: float | None = None
@@ -125,29 +128,30 @@ INTERVALS = (
 )
 
 
-def _log_uniform(rng: Random, low: float, high: float) -> float:
+def log_uniform(rng: Random, low: float, high: float) -> float:
+    """As likely between 1 and 10 as between 10 and 100."""
     return float(low * (high / low) ** rng.random())
 
 
 def _environment(mix: Mix, rng: Random) -> None:
     """What differs between healthy machine rooms."""
-    mix.delay_s_min = _log_uniform(rng, 0.0001, 0.005)
-    mix.delay_s_mean = _log_uniform(rng, 0.0001, 0.005)
+    mix.delay_s_min = log_uniform(rng, 0.0001, 0.005)
+    mix.delay_s_mean = log_uniform(rng, 0.0001, 0.005)
     mix.is_fifo = rng.random() < 0.5
-    mix.sync_s = _log_uniform(rng, 0.0002, 0.01)
-    mix.step_s = 0.0 if rng.random() < 0.5 else _log_uniform(rng, 0.00002, 0.001)
-    mix.frames_per_checkpoint = int(_log_uniform(rng, 20, 1000))
+    mix.sync_s = log_uniform(rng, 0.0002, 0.01)
+    mix.step_s = 0.0 if rng.random() < 0.5 else log_uniform(rng, 0.00002, 0.001)
+    mix.frames_per_checkpoint = int(log_uniform(rng, 20, 1000))
     mix.clients = 2 + int(rng.random() * 5)
     mix.keys = 1 + int(rng.random() * 4)
-    mix.think_s = _log_uniform(rng, 0.002, 0.1)
-    mix.timeout_s = _log_uniform(rng, 0.1, 2.0)
+    mix.think_s = log_uniform(rng, 0.002, 0.1)
+    mix.timeout_s = log_uniform(rng, 0.1, 2.0)
     mix.give_up = rng.random() * 0.3
     mix.resets = rng.random() * 0.05
 
 
 def _crash(mix: Mix, rng: Random) -> None:
-    mix.crash_every_s = _log_uniform(rng, 0.2, 4.0)
-    mix.down_s = _log_uniform(rng, 0.02, 2.0)
+    mix.crash_every_s = log_uniform(rng, 0.2, 4.0)
+    mix.down_s = log_uniform(rng, 0.02, 2.0)
     mix.crash_all = rng.random() * 0.2 if rng.random() < 0.5 else 0.0
 
 
@@ -158,11 +162,11 @@ def _coup(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     """
     turmoil, draw = rng.random() < 0.25, rng.random()
     mix.coup = max(0.0, draw - 0.7)
-    mix.coup_s = _log_uniform(rng, 0.002, 0.1)
+    mix.coup_s = log_uniform(rng, 0.002, 0.1)
     if turmoil and "partition" in faults:
         mix.coup = 0.7 + draw * 0.3
-        mix.partition_s = _log_uniform(rng, 0.3, 3.0)
-        mix.delay_s_mean = _log_uniform(rng, 0.002, 0.05)
+        mix.partition_s = log_uniform(rng, 0.3, 3.0)
+        mix.delay_s_mean = log_uniform(rng, 0.002, 0.05)
         mix.delay_s_min = mix.delay_s_mean / 5
         mix.loss /= 3
         mix.stretch = 3.0
@@ -175,7 +179,7 @@ def _coup(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
 def _members(mix: Mix, rng: Random) -> None:
     """No fault, but the time when faults hurt most."""
     if rng.random() < 0.3:
-        mix.members_every_s = _log_uniform(rng, 0.5, 5.0)
+        mix.members_every_s = log_uniform(rng, 0.5, 5.0)
 
 
 def _joins(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
@@ -184,7 +188,7 @@ def _joins(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     The operator takes the place of whoever names any members.
     """
     mix.members_every_s = None
-    mix.plan_every_s = _log_uniform(rng, 0.1, 2.0)
+    mix.plan_every_s = log_uniform(rng, 0.1, 2.0)
     mix.idle = rng.random()
     if "crash" in faults:
         mix.deaths = rng.random() * 0.5
@@ -199,30 +203,30 @@ def _joins(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
 
 
 def _partition(mix: Mix, rng: Random) -> None:
-    mix.partition_every_s = _log_uniform(rng, 0.3, 4.0)
-    mix.partition_s = _log_uniform(rng, 0.1, 3.0)
+    mix.partition_every_s = log_uniform(rng, 0.3, 4.0)
+    mix.partition_s = log_uniform(rng, 0.1, 3.0)
 
 
 def _disk(mix: Mix, rng: Random) -> None:
     if rng.random() < 0.7:
-        mix.slow_every_s = _log_uniform(rng, 0.3, 4.0)
-        mix.slow_s = _log_uniform(rng, 0.1, 2.0)
-        mix.slow_factor = _log_uniform(rng, 5, 200)
+        mix.slow_every_s = log_uniform(rng, 0.3, 4.0)
+        mix.slow_s = log_uniform(rng, 0.1, 2.0)
+        mix.slow_factor = log_uniform(rng, 5, 200)
     if mix.slow_every_s is None or rng.random() < 0.5:
-        mix.stall_every_s = _log_uniform(rng, 0.5, 5.0)
-        mix.stall_s = _log_uniform(rng, 0.1, 2.0)
+        mix.stall_every_s = log_uniform(rng, 0.5, 5.0)
+        mix.stall_s = log_uniform(rng, 0.1, 2.0)
 
 
 def _clock(mix: Mix, rng: Random) -> None:
     mix.drift_max = rng.random() * 0.1
-    mix.clock_every_s = _log_uniform(rng, 0.3, 4.0)
-    mix.jump_s_max = _log_uniform(rng, 0.01, 1.0) if rng.random() < 0.5 else 0.0
-    mix.wall_skew_s_max = _log_uniform(rng, 0.01, 60.0)
+    mix.clock_every_s = log_uniform(rng, 0.3, 4.0)
+    mix.jump_s_max = log_uniform(rng, 0.01, 1.0) if rng.random() < 0.5 else 0.0
+    mix.wall_skew_s_max = log_uniform(rng, 0.01, 60.0)
 
 
 def _pause(mix: Mix, rng: Random) -> None:
-    mix.pause_every_s = _log_uniform(rng, 0.3, 4.0)
-    mix.pause_s = _log_uniform(rng, 0.05, 2.0)
+    mix.pause_every_s = log_uniform(rng, 0.3, 4.0)
+    mix.pause_s = log_uniform(rng, 0.05, 2.0)
 
 
 def _network(mix: Mix, rng: Random) -> None:
@@ -230,10 +234,10 @@ def _network(mix: Mix, rng: Random) -> None:
     mix.duplication = rng.random() * 0.5 if rng.random() < 0.6 else 0.0
     mix.delay_tail = rng.random() * 0.05 if rng.random() < 0.6 else 0.0
     mix.uneven_links = rng.random() < 0.4
-    mix.delay_s_mean *= _log_uniform(rng, 1.0, 8.0)
+    mix.delay_s_mean *= log_uniform(rng, 1.0, 8.0)
     if rng.random() < 0.5:
-        mix.clog_every_s = _log_uniform(rng, 0.2, 3.0)
-        mix.clog_s = _log_uniform(rng, 0.1, 3.0)
+        mix.clog_every_s = log_uniform(rng, 0.2, 3.0)
+        mix.clog_s = log_uniform(rng, 0.1, 3.0)
 
 
 DRAWS = {

@@ -11,6 +11,7 @@ from quorate.parts.crypto.keys import Scheme
 from quorate.sim.adversary.liar import Liar, Resign, unsigned
 from quorate.sim.checkers.base import Checker
 from quorate.sim.options import MemberChange, Options
+from quorate.sim.storage import Storage
 from quorate.sim.swarm import Mix
 from quorate.sim.workload import Subject
 
@@ -31,6 +32,8 @@ class Trial(msgspec.Struct, frozen=True, eq=False):
     sick_app: Callable[[App], App] | None = None
     """A planted bug: the sick App of a healthy one."""
     shell: type[Shell] = Shell
+    storage: Storage = Storage()
+    """What disks are made of."""
     change: MemberChange | None = None
     """There where members can change."""
     scheme: Scheme | None = None

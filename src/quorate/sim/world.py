@@ -22,14 +22,15 @@ from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.disk_nemesis import draw_disks
 from quorate.sim.ground import Ground
 from quorate.sim.jobs import DOERS
 from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
-from quorate.sim.options import Options
+from quorate.sim.options import FAULTS, Options
 from quorate.sim.strangers import SimStrangers
-from quorate.sim.swarm import draw
+from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
 from quorate.sim.workload import Workload
@@ -52,12 +53,13 @@ class World(Ground[SimNode]):
 
     def __init__(self, trial: Trial, checkers: Sequence[Checker] = (), *, trace: Trace | None = None) -> None:
         subject, options = trial.subject, trial.options
-        mix = trial.mix or draw(Random(f"{options.seed}/swarm"), options.faults, joins=options.joins)
+        mix = trial.mix or _drawn(trial)
         super().__init__(options, mix, checkers, trace)
         self.trial = trial
         self.make = trial.make
         self.shell = trial.shell
         self.is_open = subject.is_open
+        self.storage = trial.storage
         self.doers = {**DOERS, **subject.doers}
         self.scheme = trial.scheme
         self.keyring = None if trial.scheme is None else trial.scheme.keyring()
@@ -131,6 +133,18 @@ class World(Ground[SimNode]):
                 return
         missing = self.workload.missing() or self.nemesis.missing() or self.subject.missing(self)
         raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {missing}")
+
+
+def _drawn(trial: Trial) -> Mix:
+    """What the seed draws. Disks draw from a stream of their own, and change nothing where they do not fail."""
+    options = trial.options
+    common = tuple(kind for kind in options.faults if kind in FAULTS)
+    mix = draw(Random(f"{options.seed}/swarm"), common, joins=options.joins)
+    if len(common) < len(options.faults):
+        change = trial.change is not None and (mix.members_every_s is not None or mix.plan_every_s is not None)
+        dooms = trial.storage.borne > options.byzantine and not change
+        draw_disks(mix, Random(f"{options.seed}/swarm/disks"), options.faults, dooms=dooms)
+    return mix
 
 
 def _draw_liars(seed: str, options: Options) -> int:

@@ -16,10 +16,12 @@ from quorate.service.client.core import ClientCore
 from quorate.sim.adversary import OMITTING
 from quorate.sim.equipment import Equipment
 from quorate.sim.mutant import Mutant
-from quorate.sim.options import ADMINISTRATOR, MemberChange, Options, OptionsError, parse_faults
+from quorate.sim.options import ADMINISTRATOR, DISK_FAULTS, MemberChange, Options, OptionsError, parse_faults
 from quorate.sim.run import RunOutcome, simulate
+from quorate.sim.storage import Storage
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
+from quorate.trials.disks import medium_of
 from quorate.trials.files import is_file
 from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
 from quorate.trials.subjects import SUBJECTS, subject
@@ -31,6 +33,8 @@ KV_EVERY = 4
 ONE_BY_ONE_EVERY = 3
 """How many seeds there are to one whose config lets one log entry into a message."""
 
+CLUSTER = "simulated"
+"""For which everything is signed in a campaign."""
 SEEDS_MAX = 10_000_000
 JOINS_NODES_MIN = 3
 
@@ -87,13 +91,17 @@ def trial_of(task: Task) -> Trial:
         seed=task.seed,
         nodes=task.nodes,
         duration_s=task.duration_s,
-        faults=() if mutant.quiet else parse_faults(task.faults),
+        faults=() if mutant.quiet else kinds_of(task, mutant),
         by_inputs=entry.core.by_inputs,
         byzantine=byzantine_of(task, mutant),
         adversary=adversary,
         joins=task.joins,
     )
-    scheme = Symbolic(range(task.nodes), b"%d" % task.seed) if traits.has_keys else None
+    storage = Storage()
+    if not set(DISK_FAULTS).isdisjoint(options.faults):
+        borne = entry.faults(task.nodes) if equipment.spares_nodes else 0
+        storage = Storage(medium_of(mutant.core or entry.core) if borne else None, borne)
+    scheme = Symbolic(range(task.nodes), b"%d" % task.seed, CLUSTER) if traits.has_keys else None
     config = _config(equipment, task.seed)
     if task.joins:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
@@ -109,11 +117,17 @@ def trial_of(task: Task) -> Trial:
         invariants=equipment.invariants,
         sick_app=mutant.app,
         shell=mutant.shell or Shell,
+        storage=storage if mutant.storage is None else mutant.storage(storage),
         change=change,
         scheme=scheme,
         liars=liars,
         resign=equipment.resign,
     )
+
+
+def kinds_of(task: Task, mutant: Mutant) -> tuple[str, ...]:
+    """As asked for; all of them are those of disks too, where a mutant is a disk's. Raises OptionsError."""
+    return parse_faults("all,disks" if mutant.storage is not None and task.faults == "all" else task.faults)
 
 
 def byzantine_of(task: Task, mutant: Mutant) -> int:

@@ -81,7 +81,7 @@ class ServiceDriver(Driver):
             self._call.deadline = deadline
 
     def opened(self, node: int, greeting: Any, now: float) -> None:
-        """What it greets with is what its cluster bears, or None."""
+        """What it greets with is a ``Greeted``."""
         self._core.opened(self._place[node], node, greeting, now)
 
     def unreached(self, node: int, why: str, now: float) -> None:

@@ -15,6 +15,8 @@ from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
 from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
 from quorate.trials.client_mutants import MUTANTS as CLIENT_MUTANTS
 from quorate.trials.client_mutants import VOTING_MUTANTS
+from quorate.trials.disks import MUTANTS as DISK_MUTANTS
+from quorate.trials.disks import SNAPSHOT_MUTANTS as SNAPSHOT_FILE_MUTANTS
 from quorate.trials.files import is_file, liar_of_file, protocol_of_file
 from quorate.trials.mutants import MUTANTS as SERVICE_MUTANTS
 
@@ -48,9 +50,10 @@ def equipment_of(protocol: str) -> Equipment:
 def mutants_of(protocol: str) -> tuple[Mutant, ...]:
     """The protocol's mutants, and those of the shell, the service and its clients; some take snapshots to show."""
     equipment = equipment_of(protocol)
-    around = (*SNAPSHOT_MUTANTS, *SERVICE_MUTANTS) if equipment.takes_snapshots else ()
+    around = (*SNAPSHOT_MUTANTS, *SNAPSHOT_FILE_MUTANTS, *SERVICE_MUTANTS) if equipment.takes_snapshots else ()
+    disks = DISK_MUTANTS if equipment.spares_nodes else ()
     voting = VOTING_MUTANTS if entry_of(protocol).traits.belief is Belief.VOTES else ()
-    return (*DURABILITY_MUTANTS, *equipment.mutants, *around, *CLIENT_MUTANTS, *voting)
+    return (*DURABILITY_MUTANTS, *disks, *equipment.mutants, *around, *CLIENT_MUTANTS, *voting)
 
 
 def mutant_of(protocol: str, name: str) -> Mutant:

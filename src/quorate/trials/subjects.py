@@ -19,7 +19,7 @@ from quorate.kernel import App, Rng
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Scheme, Signer
 from quorate.protocols.traits import CRASH, Belief, Traits, Value
-from quorate.runtime.handshake import Bears
+from quorate.runtime.handshake import Bears, Greeted
 from quorate.service.client.core import ClientCore
 from quorate.service.kv import commands as kv
 from quorate.service.kv.machine import KvMachine
@@ -129,11 +129,12 @@ class ServiceSubject(LogSubject):
 
         return ServiceDriver(self.dialect(), rng, nodes, patience_s, signer, self.client)
 
-    def greeting(self, node: SimNode) -> Bears | None:
-        """What its cluster bears, if nodes may lie there: see ``Server``."""
+    def greeting(self, node: SimNode) -> Greeted:
+        """Its cluster, and what that bears if nodes may lie there: see ``Server``."""
         if self._scheme is None:
-            return None
-        return Bears(self.faults, max(len(node.host.roster.peers), 3 * self.faults + 1))
+            return Greeted("", None)
+        bears = Bears(self.faults, max(len(node.host.roster.peers), 3 * self.faults + 1))
+        return Greeted(self._scheme.cluster, bears)
 
     def at_door(self, node: SimNode, request: Any) -> Status | None:
         """How the node is, as far as clients care."""

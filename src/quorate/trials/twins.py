@@ -72,7 +72,7 @@ def twins_trial(protocol: str, nodes: int, scenario: Scenario, mutant: str = "")
     entry, equipment = entry_of(protocol), equipment_of(protocol)
     assert equipment.twins is not None
     sick = mutant_of(protocol, mutant) if mutant else Mutant("", "")
-    scheme = Symbolic(range(nodes), b"twins")
+    scheme = Symbolic(range(nodes), b"twins", "simulated")
     core = equipment.twins.core(sick.core or entry.core, [round.leader for round in scenario])
     return Trial(
         make=entry.make(equipment.twins.config, core, scheme.keys),

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from quorate.parts.crypto.keys import Symbolic
-from quorate.runtime.handshake import Bears
+from quorate.runtime.handshake import Bears, Greeted
 from quorate.service.client.call import COMMAND, LOCAL, QUERY, ClientCall
 from quorate.service.client.core import ClientCore
 from quorate.service.client.endpoints import Endpoints
@@ -35,6 +35,7 @@ TIMEOUT_S = 3.0
 DATA = (b"1", b"2", b"77", b"", b"x", b"-1", b"9" * 40, b"\xff")
 """Results, some of which are ids of sessions."""
 CALLS_MAX = 60
+CLUSTERS = ("test",) * 7 + ("another",)
 
 
 class Sent:
@@ -169,7 +170,7 @@ class Hostile:
         else:
             self.open.add(at)
             node = at if self.rng.random() < 0.8 else int(self.rng.random() * 9)
-            self.core.opened(at, node, self.rng.choice(self.greetings), self.now)
+            self.core.opened(at, node, Greeted(self.rng.choice(CLUSTERS), self.rng.choice(self.greetings)), self.now)
 
     def responses(self) -> list[Response]:
         """Some, of which each may be anything."""

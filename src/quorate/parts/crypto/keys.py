@@ -3,7 +3,12 @@
 How it works. A core gets its node's Keys: a Signer, which signs as that node, and a Keyring, which knows how to check
 every node. Neither shows a secret, so a lying core with its own Keys can repeat what others signed but cannot sign as
 them. What is signed is a message under a context, one context a message kind: a vote is never taken for a proposal of
-the same bytes. The signature binds neither cluster nor slot; a message that must not count elsewhere names them.
+the same bytes.
+
+Everything that is signed or has a MAC names the cluster it is for, in one place, ``to_sign``. Signer, Keyring and Keys
+are made for no cluster; ``within`` gives the same keys for one, and what they made in one counts in no other. So two
+clusters may share keys, of nodes, clients and administrators. No core needs to know which cluster it is in. The
+signature does not name the slot; a message that must not count in another one names it.
 
 Who is no node, a client, signs too, and is known by its public key alone.
 
@@ -27,6 +32,7 @@ from msgspec import Meta
 
 from quorate.kernel import NodeId
 
+CLUSTER_BYTES_MAX: Final = 1024
 CONTEXT_BYTES_MAX: Final = 32
 MESSAGE_BYTES_MAX: Final = 1 << 20
 """Of what is signed. Sign the digest of something larger."""
@@ -48,20 +54,34 @@ Signature: TypeAlias = Annotated[bytes, Meta(max_length=SIGNATURE_BYTES_MAX)]
 _PREFIX: Final = b"quorate signed\0"
 
 
-def to_sign(context: str, message: bytes) -> bytes:
-    """What a scheme signs. No two pairs of context and message give the same bytes.
+def to_sign(cluster: str, context: str, message: bytes) -> bytes:
+    """What a scheme signs. No two triples of cluster, context and message give the same bytes.
 
-    Raises ValueError for a context that is not 1 to 32 characters of ASCII, or a message of more than 1 MiB.
+    Raises ValueError for a name of more than 1 KiB, a context that is not 1 to 32 characters of ASCII, or a message of
+    more than 1 MiB.
     """
+    name = cluster.encode()
+    if len(name) > CLUSTER_BYTES_MAX:
+        raise ValueError(f"the name of a cluster has at most {CLUSTER_BYTES_MAX} bytes: {cluster[:40]!r}...")
     if not (1 <= len(context) <= CONTEXT_BYTES_MAX and context.isascii()):
         raise ValueError(f"a context has 1 to {CONTEXT_BYTES_MAX} characters of ASCII: {context[:40]!r}")
     if len(message) > MESSAGE_BYTES_MAX:
         raise ValueError(f"{len(message)} bytes to sign, at most {MESSAGE_BYTES_MAX}: sign their digest")
-    return b"%b%c%b%b" % (_PREFIX, len(context), context.encode(), message)
+    return b"%b%b%b%c%b%b" % (_PREFIX, len(name).to_bytes(2, "big"), name, len(context), context.encode(), message)
 
 
 class _Shared:
     """Never changes, so the copy of a Host shares it. Its repr shows no secret."""
+
+    cluster: str = ""
+    """What it signs and checks is for this cluster."""
+
+    def within(self, cluster: str) -> Self:
+        """The same for a cluster. Raises ValueError for a name that is too long."""
+        to_sign(cluster, "name", b"")
+        made = copy(self)
+        made.cluster = cluster
+        return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -82,8 +102,8 @@ class Signer(_Shared, ABC):
         """The secret of 32 bytes that this key shares with the owner of that one. Raises ValueError for no key."""
 
     def sign(self, context: str, message: bytes) -> bytes:
-        """The node's signature of the message under the context. Raises ValueError as ``to_sign`` does."""
-        return self._sign(to_sign(context, message))
+        """The signature of the message under the context. Raises ValueError as ``to_sign`` does."""
+        return self._sign(to_sign(self.cluster, context, message))
 
     @abstractmethod
     def _sign(self, data: bytes) -> bytes: ...
@@ -92,8 +112,11 @@ class Signer(_Shared, ABC):
         return f"{type(self).__name__}({self.node})"
 
 
-class Verifier(_Shared, ABC):
-    """Checks the signatures of one node."""
+class Verifier(ABC):
+    """Checks the signatures of one node, in whichever cluster. Never changes."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     @property
     @abstractmethod
@@ -142,8 +165,14 @@ def batches(items: Sequence[Signed]) -> Iterator[VerifyBatch]:
 class Keyring(_Shared):
     """How to check every node's signatures; with ``stranger``, which makes a Verifier of a public key, clients' too."""
 
-    def __init__(self, verifiers: Mapping[int, Verifier], stranger: Callable[[bytes], Verifier] | None = None) -> None:
+    def __init__(
+        self,
+        verifiers: Mapping[int, Verifier],
+        stranger: Callable[[bytes], Verifier] | None = None,
+        cluster: str = "",
+    ) -> None:
         """Raises ValueError where two nodes have one key: one node would count as two."""
+        self.cluster = cluster
         self._verifiers = dict(sorted(verifiers.items()))
         self._stranger = stranger
         self._strangers: dict[bytes, Verifier | None] = {}
@@ -167,7 +196,7 @@ class Keyring(_Shared):
             return self
         if self._stranger is None:
             raise ValueError("this keyring takes no more keys")
-        return Keyring({**self._verifiers, node: self._stranger(public)}, self._stranger)
+        return Keyring({**self._verifiers, node: self._stranger(public)}, self._stranger, self.cluster)
 
     def is_key(self, public: bytes) -> bool:
         """Whether somebody could sign with the key that this belongs to."""
@@ -191,7 +220,7 @@ class Keyring(_Shared):
         if verifier is None or len(signature) > SIGNATURE_BYTES_MAX:
             return False
         try:
-            data = to_sign(context, message)
+            data = to_sign(self.cluster, context, message)
         except ValueError:
             return False
         return verifier.verify(data, signature)
@@ -221,16 +250,23 @@ class Keys(_Shared):
     """What one node holds: a Signer of its own, the Keyring, and a secret with each other node."""
 
     def __init__(self, signer: Signer, keyring: Keyring) -> None:
-        """Raises ValueError where the keyring has not this node, or has another key for it."""
+        """Raises ValueError where the keyring has not this node, has another key for it, or is for another cluster."""
         node = signer.node
         if node is None or node not in keyring.nodes:
             raise ValueError(f"the keyring has no key for node {node}")
         if keyring.public(node) != signer.public:
             raise ValueError(f"the keyring has another public key for node {node} than the private key belongs to")
+        if keyring.cluster != signer.cluster:
+            raise ValueError(f"a signer for {signer.cluster!r}, and a keyring for {keyring.cluster!r}")
         self.node: int = node
+        self.cluster = keyring.cluster
         self.keyring = keyring
         self._signer = signer
         self._secrets: dict[int, bytes] = {}
+
+    def within(self, cluster: str) -> Keys:
+        """As the base says."""
+        return Keys(self._signer.within(cluster), self.keyring.within(cluster))
 
     def knowing(self, node: int, public: bytes) -> Keys:
         """The same with one node more in the keyring. Raises ValueError as ``Keyring.knowing`` does."""
@@ -259,7 +295,7 @@ class Keys(_Shared):
 
     def macs(self, context: str, message: bytes, nodes: Sequence[int]) -> tuple[bytes, ...]:
         """A MAC for each node, in order. Raises ValueError as ``to_sign`` does, KeyError for an unknown one."""
-        data = to_sign(context, message)
+        data = to_sign(self.cluster, context, message)
         return tuple([_mac(self._secret(node), self.node, data) for node in nodes])
 
     def verify_mac(self, sender: int, context: str, message: bytes, mac: bytes) -> bool:
@@ -271,7 +307,7 @@ class Keys(_Shared):
         if sender not in self.keyring.nodes:
             return False
         try:
-            data = to_sign(context, message)
+            data = to_sign(self.cluster, context, message)
         except ValueError:
             return False
         mine = _mac(self._secret(sender), sender, data)
@@ -292,7 +328,12 @@ def _mac(secret: bytes, sender: int, data: bytes) -> bytes:
 
 
 class Scheme(ABC):
-    """The keys of a whole group, made in one place: for simulations and tests. Real nodes read theirs from files."""
+    """The keys of a whole group, made in one place: for simulations and tests. Real nodes read theirs from files.
+
+    They are for ``cluster``.
+    """
+
+    cluster: str = ""
 
     @abstractmethod
     def signer(self, node: int) -> Signer:
@@ -322,7 +363,8 @@ class Symbolic(Scheme):
     themselves: in one process, among cores that use what they were handed through its public methods.
     """
 
-    def __init__(self, nodes: Iterable[int], seed: bytes = b"") -> None:
+    def __init__(self, nodes: Iterable[int], seed: bytes = b"", cluster: str = "") -> None:
+        self.cluster = cluster
         self._seed = seed
         self._secrets: dict[bytes, bytes] = {}
         """By public key, of all that were ever made."""
@@ -347,11 +389,11 @@ class Symbolic(Scheme):
 
     def _keyring_now(self) -> Keyring:
         verifiers = {node: _SymbolicVerifier(signer.secret) for node, signer in self._signers.items()}
-        return Keyring(verifiers, self._stranger)
+        return Keyring(verifiers, self._stranger, self.cluster)
 
     def signer(self, node: int) -> Signer:
         """As the base says."""
-        return self._signers[node]
+        return self._signers[node].within(self.cluster)
 
     def keyring(self) -> Keyring:
         """As the base says."""
@@ -359,7 +401,7 @@ class Symbolic(Scheme):
 
     def client(self, number: int) -> Signer:
         """As the base says."""
-        return self._make(None, b"client %d" % number)
+        return self._make(None, b"client %d" % number).within(self.cluster)
 
     def _make(self, node: int | None, name: bytes) -> _SymbolicSigner:
         secret = blake2b(name, key=blake2b(self._seed).digest(), digest_size=32).digest()

@@ -96,7 +96,7 @@ class Collector:
         self, context: str, statement: bytes, keyring: Keyring, quorum: QuorumSystem, blame: Callable[[int, str], None]
     ) -> None:
         """``blame(node, why)``: as ``Env.blame``. Raises ValueError for a statement that nobody could sign."""
-        to_sign(context, statement)
+        to_sign("", context, statement)
         if len(statement) > STATEMENT_BYTES_MAX:
             raise ValueError(_too_large(statement))
         self.certificate: Certificate | None = None

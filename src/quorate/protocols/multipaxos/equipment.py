@@ -21,6 +21,7 @@ SIMULATION = MultiPaxosConfig(
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
+    spares_nodes=True,
     takes_snapshots=True,
     invariants=(MultiPaxosInvariants,),
     mutants=MUTANTS,

@@ -1,6 +1,6 @@
 """Multi-Paxos with planted bugs, each against one rule. The simulator must catch every one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from quorate.parts.ballot import NO_BALLOT, Ballot
@@ -146,6 +146,24 @@ class ProposesAcross(Leadership):
         return max(chosen_index, min(last, lacking[0].first_slot - 1)) if lacking else last
 
 
+class CountsAcross(ProposesAcross):
+    """Breaks §3: a slot is chosen by a quorum of its own members. This one counts old members' votes in later slots.
+
+    Healthy leaders propose nothing there until all before it is chosen, so this takes away both rules.
+    """
+
+    def advance(self, choose: Callable[[int], None]) -> None:
+        """Without the end of the span."""
+        while self._counts:
+            chosen_index = self._acceptor.chosen_index
+            quorums = self._members.at(chosen_index + 1).quorums.phase2
+            reached = min(quorums.reached(self.followers.match), self._acceptor.log.last_index)
+            if reached > chosen_index:
+                choose(reached)
+            else:
+                self._counts = False
+
+
 class TellsChangeEarly(MultiPaxos):
     """Breaks the same: a node says that new members are in force when a quorum of them has recorded it."""
 
@@ -237,6 +255,11 @@ MUTANTS = (
         "asks-no-newcomers",
         "values are proposed to new members who have promised nothing",
         core=_with("NoNewcomers", preparation_class=AsksNoNewcomers),
+    ),
+    Mutant(
+        "counts-across",
+        "votes of the old members choose slots in which others vote",
+        core=_with("Across", leadership_class=CountsAcross),
     ),
     Mutant(
         "tells-change-early",

@@ -12,6 +12,7 @@ EQUIPMENT = Equipment(
         slots=SlotsConfig(window=4, message_entries_max=16, message_bytes_max=4096, pending_max=64),
         paxos=PaxosConfig(ask_s=None),
     ),
+    spares_nodes=True,
     invariants=(PaxosInvariants,),
     mutants=MUTANTS,
 )

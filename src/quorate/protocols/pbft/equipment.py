@@ -1,5 +1,6 @@
 """What trials test PBFT with."""
 
+from quorate.protocols.pbft.epoch_invariants import PbftEpochs
 from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.protocols.pbft.led import TWINS_CONFIG, led
 from quorate.protocols.pbft.liars import LIARS, resign_pbft
@@ -20,8 +21,9 @@ EQUIPMENT = Equipment(
         request_timeout_s=1.0,
         view_timeout_s_max=8.0,
     ),
+    spares_nodes=True,
     takes_snapshots=True,
-    invariants=(PbftInvariants,),
+    invariants=(PbftInvariants, PbftEpochs),
     mutants=MUTANTS,
     liars=(*LIARS, *TRANSFER_LIARS),
     resign=resign_pbft,

@@ -139,7 +139,7 @@ class NewViews:
         for node, change in m.changes:
             if change != view.changes.get(node):
                 claims += view.group.claims_of(node, change)
-        return claims
+        return view.group.by_key(claims)
 
     def _selected(self, changes: Sequence[tuple[int, ViewChange]]) -> list[tuple[int, bytes]]:
         return select([change for _, change in changes])[1]

@@ -20,6 +20,7 @@ SIMULATION = RaftConfig(
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
+    spares_nodes=True,
     takes_snapshots=True,
     invariants=(RaftInvariants,),
     mutants=MUTANTS,

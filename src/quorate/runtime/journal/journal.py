@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 
-from quorate.runtime.errors import JournalFailed, StorageError
+from quorate.runtime.errors import REJOIN, JournalFailed, StorageError
 from quorate.runtime.files import DISK_FULL, FolderLock, Identity, make_directory
 from quorate.runtime.journal.recovery import Recovered, recover
 from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, FRAME_SIZE_BYTES_MAX, HEADER_SIZE
@@ -87,7 +87,8 @@ class Journal:
         thread: on_durable with the last sequence number that is durable; on_stall with why nothing becomes durable
         at present, and with None when it does again.
 
-        Raises JournalLocked, WrongIdentity, UnknownFormat, JournalCorrupt, SegmentMissing, OSError.
+        Raises JournalLocked, WrongIdentity, UnknownFormat, JournalCorrupt, SegmentMissing, DiskUnreadable,
+        JournalFailed, OSError.
         """
         if segment_size_bytes <= HEADER_SIZE:
             raise ValueError(f"segment_size_bytes must be more than {HEADER_SIZE}: {segment_size_bytes}")
@@ -97,8 +98,13 @@ class Journal:
         try:
             recovered = recover(directory, identity)
             writer = SegmentWriter(directory, identity, segment_size_bytes, recovered)
-        except BaseException:
+        except BaseException as error:
             lock.release()
+            if isinstance(error, OSError) and error.filename is None:  # of a write or a sync, which names no file
+                raise JournalFailed(
+                    f"{directory}: the journal could not be made durable at the start: {error}. Free some space if the "
+                    f"disk is full. If it fails otherwise, treat the disk as lost. {REJOIN}"
+                ) from error
             raise
         frames, recovered.frames = recovered.frames, []  # the caller's alone: they can be large
         return cls(writer, lock, recovered, on_durable, on_stall), frames

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quorate.runtime.errors import JournalCorrupt, SegmentMissing
-from quorate.runtime.files import Identity, fsync_directory, remove_asides, write_durably
+from quorate.runtime.files import Identity, fsync_directory, read_file, remove_asides, write_durably
 from quorate.runtime.journal.segment import (
     HEADER_SIZE,
     SegmentFrame,
@@ -64,7 +64,7 @@ class Recovered:
 def recover(directory: Path, identity: Identity) -> Recovered:
     """Read, cut and make durable what the folder holds; delete leftovers.
 
-    Raises JournalCorrupt, SegmentMissing, WrongIdentity, UnknownFormat, OSError.
+    Raises JournalCorrupt, SegmentMissing, DiskUnreadable, WrongIdentity, UnknownFormat, OSError.
     """
     remove_asides(directory)
     headers = _live_segments(directory, identity)
@@ -96,8 +96,7 @@ def _live_segments(directory: Path, identity: Identity) -> list[SegmentHeader]:
         path = segment_path(directory, number)
         if not path.exists():
             raise SegmentMissing(path, 0, "this segment is missing, and no later one begins with a checkpoint")
-        with path.open("rb") as file:
-            header = decode_header(file.read(HEADER_SIZE), path, identity)
+        header = decode_header(read_file(path, HEADER_SIZE), path, identity)
         if header.number != number:
             raise JournalCorrupt(path, 0, f"the header says segment {header.number}: the file was renamed")
         live.append(header)
@@ -109,11 +108,22 @@ def _live_segments(directory: Path, identity: Identity) -> list[SegmentHeader]:
 def _read_segment(directory: Path, header: SegmentHeader, recovered: Recovered, *, last: bool) -> None:
     """Append a segment's frames to `recovered`. The last one may have a torn end, which is cut."""
     path = segment_path(directory, header.number)
+    data = read_file(path)
+    last_write = read_segment(data, header, path, recovered, last=last)
+    if last:
+        _harden(path, data, last_write, recovered.end)
+
+
+def read_segment(data: bytes, header: SegmentHeader, path: Path, recovered: Recovered, *, last: bool) -> int:
+    """Append the frames in a segment's bytes to `recovered`; returns where its last write begins.
+
+    Pure: the path is for the text of errors. The last segment may have a torn end, which is counted as cut. Raises
+    JournalCorrupt.
+    """
     if header.first_sequence != recovered.last_sequence + 1:
         raise JournalCorrupt(
             path, 0, f"it begins with frame {header.first_sequence}; frame {recovered.last_sequence + 1} comes next"
         )
-    data = path.read_bytes()
     end = last_write = HEADER_SIZE
     sealed_frames = 0
     for frame in _frames(memoryview(data), header, path):
@@ -129,7 +139,7 @@ def _read_segment(directory: Path, header: SegmentHeader, recovered: Recovered, 
     if last:
         recovered.end = end
         recovered.cut_bytes = len(data) - end
-        _harden(path, data, last_write, end)
+    return last_write
 
 
 def _frames(data: memoryview, header: SegmentHeader, path: Path) -> Iterator[SegmentFrame]:

@@ -36,6 +36,7 @@ class Administration(ABC):
 
     endpoints: Endpoints
     timeout_s: float
+    cluster: str
 
     @property
     @abstractmethod
@@ -186,7 +187,7 @@ class Administration(ABC):
                 answer.set_result(frames)
 
         try:
-            link, _ = await dial(address, on_reply, min(self.timeout_s, DIAL_TIMEOUT_S))
+            link, _ = await dial(address, on_reply, min(self.timeout_s, DIAL_TIMEOUT_S), self.cluster)
         except Unreachable as error:
             return error
         try:

@@ -36,7 +36,9 @@ class Connection(Administration):
     """The part of a client that knows no state machine: commands and queries are bytes.
 
     ``timeout_s`` bounds each call. ``faults``: how many of these nodes may lie; None: as ``mode.py`` finds out. ``key``
-    signs where nodes may lie; None: a fresh one. Use as an asynchronous context manager. One event loop owns it.
+    signs where nodes may lie; None: a fresh one. ``cluster``: its name; nodes of others are hung up on. Without it,
+    requests are signed for the cluster that enough nodes name. Use as an asynchronous context manager. One event loop
+    owns it.
     """
 
     core_type: ClassVar[type[ClientCore]] = ClientCore
@@ -48,10 +50,12 @@ class Connection(Administration):
         timeout_s: float = 5.0,
         faults: int | None = None,
         key: Signer | None = None,
+        cluster: str = "",
     ) -> None:
         """Raises ValueError for endpoints that are none, or too few for so many faults."""
         self.endpoints = Endpoints(endpoints)
         self.timeout_s = timeout_s
+        self.cluster = cluster
         self._key = key
         self.core = self.core_type(
             self.endpoints, random.SystemRandom(), self._signer, PACE, timeout_s=timeout_s, faults=faults
@@ -201,7 +205,8 @@ class Connection(Administration):
     async def _dial(self, at: int) -> None:
         address = self.endpoints.addresses[at]
         try:
-            link, node = await dial(address, partial(self._on_reply, at), min(self.timeout_s, DIAL_TIMEOUT_S))
+            timeout_s = min(self.timeout_s, DIAL_TIMEOUT_S)
+            link, node = await dial(address, partial(self._on_reply, at), timeout_s, self.cluster)
         except Unreachable as error:
             del self._dials[at]
             self.core.unreached(at, str(error), time.monotonic())
@@ -209,7 +214,7 @@ class Connection(Administration):
             del self._dials[at]
             self._links[at] = link
             link.lost.add_done_callback(partial(self._on_lost, at, link))
-            self.core.opened(at, node, link.bears, time.monotonic())
+            self.core.opened(at, node, link.greeted, time.monotonic())
             if self.core.has_mode:
                 self._has_mode.set()
         self._flush()

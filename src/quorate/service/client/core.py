@@ -16,7 +16,7 @@ from math import inf
 
 from quorate.kernel import Rng
 from quorate.parts.crypto.keys import Signer
-from quorate.runtime.handshake import Bears
+from quorate.runtime.handshake import Greeted
 from quorate.service.client.call import COMMAND, OPENING, READS, ClientCall
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, SessionExpired, Unreachable
@@ -289,23 +289,24 @@ class ClientCore:
 
     # --- links and responses ---
 
-    def opened(self, at: int, node: int, bears: Bears | None, now: float) -> None:
+    def opened(self, at: int, node: int, greeted: Greeted, now: float) -> None:
         """The link to an address is there: ``node`` greets, and says what its cluster bears if nodes may lie."""
         self.out.now = now
+        bears = greeted.bears
         if self._greetings is not None:
-            if self._greetings.opened(at, bears):
+            if self._greetings.opened(at, greeted):
                 self._greetings = None
                 if bears is None and not self._faults:
                     self._ask_one()
                 else:
-                    self._ask_all(bears)
+                    self._ask_all(greeted)
         elif self.single is not None:
             if bears is None or at != self.single.dialling:
                 self.single.opened(at, node)
             else:
-                self._ask_all(bears)
+                self._ask_all(greeted)
         elif self.voting is not None:
-            self.voting.opened(at, bears)
+            self.voting.opened(at, greeted)
 
     def unreached(self, at: int, why: str, now: float) -> None:
         """The link to an address could not be made."""
@@ -342,8 +343,13 @@ class ClientCore:
         self.single.start()
         self._ask_early()
 
-    def _ask_all(self, bears: Bears | None) -> None:
-        """Nodes may lie: ask them all from now on. What was asked of one was not signed, so it has no effect."""
+    def _ask_all(self, greeted: Greeted) -> None:
+        """Nodes may lie: ask them all from now on. What was asked of one was not signed, so it has no effect.
+
+        Requests are signed for the cluster that as many nodes named as it takes to believe them, an honest one among
+        them: a liar that names another cluster, in which the key counts too, gets nothing signed for that one.
+        """
+        bears = greeted.bears
         self._stop_opening()
         if self.single is not None:
             for call in self.single.leave("turns to all nodes"):
@@ -364,6 +370,7 @@ class ClientCore:
         else:
             self.voting = Voting(
                 self.endpoints.addresses,
+                greeted.cluster,
                 bears,
                 faults,
                 self.needed(faults),

@@ -1,10 +1,10 @@
-"""Greetings: asks all addresses until enough nodes greet alike, to find out whether nodes may lie. Pure."""
+"""Greetings: asks all addresses until enough nodes greet alike: may they lie, and which cluster is it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quorate.runtime.handshake import Bears
+from quorate.runtime.handshake import Greeted
 from quorate.service.client.outputs import Outputs
 from quorate.service.client.pace import Pace
 
@@ -17,7 +17,7 @@ class Greetings:
         self._pace = pace
         self._out = out
         self._count = len(addresses)
-        self._said: dict[int, Bears | None] = {}
+        self._said: dict[int, Greeted] = {}
         self._dialling: set[int] = set()
         self._dial_at: dict[int, float] = {}
         self._delay_s = [pace.sweep_s] * self._count
@@ -28,21 +28,24 @@ class Greetings:
         self._dialling.update(range(self._count))
         self._out.dials.extend(range(self._count))
 
-    def opened(self, at: int, bears: Bears | None) -> bool:
+    def opened(self, at: int, greeted: Greeted) -> bool:
         """A node's greeting; whether enough say the same."""
         if at not in self._dialling:
             self._out.hangups.append((at, "nobody called", False))
             return False
         self._dialling.discard(at)
-        self._said[at] = bears
+        self._said[at] = greeted
         self._out.hangups.append((at, "has heard what it asked for", False))
-        if sum(other == bears for other in self._said.values()) >= self._needed:
+        if sum(other == greeted for other in self._said.values()) >= self._needed:
             for other in sorted(self._dialling):
                 self._out.hangups.append((other, "others have said enough", True))
             return True
         if len(self._said) == self._count:  # somebody must mend that
             said = list(self._said.values())
-            self.why = f"the nodes do not agree on how many liars they bear: {said}"
+            if len({greeted.cluster for greeted in said}) > 1:
+                self.why = f"the nodes do not agree on the name of their cluster: {said}"
+            else:
+                self.why = f"the nodes do not agree on how many liars they bear: {[bears for _, bears in said]}"
         return False
 
     def unreached(self, at: int, why: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from quorate.runtime.address import parse_address
 from quorate.runtime.framing import FrameLimits
 from quorate.runtime.greeting import Dialled
-from quorate.runtime.handshake import Bears, client_hello
+from quorate.runtime.handshake import Greeted, client_hello
 from quorate.runtime.names import NAMES
 from quorate.service.client.errors import Unreachable
 
@@ -21,15 +21,16 @@ LIMITS: Final = FrameLimits(FRAME_BYTES_MAX, 64 << 20, 65536)
 class Link(Dialled):
     """``on_reply(frames)`` gets the replies of one read; ``lost`` is done when the link is."""
 
-    def __init__(self, on_reply: Callable[[list[bytes]], None], timeout_s: float) -> None:
-        super().__init__(client_hello(), LIMITS, timeout_s)
+    def __init__(self, on_reply: Callable[[list[bytes]], None], timeout_s: float, cluster: str = "") -> None:
+        super().__init__(client_hello(cluster), LIMITS, timeout_s)
         self._on_reply = on_reply
         self.welcomed: asyncio.Future[int] = self.loop.create_future()
 
     @property
-    def bears(self) -> Bears | None:
-        """What this node says that its cluster bears, if nodes may lie there."""
-        return None if self.welcome is None else self.welcome.bears
+    def greeted(self) -> Greeted:
+        """What this node says of its cluster."""
+        assert self.welcome is not None
+        return Greeted(self.welcome.cluster, self.welcome.bears)
 
     def on_open(self) -> None:
         self.keep_alive(30.0)
@@ -50,13 +51,15 @@ class Link(Dialled):
             self.welcomed.exception()  # whoever dialled may have given up: then nobody asks for it
 
 
-async def dial(address: str, on_reply: Callable[[list[bytes]], None], timeout_s: float) -> tuple[Link, int]:
-    """Connect and greet; the link, and which node is there. Raises Unreachable."""
+async def dial(
+    address: str, on_reply: Callable[[list[bytes]], None], timeout_s: float, cluster: str = ""
+) -> tuple[Link, int]:
+    """Connect and greet; the link, and which node is there. ``cluster``: whose node it must be. Raises Unreachable."""
     host, port = parse_address(address)
     link: Link | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            link, reached = await NAMES.connect(lambda: Link(on_reply, timeout_s), host, port, timeout_s)
+            link, reached = await NAMES.connect(lambda: Link(on_reply, timeout_s, cluster), host, port, timeout_s)
             try:
                 return link, await asyncio.shield(link.welcomed)
             finally:

@@ -66,9 +66,10 @@ class Client:
         timeout_s: float = 5.0,
         faults: int | None = None,
         key: Signer | None = None,
+        cluster: str = "",
     ) -> None:
         """Raises ValueError for endpoints that are none, or too few for so many faults."""
-        self._client = aio.AsyncClient(endpoints, timeout_s=timeout_s, faults=faults, key=key)
+        self._client = aio.AsyncClient(endpoints, timeout_s=timeout_s, faults=faults, key=key, cluster=cluster)
         self._thread = LoopThread("quorate-client")
         self._thread.run(self._client.__aenter__())
 

@@ -19,7 +19,7 @@ from math import inf
 from quorate.kernel import Rng
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Signer
-from quorate.runtime.handshake import Bears
+from quorate.runtime.handshake import Bears, Greeted
 from quorate.service.client.call import CHANGE, LOCAL, READS, ClientCall
 from quorate.service.client.errors import QuorateError, Refused, SessionExpired, TooLarge
 from quorate.service.client.outputs import Finish, Outputs, Sendable, Silence
@@ -111,6 +111,7 @@ class Voting:
     def __init__(
         self,
         addresses: Sequence[str],
+        cluster: str,
         bears: Bears,
         faults: int,
         needed: int,
@@ -124,7 +125,8 @@ class Voting:
         self.bears = bears
         self.faults = faults
         self._needed = needed
-        self._signer = signer
+        self.cluster = cluster
+        self._signer = signer.within(cluster)
         self._pace = pace
         self._rng = rng
         self._out = out
@@ -312,16 +314,21 @@ class Voting:
         for node in self.nodes:
             self._dial(node)
 
-    def opened(self, at: int, bears: Bears | None) -> None:
+    def opened(self, at: int, greeted: Greeted) -> None:
         """A link to a node is there."""
         node = self.nodes[at]
         if not node.is_dialling:
             self._out.hangups.append((at, "nobody called", False))
             return
+        if greeted.cluster != self.cluster:
+            why = f"is of cluster {greeted.cluster!r} and not of {self.cluster!r}"
+            self._out.hangups.append((at, why, True))
+            self.unreached(at, f"{node.address}: {why}")
+            return
         node.is_dialling = False
         node.is_open = True
         node.opened_at = self._out.now
-        node.bears = bears
+        node.bears = greeted.bears
         for request in self.requests.values():
             if request.wants(at):
                 self._send(request, node)

@@ -49,7 +49,8 @@ class Ballots(Checker):
         """By slot and ballot, the value that was accepted."""
         self.chosen: dict[int, tuple[Ballot, Any]] = {}
         """By slot, the lowest ballot in which a quorum accepted, and its value."""
-        self._told: dict[tuple[int, Ballot], int] = {}
+        self.told: dict[int, dict[Ballot, int]] = {}
+        """By slot and ballot, the mask of the nodes that accepted and told others."""
         self._lives: dict[int, Life] = {}
         self._promised: dict[int, dict[int, Ballot]] = {}
         self._voted: dict[int, dict[int, Ballot]] = {}
@@ -133,9 +134,18 @@ class Ballots(Checker):
         life.votes.append((slot, ballot))
 
     def _count(self, node: int, slot: int, ballot: Ballot) -> None:
-        nodes = self._told[slot, ballot] = self._told.get((slot, ballot), 0) | 1 << node
+        told = self.told.setdefault(slot, {})
+        told[ballot] = told.get(ballot, 0) | 1 << node
+        self._choose(slot, ballot)
+
+    def recount(self, slot: int) -> None:
+        """Whose votes count in the slot was not known until now."""
+        for ballot in sorted(self.told.get(slot, ())):
+            self._choose(slot, ballot)
+
+    def _choose(self, slot: int, ballot: Ballot) -> None:
         chosen = self.chosen.get(slot)
-        if (chosen is None or ballot < chosen[0]) and self.is_quorum(slot, nodes):
+        if (chosen is None or ballot < chosen[0]) and self.is_quorum(slot, self.told[slot][ballot]):
             chosen = self.chosen[slot] = (ballot, self.values[slot][ballot])
             for other, value in self.values[slot].items():
                 self._compare(slot, chosen, other, value)

@@ -1,0 +1,94 @@
+"""Whose votes count at which sequence number of PBFT, computed from the founders and the executed batches alone.
+
+A node executes nothing in an epoch that has ended, and begins one with the members, after the checkpoint, that follow
+from what was executed before; the cores are asked for nothing but the batches. The rule is stated anew here
+(``members.py`` has it for the nodes): a change that an administrator signed for the epoch in which it is executed, and
+that fits the nodes that there are, counts after the first checkpoint that is a whole window later. Of several before
+that checkpoint the last one names the members.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quorate.parts import requests
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, decode_change
+from quorate.protocols.pbft.group import founders_of
+from quorate.sim.checkers.base import Checker, Violation
+
+OWN_EPOCH = "each number by its own members"
+
+
+class PbftEpochs(Checker):
+    """Compares the group of each honest node with what was executed."""
+
+    def __init__(self) -> None:
+        self.executed = 0
+        """Up to where the batches are known, by whichever node executed them first."""
+        self.epochs: list[tuple[int, tuple[int, ...]]] = []
+        """By number: after which checkpoint it begins, and its members."""
+        self._config: Any = None
+        self._founders: tuple[int, ...] = ()
+        self._nodes = FOUNDERS_ALONE
+        self._taken: set[bytes] = set()
+        """Public keys in use."""
+        self._next: tuple[int, tuple[int, ...]] | None = None
+
+    def started(self, node: int, core: Any) -> None:
+        if self._config is None:
+            config, keys = core.config, core.view.keys
+            self._config = config
+            self._founders = founders_of(config, core.env.peers, keys)
+            self._taken = {keys.keyring.public(founder) for founder in self._founders}
+            self.epochs.append((0, tuple(sorted(set(config.members))) or self._founders))
+        self.stepped(node, core)
+
+    def stepped(self, node: int, core: Any) -> None:
+        history = core.history
+        while self.executed < history.executed:
+            batch = core.log.batches.get(history.digests.get(self.executed + 1))
+            if batch is None:
+                break  # a snapshot stands for it, and another node has executed it or will
+            self._execute(self.executed + 1, batch, core.view.keys.keyring)
+        group = core.view.group
+        if group.began_at > self.executed:
+            return
+        known = self.epochs[group.epoch] if group.epoch < len(self.epochs) else None
+        if known != (group.began_at, group.members):
+            raise Violation(
+                OWN_EPOCH,
+                f"node {node} has the members {group.members} after {group.began_at} in epoch {group.epoch}; "
+                f"by what was executed these are {known}",
+            )
+        if group.epoch + 1 < len(self.epochs) and history.executed > self.epochs[group.epoch + 1][0]:
+            raise Violation(
+                OWN_EPOCH,
+                f"node {node} executes {history.executed} with the members of epoch {group.epoch}, which ended at "
+                f"{self.epochs[group.epoch + 1][0]}",
+            )
+
+    def _execute(self, sequence: int, batch: tuple[bytes, ...], keyring: Any) -> None:
+        self.executed = sequence
+        for value in batch:
+            change = self._change_of(value, keyring)
+            if change is not None:
+                self._nodes = self._nodes.after(change)
+                self._taken.update(newcomer.key for newcomer in change.newcomers)
+                every = self._config.checkpoint_batches
+                first = -(-(sequence + self._config.window) // every) * every
+                self._next = (first if self._next is None else self._next[0], change.members)
+        if self._next is not None and self._next[0] == sequence:
+            self.epochs.append(self._next)
+            self._next = None
+
+    def _change_of(self, value: bytes, keyring: Any) -> Change | None:
+        """What it changes when it is executed now."""
+        request = requests.decode_signed_request(value)
+        if request is None or request.client not in self._config.admins or len(request.commands) != 1:
+            return None
+        change = decode_change(request.commands[0])
+        if change is None or change.epoch not in (None, len(self.epochs) - 1):
+            return None
+        keys = [newcomer.key for newcomer in change.newcomers]
+        are_new = len(set(keys)) == len(keys) and self._taken.isdisjoint(keys) and all(map(keyring.is_key, keys))
+        return change if are_new and self._nodes.takes(change, self._founders) else None

@@ -1,0 +1,217 @@
+"""DiskNemesis: has disks fail in ways that no crash does, and never at more nodes than the protocol can lose.
+
+How it works. What damages something durable dooms its node: from then on the node may refuse to start, and is not
+missed. At most ``Storage.borne`` nodes are doomed, dead or lying at any time, so a quorum keeps what was acknowledged;
+a finer atlas, by record (Alagappan et al., "Protocol-aware recovery", FAST 2018), is of use once nodes repair what they
+lost. A doomed node is killed some time later, so that its damage is found. A sync that fails, and a snapshot that does
+not fit, damage nothing that was durable, and strike any node.
+
+Where members may be set to any few nodes, none is doomed: one of them could be all that is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from quorate.sim.damage import Damage, Flipped, Lost, Misdirected, Unreadable
+from quorate.sim.ground import Ground
+from quorate.sim.node import SimNode
+from quorate.sim.options import DISK_FAULTS
+from quorate.sim.swarm import Mix, log_uniform
+
+DAMAGING: Final = DISK_FAULTS[:6]
+"""The kinds after which a node may never return."""
+AT_JOURNALS: Final = DISK_FAULTS[:4]
+SPARED: Final = 0.4
+"""How many seeds have no such faults at all, where others are allowed."""
+ALONE: Final = 0.6
+"""How often a seed has one kind that damages, and not two: few nodes may be struck, and each kind needs its turn."""
+CHOSEN: Final = 0.5
+"""How often each of the other kinds is among those of a seed."""
+AIMED: Final = 0.4
+"""How often a node that leads is struck."""
+FOUND_S: Final = 1.0
+"""After how long a damaged node is killed, on average, and how long it is down."""
+LIE_S: Final = 0.5
+"""For how long syncs lie, on average."""
+POWER_FAILS: Final = 0.7
+"""How often power fails while they do."""
+FULL_S: Final = 1.0
+NO_ROOM: Final = "no space left on the device"
+
+
+def draw_disks(mix: Mix, rng: Random, faults: tuple[str, ...], *, dooms: bool) -> None:
+    """Which of the kinds that are allowed a seed has; without ``dooms`` none that damage what is durable.
+
+    Where other faults are allowed too, some seeds have none of these.
+    """
+    is_spared = rng.random() < SPARED
+    damaging = rng.sample(DAMAGING, 1 if rng.random() < ALONE else 2)
+    chosen = [*damaging, *(kind for kind in DISK_FAULTS if kind not in DAMAGING and rng.random() < CHOSEN)]
+    every_s = log_uniform(rng, 0.2, 3.0)
+    may = [kind for kind in faults if kind in DISK_FAULTS and (dooms or kind not in DAMAGING)]
+    only = tuple(kind for kind in chosen if kind in may) or tuple(may)
+    if only and not (is_spared and len(may) < len(faults)):
+        mix.disk_faults, mix.disk_fault_every_s = only, every_s
+
+
+class DiskNemesis:
+    """``count(name)`` counts what happened."""
+
+    def __init__(self, world: Ground[SimNode], count: Callable[[str], None]) -> None:
+        self._world = world
+        self._count = count
+        self._over = False
+        self._strikes: dict[str, Callable[[Random], bool]] = {
+            "bit-rot": lambda rng: self._damage(rng, lambda _: Flipped(rng.random())),
+            "misdirected-write": lambda rng: self._damage(rng, lambda write: Misdirected(write, rng.random())),
+            "lost-write": lambda rng: self._damage(rng, Lost),
+            "read-error": lambda rng: self._damage(rng, lambda _: Unreadable()),
+            "lying-sync": self._lie,
+            "snapshot-rot": self._spoil,
+            "sync-error": self._fail,
+            "snapshot-full": self._fill,
+        }
+
+    def start(self) -> None:
+        """Each kind of the seed at its own pace."""
+        mix = self._world.mix
+        for kind in mix.disk_faults:
+            self._plot(Random(f"{self._world.seed}/nemesis/{kind}"), kind, mix.disk_fault_every_s)
+
+    def finish(self) -> None:
+        """All is healed: what is damaged stays so, and nothing more breaks."""
+        self._over = True
+        for node in self._world.nodes:
+            node.disk.is_failing = False
+            node.disk.lie(is_lying=False)
+            for snapshots in node.stores.values():
+                snapshots.full = None
+
+    def _plot(self, rng: Random, kind: str, every_s: float) -> None:
+        def act() -> None:
+            if self._over:
+                return
+            if self._strikes[kind](rng):
+                self._count(kind)
+            self._world.after(rng.expovariate(1.0 / every_s), act)
+
+        self._world.after(rng.expovariate(1.0 / every_s), act)
+
+    # --- whom ---
+
+    def _may_doom(self, node: SimNode) -> bool:
+        """Whether the rest bears that it never returns."""
+        world = self._world
+        if node.id in world.doomed:
+            return True
+        gone = {other.id for other in world.nodes if other not in world.present} | world.doomed
+        return len(gone) + world.liars.bit_count() < world.storage.borne
+
+    def _victim(self, rng: Random, nodes: list[SimNode]) -> SimNode | None:
+        aimed, draw = rng.random() < AIMED, rng.random()
+        leading = [node for node in nodes if node.up and node.host.root.standing().was_elected]
+        chosen = leading if aimed and leading else nodes
+        return chosen[int(draw * len(chosen))] if chosen else None
+
+    def _doom(self, node: SimNode) -> None:
+        self._world.doomed.add(node.id)
+
+    def _say(self, node: SimNode, event: str, what: object) -> None:
+        if self._world.tracing:
+            self._world.trace(node.id, event, "", what)
+
+    def _kill_later(self, rng: Random, node: SimNode, mean_s: float, power: bool = False) -> None:
+        """And start it again some time after that."""
+        world = self._world
+
+        def kill() -> None:
+            if self._over or node not in world.present:
+                return
+            if power and node.disk.lose_power():
+                self._count("syncs lost")
+            if node.up:
+                node.crash()
+            world.after(rng.expovariate(1.0 / FOUND_S), lambda: None if self._over else node.restart())
+
+        world.after(rng.expovariate(1.0 / mean_s), kill)
+
+    # --- what ---
+
+    def _damage(self, rng: Random, make: Callable[[int], Damage]) -> bool:
+        """Something durable of a journal is damaged, mostly unseen until the node starts again."""
+        world = self._world
+        if world.storage.medium is None:
+            return False
+        node = self._victim(rng, [node for node in world.honest if node.disk.journal and self._may_doom(node)])
+        if node is None:
+            return False
+        numbers = node.disk.numbers
+        damage = make(numbers[int(rng.random() * len(numbers))])
+        self._doom(node)
+        node.disk.damage.append(damage)
+        self._say(node, "damage", damage)
+        self._kill_later(rng, node, FOUND_S)
+        return True
+
+    def _lie(self, rng: Random) -> bool:
+        """Syncs report success for a while, and power fails before the disk has written what it reported, or not."""
+        node = self._victim(rng, [node for node in self._world.honest if self._may_doom(node)])
+        if node is None:
+            return False
+        self._doom(node)
+        node.disk.lie(is_lying=True)
+        self._say(node, "lying disk", "")
+        if rng.random() < POWER_FAILS:
+            self._kill_later(rng, node, LIE_S, power=True)
+        else:
+            self._world.after(rng.expovariate(1.0 / LIE_S), lambda: node.disk.lie(is_lying=False))
+        return True
+
+    def _spoil(self, rng: Random) -> bool:
+        """The file of a snapshot changes."""
+        having = [
+            node
+            for node in self._world.honest
+            if self._may_doom(node) and any(snapshots.indexes for snapshots in node.stores.values())
+        ]
+        node = self._victim(rng, having)
+        if node is None:
+            return False
+        stores = [snapshots for _, snapshots in sorted(node.stores.items()) if snapshots.indexes]
+        snapshots = stores[int(rng.random() * len(stores))]
+        index = snapshots.indexes[int(rng.random() * len(snapshots.indexes))]
+        self._doom(node)
+        if not snapshots.spoil(index, rng.random()):
+            return False
+        self._say(node, "spoiled", f"snapshot at {index}")
+        self._kill_later(rng, node, FOUND_S)
+        return True
+
+    def _fail(self, rng: Random) -> bool:
+        """The next sync fails; then power does, which shows what a process believes that has not ended."""
+        node = self._victim(rng, [node for node in self._world.honest if node.up])
+        if node is None:
+            return False
+        node.disk.is_failing = True
+        self._say(node, "failing disk", "")
+        self._kill_later(rng, node, FOUND_S)
+        return True
+
+    def _fill(self, rng: Random) -> bool:
+        """There is no room for snapshots for a while."""
+        node = self._victim(rng, list(self._world.honest))
+        if node is None:
+            return False
+        for snapshots in node.stores.values():
+            snapshots.full = NO_ROOM
+        self._say(node, "no room", "for snapshots")
+
+        def mend() -> None:
+            for snapshots in node.stores.values():
+                snapshots.full = None
+
+        self._world.after(rng.expovariate(1.0 / FULL_S), mend)
+        return True
