@@ -31,11 +31,11 @@ from tests.sim.wedges import (
 PLANTED_WEDGES = [
     *[("multipaxos", "tells-change-early", seed, OLD_MEMBERS) for seed in (6, 36)],
     *[("pbft", "watches-requests", seed, UNWATCHED) for seed in (5, 11)],
-    *[("pbft", "counts-equals", seed, VIEWS_APART) for seed in (111, 194)],
+    *[("pbft", "counts-equals", seed, VIEWS_APART) for seed in (194,)],
 ]
 """What was mended, and comes back with the old rule: protocol, mutant, seed."""
 
-HOLDS = {"multipaxos": [1, 3, 4, 5, 17, 20], "pbft": [0, 3, 4, 6, 7, 9]}
+HOLDS = {"multipaxos": [1, 3, 4, 5, 17, 20], "pbft": [0, 3, 4, 6, 7, 13]}
 """Seeds in which nodes join, leave and are replaced, and every promise is kept. In the end newcomers vote, others
 have left, and no member is dead: so not 0 and 8 of Multi-Paxos, in which promises are kept as well."""
 HOLDS_WITH_LIARS = [1, 2, 3, 4, 5, 7]
