@@ -198,7 +198,7 @@ def step(call: Callable[[bytes], object], frame: bytes) -> None:
         call(frame)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=2048))
 def test_any_bytes_are_judged_at_every_step(frame: bytes) -> None:
     ann, bob = begun()
@@ -210,7 +210,7 @@ def test_any_bytes_are_judged_at_every_step(frame: bytes) -> None:
     step(ann.admitted, frame)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 3), st.data())
 def test_a_changed_frame_never_raises_and_never_completes_a_handshake(number: int, data: st.DataObject) -> None:
     def carried(position: int, frame: bytes) -> bytes:

@@ -240,7 +240,7 @@ def step(call: Callable[[bytes], object], frame: bytes) -> None:
         call(frame)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=2048))
 def test_any_bytes_are_judged_at_every_step(frame: bytes) -> None:
     ann, bob = dialler(1, 0), called(0)
@@ -255,7 +255,7 @@ def test_any_bytes_are_judged_at_every_step(frame: bytes) -> None:
 fields = st.binary(max_size=40) | st.integers(-2, 70000) | st.text(max_size=8) | st.none()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(fields, max_size=10), st.sampled_from(["challenge", "proof", "admitted", "refused", ""]))
 def test_frames_of_the_right_shape_with_any_fields_are_judged(values: list, tag: str) -> None:
     frame = pack([tag, *values] if tag else values)
@@ -265,6 +265,7 @@ def test_frames_of_the_right_shape_with_any_fields_are_judged(values: list, tag:
 keys32 = st.binary(min_size=32, max_size=32)
 
 
+@settings(deadline=None)
 @given(keys32, keys32, keys32, st.binary(min_size=64, max_size=64))
 def test_the_frames_come_back_as_they_were(key: bytes, nonce: bytes, share: bytes, signature: bytes) -> None:
     for made in (Challenge(key, nonce, share), Proof(signature), Admitted(signature)):
@@ -276,7 +277,7 @@ def test_the_frames_come_back_as_they_were(key: bytes, nonce: bytes, share: byte
     assert msgspec.msgpack.decode(pack(keyed), type=Hello) == plain
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 3), st.data())
 def test_a_changed_frame_never_raises_and_never_completes_a_handshake(number: int, data: st.DataObject) -> None:
     def carried(position: int, frame: bytes) -> bytes:

@@ -18,6 +18,7 @@ def pair(transcript: bytes = TRANSCRIPT) -> tuple[SealedChannel, SealedChannel]:
     return sealed_channel(secret, TRANSCRIPT, is_dialler=True), sealed_channel(secret, transcript, is_dialler=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=2000), min_size=1, max_size=8))
 def test_frames_open_in_order_in_both_directions(payloads: list[bytes]) -> None:
     ann, bob = pair()
@@ -43,6 +44,7 @@ def test_a_changed_byte_does_not_open(payload: bytes, at: int, change: int) -> N
     opens_not(bob, bytes(frame))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_bytes_do_not_open(frame: bytes) -> None:
     opens_not(pair()[1], frame)

@@ -112,7 +112,7 @@ def keyring_of(publics: Mapping[int, bytes], cluster: str = "") -> Keyring:
 
 
 class Ed25519(Scheme):
-    """Ephemeral keys for a group, in memory: for tests and benchmarks."""
+    """Fresh keys for a group, in memory: for tests and benchmarks."""
 
     def __init__(self, nodes: Iterable[int], cluster: str = "") -> None:
         self.cluster = cluster

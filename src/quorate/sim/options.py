@@ -12,7 +12,6 @@ FURTHER = ("gone", "members", "snapshots", "leases", "quorums", "delays", "clien
 """Kinds that a protocol is tested with if its EQUIPMENT names them. Each is drawn from a stream of its own, so that one
 more changes nothing about a seed that does not have it."""
 FAULTS = (*COMMON, *FURTHER)
-"""What ``all`` is."""
 DISK_FAULTS = (
     "bit-rot",
     "misdirected-write",
@@ -23,11 +22,10 @@ DISK_FAULTS = (
     "sync-error",
     "snapshot-full",
 )
-"""How disks fail (``disk_nemesis.py``), from a stream of their own. ``all`` does not have them; ``disks`` is all of
-them."""
+"""How disks fail (``disk_nemesis.py``), from a stream of their own."""
 EVERY = (*FAULTS, *DISK_FAULTS)
 """Every kind of fault by name."""
-GROUPS = {"all": FAULTS, "common": COMMON, "disks": DISK_FAULTS, "none": ()}
+GROUPS = {"all": EVERY, "common": COMMON, "disks": DISK_FAULTS, "none": ()}
 """Names that stand for several kinds."""
 
 NODES_MAX = NODE_ID_MAX + 1

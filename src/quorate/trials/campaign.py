@@ -90,7 +90,7 @@ def trial_of(task: Task) -> Trial:
         workload = "kv" if task.seed % KV_EVERY == 0 else "register"
     liars, adversary = adversary_of(task.protocol, task.adversary)
     tested = {*COMMON, *equipment.kinds, *DISK_FAULTS}
-    faults = () if mutant.quiet else tuple(kind for kind in kinds_of(task, mutant) if kind in tested)
+    faults = () if mutant.quiet else tuple(kind for kind in parse_faults(task.faults) if kind in tested)
     kinds = ordeals.chosen(task.seed, faults, joins=task.joins)
     options = Options(
         seed=task.seed,
@@ -130,11 +130,6 @@ def trial_of(task: Task) -> Trial:
         liars=liars,
         resign=equipment.resign,
     )
-
-
-def kinds_of(task: Task, mutant: Mutant) -> tuple[str, ...]:
-    """As asked for; all are the common ones and those of disks, where a mutant is a disk's. Raises OptionsError."""
-    return parse_faults("common,disks" if mutant.storage is not None and task.faults == "all" else task.faults)
 
 
 def byzantine_of(task: Task, mutant: Mutant) -> int:

@@ -12,9 +12,10 @@ from typing import Final
 
 import msgspec
 
+from quorate.sim.disk_nemesis import DAMAGING
 from quorate.sim.options import COMMON, DISK_FAULTS, parse_faults
 from quorate.trials.campaign import Task
-from quorate.trials.protocols import equipment_of
+from quorate.trials.protocols import entry_of, equipment_of
 
 SEEDS: Final = 500
 LEAST: Final = 50
@@ -28,7 +29,9 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
     "leases": ("clocks begun anew",),
     "delays": ("slow turns of links",),
     "clients": ("requests of false clients",),
-    **{kind: (kind,) for kind in DISK_FAULTS},
+    **{kind: (kind,) for kind in DAMAGING},
+    "sync-error": ("syncs failed",),
+    "snapshot-full": ("snapshots that did not fit",),
 }
 """By kind, the faults that it must bring, as they are called in the counts of a run."""
 
@@ -50,15 +53,22 @@ def quotas_of(task: Task, seeds: int, counts: Mapping[str, int]) -> dict[str, Qu
     """By fault, for a campaign of tasks like this one. A planted bug may well end its runs early: it has none."""
     if task.mutant:
         return {}
-    further = equipment_of(task.protocol).kinds
-    known = {*COMMON, *further, *(DISK_FAULTS if "gone" in further else ())}
+    tested = (*COMMON, *equipment_of(task.protocol).kinds, *_of_disks(task))
     least = LEAST * seeds // SEEDS if seeds >= SEEDS else 0
     return {
         fault: Quota(kind, counts.get(fault, 0), least)
         for kind in parse_faults(task.faults)
-        if kind in known
+        if kind in tested
         for fault in QUOTAS.get(kind, ())
     }
+
+
+def _of_disks(task: Task) -> tuple[str, ...]:
+    """The kinds that strike at all: none that damages, where no node can be spared besides those that lie."""
+    entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
+    dooms = "gone" in equipment.kinds and entry.faults(task.nodes) > task.byzantine and not task.joins
+    of_snapshots = () if equipment.takes_snapshots else ("snapshot-rot", "snapshot-full")
+    return tuple(kind for kind in DISK_FAULTS if (dooms or kind not in DAMAGING) and kind not in of_snapshots)
 
 
 def shortfall(quotas: Mapping[str, Quota]) -> str:
