@@ -1,6 +1,8 @@
 """Quotas of a campaign: which faults it must bring, how often, and what is said if it does not."""
 
-from quorate.sim.options import DISK_FAULTS, FAULTS
+import msgspec
+
+from quorate.sim.options import EVERY
 from quorate.trials.campaign import Task
 from quorate.trials.quotas import LEAST, QUOTAS, SEEDS, quotas_of, shortfall
 
@@ -9,9 +11,7 @@ ALL = {fault: 10_000 for faults in QUOTAS.values() for fault in faults}
 
 def test_every_fault_of_a_kind_that_is_on_must_come() -> None:
     found = quotas_of(Task(protocol="multipaxos", seed=0), SEEDS, ALL)
-    assert set(found) == {
-        fault for kind, faults in QUOTAS.items() if kind in FAULTS and kind != "clients" for fault in faults
-    }
+    assert set(found) == {fault for kind, faults in QUOTAS.items() if kind != "clients" for fault in faults}
     assert {quota.least for quota in found.values()} == {LEAST}
     assert shortfall(found) == ""
 
@@ -33,12 +33,35 @@ def test_a_longer_campaign_must_bring_more_and_a_shorter_one_nothing() -> None:
 def test_kinds_that_are_off_and_those_that_a_protocol_is_not_tested_with_are_not_asked_for() -> None:
     assert set(quotas_of(Task(protocol="raft", seed=0, faults="common"), SEEDS, {})) == {"crashed nodes", "partition"}
     assert "transfers cut" not in quotas_of(Task(protocol="paxos", seed=0), SEEDS, {})
-    assert set(DISK_FAULTS) <= set(quotas_of(Task(protocol="raft", seed=0, faults="all,disks"), SEEDS, {}))
-    assert quotas_of(Task(protocol="echo", seed=0, faults="disks"), SEEDS, {}) == {}, "it can spare no node"
     assert "decommissions" not in quotas_of(Task(protocol="raft", seed=0), SEEDS, {})
     assert quotas_of(Task(protocol="raft", seed=0, faults="none"), SEEDS, {}) == {}
     assert quotas_of(Task(protocol="raft", seed=0, mutant="no-barrier"), SEEDS, {}) == {}
 
 
+def test_disks_are_asked_for_damage_where_a_node_can_be_spared() -> None:
+    def asked(protocol: str, **more: int) -> set[str]:
+        return set(quotas_of(Task(protocol=protocol, seed=0, faults="disks", **more), SEEDS, {}))
+
+    of_journals = {"bit-rot", "misdirected-write", "lost-write", "read-error", "lying-sync"}
+    assert asked("raft") == {*of_journals, "snapshot-rot", "syncs failed", "snapshot-full"}
+    assert asked("paxos") == {*of_journals, "syncs failed"}
+    assert asked("echo") == {"syncs failed"}
+    assert asked("pbft", nodes=4, byzantine=1) == {"syncs failed", "snapshot-full"}
+    assert asked("pbft", nodes=7, byzantine=1) == asked("raft")
+
+
+def test_damage_is_asked_for_where_a_node_can_be_spared() -> None:
+    def asked(protocol: str, **more: int) -> set[str]:
+        task = msgspec.structs.replace(Task(protocol=protocol, seed=0, faults="disks"), **more)
+        return set(quotas_of(task, SEEDS, {}))
+
+    of_journals = {"bit-rot", "misdirected-write", "lost-write", "read-error", "lying-sync"}
+    assert asked("raft") == {*of_journals, "snapshot-rot", "syncs failed", "snapshot-full"}
+    assert asked("paxos") == {*of_journals, "syncs failed"}
+    assert asked("echo") == {"syncs failed"}
+    assert asked("pbft", nodes=4, byzantine=1) == {"syncs failed", "snapshot-full"}
+    assert asked("pbft", nodes=7, byzantine=1) == asked("raft")
+
+
 def test_the_table_names_kinds_that_there_are() -> None:
-    assert set(QUOTAS) <= {*FAULTS, *DISK_FAULTS}
+    assert set(QUOTAS) <= set(EVERY)

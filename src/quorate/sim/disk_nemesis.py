@@ -23,11 +23,17 @@ from quorate.sim.swarm import Mix, log_uniform
 
 DAMAGING: Final = DISK_FAULTS[:6]
 """The kinds after which a node may never return."""
-AT_JOURNALS: Final = DISK_FAULTS[:4]
-SPARED: Final = 0.4
+OF_JOURNALS: Final = DISK_FAULTS[:5]
+SPARED: Final = 0.2
 """How many seeds have no such faults at all, where others are allowed."""
-ALONE: Final = 0.6
-"""How often a seed has one kind that damages, and not two: few nodes may be struck, and each kind needs its turn."""
+ALONE: Final = 0.3
+"""How often a seed has one kind that damages journals, and not two: few nodes may be struck, and each kind needs its
+turn."""
+SPOILED: Final = 0.35
+"""How often it is snapshots that are damaged, and nothing else fails: they come late, when other faults would have
+taken whoever can be spared."""
+BUSY_S: Final = 0.01
+"""How long clients think at most then, so that there are snapshots soon."""
 CHOSEN: Final = 0.5
 """How often each of the other kinds is among those of a seed."""
 AIMED: Final = 0.4
@@ -48,13 +54,20 @@ def draw_disks(mix: Mix, rng: Random, faults: tuple[str, ...], *, dooms: bool) -
     Where other faults are allowed too, some seeds have none of these.
     """
     is_spared = rng.random() < SPARED
-    damaging = rng.sample(DAMAGING, 1 if rng.random() < ALONE else 2)
-    chosen = [*damaging, *(kind for kind in DISK_FAULTS if kind not in DAMAGING and rng.random() < CHOSEN)]
+    of_journals = rng.sample(OF_JOURNALS, 1 if rng.random() < ALONE else 2)
+    damaging = ["snapshot-rot"] if rng.random() < SPOILED else of_journals
+    others = [kind for kind in DISK_FAULTS if kind not in DAMAGING and rng.random() < CHOSEN]
+    chosen = damaging if damaging == ["snapshot-rot"] else [*damaging, *others]
     every_s = log_uniform(rng, 0.2, 3.0)
     may = [kind for kind in faults if kind in DISK_FAULTS and (dooms or kind not in DAMAGING)]
     only = tuple(kind for kind in chosen if kind in may) or tuple(may)
     if only and not (is_spared and len(may) < len(faults)):
         mix.disk_faults, mix.disk_fault_every_s = only, every_s
+        if "snapshot-rot" in only:
+            mix.clients, mix.think_s = max(mix.clients, 8), min(mix.think_s, BUSY_S)
+            mix.calm(4.0)
+            mix.stretch = max(mix.stretch, 2.0)
+            mix.disk_fault_every_s = min(every_s, 0.3)
 
 
 class DiskNemesis:

@@ -88,6 +88,8 @@ class Operator:
         """Of the last change that was over."""
         self._is_over = False
         self._is_idle = False
+        self._gives_way = self._was_first = False
+        """Whether somebody else may name members, and whether its last change came first."""
         self._is_content = False
         """Whether it plans nothing more, though nothing is healed yet."""
         self._doing = ""
@@ -136,7 +138,7 @@ class Operator:
             return
         self._is_idle = self._rng.random() < self._world.mix.idle
         name = self._drawn()
-        if self._world.mix.missed and self._own.random() < self._world.mix.missed / 2:
+        if self._world.mix.missed and self._own.random() < self._world.mix.missed:
             name = "away"
         self._count(name)
         self._doing = name
@@ -284,21 +286,30 @@ class Operator:
         return [everybody & ~side if side >> node & 1 else side for node in range(len(self._world.nodes))]
 
     def see_off(self) -> PlanSteps:
-        """Whoever is not a member leaves for good, and some members as well, if there are more than it takes."""
-        yield from self._steady()
-        world, members = self._world, self._voters().members
+        """Whoever is not a member leaves for good, and some members as well, if there are more than it takes.
+
+        Again, if the nemesis had named others whom nodes decide on meanwhile.
+        """
+        self._gives_way = True
+        self._was_first = False
+        leavers: list[int] = []
+        while not self._was_first:
+            yield from self._steady()
+            leavers, self._was_first = self._leavers(), True
+            stay = [node for node in self.members if node not in leavers]
+            yield from self._agree(lambda members, stay=stay: stay, leavers=leavers)  # type: ignore[misc]
+        for node in leavers:
+            self._switch_off(node)
+
+    def _leavers(self) -> list[int]:
+        """Whom ``see_off`` has leave now."""
+        world, members = self._world, self.members
         dead = [node for node in members if node not in world.peers]
         honest = [node for node in members if node not in dead and not world.liars >> node & 1]
         room = max(0, len(members) - self._fewest)
-        going = [
-            *dead[:room],
-            *self._rng.sample(honest, min(len(honest), self._rng.randint(0, max(0, room - len(dead))))),
-        ]
+        count = min(len(honest), self._rng.randint(0, max(0, room - len(dead))))
         outside = [node.id for node in world.honest if node.id not in members]
-        leavers = [*outside, *going]
-        yield from self._agree(lambda members: [node for node in members if node not in going], leavers=leavers)
-        for node in leavers:
-            self._switch_off(node)
+        return [*outside, *dead[:room], *self._rng.sample(honest, count)]
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -361,6 +372,9 @@ class Operator:
             if not is_decided and self._world.now >= again_at:
                 self._propose(value)
                 again_at = self._world.now + self._rng.uniform(*AGAIN_S)
+            if is_decided and self._gives_way and (seen.next_members or seen.members) != members:
+                self._was_first = False
+                return
             if is_decided and self._all_say(Voters(members, (), seen.epoch), besides=(*leavers, *absent)):
                 self._strike, self._epoch = None, seen.epoch
                 return

@@ -16,7 +16,7 @@ from quorate.sim.swarm import Drift, Mix, Snags, come_and_go, log_uniform
 
 SHARES: Final = {
     "gone": 0.3,
-    "members": 0.25,
+    "members": 0.3,
     "snapshots": 0.4,
     "leases": 0.25,
     "quorums": 0.15,
@@ -28,7 +28,7 @@ ABSENT: Final = 0.2
 """How many of the seeds with nodes that are gone also have absences of minutes. They take long to simulate."""
 ABSENT_STRETCH_S: Final = (60.0, 180.0)
 """How long such a run is, for as long as nobody asks for another duration: from, to."""
-UNHEARD: Final = 0.6
+UNHEARD: Final = 0.7
 """In how many of the seeds in which nodes come and go members often have not heard of a change."""
 SOLE: Final = 0.6
 """How many of the seeds with leases have members change often, to a single one too, who restarts then."""
@@ -52,7 +52,7 @@ def chosen(seed: int, faults: tuple[str, ...], *, joins: bool = False) -> Faults
     return tuple(kinds)
 
 
-def add(mix: Mix, seed: int, kinds: FaultsOfSeed, faults: tuple[str, ...], *, joins: bool = False) -> None:
+def burden(mix: Mix, seed: int, kinds: FaultsOfSeed, faults: tuple[str, ...], *, joins: bool = False) -> None:
     """Make a mix worse by these kinds, of all that are allowed. With ``joins`` nodes come and go already."""
     for kind in kinds:
         if kind in DRAWS and not (kind == "members" and joins):

@@ -143,7 +143,7 @@ def _drawn(trial: Trial) -> Mix:
     """What the seed draws. Disks draw from a stream of their own, and change nothing where they do not fail."""
     options = trial.options
     mix = draw(Random(f"{options.seed}/swarm"), options.faults, joins=options.joins)
-    ordeals.add(mix, options.seed, trial.kinds, options.faults, joins=options.joins)
+    ordeals.burden(mix, options.seed, trial.kinds, options.faults, joins=options.joins)
     if not set(DISK_FAULTS).isdisjoint(options.faults):
         change = trial.change is not None and (mix.members_every_s is not None or mix.plan_every_s is not None)
         dooms = trial.storage.borne > options.byzantine and not change and "gone" not in trial.kinds

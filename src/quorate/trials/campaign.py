@@ -89,7 +89,7 @@ def trial_of(task: Task) -> Trial:
     if workload == "mix":
         workload = "kv" if task.seed % KV_EVERY == 0 else "register"
     liars, adversary = adversary_of(task.protocol, task.adversary)
-    tested = {*COMMON, *equipment.kinds, *DISK_FAULTS}
+    tested = {*COMMON, *equipment.kinds, *(DISK_FAULTS if "gone" in equipment.kinds else ())}
     faults = () if mutant.quiet else tuple(kind for kind in parse_faults(task.faults) if kind in tested)
     kinds = ordeals.chosen(task.seed, faults, joins=task.joins)
     options = Options(

@@ -149,6 +149,7 @@ def pace(patience_s: float) -> Pace:
         sweep_s=patience_s,
         redial_s_max=min(1.0, patience_s),
         patience_s=patience_s,
+        patience_s_max=8 * patience_s,
         read_patience_s=patience_s,
         resend_s=patience_s,
         resend_s_max=4 * patience_s,

@@ -31,7 +31,7 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
     "clients": ("requests of false clients",),
     **{kind: (kind,) for kind in DAMAGING},
     "sync-error": ("syncs failed",),
-    "snapshot-full": ("snapshots that did not fit",),
+    "snapshot-full": ("snapshot-full",),
 }
 """By kind, the faults that it must bring, as they are called in the counts of a run."""
 
@@ -66,7 +66,9 @@ def quotas_of(task: Task, seeds: int, counts: Mapping[str, int]) -> dict[str, Qu
 def _of_disks(task: Task) -> tuple[str, ...]:
     """The kinds that strike at all: none that damages, where no node can be spared besides those that lie."""
     entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
-    dooms = "gone" in equipment.kinds and entry.faults(task.nodes) > task.byzantine and not task.joins
+    if "gone" not in equipment.kinds:
+        return ()
+    dooms = entry.faults(task.nodes) > task.byzantine and not task.joins
     of_snapshots = () if equipment.takes_snapshots else ("snapshot-rot", "snapshot-full")
     return tuple(kind for kind in DISK_FAULTS if (dooms or kind not in DAMAGING) and kind not in of_snapshots)
 

@@ -179,7 +179,17 @@ def test_what_was_executed_lately_is_not_even_screened(monkeypatch: pytest.Monke
     assert [job.work for job in turn.jobs] == [Screen((X,))], "two are remembered"
     assert len(alone.checks.held) == 1
     turn = alone.do(alone.waiting.submit, (Y, request("new")))
-    assert [type(job.work) for job in turn.jobs] == [VerifyBatch, Screen], "the App may have answered it by now"
+    assert [type(job.work) for job in turn.jobs] == [VerifyBatch], "a backup would wait for it in vain"
+    assert len(alone.checks.held) == 2
+
+
+def test_a_primary_has_the_app_look_at_what_its_clients_ask_for_again() -> None:
+    """A read whose answer was lost is ordered once more; what the sessions have answered is not."""
+    alone = Alone(node=1)
+    alone.waiting.forget(X)
+    assert [type(job.work) for job in alone.do(alone.waiting.submit, (X,)).jobs] == [Screen]
+    assert alone.do(alone.waiting.submit, (X,)).jobs == (), "once at a time"
+    assert alone.do(alone.waiting.on_forward, 3, Forward((X,))).jobs == (), "and not for others"
 
 
 def test_screenings_are_as_few_as_checks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,5 @@
 """What trials test Multi-Paxos with."""
 
-from random import Random
-
 from msgspec.structs import replace
 
 from quorate.protocols.multipaxos.invariants import MultiPaxosInvariants
@@ -21,23 +19,16 @@ SIMULATION = MultiPaxosConfig(
     alpha=24,
 )
 
-
-def _with_leases(config: MultiPaxosConfig, rng: Random, nodes: int) -> MultiPaxosConfig:
-    """Reads by lease, which lasts as long as it may or less."""
-    return replace(config, lease_s=config.election_timeout_s_min * rng.uniform(0.7, 1.0))
-
-
-def _other_quorums(config: MultiPaxosConfig, rng: Random, nodes: int) -> MultiPaxosConfig:
-    """Quorums that are no majorities (Howard and others 2016)."""
-    return replace(config, quorum=drawn_choice(rng, nodes))
-
-
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
     kinds=("gone", "members", "snapshots", "leases", "quorums", "delays"),
     spared=lambda config, members: spared(config.quorum, members),
-    variants={"snapshots": in_pieces, "leases": _with_leases, "quorums": _other_quorums},
+    variants={
+        "snapshots": in_pieces,
+        "leases": lambda config, rng, _: replace(config, lease_s=config.election_timeout_s_min * rng.uniform(0.7, 1.0)),
+        "quorums": lambda config, rng, nodes: replace(config, quorum=drawn_choice(rng, nodes)),
+    },
     takes_snapshots=True,
     invariants=(MultiPaxosInvariants,),
     mutants=MUTANTS,

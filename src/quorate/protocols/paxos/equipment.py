@@ -1,7 +1,5 @@
 """What trials test Paxos with."""
 
-from random import Random
-
 from msgspec.structs import replace
 
 from quorate.parts.slots import SlotsConfig
@@ -12,13 +10,6 @@ from quorate.protocols.paxos.replicated import PaxosLogConfig
 from quorate.sim.equipment import Equipment
 from quorate.sim.variants import drawn_choice, spared
 
-
-def _other_quorums(config: PaxosLogConfig, rng: Random, nodes: int) -> PaxosLogConfig:
-    """Quorums that are no majorities (Howard and others 2016)."""
-    choice = drawn_choice(rng, nodes)
-    return replace(config, paxos=replace(config.paxos, quorum=choice))
-
-
 EQUIPMENT = Equipment(
     simulation=PaxosLogConfig(
         slots=SlotsConfig(window=4, message_entries_max=16, message_bytes_max=4096, pending_max=64),
@@ -26,7 +17,11 @@ EQUIPMENT = Equipment(
     ),
     kinds=("gone", "quorums", "delays"),
     spared=lambda config, members: spared(config.paxos.quorum, members),
-    variants={"quorums": _other_quorums},
+    variants={
+        "quorums": lambda config, rng, nodes: replace(
+            config, paxos=replace(config.paxos, quorum=drawn_choice(rng, nodes))
+        )
+    },
     invariants=(PaxosInvariants,),
     mutants=MUTANTS,
 )

@@ -1,7 +1,5 @@
 """What trials test PBFT with."""
 
-from random import Random
-
 from msgspec.structs import replace
 
 from quorate.protocols.pbft.epoch_invariants import PbftEpochs
@@ -12,12 +10,6 @@ from quorate.protocols.pbft.messages import PbftConfig
 from quorate.protocols.pbft.mutants import MUTANTS
 from quorate.protocols.pbft.transfer_liars import TRANSFER_LIARS
 from quorate.sim.equipment import Equipment, Led
-
-
-def _in_pieces(config: PbftConfig, rng: Random, nodes: int) -> PbftConfig:
-    """Snapshots are taken more often, and travel in many pieces."""
-    return replace(config, chunk_bytes=rng.choice((16, 32, 64)), snapshot_batches=rng.choice((config.window, 32)))
-
 
 EQUIPMENT = Equipment(
     simulation=PbftConfig(
@@ -32,7 +24,11 @@ EQUIPMENT = Equipment(
         view_timeout_s_max=8.0,
     ),
     kinds=("gone", "snapshots", "delays", "clients"),  # not yet "members": honest newcomers are blamed there
-    variants={"snapshots": _in_pieces},
+    variants={
+        "snapshots": lambda config, rng, _: replace(
+            config, chunk_bytes=rng.choice((16, 32, 64)), snapshot_batches=rng.choice((config.window, 32))
+        )
+    },
     takes_snapshots=True,
     invariants=(PbftInvariants, PbftEpochs),
     mutants=MUTANTS,

@@ -67,7 +67,9 @@ class WaitingRequests:
         fresh, again, refused = self._fresh(self._env.id, values)
         if fresh:
             self._checks.ask(self._env.id, fresh, None)
-        if again:  # executed while it was on its way down: the App may have answered it by now
+        # What was executed while it was on its way down, the App may have answered by now. Else it is a read whose answer
+        # was lost, which a primary orders once more. A backup would wait in vain: nobody orders it for being passed on.
+        if again and self._view.is_primary:
             self._checks.screen(self._env.id, again)
         if refused:
             self._env.deliver(Dropped(tuple(refused), "too many requests wait"))
@@ -95,8 +97,10 @@ class WaitingRequests:
                 self._refuse(sender, value)
             elif checks.is_full or not self._has_room(value):
                 refused.append(value)
+            elif was_executed:
+                again[digest] = (value, requests.claim(request))
             else:
-                (again if was_executed else fresh)[digest] = (value, requests.claim(request))
+                fresh[digest] = (value, requests.claim(request))
                 checks.hold(digest, value)
         return fresh, again, refused
 

@@ -38,6 +38,7 @@ class ClientCall:
         "resend_at",
         "result",
         "sent",
+        "sent_at",
         "serial",
         "session",
         "waiter",
@@ -63,6 +64,8 @@ class ClientCall:
         self.resend_at = 0.0
         self.sent = False
         """On its way, and not refused."""
+        self.sent_at = 0.0
+        """The last time, where one node is asked at a time."""
         self.may_happen = False
         """An earlier sending was not answered, so it may have been taken in."""
         self.why: Failure | None = None

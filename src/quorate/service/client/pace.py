@@ -12,6 +12,8 @@ class Pace(msgspec.Struct, frozen=True):
     """Delays before a node is dialled again double up to this. A link that ended sooner counts as a failure."""
     patience_s: float = 1.0
     """How long an answer may stay out before the client turns to another node."""
+    patience_s_max: float = 8.0
+    """When all nodes were silent for that long, the answers may just take longer: it doubles, up to this maximum."""
     short_links_free: int = 3
     """How many short links may follow each other at once, to find the leader, before the client slows down."""
     read_patience_s: float = 0.5

@@ -3,6 +3,10 @@
 How it works. Every request stands in a table until it is answered. There is a link to one node, the leader if it is
 known, and the whole table is sent again on each new link: commands carry their session and serial, so a second sending
 changes nothing. When an answer stays out, the client turns to another node. Thus a request waits in one place only.
+
+Turning away discards an answer that is on its way. So once every node was silent, the client waits twice as long, and
+so on: with a fixed patience, a cluster slower than that would be asked for ever and never heard. The longer patience
+lasts as long as answers need it.
 """
 
 from __future__ import annotations
@@ -58,6 +62,10 @@ class Single:
         self._dial_at = inf
         self._linked_at = 0.0
         self._short_links = 0
+        self._silences = 0
+        """How often the client turned away from a silent node since its patience was last the shortest."""
+        self._needed_at = 0.0
+        """When more than the shortest patience was last of use."""
         self._delay_s = pace.sweep_s
         self._is_turning = False
 
@@ -101,9 +109,30 @@ class Single:
         call.may_happen = call.may_happen or call.sent
         call.sent = True
         call.why = None
-        call.resend_at = at = out.now + self._pace.patience_s
+        call.sent_at = out.now
+        call.resend_at = at = out.now + self._patience_s
         if at < out.wake_at:
             out.wake_at = at
+
+    @property
+    def _patience_s(self) -> float:
+        """How long an answer may stay out now."""
+        pace = self._pace
+        if not self._silences:
+            return pace.patience_s
+        rounds = self._silences // len(self._endpoints.addresses)
+        return min(pace.patience_s * (1 << min(rounds, 16)), pace.patience_s_max)
+
+    def _came(self, call: ClientCall) -> None:
+        """An answer, while the patience is perhaps longer than it must be.
+
+        A quick one does not end that at once: slow calls may wait beside it, or come after it.
+        """
+        now, pace = self._out.now, self._pace
+        if now - call.sent_at > pace.patience_s:
+            self._needed_at = now
+        elif now - self._needed_at > 2 * pace.patience_s_max:
+            self._silences = 0
 
     def not_sent(self, _: int, item: Sendable) -> None:
         """The link did not take it: it has too much to send already."""
@@ -124,6 +153,8 @@ class Single:
             if kind is Result:
                 call = waiting.pop(response.id, None)
                 if call is not None:
+                    if self._silences:
+                        self._came(call)
                     finish(call, response.data, None)  # type: ignore[union-attr]
             elif kind is Failure:
                 call = waiting.get(response.id)
@@ -268,5 +299,7 @@ class Single:
             del self.waiting[call.id]
             self._expire(call)
         if is_silent:
+            self._silences += 1
+            self._needed_at = now
             self._endpoints.next()
             self._turn()

@@ -1,0 +1,138 @@
+"""A client of nodes that answer slowly, without sockets: it must not turn away from every answer before it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from heapq import heappop, heappush
+from itertools import pairwise
+from math import inf
+from random import Random
+
+import pytest
+
+from quorate.parts.crypto.keys import Symbolic
+from quorate.runtime.handshake import Greeted
+from quorate.service.client.call import QUERY, ClientCall
+from quorate.service.client.core import ClientCore
+from quorate.service.client.endpoints import Endpoints
+from quorate.service.client.pace import Pace
+from quorate.service.requests import Result
+
+QUICK, SLOW, NEVER = b"quick", b"slow", b"never"
+PACE = Pace()
+
+
+class Nodes:
+    """Links open at once. Each query is answered after as long as ``late`` says, if its link is still there then."""
+
+    def __init__(self, count: int, late: dict[bytes, float]) -> None:
+        self.late = late
+        endpoints = Endpoints(f"n{number}:1" for number in range(count))
+        scheme = Symbolic(range(4), b"patience")
+        self.core = ClientCore(endpoints, Random(1), lambda: scheme.client(1), PACE, timeout_s=5.0)
+        self.now = 0.0
+        self.left: list[float] = []
+        """When the client turned away from a node."""
+        self._links: dict[int, int] = {}
+        self._made = 0
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self.core.start(self.now)
+        self._act()
+
+    def ask(self, body: bytes) -> ClientCall:
+        """Begin a call, which may take for ever."""
+        call = ClientCall(QUERY, body, inf)
+        self.core.begin(call, self.now)
+        self._act()
+        return call
+
+    def ask_at(self, at: float, body: bytes) -> None:
+        """Later."""
+        self._after(at - self.now, lambda: self.core.begin(ClientCall(QUERY, body, inf), self.now))
+
+    def until(self, end: float) -> None:
+        """Let time pass."""
+        while (at := min(self._due[0][0] if self._due else inf, self.core.out.wake_at)) <= end:
+            self.now = max(at, self.now)
+            if self._due and self._due[0][0] <= self.now:
+                heappop(self._due)[2]()
+            else:
+                self.core.tick(self.now)
+            self._act()
+        self.now = end
+
+    def _after(self, delay_s: float, act: Callable[[], None]) -> None:
+        self._made += 1
+        heappush(self._due, (self.now + delay_s, self._made, act))
+
+    def _act(self) -> None:
+        out = self.core.out
+        for at, item in out.sends:
+            if isinstance(item, ClientCall) and self.late[item.body] < inf:
+                self._on_link(at, self.late[item.body], partial(self._answer, at, item.id))
+        for at, _, _ in out.hangups:
+            del self._links[at]
+            self.left.append(self.now)
+        for at in out.dials:
+            self._made += 1
+            self._links[at] = self._made
+            self._on_link(at, 0.0, partial(self._open, at))
+        for done in (out.sends, out.hangups, out.dials, out.finished):
+            done.clear()
+
+    def _on_link(self, at: int, delay_s: float, act: Callable[[], None]) -> None:
+        link = self._links[at]
+        self._after(delay_s, lambda: act() if self._links.get(at) == link else None)
+
+    def _open(self, at: int) -> None:
+        self.core.opened(at, at, Greeted("", None), self.now)
+
+    def _answer(self, at: int, number: int) -> None:
+        self.core.received(at, [Result(number, b"")], self.now)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_an_answer_slower_than_the_patience_comes_in_the_end(count: int) -> None:
+    nodes = Nodes(count, {SLOW: 3 * PACE.patience_s})
+    first = nodes.ask(SLOW)
+    nodes.until(40.0)
+    assert first.is_over
+    nodes.left.clear()
+    for _ in range(20):
+        begun, later = nodes.now, nodes.ask(SLOW)
+        nodes.until(begun + 3 * PACE.patience_s)
+        assert later.is_over
+    assert nodes.left == [], "what it learnt it keeps, as long as answers need it"
+
+
+def test_the_patience_doubles_only_after_all_nodes_were_silent_and_not_for_ever() -> None:
+    nodes = Nodes(3, {NEVER: inf})
+    nodes.ask(NEVER)
+    nodes.until(120.0)
+    turns = [0.0, *nodes.left]
+    waits = [after - before for before, after in pairwise(turns)]
+    assert waits[:15] == pytest.approx([1.0] * 3 + [2.0] * 3 + [4.0] * 3 + [8.0] * 6, abs=0.3), "dialling may be slow"
+
+
+def test_quick_answers_do_not_shorten_the_patience_that_a_slow_one_needs() -> None:
+    nodes = Nodes(3, {QUICK: 0.01, SLOW: 3 * PACE.patience_s})
+    for tenth in range(400):
+        nodes.ask_at(tenth / 10, QUICK)
+    slow = nodes.ask(SLOW)
+    nodes.until(40.0)
+    assert slow.is_over
+
+
+def test_a_patience_that_nothing_needs_any_more_is_given_up() -> None:
+    nodes = Nodes(3, {QUICK: 0.01, NEVER: inf})
+    call = nodes.ask(NEVER)
+    nodes.until(60.0)
+    nodes.core.forget(call, nodes.now)
+    for second in range(60, 90):
+        nodes.ask_at(float(second), QUICK)
+    nodes.until(90.5)
+    nodes.left.clear()
+    nodes.ask(NEVER)
+    nodes.until(91.5)
+    assert nodes.left == [90.5 + PACE.patience_s]
