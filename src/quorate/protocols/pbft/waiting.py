@@ -67,8 +67,9 @@ class WaitingRequests:
         fresh, again, refused = self._fresh(self._env.id, values)
         if fresh:
             self._checks.ask(self._env.id, fresh, None)
-        # What was executed while it was on its way down, the App may have answered by now. Else it is a read whose answer
-        # was lost, which a primary orders once more. A backup would wait in vain: nobody orders it for being passed on.
+        # What was executed while it was on its way down, the App may have answered by now. Else it is a read whose
+        # answer was lost, which a primary orders once more. A backup would wait in vain: nobody orders it for being
+        # passed on.
         if again and self._view.is_primary:
             self._checks.screen(self._env.id, again)
         if refused:
