@@ -25,7 +25,7 @@ from quorate.runtime.handshake import LocalNode
 from quorate.runtime.keys import Ed25519
 from quorate.runtime.peer_handshake import PeerCalled, PeerDialler
 from quorate.runtime.peers import Peers
-from quorate.runtime.sealing import Fresh, Seal
+from quorate.runtime.sealing import Ephemeral, Seal
 
 COMMAND_SIZE_BYTES = 1300
 ENTRIES = 100
@@ -85,8 +85,8 @@ def sealing() -> None:
 
 
 def handshake() -> None:
-    dialler = PeerDialler(LOCAL[0], SCHEME.keys(0), 1, SCHEME.keyring().public(1), Fresh())
-    called = PeerCalled(LOCAL[1], SCHEME.keys(1), Fresh())
+    dialler = PeerDialler(LOCAL[0], SCHEME.keys(0), 1, SCHEME.keyring().public(1), Ephemeral())
+    called = PeerCalled(LOCAL[1], SCHEME.keys(1), Ephemeral())
     called.greeted(dialler.opening, SCHEME.keyring().public)
     called.proved(dialler.challenged(called.challenge()))
     called.channel()

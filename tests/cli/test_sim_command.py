@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from quorate.trials import campaign
+from quorate.trials import campaign, quotas
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import mutants_of
 
@@ -26,6 +26,26 @@ def test_json() -> None:
     assert code == 0
     assert (found["protocol"], found["seeds"], found["violation"]) == ("raft", 1, None)
     assert found["messages"] > 0
+
+
+def test_a_campaign_with_too_few_faults_fails_if_it_is_long_enough_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("raft", "--seeds", "0:2", "--duration-s", "0.5", "--jobs", "1", "--faults", "crash,snapshots")
+    code, out, _ = call(*arguments)
+    assert code == 0
+    assert "\nof what was switched on: " in out
+    assert " 0 transfers cut" in out
+    monkeypatch.setattr(quotas, "SEEDS", 2)
+    code, out, _ = call(*arguments)
+    assert code == 3
+    assert "every promise was kept" in out
+    assert "NOT ENOUGH: too few faults to trust this: " in out
+    assert "0 transfers cut (snapshots), " in out
+    assert "it takes 50 of each. Run more or longer (--duration-s), or leave the kinds in brackets out" in out
+    code, out, _ = call(*arguments, "--json")
+    found = msgspec.json.decode(out)
+    assert code == 3
+    assert found["quotas"]["transfers cut"] == {"count": 0, "least": 50}
+    assert found["too_few"].startswith("too few faults")
 
 
 def test_the_digest_tells_runs_apart_and_equal_runs_not() -> None:

@@ -84,7 +84,8 @@ def test_it_has_planted_bugs_or_it_is_said_why_not(protocol: str) -> None:
     names = [mutant.name for mutant in mutants_of(protocol)]
     assert len(set(names)) == len(names)
     for mutant in mutants_of(protocol):
-        assert any((mutant.core, mutant.app, mutant.shell, mutant.client)), f"{mutant.name} changes nothing"
+        changed = (mutant.core, mutant.app, mutant.shell, mutant.client, mutant.storage)
+        assert any(changed), f"{mutant.name} changes nothing"
         assert mutant.core is None or issubclass(mutant.core, entry.core), mutant.name
         assert mutant.summary, mutant.name
         assert entry.traits.is_byzantine or not mutant.lies, f"{mutant.name} needs liars"

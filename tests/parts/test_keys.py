@@ -388,3 +388,17 @@ def test_whoever_joins_is_given_the_keys_of_all_before_it_and_nobody_else_is() -
         dealer.join(3)
     with pytest.raises(NotImplementedError):
         Ed25519((1,)).join(2)
+
+
+@schemes
+def test_claims_by_key_are_checked_by_whoever_knows_no_nodes(scheme: Scheme) -> None:
+    claims = [Signed(node, "vote", b"yes", scheme.signer(node).sign("vote", b"yes")) for node in NODES]
+    forged = msgspec.structs.replace(claims[0], signer=2)
+    client = Signed(scheme.client(1).public, "request", b"x", scheme.client(1).sign("request", b"x"))
+    unknown = Signed(9, "vote", b"yes", claims[0].signature)
+    by_key = scheme.keyring().by_key([*claims, forged, client, unknown])
+    assert [claim.signer for claim in by_key[:4]] == [scheme.keyring().public(node) for node in NODES]
+    assert by_key[5:] == [client, unknown]
+    nobody = Keyring({}, scheme.keyring()._stranger)
+    assert nobody.verify_batch(VerifyBatch(tuple(by_key))) == Verified(0b0101111)
+    assert nobody.verify_batch(VerifyBatch(tuple(claims))) == Verified(0)

@@ -1,7 +1,7 @@
 """What is signed, or has a MAC, is for one cluster, and counts in no other that has the same keys."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Job
@@ -28,6 +28,7 @@ def held(scheme: Scheme, node: int, cluster: str) -> Keys:
 
 
 @schemes
+@settings(deadline=None)
 @given(names, names)
 def test_a_signature_counts_in_its_cluster_alone(scheme: Scheme, here: str, there: str) -> None:
     signature = held(scheme, 1, here).sign("vote", b"yes")
@@ -36,6 +37,7 @@ def test_a_signature_counts_in_its_cluster_alone(scheme: Scheme, here: str, ther
 
 
 @schemes
+@settings(deadline=None)
 @given(names, names)
 def test_a_mac_counts_in_its_cluster_alone(scheme: Scheme, here: str, there: str) -> None:
     [mac] = held(scheme, 1, here).macs("commit", b"digest", (2,))

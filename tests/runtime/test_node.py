@@ -15,7 +15,7 @@ from quorate.parts.log.replicated import Decided
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.runtime import node as module
 from quorate.runtime.codec import Codec
-from quorate.runtime.errors import JournalLocked, SnapshotCorrupt, SnapshotMissing, WrongIdentity
+from quorate.runtime.errors import JournalLocked, SnapshotCorrupt, SnapshotSpoiled, WrongIdentity
 from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs
 from quorate.runtime.journal import Journal
@@ -143,7 +143,7 @@ def test_a_corrupt_snapshot_ends_the_node_with_what_to_do(tmp_path) -> None:
                 data = bytearray(path.read_bytes())
                 data[-10] ^= 1
                 path.write_bytes(data)
-            for expected in (SnapshotCorrupt, SnapshotMissing):
+            for expected in (SnapshotCorrupt, SnapshotSpoiled):
                 server = cluster.make(1)
                 await server.start()
                 with pytest.raises(expected, match="snapshot"):

@@ -15,7 +15,7 @@ from quorate.runtime.address import parse_address
 from quorate.runtime.handshake import LocalNode, Refused, encode
 from quorate.runtime.key_files import private_key_name, read_private_key
 from quorate.runtime.peer_handshake import PeerDialler
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 
 from tests.runtime.servers import Servers, run, servers, until
 from tests.wire.harness import RawCaller, call, framed
@@ -42,7 +42,7 @@ class Imposter:
         self.held.append(caller)
         me = LocalNode("test", "pbft", claims, frozenset(self.cluster.ids))
         if proves:
-            side = PeerDialler(me, self.keys, victim, self.keys.keyring.public(victim), Fresh())
+            side = PeerDialler(me, self.keys, victim, self.keys.keyring.public(victim), Ephemeral())
             await caller.write(framed(side.opening))
             await caller.write(framed(side.challenged(await caller.frame())))
         else:

@@ -8,6 +8,8 @@ import json
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path as FilePath
 from random import Random
 from typing import Any, BinaryIO
 
@@ -240,6 +242,15 @@ def spread(
     return simulate(Trial(lambda env: make(env, subject.addresses()), subject, options, mix=mix))
 
 
+def peak_mb() -> int:
+    """The most memory of this program. ``ru_maxrss`` also counts what the process was before it became this program."""
+    with suppress(OSError), FilePath("/proc/self/status").open(encoding="ascii") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 def main() -> None:
     """Measure a run without faults and print one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim.rumours")
@@ -258,7 +269,7 @@ def main() -> None:
         "messages": outcome.messages,
         "cpu_s": round(spent_s, 2),
         "messages_per_s": round(outcome.messages / spent_s),
-        "rss_mb_max": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "rss_mb_max": peak_mb(),
     }
     print(json.dumps(row))
 

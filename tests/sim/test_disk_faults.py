@@ -9,8 +9,20 @@ import pytest
 
 from quorate.kernel import Failed, Job, Record
 from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, TakeSnapshot
+from quorate.protocols import REGISTRY
 from quorate.sim.checkers.base import Violation
-from quorate.sim.damage import ENDED, REFUSED, UNNOTICED, Damage, Flipped, Lost, Misdirected, Refusal, Unreadable
+from quorate.sim.damage import (
+    CORRUPT,
+    ENDED,
+    REFUSED,
+    UNNOTICED,
+    Damage,
+    Flipped,
+    Lost,
+    Misdirected,
+    Refusal,
+    Unreadable,
+)
 from quorate.sim.disk import Disk
 from quorate.sim.disk_nemesis import DAMAGING, draw_disks
 from quorate.sim.options import DISK_FAULTS, FAULTS, Options, parse_faults
@@ -23,6 +35,7 @@ from quorate.sim.world import World
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.disks import CutsDamage, JournalMedium, ServesUnverified, TrustsNextSync, medium_of
+from quorate.trials.protocols import mutants_of
 
 from tests.sim.test_world_disk import Bench
 from tests.sim.worlds import NoSubject, Note, Witness, witness
@@ -387,7 +400,7 @@ def test_healing_leaves_no_disk_failing() -> None:
 def test_each_kind_is_switched_by_name() -> None:
     assert parse_faults("disks") == DISK_FAULTS
     assert parse_faults("crash,bit-rot") == ("crash", "bit-rot")
-    assert parse_faults("all,disks") == (*FAULTS, *DISK_FAULTS)
+    assert parse_faults("all") == (*FAULTS, *DISK_FAULTS)
     assert parse_faults("none") == ()
 
 
@@ -411,12 +424,12 @@ def test_other_chances_are_what_they_were() -> None:
     """A seed whose disks hold is the same run, whether they might have failed or not."""
     calm = 0
     for seed in range(4):
-        world = World(campaign.trial_of(Task(protocol="raft", seed=seed, faults="all,disks")))
+        world = World(campaign.trial_of(Task(protocol="raft", seed=seed, faults="all")))
         if not world.mix.disk_faults:
             calm += 1
             with_disks, without = (
                 campaign.run_task(Task(protocol="raft", seed=seed, faults=faults, duration_s=3.0))
-                for faults in ("all,disks", "all")
+                for faults in ("all", ",".join(FAULTS))
             )
             assert with_disks.digest == without.digest
     assert calm
@@ -440,7 +453,7 @@ def test_a_short_campaign_with_disks(protocol: str) -> None:
 @pytest.mark.parametrize("first", range(0, 200, 50))
 def test_a_long_campaign_with_disks(protocol: str, first: int) -> None:
     for seed in range(first, first + 50):
-        outcome = campaign.run_task(Task(protocol=protocol, seed=seed, faults="all,disks"))
+        outcome = campaign.run_task(Task(protocol=protocol, seed=seed, faults="all"))
         assert outcome.holds, (seed, outcome.text)
 
 
@@ -451,6 +464,32 @@ def test_a_protocol_that_needs_each_node_loses_none() -> None:
 
 
 MUTANTS = ("cuts-damage", "trusts-next-sync", "serves-unverified")
+SICK = [(name, m.name) for name in sorted(REGISTRY) for m in mutants_of(name) if m.storage is not None]
+SOON = [pair for pair in SICK if pair != ("pbft", "serves-unverified")]
+SEEDS_SOON = 20
+SEEDS_FROM = {("multipaxos", "serves-unverified"): 90, ("raft", "serves-unverified"): 10}
+"""Where the first seeds find nothing."""
+
+
+@pytest.mark.parametrize(("protocol", "mutant"), SOON)
+def test_bugs_of_disks_are_caught_below_every_protocol(protocol: str, mutant: str) -> None:
+    first = SEEDS_FROM.get((protocol, mutant), 0)
+    for seed in range(first, first + SEEDS_SOON):
+        if not campaign.run_task(Task(protocol=protocol, seed=seed, mutant=mutant)).holds:
+            assert campaign.run_task(Task(protocol=protocol, seed=seed, faults="all")).holds
+            return
+    pytest.fail(f"none of {SEEDS_SOON} seeds from {first} on")
+
+
+@pytest.mark.slow
+def test_a_rare_bug_of_disks_is_caught() -> None:
+    tasks = (Task(protocol="pbft", seed=seed, mutant="serves-unverified") for seed in range(1000))
+    assert any(campaign.run_task(task).violated == CORRUPT for task in tasks)
+
+
+def test_bugs_of_disks_are_planted_where_nodes_can_be_spared() -> None:
+    assert {protocol for protocol, _ in SICK} == set(REGISTRY) - {"echo"}
+    assert {protocol for protocol, mutant in SICK if mutant == "serves-unverified"} == {"raft", "multipaxos", "pbft"}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

@@ -43,15 +43,15 @@ HOLDS_WITH_LIARS = [1, 2, 3, 4, 5, 7]
 (2, kv), and a node that had restarted forgot the proofs of earlier changes (7, register)."""
 
 HELD_SINCE = {
-    "multipaxos": [164, 258, 6, 36, 15, 25, 71, 79, 85, 94, 114, 148, 168, 184, 185, 255, 261, 262, 267, 273, 299],
+    "multipaxos": [164, 258, 6, 36, 15, 25, 71, 79, 85, 94, 114, 148, 168, 184, 185, 255, 261, 262, 267, 273, 299, 877],
     "pbft": [5, 11, 18, 21, 24, 26, 45, 48, 53, 72, 82, 111, 194, 288, 331, 366, 318],
 }
 """Seeds that found something that is mended."""
 
 
 def joins(protocol: str, seed: int, **more: Any) -> Task:
-    """As `quorate sim PROTOCOL --joins --seed SEED`."""
-    return Task(protocol=protocol, seed=seed, joins=True, **more)
+    """As `quorate sim PROTOCOL --joins --faults common --seed SEED`."""
+    return Task(protocol=protocol, seed=seed, joins=True, faults="common", **more)
 
 
 # --- what was found ---

@@ -81,6 +81,7 @@ CAUGHT_SOON = {
         "drops-sessions",
         *CLIENT,
     ),
+    "pbft": ("adds-up-views", "orders-again"),
     "vote": (
         "small-quorum",
         "forgets-prevotes",
@@ -99,11 +100,15 @@ NODES = {"pbft": 4, "vote": 4}
 
 
 def check_caught(protocol: str, mutant: str) -> None:
-    """One of the seeds catches the mutant, and holds without it: or it would say nothing about the fault."""
+    """One of the seeds catches the mutant, and holds without it: or it would say nothing about the fault.
+
+    They are seeds of the common faults; others, which end nodes for good, change what is under way when.
+    """
     nodes, first = NODES.get(protocol, 5), SEEDS_FROM.get((protocol, mutant), 0)
     for seed in range(first, first + SEEDS_SOON):
-        if not campaign.run_task(Task(protocol=protocol, seed=seed, nodes=nodes, mutant=mutant)).holds:
-            check(Task(protocol=protocol, seed=seed, nodes=nodes))
+        task = Task(protocol=protocol, seed=seed, nodes=nodes, faults="common")
+        if not campaign.run_task(msgspec.structs.replace(task, mutant=mutant)).holds:
+            check(task)
             return
     pytest.fail(f"none of {SEEDS_SOON} seeds from {first} on")
 
@@ -139,7 +144,7 @@ def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
         (name, mutant.name)
         for name in PROTOCOLS
         for mutant in mutants_of(name)
-        if mutant.shell is None and mutant.name not in CAUGHT_SOON.get(name, ())
+        if mutant.shell is None and mutant.storage is None and mutant.name not in CAUGHT_SOON.get(name, ())
     ],
 )
 def test_rare_planted_bugs_are_caught(protocol: str, mutant: str) -> None:

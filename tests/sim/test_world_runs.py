@@ -16,7 +16,7 @@ from quorate.protocols import REGISTRY
 from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.service.replica import Replica
 from quorate.service.requests import Command, Query
-from quorate.sim.options import FAULTS, Options, OptionsError, parse_faults
+from quorate.sim.options import COMMON, EVERY, Options, OptionsError, parse_faults
 from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.trace import Trace
@@ -67,7 +67,7 @@ OCCURS = {
 }
 
 
-@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("kind", COMMON)
 def test_each_kind_of_fault_happens_and_no_other(kind: str) -> None:
     counts: dict[str, int] = {}
     for seed in range(8):
@@ -189,11 +189,13 @@ def test_stale_reads_are_caught() -> None:
 
 
 def test_faults_are_parsed() -> None:
-    assert parse_faults("all") == FAULTS
+    assert parse_faults("all") == EVERY
     assert parse_faults("none") == ()
+    assert parse_faults("common") == COMMON
     assert parse_faults("disk, crash") == ("crash", "disk")
+    assert parse_faults("gone,common") == (*COMMON, "gone")
     for wrong in ("", "crash,fire", ","):
-        with pytest.raises(OptionsError, match="write all, none, or some of crash"):
+        with pytest.raises(OptionsError, match="write all, common, disks, none, or some of crash"):
             parse_faults(wrong)
 
 

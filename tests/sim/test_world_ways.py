@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from quorate.kernel import Send
-from quorate.sim.options import OptionsError
-from quorate.sim.swarm import FAULTS, Mix, draw
+from quorate.sim.options import FAULTS, OptionsError
+from quorate.sim.swarm import Mix, draw
 from quorate.sim.ways import Ways
 from quorate.sim.world import World
 

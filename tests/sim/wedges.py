@@ -39,9 +39,9 @@ class Kept(World):
 
 
 def wedged(task: Task, monkeypatch: pytest.MonkeyPatch) -> tuple[RunOutcome, World]:
-    """A run with joins, and its world as it was in the end."""
+    """A run with joins and the common faults, and its world as it was in the end."""
     monkeypatch.setattr(runs, "World", Kept)
-    return campaign.run_task(msgspec.structs.replace(task, joins=True)), Kept.last
+    return campaign.run_task(msgspec.structs.replace(task, joins=True, faults="common")), Kept.last
 
 
 def cores(world: World) -> list[Any]:

@@ -11,7 +11,7 @@ from quorate.parts.crypto.keys import Keys
 from quorate.runtime import key_files
 from quorate.runtime.handshake import LocalNode, Welcome, answer_in, client_hello, encode
 from quorate.runtime.peer_handshake import PeerDialler
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 
 from tests.cluster import LocalCluster
 from tests.wire.harness import framed
@@ -73,7 +73,9 @@ def dial(cluster: LocalCluster, sender: int, node: int, by: int) -> PeerDialler:
     folder = cluster.folder / KEYS_FOLDER
     keyring = key_files.read_keyring(folder / key_files.KEYRING_NAME)
     keys = Keys(key_files.read_private_key(folder / key_files.private_key_name(by)), keyring)
-    return PeerDialler(local(cluster, sender), keys.within(cluster.layout.cluster), node, keyring.public(node), Fresh())
+    return PeerDialler(
+        local(cluster, sender), keys.within(cluster.layout.cluster), node, keyring.public(node), Ephemeral()
+    )
 
 
 def proves(cluster: LocalCluster, sender: int, node: int) -> Opener:

@@ -104,7 +104,11 @@ def spoil_header(data: bytearray, frames: list[int]) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "what"),
-    [(misdirect, "a frame is damaged"), (lose, "a frame is damaged"), (spoil_header, "the checksum of the segment")],
+    [
+        (lose, "a frame is damaged"),
+        pytest.param(misdirect, "a frame is damaged", marks=pytest.mark.slow),
+        pytest.param(spoil_header, "the checksum of the segment", marks=pytest.mark.slow),
+    ],
 )
 def test_other_damage_of_the_journal_is_refused_and_named_and_the_others_go_on(
     cluster: LocalCluster, spoil: Spoiling, what: str
@@ -137,9 +141,9 @@ def test_a_journal_that_the_disk_cannot_read_is_refused_and_named(cluster: Local
     put_many(cluster, 10)
 
 
-@pytest.mark.parametrize("position", [60, -1], ids=["header", "payload"])
+@pytest.mark.parametrize("position", [-1, pytest.param(60, marks=pytest.mark.slow)], ids=["payload", "header"])
 def test_a_snapshot_that_was_spoiled_is_refused_and_named_each_time(cluster: LocalCluster, position: int) -> None:
-    put_many(cluster, 500)
+    put_many(cluster, 250)
     node = follower_of(cluster)
     until(lambda: snapshots_of(cluster, node), "it has taken a snapshot")
     cluster.kill(node)
@@ -165,7 +169,7 @@ def test_a_leader_that_finds_its_snapshot_spoiled_ends_rather_than_serve_it(clus
     """The node that lags behind its log gets a snapshot of the next leader."""
     away = follower_of(cluster)
     cluster.kill(away)
-    put_many(cluster, 900)
+    put_many(cluster, 700)
     leader = cluster.leader()
     until(lambda: len(snapshots_of(cluster, leader)) > 1, "what the lagging node lacks is in snapshots only")
     for spoiled in snapshots_of(cluster, leader):

@@ -11,7 +11,7 @@ from quorate.runtime.handshake import LocalNode
 from quorate.runtime.keys import Ed25519
 from quorate.runtime.peer_handshake import PeerCalled, PeerDialler
 from quorate.runtime.peer_links import PeerLimits
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 
 from tests.wire.harness import FAST, Cluster, RawCaller, call, framed
 
@@ -27,11 +27,11 @@ def dialler(node: int, target: int, *, by: int | None = None, cluster: str = "c"
     """A dial of ``node``, signed by node ``by``, if that is another."""
     keys = SCHEME.keys(node if by is None else by).within(cluster)
     key = SCHEME.keyring().public(target)
-    return PeerDialler(local(node, cluster), keys, target, key, Fresh())
+    return PeerDialler(local(node, cluster), keys, target, key, Ephemeral())
 
 
 def called(node: int, cluster: str = "c") -> PeerCalled:
-    return PeerCalled(local(node, cluster), SCHEME.keys(node).within(cluster), Fresh())
+    return PeerCalled(local(node, cluster), SCHEME.keys(node).within(cluster), Ephemeral())
 
 
 def key_of(node: int) -> bytes | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from quorate.runtime.keys import Ed25519Signer
 from quorate.runtime.open_handshake import DiallerSide, Myself
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 from quorate.runtime.stranger_limits import StrangerLimits
 from quorate.runtime.strangers import Strangers
 
@@ -127,7 +127,7 @@ class RawStranger:
     def __init__(self, caller: RawCaller, number: int, network: str = NETWORK) -> None:
         self.caller = caller
         self.me = Myself(network, Ed25519Signer(None, number.to_bytes(32, "big")))
-        self.side = DiallerSide(self.me, Fresh(number.to_bytes(32, "little")), 0)
+        self.side = DiallerSide(self.me, Ephemeral(number.to_bytes(32, "little")), 0)
 
     async def prove(self) -> bytes:
         """Up to the Proof; what comes back."""

@@ -14,14 +14,14 @@ from quorate.runtime import handshake, open_handshake
 from quorate.runtime.keys import Ed25519Signer, Ed25519Verifier
 from quorate.runtime.open_handshake import CalledSide, DiallerSide, Knock, Myself
 from quorate.runtime.proving import Admitted, Challenge, Mismatch, Proof
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 
 NONCES = [bytes([number]) * 32 for number in range(8)]
 ANN, BOB, EVE = (Myself("net/1", Ed25519Signer(None, bytes([number]) * 32)) for number in (1, 2, 3))
 
 
-def fresh(nonce: bytes) -> Fresh:
-    return Fresh(nonce, blake2b(nonce, digest_size=32).digest())
+def fresh(nonce: bytes) -> Ephemeral:
+    return Ephemeral(nonce, blake2b(nonce, digest_size=32).digest())
 
 
 def begun(dialler: Myself = ANN, called: Myself = BOB, nonces: tuple[bytes, bytes] = (NONCES[0], NONCES[1])):
@@ -198,7 +198,7 @@ def step(call: Callable[[bytes], object], frame: bytes) -> None:
         call(frame)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=2048))
 def test_any_bytes_are_judged_at_every_step(frame: bytes) -> None:
     ann, bob = begun()
@@ -210,7 +210,7 @@ def test_any_bytes_are_judged_at_every_step(frame: bytes) -> None:
     step(ann.admitted, frame)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 3), st.data())
 def test_a_changed_frame_never_raises_and_never_completes_a_handshake(number: int, data: st.DataObject) -> None:
     def carried(position: int, frame: bytes) -> bytes:

@@ -12,12 +12,12 @@ from quorate.runtime import handshake
 from quorate.runtime.handshake import HELLO_SIZE_BYTES_MAX, Hello, Welcome, answer_in, encode, judge
 from quorate.runtime.peer_handshake import KeyedHello, PeerCalled, PeerDialler
 from quorate.runtime.proving import Admitted, Challenge, Mismatch, Proof
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 
 from tests.wire.keyed import SCHEME, called, dialler, key_of, local
 
 pack = msgspec.msgpack.encode
-OTHER_SHARE = Fresh(None, b"s" * 32).share
+OTHER_SHARE = Ephemeral(None, b"s" * 32).share
 
 
 def refused(step: Callable[[], object], code: str, text: str) -> None:
@@ -121,13 +121,13 @@ def test_a_liar_is_nobody_but_itself() -> None:
 
 def test_a_called_liar_is_not_whom_the_dialler_wants() -> None:
     ann = dialler(1, 0)
-    liar = PeerCalled(local(0), SCHEME.keys(3), Fresh())
+    liar = PeerCalled(local(0), SCHEME.keys(3), Ephemeral())
     liar.greeted(ann.opening, key_of)
     refused(lambda: ann.challenged(liar.challenge()), "key", "it has another key")
     ann, bob = asked()
     challenge = bob.challenge()  # it knows the public key, and cannot sign
     ann.challenged(challenge)
-    forged = PeerCalled(local(0), SCHEME.keys(3), Fresh())
+    forged = PeerCalled(local(0), SCHEME.keys(3), Ephemeral())
     forged._challenge, forged._opening = challenge, ann.opening
     refused(lambda: ann.admitted(forged.admission()), "proof", WRONG)
 
@@ -176,7 +176,7 @@ def test_a_proof_that_is_relayed_is_for_the_one_it_was_made_for() -> None:
 @pytest.mark.parametrize("side", ["dialler", "called"])
 def test_somebody_between_who_swaps_the_shares_is_found_out(side: str) -> None:
     ann, bob = dialler(1, 0), called(0)
-    eve = Fresh()
+    eve = Ephemeral()
     opening, challenge = ann.opening, bob.challenge()
     if side == "dialler":
         opening = pack(msgspec.structs.replace(msgspec.msgpack.decode(opening, type=KeyedHello), share=eve.share))
@@ -197,7 +197,7 @@ def test_a_proof_for_another_cluster_is_worthless() -> None:
 
 
 def test_what_is_signed_names_the_cluster_even_where_the_frames_are_the_same() -> None:
-    opening, fresh = dialler(1, 0).opening, Fresh()
+    opening, fresh = dialler(1, 0).opening, Ephemeral()
     here, there = (PeerDialler(local(1), SCHEME.keys(1).within(name), 0, key_of(0), fresh) for name in ("c", "other"))
     bob = called(0)
     for side in (here, there):
@@ -211,7 +211,7 @@ def test_what_is_signed_names_the_cluster_even_where_the_frames_are_the_same() -
     ("field", "value"),
     [
         ("nonce", bytes(32)),
-        ("share", Fresh(bytes(32), b"s" * 32).share),
+        ("share", Ephemeral(bytes(32), b"s" * 32).share),
         ("node", 2),
         ("target", 0),
         ("cluster", "c"),
@@ -240,7 +240,7 @@ def step(call: Callable[[bytes], object], frame: bytes) -> None:
         call(frame)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=2048))
 def test_any_bytes_are_judged_at_every_step(frame: bytes) -> None:
     ann, bob = dialler(1, 0), called(0)
@@ -255,7 +255,7 @@ def test_any_bytes_are_judged_at_every_step(frame: bytes) -> None:
 fields = st.binary(max_size=40) | st.integers(-2, 70000) | st.text(max_size=8) | st.none()
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(fields, max_size=10), st.sampled_from(["challenge", "proof", "admitted", "refused", ""]))
 def test_frames_of_the_right_shape_with_any_fields_are_judged(values: list, tag: str) -> None:
     frame = pack([tag, *values] if tag else values)
@@ -265,6 +265,7 @@ def test_frames_of_the_right_shape_with_any_fields_are_judged(values: list, tag:
 keys32 = st.binary(min_size=32, max_size=32)
 
 
+@settings(deadline=None)
 @given(keys32, keys32, keys32, st.binary(min_size=64, max_size=64))
 def test_the_frames_come_back_as_they_were(key: bytes, nonce: bytes, share: bytes, signature: bytes) -> None:
     for made in (Challenge(key, nonce, share), Proof(signature), Admitted(signature)):
@@ -276,7 +277,7 @@ def test_the_frames_come_back_as_they_were(key: bytes, nonce: bytes, share: byte
     assert msgspec.msgpack.decode(pack(keyed), type=Hello) == plain
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 3), st.data())
 def test_a_changed_frame_never_raises_and_never_completes_a_handshake(number: int, data: st.DataObject) -> None:
     def carried(position: int, frame: bytes) -> bytes:

@@ -6,7 +6,8 @@ kind and hexadecimal bytes.
 
 One thing differs that no decoder sees: what is signed names the cluster since then (``to_sign``). The signatures and
 MACs in PBFT's recordings, of messages, records and requests, can be read and count for nothing, so a cluster of PBFT
-starts with new folders under a new release.
+starts with new folders under a new release. Between nodes with keys a Hello has two fields more (``KeyedHello``) and no
+Welcome follows; that of nodes without keys, and of clients, is as it was.
 """
 
 from __future__ import annotations

@@ -5,19 +5,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.runtime.framing import SEALED_BYTES
-from quorate.runtime.sealing import Fresh, SealedChannel, sealed_channel
+from quorate.runtime.sealing import Ephemeral, SealedChannel, sealed_channel
 
 TRANSCRIPT = b"what both saw"
 
 
 def pair(transcript: bytes = TRANSCRIPT) -> tuple[SealedChannel, SealedChannel]:
     """The dialler's and the called's."""
-    one, two = Fresh(), Fresh()
+    one, two = Ephemeral(), Ephemeral()
     secret = one.agree(two.share)
     assert secret == two.agree(one.share)
     return sealed_channel(secret, TRANSCRIPT, is_dialler=True), sealed_channel(secret, transcript, is_dialler=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=2000), min_size=1, max_size=8))
 def test_frames_open_in_order_in_both_directions(payloads: list[bytes]) -> None:
     ann, bob = pair()
@@ -34,7 +35,7 @@ def opens_not(receiver: SealedChannel, frame: bytes) -> None:
         receiver.unseal(frame)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(min_size=1, max_size=200), st.integers(0), st.integers(1, 255))
 def test_a_changed_byte_does_not_open(payload: bytes, at: int, change: int) -> None:
     ann, bob = pair()
@@ -43,6 +44,7 @@ def test_a_changed_byte_does_not_open(payload: bytes, at: int, change: int) -> N
     opens_not(bob, bytes(frame))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_bytes_do_not_open(frame: bytes) -> None:
     opens_not(pair()[1], frame)
@@ -79,4 +81,4 @@ def test_an_empty_payload_is_none() -> None:
 @pytest.mark.parametrize("share", [bytes(32), (1).to_bytes(32, "little"), (2**255 - 19).to_bytes(32, "little")])
 def test_a_share_with_which_the_secret_would_be_known_is_refused(share: bytes) -> None:
     with pytest.raises(ValueError, match="computing shared key"):
-        Fresh().agree(share)
+        Ephemeral().agree(share)

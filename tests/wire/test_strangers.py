@@ -13,7 +13,7 @@ from quorate.runtime.handshake import Refused
 from quorate.runtime.names import Names
 from quorate.runtime.open_handshake import CalledSide
 from quorate.runtime.proving import Mismatch
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 from quorate.runtime.strangers import LINKED, TOO_SLOW
 
 from tests.wire.harness import RawCaller, call, framed, needs_ipv6, until
@@ -336,7 +336,7 @@ async def _answering(other: RawStranger) -> tuple[asyncio.Server, list[asyncio.F
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         caller = RawCaller(reader, writer)
-        side = CalledSide(other.me, Fresh())
+        side = CalledSide(other.me, Ephemeral())
         side.knocked(await caller.frame())
         await caller.write(framed(side.challenge()))
         side.proved(await caller.frame())

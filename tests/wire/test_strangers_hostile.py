@@ -14,14 +14,14 @@ from quorate.runtime.handshake import MAGIC, Refused, client_hello, encode
 from quorate.runtime.keys import Ed25519Signer
 from quorate.runtime.open_handshake import CalledSide, Knock, Myself
 from quorate.runtime.proving import Challenge, Mismatch, Proof
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 from quorate.runtime.stranger_limits import TOO_SLOW
 
 from tests.wire.harness import RawCaller, call, framed, hello, until
 from tests.wire.open_network import NETWORK, Somebody, people, raw
 from tests.wire.test_hostile_frames import MEMORY_GROWTH_BYTES_MAX, peak_bytes
 
-SHARE = Fresh(bytes(32)).share
+SHARE = Ephemeral(bytes(32)).share
 EVE = Myself(NETWORK, Ed25519Signer(None, b"e" * 32))
 
 
@@ -195,7 +195,7 @@ def test_a_called_side_that_cannot_sign_is_left(run) -> None:
 
             async def pretends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 caller = RawCaller(reader, writer)
-                side = CalledSide(Myself(NETWORK, bob.signer), Fresh())
+                side = CalledSide(Myself(NETWORK, bob.signer), Ephemeral())
                 side.knocked(await caller.frame())
                 side._me = EVE.signer
                 await caller.write(framed(side.challenge()))

@@ -8,4 +8,8 @@ from quorate.sim.equipment import Equipment
 
 SIMULATION = EchoConfig(message_entries_max=3, message_bytes_max=120, pending_max=8)
 
-EQUIPMENT = Equipment(simulation=SIMULATION, one_by_one=replace(SIMULATION, message_entries_max=1))
+EQUIPMENT = Equipment(
+    simulation=SIMULATION,
+    one_by_one=replace(SIMULATION, message_entries_max=1),
+    kinds=("delays",),  # it cannot do without its first node
+)

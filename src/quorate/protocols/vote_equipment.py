@@ -171,7 +171,15 @@ class BelievesLeaders(Vote):
         return True
 
 
+class RunsAhead(Vote):
+    """Ends rounds by timeout alone, and may so be a round ahead of the rest for ever."""
+
+    def _is_reached(self) -> bool:
+        return True
+
+
 MUTANTS = (
+    Mutant("runs-ahead", "a round ends before a quorum has reached it", core=RunsAhead),
     Mutant("small-quorum", "f + 1 votes are a quorum", core=SmallVoteQuorum, lies=True),
     Mutant("forgets-prevotes", "a node that restarts may prevote again", core=ForgetsPrevotes),
     Mutant("forgets-locks", "a node that restarts has locked nothing", core=ForgetsLocks),
@@ -208,7 +216,7 @@ def resign_votes(keys: Keys | None, m: Any) -> Any:
 
 EQUIPMENT = Equipment(
     simulation=VoteConfig(batch_count_max=8, batch_bytes_max=4096, pending_max=256),
-    spares_nodes=True,
+    kinds=("gone", "delays", "clients"),
     invariants=(VoteInvariants,),
     mutants=MUTANTS,
     liars=(Inventing,),

@@ -9,7 +9,7 @@ from quorate.parts.crypto.keys import Keys
 from quorate.runtime.peer_handshake import PeerCalled, PeerDialler
 from quorate.runtime.peer_links import Hall, Incoming, Outgoing, Way
 from quorate.runtime.proving import Mismatch
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 
 
 class KeyedOutgoing(Outgoing):
@@ -25,7 +25,7 @@ class KeyedOutgoing(Outgoing):
         if key is None:
             self.cut(f"this node knows no public key of node {self.way.peer}: bring the same keyring to every node")
             return
-        self._side = PeerDialler(self.way.hall.me, self._keys, self.way.peer, key, Fresh())
+        self._side = PeerDialler(self.way.hall.me, self._keys, self.way.peer, key, Ephemeral())
         self.send(self._side.opening)
 
     def on_greeting(self, frame: bytes) -> None:
@@ -62,7 +62,7 @@ class KeyedIncoming(Incoming):
             self.refuse(mismatch.refusal)
 
     def _on_hello(self, frame: bytes) -> None:
-        side = PeerCalled(self.hall.me, self._keys, Fresh())
+        side = PeerCalled(self.hall.me, self._keys, Ephemeral())
         self._claims = side.greeted(frame, self.hall.keys.get)
         self._side = side
         self.send(side.challenge())

@@ -22,7 +22,7 @@ from quorate.runtime.proving import (
     Roles,
     Share,
 )
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 
 MAGIC: Final = b"quorate open"
 VERSION: Final = 2
@@ -65,7 +65,7 @@ class Myself:
 class DiallerSide(ProvingDialler):
     """One dial. ``expected``: the one key that will do; None: any."""
 
-    def __init__(self, me: Myself, fresh: Fresh, port: int, expected: bytes | None = None) -> None:
+    def __init__(self, me: Myself, fresh: Ephemeral, port: int, expected: bytes | None = None) -> None:
         knock = Knock(MAGIC, VERSION, me.network, me.key, fresh.nonce, port, fresh.share)
         super().__init__(me.signer, ROLES, _encode(knock), fresh, expected)
 
@@ -73,7 +73,7 @@ class DiallerSide(ProvingDialler):
 class CalledSide(ProvingCalled):
     """One call: ``knocked`` judges the first frame."""
 
-    def __init__(self, me: Myself, fresh: Fresh) -> None:
+    def __init__(self, me: Myself, fresh: Ephemeral) -> None:
         super().__init__(me.signer, ROLES, fresh)
         self._myself = me
 

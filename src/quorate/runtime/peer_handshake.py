@@ -15,7 +15,7 @@ import msgspec
 from quorate.parts.crypto.keys import Keys
 from quorate.runtime.handshake import Hello, LocalNode, Refused, judge
 from quorate.runtime.proving import DECODE_ERRORS, Mismatch, Nonce, ProvingCalled, ProvingDialler, Roles, Share
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 
 ROLES: Final = Roles("peer dialler", "peer called")
 
@@ -34,7 +34,7 @@ _decode = msgspec.msgpack.Decoder(KeyedHello).decode
 class PeerDialler(ProvingDialler):
     """One dial to ``target``, which must prove ``key``."""
 
-    def __init__(self, me: LocalNode, keys: Keys, target: int, key: bytes, fresh: Fresh) -> None:
+    def __init__(self, me: LocalNode, keys: Keys, target: int, key: bytes, fresh: Ephemeral) -> None:
         plain = me.hello(target)
         fields = {name: getattr(plain, name) for name in plain.__struct_fields__}
         hello = KeyedHello(**fields, nonce=fresh.nonce, share=fresh.share)
@@ -44,7 +44,7 @@ class PeerDialler(ProvingDialler):
 class PeerCalled(ProvingCalled):
     """One call."""
 
-    def __init__(self, me: LocalNode, keys: Keys, fresh: Fresh) -> None:
+    def __init__(self, me: LocalNode, keys: Keys, fresh: Ephemeral) -> None:
         super().__init__(keys, ROLES, fresh)
         self._local = me
 

@@ -31,7 +31,7 @@ import msgspec
 from quorate.parts.crypto.keys import to_sign
 from quorate.runtime.handshake import Refused, refused
 from quorate.runtime.keys import PUBLIC_BYTES, Ed25519Verifier
-from quorate.runtime.sealing import NONCE_BYTES, SHARE_BYTES, Fresh, SealedChannel, sealed_channel
+from quorate.runtime.sealing import NONCE_BYTES, SHARE_BYTES, Ephemeral, SealedChannel, sealed_channel
 
 SIGNATURE_BYTES: Final = 64
 REASON_CHARACTERS_MAX: Final = 200
@@ -101,7 +101,7 @@ class Signs(Interface):
 class ProvingDialler:
     """The side that dials: send ``opening``, then what ``challenged`` returns; ``admitted`` ends it."""
 
-    def __init__(self, me: Signs, roles: Roles, opening: bytes, fresh: Fresh, expected: bytes | None) -> None:
+    def __init__(self, me: Signs, roles: Roles, opening: bytes, fresh: Ephemeral, expected: bytes | None) -> None:
         """``expected``: the one key that will do; None: any."""
         self.opening = opening
         self.key = b""
@@ -146,7 +146,7 @@ class ProvingCalled:
     """The side that is called. A subclass judges the opening frame, and calls ``_opened``; then send ``challenge``,
     and have ``proved`` judge the second frame."""
 
-    def __init__(self, me: Signs, roles: Roles, fresh: Fresh) -> None:
+    def __init__(self, me: Signs, roles: Roles, fresh: Ephemeral) -> None:
         self.key = b""
         """The caller's, once it has opened; proven when ``proved`` returns."""
         self._me = me
@@ -186,7 +186,7 @@ class ProvingCalled:
         return _encode((self._opening, self._challenge))
 
 
-def _agree(fresh: Fresh, share: bytes) -> bytes:
+def _agree(fresh: Ephemeral, share: bytes) -> bytes:
     try:
         return fresh.agree(share)
     except ValueError as error:

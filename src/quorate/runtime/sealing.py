@@ -23,7 +23,7 @@ SHARE_BYTES: Final = 32
 _COUNT_BYTES: Final = 12
 
 
-class Fresh:
+class Ephemeral:
     """What one side makes for one handshake, and uses for no other: a nonce, and a key to agree on a secret.
 
     ``nonce`` and ``secret``, of 32 bytes each, are for tests; else they come from the system's source of randomness.

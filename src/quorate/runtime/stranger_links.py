@@ -16,7 +16,7 @@ from quorate.runtime.handshake import Refused, encode
 from quorate.runtime.open_handshake import CalledSide, DiallerSide, Myself
 from quorate.runtime.peer_links import PeerCounters
 from quorate.runtime.proving import Mismatch
-from quorate.runtime.sealing import Fresh
+from quorate.runtime.sealing import Ephemeral
 from quorate.runtime.stranger_limits import StrangerCounters, StrangerLimits, UnfinishedFrames
 
 log = logging.getLogger("quorate.strangers")
@@ -134,7 +134,7 @@ class CalledStranger(StrangerConnection):
             self.refuse(mismatch.refusal)
 
     def _on_knock(self, frame: bytes) -> None:
-        self._side = CalledSide(self.house.me, Fresh())
+        self._side = CalledSide(self.house.me, Ephemeral())
         knock = self._side.knocked(frame)
         self.key = knock.key
         if knock.port:
@@ -172,7 +172,7 @@ class DialledStranger(StrangerConnection):
         self.address = address
         self.place = place
         self.settled: asyncio.Future[str] = self.loop.create_future()
-        self._side = DiallerSide(house.me, Fresh(), house.told_port, expected)
+        self._side = DiallerSide(house.me, Ephemeral(), house.told_port, expected)
 
     def on_open(self) -> None:
         super().on_open()

@@ -69,8 +69,11 @@ class SimClient:
         """After what is under way, read each key once more and stop."""
         idle = self._last is None and self.op is None and self._clients.is_full
         self._last = [Op("read", key) for key in self._clients.generator.keys]
-        if self.op is not None and self._nodes == self._world.peers:
-            self._driver.extend(inf)
+        if self.op is not None:
+            if self._nodes == self._world.peers:
+                self._driver.extend(inf)
+            elif not set(self._nodes).intersection(self._world.peers):
+                self._driver.extend(self._world.now + self._patience_s)  # all that it knows are gone for good
         if idle:
             self.wait()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from typing import Any
 
 import msgspec
@@ -29,8 +30,12 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """The config for simulated runs: small limits, so that every path is taken."""
     one_by_one: Any = None
     """The same with one log entry a message, for some of the runs; None: its messages have no such limit."""
-    spares_nodes: bool = False
-    """Whether it goes on without a node that never returns, as far as it tolerates faulty nodes at all."""
+    kinds: tuple[str, ...] = ()
+    """Which of the further kinds of faults it is tested with (``sim/options.py``)."""
+    variants: Mapping[str, Callable[[Any, Random, int], Any]] = {}
+    """By kind, how a seed that has it changes the config of so many nodes."""
+    spared: Callable[[Any, Sequence[int]], int] | None = None
+    """By config and members: how many of them may be gone for good. None: as many as the traits say."""
     takes_snapshots: bool = False
     """Whether its cores take snapshots and fetch those of others, so that bugs planted in that show."""
     invariants: tuple[Callable[[], Checker], ...] = ()

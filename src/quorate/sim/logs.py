@@ -104,7 +104,7 @@ class LogSubject(Subject):
         return Results(
             committed=0 if log is None else len(log.agreed),
             undecided=search is not None and search.undecided,
-            counts={"unknown": sum(event.type == "info" for event in history)},
+            counts={"unknown": sum(event.type == "info" for event in history), **world.workload.counts},
             data=_data(world, log),
         )
 

@@ -6,15 +6,20 @@ to ``disk_nemesis.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 
 from quorate.kernel import Core, nodes_of
+from quorate.parts.log.configuration import Reconfigurable
 from quorate.sim.disk_nemesis import DiskNemesis
+from quorate.sim.farewell import Farewell
 from quorate.sim.ground import Ground
+from quorate.sim.jobs import SimDoer
 from quorate.sim.node import SimNode
 from quorate.sim.operator import Operator
+from quorate.sim.snags import Snagging
+from quorate.sim.strikes import Strikes
 
 AIMED = 0.4
 """How often a fault is aimed at who leads, where somebody does."""
@@ -23,6 +28,9 @@ AMBUSHED = 0.5
 """How many crashes come just after a write, where they can tear something."""
 
 EXILE_S_MAX = 10.0
+
+GLANCE_S = 0.1
+"""How often it looks who the members are, to count."""
 
 
 class Nemesis:
@@ -36,8 +44,13 @@ class Nemesis:
         self._exiles: list[Callable[[], None]] = []
         """What ends the cuts around deposed leaders; they end some time after the next election."""
         self.counts: dict[str, int] = {}
-        self._operator = self._hire()
         self._disks = DiskNemesis(world, self._count)
+        makes_plans = world.mix.plan_every_s is not None
+        self._operator = self._hire(Random(f"{world.seed}/nemesis/operator")) if makes_plans else None
+        self._strikes = self._plan_strikes()
+        self._snagging = self._plan_snags()
+        self._epoch: int | None = None
+        """The newest that was in force."""
 
     def start(self) -> None:
         """Begin to plot."""
@@ -50,6 +63,7 @@ class Nemesis:
             ("slow disk", mix.slow_every_s, self._slow),
             ("full disk", mix.stall_every_s, self._stall),
             ("clock", mix.clock_every_s, self._clock),
+            ("absence", mix.absence_every_s, self._leave_alone),
         ]
         for name, every_s, strike in plots:
             if every_s is not None:
@@ -59,6 +73,10 @@ class Nemesis:
         self._disks.start()
         if self._operator is not None:
             self._operator.start()
+        if self._strikes is not None:
+            self._strikes.start()
+        if self._world.change is not None:
+            self._look_at_epochs()
         if mix.coup and (mix.crash_every_s is not None or mix.partition_every_s is not None):
             self._plot_coups(Random(f"{self._world.seed}/nemesis/coup"))
 
@@ -67,8 +85,9 @@ class Nemesis:
         self._over = True
         self._disks.finish()
         world = self._world
-        if self._operator is not None:
-            self._operator.finish()
+        for part in (self._operator, self._strikes, self._snagging):
+            if part is not None:
+                part.finish()
         self._cuts.clear()
         world.network.heal()
         for node in list(world.present):  # a disk that is found damaged takes its node out
@@ -81,6 +100,18 @@ class Nemesis:
                 node.restart()
             elif node.paused:
                 node.resume()
+
+    def bid_farewell(self, borne: Callable[[Sequence[int]], int], *, is_fixed: bool) -> None:
+        """All is healed, and some never come back. ``is_fixed``: the members stay who they are."""
+        rng = Random(f"{self._world.seed}/nemesis/farewell")
+        operator = None if is_fixed else self._hire(rng)
+        if operator is not None:
+            operator.finish()  # it makes no plans of its own
+        Farewell(self._world, rng, borne, operator, self._count, self._hush, lambda: self.has_settled).run()
+
+    def around(self, doers: Mapping[type, SimDoer]) -> Mapping[type, SimDoer]:
+        """How jobs are done, with what befalls snapshots."""
+        return doers if self._snagging is None else self._snagging.around(doers)
 
     def _plot(self, rng: Random, name: str, every_s: float, strike: Callable[[Random], None]) -> None:
         def act() -> None:
@@ -180,20 +211,69 @@ class Nemesis:
 
         self._until(rng, self._world.mix.pause_s, resume)
 
+    def _leave_alone(self, rng: Random) -> None:
+        """A node is away for minutes, and far behind when it returns."""
+        node = self._victim(rng)
+        if node.is_off:
+            return
+        self._say(node.id, "absent", "")
+        node.switch_off()
+
+        def back() -> None:
+            if node.is_off and node in self._world.present and not self._over:
+                node.is_off = False
+                node.restart()
+
+        self._world.after(self._world.mix.absence_s * rng.uniform(0.5, 1.0), back)
+
+    # --- snapshots ---
+
+    def _plan_snags(self) -> Snagging | None:
+        world = self._world
+        if world.mix.snags is None:
+            return None
+        rng = Random(f"{world.seed}/nemesis/snags")
+        return Snagging(
+            world.mix.snags,
+            rng,
+            lambda: world.now,
+            world.after,
+            lambda node: self._kill(rng, world.nodes[node]),
+            self._count,
+        )
+
     # --- members ---
 
-    def _hire(self) -> Operator | None:
-        """Whoever has nodes come and go."""
+    def _plan_strikes(self) -> Strikes | None:
         world = self._world
-        if world.mix.plan_every_s is None or world.change is None:
+        if world.change is None or not world.mix.strikes:
             return None
-        rng = Random(f"{world.seed}/nemesis/operator")
+        return Strikes(world, Random(f"{world.seed}/nemesis/strikes"), self._cut, self._count)
+
+    def _look_at_epochs(self) -> None:
+        """Count the members that were in force, one after the other, as far as a glance now and then shows them."""
+        newest = 0
+        for node in self._world.honest:
+            if node.up:
+                core = node.host.root
+                assert isinstance(core, Reconfigurable)
+                newest = max(newest, core.in_force().voters.epoch)
+        if self._epoch is not None and newest > self._epoch:
+            self._count("epochs crossed")
+        self._epoch = max(self._epoch or 0, newest)
+        self._world.after(GLANCE_S, self._look_at_epochs)
+
+    def _hire(self, rng: Random) -> Operator | None:
+        """Whoever has nodes come and go, if they can."""
+        world = self._world
+        if world.change is None:
+            return None
         faults = world.options.faults
         return Operator(
             world,
             world.change,
             rng,
-            lambda side: self._cut(self._cuts_around(side)),
+            self._cut,
             self._count,
             self._hush,
             crashes="crash" in faults,
@@ -214,6 +294,8 @@ class Nemesis:
         nodes, change = self._world.nodes, self._world.change
         assert change is not None
         count = change.fewest + int(rng.random() * (len(nodes) - change.fewest + 1))
+        if self._world.mix.sole and rng.random() < self._world.mix.sole:
+            count = change.fewest
         members = tuple(sorted(rng.sample([node.id for node in nodes], count)))
         node = nodes[int(rng.random() * len(nodes))]
         self._say(node.id, "members", members)

@@ -20,6 +20,7 @@ from typing import Any
 from typing import Protocol as Interface
 
 from quorate.kernel import Received, Send, mask_of
+from quorate.sim.drifting import Drifting
 from quorate.sim.swarm import Mix
 from quorate.sim.ways import Ways
 
@@ -75,6 +76,8 @@ class Network:
         self._is_uneven = mix.uneven_links
         has_ways = mix.uplink_bytes_per_s is not None or mix.regions is not None
         self.ways = Ways(world.seed, mix, nodes) if has_ways else None
+        self.drifting = None if mix.drift is None else Drifting(Random(f"{world.seed}/drift"), mix.drift)
+        self.drifted = 0
         self.cuts = [0] * nodes
         """By sender, the mask of nodes that it cannot reach."""
         self.clogs: dict[tuple[int, int], float] = {}
@@ -106,6 +109,8 @@ class Network:
         self._delays = [min(delay, HEALTHY_DELAY_S_MAX) for delay in self._delays]
         self._slow = [0] * len(self._slow)
         self._is_uneven = False
+        if self.drifting is not None:
+            self.drifted, self.drifting = self.drifting.drifted, None
 
     def send(self, sender: int, sends: Sequence[Send]) -> None:
         """Put messages on their ways. One to oneself passes no network."""
@@ -114,7 +119,7 @@ class Network:
         random = self._random
         loss, duplication, clogs, fifo = self.loss, self.duplication, self.clogs, self._fifo
         cuts, slow, last = self.cuts[sender], self._slow[sender], self._last[sender]
-        parted, delays, ways = self.parted, self._delays, self.ways
+        parted, delays, ways, drifting = self.parted, self._delays, self.ways, self.drifting
         for send in sends:
             item = Received(sender, send.message, send.path)
             size_bytes = 0 if ways is None else ways.size_bytes(send.message)
@@ -143,6 +148,8 @@ class Network:
                 delay = delays[int(draw * DELAYS)]
                 if slow and slow >> to & 1:
                     delay *= SLOW_FACTOR
+                if drifting is not None:
+                    delay = drifting.delay_s(sender, to, delay, now)
                 at = since + delay
                 if clogs:
                     at = self._behind_clog(sender, to, at)

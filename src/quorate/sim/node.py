@@ -104,6 +104,9 @@ class SimNode(Machine):
         self.rng = Random(f"{seed}/node/{node}")
         self._seed = seed
         self.clock = Clock(self.rng.uniform(0.0, 1000.0))
+        self._reboot_rng = Random(f"{seed}/reboot/{node}")
+        self.reboots = 0
+        """How often its clock began anew with the machine."""
         self._wall_rng = Random(f"{seed}/wall/{node}")
         self.wall = WallClock(self._wall_skew_s())
         self.disk = world.storage.disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
@@ -184,6 +187,9 @@ class SimNode(Machine):
 
     def crash(self) -> None:
         """The process is gone."""
+        if self.world.mix.reboots and self._reboot_rng.random() < self.world.mix.reboots:
+            self.clock = Clock(self._reboot_rng.uniform(0.0, 1000.0))
+            self.reboots += 1
         self.up = False
         self.paused = False
         self.ambush = None
@@ -197,6 +203,8 @@ class SimNode(Machine):
         self.disk.crash()
         if self.world.strangers is not None:
             self.world.strangers.crashed(self)
+        for snapshots in self.stores.values():
+            snapshots.cut += snapshots.is_arriving
         if self.rng.random() < 0.5:
             for snapshots in self.stores.values():
                 snapshots.forget_arriving()

@@ -17,10 +17,11 @@ when all is healed must come right.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from random import Random
 from typing import Any, Final, TypeAlias
 
-from quorate.kernel import Core
+from quorate.kernel import Core, mask_of
 from quorate.parts.log.configuration import Reconfigurable, Voters
 from quorate.sim.ground import Ground
 from quorate.sim.node import SimNode
@@ -35,6 +36,12 @@ IDLE_AFTER_S: Final = 2.0
 """How long clients stay quiet when a plan has ended, at most."""
 AWAY_S: Final = (0.5, 3.0)
 """How long the rest goes on while others are away."""
+UNHEARD_AWAY_S: Final = (1.0, 5.0)
+"""The same where some have not heard what was decided."""
+CONTENT: Final = 0.6
+"""How often the operator plans nothing more after that."""
+UNHEARD_S_MAX: Final = 2.0
+"""How long a node hears nothing that perhaps has to, so that a change is decided."""
 RETURN_S: Final = (0.5, 2.5)
 """How long those that return together are cut off from the rest."""
 FEWEST: Final = 3
@@ -49,14 +56,17 @@ PlanSteps: TypeAlias = Generator[float, None, None]
 
 
 class Operator:
-    """``cut(nodes)`` cuts nodes off from the rest; what it returns mends that. ``crashes``: whether nodes may die."""
+    """``cut`` takes by sender whom it reaches no more, and what it returns mends that.
+
+    ``crashes``: whether nodes may die.
+    """
 
     def __init__(
         self,
         world: Ground[SimNode],
         change: MemberChange,
         rng: Random,
-        cut: Callable[[int], Callable[[], None]],
+        cut: Callable[[list[int]], Callable[[], None]],
         count: Callable[[str], None],
         hush: Callable[[float], None],
         *,
@@ -78,9 +88,17 @@ class Operator:
         """Of the last change that was over."""
         self._is_over = False
         self._is_idle = False
+        self._gives_way = self._was_first = False
+        """Whether somebody else may name members, and whether its last change came first."""
+        self._is_content = False
+        """Whether it plans nothing more, though nothing is healed yet."""
         self._doing = ""
         self._strike: Callable[[], None] | None = None
         """What happens as soon as a node says that a change is decided."""
+        self._own = Random(f"{world.seed}/nemesis/operator/missed")
+        """Apart, so that runs without it are what they were."""
+        self._missing: dict[int, Callable[[], None]] = {}
+        """By node, what happens as soon as it says itself that a change is decided."""
 
     def start(self) -> None:
         """The first plan begins some time from now."""
@@ -91,6 +109,7 @@ class Operator:
         """All is healed: what was begun is done, and nothing more."""
         self._is_over = True
         self._strike = None
+        self._missing.clear()
 
     @property
     def has_settled(self) -> bool:
@@ -119,6 +138,8 @@ class Operator:
             return
         self._is_idle = self._rng.random() < self._world.mix.idle
         name = self._drawn()
+        if self._world.mix.missed and self._own.random() < self._world.mix.missed:
+            name = "away"
         self._count(name)
         self._doing = name
         if self._is_idle and name != "away":  # there the log is to grow
@@ -153,7 +174,7 @@ class Operator:
         self._doing = ""
         if self._is_idle:
             self._hush(self._world.now + self._rng.random() * IDLE_AFTER_S)
-        if not self._is_over:
+        if not self._is_over and not self._is_content:
             self._next()
 
     def _say(self, event: str, what: Any) -> None:
@@ -207,23 +228,93 @@ class Operator:
             return
         old = self._rng.sample(here, few)
         yield from self._agree(lambda _: old)
+        is_unheard = self._own.random() < self._world.mix.missed
+        if is_unheard:  # who leads has to hear the others
+            old.sort(key=lambda node: self._world.nodes[node].host.root.standing().was_elected)
         borne = self._change.borne(few)
         first, second = old[:borne], old[borne : borne + 1]
         self._take_away(first)
         grown = [*old, *(node for node in here if node not in old)][: self._most()]
-        yield from self._agree(lambda _: grown, absent=first)
-        self._take_away(second)
-        yield self._rng.uniform(*AWAY_S)
+        if is_unheard:
+            yield from self._agree_unheard(grown, first, second)
+            self._is_content = self._own.random() < CONTENT  # or the next change would mend what this one broke
+            away_s = self._own.uniform(*UNHEARD_AWAY_S)
+        else:
+            yield from self._agree(lambda _: grown, absent=first)
+            self._take_away(second)
+            away_s = self._rng.uniform(*AWAY_S)
+        yield away_s
         if self._is_over:
             return  # they are back
         away = [node for node in (*first, *second) if self._world.nodes[node] in self._world.present]
-        mend = self._cut(sum(1 << node for node in away))
+        mend = self._cut(self._around(away))
         for node in away:
             self._world.nodes[node].is_off = False
             self._world.nodes[node].restart()
         yield self._rng.uniform(*RETURN_S)
         mend()
         yield from self._end()
+
+    def _agree_unheard(self, grown: Sequence[int], first: Sequence[int], second: Sequence[int]) -> PlanSteps:
+        """The change is decided with the votes of the old members, and is in force before the second lot hear of it.
+
+        From about the moment when they know that it is decided they hear nothing, but are heard. Then the old members
+        that return are a quorum which does not know that others are in force.
+        """
+        mends: list[Callable[[], None]] = []
+
+        def cut_off(node: int) -> None:
+            if not self._is_over:
+                mend = self._cut([0 if other == node else 1 << node for other in range(len(self._world.nodes))])
+                mends.append(mend)
+                self._count("unheard changes")
+                self._world.after(UNHEARD_S_MAX, mend)  # it may have been needed still
+
+        mix = self._world.mix
+        for node in second:
+            delay_s = self._own.uniform(0.2, 2.0) * (mix.delay_s_min + mix.delay_s_mean + mix.sync_s)
+            self._missing[node] = partial(self._world.after, delay_s, partial(cut_off, node))
+        yield from self._agree(lambda _: grown, absent=(*first, *second))
+        self._missing.clear()
+        self._take_away(second)
+        for mend in mends:
+            mend()
+
+    def _around(self, nodes: Sequence[int]) -> list[int]:
+        """What cuts these off from the rest."""
+        side, everybody = mask_of(tuple(nodes)), (1 << len(self._world.nodes)) - 1
+        return [everybody & ~side if side >> node & 1 else side for node in range(len(self._world.nodes))]
+
+    def see_off(self) -> PlanSteps:
+        """Whoever is not a member leaves for good, and some members as well, if there are more than it takes.
+
+        Again, if the nemesis had named others whom nodes decide on meanwhile.
+        """
+        self._gives_way = True
+        self._was_first = False
+        leavers: list[int] = []
+        while not self._was_first:
+            yield from self._steady()
+            leavers, self._was_first = self._leavers(), True
+            stay = [node for node in self.members if node not in leavers]
+            yield from self._agree(lambda members, stay=stay: stay, leavers=leavers)  # type: ignore[misc]
+        for node in leavers:
+            self._switch_off(node)
+
+    def _leavers(self) -> list[int]:
+        """Whom ``see_off`` has leave now."""
+        world, members = self._world, self.members
+        dead = [node for node in members if node not in world.peers]
+        honest = [node for node in members if node not in dead and not world.liars >> node & 1]
+        room = max(0, len(members) - self._fewest)
+        count = min(len(honest), self._rng.randint(0, max(0, room - len(dead))))
+        outside = [node.id for node in world.honest if node.id not in members]
+        return [*outside, *dead[:room], *self._rng.sample(honest, count)]
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Those that are in force, by the newest that any honest node says."""
+        return self._voters().members
 
     def _end(self) -> PlanSteps:
         """Perhaps an outage, some time after."""
@@ -281,6 +372,9 @@ class Operator:
             if not is_decided and self._world.now >= again_at:
                 self._propose(value)
                 again_at = self._world.now + self._rng.uniform(*AGAIN_S)
+            if is_decided and self._gives_way and (seen.next_members or seen.members) != members:
+                self._was_first = False
+                return
             if is_decided and self._all_say(Voters(members, (), seen.epoch), besides=(*leavers, *absent)):
                 self._strike, self._epoch = None, seen.epoch
                 return
@@ -335,6 +429,7 @@ class Operator:
         machine = self._world.nodes[node]
         if machine is self._dead:
             self._dead = None
+        self._count("decommissions")
         self._world.leave(node)
 
     def _take_away(self, nodes: Sequence[int]) -> None:
@@ -356,6 +451,8 @@ class Operator:
         if self._strike is not None and _voters_of(core).next_members:
             strike, self._strike = self._strike, None
             strike()
+        if node in self._missing and _voters_of(core).next_members:
+            self._missing.pop(node)()
 
     def _kill_leader(self) -> None:
         leaders = [node.host.root.standing().leader for node in self._world.honest]

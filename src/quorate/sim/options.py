@@ -6,8 +6,12 @@ import msgspec
 
 from quorate.kernel import NODE_ID_MAX
 
-FAULTS = ("crash", "partition", "disk", "clock", "pause", "network")
-"""The common kinds of faults. They share the stream of chance of a seed's mix."""
+COMMON = ("crash", "partition", "disk", "clock", "pause", "network")
+"""Kinds of faults that every protocol is tested with. They share the stream of chance of a seed's mix."""
+FURTHER = ("gone", "members", "snapshots", "leases", "quorums", "delays", "clients")
+"""Kinds that a protocol is tested with if its EQUIPMENT names them. Each is drawn from a stream of its own, so that one
+more changes nothing about a seed that does not have it."""
+FAULTS = (*COMMON, *FURTHER)
 DISK_FAULTS = (
     "bit-rot",
     "misdirected-write",
@@ -18,9 +22,10 @@ DISK_FAULTS = (
     "sync-error",
     "snapshot-full",
 )
-"""How disks fail (``disk_nemesis.py``), from a stream of their own. ``all`` does not have them; ``disks`` is all of
-them."""
-GROUPS = {"all": FAULTS, "disks": DISK_FAULTS, "none": ()}
+"""How disks fail (``disk_nemesis.py``), from a stream of their own."""
+EVERY = (*FAULTS, *DISK_FAULTS)
+"""Every kind of fault by name."""
+GROUPS = {"all": EVERY, "common": COMMON, "disks": DISK_FAULTS, "none": ()}
 """Names that stand for several kinds."""
 
 NODES_MAX = NODE_ID_MAX + 1
@@ -35,16 +40,15 @@ class OptionsError(ValueError):
 
 def parse_faults(text: str) -> tuple[str, ...]:
     """Kinds, or names of several, separated by commas. Raises OptionsError for one that is not known."""
-    every = (*FAULTS, *DISK_FAULTS)
     names = [name.strip() for name in text.split(",") if name.strip()]
     wanted = {kind for name in names for kind in GROUPS.get(name, (name,))}
-    unknown = [name for name in names if name not in GROUPS and name not in every]
+    unknown = [name for name in names if name not in GROUPS and name not in EVERY]
     if unknown or not names:
         raise OptionsError(
             f"no fault is called {', '.join(unknown) or repr(text)}; write {', '.join(GROUPS)}, or some of "
-            f"{', '.join(every)}"
+            f"{', '.join(EVERY)}"
         )
-    return tuple(kind for kind in every if kind in wanted)
+    return tuple(kind for kind in EVERY if kind in wanted)
 
 
 class MemberChange(msgspec.Struct, frozen=True):

@@ -105,6 +105,10 @@ def _counts(world: World) -> dict[str, int]:
         "snapshots received": sum(node.snapshots.received for node in nodes),
         "syncs failed": sum(node.disk.sync_errors for node in nodes),
         "snapshots that did not fit": sum(store.unfit for node in nodes for store in node.stores.values()),
+        "pieces stored": sum(node.snapshots.pieces for node in nodes),
+        "transfers cut": sum(node.snapshots.cut for node in nodes) + world.nemesis.counts.get("sources killed", 0),
+        "slow turns of links": network.drifted,
+        "clocks begun anew": sum(node.reboots for node in nodes),
     }
 
 

@@ -35,6 +35,10 @@ class SimSnapshots:
         self._arriving: tuple[int, int, int, bytes] | None = None
         self._pieces = bytearray()
         self.taken = self.received = 0
+        self.pieces = 0
+        """How many were stored of snapshots that came in several."""
+        self.cut = 0
+        """How often one that arrived in several pieces stopped half-way: a crash, or another came instead."""
 
     @property
     def indexes(self) -> list[int]:
@@ -115,11 +119,13 @@ class SimSnapshots:
             return Failed(self.full)
         arriving = (job.index, job.term, job.total_bytes, job.digest)
         if self._arriving != arriving:
+            self.cut += self.is_arriving
             self._arriving = arriving
             self._pieces = bytearray()
         if job.offset == len(self._pieces):
             self._pieces += job.data
         offset = len(self._pieces)
+        self.pieces += len(job.data) < job.total_bytes
         if offset < job.total_bytes:
             return Written(job.index, job.term, offset, False)
         data = bytes(self._pieces)
@@ -129,6 +135,11 @@ class SimSnapshots:
         self.received += 1
         self._keep(job.index, job.term, data, None)
         return Written(job.index, job.term, offset, True)
+
+    @property
+    def is_arriving(self) -> bool:
+        """Whether a part of one is here."""
+        return bool(self._pieces)
 
     def forget_arriving(self) -> None:
         """Lose what arrived of an unfinished snapshot; a crash may do that."""

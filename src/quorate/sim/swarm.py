@@ -10,7 +10,35 @@ from random import Random
 
 import msgspec
 
-from quorate.sim.options import FAULTS, OptionsError
+from quorate.sim.options import COMMON, OptionsError
+
+
+class Snags(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to snapshots that are taken and travel, by job: shares from 0 to 1, and times in seconds."""
+
+    failed: float = 0.0
+    """Pieces that cannot be read or stored."""
+    untaken: float = 0.0
+    """Snapshots that cannot be taken."""
+    killed: float = 0.0
+    """Pieces during which a node crashes, the one that sends or the one that receives."""
+    slow: float = 0.0
+    """Sources that take ``slow_s`` for each piece, more or less."""
+    slow_s: float = 0.1
+    dry: float = 0.0
+    """Pieces after which a source reads no more for ``dry_s``."""
+    dry_s: float = 2.0
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """How the delays of links differ by direction, and change: every ``every_s`` a link draws a new factor.
+
+    Factors are heavy-tailed (Pareto): most are near 1, and some near ``factor_max``. See ``drifting.py``.
+    """
+
+    every_s: float = 1.0
+    shape: float = 1.5
+    factor_max: float = 100.0
 
 
 class Mix(msgspec.Struct, kw_only=True):
@@ -64,6 +92,8 @@ class Mix(msgspec.Struct, kw_only=True):
     """How far the nodes' wall clocks are off, either way; where clocks jump they are set anew."""
     # members, where the protocol lets them change
     members_every_s: float | None = None
+    sole: float = 0.0
+    """How often one node alone is named."""
     # nodes that come and go, by the plans of an operator
     plan_every_s: float | None = None
     """How long after one plan is done the next begins."""
@@ -73,16 +103,45 @@ class Mix(msgspec.Struct, kw_only=True):
     """How many changes kill the node that leads, for good."""
     outages: float = 0.0
     """How many plans end with a restart of all nodes."""
+    missed: float = 0.0
+    """How often those who are away while the members grow have not heard that the new ones are in force."""
+    strikes: float = 0.0
+    """How many changes of members see a node restart, or cut off, at the moment when they are in force."""
+    # nodes that do not come back
+    gone: bool = False
+    """Whether in the end as many members as can be spared never return, nor does any node that is not a member."""
+    restarts: bool = False
+    """Whether all that remain restart then."""
+    absence_every_s: float | None = None
+    absence_s: float = 60.0
+    """How long a node is away, that comes back far behind."""
+    # snapshots
+    snags: Snags | None = None
+    """What happens to snapshots on their way; None: nothing."""
+    # leases
+    reboots: float = 0.0
+    """How many crashes are of the whole machine, whose clock then begins anew."""
+    # links whose delays drift
+    drift: Drift | None = None
+    """None: they do not."""
     # clients
     clients: int = 4
     keys: int = 3
     think_s: float = 0.02
     timeout_s: float = 0.5
     """How long a client waits before it tries another way."""
+    false_clients: int = 0
+    """How many clients lie besides, where requests are signed."""
     give_up: float = 0.1
     """How many operations are given up after so long; of the rest as many after twice as long, and so on."""
     resets: float = 0.02
     """How many requests break the link that they are sent on."""
+
+    def calm(self, factor: float) -> None:
+        """Have faults strike that many times less often."""
+        for name in INTERVALS:
+            every_s = getattr(self, name)
+            setattr(self, name, None if every_s is None else every_s * factor)
 
     def __post_init__(self) -> None:
         if self.uplink_bytes_per_s is not None and not self.uplink_bytes_per_s > 0:
@@ -98,22 +157,26 @@ def _is_square(rows: tuple[tuple[float, ...], ...]) -> bool:
 
 
 def draw(rng: Random, faults: tuple[str, ...], *, joins: bool = False) -> Mix:
-    """The mix of one seed, from the kinds of faults that are allowed; with ``joins`` nodes come and go."""
+    """The mix of one seed, from the common kinds that are allowed; with ``joins`` nodes come and go.
+
+    ``ordeals.py`` adds the further kinds.
+    """
     mix = Mix()
     _environment(mix, rng)
-    chosen = [kind for kind in FAULTS if rng.random() < 0.6]
+    common = [kind for kind in COMMON if kind in faults]
+    chosen = [kind for kind in COMMON if rng.random() < 0.6]
     if not chosen:
-        chosen = [FAULTS[int(rng.random() * len(FAULTS))]]
-    only = [kind for kind in chosen if kind in faults] or list(faults)
-    for kind in FAULTS:  # every kind draws, so that leaving one out changes no other
+        chosen = [COMMON[int(rng.random() * len(COMMON))]]
+    only = [kind for kind in chosen if kind in common] or common
+    for kind in COMMON:  # every kind draws, so that leaving one out changes no other
         own = Random(rng.getrandbits(64))
         if kind in only:
             DRAWS[kind](mix, own)
     _coup(mix, Random(rng.getrandbits(64)), faults)
-    if faults:
+    if common:
         _members(mix, Random(rng.getrandbits(64)))
     if joins:
-        _joins(mix, Random(rng.getrandbits(64)), faults)
+        come_and_go(mix, Random(rng.getrandbits(64)), faults)
     return mix
 
 
@@ -170,9 +233,7 @@ def _coup(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
         mix.delay_s_min = mix.delay_s_mean / 5
         mix.loss /= 3
         mix.stretch = 3.0
-        for name in INTERVALS:
-            every_s = getattr(mix, name)
-            setattr(mix, name, None if every_s is None else every_s * 4)
+        mix.calm(4)
         mix.partition_every_s = mix.partition_every_s or 20.0
 
 
@@ -182,7 +243,7 @@ def _members(mix: Mix, rng: Random) -> None:
         mix.members_every_s = log_uniform(rng, 0.5, 5.0)
 
 
-def _joins(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
+def come_and_go(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     """In half of the seeds little else happens, as most of what goes wrong then is mended by the next fault or client.
 
     The operator takes the place of whoever names any members.
@@ -194,9 +255,7 @@ def _joins(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
         mix.deaths = rng.random() * 0.5
         mix.outages = rng.random() * 0.7
     if rng.random() < 0.5:
-        for name in INTERVALS:
-            every_s = getattr(mix, name)
-            setattr(mix, name, None if every_s is None else every_s * 10)
+        mix.calm(10)
         mix.loss /= 10
         mix.coup = 0.0
     mix.stretch = max(mix.stretch, 2.0)

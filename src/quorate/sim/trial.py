@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -34,6 +34,10 @@ class Trial(msgspec.Struct, frozen=True, eq=False):
     shell: type[Shell] = Shell
     storage: Storage = Storage()
     """What disks are made of."""
+    kinds: tuple[str, ...] = ()
+    """Which further kinds of faults the seed has (``ordeals.chosen``)."""
+    borne: Callable[[Sequence[int]], int] = lambda members: 0
+    """How many of these members may be gone for good."""
     change: MemberChange | None = None
     """There where members can change."""
     scheme: Scheme | None = None

@@ -113,6 +113,8 @@ class Workload:
         """What clients asked and were told, if that is to be checked."""
         self.acknowledged: dict[Hashable, Op] = {}
         """By identity, what clients were told is done."""
+        self.counts: dict[str, int] = {}
+        """What else happened, by name, and how often."""
 
     @property
     def are_idle(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from random import Random
 
 from quorate.kernel import App, Rng, mask_of
+from quorate.sim import ordeals
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.doubled import Doubled
 from quorate.sim.adversary.liar import Liar, Resign
@@ -28,7 +29,7 @@ from quorate.sim.jobs import DOERS
 from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
-from quorate.sim.options import FAULTS, Options
+from quorate.sim.options import DISK_FAULTS, Options
 from quorate.sim.strangers import SimStrangers
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
@@ -77,6 +78,7 @@ class World(Ground[SimNode]):
             self.network.parted = RoundPartitions(Random(f"{self.seed}/round"), options.nodes).cut
         self.workload = subject.workload(self)
         self.nemesis = Nemesis(self, self.workload.hush)
+        self.doers = self.nemesis.around(self.doers)
         for checker in self.checkers:
             checker.watch(self)
 
@@ -125,6 +127,8 @@ class World(Ground[SimNode]):
         if self.tracing:
             self.trace(None, "heal", "", "no more faults")
         self.nemesis.heal()
+        if self.mix.gone:
+            self.nemesis.bid_farewell(self.trial.borne, is_fixed="quorums" in self.trial.kinds)
         self.workload.finish()
         end = self.now + self.options.healing_s
         while self.now < end:
@@ -138,11 +142,11 @@ class World(Ground[SimNode]):
 def _drawn(trial: Trial) -> Mix:
     """What the seed draws. Disks draw from a stream of their own, and change nothing where they do not fail."""
     options = trial.options
-    common = tuple(kind for kind in options.faults if kind in FAULTS)
-    mix = draw(Random(f"{options.seed}/swarm"), common, joins=options.joins)
-    if len(common) < len(options.faults):
+    mix = draw(Random(f"{options.seed}/swarm"), options.faults, joins=options.joins)
+    ordeals.burden(mix, options.seed, trial.kinds, options.faults, joins=options.joins)
+    if not set(DISK_FAULTS).isdisjoint(options.faults):
         change = trial.change is not None and (mix.members_every_s is not None or mix.plan_every_s is not None)
-        dooms = trial.storage.borne > options.byzantine and not change
+        dooms = trial.storage.borne > options.byzantine and not change and "gone" not in trial.kinds
         draw_disks(mix, Random(f"{options.seed}/swarm/disks"), options.faults, dooms=dooms)
     return mix
 

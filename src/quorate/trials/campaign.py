@@ -1,9 +1,10 @@
 """Campaigns: many seeds of one protocol, in this process or in several, with the same answers in the same order."""
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+from random import Random
 from typing import Any
 
 import msgspec
@@ -11,12 +12,13 @@ import msgspec
 from quorate.kernel import Shell
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Signer, Symbolic
-from quorate.protocols import REGISTRY
+from quorate.protocols import REGISTRY, ProtocolEntry
 from quorate.service.client.core import ClientCore
+from quorate.sim import ordeals
 from quorate.sim.adversary import OMITTING
 from quorate.sim.equipment import Equipment
 from quorate.sim.mutant import Mutant
-from quorate.sim.options import ADMINISTRATOR, DISK_FAULTS, MemberChange, Options, OptionsError, parse_faults
+from quorate.sim.options import ADMINISTRATOR, COMMON, DISK_FAULTS, MemberChange, Options, OptionsError, parse_faults
 from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.storage import Storage
 from quorate.sim.trace import Trace
@@ -87,23 +89,26 @@ def trial_of(task: Task) -> Trial:
     if workload == "mix":
         workload = "kv" if task.seed % KV_EVERY == 0 else "register"
     liars, adversary = adversary_of(task.protocol, task.adversary)
+    tested = {*COMMON, *equipment.kinds, *(DISK_FAULTS if "gone" in equipment.kinds else ())}
+    faults = () if mutant.quiet else tuple(kind for kind in parse_faults(task.faults) if kind in tested)
+    kinds = ordeals.chosen(task.seed, faults, joins=task.joins)
     options = Options(
         seed=task.seed,
         nodes=task.nodes,
         duration_s=task.duration_s,
-        faults=() if mutant.quiet else kinds_of(task, mutant),
+        faults=faults,
         by_inputs=entry.core.by_inputs,
         byzantine=byzantine_of(task, mutant),
         adversary=adversary,
         joins=task.joins,
     )
-    storage = Storage()
-    if not set(DISK_FAULTS).isdisjoint(options.faults):
-        borne = entry.faults(task.nodes) if equipment.spares_nodes else 0
-        storage = Storage(medium_of(mutant.core or entry.core) if borne else None, borne)
     scheme = Symbolic(range(task.nodes), b"%d" % task.seed, CLUSTER) if traits.has_keys else None
-    config = _config(equipment, task.seed)
-    if task.joins:
+    config = _config(equipment, task, kinds)
+    borne, storage = _borne(entry, equipment, config), Storage()
+    if not set(DISK_FAULTS).isdisjoint(faults):
+        spared = borne(range(task.nodes)) if "gone" in equipment.kinds else 0
+        storage = Storage(medium_of(mutant.core or entry.core) if spared else None, spared)
+    if task.joins or "members" in kinds:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
     change = MemberChange(traits.members.value) if traits.members.value is not None else None
     if change is not None and traits.members.by_admin:
@@ -114,6 +119,8 @@ def trial_of(task: Task) -> Trial:
         make=entry.make(config, mutant.core, scheme.keys if scheme else None),
         subject=subject(workload, traits, scheme, mutant.client or ClientCore),
         options=options,
+        kinds=kinds,
+        borne=borne,
         invariants=equipment.invariants,
         sick_app=mutant.app,
         shell=mutant.shell or Shell,
@@ -123,11 +130,6 @@ def trial_of(task: Task) -> Trial:
         liars=liars,
         resign=equipment.resign,
     )
-
-
-def kinds_of(task: Task, mutant: Mutant) -> tuple[str, ...]:
-    """As asked for; all of them are those of disks too, where a mutant is a disk's. Raises OptionsError."""
-    return parse_faults("all,disks" if mutant.storage is not None and task.faults == "all" else task.faults)
 
 
 def byzantine_of(task: Task, mutant: Mutant) -> int:
@@ -190,14 +192,23 @@ def _administered(
     return config, MemberChange(signed, fewest, administrator.public)
 
 
-def _config(equipment: Equipment, seed: int) -> Any:
+def _borne(entry: ProtocolEntry, equipment: Equipment, config: Any) -> Callable[[Sequence[int]], int]:
+    """How many members may be gone for good."""
+    spared = equipment.spared
+    return lambda members: entry.faults(len(members)) if spared is None else spared(config, members)
+
+
+def _config(equipment: Equipment, task: Task, kinds: Sequence[str]) -> Any:
     """The protocol's own for simulations; but some seeds send log entries one at a time.
 
     That opens windows which batches hide: figure 8 of the Raft paper needs one entry to arrive without the next.
     """
-    if seed % ONE_BY_ONE_EVERY == 0 and equipment.one_by_one is not None:
-        return equipment.one_by_one
-    return equipment.simulation
+    is_one_by_one = task.seed % ONE_BY_ONE_EVERY == 0 and equipment.one_by_one is not None
+    config = equipment.one_by_one if is_one_by_one else equipment.simulation
+    for kind in kinds:
+        if kind in equipment.variants:
+            config = equipment.variants[kind](config, Random(f"{task.seed}/ordeal/{kind}/config"), task.nodes)
+    return config
 
 
 def traced(task: Task, sink: Callable[[str], None]) -> RunOutcome:

@@ -27,11 +27,13 @@ from quorate.service.replica import Replica
 from quorate.service.requests import DECODE_ERRORS, Apply, AskStatus, Status, decode_signed_command
 from quorate.service.signed import SignedReplica
 from quorate.service.state_machine import StateMachine
+from quorate.sim.ground import Ground
 from quorate.sim.logs import LogSubject
 from quorate.sim.node import SimNode
 from quorate.sim.options import OptionsError
-from quorate.sim.workload import Answer, Driver, Op
+from quorate.sim.workload import Answer, Driver, Op, Workload
 from quorate.trials.drivers import Dialect, ServiceDriver
+from quorate.trials.false_clients import ClientsAmongFalse
 
 SESSIONS_MAX = 64
 
@@ -128,6 +130,13 @@ class ServiceSubject(LogSubject):
             return self._scheme.client(client)
 
         return ServiceDriver(self.dialect(), rng, nodes, patience_s, signer, self.client)
+
+    def workload(self, world: Ground[Any]) -> Workload:
+        """Its clients, and false ones among them if the mix says so."""
+        false = world.mix.false_clients
+        if self._scheme is None or not false:
+            return super().workload(world)
+        return ClientsAmongFalse(world, self, self._scheme, self.dialect(), false)
 
     def greeting(self, node: SimNode) -> Greeted:
         """Its cluster, and what that bears if nodes may lie there: see ``Server``."""

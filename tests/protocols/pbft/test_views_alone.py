@@ -110,6 +110,29 @@ def test_the_timer_for_the_new_view_starts_with_a_quorum() -> None:
     assert (alone.view.number, alone.view.is_changing) == (2, True)
 
 
+def test_who_asks_for_a_later_view_has_left_the_earlier_ones_too() -> None:
+    """Its request for this one may have been lost. Else both would wait for each other, if one more node is dead."""
+    alone = Alone(4)
+    alone.do(alone.view_changes.leave, 1)
+    alone.prove(alone.view_changes.on_view_change, 3, view_change(3, 1))
+    assert not alone.view.alarm.is_set
+    alone.prove(alone.view_changes.on_view_change, 2, view_change(2, 2))
+    assert alone.view.alarm.is_set
+    assert alone.view.number == 1
+    alone.do(alone.view_changes.is_late)
+    assert alone.view.number == 2
+
+
+def test_a_view_is_made_of_view_changes_to_it_alone() -> None:
+    alone = Alone()
+    alone.do(alone.view_changes.leave, 1)
+    alone.prove(alone.view_changes.on_view_change, 3, view_change(3, 1))
+    alone.prove(alone.view_changes.on_view_change, 4, view_change(4, 5))
+    assert (alone.view.number, alone.view.is_changing, alone.view.alarm.is_set) == (1, True, True)
+    alone.prove(alone.view_changes.on_view_change, 1, view_change(1, 1))
+    assert (alone.view.number, alone.view.is_changing) == (1, False)
+
+
 def test_the_primary_of_the_view_makes_it_from_a_quorum() -> None:
     alone = Alone()
     changes = {node: view_change(node, 1, prepared(1, X)) for node in (3, 4)}

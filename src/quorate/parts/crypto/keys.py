@@ -29,6 +29,7 @@ from typing import Annotated, Any, Final, Self, TypeAlias
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from quorate.kernel import NodeId
 
@@ -224,6 +225,18 @@ class Keyring(_Shared):
         except ValueError:
             return False
         return verifier.verify(data, signature)
+
+    def by_key(self, claims: Iterable[Signed]) -> list[Signed]:
+        """The claims with the nodes' public keys in place of their numbers: a job's keyring knows no newcomers.
+
+        A node that this keyring does not know either keeps its number, and nothing that it claims holds.
+        """
+        return [
+            replace(claim, signer=self._verifiers[claim.signer].public)
+            if isinstance(claim.signer, int) and claim.signer in self._verifiers
+            else claim
+            for claim in claims
+        ]
 
     def verify_batch(self, batch: VerifyBatch) -> Verified:
         """Do the job, in whichever thread this is called."""

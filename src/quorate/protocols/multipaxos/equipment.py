@@ -6,6 +6,7 @@ from quorate.protocols.multipaxos.invariants import MultiPaxosInvariants
 from quorate.protocols.multipaxos.messages import MultiPaxosConfig
 from quorate.protocols.multipaxos.mutants import MUTANTS
 from quorate.sim.equipment import Equipment
+from quorate.sim.variants import drawn_choice, in_pieces, spared
 
 SIMULATION = MultiPaxosConfig(
     message_entries_max=16,
@@ -21,7 +22,13 @@ SIMULATION = MultiPaxosConfig(
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
-    spares_nodes=True,
+    kinds=("gone", "members", "snapshots", "leases", "quorums", "delays"),
+    spared=lambda config, members: spared(config.quorum, members),
+    variants={
+        "snapshots": in_pieces,
+        "leases": lambda config, rng, _: replace(config, lease_s=config.election_timeout_s_min * rng.uniform(0.7, 1.0)),
+        "quorums": lambda config, rng, nodes: replace(config, quorum=drawn_choice(rng, nodes)),
+    },
     takes_snapshots=True,
     invariants=(MultiPaxosInvariants,),
     mutants=MUTANTS,

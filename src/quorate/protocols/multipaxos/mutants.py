@@ -10,6 +10,7 @@ from quorate.parts.quorum import Flexible, Threshold
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.core import MultiPaxos
 from quorate.protocols.multipaxos.leadership import Leadership
+from quorate.protocols.multipaxos.lease import Lease
 from quorate.protocols.multipaxos.membership import Span, Spans
 from quorate.protocols.multipaxos.messages import (
     Accepted,
@@ -178,12 +179,45 @@ class TellsChangeEarly(MultiPaxos):
         return Voters(self.members.at(slot).members, later[-1].members if later else (), self.members.epoch)
 
 
-class SilentWhereCompacted(MultiPaxos):
-    """Breaks catching up: who leads and asks for slots that are compacted hears that it is behind.
+class ReadsUnasked(Leadership):
+    """Breaks reads where members change: those of the next slot may have chosen more, and have to be asked first."""
 
-    Not in ``MUTANTS``: only old members who missed that new ones began ask so, which campaigns have not brought about.
-    ``tests/protocols/multipaxos/test_changes.py`` does.
-    """
+    def is_current(self) -> bool:
+        """Once all that phase 1 found is chosen, whomever it asked."""
+        return self._acceptor.chosen_index >= self._preparation.highest_slot
+
+
+class StandsAlone(MultiPaxos):
+    """Breaks the lease: a node that restarts may have confirmed one, and waits until it has passed."""
+
+    def start(self) -> None:
+        """A sole member waits for nobody."""
+        super().start()
+        if self.members.at(self.acceptor.chosen_index + 1).members == (self.env.id,):
+            heard_at, self._watch.heard_at = self._watch.heard_at, float("-inf")
+            self._stand()
+            self._watch.heard_at = heard_at
+
+
+class EndlessLease(Lease):
+    """Lasts eight times as long as it may."""
+
+    def __init__(self, lease_s: float, drift: float) -> None:
+        super().__init__(lease_s * 8, drift)
+
+
+class LeasesTooLong(MultiPaxos):
+    """Breaks the bound of a lease: it lasts no longer than those who gave it keep it."""
+
+    def _become_leader(self) -> None:
+        """With a lease of its own."""
+        super()._become_leader()
+        if self.config.lease_s is not None:
+            self._lease = EndlessLease(self.config.lease_s, self.config.clock_drift)
+
+
+class SilentWhereCompacted(MultiPaxos):
+    """Breaks catching up: who leads and asks for slots that are compacted hears that it is behind."""
 
     def on_prepare(self, sender: int, m: Prepare) -> None:
         """It hears nothing."""
@@ -265,6 +299,17 @@ MUTANTS = (
         "tells-change-early",
         "new members are said to be in force before any of them has recorded it",
         core=TellsChangeEarly,
-        joins=True,
     ),
+    Mutant(
+        "silent-where-compacted",
+        "a leader that asks for compacted slots hears nothing, and leads on",
+        core=SilentWhereCompacted,
+    ),
+    Mutant(
+        "reads-unasked",
+        "a leader serves reads before it has asked the members of the next slot",
+        core=_with("Unasked", leadership_class=ReadsUnasked),
+    ),
+    Mutant("stands-alone", "a sole member that restarts waits for no lease that it gave", core=StandsAlone),
+    Mutant("leases-too-long", "a leader reads by a lease that is over", core=LeasesTooLong),
 )

@@ -1,5 +1,7 @@
 """What trials test PBFT with."""
 
+from msgspec.structs import replace
+
 from quorate.protocols.pbft.epoch_invariants import PbftEpochs
 from quorate.protocols.pbft.invariants import PbftInvariants
 from quorate.protocols.pbft.led import TWINS_CONFIG, led
@@ -21,7 +23,12 @@ EQUIPMENT = Equipment(
         request_timeout_s=1.0,
         view_timeout_s_max=8.0,
     ),
-    spares_nodes=True,
+    kinds=("gone", "snapshots", "delays", "clients"),  # not yet "members": honest newcomers are blamed there
+    variants={
+        "snapshots": lambda config, rng, _: replace(
+            config, chunk_bytes=rng.choice((16, 32, 64)), snapshot_batches=rng.choice((config.window, 32))
+        )
+    },
     takes_snapshots=True,
     invariants=(PbftInvariants, PbftEpochs),
     mutants=MUTANTS,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-
-import msgspec
+from collections.abc import Callable, Sequence
 
 from quorate.parts.crypto.keys import Keys, Signed
 from quorate.parts.quorum import Byzantine
@@ -113,17 +111,6 @@ class Group:
         for certificate in change.prepared:
             claims += certificate.signed()
         return claims
-
-    def by_key(self, claims: Iterable[Signed]) -> list[Signed]:
-        """The same claims with signers by their public keys: whoever checks them elsewhere knows the founders alone."""
-        known = self.keys.keyring
-        nodes = set(known.nodes)
-        return [
-            msgspec.structs.replace(claim, signer=known.public(claim.signer))
-            if isinstance(claim.signer, int) and claim.signer in nodes
-            else claim
-            for claim in claims
-        ]
 
     # --- what nobody shows to a third ---
 

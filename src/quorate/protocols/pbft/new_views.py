@@ -90,7 +90,7 @@ class NewViews:
         elif (why := self._why_not(m)) is not None:
             self._others.blame(primary, f"makes a new view that {why}")
         elif claims := self._claims(primary, m):
-            self._proofs.ask(sender, m, claims)
+            self._proofs.ask(sender, m, view.keys.keyring.by_key(claims))
         else:
             self._take(m)
 
@@ -139,7 +139,7 @@ class NewViews:
         for node, change in m.changes:
             if change != view.changes.get(node):
                 claims += view.group.claims_of(node, change)
-        return view.group.by_key(claims)
+        return claims
 
     def _selected(self, changes: Sequence[tuple[int, ViewChange]]) -> list[tuple[int, bytes]]:
         return select([change for _, change in changes])[1]

@@ -106,7 +106,7 @@ class ViewChanges:
         elif (why := view.group.why_odd(m, self._config.window)) is not None:
             self._others.blame(sender, f"sends a view-change that {why}")
         else:
-            self._proofs.ask(sender, m, view.group.by_key(view.group.claims_of(sender, m)))
+            self._proofs.ask(sender, m, view.keys.keyring.by_key(view.group.claims_of(sender, m)))
 
     def checked(self, sender: int, m: ViewChange, wrong: int | None) -> None:
         """Its signatures were checked; the first that is ``wrong`` says what is not proven."""

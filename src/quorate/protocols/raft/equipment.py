@@ -6,6 +6,7 @@ from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.protocols.raft.messages import RaftConfig
 from quorate.protocols.raft.mutants import MUTANTS
 from quorate.sim.equipment import Equipment
+from quorate.sim.variants import in_pieces
 
 SIMULATION = RaftConfig(
     message_entries_max=16,
@@ -20,7 +21,8 @@ SIMULATION = RaftConfig(
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
-    spares_nodes=True,
+    kinds=("gone", "snapshots", "delays"),
+    variants={"snapshots": in_pieces},
     takes_snapshots=True,
     invariants=(RaftInvariants,),
     mutants=MUTANTS,

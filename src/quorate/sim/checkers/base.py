@@ -34,6 +34,10 @@ class Outside(Interface):
         """What clients asked and were told, if that is to be checked."""
 
     @property
+    def counts(self) -> Mapping[str, int]:
+        """What else happened, by name, and how often."""
+
+    @property
     def acknowledged(self) -> Mapping[Hashable, Any]:
         """By identity, what clients were told is done."""
 

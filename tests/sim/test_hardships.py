@@ -1,0 +1,179 @@
+"""What the further kinds do: snags of snapshots, delays that drift, nodes that go for good, other quorums."""
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from quorate.kernel import Failed, Job
+from quorate.parts.log.replicated import ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk
+from quorate.parts.quorum.choice import GridChoice, MajorityChoice, SizesChoice, WeightedChoice
+from quorate.sim import run as runs
+from quorate.sim.drifting import DELAY_S_MAX, Drifting
+from quorate.sim.jobs import Pending, SimDoer
+from quorate.sim.snags import FAILED, Snagging
+from quorate.sim.snapshot_store import SimSnapshots
+from quorate.sim.swarm import Drift, Snags
+from quorate.sim.variants import drawn_choice, spared
+from quorate.sim.world import World
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
+
+# --- snapshots ---
+
+
+class Source:
+    """A node that has jobs done."""
+
+    id = 3
+
+
+def snagging(snags: Snags) -> tuple[dict[type, SimDoer], dict[str, list[Any]]]:
+    """Doers with snags around them that answer "done", and what happened: kills, counts and delays of calls."""
+    seen: dict[str, list[Any]] = {"killed": [], "counted": []}
+    made = Snagging(
+        snags, Random(1), lambda: 5.0, lambda delay_s, act: act(), seen["killed"].append, seen["counted"].append
+    )
+
+    def done(node: Any, job: Job) -> Pending:
+        return Pending(lambda: "done")
+
+    seen["snagging"] = [made]
+    return dict(made.around({TakeSnapshot: done, ReadChunk: done, WriteChunk: done})), seen
+
+
+def begin(doers: dict[type, SimDoer], work: Any) -> Pending:
+    return doers[type(work)](Source(), Job((), "key", work))  # type: ignore[arg-type]
+
+
+def test_jobs_of_snapshots_fail() -> None:
+    doers, seen = snagging(Snags(failed=1.0, untaken=1.0))
+    for work in (ReadChunk(7, 0, 16), WriteChunk(7, 1, 0, b"abc", 9), TakeSnapshot(7, 1)):
+        assert begin(doers, work).end() is FAILED
+        assert isinstance(FAILED, Failed)
+    assert seen["counted"] == ["pieces failed", "pieces failed", "snapshots failed"]
+    seen["snagging"][0].finish()
+    assert begin(doers, TakeSnapshot(7, 1)).end() == "done", "all is healed"
+    assert begin(doers, ReadChunk(7, 0, 16)).end() == "done"
+
+
+def test_a_node_crashes_in_the_middle_of_a_transfer_and_at_no_other_time() -> None:
+    doers, seen = snagging(Snags(killed=1.0))
+    begin(doers, ReadChunk(7, 0, 16))  # the first piece
+    begin(doers, WriteChunk(7, 1, 0, b"abc", 3))  # all of it
+    assert seen["killed"] == []
+    begin(doers, ReadChunk(7, 16, 16))
+    begin(doers, WriteChunk(7, 1, 0, b"abc", 9))
+    assert seen["killed"] == [3, 3]
+    assert seen["counted"] == ["sources killed", "receivers killed"]
+
+
+def test_a_source_is_slow_or_dries_up() -> None:
+    doers, _ = snagging(Snags(slow=1.0, slow_s=10.0))
+    assert (begin(doers, ReadChunk(7, 0, 16)).delay_s or 0.0) > 0.1
+    doers, seen = snagging(Snags(dry=1.0, dry_s=100.0))
+    first, second = begin(doers, ReadChunk(7, 0, 16)), begin(doers, ReadChunk(7, 16, 16))
+    assert first.delay_s == second.delay_s, "nothing is read before it flows again"
+    assert (first.delay_s or 0.0) > 1.0
+    assert seen["counted"] == ["sources dry"]
+
+
+def test_what_arrives_in_pieces_and_stops_half_way_is_counted() -> None:
+    store = SimSnapshots()
+    store.write(WriteChunk(7, 1, 0, b"abc", 9))
+    assert (store.pieces, store.cut, store.is_arriving) == (1, 0, True)
+    store.write(WriteChunk(8, 1, 0, b"abc", 6))
+    assert store.cut == 1, "another came instead"
+    store.write(WriteChunk(8, 1, 3, b"def", 6))
+    assert (store.pieces, store.cut, store.received, store.is_arriving) == (3, 1, 1, False)
+    store.write(WriteChunk(9, 1, 0, b"whole", 5))
+    assert (store.pieces, store.received) == (3, 2), "what travels whole is no piece"
+    assert isinstance(store.file(10, 1, b"own"), SnapshotInfo)
+
+
+# --- delays ---
+
+
+def test_each_way_of_a_link_has_a_delay_of_its_own_which_changes() -> None:
+    drifting = Drifting(Random(4), Drift(every_s=1.0, shape=1.0, factor_max=50.0))
+    ways = {(sender, to): drifting.delay_s(sender, to, 0.01, 0.0) for sender in range(5) for to in range(5)}
+    assert len(set(ways.values())) > 20
+    assert all(0.01 <= delay_s <= 0.5 for delay_s in ways.values())
+    assert max(ways.values()) > 5 * min(ways.values())
+    assert drifting.delay_s(0, 1, 0.01, 0.0) == ways[0, 1], "for a while it stays"
+    assert drifting.delay_s(0, 1, 0.01, 100.0) != ways[0, 1]
+
+
+def test_no_delay_becomes_endless_and_none_shorter() -> None:
+    drifting = Drifting(Random(4), Drift(every_s=1.0, shape=0.3, factor_max=1e9))
+    delays = [drifting.delay_s(0, to, 1.0, 0.0) for to in range(100)]
+    assert max(delays) == DELAY_S_MAX
+    assert drifting.delay_s(0, 0, 7.0, 0.0) == 7.0
+
+
+# --- quorums ---
+
+
+def test_how_many_nodes_quorums_can_do_without() -> None:
+    five = range(5)
+    assert spared(MajorityChoice(), five) == 2
+    assert spared(SizesChoice(4, 2), five) == 1
+    assert spared(SizesChoice(5, 1), five) == 0
+    assert spared(GridChoice(((0, 1, 2), (3, 4, 5))), range(6)) == 1
+    assert spared(WeightedChoice(((0, 3), (1, 1), (2, 1), (3, 1))), range(4)) == 0
+    assert spared(SizesChoice(4, 2), range(3)) == 0, "they make no quorums of so few"
+
+
+@pytest.mark.parametrize("nodes", range(1, 8))
+def test_drawn_quorums_are_quorums_of_all_nodes(nodes: int) -> None:
+    drawn = [drawn_choice(Random(seed), nodes) for seed in range(40)]
+    assert all(choice.build(range(nodes)).members == (1 << nodes) - 1 for choice in drawn)
+    assert len({type(choice) for choice in drawn}) >= (3 if nodes in (4, 6) else 2)
+
+
+# --- nodes that go for good ---
+
+
+class Kept(World):
+    """The last world that a campaign made."""
+
+    last: World
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        Kept.last = self
+
+
+def world_of(monkeypatch: pytest.MonkeyPatch, protocol: str, seeds: range, **more: Any) -> World:
+    """One that has held, and in which nodes went for good; the first of these seeds that has such a mix."""
+    monkeypatch.setattr(runs, "World", Kept)
+    task = next(task for seed in seeds if campaign.trial_of(task := Task(protocol=protocol, seed=seed, **more)).kinds)
+    outcome = campaign.run_task(task)
+    assert outcome.holds, outcome.text
+    return Kept.last
+
+
+def test_a_minority_never_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch, "raft", range(100), faults="crash,gone", duration_s=2.0)
+    assert len(world.present) == 3
+    assert sum(not node.up for node in world.nodes) == 2
+    assert world.nemesis.counts["gone for good"] == 2
+
+
+def test_liars_stay_and_count_as_faulty(monkeypatch: pytest.MonkeyPatch) -> None:
+    more: dict[str, Any] = {"faults": "crash,gone", "duration_s": 1.0, "adversary": "silent"}
+    world = world_of(monkeypatch, "vote", range(100), nodes=7, byzantine=1, **more)
+    assert [node.up for node in world.nodes if world.liars >> node.id & 1] == [True]
+    assert len(world.present) == 6
+
+
+def test_members_leave_by_a_change_and_then_a_minority_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch, "multipaxos", range(1, 100), faults="gone", duration_s=2.0)
+    counts, core = world.nemesis.counts, world.honest[0].host.root
+    members = core.in_force().voters.members  # type: ignore[attr-defined]
+    assert counts["gone for good"] == (len(members) - 1) // 2
+    assert (
+        len(world.present)
+        == len(members) - counts["gone for good"]
+        == 5 - counts.get("decommissions", 0) - counts["gone for good"]
+    )

@@ -1,0 +1,125 @@
+"""The further kinds of faults: each happens where it is switched on, and changes nothing where it is not."""
+
+import pytest
+
+from quorate.sim import operator, ordeals
+from quorate.sim.options import COMMON, FURTHER
+from quorate.sim.run import RunOutcome
+from quorate.trials import campaign
+from quorate.trials.campaign import Task
+from quorate.trials.protocols import equipment_of
+
+OCCURS = {
+    "gone": ("gone for good",),
+    "members": ("decommissions", "epochs crossed"),
+    "snapshots": ("pieces stored", "transfers cut"),
+    "leases": ("clocks begun anew",),
+    "delays": ("slow turns of links",),
+    "clients": ("requests of false clients",),
+}
+"""By kind, what is counted then and at no other time. ``quorums`` is a config, and cannot be counted."""
+PROTOCOLS = {"gone": "raft", "clients": "vote"}
+"""Where not Multi-Paxos."""
+
+
+def run(protocol: str, seed: int, faults: str, **more: object) -> RunOutcome:
+    nodes = 4 if protocol in ("vote", "pbft") else 5
+    outcome = campaign.run_task(Task(protocol=protocol, seed=seed, faults=faults, nodes=nodes, **more))  # type: ignore[arg-type]
+    assert outcome.holds, outcome.text
+    return outcome
+
+
+def seeds_with(kind: str, count: int) -> list[int]:
+    """The first seeds that have a kind."""
+    return [seed for seed in range(100) if kind in ordeals.chosen(seed, (kind,))][:count]
+
+
+@pytest.mark.parametrize("kind", sorted(OCCURS))
+def test_each_kind_happens_and_no_other(kind: str) -> None:
+    counts: dict[str, int] = {}
+    for seed in seeds_with(kind, 6):
+        outcome = run(PROTOCOLS.get(kind, "multipaxos"), seed, f"crash,partition,{kind}", duration_s=5.0)
+        for name, count in outcome.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    assert all(counts.get(name, 0) > 0 for name in OCCURS[kind]), counts
+    # Snapshots go in pieces, and transfers are cut, in any run; members change in some.
+    own = ("gone for good", "decommissions", "sources dry", "clocks begun anew", *OCCURS["delays"], *OCCURS["clients"])
+    assert all(counts.get(name, 0) == 0 for name in own if name not in OCCURS[kind]), counts
+
+
+@pytest.mark.parametrize("protocol", ["raft", "paxos", "multipaxos"])
+def test_a_seed_without_further_kinds_runs_as_with_the_common_ones_alone(protocol: str) -> None:
+    kinds = equipment_of(protocol).kinds
+    seed = next(seed for seed in range(300) if not ordeals.chosen(seed, kinds))
+    assert run(protocol, seed, "all", duration_s=4.0).digest == run(protocol, seed, "common", duration_s=4.0).digest
+
+
+def test_leaving_out_a_kind_changes_nothing_about_the_others() -> None:
+    kinds = equipment_of("raft").kinds
+    seed = next(seed for seed in range(300) if ordeals.chosen(seed, kinds) == ("delays",))
+    task = Task(protocol="raft", seed=seed, duration_s=4.0)
+    with_all, common = campaign.run_task(task), run("raft", seed, "common", duration_s=4.0)
+    assert with_all.digest == run("raft", seed, "common,delays", duration_s=4.0).digest != common.digest
+
+
+def test_a_kind_that_a_protocol_does_not_name_is_not_tried_on_it() -> None:
+    seed = seeds_with("gone", 1)[0]
+    assert equipment_of("echo").kinds == ("delays",)
+    assert campaign.trial_of(Task(protocol="echo", seed=seed)).kinds == ordeals.chosen(seed, ("delays",))
+    assert "gone for good" not in run("echo", seed, "all", duration_s=2.0).counts
+
+
+def test_other_quorums_and_new_members_exclude_each_other() -> None:
+    seeds = [
+        seed
+        for seed in range(300)
+        if {"quorums", "members"} <= set(ordeals.chosen(seed, ("quorums",)) + ordeals.chosen(seed, ("members",)))
+    ]
+    assert seeds
+    for seed in seeds:
+        assert ordeals.chosen(seed, FURTHER).count("members") == 0
+        assert "quorums" not in ordeals.chosen(seed, FURTHER, joins=True)
+
+
+def test_every_kind_is_tried_on_some_protocol_and_counts_no_common_one() -> None:
+    tried = {
+        kind for name in ("raft", "paxos", "multipaxos", "pbft", "vote", "echo") for kind in equipment_of(name).kinds
+    }
+    assert tried == set(FURTHER)
+    assert set(FURTHER).isdisjoint(COMMON)
+    assert set(ordeals.SHARES) == set(FURTHER)
+
+
+# --- planted bugs that they find, and that hold without them ---
+
+CAUGHT = [
+    ("tells-change-early", 17, ("gone", "members")),
+    ("stands-alone", 268, ("leases",)),
+    ("leases-too-long", 46, ("leases",)),
+]
+"""Mutant of Multi-Paxos, seed, and the kinds without which it holds."""
+
+
+@pytest.mark.parametrize(("mutant", "seed", "kinds"), CAUGHT)
+def test_a_planted_bug_is_caught_by_the_kind_that_shows_it(mutant: str, seed: int, kinds: tuple[str, ...]) -> None:
+    sick = Task(protocol="multipaxos", seed=seed, mutant=mutant)
+    assert not campaign.run_task(sick).holds
+    run("multipaxos", seed, "all")
+    others = ",".join([*COMMON, *(other for other in FURTHER if other not in kinds)])
+    run("multipaxos", seed, others, mutant=mutant)
+
+
+UNHEARD = [("silent-where-compacted", 16), ("reads-unasked", 46)]
+"""Seeds with joins in which a quorum of the old members has not heard that new ones are in force."""
+
+
+@pytest.mark.parametrize(("mutant", "seed"), UNHEARD)
+def test_a_planted_bug_is_caught_where_members_have_not_heard(
+    mutant: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one plan alone, to save time: by all plans it takes hundreds of seeds."""
+    monkeypatch.setattr(operator, "PLANS", (("away", 1.0),))
+    sick = Task(protocol="multipaxos", seed=seed, mutant=mutant, joins=True, faults="common,members")
+    assert not campaign.run_task(sick).holds
+    run("multipaxos", seed, "common,members", joins=True)
+    run("multipaxos", seed, "common", joins=True, mutant=mutant)

@@ -1,0 +1,44 @@
+"""Quotas of a campaign: which faults it must bring, how often, and what is said if it does not."""
+
+from quorate.sim.options import DISK_FAULTS, FAULTS
+from quorate.trials.campaign import Task
+from quorate.trials.quotas import LEAST, QUOTAS, SEEDS, quotas_of, shortfall
+
+ALL = {fault: 10_000 for faults in QUOTAS.values() for fault in faults}
+
+
+def test_every_fault_of_a_kind_that_is_on_must_come() -> None:
+    found = quotas_of(Task(protocol="multipaxos", seed=0), SEEDS, ALL)
+    assert set(found) == {
+        fault for kind, faults in QUOTAS.items() if kind in FAULTS and kind != "clients" for fault in faults
+    }
+    assert {quota.least for quota in found.values()} == {LEAST}
+    assert shortfall(found) == ""
+
+
+def test_one_that_came_too_seldom_is_named() -> None:
+    counts = {**ALL, "transfers cut": LEAST - 1, "pieces failed": 0}
+    said = shortfall(quotas_of(Task(protocol="raft", seed=0), SEEDS, counts))
+    assert f"{LEAST - 1} transfers cut (snapshots), 0 pieces failed (snapshots); it takes {LEAST} of each" in said
+    assert shortfall(quotas_of(Task(protocol="raft", seed=0), SEEDS, {**ALL, "transfers cut": LEAST})) == ""
+
+
+def test_a_longer_campaign_must_bring_more_and_a_shorter_one_nothing() -> None:
+    task = Task(protocol="raft", seed=0)
+    assert {quota.least for quota in quotas_of(task, 2 * SEEDS, {}).values()} == {2 * LEAST}
+    assert {quota.least for quota in quotas_of(task, SEEDS - 1, {}).values()} == {0}
+    assert shortfall(quotas_of(task, 20, {})) == ""
+
+
+def test_kinds_that_are_off_and_those_that_a_protocol_is_not_tested_with_are_not_asked_for() -> None:
+    assert set(quotas_of(Task(protocol="raft", seed=0, faults="common"), SEEDS, {})) == {"crashed nodes", "partition"}
+    assert "transfers cut" not in quotas_of(Task(protocol="paxos", seed=0), SEEDS, {})
+    assert set(DISK_FAULTS) <= set(quotas_of(Task(protocol="raft", seed=0, faults="all,disks"), SEEDS, {}))
+    assert quotas_of(Task(protocol="echo", seed=0, faults="disks"), SEEDS, {}) == {}, "it can spare no node"
+    assert "decommissions" not in quotas_of(Task(protocol="raft", seed=0), SEEDS, {})
+    assert quotas_of(Task(protocol="raft", seed=0, faults="none"), SEEDS, {}) == {}
+    assert quotas_of(Task(protocol="raft", seed=0, mutant="no-barrier"), SEEDS, {}) == {}
+
+
+def test_the_table_names_kinds_that_there_are() -> None:
+    assert set(QUOTAS) <= {*FAULTS, *DISK_FAULTS}
