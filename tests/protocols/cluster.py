@@ -38,6 +38,7 @@ from quorate.parts.log.replicated import (
     Restored,
     Screen,
     Screened,
+    TakeCommonSnapshot,
     TakeSnapshot,
     WriteChunk,
 )
@@ -149,7 +150,8 @@ class Member(OneNode):
         work = job.work
         result: Any
         if isinstance(work, TakeSnapshot):
-            result = self.store.file(work.index, work.term, state, work.keep_index, work.piece_bytes)
+            piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
+            result = self.store.file(work.index, work.term, state, work.keep_index, piece_bytes)
         elif isinstance(work, VerifyBatch):
             assert self.cluster.keyring is not None
             result = self.cluster.keyring.verify_batch(work)

@@ -68,13 +68,17 @@ class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
     """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo.
 
     Snapshots below ``keep_index`` may go then; None: those below the one that the journal named when the job began.
-    ``piece_bytes``: nodes that have this snapshot are to have the same file, hashed in pieces of this size (0: not).
     """
 
     index: int
     term: int
     keep_index: int | None = None
-    piece_bytes: int = 0
+
+
+class TakeCommonSnapshot(TakeSnapshot, frozen=True, gc=False):
+    """The same where nodes that have this snapshot are to have the same file, hashed in pieces of this size."""
+
+    piece_bytes: int = 1 << 20
 
 
 class ReadChunk(msgspec.Struct, frozen=True, gc=False):
