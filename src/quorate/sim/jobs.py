@@ -205,6 +205,7 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
         raise Violation(SNAPSHOTS, f"node {node.id} takes a snapshot at {index}, but its App is at {applied}")
     write = node.app.snapshot(job.path)
     snapshots: SimSnapshots = node.snapshots_of(job.path)
+    piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
 
     def end() -> Any:
         file = BytesIO()
