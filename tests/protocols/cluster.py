@@ -38,7 +38,7 @@ from quorate.parts.log.replicated import (
     Restored,
     Screen,
     Screened,
-    TakeInPieces,
+    TakeCommonSnapshot,
     TakeSnapshot,
     WriteChunk,
 )
@@ -150,7 +150,7 @@ class Member(OneNode):
         work = job.work
         result: Any
         if isinstance(work, TakeSnapshot):
-            piece_bytes = work.piece_bytes if isinstance(work, TakeInPieces) else 0
+            piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
             result = self.store.file(work.index, work.term, state, work.keep_index, piece_bytes)
         elif isinstance(work, VerifyBatch):
             assert self.cluster.keyring is not None

@@ -28,7 +28,7 @@ from quorate.parts.log.replicated import (
     ReadChunk,
     ReadPiece,
     SnapshotInfo,
-    TakeInPieces,
+    TakeCommonSnapshot,
     TakeSnapshot,
     WriteChunk,
     Written,
@@ -77,7 +77,7 @@ class Jobs:
         self._taken: dict[Path, int] = {}
         self._doers: dict[type, Doer] = {
             TakeSnapshot: lambda _, job: self._take_snapshot(job),
-            TakeInPieces: lambda _, job: self._take_snapshot(job),
+            TakeCommonSnapshot: lambda _, job: self._take_snapshot(job),
             ReadChunk: lambda _, job: self.in_thread(partial(self._read_chunk, job)),
             ReadPiece: lambda _, job: self.in_thread(partial(self._read_piece, job)),
             WriteChunk: lambda _, job: self.in_thread(partial(self._write_chunk, job)),
@@ -182,8 +182,8 @@ class Jobs:
     def _write(self, job: Job, writer: Callable[[BinaryIO], None], named_index: int) -> SnapshotInfo:
         work: TakeSnapshot = job.work
         store = self._stores(job.path)
-        info = store.write(work.index, work.term, writer, is_common=isinstance(work, TakeInPieces))
-        root = store.tree(work.index, work.piece_bytes).root if isinstance(work, TakeInPieces) else b""
+        info = store.write(work.index, work.term, writer, is_common=isinstance(work, TakeCommonSnapshot))
+        root = store.tree(work.index, work.piece_bytes).root if isinstance(work, TakeCommonSnapshot) else b""
         # The journal does not name this one yet. The one that it names stays until then, for a restart and for peers.
         store.discard(named_index if work.keep_index is None else work.keep_index)
         return SnapshotInfo(info.index, info.term, info.size_bytes, info.digest, root)

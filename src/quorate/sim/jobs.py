@@ -18,7 +18,7 @@ import msgspec
 from quorate.kernel import App, Done, Failed, Job, Key, Path, Shell
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
-from quorate.parts.log.replicated import ReadChunk, ReadPiece, TakeInPieces, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import ReadChunk, ReadPiece, TakeCommonSnapshot, TakeSnapshot, WriteChunk
 from quorate.sim.checkers.base import Violation
 from quorate.sim.damage import CORRUPT
 from quorate.sim.snapshot_store import SimSnapshots, Spoiled
@@ -205,7 +205,6 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
         raise Violation(SNAPSHOTS, f"node {node.id} takes a snapshot at {index}, but its App is at {applied}")
     write = node.app.snapshot(job.path)
     snapshots: SimSnapshots = node.snapshots_of(job.path)
-    piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
 
     def end() -> Any:
         file = BytesIO()
@@ -215,7 +214,7 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
             if jobs.restored.get(job.path, 0) <= index:
                 raise
             return Failed(str(error))  # the state was replaced meanwhile by a newer one; a real node says the same
-        piece_bytes = work.piece_bytes if isinstance(work, TakeInPieces) else 0
+        piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
         return snapshots.file(index, work.term, file.getvalue(), work.keep_index, piece_bytes)
 
     return Pending(end)
@@ -223,7 +222,7 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
 
 DOERS: Mapping[type, SimDoer] = {
     TakeSnapshot: _take_snapshot,
-    TakeInPieces: _take_snapshot,
+    TakeCommonSnapshot: _take_snapshot,
     VerifyBatch: _verify,
     ReadChunk: _read,
     ReadPiece: _read_piece,

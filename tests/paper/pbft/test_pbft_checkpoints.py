@@ -12,7 +12,7 @@ from quorate.parts.log.replicated import (
     ReadPiece,
     Restored,
     SnapshotInfo,
-    TakeInPieces,
+    TakeCommonSnapshot,
     WriteChunk,
     Written,
 )
@@ -177,7 +177,7 @@ def test_a_snapshot_is_of_the_state_at_its_checkpoint() -> None:
     node.order(3, Z)
     node.order(5, X)
     turn = node.order(4, X, Y)
-    assert turn.jobs == [Job((), "snapshot", TakeInPieces(5, 0, 0, piece_bytes=CONFIG.chunk_bytes))]
+    assert turn.jobs == [Job((), "snapshot", TakeCommonSnapshot(5, 0, 0, piece_bytes=CONFIG.chunk_bytes))]
     assert node.core.history.executed == 4
     assert node.fire("execute").outputs == [Decided(6, [Entry(0, X, COMMAND)])]
 

@@ -9,7 +9,7 @@ from quorate.parts import requests
 from quorate.parts.crypto.keys import Signer
 from quorate.parts.log.configuration import Newcomer, encode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
-from quorate.parts.log.replicated import Leads, SnapshotInfo, TakeInPieces
+from quorate.parts.log.replicated import Leads, SnapshotInfo, TakeCommonSnapshot
 from quorate.protocols.pbft.checkpoints import Diverged
 from quorate.protocols.pbft.group import Group
 from quorate.protocols.pbft.images import SNAPSHOT
@@ -257,7 +257,7 @@ def test_a_snapshot_that_is_durable_is_recorded_and_one_that_failed_is_not() -> 
     alone.execute((X,), (Y,))
     turn = alone.do(alone.images.take)
     assert [(job.key, job.work) for job in turn.jobs] == [
-        (SNAPSHOT, TakeInPieces(2, 0, 0, piece_bytes=CONFIG.chunk_bytes))
+        (SNAPSHOT, TakeCommonSnapshot(2, 0, 0, piece_bytes=CONFIG.chunk_bytes))
     ]
     assert alone.do(alone.images.take).jobs == (), "one at a time"
     turn = alone.do(alone.images.taken, SnapshotInfo(2, 0, 10, b"d" * 32, b"r" * 32))

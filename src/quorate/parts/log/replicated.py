@@ -75,7 +75,7 @@ class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
     keep_index: int | None = None
 
 
-class TakeInPieces(TakeSnapshot, frozen=True, kw_only=True, gc=False):
+class TakeCommonSnapshot(TakeSnapshot, frozen=True, kw_only=True, gc=False):
     """The same, as a file that all nodes have alike which have this snapshot, hashed in pieces of ``piece_bytes``."""
 
     piece_bytes: int

@@ -12,7 +12,7 @@ import msgspec
 
 from quorate.kernel import Env
 from quorate.parts.log.configuration import Nodes
-from quorate.parts.log.replicated import SnapshotInfo, TakeInPieces
+from quorate.parts.log.replicated import SnapshotInfo, TakeCommonSnapshot
 from quorate.protocols.pbft.history import TERM, History
 from quorate.protocols.pbft.messages import Image, PbftConfig
 from quorate.protocols.pbft.view import CurrentView
@@ -59,7 +59,7 @@ class Images:
         history = self._history
         self._taking = self._image_now(), history.nodes
         keep = history.images[-1].index if history.images else 0
-        self._env.work(SNAPSHOT, TakeInPieces(history.index, TERM, keep, piece_bytes=self._config.chunk_bytes))
+        self._env.work(SNAPSHOT, TakeCommonSnapshot(history.index, TERM, keep, piece_bytes=self._config.chunk_bytes))
 
     def _image_now(self) -> Image:
         """What a snapshot of the state now is, but for its file."""
