@@ -31,7 +31,17 @@ from quorate.kernel import (
 )
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.parts.log.entries import COMMAND, Entry
-from quorate.parts.log.replicated import Decided, ReadChunk, Restored, Screen, Screened, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import (
+    Decided,
+    ReadChunk,
+    ReadPiece,
+    Restored,
+    Screen,
+    Screened,
+    TakeCommonSnapshot,
+    TakeSnapshot,
+    WriteChunk,
+)
 from quorate.sim.snapshot_store import SimSnapshots
 
 from tests.kernel.machine import OneNode, Outputs
@@ -140,7 +150,8 @@ class Member(OneNode):
         work = job.work
         result: Any
         if isinstance(work, TakeSnapshot):
-            result = self.store.file(work.index, work.term, state, work.keep_index)
+            piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
+            result = self.store.file(work.index, work.term, state, work.keep_index, piece_bytes)
         elif isinstance(work, VerifyBatch):
             assert self.cluster.keyring is not None
             result = self.cluster.keyring.verify_batch(work)
@@ -148,6 +159,8 @@ class Member(OneNode):
             result = Screened(())
         elif isinstance(work, ReadChunk):
             result = self.store.read(work)
+        elif isinstance(work, ReadPiece):
+            result = self.store.read_piece(work)
         else:
             assert isinstance(work, WriteChunk)
             result = self.store.write(work)

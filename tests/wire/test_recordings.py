@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos.messages import SnapshottedAmong
-from quorate.protocols.pbft.messages import TakenAmong
+from quorate.protocols.pbft.messages import ImagePiece, Offer, Taken, TakenAmong
 from quorate.runtime import handshake
 from quorate.runtime.codec import Codec
 from quorate.runtime.files import Identity
@@ -31,6 +32,8 @@ FOLDER = Path(__file__).parent / "recordings"
 PROTOCOLS = sorted(file.stem for file in FOLDER.glob("*.txt"))
 SINCE = {"multipaxos": {SnapshottedAmong}, "pbft": {TakenAmong}}
 """Records that there are since then."""
+LONGER = {"pbft": {Offer, ImagePiece, Taken}}
+"""Messages and records with fields more since then: a snapshot has the root of its pieces, and a piece its proof."""
 
 
 @cache
@@ -43,6 +46,20 @@ def recorded(protocol: str) -> dict[str, list[bytes]]:
     return found
 
 
+def extends(new: Any, old: Any) -> bool:
+    """Whether it is the same but for fields that were added at the end, and are empty."""
+    if not isinstance(old, list):
+        return bool(new == old)
+    return all(map(extends, new, old)) and all(more in (b"", 0, []) for more in new[len(old) :])
+
+
+def is_the_same(protocol: str, kinds: set[type], again: bytes, data: bytes) -> bool:
+    """Whether these bytes are what was recorded, as far as it is what it was."""
+    if kinds & LONGER.get(protocol, set()):
+        return again != data and extends(msgspec.msgpack.decode(again), msgspec.msgpack.decode(data))
+    return again == data
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_messages_between_nodes(protocol: str) -> None:
     codec = Codec(REGISTRY[protocol].core)
@@ -50,7 +67,7 @@ def test_messages_between_nodes(protocol: str) -> None:
     for data in recorded(protocol)["message"]:
         path, m = codec.decode_message(data)
         kinds.add(type(m))
-        assert codec.encode_message(path, m) == data, m
+        assert is_the_same(protocol, {type(m)}, codec.encode_message(path, m), data), m
     assert len(kinds) >= 6
 
 
@@ -60,8 +77,9 @@ def test_frames_of_journals(protocol: str) -> None:
     kinds = set()
     for data in recorded(protocol)["frame"]:
         records = codec.decode_records(data)
-        kinds |= {type(record.value) for record in records}
-        assert codec.encode_records(records) == data, records
+        here = {type(record.value) for record in records}
+        kinds |= here
+        assert is_the_same(protocol, here, codec.encode_records(records), data), records
     assert set(codec.records) - kinds == SINCE.get(protocol, set()), "all that was durable"
 
 

@@ -240,6 +240,11 @@ class Env:
         assert not self._roster.is_open, "strangers are scored, not blamed: see parts/scores.py"
         self._effects.blames.append(Blame(node, why, evidence))
 
+    def suspect(self, node: int, why: str) -> None:
+        """Say that a node did not do its part, as one that lies would not, nor one that is down, slow or cut off."""
+        assert not self._roster.is_open, "strangers are scored, not suspected: see parts/scores.py"
+        self._effects.blames.append(Blame(node, why, is_suspicion=True))
+
     # --- to the disk ---
 
     def persist(self, record: Any) -> None:

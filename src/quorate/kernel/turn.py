@@ -53,11 +53,15 @@ class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Blame(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A node did what a correct node never does. ``evidence`` is a proof that others can check, where there is one."""
+    """A node did what a correct node never does. ``evidence`` is a proof that others can check, where there is one.
+
+    ``is_suspicion``: a correct node that is down, slow or cut off may look the same.
+    """
 
     node: int
     why: str
     evidence: Any = None
+    is_suspicion: bool = False
 
 
 class Meet(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -44,9 +44,9 @@ from quorate.kernel import (
     Unmet,
 )
 from quorate.parts.crypto.keys import Verified
-from quorate.parts.log.replicated import Chunk, SnapshotInfo, Written
+from quorate.parts.log.replicated import Chunk, Piece, SnapshotInfo, Written
 
-RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Written, Verified)
+RESULTS: tuple[type, ...] = (SnapshotInfo, Chunk, Piece, Written, Verified)
 """What the jobs that every node does end in (besides Failed and plain values)."""
 WHY_CHARACTERS_MAX = 400
 """Of an error's text: it may hold what a peer sent, and goes into logs."""

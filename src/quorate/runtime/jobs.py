@@ -22,7 +22,17 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
 from quorate.kernel import ROOT, App, Failed, Job, Key, Path
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
-from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
+from quorate.parts.log.replicated import (
+    Chunk,
+    Piece,
+    ReadChunk,
+    ReadPiece,
+    SnapshotInfo,
+    TakeCommonSnapshot,
+    TakeSnapshot,
+    WriteChunk,
+    Written,
+)
 from quorate.runtime.errors import REJOIN, DiskUnreadable, SnapshotMissing, SnapshotSpoiled, StorageError
 from quorate.runtime.snapshots import SnapshotStore
 
@@ -67,7 +77,9 @@ class Jobs:
         self._taken: dict[Path, int] = {}
         self._doers: dict[type, Doer] = {
             TakeSnapshot: lambda _, job: self._take_snapshot(job),
+            TakeCommonSnapshot: lambda _, job: self._take_snapshot(job),
             ReadChunk: lambda _, job: self.in_thread(partial(self._read_chunk, job)),
+            ReadPiece: lambda _, job: self.in_thread(partial(self._read_piece, job)),
             WriteChunk: lambda _, job: self.in_thread(partial(self._write_chunk, job)),
             **(doers or {}),
         }
@@ -170,10 +182,11 @@ class Jobs:
     def _write(self, job: Job, writer: Callable[[BinaryIO], None], named_index: int) -> SnapshotInfo:
         work: TakeSnapshot = job.work
         store = self._stores(job.path)
-        info = store.write(work.index, work.term, writer)
+        info = store.write(work.index, work.term, writer, is_common=isinstance(work, TakeCommonSnapshot))
+        root = store.tree(work.index, work.piece_bytes).root if isinstance(work, TakeCommonSnapshot) else b""
         # The journal does not name this one yet. The one that it names stays until then, for a restart and for peers.
         store.discard(named_index if work.keep_index is None else work.keep_index)
-        return SnapshotInfo(info.index, info.term, info.size_bytes, info.digest)
+        return SnapshotInfo(info.index, info.term, info.size_bytes, info.digest, root)
 
     def _read_chunk(self, job: Job) -> Chunk:
         work: ReadChunk = job.work
@@ -181,6 +194,11 @@ class Jobs:
         data = store.read_chunk(work.index, work.offset, work.size_bytes_max)
         info = next(info for info in reversed(store.infos()) if info.index == work.index)
         return Chunk(info.index, info.term, work.offset, data, info.size_bytes)
+
+    def _read_piece(self, job: Job) -> Piece:
+        work: ReadPiece = job.work
+        info, data, proof = self._stores(job.path).read_piece(work.index, work.offset, work.piece_bytes, work.root)
+        return Piece(Chunk(info.index, info.term, work.offset, data, info.size_bytes), proof)
 
     def _write_chunk(self, job: Job) -> Written:
         work: WriteChunk = job.work

@@ -6,13 +6,16 @@ A file `snapshot-<index>-<term>.snap` is a header of 256 bytes and the payload. 
          0     8  magic "QUORSNAP"
          8     2  format version, 1
         10     2  length of the cluster's name in bytes
-        12     8  node that wrote it
+        12     8  node that wrote it; 0 where nodes have the same file
         20     8  index
         28     8  term
         36     8  size of the payload
         44    32  SHA-256 of the payload (processors compute it faster than BLAKE2b)
         76   176  cluster, UTF-8, padded with zeros
        252     4  CRC-32 of the 252 bytes before
+
+Where nodes may lie, those that have a snapshot have the same file, and its pieces are proved by a Merkle tree over them
+(`parts/log/pieces.py`). The tree of a file that is served is kept in memory, and computed anew after a restart.
 
 The header is written last: until then the file has another name (`.aside`). Peers exchange the file as it is, so a
 received snapshot is checked by the same header. An unfinished one does not outlive the process.
@@ -31,12 +34,13 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from quorate.parts.log.pieces import PieceTree, leaf_of, length_at
 from quorate.runtime.errors import (
     SnapshotCorrupt,
     SnapshotMissing,
@@ -54,6 +58,7 @@ VERSION = 1
 HEADER_SIZE = 256
 CHUNK_SIZE_BYTES_MAX = 16 << 20
 SNAPSHOT_SIZE_BYTES_MAX = 1 << 40
+TREES_MAX = 4
 VERIFIED_COUNT_MAX = 4  # files whose sums are kept; there are rarely more than two
 CORRUPT = ".corrupt"  # the suffix of a file that is kept for whoever looks into it
 
@@ -158,6 +163,7 @@ class SnapshotStore:
         self._verified: dict[SnapshotInfo, VerifiedFile] = {}
         self._verify_lock = threading.Lock()
         self._aside_numbers = itertools.count()
+        self._trees: dict[tuple[SnapshotInfo, int], PieceTree] = {}
         make_directory(self._directory)
         remove_asides(self._directory)
         for info in self.infos():
@@ -172,8 +178,12 @@ class SnapshotStore:
                     found.append(SnapshotInfo(int(name[1]), int(name[2]), path.stat().st_size))
         return sorted(found)
 
-    def write(self, index: int, term: int, writer: Callable[[BinaryIO], None]) -> SnapshotInfo:
+    def write(
+        self, index: int, term: int, writer: Callable[[BinaryIO], None], *, is_common: bool = False
+    ) -> SnapshotInfo:
         """Let `writer` fill a new snapshot, and make it durable; it replaces one of the same index and term.
+
+        `is_common`: the file says nothing of this node, so that whoever has the same payload has the same file.
 
         The writer gets a real file that stands behind the header: it may write to it, or hand its fileno() to a C
         library that writes at the descriptor's position (flush() first if it did both). What it raises, comes out
@@ -190,14 +200,17 @@ class SnapshotStore:
                 # A library may have written past Python's buffer: ask the file itself for its size and content.
                 size = os.fstat(file.fileno()).st_size
                 digest = _payload_digest(file)
-                header = _Header(self._cluster, self._identity.node, index, term, size - HEADER_SIZE, digest)
+                node = 0 if is_common else self._identity.node
+                header = _Header(self._cluster, node, index, term, size - HEADER_SIZE, digest)
                 os.pwrite(file.fileno(), _encode(header), 0)
                 os.fsync(file.fileno())
             publish(aside, final)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
-        return SnapshotInfo(index, term, size, digest)
+        info = SnapshotInfo(index, term, size, digest)
+        self._trees = {key: tree for key, tree in self._trees.items() if key[0] != info}
+        return info
 
     def open(self, index: int) -> SnapshotReader:
         """The payload of the snapshot at an index, after its digest was verified (which reads all of it).
@@ -233,6 +246,35 @@ class SnapshotStore:
             except SnapshotCorrupt as error:
                 raise self._set_aside(path, error) from None
 
+    def tree(self, index: int, piece_bytes: int) -> PieceTree:
+        """The tree over a snapshot's pieces; the first time all of it is read. Raises SnapshotMissing, OSError."""
+        info = self._find(index)
+        tree = self._trees.get((info, piece_bytes))
+        if tree is None:
+            with self._open_file(self._path(info.index, info.term)) as file:
+                tree = PieceTree([leaf_of(data) for data in _pieces(file, info.size_bytes, piece_bytes)])
+            kept = list(self._trees.items())[1 - TREES_MAX :]
+            self._trees = {**dict(kept), (info, piece_bytes): tree}
+        return tree
+
+    def read_piece(
+        self, index: int, offset: int, piece_bytes: int, root: bytes
+    ) -> tuple[SnapshotInfo, bytes, tuple[bytes, ...]]:
+        """A piece of the snapshot's file and its proof, where `root` is that of its pieces.
+
+        Raises SnapshotRefused (no piece begins there), SnapshotCorrupt (it is another file), and as `read_chunk` does.
+        """
+        info = self._find(index)
+        if length_at(offset, info.size_bytes, piece_bytes) is None:
+            raise SnapshotRefused(f"no piece of {piece_bytes} bytes begins at offset {offset} of {info.size_bytes}")
+        data = self.read_chunk(index, offset, piece_bytes)  # verified, and so the tree is of what was written
+        number, tree = offset // piece_bytes, self.tree(index, piece_bytes)
+        if tree.root != root or leaf_of(data) != tree.leaf(number):
+            raise SnapshotCorrupt(
+                f"{self._path(info.index, info.term)}: these are not the pieces of the snapshot named"
+            )
+        return info, data, tree.proof(number)
+
     def write_chunk(
         self, index: int, term: int, offset: int, data: bytes, total_bytes: int, digest: bytes = b""
     ) -> int:
@@ -250,10 +292,11 @@ class SnapshotStore:
             if self._path(index, term).exists():
                 return total_bytes
             receiving = self._receiving
-            if receiving is None or receiving.info != SnapshotInfo(index, term, total_bytes):
+            info = SnapshotInfo(index, term, total_bytes, digest)
+            if receiving is None or receiving.info != info or receiving.info.digest != digest:
                 if offset != 0:
                     return 0
-                receiving = self._begin_receiving(SnapshotInfo(index, term, total_bytes))
+                receiving = self._begin_receiving(info)
             if offset != receiving.received_bytes:
                 return receiving.received_bytes
             return self._receive(receiving, data, digest)
@@ -414,6 +457,11 @@ def _encode(header: _Header) -> bytes:
         *(header.payload_size, header.digest, header.cluster),
     )
     return body + _CRC.pack(zlib.crc32(body))
+
+
+def _pieces(file: io.FileIO, size_bytes: int, piece_bytes: int) -> Iterator[bytes]:
+    for offset in range(0, size_bytes, piece_bytes):
+        yield os.pread(file.fileno(), min(piece_bytes, size_bytes - offset), offset)
 
 
 def _payload_digest(file: BinaryIO | io.FileIO) -> bytes:

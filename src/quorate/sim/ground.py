@@ -114,7 +114,7 @@ class Ground(ABC, Generic[NodeT]):
         self.tracing = trace is not None
         self.steps = 0
         self.digest = Digest()
-        self.blames = 0
+        self.blames = self.suspicions = 0
         self.blamed_liars: dict[str, int] = {}
         """Blames of nodes that do lie, by kind."""
         self._trace = trace
@@ -202,8 +202,16 @@ class Ground(ABC, Generic[NodeT]):
         """The process of a node is gone. Its App's stores, if they outlive it, lose what was not synced."""
 
     def blamed(self, node: int, blame: Blame) -> None:
-        """A node blames another. Only who lies ever deserves it; what liars say of others is not heard."""
+        """A node blames another. Only who lies ever deserves it; what liars say of others is not heard.
+
+        A suspicion accuses nobody: who is down or cut off is suspected as well.
+        """
         if self.liars >> node & 1:
+            return
+        if blame.is_suspicion:
+            self.suspicions += 1
+            if self.tracing:
+                self.trace(node, "suspicion", blame.node, blame.why)
             return
         self.blames += 1
         if self.tracing:

@@ -18,7 +18,7 @@ import msgspec
 from quorate.kernel import App, Done, Failed, Job, Key, Path, Shell
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
-from quorate.parts.log.replicated import Chunk, ReadChunk, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import ReadChunk, ReadPiece, TakeCommonSnapshot, TakeSnapshot, WriteChunk
 from quorate.sim.checkers.base import Violation
 from quorate.sim.damage import CORRUPT
 from quorate.sim.snapshot_store import SimSnapshots, Spoiled
@@ -169,14 +169,24 @@ def _verify(node: Worker, job: Job) -> Pending:
 
 
 def _read(node: Worker, job: Job) -> Pending:
+    return _serve(node, job, node.snapshots_of(job.path).read)
+
+
+def _read_piece(node: Worker, job: Job) -> Pending:
+    return _serve(node, job, node.snapshots_of(job.path).read_piece)
+
+
+def _serve(node: Worker, job: Job, read: Callable[[Any], Any]) -> Pending:
+    """Read what is for others; a damaged file ends the node."""
+
     def end() -> Any:
         snapshots, work = node.snapshots_of(job.path), job.work
         try:
-            piece = snapshots.read(work)
+            piece = read(work)
         except Spoiled as error:
             node.end(str(error))
             return Failed(str(error))
-        if type(piece) is Chunk and work.index in snapshots.spoiled:
+        if not isinstance(piece, Failed) and work.index in snapshots.spoiled:
             raise Violation(CORRUPT, f"node {node.id} serves its snapshot at {work.index}, which is spoiled")
         return piece
 
@@ -204,15 +214,18 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
             if jobs.restored.get(job.path, 0) <= index:
                 raise
             return Failed(str(error))  # the state was replaced meanwhile by a newer one; a real node says the same
-        return snapshots.file(index, work.term, file.getvalue(), work.keep_index)
+        piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
+        return snapshots.file(index, work.term, file.getvalue(), work.keep_index, piece_bytes)
 
     return Pending(end)
 
 
 DOERS: Mapping[type, SimDoer] = {
     TakeSnapshot: _take_snapshot,
+    TakeCommonSnapshot: _take_snapshot,
     VerifyBatch: _verify,
     ReadChunk: _read,
+    ReadPiece: _read_piece,
     WriteChunk: _write,
 }
 """What the runtime of a real node does as well."""

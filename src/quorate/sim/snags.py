@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from quorate.kernel import Failed, Job
-from quorate.parts.log.replicated import ReadChunk, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import ReadChunk, ReadPiece, TakeCommonSnapshot, TakeSnapshot, WriteChunk
 from quorate.sim.jobs import JOB_S, Pending, SimDoer
 from quorate.sim.swarm import Snags
 
@@ -46,7 +46,9 @@ class Snagging:
         return {
             **doers,
             TakeSnapshot: self._taking(doers[TakeSnapshot]),
+            TakeCommonSnapshot: self._taking(doers[TakeCommonSnapshot]),
             ReadChunk: self._reading(doers[ReadChunk]),
+            ReadPiece: self._reading(doers[ReadPiece]),
             WriteChunk: self._storing(doers[WriteChunk]),
         }
 
@@ -65,7 +67,7 @@ class Snagging:
 
     def _reading(self, doer: SimDoer) -> SimDoer:
         def read(node: Any, job: Job) -> Pending:
-            work: ReadChunk = job.work
+            work: ReadChunk | ReadPiece = job.work
             if self._happens(self._snags.failed):
                 self._count("pieces failed")
                 return Pending(lambda: FAILED)

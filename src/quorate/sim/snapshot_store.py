@@ -10,7 +10,8 @@ refused; a disk without room takes no file for a while.
 from hashlib import sha256
 
 from quorate.kernel import Failed
-from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, WriteChunk, Written
+from quorate.parts.log.pieces import tree_of
+from quorate.parts.log.replicated import Chunk, Piece, ReadChunk, ReadPiece, SnapshotInfo, WriteChunk, Written
 
 KEPT = 2
 
@@ -31,7 +32,7 @@ class SimSnapshots:
         """Why no file is taken, while none is."""
         self.unfit = 0
         """How many files or pieces did not fit."""
-        self._arriving: tuple[int, int, int] | None = None
+        self._arriving: tuple[int, int, int, bytes] | None = None
         self._pieces = bytearray()
         self.taken = self.received = 0
         self.pieces = 0
@@ -69,7 +70,9 @@ class SimSnapshots:
         self.spoiled.add(index)
         return True
 
-    def file(self, index: int, term: int, data: bytes, keep_index: int | None = None) -> SnapshotInfo | Failed:
+    def file(
+        self, index: int, term: int, data: bytes, keep_index: int | None = None, piece_bytes: int = 0
+    ) -> SnapshotInfo | Failed:
         """Keep a snapshot that the App wrote, and those from ``keep_index`` on (None: the newest two).
 
         Failed where there is no room.
@@ -79,7 +82,8 @@ class SimSnapshots:
             return Failed(self.full)
         self.taken += 1
         self._keep(index, term, data, keep_index)
-        return SnapshotInfo(index, term, len(data), sha256(data).digest())
+        root = tree_of(data, piece_bytes).root if piece_bytes else b""
+        return SnapshotInfo(index, term, len(data), sha256(data).digest(), root)
 
     def read(self, job: ReadChunk) -> Chunk | Failed:
         """A piece of a snapshot; Failed where there is none at that index, or not that far. Raises Spoiled."""
@@ -92,6 +96,16 @@ class SimSnapshots:
         self.verify(job.index)
         return Chunk(job.index, term, job.offset, data[job.offset : job.offset + job.size_bytes_max], len(data))
 
+    def read_piece(self, job: ReadPiece) -> Piece | Failed:
+        """The same with its proof; Failed also where the file is not the one whose root is asked for."""
+        chunk = self.read(ReadChunk(job.index, job.offset, job.piece_bytes))
+        if isinstance(chunk, Failed):
+            return chunk
+        tree = tree_of(self._files[job.index][1], job.piece_bytes)
+        if tree.root != job.root or job.offset % job.piece_bytes or job.offset >= max(1, chunk.total_bytes):
+            return Failed(f"the snapshot at index {job.index} is another one, or has no such piece")
+        return Piece(chunk, tree.proof(job.offset // job.piece_bytes))
+
     def write(self, job: WriteChunk) -> Written | Failed:
         """Take a piece that a peer sent. The last one files the snapshot.
 
@@ -103,7 +117,7 @@ class SimSnapshots:
         if self.full is not None:
             self.unfit += 1
             return Failed(self.full)
-        arriving = (job.index, job.term, job.total_bytes)
+        arriving = (job.index, job.term, job.total_bytes, job.digest)
         if self._arriving != arriving:
             self.cut += self.is_arriving
             self._arriving = arriving

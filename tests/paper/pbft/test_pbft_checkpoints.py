@@ -1,5 +1,6 @@
 """Checkpoints and catching up, one test a rule: OSDI 1999, §4.3; Castro's thesis (2001), §5.2 (status) and §5.3."""
 
+import msgspec
 import pytest
 
 from quorate.kernel import Blame, Failed, Job, Turn
@@ -8,10 +9,10 @@ from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import (
     Chunk,
     Decided,
-    ReadChunk,
+    ReadPiece,
     Restored,
     SnapshotInfo,
-    TakeSnapshot,
+    TakeCommonSnapshot,
     WriteChunk,
     Written,
 )
@@ -24,7 +25,6 @@ from quorate.protocols.pbft.messages import (
     FetchImage,
     FetchLog,
     Image,
-    ImagePiece,
     LogOf,
     Stable,
     Status,
@@ -44,8 +44,11 @@ from tests.protocols.pbft.pbft_nodes import (
     checkpoint,
     commit,
     decided,
+    image_piece,
+    in_pieces,
     new_view,
     offer,
+    piece,
     point,
     pre_prepare,
     prepare,
@@ -67,9 +70,17 @@ def executed(*batches: tuple[bytes, ...]) -> Node:
     return node
 
 
-def image_at(*batches: tuple[bytes, ...], size_bytes: int = 8) -> Image:
+FILE = b"a snapshot of 24 bytes.."
+
+
+def image_at(*batches: tuple[bytes, ...]) -> Image:
     sequence, index, history = point(*batches)
-    return Image(sequence, index, history, size_bytes, b"d" * 32, FOUR)
+    return in_pieces(Image(sequence, index, history, 0, b"d" * 32, FOUR), FILE)
+
+
+def is_taken(image: Image) -> SnapshotInfo:
+    """What the shell says of it."""
+    return SnapshotInfo(image.index, 0, image.size_bytes, image.digest, image.root)
 
 
 def behind(*batches: tuple[bytes, ...]) -> Node:
@@ -166,7 +177,7 @@ def test_a_snapshot_is_of_the_state_at_its_checkpoint() -> None:
     node.order(3, Z)
     node.order(5, X)
     turn = node.order(4, X, Y)
-    assert turn.jobs == [Job((), "snapshot", TakeSnapshot(5, 0, 0))]
+    assert turn.jobs == [Job((), "snapshot", TakeCommonSnapshot(5, 0, 0, piece_bytes=CONFIG.chunk_bytes))]
     assert node.core.history.executed == 4
     assert node.fire("execute").outputs == [Decided(6, [Entry(0, X, COMMAND)])]
 
@@ -174,7 +185,7 @@ def test_a_snapshot_is_of_the_state_at_its_checkpoint() -> None:
 def test_a_snapshot_counts_when_it_is_durable() -> None:
     node = executed(*FOUR_BATCHES)
     assert node.core.history.images == []
-    turn = node.step(Done("snapshot", SnapshotInfo(5, 0, 8, b"d" * 32)))
+    turn = node.step(Done("snapshot", is_taken(image_at(*FOUR_BATCHES))))
     assert turn.records == written(Taken(image_at(*FOUR_BATCHES)))
     assert executed(*FOUR_BATCHES).step(Done("snapshot", Failed("full"))) == Turn()
 
@@ -294,7 +305,7 @@ def test_a_batch_is_found_by_its_digest() -> None:
 
 def test_whoever_is_further_behind_than_the_log_is_offered_snapshots() -> None:
     node = executed(*FOUR_BATCHES)
-    node.step(Done("snapshot", SnapshotInfo(5, 0, 8, b"d" * 32)))
+    node.step(Done("snapshot", is_taken(image_at(*FOUR_BATCHES))))
     node.core.history.base = 4
     node.on(1, Stable(stable(*FOUR_BATCHES)))
     assert node.on(3, FetchLog(0)).sends == [to(3, offer(2, image_at(*FOUR_BATCHES)))]
@@ -303,7 +314,8 @@ def test_whoever_is_further_behind_than_the_log_is_offered_snapshots() -> None:
 def test_a_snapshot_is_believed_if_f_plus_1_name_it() -> None:
     """One of them is correct. One alone may have made it up."""
     node = behind(*FOUR_BATCHES)
-    image, lie = image_at(*FOUR_BATCHES), Image(4, 5, NO_HISTORY, 8, b"e" * 32, FOUR)
+    image = image_at(*FOUR_BATCHES)
+    lie = msgspec.structs.replace(image, history=NO_HISTORY)
     assert node.on(4, offer(4, lie)) == Turn()
     assert node.on(1, offer(1, image)) == Turn()
     assert node.on(3, offer(3, image)).sends == [to(3, FetchImage(5, 0))]
@@ -316,52 +328,82 @@ def fetching() -> Node:
     return node
 
 
-def test_a_snapshot_comes_in_pieces_each_asked_for_and_is_checked_whole() -> None:
-    """The shell compares its digest with the one that f + 1 named."""
+def test_a_snapshot_comes_in_pieces_each_asked_for_and_each_checked() -> None:
+    """Thesis §5.3.2: each partition by its own digest, which the checkpoint's commits to."""
     node = fetching()
-    turn = node.on(3, ImagePiece(Chunk(5, 0, 0, b"abcd", 8)))
-    assert turn.jobs == [Job((), "install", WriteChunk(5, 0, 0, b"abcd", 8, b"d" * 32))]
-    assert node.step(Done("install", Written(5, 0, 4, False))).sends == [to(3, FetchImage(5, 4))]
-    node.on(3, ImagePiece(Chunk(5, 0, 4, b"efgh", 8)))
-    turn = node.step(Done("install", Written(5, 0, 8, True)))
-    assert turn.records[0] == written(Taken(image_at(*FOUR_BATCHES), fetched=True))[0]
+    image = image_at(*FOUR_BATCHES)
+    turn = node.on(3, image_piece(image, FILE))
+    assert turn.jobs == [Job((), "install", WriteChunk(5, 0, 0, FILE[:16], 24, b"d" * 32))]
+    assert node.step(Done("install", Written(5, 0, 16, False))).sends == [to(3, FetchImage(5, 16))]
+    turn = node.on(3, image_piece(image, FILE, 16))
+    assert turn.jobs == [Job((), "install", WriteChunk(5, 0, 16, FILE[16:], 24, b"d" * 32))]
+    turn = node.step(Done("install", Written(5, 0, 24, True)))
+    assert turn.records[0] == written(Taken(image, fetched=True))[0]
     assert turn.outputs == [Restored(5, 0)]
     assert (node.core.history.executed, node.core.history.index, node.core.history.digest) == point(*FOUR_BATCHES)
 
 
 def test_a_piece_that_was_not_asked_for_is_dropped() -> None:
+    """It may be late, or come from a source that was left: that is no lie."""
     node = fetching()
-    for sender, chunk in (
-        (1, Chunk(5, 0, 0, b"abcd", 8)),
-        (3, Chunk(5, 0, 4, b"abcd", 8)),
-        (3, Chunk(5, 0, 0, b"abcd", 9)),
-        (3, Chunk(6, 0, 0, b"abcd", 8)),
-    ):
-        assert node.on(sender, ImagePiece(chunk)) == Turn()
+    image = image_at(*FOUR_BATCHES)
+    assert node.on(1, image_piece(image, FILE)) == Turn()
+    assert node.on(3, image_piece(image, FILE, 16)) == Turn()
+    assert node.on(3, image_piece(msgspec.structs.replace(image, index=6), FILE)) == Turn()
 
 
-def test_a_source_whose_snapshot_is_wrong_is_left_for_another() -> None:
+WRONG = {
+    "empty": Chunk(5, 0, 0, b"", 24),
+    "one byte": Chunk(5, 0, 0, FILE[:1], 24),
+    "other bytes": Chunk(5, 0, 0, bytes(16), 24),
+    "too many": Chunk(5, 0, 0, FILE[:17], 24),
+    "of a larger file": Chunk(5, 0, 0, FILE[:16], 25),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_source_that_sends_anything_else_is_blamed_and_left_at_once(what: str) -> None:
+    """Nothing of it is stored: whoever comes next begins where this one began."""
     node = fetching()
-    node.on(3, ImagePiece(Chunk(5, 0, 0, b"abcdefgh", 8)))
-    assert node.step(Done("install", Failed("its digest is wrong"))).sends == [to(1, FetchImage(5, 0))]
+    right = image_piece(image_at(*FOUR_BATCHES), FILE)
+    turn = node.on(3, msgspec.structs.replace(right, chunk=WRONG[what]))
+    assert turn.blames == [Blame(3, "sends a piece that is not in the snapshot")]
+    assert (turn.jobs, turn.sends) == ((), [to(1, FetchImage(5, 0))])
+
+
+def test_a_piece_without_its_proof_is_no_piece() -> None:
+    node = fetching()
+    right = image_piece(image_at(*FOUR_BATCHES), FILE)
+    assert node.on(3, msgspec.structs.replace(right, proof=())).blames != ()
 
 
 def test_a_piece_is_read_for_whoever_asks_one_at_a_time() -> None:
     node = executed(*FOUR_BATCHES)
-    node.step(Done("snapshot", SnapshotInfo(5, 0, 8, b"d" * 32)))
-    turn = node.on(3, FetchImage(5, 4))
-    assert turn.jobs == [Job((), ("serve", 3), ReadChunk(5, 4, CONFIG.chunk_bytes))]
-    assert node.on(3, FetchImage(5, 4)) == Turn()
-    piece = Chunk(5, 0, 4, b"efgh", 8)
-    assert node.step(Done(("serve", 3), piece)).sends == [to(3, ImagePiece(piece))]
+    image = image_at(*FOUR_BATCHES)
+    node.step(Done("snapshot", is_taken(image)))
+    turn = node.on(3, FetchImage(5, 16))
+    assert turn.jobs == [Job((), ("serve", 3), ReadPiece(5, 16, CONFIG.chunk_bytes, image.root))]
+    assert node.on(3, FetchImage(5, 16)) == Turn()
+    turn = node.step(Done(("serve", 3), piece(image, FILE, 16)))
+    assert turn.sends == [to(3, image_piece(image, FILE, 16))]
+
+
+def test_who_has_a_snapshot_no_more_says_so() -> None:
+    """Silence would cost the other its patience."""
+    node = executed(*FOUR_BATCHES)
+    image = image_at(*FOUR_BATCHES)
+    node.step(Done("snapshot", is_taken(image)))
+    assert node.on(3, FetchImage(4, 0)).sends == [to(3, offer(2, image))]
+    node.on(3, FetchImage(5, 0))
+    assert node.step(Done(("serve", 3), Failed("cannot be read"))).sends == [to(3, offer(2))]
 
 
 def test_a_snapshot_leaves_no_request_waiting_that_it_may_hold() -> None:
     """Nobody can tell; a client that has no answer sends again. The timer is not to run for what was executed."""
     node = fetching()
     node.submit(X)
-    node.on(3, ImagePiece(Chunk(5, 0, 0, b"abcdefgh", 8)))
-    node.step(Done("install", Written(5, 0, 8, True)))
+    node.on(3, image_piece(image_at(*FOUR_BATCHES), FILE))
+    node.step(Done("install", Written(5, 0, 24, True)))
     assert node.core.waiting.pending == {}
     node.fire("request", CONFIG.request_timeout_s)
     assert not node.core.view.is_changing

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from quorate.kernel import Env, Job, Turn
-from quorate.parts.crypto.keys import VerifyBatch
+from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
@@ -24,7 +24,7 @@ from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.proofs import ProofChecks
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.retransmission import Retransmission
-from quorate.protocols.pbft.transfer import ImageTransfer, Patience
+from quorate.protocols.pbft.transfer import ImageTransfer
 from quorate.protocols.pbft.view import CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
@@ -32,6 +32,8 @@ from quorate.protocols.pbft.watch import PrimaryWatch
 
 from tests.protocols import alone as bench
 from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, SCHEME, merge
+
+KEYRING = SCHEME.keyring()
 
 
 class Alone(bench.Alone[Env]):
@@ -59,13 +61,14 @@ class Alone(bench.Alone[Env]):
         """As ``do``, and then the signatures that this has checked; the Turn without these jobs."""
         turn = self.do(call, *args)
         while checks := [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
-            more = self.do(lambda jobs=checks: [self._proven(job) for job in jobs])
+            more = self.do(lambda jobs=checks: [self.proven(job) for job in jobs])
             turn.jobs = [job for job in turn.jobs if job not in checks]
             merge(turn, more)
         return turn
 
-    def _proven(self, job: Job) -> None:
-        proven = self.proofs.done(job.key[1], SCHEME.keyring().verify_batch(job.work))
+    def proven(self, job: Job, keyring: Keyring = KEYRING) -> None:
+        """A job of ``proofs`` has ended, which was done with these keys."""
+        proven = self.proofs.done(job.key[1], keyring.verify_batch(job.work))
         if proven is not None and isinstance(proven.message, ViewChange):
             self.view_changes.checked(*proven)
         elif proven is not None:
@@ -142,21 +145,17 @@ class Alone(bench.Alone[Env]):
         )
 
     @cached_property
-    def patience(self) -> Patience:
-        return Patience()
-
-    @cached_property
     def transfer(self) -> ImageTransfer:
         return ImageTransfer(
-            *(self.env, self.others, self.config, FOUR, self.view, self.history),
-            *(self.execution, self.patience),
+            *(self.env, self.others, FOUR, self.view, self.history),
+            *(self.execution,),
         )
 
     @cached_property
     def catch_up(self) -> CatchUp:
         return CatchUp(
             *(self.env, self.others, self.view, self.log, self.history),
-            *(self.checkpoints, self.fetching, self.transfer, self.patience),
+            *(self.checkpoints, self.fetching, self.transfer),
         )
 
     @cached_property

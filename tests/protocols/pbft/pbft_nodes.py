@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from quorate.kernel import Env, Input, Job, Turn
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Symbolic, VerifyBatch
-from quorate.parts.log.replicated import Screen, Screened
+from quorate.parts.log.pieces import tree_of
+from quorate.parts.log.replicated import Chunk, Piece, Screen, Screened
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.messages import (
@@ -23,6 +26,7 @@ from quorate.protocols.pbft.messages import (
     Commit,
     Decided,
     Image,
+    ImagePiece,
     NewView,
     Offer,
     Prepare,
@@ -130,6 +134,27 @@ class PbftCluster(Cluster):
 
     def __init__(self, size: int = 4, *, config: PbftConfig = CONFIG, make: type[Pbft] = Pbft, **options: Any) -> None:
         super().__init__(lambda env: make(env, config, SCHEME.keys(env.id)), size, keyring=SCHEME.keyring(), **options)
+
+
+# --- snapshots ---
+
+
+def in_pieces(image: Image, data: bytes, piece_bytes: int = CONFIG.chunk_bytes) -> Image:
+    """The same, of this file."""
+    root = tree_of(data, piece_bytes).root
+    return msgspec.structs.replace(image, size_bytes=len(data), root=root, piece_bytes=piece_bytes)
+
+
+def piece(image: Image, data: bytes, offset: int = 0) -> Piece:
+    """The right one at an offset of this file."""
+    chunk = Chunk(image.index, 0, offset, data[offset : offset + image.piece_bytes], len(data))
+    return Piece(chunk, tree_of(data, image.piece_bytes).proof(offset // image.piece_bytes))
+
+
+def image_piece(image: Image, data: bytes, offset: int = 0) -> ImagePiece:
+    """The message with it."""
+    right = piece(image, data, offset)
+    return ImagePiece(right.chunk, right.proof)
 
 
 # --- messages as their senders would make them ---

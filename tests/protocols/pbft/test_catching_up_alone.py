@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from quorate.kernel import Blame, Failed, Timer
 from quorate.parts.log.configuration import FOUNDERS_ALONE
-from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, WriteChunk, Written
+from quorate.parts.log.replicated import ReadPiece, Restored, WriteChunk, Written
 from quorate.protocols.pbft.fetching import ANSWER_BYTES, FETCHED_MAX, SERVED_BATCHES
 from quorate.protocols.pbft.messages import (
     BatchOf,
@@ -18,7 +19,6 @@ from quorate.protocols.pbft.messages import (
     FetchLog,
     Forward,
     Image,
-    ImagePiece,
     LogOf,
     Prepare,
     Stable,
@@ -36,16 +36,19 @@ from tests.protocols.pbft.pbft_nodes import (
     FOUR,
     X,
     Y,
+    image_piece,
+    in_pieces,
     new_view,
     offer,
+    piece,
     pre_prepare,
     prepared,
     stable,
     view_change,
 )
 
-IMAGE = Image(8, 20, b"h" * 32, 32, b"d" * 32, FOUR)
-PIECE = Chunk(20, 0, 0, b"p" * 16, 32)
+FILE = bytes(range(40))
+IMAGE = in_pieces(Image(8, 20, b"h" * 32, 40, b"d" * 32, FOUR), FILE)
 
 
 def messages(turn: Any) -> list[Any]:
@@ -140,44 +143,131 @@ def transferring() -> Alone:
     return alone
 
 
+def got(alone: Alone, sender: int, offset: int) -> Any:
+    """The right piece comes, and is stored."""
+    turn = alone.do(alone.transfer.on_image_piece, sender, image_piece(IMAGE, FILE, offset))
+    assert [job.key for job in turn.jobs] == [INSTALL]
+    following = min(40, offset + 16)
+    return alone.do(alone.transfer.written, Written(20, 0, following, following == 40))
+
+
+def beats(alone: Alone, count: int) -> Any:
+    """So many beats without an answer; the last one's Turn."""
+    for _ in range(count):
+        turn = alone.do(alone.transfer.beat)
+    return turn
+
+
 def test_a_snapshot_that_f_plus_one_name_is_fetched_piece_by_piece() -> None:
     alone = transferring()
-    assert alone.do(alone.transfer.on_image_piece, 3, ImagePiece(PIECE)).jobs == (), "it was not asked"
-    turn = alone.do(alone.transfer.on_image_piece, 4, ImagePiece(PIECE))
+    assert alone.do(alone.transfer.on_image_piece, 3, image_piece(IMAGE, FILE)).jobs == (), "it was not asked"
+    turn = alone.do(alone.transfer.on_image_piece, 4, image_piece(IMAGE, FILE))
     assert [(job.key, job.work) for job in turn.jobs] == [
-        (INSTALL, WriteChunk(20, 0, 0, PIECE.data, 32, IMAGE.digest)),
+        (INSTALL, WriteChunk(20, 0, 0, FILE[:16], 40, IMAGE.digest)),
     ]
     assert alone.do(alone.transfer.written, Written(20, 0, 16, False)).sends == [to(4, FetchImage(20, 16))]
-    turn = alone.do(alone.transfer.written, Written(20, 0, 32, True))
-    assert turn.outputs == [Restored(20, 0)]
+    assert got(alone, 4, 16).sends == [to(4, FetchImage(20, 32))]
+    assert got(alone, 4, 32).outputs == [Restored(20, 0)]
     assert (alone.history.executed, alone.transfer.fetched, alone.transfer.offers) == (8, None, {})
 
 
-def test_a_source_that_is_silent_or_lies_is_left_for_another() -> None:
+def test_a_snapshot_whose_pieces_nobody_can_prove_is_not_fetched() -> None:
+    """An earlier release took it."""
+    alone = Alone()
+    old = msgspec.structs.replace(IMAGE, root=b"", piece_bytes=0)
+    for node in (3, 4):
+        alone.do(alone.transfer.on_offer, node, offer(node, old))
+    assert alone.transfer.fetched is None
+
+
+def test_a_source_that_is_silent_is_suspected_after_its_turn_and_left() -> None:
     alone = transferring()
-    assert alone.do(alone.transfer.written, Failed("digest")).sends == [to(3, FetchImage(20, 0))]
-    for _ in range(PATIENCE_BEATS - 1):
-        alone.patience.wait()
-    alone.do(alone.transfer.written, Written(20, 0, 0, False))
-    for _ in range(PATIENCE_BEATS - 1):
-        alone.patience.wait()
-        assert alone.do(alone.transfer.nudge).sends == [to(3, FetchImage(20, 0))]
-    alone.patience.wait()
-    assert alone.do(alone.transfer.nudge).sends == ()
+    assert beats(alone, PATIENCE_BEATS - 1).sends == [to(4, FetchImage(20, 0))], "the question may be lost"
+    turn = beats(alone, 1)
+    why = "sends little or nothing of a snapshot that it offers"
+    assert turn.blames == [Blame(4, why, is_suspicion=True)]
+    assert turn.sends == [to(3, FetchImage(20, 0))]
+    assert beats(alone, PATIENCE_BEATS).blames == [Blame(3, why, is_suspicion=True)]
     assert alone.transfer.fetched is None, "nobody else offers it"
+
+
+def test_what_a_source_sent_before_it_lied_stays_good() -> None:
+    alone = transferring()
+    got(alone, 4, 0)
+    lie = image_piece(IMAGE, bytes(40), 16)
+    turn = alone.do(alone.transfer.on_image_piece, 4, lie)
+    assert turn.blames == [Blame(4, "sends a piece that is not in the snapshot")]
+    assert turn.sends == [to(3, FetchImage(20, 16))], "the next one goes on from there"
+    assert (got(alone, 3, 16).sends, got(alone, 3, 32).outputs) == ([to(3, FetchImage(20, 32))], [Restored(20, 0)])
+
+
+def test_who_lied_once_is_asked_for_nothing_more() -> None:
+    alone = transferring()
+    alone.do(alone.transfer.on_image_piece, 4, image_piece(IMAGE, bytes(40)))
+    beats(alone, PATIENCE_BEATS)
+    assert alone.transfer.fetched is None
+    alone.do(alone.transfer.on_offer, 3, offer(3, IMAGE))
+    assert alone.do(alone.transfer.on_offer, 4, offer(4, IMAGE)).sends == [to(3, FetchImage(20, 0))]
+
+
+def test_a_slow_source_is_left_for_a_faster_one() -> None:
+    """Each has a turn; then the one that did most in its last. No answer prolongs a turn."""
+    alone = transferring()
+    alone.do(alone.transfer.on_offer, 1, offer(1, IMAGE))
+    transfer = alone.transfer
+    asked = [transfer.source]
+    for stored in (1, 9, 4, 2, 7):
+        for _ in range(PATIENCE_BEATS):
+            transfer._stored = stored
+            alone.do(transfer.beat)
+        asked.append(transfer.source)
+    assert asked == [4, 1, 3, 1, 3, 3], "4 did 1, 1 did 9, 3 did 4, 1 did 2, 3 did 7"
+
+
+def test_the_nodes_own_disk_is_no_ones_fault() -> None:
+    alone = transferring()
+    alone.do(alone.transfer.on_image_piece, 4, image_piece(IMAGE, FILE))
+    turn = beats(alone, PATIENCE_BEATS)
+    assert (turn.blames, turn.sends, alone.transfer.source) == ((), (), 4), "it is being stored"
+    assert alone.do(alone.transfer.written, Failed("full")).sends == ()
+    assert beats(alone, 1).sends == [to(4, FetchImage(20, 0))]
+
+
+def test_a_source_that_has_the_snapshot_no_more_is_left_at_once() -> None:
+    alone = transferring()
+    newer = msgspec.structs.replace(IMAGE, sequence=16, index=30)
+    turn = alone.do(alone.transfer.on_offer, 4, offer(4, newer))
+    assert (turn.blames, turn.sends) == ((), [to(3, FetchImage(20, 0))])
+
+
+def test_a_snapshot_that_is_not_needed_any_more_is_not_waited_for() -> None:
+    alone = transferring()
+    alone.history.executed = IMAGE.sequence
+    beats(alone, 1)
+    assert alone.transfer.fetched is None
+
+
+def test_a_snapshot_within_the_water_marks_is_taken() -> None:
+    """Who offers it has dropped the batches before it: an idle group makes no later one."""
+    alone = Alone()
+    image = msgspec.structs.replace(IMAGE, sequence=alone.history.high)
+    alone.do(alone.transfer.on_offer, 3, offer(3, image))
+    alone.do(alone.transfer.on_offer, 4, offer(4, image))
+    assert alone.transfer.fetched == (image, FOUNDERS_ALONE)
 
 
 def test_a_snapshot_is_served_a_piece_at_a_time() -> None:
     alone = Alone()
     alone.do(lambda: alone.history.record_image(IMAGE, FOUNDERS_ALONE, fetched=True))
     turn = alone.do(alone.transfer.on_fetch_image, 3, FetchImage(20, 0))
-    assert [(job.key, job.work) for job in turn.jobs] == [((SERVE, 3), ReadChunk(20, 0, CONFIG.chunk_bytes))]
+    assert [(job.key, job.work) for job in turn.jobs] == [
+        ((SERVE, 3), ReadPiece(20, 0, CONFIG.chunk_bytes, IMAGE.root)),
+    ]
     assert alone.do(alone.transfer.on_fetch_image, 3, FetchImage(20, 16)).jobs == ()
-    assert alone.do(alone.transfer.read, 3, PIECE).sends == [to(3, ImagePiece(PIECE))]
-    assert alone.transfer.serving == set()
-    assert alone.do(alone.transfer.on_fetch_image, 3, FetchImage(19, 0)).jobs == (), "it has none"
-    (sent,) = messages(alone.do(lambda: alone.env.send(3, alone.transfer.offer())))
-    assert sent.images == (IMAGE,)
+    assert alone.do(alone.transfer.read, 3, piece(IMAGE, FILE)).sends == [to(3, image_piece(IMAGE, FILE))]
+    assert alone.transfer.serving == {}
+    (sent,) = messages(alone.do(alone.transfer.on_fetch_image, 3, FetchImage(19, 0)))
+    assert sent.images == (IMAGE,), "it has another"
 
 
 # --- what others fetch ---

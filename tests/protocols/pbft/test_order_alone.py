@@ -8,7 +8,7 @@ from quorate.parts import requests
 from quorate.parts.crypto.keys import Verified, VerifyBatch
 from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Decided as Executed
-from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady, Restored, Screen, Screened, TakeSnapshot
+from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady, Restored, Screen, Screened, TakeCommonSnapshot
 from quorate.protocols.pbft import checks as checks_module
 from quorate.protocols.pbft import waiting
 from quorate.protocols.pbft.checks import CHECK, SCREEN, SignatureChecks
@@ -395,7 +395,7 @@ def test_execution_pauses_for_a_snapshot_until_the_next_step() -> None:
     decide(alone, *batches)
     turn = alone.do(alone.execution.execute_ready)
     assert alone.history.executed == CONFIG.snapshot_batches
-    assert [job.work for job in turn.jobs] == [TakeSnapshot(4, 0, 0)]
+    assert [job.work for job in turn.jobs] == [TakeCommonSnapshot(4, 0, 0, piece_bytes=CONFIG.chunk_bytes)]
     assert turn.timers == [Timer((), EXECUTE, alone.now)]
     assert alone.do(alone.execution.execute_ready).outputs == ()
     alone.execution.go_on()

@@ -60,6 +60,7 @@ from tests.protocols.pbft.pbft_nodes import (
     checkpoint,
     commit,
     decided,
+    in_pieces,
     offer,
     point,
     pre_prepare,
@@ -364,7 +365,7 @@ def test_a_status_is_answered_once_a_beat() -> None:
 
 def test_one_piece_of_a_snapshot_is_read_at_a_time() -> None:
     node = node_in("executed")
-    node.core.history.images.append(Image(*point(*BATCHES), 9, HISTORY, FOUR))
+    node.core.history.images.append(in_pieces(Image(*point(*BATCHES), 9, HISTORY, FOUR), bytes(9)))
     jobs = [job for _ in range(50) for job in node.on(4, FetchImage(2, 0)).jobs]
     assert len(jobs) == 1
 

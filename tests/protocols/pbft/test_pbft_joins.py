@@ -26,7 +26,7 @@ from quorate.protocols.pbft.messages import (
 )
 
 from tests.protocols.cluster import Cluster, Member
-from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, SCHEME, Node, X
+from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, SCHEME, Node, X, in_pieces
 
 ADMIN = SCHEME.client(8)
 ADMINISTERED = msgspec.structs.replace(CONFIG, admins=(ADMIN.public,), founders=FOUR)
@@ -157,7 +157,7 @@ def _with(keys: Keys) -> Any:
 
 # --- snapshots ---
 
-IMAGE = Image(4, 4, bytes(32), 8, b"d" * 32, FOUR)
+IMAGE = in_pieces(Image(4, 4, bytes(32), 8, b"d" * 32, FOUR), b"snapshot")
 
 
 def test_a_recorded_snapshot_brings_the_nodes_back() -> None:

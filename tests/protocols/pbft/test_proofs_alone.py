@@ -1,14 +1,34 @@
 """ProofChecks alone: what is checked off the loop, in which order, and how much of it there may be."""
 
+import msgspec
 import pytest
 
 from quorate.kernel import Failed, Job, Received, Turn
-from quorate.parts.crypto.keys import BATCH_ITEMS_MAX, Keyring, Signed, Verified, VerifyBatch
-from quorate.protocols.pbft.messages import ViewChange
+from quorate.parts.crypto.keys import BATCH_ITEMS_MAX, Keyring, Keys, Signed, Verified, VerifyBatch
+from quorate.protocols.pbft.group import EPOCH_SHIFT, NO_CHECKPOINT, Group
+from quorate.protocols.pbft.messages import (
+    CHECKPOINT,
+    PREPARE,
+    ViewChange,
+    checkpoint_statement,
+    digest_of,
+    order_statement,
+)
 from quorate.protocols.pbft.proofs import PROVE, CheckedProof
 
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.pbft_nodes import Node, X, Y, new_view, pre_prepare, prepared, view_change
+from tests.protocols.pbft.pbft_nodes import (
+    FOUR,
+    SCHEME,
+    Node,
+    X,
+    Y,
+    new_view,
+    pre_prepare,
+    prepared,
+    signed,
+    view_change,
+)
 
 CLAIM = Signed(3, "context", b"message", b"signature")
 ALL = Verified((1 << BATCH_ITEMS_MAX) - 1)
@@ -133,3 +153,54 @@ def test_nobody_s_signature_is_checked_on_the_loop(monkeypatch: pytest.MonkeyPat
     step(node, Received(3, view_change(3, 2, *orders)))
     step(node, Received(3, new_view({n: view_change(n, 2, *orders) for n in (1, 3, 4)}, *[(X,)] * 4)))
     assert checked == ["pbft new-view"]
+
+
+# --- where members change ---
+
+FOUNDERS_KEYRING = Keyring({node: SCHEME.keyring()._verifiers[node] for node in FOUR}, SCHEME.keyring()._stranger)
+"""All that the jobs of a node know that was there first."""
+SECOND = 1 << EPOCH_SHIFT
+"""The first view of the second epoch; its primary is node 1."""
+
+
+def second_epoch(alone: Alone) -> None:
+    """1, 2, 3 and 5 vote; 5 has joined."""
+    keys = Keys(SCHEME.signer(2), FOUNDERS_KEYRING).knowing(5, SCHEME.keyring().public(5))
+    alone.view.begin_epoch(Group((1, 2, 3, 5), keys, epoch=1, began_at=4, past_members=FOUR))
+
+
+def judged(alone: Alone, turn: Turn) -> list[tuple[int, str]]:
+    """Whom the node blames when the jobs of this Turn have ended, each done with the keys of the founders."""
+    blames = [*turn.blames]
+    for job in turn.jobs:
+        blames += alone.do(alone.proven, job, FOUNDERS_KEYRING).blames
+    return [(blame.node, blame.why) for blame in blames]
+
+
+def test_a_member_that_joined_signs_what_every_job_can_check() -> None:
+    """Its view-change, its vote for the checkpoint that it rests on, and for an order."""
+    alone = Alone()
+    second_epoch(alone)
+    checkpoint = signed(CHECKPOINT, checkpoint_statement(6, 6, bytes(32)), (1, 3, 5))
+    order = signed(PREPARE, order_statement(SECOND, 7, digest_of((X,))), (1, 3, 5))
+    change = view_change(5, SECOND + 1, order, stable=checkpoint)
+    turn = alone.do(alone.view_changes.on_view_change, 5, change)
+    assert judged(alone, turn) == []
+    assert alone.view.changes == {5: change}
+    forged = view_change(3, SECOND + 1, order, stable=signed(CHECKPOINT, checkpoint.statement, (1, 3, 4)))
+    turn = alone.do(alone.view_changes.on_view_change, 3, forged)
+    assert judged(alone, turn) == [(3, f"sends a view-change that {NO_CHECKPOINT}")], "4 votes no more"
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_nobody_is_blamed_for_a_view_of_an_epoch_that_is_over(is_right: bool) -> None:
+    """It was checked while others began to vote, and who its primary was these cannot tell."""
+    alone = Alone()
+    right = {node: view_change(node, 2, prepared(1, X)) for node in (1, 3, 4)}
+    wrong = {**right, 4: msgspec.structs.replace(right[4], signature=right[1].signature)}
+    message = new_view(right if is_right else wrong, (X,))
+    turn = alone.do(alone.new_views.on_new_view, 3, message)
+    assert len(turn.jobs) == 1
+    second_epoch(alone)
+    assert judged(alone, turn) == []
+    assert alone.view.number == SECOND

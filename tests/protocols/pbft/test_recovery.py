@@ -6,7 +6,7 @@ import pytest
 
 from quorate.kernel import Turn
 from quorate.kernel.inputs import Done
-from quorate.parts.log.replicated import Chunk, Decided, Leads, Restored, SnapshotInfo, Written
+from quorate.parts.log.replicated import Decided, Leads, Restored, SnapshotInfo, Written
 from quorate.protocols.pbft.messages import (
     Accepted,
     BatchOf,
@@ -14,7 +14,6 @@ from quorate.protocols.pbft.messages import (
     Executed,
     FetchBatch,
     Image,
-    ImagePiece,
     LogOf,
     NewView,
     Prepare,
@@ -35,6 +34,8 @@ from tests.protocols.pbft.pbft_nodes import (
     Z,
     checkpoint,
     commit,
+    image_piece,
+    in_pieces,
     new_view,
     offer,
     point,
@@ -142,11 +143,11 @@ def fetched() -> Life:
     """From 0 to a snapshot at 4, by the word of two, and then up to the checkpoint there."""
     node = Life()
     sequence, index, history = point(*XS)
-    image = Image(sequence, index, history, 4, b"d" * 32, FOUR)
+    image = in_pieces(Image(sequence, index, history, 4, b"d" * 32, FOUR), b"data")
     node.on(1, Stable(stable(*XS)))
     node.on(1, offer(1, image))
     node.on(3, offer(3, image))
-    node.on(3, ImagePiece(Chunk(index, 0, 0, b"data", 4)))
+    node.on(3, image_piece(image, b"data"))
     node.step(Done("install", Written(index, 0, 4, True)))
     assert (node.core.history.executed, node.core.history.low) == (4, 4)
     return node
@@ -239,11 +240,11 @@ def test_whoever_fetched_a_snapshot_says_its_checkpoint() -> None:
     """The others may wait for that: with one silent liar they are no quorum without this node."""
     node = Life()
     sequence, index, history = point(*XS)
-    image = Image(sequence, index, history, 4, b"d" * 32, FOUR)
+    image = in_pieces(Image(sequence, index, history, 4, b"d" * 32, FOUR), b"data")
     node.on(1, Stable(stable(*XS[:2])))
     node.on(1, offer(1, image))
     node.on(3, offer(3, image))
-    node.on(3, ImagePiece(Chunk(index, 0, 0, b"data", 4)))
+    node.on(3, image_piece(image, b"data"))
     turn = node.step(Done("install", Written(index, 0, 4, True)))
     assert to((1, 3, 4), checkpoint(2, sequence, index, history)) in turn.sends
     node.on(1, checkpoint(1, sequence, index, history))

@@ -9,7 +9,7 @@ from quorate.parts import requests
 from quorate.parts.crypto.keys import Signer
 from quorate.parts.log.configuration import Newcomer, encode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
-from quorate.parts.log.replicated import Leads, SnapshotInfo, TakeSnapshot
+from quorate.parts.log.replicated import Leads, SnapshotInfo, TakeCommonSnapshot
 from quorate.protocols.pbft.checkpoints import Diverged
 from quorate.protocols.pbft.group import Group
 from quorate.protocols.pbft.images import SNAPSHOT
@@ -256,10 +256,12 @@ def test_a_snapshot_that_is_durable_is_recorded_and_one_that_failed_is_not() -> 
     alone = Alone()
     alone.execute((X,), (Y,))
     turn = alone.do(alone.images.take)
-    assert [(job.key, job.work) for job in turn.jobs] == [(SNAPSHOT, TakeSnapshot(2, 0, 0))]
+    assert [(job.key, job.work) for job in turn.jobs] == [
+        (SNAPSHOT, TakeCommonSnapshot(2, 0, 0, piece_bytes=CONFIG.chunk_bytes))
+    ]
     assert alone.do(alone.images.take).jobs == (), "one at a time"
-    turn = alone.do(alone.images.taken, SnapshotInfo(2, 0, 10, b"d" * 32))
-    image = Image(*point((X,), (Y,)), 10, b"d" * 32, FOUR)
+    turn = alone.do(alone.images.taken, SnapshotInfo(2, 0, 10, b"d" * 32, b"r" * 32))
+    image = Image(*point((X,), (Y,)), 10, b"d" * 32, FOUR, root=b"r" * 32, piece_bytes=CONFIG.chunk_bytes)
     assert (turn.records, alone.history.images) == (written(Taken(image)), [image])
     alone.execute((X,), (Y,))
     alone.do(alone.images.take)

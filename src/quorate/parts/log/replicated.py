@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from quorate.parts.log.entries import Entry
+from quorate.parts.log.pieces import PieceProof
 from quorate.parts.wire import Index, Natural, Term
 
 # --- outputs ---
@@ -74,6 +75,12 @@ class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
     keep_index: int | None = None
 
 
+class TakeCommonSnapshot(TakeSnapshot, frozen=True, kw_only=True, gc=False):
+    """The same, as a file that all nodes have alike which have this snapshot, hashed in pieces of ``piece_bytes``."""
+
+    piece_bytes: int
+
+
 class ReadChunk(msgspec.Struct, frozen=True, gc=False):
     """Read a piece of the stored snapshot. Result: Chunk."""
 
@@ -111,13 +118,29 @@ class Screened(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
     spent: tuple[Natural, ...]
 
 
+class ReadPiece(msgspec.Struct, frozen=True, gc=False):
+    """Read a piece of the stored snapshot, with its proof. Result: Piece.
+
+    ``root`` is that of its pieces (``parts/log/pieces.py``): a file that has become another one is not served.
+    """
+
+    index: int
+    offset: int
+    piece_bytes: int
+    root: bytes
+
+
 class SnapshotInfo(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """A snapshot that is durable. ``digest``: SHA-256 of the App's state in it, equal where the states are."""
+    """A snapshot that is durable. ``digest``: SHA-256 of the App's state in it, equal where the states are.
+
+    ``root``: that of its file's pieces, where the job asked for it.
+    """
 
     index: Index
     term: Term
     size_bytes: Natural
     digest: bytes = b""
+    root: bytes = b""
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -128,6 +151,13 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     offset: Natural
     data: bytes
     total_bytes: Natural
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of a snapshot, and the proof that it is in it."""
+
+    chunk: Chunk
+    proof: PieceProof
 
 
 class Written(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

@@ -15,7 +15,7 @@ from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import FetchLog, LogOf, extend
 from quorate.protocols.pbft.others import Others
-from quorate.protocols.pbft.transfer import ImageTransfer, Patience
+from quorate.protocols.pbft.transfer import PATIENCE_BEATS, ImageTransfer
 from quorate.protocols.pbft.view import CurrentView
 
 
@@ -32,7 +32,6 @@ class CatchUp:
         checkpoints: Checkpoints,
         fetching: Fetching,
         transfer: ImageTransfer,
-        patience: Patience,
     ) -> None:
         self._env = env
         self._others = others
@@ -42,26 +41,25 @@ class CatchUp:
         self._checkpoints = checkpoints
         self._fetching = fetching
         self._transfer = transfer
-        self._patience = patience
+        self._beats = 0  # for which nothing was executed
         self._executed_at_beat = 0
 
     def beat(self) -> None:
         """Once a beat: if nothing was executed for a beat, and others are proven to be ahead, ask for what is next."""
         history = self._history
-        is_behind = history.ahead is not None or self._transfer.fetched is not None
-        if is_behind and history.executed == self._executed_at_beat:
+        if self._transfer.fetched is not None:
+            self._transfer.beat()
+        elif history.ahead is not None and history.executed == self._executed_at_beat:
             self._seek()
         else:
-            self._patience.reset()
+            self._beats = 0
         self._executed_at_beat = history.executed
 
     def _seek(self) -> None:
-        self._patience.wait()
-        if self._patience.is_over:
+        self._beats += 1
+        if self._beats % PATIENCE_BEATS == 0:
             self._log.proven.clear()  # nobody has these batches any more, perhaps
-        if self._transfer.fetched is not None:
-            self._transfer.nudge()
-        elif (missing := self._next_proven()) is not None:
+        if (missing := self._next_proven()) is not None:
             self._fetching.fetch(missing)
         else:
             self._env.send(self._others.any_one(), FetchLog(self._history.executed))
@@ -78,17 +76,20 @@ class CatchUp:
         history = self._history
         if history.stable is None or m.after >= history.low:
             return
-        if m.after >= history.base and history.recorded >= history.low:
-            last = history.first_proof(m.after, m.after)
+        proof = history.proof_for(m.after, m.after)
+        if m.after >= history.base and history.recorded >= history.low and proof is not None:
+            last = point_of(proof)[0]
             digests = tuple(history.digests[sequence] for sequence in range(m.after + 1, last + 1))
             if self._fetching.allowance.grants(sender, sum(map(len, digests))):
-                self._env.send(sender, LogOf(m.after, digests, history.switches.get(last, history.stable)))
+                self._env.send(sender, LogOf(m.after, digests, proof))
         elif history.images:
             self._env.send(sender, self._transfer.offer())
 
     def on_log_of(self, sender: int, m: LogOf) -> None:
         """Believed if the digests lead from this node's history to the checkpoint's."""
         if m.after != self._history.executed or self._log.proven or self._view.stalled is not None:
+            return
+        if self._history.is_beyond_switch(point_of(m.certificate)[0]):
             return
         if not self._is_log(m):
             self._others.blame(sender, "sends a log that its checkpoint does not prove")

@@ -49,6 +49,7 @@ class Checkpoints:
         """By number and statement, who made it."""
         self.points: dict[int, tuple[int, bytes]] = {}
         """Index and history at our own, above the stable one."""
+        self._epoch = view.group.epoch  # of the collectors
 
     # --- ours ---
 
@@ -57,6 +58,7 @@ class Checkpoints:
         history = self._history
         sequence = history.executed
         self.points[sequence] = (history.index, history.digest)
+        self._forget_earlier_members()
         if sequence > history.low and self._view.is_member:
             message = self._own(sequence)
             self._collector(sequence, message).add_verified(self._env.id, message.signature)
@@ -81,6 +83,7 @@ class Checkpoints:
         view, others = self._view, self._others
         if not self._history.low < m.sequence <= self._history.high or m.sequence % self._config.checkpoint_batches:
             return
+        self._forget_earlier_members()
         if not view.group.has(sender):
             others.blame(sender, "makes a checkpoint, and is no member")
             return
@@ -94,6 +97,12 @@ class Checkpoints:
             others.blame(sender, "makes two checkpoints at one number")
         elif self._collector(m.sequence, m).add_verified(sender, m.signature):
             self._look_at(m.sequence)
+
+    def _forget_earlier_members(self) -> None:
+        """Others vote since a snapshot was fetched: what was collected is of members who had no vote there."""
+        if self._epoch != self._view.group.epoch:
+            self._epoch = self._view.group.epoch
+            self.collectors.clear()
 
     def _collector(self, sequence: int, m: Checkpoint) -> Collector:
         here = self.collectors.setdefault(sequence, {})
@@ -111,8 +120,9 @@ class Checkpoints:
                 return
 
     def on_stable(self, sender: int, m: Stable) -> None:
-        """A checkpoint that others have."""
-        if point_of(m.certificate)[0] <= self._history.low:
+        """A checkpoint that others have, if those made it whom this node knows to vote there."""
+        history, sequence = self._history, point_of(m.certificate)[0]
+        if sequence <= history.low or sequence < history.began_at or history.is_beyond_switch(sequence):
             return
         if not self._view.group.is_stable(m.certificate):
             self._others.blame(sender, "sends a checkpoint that is not proven")

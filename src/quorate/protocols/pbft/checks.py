@@ -44,7 +44,7 @@ class Check:
         return self.mask == (1 << len(self.values)) - 1
 
 
-Fresh: TypeAlias = dict[bytes, tuple[bytes, Signed]]
+FreshRequests: TypeAlias = dict[bytes, tuple[bytes, Signed]]
 """By digest, requests and what is to be checked of them."""
 
 
@@ -54,7 +54,7 @@ class SignatureChecks:
     def __init__(self, env: Env) -> None:
         self._env = env
         self.jobs: dict[int, Check] = {}
-        self.screenings: dict[int, tuple[int, Fresh]] = {}
+        self.screenings: dict[int, tuple[int, FreshRequests]] = {}
         """Who passed on what, by job."""
         self.held: dict[bytes, int] = {}
         """Sizes, by digest."""
@@ -78,7 +78,7 @@ class SignatureChecks:
         self.held_bytes -= size or 0
         return size is not None
 
-    def screen(self, sender: int, fresh: Fresh) -> None:
+    def screen(self, sender: int, fresh: FreshRequests) -> None:
         """Have the App say which of these need not be ordered; the signatures of the others are checked then."""
         for digest, (value, _) in fresh.items():
             self.hold(digest, value)
@@ -90,7 +90,7 @@ class SignatureChecks:
         """The App has said it; or it does not know, and all are checked."""
         sender, fresh = self.screenings.pop(number, (0, {}))
         spent = set(result.spent) if isinstance(result, Screened) else set()
-        left: Fresh = {}
+        left: FreshRequests = {}
         for place, (digest, claim) in enumerate(fresh.items()):
             if place in spent:
                 self.release(digest)
@@ -98,7 +98,7 @@ class SignatureChecks:
                 left[digest] = claim
         self.ask(sender, left, None)
 
-    def ask(self, sender: int, fresh: Fresh, sequence: int | None) -> set[int]:
+    def ask(self, sender: int, fresh: FreshRequests, sequence: int | None) -> set[int]:
         """Have signatures checked of these values, by digest; the numbers of the jobs."""
         for digest, (value, _) in fresh.items():
             self.hold(digest, value)

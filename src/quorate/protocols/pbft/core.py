@@ -88,7 +88,7 @@ from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.proofs import PROVE, CheckedProof, ProofChecks
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.retransmission import BEAT, Retransmission
-from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer, Patience
+from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer
 from quorate.protocols.pbft.view import VIEW, CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
@@ -119,6 +119,8 @@ class Pbft(Core, Reconfigurable):
     reads_class: ClassVar[type[WaitingReads]] = WaitingReads
     new_views_class: ClassVar[type[NewViews]] = NewViews
     view_changes_class: ClassVar[type[ViewChanges]] = ViewChanges
+    checkpoints_class: ClassVar[type[Checkpoints]] = Checkpoints
+    transfer_class: ClassVar[type[ImageTransfer]] = ImageTransfer
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
         """Raises ValueError for keys of another node, and for members that are no founders."""
@@ -132,14 +134,14 @@ class Pbft(Core, Reconfigurable):
         self.log = log = self.log_class(env)
         self.history = history = History(env, config.window)
         # Each part knows those before it.
-        others, leave_view, patience = self.others_class(env), Later(), Patience()
+        others, leave_view = self.others_class(env), Later()
         self.checks = self.checks_class(env)
         self.proofs = ProofChecks(env)
         self.waiting = self.waiting_class(env, others, config, view, log, history, self.checks)
         self.watch = self.watch_class(env, view, log, history, self.waiting)
         self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.waiting, leave_view)
         self.members = self.members_class(env, config, founders, view, log, history)
-        self.checkpoints = Checkpoints(env, others, config, view, log, history, self.members, self.normal)
+        self.checkpoints = self.checkpoints_class(env, others, config, view, log, history, self.members, self.normal)
         self.images = Images(env, config, view, history)
         self.fetching = Fetching(env, others, config, view, log)
         self.execution = Execution(
@@ -157,10 +159,10 @@ class Pbft(Core, Reconfigurable):
             *(self.watch, self.new_views, self.proofs),
         )
         leave_view.to = self.view_changes.leave
-        self.transfer = ImageTransfer(env, others, config, founders, view, history, self.execution, patience)
+        self.transfer = self.transfer_class(env, others, founders, view, history, self.execution)
         self.catch_up = CatchUp(
             *(env, others, view, log, history),
-            *(self.checkpoints, self.fetching, self.transfer, patience),
+            *(self.checkpoints, self.fetching, self.transfer),
         )
         self.retransmission = Retransmission(
             *(env, others, config, view, log, history),
@@ -262,6 +264,7 @@ class Pbft(Core, Reconfigurable):
         self.execution.execute_ready()
         self.catch_up.look()
         self.new_views.begin_epoch()
+        self.view_changes.ask_late()
         self.normal.propose()
         self.reads.answer()
         self.watch.look()

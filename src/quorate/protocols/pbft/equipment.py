@@ -8,6 +8,7 @@ from quorate.protocols.pbft.led import TWINS_CONFIG, led
 from quorate.protocols.pbft.liars import LIARS, resign_pbft
 from quorate.protocols.pbft.messages import PbftConfig
 from quorate.protocols.pbft.mutants import MUTANTS
+from quorate.protocols.pbft.transfer_liars import TRANSFER_LIARS
 from quorate.sim.equipment import Equipment, Led
 
 EQUIPMENT = Equipment(
@@ -31,7 +32,7 @@ EQUIPMENT = Equipment(
     takes_snapshots=True,
     invariants=(PbftInvariants, PbftEpochs),
     mutants=MUTANTS,
-    liars=LIARS,
+    liars=(*LIARS, *TRANSFER_LIARS),
     resign=resign_pbft,
     twins=Led(led, TWINS_CONFIG),
 )

@@ -55,14 +55,27 @@ class History:
         self.switch_at = 0
         self.switches: dict[int, Certificate] = {}
         """The checkpoints at which members changed, as far as others may need them."""
+        self._since: dict[int, int] = {}  # by such a checkpoint, after which one those began to vote who made it
         self.nodes = FOUNDERS_ALONE
         """Which nodes have come and gone. Set by ``EpochMembers``."""
         self.nodes_at: dict[int, Nodes] = {}
         """The same as of each of the images, by sequence number."""
+        self.began_at = 0
+        """The checkpoint after which the present members vote. Set by ``EpochMembers``."""
+
+    @property
+    def is_founded(self) -> bool:
+        """Whether this node can prove a checkpoint to the present members.
+
+        Not yet if it goes on from a snapshot of their epoch, and its stable checkpoint is of members before them.
+        """
+        return self.low >= self.began_at
 
     @property
     def high(self) -> int:
         """§4.2, the high water mark H. New members begin after a checkpoint that is stable."""
+        if not self.is_founded:
+            return self.low
         high = self.low + self._window
         return min(high, self.switch_at) if self.switch_at else high
 
@@ -70,6 +83,10 @@ class History:
     def point(self) -> tuple[int, int, bytes]:
         """Sequence, index and history, as a checkpoint states them."""
         return self.executed, self.index, self.digest
+
+    def is_beyond_switch(self, sequence: int) -> bool:
+        """Whether others vote there than those whom this node knows: it cannot tell what proves anything there."""
+        return self.switch_at != 0 and sequence > self.switch_at
 
     @property
     def is_switching(self) -> bool:
@@ -107,6 +124,10 @@ class History:
         if point_of(certificate)[0] > point_of(self.ahead)[0]:
             self.ahead = certificate
 
+    def forget_ahead(self) -> None:
+        """Those who made the checkpoint that was ahead had no vote there."""
+        self.ahead = None
+
     def reached(self) -> Certificate | None:
         """The checkpoint that was ahead, once this node is there; it is ahead no more."""
         if self.ahead is None or point_of(self.ahead)[0] > self.executed:
@@ -124,14 +145,21 @@ class History:
         """The checkpoint of the change is stable: keep it for those who are behind."""
         if (proof := self._proofs.get(self.switch_at, self.stable)) is not None:
             self.switches[self.switch_at] = proof
+            self._since[self.switch_at] = self.began_at
 
-    def first_proof(self, stable: int, executed: int) -> int:
-        """Which checkpoint a node that is this far can check: the next change of members, or else the last one."""
-        return min((s for s in self.switches if s > stable and s >= executed), default=self.low)
+    def proof_for(self, stable: int, executed: int) -> Certificate | None:
+        """The checkpoint that a node that is this far can check: the next change of members, or else the last one.
+
+        None if its next change is before a snapshot that this node went on from, and the proof was not kept.
+        """
+        switch = min((s for s in self.switches if s > stable and s >= executed), default=0)
+        proof, since = (self.switches[switch], self._since[switch]) if switch else (self.stable, self.began_at)
+        return None if executed < since else proof
 
     def drop_switches(self) -> None:
         """Those that only a node needs which must fetch a snapshot anyway."""
-        self.switches = {sequence: proof for sequence, proof in self.switches.items() if sequence >= self.base}
+        for sequence in [s for s in self.switches if s < self.base]:
+            del self.switches[sequence], self._since[sequence]
 
     # --- snapshots ---
 
@@ -179,8 +207,14 @@ class History:
             first = max(first, last + 1)
 
     def take_up_image(self) -> None:
-        """The newest snapshot may be newer than the last checkpoint that became stable: then it is the only one."""
+        """The newest snapshot may be newer than the last checkpoint that became stable: then it is the only one.
+
+        Else the journal may have the proof of the change after which the members of the snapshot voted.
+        """
         image = self.images[-1]
+        epoch, since = (self.images[0].epoch, self.images[0].began_at) if len(self.images) > 1 else (0, 0)
+        if image.epoch == epoch + 1 and (proof := self._proofs.get(image.began_at)) is not None:
+            self.switches[image.began_at], self._since[image.began_at] = proof, since
         if any(sequence not in self.digests for sequence in range(self.base + 1, image.sequence + 1)):
             self._keep_image(image, self.nodes_at[image.sequence], fetched=True)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from quorate.kernel import Env
 from quorate.parts.log.configuration import Nodes
-from quorate.parts.log.replicated import SnapshotInfo, TakeSnapshot
+from quorate.parts.log.replicated import SnapshotInfo, TakeCommonSnapshot
 from quorate.protocols.pbft.history import TERM, History
 from quorate.protocols.pbft.messages import Image, PbftConfig
 from quorate.protocols.pbft.view import CurrentView
@@ -59,7 +59,7 @@ class Images:
         history = self._history
         self._taking = self._image_now(), history.nodes
         keep = history.images[-1].index if history.images else 0
-        self._env.work(SNAPSHOT, TakeSnapshot(history.index, TERM, keep))
+        self._env.work(SNAPSHOT, TakeCommonSnapshot(history.index, TERM, keep, piece_bytes=self._config.chunk_bytes))
 
     def _image_now(self) -> Image:
         """What a snapshot of the state now is, but for its file."""
@@ -79,5 +79,11 @@ class Images:
         images = self._history.images
         if images and image.sequence <= images[-1].sequence:
             return  # a newer one came from others meanwhile
-        image = msgspec.structs.replace(image, size_bytes=result.size_bytes, digest=result.digest)
+        image = msgspec.structs.replace(
+            image,
+            size_bytes=result.size_bytes,
+            digest=result.digest,
+            root=result.root,
+            piece_bytes=self._config.chunk_bytes,
+        )
         self._history.record_image(image, nodes, fetched=False)

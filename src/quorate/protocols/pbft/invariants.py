@@ -16,8 +16,10 @@ from __future__ import annotations
 from typing import Any
 
 from quorate.kernel import mask_of, nodes_of
+from quorate.parts.log.pieces import is_proven
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate, verify
+from quorate.protocols.pbft.transfer import PATIENCE_BEATS
 from quorate.sim.checkers.base import Checker, Violation, Watched
 
 PREPARED = "one prepared batch a view and number"
@@ -34,6 +36,11 @@ ONE_VOTE = "one vote a view and number"
 ORDERED_ONCE = "no request is ordered for ever"
 AGAIN_MAX = 24
 """Times that a node proposes what it has executed, of one request. Clients ask again seven times in a run at most."""
+PIECES = "only proven pieces are stored"
+TURNS = "a source that gives nothing is left"
+
+TURNS_MAX = 3
+"""Of a source, in which a node gets no further: one that began well and dried up, one with nothing, and the clock's."""
 
 VoteCast = tuple[int, int, bytes]
 """View, sequence number, digest."""
@@ -43,17 +50,8 @@ class SeenReplica:
     """What the checker last saw of one node, in this life."""
 
     __slots__ = (
-        "accepted",
-        "again",
-        "executed",
-        "fresh",
-        "is_changing",
-        "low",
-        "prepared",
-        "requests",
-        "slots",
-        "stable",
-        "view",
+        *("accepted", "again", "executed", "fresh", "is_changing", "low", "prepared", "requests", "slots", "stable"),
+        *("fetching", "now", "view", "waited_s", "writing"),
     )
 
     def __init__(self) -> None:
@@ -70,6 +68,12 @@ class SeenReplica:
         self.again: dict[bytes, int] = {}
         """How often it proposed one of them."""
         self.slots = 0
+        self.writing: Any = None
+        self.fetching: tuple[Any, int, int] | None = None
+        """Which snapshot from whom, and from where on."""
+        self.now = 0.0
+        self.waited_s = 0.0
+        """By its own clock, for that."""
 
 
 class PbftInvariants(Checker):
@@ -156,6 +160,13 @@ class PbftInvariants(Checker):
         if len(log.slots) != seen.slots:
             seen.slots = len(log.slots)
             self._in_window(node, core)
+        transfer = core.transfer
+        if transfer.writing is not seen.writing:
+            seen.writing = transfer.writing
+            if seen.writing is not None:
+                self._stores(node, transfer)
+        if transfer.fetched is not None or seen.fetching is not None:
+            self._fetches(node, seen, core)
 
     def finish(self, world: Watched) -> None:
         if world.options.faults or world.options.byzantine or world.options.joins:
@@ -280,6 +291,28 @@ class PbftInvariants(Checker):
                 raise Violation(
                     WATERMARKS, f"node {node} works on {min(table)} to {max(table)}, its checkpoint is at {low}"
                 )
+
+    def _stores(self, node: int, transfer: Any) -> None:
+        image, _ = transfer.fetched
+        chunk, proof = transfer.writing.chunk, transfer.writing.proof
+        count, number = -(-image.size_bytes // image.piece_bytes), chunk.offset // image.piece_bytes
+        if chunk.offset % image.piece_bytes or not is_proven(image.root, count, number, chunk.data, proof):
+            raise Violation(PIECES, f"node {node} stores what is no piece of the snapshot at {image.sequence}")
+
+    def _fetches(self, node: int, seen: SeenReplica, core: Any) -> None:
+        """How long it waits for one piece from one source. While it is paused it does not wait."""
+        transfer, config, now = core.transfer, core.config, core.env.now
+        fetching = None
+        if transfer.fetched is not None:
+            fetching = (transfer.fetched[0], transfer.source, transfer.offset)
+        is_ours = transfer.writing is not None or core.view.stalled is not None
+        if fetching != seen.fetching or fetching is None or is_ours:
+            seen.fetching, seen.waited_s = fetching, 0.0
+        else:
+            seen.waited_s += min(now - seen.now, config.beat_s)
+        seen.now = now
+        if seen.waited_s > TURNS_MAX * PATIENCE_BEATS * config.beat_s:
+            raise Violation(TURNS, f"node {node} waits {seen.waited_s:.1f} s for one piece from node {transfer.source}")
 
     def _verify(self, node: int, certificate: Certificate, members: tuple[int, ...]) -> None:
         if certificate in self._verified:

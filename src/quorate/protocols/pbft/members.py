@@ -19,7 +19,7 @@ from quorate.parts import requests
 from quorate.parts.log import configuration
 from quorate.parts.log.configuration import Change, Newcomer, Nodes
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
-from quorate.protocols.pbft.group import Group
+from quorate.protocols.pbft.group import Group, point_of
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Image, PbftConfig
@@ -66,8 +66,19 @@ class EpochMembers:
         if not at:
             every = self._config.checkpoint_batches
             at = -(-(history.executed + self._config.window) // every) * every
-        history.change_members(change.members, at)  # of several before one checkpoint the last holds
+        self._will_change(change.members, at)  # of several before one checkpoint the last holds
         return CONFIGURATION
+
+    def _will_change(self, members: tuple[int, ...], at: int) -> None:
+        """Others vote after that checkpoint, and what the present members prove beyond it proves nothing.
+
+        They may well have signed it: as members of later ones, or as liars.
+        """
+        history = self._history
+        history.change_members(members, at)
+        if point_of(history.ahead)[0] > at:
+            history.forget_ahead()
+        self._log.forget_proven(at)
 
     def switch_if_stable(self) -> None:
         """The checkpoint is stable: the old members have settled all up to it."""
@@ -81,9 +92,13 @@ class EpochMembers:
 
     def begin_epoch(self, group: Group) -> None:
         """These vote from now on, in views of their own."""
+        history = self._history
         self._view.begin_epoch(group)
-        self._history.change_members((), 0)
-        self._log.begin_epoch(self._history.executed)
+        history.change_members((), 0)
+        history.began_at = group.began_at
+        if history.ahead is not None and not group.is_stable(history.ahead):
+            history.forget_ahead()
+        self._log.begin_epoch(history.executed)
         self._part()
 
     def take_over(self, image: Image, nodes: Nodes) -> None:
@@ -92,7 +107,10 @@ class EpochMembers:
             began = (image.epoch, image.began_at, image.past_members)
             self.begin_epoch(Group(image.members, self._view.keys, *began))
         self._take_over_nodes(nodes)
-        self._history.change_members(image.next_members, image.switch_at)
+        if image.switch_at:
+            self._will_change(image.next_members, image.switch_at)
+        else:
+            self._history.change_members((), 0)
 
     # --- which nodes there are ---
 

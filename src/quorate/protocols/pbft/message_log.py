@@ -131,6 +131,10 @@ class MessageLog:
         for sequence in [s for s in self.proven if s <= executed]:
             del self.proven[sequence]
 
+    def forget_proven(self, after: int) -> None:
+        """Who proved it had no vote beyond this number."""
+        self.proven = {sequence: digest for sequence, digest in self.proven.items() if sequence <= after}
+
     # --- recovery ---
 
     def restore(self, record: Stored | Accepted | Prepared) -> None:

@@ -18,6 +18,7 @@ from msgspec import Meta
 from quorate.kernel import NODE_ID_MAX, NodeId
 from quorate.parts.crypto.keys import Public, Signature
 from quorate.parts.log.configuration import Nodes
+from quorate.parts.log.pieces import HASH_BYTES, PieceProof
 from quorate.parts.log.replicated import Chunk
 from quorate.parts.votes.certificate import Certificate
 from quorate.parts.wire import Index, Natural
@@ -218,7 +219,8 @@ class Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A snapshot, and what its file must be. f + 1 nodes that name the same one are to be believed.
 
     ``members`` are those of ``epoch``, which began at ``began_at``, after ``past_members``; if there is a change under
-    way, ``next_members`` follow at ``switch_at``.
+    way, ``next_members`` follow at ``switch_at``. ``root``, of a tree over pieces of ``piece_bytes``, proves each piece
+    (``parts/log/pieces.py``); without one, as an earlier release took it, nobody can fetch it.
     """
 
     sequence: Sequence
@@ -232,6 +234,8 @@ class Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
     switch_at: Sequence = 0
     began_at: Sequence = 0
     past_members: Members = ()
+    root: Annotated[bytes, Meta(max_length=HASH_BYTES)] = b""
+    piece_bytes: Natural = 0
 
 
 class Offer(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -250,16 +254,17 @@ class OfferAmong(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
 
 
 class FetchImage(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """Send me a piece of the snapshot at this index."""
+    """Send me the piece of the snapshot at this index that begins there. Who has it no more offers what it has."""
 
     index: Index
     offset: Natural
 
 
 class ImagePiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """A piece."""
+    """A piece, and the proof that it is in the snapshot."""
 
     chunk: Chunk
+    proof: PieceProof = ()
 
 
 MESSAGES = (

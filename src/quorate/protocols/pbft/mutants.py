@@ -12,9 +12,11 @@ from quorate.kernel import Env, mask_of
 from quorate.parts.crypto.keys import Keys, Signed, Verified
 from quorate.parts.quorum import Byzantine, Threshold
 from quorate.parts.votes.certificate import Certificate
+from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.checks import Check, SignatureChecks
 from quorate.protocols.pbft.core import Pbft
 from quorate.protocols.pbft.group import point_of
+from quorate.protocols.pbft.members import EpochMembers
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import (
     VIEW_CHANGE,
@@ -24,11 +26,14 @@ from quorate.protocols.pbft.messages import (
     Decided,
     Entered,
     Forward,
+    Image,
+    ImagePiece,
     NewView,
     PbftConfig,
     Prepare,
     Prepared,
     PrePrepare,
+    Stable,
     ViewChange,
     view_change_statement,
 )
@@ -37,6 +42,7 @@ from quorate.protocols.pbft.normal import NormalCase
 from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.reads import WaitingReads
 from quorate.protocols.pbft.slot import Commits
+from quorate.protocols.pbft.transfer import ImageTransfer
 from quorate.protocols.pbft.view_changes import ViewChanges
 from quorate.protocols.pbft.waiting import WaitingRequests
 from quorate.protocols.pbft.watch import PrimaryWatch
@@ -247,10 +253,54 @@ class ReadsAtOnce(WaitingReads):
         self._waiting.append((0, tuple(tokens)))
 
 
+class RunsOn(EpochMembers):
+    """Breaks the rule of ``members.py`` that what the present members prove beyond a change proves nothing."""
+
+    def _will_change(self, members: tuple[int, ...], at: int) -> None:
+        """And goes on by whatever was proven before the change was known."""
+        self._history.change_members(members, at)
+
+
+class TakesAnyMembers(Checkpoints):
+    """Breaks the rule that a checkpoint counts if those made it who vote there: any quorum's of the present will do."""
+
+    def on_stable(self, sender: int, m: Stable) -> None:
+        """Beyond a change, and from before the present members, too."""
+        if point_of(m.certificate)[0] > self._history.low:
+            if self._view.group.is_stable(m.certificate):
+                self.learn(m.certificate)
+            else:
+                self._others.blame(sender, "sends a checkpoint that is not proven")
+
+
+class KeepsPoison(ImageTransfer):
+    """Breaks the rule that every piece is proven before it is stored: a liar's bytes outlive it."""
+
+    def _is_piece(self, image: Image, m: ImagePiece) -> bool:
+        """Whatever comes at the right place: the whole file is checked in the end."""
+        return m.chunk.total_bytes == image.size_bytes
+
+
+class RenewsPatience(ImageTransfer):
+    """Breaks the rule that no answer prolongs a source's turn: one that says anything is asked again."""
+
+    def _is_lied_to(self, sender: int) -> None:
+        self._begin_turn(sender)
+
+
 def _with(**parts: Any) -> type[Pbft]:
     """A node with this part in place of the right one."""
     (part,) = parts.values()
     return type(part.__name__, (Pbft,), parts)
+
+
+class ChecksByNumber(ViewChanges):
+    """Breaks ``Keyring.by_key``: a job knows no key that came later than its node's configuration."""
+
+    def on_view_change(self, sender: int, m: ViewChange) -> None:
+        group = self._view.group
+        if self._is_wanted(sender, m) and group.has(sender) and group.why_odd(m, self._config.window) is None:
+            self._proofs.ask(sender, m, group.claims_of(sender, m))
 
 
 MUTANTS = (
@@ -302,6 +352,12 @@ MUTANTS = (
         core=_with(view_changes_class=CountsEquals),
         joins=True,
     ),
+    Mutant(
+        "checks-by-number",
+        "signatures of nodes that joined are checked with the keys of the founders",
+        core=_with(view_changes_class=ChecksByNumber),
+        joins=True,
+    ),
     Mutant("adds-up-views", "commits are counted by digest alone, across views", core=_with(log_class=AddsUpViews)),
     Mutant(
         "orders-again",
@@ -328,6 +384,34 @@ MUTANTS = (
         "a new view is taken as its primary makes it",
         core=_with(new_views_class=BelievesNewView),
         lies=True,
+    ),
+    Mutant(
+        "runs-on",
+        "a node that catches up runs on in an old epoch",
+        core=_with(members_class=RunsOn),
+        lies=True,
+        joins=True,
+    ),
+    Mutant(
+        "takes-any-members",
+        "a checkpoint counts whoever had to make it",
+        core=_with(checkpoints_class=TakesAnyMembers),
+        lies=True,
+        joins=True,
+    ),
+    Mutant(
+        "keeps-poison",
+        "pieces of a snapshot are stored as they come",
+        core=_with(transfer_class=KeepsPoison),
+        lies=True,
+        joins=True,
+    ),
+    Mutant(
+        "renews-patience",
+        "a source that sends nothing of use keeps its turn",
+        core=_with(transfer_class=RenewsPatience),
+        lies=True,
+        joins=True,
     ),
     Mutant("reads-at-once", "a read does not wait for what had prepared", core=_with(reads_class=ReadsAtOnce)),
 )

@@ -96,7 +96,10 @@ class NewViews:
 
     def checked(self, m: NewView, wrong: int | None) -> None:
         """Its signatures were checked; the first that is ``wrong`` says what is not proven."""
-        primary = self._view.group.primary(m.view)
+        group = self._view.group
+        if not group.is_view(m.view):
+            return  # others vote by now, and these cannot tell who its primary was
+        primary = group.primary(m.view)
         if wrong is None:
             self._take(m)
         elif wrong < len(m.proposals):

@@ -14,7 +14,7 @@ from hashlib import sha256
 from quorate.kernel import Env
 from quorate.parts import requests
 from quorate.parts.votes.certificate import Collector
-from quorate.protocols.pbft.checks import Check, Fresh, SignatureChecks
+from quorate.protocols.pbft.checks import Check, FreshRequests, SignatureChecks
 from quorate.protocols.pbft.early import Early
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
@@ -124,7 +124,7 @@ class NormalCase:
 
     def _check_batch(self, slot: Slot, m: PrePrepare) -> None:
         """§4.2: the requests are signed by their clients. Most came from them before; some were executed before."""
-        fresh: Fresh = {}
+        fresh: FreshRequests = {}
         for value in m.batch:
             digest = sha256(value).digest()
             if self._waiting.is_known(digest):

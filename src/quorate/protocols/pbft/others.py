@@ -26,3 +26,8 @@ class Others:
         """Drop what it sent, and say why. This node never blames itself."""
         if node != self._env.id:
             self._env.blame(node, why)
+
+    def suspect(self, node: int, why: str) -> None:
+        """It left out what it should have done, or cannot do it now."""
+        if node != self._env.id:
+            self._env.suspect(node, why)

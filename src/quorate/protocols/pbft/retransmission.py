@@ -72,11 +72,12 @@ class Retransmission:
         view, history = self._view, self._history
         if m.view < view.number or (m.view == view.number and m.is_changing):
             self._show_view(sender)
-        if m.executed < history.base and view.group.epoch:
+        proof = history.proof_for(m.stable, m.executed)
+        is_lost = m.executed < history.base or (m.executed < history.began_at and proof is None)
+        if is_lost and view.group.epoch:
             self._env.send(sender, self._transfer.offer())  # it may not know who votes now
-        elif m.stable < history.low and history.stable is not None:
-            proof = history.first_proof(m.stable, m.executed)
-            self._env.send(sender, Stable(history.switches.get(proof, history.stable)))
+        elif m.stable < history.low and proof is not None:
+            self._env.send(sender, Stable(proof))
         self._checkpoints.resend(sender, m.stable)
         self._resend_votes(sender, m)
 

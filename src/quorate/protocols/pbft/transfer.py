@@ -1,7 +1,18 @@
 """ImageTransfer: snapshots from others, for a node that is too far behind for their logs (thesis §5.3).
 
 Where others do not have the batches any more that a node lacks, they offer snapshots. One that f + 1 nodes name is that
-of a correct node, and its digest proves the pieces.
+of a correct node, and its root proves every piece.
+
+The pieces come one after the other from one source. Each is checked before it is stored, so whatever was stored before
+a source was left stays good, and the next one goes on from there. A source that sends anything else than the piece that
+was asked for is blamed and left at once. One that sends nothing is left when its turn is over, after
+``PATIENCE_BEATS`` beats. One that sends slowly is found out by comparison: in a transfer of several turns each node
+that offers the snapshot gets one, and from then on the one that did most in its last. Both are suspected: a node that
+is down or cut off looks the same. So a liar costs a turn when it is tried, or a later one if it was fast then; no
+answer renews anybody's patience.
+
+The thesis fetches partitions of the state by digests from all replicas, and checks each in the same way; here the state
+is one file, which the application writes.
 
 A node that joins knows the founders as the first members. Where these are gone it believes f + 1 of the nodes that it
 was told of, until it has a stable checkpoint: that these are the cluster is its administrator's word.
@@ -14,7 +25,8 @@ from typing import Any, TypeAlias
 
 from quorate.kernel import Env, Failed
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
-from quorate.parts.log.replicated import Chunk, ReadChunk, WriteChunk, Written
+from quorate.parts.log.pieces import HASH_BYTES, count_of, is_proven, length_at
+from quorate.parts.log.replicated import Piece, ReadPiece, WriteChunk, Written
 from quorate.parts.quorum import Byzantine
 from quorate.protocols.pbft.execution import Execution
 from quorate.protocols.pbft.group import point_of
@@ -27,7 +39,6 @@ from quorate.protocols.pbft.messages import (
     ImagePiece,
     Offer,
     OfferAmong,
-    PbftConfig,
     offer_among_statement,
     offer_statement,
 )
@@ -35,31 +46,12 @@ from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.view import CurrentView
 
 PATIENCE_BEATS = 5
+"""A source's turn; and how long a node waits for batches of which it has the digests."""
 SERVE = "serve"
 INSTALL = "install"
 
 Still: TypeAlias = tuple[Image, Nodes]
 """A snapshot, and which nodes there are after it."""
-
-
-class Patience:
-    """How long this node has lacked something, and got no further."""
-
-    def __init__(self) -> None:
-        self._beats = 0
-
-    def wait(self) -> None:
-        """One more beat."""
-        self._beats += 1
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it is time to ask somebody else, or for something else. True every fifth beat."""
-        return self._beats % PATIENCE_BEATS == 0
-
-    def reset(self) -> None:
-        """It got further, or began anew."""
-        self._beats = 0
 
 
 class ImageTransfer:
@@ -69,39 +61,49 @@ class ImageTransfer:
         self,
         env: Env,
         others: Others,
-        config: PbftConfig,
         founders: tuple[int, ...],
         view: CurrentView,
         history: History,
         execution: Execution,
-        patience: Patience,
     ) -> None:
         self._env = env
         self._others = others
-        self._config = config
         self._founders = founders
         self._view = view
         self._history = history
         self._execution = execution
-        self._patience = patience
         self.offers: dict[int, tuple[Still, ...]] = {}
         """By node, the latest."""
         self.fetched: Still | None = None
         """What is being fetched."""
-        self.serving: set[int] = set()
-        """Nodes for which a piece is being read."""
+        self.serving: dict[int, Image] = {}
+        """By node, the snapshot of which a piece is being read for it."""
+        self.liars: set[int] = set()
+        """Nodes that sent a wrong piece in this life: they are asked for no more."""
         is_newcomer = env.id not in founders
         self._told = Byzantine(env.others).weak if is_newcomer and env.others else None
-        self._source = 0
-        self._offset = 0
-        self._is_writing = False
+        self.source = 0
+        """Who is asked for pieces."""
+        self.offset = 0
+        """Where the next one begins."""
+        self.writing: ImagePiece | None = None
+        """What is being stored now."""
+        # Of the transfer: pieces of each source in its last turn, and who has none to give.
+        self._paces: dict[int, int] = {}
+        self._given_up: set[int] = set()
+        # Of the source's turn.
+        self._beats = 0
+        self._idle_beats = 0
+        self._stored = 0
+        self._stored_at_beat = 0
+        self._is_disk_slow = False
 
     # --- offers ---
 
-    def offer(self) -> Offer | OfferAmong:
-        """The snapshots that are here."""
+    def offer(self, unreadable: Image | None = None) -> Offer | OfferAmong:
+        """The snapshots that are here, but for one that cannot be read."""
         history = self._history
-        images = tuple(history.images)
+        images = tuple(image for image in history.images if image != unreadable)
         nodes = tuple(history.nodes_at[image.sequence] for image in images)
         if any(nodes):
             return OfferAmong(images, nodes, self._view.prove(OFFER, offer_among_statement(images, nodes)))
@@ -120,22 +122,38 @@ class ImageTransfer:
         self._offered(sender, offered, offer_among_statement(m.images, m.nodes), m.proofs)
 
     def _offered(self, sender: int, offered: Sequence[Still], statement: bytes, proofs: tuple[bytes, ...]) -> None:
-        """f + 1 nodes that name the same snapshot: one of them is correct."""
-        if self.fetched is not None:
-            return
+        """The latest offer of each node counts. A source that names the snapshot no more has dropped it."""
         if not self._view.is_proven(sender, OFFER, statement, proofs):
             self._others.blame(sender, "offers snapshots with a proof that is wrong")
             return
         self.offers[sender] = tuple(offered)
-        floor = self._history.high if self._history.ahead is None else self._history.executed
+        if self.fetched is None:
+            self._choose(sender)
+        elif sender == self.source and self.fetched not in offered:
+            self._next_source(is_over=True)
+
+    def _choose(self, sender: int) -> None:
+        """f + 1 nodes that name the same snapshot: one of them is correct."""
         votes: dict[Still, int] = {}
         for node, stills in self.offers.items():
             for still in stills:
                 votes[still] = votes.get(still, 0) | 1 << node
-        known = [still for still, mask in votes.items() if still[0].sequence > floor and self._are_believed(mask)]
+        executed = self._history.executed
+        known = [
+            still
+            for still, mask in votes.items()
+            if still[0].sequence > executed and _is_in_pieces(still[0]) and self._are_believed(mask)
+        ]
         if known:
             self.fetched = max(known, key=lambda still: still[0].sequence)
-            self._begin(sender)
+            self.offset = 0
+            self._paces.clear()
+            self._given_up.clear()
+            sources = self._sources()
+            if sources:
+                self._begin_turn(sender if sender in sources else sources[0])
+            else:
+                self._end()
 
     def _are_believed(self, mask: int) -> bool:
         """Whether one of them is correct."""
@@ -143,72 +161,132 @@ class ImageTransfer:
             return True
         return self._view.group.quorum.weak.is_quorum(mask)
 
-    # --- pieces ---
+    # --- sources ---
 
-    def _begin(self, source: int) -> None:
-        self._source, self._offset = source, 0
-        self._patience.reset()
-        self._ask_piece()
+    def _sources(self) -> list[int]:
+        """Who offers the snapshot, and may give pieces of it."""
+        lost = self.liars | self._given_up
+        return [node for node, stills in sorted(self.offers.items()) if self.fetched in stills and node not in lost]
+
+    def _begin_turn(self, source: int) -> None:
+        self.source, self._beats, self._idle_beats = source, 0, 0
+        self._stored = self._stored_at_beat = 0
+        self._is_disk_slow = self.writing is not None
+        if self.writing is None:
+            self._ask_piece()
 
     def _ask_piece(self) -> None:
         assert self.fetched is not None
-        self._env.send(self._source, FetchImage(self.fetched[0].index, self._offset))
+        self._env.send(self.source, FetchImage(self.fetched[0].index, self.offset))
 
-    def nudge(self) -> None:
-        """The source does not answer: ask again, then another one, then for newer offers."""
-        if self._patience.is_over:
-            self._give_up_source()
-        elif not self._is_writing:
+    def beat(self) -> None:
+        """Ask again for what was lost, and judge the source when its turn is over."""
+        assert self.fetched is not None
+        if self.fetched[0].sequence <= self._history.executed:
+            self._end()  # it was not needed
+            return
+        self._beats += 1
+        self._idle_beats += self._is_idle
+        if self._beats >= PATIENCE_BEATS:
+            self._judge()
+        elif self._is_idle:
             self._ask_piece()
+        self._stored_at_beat = self._stored
 
-    def _give_up_source(self) -> None:
-        """Another node may be honest, or alive. If none offers the same, wait for newer offers."""
-        self.offers.pop(self._source, None)
-        sources = [node for node, stills in sorted(self.offers.items()) if self.fetched in stills]
-        if sources:
-            self._begin(sources[0])
-        else:
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no piece came since the last beat, and it was for the source to send one."""
+        return self.writing is None and self._stored == self._stored_at_beat
+
+    def _judge(self) -> None:
+        """The source's turn is over."""
+        is_ours = not self._stored and (self._is_disk_slow or self.writing is not None)
+        if is_ours:
+            self._begin_turn(self.source)  # it is not the source that is late
+            return
+        if 2 * self._idle_beats > PATIENCE_BEATS:
+            self._others.suspect(self.source, "sends little or nothing of a snapshot that it offers")
+        if self._stored:
+            self._paces[self.source] = self._stored
+        self._next_source(is_over=not self._stored)
+
+    def _next_source(self, *, is_over: bool = False) -> None:
+        """Each has a turn; then whoever did most in its last one. If nobody is left, wait for other offers."""
+        if is_over:
+            self._given_up.add(self.source)
+        sources = self._sources()
+        if not sources:
             self._end()
+            return
+        untried = [node for node in sources if node not in self._paces]
+        self._begin_turn(untried[0] if untried else max(sources, key=lambda node: (self._paces[node], -node)))
 
     def _end(self) -> None:
         self.fetched = None
         self.offers.clear()
 
+    # --- pieces ---
+
     def on_fetch_image(self, sender: int, m: FetchImage) -> None:
-        """One piece at a time for each node."""
-        if sender not in self.serving and any(image.index == m.index for image in self._history.images):
-            self.serving.add(sender)
-            self._env.work((SERVE, sender), ReadChunk(m.index, m.offset, self._config.chunk_bytes))
+        """One piece at a time for each node. Who asks for what is not here any more is told what is."""
+        if sender in self.serving:
+            return
+        image = next((image for image in self._history.images if image.index == m.index), None)
+        if image is None:
+            self._env.send(sender, self.offer())
+        elif _is_in_pieces(image):
+            self.serving[sender] = image
+            self._env.work((SERVE, sender), ReadPiece(m.index, m.offset, image.piece_bytes, image.root))
 
     def read(self, node: int, result: Any) -> None:
-        """A piece was read for a node."""
-        self.serving.discard(node)
-        if isinstance(result, Chunk):
-            self._env.send(node, ImagePiece(result))
+        """A piece was read for a node, or could not be: then it need not wait for it."""
+        image = self.serving.pop(node)
+        if isinstance(result, Piece):
+            self._env.send(node, ImagePiece(result.chunk, result.proof))
+        else:
+            self._env.send(node, self.offer(unreadable=image))
 
     def on_image_piece(self, sender: int, m: ImagePiece) -> None:
-        """Store it. The size and the digest are those that f + 1 nodes named."""
-        chunk = m.chunk
-        if self.fetched is None or sender != self._source or self._is_writing:
+        """Store it if it is what was asked for: f + 1 nodes named the root."""
+        if self.fetched is None or sender != self.source or self.writing is not None:
             return
-        image = self.fetched[0]
-        if chunk.index != image.index or chunk.offset != self._offset or chunk.total_bytes != image.size_bytes:
+        image, chunk = self.fetched[0], m.chunk
+        if chunk.index != image.index or chunk.offset != self.offset:
+            return  # an answer that is late
+        if not self._is_piece(image, m):
+            self._is_lied_to(sender)
             return
-        self._is_writing = True
+        self.writing = m
         job = WriteChunk(image.index, TERM, chunk.offset, chunk.data, image.size_bytes, image.digest)
         self._env.work(INSTALL, job)
 
+    def _is_lied_to(self, sender: int) -> None:
+        """The first false byte: the source is not asked again."""
+        self._others.blame(sender, "sends a piece that is not in the snapshot")
+        self.liars.add(sender)
+        self._next_source()
+
+    def _is_piece(self, image: Image, m: ImagePiece) -> bool:
+        """Cheap checks first: a piece is long."""
+        chunk, piece_bytes = m.chunk, image.piece_bytes
+        if chunk.total_bytes != image.size_bytes:
+            return False
+        if len(chunk.data) != length_at(chunk.offset, image.size_bytes, piece_bytes):
+            return False
+        count, number = count_of(image.size_bytes, piece_bytes), chunk.offset // piece_bytes
+        return is_proven(image.root, count, number, chunk.data, m.proof)
+
     def written(self, result: Any) -> None:
-        """A piece was stored, or could not be."""
-        self._is_writing = False
+        """A piece was stored, or could not be: then it is asked for again at the next beat."""
+        self.writing = None
         if self.fetched is None:
             return
         image, nodes = self.fetched
         if isinstance(result, Failed):
-            self._give_up_source()
+            self._is_disk_slow = True
         elif isinstance(result, Written) and result.index == image.index:
-            self._patience.reset()
-            self._offset = result.next_offset
+            self._stored += 1
+            self.offset = result.next_offset
             if result.complete:
                 self._install(image, nodes)
             else:
@@ -223,3 +301,7 @@ class ImageTransfer:
         self._execution.install(image, nodes)
         if point_of(history.ahead)[0] > image.sequence:
             self._env.send(self._others.any_one(), FetchLog(history.executed))
+
+
+def _is_in_pieces(image: Image) -> bool:
+    return len(image.root) == HASH_BYTES and image.piece_bytes > 0 and image.size_bytes > 0

@@ -71,10 +71,22 @@ class ViewChanges:
         self.look()
 
     def ask(self) -> None:
-        """Show all what this node knows. Again after a crash."""
+        """Show all what this node knows. Again after a crash.
+
+        Not while it has no checkpoint of the present members to show: others send it one, and then it asks.
+        """
+        if not self._history.is_founded:
+            return
         change = self._change()
         self._view.changes[self._env.id] = change
         self._others.send(change)
+
+    def ask_late(self) -> None:
+        """What this node could not prove when it left the view, it may be able to prove now."""
+        view = self._view
+        if view.is_changing and view.is_member and self._env.id not in view.changes and self._history.is_founded:
+            self.ask()
+            self.look()
 
     def _change(self) -> ViewChange:
         view, prepared, stable = self._view, self._log.prepared, self._history.stable

@@ -16,7 +16,7 @@ from hashlib import sha256
 from quorate.kernel import Env
 from quorate.parts import requests
 from quorate.parts.log.replicated import Dropped
-from quorate.protocols.pbft.checks import Check, Fresh, SignatureChecks
+from quorate.protocols.pbft.checks import Check, FreshRequests, SignatureChecks
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Forward, PbftConfig
@@ -67,8 +67,9 @@ class WaitingRequests:
         fresh, again, refused = self._fresh(self._env.id, values)
         if fresh:
             self._checks.ask(self._env.id, fresh, None)
-        # What was executed while it was on its way down, the App may have answered by now. Else it is a read whose answer
-        # was lost, which a primary orders once more. A backup would wait in vain: nobody orders it for being passed on.
+        # What was executed while it was on its way down, the App may have answered by now. Else it is a read whose
+        # answer was lost, which a primary orders once more. A backup would wait in vain: nobody orders it for being
+        # passed on.
         if again and self._view.is_primary:
             self._checks.screen(self._env.id, again)
         if refused:
@@ -81,11 +82,11 @@ class WaitingRequests:
             if fresh:
                 self._checks.screen(sender, fresh)
 
-    def _fresh(self, sender: int, values: Sequence[bytes]) -> tuple[Fresh, Fresh, list[bytes]]:
+    def _fresh(self, sender: int, values: Sequence[bytes]) -> tuple[FreshRequests, FreshRequests, list[bytes]]:
         """Those that are new, those that our own clients ask for again, and those that there is no room for."""
         checks, is_own = self._checks, sender == self._env.id
-        fresh: Fresh = {}
-        again: Fresh = {}
+        fresh: FreshRequests = {}
+        again: FreshRequests = {}
         refused: list[bytes] = []
         for value in values:
             digest = sha256(value).digest()

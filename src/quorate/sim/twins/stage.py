@@ -165,7 +165,7 @@ class Process(Machine):
 
     def blame(self, blame: Blame) -> None:
         """Only the twins deserve it, and what they say is not heard."""
-        if not self.is_honest:
+        if not self.is_honest or blame.is_suspicion:
             return
         if blame.node != 0:
             raise Violation("no blame", f"node {self.node} says that node {blame.node} {blame.why}")
