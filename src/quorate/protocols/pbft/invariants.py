@@ -228,6 +228,8 @@ class PbftInvariants(Checker):
     def _committed(self, node: int, sequence: int, digest: bytes) -> None:
         """The first to execute a batch does so by commits: of those whom nobody watches, and of those who prepared."""
         members = self._members_at(sequence)
+        if _is_alone(members):
+            return
         liars = mask_of([member for member in members if member not in self._cores])
         views = {view: who for (view, at, what), who in self._prepared_by.items() if (at, what) == (sequence, digest)}
         if not any(Byzantine(members).is_quorum(who & mask_of(members) | liars) for who in views.values()):
