@@ -163,7 +163,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.parametrize(("command", "shown"), runs(OWN), ids=[command for command, _ in runs(OWN)])
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [pytest.param(*one, id=one[0], marks=pytest.mark.slow if "--mutants" in one[0] else ()) for one in runs(OWN)],
+)
 def test_the_simulator_knows_it(command: str, shown: str, checkout: Path) -> None:
     real = run(command, checkout, PYTHONPATH=str(checkout / "src"))
     assert difference(shown, real) is None, real

@@ -222,10 +222,10 @@ class CrashingWholeOpen(CrashingOpen):
     whole = True
 
 
-def machine(crashing: type[Crashing]) -> Any:
+def machine(crashing: type[Crashing], examples: int = 50) -> Any:
     """A test of it."""
     case = crashing.TestCase
-    case.settings = settings(max_examples=50, stateful_step_count=20, deadline=None, report_multiple_bugs=False)
+    case.settings = settings(max_examples=examples, stateful_step_count=20, deadline=None, report_multiple_bugs=False)
     return case
 
 

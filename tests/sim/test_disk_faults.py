@@ -464,10 +464,14 @@ def test_a_protocol_that_needs_each_node_loses_none() -> None:
 
 MUTANTS = ("cuts-damage", "trusts-next-sync", "serves-unverified")
 SICK = [(name, m.name) for name in sorted(REGISTRY) for m in mutants_of(name) if m.storage is not None]
+ALWAYS = ("raft", "pbft")
+"""The bugs are of what is below protocols: two of these show each of them, and the slow tests do above the others."""
 SEEDS_SOON = 20
 
 
-@pytest.mark.parametrize(("protocol", "mutant"), SICK)
+@pytest.mark.parametrize(
+    ("protocol", "mutant"), [pytest.param(*one, marks=() if one[0] in ALWAYS else pytest.mark.slow) for one in SICK]
+)
 def test_bugs_of_disks_are_caught_below_every_protocol(protocol: str, mutant: str) -> None:
     for seed in range(SEEDS_SOON):
         task = Task(protocol=protocol, seed=seed, faults="disks", duration_s=5.0)

@@ -81,7 +81,7 @@ CAUGHT_SOON = {
         "drops-sessions",
         *CLIENT,
     ),
-    "pbft": ("adds-up-views", "orders-again"),
+    "pbft": ("adds-up-views",),
     "vote": (
         "small-quorum",
         "forgets-prevotes",

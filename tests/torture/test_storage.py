@@ -297,7 +297,8 @@ def stalled_of(cluster: LocalCluster, node: int) -> str | None:
     return stalled
 
 
-@pytest.mark.parametrize("is_leader", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow  # in the fast tests: tests/runtime/test_node_disk.py, without processes
+@pytest.mark.parametrize("is_leader", [True, False])
 def test_a_full_disk_stalls_one_node_and_no_cluster(tmp_path: Path, is_leader: bool) -> None:
     folder = tmp_path / "cluster"
     cluster = LocalCluster(folder)

@@ -131,7 +131,7 @@ def through_bytes(crashing: type[Crashing]) -> Any:
         def _restored(self, records: Any) -> Any:
             return super()._restored(again(*records))
 
-    return machine(Coded)
+    return machine(Coded, 20)
 
 
 TestSubtrees = through_bytes(Crashing)
