@@ -77,10 +77,12 @@ def core(node: int = 0, **changes: Any) -> SimpleNamespace:
     """What the checker reads of a core."""
     group = SimpleNamespace(members=(0, 1, 2, 3), epoch=0, began_at=0, primary=lambda view: view % 4)
     made = SimpleNamespace(
-        view=SimpleNamespace(number=0, is_changing=False, reach=0, group=group, keys=SCHEME.keys(node)),
+        view=SimpleNamespace(number=0, is_changing=False, reach=0, stalled=None, group=group, keys=SCHEME.keys(node)),
         log=SimpleNamespace(accepted={}, prepared={}, slots={}, batches={}),
         history=SimpleNamespace(digests={}, stable=None, low=0, executed=0, index=0, digest=bytes(32), switches={}),
-        config=SimpleNamespace(window=16),
+        config=SimpleNamespace(window=16, beat_s=0.5),
+        env=SimpleNamespace(now=0.0),
+        transfer=SimpleNamespace(fetched=None, source=0, offset=0, writing=None),
     )
     change(made, **changes)
     return made
@@ -89,7 +91,7 @@ def core(node: int = 0, **changes: Any) -> SimpleNamespace:
 def change(made: SimpleNamespace, **changes: Any) -> None:
     """Set attributes of the parts that have them."""
     for name, value in changes.items():
-        (part,) = [part for part in (made.view, made.log, made.history) if hasattr(part, name)]
+        (part,) = [part for part in (made.view, made.log, made.history, made.transfer) if hasattr(part, name)]
         setattr(part, name, value)
 
 
