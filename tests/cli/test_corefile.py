@@ -158,8 +158,10 @@ SHORT = ("--nodes", "4", "--byzantine", "1", "--duration-s", "2", "--json")
 
 
 def test_a_core_that_claims_to_tolerate_lies_runs_like_one_of_the_registry(lying: Path) -> None:
-    """Config, keys, clients and signatures of lies are the same."""
-    task = Task(protocol="vote", seed=3, nodes=4, byzantine=1, adversary="equivocating", duration_s=2.0)
+    """Config, keys, clients and signatures of lies are the same, and so are the faults that both are tested with."""
+    task = Task(
+        protocol="vote", seed=3, nodes=4, faults="common", byzantine=1, adversary="equivocating", duration_s=2.0
+    )
     mine = campaign.run_task(msgspec.structs.replace(task, protocol=f"{lying}:Mine"))
     assert mine == campaign.run_task(task)
     assert mine.answered > 10

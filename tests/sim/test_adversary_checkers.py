@@ -4,17 +4,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Decided
 from quorate.parts.votes.certificate import Certificate
-from quorate.protocols.pbft.invariants import AGAIN_MAX, PbftInvariants
+from quorate.protocols.pbft.invariants import AGAIN_MAX, TURNS_MAX, PbftInvariants
+from quorate.protocols.pbft.messages import Image, ImagePiece
+from quorate.protocols.pbft.transfer import PATIENCE_BEATS
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.once import Once
 from quorate.sim.checkers.validity import Validity
 from quorate.trials.subjects import RegisterMachine
+
+from tests.protocols.pbft.pbft_nodes import image_piece, in_pieces
 
 SCHEME = Symbolic(range(5))
 A, B = b"a" * 32, b"b" * 32
@@ -77,10 +82,12 @@ def core(node: int = 0, **changes: Any) -> SimpleNamespace:
     """What the checker reads of a core."""
     group = SimpleNamespace(members=(0, 1, 2, 3), epoch=0, began_at=0, primary=lambda view: view % 4)
     made = SimpleNamespace(
-        view=SimpleNamespace(number=0, is_changing=False, reach=0, group=group, keys=SCHEME.keys(node)),
+        view=SimpleNamespace(number=0, is_changing=False, reach=0, stalled=None, group=group, keys=SCHEME.keys(node)),
         log=SimpleNamespace(accepted={}, prepared={}, slots={}, batches={}),
         history=SimpleNamespace(digests={}, stable=None, low=0, executed=0, index=0, digest=bytes(32), switches={}),
-        config=SimpleNamespace(window=16),
+        config=SimpleNamespace(window=16, beat_s=0.5),
+        env=SimpleNamespace(now=0.0),
+        transfer=SimpleNamespace(fetched=None, source=0, offset=0, writing=None),
     )
     change(made, **changes)
     return made
@@ -89,7 +96,7 @@ def core(node: int = 0, **changes: Any) -> SimpleNamespace:
 def change(made: SimpleNamespace, **changes: Any) -> None:
     """Set attributes of the parts that have them."""
     for name, value in changes.items():
-        (part,) = [part for part in (made.view, made.log, made.history) if hasattr(part, name)]
+        (part,) = [part for part in (made.view, made.log, made.history, made.transfer) if hasattr(part, name)]
         setattr(part, name, value)
 
 
@@ -331,3 +338,85 @@ def test_a_view_that_others_saw_is_not_left_by_a_crash() -> None:
     checker.started(0, core(number=1, is_changing=True))
     with pytest.raises(Violation, match="node 0 is back in view 0"):
         checker.started(0, core())
+
+
+# --- state transfer ---
+
+FILE = bytes(range(40))
+IMAGE = in_pieces(Image(8, 20, A, len(FILE), B), FILE, 16)
+
+
+@pytest.mark.parametrize("offset", [0, 16, 32])
+def test_a_piece_that_is_proven_is_stored(offset: int) -> None:
+    one = core()
+    checker = watch(one)
+    change(one, fetched=(IMAGE, None), source=1, offset=offset, writing=image_piece(IMAGE, FILE, offset))
+    step(checker, 0, one)
+    change(one, fetched=None, writing=None)
+    step(checker, 0, one)
+
+
+def test_a_piece_that_nothing_proves_is_stored() -> None:
+    right = image_piece(IMAGE, FILE, 16)
+    for chunk, proof in (
+        (replace(right.chunk, data=b"x" * 16), right.proof),
+        (replace(right.chunk, data=b""), right.proof),
+        (replace(right.chunk, offset=0), right.proof),
+        (replace(right.chunk, offset=17), right.proof),
+        (right.chunk, right.proof[1:]),
+    ):
+        one = core()
+        checker = watch(one)
+        change(one, fetched=(IMAGE, None), source=1, offset=16, writing=ImagePiece(chunk, proof))
+        with pytest.raises(Violation, match="only proven pieces are stored: node 0 stores what is no piece"):
+            step(checker, 0, one)
+
+
+PATIENCE = TURNS_MAX * PATIENCE_BEATS
+"""In beats: how long a node may wait for one piece from one source."""
+
+
+def beats(checker: PbftInvariants, one: SimpleNamespace, count: int) -> None:
+    for _ in range(count):
+        one.env.now += one.config.beat_s
+        step(checker, 0, one)
+
+
+def waiting() -> tuple[PbftInvariants, SimpleNamespace]:
+    """A node that has waited as long as it may for the first piece."""
+    one = core(fetched=(IMAGE, None), source=1)
+    checker = watch(one)
+    beats(checker, one, PATIENCE)
+    return checker, one
+
+
+def test_a_source_that_gives_nothing_and_is_kept() -> None:
+    checker, one = waiting()
+    with pytest.raises(Violation, match="a source that gives nothing is left: node 0 waits 8"):
+        beats(checker, one, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": 2},
+        {"offset": 16},
+        {"fetched": None},
+        {"writing": image_piece(IMAGE, FILE)},
+        {"stalled": "its disk is full"},
+    ],
+)
+def test_patience_begins_anew_with_another_source_or_piece_and_while_the_node_itself_is_late(
+    changes: dict[str, Any],
+) -> None:
+    checker, one = waiting()
+    change(one, **changes)
+    beats(checker, one, PATIENCE)
+
+
+def test_a_pause_of_the_node_is_one_beat_of_its_patience() -> None:
+    checker, one = waiting()
+    change(one, source=2)
+    step(checker, 0, one)
+    one.env.now += 100.0
+    beats(checker, one, PATIENCE - 1)
