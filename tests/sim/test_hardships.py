@@ -1,12 +1,20 @@
 """What the further kinds do: snags of snapshots, delays that drift, nodes that go for good, other quorums."""
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import pytest
 
 from quorate.kernel import Failed, Job
-from quorate.parts.log.replicated import ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import (
+    ReadChunk,
+    ReadPiece,
+    SnapshotInfo,
+    TakeCommonSnapshot,
+    TakeSnapshot,
+    WriteChunk,
+)
 from quorate.parts.quorum.choice import GridChoice, MajorityChoice, SizesChoice, WeightedChoice
 from quorate.sim import run as runs
 from quorate.sim.drifting import DELAY_S_MAX, Drifting
@@ -20,6 +28,15 @@ from quorate.trials import campaign
 from quorate.trials.campaign import Task
 
 # --- snapshots ---
+
+WORKS = (TakeSnapshot, TakeCommonSnapshot, ReadChunk, ReadPiece, WriteChunk)
+"""Every job of snapshots."""
+READS = (
+    pytest.param(lambda offset: ReadChunk(7, offset, 16), id="chunk"),
+    pytest.param(lambda offset: ReadPiece(7, offset, 16, b"root"), id="piece"),
+)
+"""How a source reads from an offset."""
+Read = Callable[[int], ReadChunk | ReadPiece]
 
 
 class Source:
@@ -39,7 +56,7 @@ def snagging(snags: Snags) -> tuple[dict[type, SimDoer], dict[str, list[Any]]]:
         return Pending(lambda: "done")
 
     seen["snagging"] = [made]
-    return dict(made.around({TakeSnapshot: done, ReadChunk: done, WriteChunk: done})), seen
+    return dict(made.around({work: done for work in WORKS})), seen
 
 
 def begin(doers: dict[type, SimDoer], work: Any) -> Pending:
@@ -48,31 +65,40 @@ def begin(doers: dict[type, SimDoer], work: Any) -> Pending:
 
 def test_jobs_of_snapshots_fail() -> None:
     doers, seen = snagging(Snags(failed=1.0, untaken=1.0))
-    for work in (ReadChunk(7, 0, 16), WriteChunk(7, 1, 0, b"abc", 9), TakeSnapshot(7, 1)):
+    assert isinstance(FAILED, Failed)
+    works = (
+        (ReadChunk(7, 0, 16), "pieces failed"),
+        (ReadPiece(7, 0, 16, b"root"), "pieces failed"),
+        (WriteChunk(7, 1, 0, b"abc", 9), "pieces failed"),
+        (TakeSnapshot(7, 1), "snapshots failed"),
+        (TakeCommonSnapshot(7, 1, piece_bytes=16), "snapshots failed"),
+    )
+    assert {type(work) for work, _ in works} == set(WORKS)
+    for work, _ in works:
         assert begin(doers, work).end() is FAILED
-        assert isinstance(FAILED, Failed)
-    assert seen["counted"] == ["pieces failed", "pieces failed", "snapshots failed"]
+    assert seen["counted"] == [counted for _, counted in works]
     seen["snagging"][0].finish()
-    assert begin(doers, TakeSnapshot(7, 1)).end() == "done", "all is healed"
-    assert begin(doers, ReadChunk(7, 0, 16)).end() == "done"
+    assert [begin(doers, work).end() for work, _ in works] == ["done"] * len(works), "all is healed"
 
 
-def test_a_node_crashes_in_the_middle_of_a_transfer_and_at_no_other_time() -> None:
+@pytest.mark.parametrize("read", READS)
+def test_a_node_crashes_in_the_middle_of_a_transfer_and_at_no_other_time(read: Read) -> None:
     doers, seen = snagging(Snags(killed=1.0))
-    begin(doers, ReadChunk(7, 0, 16))  # the first piece
+    begin(doers, read(0))  # the first piece
     begin(doers, WriteChunk(7, 1, 0, b"abc", 3))  # all of it
     assert seen["killed"] == []
-    begin(doers, ReadChunk(7, 16, 16))
+    begin(doers, read(16))
     begin(doers, WriteChunk(7, 1, 0, b"abc", 9))
     assert seen["killed"] == [3, 3]
     assert seen["counted"] == ["sources killed", "receivers killed"]
 
 
-def test_a_source_is_slow_or_dries_up() -> None:
+@pytest.mark.parametrize("read", READS)
+def test_a_source_is_slow_or_dries_up(read: Read) -> None:
     doers, _ = snagging(Snags(slow=1.0, slow_s=10.0))
-    assert (begin(doers, ReadChunk(7, 0, 16)).delay_s or 0.0) > 0.1
+    assert (begin(doers, read(0)).delay_s or 0.0) > 0.1
     doers, seen = snagging(Snags(dry=1.0, dry_s=100.0))
-    first, second = begin(doers, ReadChunk(7, 0, 16)), begin(doers, ReadChunk(7, 16, 16))
+    first, second = begin(doers, read(0)), begin(doers, read(16))
     assert first.delay_s == second.delay_s, "nothing is read before it flows again"
     assert (first.delay_s or 0.0) > 1.0
     assert seen["counted"] == ["sources dry"]
