@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from quorate.protocols.pbft.transfer_liars import TRANSFER_LIARS, LyingSource
 from quorate.sim.adversary import parse_adversary
 from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
@@ -14,6 +15,11 @@ from quorate.trials.protocols import equipment_of
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 ALL = parse_adversary("all", equipment_of("pbft").liars)
+NEED_TO_LEAD = ("two-faced-primary", "false-digest", "censoring", "lying-view-change")
+NEED_A_LAGGARD = tuple(liar.name for liar in TRANSFER_LIARS)
+"""Where nobody is behind they have nothing to lie about."""
+LIES_TO_LAGGARDS = {LyingSource.name: ("pieces poisoned", "pieces late", "transfers cut")}
+"""Of liars whose lies are counted under other names than their own."""
 
 
 def lied(seed: int, adversary: str = "all", nodes: int = 4, byzantine: int = 1, **more: object) -> RunOutcome:
@@ -38,8 +44,18 @@ def test_lies_and_crashes_together() -> None:
 @pytest.mark.parametrize("adversary", ALL)
 def test_each_lie_alone(adversary: str) -> None:
     outcomes = [check(lied(seed, adversary, faults="none", duration_s=3.0)) for seed in range(5)]
-    if adversary not in ("two-faced-primary", "false-digest", "censoring", "lying-view-change"):  # these need to lead
+    if adversary not in (*NEED_TO_LEAD, *NEED_A_LAGGARD):
         assert sum(outcome.lies.get(adversary, 0) for outcome in outcomes) > 0
+
+
+@pytest.mark.parametrize("adversary", NEED_A_LAGGARD)
+def test_each_lie_to_nodes_that_catch_up(adversary: str) -> None:
+    """Those that join do, and those that were down or cut off. In these seeds they ask the liar, among others."""
+    outcomes = [
+        check(lied(seed, adversary, faults="crash,partition", duration_s=3.0, joins=True)) for seed in (3, 15, 16, 17)
+    ]
+    for lie in LIES_TO_LAGGARDS.get(adversary, (adversary,)):
+        assert sum(outcome.lies.get(lie, 0) for outcome in outcomes) > 0, lie
 
 
 def test_two_of_seven() -> None:
