@@ -56,7 +56,7 @@ def snagging(snags: Snags) -> tuple[dict[type, SimDoer], dict[str, list[Any]]]:
         return Pending(lambda: "done")
 
     seen["snagging"] = [made]
-    return dict(made.around({work: done for work in WORKS})), seen
+    return dict(made.around(dict.fromkeys(WORKS, done))), seen
 
 
 def begin(doers: dict[type, SimDoer], work: Any) -> Pending:
