@@ -17,6 +17,7 @@ from quorate.sim.damage import (
     UNNOTICED,
     Damage,
     Flipped,
+    JournalImage,
     Lost,
     Misdirected,
     Refusal,
@@ -103,6 +104,13 @@ def test_damage_of_the_last_write_is_seen_by_no_journal_and_never_started_with(d
     with pytest.raises(Refusal, match="nothing shows it") as refusal:
         bench.disk.recover(MEDIUM)
     assert refusal.value.how == "lost in silence"
+
+
+@pytest.mark.parametrize("damage", [Flipped(0.5), Lost(1), Misdirected(1, 0.5)])
+def test_an_empty_journal_has_nothing_to_damage(damage: Damage) -> None:
+    image = JournalImage(bytearray(), {})
+    damage.do(image)
+    assert image.data == b""
 
 
 def test_what_nobody_counts_on_may_be_damaged() -> None:

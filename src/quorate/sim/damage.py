@@ -73,8 +73,10 @@ class Flipped(Damage, frozen=True):
     at: float
 
     def do(self, image: JournalImage) -> None:
-        """Whatever lies there."""
+        """Whatever lies there. An empty file has no bit that could."""
         bits = len(image.data) * 8
+        if not bits:
+            return
         bit = min(bits - 1, int(self.at * bits))
         image.data[bit // 8] ^= 1 << bit % 8
 
