@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -18,6 +19,15 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 WAIT_S = 30  # a bound for what is broken, never reached by what works
 
 State = dict[str, bytes]  # a folder: name -> content
+
+
+def of(payload: bytes) -> Callable[[BinaryIO], None]:
+    """What writes a snapshot of just these bytes."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(payload)
+
+    return write
 
 
 class Recorder:

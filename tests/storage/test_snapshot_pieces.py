@@ -1,9 +1,7 @@
 """Snapshots whose pieces are proven: the same file on all nodes, a tree over it, and nothing served that changed."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -12,17 +10,10 @@ from quorate.runtime.errors import SnapshotCorrupt, SnapshotMissing, SnapshotRef
 from quorate.runtime.files import Identity
 from quorate.runtime.snapshots import TREES_MAX, SnapshotStore
 
-from tests.storage.helpers import IDENTITY
+from tests.storage.helpers import IDENTITY, of
 
 PAYLOAD = b"the state machine " * 300
 PIECE_BYTES = 1000
-
-
-def of(payload: bytes) -> Callable[[BinaryIO], None]:
-    def write(file: BinaryIO) -> None:
-        file.write(payload)
-
-    return write
 
 
 @pytest.fixture

@@ -27,17 +27,10 @@ from quorate.runtime.files import Identity
 from quorate.runtime.snapshots import CHUNK_SIZE_BYTES_MAX, HEADER_SIZE, SnapshotInfo, SnapshotStore
 from quorate.runtime.verified import BLOCK_BYTES
 
-from tests.storage.helpers import IDENTITY, LossyDisk, State, read_state, write_state
+from tests.storage.helpers import IDENTITY, LossyDisk, State, of, read_state, write_state
 
 PEER = Identity(IDENTITY.cluster, 2)
 PAYLOAD = b"the state machine " * 300
-
-
-def of(payload: bytes) -> Callable[[BinaryIO], None]:
-    def write(file: BinaryIO) -> None:
-        file.write(payload)
-
-    return write
 
 
 @pytest.fixture
