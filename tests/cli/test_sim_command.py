@@ -84,6 +84,16 @@ def test_lies_are_counted_and_repeated(tmp_path: Path, monkeypatch: pytest.Monke
     assert "raft tolerates 2 lying of 5 nodes, not 3" in err
 
 
+def test_kinds_of_faults_that_do_not_happen_are_named() -> None:
+    arguments = ("echo", "--seed", "1", "--duration-s", "1")
+    code, _, err = call(*arguments, "--faults", "crash,bit-rot,gone")
+    assert code == 0
+    assert "note: echo is not tested with bit-rot, gone: no run has that" in err
+    for faults in ("all", "crash,disks", "none"):
+        assert "note" not in call(*arguments, "--faults", faults)[2]
+    assert "note" not in call("raft", *arguments[1:], "--faults", "gone,bit-rot")[2]
+
+
 def test_a_trace_to_a_file_and_to_the_screen(tmp_path: Path) -> None:
     code, _, _ = call("raft", "--seed", "1", "--duration-s", "2", "--trace", str(tmp_path / "t"))
     assert code == 0

@@ -125,12 +125,12 @@ def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
     parse_faults(task.faults)
     Options(seed=task.seed, nodes=task.nodes, duration_s=task.duration_s, byzantine=task.byzantine)
     campaign.check_joins(task)
-    warning = campaign.check_adversary(task)
+    warnings = [text for text in (campaign.check_faults(task), campaign.check_adversary(task)) if text]
     if trace is not None and len(seeds) > 1:
         raise OptionsError("--trace shows one run; say which with --seed")
     if mutants and (task.mutant or trace is not None):
         raise OptionsError("--mutants runs all of them without a trace; leave out --mutant and --trace")
-    if warning:
+    for warning in warnings:
         _errors().print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from quorate.kernel import Core
 from quorate.sim.adversary.liar import Liar, Resign, unsigned
 from quorate.sim.checkers.base import Checker
 from quorate.sim.mutant import Mutant
+from quorate.sim.options import COMMON, DISK_FAULTS
 
 
 class Led(msgspec.Struct, frozen=True):
@@ -47,3 +48,13 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """How a Byzantine node signs a message of its own that it changed."""
     twins: Led | None = None
     """None: it cannot be led."""
+
+    @property
+    def spares_nodes(self) -> bool:
+        """Whether it goes on without a node that never returns, as far as it tolerates faulty nodes at all."""
+        return "gone" in self.kinds
+
+    @property
+    def tested_with(self) -> tuple[str, ...]:
+        """Every kind of fault that its runs may have. A disk that fails may end its node for good."""
+        return (*COMMON, *self.kinds, *(DISK_FAULTS if self.spares_nodes else ()))

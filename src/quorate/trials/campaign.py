@@ -18,7 +18,7 @@ from quorate.sim import ordeals
 from quorate.sim.adversary import OMITTING
 from quorate.sim.equipment import Equipment
 from quorate.sim.mutant import Mutant
-from quorate.sim.options import ADMINISTRATOR, COMMON, DISK_FAULTS, MemberChange, Options, OptionsError, parse_faults
+from quorate.sim.options import ADMINISTRATOR, DISK_FAULTS, GROUPS, MemberChange, Options, OptionsError, parse_faults
 from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.storage import Storage
 from quorate.sim.trace import Trace
@@ -89,8 +89,7 @@ def trial_of(task: Task) -> Trial:
     if workload == "mix":
         workload = "kv" if task.seed % KV_EVERY == 0 else "register"
     liars, adversary = adversary_of(task.protocol, task.adversary)
-    tested = {*COMMON, *equipment.kinds, *(DISK_FAULTS if "gone" in equipment.kinds else ())}
-    faults = () if mutant.quiet else tuple(kind for kind in parse_faults(task.faults) if kind in tested)
+    faults = () if mutant.quiet else tuple(kind for kind in parse_faults(task.faults) if kind in equipment.tested_with)
     kinds = ordeals.chosen(task.seed, faults, joins=task.joins)
     options = Options(
         seed=task.seed,
@@ -106,7 +105,7 @@ def trial_of(task: Task) -> Trial:
     config = _config(equipment, task, kinds)
     borne, storage = _borne(entry, equipment, config), Storage()
     if not set(DISK_FAULTS).isdisjoint(faults):
-        spared = borne(range(task.nodes)) if "gone" in equipment.kinds else 0
+        spared = borne(range(task.nodes)) if equipment.spares_nodes else 0
         storage = Storage(medium_of(mutant.core or entry.core) if spared else None, spared)
     if task.joins or "members" in kinds:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
@@ -147,6 +146,14 @@ def check_joins(task: Task) -> None:
         raise OptionsError(f"the members of {entry.name} do not change: leave out --joins, or choose {able}")
     if task.nodes < JOINS_NODES_MIN:
         raise OptionsError(f"--joins with {task.nodes} nodes: it takes {JOINS_NODES_MIN} or more, as some leave")
+
+
+def check_faults(task: Task) -> str:
+    """What is to be said of kinds of faults that are asked for by name and do not happen; mostly nothing."""
+    tested = equipment_of(task.protocol).tested_with
+    named = [name.strip() for name in task.faults.split(",")]
+    absent = [name for name in named if name and name not in GROUPS and name not in tested]
+    return f"{task.protocol} is not tested with {', '.join(absent)}: no run has that" if absent else ""
 
 
 def check_adversary(task: Task) -> str:

@@ -51,7 +51,7 @@ def mutants_of(protocol: str) -> tuple[Mutant, ...]:
     """The protocol's mutants, and those of the shell, the service and its clients; some take snapshots to show."""
     equipment = equipment_of(protocol)
     around = (*SNAPSHOT_MUTANTS, *SNAPSHOT_FILE_MUTANTS, *SERVICE_MUTANTS) if equipment.takes_snapshots else ()
-    disks = DISK_MUTANTS if "gone" in equipment.kinds else ()
+    disks = DISK_MUTANTS if equipment.spares_nodes else ()
     voting = VOTING_MUTANTS if entry_of(protocol).traits.belief is Belief.VOTES else ()
     return (*DURABILITY_MUTANTS, *disks, *equipment.mutants, *around, *CLIENT_MUTANTS, *voting)
 

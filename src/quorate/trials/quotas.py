@@ -66,7 +66,7 @@ def quotas_of(task: Task, seeds: int, counts: Mapping[str, int]) -> dict[str, Qu
 def _of_disks(task: Task) -> tuple[str, ...]:
     """The kinds that strike at all: none that damages, where no node can be spared besides those that lie."""
     entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
-    if "gone" not in equipment.kinds:
+    if not equipment.spares_nodes:
         return ()
     dooms = entry.faults(task.nodes) > task.byzantine and not task.joins
     of_snapshots = () if equipment.takes_snapshots else ("snapshot-rot", "snapshot-full")
