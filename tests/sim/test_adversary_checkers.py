@@ -201,8 +201,32 @@ def test_what_was_executed_is_prepared_otherwise_later() -> None:
     execute(one, A)
     step(checker, 0, one)
     two.log.prepared[1] = certificate(1, 1, B)
-    with pytest.raises(Violation, match="what was executed stays: node 1 prepared 62626262 at 1 in view 1"):
+    with pytest.raises(Violation, match="what was executed stays: 62626262 prepared at 1 in view 1, where 61616161"):
         step(checker, 1, two)
+
+
+def test_what_prepared_otherwise_is_executed_later() -> None:
+    one, two = core(), core(number=1)
+    checker = watch(one, two)
+    execute(one, A)
+    checker.stepped(0, one)
+    mark = checker.mark(0)
+    two.log.prepared[1] = certificate(1, 1, B)
+    step(checker, 1, two)
+    with pytest.raises(Violation, match="what was executed stays: 62626262 prepared at 1 in view 1, where 61616161"):
+        checker.released(0, mark)
+
+
+def test_what_was_executed_in_memory_alone_may_be_lost() -> None:
+    one, two = core(), core(number=1)
+    checker = watch(one, two)
+    execute(one, A)
+    step(checker, 0, one, release=False)
+    checker.started(0, core(number=1))
+    execute(two, B)
+    step(checker, 1, two)
+    assert checker.decided == {1: B}
+    assert checker.points == {1: (1, B)}
 
 
 def test_histories_that_differ() -> None:

@@ -565,7 +565,7 @@ class SimNode(Machine):
     def releases(self, turn: Turn, was_held: bool) -> None:
         """What it promises is out."""
         mark = self._held.popleft() if was_held else self._mark(self.id)
-        if mark is not None and turn.sends:
+        if mark is not None:
             self.world.promises.released(self.id, mark)
 
     def hands_up(self, value: Any, path: Path) -> None:

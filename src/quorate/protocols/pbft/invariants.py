@@ -8,12 +8,15 @@ like): prepares and commits of two views never add up. Once a batch was executed
 that view or a later one. An honest primary does not go on to order a request that it has executed: a few times it may,
 as a client may ask again for what no session remembers.
 
-A promise is a view and the votes that left the node: from then on no crash may take them back.
+A promise is a view, the votes that left the node and the batches whose execution left it, to others or to its App: from
+then on no crash may take them back. What a node executed in memory alone counts for nothing yet: where its own vote
+made the quorum (of three nodes, two are one), a crash before that is on its disk takes both.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from quorate.kernel import mask_of, nodes_of
 from quorate.parts.log.pieces import is_proven
@@ -46,12 +49,30 @@ VoteCast = tuple[int, int, bytes]
 """View, sequence number, digest."""
 
 
+class Executed(NamedTuple):
+    """A batch that a node executed, in which view it did, and where that leaves it if it is the last of a step."""
+
+    sequence: int
+    digest: bytes
+    view: int | None
+    point: tuple[int, bytes] | None
+    """Index and history."""
+
+
+class Promise(NamedTuple):
+    """What a Turn tells: the view and whether it has begun, what the node voted for, what it executed."""
+
+    view: tuple[int, bool]
+    votes: Sequence[VoteCast]
+    executed: Sequence[Executed]
+
+
 class SeenReplica:
     """What the checker last saw of one node, in this life."""
 
     __slots__ = (
-        *("accepted", "again", "executed", "fresh", "is_changing", "low", "prepared", "requests", "slots", "stable"),
-        *("fetching", "now", "view", "waited_s", "writing"),
+        *("accepted", "again", "done", "executed", "fresh", "is_changing", "low", "prepared", "requests", "slots"),
+        *("fetching", "now", "stable", "view", "waited_s", "writing"),
     )
 
     def __init__(self) -> None:
@@ -60,6 +81,8 @@ class SeenReplica:
         self.accepted: dict[int, Any] = {}
         self.prepared: dict[int, Certificate] = {}
         self.fresh: list[VoteCast] = []
+        self.done: list[Executed] = []
+        """What nobody was told yet."""
         self.stable: Certificate | None = None
         self.low = 0
         self.executed = 0
@@ -92,6 +115,8 @@ class PbftInvariants(Checker):
         """By node, for its keyring, which grows as nodes join."""
         self._decided_in: dict[int, int] = {}
         self._prepared: dict[tuple[int, int], bytes] = {}
+        self._prepared_last: dict[int, int] = {}
+        """By sequence number, the last view in which anything prepared."""
         self._prepared_by: dict[VoteCast, int] = {}
         """At which nodes, as a mask."""
         self._verified: set[Certificate] = set()
@@ -112,19 +137,22 @@ class PbftInvariants(Checker):
             )
         self.stepped(node, core)
 
-    def mark(self, node: int) -> tuple[tuple[int, bool], list[VoteCast]]:
+    def mark(self, node: int) -> Promise:
         seen = self._seen[node]
         fresh, seen.fresh = seen.fresh, []
-        return (seen.view, not seen.is_changing), fresh
+        done, seen.done = seen.done, []
+        return Promise((seen.view, not seen.is_changing), fresh, done)
 
-    def released(self, node: int, mark: tuple[tuple[int, bool], list[VoteCast]]) -> None:
-        self._promised[node] = max(mark[0], self._promised.get(node, mark[0]))
-        for view, sequence, digest in mark[1]:
+    def released(self, node: int, mark: Promise) -> None:
+        self._promised[node] = max(mark.view, self._promised.get(node, mark.view))
+        for view, sequence, digest in mark.votes:
             known = self._voted.setdefault((node, view, sequence), digest)
             if known != digest:
                 raise Violation(
                     ONE_VOTE, f"node {node} voted for {_hex(known)} and {_hex(digest)} at {sequence} in view {view}"
                 )
+        for executed in mark.executed:
+            self._decided_now(node, executed)
 
     def stepped(self, node: int, core: Any) -> None:
         seen = self._seen[node]
@@ -203,9 +231,6 @@ class PbftInvariants(Checker):
     def _executed(self, node: int, seen: SeenReplica, core: Any) -> None:
         history = core.history
         last = history.executed
-        if _is_alone(core.view.group.members):
-            seen.executed = last
-            return
         if last < seen.executed:
             raise Violation(MONOTONY, f"node {node} goes back from batch {seen.executed} to {last}")
         for sequence in range(seen.executed + 1, last + 1):
@@ -214,19 +239,41 @@ class PbftInvariants(Checker):
                 continue  # a snapshot stands for it
             if sequence not in self.decided:
                 self._committed(node, sequence, digest)
-            known = self.decided.setdefault(sequence, digest)
-            if known != digest:
-                raise Violation(
-                    EXECUTED, f"node {node} executes {_hex(digest)} at {sequence}, where {_hex(known)} was executed"
-                )
-            if sequence not in self._decided_in and sequence in core.log.slots:
-                self._decided_in[sequence] = core.view.number
+            view = core.view.number if sequence in core.log.slots else None
+            point = (history.index, history.digest) if sequence == last else None
+            executed = Executed(sequence, digest, view, point)
+            self._compare(node, executed)
+            seen.done.append(executed)
             seen.requests.update(core.log.batches.get(digest, ()))
         seen.executed = last
-        self._same_point(node, last, history.index, history.digest)
+
+    def _compare(self, node: int, executed: Executed) -> None:
+        """With what was executed there, and told."""
+        sequence, digest = executed.sequence, executed.digest
+        known = self.decided.get(sequence, digest)
+        if known != digest:
+            raise Violation(
+                EXECUTED, f"node {node} executes {_hex(digest)} at {sequence}, where {_hex(known)} was executed"
+            )
+        if executed.point is not None and sequence in self.points:
+            self._same_point(node, sequence, *executed.point)
+
+    def _decided_now(self, node: int, executed: Executed) -> None:
+        """It is told: from now on it stays."""
+        self._compare(node, executed)
+        sequence, digest, view, point = executed
+        self.decided[sequence] = digest
+        if point is not None:
+            self.points[sequence] = point
+        if view is not None and sequence not in self._decided_in:
+            self._decided_in[sequence] = view
+            last = self._prepared_last.get(sequence, -1)
+            if last >= view:
+                self._survives(node, sequence, last)
 
     def _committed(self, node: int, sequence: int, digest: bytes) -> None:
-        """The first to execute a batch does so by commits: of those whom nobody watches, and of those who prepared."""
+        """Who executes a batch before others say that it is done, does so by commits: of those whom nobody watches, and
+        of those who prepared."""
         members = self._members_at(sequence)
         if _is_alone(members):
             return
@@ -279,11 +326,17 @@ class PbftInvariants(Checker):
             raise Violation(
                 PREPARED, f"in view {view} at {sequence} node {node} prepared {_hex(digest)}, another {_hex(known)}"
             )
-        if view >= self._decided_in.get(sequence, view + 1) and digest != self.decided[sequence]:
+        self._prepared_last[sequence] = max(view, self._prepared_last.get(sequence, view))
+        if view >= self._decided_in.get(sequence, view + 1):
+            self._survives(node, sequence, view)
+
+    def _survives(self, node: int, sequence: int, view: int) -> None:
+        digest = self._prepared[view, sequence]
+        if digest != self.decided[sequence]:
             raise Violation(
                 SURVIVES,
-                f"node {node} prepared {_hex(digest)} at {sequence} in view {view}, where "
-                f"{_hex(self.decided[sequence])} had been executed in view {self._decided_in[sequence]}",
+                f"{_hex(digest)} prepared at {sequence} in view {view}, where {_hex(self.decided[sequence])} was "
+                f"executed in view {self._decided_in[sequence]}; node {node} sees both",
             )
 
     def _in_window(self, node: int, core: Any) -> None:
@@ -328,7 +381,7 @@ class PbftInvariants(Checker):
 
 
 def _is_alone(members: tuple[int, ...]) -> bool:
-    """Alone a node decides before that is on its disk, and tells nobody until it is. Its outputs are checked."""
+    """Alone a node has its certificates before they are on its disk, and tells nobody until they are."""
     return len(members) == 1
 
 

@@ -75,7 +75,7 @@ class Checker:
         return None
 
     def released(self, node: int, mark: Any) -> None:
-        """A Turn left the node, and with it what ``mark`` had said of it."""
+        """A Turn left the node, to others or to its App: what it rests on is durable, and ``mark`` is a promise."""
 
     def output(self, node: int, value: Any) -> None:
         """A node handed a value to its App."""

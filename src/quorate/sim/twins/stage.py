@@ -38,6 +38,7 @@ from quorate.kernel import (
     Send,
     Submitted,
     Timer,
+    Turn,
 )
 from quorate.parts import requests
 from quorate.parts.crypto.keys import VerifyBatch
@@ -123,14 +124,16 @@ class Process(Machine):
 
     def start(self) -> None:
         """Begin."""
-        self._acts(lambda: self.shell.start(0.0))
+        self.shell.start(0.0)
+        self._check()
 
     def step(self, item: Any) -> None:
         """One input."""
-        self._acts(lambda: self.shell.step([item], self.stage.now))
+        turn = self.host.step([item], self.stage.now)
+        self._check()
+        self.shell.act(turn)
 
-    def _acts(self, act: Callable[[], Any]) -> None:
-        act()
+    def _check(self) -> None:
         for checker in self.stage.checkers if self.is_honest else ():
             checker.stepped(self.node, self.host.root)
 
@@ -175,6 +178,13 @@ class Process(Machine):
         """Jobs take a moment."""
         if job.work is not None:
             self.stage.after(JOB_S, partial(self.step, Done(job.key, self.stage.work(job), job.path)))
+
+    def releases(self, turn: Turn, was_held: bool) -> None:
+        """What it promises is out; a disk that takes no time holds nothing back."""
+        for checker in self.stage.checkers if self.is_honest else ():
+            mark = checker.mark(self.node)
+            if mark is not None:
+                checker.released(self.node, mark)
 
     def load(self, value: Any, path: Path) -> None:
         """There is no disk here."""
