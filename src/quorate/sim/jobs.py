@@ -40,6 +40,7 @@ class Worker(Interface):
     """A node, as far as its jobs go (``node.py``)."""
 
     id: int
+    life: int
     up: bool
     rng: Random
     inbox: list[Any]

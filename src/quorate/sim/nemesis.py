@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 
+from msgspec.structs import replace
+
 from quorate.kernel import Core, nodes_of
 from quorate.parts.log.configuration import Reconfigurable
 from quorate.sim.disk_nemesis import DiskNemesis
@@ -230,11 +232,14 @@ class Nemesis:
 
     def _plan_snags(self) -> Snagging | None:
         world = self._world
-        if world.mix.snags is None:
+        mix = world.mix
+        if mix.snags is None:
             return None
+        # Whoever is gone could have been the only other source.
+        may_leave = mix.gone or mix.plan_every_s is not None or mix.disk_faults
         rng = Random(f"{world.seed}/nemesis/snags")
         return Snagging(
-            world.mix.snags,
+            replace(mix.snags, spent=0.0) if may_leave else mix.snags,
             rng,
             lambda: world.now,
             world.after,

@@ -3,6 +3,9 @@
 How it works. Jobs of snapshots pass here on their way to those that do them. Some fail, as on a disk with errors; some
 take long, as with a source that is slow or reads nothing more for a while; and during some a node crashes, at either
 end, so that a transfer of many pieces is cut in the middle.
+
+A source that is *spent* reads no more pieces in its life, and healing does not help it: its reads fail, or hang. One
+node is at a time, so another can serve who lags behind. Only logs with a leader meet this: PBFT's sources may lie too.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ from typing import Any, Final
 
 from quorate.kernel import Failed, Job
 from quorate.parts.log.replicated import ReadChunk, ReadPiece, TakeCommonSnapshot, TakeSnapshot, WriteChunk
-from quorate.sim.jobs import JOB_S, Pending, SimDoer
+from quorate.sim.jobs import JOB_S, Pending, SimDoer, Worker
 from quorate.sim.swarm import Snags
 
 FAILED: Final = Failed("input/output error")
+NEVER_S: Final = 1e9
+HANGS: Final = 0.5
+"""How many of the spent sources hang; the reads of the others fail."""
 
 
 class Snagging:
@@ -39,6 +45,8 @@ class Snagging:
         self._count = count
         self._slow: dict[int, bool] = {}
         self._dry_until: dict[int, float] = {}
+        self._spent: tuple[Worker, int, bool] | None = None
+        """The node that is spent, in which life, and whether it hangs."""
         self._is_over = False
 
     def around(self, doers: Mapping[type, SimDoer]) -> Mapping[type, SimDoer]:
@@ -68,6 +76,8 @@ class Snagging:
     def _reading(self, doer: SimDoer) -> SimDoer:
         def read(node: Any, job: Job) -> Pending:
             work: ReadChunk | ReadPiece = job.work
+            if isinstance(work, ReadChunk) and self._is_spent(node):
+                return self._nothing()
             if self._happens(self._snags.failed):
                 self._count("pieces failed")
                 return Pending(lambda: FAILED)
@@ -105,6 +115,23 @@ class Snagging:
         if self._slow[source]:
             return dry_s + self._rng.expovariate(1.0 / snags.slow_s)
         return dry_s + JOB_S if dry_s else None
+
+    def _is_spent(self, node: Worker) -> bool:
+        """Whether this node is, or is from now on."""
+        spent = self._spent
+        if spent is not None and spent[0].up and spent[0].life == spent[1]:
+            return node is spent[0]
+        if not self._happens(self._snags.spent):
+            return False
+        self._count("sources dry")
+        self._count("sources spent")
+        self._spent = node, node.life, self._rng.random() < HANGS
+        return True
+
+    def _nothing(self) -> Pending:
+        """What a spent source reads."""
+        assert self._spent is not None
+        return Pending(lambda: FAILED, NEVER_S if self._spent[2] else None)
 
     def _strike(self, node: int, name: str) -> None:
         """While the job is done, or just after."""

@@ -28,6 +28,8 @@ class Snags(msgspec.Struct, frozen=True, kw_only=True):
     dry: float = 0.0
     """Pieces after which a source reads no more for ``dry_s``."""
     dry_s: float = 2.0
+    spent: float = 0.0
+    """Pieces after which a source reads no more as long as it lives, also when all is healed. One node at a time."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):

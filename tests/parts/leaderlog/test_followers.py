@@ -1,15 +1,14 @@
 """Followers: what each holds, in one place; what is on its way; what to send next."""
 
 from quorate.kernel import Env
-from quorate.parts.leaderlog.compaction import Transfers
 from quorate.parts.leaderlog.config import LeaderConfig
 from quorate.parts.leaderlog.followers import Followers
 from quorate.parts.leaderlog.sending import outgoing
+from quorate.parts.leaderlog.transfers import Transfers, Wanted
 from quorate.parts.log.entries import Entry, Log
-from quorate.parts.log.replicated import ReadChunk
 
 from tests.protocols.alone import Alone
-from tests.protocols.raft.raft_nodes import effects
+from tests.protocols.raft.raft_nodes import NOTHING
 
 ENTRIES = [Entry(1, b"%d" % index) for index in range(1, 6)]
 CONFIG = LeaderConfig(message_entries_max=2, inflight_messages_max=2)
@@ -82,7 +81,8 @@ def test_those_that_want_the_same_get_one_message_and_who_lags_behind_the_log_th
     made = Alone(lambda env: Sender(env))
     turn = made.do(made.part.send)
     assert made.returned == [((2, 3), 3, ENTRIES[2:4])]
-    assert turn == effects(jobs=[(("chunk", 4), ReadChunk(2, 0, 10))])
+    assert turn == NOTHING
+    assert made.part.asked == [(1, Wanted(4, 0, 0, 2, 5))]
     assert made.part.followers[2].commit_sent == 2
     made.part.followers.acknowledged(2, 4, 0.0)
     made.do(made.part.send)
@@ -95,8 +95,9 @@ class Sender:
     def __init__(self, env: Env) -> None:
         self.followers = Followers((2, 3), 3, 0.0)
         self.followers.met(4, 1, 0.0)
-        self.transfers = Transfers(env, 10)
+        self.asked: list[tuple[int, Wanted]] = []
         self.log = log_of(base_index=2)
+        self.transfers = Transfers(env, self.log, lambda source, wanted: self.asked.append((source, wanted)))
 
     def send(self) -> list[tuple[tuple[int, ...], int, list[Entry]]]:
-        return outgoing(CONFIG, self.log, 2, 2, self.followers, self.transfers)
+        return outgoing(CONFIG, self.log, 2, self.followers, self.transfers)

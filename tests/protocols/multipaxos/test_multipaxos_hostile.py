@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from quorate.kernel import Asked, Fired, Input, Received, Stalled, Submitted
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import Newcomer, Nodes, encode_change
 from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
 from quorate.parts.log.replicated import Chunk
@@ -28,6 +29,8 @@ from quorate.protocols.multipaxos.messages import (
     Prepare,
     Promise,
     Run,
+    ServeSnapshot,
+    SnapshotPiece,
     SnapshotProgress,
 )
 
@@ -83,6 +86,7 @@ CHUNK = st.builds(Chunk, NUMBER, SMALL, NUMBER, st.just(b"data"), NUMBER)
 MEMBERSHIPS = st.lists(st.builds(Membership, NUMBER, st.sampled_from([(1, 2, 3), (1,), (), (9,)])), max_size=2).map(
     tuple
 )
+WANTED = st.builds(Wanted, st.integers(0, 9), NUMBER, NUMBER, NUMBER, NUMBER)
 MESSAGE = st.one_of(
     st.builds(Poll, NUMBER, NUMBER),
     st.builds(PollReply, SMALL, st.booleans(), BALLOT),
@@ -97,6 +101,8 @@ MESSAGE = st.one_of(
     st.builds(InstallSnapshot, BALLOT, CHUNK, MEMBERSHIPS),
     st.builds(InstallSnapshotAmong, BALLOT, CHUNK, MEMBERSHIPS, NODES),
     st.builds(SnapshotProgress, BALLOT, NUMBER, NUMBER, st.booleans()),
+    st.builds(ServeSnapshot, BALLOT, WANTED),
+    st.builds(SnapshotPiece, BALLOT, CHUNK, MEMBERSHIPS, NODES),
     st.builds(Propose, st.lists(st.just(b"value"), max_size=3)),
     st.builds(ReadRequest, NUMBER, TOKENS),
     st.builds(ReadReply, NUMBER, TOKENS, NUMBER),

@@ -72,8 +72,6 @@ def test_pieces_go_one_at_a_time_each_asked_for() -> None:
 
 def test_a_piece_of_a_snapshot_whose_members_are_forgotten_is_begun_again() -> None:
     node = behind()
-    turn = node.done(("chunk", 3), chunk(0, index=4))
-    assert turn == NOTHING
     node.core._snapshots._known = {}
     assert node.done(("chunk", 3), chunk(0)) == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))])
 

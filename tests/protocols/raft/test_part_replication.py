@@ -1,10 +1,10 @@
 """LogReplication and LogFollower, each alone: what a leader sends and counts, what a follower takes."""
 
 from quorate.kernel import Env
-from quorate.parts.leaderlog.compaction import Transfers
 from quorate.parts.leaderlog.config import HEARTBEAT
 from quorate.parts.leaderlog.reads import Reads
-from quorate.parts.log.replicated import Dropped, ReadChunk
+from quorate.parts.leaderlog.transfers import Transfers, Wanted
+from quorate.parts.log.replicated import Dropped
 from quorate.parts.quorum import Majority
 from quorate.protocols.raft.following import LogFollower
 from quorate.protocols.raft.messages import (
@@ -41,7 +41,8 @@ class Leading(Alone[LogReplication]):
     def build(self, env: Env) -> LogReplication:
         self.state = ServerState(env, self.config)
         self.reads = Reads(env, 10, 1.0)
-        transfers = Transfers(env, 10)
+        self.asked: list[tuple[int, Wanted]] = []
+        transfers = Transfers(env, self.state.log, lambda source, wanted: self.asked.append((source, wanted)))
         return LogReplication(env, self.config, self.state, Majority(env.peers), self.reads, transfers)
 
 
@@ -85,7 +86,8 @@ def test_a_conflict_goes_back_to_where_the_logs_may_agree() -> None:
 def test_a_follower_behind_the_log_gets_the_snapshot_and_then_what_follows_it() -> None:
     leading = Leading(*snapshotted(5))
     leading.do(leading.part.on_conflict, 3, Conflict(2, 5, 0, 0))
-    assert leading.do(leading.part.advance) == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))])
+    assert leading.do(leading.part.advance) == NOTHING
+    assert leading.asked == [(1, Wanted(3, 0, 0, 5, 6))], "of the leader itself"
     leading.do(leading.part.on_snapshot_progress, 3, SnapshotProgress(2, 5, 20, True))
     assert leading.part.followers.match[3] == 5
     assert leading.do(leading.part.advance) == effects(early=[(3, AppendEntries(2, 5, 1, [noop(2)], 5))])

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Fired, Input, Received, Stalled, Submitted
+from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.raft import RaftConfig
@@ -23,6 +24,8 @@ from quorate.protocols.raft.messages import (
     ReadReply,
     ReadRequest,
     RequestVote,
+    ServeSnapshot,
+    SnapshotPiece,
     SnapshotProgress,
     Vote,
 )
@@ -49,6 +52,7 @@ TERM = st.one_of(SMALL, SMALL, SMALL, SMALL, st.integers(0, 2**40))
 ENTRIES = st.lists(st.builds(Entry, SMALL, st.just(b"v"), st.sampled_from([0, NOOP])), max_size=5)
 TOKENS = st.lists(NUMBER, max_size=3)
 CHUNK = st.builds(Chunk, NUMBER, SMALL, NUMBER, st.just(b"data"), NUMBER)
+WANTED = st.builds(Wanted, st.integers(0, 9), NUMBER, NUMBER, NUMBER, NUMBER)
 MESSAGE = st.one_of(
     st.builds(PreVote, TERM, NUMBER, TERM),
     st.builds(PreVoteReply, TERM, st.booleans()),
@@ -62,6 +66,8 @@ MESSAGE = st.one_of(
     st.builds(HeartbeatReply, TERM, NUMBER),
     st.builds(InstallSnapshot, TERM, CHUNK),
     st.builds(SnapshotProgress, TERM, NUMBER, NUMBER, st.booleans()),
+    st.builds(ServeSnapshot, TERM, WANTED),
+    st.builds(SnapshotPiece, TERM, CHUNK),
     st.builds(Propose, st.lists(st.just(b"value"), max_size=3)),
     st.builds(ReadRequest, NUMBER, TOKENS),
     st.builds(ReadReply, NUMBER, TOKENS, NUMBER),

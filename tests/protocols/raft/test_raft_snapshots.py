@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Failed
+from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.replicated import (
     Chunk,
     Decided,
@@ -21,7 +22,10 @@ from quorate.protocols.raft.messages import (
     Conflict,
     Entries,
     Heartbeat,
+    HeartbeatReply,
     InstallSnapshot,
+    ServeSnapshot,
+    SnapshotPiece,
     SnapshotProgress,
     Snapshotted,
 )
@@ -98,10 +102,12 @@ def test_pieces_go_one_at_a_time_each_asked_for() -> None:
 
 def test_a_transfer_resumes_where_the_follower_says() -> None:
     server = behind()
+    server.done(("chunk", 3), chunk(0))
     assert (
         server.on(3, SnapshotProgress(2, 5, 20, False)).jobs
         == effects(jobs=[(("chunk", 3), ReadChunk(5, 20, 10))]).jobs
     )
+    server.done(("chunk", 3), chunk(20))
     assert (
         server.on(3, SnapshotProgress(2, 5, 0, False)).jobs == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))]).jobs
     ), "it lost what it had"
@@ -119,24 +125,64 @@ def test_a_piece_without_an_answer_goes_again_after_some_heartbeats() -> None:
     server.done(("chunk", 3), chunk(0))
     jobs = []
     for _ in range(10):
-        server.on(2, Appended(2, 6))
+        server.on(2, HeartbeatReply(2, 0))
+        assert server.beat().jobs == (), "it may be the follower that is away"
+    for _ in range(10):
+        server.on(3, HeartbeatReply(2, 0))
         jobs += list(server.beat().jobs)
     assert jobs == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))]).jobs
 
 
 def test_a_snapshot_that_was_replaced_begins_again_with_the_new_one() -> None:
     server = behind()
+    server.done(("chunk", 3), chunk(0))
     server.on(3, SnapshotProgress(2, 5, 10, False))
     server.core.state.snapshot_index = 6
-    assert server.done(("chunk", 3), Failed("no snapshot at index 5")) == NOTHING
-    assert server.on(3, SnapshotProgress(2, 5, 20, False)) == NOTHING, "of the old one"
-    jobs = [job for _ in range(10) for job in server.beat().jobs]
-    assert jobs == effects(jobs=[(("chunk", 3), ReadChunk(6, 0, 10))]).jobs
-    assert server.done(("chunk", 3), chunk(10)) == NOTHING, "a piece of the old one"
+    again = effects(jobs=[(("chunk", 3), ReadChunk(6, 0, 10))])
+    assert server.done(("chunk", 3), Failed("no snapshot at index 5")) == again
+    new = chunk(0, index=6)
+    assert server.done(("chunk", 3), new) == effects(early=[(3, InstallSnapshot(2, new))])
+
+
+def test_what_is_asked_for_while_a_piece_is_read_is_read_after_it() -> None:
+    server = behind()
+    assert server.on(3, SnapshotProgress(2, 5, 10, False)) == NOTHING
+    after = effects(jobs=[(("chunk", 3), ReadChunk(5, 10, 10))])
+    assert server.done(("chunk", 3), chunk(0)) == after, "and that piece is there already"
+
+
+def test_a_source_that_gives_nothing_is_left_for_another_and_then_asked_again() -> None:
+    server = behind()
+    server.done(("chunk", 3), Failed("input/output error"))
+    server.on(2, Appended(2, 7))
+    asked = []
+    for _ in range(100):
+        server.on(2, HeartbeatReply(2, 0))
+        server.on(3, HeartbeatReply(2, 0))
+        turn = server.beat()
+        asked += [send.message for send in turn.early if isinstance(send.message, ServeSnapshot)]
+        for _job in turn.jobs:
+            asked.append("self")
+            server.done(("chunk", 3), Failed("input/output error"))
+    wanted = ServeSnapshot(2, Wanted(3, 0, 0, 5, 7))
+    assert asked == ["self", wanted, wanted, "self", "self", wanted, wanted], "in turns of 20 and 40 beats"
+
+
+def test_the_leader_has_another_send_on_what_came_of_it() -> None:
+    server = behind()
+    server.core.replication.followers[3].transfer.source = 2
+    turn = server.on(3, SnapshotProgress(2, 6, 10, False))
+    assert turn == effects(early=[(2, ServeSnapshot(2, Wanted(3, 6, 10, 5, 7)))])
+    turn = server.on(3, SnapshotProgress(2, 6, 25, True))
+    assert turn == effects(early=[(3, AppendEntries(2, 6, 1, server.log[1:], 5))])
+
+
+def test_a_snapshot_beyond_the_leaders_log_is_blamed() -> None:
+    assert [blame.node for blame in behind().on(3, SnapshotProgress(2, 8, 10, True)).blames] == [3]
 
 
 @pytest.mark.parametrize(
-    "stale", [SnapshotProgress(1, 5, 10, False), SnapshotProgress(2, 4, 10, True), SnapshotProgress(2, 6, 10, True)]
+    "stale", [SnapshotProgress(1, 5, 10, False), SnapshotProgress(2, 4, 10, True), SnapshotProgress(2, 6, 0, False)]
 )
 def test_progress_of_another_term_or_snapshot_is_ignored(stale: SnapshotProgress) -> None:
     assert behind().on(3, stale) == NOTHING
@@ -210,6 +256,60 @@ def test_a_piece_of_a_deposed_leader_is_refused() -> None:
     turn = server.on(3, InstallSnapshot(4, chunk(0)))
     assert turn.jobs == ()
     assert turn.sends
+
+
+# --- of another server than the leader ---
+
+
+def source() -> Server:
+    """A follower of term 2 with a snapshot at 5, and 6 and 7 committed."""
+    server = follower(term=2, records=[*snapshotted(5), Entries(6, log_of([1, 1]))], config=SMALL)
+    server.on(2, Heartbeat(2, 7, 0))
+    return server
+
+
+def test_a_follower_sends_of_its_own_snapshot_when_the_leader_says_so() -> None:
+    server = source()
+    turn = server.on(2, ServeSnapshot(2, Wanted(3, 4, 10, 5, 9)))
+    assert turn == effects(jobs=[(("chunk", 3), ReadChunk(5, 0, 10))]), "that at 4 is of no use"
+    assert server.done(("chunk", 3), chunk(0)) == effects(early=[(3, SnapshotPiece(2, chunk(0)))])
+    turn = server.on(2, ServeSnapshot(2, Wanted(3, 5, 10, 5, 9)))
+    assert turn == effects(jobs=[(("chunk", 3), ReadChunk(5, 10, 10))])
+
+
+def test_one_whose_snapshot_is_too_old_takes_another() -> None:
+    server = source()
+    asked = ServeSnapshot(2, Wanted(3, 0, 0, 6, 9))
+    assert server.on(2, asked) == effects(jobs=[("snapshot", TakeSnapshot(7, 1))])
+    assert server.on(2, asked) == NOTHING, "one at a time"
+    server.done("snapshot", SnapshotInfo(7, 1, 25))
+    assert server.on(2, asked) == effects(jobs=[(("chunk", 3), ReadChunk(7, 0, 10))])
+
+
+def test_one_that_is_behind_itself_takes_a_snapshot_when_it_has_what_is_wanted() -> None:
+    server = source()
+    assert server.on(2, ServeSnapshot(2, Wanted(3, 0, 0, 8, 9))) == NOTHING
+    turn = server.on(2, AppendEntries(2, 7, 1, [entry(2)], 8))
+    assert turn.jobs == effects(jobs=[("snapshot", TakeSnapshot(8, 2))]).jobs
+
+
+def test_only_the_leader_may_ask_and_only_for_another_server() -> None:
+    server = source()
+    assert server.on(3, ServeSnapshot(1, Wanted(3, 0, 0, 5, 9))).jobs == (), "it led an earlier term"
+    assert server.on(3, ServeSnapshot(2, Wanted(3, 0, 0, 5, 9))).blames
+    for nobody in (1, 9):
+        assert server.on(2, ServeSnapshot(2, Wanted(nobody, 0, 0, 5, 9))) == NOTHING
+
+
+def test_a_piece_of_another_server_is_stored_and_the_leader_is_told() -> None:
+    server = follower(term=2)
+    turn = server.on(3, SnapshotPiece(2, chunk(0)))
+    assert turn == effects(jobs=[("install", WriteChunk(5, 1, 0, b"x" * 10, 25))])
+    assert server.done("install", Written(5, 1, 10, False)) == effects(sends=[(2, SnapshotProgress(2, 5, 10, False))])
+    assert server.on(3, SnapshotPiece(1, chunk(10))) == server.on(3, SnapshotPiece(3, chunk(10))) == NOTHING
+    assert server.core.term == 2, "it is no word of a leader"
+    server.time_out()
+    assert server.on(3, SnapshotPiece(2, chunk(10))) == NOTHING, "nobody leads"
 
 
 def test_whoever_stopped_following_meanwhile_keeps_the_snapshot_and_tells_nobody() -> None:

@@ -15,14 +15,22 @@ from collections.abc import Iterator, Sequence
 
 
 class Transfer:
-    """A snapshot on its way to a follower, piece by piece, one piece out at a time."""
+    """A snapshot on its way to a follower, piece by piece, one piece out at a time (``transfers.py``)."""
 
-    __slots__ = ("idle_beats", "index", "next_offset")
+    __slots__ = ("first_index", "heard_at", "idle_beats", "index", "next_offset", "patience_beats", "source")
 
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.next_offset = 0
+    def __init__(self, source: int, first_index: int, patience_beats: int) -> None:
+        self.source = source
+        """Whose turn it is to send pieces."""
+        self.first_index = first_index
+        """A snapshot before this is of no use."""
+        self.index = self.next_offset = 0
+        """Of which snapshot the follower has a part, and how much."""
         self.idle_beats = 0
+        """Since there was progress, in this turn."""
+        self.patience_beats = patience_beats
+        self.heard_at = float("-inf")
+        """When the follower had been heard, at the last beat."""
 
 
 class Progress:

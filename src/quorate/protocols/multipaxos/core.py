@@ -33,10 +33,11 @@ from typing import Any, ClassVar
 from quorate.kernel import Key
 from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.ballot import ROUND_MAX
-from quorate.parts.leaderlog.compaction import CHUNK, INSTALL, SNAPSHOT
+from quorate.parts.leaderlog.compaction import SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.log.entries import size_of
 from quorate.parts.log.replicated import Decided, Dropped
 from quorate.protocols.multipaxos.following import PREPARING, Following
@@ -54,6 +55,8 @@ from quorate.protocols.multipaxos.messages import (
     Nack,
     Prepare,
     Promise,
+    ServeSnapshot,
+    SnapshotPiece,
     SnapshotProgress,
 )
 
@@ -270,6 +273,7 @@ class MultiPaxos(Following):
             self.env.send(leader, Accepted(self.ballot, self.acceptor.log.last_index))
         if self.delivered_index < self.acceptor.chosen_index:
             self._deliver()
+        self._snapshots.settle()
         self._reads.applied(self.delivered_index)
         if self.leadership is not None:
             self._begin_round(self.leadership)
@@ -333,26 +337,40 @@ class MultiPaxos(Following):
             self._snapshots.taken(result)
         elif key == INSTALL:
             self._stored(result)
-        elif isinstance(key, tuple) and key[0] == CHUNK and self.leadership is not None:
-            self._snapshots.send_piece(key[1], result, self.ballot, self.leadership.followers)
+        elif isinstance(key, tuple) and key[0] == CHUNK:
+            followers = None if self.leadership is None else self.leadership.followers
+            self._snapshots.send_piece(key[1], result, None if self.leader is None else self.ballot, followers)
 
     def on_install_snapshot(self, sender: int, m: InstallSnapshot) -> None:
-        """Store the piece; ask for the next when it is stored."""
-        if not self._accept_leader(sender, m.ballot):
-            return
-        chunk = m.chunk
-        if chunk.index <= self.acceptor.chosen_index:
-            self.env.send(sender, SnapshotProgress(m.ballot, chunk.index, chunk.total_bytes, True))
-        elif why := self._snapshots.store(m):
-            self.env.blame(sender, why)
+        """A piece of the leader's snapshot."""
+        if self._accept_leader(sender, m.ballot):
+            self._take_piece(sender, sender, m)
 
     on_install_snapshot_among = on_install_snapshot
 
+    def on_serve_snapshot(self, sender: int, m: ServeSnapshot) -> None:
+        """The leader wants a piece of our snapshot sent to another node."""
+        if self._accept_leader(sender, m.ballot):
+            self._snapshots.on_serve_snapshot(m)
+
+    def on_snapshot_piece(self, sender: int, m: SnapshotPiece) -> None:
+        """A piece of another node's snapshot, sent for the leader that we follow."""
+        if self.leader is not None and self.role == FOLLOWER and m.ballot == self.ballot:
+            self._take_piece(sender, self.leader, m)
+
+    def _take_piece(self, sender: int, leader: int, m: InstallSnapshot | SnapshotPiece) -> None:
+        """Store it; the leader has the next one sent when it is stored."""
+        chunk = m.chunk
+        if chunk.index <= self.acceptor.chosen_index:
+            self.env.send(leader, SnapshotProgress(m.ballot, chunk.index, chunk.total_bytes, True))
+        elif why := self._snapshots.store(m):
+            self.env.blame(sender, why)
+
     def _stored(self, result: Any) -> None:
-        written = self._snapshots.transfers.stored(result)
+        written = self._snapshots.stored(result)
         if written is None:
             return
-        if self._snapshots.stored(written):
+        if self._snapshots.install(written):
             self.delivered_index = written.index
             self._keep_roster()
         if self.leader is not None and self.role == FOLLOWER:

@@ -47,6 +47,7 @@ class Following(Core, Reconfigurable):
     acceptor_class: ClassVar[type[Acceptor]] = Acceptor
     members_class: ClassVar[type[Spans]] = Spans
     preparation_class: ClassVar[type[Preparation]] = Preparation
+    snapshots_class: ClassVar[type[Snapshots]] = Snapshots
 
     def __init__(self, env: Env, config: MultiPaxosConfig = MultiPaxosConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__(env)
@@ -67,7 +68,7 @@ class Following(Core, Reconfigurable):
         """Whether we led, were too far behind to go on, and leave the next election to others."""
         self._leaving: list[int] = []
         """Nodes that left, and are still known here."""
-        self._snapshots = Snapshots(env, config, self.acceptor, self.members)
+        self._snapshots = self.snapshots_class(env, config, self.acceptor, self.members)
         self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
         self._watch = Watch(env, ELECTION, config, self._reads)
         # Of a proposer.

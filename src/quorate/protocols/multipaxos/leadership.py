@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from quorate.kernel import Env
-from quorate.parts.leaderlog.compaction import Transfers
 from quorate.parts.leaderlog.followers import Followers
 from quorate.parts.leaderlog.sending import outgoing
+from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.configuration import PREFIX
 from quorate.parts.log.entries import COMMAND, CONFIGURATION, NOOP, Entry, size_of
 from quorate.protocols.multipaxos.acceptor import Acceptor
@@ -145,7 +145,7 @@ class Leadership:
         """Send what each node lacks and may get."""
         acceptor = self._acceptor
         for nodes, first_slot, entries in outgoing(
-            self._config, acceptor.log, acceptor.chosen_index, acceptor.snapshot_index, self.followers, self._transfers
+            self._config, acceptor.log, acceptor.chosen_index, self.followers, self._transfers
         ):
             self._send_accept(nodes, first_slot, entries)
 
@@ -179,7 +179,7 @@ class Leadership:
             progress = followers[node]
             if progress.probing and not progress.owes and progress.next_index > self._acceptor.log.last_index:
                 self._send_accept((node,), progress.next_index, [])
-            self._transfers.nudge(node, progress)
+            self._transfers.beat(node, followers)
         self.prepare_newcomers()
 
     def prepare_newcomers(self) -> None:

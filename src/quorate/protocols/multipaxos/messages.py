@@ -15,6 +15,7 @@ from quorate.parts.ballot import Ballot
 from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Chunk
@@ -146,6 +147,22 @@ class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, g
     complete: bool
 
 
+class ServeSnapshot(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """I lead, and nothing comes of my snapshots at a node: send it a piece of yours."""
+
+    ballot: Ballot
+    wanted: Wanted
+
+
+class SnapshotPiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of the sender's snapshot, which the leader with that ballot asked it to send; the rest as there."""
+
+    ballot: Ballot
+    chunk: Chunk
+    memberships: Memberships
+    nodes: Nodes
+
+
 MESSAGES = (
     Poll,
     PollReply,
@@ -159,6 +176,8 @@ MESSAGES = (
     InstallSnapshot,
     InstallSnapshotAmong,
     SnapshotProgress,
+    ServeSnapshot,
+    SnapshotPiece,
     Behind,
     Propose,
     ReadRequest,
@@ -204,9 +223,10 @@ class SnapshottedAmong(Snapshotted, frozen=True, array_like=True, tag=True, gc=F
 RECORDS = (Promised, Voted, Snapshotted, SnapshottedAmong)
 
 
-def nodes_of(snapshot: InstallSnapshot | Snapshotted) -> Nodes:
+def nodes_of(snapshot: InstallSnapshot | SnapshotPiece | Snapshotted) -> Nodes:
     """Which nodes there are after it, besides the founders."""
-    return snapshot.nodes if isinstance(snapshot, InstallSnapshotAmong | SnapshottedAmong) else FOUNDERS_ALONE
+    among = InstallSnapshotAmong | SnapshotPiece | SnapshottedAmong
+    return snapshot.nodes if isinstance(snapshot, among) else FOUNDERS_ALONE
 
 
 class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

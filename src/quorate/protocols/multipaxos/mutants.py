@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.leaderlog.followers import Followers, Transfer
+from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.configuration import Voters
 from quorate.parts.log.entries import Entry
 from quorate.parts.quorum import Flexible, Threshold
@@ -21,6 +23,7 @@ from quorate.protocols.multipaxos.messages import (
     Voted,
 )
 from quorate.protocols.multipaxos.preparation import Preparation
+from quorate.protocols.multipaxos.slot_snapshots import Snapshots
 from quorate.sim.mutant import Mutant
 
 
@@ -225,6 +228,20 @@ class SilentWhereCompacted(MultiPaxos):
             super().on_prepare(sender, m)
 
 
+class OneSource(Transfers):
+    """Breaks the turns of sources: one that gives nothing is left, as long as there are others."""
+
+    def _turn_over(self, node: int, transfer: Transfer, followers: Followers) -> None:
+        """It is the leader's turn again."""
+        transfer.idle_beats = 0
+
+
+class AsksNobodyElse(Snapshots):
+    """The leader's snapshots alone travel."""
+
+    transfers_class = OneSource
+
+
 class AnswersEarly(MultiPaxos):
     """Breaks §2.5: an acceptor answers when its vote is durable."""
 
@@ -312,4 +329,9 @@ MUTANTS = (
     ),
     Mutant("stands-alone", "a sole member that restarts waits for no lease that it gave", core=StandsAlone),
     Mutant("leases-too-long", "a leader reads by a lease that is over", core=LeasesTooLong),
+    Mutant(
+        "one-source",
+        "a leader that cannot send its snapshot asks nobody else to",
+        core=_with("OneSourced", snapshots_class=AsksNobodyElse),
+    ),
 )

@@ -6,11 +6,15 @@ with it.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
+
+from msgspec.structs import replace
 
 from quorate.kernel import Env
-from quorate.parts.leaderlog.compaction import Compactor, Transfers
+from quorate.parts.ballot import Ballot
+from quorate.parts.leaderlog.compaction import Compactor
 from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.leaderlog.transfers import Receiving, Serving, Transfers, Wanted
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Restored, SnapshotInfo, Written
@@ -22,6 +26,8 @@ from quorate.protocols.multipaxos.messages import (
     InstallSnapshotAmong,
     Membership,
     MultiPaxosConfig,
+    ServeSnapshot,
+    SnapshotPiece,
     Snapshotted,
     SnapshottedAmong,
     nodes_of,
@@ -36,6 +42,8 @@ Known: TypeAlias = tuple[tuple[Membership, ...], Nodes]
 class Snapshots:
     """Those of one node."""
 
+    transfers_class: ClassVar[type[Transfers]] = Transfers
+
     def __init__(self, env: Env, config: MultiPaxosConfig, acceptor: Acceptor, members: Spans) -> None:
         self._env = env
         self._acceptor = acceptor
@@ -43,7 +51,9 @@ class Snapshots:
         self._compactor = Compactor(env, config)
         self._known: dict[int, Known] = {}
         self._offered: tuple[Index, Known] = (0, ((), FOUNDERS_ALONE))
-        self.transfers = Transfers(env, config.chunk_bytes)
+        self._serving = Serving(env, acceptor, self._compactor, config.chunk_bytes)
+        self._receiving = Receiving(env)
+        self.transfers = self.transfers_class(env, acceptor.log, self._ask)
 
     # --- records ---
 
@@ -75,6 +85,10 @@ class Snapshots:
         """The App was given these, the last at ``index``."""
         self._compactor.delivered(index, entries, size_bytes)
 
+    def settle(self) -> None:
+        """Once a step, when all of it is delivered."""
+        self._compactor.settle()
+
     def taken(self, result: Any) -> None:
         """A snapshot is durable: drop what it stands for."""
         info = self._compactor.taken(result)
@@ -90,35 +104,58 @@ class Snapshots:
 
     # --- sending one ---
 
-    def send_piece(self, node: int, result: Any, ballot: tuple[int, int], followers: Followers) -> None:
-        """A piece was read, for a node that needs slots which are only in the snapshot."""
-        progress, index = followers.get(node), self._acceptor.snapshot_index
-        chunk = self.transfers.piece(progress, result, index)
-        if chunk is None or progress is None:
+    def _ask(self, source: int, wanted: Wanted) -> None:
+        """As the leader: have this node send a piece, or another one. The acceptor's ballot is ours then."""
+        if source == self._env.id:
+            self._serving.serve(self._acceptor.ballot, wanted)
+        else:
+            # A question: the ballot is durable, and so is what is chosen.
+            self._env.send_now(source, ServeSnapshot(self._acceptor.ballot, wanted))
+
+    def on_serve_snapshot(self, m: ServeSnapshot) -> None:
+        """The leader that we follow wants a piece sent."""
+        self._serving.serve(m.ballot, m.wanted)
+
+    def send_piece(self, node: int, result: Any, ballot: Ballot | None, followers: Followers | None) -> None:
+        """A piece was read, for a node that needs slots which are only in a snapshot.
+
+        ``ballot``: of the leader that there is now, if there is one. ``followers``: if that is this node.
+        """
+        served = self._serving.read(node, result)
+        if served is None or ballot is None or served[0] != ballot:
             return
+        _, wanted, chunk = served
         known = self._known.get(chunk.index)
         if known is None:
-            self.transfers.begin(node, progress, index)  # too old: begin again with the newest
+            self._serving.serve(ballot, replace(wanted, offset=0))  # too old: begin again with the newest
             return
         memberships, nodes = known
-        message = InstallSnapshot(ballot, chunk, memberships)
-        # A snapshot is durable and of chosen values only.
-        self._env.send_now(node, InstallSnapshotAmong(ballot, chunk, memberships, nodes) if nodes else message)
+        if followers is None:
+            # A snapshot is durable and of chosen values only.
+            self._env.send_now(node, SnapshotPiece(ballot, chunk, memberships, nodes))
+        elif self.transfers.is_ours(followers.get(node)):
+            message = InstallSnapshot(ballot, chunk, memberships)
+            # The same.
+            self._env.send_now(node, InstallSnapshotAmong(ballot, chunk, memberships, nodes) if nodes else message)
 
     # --- receiving one ---
 
-    def store(self, m: InstallSnapshot) -> str | None:
+    def store(self, m: InstallSnapshot | SnapshotPiece) -> str | None:
         """Have a piece stored; returns what is wrong with it, if it is."""
         known = (m.memberships, nodes_of(m))
         try:
             self._members.check(*known)
         except ValueError:
             return "sent a snapshot with memberships that cannot be"
-        self._offered = (m.chunk.index, known)
-        self.transfers.store(m.chunk)
+        if self._receiving.store(m.chunk):
+            self._offered = (m.chunk.index, known)
         return None
 
-    def stored(self, written: Written) -> bool:
+    def stored(self, result: Any) -> Written | None:
+        """The job ended: how far the snapshot has come, or None where that failed."""
+        return self._receiving.stored(result)
+
+    def install(self, written: Written) -> bool:
         """A piece is stored. True where that was the last, and the snapshot now stands for all up to it."""
         index, known = self._offered
         if not written.complete or written.index != index or index <= self._acceptor.chosen_index:

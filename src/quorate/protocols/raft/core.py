@@ -18,8 +18,8 @@ while a leader is heard (§4.2.3); ReadIndex (§6.4); pipelining and flow contro
 forwarded to the leader.
 
 Deviations, each explained in the part that has it: (1) a rejection carries a hint from which both sides skip whole
-terms; (2) snapshots travel in pieces, each asked for by offset; (3) heartbeats are a message of their own; (4) loss of
-entries is noticed between two heartbeats.
+terms; (2) snapshots travel in pieces, each asked for by offset, and from another server where the leader's does not
+arrive; (3) heartbeats are a message of their own; (4) loss of entries is noticed between two heartbeats.
 
 Room is left for membership changes (chapter 4): quorums come from a QuorumSystem, and a kind of entry is reserved.
 """
@@ -31,10 +31,11 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
-from quorate.parts.leaderlog.compaction import CHUNK, INSTALL, SNAPSHOT, Transfers
+from quorate.parts.leaderlog.compaction import SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
+from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.entries import size_of
 from quorate.parts.log.replicated import Decided
@@ -54,6 +55,8 @@ from quorate.protocols.raft.messages import (
     PreVoteReply,
     RaftConfig,
     RequestVote,
+    ServeSnapshot,
+    SnapshotPiece,
     SnapshotProgress,
     Vote,
 )
@@ -71,6 +74,7 @@ class Raft(Core):
     election_class: ClassVar[type[Election]] = Election
     replication_class: ClassVar[type[LogReplication]] = LogReplication
     follower_class: ClassVar[type[LogFollower]] = LogFollower
+    compaction_class: ClassVar[type[LogCompaction]] = LogCompaction
 
     def __init__(self, env: Env, config: RaftConfig = RaftConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__(env)
@@ -79,10 +83,11 @@ class Raft(Core):
         self.state = self.state_class(env, config)
         self.log = self.state.log
         self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
-        transfers = Transfers(env, config.chunk_bytes)
-        self.snapshots = LogCompaction(env, config, self.state, transfers)
+        self.snapshots = self.compaction_class(env, config, self.state)
         self.follower = self.follower_class(env, self.state)
-        self.replication = self.replication_class(env, config, self.state, self.quorum, self._reads, transfers)
+        self.replication = self.replication_class(
+            env, config, self.state, self.quorum, self._reads, self.snapshots.transfers
+        )
         self.election = self.election_class(
             env,
             self.state,
@@ -225,6 +230,7 @@ class Raft(Core):
             self.follower.settle(self.election.watch.leader)
         if state.delivered_index < state.commit_index:
             self._deliver()
+        self.snapshots.settle()
         self._reads.applied(state.delivered_index)
         if leads:
             self.replication.begin_round()
@@ -269,12 +275,22 @@ class Raft(Core):
         elif key == INSTALL:
             self.snapshots.stored(result, self.leader if self.role == FOLLOWER else None)
         elif isinstance(key, tuple) and key[0] == CHUNK:
-            self.snapshots.send_piece(key[1], result, self.replication.followers)
+            self.snapshots.send_piece(key[1], result, self.leader, self.replication.followers)
 
     def on_install_snapshot(self, sender: int, m: InstallSnapshot) -> None:
         """A piece of the leader's snapshot."""
         if self.election.accept_leader(sender, m.term):
-            self.snapshots.on_install_snapshot(sender, m)
+            self.snapshots.take_piece(sender, m.chunk)
+
+    def on_serve_snapshot(self, sender: int, m: ServeSnapshot) -> None:
+        """The leader wants a piece of our snapshot sent to a follower."""
+        if self.election.accept_leader(sender, m.term):
+            self.snapshots.on_serve_snapshot(m)
+
+    def on_snapshot_piece(self, sender: int, m: SnapshotPiece) -> None:
+        """A piece of another server's snapshot, sent for the leader that we follow."""
+        if self.leader is not None and self.role == FOLLOWER and m.term == self.term:
+            self.snapshots.take_piece(self.leader, m.chunk)
 
     def on_snapshot_progress(self, sender: int, m: SnapshotProgress) -> None:
         """A follower has stored a piece."""

@@ -13,6 +13,7 @@ from quorate.kernel import NodeId
 from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.parts.wire import Index, Natural, Term
@@ -108,6 +109,20 @@ class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, g
     complete: bool
 
 
+class ServeSnapshot(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """I lead, and nothing comes of my snapshots at a follower: send it a piece of yours."""
+
+    term: Term
+    wanted: Wanted
+
+
+class SnapshotPiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of the sender's snapshot, which the leader of that term asked it to send."""
+
+    term: Term
+    chunk: Chunk
+
+
 MESSAGES = (
     PreVote,
     PreVoteReply,
@@ -120,6 +135,8 @@ MESSAGES = (
     HeartbeatReply,
     InstallSnapshot,
     SnapshotProgress,
+    ServeSnapshot,
+    SnapshotPiece,
     Propose,
     ReadRequest,
     ReadReply,

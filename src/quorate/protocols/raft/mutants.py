@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel.standing import LEADER
+from quorate.parts.leaderlog.followers import Followers, Transfer
+from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import ReadReady
 from quorate.protocols.raft.core import Raft
@@ -14,6 +16,7 @@ from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
 from quorate.protocols.raft.messages import Appended, AppendEntries, Entries, HardState, Snapshotted
 from quorate.protocols.raft.replication import LogReplication
+from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
 from quorate.sim.mutant import Mutant
 
@@ -84,6 +87,20 @@ class LeaderAcknowledgesEarly(LogReplication):
         self._env.send_now(self._env.id, Appended(self._state.term, self._state.log.last_index))
 
 
+class OneSource(Transfers):
+    """Breaks the turns of sources: one that gives nothing is left, as long as there are others."""
+
+    def _turn_over(self, node: int, transfer: Transfer, followers: Followers) -> None:
+        """It is the leader's turn again."""
+        transfer.idle_beats = 0
+
+
+class AsksNobodyElse(LogCompaction):
+    """The leader's snapshots alone travel."""
+
+    transfers_class = OneSource
+
+
 def _with(name: str, **parts: Any) -> type[Raft]:
     """A server with these parts."""
     return type(name, (Raft,), parts)
@@ -120,5 +137,10 @@ MUTANTS = (
         "acks-early",
         "a server acknowledges entries before they are durable",
         core=_with("Early", follower_class=FollowerAcknowledgesEarly, replication_class=LeaderAcknowledgesEarly),
+    ),
+    Mutant(
+        "one-source",
+        "a leader that cannot send its snapshot asks nobody else to",
+        core=_with("OneSourced", compaction_class=AsksNobodyElse),
     ),
 )

@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorate.kernel import Env
-from quorate.parts.leaderlog.compaction import Transfers
 from quorate.parts.leaderlog.config import HEARTBEAT
 from quorate.parts.leaderlog.followers import Followers
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.sending import outgoing
+from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.entries import COMMAND, NOOP, Entry, size_of
 from quorate.parts.log.replicated import Dropped
 from quorate.parts.quorum import QuorumSystem
@@ -120,9 +120,7 @@ class LogReplication:
         """Send what each follower lacks and may get; §5.3: a snapshot, if what it needs next is only there."""
         state, log = self._state, self._state.log
         term, commit_index = state.term, state.commit_index
-        for nodes, first, entries in outgoing(
-            self._config, log, commit_index, state.snapshot_index, self.followers, self._transfers
-        ):
+        for nodes, first, entries in outgoing(self._config, log, commit_index, self.followers, self._transfers):
             prev_term = log.term_at(first - 1)
             assert prev_term is not None
             # In parallel with our own write (§10.2.1): the term is durable since the election, and entries only
@@ -152,7 +150,10 @@ class LogReplication:
 
     def on_snapshot_progress(self, sender: int, m: SnapshotProgress) -> None:
         """The next piece, or back to entries (§5.3)."""
-        if sender in self.followers:
+        last_index = self._state.log.last_index
+        if m.complete and m.index > last_index:
+            self._env.blame(sender, f"has a snapshot at index {m.index} of a log that ends at {last_index}")
+        elif sender in self.followers:
             self._transfers.progressed(sender, self.followers, m.index, m.next_offset, m.complete)
             self._acknowledged = True
 
@@ -190,7 +191,7 @@ class LogReplication:
             env.send_now(node, Heartbeat(state.term, commit_index, number))
             followers.told(node, commit_index)
             followers.beat(node)
-            self._transfers.nudge(node, followers[node])
+            self._transfers.beat(node, followers)
         return True
 
     def on_heartbeat_reply(self, sender: int, m: HeartbeatReply) -> None:

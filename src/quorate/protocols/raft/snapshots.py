@@ -1,35 +1,53 @@
 """Snapshots: what stands for the beginning of the log, here and on its way to a follower (chapter 5).
 
-When one is taken, and how it travels, is shared with Multi-Paxos: ``parts/leaderlog/compaction.py``. It travels in
-pieces, each asked for by its offset, so that a transfer resumes; figure 5.3 sends them in order.
+When one is taken, and how it travels, is shared with Multi-Paxos: ``parts/leaderlog/compaction.py``, ``transfers.py``.
+It travels in pieces, each asked for by its offset, so that a transfer resumes; figure 5.3 sends them in order. If
+nothing arrives of the leader's, it has another server send one (``ServeSnapshot``); in the paper only leaders do. But a
+snapshot is of committed entries, which every leader's log has (§3.6.3), so it does not matter who wrote it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from quorate.kernel import Env
-from quorate.parts.leaderlog.compaction import Compactor, Transfers
+from quorate.parts.leaderlog.compaction import Compactor
 from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.leaderlog.transfers import Receiving, Serving, Transfers, Wanted
 from quorate.parts.log.entries import Entry
-from quorate.protocols.raft.messages import InstallSnapshot, RaftConfig, SnapshotProgress
+from quorate.parts.log.replicated import Chunk
+from quorate.protocols.raft.messages import (
+    InstallSnapshot,
+    RaftConfig,
+    ServeSnapshot,
+    SnapshotPiece,
+    SnapshotProgress,
+)
 from quorate.protocols.raft.state import ServerState
 
 
 class LogCompaction:
     """One server's snapshots: taken, sent and received."""
 
-    def __init__(self, env: Env, config: RaftConfig, state: ServerState, transfers: Transfers) -> None:
+    transfers_class: ClassVar[type[Transfers]] = Transfers
+
+    def __init__(self, env: Env, config: RaftConfig, state: ServerState) -> None:
         self._env = env
         self._state = state
-        self._transfers = transfers
         self._compactor = Compactor(env, config)
+        self._serving = Serving(env, state, self._compactor, config.chunk_bytes)
+        self._receiving = Receiving(env)
+        self.transfers = self.transfers_class(env, state.log, self._ask)
 
     # --- taking one (§5.1) ---
 
     def delivered(self, index: int, entries: list[Entry], size_bytes: int) -> None:
         """The App was given these, the last at ``index``; §5.1.3: when it is time, its state is written."""
         self._compactor.delivered(index, entries, size_bytes)
+
+    def settle(self) -> None:
+        """Once a step, when all of it is delivered."""
+        self._compactor.settle()
 
     def taken(self, result: Any) -> None:
         """A snapshot is durable: drop what it stands for, but keep a tail for followers that are a little behind."""
@@ -39,26 +57,44 @@ class LogCompaction:
 
     # --- sending one (§5.3) ---
 
-    def send_piece(self, node: int, result: Any, followers: Followers) -> None:
-        """A piece was read, for a follower that lags behind the log."""
-        chunk = self._transfers.piece(followers.get(node), result, self._state.snapshot_index)
-        if chunk is not None:
+    def _ask(self, source: int, wanted: Wanted) -> None:
+        """As the leader: have this server send a piece, or another one."""
+        if source == self._env.id:
+            self._serving.serve(self._state.term, wanted)
+        else:
+            # A question: the term is durable since the election, and so is what is committed.
+            self._env.send_now(source, ServeSnapshot(self._state.term, wanted))
+
+    def on_serve_snapshot(self, m: ServeSnapshot) -> None:
+        """The leader of our term wants a piece sent."""
+        self._serving.serve(m.term, m.wanted)
+
+    def send_piece(self, node: int, result: Any, leader: int | None, followers: Followers) -> None:
+        """A piece was read, for a follower that lags behind the log; the term for which it was is over, perhaps."""
+        served = self._serving.read(node, result)
+        term = self._state.term
+        if served is None or leader is None or served[0] != term:
+            return
+        chunk = served[2]
+        if leader != self._env.id:
             # A snapshot is durable and of committed entries only.
-            self._env.send_now(node, InstallSnapshot(self._state.term, chunk))
+            self._env.send_now(node, SnapshotPiece(term, chunk))
+        elif self.transfers.is_ours(followers.get(node)):
+            # The same.
+            self._env.send_now(node, InstallSnapshot(term, chunk))
 
     # --- receiving one (§5.3) ---
 
-    def on_install_snapshot(self, sender: int, m: InstallSnapshot) -> None:
-        """§5.3: store the piece; ask for the next when it is stored."""
-        chunk = m.chunk
+    def take_piece(self, leader: int, chunk: Chunk) -> None:
+        """§5.3: store the piece, whoever sent it; the leader has the next one sent when it is stored."""
         if chunk.index <= self._state.commit_index:
-            self._env.send(sender, SnapshotProgress(self._state.term, chunk.index, chunk.total_bytes, True))
+            self._env.send(leader, SnapshotProgress(self._state.term, chunk.index, chunk.total_bytes, True))
         else:
-            self._transfers.store(chunk)
+            self._receiving.store(chunk)
 
     def stored(self, result: Any, leader: int | None) -> None:
         """A piece is stored: ``leader``, if there is one to follow, is told. The last one makes the snapshot ours."""
-        written = self._transfers.stored(result)
+        written = self._receiving.stored(result)
         if written is None:
             return
         if written.complete and written.index > self._state.commit_index:
