@@ -43,13 +43,15 @@ class Source:
     """A node that has jobs done."""
 
     id = 3
+    life = 1
+    up = True
 
 
-def snagging(snags: Snags) -> tuple[dict[type, SimDoer], dict[str, list[Any]]]:
+def snagging(snags: Snags, seed: int = 1) -> tuple[dict[type, SimDoer], dict[str, list[Any]]]:
     """Doers with snags around them that answer "done", and what happened: kills, counts and delays of calls."""
     seen: dict[str, list[Any]] = {"killed": [], "counted": []}
     made = Snagging(
-        snags, Random(1), lambda: 5.0, lambda delay_s, act: act(), seen["killed"].append, seen["counted"].append
+        snags, Random(seed), lambda: 5.0, lambda delay_s, act: act(), seen["killed"].append, seen["counted"].append
     )
 
     def done(node: Any, job: Job) -> Pending:
@@ -102,6 +104,25 @@ def test_a_source_is_slow_or_dries_up(read: Read) -> None:
     assert first.delay_s == second.delay_s, "nothing is read before it flows again"
     assert (first.delay_s or 0.0) > 1.0
     assert seen["counted"] == ["sources dry"]
+
+
+def test_a_source_is_spent_for_as_long_as_it_lives_and_one_node_at_a_time() -> None:
+    hanging = set()
+    for seed in range(8):
+        doers, seen = snagging(Snags(spent=1.0), seed)
+        source, other = Source(), Source()
+        work = ReadChunk(7, 0, 16)
+        first = doers[ReadChunk](source, Job((), "key", work))  # type: ignore[arg-type]
+        hanging.add((first.delay_s or 0.0) > 1e6)
+        assert first.end() is FAILED
+        assert doers[ReadChunk](other, Job((), "key", work)).end() == "done"  # type: ignore[arg-type]
+        assert begin(doers, ReadPiece(7, 0, 16, b"root")).end() == "done", "not where sources may lie as well"
+        seen["snagging"][0].finish()
+        assert doers[ReadChunk](source, Job((), "key", work)).end() is FAILED, "that all is healed does not help"
+        source.life = 2
+        assert doers[ReadChunk](source, Job((), "key", work)).end() == "done"  # type: ignore[arg-type]
+        assert seen["counted"] == ["sources dry", "sources spent"]
+    assert hanging == {False, True}
 
 
 def test_what_arrives_in_pieces_and_stops_half_way_is_counted() -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from quorate.kernel import Core, nodes_of
 from quorate.parts.log.configuration import Reconfigurable
-from quorate.sim.disk_nemesis import DiskNemesis
+from quorate.sim.disk_nemesis import DAMAGING, DiskNemesis
 from quorate.sim.farewell import Farewell
 from quorate.sim.ground import Ground
 from quorate.sim.jobs import SimDoer
@@ -235,11 +235,12 @@ class Nemesis:
         mix = world.mix
         if mix.snags is None:
             return None
-        # Whoever is gone could have been the only other source.
-        may_leave = mix.gone or mix.plan_every_s is not None or mix.disk_faults
+        # Whoever is gone could have been the only other source, and members who are one node have none.
+        changes = world.change is not None and (mix.members_every_s is not None or mix.plan_every_s is not None)
+        is_last = changes or mix.gone or not set(DAMAGING).isdisjoint(mix.disk_faults)
         rng = Random(f"{world.seed}/nemesis/snags")
         return Snagging(
-            replace(mix.snags, spent=0.0) if may_leave else mix.snags,
+            replace(mix.snags, spent=0.0) if is_last else mix.snags,
             rng,
             lambda: world.now,
             world.after,
