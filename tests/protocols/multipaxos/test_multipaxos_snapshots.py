@@ -3,15 +3,20 @@
 import msgspec
 
 from quorate.kernel import Failed
-from quorate.parts.log.configuration import Change
+from quorate.parts.leaderlog.transfers import Wanted
+from quorate.parts.log.configuration import Change, Nodes
 from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, SnapshotInfo, TakeSnapshot, WriteChunk, Written
 from quorate.protocols.multipaxos.messages import (
     Accept,
     Accepted,
+    Heartbeat,
     InstallSnapshot,
     Membership,
+    ServeSnapshot,
+    SnapshotPiece,
     SnapshotProgress,
     Snapshotted,
+    SnapshottedAmong,
 )
 
 from tests.protocols.multipaxos.multipaxos_nodes import (
@@ -103,6 +108,67 @@ def test_memberships_that_cannot_be_are_blamed() -> None:
         turn = node.on(2, InstallSnapshot((1, 2), chunk(0), memberships))
         assert [blame.node for blame in turn.blames] == [2]
         assert turn.jobs == ()
+
+
+# --- of another node than the leader ---
+
+
+def test_a_leader_from_which_nothing_arrives_has_another_node_send_its_snapshot() -> None:
+    node = behind()
+    node.done(("chunk", 3), Failed("input/output error"))
+    node.on(2, Accepted((1, 1), 6))
+    node.core.leadership.followers[3].transfer.source = 2
+    turn = node.on(3, SnapshotProgress((1, 1), 6, 10, False))
+    assert turn == effects(early=[(2, ServeSnapshot((1, 1), Wanted(3, 6, 10, 5, 6)))])
+    node.on(3, SnapshotProgress((1, 1), 6, 25, True))
+    assert node.core.leadership.followers.match[3] == 6
+
+
+def test_a_follower_sends_its_snapshot_with_whose_votes_count_after_it() -> None:
+    memberships, among = (Membership(3, (1, 2)),), Nodes((), (3,))
+    for record, nodes in (
+        (Snapshotted(5, 1, 5, 1, memberships), Nodes()),
+        (SnapshottedAmong(5, 1, 5, 1, memberships, among), among),
+    ):
+        node = follower(2, records=[record], config=SMALL, peers=(1, 2, 3, 4))
+        asked = ServeSnapshot((1, 2), Wanted(4, 0, 0, 5, 9))
+        assert node.on(2, asked) == effects(jobs=[(("chunk", 4), ReadChunk(5, 0, 10))])
+        sent = SnapshotPiece((1, 2), chunk(0), memberships, nodes)
+        assert node.done(("chunk", 4), chunk(0)) == effects(early=[(4, sent)])
+
+
+def test_what_was_asked_for_by_a_leader_of_before_is_not_sent() -> None:
+    node = follower(2, records=[Snapshotted(5, 1, 5, 1, ALL)], config=SMALL)
+    node.on(2, ServeSnapshot((1, 2), Wanted(3, 0, 0, 5, 9)))
+    node.on(3, Heartbeat((2, 3), 0, 0))
+    assert node.done(("chunk", 3), chunk(0)) == NOTHING
+    assert node.on(2, ServeSnapshot((1, 2), Wanted(3, 0, 0, 5, 9))).jobs == (), "it leads no more"
+
+
+def test_a_piece_of_another_node_is_stored_and_the_leader_is_told() -> None:
+    node = follower(2, config=SMALL)
+    piece = SnapshotPiece((1, 2), chunk(0, total=10), ALL, Nodes())
+    assert node.on(3, piece) == effects(jobs=[("install", WriteChunk(5, 1, 0, b"x" * 10, 10))])
+    turn = node.done("install", Written(5, 1, 10, True))
+    assert turn == effects(
+        records=[Snapshotted(5, 1, 5, 1, ALL)],
+        outputs=[Restored(5, 1)],
+        sends=[(2, SnapshotProgress((1, 2), 5, 10, True))],
+    )
+    assert node.on(3, piece) == effects(sends=[(2, SnapshotProgress((1, 2), 5, 10, True))]), "it has that"
+    stale = SnapshotPiece((1, 1), chunk(0, index=9), ALL, Nodes())
+    assert node.on(3, stale) == NOTHING
+    bad = SnapshotPiece((1, 2), chunk(0, index=9), (), Nodes())
+    assert [blame.node for blame in node.on(3, bad).blames] == [3], "and not the leader"
+
+
+def test_a_piece_that_is_dropped_says_nothing_of_the_one_that_is_being_stored() -> None:
+    node = follower(2, config=SMALL)
+    node.on(2, InstallSnapshot((1, 2), chunk(0, total=10), ALL))
+    node.on(3, SnapshotPiece((1, 2), chunk(0, index=6), (Membership(1, (1, 2)),), Nodes()))
+    node.done("install", Written(5, 1, 10, True))
+    assert node.core.commit_index == 5
+    assert node.core.members.at(6).members == (1, 2, 3)
 
 
 def test_a_snapshot_says_the_members_as_of_its_slot() -> None:

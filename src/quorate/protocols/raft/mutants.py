@@ -87,7 +87,7 @@ class LeaderAcknowledgesEarly(LogReplication):
         self._env.send_now(self._env.id, Appended(self._state.term, self._state.log.last_index))
 
 
-class OneSource(Transfers):
+class OneServer(Transfers):
     """Breaks the turns of sources: one that gives nothing is left, as long as there are others."""
 
     def _turn_over(self, node: int, transfer: Transfer, followers: Followers) -> None:
@@ -95,10 +95,10 @@ class OneSource(Transfers):
         transfer.idle_beats = 0
 
 
-class AsksNobodyElse(LogCompaction):
+class AsksNoOther(LogCompaction):
     """The leader's snapshots alone travel."""
 
-    transfers_class = OneSource
+    transfers_class = OneServer
 
 
 def _with(name: str, **parts: Any) -> type[Raft]:
@@ -141,6 +141,6 @@ MUTANTS = (
     Mutant(
         "one-source",
         "a leader that cannot send its snapshot asks nobody else to",
-        core=_with("OneSourced", compaction_class=AsksNobodyElse),
+        core=_with("OneSourced", compaction_class=AsksNoOther),
     ),
 )
