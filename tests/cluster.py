@@ -24,7 +24,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-
 from quorate.cli.folder import ADMIN_FILE, HOST, PEER_PORTS_ABOVE, Layout, make_keys
 from quorate.cli.processes import node_command
 from quorate.runtime.key_files import read_private_key
