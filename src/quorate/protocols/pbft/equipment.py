@@ -11,6 +11,9 @@ from quorate.protocols.pbft.mutants import MUTANTS
 from quorate.protocols.pbft.transfer_liars import TRANSFER_LIARS
 from quorate.sim.equipment import Equipment, Led
 
+FAR_BEHIND = {"batch_count_max": 2, "checkpoint_batches": 2, "window": 4, "snapshot_batches": 4}
+"""Who misses a few batches needs a snapshot, also where liars leave time for few."""
+
 EQUIPMENT = Equipment(
     simulation=PbftConfig(
         batch_count_max=8,
@@ -26,7 +29,7 @@ EQUIPMENT = Equipment(
     kinds=("gone", "snapshots", "delays", "clients"),  # not yet "members": honest newcomers are blamed there
     variants={
         "snapshots": lambda config, rng, _: replace(
-            config, chunk_bytes=rng.choice((16, 32, 64)), snapshot_batches=rng.choice((config.window, 32))
+            config, chunk_bytes=rng.choice((16, 32, 64)), **(FAR_BEHIND if rng.random() < 0.7 else {})
         )
     },
     takes_snapshots=True,
