@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from quorate.kernel import Failed, Job
+from quorate.parts.log.configuration import Reconfigurable
 from quorate.parts.log.replicated import (
     ReadChunk,
     ReadPiece,
@@ -19,6 +20,7 @@ from quorate.parts.quorum.choice import GridChoice, MajorityChoice, SizesChoice,
 from quorate.sim import run as runs
 from quorate.sim.drifting import DELAY_S_MAX, Drifting
 from quorate.sim.jobs import Pending, SimDoer
+from quorate.sim.operator import Operator
 from quorate.sim.snags import FAILED, Snagging
 from quorate.sim.snapshot_store import SimSnapshots
 from quorate.sim.swarm import Drift, Snags
@@ -203,3 +205,30 @@ def test_members_leave_by_a_change_and_then_a_minority_dies(monkeypatch: pytest.
         == len(members) - counts["gone for good"]
         == 5 - counts.get("decommissions", 0) - counts["gone for good"]
     )
+
+
+@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+def test_who_has_left_by_an_earlier_change_is_not_seen_off_by_another(protocol: str) -> None:
+    """Nodes refuse a change by which somebody leaves twice; whoever names it again would wait for ever."""
+    trial = campaign.trial_of(Task(protocol=protocol, seed=1, faults="none"))
+    world, change = World(trial, ()), trial.change
+    assert change is not None
+    world.start()
+    world.run_until(2.0)  # somebody leads
+    core = world.nodes[0].host.root
+    assert isinstance(core, Reconfigurable)
+    earlier = change.value((0, 1, 2, 3), core.in_force().voters.epoch, [], [4])
+    for node in world.nodes:
+        node.operate(earlier)
+    world.run_until(5.0)
+    assert core.in_force().nodes.left == (4,)
+    operator = Operator(
+        *(world, change, Random(1), lambda _: lambda: None, lambda _: None, lambda _: None),
+        crashes=False,
+        partitions=False,
+    )
+    for delay_s in operator.see_off():
+        world.run_until(world.now + delay_s)
+        assert world.now < 15.0, "it is not over"
+    assert 4 not in [node.id for node in world.present]
+    assert 4 not in operator.members
