@@ -408,7 +408,9 @@ class Operator:
         return _in_force_of(self._newest().host.root).nodes.left
 
     def _newest(self) -> SimNode:
-        return max(self._world.honest, key=lambda node: (_said(node).epoch, node.host.root.standing().commit_index or 0))
+        return max(
+            self._world.honest, key=lambda node: (_said(node).epoch, node.host.root.standing().commit_index or 0)
+        )
 
     # --- whom to choose ---
 

@@ -24,9 +24,9 @@ EQUIPMENT = Equipment(
         view_timeout_s_max=8.0,
     ),
     kinds=("gone", "snapshots", "delays", "clients"),  # not yet "members": honest newcomers are blamed there
-    variants={
+    variants={  # pieces not too small for the largest states: a transfer has to end while its source keeps the snapshot
         "snapshots": lambda config, rng, _: replace(
-            config, chunk_bytes=rng.choice((16, 32, 64)), snapshot_batches=rng.choice((config.window, 32))
+            config, chunk_bytes=rng.choice((32, 64, 128)), snapshot_batches=rng.choice((config.window, 32))
         )
     },
     takes_snapshots=True,

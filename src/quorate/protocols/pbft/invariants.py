@@ -49,7 +49,7 @@ VoteCast = tuple[int, int, bytes]
 """View, sequence number, digest."""
 
 
-class Executed(NamedTuple):
+class ExecutedBatch(NamedTuple):
     """A batch that a node executed, in which view it did, and where that leaves it if it is the last of a step."""
 
     sequence: int
@@ -64,7 +64,7 @@ class Promise(NamedTuple):
 
     view: tuple[int, bool]
     votes: Sequence[VoteCast]
-    executed: Sequence[Executed]
+    executed: Sequence[ExecutedBatch]
 
 
 class SeenReplica:
@@ -81,7 +81,7 @@ class SeenReplica:
         self.accepted: dict[int, Any] = {}
         self.prepared: dict[int, Certificate] = {}
         self.fresh: list[VoteCast] = []
-        self.done: list[Executed] = []
+        self.done: list[ExecutedBatch] = []
         """What nobody was told yet."""
         self.stable: Certificate | None = None
         self.low = 0
@@ -241,13 +241,13 @@ class PbftInvariants(Checker):
                 self._committed(node, sequence, digest)
             view = core.view.number if sequence in core.log.slots else None
             point = (history.index, history.digest) if sequence == last else None
-            executed = Executed(sequence, digest, view, point)
+            executed = ExecutedBatch(sequence, digest, view, point)
             self._compare(node, executed)
             seen.done.append(executed)
             seen.requests.update(core.log.batches.get(digest, ()))
         seen.executed = last
 
-    def _compare(self, node: int, executed: Executed) -> None:
+    def _compare(self, node: int, executed: ExecutedBatch) -> None:
         """With what was executed there, and told."""
         sequence, digest = executed.sequence, executed.digest
         known = self.decided.get(sequence, digest)
@@ -258,7 +258,7 @@ class PbftInvariants(Checker):
         if executed.point is not None and sequence in self.points:
             self._same_point(node, sequence, *executed.point)
 
-    def _decided_now(self, node: int, executed: Executed) -> None:
+    def _decided_now(self, node: int, executed: ExecutedBatch) -> None:
         """It is told: from now on it stays."""
         self._compare(node, executed)
         sequence, digest, view, point = executed
