@@ -24,8 +24,8 @@ def check(task: Task) -> RunOutcome:
 
 
 def regressions() -> list[Any]:
-    """The tasks of the file: `protocol nodes seed faults workload [liars] # why`. A why that begins with `slow:` says that
-    it takes long."""
+    """The tasks of the file: `protocol nodes seed faults workload [liars] # why`. `slow:` before a why says that it
+    takes long."""
     tasks = []
     for line in REGRESSIONS.read_text(encoding="utf-8").splitlines():
         what, _, why = line.partition("#")

@@ -58,7 +58,7 @@ def is_right(m: ImagePiece) -> bool:
 def with_snapshot() -> Any:
     """The honest core of a liar that has one."""
     offer = Offer((IMAGE,), (b"mine",))
-    return SimpleNamespace(history=SimpleNamespace(images=[IMAGE]), transfer=SimpleNamespace(offer=lambda: offer))
+    return SimpleNamespace(history=SimpleNamespace(images=[IMAGE]), transfer=SimpleNamespace(offer=lambda to: offer))
 
 
 # --- a lying source ---

@@ -23,7 +23,7 @@ EQUIPMENT = Equipment(
         request_timeout_s=1.0,
         view_timeout_s_max=8.0,
     ),
-    kinds=("gone", "snapshots", "delays", "clients"),  # not yet "members": honest newcomers are blamed there
+    kinds=("gone", "members", "snapshots", "delays", "clients"),
     variants={  # pieces not too small for the largest states: a transfer has to end while its source keeps the snapshot
         "snapshots": lambda config, rng, _: replace(
             config, chunk_bytes=rng.choice((32, 64, 128)), snapshot_batches=rng.choice((config.window, 32))

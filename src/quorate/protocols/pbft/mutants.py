@@ -288,6 +288,15 @@ class RenewsPatience(ImageTransfer):
         self._begin_turn(sender)
 
 
+class ForgetsAdvice(ImageTransfer):
+    """Breaks the rule that a newcomer believes those whom it was told of until it has the state in which it joined."""
+
+    @property
+    def _is_introduced(self) -> bool:
+        """As soon as it has proven any checkpoint."""
+        return self._history.stable is not None
+
+
 def _with(**parts: Any) -> type[Pbft]:
     """A node with this part in place of the right one."""
     (part,) = parts.values()
@@ -412,6 +421,11 @@ MUTANTS = (
         core=_with(transfer_class=RenewsPatience),
         lies=True,
         joins=True,
+    ),
+    Mutant(
+        "forgets-advice",
+        "a newcomer that has proven a checkpoint believes the members of its time alone",
+        core=_with(transfer_class=ForgetsAdvice),
     ),
     Mutant("reads-at-once", "a read does not wait for what had prepared", core=_with(reads_class=ReadsAtOnce)),
 )

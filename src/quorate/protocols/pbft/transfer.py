@@ -15,7 +15,9 @@ The thesis fetches partitions of the state by digests from all replicas, and che
 is one file, which the application writes.
 
 A node that joins knows the founders as the first members. Where these are gone it believes f + 1 of the nodes that it
-was told of, until it has a stable checkpoint: that these are the cluster is its administrator's word.
+was told of: that these are the cluster is its administrator's word. It does so until it has the state in which it was
+introduced, since that is the time of which the administrator speaks. Before that it may know members of any epoch that
+is over, of whom too few are left to bring it any further.
 """
 
 from __future__ import annotations
@@ -100,14 +102,14 @@ class ImageTransfer:
 
     # --- offers ---
 
-    def offer(self, unreadable: Image | None = None) -> Offer | OfferAmong:
-        """The snapshots that are here, but for one that cannot be read."""
+    def offer(self, to: int, unreadable: Image | None = None) -> Offer | OfferAmong:
+        """The snapshots that are here, but for one that cannot be read, for one node."""
         history = self._history
         images = tuple(image for image in history.images if image != unreadable)
         nodes = tuple(history.nodes_at[image.sequence] for image in images)
         if any(nodes):
-            return OfferAmong(images, nodes, self._view.prove(OFFER, offer_among_statement(images, nodes)))
-        return Offer(images, self._view.prove(OFFER, offer_statement(images)))
+            return OfferAmong(images, nodes, self._view.prove(OFFER, offer_among_statement(images, nodes), to))
+        return Offer(images, self._view.prove(OFFER, offer_statement(images), to))
 
     def on_offer(self, sender: int, m: Offer) -> None:
         """Snapshots from before anybody joined or left."""
@@ -157,9 +159,14 @@ class ImageTransfer:
 
     def _are_believed(self, mask: int) -> bool:
         """Whether one of them is correct."""
-        if self._told is not None and self._history.stable is None and self._told.is_quorum(mask):
+        if self._told is not None and not self._is_introduced and self._told.is_quorum(mask):
             return True
         return self._view.group.quorum.weak.is_quorum(mask)
+
+    @property
+    def _is_introduced(self) -> bool:
+        """Whether the state is that of a time when this node had joined."""
+        return any(newcomer.node == self._env.id for newcomer in self._history.nodes.joined)
 
     # --- sources ---
 
@@ -233,7 +240,7 @@ class ImageTransfer:
             return
         image = next((image for image in self._history.images if image.index == m.index), None)
         if image is None:
-            self._env.send(sender, self.offer())
+            self._env.send(sender, self.offer(sender))
         elif _is_in_pieces(image):
             self.serving[sender] = image
             self._env.work((SERVE, sender), ReadPiece(m.index, m.offset, image.piece_bytes, image.root))
@@ -244,7 +251,7 @@ class ImageTransfer:
         if isinstance(result, Piece):
             self._env.send(node, ImagePiece(result.chunk, result.proof))
         else:
-            self._env.send(node, self.offer(unreadable=image))
+            self._env.send(node, self.offer(node, unreadable=image))
 
     def on_image_piece(self, sender: int, m: ImagePiece) -> None:
         """Store it if it is what was asked for: f + 1 nodes named the root."""

@@ -78,7 +78,7 @@ class LyingSource(Liar):
             since = means.now - self._offered_at.get(node, float("-inf"))
             if executed < newest and since >= self.offers_every_s:
                 self._offered_at[node] = means.now
-                yield Send((node,), ROOT, core.transfer.offer())
+                yield Send((node,), ROOT, core.transfer.offer(node))
 
     def tell(self, send: Send) -> Iterable[Send]:
         """A piece, as its way with this node makes it."""
