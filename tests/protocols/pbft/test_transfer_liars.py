@@ -58,7 +58,8 @@ def is_right(m: ImagePiece) -> bool:
 def with_snapshot() -> Any:
     """The honest core of a liar that has one."""
     offer = Offer((IMAGE,), (b"mine",))
-    return SimpleNamespace(history=SimpleNamespace(images=[IMAGE]), transfer=SimpleNamespace(offer=lambda to: offer))
+    history, transfer = SimpleNamespace(images=[IMAGE]), SimpleNamespace(offer=lambda to: offer)
+    return SimpleNamespace(history=history, transfer=transfer, env=SimpleNamespace(peers=FOUR))
 
 
 # --- a lying source ---
@@ -114,6 +115,9 @@ def test_it_volunteers_to_who_is_behind_again_and_again() -> None:
     made.hear(Received(4, Status(0, False, 9, 8)))
     made.means.now += 1.0
     assert list(made.lie(Turn()).sends) == [], "it has caught up"
+    made.hear(Received(9, Status(0, False, 2, 0)))
+    made.means.now += 1.0
+    assert list(made.lie(Turn()).sends) == [], "it has no key for a node that it does not know"
 
 
 # --- proofs that come too early ---

@@ -9,6 +9,7 @@ from quorate.protocols.pbft.liars import LIARS, resign_pbft
 from quorate.protocols.pbft.messages import PbftConfig
 from quorate.protocols.pbft.mutants import MUTANTS
 from quorate.protocols.pbft.transfer_liars import TRANSFER_LIARS
+from quorate.protocols.pbft.work_invariants import PbftWork
 from quorate.sim.equipment import Equipment, Led
 
 EQUIPMENT = Equipment(
@@ -30,7 +31,7 @@ EQUIPMENT = Equipment(
         )
     },
     takes_snapshots=True,
-    invariants=(PbftInvariants, PbftEpochs),
+    invariants=(PbftInvariants, PbftEpochs, PbftWork),
     mutants=MUTANTS,
     liars=(*LIARS, *TRANSFER_LIARS),
     resign=resign_pbft,
