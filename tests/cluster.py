@@ -24,8 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from quorate.cli.folder import HOST, PEER_PORTS_ABOVE, Layout, make_keys
+from quorate.cli.folder import ADMIN_FILE, HOST, PEER_PORTS_ABOVE, Layout, make_keys
 from quorate.cli.processes import node_command
+from quorate.runtime.key_files import read_private_key
+from quorate.runtime.keys import Ed25519Signer
 from quorate.service.client.sync import Client
 from quorate.service.requests import Status
 
@@ -101,7 +103,10 @@ class LocalCluster:
         self._env = environment(**(env or {}))
         self._prefix = prefix
         folder.mkdir(parents=True, exist_ok=True)
-        make_keys(self.layout, folder)
+        admin = make_keys(self.layout, folder)
+        if admin:
+            section = f"[{protocol}]"
+            options = f'{section}\nadmins = ["{admin}"]\n{options.replace(section, "")}'
         self.config_path.write_text(f"{self.layout.toml()}\n{options}\n")
         self._child_end, self._own_end = os.pipe()
 
@@ -185,6 +190,11 @@ class LocalCluster:
         """All that a node ever logged."""
         return (self.folder / f"n{node}.log").read_text(errors="replace")
 
+    def admin_key(self) -> Ed25519Signer | None:
+        """Whose word changes the members, where nodes have keys."""
+        path = self.folder / ADMIN_FILE
+        return read_private_key(path) if path.exists() else None
+
     def data(self, node: int) -> Path:
         """The folder of a node: journal, snapshots, kv."""
         return self.folder / f"n{node}"
@@ -227,10 +237,14 @@ class LocalCluster:
 
         return until(agreed, f"a leader; logs in {self.folder}")
 
+    def command(self, node: int) -> list[str]:
+        """What starts a node."""
+        return node_command(self.config_path, node, self._child_end)
+
     def _spawn(self, node: int) -> subprocess.Popen[bytes]:
         with (self.folder / f"n{node}.log").open("ab") as log:
             return subprocess.Popen(
-                [*self._prefix, *node_command(self.config_path, node, self._child_end)],
+                [*self._prefix, *self.command(node)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

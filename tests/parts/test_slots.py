@@ -8,6 +8,7 @@ import pytest
 from quorate.kernel import Asked, Core, Done, Env, Fired, Host, Input, Received, Record, Send, Stalled, Submitted, Turn
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.quorum import Threshold
 from quorate.parts.slots import TAG, Chosen, Fetch, Life, Reached, Slots, SlotsConfig, Told
 from quorate.sim.chance import streams
 from quorate.trials.campaign import Task, run_task
@@ -199,20 +200,40 @@ def test_passed_slots_that_have_votes_stay_and_others_are_closed_or_never_opened
     """The votes of an open slot may be the last copy of its value."""
     log = Log()
     log.step(Submitted((b"a", b"b")))
-    turn = log.on(2, Reached(10))
+    turn = log.on(2, Reached(10, 10))
     assert turn.sends == [to(2, Fetch(1))]
     assert log.open == [1, 2, 11, 12, 13]
-    log.on(2, Reached(20))
+    log.on(2, Reached(20, 20))
     assert log.open == [1, 2, 21, 22, 23]
     values = tuple(tagged(n, b"", node=2) for n in range(1, 21))
     log.on(2, Told(1, values, 20))
     assert log.open == [21, 22, 23]
 
 
+def test_slots_that_one_node_alone_has_passed_stay_open() -> None:
+    """It may be gone for good, and its values with it."""
+    log = Log()
+    assert log.on(2, Reached(2)) == Turn()
+    assert log.open == [1, 2, 3]
+    assert log.beat().sends == [to(2, Reached(0)), to(3, Reached(0)), to(2, Fetch(1))]
+    log.on(3, Reached(1))
+    assert log.open == [2, 3, 4], "nodes 2 and 3 hold the first"
+    assert log.beat().sends[:2] == [to(2, Reached(0, 1)), to(3, Reached(0, 1))]
+    assert proposals(log.step(Submitted((b"a",)))) == {3: tagged(1, b"a")}, "the second is decided, and not for us"
+
+
+def test_a_quorum_may_be_another_than_a_majority() -> None:
+    host = Host(lambda env: Slots(env, SMALL, Oracle, quorum=Threshold(PEERS, 3)), 1, PEERS, streams(0))
+    host.start(0.0)
+    for sender in (2, 3):
+        host.step([Received(sender, Reached(2))], 0.0)
+    assert ("slot", 1) in [path[0] for path in host.cores if path], "node 1 may be all that lives"
+
+
 def test_slots_that_open_on_a_full_disk_are_told() -> None:
     log = Log()
     log.step(Stalled("disk full"))
-    log.on(2, Reached(5))
+    log.on(2, Reached(5, 5))
     assert log.open == [6, 7, 8]
     assert [log.host.cores[("slot", slot),].stalled for slot in (6, 7, 8)] == ["disk full"] * 3
 
@@ -222,10 +243,10 @@ def test_one_step_may_bring_the_messages_of_hundreds_of_slots() -> None:
     log = Log()
     backlog: list[Received] = []
     for slot in range(1, 400):
-        backlog += [Received(2, Fetch(1), (("slot", slot),)), Received(2, Reached(slot))]
+        backlog += [Received(2, Fetch(1), (("slot", slot),)), Received(2, Reached(slot, slot - 2))]
     turn = log.step(*backlog)
     assert not [blame for blame in turn.blames if "waiting" in blame.why]
-    assert log.open == [400, 401, 402]
+    assert log.open == [398, 399, 400]
 
 
 def test_a_value_of_ours_in_a_passed_slot_waits_to_hear_who_won() -> None:

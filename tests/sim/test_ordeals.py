@@ -1,5 +1,6 @@
 """The further kinds of faults: each happens where it is switched on, and changes nothing where it is not."""
 
+import msgspec
 import pytest
 
 from quorate.sim import operator, ordeals
@@ -112,6 +113,13 @@ def test_a_planted_bug_is_caught_by_the_kind_that_shows_it(mutant: str, seed: in
     run("multipaxos", seed, faults)
     others = ",".join([*COMMON, *(other for other in FURTHER if other not in kinds)])
     run("multipaxos", seed, others, mutant=mutant)
+
+
+def test_a_planted_bug_is_caught_where_a_disk_ends_the_only_node_that_knows_a_value() -> None:
+    sick = Task(protocol="paxos", nodes=3, seed=101, mutant="passes-by-one", faults="common,disks")
+    assert not campaign.run_task(sick).holds
+    assert campaign.run_task(msgspec.structs.replace(sick, mutant=None)).holds
+    assert campaign.run_task(msgspec.structs.replace(sick, faults="common")).holds
 
 
 UNHEARD = [("silent-where-compacted", 26), ("reads-unasked", 46)]

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from quorate.parts.slots import Reached
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos.messages import SnapshottedAmong
 from quorate.protocols.pbft.messages import ImagePiece, Offer, Taken, TakenAmong
@@ -32,8 +33,9 @@ FOLDER = Path(__file__).parent / "recordings"
 PROTOCOLS = sorted(file.stem for file in FOLDER.glob("*.txt"))
 SINCE = {"multipaxos": {SnapshottedAmong}, "pbft": {TakenAmong}}
 """Records that there are since then."""
-LONGER = {"pbft": {Offer, ImagePiece, Taken}}
-"""Messages and records with fields more since then: a snapshot has the root of its pieces, and a piece its proof."""
+LONGER = {"paxos": {Reached}, "pbft": {Offer, ImagePiece, Taken}}
+"""Messages and records with fields more since then: a node says what a quorum holds, a snapshot has the root of its
+pieces, and a piece its proof."""
 
 
 @cache

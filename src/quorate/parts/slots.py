@@ -1,14 +1,16 @@
 """Slots: a replicated log made of single-shot decisions, one core a slot. Naive, and complete.
 
 How it works. Slot ``n`` is a child core at ``("slot", n)`` that decides one value among all nodes. A bounded window of
-slots after the last that is decided is open. Each value from above is proposed in the lowest open slot that this node
-does not use yet; where another value wins, it is proposed again in a later slot. Decisions are recorded, delivered in
-the order of slots, and their child retires. Whoever sees a gap below a decided slot for a beat proposes a no-op there.
+slots is open, after the last that this node has delivered or a quorum holds. Each value from above is proposed in the
+lowest open slot that this node does not use yet; where another value wins, it is proposed again in a later slot.
+Decisions are recorded, delivered in the order of slots, and their child retires. Whoever sees a gap below a decided
+slot for a beat proposes a no-op there.
 
 Decided slots answer no more, so the rest is between parents. Each says how far it has come (``Reached``), at once when
-that changes and once a beat; whoever is behind fetches. What somebody has reached is over for all, which moves
-everybody's window past it. A slot that has nothing to remember here is passed by. One that has stays open until its
-value is here, as its votes may be the last copy of it.
+that changes and once a beat; whoever is behind fetches. What a quorum has reached is over for all: whichever quorum
+lives, a node of it can tell the value. It moves everybody's window, and a slot that has nothing to remember here is
+passed by. One that has stays open until its value is here, as its votes may be the last copy of it. What fewer have
+reached may be lost with them, so it stays open, to be decided again, with the same value.
 
 A read proposes a no-op and is ready when that is delivered: each slot below was decided by then, and no slot that was
 decided before the read came can have taken it. Reads that come meanwhile share the next. A value carries the
@@ -39,6 +41,7 @@ from quorate.kernel import Core, Env, Key, Name, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log.entries import COMMAND, NOOP, Entry
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.parts.wire import Index, Natural
 
 SLOT = "slot"
@@ -76,9 +79,10 @@ class SlotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Reached(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """I hold the decided values of all slots up to ``index``."""
+    """I hold the decided values of all slots up to ``index``, and a quorum holds them up to ``held``."""
 
     index: Index
+    held: Index = 0
 
 
 class Fetch(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -119,14 +123,25 @@ def entry_of_value(value: bytes) -> Entry:
 
 
 class Slots(Core):
-    """One node's log over ``single``, the class of its children. A subclass names it in ``children`` too."""
+    """One node's log over ``single``, the class of its children. A subclass names it in ``children`` too.
+
+    Of ``quorum`` every set has a node in common with each set of nodes that can decide a slot; None: majorities.
+    """
 
     messages = (Reached, Fetch, Told)
     records = (Life, Chosen)
 
-    def __init__(self, env: Env, config: SlotsConfig, single: Callable[..., Core], *args: Any) -> None:
+    def __init__(
+        self,
+        env: Env,
+        config: SlotsConfig,
+        single: Callable[..., Core],
+        *args: Any,
+        quorum: QuorumSystem | None = None,
+    ) -> None:
         super().__init__(env)
         self.config = config
+        self._quorum = quorum or Majority(env.peers)
         self._single = single
         self._single_args = args
         # Durable (Life, Chosen).
@@ -137,7 +152,7 @@ class Slots(Core):
         self.open: dict[int, Core] = {}
         self.leader: int | None = None
         self._next = 1  # the lowest slot that was neither opened nor passed by
-        self._passed = 0  # the floor when last we looked
+        self._passed = 0  # as far as we know that a quorum holds all values
         self._stalled: str | None = None
         self._queue: deque[bytes] = deque()  # tagged values to be proposed
         self._mine: dict[int, bytes] = {}  # proposed by us, by slot
@@ -165,6 +180,16 @@ class Slots(Core):
     def floor(self) -> int:
         """All slots up to this one are decided, here or at a node that said so."""
         return max(len(self.values), *self._reached.values(), 0)
+
+    def _held(self) -> int:
+        """How far a quorum is, as its nodes said."""
+        reached = {**self._reached, self.env.id: self.delivered}
+        mask = 0
+        for node in sorted(reached, key=reached.__getitem__, reverse=True):
+            mask |= 1 << node
+            if self._quorum.is_quorum(mask):
+                return reached[node]
+        return 0
 
     # --- recovery ---
 
@@ -202,8 +227,7 @@ class Slots(Core):
         self.env.persist(Life(self.life))
         if self.values:
             self.env.deliver(Decided(1, [entry_of_value(value) for value in self.values]))
-        self._passed = len(self.values)
-        self._next = self._passed + 1
+        self._next = self.delivered + 1
         self.on_timer(BEAT)
 
     # --- from above ---
@@ -233,9 +257,9 @@ class Slots(Core):
         if sender == self.env.id:
             return
         self._heard[sender] = self.env.now
-        if m.index > self._reached.get(sender, 0):
-            self._reached[sender] = m.index
-            self._move_window()
+        if m.index > self._reached.get(sender, 0) or m.held > self._passed:
+            self._reached[sender] = max(m.index, self._reached.get(sender, 0))
+            self._move_window(m.held)
         if m.index >= self.delivered + self.config.window:
             self._fetch()  # far behind: do not wait for the beat
         if sender == self.env.peers[0] != self.leader:
@@ -296,30 +320,29 @@ class Slots(Core):
 
     # --- slots ---
 
-    def _move_window(self) -> None:
+    def _move_window(self, held: int = 0) -> None:
         """At once, not at the end of the step: a step may bring messages of hundreds of slots."""
-        self._pass_by()
+        self._pass_by(max(held, self._held()))
         self._open_window()
 
-    def _pass_by(self) -> None:
-        """Others have decided these: unless we voted there, messages that still come for them are dropped."""
-        floor = self.floor
-        if floor <= self._passed:
+    def _pass_by(self, held: int) -> None:
+        """A quorum holds these: unless we voted there, messages that still come for them are dropped."""
+        if held <= self._passed:
             return
-        self._passed = floor
-        for slot in sorted(slot for slot in self.open if slot <= floor):
+        self._passed = held
+        for slot in sorted(slot for slot in self.open if slot <= held):
             if next(iter(self.open[slot].checkpoint()), None) is None:
                 self._close(slot)
                 self._fetch()  # what decided here would come too late
-        for slot in range(max(self._next, floor - PASSED_RETIRED_MAX + 1), floor + 1):
+        for slot in range(max(self._next, held - PASSED_RETIRED_MAX + 1), held + 1):
             if slot not in self.open and slot > self.delivered and slot not in self.ahead:
                 self.env.retire((SLOT, slot))
-        self._next = max(self._next, floor + 1)
+        self._next = max(self._next, held + 1)
 
     def _open_window(self) -> None:
         """Also on a full disk: slots that stay silent keep messages from piling up."""
-        last = self.floor + self.config.window
-        for slot in range(self._next, last + 1):
+        last = max(self._passed, self.delivered) + self.config.window
+        for slot in range(max(self._next, self.delivered + 1), last + 1):
             if slot not in self.open and slot not in self.ahead:
                 self._spawn(slot)
                 if self._stalled is not None:
@@ -379,7 +402,7 @@ class Slots(Core):
         """After the disk: others pass by what we say we hold."""
         self._announced = self.delivered
         for peer in self.env.others:
-            self.env.send(peer, Reached(self.delivered))
+            self.env.send(peer, Reached(self.delivered, self._passed))
 
     def _fetch(self) -> None:
         """From any node that has more; another one next time, perhaps."""

@@ -55,6 +55,14 @@ class SingleMixesBallots(Learner):
         return list(self._newest)
 
 
+class PassesByOne(PaxosLog):
+    """Breaks ``parts/slots.py``: a slot is passed by once a quorum has its value."""
+
+    def _held(self) -> int:
+        """As far as any node says."""
+        return self.floor
+
+
 def _log_of(name: str, roles: dict[str, Any]) -> type[PaxosLog]:
     """A log whose slots have these roles."""
     single = type(name, (Paxos,), roles)
@@ -86,5 +94,10 @@ MUTANTS = (
         "mixes-ballots",
         "a learner counts acceptances of different ballots together",
         core=_log_of("Mixing", {"learner_class": SingleMixesBallots}),
+    ),
+    Mutant(
+        "passes-by-one",
+        "a slot is over once one node has its value, though that one may be gone for good",
+        core=PassesByOne,
     ),
 )

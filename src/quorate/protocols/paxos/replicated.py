@@ -32,4 +32,5 @@ class PaxosLog(Slots):
     children = (Paxos,)
 
     def __init__(self, env: Env, config: PaxosLogConfig = PaxosLogConfig()) -> None:  # noqa: B008 (frozen)
-        super().__init__(env, config.slots, self.single, config.paxos)
+        holders = config.paxos.quorum.build(env.peers).phase2  # they meet all phase-1 quorums
+        super().__init__(env, config.slots, self.single, config.paxos, quorum=holders)
