@@ -4,17 +4,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from quorate.kernel import Job, Send, Turn
+from quorate.kernel import Core, Job, Send, Turn
 from quorate.parts.crypto.keys import Signed, VerifyBatch
 from quorate.protocols.pbft.messages import VIEW_CHANGE, BatchOf, LogOf, ViewChange
 from quorate.protocols.pbft.transfer_liars import Greedy
 from quorate.protocols.pbft.work_invariants import PbftWork
+from quorate.service.sessions import ESTABLISHED_USES
+from quorate.service.signed import SignedReplica
 from quorate.sim.adversary.liar import Means
 from quorate.sim.checkers.base import Violation
 from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.session_checker import EVERY_STEPS, KEPT, SessionsLast
+from quorate.trials.subjects import RegisterMachine
 
 from tests.protocols.pbft.pbft_nodes import Node, X, Y, stable, view_change
 from tests.sim.liars import Dice
@@ -85,6 +90,40 @@ def test_more_than_two_allowances_within_a_beat(checker: PbftWork) -> None:
         checker.acted(0, core(0.45), Turn(sends=[Send((1,), (), log)]))
 
 
+# --- sessions ---
+
+
+class Nodes:
+    """What that checker asks of a run: the App of node 0."""
+
+    def __init__(self, app: SignedReplica) -> None:
+        self.nodes = [SimpleNamespace(app=app)]
+
+
+def test_an_established_session_that_goes_without_its_owner() -> None:
+    app = SignedReplica(RegisterMachine(), sessions_max=20)
+    checker = SessionsLast(frozenset([b"mine"]))
+    checker.watch(Nodes(app))
+
+    def look() -> None:
+        for _ in range(EVERY_STEPS):
+            checker.stepped(0, Core)
+
+    for owner, session in ((b"mine", 1), (b"theirs", 2), (b"mine", 3)):
+        app.sessions.open(session, owner, session)
+        for entry in range(ESTABLISHED_USES if session != 3 else 1):
+            app.sessions.use(session, owner, entry + session * 100)
+    look()
+    for session in (2, 3):
+        app.sessions.close(session, b"theirs" if session == 2 else b"mine")
+    look()  # another's, and one that was not established
+    app.sessions.close(1, b"mine")
+    with pytest.raises(Violation, match="kept: node 0 let session 1 expire, which 16 requests had used"):
+        look()
+    checker.started(0, Core)
+    look()
+
+
 # --- the liar that asks for more ---
 
 
@@ -108,6 +147,7 @@ def test_a_greedy_node_asks_for_batches_that_its_victim_has() -> None:
 
 CAUGHT = [
     pytest.param("runs-on", 5, 61, "all", "early-proofs", 10.0, marks=pytest.mark.slow),
+    pytest.param("takes-any-members", 5, 132, "common", "all", 10.0, marks=pytest.mark.slow),
     ("renews-patience", 5, 17, "all", "lying-source", 10.0),
     ("answers-all", 4, 0, "common", "greedy", 5.0),
 ]
@@ -118,7 +158,7 @@ has a test of one step: ``test_epochs.py``, ``test_lying_sources.py``, ``test_ca
 
 def run(mutant: str, nodes: int, seed: int, faults: str, adversary: str, duration_s: float) -> RunOutcome:
     more: dict[str, Any] = {"nodes": nodes, "faults": faults, "adversary": adversary, "duration_s": duration_s}
-    joins = faults == "all"
+    joins = nodes == 5
     return campaign.run_task(Task(protocol="pbft", seed=seed, mutant=mutant, byzantine=1, joins=joins, **more))
 
 
@@ -136,6 +176,16 @@ def test_view_changes_that_the_core_checks_itself_are_caught() -> None:
     """Without any liar: by the first view that ends."""
     task = Task(protocol="pbft", nodes=4, seed=1, faults="common", duration_s=5.0, mutant="checks-in-place")
     assert campaign.run_task(task).violated == "view-changes are checked by jobs"
+
+
+@pytest.mark.parametrize("protocol", ["pbft", "vote"])
+def test_sessions_that_made_up_keys_push_out_are_missed(protocol: str) -> None:
+    task = Task(protocol=protocol, nodes=4, seed=58, faults="common,clients")
+    healthy = campaign.run_task(task)
+    assert healthy.holds, healthy.text
+    assert healthy.counts["sessions of made-up keys"] > 500
+    assert campaign.run_task(replace(task, mutant="expires-anybody")).violated == KEPT
+    assert campaign.run_task(replace(task, mutant="expires-anybody", faults="common")).holds
 
 
 def test_a_newcomer_that_soon_forgets_what_it_was_told_is_caught() -> None:
