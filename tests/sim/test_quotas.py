@@ -48,5 +48,15 @@ def test_disks_are_asked_for_damage_where_a_node_can_be_spared() -> None:
     assert asked("pbft", nodes=7, byzantine=1) == asked("raft")
 
 
+def test_a_liar_that_waits_for_laggards_must_find_some_where_nodes_join() -> None:
+    def asked(**more: object) -> set[str]:
+        task = Task(protocol="pbft", seed=0, nodes=4, faults="crash", **more)  # type: ignore[arg-type]
+        return set(quotas_of(task, SEEDS, {}))
+
+    assert asked(byzantine=1, joins=True) == {"crashed nodes", "pieces poisoned"}
+    assert asked(byzantine=1, joins=True, adversary="silent") == {"crashed nodes"}
+    assert asked(byzantine=1) == asked(joins=True) == {"crashed nodes"}
+
+
 def test_the_table_names_kinds_that_there_are() -> None:
     assert set(QUOTAS) <= set(EVERY)

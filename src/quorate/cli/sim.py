@@ -168,7 +168,7 @@ def _run_campaign(task: Task, seeds: range, workers: int, json: bool) -> int:
 def _summary(task: Task, outcomes: list[RunOutcome], elapsed_s: float) -> dict[str, Any]:
     messages = sum(outcome.messages for outcome in outcomes)
     faults, lies = _total(outcome.counts for outcome in outcomes), _total(outcome.lies for outcome in outcomes)
-    quotas = quotas_of(task, len(outcomes), {**lies, **faults})
+    quotas = quotas_of(task, len(outcomes), _total((lies, faults)))
     return {
         "protocol": task.protocol,
         "nodes": task.nodes,

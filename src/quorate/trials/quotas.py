@@ -15,7 +15,7 @@ import msgspec
 from quorate.sim.disk_nemesis import DAMAGING
 from quorate.sim.options import COMMON, DISK_FAULTS, parse_faults
 from quorate.trials.campaign import Task
-from quorate.trials.protocols import entry_of, equipment_of
+from quorate.trials.protocols import adversary_of, entry_of, equipment_of
 
 SEEDS: Final = 500
 LEAST: Final = 50
@@ -34,6 +34,10 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
     "snapshot-full": ("snapshot-full",),
 }
 """By kind, the faults that it must bring, as they are called in the counts of a run."""
+
+
+LIES: Final[Mapping[str, tuple[str, ...]]] = {"lying-source": ("pieces poisoned",)}
+"""By liar, the lies of it that a campaign in which nodes join must bring: each of them needs a snapshot."""
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -55,12 +59,11 @@ def quotas_of(task: Task, seeds: int, counts: Mapping[str, int]) -> dict[str, Qu
         return {}
     tested = (*COMMON, *equipment_of(task.protocol).kinds, *_of_disks(task))
     least = LEAST * seeds // SEEDS if seeds >= SEEDS else 0
-    return {
-        fault: Quota(kind, counts.get(fault, 0), least)
-        for kind in parse_faults(task.faults)
-        if kind in tested
-        for fault in QUOTAS.get(kind, ())
-    }
+    asked = {kind: QUOTAS.get(kind, ()) for kind in parse_faults(task.faults) if kind in tested}
+    if task.byzantine and task.joins:
+        _, adversary = adversary_of(task.protocol, task.adversary)
+        asked |= {liar: lies for liar, lies in LIES.items() if liar in adversary}
+    return {fault: Quota(kind, counts.get(fault, 0), least) for kind, faults in asked.items() for fault in faults}
 
 
 def _of_disks(task: Task) -> tuple[str, ...]:
@@ -82,5 +85,5 @@ def shortfall(quotas: Mapping[str, Quota]) -> str:
     least = next(iter(missed.values())).least
     return (
         f"too few faults to trust this: {said}; it takes {least} of each. Run more or longer (--duration-s), "
-        "or leave the kinds in brackets out of --faults"
+        "or leave the kinds in brackets out of --faults, or of --adversary"
     )

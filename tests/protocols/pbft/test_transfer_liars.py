@@ -106,6 +106,7 @@ def test_every_piece_late() -> None:
 
 def test_it_volunteers_to_who_is_behind_again_and_again() -> None:
     made = liar(LyingSource, with_snapshot())
+    made.late_s_max = 0.0
     made.hear(Received(3, Status(0, False, 9, 8)))
     made.hear(Received(4, Status(0, False, 2, 0)))
     assert [(send.to, type(send.message)) for send in made.lie(Turn()).sends] == [((4,), Offer)]
@@ -118,6 +119,18 @@ def test_it_volunteers_to_who_is_behind_again_and_again() -> None:
     made.hear(Received(9, Status(0, False, 2, 0)))
     made.means.now += 1.0
     assert list(made.lie(Turn()).sends) == [], "it has no key for a node that it does not know"
+
+
+def test_one_that_is_not_eager_offers_what_it_is_asked_for_a_little_later() -> None:
+    """The first source is whoever completes f + 1 offers."""
+    made = liar(LyingSource, with_snapshot())
+    made.late_s_max = 0.01
+    made.hear(Received(4, Status(0, False, 2, 0)))
+    offer = Send((4,), ROOT, made.means.core.transfer.offer())
+    assert list(made.lie(Turn(sends=[offer])).sends) == []
+    ((delay_s, late),) = made.means.delayed
+    assert 0.0 <= delay_s <= 0.01
+    assert late == offer
 
 
 # --- proofs that come too early ---

@@ -12,6 +12,9 @@ from quorate.protocols.pbft.transfer_liars import TRANSFER_LIARS
 from quorate.protocols.pbft.work_invariants import PbftWork
 from quorate.sim.equipment import Equipment, Led
 
+FAR_BEHIND = {"batch_count_max": 2, "checkpoint_batches": 2, "window": 4, "snapshot_batches": 4}
+"""Who misses a few batches needs a snapshot, also where liars leave time for few."""
+
 EQUIPMENT = Equipment(
     simulation=PbftConfig(
         batch_count_max=8,
@@ -27,7 +30,7 @@ EQUIPMENT = Equipment(
     kinds=("gone", "members", "snapshots", "delays", "clients"),
     variants={  # pieces not too small for the largest states: a transfer has to end while its source keeps the snapshot
         "snapshots": lambda config, rng, _: replace(
-            config, chunk_bytes=rng.choice((32, 64, 128)), snapshot_batches=rng.choice((config.window, 32))
+            config, chunk_bytes=rng.choice((32, 64, 128)), **(FAR_BEHIND if rng.random() < 0.7 else {})
         )
     },
     takes_snapshots=True,

@@ -37,12 +37,16 @@ HELP: Final = (Stable, LogOf, BatchOf, Offer, OfferAmong, ImagePiece, Decided)
 
 
 class LyingSource(Liar):
-    """Offers its snapshots to whoever is behind, unasked and again and again, and sends pieces that are none.
+    """Offers its snapshots to whoever is behind, and sends pieces that are none.
+
+    It is eager, and offers unasked and again and again; or it comes a little later than honest nodes would, since the
+    first source is whoever completes f + 1 offers.
 
     Towards each node it has one way: empty pieces, single bytes, wrong bytes, a wrong proof, wrong bytes in the last
     piece alone, silence, silence after some pieces, or every piece late.
     """
 
+    is_rare = True
     name = "lying-source"
     summary = "offers snapshots, and sends pieces that are wrong, short, late or missing"
 
@@ -55,6 +59,8 @@ class LyingSource(Liar):
         self._asked: dict[int, int] = {}
         self._offered_at: dict[int, float] = {}
         self.offers_every_s = means.rng.uniform(0.05, 0.5)
+        self.late_s_max = 0.0 if means.chance(0.3) else means.rng.uniform(0.001, 0.02)
+        """Within how long after honest nodes it offers what it was asked for; 0: it is eager."""
 
     def hear(self, item: Received) -> None:
         """Who is how far behind, and who fell for it."""
@@ -72,7 +78,7 @@ class LyingSource(Liar):
 
     def _volunteer(self) -> Iterable[Send]:
         means, core = self.means, self.means.core
-        if core is None or not core.history.images:
+        if core is None or not core.history.images or self.late_s_max:
             return
         newest = core.history.images[-1].sequence
         known = [node for node in sorted(self._behind) if node in core.env.peers]  # it can prove nothing to others
@@ -84,8 +90,11 @@ class LyingSource(Liar):
                 yield Send((node,), ROOT, core.transfer.offer(node))
 
     def tell(self, send: Send) -> Iterable[Send]:
-        """A piece, as its way with this node makes it."""
+        """A piece, as its way with this node makes it; an offer, when it counts."""
         m = send.message
+        if type(m) in (Offer, OfferAmong) and self.late_s_max:
+            self.means.delayed.append((self.means.rng.uniform(0.0, self.late_s_max), send))
+            return
         if type(m) is not ImagePiece or len(send.to) != 1:
             yield send
             return
@@ -124,6 +133,7 @@ class EarlyProofs(Liar):
     As a quorum of the earlier members may have signed them as well, they can look like proofs in its own epoch.
     """
 
+    is_rare = True
     name = "early-proofs"
     summary = "sends checkpoints and logs of later epochs to whoever is behind"
 
@@ -169,6 +179,7 @@ class EarlyProofs(Liar):
 class FalseOffers(Liar):
     """Names snapshots that nobody has: of other bytes, of other members, or far ahead."""
 
+    is_rare = True
     name = "false-offers"
     summary = "offers snapshots that nobody has"
 

@@ -19,12 +19,14 @@ class Adversary:
     """A function from Turn to Turn that changes over time. ``kinds`` are the liars that this node may be.
 
     Each run has its own selection of them (swarm testing), each stretch of time one to three of these. With one kind
-    alone it is always that one.
+    alone it is always that one. Those that wait for something rare are active all the time.
     """
 
     def __init__(self, kinds: Sequence[type[Liar]], means: Means) -> None:
         self.means = means
-        self.kinds = [kind for kind in kinds if means.chance(0.5)] or list(kinds)
+        chosen = [kind for kind in kinds if means.chance(0.5)] or list(kinds)
+        self.kinds = [kind for kind in chosen if not kind.is_rare]
+        self.waiting = [kind(means) for kind in chosen if kind.is_rare]
         self.liars: list[Liar] = []
         self._until = 0.0
 
@@ -65,7 +67,7 @@ class Adversary:
             kind = means.pick(self.kinds)
             if kind not in chosen:
                 chosen.append(kind)
-        self.liars = [kind(means) for kind in chosen]
+        self.liars = [*self.waiting, *(kind(means) for kind in chosen)]
 
 
 def _ask(liar: Liar, ask: Callable[[Any], Any], about: Any) -> Any:

@@ -87,6 +87,8 @@ class Liar:
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
+    is_rare: ClassVar[bool] = False
+    """Whether what it waits for comes seldom. Then it is active all the time, beside others: it would miss it else."""
     is_brought: ClassVar[bool] = False
     """Whether it comes from a file of the user's. Then what it raises is a mistake there and ends the campaign."""
 
