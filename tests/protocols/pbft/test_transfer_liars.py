@@ -126,7 +126,7 @@ def test_one_that_is_not_eager_offers_what_it_is_asked_for_a_little_later() -> N
     made = liar(LyingSource, with_snapshot())
     made.late_s_max = 0.01
     made.hear(Received(4, Status(0, False, 2, 0)))
-    offer = Send((4,), ROOT, made.means.core.transfer.offer())
+    offer = Send((4,), ROOT, made.means.core.transfer.offer(4))
     assert list(made.lie(Turn(sends=[offer])).sends) == []
     ((delay_s, late),) = made.means.delayed
     assert 0.0 <= delay_s <= 0.01
