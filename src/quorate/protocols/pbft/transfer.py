@@ -90,6 +90,8 @@ class ImageTransfer:
         """Where the next one begins."""
         self.writing: ImagePiece | None = None
         """What is being stored now."""
+        self.storing: Image | None = None
+        """The snapshot that it is of. Another may be fetched already."""
         # Of the transfer: pieces of each source in its last turn, and who has none to give.
         self._paces: dict[int, int] = {}
         self._given_up: set[int] = set()
@@ -263,7 +265,7 @@ class ImageTransfer:
         if not self._is_piece(image, m):
             self._is_lied_to(sender)
             return
-        self.writing = m
+        self.writing, self.storing = m, image
         job = WriteChunk(image.index, TERM, chunk.offset, chunk.data, image.size_bytes, image.digest)
         self._env.work(INSTALL, job)
 
@@ -285,7 +287,7 @@ class ImageTransfer:
 
     def written(self, result: Any) -> None:
         """A piece was stored, or could not be: then it is asked for again at the next beat."""
-        self.writing = None
+        self.writing = self.storing = None
         if self.fetched is None:
             return
         image, nodes = self.fetched
