@@ -99,7 +99,7 @@ class Lying:
         transfer = self.cluster.core(LAGGARD).transfer
         while not self.asked:
             if transfer.offers and transfer.fetched is None:
-                offer = self.cluster.core(LIAR).transfer.offer()
+                offer = self.cluster.core(LIAR).transfer.offer(LAGGARD)
                 self._send([Send((LAGGARD,), (), offer)])
             await asyncio.sleep(0.005)
 

@@ -87,7 +87,7 @@ def core(node: int = 0, **changes: Any) -> SimpleNamespace:
         history=SimpleNamespace(digests={}, stable=None, low=0, executed=0, index=0, digest=bytes(32), switches={}),
         config=SimpleNamespace(window=16, beat_s=0.5),
         env=SimpleNamespace(now=0.0),
-        transfer=SimpleNamespace(fetched=None, source=0, offset=0, writing=None),
+        transfer=SimpleNamespace(fetched=None, source=0, offset=0, writing=None, storing=None),
     )
     change(made, **changes)
     return made
@@ -215,6 +215,19 @@ def test_what_prepared_otherwise_is_executed_later() -> None:
     step(checker, 1, two)
     with pytest.raises(Violation, match="what was executed stays: 62626262 prepared at 1 in view 1, where 61616161"):
         checker.released(0, mark)
+
+
+def test_a_stable_checkpoint_in_memory_alone_may_be_lost() -> None:
+    """Where a node's own vote made the quorum. Once it is told it stays."""
+    one = core(stable=certificate(8, 8, A, "pbft checkpoint"), low=8)
+    checker = watch(one)
+    one = core(stable=certificate(8, 7, B, "pbft checkpoint"), low=8)
+    checker.started(0, one)
+    step(checker, 0, one)
+    assert checker.points == {8: (7, B)}
+    other = core(1, stable=certificate(8, 8, A, "pbft checkpoint"), low=8)
+    with pytest.raises(Violation, match="equal checkpoints: node 1 has index 8 and history 61616161 at 8, others 7"):
+        checker.started(1, other)
 
 
 def test_what_was_executed_in_memory_alone_may_be_lost() -> None:
@@ -374,10 +387,13 @@ IMAGE = in_pieces(Image(8, 20, A, len(FILE), B), FILE, 16)
 def test_a_piece_that_is_proven_is_stored(offset: int) -> None:
     one = core()
     checker = watch(one)
-    change(one, fetched=(IMAGE, None), source=1, offset=offset, writing=image_piece(IMAGE, FILE, offset))
+    change(one, fetched=(IMAGE, None), source=1, offset=offset, writing=image_piece(IMAGE, FILE, offset), storing=IMAGE)
     step(checker, 0, one)
     change(one, fetched=None, writing=None)
     step(checker, 0, one)
+    other = in_pieces(Image(16, 40, B, 24, A), b"another snapshot, newer!", 16)
+    change(one, fetched=(other, None), offset=0, writing=image_piece(IMAGE, FILE, offset), storing=IMAGE)
+    step(checker, 0, one)  # what is fetched changed in the step in which the piece came
 
 
 def test_a_piece_that_nothing_proves_is_stored() -> None:
@@ -391,7 +407,7 @@ def test_a_piece_that_nothing_proves_is_stored() -> None:
     ):
         one = core()
         checker = watch(one)
-        change(one, fetched=(IMAGE, None), source=1, offset=16, writing=ImagePiece(chunk, proof))
+        change(one, fetched=(IMAGE, None), source=1, offset=16, writing=ImagePiece(chunk, proof), storing=IMAGE)
         with pytest.raises(Violation, match="only proven pieces are stored: node 0 stores what is no piece"):
             step(checker, 0, one)
 
@@ -426,7 +442,7 @@ def test_a_source_that_gives_nothing_and_is_kept() -> None:
         {"source": 2},
         {"offset": 16},
         {"fetched": None},
-        {"writing": image_piece(IMAGE, FILE)},
+        {"writing": image_piece(IMAGE, FILE), "storing": IMAGE},
         {"stalled": "its disk is full"},
     ],
 )

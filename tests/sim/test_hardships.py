@@ -1,12 +1,13 @@
 """What the further kinds do: snags of snapshots, delays that drift, nodes that go for good, other quorums."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
 import pytest
 
 from quorate.kernel import Failed, Job
+from quorate.parts.log.configuration import Reconfigurable
 from quorate.parts.log.replicated import (
     ReadChunk,
     ReadPiece,
@@ -18,7 +19,9 @@ from quorate.parts.log.replicated import (
 from quorate.parts.quorum.choice import GridChoice, MajorityChoice, SizesChoice, WeightedChoice
 from quorate.sim import run as runs
 from quorate.sim.drifting import DELAY_S_MAX, Drifting
+from quorate.sim.farewell import QUIET, Farewell
 from quorate.sim.jobs import Pending, SimDoer
+from quorate.sim.operator import Operator
 from quorate.sim.snags import FAILED, Snagging
 from quorate.sim.snapshot_store import SimSnapshots
 from quorate.sim.swarm import Drift, Snags
@@ -224,3 +227,63 @@ def test_members_leave_by_a_change_and_then_a_minority_dies(monkeypatch: pytest.
         == len(members) - counts["gone for good"]
         == 5 - counts.get("decommissions", 0) - counts["gone for good"]
     )
+
+
+@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+def test_who_has_left_by_an_earlier_change_is_not_seen_off_by_another(protocol: str) -> None:
+    """Nodes refuse a change by which somebody leaves twice; whoever names it again would wait for ever."""
+    trial = campaign.trial_of(Task(protocol=protocol, seed=1, faults="none"))
+    world, change = World(trial, ()), trial.change
+    assert change is not None
+    world.start()
+    world.run_until(2.0)  # somebody leads
+    core = world.nodes[0].host.root
+    assert isinstance(core, Reconfigurable)
+    earlier = change.value((0, 1, 2, 3), core.in_force().voters.epoch, [], [4])
+    for node in world.nodes:
+        node.operate(earlier)
+    world.run_until(5.0)
+    assert core.in_force().nodes.left == (4,)
+    operator = Operator(
+        *(world, change, Random(1), lambda _: lambda: None, lambda _: None, lambda _: None),
+        crashes=False,
+        partitions=False,
+    )
+    for delay_s in operator.see_off():
+        world.run_until(world.now + delay_s)
+        assert world.now < 15.0, "it is not over"
+    assert 4 not in [node.id for node in world.present]
+    assert 4 not in operator.members
+
+
+class AwaitsQuiet(Operator):
+    """Under load a node that is far behind never catches up, and what is to be decided waits for it."""
+
+    is_quiet = False
+
+    def see_off(self) -> Iterator[float]:  # type: ignore[override]
+        while not self.is_quiet:
+            yield 0.5
+
+
+def test_clients_fall_silent_when_half_of_the_time_is_over_in_which_nodes_may_leave() -> None:
+    trial = campaign.trial_of(Task(protocol="pbft", seed=1, faults="none"))
+    world = World(trial, ())
+    assert trial.change is not None
+    hushed: list[tuple[float, float]] = []
+
+    def hush(until: float) -> None:
+        hushed.append((world.now, until))
+        operator.is_quiet = until == float("inf")
+
+    operator = AwaitsQuiet(
+        *(world, trial.change, Random(1), lambda _: lambda: None, lambda _: None, hush),
+        crashes=False,
+        partitions=False,
+    )
+    world.start()
+    loud = next(Random(seed) for seed in range(10) if Random(seed).random() >= QUIET)
+    Farewell(world, loud, lambda _: 0, operator, lambda _: None, hush, lambda: True).run()
+    half = world.options.healing_s / 2
+    assert hushed == [(pytest.approx(half, abs=1.0), float("inf")), (world.now, 0.0)]
+    assert world.now < world.options.healing_s

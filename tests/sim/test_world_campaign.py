@@ -1,6 +1,7 @@
 """Campaigns over seeds, the seeds that once broke something, and planted bugs."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,19 +23,23 @@ def check(task: Task) -> RunOutcome:
     return outcome
 
 
-def regressions() -> list[Task]:
-    """The tasks of the file: `protocol nodes seed faults workload [liars] # why`."""
+def regressions() -> list[Any]:
+    """The tasks of the file: `protocol nodes seed faults workload [liars] # why`. `slow:` before a why says that it
+    takes long."""
     tasks = []
     for line in REGRESSIONS.read_text(encoding="utf-8").splitlines():
-        words = line.partition("#")[0].split()
+        what, _, why = line.partition("#")
+        words = what.split()
         if words:
             protocol, nodes, seed, faults, workload, *liars = words
             task = Task(protocol=protocol, nodes=int(nodes), seed=int(seed), faults=faults, workload=workload)
-            tasks.append(msgspec.structs.replace(task, byzantine=int(liars[0]) if liars else 0))
+            task = msgspec.structs.replace(task, byzantine=int(liars[0]) if liars else 0)
+            marks = [pytest.mark.slow] if why.strip().startswith("slow:") else []
+            tasks.append(pytest.param(task, marks=marks, id=f"{protocol}-{nodes}-{seed}"))
     return tasks
 
 
-@pytest.mark.parametrize("task", regressions(), ids=lambda task: f"{task.protocol}-{task.nodes}-{task.seed}")
+@pytest.mark.parametrize("task", regressions())
 def test_regression(task: Task) -> None:
     check(task)
 

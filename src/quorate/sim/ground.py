@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, Generic, TypeVar
 from typing import Protocol as Interface
 
-from quorate.kernel import App, Blame, Core, Env, Meet, Rng, RosterChange, Send, Shell
+from quorate.kernel import App, Blame, Core, Env, Meet, Rng, RosterChange, Send, Shell, Turn
 from quorate.parts.crypto.keys import Keyring, Scheme
 from quorate.parts.log.configuration import Newcomer
 from quorate.sim.checkers.base import Checker, Outside, Violation
@@ -96,6 +96,9 @@ class Ground(ABC, Generic[NodeT]):
         self.checkers = tuple(checkers)
         self.on_step: list[Callable[[int, Core], None]] = [
             c.stepped for c in checkers if type(c).stepped is not Checker.stepped
+        ]
+        self.on_turn: list[Callable[[int, Core, Turn], None]] = [
+            c.acted for c in checkers if type(c).acted is not Checker.acted
         ]
         self.promises = next((c for c in checkers if type(c).mark is not Checker.mark), Checker())
         self.mark = self.promises.mark

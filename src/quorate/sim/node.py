@@ -139,6 +139,7 @@ class SimNode(Machine):
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
         self._checkers: Sequence[Checker] = world.checkers
         self._on_step = world.on_step
+        self._on_turn = world.on_turn
         self._mark = world.mark
         self.watches = type(world.promises) is not Checker
 
@@ -482,6 +483,8 @@ class SimNode(Machine):
         root = self.host.root
         for check in self._on_step:
             check(self.id, root)
+        for look in self._on_turn:
+            look(self.id, root, turn)
         world.steps += 1
         world.digest.step(world.now, self.id, len(inputs), turn)
         self._act(turn)

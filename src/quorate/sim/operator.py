@@ -22,7 +22,7 @@ from random import Random
 from typing import Any, Final, TypeAlias
 
 from quorate.kernel import Core, mask_of
-from quorate.parts.log.configuration import Reconfigurable, Voters
+from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
 from quorate.sim.ground import Ground
 from quorate.sim.node import SimNode
 from quorate.sim.options import MemberChange
@@ -362,8 +362,9 @@ class Operator:
         before = self._voters()
         members = tuple(sorted(set(choose(before.members))))
         new = [self._world.newcomers[node] for node in newcomers]
-        value = self._change.value(members, before.epoch, new, leavers)
-        self._say("change", f"{members} for epoch {before.epoch}, new {list(newcomers)}, gone {list(leavers)}")
+        going = [node for node in leavers if node not in self._left()]  # an earlier change may have seen some off
+        value = self._change.value(members, before.epoch, new, going)
+        self._say("change", f"{members} for epoch {before.epoch}, new {list(newcomers)}, gone {going}")
         self._strike = self._drawn_strike()
         again_at = 0.0
         while True:
@@ -400,8 +401,16 @@ class Operator:
 
     def _voters(self) -> Voters:
         """The newest that any honest node says."""
-        said = [(_said(node), node.host.root.standing().commit_index or 0) for node in self._world.honest]
-        return max(said, key=lambda each: (each[0].epoch, each[1]))[0]
+        return _said(self._newest())
+
+    def _left(self) -> tuple[int, ...]:
+        """Who has left, by the same node: nobody leaves twice, and a change that says so is refused."""
+        return _in_force_of(self._newest().host.root).nodes.left
+
+    def _newest(self) -> SimNode:
+        return max(
+            self._world.honest, key=lambda node: (_said(node).epoch, node.host.root.standing().commit_index or 0)
+        )
 
     # --- whom to choose ---
 
@@ -469,8 +478,12 @@ def _said(node: SimNode) -> Voters:
 
 
 def _voters_of(core: Core) -> Voters:
+    return _in_force_of(core).voters
+
+
+def _in_force_of(core: Core) -> InForce:
     assert isinstance(core, Reconfigurable), f"{type(core).__name__} does not say who its members are"
-    return core.in_force().voters
+    return core.in_force()
 
 
 def _text(said: dict[int, Voters]) -> str:

@@ -29,6 +29,13 @@ EVERY_S: Final = 0.2
 REMEMBERED: Final = 64
 """How many requests of others they remember."""
 KEY: Final = "false"
+FALSE_KEYS: Final = 32
+"""How many keys false clients may have: those of the last client numbers, as far as no honest client has them."""
+OPENINGS: Final = 40
+"""Sessions that one who makes keys opens at a time."""
+OPENINGS_EVERY_S: Final = 0.5
+KEY_MAKERS: Final = 0.3
+"""In how many of the seeds with false clients one of them makes keys."""
 NUMBER_MAX: Final = 2**63 - 1
 
 
@@ -135,6 +142,33 @@ class FalseClient:
             )
 
 
+class KeyMaker:
+    """Makes key after key and opens sessions with each, so that those of others may expire. It never uses one."""
+
+    def __init__(self, world: Ground[Any], signers: Sequence[Signer], rng: Random, counts: dict[str, int]) -> None:
+        self._world = world
+        self._signers = signers
+        self._rng = rng
+        self._counts = counts
+        self.is_over = False
+
+    def wait(self) -> None:
+        """Open some a while from now."""
+        self._world.after(self._rng.expovariate(1.0 / OPENINGS_EVERY_S), self._act)
+
+    def _act(self) -> None:
+        if self.is_over:
+            return
+        for _ in range(OPENINGS):
+            opening = msgspec.msgpack.encode(OpenSession(self._rng.getrandbits(60)))
+            command = Command(self._rng.getrandbits(32), requests.sign(self._rng.choice(self._signers), [opening]))
+            for node in self._world.peers:
+                delay_s = self._rng.expovariate(1.0 / self._world.mix.delay_s_mean)
+                self._world.after(delay_s, partial(self._world.nodes[node].request, Nobody(), command))
+        self._counts["sessions of made-up keys"] = self._counts.get("sessions of made-up keys", 0) + OPENINGS
+        self.wait()
+
+
 class ClientsAmongFalse(Clients):
     """The honest clients, and ``false`` others that lie until all is healed."""
 
@@ -144,18 +178,26 @@ class ClientsAmongFalse(Clients):
             FalseClient(world, scheme.client(CLIENTS_MAX - 1 - number), dialect, number, self.counts)
             for number in range(min(false, CLIENTS_MAX - len(self.members)))
         ]
+        rng = Random(f"{world.seed}/new keys")  # apart, so that runs without one are what they were
+        first = max(len(self.members), CLIENTS_MAX - FALSE_KEYS)
+        signers = [scheme.client(number) for number in range(first, CLIENTS_MAX - len(self._false))]
+        self._makers = [KeyMaker(world, signers, rng, self.counts)] if signers and rng.random() < KEY_MAKERS else []
 
     def start(self) -> None:
         """Let all begin."""
         super().start()
         for client in self._false:
             client.wait()
+        for maker in self._makers:
+            maker.wait()
 
     def finish(self) -> None:
         """The false ones fall silent."""
         super().finish()
         for client in self._false:
             client.is_over = True
+        for maker in self._makers:
+            maker.is_over = True
 
     def send(self, link: ClientLink, payload: Any) -> None:
         """As the base says; the false ones hear it."""

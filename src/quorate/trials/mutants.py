@@ -23,4 +23,22 @@ def _forgets_sessions(app: App) -> App:
     return (ForgetsSignedSessions if isinstance(app, SignedReplica) else ForgetsSessions)(app.machine)
 
 
+class ExpiresAnybody(Sessions):
+    """Breaks the rule of ``sessions.py`` that who has done nothing yet does not push out who has."""
+
+    def _establish(self, session: int) -> None:
+        """Nobody is established: the session that was used longest ago goes."""
+
+
+def _expires_anybody(app: App) -> App:
+    assert isinstance(app, Replica)
+    app.sessions = ExpiresAnybody(app.sessions.count_max)
+    return app
+
+
 MUTANTS = (Mutant("drops-sessions", "a snapshot does not hold the table of client sessions", app=_forgets_sessions),)
+
+SIGNED_MUTANTS = (
+    Mutant("expires-anybody", "sessions of made-up keys push out those that are in use", app=_expires_anybody),
+)
+"""Where clients sign, and whoever makes a key is one."""

@@ -19,6 +19,7 @@ from quorate.trials.disks import MUTANTS as DISK_MUTANTS
 from quorate.trials.disks import SNAPSHOT_MUTANTS as SNAPSHOT_FILE_MUTANTS
 from quorate.trials.files import is_file, liar_of_file, protocol_of_file
 from quorate.trials.mutants import MUTANTS as SERVICE_MUTANTS
+from quorate.trials.mutants import SIGNED_MUTANTS
 
 EQUIPMENT: dict[str, Equipment] = {}
 """What was loaded so far, by protocol."""
@@ -52,8 +53,9 @@ def mutants_of(protocol: str) -> tuple[Mutant, ...]:
     equipment = equipment_of(protocol)
     around = (*SNAPSHOT_MUTANTS, *SNAPSHOT_FILE_MUTANTS, *SERVICE_MUTANTS) if equipment.takes_snapshots else ()
     disks = DISK_MUTANTS if equipment.spares_nodes else ()
+    signed = SIGNED_MUTANTS if "clients" in equipment.kinds else ()
     voting = VOTING_MUTANTS if entry_of(protocol).traits.belief is Belief.VOTES else ()
-    return (*DURABILITY_MUTANTS, *disks, *equipment.mutants, *around, *CLIENT_MUTANTS, *voting)
+    return (*DURABILITY_MUTANTS, *disks, *equipment.mutants, *around, *signed, *CLIENT_MUTANTS, *voting)
 
 
 def mutant_of(protocol: str, name: str) -> Mutant:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,13 +27,15 @@ from quorate.service.replica import Replica
 from quorate.service.requests import DECODE_ERRORS, Apply, AskStatus, Status, decode_signed_command
 from quorate.service.signed import SignedReplica
 from quorate.service.state_machine import StateMachine
+from quorate.sim.checkers.base import Checker
 from quorate.sim.ground import Ground
 from quorate.sim.logs import LogSubject
 from quorate.sim.node import SimNode
-from quorate.sim.options import OptionsError
+from quorate.sim.options import CLIENTS_MAX, OptionsError
 from quorate.sim.workload import Answer, Driver, Op, Workload
 from quorate.trials.drivers import Dialect, ServiceDriver
-from quorate.trials.false_clients import ClientsAmongFalse
+from quorate.trials.false_clients import FALSE_KEYS, ClientsAmongFalse
+from quorate.trials.session_checker import SessionsLast
 
 SESSIONS_MAX = 64
 
@@ -137,6 +139,14 @@ class ServiceSubject(LogSubject):
         if self._scheme is None or not false:
             return super().workload(world)
         return ClientsAmongFalse(world, self, self._scheme, self.dialect(), false)
+
+    def checkers(self, protocol: Sequence[Checker], scheme: Scheme | None) -> list[Checker]:
+        """As the base says; and that those keep their sessions who use them, where anybody may open some."""
+        checkers = super().checkers(protocol, scheme)
+        if self._scheme is None:
+            return checkers
+        owners = [self._scheme.client(number).public for number in range(CLIENTS_MAX - FALSE_KEYS)]
+        return [*checkers, SessionsLast(frozenset(owners))]
 
     def greeting(self, node: SimNode) -> Greeted:
         """Its cluster, and what that bears if nodes may lie there: see ``Server``."""

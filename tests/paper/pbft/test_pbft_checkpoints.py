@@ -216,8 +216,8 @@ def test_whoever_lacks_votes_is_sent_them_again() -> None:
     assert node.on(4, Status(0, False, 1, 0)).sends == [
         to(4, checkpoint(2, *point(*XY))),
         to(4, prepare(2, pre_prepare(2, Y))),
-        to(4, commit(2, pre_prepare(2, Y))),
-        to(4, decided(2, 2, digest_of((Y,)))),
+        to(4, commit(2, pre_prepare(2, Y), (4,))),
+        to(4, decided(2, 2, digest_of((Y,)), (4,))),
     ]
 
 
@@ -308,7 +308,7 @@ def test_whoever_is_further_behind_than_the_log_is_offered_snapshots() -> None:
     node.step(Done("snapshot", is_taken(image_at(*FOUR_BATCHES))))
     node.core.history.base = 4
     node.on(1, Stable(stable(*FOUR_BATCHES)))
-    assert node.on(3, FetchLog(0)).sends == [to(3, offer(2, image_at(*FOUR_BATCHES)))]
+    assert node.on(3, FetchLog(0)).sends == [to(3, offer(2, image_at(*FOUR_BATCHES), peers=(3,)))]
 
 
 def test_a_snapshot_is_believed_if_f_plus_1_name_it() -> None:
@@ -393,9 +393,9 @@ def test_who_has_a_snapshot_no_more_says_so() -> None:
     node = executed(*FOUR_BATCHES)
     image = image_at(*FOUR_BATCHES)
     node.step(Done("snapshot", is_taken(image)))
-    assert node.on(3, FetchImage(4, 0)).sends == [to(3, offer(2, image))]
+    assert node.on(3, FetchImage(4, 0)).sends == [to(3, offer(2, image, peers=(3,)))]
     node.on(3, FetchImage(5, 0))
-    assert node.step(Done(("serve", 3), Failed("cannot be read"))).sends == [to(3, offer(2))]
+    assert node.step(Done(("serve", 3), Failed("cannot be read"))).sends == [to(3, offer(2, peers=(3,)))]
 
 
 def test_a_snapshot_leaves_no_request_waiting_that_it_may_hold() -> None:

@@ -106,7 +106,7 @@ class Transfer:
                 # At once behind any other's comes the liar's, so that it is the one that makes it f + 1.
                 if sender == LIAR:
                     continue
-                offer = group[LIAR].core.transfer.offer()
+                offer = group[LIAR].core.transfer.offer(LAGGARD)
                 group.network.append(Flight(group.now + 0.01, sender, LAGGARD, send.message))
                 group.network.append(Flight(group.now + 0.0101, LIAR, LAGGARD, offer))
             else:

@@ -6,20 +6,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.kernel import Blame, Meet, Part
+from quorate.kernel import Blame, Failed, Meet, Part
+from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Keys, Symbolic
 from quorate.parts.log.configuration import Newcomer, Nodes, Voters, decode_change, encode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft
 from quorate.protocols.pbft.messages import (
+    CHECKPOINT,
     COMMIT,
     OFFER,
     Commit,
+    Executed,
+    FetchImage,
     Image,
     OfferAmong,
     Taken,
     TakenAmong,
+    checkpoint_statement,
     digest_of,
     offer_among_statement,
     order_statement,
@@ -197,6 +203,49 @@ def test_a_newcomer_believes_f_plus_1_of_those_it_was_told_of() -> None:
     assert node.on(5, offer(keys[5], image, nodes, (9,))).sends == ()
     turn = node.on(6, offer(keys[6], image, nodes, (9,)))
     assert [type(send.message).__name__ for send in turn.sends] == ["FetchImage"]
+
+
+@pytest.mark.parametrize("is_introduced", [False, True])
+def test_a_newcomer_believes_them_until_it_has_the_state_in_which_it_was_introduced(is_introduced: bool) -> None:
+    """It has caught up with an epoch that is over, and proved a checkpoint there: of its members too few are left."""
+    scheme, joined, image, nodes = evolved()
+    known = Nodes((*joined, newcomer(scheme, 9)) if is_introduced else tuple(joined), (1, 2))
+    earlier = msgspec.structs.replace(
+        IMAGE, sequence=48, members=(3, 4, 5, 6), epoch=4, began_at=46, past_members=(2, 3, 4, 5)
+    )
+    records = [TakenAmong(earlier, True, known), Executed(stable_at(earlier, scheme), 49, ())]
+    node = Node(9, (5, 6, 7, 8, 9), config=ADMINISTERED, records=records, make=_with(scheme.keys(9)))
+    assert node.core.history.low == 48
+    assert node.core.view.group.members == (3, 4, 5, 6)
+    for n in (7, 8):
+        turn = node.on(n, offer(Keys(scheme.signer(n), scheme.keys(9).keyring), image, nodes, (9,)))
+    assert [type(send.message).__name__ for send in turn.sends] == ([] if is_introduced else ["FetchImage"])
+
+
+def stable_at(image: Image, scheme: Symbolic) -> Certificate:
+    """A quorum's word for the checkpoint at which a snapshot stands."""
+    statement = checkpoint_statement(image.sequence, image.index, image.history)
+    makers = image.members[:3]
+    signatures = tuple((node, scheme.signer(node).sign(CHECKPOINT, statement)) for node in makers)
+    return Certificate(CHECKPOINT, statement, signatures)
+
+
+def test_who_has_left_while_a_piece_was_read_for_it_is_told_what_convinces_it() -> None:
+    """It is no peer by then. What its source sends it bears a MAC for it, or it would blame an honest node."""
+    scheme, fifth = five()
+    node = node_of(scheme)
+    history, view = node.core.history, node.core.view
+    for sequence, among in ((4, Nodes((fifth,))), (8, nodes := Nodes((fifth,), (4,)))):
+        image = msgspec.structs.replace(IMAGE, sequence=sequence, index=sequence)
+        history.record_image(image, among, fetched=False)
+    (job,) = node.on(4, FetchImage(8, 0)).jobs
+    history.nodes = nodes
+    node.core.members.begin_epoch(type(view.group)((1, 2, 3), view.keys, 1, 4, FOUR))
+    assert node.core.env.peers == (1, 2, 3)
+    (send,) = node.step(Done(job.key, Failed("input/output error"))).sends
+    assert send.to == (4,)
+    m = send.message
+    assert scheme.keys(4).has_mac(2, OFFER, offer_among_statement(m.images, m.nodes), m.proofs)
 
 
 def test_two_that_say_other_nodes_are_not_believed() -> None:

@@ -195,7 +195,7 @@ def test_what_prepared_is_committed_again_on_demand() -> None:
     node = prepared_one().again()
     node.now += 1
     turn = node.on(3, Status(0, False, 0, 0))
-    assert turn.sends == [to(3, prepare(2, pre_prepare(1, X))), to(3, commit(2, pre_prepare(1, X)))]
+    assert turn.sends == [to(3, prepare(2, pre_prepare(1, X))), to(3, commit(2, pre_prepare(1, X), (3,)))]
     node.on(3, commit(3, pre_prepare(1, X)))
     turn = node.on(4, commit(4, pre_prepare(1, X)))
     assert [type(output) for output in turn.outputs] == [Decided], "its own commit counts, from the record"

@@ -58,7 +58,8 @@ def is_right(m: ImagePiece) -> bool:
 def with_snapshot() -> Any:
     """The honest core of a liar that has one."""
     offer = Offer((IMAGE,), (b"mine",))
-    return SimpleNamespace(history=SimpleNamespace(images=[IMAGE]), transfer=SimpleNamespace(offer=lambda: offer))
+    history, transfer = SimpleNamespace(images=[IMAGE]), SimpleNamespace(offer=lambda to: offer)
+    return SimpleNamespace(history=history, transfer=transfer, env=SimpleNamespace(peers=FOUR))
 
 
 # --- a lying source ---
@@ -115,6 +116,9 @@ def test_it_volunteers_to_who_is_behind_again_and_again() -> None:
     made.hear(Received(4, Status(0, False, 9, 8)))
     made.means.now += 1.0
     assert list(made.lie(Turn()).sends) == [], "it has caught up"
+    made.hear(Received(9, Status(0, False, 2, 0)))
+    made.means.now += 1.0
+    assert list(made.lie(Turn()).sends) == [], "it has no key for a node that it does not know"
 
 
 def test_one_that_is_not_eager_offers_what_it_is_asked_for_a_little_later() -> None:
@@ -122,7 +126,7 @@ def test_one_that_is_not_eager_offers_what_it_is_asked_for_a_little_later() -> N
     made = liar(LyingSource, with_snapshot())
     made.late_s_max = 0.01
     made.hear(Received(4, Status(0, False, 2, 0)))
-    offer = Send((4,), ROOT, made.means.core.transfer.offer())
+    offer = Send((4,), ROOT, made.means.core.transfer.offer(4))
     assert list(made.lie(Turn(sends=[offer])).sends) == []
     ((delay_s, late),) = made.means.delayed
     assert 0.0 <= delay_s <= 0.01

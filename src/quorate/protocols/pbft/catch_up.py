@@ -83,7 +83,7 @@ class CatchUp:
             if self._fetching.allowance.grants(sender, sum(map(len, digests))):
                 self._env.send(sender, LogOf(m.after, digests, proof))
         elif history.images:
-            self._env.send(sender, self._transfer.offer())
+            self._env.send(sender, self._transfer.offer(sender))
 
     def on_log_of(self, sender: int, m: LogOf) -> None:
         """Believed if the digests lead from this node's history to the checkpoint's."""

@@ -121,6 +121,7 @@ class Pbft(Core, Reconfigurable):
     view_changes_class: ClassVar[type[ViewChanges]] = ViewChanges
     checkpoints_class: ClassVar[type[Checkpoints]] = Checkpoints
     transfer_class: ClassVar[type[ImageTransfer]] = ImageTransfer
+    fetching_class: ClassVar[type[Fetching]] = Fetching
 
     def __init__(self, env: Env, config: PbftConfig, keys: Keys) -> None:
         """Raises ValueError for keys of another node, and for members that are no founders."""
@@ -143,7 +144,7 @@ class Pbft(Core, Reconfigurable):
         self.members = self.members_class(env, config, founders, view, log, history)
         self.checkpoints = self.checkpoints_class(env, others, config, view, log, history, self.members, self.normal)
         self.images = Images(env, config, view, history)
-        self.fetching = Fetching(env, others, config, view, log)
+        self.fetching = self.fetching_class(env, others, config, view, log)
         self.execution = Execution(
             *(env, config, view, log, history),
             *(self.waiting, self.members, self.images, self.fetching, self.checkpoints),

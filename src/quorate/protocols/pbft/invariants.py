@@ -9,8 +9,9 @@ that view or a later one. An honest primary does not go on to order a request th
 as a client may ask again for what no session remembers.
 
 A promise is a view, the votes that left the node and the batches whose execution left it, to others or to its App: from
-then on no crash may take them back. What a node executed in memory alone counts for nothing yet: where its own vote
-made the quorum (of three nodes, two are one), a crash before that is on its disk takes both.
+then on no crash may take them back. What a node executed, or holds as a stable checkpoint, in memory alone counts for
+nothing yet: where its own vote made the quorum (of three nodes, two are one), a crash before that is on its disk takes
+both.
 """
 
 from __future__ import annotations
@@ -60,11 +61,13 @@ class ExecutedBatch(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """What a Turn tells: the view and whether it has begun, what the node voted for, what it executed."""
+    """What a Turn tells: the view and whether it has begun, what the node voted for, what it executed, and its stable
+    checkpoints."""
 
     view: tuple[int, bool]
     votes: Sequence[VoteCast]
     executed: Sequence[ExecutedBatch]
+    stable: Sequence[Certificate]
 
 
 class SeenReplica:
@@ -72,7 +75,7 @@ class SeenReplica:
 
     __slots__ = (
         *("accepted", "again", "done", "executed", "fresh", "is_changing", "low", "prepared", "requests", "slots"),
-        *("fetching", "now", "stable", "view", "waited_s", "writing"),
+        *("fetching", "now", "proven", "stable", "view", "waited_s", "writing"),
     )
 
     def __init__(self) -> None:
@@ -83,6 +86,8 @@ class SeenReplica:
         self.fresh: list[VoteCast] = []
         self.done: list[ExecutedBatch] = []
         """What nobody was told yet."""
+        self.proven: list[Certificate] = []
+        """Stable checkpoints, likewise."""
         self.stable: Certificate | None = None
         self.low = 0
         self.executed = 0
@@ -141,7 +146,8 @@ class PbftInvariants(Checker):
         seen = self._seen[node]
         fresh, seen.fresh = seen.fresh, []
         done, seen.done = seen.done, []
-        return Promise((seen.view, not seen.is_changing), fresh, done)
+        proven, seen.proven = seen.proven, []
+        return Promise((seen.view, not seen.is_changing), fresh, done, proven)
 
     def released(self, node: int, mark: Promise) -> None:
         self._promised[node] = max(mark.view, self._promised.get(node, mark.view))
@@ -153,6 +159,8 @@ class PbftInvariants(Checker):
                 )
         for executed in mark.executed:
             self._decided_now(node, executed)
+        for certificate in mark.stable:
+            self._same_point(node, *_point(certificate))
 
     def stepped(self, node: int, core: Any) -> None:
         seen = self._seen[node]
@@ -219,7 +227,9 @@ class PbftInvariants(Checker):
             raise Violation(MONOTONY, f"node {node}: its stable checkpoint goes back from {seen.low} to {low}")
         seen.stable, seen.low = certificate, low
         sequence, index, history = _point(certificate)
-        self._same_point(node, sequence, index, history)
+        if sequence in self.points:
+            self._same_point(node, sequence, index, history)
+        seen.proven.append(certificate)
         for table in (seen.accepted, seen.prepared):
             for old in [s for s in table if s <= low]:
                 del table[old]
@@ -348,7 +358,7 @@ class PbftInvariants(Checker):
                 )
 
     def _stores(self, node: int, transfer: Any) -> None:
-        image, _ = transfer.fetched
+        image = transfer.storing
         chunk, proof = transfer.writing.chunk, transfer.writing.proof
         count, number = -(-image.size_bytes // image.piece_bytes), chunk.offset // image.piece_bytes
         if chunk.offset % image.piece_bytes or not is_proven(image.root, count, number, chunk.data, proof):

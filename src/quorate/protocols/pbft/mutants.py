@@ -15,16 +15,19 @@ from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.checks import Check, SignatureChecks
 from quorate.protocols.pbft.core import Pbft
+from quorate.protocols.pbft.fetching import Fetching
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.members import EpochMembers
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import (
     VIEW_CHANGE,
     Accepted,
+    BatchOf,
     Changing,
     Commit,
     Decided,
     Entered,
+    FetchBatch,
     Forward,
     Image,
     ImagePiece,
@@ -288,6 +291,40 @@ class RenewsPatience(ImageTransfer):
         self._begin_turn(sender)
 
 
+class AnswersAll(Fetching):
+    """Breaks the rule of ``fetching.py`` that what one node asks for in a beat is bounded."""
+
+    def on_fetch_batch(self, sender: int, m: FetchBatch) -> None:
+        """As often as it asks."""
+        batch = self._log.batches.get(m.digest)
+        if batch is not None:
+            self._env.send(sender, BatchOf(batch))
+
+
+class ChecksInPlace(ViewChanges):
+    """Breaks the rule of ``proofs.py`` that no signatures of view-changes are checked on the core's thread."""
+
+    def on_view_change(self, sender: int, m: ViewChange) -> None:
+        """Rightly, but all at once, while nothing else is done."""
+        group, keys = self._view.group, self._view.keys
+        if not self._is_wanted(sender, m) or not group.has(sender) or group.why_odd(m, self._config.window) is not None:
+            return
+        if all(
+            keys.verify(claim.signer, claim.context, claim.message, claim.signature)
+            for claim in group.claims_of(sender, m)
+        ):
+            self._keep(sender, m)
+
+
+class ForgetsAdvice(ImageTransfer):
+    """Breaks the rule that a newcomer believes those whom it was told of until it has the state in which it joined."""
+
+    @property
+    def _is_introduced(self) -> bool:
+        """As soon as it has proven any checkpoint."""
+        return self._history.stable is not None
+
+
 def _with(**parts: Any) -> type[Pbft]:
     """A node with this part in place of the right one."""
     (part,) = parts.values()
@@ -412,6 +449,22 @@ MUTANTS = (
         core=_with(transfer_class=RenewsPatience),
         lies=True,
         joins=True,
+    ),
+    Mutant(
+        "answers-all",
+        "whoever asks for batches gets them, however many",
+        core=_with(fetching_class=AnswersAll),
+        lies=True,
+    ),
+    Mutant(
+        "checks-in-place",
+        "signatures of view-changes are checked by the core itself",
+        core=_with(view_changes_class=ChecksInPlace),
+    ),
+    Mutant(
+        "forgets-advice",
+        "a newcomer that has proven a checkpoint believes the members of its time alone",
+        core=_with(transfer_class=ForgetsAdvice),
     ),
     Mutant("reads-at-once", "a read does not wait for what had prepared", core=_with(reads_class=ReadsAtOnce)),
 )

@@ -253,12 +253,12 @@ class NormalCase:
 
     # --- commit ---
 
-    def commit_of(self, sequence: int) -> Commit:
-        """For what prepared here last, be it in this view or an earlier one."""
+    def commit_of(self, sequence: int, to: int | None = None) -> Commit:
+        """For what prepared here last, be it in this view or an earlier one; for all, or for one node."""
         statement = self._log.prepared[sequence].statement
         order = order_of(statement)
         assert order is not None
-        return Commit(*order, self._view.prove(COMMIT, statement))
+        return Commit(*order, self._view.prove(COMMIT, statement, to))
 
     def on_commit(self, sender: int, m: Commit) -> None:
         """§4.2: count it, whichever view it is of. A quorum's commits decide, for all nodes and views."""
@@ -286,10 +286,10 @@ class NormalCase:
         elif not self._commits(m.sequence).tell(sender, m.digest):
             self._others.blame(sender, "says that two batches were decided at one number")
 
-    def decided_of(self, sequence: int) -> Decided:
-        """For what was executed here."""
+    def decided_of(self, sequence: int, to: int) -> Decided:
+        """For what was executed here, for one node."""
         digest = self._history.digests[sequence]
-        return Decided(sequence, digest, self._view.prove(DECIDED, order_statement(0, sequence, digest)))
+        return Decided(sequence, digest, self._view.prove(DECIDED, order_statement(0, sequence, digest), to))
 
     def _commits(self, sequence: int) -> Commits:
         return self._log.commits_at(sequence, self._view.group.quorum)

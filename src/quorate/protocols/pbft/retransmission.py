@@ -75,7 +75,7 @@ class Retransmission:
         proof = history.proof_for(m.stable, m.executed)
         is_lost = m.executed < history.base or (m.executed < history.began_at and proof is None)
         if is_lost and view.group.epoch:
-            self._env.send(sender, self._transfer.offer())  # it may not know who votes now
+            self._env.send(sender, self._transfer.offer(sender))  # it may not know who votes now
         elif m.stable < history.low and proof is not None:
             self._env.send(sender, Stable(proof))
         self._checkpoints.resend(sender, m.stable)
@@ -101,6 +101,6 @@ class Retransmission:
             if slot is not None and in_view:
                 self._normal.resend_order(to, slot)
             if sequence in log.prepared and view.is_member:
-                self._env.send(to, self._normal.commit_of(sequence))
+                self._env.send(to, self._normal.commit_of(sequence, to))
             if sequence in history.digests and view.is_member:
-                self._env.send(to, self._normal.decided_of(sequence))
+                self._env.send(to, self._normal.decided_of(sequence, to))

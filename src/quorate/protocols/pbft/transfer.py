@@ -15,7 +15,9 @@ The thesis fetches partitions of the state by digests from all replicas, and che
 is one file, which the application writes.
 
 A node that joins knows the founders as the first members. Where these are gone it believes f + 1 of the nodes that it
-was told of, until it has a stable checkpoint: that these are the cluster is its administrator's word.
+was told of: that these are the cluster is its administrator's word. It does so until it has the state in which it was
+introduced, since that is the time of which the administrator speaks. Before that it may know members of any epoch that
+is over, of whom too few are left to bring it any further.
 """
 
 from __future__ import annotations
@@ -88,6 +90,8 @@ class ImageTransfer:
         """Where the next one begins."""
         self.writing: ImagePiece | None = None
         """What is being stored now."""
+        self.storing: Image | None = None
+        """The snapshot that it is of. Another may be fetched already."""
         # Of the transfer: pieces of each source in its last turn, and who has none to give.
         self._paces: dict[int, int] = {}
         self._given_up: set[int] = set()
@@ -100,14 +104,14 @@ class ImageTransfer:
 
     # --- offers ---
 
-    def offer(self, unreadable: Image | None = None) -> Offer | OfferAmong:
-        """The snapshots that are here, but for one that cannot be read."""
+    def offer(self, to: int, unreadable: Image | None = None) -> Offer | OfferAmong:
+        """The snapshots that are here, but for one that cannot be read, for one node."""
         history = self._history
         images = tuple(image for image in history.images if image != unreadable)
         nodes = tuple(history.nodes_at[image.sequence] for image in images)
         if any(nodes):
-            return OfferAmong(images, nodes, self._view.prove(OFFER, offer_among_statement(images, nodes)))
-        return Offer(images, self._view.prove(OFFER, offer_statement(images)))
+            return OfferAmong(images, nodes, self._view.prove(OFFER, offer_among_statement(images, nodes), to))
+        return Offer(images, self._view.prove(OFFER, offer_statement(images), to))
 
     def on_offer(self, sender: int, m: Offer) -> None:
         """Snapshots from before anybody joined or left."""
@@ -157,9 +161,14 @@ class ImageTransfer:
 
     def _are_believed(self, mask: int) -> bool:
         """Whether one of them is correct."""
-        if self._told is not None and self._history.stable is None and self._told.is_quorum(mask):
+        if self._told is not None and not self._is_introduced and self._told.is_quorum(mask):
             return True
         return self._view.group.quorum.weak.is_quorum(mask)
+
+    @property
+    def _is_introduced(self) -> bool:
+        """Whether the state is that of a time when this node had joined."""
+        return any(newcomer.node == self._env.id for newcomer in self._history.nodes.joined)
 
     # --- sources ---
 
@@ -233,7 +242,7 @@ class ImageTransfer:
             return
         image = next((image for image in self._history.images if image.index == m.index), None)
         if image is None:
-            self._env.send(sender, self.offer())
+            self._env.send(sender, self.offer(sender))
         elif _is_in_pieces(image):
             self.serving[sender] = image
             self._env.work((SERVE, sender), ReadPiece(m.index, m.offset, image.piece_bytes, image.root))
@@ -244,7 +253,7 @@ class ImageTransfer:
         if isinstance(result, Piece):
             self._env.send(node, ImagePiece(result.chunk, result.proof))
         else:
-            self._env.send(node, self.offer(unreadable=image))
+            self._env.send(node, self.offer(node, unreadable=image))
 
     def on_image_piece(self, sender: int, m: ImagePiece) -> None:
         """Store it if it is what was asked for: f + 1 nodes named the root."""
@@ -256,7 +265,7 @@ class ImageTransfer:
         if not self._is_piece(image, m):
             self._is_lied_to(sender)
             return
-        self.writing = m
+        self.writing, self.storing = m, image
         job = WriteChunk(image.index, TERM, chunk.offset, chunk.data, image.size_bytes, image.digest)
         self._env.work(INSTALL, job)
 
@@ -278,7 +287,7 @@ class ImageTransfer:
 
     def written(self, result: Any) -> None:
         """A piece was stored, or could not be: then it is asked for again at the next beat."""
-        self.writing = None
+        self.writing = self.storing = None
         if self.fetched is None:
             return
         image, nodes = self.fetched

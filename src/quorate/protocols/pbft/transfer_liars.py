@@ -18,6 +18,7 @@ from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.messages import (
     BatchOf,
     Decided,
+    FetchBatch,
     FetchImage,
     FetchLog,
     Image,
@@ -80,11 +81,13 @@ class LyingSource(Liar):
         if core is None or not core.history.images or self.late_s_max:
             return
         newest = core.history.images[-1].sequence
-        for node, executed in sorted(self._behind.items()):
+        known = [node for node in sorted(self._behind) if node in core.env.peers]  # it can prove nothing to others
+        for node in known:
+            executed = self._behind[node]
             since = means.now - self._offered_at.get(node, float("-inf"))
             if executed < newest and since >= self.offers_every_s:
                 self._offered_at[node] = means.now
-                yield Send((node,), ROOT, core.transfer.offer())
+                yield Send((node,), ROOT, core.transfer.offer(node))
 
     def tell(self, send: Send) -> Iterable[Send]:
         """A piece, as its way with this node makes it; an offer, when it counts."""
@@ -233,4 +236,32 @@ class Withholding(Liar):
                 self.means.delayed.append((self.delay_s, Send(kept, send.path, send.message)))
 
 
-TRANSFER_LIARS: Final[tuple[type[Liar], ...]] = (LyingSource, EarlyProofs, FalseOffers, Withholding)
+class Greedy(Liar):
+    """Asks one node for batches that it needs not, many and again and again, so that it does nothing but answer."""
+
+    name = "greedy"
+    summary = "asks one node for batches that it does not need, without end"
+
+    EVERY_S: Final = 0.05
+    ASKED: Final = 64
+
+    def __init__(self, means: Means) -> None:
+        super().__init__(means)
+        self.victim = means.pick(means.others)
+        self._again_at = 0.0
+
+    def lie(self, turn: Turn) -> Turn:
+        """The Turn, and questions of which each is answered by a batch."""
+        means, told = self.means, super().lie(turn)
+        if means.core is None or means.now < self._again_at:
+            return told
+        self._again_at = means.now + self.EVERY_S
+        batches = means.core.log.batches
+        largest = sorted(batches, key=lambda digest: (-sum(map(len, batches[digest])), digest))[:8]
+        asked = [Send((self.victim,), ROOT, FetchBatch(means.pick(largest))) for _ in range(self.ASKED)]
+        for _ in asked:
+            means.count(self.name)
+        return replace(told, sends=[*told.sends, *asked])
+
+
+TRANSFER_LIARS: Final[tuple[type[Liar], ...]] = (LyingSource, EarlyProofs, FalseOffers, Withholding, Greedy)

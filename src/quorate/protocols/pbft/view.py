@@ -72,9 +72,13 @@ class CurrentView:
 
     # --- what nobody shows to a third node ---
 
-    def prove(self, context: str, statement: bytes) -> tuple[bytes, ...]:
-        """That this node says it, to all that it knows."""
-        return self.group.prove(context, statement, self._config.commits == "mac", self._env.peers)
+    def prove(self, context: str, statement: bytes, to: int | None = None) -> tuple[bytes, ...]:
+        """That this node says it, to all that it knows; or to one node alone.
+
+        What is for one has to convince that one: it may have left, while a piece was read for it, and be no peer.
+        """
+        nodes = self._env.peers if to is None else (to,)
+        return self.group.prove(context, statement, self._config.commits == "mac", nodes)
 
     def is_proven(self, node: int, context: str, statement: bytes, proofs: tuple[bytes, ...]) -> bool:
         """Whether that node says it, as far as this one can tell."""

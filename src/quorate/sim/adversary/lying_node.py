@@ -32,6 +32,7 @@ class LyingNode(SimNode):
         """What its honest half raised."""
         self._checkers = ()
         self._on_step = []
+        self._on_turn = []
         self._mark = _nothing
 
     def start(self) -> None:

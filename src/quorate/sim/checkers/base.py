@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 from typing import Protocol as Interface
 
-from quorate.kernel import Core
+from quorate.kernel import Core, Turn
 from quorate.sim.history.events import Event
 from quorate.sim.options import Options
 
@@ -69,6 +69,9 @@ class Checker:
 
     def stepped(self, node: int, core: Core) -> None:
         """A node took a step."""
+
+    def acted(self, node: int, core: Core, turn: Turn) -> None:
+        """The Turn that a node made of a step, before anything of it leaves."""
 
     def mark(self, node: int) -> Any:
         """What the Turn that a node just made promises to others, if it leaves; None: nothing."""
