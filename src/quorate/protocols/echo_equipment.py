@@ -10,6 +10,6 @@ SIMULATION = EchoConfig(message_entries_max=3, message_bytes_max=120, pending_ma
 
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
-    one_by_one=replace(SIMULATION, message_entries_max=1),
+    one_by_one=replace(SIMULATION, message_entries_max=2),  # one a trip takes minutes on slow links
     kinds=("delays",),  # it cannot do without its first node
 )

@@ -30,7 +30,7 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     simulation: Any
     """The config for simulated runs: small limits, so that every path is taken."""
     one_by_one: Any = None
-    """The same with one log entry a message, for some of the runs; None: its messages have no such limit."""
+    """The same with one log entry a message, or two, for some of the runs; None: its messages have no such limit."""
     kinds: tuple[str, ...] = ()
     """Which of the further kinds of faults it is tested with (``sim/options.py``)."""
     variants: Mapping[str, Callable[[Any, Random, int], Any]] = {}
