@@ -7,6 +7,7 @@ from typing import Any, Final
 from quorate.parts.crypto.keys import Symbolic
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import Newcomer, Nodes
 from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Chunk
@@ -20,6 +21,7 @@ from quorate.protocols.raft import messages as raft
 ENTRY: Final = Entry(3, b"data", COMMAND)
 BALLOT: Final = (3, 2)
 CHUNK: Final = Chunk(5, 2, 0, b"piece", 1000)
+WANTED: Final = Wanted(3, 5, 0, 4, 9)
 SIGNATURE: Final = bytes(64)
 DIGEST: Final = bytes(32)
 PROOFS: Final = (bytes(16),) * 4
@@ -50,6 +52,8 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         raft.HeartbeatReply(3, 9),
         raft.InstallSnapshot(3, CHUNK),
         raft.SnapshotProgress(3, 4, 0, False),
+        raft.ServeSnapshot(3, WANTED),
+        raft.SnapshotPiece(3, CHUNK),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
         ReadReply(1, [1, 2], 4),
@@ -68,6 +72,8 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         multipaxos.InstallSnapshot(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2, 3)),)),
         multipaxos.InstallSnapshotAmong(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG),
         multipaxos.SnapshotProgress(BALLOT, 4, 0, False),
+        multipaxos.ServeSnapshot(BALLOT, WANTED),
+        multipaxos.SnapshotPiece(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
         ReadReply(1, [1, 2], 4),
