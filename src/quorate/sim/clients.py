@@ -137,7 +137,7 @@ class SimClient:
 
     # --- links ---
 
-    def opened(self, link: ClientLink) -> None:
+    def opened(self, link: ClientLink, _: Any) -> None:
         """The node has greeted."""
         if self.links.get(link.node) is link and not link.is_open:
             link.is_open = True
@@ -287,7 +287,7 @@ class Clients(Workload):
         link = ClientLink(self, client, node)
         link.timeout_at = self.world.now + timeout_s
         if self._rng.random() >= self._loss:
-            self._after(lambda: self._arrive(link))
+            self._after(self._arrive, link)
         else:
             self._time_out(link)
         return link
@@ -298,34 +298,38 @@ class Clients(Workload):
         if rng.random() < self._loss:
             return
         if link.is_open and rng.random() < self._resets:
-            self._after(lambda: self._lose(link, "reset"))
+            self._after(self._lose, link, "reset")
             if rng.random() < 0.5:
                 return
-        self._after(lambda: self._deliver(link, payload))
+        self._after(self._deliver, link, payload)
 
     def reply(self, link: ClientLink, response: Any) -> None:
         """A response on its way to a client."""
         if link.life is not None and link.greeting != self.subject.greeting(self.world.nodes[link.node]):
-            self._after(lambda: self._lose(link, "the nodes of this cluster are others now"))
+            self._after(self._lose, link, "the nodes of this cluster are others now")
         elif self._rng.random() >= self._loss:
-            self._after(lambda: self.members[link.client].receive(link, response))
+            self._after(self.members[link.client].receive, link, response)
 
     def hang_up(self, link: ClientLink) -> None:
         """The client has."""
-        node = self.world.nodes[link.node]
-        self._after(lambda: node.closed(link) if node.life == link.life else None)
+        self._after(self._close, link)
 
     def crashed(self, node: int) -> None:
         """Its clients notice."""
         for client in self.members:
             link = client.links.get(node)
             if link is not None and link.is_open:
-                self._after(lambda link=link: self._lose(link, "closed by the other side"))  # type: ignore[misc]
+                self._after(self._lose, link, "closed by the other side")
 
-    def _arrive(self, link: ClientLink) -> None:
+    def _close(self, link: ClientLink, _: Any) -> None:
+        node = self.world.nodes[link.node]
+        if node.life == link.life:
+            node.closed(link)
+
+    def _arrive(self, link: ClientLink, _: Any) -> None:
         node = self.world.nodes[link.node]
         if not node.up:
-            self._after(lambda: self._lose(link, "connection refused"))
+            self._after(self._lose, link, "connection refused")
         elif not node.paused:
             self._greet(link, node)
         else:
@@ -336,7 +340,7 @@ class Clients(Workload):
         link.life = node.life
         link.greeting = self.subject.greeting(node)
         if self._rng.random() >= self._loss:
-            self._after(lambda: self.members[link.client].opened(link))
+            self._after(self.members[link.client].opened, link)
         else:
             self._time_out(link)
 
@@ -348,7 +352,7 @@ class Clients(Workload):
     def _deliver(self, link: ClientLink, payload: Any) -> None:
         node = self.world.nodes[link.node]
         if link.life is not None and node.life != link.life:
-            self._after(lambda: self._lose(link, "reset"))
+            self._after(self._lose, link, "reset")
         elif node.up:
             response = self.subject.at_door(node, payload)
             if response is None:
@@ -359,5 +363,6 @@ class Clients(Workload):
     def _lose(self, link: ClientLink, why: str) -> None:
         self.members[link.client].lost(link, why)
 
-    def _after(self, act: Callable[[], None]) -> None:
-        self.world.after(self._delay_s * (0.2 - log(1.0 - self._rng.random())), act)
+    def _after(self, act: Callable[[ClientLink, Any], None], link: ClientLink, what: Any = None) -> None:
+        world = self.world
+        world.at(world.now + self._delay_s * (0.2 - log(1.0 - self._rng.random())), act, link, what)

@@ -27,12 +27,26 @@ IDLE = ("idle", "follower", "polling")
 class Life:
     """What the checker saw of one life of a node, and how far of it was told to others."""
 
-    __slots__ = ("begun", "changes", "chosen_index", "last", "log_ballot", "noted", "promises", "votes")
+    __slots__ = (
+        "begun",
+        "begun_told",
+        "changes",
+        "chosen_index",
+        "last",
+        "log_ballot",
+        "noted",
+        "promises",
+        "promises_told",
+        "votes",
+        "votes_told",
+    )
 
     def __init__(self) -> None:
         self.promises: list[tuple[int, Ballot]] = []
         self.votes: list[tuple[int, Ballot]] = []
         self.begun: list[tuple[int, Ballot]] = []
+        self.promises_told = self.votes_told = self.begun_told = 0
+        """How many of each left the node."""
         self.noted: dict[Any, Any] = {}
         # Of Multi-Paxos alone.
         self.changes = -1
@@ -98,14 +112,20 @@ class Ballots(Checker):
 
     def released(self, node: int, mark: tuple[Life, int, int, int]) -> None:
         life, promises, votes, begun = mark
-        kept = self._promised.setdefault(node, {})
-        for slot, ballot in _taken(life.promises, promises, life.noted, "promises"):
-            kept[slot] = max(ballot, kept.get(slot, NO_BALLOT))
-        self._begun.setdefault(node, set()).update(_taken(life.begun, begun, life.noted, "begun"))
-        voted = self._voted.setdefault(node, {})
-        for slot, ballot in _taken(life.votes, votes, life.noted, "votes"):
-            voted[slot] = max(ballot, voted.get(slot, NO_BALLOT))
-            self._count(node, slot, ballot)
+        if promises > life.promises_told:
+            kept = self._promised.setdefault(node, {})
+            for slot, ballot in life.promises[life.promises_told : promises]:
+                kept[slot] = max(ballot, kept.get(slot, NO_BALLOT))
+            life.promises_told = promises
+        if begun > life.begun_told:
+            self._begun.setdefault(node, set()).update(life.begun[life.begun_told : begun])
+            life.begun_told = begun
+        if votes > life.votes_told:
+            voted = self._voted.setdefault(node, {})
+            for slot, ballot in life.votes[life.votes_told : votes]:
+                voted[slot] = max(ballot, voted.get(slot, NO_BALLOT))
+                self._count(node, slot, ballot)
+            life.votes_told = votes
 
     # --- what is new ---
 
@@ -160,12 +180,3 @@ class Ballots(Checker):
 
 def _in(slot: int) -> str:
     return f" in slot {slot}" if slot else ""
-
-
-def _taken(seen: list[Any], count: int, noted: dict[Any, Any], name: str) -> list[Any]:
-    """What was seen up to ``count`` and not taken yet."""
-    before = noted.get(name, 0)
-    if count <= before:
-        return []
-    noted[name] = count
-    return seen[before:count]
