@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from quorate.service.kv.commands import Put, PutResult, decode_command, encode
-from quorate.service.kv.machine import KvMachine
+from quorate.machines.kv.commands import Put, PutResult, decode_command, encode
+from quorate.machines.kv.machine import KvMachine
 
 
 def apply_all(machine: KvMachine, commands: list[bytes], batch: int) -> tuple[float, float]:

@@ -19,13 +19,13 @@ from typing import Any
 
 import msgspec
 
+from quorate.machines.kv import commands as kv
+from quorate.machines.state_machine import StateMachine
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime import key_files
 from quorate.service.client.aio import AsyncClient
 from quorate.service.config import Member, NodeConfig
-from quorate.service.kv import commands as kv
 from quorate.service.server import Server, kv_machine
-from quorate.service.state_machine import StateMachine
 
 PORTS = range(10_000, 30_000)
 """Below the ports that systems give to outgoing connections, which would take those of a node that is down."""

@@ -16,13 +16,13 @@ import msgspec
 import pytest
 
 from quorate.kernel import Path as CorePath
+from quorate.machines.kv import commands as kv
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft import messages as raft
 from quorate.runtime.codec import Codec
-from quorate.service.kv import commands as kv
 from quorate.service.requests import Apply, AskStatus, CloseSession, Command, OpenSession, Query, Reconfigure, encode
 
 from tests.runtime.servers import FAST, Servers, run, servers, until

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Began, seed_in
+from quorate.machines.kv import commands as kv
 from quorate.parts.log.replicated import Decided
 from quorate.protocols.raft import Raft, RaftConfig
 from quorate.runtime import node as module
@@ -20,7 +21,6 @@ from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs
 from quorate.runtime.journal import Journal
 from quorate.service.client.aio import AsyncClient
-from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
 from quorate.service.server import Server
 

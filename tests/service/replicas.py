@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Decided
 from quorate.service.replica import Replica
 from quorate.service.requests import Apply, CloseSession, Command, OpenSession, Query, encode
-from quorate.service.state_machine import StateMachine
 
 
 class Journaling(StateMachine):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from quorate.machines.kv import commands as kv
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import Refused, TooLarge, Unreachable
-from quorate.service.kv import commands as kv
 from quorate.service.requests import COMMAND_BYTES_MAX, Status
 
 from tests.runtime.servers import free_ports, run, servers, until

@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from quorate.machines.kv import commands as kv
+from quorate.machines.state_machine import StateMachine
 from quorate.runtime.handshake import Welcome
 from quorate.service.client import aio
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
 from quorate.service.client.pace import Pace
 from quorate.service.client.sync import Client
-from quorate.service.kv import commands as kv
 from quorate.service.replica import Replica
 from quorate.service.requests import Code, Command, Failure, Result, Status, decode_request, encode
 from quorate.service.server import kv_machine
 from quorate.service.sessions import Sessions
-from quorate.service.state_machine import StateMachine
 
 from tests.runtime.servers import Servers, free_ports, run, servers, until
 from tests.wire.harness import framed

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from quorate.machines.kv import commands as kv
 from quorate.protocols.echo import EchoConfig
-from quorate.service.kv import commands as kv
 from quorate.service.requests import Apply, Command, Failure, OpenSession, Query, Response, Result, encode
 from quorate.service.server import Server
 

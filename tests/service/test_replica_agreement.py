@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorate.service.kv import commands as kv
-from quorate.service.kv import refusals
-from quorate.service.kv.machine import KvMachine
+from quorate.machines.kv import commands as kv
+from quorate.machines.kv import refusals
+from quorate.machines.kv.machine import KvMachine
 from quorate.service.requests import (
     DECODE_ERRORS,
     Apply,

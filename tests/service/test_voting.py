@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from quorate.machines.kv import commands as kv
+from quorate.machines.state_machine import StateMachine
 from quorate.parts import requests as signed
 from quorate.protocols.pbft import PbftConfig
 from quorate.service.client import aio
@@ -21,10 +23,8 @@ from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Refused, TooLarge, Unreachable
 from quorate.service.client.pace import Pace
 from quorate.service.client.sync import Client
-from quorate.service.kv import commands as kv
 from quorate.service.requests import COMMAND_BYTES_MAX, Status
 from quorate.service.server import kv_machine
-from quorate.service.state_machine import StateMachine
 
 from tests.runtime.servers import Servers, run, servers, until
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from quorate.machines.kv import commands as kv
 from quorate.protocols.pbft import PbftConfig
 from quorate.runtime.address import parse_address
 from quorate.runtime.framing import FrameLimits
@@ -21,7 +22,6 @@ from quorate.service.client import aio
 from quorate.service.client import link as links
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.pace import Pace
-from quorate.service.kv import commands as kv
 from quorate.service.requests import (
     AskStatus,
     Code,

@@ -17,9 +17,10 @@ BELOW = {
     "protocols": ("kernel", "parts"),
     "sim": ("kernel", "parts"),
     "runtime": ("kernel", "parts"),
-    "service": ("kernel", "parts", "protocols", "runtime"),
-    "trials": ("kernel", "parts", "protocols", "sim", "runtime", "service"),
-    "cli": ("kernel", "parts", "protocols", "sim", "runtime", "service", "trials"),
+    "machines": ("kernel", "parts"),
+    "service": ("kernel", "parts", "protocols", "runtime", "machines"),
+    "trials": ("kernel", "parts", "protocols", "sim", "runtime", "machines", "service"),
+    "cli": ("kernel", "parts", "protocols", "sim", "runtime", "machines", "service", "trials"),
 }
 
 KERNEL_MAY_IMPORT = frozenset(
@@ -81,7 +82,7 @@ IMPURE = frozenset(
 WAITING = frozenset(
     ["_thread", "asyncio", "selectors", "select", "socket", "socketserver", "ssl", "threading", "uvloop"]
 )
-MAY_WAIT = frozenset({"runtime", "service", "cli"})
+MAY_WAIT = frozenset({"runtime", "machines", "service", "cli"})
 
 SERIALIZERS = frozenset(["pickle", "_pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve", "jsonpickle"])
 

@@ -19,7 +19,7 @@ MESSAGE_MODULES = (
     "parts/log/chain.py",
     "parts/log/replicated.py",
     "runtime/handshake.py",
-    "service/kv/commands.py",
+    "machines/kv/commands.py",
     "service/requests.py",
 )
 """Besides every messages.py, and every class with a tag."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from quorate.machines.kv.commands import KeyValue
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
-from quorate.service.kv.commands import KeyValue
 
 from tests.cluster import LocalCluster, until
 from tests.torture.nemesis import KILLS, PAUSES, Nemesis

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 import pytest
 
+from quorate.machines.kv import commands as kv
 from quorate.parts.crypto.keys import Symbolic
 from quorate.parts.log import configuration
 from quorate.parts.requests import sign
@@ -27,7 +28,6 @@ from quorate.runtime.address import parse_address
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.handshake import client_hello, encode
 from quorate.service import requests
-from quorate.service.kv import commands as kv
 
 from tests.cluster import LocalCluster, until
 from tests.torture import callers

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from quorate.machines.kv.commands import Compare, Put, Relation, Target
 from quorate.protocols import REGISTRY
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
 from quorate.service.client.sync import LoopThread
-from quorate.service.kv.commands import Compare, Put, Relation, Target
 
 from tests.cluster import LocalCluster, until
 from tests.torture.history import Recorder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quorate.service.kv import commands as kv
+from quorate.machines.kv import commands as kv
 from quorate.sim.checkers import linearizability, report
 from quorate.sim.checkers.models import KeyValue
 

@@ -22,8 +22,8 @@ from quorate.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from quorate.machines.kv.commands import KeyValue
     from quorate.service.client.aio import AsyncClient
-    from quorate.service.kv.commands import KeyValue
 
 PAGE_KEYS = 1000
 FIRST_KEY = b"\0"
@@ -132,7 +132,7 @@ def _key(text: str) -> bytes:
 
 def _range_of(key: str, prefix: bool) -> tuple[bytes, bytes]:
     """The first key, and the end of the range as etcd writes it; no end means that key alone."""
-    from quorate.service.kv.commands import prefix_end
+    from quorate.machines.kv.commands import prefix_end
 
     if not prefix:
         return _key(key), b""
@@ -141,7 +141,7 @@ def _range_of(key: str, prefix: bool) -> tuple[bytes, bytes]:
 
 
 def _stdin() -> bytes:
-    from quorate.service.kv.commands import VALUE_BYTES_MAX
+    from quorate.machines.kv.commands import VALUE_BYTES_MAX
 
     data = sys.stdin.buffer.read(VALUE_BYTES_MAX + 1)
     if len(data) > VALUE_BYTES_MAX:

@@ -1,1 +1,1 @@
-"""The service: what a Node replicates and for whom. State machines, the Replica, servers and clients."""
+"""The service: who replicates, and for whom. Replicas, servers, clients, handles of replicated objects."""

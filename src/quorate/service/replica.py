@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.kernel import ROOT, App, Path, Requester
+from quorate.machines.state_machine import StateMachine
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
@@ -36,7 +37,6 @@ from quorate.service.requests import (
     decode_log_command,
 )
 from quorate.service.sessions import SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
-from quorate.service.state_machine import StateMachine
 
 PENDING_MAX = 100_000
 CHANGES_MAX = 64

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from quorate.machines.kv.machine import KvMachine
+from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
@@ -21,7 +23,6 @@ from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.runtime.node import Node
 from quorate.service.config import NodeConfig
-from quorate.service.kv.machine import KvMachine
 from quorate.service.reconfiguration import Membership
 from quorate.service.replica import Replica
 from quorate.service.requests import (
@@ -38,7 +39,6 @@ from quorate.service.requests import (
     encode,
 )
 from quorate.service.signed import SignedReplica
-from quorate.service.state_machine import StateMachine
 
 log = logging.getLogger("quorate.server")
 

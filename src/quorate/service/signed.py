@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from quorate.kernel import ROOT, Path, Requester
 from quorate.kernel.app import Steps
+from quorate.machines.state_machine import StateMachine
 from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
@@ -43,7 +44,6 @@ from quorate.service.requests import (
     decode_signed_command,
 )
 from quorate.service.sessions import SESSIONS_MAX
-from quorate.service.state_machine import StateMachine
 
 RESULTS_BYTES_MAX = 1 << 20
 """Answers of one request go out together up to this size, and in several frames beyond."""

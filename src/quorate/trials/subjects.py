@@ -16,17 +16,17 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.kernel import App, Rng
+from quorate.machines.kv import commands as kv
+from quorate.machines.kv.machine import KvMachine
+from quorate.machines.state_machine import StateMachine
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Scheme, Signer
 from quorate.protocols.traits import CRASH, Belief, Traits, Value
 from quorate.runtime.handshake import Bears, Greeted
 from quorate.service.client.core import ClientCore
-from quorate.service.kv import commands as kv
-from quorate.service.kv.machine import KvMachine
 from quorate.service.replica import Replica
 from quorate.service.requests import DECODE_ERRORS, Apply, AskStatus, Status, decode_signed_command
 from quorate.service.signed import SignedReplica
-from quorate.service.state_machine import StateMachine
 from quorate.sim.checkers.base import Checker
 from quorate.sim.ground import Ground
 from quorate.sim.logs import LogSubject

@@ -16,6 +16,7 @@ from math import inf
 from types import TracebackType
 from typing import ClassVar, Final, Self, TypeVar
 
+from quorate.machines.kv import commands as kv
 from quorate.parts.crypto.keys import Signer
 from quorate.service.client.administration import Administration
 from quorate.service.client.call import CHANGE, COMMAND, LOCAL, QUERY, ClientCall
@@ -24,7 +25,6 @@ from quorate.service.client.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from quorate.service.client.errors import Refused, TooLarge, Unreachable
 from quorate.service.client.link import DIAL_TIMEOUT_S, Link, dial
 from quorate.service.client.pace import Pace
-from quorate.service.kv import commands as kv
 from quorate.service.requests import COMMAND_BYTES_MAX, DECODE_ERRORS, Response, decode_response
 
 PACE: Final = Pace()

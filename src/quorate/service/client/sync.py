@@ -8,12 +8,12 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from quorate.machines.kv import commands as kv
 from quorate.parts.crypto.keys import Signer
 from quorate.parts.log.configuration import Voters
 from quorate.service.client import aio
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 from quorate.service.client.errors import QuorateError, Unreachable
-from quorate.service.kv import commands as kv
 from quorate.service.requests import Status
 
 STOP_GRACE_S = 5.0

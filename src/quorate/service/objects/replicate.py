@@ -9,13 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
-from quorate.protocols import REGISTRY
-from quorate.runtime.address import format_address, parse_address
-from quorate.runtime.files import make_directory
-from quorate.service.client import aio
-from quorate.service.client.sync import LoopThread
-from quorate.service.config import ConfigError, from_mapping
-from quorate.service.objects.machine import (
+from quorate.machines.objects.machine import (
     CommandFailed,
     MethodCall,
     ObjectMachine,
@@ -25,6 +19,12 @@ from quorate.service.objects.machine import (
     encode,
     marked,
 )
+from quorate.protocols import REGISTRY
+from quorate.runtime.address import format_address, parse_address
+from quorate.runtime.files import make_directory
+from quorate.service.client import aio
+from quorate.service.client.sync import LoopThread
+from quorate.service.config import ConfigError, from_mapping
 from quorate.service.server import Server
 
 R = TypeVar("R", bound=Replicated)

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from quorate.machines.objects.machine import MethodCall, Raised, Returned, decode_outcome, encode
 from quorate.runtime import key_files
 from quorate.service.client.errors import QuorateError
 from quorate.service.config import ConfigError
 from quorate.service.objects import CommandFailed, ObjectMachine, Replicated, Replication, command, read, replicate
-from quorate.service.objects.machine import MethodCall, Raised, Returned, decode_outcome, encode
 
 from tests.runtime.servers import free_ports
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 
-from quorate.service.kv.commands import (
+from quorate.machines.kv.commands import (
     Compact,
     CompactResult,
     Compare,
@@ -34,7 +34,7 @@ from quorate.service.kv.commands import (
     decode_result,
     encode,
 )
-from quorate.service.kv.machine import KvMachine
+from quorate.machines.kv.machine import KvMachine
 
 COMPACTED = Error(11, "etcdserver: mvcc: required revision has been compacted")
 FUTURE = Error(11, "etcdserver: mvcc: required revision is a future revision")

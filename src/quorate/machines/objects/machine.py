@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeVar, get_type_hints
 
 import msgspec
 
-from quorate.service.state_machine import StateMachine
+from quorate.machines.state_machine import StateMachine
 
 F = TypeVar("F", bound=Callable[..., Any])
 ATTRIBUTE_MARK = "__quorate__"

@@ -23,7 +23,7 @@ from typing import Any
 
 import lmdb
 
-from quorate.service.kv.index import STAMP_BYTES
+from quorate.machines.kv.index import STAMP_BYTES
 
 MAP_BYTES = 256 * 1024 * 1024  # address space, not memory: pages and disk blocks are taken as they are written
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from quorate.service.kv import refusals, snapshot, txn
-from quorate.service.kv.commands import (
+from quorate.machines.kv import refusals, snapshot, txn
+from quorate.machines.kv.commands import (
     Compact,
     CompactResult,
     DeleteRange,
@@ -26,10 +26,10 @@ from quorate.service.kv.commands import (
     decode_query,
     encode,
 )
-from quorate.service.kv.refusals import KvError
-from quorate.service.kv.revisions import MAP_BYTES, remove_table
-from quorate.service.kv.store import KvStore
-from quorate.service.state_machine import StateMachine
+from quorate.machines.kv.refusals import KvError
+from quorate.machines.kv.revisions import MAP_BYTES, remove_table
+from quorate.machines.kv.store import KvStore
+from quorate.machines.state_machine import StateMachine
 
 
 class KvMachine(StateMachine):

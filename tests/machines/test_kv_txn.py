@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quorate.service.kv.commands import (
+from quorate.machines.kv.commands import (
     Compact,
     Compare,
     DeleteRange,
@@ -21,9 +21,9 @@ from quorate.service.kv.commands import (
     Txn,
     decode_result,
 )
-from quorate.service.kv.machine import KvMachine
+from quorate.machines.kv.machine import KvMachine
 
-from tests.service.kv_model import COMPACTED, DUPLICATE, FUTURE, apply, ask, digest
+from tests.machines.kv_model import COMPACTED, DUPLICATE, FUTURE, apply, ask, digest
 
 TOO_MANY = Error(3, "etcdserver: too many operations in txn request")
 

@@ -17,10 +17,10 @@ from weakref import WeakSet
 
 import msgspec
 
-from quorate.service.kv import refusals
-from quorate.service.kv.commands import Event, KeyValue, encode
-from quorate.service.kv.index import NONE, KeyIndex, first_stamp, stamp_revision
-from quorate.service.kv.revisions import MAP_BYTES, Revisions, from_key, to_key
+from quorate.machines.kv import refusals
+from quorate.machines.kv.commands import Event, KeyValue, encode
+from quorate.machines.kv.index import NONE, KeyIndex, first_stamp, stamp_revision
+from quorate.machines.kv.revisions import MAP_BYTES, Revisions, from_key, to_key
 
 _decode_record = msgspec.msgpack.Decoder(KeyValue).decode
 _SWEEP_RECORDS = 256

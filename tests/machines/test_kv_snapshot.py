@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from quorate.service.kv.commands import Compact, DeleteRange, Events, Put, Range
-from quorate.service.kv.machine import KvMachine
-from quorate.service.kv.snapshot import MAGIC, SnapshotError
+from quorate.machines.kv.commands import Compact, DeleteRange, Events, Put, Range
+from quorate.machines.kv.machine import KvMachine
+from quorate.machines.kv.snapshot import MAGIC, SnapshotError
 
-from tests.service.kv_model import apply, ask, digest, records_on_disk, snapshot_bytes, sweep
+from tests.machines.kv_model import apply, ask, digest, records_on_disk, snapshot_bytes, sweep
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from quorate.service.kv.commands import Compact, CompactResult, DeleteRange, Events, Put, Range
-from quorate.service.kv.machine import KvMachine
+from quorate.machines.kv.commands import Compact, CompactResult, DeleteRange, Events, Put, Range
+from quorate.machines.kv.machine import KvMachine
 
-from tests.service.kv_model import COMPACTED, FUTURE, apply, ask, digest, records_on_disk, sweep
+from tests.machines.kv_model import COMPACTED, FUTURE, apply, ask, digest, records_on_disk, sweep
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from quorate.service.kv import refusals
+from quorate.machines.kv import refusals
 
 KEY_BYTES_MAX = 64 * 1024
 VALUE_BYTES_MAX = 3 * 512 * 1024  # 1.5 MiB, etcd's --max-request-bytes

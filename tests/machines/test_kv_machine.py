@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from quorate.service.kv.commands import (
+from quorate.machines.kv.commands import (
     COMMAND_BYTES_MAX,
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
@@ -30,9 +30,9 @@ from quorate.service.kv.commands import (
     decode_result,
     encode,
 )
-from quorate.service.kv.machine import KvMachine
+from quorate.machines.kv.machine import KvMachine
 
-from tests.service.kv_model import DELETES, PUTS, RANGES, apply, ask, digest, records_on_disk, sweep, txns
+from tests.machines.kv_model import DELETES, PUTS, RANGES, apply, ask, digest, records_on_disk, sweep, txns
 
 SMALL_MAP = 64 * 1024
 EMPTY_KEY = Error(3, "etcdserver: key is not provided")

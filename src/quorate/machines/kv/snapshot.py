@@ -20,10 +20,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from quorate.service.kv.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX, KeyValue, encode
-from quorate.service.kv.index import STAMP_BYTES, first_stamp, stamp_revision
-from quorate.service.kv.revisions import MAP_BYTES, from_key, to_key
-from quorate.service.kv.store import KvStore, View
+from quorate.machines.kv.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX, KeyValue, encode
+from quorate.machines.kv.index import STAMP_BYTES, first_stamp, stamp_revision
+from quorate.machines.kv.revisions import MAP_BYTES, from_key, to_key
+from quorate.machines.kv.store import KvStore, View
 
 MAGIC = b"QUORKV\x00\x01"
 _CHUNK_BYTES = 256 * 1024  # some 0.2 ms of reading under the GIL; the write that follows lets others run

@@ -12,10 +12,10 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from quorate.service.kv.commands import Compact, DeleteRange, Events, Put, Range, Txn
-from quorate.service.kv.machine import KvMachine
+from quorate.machines.kv.commands import Compact, DeleteRange, Events, Put, Range, Txn
+from quorate.machines.kv.machine import KvMachine
 
-from tests.service.kv_model import (
+from tests.machines.kv_model import (
     DELETES,
     DUPLICATE,
     PUTS,

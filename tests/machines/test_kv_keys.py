@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.service.kv import sortedkeys
-from quorate.service.kv.sortedkeys import SortedKeys
+from quorate.machines.kv import sortedkeys
+from quorate.machines.kv.sortedkeys import SortedKeys
 
 SHORT_KEYS = st.binary(max_size=2)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from quorate.service.kv import refusals
-from quorate.service.kv.commands import (
+from quorate.machines.kv import refusals
+from quorate.machines.kv.commands import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
     Compare,
@@ -30,7 +30,7 @@ from quorate.service.kv.commands import (
     Txn,
     encode,
 )
-from quorate.service.kv.store import KvStore
+from quorate.machines.kv.store import KvStore
 
 TXN_OPS_MAX = 128  # etcd's --max-txn-ops: along a path of nested transactions
 TXN_OPS_TOTAL_MAX = 1024  # in all branches together; etcd has no such limit

@@ -18,7 +18,7 @@ from itertools import islice
 
 import msgspec
 
-from quorate.service.kv.sortedkeys import SortedKeys
+from quorate.machines.kv.sortedkeys import SortedKeys
 
 NONE = 1
 """The stamp of a version that never was. It has the deletion bit, so one test serves both."""
