@@ -123,10 +123,10 @@ class Tracker:
         assert log is not None
         if self.handed or self.always:
             self._take_images()
-        if self._adopted:
-            self._check_originals()
         if self._former:
             self._check_aliases()
+        if self._adopted:
+            self._check_originals()
         for node, slot, old in log:
             if node.total is None:
                 continue
@@ -160,8 +160,7 @@ class Tracker:
                 node.undo(slot, old)
                 self._count(old, 1)
                 self.place(old, node, slot)
-        for item, owner, slot in reversed(self._former):
-            item.owner, item.slot = owner, slot
+        self._put_back()
         self._restore_images()
         self._end()
 
@@ -364,6 +363,26 @@ class Tracker:
         node.owner, node.slot = owner, slot
         node.count += 1
 
+    def _put_back(self) -> None:
+        """After undo: what was put somewhere is where it was before, and what is new is nowhere."""
+        fresh = {id(node) for node in self._fresh}
+        nodes, former = self._moves()
+        for key, node in nodes.items():
+            places = [] if key in fresh else self._places(node, former[key])
+            places = [place for place in places if id(place[0]) not in fresh]
+            node.count = len(places[:1])
+            if places:
+                node.owner, node.slot = places[0]
+
+    def _moves(self) -> tuple[dict[int, Any], dict[int, list[tuple[Any, Any]]]]:
+        """The nodes that were put somewhere in this command, and where each was before."""
+        nodes: dict[int, Any] = {}
+        former: dict[int, list[tuple[Any, Any]]] = {}
+        for node, owner, slot in self._former:
+            nodes[id(node)] = node
+            former.setdefault(id(node), []).append((owner, slot))
+        return nodes, former
+
     def _count(self, value: Any, by: int) -> None:
         node = self.node_of(value) if type(value) not in LEAVES else None
         if node is not None:
@@ -379,45 +398,50 @@ class Tracker:
     def path(self, owner: Any, slot: Any) -> str:
         """A place as a person would write it."""
         parts: list[str] = []
-        for _ in range(DEPTH_MAX):
+        seen = set()
+        while owner is not None and id(owner) not in seen and len(parts) < DEPTH_MAX:
             if owner is self.root:
                 return f"{self.root.name}.{slot}" + "".join(reversed(parts))
-            if owner is None:
-                break
+            seen.add(id(owner))
             parts.append(f"[{slot - owner.base if type(owner) in LISTS else slot!r}]")
             owner, slot = owner.owner, owner.slot
         return "..." + "".join(reversed(parts))
 
-    def is_attached(self, node: Any) -> bool:
-        """Whether a node can be reached from the attributes."""
+    def _is_attached(self, node: Any, former: dict[int, list[tuple[Any, Any]]]) -> bool:
+        """Whether a node can be reached from the attributes, by any of the places that it had in this command."""
         seen = set()
-        while node is not self.root:
-            if node is None or node.count == 0 or id(node) in seen:
-                return False
-            seen.add(id(node))
-            node = node.owner
-        return True
+        waiting = [node]
+        while waiting:
+            node = waiting.pop()
+            if node is self.root:
+                return True
+            if node is not None and node.count and id(node) not in seen:
+                seen.add(id(node))
+                waiting += [owner for owner, _ in self._places(node, former.get(id(node), []))]
+        return False
+
+    def _places(self, node: Any, former: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Where a node is, of the place where it was put last and those before."""
+        found: list[tuple[Any, Any]] = []
+        for owner, slot in [(node.owner, node.slot), *former]:
+            for at in _slots_of(owner, node) if type(owner) in LISTS else [slot]:
+                if self._is_at(node, owner, at) and not any(o is owner and s == at for o, s in found):
+                    found.append((owner, at))
+        return found
 
     def _check_aliases(self) -> None:
-        places: dict[int, tuple[Any, list[tuple[Any, Any]]]] = {}
-        for node, owner, slot in self._former:
+        nodes, former = self._moves()
+        for key, node in nodes.items():
             if node.count > 1 or (node.count and not self._is_at(node, node.owner, node.slot)):
-                places.setdefault(id(node), (node, [(node.owner, node.slot)]))[1].append((owner, slot))
-        for node, candidates in places.values():
-            found: list[tuple[Any, Any]] = []
-            for owner, slot in candidates:
-                slots = _slots_of(owner, node) if type(owner) in LISTS else [slot]
-                for at in slots if self.is_attached(owner) else []:
-                    if self._is_at(node, owner, at) and not any(o is owner and s == at for o, s in found):
-                        found.append((owner, at))
-            if len(found) > 1:
-                first, second = (self.path(owner, slot) for owner, slot in reversed(found[:2]))
-                raise TypeError(
-                    f"{first} and {second} would be the same {_called(node)}, and after a restart two: put a copy"
-                )
-            node.count = len(found)
-            if found:
-                node.owner, node.slot = found[0]
+                places = self._places(node, former[key])
+                found = [place for place in places if self._is_attached(place[0], former)]
+                if len(found) > 1:
+                    first, second = (self.path(owner, slot) for owner, slot in reversed(found[:2]))
+                    what = f"the same {_called(node)}, and after a restart two"
+                    raise TypeError(f"{first} and {second} would be {what}: put a copy")
+                node.count = len(found)
+                if found:
+                    node.owner, node.slot = found[0]
 
     def _is_at(self, node: Any, owner: Any, slot: Any) -> bool:
         if owner is None:
@@ -433,7 +457,7 @@ class Tracker:
                     same = all(map(operator.is_, original.values(), copy.values()))
             else:
                 same = original == copy
-            if not same and self.is_attached(made):
+            if not same and self._is_attached(made, {}):
                 where = self.path(made.owner, made.slot)
                 raise TypeError(
                     f"a {type(copy).__name__} was put into {where} as a copy and changed after that, which would be "
