@@ -295,5 +295,12 @@ def check(program: list[Any], digest_each: bool) -> None:
 @settings(max_examples=250, deadline=None)
 @example([([("put", 0, "a", [1]), ("move", 7, "b", 0)], False)], True)
 @example([([("put", 0, "a", {}), ("put", 1, "a", {}), ("swap", 0, 0, 0)], True)], True)
+@example(
+    [
+        ([("wrap", 0, "b", "a"), ("default", 67, "a", []), *[("put", 0, "a", "a")] * 3], False),
+        ([("put", 0, "a", "a"), ("move", 63, "a", "a"), ("put", 0, "a", []), ("reverse", 2, "a", [])], False),
+    ],
+    False,
+)
 def test_programs_do_to_the_state_what_they_do_to_plain_containers(program: list[Any], digest_each: bool) -> None:
     check(program, digest_each)

@@ -306,7 +306,7 @@ class Tracker:
                 check_text(value)
             return True
         if kind is float or kind is decimal.Decimal:
-            if value != value:
+            if value.is_nan() if kind is decimal.Decimal else value != value:
                 raise TypeError("NaN cannot be state: it is not equal to itself. Use None")
             return True
         if kind is tuple or kind is frozenset:
@@ -348,6 +348,8 @@ class Tracker:
         """A value of the state is at another slot of its owner."""
         node = self.node_of(value) if type(value) not in LEAVES else None
         if node is not None:
+            if node.owner is not owner:
+                self._former.append((node, node.owner, node.slot))
             node.owner, node.slot = owner, slot
 
     def release(self, value: Any) -> None:
