@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -292,7 +293,7 @@ def check(program: list[Any], digest_each: bool) -> None:
 
 
 @given(programs, st.booleans())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example([([("put", 0, "a", [1]), ("move", 7, "b", 0)], False)], True)
 @example([([("put", 0, "a", {}), ("put", 1, "a", {}), ("swap", 0, 0, 0)], True)], True)
 @example(
@@ -302,5 +303,15 @@ def check(program: list[Any], digest_each: bool) -> None:
     ],
     False,
 )
+@example([([("put", 44, (1.0, 2), []), ("take", 2, (1, 2), 0), ("take", 91, (1, 2), 0), ("put", 44, (1, 2), 0)], False)], False)
+@example([([("put", 0, 1, 5)], False), ([("take", 0, 1, 0), ("put", 0, True, 5)], False)], False)
+@example([([("put", 0, 1, 5)], False), ([("take", 0, 1, 0), ("put", 0, True, 5)], False)], True)
 def test_programs_do_to_the_state_what_they_do_to_plain_containers(program: list[Any], digest_each: bool) -> None:
+    check(program, digest_each)
+
+
+@pytest.mark.slow
+@given(programs, st.booleans())
+@settings(max_examples=10_000, deadline=None)
+def test_many_programs(program: list[Any], digest_each: bool) -> None:
     check(program, digest_each)
