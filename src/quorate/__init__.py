@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from quorate.machines.objects.kinds import register_type
     from quorate.service.client.aio import AsyncClient
     from quorate.service.client.sync import Client
     from quorate.service.objects import Replicated, command, read, replicate
@@ -20,11 +21,12 @@ _HOMES: Final = {
     "Replicated": ("quorate.service.objects", "Replicated"),
     "command": ("quorate.service.objects", "command"),
     "read": ("quorate.service.objects", "read"),
+    "register_type": ("quorate.machines.objects.kinds", "register_type"),
     "replicate": ("quorate.service.objects", "replicate"),
 }
 """Public name to module, and the name there."""
 
-__all__ = ["AsyncClient", "Client", "Replicated", "__version__", "command", "read", "replicate"]
+__all__ = ["AsyncClient", "Client", "Replicated", "__version__", "command", "read", "register_type", "replicate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -303,7 +303,10 @@ def check(program: list[Any], digest_each: bool) -> None:
     ],
     False,
 )
-@example([([("put", 44, (1.0, 2), []), ("take", 2, (1, 2), 0), ("take", 91, (1, 2), 0), ("put", 44, (1, 2), 0)], False)], False)
+@example(
+    [([("put", 44, (1.0, 2), []), ("take", 2, (1, 2), 0), ("take", 91, (1, 2), 0), ("put", 44, (1, 2), 0)], False)],
+    False,
+)
 @example([([("put", 0, 1, 5)], False), ([("take", 0, 1, 0), ("put", 0, True, 5)], False)], False)
 @example([([("put", 0, 1, 5)], False), ([("take", 0, 1, 0), ("put", 0, True, 5)], False)], True)
 def test_programs_do_to_the_state_what_they_do_to_plain_containers(program: list[Any], digest_each: bool) -> None:

@@ -1,5 +1,6 @@
 """Values of calls, results and state: they come back with their exact types, and hostile bytes are a ValueError."""
 
+import contextlib
 import datetime as dt
 import enum
 import subprocess
@@ -33,7 +34,7 @@ from quorate.machines.objects.ordered_set import OrderedSet, in_order
 from quorate.machines.objects.values import DEPTH_MAX, Packer, Unpacker, encode
 
 
-class Color(str, enum.Enum):
+class Color(str, enum.Enum):  # noqa: UP042 (as people write it)
     RED = "red"
     BLUE = "blue"
 
@@ -138,7 +139,10 @@ leaves = st.one_of(
 hashable = st.recursive(
     leaves.filter(lambda value: not (isinstance(value, Decimal) and value.is_nan()) and value == value),
     lambda inner: st.one_of(
-        st.tuples(inner, inner), st.frozensets(inner, max_size=3), st.builds(Fixed, inner), st.builds(Pair, inner, inner)
+        st.tuples(inner, inner),
+        st.frozensets(inner, max_size=3),
+        st.builds(Fixed, inner),
+        st.builds(Pair, inner, inner),
     ),
     max_leaves=4,
 )
@@ -175,7 +179,7 @@ def test_a_value_comes_back_with_its_exact_types_and_has_one_encoding(value: Any
 
 def test_equal_sets_have_equal_bytes_however_they_were_made() -> None:
     names = [f"n{n}" for n in range(50)]
-    assert PACKER.dumps(set(names)) == PACKER.dumps(set(reversed(names))) == PACKER.dumps(OrderedSet(names[::-1]))
+    assert PACKER.dumps(set(names)) == PACKER.dumps({*names[25:], *names[:25]}) == PACKER.dumps(OrderedSet(names[::-1]))
     assert type(UNPACKER.loads(PACKER.dumps(OrderedSet(names)))) is set
 
 
@@ -183,7 +187,8 @@ def test_sets_of_arguments_are_iterated_in_one_order_under_every_hash_seed() -> 
     code = (
         "from quorate.machines.objects.calls import *\n"
         "from quorate.machines.objects.kinds import Kinds\n"
-        "call = decode_call(encode_call('m', [{'one', 'two', 'three', (1, 'x'), None, 4}]), unpacker_of_calls(Kinds()))\n"
+        "data = encode_call('m', [{'one', 'two', 'three', (1, 'x'), None, 4}])\n"
+        "call = decode_call(data, unpacker_of_calls(Kinds()))\n"
         "print([*call.args[0]], call.args[0] | {'b', 'a', 'c', frozenset({'y', 'z'})}, call.args[0] - {'one'})\n"
     )
     root = Path(__file__).parents[2] / "src"
@@ -258,11 +263,13 @@ def test_hostile_bytes_are_a_value_error(data: bytes, at: int, byte: int) -> Non
     if broken:
         broken[at % len(broken)] = byte
     for hostile in (bytes(broken), data[: at % (len(data) + 1)], b"\xc7" + bytes([len(data) % 256, byte % 14]) + data):
-        for read in (UNPACKER.loads, lambda d: decode_call(d, unpacker_of_calls(KINDS)), lambda d: decode_outcome(d, KINDS)):
-            try:
+        for read in (
+            UNPACKER.loads,
+            lambda d: decode_call(d, unpacker_of_calls(KINDS)),
+            lambda d: decode_outcome(d, KINDS),
+        ):
+            with contextlib.suppress(ValueError):
                 read(hostile)
-            except ValueError:
-                pass
 
 
 # --- instances ---
@@ -332,7 +339,9 @@ def test_two_classes_of_one_name_are_told_apart_by_registration() -> None:
         (Unknown, {"name": "test.Broke"}, ValueError, "is taken"),
     ],
 )
-def test_a_registration_that_cannot_work_is_refused(cls: type, options: Any, error: type[Exception], words: str) -> None:
+def test_a_registration_that_cannot_work_is_refused(
+    cls: type, options: Any, error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         register_type(cls, **options)
 
@@ -362,7 +371,13 @@ def test_pydantic_models_keep_their_fields_and_which_were_set() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("q"), ValueError(), OSError(2, "gone"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), Broke(1, Color.RED)],
+    [
+        KeyError("q"),
+        ValueError(),
+        OSError(2, "gone"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        Broke(1, Color.RED),
+    ],
     ids=repr,
 )
 def test_an_exception_that_is_known_is_raised_again_as_itself(error: Exception) -> None:
@@ -372,7 +387,9 @@ def test_an_exception_that_is_known_is_raised_again_as_itself(error: Exception) 
     assert (type(again), again.args, str(again)) == (type(error), error.args, str(error))
 
 
-@pytest.mark.parametrize("error", [Unknown("x"), SystemExit(3), KeyboardInterrupt(), StopIteration(1), KeyError(object())])
+@pytest.mark.parametrize(
+    "error", [Unknown("x"), SystemExit(3), KeyboardInterrupt(), StopIteration(1), KeyError(object())]
+)
 def test_another_exception_is_a_failed_command_with_the_remote_traceback(error: BaseException) -> None:
     try:
         raise error

@@ -100,9 +100,7 @@ class ObjectState:
         own = self.digests()
         for name, digest in digests.items():
             if name not in values or own[name] != digest:
-                raise ValueError(
-                    f"the snapshot of {self._root.name} is corrupt: {name} is not as it was written"
-                )
+                raise ValueError(f"the snapshot of {self._root.name} is corrupt: {name} is not as it was written")
 
 
 def _take_control(made: type[Any], instance: Any, root: Attributes, tracker: Tracker, settable: frozenset[str]) -> None:

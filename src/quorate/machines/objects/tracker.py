@@ -297,7 +297,7 @@ class Tracker:
             raise TypeError(f"a {type(key).__name__} cannot be a key or an element: use frozen values")
 
     def is_leaf(self, value: Any, levels: int = DEPTH_MAX) -> bool:
-        """Whether nothing in the value can change. False for an object; raises TypeError for what cannot be state."""
+        """Whether nothing in the value can change. False for a container or object; raises TypeError for what cannot be state."""
         kind = type(value)
         if kind in QUICK:
             return True
@@ -313,7 +313,7 @@ class Tracker:
             if levels <= 0:
                 raise TypeError(TOO_DEEP)
             for part in value:
-                if type(part) in _PLAIN or not self.is_leaf(part, levels - 1):
+                if not self.is_leaf(part, levels - 1):
                     what = f"a {type(part).__name__} in a {kind.__name__}"
                     raise TypeError(
                         f"{what} could be changed unseen: use a {kind.__name__} of frozen values, or a list"
@@ -321,6 +321,8 @@ class Tracker:
             return True
         if kind in SURE:
             return True
+        if kind in _PLAIN:
+            return False
         shape = self.kinds.of(kind)
         if shape is None:
             self.packer.pack(value)  # raises TypeError for what does not travel
@@ -330,7 +332,7 @@ class Tracker:
         if not shape.is_frozen:
             return False
         content = shape.take(value)
-        if all(type(part) not in _PLAIN and self.is_leaf(part, levels - 1) for part in content.values()):
+        if all(self.is_leaf(part, levels - 1) for part in content.values()):
             return True
         if isinstance(shape, NamedTupleShape):
             raise TypeError(f"a {shape.name} whose fields can be changed unseen: use frozen values, or a dataclass")
