@@ -267,7 +267,7 @@ def test_every_way_to_an_object_is_seen_by_reads_and_by_undo(step: Any) -> None:
     assert run(machine, fail).kind == "ZeroDivisionError"
     assert dict(vars(machine.instance)) == {"d": {"a": Point(1)}, "l": [Point(2)], "s": set(), "n": 0, "p": Point(1)}
     assert machine.digests() == digests
-    ok(machine, lambda s: step(s, None)[-1])
+    ok(machine, lambda s: (step(s), None)[-1])
     assert machine.digests() != digests
     copy_of(machine)
 
@@ -326,10 +326,8 @@ def test_containers_look_like_plain_ones_and_their_copies_are_plain() -> None:
     assert json.dumps([d, items]) == '[{"a": [1, {"b": 2}]}, [[1], 2]]'
     assert repr([d, items, s]) == "[{'a': [1, {'b': 2}]}, [[1], 2], {'x', 'w'}]"
     assert list(s) == ["x", "w"]
-    assert [
-        type(part)
-        for part in (items[:], operator.add(items, []), items * 2, items.copy(), copy.copy(items), copy.deepcopy(items))
-    ] == [list] * 6
+    copies = items[:], operator.add(items, []), items * 2, items.copy(), copy.copy(items), copy.deepcopy(items)
+    assert [type(part) for part in copies] == [list] * 6
     assert [type(part) for part in (d | {}, {} | d, d.copy(), copy.copy(d), copy.deepcopy(d))] == [dict] * 5
     assert type(copy.deepcopy(d)["a"]) is list
     assert type(copy.deepcopy(s)) is set

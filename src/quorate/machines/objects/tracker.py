@@ -297,7 +297,7 @@ class Tracker:
             raise TypeError(f"a {type(key).__name__} cannot be a key or an element: use frozen values")
 
     def is_leaf(self, value: Any, levels: int = DEPTH_MAX) -> bool:
-        """Whether nothing in the value can change. False for a container or object; raises TypeError for what cannot be state."""
+        """Whether nothing in it can change. False for a container or object; TypeError for what cannot be state."""
         kind = type(value)
         if kind in QUICK:
             return True
