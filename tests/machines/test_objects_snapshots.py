@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,3 +165,17 @@ def test_no_record_has_more_items_than_a_piece() -> None:
     sizes = [len(piece[2]) for piece in pieces[1:-1]]
     assert max(sizes) == PIECE_ITEMS_MAX
     assert sum(sizes) > PIECE_ITEMS_MAX * 2
+
+
+def test_containers_that_belong_to_nothing_or_to_two_are_a_value_error() -> None:
+    machine = ObjectMachine(House)
+    _, records = records_of(machine)
+    *pieces, last = records
+    loose = msgspec.msgpack.encode([10_000, 1, [5]])
+    number, attributes, digests = msgspec.msgpack.decode(last)
+    attributes["count"] = attributes["long"]
+    shared = msgspec.msgpack.encode([number, attributes, digests])
+    for hostile in ([*pieces, loose, last], [*pieces, shared], [pieces[0], last]):
+        data = b"".join(struct.pack("<I", len(record)) + record for record in hostile)
+        with pytest.raises(ValueError, match=r"belong to nothing|not there, or twice"):
+            ObjectMachine(House).restore(io.BytesIO(data))

@@ -479,3 +479,39 @@ def test_equal_content_has_equal_digests_whatever_its_history() -> None:
     ok(second, lambda s: s.l[1].append(1))
     differing = {name for name, digest in second.digests().items() if digest != first.digests()[name]}
     assert differing == {"l"}
+
+
+def test_undo_at_the_front_of_a_list_leaves_no_trace_in_later_digests() -> None:
+    first, second = ObjectMachine(Store), ObjectMachine(Store)
+    for machine in (first, second):
+        ok(machine, lambda s: s.l.extend([1, 2]))
+        machine.digests()
+
+    def fail_at_the_front(state: Any) -> None:
+        state.l.insert(0, 0)
+        raise ZeroDivisionError
+
+    def fail_to_take(state: Any) -> None:
+        state.l.pop(0)
+        raise ZeroDivisionError
+
+    for step in (fail_at_the_front, fail_to_take):
+        assert run(first, step).kind == "ZeroDivisionError"
+        for machine in (first, second):
+            ok(machine, lambda s: s.l.append(3))
+        assert first.digests() == second.digests()
+
+
+def test_an_object_that_left_the_state_is_forgotten() -> None:
+    machine = ObjectMachine(Store)
+    ok(machine, lambda s: (s.d.update(a=Point(1, [1])), s.l.append(Point(2)), None)[-1])
+    assert len(machine.state.tracker.holds) == 3
+    ok(machine, lambda s: (s.d.pop("a"), s.l.clear(), None)[-1])
+    assert [hold.value for hold in machine.state.tracker.holds.values()] == [Point(1)]
+
+    def put_and_fail(state: Any) -> None:
+        state.d["a"] = Point(3)
+        raise ZeroDivisionError
+
+    run(machine, put_and_fail)
+    assert len(machine.state.tracker.holds) == 1

@@ -402,6 +402,14 @@ def test_another_exception_is_a_failed_command_with_the_remote_traceback(error: 
     assert "0x..." in again.text or again.text == str(error)  # addresses differ by process
 
 
+def test_an_exception_with_the_name_of_a_builtin_is_not_taken_for_it() -> None:
+    own = type("TimeoutError", (Exception,), {})
+    outcome = decode_outcome(encode_raised(own("mine"), PACKER))
+    assert isinstance(outcome, Raised)
+    assert type(error_of(outcome)) is CommandFailed
+    assert outcome.kind == f"{__name__}.TimeoutError"
+
+
 def test_texts_are_bounded_and_always_text() -> None:
     class Bad(Exception):
         def __str__(self) -> str:
