@@ -12,7 +12,7 @@ import pytest
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Decided, Leads
-from quorate.service.audits import POINT_ENTRIES, POINTS_MAX, Audits, Diverged
+from quorate.service.audits import POINT_ENTRIES, POINTS_MAX, Audits, StateDiffers
 from quorate.service.replica import Replica
 from quorate.service.reports import AGAIN_S, QUIET, QUIET_S, SAY, SAY_S
 from quorate.service.requests import (
@@ -124,7 +124,7 @@ class Group:
                     replica.output(
                         Decided(replica.applied_index + 1, [Entry(1, self.log[replica.applied_index], COMMAND)])
                     )
-                except Diverged as error:
+                except StateDiffers as error:
                     self.ended[node] = str(error)
             if node not in self.ended:
                 replica.settle()
@@ -212,6 +212,8 @@ def test_who_is_no_member_has_no_say() -> None:
     group = Group(nodes=4, members=3)
     group.cells(3)["a"] = group.cells(4)["a"] = 9
     group.fill(POINT_ENTRIES)
+    group.say(3, 4)
+    assert not group.ended
     group.say()
     assert sorted(group.ended) == [3, 4]
 

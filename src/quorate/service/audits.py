@@ -25,7 +25,7 @@ POINTS_MAX: Final = 64
 """Older ones are forgotten: who is that late has caught up since, and compares at a newer one."""
 
 
-class Diverged(AppEnded):
+class StateDiffers(AppEnded):
     """This node's state is not that of the others; or nobody knows whose is right. It cannot go on."""
 
 
@@ -49,7 +49,7 @@ class Audits:
         return [mine for point, mine in self._mine.items() if self.node not in self._heard.get(point, ())]
 
     def hear(self, audit: Audit) -> None:
-        """The log has one of some node. Raises Diverged where this node cannot go on."""
+        """The log has one of some node. Raises StateDiffers where this node cannot go on."""
         heard = self._heard.setdefault(audit.point, {})
         if audit.node in heard:
             return  # it was sent twice
@@ -70,10 +70,10 @@ class Audits:
         if right is not None:
             if names := differing(mine, right):
                 before = heard.get(self.node)
-                raise Diverged(_wrong(mine.point, names, before is not None and not differing(before, right)))
+                raise StateDiffers(_wrong(mine.point, names, before is not None and not differing(before, right)))
         elif max(agreeing, default=0) + len(members.difference(heard)) < majority:
             names = sorted({name for one in said for name in differing(one, said[0])})
-            raise Diverged(
+            raise StateDiffers(
                 f"after entry {mine.point} of the log no majority of the nodes {sorted(members)} has the same state: "
                 f"{_listed(names)} differs. Nobody knows who is right, so all stop. A command that depends on more "
                 "than its arguments and the state (the clock, chance, the order of a set) does this: mend it first"

@@ -43,7 +43,7 @@ class Reports:
             self._is_changed = True
 
     def take(self, index: int, report: Audit | Mark | Announce) -> None:
-        """The log has a node's report. Raises Diverged."""
+        """The log has a node's report. Raises StateDiffers."""
         if type(report) is Audit:
             self._audits.hear(report)
         elif type(report) is Announce:
