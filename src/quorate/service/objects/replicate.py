@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 from quorate.machines.objects.machine import (
-    CommandFailed,
-    MethodCall,
     ObjectMachine,
     Raised,
     Replicated,
     decode_outcome,
-    encode,
+    encode_call,
+    error_of,
+    kinds_of,
     marked,
 )
 from quorate.protocols import REGISTRY
@@ -73,6 +73,7 @@ class Replication(Generic[R]):
         )
         self._commands = marked(kind, "command")
         self._reads = marked(kind, "read")
+        self._kinds = kinds_of(kind)
         self._timeout_s = timeout_s
         self._thread: LoopThread | None = None
 
@@ -111,17 +112,18 @@ class Replication(Generic[R]):
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._thread is None:
                 raise RuntimeError(f"the replication of {self._kind.__name__} is not running: use it in a with block")
-            payload = encode(MethodCall(name, list(args), kwargs))
+            payload = encode_call(name, args, kwargs, self._kinds)
             send = self._client.command if name in self._commands else self._client.query
-            outcome = decode_outcome(self._thread.run(send(payload)))
+            outcome = decode_outcome(self._thread.run(send(payload)), self._kinds)
             if isinstance(outcome, Raised):
-                raise CommandFailed(outcome.kind, outcome.text)
+                raise error_of(outcome)
             return outcome.value
 
         return call
 
     async def _start(self) -> None:
-        self._server = Server(self._config, lambda _: ObjectMachine(self._kind))
+        has_liars = self._config.entry.traits.is_byzantine
+        self._server = Server(self._config, lambda _: ObjectMachine(self._kind, has_tracebacks=not has_liars))
         await self._server.start()
         members = self._config.nodes
         # Its own node first: the client turns to the leader by itself.
