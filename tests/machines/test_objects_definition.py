@@ -120,6 +120,13 @@ class Shared:
     cache: ClassVar[Any] = {"a": 1}
 
 
+class Named(Replicated):
+    version = "a"  # type: ignore[assignment]
+
+    @command
+    def add(self) -> None: ...
+
+
 class Inherits(Shared, Replicated):
     @command
     def add(self) -> None: ...
@@ -204,6 +211,7 @@ def wrapped(seen: list[int]) -> type[Replicated]:
         (Argument, "__init__ takes no arguments.*'start'"),
         (Property, "Property.value is a property and marked"),
         (Cached, "Cached.value is a cached_property"),
+        (Named, "Named.version is the version of the class, a number from 1, not 'a'"),
         (Own, "Own defines __setattr__"),
         (Heap, "Heap.add uses heappush.*bisect.insort"),
         (closure([]), "Closure.add is a closure over 'seen'"),

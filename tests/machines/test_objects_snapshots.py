@@ -175,7 +175,9 @@ def test_containers_that_belong_to_nothing_or_to_two_are_a_value_error() -> None
     number, attributes, digests = msgspec.msgpack.decode(last)
     attributes["count"] = attributes["long"]
     shared = msgspec.msgpack.encode([number, attributes, digests])
-    for hostile in ([*pieces, loose, last], [*pieces, shared], [pieces[0], last]):
+    attributes["count"] = msgspec.msgpack.Ext(0, b"\x01")
+    short = msgspec.msgpack.encode([number, attributes, digests])
+    for hostile in ([*pieces, loose, last], [*pieces, shared], [*pieces, short], [pieces[0], last]):
         data = b"".join(struct.pack("<I", len(record)) + record for record in hostile)
         with pytest.raises(ValueError, match=r"belong to nothing|not there, or twice"):
             ObjectMachine(House).restore(io.BytesIO(data))

@@ -77,6 +77,8 @@ class Definition:
         self.reads = marked(kind, READ)
         if not self.commands:
             raise TypeError(f"{name} has no method marked with @command: nothing would be replicated")
+        if type(kind.version) is not int or kind.version < 1:
+            raise TypeError(f"{name}.version is the version of the class, a number from 1, not {kind.version!r}")
         _check_arguments(kind)
         self.kinds = kinds_of(kind)
         leaves = Tracker(self.kinds, Attributes(name, {}))
