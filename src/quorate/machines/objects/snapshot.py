@@ -204,7 +204,8 @@ class StateReader:
         if type(value) in _AS_IT_IS and value == value:
             return value
         if type(value) is _Ext and value.code == REFERENCE:
-            number = _NUMBER.unpack(value.data)[0] if len(value.data) == _NUMBER.size else ROOT
+            data = bytes(value.data)
+            number = _NUMBER.unpack(data)[0] if len(data) == _NUMBER.size else ROOT
             node = self._loose.pop(number, None)
             if node is None:
                 raise ValueError("the snapshot refers to a container that is not there, or twice")
