@@ -333,6 +333,7 @@ def test_two_classes_of_one_name_are_told_apart_by_registration() -> None:
     ("cls", "options", "error", "words"),
     [
         (object, {}, TypeError, "make it a dataclass, or give encode and decode"),
+        (type("Sub", (Point,), {}), {}, TypeError, "make it a dataclass, or give encode and decode"),
         (Money, {"encode": repr}, TypeError, "both encode and decode"),
         (Point, {"name": "test.Money"}, ValueError, "is taken"),
         (Unknown, {"name": "KeyError"}, ValueError, "is taken"),

@@ -322,7 +322,7 @@ def shape_of(cls: type, name: str) -> Shape | None:
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(cls, pydantic.BaseModel):
         return ModelShape(name, cls)
-    if dataclasses.is_dataclass(cls) and cls.__base__ is not None:
+    if dataclasses.is_dataclass(cls) and "__dataclass_params__" in vars(cls):  # itself, not only a base
         return DataclassShape(name, cls)
     return None
 
