@@ -57,6 +57,16 @@ def step(state: Any, name: str, which: int, key: Any, value: Any) -> Any:
     other = found[(which // 7) % len(found)]
     if name == "move":
         value = other
+    if name == "bad":
+        # What is refused half-way, and caught: plain containers would take it.
+        if type(chosen) in (dict, list, OrderedSet, Box):
+            raise TypeError
+        if isinstance(chosen, dict):
+            chosen[key] = {"a": [1], "b": Box(1), "c": other, "d": float("nan")}
+        elif isinstance(chosen, list):
+            chosen[:1] = [[1], Box(1), other, float("nan")]
+        else:
+            chosen.add(float("nan"))
     if name == "wrap":
         value = {"in": [other]}
     if name == "attribute":
@@ -237,7 +247,7 @@ values = st.recursive(
 )
 NAMES = (
     *("put", "move", "take", "take-else", "last", "many", "default", "clear", "delete", "or", "slice", "stride"),
-    *("reverse", "sort", "times", "exchange", "attribute", "swap", "wrap", "rewrap", "unwrap"),
+    *("reverse", "sort", "times", "exchange", "attribute", "swap", "wrap", "rewrap", "unwrap", "bad"),
 )
 steps = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 100), keys, values), max_size=6)
 programs = st.lists(st.tuples(steps, st.sampled_from([False, False, True])), max_size=6)

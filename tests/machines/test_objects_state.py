@@ -1,5 +1,6 @@
 """State of replicated objects: what is refused where it is set, what is undone, and what a restored copy has."""
 
+import contextlib
 import copy
 import io
 import json
@@ -515,3 +516,23 @@ def test_an_object_that_left_the_state_is_forgotten() -> None:
 
     run(machine, put_and_fail)
     assert len(machine.state.tracker.holds) == 1
+
+
+def test_what_was_refused_half_way_and_caught_leaves_nothing() -> None:
+    machine = ObjectMachine(Store)
+    ok(machine, lambda s: s.l.append(0))
+    machine.digests()
+
+    def catch(state: Any) -> None:
+        for bad in ({"a": [1], "b": float("nan")}, {"a": Point(1), "b": float("nan")}):
+            with contextlib.suppress(TypeError):
+                state.d["k"] = bad
+            with contextlib.suppress(TypeError):
+                state.l[0] = list(bad.values())
+            with contextlib.suppress(TypeError):
+                state.l[:] = [[1], Point(2), float("nan")]
+
+    ok(machine, catch)
+    assert dict(vars(machine.instance)) == {"d": {}, "l": [0], "s": set(), "n": 0, "p": Point(1)}
+    assert len(machine.state.tracker.holds) == 1
+    copy_of(machine)

@@ -127,6 +127,10 @@ class Tracker:
             self._check_aliases()
         if self._adopted:
             self._check_originals()
+        for node in self._fresh:
+            # Of what was refused half-way, and the command went on, some is nowhere.
+            if not self._is_at(node, node.owner, node.slot):
+                node.count = 0
         for node, slot, old in log:
             if node.total is None:
                 continue
