@@ -2,9 +2,12 @@
 
 import io
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -92,7 +95,7 @@ def records_of(machine: ObjectMachine) -> tuple[Capture, Iterator[bytes]]:
 
 
 @given(st.lists(st.integers(0, 29), max_size=12), st.integers(1, 200), st.lists(st.integers(0, 29), max_size=3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_changes_between_any_two_steps_of_the_writer_are_not_written(
     changes: list[int], every: int, earlier: list[int]
 ) -> None:
@@ -181,3 +184,28 @@ def test_containers_that_belong_to_nothing_or_to_two_are_a_value_error() -> None
         data = b"".join(struct.pack("<I", len(record)) + record for record in hostile)
         with pytest.raises(ValueError, match=r"belong to nothing|not there, or twice"):
             ObjectMachine(House).restore(io.BytesIO(data))
+
+
+def test_processes_with_other_hash_seeds_write_the_same_bytes() -> None:
+    code = (
+        "import hashlib, io\n"
+        "from tests.machines.test_objects_snapshots import ObjectMachine, House, encode_call\n"
+        "machine = ObjectMachine(House)\n"
+        "for step in (0, 1, 2, 3, 4, 6, 7, 9):\n"
+        "    machine.apply(encode_call('change', [step]))\n"
+        "file = io.BytesIO()\n"
+        "machine.snapshot()(file)\n"
+        "print(hashlib.sha256(file.getvalue()).hexdigest(), list(machine.instance.names))\n"
+    )
+    root = Path(__file__).parents[2]
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": f"{root / 'src'}:{root}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(seen) == 1
