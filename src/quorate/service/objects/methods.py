@@ -1,0 +1,88 @@
+"""The marked methods of a class: which there are, calls of them as bytes, and what came of a call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from quorate.machines.objects.machine import (
+    CommandFailed,
+    MethodCall,
+    Raised,
+    Replicated,
+    decode_outcome,
+    encode,
+    marked,
+)
+from quorate.service.client.errors import Refused
+from quorate.service.requests import DECODE_ERRORS
+
+
+def pack_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """A call as it stands in the log. Raises TypeError for an argument that cannot travel."""
+    return encode(MethodCall(name, list(args), dict(kwargs)))
+
+
+def unpack_outcome(data: bytes) -> Any:
+    """What the method returned. Raises what it raised; Refused for bytes that are no outcome."""
+    try:
+        outcome = decode_outcome(data)
+    except DECODE_ERRORS as error:
+        raise Refused(
+            f"the nodes answered what is no result of a method ({error}): do they replicate objects?"
+        ) from None
+    if isinstance(outcome, Raised):
+        raise CommandFailed(outcome.kind, outcome.text)
+    return outcome.value
+
+
+class Methods:
+    """Those of one class. Raises TypeError for one that is not Replicated, or has nothing to replicate."""
+
+    def __init__(self, kind: type[Replicated]) -> None:
+        if not isinstance(kind, type):
+            raise TypeError(f"{kind!r} is not a class: give the class itself, which each node makes an instance of")
+        if not issubclass(kind, Replicated):
+            raise TypeError(
+                f"{kind.__name__} does not inherit from Replicated: write class {kind.__name__}(Replicated)"
+            )
+        self.kind = kind
+        self.commands = marked(kind, "command")
+        self.reads = marked(kind, "read")
+        if not self.commands:
+            raise TypeError(f"{kind.__name__} has no method marked with @command: nothing would be replicated")
+        self.names = sorted(self.commands | self.reads)
+        self._signatures = {name: inspect.signature(getattr(kind, name)) for name in self.names}
+
+    def pack(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """A call, checked before anything is sent. Raises TypeError for arguments that the method does not take."""
+        try:
+            self._signatures[name].bind(None, *args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.kind.__name__}.{name}: {error}") from None
+        return pack_call(name, args, kwargs)
+
+    def signature(self, name: str) -> inspect.Signature:
+        """Of a marked method, as its callers see it."""
+        signature = self._signatures[name]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    def missing(self, name: str) -> AttributeError:
+        """What to say to somebody who wants an attribute that is no marked method."""
+        kind = self.kind.__name__
+        if callable(self.kind.__dict__.get(name)):
+            return AttributeError(
+                f"{kind}.{name} is not marked with @command or @read: through a handle only those run"
+            )
+        return AttributeError(
+            f"{kind}.{name} is not marked with @command or @read, and a handle has nothing else: the state is on "
+            f"the nodes, so write a @read method that returns it"
+        )
+
+    def unchangeable(self, name: str, what: str) -> AttributeError:
+        """What to say to somebody who sets or deletes an attribute."""
+        return AttributeError(
+            f"{self.kind.__name__}.{name} cannot be {what} through a handle, as the state is on the nodes: write a "
+            f"@command method that does it"
+        )
