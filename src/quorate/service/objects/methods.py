@@ -72,9 +72,7 @@ class Methods:
         """What to say to somebody who wants an attribute that is no marked method."""
         kind = self.kind.__name__
         if callable(self.kind.__dict__.get(name)):
-            return AttributeError(
-                f"{kind}.{name} is not marked with @command or @read: through a handle only those run"
-            )
+            return AttributeError(f"{kind}.{name} is not marked with @command or @read: a handle calls only those")
         return AttributeError(
             f"{kind}.{name} is not marked with @command or @read, and a handle has nothing else: the state is on "
             f"the nodes, so write a @read method that returns it"
