@@ -146,7 +146,7 @@ def test_files_and_connections_stay_with_the_parent_alone(replication: Replicati
         counter.add()
         taken = [fd for fd, target in descriptors().items() if target.startswith(folder)]
         assert len(taken) == 2, "the lock and the journal"
-        links = [link for link in remote._line.connection._links.values()]  # type: ignore[union-attr]
+        links = list(remote._line.connection._links.values())  # type: ignore[union-attr]
         taken += [str(link._transport.get_extra_info("socket").fileno()) for link in links]
 
         def after() -> str:

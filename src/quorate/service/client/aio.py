@@ -261,9 +261,9 @@ class Connection(Administration):
 class AsyncClient(Connection):
     """A client of the key-value store. Keys and values are bytes; anything else is a TypeError, and nothing is sent."""
 
-    async def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
+    async def put(self, key: bytes, value: bytes) -> int:
         """Set a key; the store's revision after it."""
-        result = await self._command(kv.Put(key, value, lease), kv.PutResult)
+        result = await self._command(kv.Put(key, value), kv.PutResult)
         return result.revision
 
     async def get(self, key: bytes, *, serializable: bool = False) -> kv.KeyValue | None:

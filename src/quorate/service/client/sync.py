@@ -58,9 +58,9 @@ class Client:
             self._thread.run(self._client.close())
         self._thread.stop()
 
-    def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
+    def put(self, key: bytes, value: bytes) -> int:
         """Set a key; the store's revision after it."""
-        return self._run(self._client.put(key, value, lease=lease))
+        return self._run(self._client.put(key, value))
 
     def get(self, key: bytes, *, serializable: bool = False) -> kv.KeyValue | None:
         """One key with its revisions, or None where it is not there."""

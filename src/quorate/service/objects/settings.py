@@ -103,8 +103,10 @@ def usable(folder: Path) -> None:
     """Make the folder if it is not there. Raises ConfigError where it cannot be one."""
     try:
         make_directory(folder.absolute())
-    except FileExistsError:
-        raise ConfigError(f"data: {folder} is a file: give a folder, which is made if it is not there") from None
+    except FileExistsError as error:
+        raise ConfigError(
+            f"data: {error.filename} is a file: give a folder, which is made if it is not there"
+        ) from None
     except OSError as error:
         raise ConfigError(f"data: {folder} cannot be made: {error.strerror}: give one that can") from None
     if not os.access(folder, os.W_OK | os.X_OK):
