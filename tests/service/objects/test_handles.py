@@ -4,11 +4,11 @@ import ast
 import asyncio
 import copy
 import inspect
-import pickle
 import sys
 import time
 import types
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ def test_marked_special_methods_work(counter: Counter) -> None:
     assert len(counter) == counter.get()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, ForkingPickler.dumps])
 def test_it_is_neither_copied_nor_pickled(counter: Counter, how: object) -> None:
     with pytest.raises(
         TypeError, match=r"a handle of Counter is neither copied nor pickled.*connect\(Counter"

@@ -104,9 +104,7 @@ def usable(folder: Path) -> None:
     try:
         make_directory(folder.absolute())
     except FileExistsError as error:
-        raise ConfigError(
-            f"data: {error.filename} is a file: give a folder, which is made if it is not there"
-        ) from None
+        raise ConfigError(f"data: {error.filename} is a file: give a folder, which need not exist") from None
     except OSError as error:
         raise ConfigError(f"data: {folder} cannot be made: {error.strerror}: give one that can") from None
     if not os.access(folder, os.W_OK | os.X_OK):
