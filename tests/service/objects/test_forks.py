@@ -92,7 +92,7 @@ PARENT = """
 import os, sys, time
 from quorate import replicate
 from tests.service.objects.kinds import Counter
-with replicate(Counter, nodes={1: sys.argv[1]}, data=sys.argv[2]) as counter:
+with (replication := replicate(Counter, nodes={1: sys.argv[1]}, data=sys.argv[2] or None)) as counter:
     counter.add()
     child = os.fork()
     if child == 0:
@@ -102,7 +102,7 @@ with replicate(Counter, nodes={1: sys.argv[1]}, data=sys.argv[2]) as counter:
         os._exit(0)
     if sys.argv[3] == "exit":
         os.waitpid(child, 0)
-    print(child, counter.add(), flush=True)
+    print(child, counter.add(), os.path.isdir(replication._config.data), flush=True)
     time.sleep(30)
 """
 
@@ -113,25 +113,26 @@ def test_the_child_of_a_node_that_was_killed_keeps_neither_its_folder_nor_its_po
     command = [sys.executable, "-c", PARENT, nodes[1], str(tmp_path), "sleep"]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert parent.stdout is not None
-    child, count = map(int, parent.stdout.readline().split())
+    child, *found = parent.stdout.readline().split()
     try:
-        assert count == 2
+        assert found == ["2", "True"]
         parent.kill()
         parent.wait()
         with replicate(Counter, nodes=nodes, data=tmp_path) as counter:
             assert counter.add() == 3
     finally:
-        os.kill(child, signal.SIGKILL)
+        os.kill(int(child), signal.SIGKILL)
         parent.stdout.close()
 
 
-def test_a_child_that_ends_as_programs_do_takes_nothing_with_it(tmp_path) -> None:
+def test_a_child_that_ends_as_programs_do_takes_nothing_with_it() -> None:
+    """Not the temporary folder either, which this process would take away when it ends so."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    command = [sys.executable, "-c", PARENT, addresses(1)[1], str(tmp_path), "exit"]
+    command = [sys.executable, "-c", PARENT, addresses(1)[1], "", "exit"]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert parent.stdout is not None
     try:
-        assert parent.stdout.readline().split()[1:] == ["2"]
+        assert parent.stdout.readline().split()[1:] == ["2", "True"]
     finally:
         parent.kill()
         parent.wait()

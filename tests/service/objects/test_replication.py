@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from quorate import NodeFailed, OutcomeUnknown, connect, replicate
+from quorate.kernel.inputs import Stalled
 from quorate.runtime.errors import JournalLocked
 from quorate.service.objects import Replication
 from quorate.service.requests import Status
@@ -191,6 +192,7 @@ def test_a_follower_that_has_died_keeps_nothing_and_the_others_go_on(tmp_path) -
     eventually(lambda: parts[victim].status().role == "failed")
     for _ in range(20):
         handles[leader].add()
+    node._put(Stalled("whatever comes in now"))
     assert node._inbox == []
     with pytest.raises(NodeFailed):
         handles[victim].get()
