@@ -32,6 +32,7 @@ class Counter(Replicated):
     @command
     def wait(self) -> int:
         """A command that takes as long as a test lets it."""
+        ENTERED.set()
         GATE.wait(10)
         self.n += 1
         return self.n
@@ -57,6 +58,8 @@ class Counter(Replicated):
 
 GATE = threading.Event()
 GATE.set()
+ENTERED = threading.Event()
+"""That command has begun on a node."""
 
 
 def addresses(count: int = 3) -> dict[int, str]:
