@@ -1,5 +1,6 @@
 """Replicated objects: the ten-line counter, what a call may be, what state may be, and that all nodes agree."""
 
+import asyncio
 import io
 import threading
 import time
@@ -11,13 +12,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.machines.objects.machine import MethodCall, Raised, Returned, decode_outcome, encode
+from quorate.machines.objects.calls import MethodCall, Raised, Returned, decode_outcome, encode_call
+from quorate.machines.objects.values import encode
 from quorate.runtime import key_files
 from quorate.service.client.errors import NotRunning, QuorateError
 from quorate.service.config import ConfigError
 from quorate.service.objects import CommandFailed, ObjectMachine, Replicated, Replication, command, read, replicate
 
 from tests.runtime.servers import free_ports
+
+
+class Own(Exception):
+    """Of this module, and not registered."""
 
 
 class Counter(Replicated):
@@ -30,6 +36,16 @@ class Counter(Replicated):
         if self.value > 1000:
             raise OverflowError(f"{self.value} is too many")
         return self.value
+
+    @command
+    def fail(self) -> None:
+        self.value = -1
+        raise Own("mine")
+
+    @command
+    def leave(self, name: str) -> None:
+        self.value = -1
+        raise {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}.get(name, asyncio.CancelledError)
 
     @read
     def get(self) -> int:
@@ -46,15 +62,11 @@ class Point:
 
 
 class Rich(Replicated):
-    """State of types that need their annotations."""
-
-    names: set[str]
-    points: dict[str, Point]
-    pair: tuple[int, str]
+    """State of types that msgpack does not have."""
 
     def __init__(self) -> None:
-        self.names = set()
-        self.points = {}
+        self.names: set[str] = set()
+        self.points: dict[str, Point] = {}
         self.pair = (0, "")
         self.plain: list[Any] = [None, True, 1, 1.5, "a", b"b", {"c": [1]}]
 
@@ -67,7 +79,7 @@ class Rich(Replicated):
 
 
 def call(machine: ObjectMachine, method: str, *args: Any, **kwargs: Any) -> Any:
-    return decode_outcome(machine.apply(encode(MethodCall(method, list(args), kwargs))))
+    return decode_outcome(machine.apply(encode_call(method, args, kwargs)))
 
 
 def snapshot_of(machine: ObjectMachine) -> bytes:
@@ -83,14 +95,22 @@ def test_the_counter_on_one_node() -> None:
     with replicate(Counter) as counter:
         assert [counter.add(), counter.add(5), counter.add(amount=2, twice=True)] == [1, 6, 10]
         assert counter.get() == 10
-        with pytest.raises(CommandFailed, match="OverflowError: 1010 is too many") as caught:
+        with pytest.raises(OverflowError, match="1010 is too many") as caught:
             counter.add(1000)
-        assert caught.value.kind == "OverflowError"
-        assert counter.get() == 1010
+        assert "in add" in caught.value.__notes__[0]
+        assert counter.get() == 10
+        with pytest.raises(CommandFailed, match="Own: mine") as failed:
+            counter.fail()
+        assert (failed.value.kind, failed.value.text) == ("Own", "mine")
+        assert "in fail" in failed.value.traceback
+        for leave in (SystemExit, KeyboardInterrupt, asyncio.CancelledError):
+            with pytest.raises(CommandFailed, match=leave.__name__):
+                counter.leave(leave.__name__)
+        assert counter.get() == 10
         for name in ("reset", "value", "nothing"):
             with pytest.raises(AttributeError, match=f"Counter.{name} is not marked"):
                 getattr(counter, name)
-        with pytest.raises(TypeError, match=r"Counter.add: too many positional arguments"):
+        with pytest.raises(TypeError, match="positional argument"):
             counter.add(1, 2, 3)
         with pytest.raises(TypeError):
             counter.add(object())
@@ -121,10 +141,10 @@ def test_three_nodes_count_every_call_of_every_thread_once(tmp_path) -> None:
             thread.join()
         assert [handle.get() for handle in handles] == [150] * 3
         for handle in handles:
-            with pytest.raises(CommandFailed, match="OverflowError"):
+            with pytest.raises(OverflowError):
                 handle.add(10_000)
         instances = [part._node._server.machine.instance for part in parts.values()]
-        while not all(instance.value == 30_150 for instance in instances):  # the followers are told a little later
+        while not all(instance.value == 150 for instance in instances):  # the followers are told a little later
             time.sleep(0.01)
 
 
@@ -157,11 +177,12 @@ def test_a_counter_on_four_nodes_of_which_one_may_lie(tmp_path) -> None:
     with ExitStack() as stack:
         handles = {node: stack.enter_context(part) for node, part in parts.items()}
         assert [handles[node].add(1) for node in nodes] == [1, 2, 3, 4]
-        with pytest.raises(CommandFailed, match="OverflowError: 1004 is too many"):
+        with pytest.raises(OverflowError, match="1004 is too many") as caught:
             handles[2].add(1000)
+        assert not hasattr(caught.value, "__notes__")  # line numbers may differ by node, and the answers are compared
         parts[4].stop()
-        assert handles[1].add(-1000) == 4
-        assert [handles[node].get() for node in (1, 2, 3)] == [4, 4, 4]
+        assert handles[1].add(-2) == 2
+        assert [handles[node].get() for node in (1, 2, 3)] == [2, 2, 2]
 
 
 def test_a_node_that_is_alone_makes_its_own_keys_once(tmp_path) -> None:
@@ -181,48 +202,28 @@ def test_several_nodes_that_may_lie_need_keys() -> None:
 # --- what is refused at the start ---
 
 
-def with_state(value: Any, annotation: Any = None) -> type[Replicated]:
-    class Holder(Replicated):
-        def __init__(self) -> None:
-            self.held = value
-
-        @command
-        def touch(self) -> None: ...
-
-    if annotation is not None:
-        Holder.__annotations__ = {"held": annotation}
-    return Holder
-
-
 class Unmarked(Replicated):
     def add(self) -> None: ...
+
+
+class Locked(Replicated):
+    def __init__(self) -> None:
+        self.held = threading.Lock()
+
+    @command
+    def touch(self) -> None: ...
 
 
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        (Unmarked, "no method marked with @command"),
-        (with_state({"a"}), r"Holder.held would come back .* as list: annotate it"),
-        (with_state((1, 2)), r"as list: annotate it"),
-        (with_state([(1, 2)]), "annotate it"),
-        (with_state(Point(1, 2)), r"as dict: annotate it"),
-        (with_state(object()), "the state of Holder cannot be replicated"),
-        (with_state(threading.Lock()), "the state of Holder cannot be replicated"),
-        (with_state(2**70), "the state of Holder cannot be replicated"),
-        (with_state({"a"}, dict[str, int]), "the state of Holder cannot be replicated"),
+        (Unmarked, "Unmarked has no method marked with @command"),
+        (Locked, r"the state of Locked cannot be replicated: Locked.held: a value of type lock"),
     ],
-    ids=str,
 )
 def test_a_class_that_cannot_be_replicated_is_refused_at_the_start(kind: type[Replicated], text: str) -> None:
     with pytest.raises(TypeError, match=text), replicate(kind):
         raise AssertionError("it started")
-
-
-def test_a_state_that_contains_itself_is_refused_at_the_start() -> None:
-    loop: list[Any] = []
-    loop.append(loop)
-    with pytest.raises(TypeError, match="cannot be replicated"):
-        ObjectMachine(with_state(loop))
 
 
 def test_addresses_that_are_none_are_a_config_error() -> None:
@@ -251,19 +252,7 @@ def test_only_marked_methods_are_called(method: str) -> None:
     assert machine.instance.value == 3
 
 
-def test_a_state_outgrown_by_a_command_fails_the_snapshot_with_a_type_error() -> None:
-    class Big(Counter):
-        @command
-        def grow(self) -> None:
-            self.value = 2**70
-
-    machine = ObjectMachine(Big)
-    call(machine, "grow")
-    with pytest.raises(TypeError, match="cannot be replicated"):
-        machine.snapshot()
-
-
-def test_annotated_types_come_back_from_a_snapshot_as_they_were() -> None:
+def test_types_come_back_from_a_snapshot_as_they_were() -> None:
     machine, other = ObjectMachine(Rich), ObjectMachine(Rich)
     for name in ("b", "a", "c", "a"):
         call(machine, "note", name, x=len(name))

@@ -77,6 +77,7 @@ def _run(work: Coroutine[object, object, int]) -> int:
 
 async def _serve(config: NodeConfig, parent_fd: int | None) -> int:
     """The life of a node; its exit code."""
+    from quorate.kernel import AppEnded
     from quorate.runtime.errors import StorageError
     from quorate.service.server import Server
 
@@ -87,7 +88,7 @@ async def _serve(config: NodeConfig, parent_fd: int | None) -> int:
     except ConfigError as error:
         typer.echo(f"error: {error}", err=True)
         return Code.WRONG_USE
-    except (StorageError, OSError, ValueError) as error:
+    except (StorageError, AppEnded, OSError, ValueError) as error:
         typer.echo(f"error: node {config.node} cannot start: {error}", err=True)
         return Code.FAILED
     ended = asyncio.ensure_future(server.wait())

@@ -15,6 +15,11 @@ from typing import Protocol as Interface
 
 from quorate.kernel.ids import ROOT, Key, Path
 
+
+class AppEnded(Exception):
+    """The App cannot go on, for a reason that its text tells in full; its node ends."""
+
+
 Steps: TypeAlias = Generator[None, None, Any]
 """A job of the App as it is done: each step is short (5 ms at most), what is returned is the result."""
 
@@ -47,6 +52,10 @@ class Port(Interface):
 
     def cancel_timer(self, key: Key) -> None:
         """Forget the timer of this key, if there is one."""
+
+    @property
+    def wall_ns(self) -> int:
+        """The world's clock, as this node has it."""
 
 
 class App(ABC):

@@ -11,12 +11,19 @@ Threads: everything is called on one thread (the loop thread), save the two halv
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Mapping
+from typing import BinaryIO, ClassVar
 
 
 class StateMachine(abc.ABC):
     """What a replica needs of the state it replicates."""
+
+    is_audited: ClassVar[bool] = False
+    """Whether the nodes compare ``digests`` through the log."""
+    stamps: ClassVar[bool] = False
+    """Whether ``stamp`` adds anything."""
+    version = 0
+    """Of the code that gives commands their meaning."""
 
     def begin(self) -> None:  # noqa: B027 (a default, not an abstraction)
         """A batch of commands starts. A machine may hold back its writes until `commit`."""
@@ -35,6 +42,21 @@ class StateMachine(abc.ABC):
     @abc.abstractmethod
     def query(self, query: bytes) -> bytes:
         """Answer a question without changing anything. Total in the same way as `apply`."""
+
+    def stamp(self, command: bytes, wall_ns: int) -> bytes:
+        """What goes into the log for a client's command: the member that takes it may add what time it is."""
+        return command
+
+    def digests(self) -> Mapping[str, bytes]:
+        """The state as it is now, in digests by the names of its parts; equal ones for equal states. In a batch too."""
+        return {}
+
+    def announcement(self) -> bytes:
+        """What the other nodes are to know of this one's code before they count on it; empty: nothing."""
+        return b""
+
+    def announced(self, node: int, data: bytes) -> None:  # noqa: B027
+        """The log has a node's announcement here. Deterministic and total, as `apply` is: it is part of the state."""
 
     @abc.abstractmethod
     def snapshot(self) -> Callable[[BinaryIO], None]:

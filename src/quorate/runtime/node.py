@@ -25,6 +25,7 @@ from typing import Protocol as Interface
 from quorate.kernel import (
     ROOT,
     App,
+    AppEnded,
     Asked,
     Blame,
     Core,
@@ -100,6 +101,11 @@ class NodePort:
     def cancel_timer(self, key: Key) -> None:
         """Whether it is set or not."""
         self._node.set_app_timer(key, None)
+
+    @property
+    def wall_ns(self) -> int:
+        """The machine's."""
+        return time.time_ns()
 
 
 class Links(Interface):
@@ -493,4 +499,4 @@ def _nothing() -> None:
 
 def _is_outside(error: BaseException) -> bool:
     """Whether the cause is the disk or a person, so that the text tells all and a traceback would only frighten."""
-    return isinstance(error, StorageError | OSError)
+    return isinstance(error, StorageError | OSError | AppEnded)

@@ -17,12 +17,15 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from quorate.kernel import ROOT, App, Path, Requester
+from quorate.kernel import ROOT, App, Key, Path, Requester
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.service.audits import Audits
+from quorate.service.reports import Reports
 from quorate.service.requests import (
+    COMMAND_BYTES_MAX,
     DECODE_ERRORS,
     Apply,
     CloseSession,
@@ -34,7 +37,9 @@ from quorate.service.requests import (
     Reconfigure,
     Result,
     Results,
+    decode_client_command,
     decode_log_command,
+    encode,
 )
 from quorate.service.sessions import SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
 
@@ -53,9 +58,16 @@ class Replica(App):
     """The upper half of one node. The limits must be the same on every node, ``pending_max`` aside."""
 
     def __init__(
-        self, machine: StateMachine, *, sessions_max: int = SESSIONS_MAX, pending_max: int = PENDING_MAX
+        self,
+        machine: StateMachine,
+        *,
+        sessions_max: int = SESSIONS_MAX,
+        pending_max: int = PENDING_MAX,
+        audits: Audits | None = None,
     ) -> None:
+        """``audits``: where the nodes compare what the machine has; None: they do not."""
         self.machine = machine
+        self.reports = None if audits is None else Reports(machine, audits)
         self.sessions = Sessions(sessions_max)
         self.applied_index = 0
         self.leader: int | None = None
@@ -119,7 +131,7 @@ class Replica(App):
 
     def _command(self, client: Requester, request: Command) -> None:
         try:
-            command = decode_log_command(request.entry)
+            command = decode_client_command(request.entry)
         except DECODE_ERRORS as error:
             self._refuse(client, request.id, Code.MALFORMED, f"not a command: {error}")
             return
@@ -134,10 +146,26 @@ class Replica(App):
             if known is not None:
                 self._answers.append((client, Result(request.id, known)))
                 return
+            entry = self._stamped(command, request.entry)
+            if entry is None:
+                why = f"with what this node adds to it, the command has more than {COMMAND_BYTES_MAX} bytes"
+                self._refuse(client, request.id, Code.TOO_LARGE, why)
+                return
             self._commands[command.session, command.serial] = (client, request.id)
-        elif isinstance(command, OpenSession):
+            self.port.submit((entry,))
+            return
+        if isinstance(command, OpenSession):
             self._openings[command.nonce] = (client, request.id)
         self.port.submit((request.entry,))
+
+    def _stamped(self, command: Apply, entry: bytes) -> bytes | None:
+        """The entry of the log: the client's, unless the machine adds to it; None where that makes it too large."""
+        if not self.machine.stamps:
+            return entry
+        operation = self.machine.stamp(command.operation, self.port.wall_ns)
+        if len(operation) > COMMAND_BYTES_MAX:
+            return None
+        return encode(msgspec.structs.replace(command, operation=operation))
 
     def _reconfigure(self, client: Requester, request: Reconfigure) -> None:
         """No session: a change that names its epoch has no effect a second time."""
@@ -199,8 +227,12 @@ class Replica(App):
                         self._answers.append((waiting[0], Result(waiting[1], b"%d" % index)))
                 elif type(command) is CloseSession:
                     self.sessions.close(command.session)
+                elif command is not None and self.reports is not None:
+                    self.reports.take(index, command)
             elif entry.kind == CONFIGURATION:
                 self._answers += [(client, Result(number, b"")) for client, number in self._changes.pop(entry.data, ())]
+            if self.reports is not None:
+                self.reports.applied(index, entry.kind == COMMAND)
             index += 1
         self.applied_index = index - 1
 
@@ -268,6 +300,8 @@ class Replica(App):
         """Serve the reads that became ready, and let the answers go."""
         if self._batch >= BATCH_MAX:
             self._end_batch_if_there_is_space()
+        if self.reports is not None:
+            self.reports.settle(self.port)
         if self._asked:
             asked, self._asked = self._asked, []
             self.port.ask(asked)
@@ -313,6 +347,11 @@ class Replica(App):
                 raise
             return f"disk full: {error}"
         return None
+
+    def on_timer(self, key: Key) -> None:
+        """Of the reports: there are no others."""
+        if self.reports is not None and isinstance(key, str):
+            self.reports.on_timer(key, self.port, self.leader == self.reports.node)
 
     def stalled(self, why: str | None) -> None:
         """Refuse commands while the disk takes none. Reads go on."""

@@ -24,7 +24,13 @@ COMMAND_BYTES_MAX: Final = 1_572_864
 CHANGE_BYTES_MAX: Final = 4096
 """A configuration of as many members, newcomers and leavers as there can be, signed."""
 
+AUDITED_MAX: Final = 4096
+"""Names of a state that an audit has."""
+ANNOUNCEMENT_BYTES_MAX: Final = 65_536
+
 _Bytes: TypeAlias = Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX)]
+_Name: TypeAlias = Annotated[str, Meta(max_length=256)]
+_Digest: TypeAlias = Annotated[bytes, Meta(max_length=32)]
 
 # --- in the log ---
 # Replicas must agree on what an entry is. Unknown fields are forbidden: to skip a nested one takes a recursion whose
@@ -62,8 +68,30 @@ class Inspect(msgspec.Struct, frozen=True, array_like=True, tag="inspect", gc=Fa
     query: _Bytes
 
 
-LogCommand: TypeAlias = OpenSession | Apply | CloseSession
-SignedCommand: TypeAlias = LogCommand | Inspect
+class Audit(msgspec.Struct, frozen=True, array_like=True, tag="audit", gc=False, forbid_unknown_fields=True):
+    """The ``node``'s state after entry ``point``: digests by name, in the order of names, at a version of its class."""
+
+    node: NodeId
+    point: Natural
+    version: Natural
+    digests: Annotated[tuple[tuple[_Name, _Digest], ...], Meta(max_length=AUDITED_MAX)]
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True, tag="mark", gc=False, forbid_unknown_fields=True):
+    """Every node audits its state here."""
+
+
+class Announce(msgspec.Struct, frozen=True, array_like=True, tag="announce", gc=False, forbid_unknown_fields=True):
+    """The ``node``'s state machine says what the others are to know of it before they count on it."""
+
+    node: NodeId
+    data: Annotated[bytes, Meta(max_length=ANNOUNCEMENT_BYTES_MAX)]
+
+
+ClientCommand: TypeAlias = OpenSession | Apply | CloseSession
+LogCommand: TypeAlias = ClientCommand | Audit | Mark | Announce
+"""Nodes say the last three themselves, and clients never."""
+SignedCommand: TypeAlias = ClientCommand | Inspect
 """What a signed request is made of."""
 
 # --- from client to node ---
@@ -165,6 +193,7 @@ class Results(msgspec.Struct, frozen=True, array_like=True, tag="results"):
 Response: TypeAlias = Result | Results | Failure | Status
 
 encode = msgspec.msgpack.Encoder().encode
+decode_client_command = msgspec.msgpack.Decoder(ClientCommand).decode
 decode_log_command = msgspec.msgpack.Decoder(LogCommand).decode
 decode_signed_command = msgspec.msgpack.Decoder(SignedCommand).decode
 decode_request = msgspec.msgpack.Decoder(Request).decode

@@ -22,6 +22,7 @@ from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.runtime.node import Node
+from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig
 from quorate.service.reconfiguration import Membership
 from quorate.service.replica import Replica
@@ -83,7 +84,9 @@ class Server:
         self.machine = machine(config.data)
         self.membership = Membership(config)
         is_signed = entry.traits.value is Value.SIGNED_REQUESTS
-        self.replica = SignedReplica(self.machine) if is_signed else Replica(self.machine)
+        # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
+        audits = Audits(config.node, self._voters) if self.machine.is_audited and not is_signed else None
+        self.replica = SignedReplica(self.machine) if is_signed else Replica(self.machine, audits=audits)
         self.node = Node(
             node=config.node,
             cluster=config.cluster,
@@ -205,6 +208,9 @@ class Server:
     def _why_not(self, request: Reconfigure) -> str | None:
         in_force = self._in_force
         return self.membership.why_not(request.entry, in_force.nodes, in_force.keyring)
+
+    def _voters(self) -> tuple[int, ...]:
+        return self._in_force.voters.members
 
     @property
     def _in_force(self) -> InForce:

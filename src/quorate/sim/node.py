@@ -87,6 +87,11 @@ class SimPort:
         if self._node.life == self._life:
             self._node.set_app_timer(key, None)
 
+    @property
+    def wall_ns(self) -> int:
+        """The node's own, which is wrong."""
+        return self._node.wall.at(self._node.world.now)
+
 
 class SimNode(Machine):
     """One machine. ``id`` is its number, ``peers`` whom it knows when it begins to live for the first time."""

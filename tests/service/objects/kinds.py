@@ -37,6 +37,12 @@ class Counter(Replicated):
         self.n += 1
         return self.n
 
+    @command
+    def fail(self, error: str) -> None:
+        """Raise that."""
+        self.n += 1
+        raise {"key": KeyError, "stop": StopIteration, "exit": SystemExit}[error](error)
+
     @read
     def get(self) -> int:
         """What it is."""

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from quorate import Async, NotRunning, OutcomeUnknown, connect, replicate
+from quorate import Async, CommandFailed, NotRunning, OutcomeUnknown, connect, replicate
 
 from tests.runtime.servers import run, until
 from tests.service.objects.kinds import ENTERED, GATE, QUICK, Counter, addresses
@@ -27,6 +27,9 @@ def test_calls_are_awaited_and_may_be_many_at_once() -> None:
             with pytest.raises(AttributeError, match=r"Counter\.n is not marked"):
                 _ = counter.n
             assert await counter.get() == 59
+            for name, error in (("key", KeyError), ("stop", CommandFailed), ("exit", CommandFailed)):
+                with pytest.raises(error, match=name):
+                    await counter.fail(name)
         with pytest.raises(NotRunning):
             await counter.add()
 
@@ -60,6 +63,7 @@ def test_a_call_that_is_cancelled_or_late_leaves_the_handle_usable() -> None:
 def test_the_loop_of_the_program_runs_on_while_the_node_is_busy() -> None:
     async def main() -> None:
         async with (replication := replicate(Counter)) as counter:
+            await replication.ready()
             GATE.clear()
             call = asyncio.create_task(counter.wait())
             try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from quorate import BlocksLoop, Client, NotRunning, OutcomeUnknown, TooLarge, replicate
+from quorate import BlocksLoop, Client, CommandFailed, NotRunning, OutcomeUnknown, TooLarge, replicate
 from quorate.service.objects import Replication
 
 from tests.service.objects.kinds import GATE, Counter
@@ -60,7 +60,14 @@ def test_an_attribute_that_is_no_marked_method_says_what_to_write(counter: Count
 
 def test_it_looks_like_what_it_is(counter: Counter) -> None:
     assert repr(counter) == str(counter) == "<replication of Counter>"
-    assert [name for name in dir(counter) if not name.startswith("__")] == ["add", "blob", "get", "much", "wait"]
+    assert [name for name in dir(counter) if not name.startswith("__")] == [
+        "add",
+        "blob",
+        "fail",
+        "get",
+        "much",
+        "wait",
+    ]
     assert str(inspect.signature(counter.add)) == "(amount: int = 1, *, twice: bool = False) -> int"
     assert counter.add.__doc__ == "Add to it."
     assert type(counter).__name__ == "Counter"
@@ -163,12 +170,20 @@ def test_too_large_says_whether_the_command_took_effect(counter: Counter) -> Non
     assert "took effect" not in str(caught.value)
 
 
+def test_what_a_command_raised_is_raised_at_the_caller(counter: Counter) -> None:
+    before = counter.get()
+    for name, error in (("key", KeyError), ("stop", StopIteration), ("exit", CommandFailed)):
+        with pytest.raises(error, match=name):
+            counter.fail(name)
+    assert counter.get() == before
+
+
 def test_the_class_is_checked_when_it_is_given() -> None:
     class Forgotten:
         def add(self) -> None: ...
 
     with pytest.raises(
-        TypeError, match=r"Forgotten does not inherit from Replicated: write class Forgotten\(Replicated\)"
+        TypeError, match=r"Forgotten is not a subclass of Replicated: write class Forgotten\(Replicated\)"
     ):
         replicate(Forgotten)  # type: ignore[type-var]
     with pytest.raises(TypeError, match="is not a class: give the class itself"):

@@ -62,7 +62,7 @@ def test_an_option_that_does_not_exist_is_a_type_error() -> None:
 
 def test_a_folder_that_cannot_be_one_is_named(tmp_path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigError, match=r"^data: .*/file is a file: give a folder, which is made"):
+    with pytest.raises(ConfigError, match=r"^data: .*/file is a file: give a folder, which need not exist$"):
         replicate(Counter, data=tmp_path / "file").start()
     with pytest.raises(ConfigError, match=r"^data: .*/file is a file: give a folder"):
         replicate(Counter, data=tmp_path / "file" / "below").start()

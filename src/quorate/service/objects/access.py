@@ -15,12 +15,12 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
-from quorate.machines.objects.machine import Replicated
+from quorate.machines.objects.machine import CommandFailed, Replicated
 from quorate.service.client import aio
 from quorate.service.client.errors import NodeFailed, NoQuorum, NotRunning, OutcomeUnknown, Unreachable
 from quorate.service.client.loop_thread import LoopThread, check_process, refuse_on_loop
 from quorate.service.objects.handles import Ask, Async, handle_of
-from quorate.service.objects.methods import Methods, unpack_outcome
+from quorate.service.objects.methods import Methods
 from quorate.service.objects.settings import checked_timeout
 
 R = TypeVar("R", bound=Replicated)
@@ -209,7 +209,7 @@ class ObjectAccess(ABC, Generic[R]):
         refuse_on_loop("use `async with` and await, or asyncio.to_thread")
         payload = self._methods.pack(name, args, kwargs)
         is_read = name in self._methods.reads
-        return unpack_outcome(self._wait(line, self._send(line, is_read, payload), self._timeout_s, is_read))
+        return self._methods.unpack(self._wait(line, self._send(line, is_read, payload), self._timeout_s, is_read))
 
     def _ask(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
         line = self._running()
@@ -217,7 +217,11 @@ class ObjectAccess(ABC, Generic[R]):
         return self._outcome(line, name in self._methods.reads, self._methods.pack(name, args, kwargs))
 
     async def _outcome(self, line: Line, is_read: bool, payload: bytes) -> Any:
-        return unpack_outcome(await self._send(line, is_read, payload))
+        outcome = await self._send(line, is_read, payload)
+        try:
+            return self._methods.unpack(outcome)
+        except StopIteration as error:  # which would be the end of this coroutine
+            raise CommandFailed("StopIteration", str(error)) from None
 
     async def _send(self, line: Line, is_read: bool, payload: bytes) -> bytes:
         return await (line.connection.query(payload) if is_read else line.connection.command(payload))
@@ -226,12 +230,12 @@ class ObjectAccess(ABC, Generic[R]):
         line = self._running()
         refuse_on_loop("use local_async and await")
         payload = self._methods.pack(name, args, kwargs)
-        return unpack_outcome(self._wait(line, self._read_here(line, payload), self._timeout_s, True))
+        return self._methods.unpack(self._wait(line, self._read_here(line, payload), self._timeout_s, True))
 
     async def _ask_here(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         line = self._running()
         self._check_loop(line)
-        return unpack_outcome(await self._read_here(line, self._methods.pack(name, args, kwargs)))
+        return self._methods.unpack(await self._read_here(line, self._methods.pack(name, args, kwargs)))
 
     def _local(self, ask: Ask) -> Ask:
         def ask_reads(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

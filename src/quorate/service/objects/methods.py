@@ -6,53 +6,35 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from quorate.machines.objects.machine import (
-    CommandFailed,
-    MethodCall,
-    Raised,
-    Replicated,
-    decode_outcome,
-    encode,
-    marked,
-)
+from quorate.machines.objects.definition import Definition
+from quorate.machines.objects.kinds import Kinds
+from quorate.machines.objects.machine import Raised, Replicated, decode_outcome, encode_call, error_of
 from quorate.service.client.errors import Refused
-from quorate.service.requests import DECODE_ERRORS
 
 
-def pack_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-    """A call as it stands in the log. Raises TypeError for an argument that cannot travel."""
-    return encode(MethodCall(name, list(args), dict(kwargs)))
-
-
-def unpack_outcome(data: bytes) -> Any:
+def unpack_outcome(data: bytes, kinds: Kinds) -> Any:
     """What the method returned. Raises what it raised; Refused for bytes that are no outcome."""
     try:
-        outcome = decode_outcome(data)
-    except DECODE_ERRORS as error:
-        raise Refused(
-            f"the nodes answered what is no result of a method ({error}): do they replicate objects?"
-        ) from None
+        outcome = decode_outcome(data, kinds)
+    except ValueError as error:
+        raise Refused(f"the nodes answered what is no method's result ({error}): do they replicate objects?") from None
     if isinstance(outcome, Raised):
-        raise CommandFailed(outcome.kind, outcome.text)
+        raise error_of(outcome)
     return outcome.value
 
 
 class Methods:
-    """Those of one class. Raises TypeError for one that is not Replicated, or has nothing to replicate."""
+    """Those of one class. Raises TypeError for one that cannot be replicated."""
 
     def __init__(self, kind: type[Replicated]) -> None:
         if not isinstance(kind, type):
             raise TypeError(f"{kind!r} is not a class: give the class itself, which each node makes an instance of")
-        if not issubclass(kind, Replicated):
-            raise TypeError(
-                f"{kind.__name__} does not inherit from Replicated: write class {kind.__name__}(Replicated)"
-            )
+        definition = Definition(kind)
         self.kind = kind
-        self.commands = marked(kind, "command")
-        self.reads = marked(kind, "read")
-        if not self.commands:
-            raise TypeError(f"{kind.__name__} has no method marked with @command: nothing would be replicated")
+        self.commands = definition.commands
+        self.reads = definition.reads
         self.names = sorted(self.commands | self.reads)
+        self._kinds = definition.kinds
         self._signatures = {name: inspect.signature(getattr(kind, name)) for name in self.names}
 
     def pack(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
@@ -61,7 +43,11 @@ class Methods:
             self._signatures[name].bind(None, *args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.kind.__name__}.{name}: {error}") from None
-        return pack_call(name, args, kwargs)
+        return encode_call(name, args, kwargs, self._kinds)
+
+    def unpack(self, data: bytes) -> Any:
+        """As ``unpack_outcome``."""
+        return unpack_outcome(data, self._kinds)
 
     def signature(self, name: str) -> inspect.Signature:
         """Of a marked method, as its callers see it."""

@@ -73,7 +73,7 @@ class Replication(ObjectAccess[R]):
         if keys is None and nodes is None and protocol in REGISTRY and REGISTRY[protocol].traits.has_keys:
             keys = "keys"  # made at the start
         self._config = self._configured("data" if data is None else data, keys)
-        ObjectMachine(kind)  # a class that cannot be replicated is to be told here, not in a thread
+        ObjectMachine(kind)  # a state that cannot be replicated is to be told here, not in a thread
 
     # --- what there is to know of the node ---
 
@@ -168,11 +168,12 @@ class Replication(ObjectAccess[R]):
     # --- the node ---
 
     def _start_node(self, folder: Path) -> EmbeddedNode:
-        kind = self._kind
+        kind, has_liars = self._kind, self._config.entry.traits.is_byzantine
         attempts = PORT_ATTEMPTS if self._nodes is None else 1
 
         def machine(_: Path) -> ObjectMachine:
-            return ObjectMachine(kind)  # of the class alone: the node keeps no replication alive that nobody uses
+            # Of the class alone: the node keeps no replication alive that nobody uses.
+            return ObjectMachine(kind, has_tracebacks=not has_liars)
 
         usable(folder)
         while True:
