@@ -172,7 +172,7 @@ def test_too_large_says_whether_the_command_took_effect(counter: Counter) -> Non
 
 def test_what_a_command_raised_is_raised_at_the_caller(counter: Counter) -> None:
     before = counter.get()
-    for name, error in (("key", KeyError), ("stop", StopIteration), ("exit", CommandFailed)):
+    for name, error in (("key", KeyError), ("stop", CommandFailed), ("exit", CommandFailed)):
         with pytest.raises(error, match=name):
             counter.fail(name)
     assert counter.get() == before

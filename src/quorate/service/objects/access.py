@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
-from quorate.machines.objects.machine import CommandFailed, Replicated
+from quorate.machines.objects.machine import Replicated
 from quorate.service.client import aio
 from quorate.service.client.errors import NodeFailed, NoQuorum, NotRunning, OutcomeUnknown, Unreachable
 from quorate.service.client.loop_thread import LoopThread, check_process, refuse_on_loop
@@ -217,11 +217,7 @@ class ObjectAccess(ABC, Generic[R]):
         return self._outcome(line, name in self._methods.reads, self._methods.pack(name, args, kwargs))
 
     async def _outcome(self, line: Line, is_read: bool, payload: bytes) -> Any:
-        outcome = await self._send(line, is_read, payload)
-        try:
-            return self._methods.unpack(outcome)
-        except StopIteration as error:  # which would be the end of this coroutine
-            raise CommandFailed("StopIteration", str(error)) from None
+        return self._methods.unpack(await self._send(line, is_read, payload))
 
     async def _send(self, line: Line, is_read: bool, payload: bytes) -> bytes:
         return await (line.connection.query(payload) if is_read else line.connection.command(payload))
