@@ -51,7 +51,7 @@ class JournalLocked(StorageError):
     def __init__(self, path: Path, pid: int | None) -> None:
         holder = f"process {pid}" if pid is not None else "another process"
         if pid == os.getpid():
-            holder = "this process, which runs another node on the same folder"
+            holder += " (this one, which runs another node on the same folder)"
         super().__init__(f"{path}: held by {holder}. Stop it first: one folder serves one running node")
         self.path = path
         self.pid = pid

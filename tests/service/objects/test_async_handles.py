@@ -102,7 +102,7 @@ def test_a_start_that_fails_or_is_cancelled_leaves_nothing(tmp_path) -> None:
 
     async def main() -> None:
         async with replicate(Counter, nodes=nodes, data=tmp_path):
-            with pytest.raises(Exception, match="this process, which runs another node"):
+            with pytest.raises(Exception, match="this one, which runs another node"):
                 async with replicate(Counter, nodes=addresses(1), data=tmp_path):
                     raise AssertionError("two nodes on one folder")
         task = asyncio.create_task(replicate(Counter, nodes=nodes, data=tmp_path).__aenter__())

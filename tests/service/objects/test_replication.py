@@ -62,7 +62,7 @@ def test_without_a_folder_every_start_begins_from_nothing() -> None:
 def test_two_nodes_on_one_folder_are_refused_in_words(tmp_path) -> None:
     second = replicate(Counter, data=tmp_path)
     with replicate(Counter, data=tmp_path) as counter:
-        with pytest.raises(JournalLocked, match=r"held by this process, which runs another node .* Stop it first"):
+        with pytest.raises(JournalLocked, match=r"this one, which runs another node .* Stop it first"):
             second.start()
         assert counter.add() == 1
     with second as counter:
