@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from quorate.service.client.errors import BlocksLoop, Forked, NotRunning
+from quorate.service.client.errors import BlocksLoop, Forked, NotRunning, QuorateError
 
 STOP_GRACE_S: Final = 5.0
 COROUTINE_FLAGS: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -42,7 +42,7 @@ class LoopThread:
         """Run a coroutine there and wait for it, so long at most. Raises TimeoutError, Forked, NotRunning."""
         try:
             self.check()
-        except NotRunning:
+        except QuorateError:
             work.close()
             raise
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
