@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     )
     from quorate.service.client.sync import Client
     from quorate.service.config import ConfigError
-    from quorate.service.objects import Async, CommandFailed, Replicated, command, connect, read, replicate
+    from quorate.service.objects import (
+        Async,
+        CommandFailed,
+        Replicated,
+        command,
+        connect,
+        connect_many,
+        read,
+        replicate,
+        replicate_many,
+    )
 
     __version__: str
 
@@ -53,8 +63,10 @@ _MODULES: Final = {
         "Replicated",
         "command",
         "connect",
+        "connect_many",
         "read",
         "replicate",
+        "replicate_many",
     ),
 }
 _HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
@@ -82,8 +94,10 @@ __all__ = [
     "__version__",
     "command",
     "connect",
+    "connect_many",
     "read",
     "replicate",
+    "replicate_many",
 ]
 
 

@@ -4,7 +4,8 @@
 # fmt: off
 from typing import assert_type
 
-from quorate import Async, ConfigError, NoQuorum, QuorateError, Replicated, TooLarge, command, connect, read, replicate
+from quorate import Async, ConfigError, NoQuorum, QuorateError, Replicated, TooLarge
+from quorate import command, connect, connect_many, read, replicate, replicate_many
 
 
 class Counter(Replicated):
@@ -59,6 +60,16 @@ async def with_the_plugin() -> None:
         await counter.add("5")  # E: Argument 1 to "add" of "Counter" has incompatible type "str"; expected "int"
         await counter.sub(5)  # E: "Counter" has no method "sub" to await through its handle
         await counter.value  # E: "Counter" has no method "value" to await through its handle
+
+
+async def many() -> None:
+    with replicate_many({"hits": Counter}) as node:
+        assert_type(node.handle("hits", Counter).add(), int)
+        assert_type(node.handle_local("hits", Counter).names("a"), list[str])
+        node.handle("hits", Counter).add("5")  # E: Argument 1 to "add" of "Counter" has incompatible type "str"
+        node.handle("hits", int)  # E: Value of type variable "K" of "handle" of "_Many" cannot be "int"
+    async with connect_many({"hits": Counter}, "127.0.0.1:7802") as remote:
+        assert_type(await remote.handle_async("hits", Counter).add(), int)
 
 
 def errors() -> None:

@@ -7,6 +7,7 @@ the class on one node or on several with ``replicate``, or call it on other proc
 
 from quorate.machines.objects.machine import CommandFailed, ObjectMachine, Replicated, command, read
 from quorate.service.objects.handles import Async
+from quorate.service.objects.many import RemoteObjects, ReplicationOfMany, connect_many, replicate_many
 from quorate.service.objects.remote import RemoteObject, connect
 from quorate.service.objects.replicate import Replication, replicate
 
@@ -15,10 +16,14 @@ __all__ = [
     "CommandFailed",
     "ObjectMachine",
     "RemoteObject",
+    "RemoteObjects",
     "Replicated",
     "Replication",
+    "ReplicationOfMany",
     "command",
     "connect",
+    "connect_many",
     "read",
     "replicate",
+    "replicate_many",
 ]

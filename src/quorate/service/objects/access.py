@@ -11,19 +11,23 @@ import asyncio
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeAlias, TypeVar
 
 from quorate.machines.objects.machine import Replicated
 from quorate.service.client import aio
 from quorate.service.client.errors import NodeFailed, NoQuorum, NotRunning, OutcomeUnknown, Unreachable
 from quorate.service.client.loop_thread import LoopThread, check_process, refuse_on_loop
-from quorate.service.objects.handles import Ask, Async, handle_of
+from quorate.service.objects.handles import Async, handle_of
 from quorate.service.objects.methods import Methods
 from quorate.service.objects.settings import checked_timeout
 
 R = TypeVar("R", bound=Replicated)
+Arguments: TypeAlias = tuple[Any, ...]
+Keywords: TypeAlias = Mapping[str, Any]
+AskOf: TypeAlias = Callable[[Methods, str, Arguments, Keywords], Any]
 T = TypeVar("T")
 GRACE_S: Final = 0.5
 """How much later than the connection the caller of a blocking call gives up: only if the loop does not run."""
@@ -47,15 +51,38 @@ class ObjectAccess(ABC, Generic[R]):
     what: ClassVar[str]
     """What it is called in errors."""
 
-    def __init__(self, kind: type[R], timeout_s: float) -> None:
-        """Raises TypeError for a class that cannot be replicated, ConfigError for a timeout that is none."""
-        self._kind = kind
-        self._methods = Methods(kind)
+    def __init__(self, kinds: Mapping[str, type[Replicated]], timeout_s: float) -> None:
+        """Raises TypeError for a class that cannot be replicated, ConfigError for a timeout that is none.
+
+        ``kinds``: by the object's name, which is empty if there is one object.
+        """
+        self._methods = {name: Methods(kind, name) for name, kind in kinds.items()}
+        self._title = ", ".join(name or methods.kind.__name__ for name, methods in self._methods.items())
         self._timeout_s = checked_timeout(timeout_s)
         self._line: Line | None = None
         self._lock = threading.Lock()
-        self._handle: R = handle_of(kind, self._methods, self._ask_and_wait, f"<{self.what} of {kind.__name__}>")
-        self._async: Async[R] = Async(self._methods, self._ask, f"<async {self.what} of {kind.__name__}>")
+        self._handle: R = self._blocking()
+        self._async: Async[R] = self._awaited()
+
+    def _blocking(self) -> Any:
+        """The value of a with block."""
+        return self._handle_of("")
+
+    def _awaited(self) -> Any:
+        """The value of an ``async with`` block."""
+        return self._async_of("")
+
+    def _handle_of(self, name: str, is_local: bool = False) -> Any:
+        methods = self._methods[name]
+        ask = self._local(methods, self._ask_and_wait_here) if is_local else self._ask_and_wait
+        text = f"<{'local reads' if is_local else self.what} of {methods.title}>"
+        return handle_of(methods.kind, methods, partial(ask, methods), text)
+
+    def _async_of(self, name: str, is_local: bool = False) -> Any:
+        methods = self._methods[name]
+        ask = self._local(methods, self._ask_here) if is_local else self._ask
+        text = f"<async {'local reads' if is_local else self.what} of {methods.title}>"
+        return Async(methods, partial(ask, methods), text)
 
     # --- what differs ---
 
@@ -161,14 +188,14 @@ class ObjectAccess(ABC, Generic[R]):
     @property
     def local(self) -> R:
         """A handle for reads that one node answers by itself, at once, from a state that may be old. It blocks."""
-        text = f"<local reads of {self._kind.__name__}>"
-        return handle_of(self._kind, self._methods, self._local(self._ask_and_wait_here), text)
+        handle: R = self._handle_of("", is_local=True)
+        return handle
 
     @property
     def local_async(self) -> Async[R]:
         """The same for coroutines."""
-        text = f"<async local reads of {self._kind.__name__}>"
-        return Async(self._methods, self._local(self._ask_here), text)
+        handle: Async[R] = self._async_of("", is_local=True)
+        return handle
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Block until the cluster answers, so long at most (None: ``timeout_s`` of this object).
@@ -204,42 +231,40 @@ class ObjectAccess(ABC, Generic[R]):
 
     # --- calls ---
 
-    def _ask_and_wait(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def _ask_and_wait(self, methods: Methods, name: str, args: Arguments, kwargs: Keywords) -> Any:
         line = self._running()
         refuse_on_loop("use `async with` and await, or asyncio.to_thread")
-        payload = self._methods.pack(name, args, kwargs)
-        is_read = name in self._methods.reads
-        return self._methods.unpack(self._wait(line, self._send(line, is_read, payload), self._timeout_s, is_read))
+        payload, is_read = methods.pack(name, args, kwargs), name in methods.reads
+        return methods.unpack(self._wait(line, self._send(line, is_read, payload), self._timeout_s, is_read))
 
-    def _ask(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
+    def _ask(self, methods: Methods, name: str, args: Arguments, kwargs: Keywords) -> Coroutine[Any, Any, Any]:
         line = self._running()
         self._check_loop(line)
-        return self._outcome(line, name in self._methods.reads, self._methods.pack(name, args, kwargs))
+        return self._outcome(line, methods, name in methods.reads, methods.pack(name, args, kwargs))
 
-    async def _outcome(self, line: Line, is_read: bool, payload: bytes) -> Any:
-        return self._methods.unpack(await self._send(line, is_read, payload))
+    async def _outcome(self, line: Line, methods: Methods, is_read: bool, payload: bytes) -> Any:
+        return methods.unpack(await self._send(line, is_read, payload))
 
     async def _send(self, line: Line, is_read: bool, payload: bytes) -> bytes:
         return await (line.connection.query(payload) if is_read else line.connection.command(payload))
 
-    def _ask_and_wait_here(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def _ask_and_wait_here(self, methods: Methods, name: str, args: Arguments, kwargs: Keywords) -> Any:
         line = self._running()
         refuse_on_loop("use local_async and await")
-        payload = self._methods.pack(name, args, kwargs)
-        return self._methods.unpack(self._wait(line, self._read_here(line, payload), self._timeout_s, True))
+        payload = methods.pack(name, args, kwargs)
+        return methods.unpack(self._wait(line, self._read_here(line, payload), self._timeout_s, True))
 
-    async def _ask_here(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    async def _ask_here(self, methods: Methods, name: str, args: Arguments, kwargs: Keywords) -> Any:
         line = self._running()
         self._check_loop(line)
-        return self._methods.unpack(await self._read_here(line, self._methods.pack(name, args, kwargs)))
+        return methods.unpack(await self._read_here(line, methods.pack(name, args, kwargs)))
 
-    def _local(self, ask: Ask) -> Ask:
-        def ask_reads(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-            if name not in self._methods.reads:
-                raise AttributeError(
-                    f"{self._kind.__name__}.{name} is a @command: only @read methods are answered here"
-                )
-            return ask(name, args, kwargs)
+    def _local(self, methods: Methods, ask: AskOf) -> AskOf:
+        def ask_reads(_: Methods, name: str, args: Arguments, kwargs: Keywords) -> Any:
+            if name not in methods.reads:
+                kind = methods.kind.__name__
+                raise AttributeError(f"{kind}.{name} is a @command: only @read methods are answered here")
+            return ask(methods, name, args, kwargs)
 
         return ask_reads
 
@@ -257,7 +282,7 @@ class ObjectAccess(ABC, Generic[R]):
         line = self._line
         if line is None:
             text = "is not running: use it in a with block, or call start()"
-            raise NotRunning(f"the {self.what} of {self._kind.__name__} {text}")
+            raise NotRunning(f"the {self.what} of {self._title} {text}")
         check_process(line.pid, self.what)
         if (failure := self._failure()) is not None:
             raise NodeFailed(str(failure)) from failure.__cause__
@@ -280,7 +305,7 @@ class ObjectAccess(ABC, Generic[R]):
 
     def __repr__(self) -> str:
         state = "running" if self._line is not None else "not running"
-        return f"<{type(self).__name__} of {self._kind.__name__}, {state}>"
+        return f"<{type(self).__name__} of {self._title}, {state}>"
 
 
 class _Cut:

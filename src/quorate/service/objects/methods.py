@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from quorate.machines.named import NamedOperation, encode_operation
 from quorate.machines.objects.definition import Definition
 from quorate.machines.objects.kinds import Kinds
 from quorate.machines.objects.machine import Raised, Replicated, decode_outcome, encode_call, error_of
@@ -24,18 +25,27 @@ def unpack_outcome(data: bytes, kinds: Kinds) -> Any:
 
 
 class Methods:
-    """Those of one class. Raises TypeError for one that cannot be replicated."""
+    """Those of one class. Raises TypeError for one that cannot be replicated.
 
-    def __init__(self, kind: type[Replicated]) -> None:
+    ``name``: of the object, where a node has several; empty: it has this one alone.
+    """
+
+    def __init__(self, kind: type[Replicated], name: str = "") -> None:
         if not isinstance(kind, type):
             raise TypeError(f"{kind!r} is not a class: give the class itself, which each node makes an instance of")
         definition = Definition(kind)
         self.kind = kind
+        self.name = name
         self.commands = definition.commands
         self.reads = definition.reads
         self.names = sorted(self.commands | self.reads)
         self._kinds = definition.kinds
         self._signatures = {name: inspect.signature(getattr(kind, name)) for name in self.names}
+
+    @property
+    def title(self) -> str:
+        """What errors and handles call the object."""
+        return f"{self.kind.__name__} {self.name!r}" if self.name else self.kind.__name__
 
     def pack(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """A call, checked before anything is sent. Raises TypeError for arguments that the method does not take."""
@@ -43,7 +53,8 @@ class Methods:
             self._signatures[name].bind(None, *args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.kind.__name__}.{name}: {error}") from None
-        return encode_call(name, args, kwargs, self._kinds)
+        call = encode_call(name, args, kwargs, self._kinds)
+        return encode_operation(NamedOperation(self.name, call)) if self.name else call
 
     def unpack(self, data: bytes) -> Any:
         """As ``unpack_outcome``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from quorate.machines.objects.machine import Replicated
@@ -25,7 +25,7 @@ class RemoteObject(ObjectAccess[R]):
 
     def __init__(
         self,
-        kind: type[R],
+        kinds: Mapping[str, type[Replicated]],
         endpoints: str | Sequence[str],
         *,
         timeout_s: float = 5.0,
@@ -34,7 +34,7 @@ class RemoteObject(ObjectAccess[R]):
         cluster: str = "",
     ) -> None:
         """Options as of ``connect``."""
-        super().__init__(kind, timeout_s)
+        super().__init__(kinds, timeout_s)
         try:
             self._endpoints = Endpoints(endpoints).addresses
             self._faults = faults
@@ -64,7 +64,7 @@ class RemoteObject(ObjectAccess[R]):
 
     def _raise_thread(self, is_for_calls: bool) -> LoopThread | None:
         if is_for_calls:
-            self._thread = LoopThread(f"quorate-{self._kind.__name__}", self.what)
+            self._thread = LoopThread(f"quorate-{self._title}", self.what)
         return self._thread
 
     def _end_thread(self) -> None:
@@ -92,4 +92,4 @@ def connect(
     may lie: ``faults``, how many, if not all are given; ``key`` signs, None makes one.
     Raises TypeError for a class that cannot be replicated, ConfigError for endpoints that are none.
     """
-    return RemoteObject(kind, endpoints, timeout_s=timeout_s, faults=faults, key=key, cluster=cluster)
+    return RemoteObject({"": kind}, endpoints, timeout_s=timeout_s, faults=faults, key=key, cluster=cluster)

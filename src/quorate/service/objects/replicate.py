@@ -8,10 +8,16 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
+from quorate.machines.named import NamedMachines
+from quorate.machines.objects.calls import encode_raised
+from quorate.machines.objects.kinds import Kinds
 from quorate.machines.objects.machine import ObjectMachine, Replicated
+from quorate.machines.objects.values import Packer
+from quorate.machines.state_machine import StateMachine
 from quorate.protocols import REGISTRY
 from quorate.runtime.address import format_address
 from quorate.service.client import aio
@@ -43,7 +49,7 @@ class Replication(ObjectAccess[R]):
 
     def __init__(
         self,
-        kind: type[R],
+        kinds: Mapping[str, type[Replicated]],
         *,
         node: int = 1,
         nodes: Mapping[int, str] | None = None,
@@ -56,11 +62,12 @@ class Replication(ObjectAccess[R]):
         timeout_s: float = 10.0,
     ) -> None:
         """Options as of ``replicate``."""
-        super().__init__(kind, timeout_s)
+        super().__init__(kinds, timeout_s)
+        self._kinds = dict(kinds)
         self._number = node
         self._nodes = nodes
         self._data = data
-        self._cluster = kind.__name__ if cluster is None else cluster
+        self._cluster = self._title if cluster is None else cluster
         self._protocol = protocol
         self._options = protocol_options
         self._keys = keys
@@ -73,7 +80,7 @@ class Replication(ObjectAccess[R]):
         if keys is None and nodes is None and protocol in REGISTRY and REGISTRY[protocol].traits.has_keys:
             keys = "keys"  # made at the start
         self._config = self._configured("data" if data is None else data, keys)
-        ObjectMachine(kind)  # a state that cannot be replicated is to be told here, not in a thread
+        machine_of(kinds, False)  # a state that cannot be replicated is to be told here, not in a thread
 
     # --- what there is to know of the node ---
 
@@ -168,12 +175,12 @@ class Replication(ObjectAccess[R]):
     # --- the node ---
 
     def _start_node(self, folder: Path) -> EmbeddedNode:
-        kind, has_liars = self._kind, self._config.entry.traits.is_byzantine
+        kinds, has_liars = self._kinds, self._config.entry.traits.is_byzantine
         attempts = PORT_ATTEMPTS if self._nodes is None else 1
 
-        def machine(_: Path) -> ObjectMachine:
-            # Of the class alone: the node keeps no replication alive that nobody uses.
-            return ObjectMachine(kind, has_tracebacks=not has_liars)
+        def machine(_: Path) -> StateMachine:
+            # Of the classes alone: the node keeps no replication alive that nobody uses.
+            return machine_of(kinds, not has_liars)
 
         usable(folder)
         while True:
@@ -211,6 +218,16 @@ class Replication(ObjectAccess[R]):
             keys=keys,
             listen=self._listen,
         )
+
+
+def machine_of(kinds: Mapping[str, type[Replicated]], has_tracebacks: bool) -> StateMachine:
+    """The state machine of one object, whose name is empty, or of several."""
+    if "" in kinds:
+        return ObjectMachine(kinds[""], has_tracebacks=has_tracebacks)
+    return NamedMachines(
+        {name: partial(ObjectMachine, kind, has_tracebacks=has_tracebacks) for name, kind in kinds.items()},
+        lambda why: encode_raised(LookupError(why), Packer(Kinds())),
+    )
 
 
 class _Failing:
@@ -253,7 +270,7 @@ def replicate(
     Raises ConfigError, TypeError for a class that cannot be replicated; its start raises StorageError, OSError.
     """
     return Replication(
-        kind,
+        {"": kind},
         node=node,
         nodes=nodes,
         data=data,
