@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from quorate.machines.objects.kinds import Kinds, classes_of
 from quorate.machines.objects.tracker import Attributes, Tracker
-from quorate.machines.objects.versions import Mark, Versions
+from quorate.machines.objects.versions import VersionMark, Versions
 
 F = TypeVar("F", bound=Callable[..., Any])
 ATTRIBUTE_MARK = "__quorate__"
@@ -57,7 +57,7 @@ def command(*, since: int = 1, before: Mapping[int, str] | None = None) -> Calla
 def command(
     method: F | None = None, /, *, since: int = 1, before: Mapping[int, str] | None = None
 ) -> F | Callable[[F], F]:
-    """Mark a method that changes state: it goes through the log, and runs once on every node. Raises TypeError.
+    """VersionMark a method that changes state: it goes through the log, and runs once on every node. Raises TypeError.
 
     ``since``: the version of the class that has it first; until all members have that, the command is refused.
     ``before``: ``{2: "_add_1"}`` has the method `_add_1` run for entries of the log from before version 2 was active.
@@ -72,7 +72,7 @@ def command(
     return marking if method is None else marking(method)
 
 
-def _version_mark(since: Any, before: Any) -> Mark:
+def _version_mark(since: Any, before: Any) -> VersionMark:
     if type(since) is not int or since < 1:
         raise TypeError(f"@command(since={since!r}): give the version of the class that has the method first, from 1")
     is_mapping = isinstance(before, Mapping) and all(
@@ -80,11 +80,11 @@ def _version_mark(since: Any, before: Any) -> Mark:
     )
     if not is_mapping:
         raise TypeError(f'@command(before={before!r}): give versions and names of methods, as {{2: "_add_1"}}')
-    return Mark(since, dict(before))
+    return VersionMark(since, dict(before))
 
 
 def read(method: F) -> F:
-    """Mark a method that only reads: it runs on one node, on a state at least as new as when it was called."""
+    """VersionMark a method that only reads: it runs on one node, on a state at least as new as when it was called."""
     return _marked(method, READ)
 
 

@@ -36,7 +36,7 @@ from quorate.machines.objects.state import ObjectState
 from quorate.machines.objects.values import Packer, encode
 from quorate.machines.objects.versions import (
     NotActive,
-    Standing,
+    VersionState,
     VersionDiffers,
     decode_standing,
     encode_standing,
@@ -85,7 +85,7 @@ class ObjectMachine(StateMachine):
         self._versions = self._definition.versions
         self.version = self._versions.version
         self.trusts_time = trusts_members
-        self._standing = Standing()
+        self._standing = VersionState()
         self._has_tracebacks = has_tracebacks
         self._packer = Packer(self._definition.kinds)
         self._unpacker = unpacker_of_calls(self._definition.kinds)
@@ -271,7 +271,7 @@ class ObjectMachine(StateMachine):
         return adopt
 
 
-def _read_standing(file: BinaryIO) -> Standing:
+def _read_standing(file: BinaryIO) -> VersionState:
     head = file.read(_LENGTH.size)
     if len(head) != _LENGTH.size:
         raise ValueError("the snapshot ends before its versions")

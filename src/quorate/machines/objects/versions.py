@@ -49,7 +49,7 @@ class NotActive(Exception):
 register_type(NotActive)
 
 
-class Mark(NamedTuple):
+class VersionMark(NamedTuple):
     """What ``@command(since=..., before=...)`` says of a method."""
 
     since: int = 1
@@ -68,7 +68,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     bodies: dict[str, _Fingerprint]
 
 
-class Standing(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+class VersionState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """What the log has said of versions so far; part of the state. ``active`` is 0 before the first."""
 
     active: Natural = 0
@@ -82,17 +82,17 @@ class Standing(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
         """The members that have not announced the version or a later one."""
         return [node for node in self.members if self.announced.get(node, 0) < version]
 
-    def copy(self) -> Standing:
+    def copy(self) -> VersionState:
         """One that does not change with this one."""
         bodies = {version: dict(found) for version, found in self.bodies.items()}
-        return Standing(self.active, self.time_ns, self.members, dict(self.announced), bodies)
+        return VersionState(self.active, self.time_ns, self.members, dict(self.announced), bodies)
 
 
 _decode = msgspec.msgpack.Decoder(Announcement).decode
-decode_standing = msgspec.msgpack.Decoder(Standing).decode
+decode_standing = msgspec.msgpack.Decoder(VersionState).decode
 
 
-def encode_standing(standing: Standing) -> bytes:
+def encode_standing(standing: VersionState) -> bytes:
     """As part of a snapshot."""
     return encode(standing)
 
@@ -100,7 +100,7 @@ def encode_standing(standing: Standing) -> bytes:
 class Versions:
     """The versions of one class. Raises TypeError, in words, for marks or a version that cannot be."""
 
-    def __init__(self, kind: type[Any], marks: Mapping[str, Mark]) -> None:
+    def __init__(self, kind: type[Any], marks: Mapping[str, VersionMark]) -> None:
         self.kind = kind
         self.version: int = kind.version
         self.marks = marks
@@ -125,7 +125,7 @@ class Versions:
 
     # --- announcements ---
 
-    def announcement(self, standing: Standing, node: int, members: Collection[int]) -> bytes:
+    def announcement(self, standing: VersionState, node: int, members: Collection[int]) -> bytes:
         """What this node is to say; empty if the log has it."""
         sorted_members = tuple(sorted(members))
         if standing.announced.get(node) == self.version and standing.members == sorted_members:
@@ -133,7 +133,7 @@ class Versions:
         data = encode(Announcement(self.version, sorted_members, self.fingerprints(self.version)))
         return data if len(data) <= ANNOUNCED_BYTES_MAX else encode(Announcement(self.version, sorted_members, {}))
 
-    def hear(self, standing: Standing, node: int, data: bytes) -> int:
+    def hear(self, standing: VersionState, node: int, data: bytes) -> int:
         """The log has an announcement. Returns the version that is to be active. Raises VersionDiffers."""
         try:
             said = _decode(data)
@@ -162,7 +162,7 @@ class Versions:
                 "the newer one; write the old behaviour as a version after it"
             )
 
-    def check_bodies(self, standing: Standing) -> None:
+    def check_bodies(self, standing: VersionState) -> None:
         """Raises VersionDiffers if a command has another body here than its version's announced one."""
         for version, announced in sorted(standing.bodies.items()):
             if version > self.version:
@@ -194,7 +194,7 @@ class Versions:
 
     # --- refusals ---
 
-    def refusal(self, standing: Standing, method: str, version: int) -> Exception:
+    def refusal(self, standing: VersionState, method: str, version: int) -> Exception:
         """Why there is no such command now. The same on every node, whatever version its class is of."""
         kind = self.kind.__name__
         if not version > standing.active:
@@ -216,7 +216,7 @@ def _check_version(kind: type[Any]) -> None:
         raise TypeError(f"{kind.__name__}.version is {kind.version!r}: give a whole number, 1 at first")
 
 
-def _check_mark(kind: type[Any], name: str, mark: Mark) -> None:
+def _check_mark(kind: type[Any], name: str, mark: VersionMark) -> None:
     where = f"{kind.__name__}.{name}"
     if mark.since > kind.version:
         raise TypeError(
