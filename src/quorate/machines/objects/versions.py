@@ -35,7 +35,8 @@ ANNOUNCED_BYTES_MAX: Final = 60_000
 """Of an announcement. One that would be larger has no fingerprints."""
 NAMES_MAX: Final = 5
 _Version = Annotated[int, Meta(ge=1, le=VERSION_MAX)]
-_Fingerprint = Annotated[bytes, Meta(min_length=FINGERPRINT_BYTES, max_length=FINGERPRINT_BYTES)]
+_Fingerprint = Annotated[bytes, Meta(max_length=FINGERPRINT_BYTES)]
+"""Empty: there is no source to see."""
 
 
 class VersionDiffers(AppEnded):
@@ -82,11 +83,6 @@ class VersionState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
         """The members that have not announced the version or a later one."""
         return [node for node in self.members if self.announced.get(node, 0) < version]
 
-    def copy(self) -> VersionState:
-        """One that does not change with this one."""
-        bodies = {version: dict(found) for version, found in self.bodies.items()}
-        return VersionState(self.active, self.time_ns, self.members, dict(self.announced), bodies)
-
 
 _decode = msgspec.msgpack.Decoder(Announcement).decode
 decode_standing = msgspec.msgpack.Decoder(VersionState).decode
@@ -104,7 +100,7 @@ class Versions:
         self.kind = kind
         self.version: int = kind.version
         self.marks = marks
-        self._known: dict[str, bytes | None] = {}
+        self._known: dict[str, bytes] = {}
         _check_version(kind)
         for name, mark in marks.items():
             _check_mark(kind, name, mark)
@@ -114,13 +110,12 @@ class Versions:
         return {name: mark.body(name, version) for name, mark in self.marks.items() if mark.since <= version}
 
     def fingerprints(self, version: int) -> dict[str, bytes]:
-        """Of each command's body in a version, as far as there is source."""
-        found = {name: self._fingerprint(body) for name, body in self.bodies(version).items()}
-        return {name: data for name, data in found.items() if data is not None}
+        """Of each command's body in a version; empty where there is no source."""
+        return {name: self._fingerprint(body) for name, body in self.bodies(version).items()}
 
-    def _fingerprint(self, method: str) -> bytes | None:
+    def _fingerprint(self, method: str) -> bytes:
         if method not in self._known:
-            self._known[method] = fingerprint(self.kind, method)
+            self._known[method] = fingerprint(self.kind, method) or b""
         return self._known[method]
 
     # --- announcements ---
@@ -142,9 +137,8 @@ class Versions:
         standing.announced[node] = said.version
         standing.members = said.members
         if said.version >= standing.active:
-            first = standing.bodies.setdefault(said.version, {})
-            for name, found in said.bodies.items():
-                first.setdefault(name, found)
+            if said.bodies:
+                standing.bodies.setdefault(said.version, said.bodies)
             self.check_bodies(standing)
         if not standing.active:
             return said.version
@@ -169,9 +163,15 @@ class Versions:
                 continue
             present = self.bodies(version)
             for name, found in sorted(announced.items()):
-                own = self._fingerprint(present[name]) if name in present else b""
-                if own is not None and own != found:
+                own = self._fingerprint(present[name]) if name in present else None
+                if own is None or (own and found and own != found):
                     raise VersionDiffers(self._changed(version, name))
+            for name in sorted(present.keys() - announced.keys()):
+                raise VersionDiffers(
+                    f"{self.kind.__name__} has a command {name} here that version {version} of it has not on the other "
+                    f"nodes: mark it @command(since={version + 1})"
+                    + (f" and set `version = {version + 1}`" if version == self.version else "")
+                )
 
     def _changed(self, version: int, name: str) -> str:
         kind = self.kind.__name__
