@@ -11,25 +11,30 @@ import random as chance
 import threading
 import uuid as uuids
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from quorate.machines.objects.calls import MethodCall
 
 SEED_BYTES = 16
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Carrier(Protocol):
+    """What applies calls: the one that runs, and the time so far."""
+
+    call: MethodCall | None
+
+    @property
+    def time_ns(self) -> int:
+        """Of the latest call that had one; 0: none had."""
+
+
 class Moment(threading.local):
-    """The command that runs in this thread."""
+    """The command that runs in this thread. The machine sets one attribute a command, and no more."""
 
-    is_running = False
-    time_ns = 0
-    seed = b""
-    generator: chance.Random | None = None
-
-    def begin(self, time_ns: int, seed: bytes) -> None:
-        """A command starts."""
-        self.time_ns = time_ns
-        self.seed = seed
-        self.generator = None
-        self.is_running = True
+    carrier: Carrier | None = None
+    drawn_for: MethodCall | None = None
+    generator: chance.Random
 
 
 MOMENT = Moment()
@@ -40,10 +45,10 @@ def now() -> datetime:
 
     Raises RuntimeError outside of a @command, and for a call that carries no time.
     """
-    _check("now")
-    if not MOMENT.time_ns:
+    carrier, _ = _running("now")
+    if not carrier.time_ns:
         raise RuntimeError("now(): neither this call nor one before it carries a time. A handle's calls do")
-    return EPOCH + timedelta(microseconds=MOMENT.time_ns // 1000)
+    return EPOCH + timedelta(microseconds=carrier.time_ns // 1000)
 
 
 def random() -> chance.Random:
@@ -52,11 +57,12 @@ def random() -> chance.Random:
     Releases of Python may draw differently in everything but ``random().random()`` and ``random().getrandbits(n)``.
     Raises RuntimeError outside of a @command, and for a call that carries no seed.
     """
-    _check("random")
-    if MOMENT.generator is None:
-        if not MOMENT.seed:
+    _, call = _running("random")
+    if MOMENT.drawn_for is not call:
+        if not call.seed:
             raise RuntimeError("random() and uuid(): this call carries no seed. A handle's calls do")
-        MOMENT.generator = chance.Random(int.from_bytes(MOMENT.seed))
+        MOMENT.generator = chance.Random(int.from_bytes(call.seed))
+        MOMENT.drawn_for = call
     return MOMENT.generator
 
 
@@ -65,13 +71,15 @@ def uuid() -> uuids.UUID:
 
     Raises RuntimeError as ``random`` does.
     """
-    _check("uuid")
+    _running("uuid")
     return uuids.UUID(int=random().getrandbits(128), version=4)
 
 
-def _check(name: str) -> None:
-    if not MOMENT.is_running:
+def _running(name: str) -> tuple[Carrier, MethodCall]:
+    carrier = MOMENT.carrier
+    if carrier is None or carrier.call is None:
         raise RuntimeError(
             f"{name}() means something only while a @command runs, where it is the same on every node. In a @read, "
             "take the value as an argument; elsewhere use datetime, random and uuid of the standard library"
         )
+    return carrier, carrier.call

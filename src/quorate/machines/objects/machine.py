@@ -104,6 +104,11 @@ class ObjectMachine(StateMachine):
         self._commands = {name: getattr(self.state.instance, body) for name, body in bodies.items()}
 
     @property
+    def time_ns(self) -> int:
+        """The time of the latest command that carried one; 0: none did."""
+        return self._standing.time_ns
+
+    @property
     def active_version(self) -> int:
         """The version of the class whose commands run now; 0 before the log has named one."""
         return self._standing.active
@@ -133,7 +138,7 @@ class ObjectMachine(StateMachine):
         method = self._commands.get(call.method)
         if method is None:
             return encode_raised(self._versions.refusal(standing, call.method, call.version), self._packer)
-        MOMENT.begin(standing.time_ns, call.seed)
+        MOMENT.carrier = self
         state.begin()
         try:
             result = encode_result(method(*call.args, **call.kwargs), self._packer)
@@ -151,7 +156,7 @@ class ObjectMachine(StateMachine):
             return encode_raised(error, self._packer, has_traceback=self._has_tracebacks)
         finally:
             self.call = None
-            MOMENT.is_running = False
+            MOMENT.carrier = None
 
     # --- versions ---
 
