@@ -29,13 +29,17 @@ if TYPE_CHECKING:
     from quorate.service.objects import (
         Async,
         CommandFailed,
+        NotActive,
         Replicated,
         command,
         connect,
         connect_many,
+        now,
+        random,
         read,
         replicate,
         replicate_many,
+        uuid,
     )
 
     __version__: str
@@ -62,13 +66,17 @@ _MODULES: Final = {
     "quorate.service.objects": (
         "Async",
         "CommandFailed",
+        "NotActive",
         "Replicated",
         "command",
         "connect",
         "connect_many",
+        "now",
+        "random",
         "read",
         "replicate",
         "replicate_many",
+        "uuid",
     ),
 }
 _HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
@@ -84,6 +92,7 @@ __all__ = [
     "Forked",
     "NoQuorum",
     "NodeFailed",
+    "NotActive",
     "NotRunning",
     "OutcomeUnknown",
     "QuorateError",
@@ -97,10 +106,13 @@ __all__ = [
     "command",
     "connect",
     "connect_many",
+    "now",
+    "random",
     "read",
     "register_type",
     "replicate",
     "replicate_many",
+    "uuid",
 ]
 
 

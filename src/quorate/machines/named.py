@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO, ClassVar, Final, cast
 
 import msgspec
@@ -91,8 +91,9 @@ class NamedMachines(StateMachine):
             for part, digest in machine.digests().items()
         }
 
-    def announcement(self) -> bytes:
-        said = {name: data for name, machine in self.machines.items() if (data := machine.announcement())}
+    def announcement(self, node: int, members: Collection[int]) -> bytes:
+        machines = self.machines.items()
+        said = {name: data for name, machine in machines if (data := machine.announcement(node, members))}
         return encode_operation(said) if said else b""
 
     def announced(self, node: int, data: bytes) -> None:

@@ -5,7 +5,8 @@ the class on one node or on several with ``replicate``, or call it on other proc
 ``machine.py`` says what may be state, ``access.py`` how calls get there.
 """
 
-from quorate.machines.objects.machine import CommandFailed, ObjectMachine, Replicated, command, read
+from quorate.machines.objects.context import now, random, uuid
+from quorate.machines.objects.machine import CommandFailed, NotActive, ObjectMachine, Replicated, command, read
 from quorate.service.objects.handles import Async
 from quorate.service.objects.many import RemoteObjects, ReplicationOfMany, connect_many, replicate_many
 from quorate.service.objects.remote import RemoteObject, connect
@@ -14,6 +15,7 @@ from quorate.service.objects.replicate import Replication, replicate
 __all__ = [
     "Async",
     "CommandFailed",
+    "NotActive",
     "ObjectMachine",
     "RemoteObject",
     "RemoteObjects",
@@ -23,7 +25,10 @@ __all__ = [
     "command",
     "connect",
     "connect_many",
+    "now",
+    "random",
     "read",
     "replicate",
     "replicate_many",
+    "uuid",
 ]

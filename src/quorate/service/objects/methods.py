@@ -9,8 +9,9 @@ from typing import Any
 from quorate.machines.named import NamedOperation, encode_operation
 from quorate.machines.objects.definition import Definition
 from quorate.machines.objects.kinds import Kinds
-from quorate.machines.objects.machine import Raised, Replicated, decode_outcome, encode_call, error_of
+from quorate.machines.objects.machine import Raised, Replicated, decode_outcome, error_of
 from quorate.service.client.errors import Refused
+from quorate.service.objects.sending import pack_call
 
 
 def unpack_outcome(data: bytes, kinds: Kinds) -> Any:
@@ -53,7 +54,7 @@ class Methods:
             self._signatures[name].bind(None, *args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.kind.__name__}.{name}: {error}") from None
-        call = encode_call(name, args, kwargs, self._kinds)
+        call = pack_call(self.kind, name, args, kwargs, self._kinds)
         return encode_operation(NamedOperation(self.name, call)) if self.name else call
 
     def unpack(self, data: bytes) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from quorate.machines.named import NamedMachines
 from quorate.machines.objects.calls import encode_raised
 from quorate.machines.objects.kinds import Kinds
-from quorate.machines.objects.machine import ObjectMachine, Replicated
+from quorate.machines.objects.machine import Replicated
 from quorate.machines.objects.values import Packer
 from quorate.machines.state_machine import StateMachine
 from quorate.protocols import REGISTRY
@@ -28,6 +28,7 @@ from quorate.service.objects.access import Line, ObjectAccess
 from quorate.service.objects.callbacks import Callbacks
 from quorate.service.objects.embedded import EmbeddedNode, status_without_node
 from quorate.service.objects.handles import Async
+from quorate.service.objects.sending import machine_of
 from quorate.service.objects.settings import ScratchFolder, free_port, keys_for_one, node_config, usable
 from quorate.service.requests import Status
 
@@ -80,7 +81,7 @@ class Replication(ObjectAccess[R]):
         if keys is None and nodes is None and protocol in REGISTRY and REGISTRY[protocol].traits.has_keys:
             keys = "keys"  # made at the start
         self._config = self._configured("data" if data is None else data, keys)
-        machine_of(kinds, False)  # a state that cannot be replicated is to be told here, not in a thread
+        machines_of(kinds, has_liars=False)  # a state that cannot be replicated is to be told here, not in a thread
 
     # --- what there is to know of the node ---
 
@@ -180,7 +181,7 @@ class Replication(ObjectAccess[R]):
 
         def machine(_: Path) -> StateMachine:
             # Of the classes alone: the node keeps no replication alive that nobody uses.
-            return machine_of(kinds, not has_liars)
+            return machines_of(kinds, has_liars=has_liars)
 
         usable(folder)
         while True:
@@ -220,12 +221,12 @@ class Replication(ObjectAccess[R]):
         )
 
 
-def machine_of(kinds: Mapping[str, type[Replicated]], has_tracebacks: bool) -> StateMachine:
+def machines_of(kinds: Mapping[str, type[Replicated]], *, has_liars: bool) -> StateMachine:
     """The state machine of one object, whose name is empty, or of several."""
     if "" in kinds:
-        return ObjectMachine(kinds[""], has_tracebacks=has_tracebacks)
+        return machine_of(kinds[""], has_liars=has_liars)
     return NamedMachines(
-        {name: partial(ObjectMachine, kind, has_tracebacks=has_tracebacks) for name, kind in kinds.items()},
+        {name: partial(machine_of, kind, has_liars=has_liars) for name, kind in kinds.items()},
         lambda why: encode_raised(LookupError(why), Packer(Kinds())),
     )
 
