@@ -240,6 +240,15 @@ def test_what_cannot_be_counted_or_paged_is_refused_in_words() -> None:
         entries.call("put", "0", 1)
 
 
+def test_pages_follow_one_another() -> None:
+    entries, elements = Pair(ReplicatedDict), Pair(ReplicatedSet)
+    entries.call("update", {number: -number for number in range(7)})
+    elements.call("update", list(range(7)))
+    assert [entries.call("keys", start, 3) for start in (0, 3, 6, 9)] == [[0, 1, 2], [3, 4, 5], [6], []]
+    assert [entries.call("items", start, 3) for start in (3, 6)] == [[(3, -3), (4, -4), (5, -5)], [(6, -6)]]
+    assert [elements.call("page", start, 3) for start in (0, 3, 6, 9)] == [[0, 1, 2], [3, 4, 5], [6], []]
+
+
 def test_of_an_update_that_is_refused_nothing_stays() -> None:
     for kind, method, wrong in (
         (ReplicatedDict, "update", {"a": 1, "b": float("nan")}),

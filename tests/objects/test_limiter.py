@@ -64,6 +64,34 @@ def test_of_300_requests_at_a_limit_of_100_exactly_100_pass() -> None:
     assert pair.call("allow", "client", 100)
 
 
+@pytest.mark.parametrize("others", [[], ["A", "B"]])
+def test_a_request_counts_until_its_slice_is_older_than_the_span(others: list[str]) -> None:
+    pair = Pair(RateLimiter)
+    pair.call("configure", 2, 1.0)
+    began = pair.now
+    assert pair.call("allow", "a")  # at the very start of a slice
+    pair.now = began + 0.0099
+    assert pair.call("allow", "a")  # at its end
+    for key in others:
+        assert pair.call("allow", key)
+    for later in (0.99, 1.0, 1.0001, 1.0099):
+        pair.now = began + later
+        assert not pair.call("allow", "a"), f"{later} s after the first, less than 1 s after the second"
+    pair.now = began + 1.0101
+    assert pair.call("allow", "a", 2)
+
+
+def test_another_span_begins_anew_and_another_limit_does_not() -> None:
+    pair = Pair(RateLimiter)
+    assert pair.call("allow", "a", 100)
+    pair.call("configure", 150, 60.0)
+    assert [pair.call("allow", "a", 50), pair.call("allow", "a")] == [True, False]
+    pair.call("configure", 150, 30.0)
+    assert pair.call("__len__") == 0
+    assert pair.call("allow", "a", 150)
+    pair.restart()
+
+
 def test_old_keys_are_forgotten_and_new_ones_are_bounded() -> None:
     pair = Pair(RateLimiter)
     pair.call("configure", 2, 1.0, 5)
