@@ -30,7 +30,7 @@ class Pair:
         if method in self.reads:
             answers = [machine.query(data) for machine in self.machines]
         else:
-            clock._seconds[0] = self.now
+            clock.LOG_TIME_S = self.now
             answers = [machine.apply(data) for machine in self.machines]
         assert answers[0] == answers[1]
         outcome = decode_outcome(answers[0], self.kinds)

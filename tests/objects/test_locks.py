@@ -70,13 +70,13 @@ def programs(acquire: str, release: str, *reads: tuple[str, Any]) -> Any:
 
 
 @given(programs("acquire", "release", ("holder", st.just(()))))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_lock_has_one_holder_at_a_time(program: Any) -> None:
     run(Lock, LeaseModel(), program)
 
 
 @given(programs("campaign", "resign", ("leader", st.just(())), ("observe", st.tuples(tokens))))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_an_election_has_one_leader_at_a_time(program: Any) -> None:
     run(Election, LeaseModel(), program)
 
@@ -124,7 +124,7 @@ arrivals = st.lists(
 
 
 @given(arrivals)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_barrier_opens_when_all_have_arrived(program: Any) -> None:
     run(Barrier, BarrierModel(), program)
 

@@ -10,11 +10,14 @@ from typing import Final
 from quorate.objects.arguments import check_span
 
 LEASE_S_MAX: Final = 366 * 86_400.0
+LOG_TIME_S: float | None = None
 
 
 def seconds() -> float:
-    """Seconds since 1970, by the log."""
-    return _seconds[0]
+    """Seconds since 1970, by the log. Raises RuntimeError if it does not say."""
+    if LOG_TIME_S is None:
+        raise RuntimeError("the log does not say what time it is, so there are no leases and no rates")
+    return LOG_TIME_S
 
 
 def lease_end(name: str, length_s: float) -> float:
@@ -23,6 +26,3 @@ def lease_end(name: str, length_s: float) -> float:
     ``name`` is what the caller calls the length.
     """
     return seconds() + check_span(name, length_s, LEASE_S_MAX)
-
-
-_seconds = [0.0]
