@@ -39,6 +39,10 @@ class Pair:
         assert isinstance(outcome, Returned)
         return outcome.value
 
+    def wait(self, span_s: float) -> None:
+        """Time passes, in whole microseconds as the log has it."""
+        self.now = round(self.now + span_s, 6)
+
     def restart(self) -> None:
         """The second node begins anew from a snapshot of the first."""
         written = snapshot_of(self.machines[0])
@@ -79,7 +83,7 @@ def run(kind: type[Replicated], model: Any, program: list[tuple[str, tuple[Any, 
         if name == RESTART:
             pair.restart()
         elif name == WAIT:
-            pair.now += args[0]
+            pair.wait(args[0])
             model.now = pair.now
         else:
             expected = outcome_of(model, name, args)

@@ -155,7 +155,7 @@ class CounterModel:
         items=(starts, limits),
     )
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_dict_is_a_dict(program: Any) -> None:
     model = DictModel()
     pair = run(ReplicatedDict, model, program)
@@ -181,7 +181,7 @@ def test_a_dict_is_a_dict(program: Any) -> None:
         page=(starts, limits),
     )
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_list_is_a_list(program: Any) -> None:
     model = ListModel()
     pair = run(ReplicatedList, model, program)
@@ -201,7 +201,7 @@ def test_a_list_is_a_list(program: Any) -> None:
         page=(starts, limits),
     )
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_set_is_a_set_in_the_order_of_insertion(program: Any) -> None:
     model = SetModel()
     pair = run(ReplicatedSet, model, program)
@@ -216,7 +216,7 @@ def test_a_set_is_a_set_in_the_order_of_insertion(program: Any) -> None:
         get=(),
     )
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_counter_counts(program: Any) -> None:
     model = CounterModel()
     assert run(Counter, model, program).state.value == model.value

@@ -102,7 +102,7 @@ def check(kind: type[Any], program: Any) -> None:
     model = Model()
     pair = run(kind, model, program)
     # Everything that was put and not acknowledged is still to be had.
-    pair.now += 100
+    pair.wait(100)
     model.now = pair.now
     left = []
     for _ in range(2 * len(model.jobs)):  # each take ends several leases
@@ -137,10 +137,10 @@ def test_a_worker_whose_lease_has_ended_is_refused(kind: type[Any]) -> None:
     assert queue.call("put", "build") == 1
     first = queue.call("take", 10)
     assert first == Delivery(token=1, number=1, job="build", attempt=1)
-    queue.now += 9
+    queue.wait(9)
     assert queue.call("take", 10) is None
     queue.call("renew", 1, 10)
-    queue.now += 10
+    queue.wait(10)
     with pytest.raises(StaleToken, match="the lease of token 1 has ended, and its job goes to another"):
         queue.call("ack", 1)
     assert queue.call("take", 10) == Delivery(token=2, number=1, job="build", attempt=2)
