@@ -10,21 +10,37 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from quorate.service.client.aio import AsyncClient
     from quorate.service.client.sync import Client
-    from quorate.service.objects import Replicated, command, read, replicate
+    from quorate.service.objects import NotActive, Replicated, command, now, random, read, replicate, uuid
 
     __version__: str
 
 _HOMES: Final = {
     "AsyncClient": ("quorate.service.client.aio", "AsyncClient"),
     "Client": ("quorate.service.client.sync", "Client"),
+    "NotActive": ("quorate.service.objects", "NotActive"),
     "Replicated": ("quorate.service.objects", "Replicated"),
     "command": ("quorate.service.objects", "command"),
+    "now": ("quorate.service.objects", "now"),
+    "random": ("quorate.service.objects", "random"),
     "read": ("quorate.service.objects", "read"),
     "replicate": ("quorate.service.objects", "replicate"),
+    "uuid": ("quorate.service.objects", "uuid"),
 }
 """Public name to module, and the name there."""
 
-__all__ = ["AsyncClient", "Client", "Replicated", "__version__", "command", "read", "replicate"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "NotActive",
+    "Replicated",
+    "__version__",
+    "command",
+    "now",
+    "random",
+    "read",
+    "replicate",
+    "uuid",
+]
 
 
 def __getattr__(name: str) -> Any:

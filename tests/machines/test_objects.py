@@ -235,7 +235,7 @@ def test_addresses_that_are_none_are_a_config_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xc1", encode([]), encode(["add", 1]), encode([1, []]), encode(["add", [], {}, 1])]
+    "data", [b"", b"\xc1", encode([]), encode(["add", 1]), encode([1, []]), encode(["add", [], {}, 0])]
 )
 def test_what_is_no_call_is_an_error_result(data: bytes) -> None:
     machine = ObjectMachine(Counter)

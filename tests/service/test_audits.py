@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO
 
 import msgspec
@@ -57,7 +57,7 @@ class Cells(StateMachine):
     def digests(self) -> Mapping[str, bytes]:
         return {name: b"%d" % value for name, value in self.cells.items()}
 
-    def announcement(self) -> bytes:
+    def announcement(self, node: int, members: Collection[int]) -> bytes:
         return b"" if self.heard else b"v%d" % self.version
 
     def announced(self, node: int, data: bytes) -> None:

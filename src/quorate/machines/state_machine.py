@@ -11,7 +11,7 @@ Threads: everything is called on one thread (the loop thread), save the two halv
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO, ClassVar
 
 
@@ -51,12 +51,18 @@ class StateMachine(abc.ABC):
         """The state as it is now, in digests by the names of its parts; equal ones for equal states. In a batch too."""
         return {}
 
-    def announcement(self) -> bytes:
-        """What the other nodes are to know of this one's code before they count on it; empty: nothing."""
+    def announcement(self, node: int, members: Collection[int]) -> bytes:
+        """What the others are to know of this ``node``'s code before they count on it; empty: nothing that is new.
+
+        ``members``: those that vote, as far as this node knows.
+        """
         return b""
 
     def announced(self, node: int, data: bytes) -> None:  # noqa: B027
-        """The log has a node's announcement here. Deterministic and total, as `apply` is: it is part of the state."""
+        """The log has a node's announcement here. Deterministic and total, as `apply` is: it is part of the state.
+
+        Raises AppEnded where this node's code is not fit to go on.
+        """
 
     @abc.abstractmethod
     def snapshot(self) -> Callable[[BinaryIO], None]:

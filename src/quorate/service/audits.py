@@ -34,7 +34,7 @@ class Audits:
 
     def __init__(self, node: int, members: Callable[[], Collection[int]]) -> None:
         self.node = node
-        self._members = members
+        self.members = members
         self._mine: dict[int, Audit] = {}
         self._heard: dict[int, dict[int, Audit]] = {}
 
@@ -62,7 +62,7 @@ class Audits:
         self._judge(mine, heard)
 
     def _judge(self, mine: Audit, heard: Mapping[int, Audit]) -> None:
-        members = frozenset(self._members())
+        members = frozenset(self.members())
         said = [audit for node, audit in heard.items() if node in members]
         majority = len(members) // 2 + 1
         agreeing = [sum(not differing(one, other) for other in said) for one in said]

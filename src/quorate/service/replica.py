@@ -297,7 +297,7 @@ class Replica(App):
         if self._batch >= BATCH_MAX:
             self._end_batch_if_there_is_space()
         if self.reports is not None:
-            self.reports.settle(self.port)
+            self.reports.settle(self.port, self.leader is not None)
         if self._asked:
             asked, self._asked = self._asked, []
             self.port.ask(asked)

@@ -51,9 +51,9 @@ class Reports:
         elif index % POINT_ENTRIES:
             self._reach(index)
 
-    def settle(self, port: Port) -> None:
-        """See to it that what is to be said will be."""
-        if not self._is_saying and (not self._has_begun or self._audits.unheard()):
+    def settle(self, port: Port, is_led: bool) -> None:
+        """See to it that what is to be said will be, once there is a leader to say it to."""
+        if is_led and not self._is_saying and (not self._has_begun or self._audits.unheard()):
             self._is_saying = self._has_begun = True
             port.set_timer(SAY, SAY_S)
         if self._is_changed and not self._is_marking:
@@ -68,7 +68,7 @@ class Reports:
                 port.submit((encode(Mark()),))
             return
         said: list[Audit | Announce] = list(self._audits.unheard())
-        if data := self._machine.announcement():
+        if data := self._machine.announcement(self.node, self._audits.members()):
             said.append(Announce(self.node, data))
         self._is_saying = bool(said)
         if said:

@@ -11,18 +11,24 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
+from quorate.kernel import AppEnded
 from quorate.machines.objects.kinds import Kinds, exception_named, name_of_exception
 from quorate.machines.objects.ordered_set import OrderedSet
 from quorate.machines.objects.values import DEPTH_MAX, SCALARS, TOO_DEEP, Packer, Unpacker, encode
+from quorate.parts.wire import Natural
 
 TEXT_CHARS_MAX = 4096
 """Of an exception's text, and of a traceback each."""
 ARGUMENTS_BYTES_MAX = 16_384
 """Of an exception's arguments."""
+SEED_BYTES_MAX = 32
+VERSION_MAX = 1 << 30
+"""Of a class."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _NO_KINDS = Kinds()
 
@@ -40,16 +46,33 @@ class CommandFailed(Exception):
         self.traceback = traceback
 
 
-class Unapplied(Exception):
+class Unapplied(AppEnded):
     """A command could not be applied by this node, though others may be able to. The state is as before it."""
 
 
 class MethodCall(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A method call as it stands in the log. Arguments are packed until `decode_call` has been at it."""
+    """A method call as it stands in the log. Arguments are packed until `decode_call` has been at it.
+
+    ``version`` is the caller's, of its class. Chance comes from ``seed``; ``stamp`` is the time in ns, or 0.
+    """
 
     method: str
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
+    version: Annotated[int, Meta(ge=1, le=VERSION_MAX)] = 1
+    seed: Annotated[bytes, Meta(max_length=SEED_BYTES_MAX)] = b""
+    stamp: Natural = 0
+
+
+class _Sealed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The same, with arguments that nobody looks at."""
+
+    method: str
+    args: msgspec.Raw = msgspec.Raw(b"\x90")
+    kwargs: msgspec.Raw = msgspec.Raw(b"\x80")
+    version: Natural = 1
+    seed: bytes = b""
+    stamp: Natural = 0
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, tag="ok"):
@@ -68,11 +91,19 @@ class Raised(msgspec.Struct, frozen=True, array_like=True, tag="raised"):
 
 
 _decode_call = msgspec.msgpack.Decoder(MethodCall).decode
+_decode_sealed = msgspec.msgpack.Decoder(_Sealed).decode
 _decode_outcome = msgspec.msgpack.Decoder(Returned | Raised).decode
 
 
 def encode_call(
-    name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, kinds: Kinds = _NO_KINDS
+    name: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    kinds: Kinds = _NO_KINDS,
+    *,
+    version: int = 1,
+    seed: bytes = b"",
+    stamp: int = 0,
 ) -> bytes:
     """A call of a method as bytes. Raises TypeError for an argument that does not travel."""
     packer = Packer(kinds)
@@ -81,7 +112,17 @@ def encode_call(
         named = {key: packer.pack(value, DEPTH_MAX) for key, value in (kwargs or {}).items()}
     except TypeError as error:
         raise TypeError(f"an argument of {name}: {error}") from None
-    return encode(MethodCall(name, packed, named))
+    return encode(MethodCall(name, packed, named, version, seed, stamp))
+
+
+def stamp_call(data: bytes, time_ns: int, version_max: int | None = None) -> bytes:
+    """The call with the time of the member that takes it; ``version_max`` lowers its version. What is no call stays."""
+    try:
+        call = _decode_sealed(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return data
+    version = call.version if version_max is None else min(call.version, version_max)
+    return encode(_Sealed(call.method, call.args, call.kwargs, version, call.seed, time_ns))
 
 
 def decode_call(data: bytes, unpacker: Unpacker) -> MethodCall:
@@ -96,7 +137,8 @@ def decode_call(data: bytes, unpacker: Unpacker) -> MethodCall:
     if SCALARS.issuperset(map(type, call.args)) and not call.kwargs:
         return call
     args = [unpacker.unpack(value) for value in call.args]
-    return MethodCall(call.method, args, {key: unpacker.unpack(value) for key, value in call.kwargs.items()})
+    kwargs = {key: unpacker.unpack(value) for key, value in call.kwargs.items()}
+    return MethodCall(call.method, args, kwargs, call.version, call.seed, call.stamp)
 
 
 def unpacker_of_calls(kinds: Kinds) -> Unpacker:

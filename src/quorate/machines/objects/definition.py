@@ -11,14 +11,16 @@ import functools
 import inspect
 import re
 import types
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar, overload
 
 from quorate.machines.objects.kinds import Kinds, classes_of
 from quorate.machines.objects.tracker import Attributes, Tracker
+from quorate.machines.objects.versions import Mark, Versions
 
 F = TypeVar("F", bound=Callable[..., Any])
 ATTRIBUTE_MARK = "__quorate__"
+VERSION_MARK = "__quorate_versions__"
 COMMAND, READ = "command", "read"
 PAST_METHODS = frozenset({"heappush", "heappop", "heapify", "heapreplace", "heappushpop"})
 OWN_ACCESS = ("__setattr__", "__delattr__", "__getattribute__")
@@ -29,15 +31,56 @@ _OF_PYTHON = frozenset({"_abc_impl", "_is_protocol"})
 class Replicated:
     """Base of a replicated class. ``__init__`` takes no arguments: every node begins in the same state.
 
-    ``version`` is the class's; a snapshot says by which it was written.
+    ``version`` is the class's. Raise it with every change of what a command does, and see `command` and `migrate`.
     """
 
     version: ClassVar[int] = 1
 
+    @classmethod
+    def migrate(cls, state: dict[str, Any], from_version: int) -> dict[str, Any]:
+        """The attributes as the next version after ``from_version`` has them: called for each version in between.
 
-def command(method: F) -> F:
-    """Mark a method that changes state: it goes through the log, and runs once on every node. Raises TypeError."""
-    return _marked(method, COMMAND)
+        ``state`` is a copy, with what ``__init__`` sets where it had nothing. It runs on every node at the same entry
+        of the log, when the last member has announced the version, so it must depend on nothing but ``state``.
+        """
+        return state
+
+
+@overload
+def command(method: F, /) -> F: ...
+
+
+@overload
+def command(*, since: int = 1, before: Mapping[int, str] | None = None) -> Callable[[F], F]: ...
+
+
+def command(
+    method: F | None = None, /, *, since: int = 1, before: Mapping[int, str] | None = None
+) -> F | Callable[[F], F]:
+    """Mark a method that changes state: it goes through the log, and runs once on every node. Raises TypeError.
+
+    ``since``: the version of the class that has it first; until all members have that, the command is refused.
+    ``before``: ``{2: "_add_1"}`` has the method `_add_1` run for entries of the log from before version 2 was active.
+    """
+    mark = _version_mark(since, {} if before is None else before)
+
+    def marking(function: F) -> F:
+        found = _marked(function, COMMAND)
+        setattr(found, VERSION_MARK, mark)
+        return found
+
+    return marking if method is None else marking(method)
+
+
+def _version_mark(since: Any, before: Any) -> Mark:
+    if type(since) is not int or since < 1:
+        raise TypeError(f"@command(since={since!r}): give the version of the class that has the method first, from 1")
+    is_mapping = isinstance(before, Mapping) and all(
+        type(limit) is int and isinstance(name, str) for limit, name in before.items()
+    )
+    if not is_mapping:
+        raise TypeError(f'@command(before={before!r}): give versions and names of methods, as {{2: "_add_1"}}')
+    return Mark(since, dict(before))
 
 
 def read(method: F) -> F:
@@ -75,6 +118,9 @@ class Definition:
         if not self.commands:
             raise TypeError(f"{name} has no method marked with @command: nothing would be replicated")
         _check_arguments(kind)
+        self.versions = Versions(
+            kind, {name: vars(getattr(kind, name))[VERSION_MARK] for name in sorted(self.commands)}
+        )
         self.kinds = kinds_of(kind)
         leaves = Tracker(self.kinds, Attributes(name, {}))
         for owner in _own_classes(kind):

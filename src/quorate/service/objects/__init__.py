@@ -5,7 +5,20 @@ the class on one node or on several with ``replicate``. ``machine.py`` says what
 runs.
 """
 
-from quorate.machines.objects.machine import CommandFailed, ObjectMachine, Replicated, command, read
+from quorate.machines.objects.context import now, random, uuid
+from quorate.machines.objects.machine import CommandFailed, NotActive, ObjectMachine, Replicated, command, read
 from quorate.service.objects.replicate import Replication, replicate
 
-__all__ = ["CommandFailed", "ObjectMachine", "Replicated", "Replication", "command", "read", "replicate"]
+__all__ = [
+    "CommandFailed",
+    "NotActive",
+    "ObjectMachine",
+    "Replicated",
+    "Replication",
+    "command",
+    "now",
+    "random",
+    "read",
+    "replicate",
+    "uuid",
+]

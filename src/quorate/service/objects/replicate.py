@@ -10,11 +10,9 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 from quorate.machines.objects.machine import (
-    ObjectMachine,
     Raised,
     Replicated,
     decode_outcome,
-    encode_call,
     error_of,
     kinds_of,
     marked,
@@ -25,6 +23,7 @@ from quorate.runtime.files import make_directory
 from quorate.service.client import aio
 from quorate.service.client.sync import LoopThread
 from quorate.service.config import ConfigError, from_mapping
+from quorate.service.objects.sending import machine_of, pack_call
 from quorate.service.server import Server
 
 R = TypeVar("R", bound=Replicated)
@@ -112,7 +111,7 @@ class Replication(Generic[R]):
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._thread is None:
                 raise RuntimeError(f"the replication of {self._kind.__name__} is not running: use it in a with block")
-            payload = encode_call(name, args, kwargs, self._kinds)
+            payload = pack_call(self._kind, name, args, kwargs, self._kinds)
             send = self._client.command if name in self._commands else self._client.query
             outcome = decode_outcome(self._thread.run(send(payload)), self._kinds)
             if isinstance(outcome, Raised):
@@ -123,7 +122,7 @@ class Replication(Generic[R]):
 
     async def _start(self) -> None:
         has_liars = self._config.entry.traits.is_byzantine
-        self._server = Server(self._config, lambda _: ObjectMachine(self._kind, has_tracebacks=not has_liars))
+        self._server = Server(self._config, lambda _: machine_of(self._kind, has_liars=has_liars))
         await self._server.start()
         members = self._config.nodes
         # Its own node first: the client turns to the leader by itself.
