@@ -8,7 +8,6 @@ from typing import Any
 
 from quorate.machines.objects.calls import Raised, Returned, decode_outcome, encode_call, error_of
 from quorate.machines.objects.machine import ObjectMachine, Replicated, kinds_of, marked
-from quorate.objects import clock
 
 RESTART = "restart"
 WAIT = "wait"
@@ -30,8 +29,8 @@ class Pair:
         if method in self.reads:
             answers = [machine.query(data) for machine in self.machines]
         else:
-            clock.LOG_TIME_S = self.now
-            answers = [machine.apply(data) for machine in self.machines]
+            stamped = self.machines[0].stamp(data, round(self.now * 1_000_000) * 1000)
+            answers = [machine.apply(stamped) for machine in self.machines]
         assert answers[0] == answers[1]
         outcome = decode_outcome(answers[0], self.kinds)
         if isinstance(outcome, Raised):

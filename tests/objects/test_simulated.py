@@ -26,7 +26,6 @@ from quorate.objects import (
     ReplicatedDict,
     ReplicatedList,
     ReplicatedSet,
-    clock,
 )
 from quorate.parts.crypto.keys import Scheme
 from quorate.protocols import REGISTRY
@@ -124,7 +123,6 @@ class Battery(ServiceSubject):
 
 
 def simulated(subject: Battery, seed: int) -> RunOutcome:
-    clock.LOG_TIME_S = 1_800_000_000.0
     options = Options(seed=seed, faults=parse_faults("all"), duration_s=10.0)
     return simulate(Trial(RAFT.make(equipment_of("raft").simulation), subject, options, (RaftInvariants,)))
 

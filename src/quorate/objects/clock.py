@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from quorate.machines.objects.context import now
 from quorate.objects.arguments import check_span
 
 LEASE_S_MAX: Final = 366 * 86_400.0
-LOG_TIME_S: float | None = None
 
 
 def seconds() -> float:
     """Seconds since 1970, by the log. Raises RuntimeError if it does not say."""
-    if LOG_TIME_S is None:
-        raise RuntimeError("the log does not say what time it is, so there are no leases and no rates")
-    return LOG_TIME_S
+    return now().timestamp()
 
 
 def lease_end(name: str, length_s: float) -> float:
