@@ -16,11 +16,11 @@ WAIT = "wait"
 class Pair:
     """Two machines. What one answers the other must, and in the end their digests are equal."""
 
-    def __init__(self, kind: type[Replicated]) -> None:
+    def __init__(self, kind: type[Replicated], *, trusts_members: bool = True) -> None:
         self.kind = kind
         self.kinds = kinds_of(kind)
         self.reads = marked(kind, "read")
-        self.machines = [ObjectMachine(kind), ObjectMachine(kind)]
+        self.machines = [ObjectMachine(kind, trusts_members=trusts_members) for _ in range(2)]
         self.now = 1_800_000_000.0
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:

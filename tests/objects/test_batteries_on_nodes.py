@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from quorate.objects import Counter, Full, Queue, ReplicatedDict, StaleToken
+from quorate.objects import Counter, Full, Queue, RateLimiter, ReplicatedDict, StaleToken
 from quorate.service.objects import replicate
 
 from tests.runtime.servers import free_ports
@@ -20,6 +20,26 @@ def test_errors_are_raised_as_themselves() -> None:
         with pytest.raises(StaleToken, match="token 99 stands for no job"):
             queue.ack(99)
         assert queue.waiting() == 1
+
+
+def test_a_lease_ends_by_the_clock_of_real_nodes() -> None:
+    with replicate(Queue) as queue:
+        queue.put("job")
+        first = queue.take(lease_s=0.2)
+        assert first is not None
+        second = None
+        while second is None:
+            second = queue.take(lease_s=60)
+        assert (second.token, second.job, second.attempt) == (2, "job", 2)
+        with pytest.raises(StaleToken, match="token 1"):
+            queue.ack(first.token)
+        queue.ack(second.token)
+        assert queue.take() is None
+
+
+def test_of_300_requests_at_a_limit_of_100_exactly_100_pass() -> None:
+    with replicate(RateLimiter) as limiter:
+        assert sum(limiter.allow("client") for _ in range(300)) == 100
 
 
 def test_a_restart_keeps_what_is_stored(tmp_path: Path) -> None:

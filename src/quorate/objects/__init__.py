@@ -6,6 +6,7 @@ none of them waits for another client.
 
 from quorate.objects.arguments import Full, StaleToken
 from quorate.objects.barrier import Barrier
+from quorate.objects.clock import NoTrustedTime
 from quorate.objects.containers import ReplicatedDict, ReplicatedList, ReplicatedSet
 from quorate.objects.counter import Counter
 from quorate.objects.limiter import RateLimiter
@@ -20,6 +21,7 @@ __all__ = [
     "Full",
     "Holder",
     "Lock",
+    "NoTrustedTime",
     "PriorityQueue",
     "Queue",
     "RateLimiter",

@@ -23,9 +23,12 @@ class Moment(threading.local):
     time_ns = 0
     seed = b""
     generator: chance.Random | None = None
+    trusts_time = True
+    """Whether the time is a member's. A caller's may be anything, so nothing may be granted for a time by it."""
 
-    def begin(self, time_ns: int, seed: bytes) -> None:
+    def begin(self, time_ns: int, seed: bytes, *, trusts_time: bool = True) -> None:
         """A command starts."""
+        self.trusts_time = trusts_time
         self.time_ns = time_ns
         self.seed = seed
         self.generator = None

@@ -132,7 +132,7 @@ class ObjectMachine(StateMachine):
         method = self._commands.get(call.method)
         if method is None:
             return encode_raised(self._versions.refusal(standing, call.method, call.version), self._packer)
-        MOMENT.begin(standing.time_ns, call.seed)
+        MOMENT.begin(standing.time_ns, call.seed, trusts_time=self.trusts_time)
         state.begin()
         try:
             result = encode_result(method(*call.args, **call.kwargs), self._packer)
