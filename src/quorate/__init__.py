@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from quorate.machines.objects.kinds import register_type
     from quorate.service.client.aio import AsyncClient
     from quorate.service.client.sync import Client
     from quorate.service.objects import NotActive, Replicated, command, now, random, read, replicate, uuid
@@ -23,6 +24,7 @@ _HOMES: Final = {
     "now": ("quorate.service.objects", "now"),
     "random": ("quorate.service.objects", "random"),
     "read": ("quorate.service.objects", "read"),
+    "register_type": ("quorate.machines.objects.kinds", "register_type"),
     "replicate": ("quorate.service.objects", "replicate"),
     "uuid": ("quorate.service.objects", "uuid"),
 }
@@ -38,6 +40,7 @@ __all__ = [
     "now",
     "random",
     "read",
+    "register_type",
     "replicate",
     "uuid",
 ]

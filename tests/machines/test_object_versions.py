@@ -178,6 +178,20 @@ def test_a_body_changed_without_the_version_ends_the_node_that_has_it() -> None:
     assert call(honest, "add", 1) == Returned(1)
 
 
+def test_a_command_added_without_the_version_ends_the_node_that_has_it() -> None:
+    class Counter(first()):  # type: ignore[misc]
+        @command
+        def sub(self, n: int) -> None:
+            self.value -= n
+
+    honest, other = ObjectMachine(first()), ObjectMachine(Counter)
+    announce(honest, node=1, of=honest)
+    announce(honest, node=3, of=other)
+    assert call(honest, "add", 1) == Returned(1)
+    with pytest.raises(VersionDiffers, match="a command sub here that version 1"):
+        announce(other, node=1, of=honest)
+
+
 def test_an_old_body_that_is_not_kept_ends_the_node() -> None:
     class Counter(second()):  # type: ignore[misc]
         def _add_1(self, n: int) -> int:

@@ -260,3 +260,18 @@ def test_of_an_update_that_is_refused_nothing_stays() -> None:
             pair.call(method, wrong)
         assert pair.call("__len__") == 0
         pair.restart()
+
+
+def test_compare_and_set_changes_only_what_is_as_expected() -> None:
+    for pair, at, absent in ((Pair(ReplicatedDict), "k", False), (Pair(ReplicatedList), 0, IndexError)):
+        if absent is IndexError:
+            with pytest.raises(IndexError):
+                pair.call("compare_and_set", at, None, 1)
+            pair.call("append", [1])
+        else:
+            assert pair.call("compare_and_set", at, None, 1) is False
+            pair.call("put", at, [1])
+        assert pair.call("compare_and_set", at, [2], "new") is False
+        assert pair.call("get", at) == [1]
+        assert pair.call("compare_and_set", at, [1], "new") is True
+        assert pair.call("get", at) == "new"

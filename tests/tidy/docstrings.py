@@ -39,7 +39,8 @@ def _public(body: list[ast.stmt]) -> Iterator[tuple[Function, ast.ClassDef | Non
     """Public functions and methods with parameters, each with its class."""
     for node in body:
         if isinstance(node, Function) and not node.name.startswith("_") and _parameters(node):
-            yield node, None
+            if not is_repeat(node):
+                yield node, None
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             for method in node.body:
                 if isinstance(method, Function) and not method.name.startswith("_") and not is_repeat(method):

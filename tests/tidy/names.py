@@ -11,6 +11,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from .shape import is_repeat
 from .tree import Violation, layer_of, parse
 
 MESSAGE_MODULES = (
@@ -73,7 +74,7 @@ def _name_of(node: ast.stmt) -> str:
         case ast.ClassDef():
             return "" if any(keyword.arg == "tag" for keyword in node.keywords) else node.name
         case ast.FunctionDef() | ast.AsyncFunctionDef():
-            return "" if _is_command(node) else node.name
+            return "" if _is_command(node) or is_repeat(node) else node.name
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
             return name if name[0].isupper() and not name.isupper() else ""
     return ""

@@ -7,6 +7,7 @@ could not run at once (coroutines, generators), and functions of `heapq`, which 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import re
@@ -16,7 +17,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from quorate.machines.objects.kinds import Kinds, classes_of
 from quorate.machines.objects.tracker import Attributes, Tracker
-from quorate.machines.objects.versions import Mark, Versions
+from quorate.machines.objects.versions import VersionMark, Versions
 
 F = TypeVar("F", bound=Callable[..., Any])
 ATTRIBUTE_MARK = "__quorate__"
@@ -25,6 +26,8 @@ COMMAND, READ = "command", "read"
 PAST_METHODS = frozenset({"heappush", "heappop", "heapify", "heapreplace", "heappushpop"})
 OWN_ACCESS = ("__setattr__", "__delattr__", "__getattribute__")
 _UNCHANGING = (type, re.Pattern, types.ModuleType, TypeVar)
+_BY_DATACLASS = frozenset({"<string>", dataclasses.__file__})
+"""Where the functions come from that the decorator writes."""
 _OF_PYTHON = frozenset({"_abc_impl", "_is_protocol"})
 
 
@@ -57,7 +60,7 @@ def command(*, since: int = 1, before: Mapping[int, str] | None = None) -> Calla
 def command(
     method: F | None = None, /, *, since: int = 1, before: Mapping[int, str] | None = None
 ) -> F | Callable[[F], F]:
-    """Mark a method that changes state: it goes through the log, and runs once on every node. Raises TypeError.
+    """VersionMark a method that changes state: it goes through the log, and runs once on every node. Raises TypeError.
 
     ``since``: the version of the class that has it first; until all members have that, the command is refused.
     ``before``: ``{2: "_add_1"}`` has the method `_add_1` run for entries of the log from before version 2 was active.
@@ -72,7 +75,7 @@ def command(
     return marking if method is None else marking(method)
 
 
-def _version_mark(since: Any, before: Any) -> Mark:
+def _version_mark(since: Any, before: Any) -> VersionMark:
     if type(since) is not int or since < 1:
         raise TypeError(f"@command(since={since!r}): give the version of the class that has the method first, from 1")
     is_mapping = isinstance(before, Mapping) and all(
@@ -80,11 +83,11 @@ def _version_mark(since: Any, before: Any) -> Mark:
     )
     if not is_mapping:
         raise TypeError(f'@command(before={before!r}): give versions and names of methods, as {{2: "_add_1"}}')
-    return Mark(since, dict(before))
+    return VersionMark(since, dict(before))
 
 
 def read(method: F) -> F:
-    """Mark a method that only reads: it runs on one node, on a state at least as new as when it was called."""
+    """VersionMark a method that only reads: it runs on one node, on a state at least as new as when it was called."""
     return _marked(method, READ)
 
 
@@ -117,6 +120,8 @@ class Definition:
         self.reads = marked(kind, READ)
         if not self.commands:
             raise TypeError(f"{name} has no method marked with @command: nothing would be replicated")
+        if type(kind.version) is not int or kind.version < 1:
+            raise TypeError(f"{name}.version is the version of the class, a number from 1, not {kind.version!r}")
         _check_arguments(kind)
         self.versions = Versions(
             kind, {name: vars(getattr(kind, name))[VERSION_MARK] for name in sorted(self.commands)}
@@ -191,7 +196,7 @@ def _functions(value: Any) -> list[types.FunctionType]:
 
 def _check_function(where: str, function: types.FunctionType, seen: set[types.CodeType]) -> None:
     code = function.__code__
-    if code in seen or code.co_filename == "<string>":  # what the dataclass decorator writes
+    if code in seen or code.co_filename in _BY_DATACLASS:
         return
     seen.add(code)
     past = sorted(PAST_METHODS.intersection(code.co_names))

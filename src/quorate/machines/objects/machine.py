@@ -9,9 +9,10 @@ be sent. Running out of memory or stack differs by node: the command is undone, 
 from __future__ import annotations
 
 import copy
+import hashlib
 import struct
 from collections.abc import Callable, Collection
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 import msgspec
 
@@ -36,8 +37,8 @@ from quorate.machines.objects.state import ObjectState
 from quorate.machines.objects.values import Packer, encode
 from quorate.machines.objects.versions import (
     NotActive,
-    Standing,
     VersionDiffers,
+    VersionState,
     decode_standing,
     encode_standing,
 )
@@ -63,8 +64,8 @@ __all__ = [
     "read",
 ]
 STANDING_BYTES_MAX: Final = 1 << 24
-"""Of the versions' record, with which a snapshot begins after its length."""
-_LENGTH = struct.Struct("<I")
+"""Of the versions' record, with which a snapshot begins, after its length and digest."""
+_HEAD = struct.Struct("<I8s")
 
 
 class ObjectMachine(StateMachine):
@@ -77,15 +78,15 @@ class ObjectMachine(StateMachine):
     lie: there the caller's time counts, and nothing that is granted for a time can be trusted.
     """
 
-    is_audited = True
-    stamps = True
+    is_audited: ClassVar[bool] = True
+    stamps: ClassVar[bool] = True
 
     def __init__(self, kind: type[Replicated], *, has_tracebacks: bool = False, trusts_members: bool = True) -> None:
         self._definition = Definition(kind)
         self._versions = self._definition.versions
         self.version = self._versions.version
         self.trusts_time = trusts_members
-        self._standing = Standing()
+        self._standing = VersionState()
         self._has_tracebacks = has_tracebacks
         self._packer = Packer(self._definition.kinds)
         self._unpacker = unpacker_of_calls(self._definition.kinds)
@@ -243,7 +244,7 @@ class ObjectMachine(StateMachine):
         write_state = self.state.snapshot()
 
         def write(file: BinaryIO) -> None:
-            file.write(_LENGTH.pack(len(head)) + head)
+            file.write(_HEAD.pack(len(head), _digest(head)) + head)
             write_state(file)
 
         return write
@@ -271,14 +272,18 @@ class ObjectMachine(StateMachine):
         return adopt
 
 
-def _read_standing(file: BinaryIO) -> Standing:
-    head = file.read(_LENGTH.size)
-    if len(head) != _LENGTH.size:
+def _digest(head: bytes) -> bytes:
+    return hashlib.blake2b(head, digest_size=8).digest()
+
+
+def _read_standing(file: BinaryIO) -> VersionState:
+    head = file.read(_HEAD.size)
+    if len(head) != _HEAD.size:
         raise ValueError("the snapshot ends before its versions")
-    (size,) = _LENGTH.unpack(head)
+    size, digest = _HEAD.unpack(head)
     data = file.read(size) if size <= STANDING_BYTES_MAX else b""
-    if len(data) != size:
-        raise ValueError("the snapshot ends in its versions, or they are too large")
+    if len(data) != size or _digest(data) != digest:
+        raise ValueError("the snapshot's versions are cut short, too large or corrupt")
     try:
         return decode_standing(data)
     except (msgspec.MsgspecError, ValueError) as error:

@@ -35,7 +35,8 @@ ANNOUNCED_BYTES_MAX: Final = 60_000
 """Of an announcement. One that would be larger has no fingerprints."""
 NAMES_MAX: Final = 5
 _Version = Annotated[int, Meta(ge=1, le=VERSION_MAX)]
-_Fingerprint = Annotated[bytes, Meta(min_length=FINGERPRINT_BYTES, max_length=FINGERPRINT_BYTES)]
+_Fingerprint = Annotated[bytes, Meta(max_length=FINGERPRINT_BYTES)]
+"""Empty: there is no source to see."""
 
 
 class VersionDiffers(AppEnded):
@@ -49,7 +50,7 @@ class NotActive(Exception):
 register_type(NotActive)
 
 
-class Mark(NamedTuple):
+class VersionMark(NamedTuple):
     """What ``@command(since=..., before=...)`` says of a method."""
 
     since: int = 1
@@ -68,7 +69,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     bodies: dict[str, _Fingerprint]
 
 
-class Standing(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+class VersionState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """What the log has said of versions so far; part of the state. ``active`` is 0 before the first."""
 
     active: Natural = 0
@@ -82,17 +83,12 @@ class Standing(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
         """The members that have not announced the version or a later one."""
         return [node for node in self.members if self.announced.get(node, 0) < version]
 
-    def copy(self) -> Standing:
-        """One that does not change with this one."""
-        bodies = {version: dict(found) for version, found in self.bodies.items()}
-        return Standing(self.active, self.time_ns, self.members, dict(self.announced), bodies)
-
 
 _decode = msgspec.msgpack.Decoder(Announcement).decode
-decode_standing = msgspec.msgpack.Decoder(Standing).decode
+decode_standing = msgspec.msgpack.Decoder(VersionState).decode
 
 
-def encode_standing(standing: Standing) -> bytes:
+def encode_standing(standing: VersionState) -> bytes:
     """As part of a snapshot."""
     return encode(standing)
 
@@ -100,11 +96,11 @@ def encode_standing(standing: Standing) -> bytes:
 class Versions:
     """The versions of one class. Raises TypeError, in words, for marks or a version that cannot be."""
 
-    def __init__(self, kind: type[Any], marks: Mapping[str, Mark]) -> None:
+    def __init__(self, kind: type[Any], marks: Mapping[str, VersionMark]) -> None:
         self.kind = kind
         self.version: int = kind.version
         self.marks = marks
-        self._known: dict[str, bytes | None] = {}
+        self._known: dict[str, bytes] = {}
         _check_version(kind)
         for name, mark in marks.items():
             _check_mark(kind, name, mark)
@@ -114,18 +110,17 @@ class Versions:
         return {name: mark.body(name, version) for name, mark in self.marks.items() if mark.since <= version}
 
     def fingerprints(self, version: int) -> dict[str, bytes]:
-        """Of each command's body in a version, as far as there is source."""
-        found = {name: self._fingerprint(body) for name, body in self.bodies(version).items()}
-        return {name: data for name, data in found.items() if data is not None}
+        """Of each command's body in a version; empty where there is no source."""
+        return {name: self._fingerprint(body) for name, body in self.bodies(version).items()}
 
-    def _fingerprint(self, method: str) -> bytes | None:
+    def _fingerprint(self, method: str) -> bytes:
         if method not in self._known:
-            self._known[method] = fingerprint(self.kind, method)
+            self._known[method] = fingerprint(self.kind, method) or b""
         return self._known[method]
 
     # --- announcements ---
 
-    def announcement(self, standing: Standing, node: int, members: Collection[int]) -> bytes:
+    def announcement(self, standing: VersionState, node: int, members: Collection[int]) -> bytes:
         """What this node is to say; empty if the log has it."""
         sorted_members = tuple(sorted(members))
         if standing.announced.get(node) == self.version and standing.members == sorted_members:
@@ -133,7 +128,7 @@ class Versions:
         data = encode(Announcement(self.version, sorted_members, self.fingerprints(self.version)))
         return data if len(data) <= ANNOUNCED_BYTES_MAX else encode(Announcement(self.version, sorted_members, {}))
 
-    def hear(self, standing: Standing, node: int, data: bytes) -> int:
+    def hear(self, standing: VersionState, node: int, data: bytes) -> int:
         """The log has an announcement. Returns the version that is to be active. Raises VersionDiffers."""
         try:
             said = _decode(data)
@@ -142,9 +137,8 @@ class Versions:
         standing.announced[node] = said.version
         standing.members = said.members
         if said.version >= standing.active:
-            first = standing.bodies.setdefault(said.version, {})
-            for name, found in said.bodies.items():
-                first.setdefault(name, found)
+            if said.bodies:
+                standing.bodies.setdefault(said.version, said.bodies)
             self.check_bodies(standing)
         if not standing.active:
             return said.version
@@ -162,16 +156,22 @@ class Versions:
                 "the newer one; write the old behaviour as a version after it"
             )
 
-    def check_bodies(self, standing: Standing) -> None:
+    def check_bodies(self, standing: VersionState) -> None:
         """Raises VersionDiffers if a command has another body here than its version's announced one."""
         for version, announced in sorted(standing.bodies.items()):
             if version > self.version:
                 continue
             present = self.bodies(version)
             for name, found in sorted(announced.items()):
-                own = self._fingerprint(present[name]) if name in present else b""
-                if own is not None and own != found:
+                own = self._fingerprint(present[name]) if name in present else None
+                if own is None or (own and found and own != found):
                     raise VersionDiffers(self._changed(version, name))
+            for name in sorted(present.keys() - announced.keys()):
+                raise VersionDiffers(
+                    f"{self.kind.__name__} has a command {name} here that version {version} of it has not on the other "
+                    f"nodes: mark it @command(since={version + 1})"
+                    + (f" and set `version = {version + 1}`" if version == self.version else "")
+                )
 
     def _changed(self, version: int, name: str) -> str:
         kind = self.kind.__name__
@@ -194,7 +194,7 @@ class Versions:
 
     # --- refusals ---
 
-    def refusal(self, standing: Standing, method: str, version: int) -> Exception:
+    def refusal(self, standing: VersionState, method: str, version: int) -> Exception:
         """Why there is no such command now. The same on every node, whatever version its class is of."""
         kind = self.kind.__name__
         if not version > standing.active:
@@ -216,7 +216,7 @@ def _check_version(kind: type[Any]) -> None:
         raise TypeError(f"{kind.__name__}.version is {kind.version!r}: give a whole number, 1 at first")
 
 
-def _check_mark(kind: type[Any], name: str, mark: Mark) -> None:
+def _check_mark(kind: type[Any], name: str, mark: VersionMark) -> None:
     where = f"{kind.__name__}.{name}"
     if mark.since > kind.version:
         raise TypeError(
