@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from .shape import is_repeat
 from .tree import Violation, layer_of, parse
 
-CALLED = frozenset({"runtime", "sim", "machines", "service", "trials"})
+CALLED = frozenset({"runtime", "sim", "machines", "objects", "service", "trials"})
 ELSEWHERE = frozenset({"Protocol", "RawIOBase"})
 """Classes of the standard library that document what is overridden here, as `asyncio.Protocol` does."""
 DEPTH_MAX = 8

@@ -18,6 +18,7 @@ BELOW = {
     "sim": ("kernel", "parts"),
     "runtime": ("kernel", "parts"),
     "machines": ("kernel", "parts"),
+    "objects": ("kernel", "parts", "machines"),
     "service": ("kernel", "parts", "protocols", "runtime", "machines"),
     "trials": ("kernel", "parts", "protocols", "sim", "runtime", "machines", "service"),
     "cli": ("kernel", "parts", "protocols", "sim", "runtime", "machines", "service", "trials"),

@@ -3,7 +3,8 @@
 Who reads `Replica` in one file and finds another class of that name by search has lost half an hour. So no class,
 function or type of the package has the public name of another. Free are the modules of messages and records, whose
 class names are tags on a wire or in a journal and never change; constants, which a module reads beside where it
-defines them; and commands, which `quorate` names.
+defines them; commands, which `quorate` names; and the replicated objects that users import from quorate.objects, which
+have the names that everybody knows such things by.
 """
 
 import ast
@@ -24,6 +25,7 @@ MESSAGE_MODULES = (
     "service/requests.py",
 )
 """Besides every messages.py, and every class with a tag."""
+FOR_USERS = "src/quorate/objects/"
 EVERYWHERE = frozenset(
     ["__init__.py", "core.py", "entry.py", "equipment.py", "invariants.py", "liars.py", "messages.py", "mutants.py"]
 )
@@ -58,7 +60,7 @@ def _defined(sources: Mapping[str, str]) -> Mapping[str, Sequence[tuple[str, int
     """By name, where it is defined."""
     defined: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for path, source in sorted(sources.items()):
-        if path.endswith(("messages.py", *MESSAGE_MODULES)):
+        if path.endswith(("messages.py", *MESSAGE_MODULES)) or path.startswith(FOR_USERS):
             continue
         for node in parse(source).body:
             if (name := _name_of(node)) and not name.startswith("_"):

@@ -23,6 +23,7 @@ class Carrier(Protocol):
     """What applies calls: the one that runs, and the time so far."""
 
     call: MethodCall | None
+    trusts_time: bool
 
     @property
     def time_ns(self) -> int:
@@ -49,6 +50,11 @@ def now() -> datetime:
     if not carrier.time_ns:
         raise RuntimeError("now(): neither this call nor one before it carries a time. A handle's calls do")
     return EPOCH + timedelta(microseconds=carrier.time_ns // 1000)
+
+
+def is_time_trusted() -> bool:
+    """Whether ``now`` is the time of a member, in the command that runs. A caller's may be anything."""
+    return _running("is_time_trusted")[0].trusts_time
 
 
 def random() -> chance.Random:
