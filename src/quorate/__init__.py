@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from quorate.service.client.aio import AsyncClient
     from quorate.service.client.sync import Client
-    from quorate.service.objects import Replicated, command, read, replicate
+    from quorate.service.objects import Replicated, command, invariant, read, replicate
 
     __version__: str
 
@@ -19,12 +19,13 @@ _HOMES: Final = {
     "Client": ("quorate.service.client.sync", "Client"),
     "Replicated": ("quorate.service.objects", "Replicated"),
     "command": ("quorate.service.objects", "command"),
+    "invariant": ("quorate.service.objects", "invariant"),
     "read": ("quorate.service.objects", "read"),
     "replicate": ("quorate.service.objects", "replicate"),
 }
 """Public name to module, and the name there."""
 
-__all__ = ["AsyncClient", "Client", "Replicated", "__version__", "command", "read", "replicate"]
+__all__ = ["AsyncClient", "Client", "Replicated", "__version__", "command", "invariant", "read", "replicate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ from quorate.machines.objects.tracker import Attributes, Tracker
 
 F = TypeVar("F", bound=Callable[..., Any])
 ATTRIBUTE_MARK = "__quorate__"
-COMMAND, READ = "command", "read"
+COMMAND, READ, INVARIANT = "command", "read", "invariant"
 PAST_METHODS = frozenset({"heappush", "heappop", "heapify", "heapreplace", "heappushpop"})
 OWN_ACCESS = ("__setattr__", "__delattr__", "__getattribute__")
 _UNCHANGING = (type, re.Pattern, types.ModuleType, TypeVar)
@@ -43,6 +43,15 @@ def command(method: F) -> F:
 def read(method: F) -> F:
     """Mark a method that only reads: it runs on one node, on a state at least as new as when it was called."""
     return _marked(method, READ)
+
+
+def invariant(method: F) -> F:
+    """Mark a method that says what always holds: it takes no arguments, changes nothing, and raises or returns False
+    where that is broken. `quorate sim` calls it after each command; a cluster does not. Raises TypeError.
+    """
+    if inspect.isfunction(method) and len(inspect.signature(method).parameters) != 1:
+        raise TypeError(f"{method.__qualname__} takes arguments: an @invariant takes only self")
+    return _marked(method, INVARIANT)
 
 
 def _marked(method: F, mark: str) -> F:
@@ -72,6 +81,7 @@ class Definition:
         self.kind: type[Replicated] = kind
         self.commands = marked(kind, COMMAND)
         self.reads = marked(kind, READ)
+        self.invariants = marked(kind, INVARIANT)
         if not self.commands:
             raise TypeError(f"{name} has no method marked with @command: nothing would be replicated")
         _check_arguments(kind)

@@ -25,7 +25,7 @@ from quorate.machines.objects.calls import (
     error_of,
     unpacker_of_calls,
 )
-from quorate.machines.objects.definition import Definition, Replicated, command, kinds_of, marked, read
+from quorate.machines.objects.definition import Definition, Replicated, command, invariant, kinds_of, marked, read
 from quorate.machines.objects.state import ObjectState
 from quorate.machines.objects.values import Packer, encode
 from quorate.machines.state_machine import StateMachine
@@ -43,6 +43,7 @@ __all__ = [
     "encode",
     "encode_call",
     "error_of",
+    "invariant",
     "kinds_of",
     "marked",
     "read",
@@ -69,6 +70,7 @@ class ObjectMachine(StateMachine):
         self.state = state
         self._commands = {name: getattr(state.instance, name) for name in self._definition.commands}
         self._reads = {name: getattr(state.instance, name) for name in self._definition.reads}
+        self._invariants = {name: getattr(state.instance, name) for name in sorted(self._definition.invariants)}
 
     @property
     def instance(self) -> Any:
@@ -127,6 +129,26 @@ class ObjectMachine(StateMachine):
 
     def _unknown(self, mark: str, method: str) -> AttributeError:
         return AttributeError(f"{self._definition.kind.__name__} has no @{mark} method {method!r}")
+
+    def broken(self) -> str | None:
+        """The first @invariant that does not hold now, and what it said; None: all hold."""
+        tracker = self.state.tracker
+        for name, holds in self._invariants.items():
+            tracker.begin_read()
+            try:
+                try:
+                    verdict = holds()
+                finally:
+                    tracker.end_read()
+            except Exception as error:
+                return f"{name}: {type(error).__name__}: {error}"
+            if verdict is False:
+                return f"{name} returned False"
+        return None
+
+    def contents(self) -> dict[str, bytes]:
+        """What each attribute holds, encoded: read anew, whatever the digests say. Raises TypeError."""
+        return {name: encode(self._packer.pack(value)) for name, value in sorted(vars(self.instance).items())}
 
     def digests(self) -> dict[str, bytes]:
         """The digest of each attribute, by name: equal on all nodes that have applied the same commands."""

@@ -5,7 +5,7 @@ the class on one node or on several with ``replicate``. ``machine.py`` says what
 runs.
 """
 
-from quorate.machines.objects.machine import CommandFailed, ObjectMachine, Replicated, command, read
+from quorate.machines.objects.machine import CommandFailed, ObjectMachine, Replicated, command, invariant, read
 from quorate.service.objects.replicate import Replication, replicate
 
-__all__ = ["CommandFailed", "ObjectMachine", "Replicated", "Replication", "command", "read", "replicate"]
+__all__ = ["CommandFailed", "ObjectMachine", "Replicated", "Replication", "command", "invariant", "read", "replicate"]
