@@ -188,7 +188,9 @@ def test_a_workload_of_the_class_is_what_clients_call(tmp_path: Path) -> None:
 """
     where = planted(tmp_path, "self.value += n; assert n < 3", more)
     lines: list[str] = []
-    outcome = campaign.traced(Task(protocol="raft", seed=1, replicated=where, faults="none", duration_s=1.0), lines.append)
+    outcome = campaign.traced(
+        Task(protocol="raft", seed=1, replicated=where, faults="none", duration_s=1.0), lines.append
+    )
     assert outcome.holds, outcome
     called = [line for line in lines if " invoke " in line]
     assert any("write add" in line for line in called)

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from quorate.trials.lint.classes import lint as findings_of
+from quorate.trials.lint.classes import findings_of
 
 FOUND: Final = 1
 UNREADABLE: Final = 2

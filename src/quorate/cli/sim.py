@@ -70,26 +70,18 @@ def sim(
 
     Each seed draws its own mix of faults, and is a run that can be repeated exactly. After the faults everything is
     healed, and the cluster must answer every client and agree. The first seed that breaks a promise ends the
-    campaign; its trace is written to a file.
+    campaign; its trace is written to a file. The methods of a Replicated class are called by clients, and each node is
+    compared with an object that is fed the same log.
 
     Example:  quorate sim raft --seeds 0:500 --faults crash,partition
-
-    A class in a file is a Core, or a Replicated one of your own: clients call its methods, and each node is compared
-    with an object that is fed the same log.
 
     Exit code: 0 every promise was kept, 1 one was broken (or a planted bug was not caught), 2 wrong use, 3 every
     promise was kept, but in 500 seeds or more a kind of fault that was switched on came too seldom to say so.
     """
     try:
-        replicated = protocol if object_file_of(protocol) is not None else ""
-        if replicated:
-            if twins or mutants or mutant or workload != "register":
-                raise OptionsError("a Replicated class has no --twins, --mutants, --mutant or --workload: leave it out")
-            protocol = under
+        protocol, replicated = _resolved(protocol, under, twins or mutants or bool(mutant) or workload != "register")
         if twins:
-            check_twins(protocol, nodes, rounds, mutant)
-            if not systematic.run_twins(protocol, nodes, rounds, mutant, jobs or os.cpu_count() or 1, json):
-                raise typer.Exit(VIOLATED)
+            _run_twins(protocol, nodes, rounds, mutant, jobs, json)
             return
         chosen = campaign.parse_seeds(str(seed) if seed is not None else seeds or SEEDS[mutants])
         task = Task(
@@ -112,6 +104,21 @@ def sim(
         raise typer.Exit(WRONG_USE) from None
     if code:
         raise typer.Exit(code)
+
+
+def _run_twins(protocol: str, nodes: int, rounds: int, mutant: str, jobs: int, json: bool) -> None:
+    check_twins(protocol, nodes, rounds, mutant)
+    if not systematic.run_twins(protocol, nodes, rounds, mutant, jobs or os.cpu_count() or 1, json):
+        raise typer.Exit(VIOLATED)
+
+
+def _resolved(name: str, under: str, is_planted: bool) -> tuple[str, str]:
+    """The protocol, and the replicated class above it, if ``name`` is one. Raises OptionsError."""
+    if object_file_of(name) is None:
+        return name, ""
+    if is_planted:
+        raise OptionsError("a Replicated class has no --twins, --mutants, --mutant or --workload: leave it out")
+    return under, name
 
 
 def _run(task: Task, seeds: range, workers: int, mutants: bool, trace: str | None, json: bool) -> int:

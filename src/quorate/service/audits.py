@@ -1,7 +1,7 @@
 """Audits: the nodes compare their states through the log, so that one that differs is found and stops.
 
-How it works. A *point* is an index of the log: each multiple of ``entries`` (POINT_ENTRIES), and the place of each Mark, which
-the leader has decided now and then. Every node computes the digests of its state at a point and has them decided, as
+How it works. A *point* is an index of the log: each multiple of ``entries``, and the place of each Mark, which the
+leader has decided now and then. Every node computes the digests of its state at a point and has them decided, as
 an Audit. So all hear the same audits in the same order, and each judges itself:
 
 - a majority of the members agrees, and what this node has now is something else: it stops. That its own audit is one

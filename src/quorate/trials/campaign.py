@@ -26,9 +26,9 @@ from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
 from quorate.trials.disks import medium_of
 from quorate.trials.files import is_file
-from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
 from quorate.trials.objects.loading import object_file_of
 from quorate.trials.objects.subject import ObjectSubject
+from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
 from quorate.trials.subjects import SUBJECTS, ServiceSubject, check_traits, subject
 
 WORKLOADS = (*sorted(SUBJECTS), "mix")

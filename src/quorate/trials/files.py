@@ -168,7 +168,7 @@ def _find(name: str, base: type[T]) -> tuple[Path, ModuleType, type[T]]:
     what = base.__name__
     text, _, wanted = name.rpartition(":") if ":" in name else (name, "", "")
     path = Path(text)
-    module = load(path, what)
+    module = load_module(path, what)
     found = getattr(module, wanted, None)
     if found is None or not wanted:
         there = [one for one, value in vars(module).items() if _is(value, base) and value.__module__ == module.__name__]
@@ -185,7 +185,7 @@ def _is(value: Any, base: type) -> bool:
     return isinstance(value, type) and issubclass(value, base) and value is not base
 
 
-def load(path: Path, what: str) -> ModuleType:
+def load_module(path: Path, what: str) -> ModuleType:
     """The module of a file, run once a process. Raises OptionsError, in words of ``what`` was looked for."""
     if not path.is_file():
         raise OptionsError(f"there is no file {path}; a {what.lower()} of your own is named path/to/file.py:Class")

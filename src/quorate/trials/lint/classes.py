@@ -1,7 +1,7 @@
 """Which classes of a file are replicated, and which of its functions their marked methods reach.
 
-A class counts if it derives from a name ``Replicated``, or from what ``quorate.objects`` has under such a name, directly
-or through classes of the same file. What a method calls in other files is not looked at: no file is imported.
+A class counts if it derives from a name ``Replicated``, or from one that begins so and is from elsewhere, directly or
+through classes of the same file. What a method calls in other files is not looked at: no file is imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MARKS: Final = frozenset({"command", "read", "invariant"})
 ROOTS_UNMARKED: Final = frozenset({"__init__", "migrate"})
 
 
-def lint(source: str | bytes, path: str = "<file>") -> list[Finding]:
+def findings_of(source: str | bytes, path: str = "<file>") -> list[Finding]:
     """Every finding, in the order of lines. Raises SyntaxError, and ValueError for bytes that are not text."""
     tree = ast.parse(source, path)
     names = imported(tree)
@@ -33,7 +33,17 @@ def lint(source: str | bytes, path: str = "<file>") -> list[Finding]:
             for kind in (node for node in ast.walk(outer) if isinstance(node, ast.ClassDef)):
                 if _is_replicated(kind, classes, names, ()):
                     found |= set(_closures(outer, kind))
-    return sorted(found)
+    return _longest(found)
+
+
+def _longest(found: set[Finding]) -> list[Finding]:
+    """Of `os.environ` and `os.environ.get` at one place the latter."""
+    best: dict[tuple[int, int, str], Finding] = {}
+    for one in sorted(found):
+        place = (one.line, one.column, one.rule)
+        if place not in best or len(best[place].what) < len(one.what):
+            best[place] = one
+    return sorted(best.values())
 
 
 def _is_replicated(
@@ -130,9 +140,9 @@ def _callees(
     """Methods and functions of the file that this one names: called, or handed on."""
     for node in ast.walk(function):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in methods:
-            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
-                yield methods[node.attr]
-            elif isinstance(node.value, ast.Call):  # super().name, type(self).name
+            if (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")) or isinstance(
+                node.value, ast.Call
+            ):
                 yield methods[node.attr]
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in functions:
             yield functions[node.id]

@@ -47,10 +47,14 @@ ADVICE: Final = {
     "class-attribute": Advice(
         "it is shared by all objects of a process and is in no snapshot", "set it in __init__: self.x = ..."
     ),
-    "global": Advice("a module's variable is in no snapshot: it is lost with the process", "make it an attribute: self.x"),
+    "global": Advice(
+        "a module's variable is in no snapshot: it is lost with the process", "make it an attribute: self.x"
+    ),
     "read-changes": Advice("a @read runs on one node only, so that one would differ", "mark the method @command"),
     "invariant-changes": Advice("an @invariant only looks", "change nothing there"),
-    "default-argument": Advice("a default is made once a process, and keeps what is put in", "use None, and make it inside"),
+    "default-argument": Advice(
+        "a default is made once a process, and keeps what is put in", "use None, and make it inside"
+    ),
     "closure": Advice(
         "a variable of the enclosing function is in no snapshot", "make it an attribute, or a constant of the module"
     ),

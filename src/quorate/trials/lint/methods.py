@@ -1,4 +1,4 @@
-"""What one function of a replicated class may not do. It looks at the function's own tree, nested functions included."""
+"""What one function of a replicated class may not do. Functions inside it count as its own."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ MUTATING: Final = frozenset(
     }
 )
 ORDERED_USES: Final = frozenset({"list", "tuple", "iter", "enumerate", "map", "filter", "zip", "sum", "reversed"})
+ORDERED_METHODS: Final = frozenset({"join", "extend", "fromkeys"})
+UNORDERED_USES: Final = frozenset({"any", "all", "sorted", "set", "frozenset", "min", "max", "len"})
+"""Whose result is the same in every order."""
 SET_METHODS: Final = frozenset({"union", "intersection", "difference", "symmetric_difference"})
 MUTABLE_CALLS: Final = frozenset({"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict"})
 _MUTABLE: Final = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
@@ -44,7 +47,13 @@ def is_mutable(node: ast.expr | None) -> bool:
     """Whether this makes something that can be changed."""
     if isinstance(node, ast.Call):
         function = node.func
-        name = function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+        name = (
+            function.attr
+            if isinstance(function, ast.Attribute)
+            else function.id
+            if isinstance(function, ast.Name)
+            else ""
+        )
         return name in MUTABLE_CALLS
     return isinstance(node, _MUTABLE)
 
@@ -63,11 +72,14 @@ class FunctionRules:
     def __init__(self, function: FunctionNode, names: dict[str, str], sets: frozenset[str]) -> None:
         self._function = function
         self._bound = _bound(function)
-        self._names = {name: full for name, full in names.items() if name not in self._bound or _is_import(function, name)}
+        self._names = {
+            name: full for name, full in names.items() if name not in self._bound or _is_import(function, name)
+        }
         arguments = function.args
         every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
         self._sets = {one.arg for one in every if is_set_annotation(one.annotation)}
         self._attributes = sets
+        self._unordered = frozenset(_unordered(function))
         for node in ast.walk(function):
             if isinstance(node, ast.Assign) and self.is_set(node.value):
                 self._sets |= {target.id for target in node.targets if isinstance(target, ast.Name)}
@@ -97,6 +109,8 @@ class FunctionRules:
             return
         if isinstance(node, ast.Name | ast.Attribute):
             yield from self._used(node)
+        if isinstance(node, ast.Call) and not node.args and dotted(node.func, self._names) == "random.Random":
+            yield finding(node, "chance", "random.Random()")
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in self._bound:
             name, first = node.func.id, node.args[0] if node.args else None
             if name == "id":
@@ -118,19 +132,15 @@ class FunctionRules:
             yield finding(node, rule, name)
 
     def _orders(self, node: ast.AST) -> Iterator[Finding]:
+        if node in self._unordered:
+            return
         iterated: list[ast.expr] = []
         if isinstance(node, ast.For | ast.comprehension):
             iterated = [node.iter]
         elif isinstance(node, ast.Starred):
             iterated = [node.value]
         elif isinstance(node, ast.Call):
-            function = node.func
-            if isinstance(function, ast.Name) and function.id in ORDERED_USES:
-                iterated = list(node.args)
-            elif isinstance(function, ast.Attribute) and function.attr in ("join", "extend", "fromkeys"):
-                iterated = list(node.args)
-            elif isinstance(function, ast.Attribute) and function.attr == "pop" and not node.args:
-                iterated = [function.value]
+            iterated = _iterated_by(node)
         for one in iterated:
             if self.is_set(one):
                 yield finding(one, "set-order", f"the order of a set: {ast.unparse(one)}")
@@ -169,6 +179,18 @@ class FunctionRules:
                     yield finding(part, rule, f"{ast.unparse(part)} is changed in a method that only reads")
 
 
+def _iterated_by(call: ast.Call) -> list[ast.expr]:
+    function = call.func
+    if isinstance(function, ast.Name):
+        return list(call.args) if function.id in ORDERED_USES else []
+    if isinstance(function, ast.Attribute):
+        if function.attr in ORDERED_METHODS:
+            return list(call.args)
+        if function.attr == "pop" and not call.args:
+            return [function.value]
+    return []
+
+
 def _is_past(node: ast.Call) -> bool:
     """``object.__setattr__(self, ...)``, ``vars(self).update(...)``, ``list.append(self.rows, ...)``."""
     function = node.func
@@ -177,7 +199,12 @@ def _is_past(node: ast.Call) -> bool:
     of = function.value
     if isinstance(of, ast.Call):
         return isinstance(of.func, ast.Name) and of.func.id == "vars" and bool(of.args) and _is_of_self(of.args[0])
-    return isinstance(of, ast.Name) and of.id in ("object", "list", "dict", "set") and first is not None and _is_of_self(first)
+    return (
+        isinstance(of, ast.Name)
+        and of.id in ("object", "list", "dict", "set")
+        and first is not None
+        and _is_of_self(first)
+    )
 
 
 def _is_nan(value: object) -> bool:
@@ -194,6 +221,17 @@ def _is_of_self(node: ast.expr) -> bool:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "vars" and node.args:
         node = node.args[0]
     return _is_self(node)
+
+
+def _unordered(function: FunctionNode) -> Iterator[ast.AST]:
+    """The loops of comprehensions of which the order is not seen."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.SetComp):
+            yield from node.generators
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in UNORDERED_USES:
+            for argument in node.args:
+                if isinstance(argument, ast.GeneratorExp | ast.ListComp):
+                    yield from argument.generators
 
 
 def _bound(function: FunctionNode) -> frozenset[str]:

@@ -45,6 +45,7 @@ ROOTS: Final = {
 """Dotted names, and all below them, to the rule that they break."""
 PURE: Final = frozenset(
     {
+        "random.Random",
         "time.struct_time",
         "time.strptime",
         "uuid.UUID",
@@ -64,7 +65,7 @@ PURE: Final = frozenset(
         "http.HTTPStatus",
     }
 )
-"""What is harmless below those."""
+"""What is harmless below those: `random.Random(seed)` is, and without a seed it is looked at apart."""
 
 
 def imported(tree: ast.Module) -> dict[str, str]:

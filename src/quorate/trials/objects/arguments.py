@@ -101,7 +101,7 @@ def _workload(kind: type[Replicated]) -> Callable[[Random], Any] | None:
     for owner in kind.__mro__:
         found = vars(owner).get("workload")
         if found is not None:
-            return found.__get__(None, kind) if isinstance(found, staticmethod | classmethod) else None  # type: ignore[no-any-return]
+            return found.__get__(None, kind) if isinstance(found, staticmethod | classmethod) else None
     return None
 
 

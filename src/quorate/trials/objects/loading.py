@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from quorate.machines.objects.machine import ObjectMachine, Replicated
 from quorate.sim.options import OptionsError
-from quorate.trials.files import is_file, line_of, load
+from quorate.trials.files import is_file, line_of, load_module
 from quorate.trials.objects.rewriting import names_for, rewritten
 
 MODULE: Final = "quorate_object"
@@ -54,7 +54,7 @@ def _find(name: str) -> ObjectFile | None:
     path = Path(text)
     if not path.is_file() or path.suffix != ".py":
         return None  # whoever looks for a core says what is wrong
-    first = load(path, "class")
+    first = load_module(path, "class")
     found: Any = vars(first).get(wanted)
     if found is None:
         known = [one for one, value in vars(first).items() if _is_replicated(value) and _is_of(value, first)]

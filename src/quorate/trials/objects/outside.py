@@ -21,10 +21,10 @@ CLOCKS: Final = frozenset({"now", "utcnow", "today"})
 HARMLESS: Final = frozenset({"fspath", "StringIO", "BytesIO", "text_encoding", "get_ident", "allocate_lock", "RLock"})
 PACKAGE: Final = str(Path(__file__).resolve().parents[2])
 _ENVIRONMENT: Final = type(os.environ).__getitem__.__code__
-_CHANCE: Final = random.random.__self__
+_CHANCE: Final = vars(random)["_inst"]
 
 
-class Outside:
+class Glances:
     """Sees what runs; ``path`` is the file that ``id`` must not be called in."""
 
     def __init__(self, path: Path) -> None:

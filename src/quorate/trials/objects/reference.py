@@ -13,7 +13,7 @@ from quorate.service.audits import Audits
 from quorate.service.replica import Replica
 from quorate.service.signed import SignedReplica
 from quorate.sim.checkers.base import Checker, Violation, Watched
-from quorate.trials.objects.outside import Outside
+from quorate.trials.objects.outside import Glances
 
 STATE: Final = "equal states"
 RESULTS: Final = "equal results"
@@ -28,12 +28,9 @@ EVERY_COMMAND_UNTIL: Final = 512
 class WatchedMachine(ObjectMachine):
     """Remembers what its last command answered."""
 
-    outside: Outside | None = None
+    outside: Glances | None = None
     """Sees what its commands look at."""
     answer: bytes | None = None
-    raised = 0
-    """How many commands raised."""
-    called = 0
 
     def apply(self, command: bytes) -> bytes:
         """As the base says."""
@@ -45,7 +42,7 @@ class WatchedMachine(ObjectMachine):
         return self.answer
 
 
-class Outcome:
+class Applied:
     """What the reference came to at one index."""
 
     __slots__ = ("answer", "contents", "digests")
@@ -62,8 +59,7 @@ class Reference:
     def __init__(self, replica: Replica, machine: WatchedMachine) -> None:
         self._replica = replica
         self._machine = machine
-        self._outcomes: list[Outcome] = []
-        self._empty = Outcome(None, machine.digests(), machine.contents())
+        self._outcomes: list[Applied] = []
 
     def follow(self, index: int, entry: Entry) -> None:
         """Apply the entry if it is new. Raises Violation if it looks outside, or breaks an invariant here."""
@@ -81,15 +77,15 @@ class Reference:
         if machine.answer is not None and (broken := machine.broken()) is not None:
             raise Violation(INVARIANT, f"after entry {index}, on an object that is not replicated: {broken}")
         contents = machine.contents() if index % CONTENT_EVERY == 0 else {}
-        self._outcomes.append(Outcome(machine.answer, machine.digests(), contents))
+        self._outcomes.append(Applied(machine.answer, machine.digests(), contents))
 
     def compare(self, node: int, index: int, machine: WatchedMachine) -> None:
         """A node has applied this entry. Raises Violation."""
         outcome = self._outcomes[index - 1]
         if machine.answer != outcome.answer:
             raise Violation(
-                RESULTS, f"node {node} answers entry {index} with {machine.answer!r}, the log alone gives "
-                f"{outcome.answer!r}",
+                RESULTS,
+                f"node {node} answers entry {index} with {machine.answer!r}, the log alone gives {outcome.answer!r}",
             )
         self._equal(node, index, machine.digests(), outcome.digests)
         is_point = index % CONTENT_EVERY == 0
@@ -138,7 +134,9 @@ class WatchedSignedReplica(WatchedReplica, SignedReplica):
     """The same where clients sign."""
 
 
-def watched_replica(machine: WatchedMachine, is_signed: bool, sessions_max: int, audits: Audits | None) -> WatchedReplica:
+def watched_replica(
+    machine: WatchedMachine, is_signed: bool, sessions_max: int, audits: Audits | None
+) -> WatchedReplica:
     """A Replica of the kind that the protocol's values ask for."""
     if is_signed:
         return WatchedSignedReplica(machine, sessions_max=sessions_max)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from hashlib import blake2b
+from types import BuiltinMethodType
 from typing import Any, Final
 
 ORDERED: Final = "__quorate_ordered__"
@@ -41,7 +42,7 @@ def names_for(salt: bytes) -> dict[str, Any]:
         return own if _is_number(value) else int.from_bytes(_salted(salt, value)[:7], "big")
 
     def popped(pop: Callable[..., Any]) -> Any:
-        owner = pop.__self__ if type(pop) is _BUILTIN_METHOD else None
+        owner: Any = pop.__self__ if isinstance(pop, BuiltinMethodType) else None
         if type(owner) is not set or not owner:
             return pop()
         item = next(iter(ordered(owner)))
@@ -49,9 +50,6 @@ def names_for(salt: bytes) -> dict[str, Any]:
         return item
 
     return {ORDERED: ordered, HASHED: hashed, POPPED: popped}
-
-
-_BUILTIN_METHOD: Final = type([].pop)
 
 
 def _is_number(value: Any) -> bool:
@@ -67,7 +65,7 @@ def _salted(salt: bytes, item: Any) -> bytes:
 class _Rewriter(ast.NodeTransformer):
     """Wraps what is iterated. It is wrapped where it stands, so line numbers stay."""
 
-    def visit_For(self, node: ast.For) -> Any:  # noqa: N802 (the name is ast's)
+    def visit_For(self, node: ast.For) -> Any:
         self.generic_visit(node)
         node.iter = _call(ORDERED, node.iter)
         return node
@@ -78,30 +76,34 @@ class _Rewriter(ast.NodeTransformer):
             node.iter = _call(ORDERED, node.iter)
         return node
 
-    def visit_Starred(self, node: ast.Starred) -> Any:  # noqa: N802
+    def visit_Starred(self, node: ast.Starred) -> Any:
         self.generic_visit(node)
         if isinstance(node.ctx, ast.Load):
             node.value = _call(ORDERED, node.value)
         return node
 
-    def visit_Assign(self, node: ast.Assign) -> Any:  # noqa: N802
+    def visit_Assign(self, node: ast.Assign) -> Any:
         self.generic_visit(node)
         if any(isinstance(target, ast.Tuple | ast.List) for target in node.targets):
             node.value = _call(ORDERED, node.value)
         return node
 
-    def visit_Call(self, node: ast.Call) -> Any:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> Any:
         self.generic_visit(node)
         function = node.func
         if isinstance(function, ast.Name) and function.id == "hash":
             function.id = HASHED
-        elif isinstance(function, ast.Name) and function.id in ITERATING:
-            node.args = [_wrapped(argument) for argument in node.args]
-        elif isinstance(function, ast.Attribute) and function.attr in ITERATING_METHODS:
+        elif _is_iterating(function):
             node.args = [_wrapped(argument) for argument in node.args]
         elif isinstance(function, ast.Attribute) and function.attr == "pop" and not node.args and not node.keywords:
             return ast.copy_location(_call(POPPED, function), node)
         return node
+
+
+def _is_iterating(function: ast.expr) -> bool:
+    if isinstance(function, ast.Name):
+        return function.id in ITERATING
+    return isinstance(function, ast.Attribute) and function.attr in ITERATING_METHODS
 
 
 def _wrapped(argument: ast.expr) -> ast.expr:

@@ -28,7 +28,7 @@ from quorate.sim.workload import Answer, Driver, Generator, Op, Wants, Workload
 from quorate.trials.drivers import Dialect, ServiceDriver
 from quorate.trials.objects.arguments import ObjectGenerator
 from quorate.trials.objects.loading import ObjectFile
-from quorate.trials.objects.outside import Outside
+from quorate.trials.objects.outside import Glances
 from quorate.trials.objects.reference import (
     Reference,
     ToldAlike,
@@ -49,8 +49,8 @@ class ObjectDialect(Dialect):
         self._kinds = kinds
 
     def operation(self, op: Op) -> bytes:
-        """As the base says."""
-        args, kwargs = ((), {}) if op.value is None else op.value
+        """As the base says; what false clients write has no arguments, and mostly no method."""
+        args, kwargs = op.value if isinstance(op.value, tuple) else ((), {})
         return encode_call(op.key, args, kwargs, self._kinds)
 
     def question(self, op: Op) -> bytes:
@@ -90,7 +90,7 @@ class ObjectSubject(ServiceSubject):
         self._kind = file.load(b"reference")
         self._dialect = ObjectDialect(kinds_of(self._kind))
         machine = WatchedMachine(self._kind)
-        machine.outside = Outside(file.path)
+        machine.outside = Glances(file.path)
         self._replica = watched_replica(machine, self._scheme is not None, SESSIONS_MAX, None)
         self._reference = Reference(self._replica, machine)
 
