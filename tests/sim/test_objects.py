@@ -5,9 +5,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from quorate import Replicated, command
+from quorate.machines.objects.machine import encode_call
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided
+from quorate.service.replica import Replica
+from quorate.service.requests import Apply, OpenSession, encode
+from quorate.sim.checkers.base import Violation
 from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.objects.reference import CONTENT_EVERY, Reference, ToldAlike, WatchedMachine
 
 from tests.cli.sim_command import call
 
@@ -144,7 +152,12 @@ def test_what_differs_after_a_restart_is_caught(name: str, tmp_path: Path) -> No
             break
     wanted = ("invariant",) if name == "an invariant" else ("equal states", "equal results")
     assert outcome.violated in wanted, outcome
-    assert name == "an invariant" or "value" in outcome.text or "rows" in outcome.text or outcome.violated == "equal results"
+    assert (
+        name == "an invariant"
+        or "value" in outcome.text
+        or "rows" in outcome.text
+        or outcome.violated == "equal results"
+    )
 
 
 def test_a_good_class_survives_all_faults(tmp_path: Path) -> None:
@@ -229,3 +242,63 @@ def test_wrong_use_is_refused_in_words(
     code, _, err = call(*arguments)
     assert code == 2
     assert words in err
+
+
+class Tally(Replicated):
+    """An object to tamper with."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    @command
+    def add(self, n: int) -> int:
+        """Keep a number."""
+        self.rows.append(n)
+        return len(self.rows)
+
+
+def compared(entries: int) -> tuple[Reference, WatchedMachine]:
+    """A reference that was fed so many entries, and a node's machine that was too."""
+    own, machine = WatchedMachine(Tally), WatchedMachine(Tally)
+    reference, node = Reference(Replica(own), own), Replica(machine)
+    commands = [OpenSession(1), *(Apply(1, serial, 0, encode_call("add", [serial])) for serial in range(1, entries))]
+    for index, one in enumerate(commands, 1):
+        entry = Entry(1, encode(one))
+        reference.follow(index, entry)
+        machine.answer = None
+        node.output(Decided(index, (entry,)))
+    reference.compare(3, entries, machine)
+    return reference, machine
+
+
+def test_a_state_that_differs_is_named() -> None:
+    reference, machine = compared(5)
+    machine.apply(encode_call("add", [9]))
+    machine.answer = encode(("ok", 4))
+    with pytest.raises(Violation, match="equal states: node 3 after entry 5 of the log: rows differs"):
+        reference.compare(3, 5, machine)
+
+
+def test_a_state_that_differs_past_its_digest_is_named() -> None:
+    reference, machine = compared(CONTENT_EVERY)
+    list.append(machine.instance.rows, 9)
+    with pytest.raises(Violation, match="equal states: node 3 after entry 16 of the log: rows differs"):
+        reference.compare(3, CONTENT_EVERY, machine)
+    reference, machine = compared(3)
+    list.append(machine.instance.rows, 9)
+    with pytest.raises(Violation, match="equal states: node 3 after entry 3 of the log: rows differs"):
+        reference.compare_all(3, 3, machine)
+
+
+def test_an_answer_that_differs_is_named() -> None:
+    reference, machine = compared(5)
+    machine.answer = b"no"
+    with pytest.raises(Violation, match="equal results: node 3 answers entry 5 with b'no'"):
+        reference.compare(3, 5, machine)
+
+
+def test_a_client_that_was_told_something_else_is_named() -> None:
+    right = {(1, 1): b"yes"}
+    ToldAlike({(1, 1): b"yes", (2, 1): b"forgotten"}, lambda: right).finish(None)  # type: ignore[arg-type]
+    with pytest.raises(Violation, match="equal results: a client was told b'no'"):
+        ToldAlike({(1, 1): b"no"}, lambda: right).finish(None)  # type: ignore[arg-type]
