@@ -8,24 +8,103 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from quorate.machines.objects.kinds import register_type
+    from quorate.runtime.errors import StorageError
     from quorate.service.client.aio import AsyncClient
+    from quorate.service.client.errors import (
+        BlocksLoop,
+        Forked,
+        NodeFailed,
+        NoQuorum,
+        NotRunning,
+        OutcomeUnknown,
+        QuorateError,
+        Refused,
+        SessionExpired,
+        TooLarge,
+        Unreachable,
+    )
     from quorate.service.client.sync import Client
-    from quorate.service.objects import Replicated, command, invariant, read, replicate
+    from quorate.service.config import ConfigError
+    from quorate.service.objects import (
+        Async,
+        CommandFailed,
+        Replicated,
+        command,
+        connect,
+        connect_many,
+        invariant,
+        read,
+        replicate,
+        replicate_many,
+    )
 
     __version__: str
 
-_HOMES: Final = {
-    "AsyncClient": ("quorate.service.client.aio", "AsyncClient"),
-    "Client": ("quorate.service.client.sync", "Client"),
-    "Replicated": ("quorate.service.objects", "Replicated"),
-    "command": ("quorate.service.objects", "command"),
-    "invariant": ("quorate.service.objects", "invariant"),
-    "read": ("quorate.service.objects", "read"),
-    "replicate": ("quorate.service.objects", "replicate"),
+_MODULES: Final = {
+    "quorate.machines.objects.kinds": ("register_type",),
+    "quorate.runtime.errors": ("StorageError",),
+    "quorate.service.client.aio": ("AsyncClient",),
+    "quorate.service.client.errors": (
+        "BlocksLoop",
+        "Forked",
+        "NoQuorum",
+        "NodeFailed",
+        "NotRunning",
+        "OutcomeUnknown",
+        "QuorateError",
+        "Refused",
+        "SessionExpired",
+        "TooLarge",
+        "Unreachable",
+    ),
+    "quorate.service.client.sync": ("Client",),
+    "quorate.service.config": ("ConfigError",),
+    "quorate.service.objects": (
+        "Async",
+        "CommandFailed",
+        "Replicated",
+        "command",
+        "connect",
+        "connect_many",
+        "invariant",
+        "read",
+        "replicate",
+        "replicate_many",
+    ),
 }
-"""Public name to module, and the name there."""
+_HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
+"""Public name to the module that has it."""
 
-__all__ = ["AsyncClient", "Client", "Replicated", "__version__", "command", "invariant", "read", "replicate"]
+__all__ = [
+    "Async",
+    "AsyncClient",
+    "BlocksLoop",
+    "Client",
+    "CommandFailed",
+    "ConfigError",
+    "Forked",
+    "NoQuorum",
+    "NodeFailed",
+    "NotRunning",
+    "OutcomeUnknown",
+    "QuorateError",
+    "Refused",
+    "Replicated",
+    "SessionExpired",
+    "StorageError",
+    "TooLarge",
+    "Unreachable",
+    "__version__",
+    "command",
+    "connect",
+    "connect_many",
+    "invariant",
+    "read",
+    "register_type",
+    "replicate",
+    "replicate_many",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,8 +112,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = _version()
     elif name in _HOMES:
-        module, attribute = _HOMES[name]
-        value = getattr(import_module(module), attribute)
+        value = getattr(import_module(_HOMES[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

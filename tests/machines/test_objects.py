@@ -15,7 +15,7 @@ import pytest
 from quorate.machines.objects.calls import MethodCall, Raised, Returned, decode_outcome, encode_call
 from quorate.machines.objects.values import encode
 from quorate.runtime import key_files
-from quorate.service.client.errors import QuorateError
+from quorate.service.client.errors import NotRunning, QuorateError
 from quorate.service.config import ConfigError
 from quorate.service.objects import CommandFailed, ObjectMachine, Replicated, Replication, command, read, replicate
 
@@ -143,7 +143,7 @@ def test_three_nodes_count_every_call_of_every_thread_once(tmp_path) -> None:
         for handle in handles:
             with pytest.raises(OverflowError):
                 handle.add(10_000)
-        instances = [part._server.machine.instance for part in parts.values()]
+        instances = [part._node._server.machine.instance for part in parts.values()]
         while not all(instance.value == 150 for instance in instances):  # the followers are told a little later
             time.sleep(0.01)
 
@@ -152,7 +152,7 @@ def test_a_replication_that_is_over_says_so(tmp_path) -> None:
     part: Replication[Counter] = replicate(Counter, data=tmp_path)
     with part as counter:
         counter.add()
-    with pytest.raises(RuntimeError, match="with block"):
+    with pytest.raises(NotRunning, match="with block"):
         counter.add()
     part.stop()
 

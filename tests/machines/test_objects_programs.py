@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +57,16 @@ def step(state: Any, name: str, which: int, key: Any, value: Any) -> Any:
     other = found[(which // 7) % len(found)]
     if name == "move":
         value = other
+    if name == "bad":
+        # What is refused half-way, and caught: plain containers would take it.
+        if type(chosen) in (dict, list, OrderedSet, Box):
+            raise TypeError
+        if isinstance(chosen, dict):
+            chosen[key] = {"a": [1], "b": Box(1), "c": other, "d": float("nan")}
+        elif isinstance(chosen, list):
+            chosen[:1] = [[1], Box(1), other, float("nan")]
+        else:
+            chosen.add(float("nan"))
     if name == "wrap":
         value = {"in": [other]}
     if name == "attribute":
@@ -236,7 +247,7 @@ values = st.recursive(
 )
 NAMES = (
     *("put", "move", "take", "take-else", "last", "many", "default", "clear", "delete", "or", "slice", "stride"),
-    *("reverse", "sort", "times", "exchange", "attribute", "swap", "wrap", "rewrap", "unwrap"),
+    *("reverse", "sort", "times", "exchange", "attribute", "swap", "wrap", "rewrap", "unwrap", "bad"),
 )
 steps = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 100), keys, values), max_size=6)
 programs = st.lists(st.tuples(steps, st.sampled_from([False, False, True])), max_size=6)
@@ -292,8 +303,28 @@ def check(program: list[Any], digest_each: bool) -> None:
 
 
 @given(programs, st.booleans())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example([([("put", 0, "a", [1]), ("move", 7, "b", 0)], False)], True)
 @example([([("put", 0, "a", {}), ("put", 1, "a", {}), ("swap", 0, 0, 0)], True)], True)
+@example(
+    [
+        ([("wrap", 0, "b", "a"), ("default", 67, "a", []), *[("put", 0, "a", "a")] * 3], False),
+        ([("put", 0, "a", "a"), ("move", 63, "a", "a"), ("put", 0, "a", []), ("reverse", 2, "a", [])], False),
+    ],
+    False,
+)
+@example(
+    [([("put", 44, (1.0, 2), []), ("take", 2, (1, 2), 0), ("take", 91, (1, 2), 0), ("put", 44, (1, 2), 0)], False)],
+    False,
+)
+@example([([("put", 0, 1, 5)], False), ([("take", 0, 1, 0), ("put", 0, True, 5)], False)], False)
+@example([([("put", 0, 1, 5)], False), ([("take", 0, 1, 0), ("put", 0, True, 5)], False)], True)
 def test_programs_do_to_the_state_what_they_do_to_plain_containers(program: list[Any], digest_each: bool) -> None:
+    check(program, digest_each)
+
+
+@pytest.mark.slow
+@given(programs, st.booleans())
+@settings(max_examples=10_000, deadline=None)
+def test_many_programs(program: list[Any], digest_each: bool) -> None:
     check(program, digest_each)

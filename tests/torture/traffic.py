@@ -19,7 +19,7 @@ from quorate.machines.kv.commands import Compare, Put, Relation, Target
 from quorate.protocols import REGISTRY
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, Unreachable
-from quorate.service.client.sync import LoopThread
+from quorate.service.client.loop_thread import LoopThread
 
 from tests.cluster import LocalCluster, until
 from tests.torture.history import Recorder

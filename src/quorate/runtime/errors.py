@@ -5,6 +5,7 @@ Every text names the file (and the offset, where there is one), what was wrong, 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 # One remedy fits all damage: a node whose journal lost records may have lost a vote or an acknowledged entry.
@@ -49,6 +50,8 @@ class JournalLocked(StorageError):
 
     def __init__(self, path: Path, pid: int | None) -> None:
         holder = f"process {pid}" if pid is not None else "another process"
+        if pid == os.getpid():
+            holder += " (this one, which runs another node on the same folder)"
         super().__init__(f"{path}: held by {holder}. Stop it first: one folder serves one running node")
         self.path = path
         self.pid = pid

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quorate.runtime.errors import DiskUnreadable, JournalLocked
+from quorate.runtime.forks import let_go, not_for_forks
 
 ASIDE = ".aside"  # the suffix of a file that is not finished; removed at start
 CLUSTER_SIZE_BYTES_MAX = 176  # of the cluster's name in UTF-8: it has a fixed place in file headers
@@ -148,14 +149,15 @@ class FolderLock:
     def __init__(self, path: Path) -> None:
         """Raises JournalLocked if the lock is held."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        not_for_forks(self._fd)  # a child that outlives this process would keep the folder
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             text = os.pread(self._fd, 32, 0).strip()
-            os.close(self._fd)
+            self.release()
             raise JournalLocked(path, int(text) if text.isdigit() else None) from None
         except BaseException:
-            os.close(self._fd)
+            self.release()
             raise
         # The pid only informs: a full disk must not keep a node from starting.
         with suppress(OSError):
@@ -163,4 +165,5 @@ class FolderLock:
             os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
+        let_go(self._fd)
         os.close(self._fd)

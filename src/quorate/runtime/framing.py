@@ -22,6 +22,7 @@ from typing import Any, cast
 import msgspec
 
 from quorate.runtime.address import format_address, literal
+from quorate.runtime.forks import let_go, not_for_forks
 
 HEADER_SIZE_BYTES = 4
 SEALED_BYTES = 16  # what a sealed frame (sealing.py) has more than its payload
@@ -159,6 +160,8 @@ class FrameConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        not_for_forks(self._descriptor)
         address = transport.get_extra_info("peername")
         self.remote = format_address(*address[:2]) if isinstance(address, tuple) else str(address)
         self.is_open = True
@@ -197,6 +200,7 @@ class FrameConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._end(f"broke: {error}" if error else "closed by the other side")
         self._received.clear()
+        let_go(self._descriptor)  # asyncio closes it after this
         self._transport = None  # asyncio's own does not bear an abort from now on
         if not self.lost.done():
             self.lost.set_result(self.why)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from quorate.runtime.address import format_address
+from quorate.runtime.forks import let_go, not_for_forks
 from quorate.runtime.names import NAMES, Names
 
 BACKLOG: Final = 100
@@ -23,10 +24,16 @@ class Listening:
 
     def __init__(self, servers: Sequence[asyncio.Server]) -> None:
         self._servers = servers
+        self._descriptors = [sock.fileno() for server in servers for sock in server.sockets]
+        for descriptor in self._descriptors:
+            not_for_forks(descriptor)
         self.port: int = servers[0].sockets[0].getsockname()[1]
 
     def close(self) -> None:
         """Take no more connections; those that are there stay."""
+        for descriptor in self._descriptors:
+            let_go(descriptor)
+        self._descriptors.clear()
         for server in self._servers:
             server.close()
 
@@ -112,6 +119,8 @@ def _bind(address: str, port: int) -> socket.socket:
 
 def _named(error: OSError, host: str, port: int, cure: str = "") -> OSError:
     text = os.strerror(error.errno).lower() if error.errno else str(error)
+    if error.errno == errno.EADDRINUSE:
+        cure = "another program has this port, or this one twice: end that, or choose another port"
     if cure:
         text = f"{text}: {cure}"
     return OSError(error.errno, f"cannot listen on {format_address(host, port)}: {text}")

@@ -13,6 +13,7 @@ link (another program may own it now) comes last the next time.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from collections import OrderedDict
@@ -148,6 +149,13 @@ class Names:
                 pending.result(patience_s)
         return self._found(name, host, patience_s)
 
+    def forget_pending(self) -> None:
+        """In a forked child: the threads that look up are not there, nor whoever held the lock."""
+        self._lock = threading.Lock()
+        self._running = 0
+        for name in self._names.values():
+            name.pending = None
+
     def _found(self, name: _Name, host: str, waited_s: float) -> list[str]:
         with self._lock:
             if known := name.known():
@@ -207,3 +215,4 @@ class Names:
 
 NAMES: Final = Names()
 """Of this process: threads that hang in the resolver outlive those who asked, so the limit is for all together."""
+os.register_at_fork(after_in_child=NAMES.forget_pending)

@@ -301,10 +301,14 @@ class Node(Machine):
             self._loop.call_soon(self._turn)
 
     def _put(self, item: Input) -> None:
+        if self._is_ending:
+            return  # no turn will take it out again
         self._inbox.append(item)
         self.wake()
 
     def _on_frames(self, sender: int, frames: list[bytes]) -> None:
+        if self._is_ending:
+            return
         size_bytes = sum(map(len, frames))
         if self._inbox_bytes + size_bytes > STEP_BYTES_MAX and self._inbox:
             self._turn()

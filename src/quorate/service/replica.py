@@ -72,6 +72,8 @@ class Replica(App):
         self.applied_index = 0
         self.leader: int | None = None
         self.stalled_why: str | None = None
+        self.on_leads: Callable[[], None] | None = None
+        """Called when another node leads, or none."""
         self._pending_max = pending_max
         self._commands: dict[tuple[int, int], tuple[Requester, int]] = {}
         self._openings: dict[int, tuple[Requester, int]] = {}
@@ -202,6 +204,8 @@ class Replica(App):
             self._drop(value)
         elif kind is Leads:
             self._follow(value.leader)
+            if self.on_leads is not None:
+                self.on_leads()
 
     def _apply(self, committed: Decided) -> None:
         index = committed.first_index

@@ -49,6 +49,10 @@ def kv_machine(data: Path) -> StateMachine:
     return KvMachine(data / "kv")
 
 
+class Unavailable(Exception):
+    """Not now, as the text says; a little later perhaps."""
+
+
 class Caller:
     """A client on the client port: the Requester that the Replica answers. Nobody asks who it is."""
 
@@ -59,10 +63,13 @@ class Caller:
 
     def reply(self, response: Response) -> None:
         """One answer to one request; a client that is gone is no error."""
+        payload = encode(response)
         try:
-            self._connection.reply(encode(response))
-        except FrameTooLarge as error:
-            self._connection.reply(encode(_too_large(response, f"the answer: {error}; ask for less at once")))
+            self._connection.reply(payload)
+        except FrameTooLarge:
+            most = self._connection.limits.frame_size_bytes_max
+            why = f"the answer has {len(payload)} bytes, and a node sends at most {most}"
+            self._connection.reply(encode(_too_large(response, why)))
         self._connection.done()
 
 
@@ -165,6 +172,12 @@ class Server:
             voters=in_force.voters,
             nodes=self.membership.here(in_force.nodes),
         )
+
+    def read(self, query: bytes) -> bytes:
+        """Ask this node's own state, however old it is. Raises Unavailable while there is none to ask."""
+        if self.node.is_loading:
+            raise Unavailable("a snapshot is being loaded")
+        return self.replica.read(query)
 
     def _on_connect(self, connection: ClientConnection) -> None:
         self._callers[connection] = Caller(connection)

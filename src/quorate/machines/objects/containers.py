@@ -108,11 +108,12 @@ class TrackedDict(dict[Any, Any]):
 
     def settle(self, key: Any) -> Any:
         """The key that stands in the dict for this one."""
-        kind = type(key)
-        if kind in SURE and not len(self):
-            self.only, self.stored = kind, None
-            return key
         if self.stored is None:
+            kind = type(key)
+            if self.only is None and kind in SURE and not len(self):
+                self.only = kind
+                return key
+            # Also if it is empty again: since the last digest there may have been equal keys of the other type.
             self.only, self.stored = None, {stored: stored for stored in self}
         return self.stored.get(key, key)
 

@@ -7,6 +7,7 @@ could not run at once (coroutines, generators), and functions of `heapq`, which 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import re
@@ -23,6 +24,8 @@ COMMAND, READ, INVARIANT = "command", "read", "invariant"
 PAST_METHODS = frozenset({"heappush", "heappop", "heapify", "heapreplace", "heappushpop"})
 OWN_ACCESS = ("__setattr__", "__delattr__", "__getattribute__")
 _UNCHANGING = (type, re.Pattern, types.ModuleType, TypeVar)
+_BY_DATACLASS = frozenset({"<string>", dataclasses.__file__})
+"""Where the functions come from that the decorator writes."""
 _OF_PYTHON = frozenset({"_abc_impl", "_is_protocol"})
 
 
@@ -84,6 +87,8 @@ class Definition:
         self.invariants = marked(kind, INVARIANT)
         if not self.commands:
             raise TypeError(f"{name} has no method marked with @command: nothing would be replicated")
+        if type(kind.version) is not int or kind.version < 1:
+            raise TypeError(f"{name}.version is the version of the class, a number from 1, not {kind.version!r}")
         _check_arguments(kind)
         self.kinds = kinds_of(kind)
         leaves = Tracker(self.kinds, Attributes(name, {}))
@@ -155,7 +160,7 @@ def _functions(value: Any) -> list[types.FunctionType]:
 
 def _check_function(where: str, function: types.FunctionType, seen: set[types.CodeType]) -> None:
     code = function.__code__
-    if code in seen or code.co_filename == "<string>":  # what the dataclass decorator writes
+    if code in seen or code.co_filename in _BY_DATACLASS:
         return
     seen.add(code)
     past = sorted(PAST_METHODS.intersection(code.co_names))

@@ -124,10 +124,14 @@ class Digests:
         else:
             for slot, old in node.dirty.items():
                 new = node.at(slot)
-                if old is not ABSENT:
-                    total -= self._entry(slot, old if is_dict else None, is_old=True)
-                if new is not ABSENT:
-                    total += self._entry(slot, new if is_dict else None)
+                # What stands there now may be equal to what stood there, and of another type.
+                if is_dict:
+                    key = slot if node.stored is None else node.stored.get(slot, slot)
+                    total -= 0 if old is ABSENT else self._entry(slot, old, is_old=True)
+                    total += 0 if new is ABSENT else self._entry(key, new)
+                else:
+                    total -= 0 if old is ABSENT else self._entry(old, None)
+                    total += 0 if new is ABSENT else self._entry(new, None)
         node.total = total = total & SUM_MASK
         node.digest = _final(b"dict" if is_dict else b"set", len(node), total)
 

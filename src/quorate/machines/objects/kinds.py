@@ -291,8 +291,13 @@ def register_type(
 
 
 def name_of_exception(cls: type[BaseException]) -> str:
-    """The name under which it is raised again, for a builtin or registered class; else what people call it."""
-    return _EXCEPTION_NAMES.get(cls, cls.__name__) if issubclass(cls, Exception) else cls.__name__
+    """The name under which it is raised again, for a builtin or registered class; otherwise one that is neither's."""
+    if cls.__module__ == "builtins" or not issubclass(cls, Exception):
+        return cls.__name__
+    name = _EXCEPTION_NAMES.get(cls)
+    if name is not None:
+        return name
+    return cls.__name__ if exception_named(cls.__name__) is None else f"{cls.__module__}.{cls.__name__}"
 
 
 def exception_named(name: str) -> type[Exception] | None:
@@ -317,7 +322,7 @@ def shape_of(cls: type, name: str) -> Shape | None:
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(cls, pydantic.BaseModel):
         return ModelShape(name, cls)
-    if dataclasses.is_dataclass(cls) and cls.__base__ is not None:
+    if dataclasses.is_dataclass(cls) and "__dataclass_params__" in vars(cls):  # itself, not only a base
         return DataclassShape(name, cls)
     return None
 

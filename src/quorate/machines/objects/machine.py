@@ -9,7 +9,7 @@ stack differs by node: the command is undone, and `Unapplied` ends the node.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from quorate.machines.objects.calls import (
     CommandFailed,
@@ -57,8 +57,11 @@ class ObjectMachine(StateMachine):
     False where clients compare answers.
     """
 
+    is_audited: ClassVar[bool] = True
+
     def __init__(self, kind: type[Replicated], *, has_tracebacks: bool = False) -> None:
         self._definition = Definition(kind)
+        self.version = self._definition.kind.version
         self._has_tracebacks = has_tracebacks
         self._packer = Packer(self._definition.kinds)
         self._unpacker = unpacker_of_calls(self._definition.kinds)

@@ -32,6 +32,7 @@ RECORD_BYTES_MAX: Final = 1 << 28
 REFERENCE: Final = 0
 """Code of the extension that refers to a container; no value is written so."""
 DICT, LIST, SET = range(3)
+END: Final = object()
 _LENGTH = struct.Struct("<I")
 _NUMBER = struct.Struct("<Q")
 _AS_IT_IS = frozenset({type(None), bool, float, bytes})
@@ -96,8 +97,12 @@ class StateWriter:
 
     def _advance(self, frame: _Frame) -> _Frame | None:
         """Go on until a container is met, which is to be written first, or the piece is full or the last."""
-        items, is_root = frame.items, frame.number == ROOT
-        for value in frame.parts:
+        items, parts = frame.items, frame.parts
+        # A piece is not split between a key and its value. The attributes are one record.
+        while frame.number == ROOT or len(items) < PIECE_ITEMS_MAX or len(items) % 2:
+            value = next(parts, END)
+            if value is END:
+                return None
             if type(value) in _AS_IT_IS:
                 items.append(value)
             elif type(value) in TRACKED:
@@ -107,8 +112,6 @@ class StateWriter:
             else:
                 hold = self._capture.hold_of(value)
                 items.append(self._packer.pack(value) if hold is None else msgspec.Raw(self._capture.read(hold)))
-            if len(items) >= PIECE_ITEMS_MAX and not is_root and len(items) % 2 == 0:
-                return None
         return None
 
     def _frame_of(self, node: Any) -> _Frame:
@@ -201,7 +204,9 @@ class StateReader:
         if type(value) in _AS_IT_IS and value == value:
             return value
         if type(value) is _Ext and value.code == REFERENCE:
-            node = self._loose.pop(_NUMBER.unpack(value.data)[0], None)
+            data = bytes(value.data)
+            number = _NUMBER.unpack(data)[0] if len(data) == _NUMBER.size else ROOT
+            node = self._loose.pop(number, None)
             if node is None:
                 raise ValueError("the snapshot refers to a container that is not there, or twice")
             node.owner, node.slot = owner, slot

@@ -100,9 +100,7 @@ class ObjectState:
         own = self.digests()
         for name, digest in digests.items():
             if name not in values or own[name] != digest:
-                raise ValueError(
-                    f"the snapshot of {self._root.name} is corrupt: {name} is not what it was when written"
-                )
+                raise ValueError(f"the snapshot of {self._root.name} is corrupt: {name} is not as it was written")
 
 
 def _take_control(made: type[Any], instance: Any, root: Attributes, tracker: Tracker, settable: frozenset[str]) -> None:
@@ -114,14 +112,13 @@ def _take_control(made: type[Any], instance: Any, root: Attributes, tracker: Tra
             object.__setattr__(self, name, value)
             return
         old = get(name, ABSENT)
+        if old is ABSENT and name.startswith("__"):
+            raise TypeError(f"{name} cannot be assigned")
         if type(value) not in QUICK:
             value = tracker.adopt(value, root, name)
         tracker.note((root, name, old))
         if type(old) not in LEAVES:
-            if old is not ABSENT:
-                tracker.release(old)
-            elif name.startswith("__"):
-                raise TypeError(f"{name} cannot be assigned")
+            tracker.release(old)
         values[name] = value
 
     def delete_attribute(self: Any, name: str) -> None:

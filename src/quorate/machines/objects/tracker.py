@@ -127,6 +127,10 @@ class Tracker:
             self._check_aliases()
         if self._adopted:
             self._check_originals()
+        for node in self._fresh:
+            # Of what was refused half-way, and the command went on, some is nowhere.
+            if not self._is_at(node, node.owner, node.slot):
+                node.count = 0
         for node, slot, old in log:
             if node.total is None:
                 continue
@@ -297,7 +301,7 @@ class Tracker:
             raise TypeError(f"a {type(key).__name__} cannot be a key or an element: use frozen values")
 
     def is_leaf(self, value: Any, levels: int = DEPTH_MAX) -> bool:
-        """Whether nothing in the value can change. False for an object; raises TypeError for what cannot be state."""
+        """Whether nothing in it can change. False for a container or object; TypeError for what cannot be state."""
         kind = type(value)
         if kind in QUICK:
             return True
@@ -306,14 +310,14 @@ class Tracker:
                 check_text(value)
             return True
         if kind is float or kind is decimal.Decimal:
-            if value != value:
+            if value.is_nan() if kind is decimal.Decimal else value != value:
                 raise TypeError("NaN cannot be state: it is not equal to itself. Use None")
             return True
         if kind is tuple or kind is frozenset:
             if levels <= 0:
                 raise TypeError(TOO_DEEP)
             for part in value:
-                if type(part) in _PLAIN or not self.is_leaf(part, levels - 1):
+                if not self.is_leaf(part, levels - 1):
                     what = f"a {type(part).__name__} in a {kind.__name__}"
                     raise TypeError(
                         f"{what} could be changed unseen: use a {kind.__name__} of frozen values, or a list"
@@ -321,6 +325,8 @@ class Tracker:
             return True
         if kind in SURE:
             return True
+        if kind in _PLAIN:
+            return False
         shape = self.kinds.of(kind)
         if shape is None:
             self.packer.pack(value)  # raises TypeError for what does not travel
@@ -330,7 +336,7 @@ class Tracker:
         if not shape.is_frozen:
             return False
         content = shape.take(value)
-        if all(type(part) not in _PLAIN and self.is_leaf(part, levels - 1) for part in content.values()):
+        if all(self.is_leaf(part, levels - 1) for part in content.values()):
             return True
         if isinstance(shape, NamedTupleShape):
             raise TypeError(f"a {shape.name} whose fields can be changed unseen: use frozen values, or a dataclass")
@@ -348,6 +354,8 @@ class Tracker:
         """A value of the state is at another slot of its owner."""
         node = self.node_of(value) if type(value) not in LEAVES else None
         if node is not None:
+            if node.owner is not owner:
+                self._former.append((node, node.owner, node.slot))
             node.owner, node.slot = owner, slot
 
     def release(self, value: Any) -> None:

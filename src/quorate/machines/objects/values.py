@@ -248,9 +248,9 @@ def _pack_zone(zone: dt.tzinfo | None) -> Any:
     if zone is None:
         return None
     if type(zone) is dt.timezone:
-        offset = zone.utcoffset(None)
-        name = zone.tzname(None)
-        return [offset.days, offset.seconds, offset.microseconds, None if name == str(dt.timezone(offset)) else name]
+        given: Any = zone
+        offset, *name = given.__getinitargs__()
+        return [offset.days, offset.seconds, offset.microseconds, *(name or [None])]
     if type(zone) is zoneinfo.ZoneInfo and zone.key is not None:
         return zone.key
     raise TypeError(f"a time zone of type {type(zone).__name__} does not travel: use timezone or ZoneInfo(name)")

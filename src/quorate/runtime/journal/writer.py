@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from quorate.runtime.files import ASIDE, Identity, publish, write_all, write_durably
+from quorate.runtime.forks import let_go, not_for_forks
 from quorate.runtime.journal.recovery import Recovered, remove_before
 from quorate.runtime.journal.segment import (
     HEADER_SIZE,
@@ -45,6 +46,7 @@ class SegmentWriter:
             self.end = recovered.end
             self._salt = recovered.tail.salt
             self._fd = os.open(self.path, os.O_RDWR)
+            not_for_forks(self._fd)
 
     @property
     def path(self) -> Path:
@@ -78,6 +80,7 @@ class SegmentWriter:
 
     def close(self) -> None:
         if self._fd >= 0:
+            let_go(self._fd)
             os.close(self._fd)
             self._fd = -1
 
@@ -101,4 +104,5 @@ class SegmentWriter:
                 aside.unlink()
             raise
         self.close()
+        not_for_forks(fd)
         self._fd, self._salt, self.number, self.end = fd, salt, number, end

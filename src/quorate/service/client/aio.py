@@ -19,10 +19,11 @@ from typing import ClassVar, Final, Self, TypeVar
 from quorate.machines.kv import commands as kv
 from quorate.parts.crypto.keys import Signer
 from quorate.service.client.administration import Administration
+from quorate.service.client.arguments import check_bytes
 from quorate.service.client.call import CHANGE, COMMAND, LOCAL, QUERY, ClientCall
-from quorate.service.client.core import NEVER_OPENED, ClientCore
+from quorate.service.client.core import CLOSED, NEVER_OPENED, ClientCore
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS, Endpoints
-from quorate.service.client.errors import Refused, TooLarge, Unreachable
+from quorate.service.client.errors import NotRunning, Refused, TooLarge, Unreachable
 from quorate.service.client.link import DIAL_TIMEOUT_S, Link, dial
 from quorate.service.client.pace import Pace
 from quorate.service.requests import COMMAND_BYTES_MAX, DECODE_ERRORS, Response, decode_response
@@ -67,6 +68,9 @@ class Connection(Administration):
         self._is_settling = False
         self._has_mode = asyncio.Event()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {','.join(self.endpoints.addresses)}>"
+
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self.core.start(time.monotonic())
@@ -78,10 +82,10 @@ class Connection(Administration):
     ) -> None:
         await self.close()
 
-    async def close(self) -> None:
-        """End the session and the links. Calls still under way raise, and so do later ones."""
+    async def close(self, why: str = CLOSED) -> None:
+        """End the session and the links. Calls still under way raise and say ``why``, and later ones raise."""
         dials = list(self._dials.values())
-        self.core.close(time.monotonic())
+        self.core.close(time.monotonic(), why)
         self._flush()
         if self._timer is not None:
             self._timer.cancel()
@@ -95,7 +99,7 @@ class Connection(Administration):
         Raises Unreachable, NoQuorum, OutcomeUnknown, TooLarge, Refused.
         """
         if len(operation) > COMMAND_BYTES_MAX:
-            raise TooLarge(f"the command has {len(operation)} bytes; the limit is {COMMAND_BYTES_MAX}")
+            raise TooLarge(_too_large("command", operation))
         now = time.monotonic()
         return await self._call(COMMAND, operation, now, now + self.timeout_s)
 
@@ -107,7 +111,7 @@ class Connection(Administration):
         Raises Unreachable, NoQuorum, TooLarge, Refused.
         """
         if len(query) > COMMAND_BYTES_MAX:
-            raise TooLarge(f"the query has {len(query)} bytes; the limit is {COMMAND_BYTES_MAX}")
+            raise TooLarge(_too_large("query", query))
         now = time.monotonic()
         return await self._call(LOCAL if serializable else QUERY, query, now, now + self.timeout_s)
 
@@ -138,7 +142,7 @@ class Connection(Administration):
     async def _has_mode_by(self, deadline: float) -> None:
         core = self.core
         if not core.is_running:
-            raise Unreachable(NEVER_OPENED)
+            raise NotRunning(NEVER_OPENED)
         with suppress(TimeoutError):
             async with asyncio.timeout(deadline - time.monotonic()):
                 await self._has_mode.wait()
@@ -255,11 +259,11 @@ class Connection(Administration):
 
 
 class AsyncClient(Connection):
-    """A client of the key-value store. Keys and values are bytes."""
+    """A client of the key-value store. Keys and values are bytes; anything else is a TypeError, and nothing is sent."""
 
-    async def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
+    async def put(self, key: bytes, value: bytes) -> int:
         """Set a key; the store's revision after it."""
-        result = await self._command(kv.Put(key, value, lease), kv.PutResult)
+        result = await self._command(kv.Put(key, value), kv.PutResult)
         return result.revision
 
     async def get(self, key: bytes, *, serializable: bool = False) -> kv.KeyValue | None:
@@ -299,9 +303,11 @@ class AsyncClient(Connection):
         return (await self._command(kv.Compact(revision), kv.CompactResult)).revision
 
     async def _command(self, command: kv.Command, expected: type[T]) -> T:
+        check_bytes(command)
         return _checked(await self.command(kv.encode(command)), expected)
 
     async def _query(self, query: kv.Query, expected: type[T], serializable: bool) -> T:
+        check_bytes(query)
         return _checked(await self.query(kv.encode(query), serializable=serializable), expected)
 
 
@@ -309,6 +315,10 @@ def _fresh_key() -> Signer:
     from quorate.runtime.keys import Ed25519Signer, generate_secret  # who signs nothing need not load it
 
     return Ed25519Signer(None, generate_secret())
+
+
+def _too_large(what: str, data: bytes) -> str:
+    return f"the {what} has {len(data)} bytes; the limit is {COMMAND_BYTES_MAX}, and nothing was sent"
 
 
 def _checked(data: bytes, expected: type[T]) -> T:

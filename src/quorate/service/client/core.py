@@ -19,7 +19,15 @@ from quorate.parts.crypto.keys import Signer
 from quorate.runtime.handshake import Greeted
 from quorate.service.client.call import COMMAND, OPENING, READS, ClientCall
 from quorate.service.client.endpoints import Endpoints
-from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, SessionExpired, Unreachable
+from quorate.service.client.errors import (
+    NoQuorum,
+    NotRunning,
+    OutcomeUnknown,
+    QuorateError,
+    Refused,
+    SessionExpired,
+    Unreachable,
+)
 from quorate.service.client.greetings import Greetings
 from quorate.service.client.mode import believed_from, faults_of
 from quorate.service.client.outputs import Outputs, Sendable, Silence
@@ -32,6 +40,7 @@ from quorate.service.requests import Response
 
 NEVER_OPENED = "this client is closed, or was never opened: use it in `async with`"
 CLOSED = "the client was closed before an answer came"
+UNKNOWN = "the command may have taken effect, or may still"
 
 
 class ClientCore:
@@ -105,13 +114,12 @@ class ClientCore:
         may_happen, is_refused, reason = silence
         within = f"within {self.timeout_s:g} s"
         if may_happen:
-            text = f"no answer {within} ({reason}); it may still take effect"
             if call.kind in READS:
-                return NoQuorum(f"no answer to a read: {text}")
+                return NoQuorum(f"no answer to a read {within}: {reason}")
             if call.kind == COMMAND and call.session is None:
                 # A session that nobody uses is nothing that happened.
-                return NoQuorum(f"no session could be opened: {text}")
-            return OutcomeUnknown(text)
+                return NoQuorum(f"no session could be opened {within}, so the command was not sent: {reason}")
+            return OutcomeUnknown(f"no answer {within} ({reason}); it may still take effect")
         if is_refused:
             return NoQuorum(f"not possible {within}: {reason}")
         return Unreachable(f"no node answered {within}: {reason}")
@@ -132,7 +140,7 @@ class ClientCore:
         """A call, which ends once: in ``out.finished``, unless it is forgotten before."""
         self.out.now = now
         if not self.is_running:
-            self._end(call, Unreachable(NEVER_OPENED))
+            self._end(call, NotRunning(NEVER_OPENED))
         elif self._under_way < self._pace.pipeline_max:
             self._under_way += 1
             self._ask(call)
@@ -169,8 +177,8 @@ class ClientCore:
         """Whether ``settle`` has something to do."""
         return self.voting is not None and bool(self.voting.unsigned)
 
-    def close(self, now: float) -> None:
-        """End the session and all calls."""
+    def close(self, now: float, why: str = CLOSED) -> None:
+        """End the session and all calls; ``why`` is what their errors say."""
         self.out.now = now
         self.is_running = False
         asker = self.single or self.voting
@@ -192,9 +200,9 @@ class ClientCore:
         self._opening = None
         for call in waiting:
             if not (call.sent or call.may_happen):
-                error: QuorateError = Unreachable(CLOSED)
+                error: QuorateError = Unreachable(why)
             else:
-                error = NoQuorum(CLOSED) if call.kind in READS else OutcomeUnknown(CLOSED)
+                error = NoQuorum(why) if call.kind in READS else OutcomeUnknown(f"{why}; {UNKNOWN}")
             self.finish(call, None, error)
 
     def finish(self, call: ClientCall, result: bytes | None, error: QuorateError | None) -> None:
@@ -266,7 +274,7 @@ class ClientCore:
             except ValueError:
                 error = Refused("the node's answer is the id of no session; check that it is a Quorate node")
         if isinstance(error, OutcomeUnknown):
-            error = NoQuorum(f"no session could be opened: {error}")
+            error = NoQuorum("no session could be opened, so the command was not sent: try again")
         for call in waiting:
             if error is None and self.out.now < call.deadline:
                 self._ask(call)

@@ -169,7 +169,7 @@ class Single:
         code = failure.code
         error: QuorateError
         if code is Code.TOO_LARGE:
-            error = TooLarge(failure.why)
+            error = TooLarge.answer(failure.why, is_read=call.kind in READS)
         elif code is Code.MALFORMED:
             error = Refused(failure.why)
         elif code is Code.NO_SESSION:

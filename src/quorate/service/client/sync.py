@@ -1,59 +1,27 @@
-"""The blocking client: the asynchronous one on an event loop in a thread of its own. Safe to share between threads."""
+"""The blocking client: the asynchronous one on an event loop in a thread of its own. Safe to share between threads.
+
+Not between processes: in a fork of the one that made it every call raises Forked. Nor in coroutines, whose loop it
+would stop: there every call raises BlocksLoop.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from quorate.machines.kv import commands as kv
 from quorate.parts.crypto.keys import Signer
 from quorate.parts.log.configuration import Voters
 from quorate.service.client import aio
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
-from quorate.service.client.errors import QuorateError, Unreachable
+from quorate.service.client.errors import QuorateError
+from quorate.service.client.loop_thread import LoopThread, refuse_on_loop
 from quorate.service.requests import Status
 
-STOP_GRACE_S = 5.0
+INSTEAD: Final = "use AsyncClient in a coroutine"
 
 T = TypeVar("T")
-
-
-class LoopThread:
-    """An event loop that runs in a thread."""
-
-    def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and wait for it. Raises Unreachable after ``stop``."""
-        if self.loop.is_closed():
-            work.close()
-            raise Unreachable("this client is closed")
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
-
-    def stop(self) -> None:
-        """End the loop and its thread, when what still runs there has ended: others wait for it."""
-        if self.loop.is_closed():
-            return
-        self.run(_end_tasks())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-
-async def _end_tasks() -> None:
-    """A coroutine that never ends would leave the thread that waits for it waiting for ever."""
-    running = asyncio.all_tasks() - {asyncio.current_task()}
-    if running:
-        _, late = await asyncio.wait(running, timeout=STOP_GRACE_S)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
 
 
 class Client:
@@ -81,63 +49,86 @@ class Client:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<Client of {','.join(self._client.endpoints.addresses)}>"
+
     def close(self) -> None:
         """End the session and the thread. Calls of other threads raise. A second call does nothing."""
-        if self._thread.loop.is_closed():
-            return
-        self._thread.run(self._client.close())
+        if not self._thread.is_over:
+            self._thread.run(self._client.close())
         self._thread.stop()
 
-    def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
+    def put(self, key: bytes, value: bytes) -> int:
         """Set a key; the store's revision after it."""
-        return self._thread.run(self._client.put(key, value, lease=lease))
+        return self._run(self._client.put(key, value))
 
     def get(self, key: bytes, *, serializable: bool = False) -> kv.KeyValue | None:
         """One key with its revisions, or None where it is not there."""
-        return self._thread.run(self._client.get(key, serializable=serializable))
+        return self._run(self._client.get(key, serializable=serializable))
 
-    def range(self, key: bytes, range_end: bytes = b"", **options: Any) -> kv.RangeResult:
-        """Keys in order from ``key`` up to ``range_end``; options as of ``aio.AsyncClient.range``."""
-        return self._thread.run(self._client.range(key, range_end, **options))
+    def range(
+        self,
+        key: bytes,
+        range_end: bytes = b"",
+        *,
+        limit: int = 0,
+        revision: int = 0,
+        keys_only: bool = False,
+        serializable: bool = False,
+    ) -> kv.RangeResult:
+        """Keys in order from ``key`` up to ``range_end``, as ``aio.AsyncClient.range``."""
+        return self._run(
+            self._client.range(
+                key, range_end, limit=limit, revision=revision, keys_only=keys_only, serializable=serializable
+            )
+        )
 
     def delete(self, key: bytes, range_end: bytes = b"") -> int:
         """Delete a key or a range; how many there were."""
-        return self._thread.run(self._client.delete(key, range_end))
+        return self._run(self._client.delete(key, range_end))
 
     def txn(
         self, compare: list[kv.Compare], success: list[kv.Operation], failure: list[kv.Operation] | None = None
     ) -> kv.TxnResult:
         """If all compares hold do ``success``, else ``failure``; one revision."""
-        return self._thread.run(self._client.txn(compare, success, failure))
+        return self._run(self._client.txn(compare, success, failure))
 
     def compact(self, revision: int) -> int:
         """Forget the history before a revision."""
-        return self._thread.run(self._client.compact(revision))
+        return self._run(self._client.compact(revision))
 
     def command(self, operation: bytes) -> bytes:
         """As ``aio.Connection.command``."""
-        return self._thread.run(self._client.command(operation))
+        return self._run(self._client.command(operation))
 
     def query(self, query: bytes, *, serializable: bool = False) -> bytes:
         """As ``aio.Connection.query``."""
-        return self._thread.run(self._client.query(query, serializable=serializable))
+        return self._run(self._client.query(query, serializable=serializable))
 
     def members(self) -> Voters:
         """As ``aio.Connection.members``."""
-        return self._thread.run(self._client.members())
+        return self._run(self._client.members())
 
     def set_members(self, members: Sequence[int]) -> Voters:
         """As ``aio.Connection.set_members``."""
-        return self._thread.run(self._client.set_members(members))
+        return self._run(self._client.set_members(members))
 
     def add_node(self, node: int, peer: str, client: str, key: bytes = b"") -> Voters:
         """As ``aio.Connection.add_node``."""
-        return self._thread.run(self._client.add_node(node, peer, client, key))
+        return self._run(self._client.add_node(node, peer, client, key))
 
     def remove_nodes(self, nodes: Sequence[int]) -> Voters:
         """As ``aio.Connection.remove_nodes``."""
-        return self._thread.run(self._client.remove_nodes(nodes))
+        return self._run(self._client.remove_nodes(nodes))
 
     def statuses(self) -> list[tuple[str, Status | QuorateError]]:
         """Each endpoint with what it says of itself, or why it says nothing."""
-        return self._thread.run(self._client.statuses())
+        return self._run(self._client.statuses())
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            refuse_on_loop(INSTEAD)
+        except BaseException:
+            work.close()
+            raise
+        return self._thread.run(work)

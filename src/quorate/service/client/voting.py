@@ -299,7 +299,7 @@ class Voting:
             why = max(whys, key=whys.count, default="the nodes refuse this change of members")
             self._finish(call, None, Refused(why))
         else:
-            self._finish(call, None, _error_of(outcome, self._why()))
+            self._finish(call, None, _error_of(outcome, self._why(), call.kind in READS))
 
     def _ask_again(self, question: _Question) -> None:
         """A read that the nodes do not agree on: through the log, or there once more."""
@@ -419,10 +419,10 @@ class Voting:
         return f"{reached} of {len(self.nodes)} nodes are reached" + (f"; {whys[-1]}" if whys else "")
 
 
-def _error_of(code: Code | None, why: str) -> QuorateError:
+def _error_of(code: Code | None, why: str, is_read: bool) -> QuorateError:
     """What an error that was voted for means."""
     if code is Code.TOO_LARGE:
-        return TooLarge(f"the answer does not fit a frame; ask for less at once ({why})")
+        return TooLarge.answer(f"the answer is larger than a node may send ({why})", is_read=is_read)
     if code is Code.MALFORMED:
         return Refused(f"the nodes do not understand the request ({why})")
     return SessionExpired(

@@ -2,185 +2,282 @@
 
 from __future__ import annotations
 
-import socket
-import tempfile
+import asyncio
+import errno
+import os
+import threading
+import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeVar
 
-from quorate.machines.objects.machine import (
-    ObjectMachine,
-    Raised,
-    Replicated,
-    decode_outcome,
-    encode_call,
-    error_of,
-    kinds_of,
-    marked,
-)
+from quorate.machines.named import NamedMachines
+from quorate.machines.objects.calls import encode_raised
+from quorate.machines.objects.kinds import Kinds
+from quorate.machines.objects.machine import ObjectMachine, Replicated
+from quorate.machines.objects.values import Packer
+from quorate.machines.state_machine import StateMachine
 from quorate.protocols import REGISTRY
-from quorate.runtime.address import format_address, parse_address
-from quorate.runtime.files import make_directory
+from quorate.runtime.address import format_address
 from quorate.service.client import aio
-from quorate.service.client.sync import LoopThread
-from quorate.service.config import ConfigError, from_mapping
-from quorate.service.server import Server
+from quorate.service.client.errors import NodeFailed
+from quorate.service.client.loop_thread import LoopThread, check_process
+from quorate.service.config import NodeConfig
+from quorate.service.objects.access import Line, ObjectAccess
+from quorate.service.objects.callbacks import Callbacks
+from quorate.service.objects.embedded import EmbeddedNode, status_without_node
+from quorate.service.objects.handles import Async
+from quorate.service.objects.settings import ScratchFolder, free_port, keys_for_one, node_config, usable
+from quorate.service.requests import Status
 
 R = TypeVar("R", bound=Replicated)
+OnStatus = TypeVar("OnStatus", bound=Callable[[Status], object])
+OnFailed = TypeVar("OnFailed", bound=Callable[[NodeFailed], object])
+
+PORT_ATTEMPTS: Final = 8
+"""Where the port is ours to choose, somebody else may take it between the choice and the start."""
 
 
-class Handle:
-    """Looks like the object; its marked methods go to the cluster and block until the answer is there."""
+class Replication(ObjectAccess[R]):
+    """One node that replicates a ``kind``. A context manager whose value is the handle, typed as the class itself.
 
-    def __init__(self, replication: Replication[Any]) -> None:
-        self._replication = replication
+    What there is to know of the cluster is here and not at the handle, whose names are those of ``kind``.
+    """
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return self._replication.method(name)
-
-
-class Replication(Generic[R]):
-    """One node that replicates a ``kind``. A context manager whose value is the handle, typed as the class itself."""
+    what: ClassVar[str] = "replication"
 
     def __init__(
         self,
-        kind: type[R],
+        kinds: Mapping[str, type[Replicated]],
         *,
         node: int = 1,
         nodes: Mapping[int, str] | None = None,
         data: Path | str | None = None,
         cluster: str | None = None,
         protocol: str = "raft",
+        protocol_options: Mapping[str, Any] | None = None,
         keys: Path | str | None = None,
+        listen: str | None = None,
         timeout_s: float = 10.0,
     ) -> None:
-        self._kind = kind
-        self._temporary = tempfile.TemporaryDirectory(prefix="quorate-") if data is None else None
-        folder = self._temporary.name if self._temporary is not None else str(data)
-        addresses = dict(nodes) if nodes is not None else {node: f"127.0.0.1:{_free_port()}"}
-        if keys is None and nodes is None:
-            keys = _keys_for_one(node, protocol, Path(folder))
-        self._config = from_mapping(
-            {
-                "cluster": cluster or kind.__name__,
-                "node": node,
-                "data": folder,
-                "protocol": protocol,
-                "nodes": {str(n): {"peer": text, "client": _next_port(text)} for n, text in addresses.items()},
-                **({} if keys is None else {"keys": str(keys)}),
-            }
-        )
-        self._commands = marked(kind, "command")
-        self._reads = marked(kind, "read")
-        self._kinds = kinds_of(kind)
-        self._timeout_s = timeout_s
-        self._thread: LoopThread | None = None
+        """Options as of ``replicate``."""
+        super().__init__(kinds, timeout_s)
+        self._kinds = dict(kinds)
+        self._number = node
+        self._nodes = nodes
+        self._data = data
+        self._cluster = self._title if cluster is None else cluster
+        self._protocol = protocol
+        self._options = protocol_options
+        self._keys = keys
+        self._listen = listen
+        self._scratch: ScratchFolder | None = None
+        self._node: EmbeddedNode | None = None
+        self._end: weakref.finalize[Any, Any] | None = None
+        self._changes = Callbacks("quorate-on-change")
+        self._failures = Callbacks("quorate-on-failure")
+        if keys is None and nodes is None and protocol in REGISTRY and REGISTRY[protocol].traits.has_keys:
+            keys = "keys"  # made at the start
+        self._config = self._configured("data" if data is None else data, keys)
+        machine_of(kinds, False)  # a state that cannot be replicated is to be told here, not in a thread
 
-    def start(self) -> R:
-        """Start the node; calls block until a quorum of nodes is there, up to ``timeout_s``."""
-        self._thread = LoopThread(f"quorate-{self._kind.__name__}")
-        try:
-            self._thread.run(self._start())
-        except BaseException:
-            self._thread.stop()
-            raise
-        return cast(R, Handle(self))
+    # --- what there is to know of the node ---
 
-    def stop(self) -> None:
-        """Leave the cluster in order; the data folder stays, unless it was none of yours."""
-        if self._thread is not None:
-            thread, self._thread = self._thread, None
-            thread.run(self._stop())
-            thread.stop()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+    def status(self) -> Status:
+        """Where this node stands, by its own account; of one that has failed: role "failed", and why in ``stalled``.
 
-    def __enter__(self) -> R:
-        return self.start()
+        It waits for nothing and may be called in any thread.
+        """
+        if self._node is None:
+            return status_without_node(self._config, None)
+        check_process(self._node.thread.pid, self.what)
+        return self._node.status()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    @property
+    def leader(self) -> int | None:
+        """The node that leads, as far as this one knows."""
+        return self.status().leader
 
-    def method(self, name: str) -> Callable[..., Any]:
-        """The method of that name as a call to the cluster. Raises AttributeError where it is not marked."""
-        if name not in self._commands and name not in self._reads:
-            raise AttributeError(f"{self._kind.__name__}.{name} is not marked with @command or @read")
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node takes itself for the leader. It may have been deposed and not know it yet."""
+        return self.status().leader == self._config.node
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self._thread is None:
-                raise RuntimeError(f"the replication of {self._kind.__name__} is not running: use it in a with block")
-            payload = encode_call(name, args, kwargs, self._kinds)
-            send = self._client.command if name in self._commands else self._client.query
-            outcome = decode_outcome(self._thread.run(send(payload)), self._kinds)
-            if isinstance(outcome, Raised):
-                raise error_of(outcome)
-            return outcome.value
+    @property
+    def endpoint(self) -> str:
+        """Where clients reach this node: what ``connect`` takes. Without ``nodes``, another port at every start."""
+        return format_address(*self._config.client_address())
 
-        return call
+    def on_change(self, function: OnStatus) -> OnStatus:
+        """Have a function called with the node's Status when another node leads, or its own role is another.
 
-    async def _start(self) -> None:
-        has_liars = self._config.entry.traits.is_byzantine
-        self._server = Server(self._config, lambda _: ObjectMachine(self._kind, has_tracebacks=not has_liars))
-        await self._server.start()
+        It is called in a thread of its own, or on the event loop of `async with`. Stands as a decorator too.
+        """
+        return self._changes.add(function)
+
+    def on_failure(self, function: OnFailed) -> OnFailed:
+        """Have a function called with the reason when the node ends by itself: calls raise it too from then on."""
+        return self._failures.add(function)
+
+    # --- as the base says ---
+
+    def _failure(self) -> NodeFailed | None:
+        return None if self._node is None else self._node.failure
+
+    def _connection(self) -> aio.Connection:
         members = self._config.nodes
         # Its own node first: the client turns to the leader by itself.
         order = sorted(members, key=lambda n: n != self._config.node)
         faults = self._config.entry.traits.liars(len(members))
-        self._client = aio.Connection([members[n].client for n in order], timeout_s=self._timeout_s, faults=faults)
-        await self._client.__aenter__()
+        return aio.Connection([members[n].client for n in order], timeout_s=self._timeout_s, faults=faults)
 
-    async def _stop(self) -> None:
-        await self._client.close()
-        await self._server.stop()
+    def _raise_thread(self, is_for_calls: bool) -> LoopThread | None:
+        loop = None if is_for_calls else self._loop
+        self._changes.on_loop(loop)
+        self._failures.on_loop(loop)
+        if self._data is None and self._scratch is None:
+            self._scratch = ScratchFolder()
+        folder = Path(self._data) if self._scratch is None else self._scratch.path  # type: ignore[arg-type]
+        try:
+            node = self._start_node(folder)
+        except BaseException:
+            self._end_thread()
+            raise
+        self._node = node
+        self._end = weakref.finalize(self, _stop_forgotten, node, os.getpid())
+        self._end.atexit = False
+        return node.thread
+
+    async def __aenter__(self) -> Async[R]:
+        self._loop = asyncio.get_running_loop()
+        return await super().__aenter__()
+
+    def _end_thread(self) -> None:
+        try:
+            if self._node is not None:
+                node, self._node = self._node, None
+                node.stop()
+        finally:
+            if self._end is not None:
+                self._end.detach()
+            if self._scratch is not None:
+                scratch, self._scratch = self._scratch, None
+                scratch.remove()
+
+    async def _read_here(self, line: Line, query: bytes) -> bytes:
+        node = self._node
+        assert node is not None
+        if line.thread is not None:
+            return await node.read(query)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(node.read(query), node.thread.loop))
+
+    # --- the node ---
+
+    def _start_node(self, folder: Path) -> EmbeddedNode:
+        kinds, has_liars = self._kinds, self._config.entry.traits.is_byzantine
+        attempts = PORT_ATTEMPTS if self._nodes is None else 1
+
+        def machine(_: Path) -> StateMachine:
+            # Of the classes alone: the node keeps no replication alive that nobody uses.
+            return machine_of(kinds, not has_liars)
+
+        usable(folder)
+        while True:
+            attempts -= 1
+            keys = self._keys
+            if keys is None and self._nodes is None:
+                keys = keys_for_one(self._number, self._protocol, folder)
+            self._config = self._configured(folder, keys)
+            node = EmbeddedNode(self._config, machine, self._changes.tell, _Failing(self))
+            try:
+                node.start()
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and attempts > 0:
+                    continue
+                if error.errno == errno.EADDRNOTAVAIL:
+                    port = self._config.listen_peer()[1]
+                    raise OSError(error.errno, f'{error.strerror}, as listen="0.0.0.0:{port}" does') from None
+                raise
+            return node
+
+    def node_failed(self, failure: NodeFailed) -> None:
+        """The node has ended by itself. For the node alone to call."""
+        self._cut(str(failure))
+        self._failures.tell(failure)
+
+    def _configured(self, folder: Path | str, keys: Path | str | None) -> NodeConfig:
+        nodes = {self._number: f"127.0.0.1:{free_port()}"} if self._nodes is None else self._nodes
+        return node_config(
+            node=self._number,
+            nodes=nodes,
+            data=folder,
+            cluster=self._cluster,
+            protocol=self._protocol,
+            protocol_options=self._options,
+            keys=keys,
+            listen=self._listen,
+        )
 
 
-def replicate(kind: type[R], **options: Any) -> Replication[R]:
+def machine_of(kinds: Mapping[str, type[Replicated]], has_tracebacks: bool) -> StateMachine:
+    """The state machine of one object, whose name is empty, or of several."""
+    if "" in kinds:
+        return ObjectMachine(kinds[""], has_tracebacks=has_tracebacks)
+    return NamedMachines(
+        {name: partial(ObjectMachine, kind, has_tracebacks=has_tracebacks) for name, kind in kinds.items()},
+        lambda why: encode_raised(LookupError(why), Packer(Kinds())),
+    )
+
+
+class _Failing:
+    """Tells a replication that its node has ended; keeps none alive that nobody uses."""
+
+    def __init__(self, replication: Replication[Any]) -> None:
+        self._replication = weakref.ref(replication)
+
+    def __call__(self, failure: NodeFailed) -> None:
+        if (replication := self._replication()) is not None:
+            replication.node_failed(failure)
+
+
+def _stop_forgotten(node: EmbeddedNode, pid: int) -> None:
+    """Of a replication that nobody can stop any more: a cell of a notebook ran twice. Any thread may come here."""
+    if os.getpid() == pid:
+        threading.Thread(target=node.stop, name="quorate-stop", daemon=True).start()
+
+
+def replicate(
+    kind: type[R],
+    *,
+    node: int = 1,
+    nodes: Mapping[int, str] | None = None,
+    data: Path | str | None = None,
+    cluster: str | None = None,
+    protocol: str = "raft",
+    protocol_options: Mapping[str, Any] | None = None,
+    keys: Path | str | None = None,
+    listen: str | None = None,
+    timeout_s: float = 10.0,
+) -> Replication[R]:
     """Run ``kind`` replicated: ``with replicate(Counter, node=1, nodes={1: "host:port", ...}, data="data/1") as c:``.
 
-    ``nodes`` gives every node's address; each uses that port and the next. Without ``nodes`` there is one node, on
-    a free port; without ``data`` the state is gone with the process. Where nodes may lie, ``keys`` is the folder with
-    this node's key and the keyring, as `quorate keys generate` makes them. Options as of Replication.
-    Raises ConfigError, TypeError for a class that cannot be replicated, StorageError, OSError.
+    ``nodes`` gives every node's address; each uses that port and the next, at ``listen`` where this node itself listens
+    at another address. Without ``nodes`` there is one node, on a free port; without ``data`` the state is gone with the
+    process. ``cluster``: its name, by default that of the class. ``protocol_options``: fields of the protocol's own
+    config, such as ``{"heartbeat_s": 0.05}``. Where nodes may lie, ``keys`` is the folder with this node's key and the
+    keyring, as `quorate keys generate` makes them. ``timeout_s`` bounds each call.
+    Raises ConfigError, TypeError for a class that cannot be replicated; its start raises StorageError, OSError.
     """
-    return Replication(kind, **options)
-
-
-def _keys_for_one(node: int, protocol: str, folder: Path) -> Path | None:
-    """The keys of a node that is alone, kept beside its data; None where it needs none."""
-    entry = REGISTRY.get(protocol)
-    if entry is None or not entry.traits.has_keys:
-        return None
-    from quorate.runtime import key_files
-    from quorate.runtime.keys import generate_secret
-
-    keys = folder / "keys"
-    if not (keys / key_files.KEYRING_NAME).exists():
-        make_directory(keys.absolute())
-        public = key_files.write_private_key(keys / key_files.private_key_name(node), node, generate_secret())
-        key_files.write_keyring(keys / key_files.KEYRING_NAME, {node: public})
-    return keys
-
-
-def _next_port(text: str) -> str:
-    try:
-        host, port = parse_address(text)
-    except ValueError as error:
-        raise ConfigError(f"nodes: {error}") from None
-    return format_address(host, port + 1)
-
-
-def _free_port() -> int:
-    """A port with a free one behind it. Somebody may take them before we do; then the start fails, and says so."""
-    for _ in range(64):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
-    raise OSError("no two neighbouring ports are free on 127.0.0.1")
+    return Replication(
+        {"": kind},
+        node=node,
+        nodes=nodes,
+        data=data,
+        cluster=cluster,
+        protocol=protocol,
+        protocol_options=protocol_options,
+        keys=keys,
+        listen=listen,
+        timeout_s=timeout_s,
+    )
