@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "bench": "quorate.cli.bench:bench",
     "sim": "quorate.cli.sim:sim",
     "check": "quorate.cli.check:check",
+    "lint": "quorate.cli.lint:lint",
     "keys": "quorate.cli.keyfiles:keys",
 }
 """Name to module and function, in the order of `--help`."""

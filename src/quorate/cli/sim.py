@@ -19,6 +19,7 @@ from quorate.sim.options import EVERY, GROUPS, Options, OptionsError, parse_faul
 from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.objects.loading import object_file_of
 from quorate.trials.protocols import entry_of, mutant_of, mutants_of
 from quorate.trials.quotas import quotas_of, shortfall
 from quorate.trials.twins import check_twins
@@ -34,7 +35,8 @@ SEEDS_PER_JOB_MIN: Final = 20
 
 
 def sim(
-    protocol: Annotated[str, typer.Argument(help="A name of the registry, or a core in a file: ./mine.py:Mine.")],
+    protocol: Annotated[str, typer.Argument(help="A name of the registry, or a class in a file: ./mine.py:Mine.")],
+    under: Annotated[str, typer.Option("--protocol", help="Of a Replicated class: the protocol below it.")] = "raft",
     nodes: Annotated[int, typer.Option(help="How many nodes the cluster has.")] = 5,
     seeds: Annotated[
         str | None, typer.Option(help="Seeds to run: 0:500 for 0 to 499. Default: 0:100; with --mutants 0:1000.")
@@ -68,7 +70,8 @@ def sim(
 
     Each seed draws its own mix of faults, and is a run that can be repeated exactly. After the faults everything is
     healed, and the cluster must answer every client and agree. The first seed that breaks a promise ends the
-    campaign; its trace is written to a file.
+    campaign; its trace is written to a file. The methods of a Replicated class are called by clients, and each node is
+    compared with an object that is fed the same log.
 
     Example:  quorate sim raft --seeds 0:500 --faults crash,partition
 
@@ -76,10 +79,9 @@ def sim(
     promise was kept, but in 500 seeds or more a kind of fault that was switched on came too seldom to say so.
     """
     try:
+        protocol, replicated = _resolved(protocol, under, twins or mutants or bool(mutant) or workload != "register")
         if twins:
-            check_twins(protocol, nodes, rounds, mutant)
-            if not systematic.run_twins(protocol, nodes, rounds, mutant, jobs or os.cpu_count() or 1, json):
-                raise typer.Exit(VIOLATED)
+            _run_twins(protocol, nodes, rounds, mutant, jobs, json)
             return
         chosen = campaign.parse_seeds(str(seed) if seed is not None else seeds or SEEDS[mutants])
         task = Task(
@@ -93,6 +95,7 @@ def sim(
             byzantine=byzantine,
             adversary=adversary,
             joins=joins,
+            replicated=replicated,
         )
         _check(task, chosen, mutants, trace)
         code = _run(task, chosen, _workers(jobs, len(chosen)), mutants, trace, json)
@@ -101,6 +104,21 @@ def sim(
         raise typer.Exit(WRONG_USE) from None
     if code:
         raise typer.Exit(code)
+
+
+def _run_twins(protocol: str, nodes: int, rounds: int, mutant: str, jobs: int, json: bool) -> None:
+    check_twins(protocol, nodes, rounds, mutant)
+    if not systematic.run_twins(protocol, nodes, rounds, mutant, jobs or os.cpu_count() or 1, json):
+        raise typer.Exit(VIOLATED)
+
+
+def _resolved(name: str, under: str, is_planted: bool) -> tuple[str, str]:
+    """The protocol, and the replicated class above it, if ``name`` is one. Raises OptionsError."""
+    if object_file_of(name) is None:
+        return name, ""
+    if is_planted:
+        raise OptionsError("a Replicated class has no --twins, --mutants, --mutant or --workload: leave it out")
+    return under, name
 
 
 def _run(task: Task, seeds: range, workers: int, mutants: bool, trace: str | None, json: bool) -> int:
@@ -149,7 +167,7 @@ def _run_campaign(task: Task, seeds: range, workers: int, json: bool) -> int:
     began_s = time.monotonic()
     outcomes, broken = [], None
     with _progress() as progress:
-        bar = progress.add_task(task.protocol, total=len(seeds))
+        bar = progress.add_task(task.replicated or task.protocol, total=len(seeds))
         for outcome in campaign.run_all(_tasks(task, seeds), workers):
             outcomes.append(outcome)
             progress.advance(bar)
@@ -171,6 +189,7 @@ def _summary(task: Task, outcomes: list[RunOutcome], elapsed_s: float) -> dict[s
     quotas = quotas_of(task, len(outcomes), _total((lies, faults)))
     return {
         "protocol": task.protocol,
+        "replicated": task.replicated,
         "nodes": task.nodes,
         "seeds": len(outcomes),
         "virtual_s": round(sum(outcome.virtual_s for outcome in outcomes), 3),
@@ -209,8 +228,10 @@ def _explain(task: Task, broken: RunOutcome) -> dict[str, Any]:
     file = _trace_file(task)
     with file.open("w", encoding="utf-8") as out:
         campaign.traced(task, lambda line: _write_line(out, line))
-    command = f"quorate sim {shlex.quote(task.protocol)} --seed {task.seed} --nodes {task.nodes} --faults {task.faults}"
-    command += f" --duration-s {task.duration_s:g} --workload {task.workload}"
+    what = task.replicated or task.protocol
+    command = f"quorate sim {shlex.quote(what)} --seed {task.seed} --nodes {task.nodes} --faults {task.faults}"
+    command += f" --duration-s {task.duration_s:g} "
+    command += f"--protocol {shlex.quote(task.protocol)}" if task.replicated else f"--workload {task.workload}"
     if task.joins:
         command += " --joins"
     if task.byzantine:
@@ -233,7 +254,8 @@ def _write_line(out: Any, line: str) -> None:
 def _trace_file(task: Task) -> Path:
     folder = Path("build") if Path("build").is_dir() else Path()
     mutant = f"-{task.mutant}" if task.mutant else ""
-    return folder / f"sim-{entry_of(task.protocol).name}{mutant}-{task.seed}.trace"
+    name = task.replicated.rpartition(":")[2] or entry_of(task.protocol).name
+    return folder / f"sim-{name}{mutant}-{task.seed}.trace"
 
 
 def _text(summary: dict[str, Any]) -> str:

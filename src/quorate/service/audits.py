@@ -1,7 +1,7 @@
 """Audits: the nodes compare their states through the log, so that one that differs is found and stops.
 
-How it works. A *point* is an index of the log: each multiple of ``POINT_ENTRIES``, and the place of each Mark, which
-the leader has decided now and then. Every node computes the digests of its state at a point and has them decided, as
+How it works. A *point* is an index of the log: each multiple of ``entries``, and the place of each Mark, which the
+leader has decided now and then. Every node computes the digests of its state at a point and has them decided, as
 an Audit. So all hear the same audits in the same order, and each judges itself:
 
 - a majority of the members agrees, and what this node has now is something else: it stops. That its own audit is one
@@ -30,11 +30,15 @@ class StateDiffers(AppEnded):
 
 
 class Audits:
-    """What one node knows of the states of all. ``members`` says who votes now."""
+    """What one node knows of the states of all. ``members`` says who votes now.
 
-    def __init__(self, node: int, members: Callable[[], Collection[int]]) -> None:
+    ``entries``: there is a point at each multiple; the same on every node.
+    """
+
+    def __init__(self, node: int, members: Callable[[], Collection[int]], *, entries: int = POINT_ENTRIES) -> None:
         self.node = node
         self.members = members
+        self.entries = entries
         self._mine: dict[int, Audit] = {}
         self._heard: dict[int, dict[int, Audit]] = {}
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from quorate.kernel import Port
 from quorate.machines.state_machine import StateMachine
-from quorate.service.audits import POINT_ENTRIES, Audits
+from quorate.service.audits import Audits
 from quorate.service.requests import Announce, Audit, Mark, encode
 
 SAY: Final = "say"
@@ -37,7 +37,7 @@ class Reports:
 
     def applied(self, index: int, is_command: bool) -> None:
         """An entry of the log was applied. Between two calls the state does not change."""
-        if index % POINT_ENTRIES == 0:
+        if index % self._audits.entries == 0:
             self._reach(index)
         elif is_command:
             self._is_changed = True
@@ -48,7 +48,7 @@ class Reports:
             self._audits.hear(report)
         elif type(report) is Announce:
             self._machine.announced(report.node, report.data)
-        elif index % POINT_ENTRIES:
+        elif index % self._audits.entries:
             self._reach(index)
 
     def settle(self, port: Port, is_led: bool) -> None:

@@ -31,6 +31,9 @@ class Service(Interface):
     def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
         """A fresh client, which knows these nodes and waits so long, more or less, before it tries another way."""
 
+    def generator(self, rng: Random, keys: int) -> Generator:
+        """What its clients ask for, on so many keys."""
+
     def greeting(self, node: Any) -> Any:
         """What a node says on each new link. When it would say something else, it hangs up."""
 
@@ -224,7 +227,7 @@ class Clients(Workload):
         mix = world.mix
         self.world = world
         self.subject = subject
-        self.generator = Generator(Random(f"{world.seed}/workload"), mix.keys)
+        self.generator = subject.generator(Random(f"{world.seed}/workload"), mix.keys)
         self._rng = Random(f"{world.seed}/client-network")
         self._loss = mix.loss
         self._resets = mix.resets

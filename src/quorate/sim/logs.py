@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
+from random import Random
 from typing import Any
 
 from quorate.kernel import App, Rng
@@ -20,7 +21,7 @@ from quorate.sim.checkers.once import Once
 from quorate.sim.checkers.validity import Validity
 from quorate.sim.clients import Clients
 from quorate.sim.ground import Ground
-from quorate.sim.workload import Driver, Results, Subject, Workload
+from quorate.sim.workload import Driver, Generator, Results, Subject, Workload
 
 CONVERGENCE = "convergence"
 NAMED_MAX = 16
@@ -36,6 +37,10 @@ class LogSubject(Subject):
     @abstractmethod
     def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
         """A fresh client, which knows these nodes and waits so long, more or less, before it tries another way."""
+
+    def generator(self, rng: Random, keys: int) -> Generator:
+        """What clients ask for, on so many keys."""
+        return Generator(rng, keys)
 
     def greeting(self, node: Any) -> Any:
         """What a node says on each new link. When it would say something else, it hangs up."""

@@ -13,6 +13,7 @@ from quorate.kernel import Shell
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Signer, Symbolic
 from quorate.protocols import REGISTRY, ProtocolEntry
+from quorate.protocols.traits import Traits
 from quorate.service.client.core import ClientCore
 from quorate.sim import ordeals
 from quorate.sim.adversary import OMITTING
@@ -25,8 +26,10 @@ from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
 from quorate.trials.disks import medium_of
 from quorate.trials.files import is_file
+from quorate.trials.objects.loading import object_file_of
+from quorate.trials.objects.subject import ObjectSubject
 from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
-from quorate.trials.subjects import SUBJECTS, subject
+from quorate.trials.subjects import SUBJECTS, ServiceSubject, check_traits, subject
 
 WORKLOADS = (*sorted(SUBJECTS), "mix")
 KV_EVERY = 4
@@ -54,6 +57,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     byzantine: int = 0
     adversary: str = "all"
     joins: bool = False
+    replicated: str = ""
+    """A replicated class in a file, instead of a workload: ``counter.py:Counter``."""
 
 
 def parse_seeds(text: str) -> range:
@@ -116,7 +121,7 @@ def trial_of(task: Task) -> Trial:
         config, change = _administered(config, change.value, scheme.client(ADMINISTRATOR), fewest)
     return Trial(
         make=entry.make(config, mutant.core, scheme.keys if scheme else None),
-        subject=subject(workload, traits, scheme, mutant.client or ClientCore),
+        subject=_subject(task, workload, traits, scheme, mutant.client or ClientCore),
         options=options,
         kinds=kinds,
         borne=borne,
@@ -129,6 +134,21 @@ def trial_of(task: Task) -> Trial:
         liars=liars,
         resign=equipment.resign,
     )
+
+
+def _subject(
+    task: Task, workload: str, traits: Traits, scheme: Symbolic | None, client: type[ClientCore]
+) -> ServiceSubject:
+    """A person's class, or what the workload names."""
+    file = object_file_of(task.replicated) if task.replicated else None
+    if file is None:
+        if task.replicated:
+            raise OptionsError(f"{task.replicated} is not a replicated class in a file")
+        return subject(workload, traits, scheme, client)
+    check_traits(traits)
+    made = ObjectSubject(file, task.seed, traits, scheme)
+    made.client = client
+    return made
 
 
 def byzantine_of(task: Task, mutant: Mutant) -> int:

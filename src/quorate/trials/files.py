@@ -168,7 +168,7 @@ def _find(name: str, base: type[T]) -> tuple[Path, ModuleType, type[T]]:
     what = base.__name__
     text, _, wanted = name.rpartition(":") if ":" in name else (name, "", "")
     path = Path(text)
-    module = _load(path, what)
+    module = load_module(path, what)
     found = getattr(module, wanted, None)
     if found is None or not wanted:
         there = [one for one, value in vars(module).items() if _is(value, base) and value.__module__ == module.__name__]
@@ -185,7 +185,8 @@ def _is(value: Any, base: type) -> bool:
     return isinstance(value, type) and issubclass(value, base) and value is not base
 
 
-def _load(path: Path, what: str) -> ModuleType:
+def load_module(path: Path, what: str) -> ModuleType:
+    """The module of a file, run once a process. Raises OptionsError, in words of ``what`` was looked for."""
     if not path.is_file():
         raise OptionsError(f"there is no file {path}; a {what.lower()} of your own is named path/to/file.py:Class")
     return _run(path.resolve(), path)
@@ -208,11 +209,11 @@ def _run(full: Path, path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever the file raises, its author wants to read
         del sys.modules[name]
-        raise OptionsError(f"{path} cannot be loaded: {type(error).__name__}: {error}{_line(error, full)}") from None
+        raise OptionsError(f"{path} cannot be loaded: {type(error).__name__}: {error}{line_of(error, full)}") from None
     return module
 
 
-def _line(error: BaseException, path: Path) -> str:
+def line_of(error: BaseException, path: Path) -> str:
     """Where in the file an exception came from; a SyntaxError says so itself."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     return f" (line {lines[-1]})" if lines else ""

@@ -126,12 +126,12 @@ class ServiceSubject(LogSubject):
 
     def driver(self, client: int, rng: Rng, nodes: tuple[int, ...], patience_s: float) -> Driver:
         """A client that speaks to this kind of machine."""
+        return ServiceDriver(self.dialect(), rng, nodes, patience_s, lambda: self.signer(client), self.client)
 
-        def signer() -> Signer:
-            assert self._scheme is not None
-            return self._scheme.client(client)
-
-        return ServiceDriver(self.dialect(), rng, nodes, patience_s, signer, self.client)
+    def signer(self, client: int) -> Signer:
+        """What a client signs with."""
+        assert self._scheme is not None
+        return self._scheme.client(client)
 
     def workload(self, world: Ground[Any]) -> Workload:
         """Its clients, and false ones among them if the mix says so."""
@@ -284,10 +284,15 @@ def subject(
 
     Raises OptionsError for traits that the service has no Replica and no client for.
     """
+    check_traits(traits)
+    made = SUBJECTS[name](traits, scheme)
+    made.client = client
+    return made
+
+
+def check_traits(traits: Traits) -> None:
+    """Whether the service has a Replica and a client for them. Raises OptionsError."""
     is_signed = traits.value is Value.SIGNED_REQUESTS and traits.belief is Belief.VOTES
     if not is_signed and not (traits.value is Value.OPAQUE and traits.belief is Belief.LEADER):
         there_are = "opaque values with the leader's word, or signed requests with votes"
         raise OptionsError(f"there are no clients for {traits.value.name} with {traits.belief.name}: take {there_are}")
-    made = SUBJECTS[name](traits, scheme)
-    made.client = client
-    return made

@@ -22,7 +22,7 @@ from quorate.machines.objects.versions import VersionMark, Versions
 F = TypeVar("F", bound=Callable[..., Any])
 ATTRIBUTE_MARK = "__quorate__"
 VERSION_MARK = "__quorate_versions__"
-COMMAND, READ = "command", "read"
+COMMAND, READ, INVARIANT = "command", "read", "invariant"
 PAST_METHODS = frozenset({"heappush", "heappop", "heapify", "heapreplace", "heappushpop"})
 OWN_ACCESS = ("__setattr__", "__delattr__", "__getattribute__")
 _UNCHANGING = (type, re.Pattern, types.ModuleType, TypeVar)
@@ -91,6 +91,15 @@ def read(method: F) -> F:
     return _marked(method, READ)
 
 
+def invariant(method: F) -> F:
+    """Mark a method that says what always holds: it takes no arguments, changes nothing, and raises or returns False
+    where that is broken. `quorate sim` calls it after each command; a cluster does not. Raises TypeError.
+    """
+    if inspect.isfunction(method) and len(inspect.signature(method).parameters) != 1:
+        raise TypeError(f"{method.__qualname__} takes arguments: an @invariant takes only self")
+    return _marked(method, INVARIANT)
+
+
 def _marked(method: F, mark: str) -> F:
     if not inspect.isfunction(method):
         raise TypeError(f"@{mark} goes on a function, not on a {type(method).__name__}: mark the method itself")
@@ -118,6 +127,7 @@ class Definition:
         self.kind: type[Replicated] = kind
         self.commands = marked(kind, COMMAND)
         self.reads = marked(kind, READ)
+        self.invariants = marked(kind, INVARIANT)
         if not self.commands:
             raise TypeError(f"{name} has no method marked with @command: nothing would be replicated")
         if type(kind.version) is not int or kind.version < 1:

@@ -32,7 +32,7 @@ from quorate.machines.objects.calls import (
     unpacker_of_calls,
 )
 from quorate.machines.objects.context import MOMENT
-from quorate.machines.objects.definition import Definition, Replicated, command, kinds_of, marked, read
+from quorate.machines.objects.definition import Definition, Replicated, command, invariant, kinds_of, marked, read
 from quorate.machines.objects.state import ObjectState
 from quorate.machines.objects.values import Packer, encode
 from quorate.machines.objects.versions import (
@@ -59,6 +59,7 @@ __all__ = [
     "encode",
     "encode_call",
     "error_of",
+    "invariant",
     "kinds_of",
     "marked",
     "read",
@@ -98,6 +99,7 @@ class ObjectMachine(StateMachine):
         self.state = state
         self._choose_bodies()
         self._reads = {name: getattr(state.instance, name) for name in self._definition.reads}
+        self._invariants = {name: getattr(state.instance, name) for name in sorted(self._definition.invariants)}
 
     def _choose_bodies(self) -> None:
         bodies = self._versions.bodies(self._standing.active)
@@ -238,6 +240,26 @@ class ObjectMachine(StateMachine):
             return encode_raised(error, self._packer, has_traceback=self._has_tracebacks)
         finally:
             self.call = None
+
+    def broken(self) -> str | None:
+        """The first @invariant that does not hold now, and what it said; None: all hold."""
+        tracker = self.state.tracker
+        for name, holds in self._invariants.items():
+            tracker.begin_read()
+            try:
+                try:
+                    verdict = holds()
+                finally:
+                    tracker.end_read()
+            except Exception as error:
+                return f"{name}: {type(error).__name__}: {error}"
+            if verdict is False:
+                return f"{name} returned False"
+        return None
+
+    def contents(self) -> dict[str, bytes]:
+        """What each attribute holds, encoded: read anew, whatever the digests say. Raises TypeError."""
+        return {name: encode(self._packer.pack(value)) for name, value in sorted(vars(self.instance).items())}
 
     def digests(self) -> dict[str, bytes]:
         """The digest of each attribute, by name: equal on all nodes that have applied the same commands."""

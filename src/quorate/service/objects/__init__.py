@@ -6,7 +6,15 @@ the class on one node or on several with ``replicate``, or call it on other proc
 """
 
 from quorate.machines.objects.context import now, random, uuid
-from quorate.machines.objects.machine import CommandFailed, NotActive, ObjectMachine, Replicated, command, read
+from quorate.machines.objects.machine import (
+    CommandFailed,
+    NotActive,
+    ObjectMachine,
+    Replicated,
+    command,
+    invariant,
+    read,
+)
 from quorate.service.objects.handles import Async
 from quorate.service.objects.many import RemoteObjects, ReplicationOfMany, connect_many, replicate_many
 from quorate.service.objects.remote import RemoteObject, connect
@@ -25,6 +33,7 @@ __all__ = [
     "command",
     "connect",
     "connect_many",
+    "invariant",
     "now",
     "random",
     "read",

@@ -1,0 +1,1 @@
+"""Replicated classes from people's files, put to the test in the simulator."""
