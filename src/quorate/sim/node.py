@@ -307,6 +307,11 @@ class SimNode(Machine):
         if not (self.paused or self.stepping):
             self._go()
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether all that it has written is, so that what it says of itself holds after a crash."""
+        return self._durable >= self._written
+
     def has_left(self, sequence: int) -> bool:
         """Whether all that was said before this frame of the journal has left."""
         return self._durable >= sequence
