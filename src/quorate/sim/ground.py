@@ -64,6 +64,48 @@ NodeT = TypeVar("NodeT", bound=Standee)
 class Ground(ABC, Generic[NodeT]):
     """What is put to the test, under what, and how far it is. Whoever makes the parts sets what has no value."""
 
+    # Beyond thirty attributes Python looks each up in a dict, and these are looked up in each step.
+    __slots__ = (
+        "_trace",
+        "blamed_liars",
+        "blames",
+        "change",
+        "checkers",
+        "cluster",
+        "digest",
+        "doers",
+        "doomed",
+        "heap",
+        "honest",
+        "is_open",
+        "keyring",
+        "liars",
+        "make",
+        "mark",
+        "mix",
+        "network",
+        "newcomers",
+        "nodes",
+        "now",
+        "on_step",
+        "on_turn",
+        "options",
+        "peers",
+        "present",
+        "promises",
+        "refusals",
+        "scheme",
+        "seed",
+        "sequence",
+        "shell",
+        "steps",
+        "storage",
+        "strangers",
+        "suspicions",
+        "tracing",
+        "workload",
+    )
+
     make: Callable[[Env], Core]
     """Makes the root core of a node."""
     shell: type[Shell]

@@ -91,6 +91,51 @@ class SimPort:
 class SimNode(Machine):
     """One machine. ``id`` is its number, ``peers`` whom it knows when it begins to live for the first time."""
 
+    # Beyond thirty attributes Python looks each up in a dict, and these are looked up in each step.
+    __slots__ = (
+        "_act",
+        "_asked",
+        "_busy_until",
+        "_checkers",
+        "_deferred",
+        "_durable",
+        "_frames_until_checkpoint",
+        "_held",
+        "_mark",
+        "_on_step",
+        "_on_turn",
+        "_reboot_rng",
+        "_seed",
+        "_submitted",
+        "_timer_count",
+        "_timers",
+        "_wall_rng",
+        "_written",
+        "ambush",
+        "app",
+        "clock",
+        "disk",
+        "host",
+        "id",
+        "inbox",
+        "is_off",
+        "jobs",
+        "life",
+        "paused",
+        "peers",
+        "place",
+        "reboots",
+        "requests",
+        "rng",
+        "shell",
+        "stepping",
+        "stores",
+        "up",
+        "wall",
+        "watches",
+        "world",
+    )
+
     host: Host
     app: App
     shell: Shell
