@@ -102,6 +102,7 @@ class SimNode(Machine):
         "_frames_until_checkpoint",
         "_held",
         "_mark",
+        "_on_output",
         "_on_step",
         "_on_turn",
         "_reboot_rng",
@@ -183,6 +184,7 @@ class SimNode(Machine):
         self._written = self._durable = 0
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
         self._checkers: Sequence[Checker] = world.checkers
+        self._on_output = world.on_output
         self._on_step = world.on_step
         self._on_turn = world.on_turn
         self._mark = world.mark
@@ -621,8 +623,8 @@ class SimNode(Machine):
         world = self.world
         if world.tracing:
             world.trace(self.id, "output", "", value)
-        for checker in self._checkers:
-            checker.output(self.id, value)
+        for look in self._on_output:
+            look(self.id, value)
         if type(value) is Decided:
             self.jobs.applied[path] = value.first_index + len(value.entries) - 1
 
