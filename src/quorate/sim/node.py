@@ -107,6 +107,7 @@ class SimNode(Machine):
         "_on_turn",
         "_reboot_rng",
         "_seed",
+        "_step_s",
         "_submitted",
         "_timer_count",
         "_timers",
@@ -177,6 +178,7 @@ class SimNode(Machine):
         self._timer_count = 0
         self._held: deque[Any] = deque()
         self._busy_until = 0.0
+        self._step_s = world.mix.step_s
         self._frames_until_checkpoint = 0
         self._deferred: list[Callable[[], None]] = []
         self._submitted: dict[Path, list[bytes]] = {}
@@ -459,8 +461,9 @@ class SimNode(Machine):
 
     def _wake(self) -> None:
         """Take the steps that are due, or have them taken when the node is free again."""
-        if not (self.stepping or self.paused) and self.up and self._has_work():
-            self._go()
+        if not (self.stepping or self.paused) and self.up:
+            if self.inbox or self.requests or self._asked or (self._submitted and self._may_submit()):
+                self._go()
 
     def _go(self) -> None:
         """There is something to do, and nothing in the way."""
@@ -475,7 +478,7 @@ class SimNode(Machine):
             self._run()
 
     def _run(self) -> None:
-        step_s = self.world.mix.step_s
+        step_s = self._step_s
         for _step in range(STEPS_AT_ONCE_MAX):
             if self.paused:
                 break
@@ -483,8 +486,10 @@ class SimNode(Machine):
                 self._serve()
             if self._submitted or self._asked:
                 inputs = self._take_inputs()
-            else:
+            elif self.inbox:
                 inputs, self.inbox = self.inbox, []
+            else:
+                break
             if not inputs:
                 break
             self._step(inputs)
@@ -502,9 +507,6 @@ class SimNode(Machine):
         for client, request in requests:
             self.app.request(client, request)
         self.app.settle()
-
-    def _has_work(self) -> bool:
-        return bool(self.inbox or self.requests or self._asked or (self._submitted and self._may_submit()))
 
     def _may_submit(self) -> bool:
         return self._durable >= self._written or not self.host.root.gathers
@@ -533,7 +535,7 @@ class SimNode(Machine):
         for look in self._on_turn:
             look(self.id, root, turn)
         world.steps += 1
-        world.digest.step(world.now, self.id, len(inputs), turn)
+        world.digest.step(now, self.id, len(inputs), turn)
         self._act(turn)
         if world.strangers is not None:
             for item in inputs:

@@ -40,7 +40,7 @@ def size_of(entries: Sequence[Entry]) -> int:
 class Log:
     """Entries ``base_index + 1`` to ``last_index``."""
 
-    __slots__ = ("_entries", "base_index", "base_term", "last_index", "size_bytes")
+    __slots__ = ("_entries", "base_index", "base_term", "last_index", "last_term", "size_bytes")
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
@@ -48,15 +48,12 @@ class Log:
         self.base_term: Term = 0
         self.last_index: Index = 0
         """The index of the newest entry, or of the snapshot where there is none. A plain field: it is read so often."""
+        self.last_term: Term = 0
+        """The term of the newest entry, or of the snapshot."""
         self.size_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    @property
-    def last_term(self) -> int:
-        """The term of the newest entry."""
-        return self._entries[-1].term if self._entries else self.base_term
 
     def term_at(self, index: int) -> int | None:
         """The term of the entry at ``index``; None where the log does not know it."""
@@ -93,7 +90,7 @@ class Log:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries after the last."""
         self._entries.extend(entries)
-        self.last_index += len(entries)
+        self._note_last()
         self.size_bytes += size_of(entries)
 
     def truncate(self, first: int) -> None:
@@ -102,7 +99,7 @@ class Log:
         position = first - self.base_index - 1
         self.size_bytes -= size_of(self._entries[position:])
         del self._entries[position:]
-        self.last_index = min(self.last_index, first - 1)
+        self._note_last()
 
     def compact(self, index: int, term: int) -> None:
         """A snapshot stands for everything up to ``index``. What follows it stays if the log agrees with it there."""
@@ -115,7 +112,11 @@ class Log:
             self._entries.clear()
             self.size_bytes = 0
         self.base_index, self.base_term = index, term
-        self.last_index = index + len(self._entries)
+        self._note_last()
+
+    def _note_last(self) -> None:
+        self.last_index = self.base_index + len(self._entries)
+        self.last_term = self._entries[-1].term if self._entries else self.base_term
 
     def last_at_or_below_term(self, index: int, term: int) -> int:
         """The highest index at or below ``index`` whose entry has a term of at most ``term``."""

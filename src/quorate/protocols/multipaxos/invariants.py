@@ -38,12 +38,14 @@ class ChosenMembers:
 
     def phase2(self, slot: int) -> QuorumSystem:
         """The phase-2 quorums of a slot that is not beyond ``known``."""
-        return self._phase2[max(first for first in self._phase2 if first <= slot)]
+        return next(quorums for first, quorums in reversed(self._phase2.items()) if first <= slot)
 
     def decide(self, entry: Entry) -> None:
         """The value of the next slot. A change that does not fit changes nothing."""
         self.decided += 1
-        change = decode_change(entry.data) if entry.kind == CONFIGURATION else None
+        if entry.kind != CONFIGURATION:
+            return
+        change = decode_change(entry.data)
         first, newest = self.known, max(self._phase2)
         if change is None or change.epoch not in (None, newest) or first <= newest:
             return
