@@ -90,11 +90,11 @@ class MultiPaxosInvariants(Ballots):
 
     def look(self, node: int, core: Any, life: Life) -> None:
         acceptor = core.acceptor
-        if acceptor.promised != life.noted.get("promised", NO_BALLOT):
-            life.noted["promised"] = acceptor.promised
+        if acceptor.promised != life.promised:
+            life.promised = acceptor.promised
             self.promise(node, life, 0, acceptor.promised)
-        if core.role not in IDLE and core.ballot != life.noted.get("ballot"):
-            life.noted["ballot"] = core.ballot
+        if core.ballot != life.ballot and core.role not in IDLE:
+            life.ballot = core.ballot
             self.begin(node, life, 0, core.ballot)
         if acceptor.changes != life.changes:
             life.changes = acceptor.changes
