@@ -85,7 +85,7 @@ class RaftInvariants(Checker):
 
     def stepped(self, node: int, core: Any) -> None:
         seen = self._seen[node]
-        state, role = core.state, core.election.role
+        state, role = core.state, core.role
         term, log = state.term, state.log
         if log.last_index != seen.last_index or log.last_term != seen.last_term or log.base_index != seen.base_index:
             self._log_changed(node, seen, log, seen.role == LEADER and seen.term == term)
