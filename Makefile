@@ -8,7 +8,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Two workers: the tests run real clusters, more workers only make each other late.
+# Two workers: the tests run real clusters, more workers only make each other late. Slow tests take a second or ten
+# minutes, so a worker that has none left takes the other's.
 PYTEST := $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
@@ -26,7 +27,7 @@ test: $(STAMP) ## Run the fast tests; ARGS go to pytest: make test ARGS='tests/t
 	@$(PYTEST) -m "not slow" $(ARGS)
 
 test-slow: $(STAMP) ## Run the long campaigns and tortures
-	@$(PYTEST) -m slow -o timeout=1800 $(ARGS)
+	@$(PYTEST) -m slow --dist worksteal -o timeout=1800 $(ARGS)
 
 # CI runs `make test` first and then `make verify TESTED=1`, so that the same checkout is not tested twice.
 ifeq ($(TESTED),1)

@@ -142,6 +142,18 @@ def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
         assert {"no-barrier", "barrier-out-of-order", "empty-checkpoint"} <= {m for p, m in SHELLS if p == protocol}
 
 
+SEEDS_RARE = 500
+RARE = {
+    ("paxos", "passes-by-one"): Task(protocol="paxos", nodes=3, workload="mix", duration_s=20.0),
+    ("pbft", "takes-any-members"): Task(protocol="pbft", seed=700),
+    ("pbft", "forgets-advice"): Task(protocol="pbft", nodes=4, seed=40, workload="mix", duration_s=20.0),
+    ("pbft", "runs-on"): Task(protocol="pbft", seed=380),
+    ("pbft", "renews-patience"): Task(protocol="pbft", seed=240),
+    ("pbft", "counts-equals"): Task(protocol="pbft", seed=140),
+}
+"""Where the first seeds find nothing, or other mixes find it sooner."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "mutant"),
@@ -153,5 +165,10 @@ def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
     ],
 )
 def test_rare_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
-    tasks = (Task(protocol=protocol, seed=seed, mutant=mutant) for seed in range(2000))
-    assert any(not outcome.holds for outcome in map(campaign.run_task, tasks))
+    usual = RARE.get((protocol, mutant), Task(protocol=protocol))
+    for seed in range(usual.seed, usual.seed + SEEDS_RARE):
+        task = msgspec.structs.replace(usual, seed=seed)
+        if not campaign.run_task(msgspec.structs.replace(task, mutant=mutant)).holds:
+            check(task)
+            return
+    pytest.fail(f"none of {SEEDS_RARE} seeds from {usual.seed} on")

@@ -80,4 +80,6 @@ def test_a_leader_that_does_not_know_yet_serves_nothing_old(cluster: UnequalClus
             cut_off.get(b"k")
         cluster.network.heal()
         check_replicas(cluster)
-        assert value_of(cut_off) == b"new"
+    # What it says to the new leader waits for TCP, which sends again after as long as the network was cut.
+    with cluster.client(SLOW, timeout_s=30.0) as healed:
+        assert value_of(healed) == b"new"

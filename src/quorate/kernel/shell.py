@@ -26,6 +26,8 @@ from quorate.kernel.turn import Blame, Job, Output, Record, RosterChange, Send, 
 class Machine(ABC):
     """Disk, network, clock and threads of one node. Sequence numbers are those of the frames of its journal."""
 
+    __slots__ = ()
+
     watches = True
     """Whether it is to be told what the Barrier holds and releases."""
 

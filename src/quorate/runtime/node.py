@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -71,6 +72,8 @@ CHECKPOINT_AFTER_BYTES = 32 << 20
 STEP_BYTES_MAX = 16 << 20
 """What a step takes of the peers' frames, unless one read is larger: where inputs are journaled, a step, with what
 comes from elsewhere, is one journal frame of 64 MiB at most."""
+DURABLE_WAIT_S = 1.0
+"""What somebody asks about this node waits so long for the disk at most."""
 ROSTERS = ("a closed roster (Node)", "an open one (OpenNode)")
 WORK_S = 0.005
 """How long the App's own jobs may keep the loop before something else has its turn."""
@@ -184,6 +187,8 @@ class Node(Machine):
         self._journal_bytes = 0
         self._written = self._durable = 0
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
+        self._awaited: deque[tuple[int, Callable[[bool], None]]] = deque()
+        """Who waits until a frame is durable, in order."""
         self._checkpoint_due = False
 
     # --- life ---
@@ -259,6 +264,7 @@ class Node(Machine):
     def _end(self, error: BaseException | None) -> None:
         """No more turns."""
         self._is_ending = True
+        self._tell_waiting(is_durable=False)
         if self._ended.done():
             return
         if error is None:
@@ -271,6 +277,27 @@ class Node(Machine):
     def _from_thread(self, call: Callable[[Any], None], argument: Any) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call, argument)
+
+    def after_durable(self, call: Callable[[bool], None]) -> None:
+        """Call with True when all that was written until now is durable; with False where the disk takes too long."""
+        if self._durable >= self._written:
+            call(True)
+        elif self.stalled_why is not None or self._is_ending:
+            call(False)
+        else:
+            waiting = (self._written, call)
+            self._awaited.append(waiting)
+            self._loop.call_later(DURABLE_WAIT_S, self._tire_of, waiting)
+
+    def _tire_of(self, waiting: tuple[int, Callable[[bool], None]]) -> None:
+        if self._awaited and self._awaited[0] is waiting:  # who came before has been told, and later ones wait for more
+            self._awaited.popleft()
+            waiting[1](False)
+
+    def _tell_waiting(self, *, is_durable: bool) -> None:
+        awaited = self._awaited
+        while awaited and (not is_durable or awaited[0][0] <= self._durable):
+            awaited.popleft()[1](is_durable)
 
     # --- what the App asks for ---
 
@@ -339,11 +366,14 @@ class Node(Machine):
         else:
             log.warning("the journal takes no records: %s", why)
         self.stalled_why = why
+        if why is not None:
+            self._tell_waiting(is_durable=False)
         self.app.stalled(why)
         self._put(Stalled(why))
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence
+        self._tell_waiting(is_durable=True)
         if self._submissions:
             self.wake()
         if not self._is_ending:

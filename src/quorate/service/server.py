@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -155,7 +156,7 @@ class Server:
                 connection.cut("the nodes of this cluster are others now: call again")
 
     def status(self, request: int = 0) -> Status:
-        """This node's view of itself. A view counts as a term; a protocol with neither is in term 0."""
+        """This node's view of itself, in memory. A view counts as a term; a protocol with neither is in term 0."""
         core = self.node.host.root.standing()
         applied_index, in_force = self.replica.applied_index, self._in_force
         return Status(
@@ -195,7 +196,7 @@ class Server:
                 connection.cut(f"sent no request: {error}")
                 return
             if type(request) is AskStatus:
-                caller.reply(self.status(request.id))
+                self.node.after_durable(partial(_tell, caller, self.status(request.id)))
             elif type(request) is Query and request.serializable and self.node.is_loading:
                 # However old an answer may be: what was here before the restart is not gone.
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
@@ -223,3 +224,8 @@ def _too_large(response: Response, why: str) -> Response:
     if isinstance(response, Results):  # what is too large goes alone
         return Results(response.id, tuple(Failure(answer.id, Code.TOO_LARGE, why) for answer in response.answers))
     return Failure(response.id, Code.TOO_LARGE, why)
+
+
+def _tell(caller: Caller, status: Status, is_durable: bool) -> None:
+    """Who votes is told once that is durable: people stop nodes on the strength of it."""
+    caller.reply(status if is_durable else msgspec.structs.replace(status, voters=None, nodes=()))

@@ -64,6 +64,49 @@ NodeT = TypeVar("NodeT", bound=Standee)
 class Ground(ABC, Generic[NodeT]):
     """What is put to the test, under what, and how far it is. Whoever makes the parts sets what has no value."""
 
+    # Beyond thirty attributes Python looks each up in a dict, and these are looked up in each step.
+    __slots__ = (
+        "_trace",
+        "blamed_liars",
+        "blames",
+        "change",
+        "checkers",
+        "cluster",
+        "digest",
+        "doers",
+        "doomed",
+        "heap",
+        "honest",
+        "is_open",
+        "keyring",
+        "liars",
+        "make",
+        "mark",
+        "mix",
+        "network",
+        "newcomers",
+        "nodes",
+        "now",
+        "on_output",
+        "on_step",
+        "on_turn",
+        "options",
+        "peers",
+        "present",
+        "promises",
+        "refusals",
+        "scheme",
+        "seed",
+        "sequence",
+        "shell",
+        "steps",
+        "storage",
+        "strangers",
+        "suspicions",
+        "tracing",
+        "workload",
+    )
+
     make: Callable[[Env], Core]
     """Makes the root core of a node."""
     shell: type[Shell]
@@ -99,6 +142,9 @@ class Ground(ABC, Generic[NodeT]):
         ]
         self.on_turn: list[Callable[[int, Core, Turn], None]] = [
             c.acted for c in checkers if type(c).acted is not Checker.acted
+        ]
+        self.on_output: list[Callable[[int, Any], None]] = [
+            c.output for c in checkers if type(c).output is not Checker.output
         ]
         self.promises = next((c for c in checkers if type(c).mark is not Checker.mark), Checker())
         self.mark = self.promises.mark
@@ -189,8 +235,13 @@ class Ground(ABC, Generic[NodeT]):
     def run_until(self, end: float) -> None:
         """Let everything happen that is due by ``end``."""
         heap = self.heap
-        while heap and heap[0][0] <= end:
-            self.now, _, act, a, b = heappop(heap)
+        while heap:
+            event = heappop(heap)
+            time, _, act, a, b = event
+            if time > end:
+                heappush(heap, event)  # cheaper than to look before each pop
+                break
+            self.now = time
             act(a, b)
         self.now = end
 

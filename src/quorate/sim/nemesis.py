@@ -77,7 +77,8 @@ class Nemesis:
             self._operator.start()
         if self._strikes is not None:
             self._strikes.start()
-        if self._world.change is not None:
+        changes = mix.members_every_s is not None or mix.plan_every_s is not None or mix.gone
+        if self._world.change is not None and changes:
             self._look_at_epochs()
         if mix.coup and (mix.crash_every_s is not None or mix.partition_every_s is not None):
             self._plot_coups(Random(f"{self._world.seed}/nemesis/coup"))

@@ -115,6 +115,7 @@ class Network:
     def send(self, sender: int, sends: Sequence[Send]) -> None:
         """Put messages on their ways. One to oneself passes no network."""
         world = self._world
+        nodes, heap, sequence = world.nodes, world.heap, world.sequence
         now = since = world.now
         random = self._random
         loss, duplication, clogs, fifo = self.loss, self.duplication, self.clogs, self._fifo
@@ -125,7 +126,7 @@ class Network:
             size_bytes = 0 if ways is None else ways.size_bytes(send.message)
             for to in send.to:
                 if to == sender:
-                    world.nodes[to].loop_back(item)
+                    nodes[to].loop_back(item)
                     continue
                 if ways is not None:  # also for a copy that is cut or lost then: its sender cannot know
                     passed = ways.passed_at(sender, to, size_bytes, now)
@@ -157,13 +158,14 @@ class Network:
                     if to in last and at <= last[to]:
                         at = last[to] + EPSILON_S
                     last[to] = at
-                world.sequence += 1
-                heappush(world.heap, (at, world.sequence, world.nodes[to].receive, item, None))
+                sequence += 1
+                heappush(heap, (at, sequence, nodes[to].receive, item, None))
                 if duplication and random() < duplication:
                     self.duplicated += 1
                     again = delays[int(random() * DELAYS)] * AGAIN_FACTOR * (SLOW_FACTOR if slow >> to & 1 else 1.0)
-                    world.sequence += 1
-                    heappush(world.heap, (since + again, world.sequence, world.nodes[to].receive, item, None))
+                    sequence += 1
+                    heappush(heap, (since + again, sequence, nodes[to].receive, item, None))
+        world.sequence = sequence
 
     def _trace(self, event: str, item: Received, to: int) -> None:
         if self._world.tracing:

@@ -96,6 +96,53 @@ class SimPort:
 class SimNode(Machine):
     """One machine. ``id`` is its number, ``peers`` whom it knows when it begins to live for the first time."""
 
+    # Beyond thirty attributes Python looks each up in a dict, and these are looked up in each step.
+    __slots__ = (
+        "_act",
+        "_asked",
+        "_busy_until",
+        "_checkers",
+        "_deferred",
+        "_durable",
+        "_frames_until_checkpoint",
+        "_held",
+        "_mark",
+        "_on_output",
+        "_on_step",
+        "_on_turn",
+        "_reboot_rng",
+        "_seed",
+        "_step_s",
+        "_submitted",
+        "_timer_count",
+        "_timers",
+        "_wall_rng",
+        "_written",
+        "ambush",
+        "app",
+        "clock",
+        "disk",
+        "host",
+        "id",
+        "inbox",
+        "is_off",
+        "jobs",
+        "life",
+        "paused",
+        "peers",
+        "place",
+        "reboots",
+        "requests",
+        "rng",
+        "shell",
+        "stepping",
+        "stores",
+        "up",
+        "wall",
+        "watches",
+        "world",
+    )
+
     host: Host
     app: App
     shell: Shell
@@ -136,6 +183,7 @@ class SimNode(Machine):
         self._timer_count = 0
         self._held: deque[Any] = deque()
         self._busy_until = 0.0
+        self._step_s = world.mix.step_s
         self._frames_until_checkpoint = 0
         self._deferred: list[Callable[[], None]] = []
         self._submitted: dict[Path, list[bytes]] = {}
@@ -143,6 +191,7 @@ class SimNode(Machine):
         self._written = self._durable = 0
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
         self._checkers: Sequence[Checker] = world.checkers
+        self._on_output = world.on_output
         self._on_step = world.on_step
         self._on_turn = world.on_turn
         self._mark = world.mark
@@ -312,6 +361,11 @@ class SimNode(Machine):
         if not (self.paused or self.stepping):
             self._go()
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether all that it has written is, so that what it says of itself holds after a crash."""
+        return self._durable >= self._written
+
     def has_left(self, sequence: int) -> bool:
         """Whether all that was said before this frame of the journal has left."""
         return self._durable >= sequence
@@ -417,8 +471,9 @@ class SimNode(Machine):
 
     def _wake(self) -> None:
         """Take the steps that are due, or have them taken when the node is free again."""
-        if not (self.stepping or self.paused) and self.up and self._has_work():
-            self._go()
+        if not (self.stepping or self.paused) and self.up:
+            if self.inbox or self.requests or self._asked or (self._submitted and self._may_submit()):
+                self._go()
 
     def _go(self) -> None:
         """There is something to do, and nothing in the way."""
@@ -433,7 +488,7 @@ class SimNode(Machine):
             self._run()
 
     def _run(self) -> None:
-        step_s = self.world.mix.step_s
+        step_s = self._step_s
         for _step in range(STEPS_AT_ONCE_MAX):
             if self.paused:
                 break
@@ -441,8 +496,10 @@ class SimNode(Machine):
                 self._serve()
             if self._submitted or self._asked:
                 inputs = self._take_inputs()
-            else:
+            elif self.inbox:
                 inputs, self.inbox = self.inbox, []
+            else:
+                break
             if not inputs:
                 break
             self._step(inputs)
@@ -460,9 +517,6 @@ class SimNode(Machine):
         for client, request in requests:
             self.app.request(client, request)
         self.app.settle()
-
-    def _has_work(self) -> bool:
-        return bool(self.inbox or self.requests or self._asked or (self._submitted and self._may_submit()))
 
     def _may_submit(self) -> bool:
         return self._durable >= self._written or not self.host.root.gathers
@@ -491,7 +545,7 @@ class SimNode(Machine):
         for look in self._on_turn:
             look(self.id, root, turn)
         world.steps += 1
-        world.digest.step(world.now, self.id, len(inputs), turn)
+        world.digest.step(now, self.id, len(inputs), turn)
         self._act(turn)
         if world.strangers is not None:
             for item in inputs:
@@ -581,8 +635,8 @@ class SimNode(Machine):
         world = self.world
         if world.tracing:
             world.trace(self.id, "output", "", value)
-        for checker in self._checkers:
-            checker.output(self.id, value)
+        for look in self._on_output:
+            look(self.id, value)
         if type(value) is Decided:
             self.jobs.applied[path] = value.first_index + len(value.entries) - 1
 

@@ -397,7 +397,8 @@ class Operator:
     def _all_say(self, voters: Voters, besides: Sequence[int]) -> bool:
         """Learners too: who does not know yet who is there now could not be reached by them."""
         nodes = [node for node in self._world.honest if node.id not in besides]
-        return all(node.up and _said(node) == voters for node in nodes)
+        # A node tells people what is durable; what it only has in memory may be forgotten by all of them at once.
+        return all(node.up and node.is_durable and _said(node) == voters for node in nodes)
 
     def _voters(self) -> Voters:
         """The newest that any honest node says."""

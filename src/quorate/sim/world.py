@@ -50,6 +50,13 @@ ROUNDS = 0.5
 class World(Ground[SimNode]):
     """One run of a Trial. ``checkers`` watch it; ``trial.checkers()`` makes those that belong to it."""
 
+    __slots__ = (
+        "_links",
+        "nemesis",
+        "subject",
+        "trial",
+    )
+
     workload: Workload
 
     def __init__(self, trial: Trial, checkers: Sequence[Checker] = (), *, trace: Trace | None = None) -> None:

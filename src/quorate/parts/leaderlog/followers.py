@@ -170,6 +170,8 @@ class Followers(dict[int, Progress]):
         behind: dict[int, list[int]] = {}
         match = self.match
         for node, progress in self.items():
+            if progress.commit_sent >= commit_index:
+                continue
             commit = min(commit_index, match[node])
             if progress.commit_sent < commit and not (idle and progress.owes):
                 progress.commit_sent = commit

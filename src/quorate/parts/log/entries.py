@@ -40,26 +40,20 @@ def size_of(entries: Sequence[Entry]) -> int:
 class Log:
     """Entries ``base_index + 1`` to ``last_index``."""
 
-    __slots__ = ("_entries", "base_index", "base_term", "size_bytes")
+    __slots__ = ("_entries", "base_index", "base_term", "last_index", "last_term", "size_bytes")
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self.base_index: Index = 0
         self.base_term: Term = 0
+        self.last_index: Index = 0
+        """The index of the newest entry, or of the snapshot where there is none. A plain field: it is read so often."""
+        self.last_term: Term = 0
+        """The term of the newest entry, or of the snapshot."""
         self.size_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    @property
-    def last_index(self) -> int:
-        """The index of the newest entry, or of the snapshot where there is none."""
-        return self.base_index + len(self._entries)
-
-    @property
-    def last_term(self) -> int:
-        """The term of the newest entry."""
-        return self._entries[-1].term if self._entries else self.base_term
 
     def term_at(self, index: int) -> int | None:
         """The term of the entry at ``index``; None where the log does not know it."""
@@ -96,6 +90,7 @@ class Log:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries after the last."""
         self._entries.extend(entries)
+        self._note_last()
         self.size_bytes += size_of(entries)
 
     def truncate(self, first: int) -> None:
@@ -104,6 +99,7 @@ class Log:
         position = first - self.base_index - 1
         self.size_bytes -= size_of(self._entries[position:])
         del self._entries[position:]
+        self._note_last()
 
     def compact(self, index: int, term: int) -> None:
         """A snapshot stands for everything up to ``index``. What follows it stays if the log agrees with it there."""
@@ -116,6 +112,11 @@ class Log:
             self._entries.clear()
             self.size_bytes = 0
         self.base_index, self.base_term = index, term
+        self._note_last()
+
+    def _note_last(self) -> None:
+        self.last_index = self.base_index + len(self._entries)
+        self.last_term = self._entries[-1].term if self._entries else self.base_term
 
     def last_at_or_below_term(self, index: int, term: int) -> int:
         """The highest index at or below ``index`` whose entry has a term of at most ``term``."""

@@ -38,12 +38,14 @@ class ChosenMembers:
 
     def phase2(self, slot: int) -> QuorumSystem:
         """The phase-2 quorums of a slot that is not beyond ``known``."""
-        return self._phase2[max(first for first in self._phase2 if first <= slot)]
+        return next(quorums for first, quorums in reversed(self._phase2.items()) if first <= slot)
 
     def decide(self, entry: Entry) -> None:
         """The value of the next slot. A change that does not fit changes nothing."""
         self.decided += 1
-        change = decode_change(entry.data) if entry.kind == CONFIGURATION else None
+        if entry.kind != CONFIGURATION:
+            return
+        change = decode_change(entry.data)
         first, newest = self.known, max(self._phase2)
         if change is None or change.epoch not in (None, newest) or first <= newest:
             return
@@ -88,11 +90,11 @@ class MultiPaxosInvariants(Ballots):
 
     def look(self, node: int, core: Any, life: Life) -> None:
         acceptor = core.acceptor
-        if acceptor.promised != life.noted.get("promised", NO_BALLOT):
-            life.noted["promised"] = acceptor.promised
+        if acceptor.promised != life.promised:
+            life.promised = acceptor.promised
             self.promise(node, life, 0, acceptor.promised)
-        if core.role not in IDLE and core.ballot != life.noted.get("ballot"):
-            life.noted["ballot"] = core.ballot
+        if core.ballot != life.ballot and core.role not in IDLE:
+            life.ballot = core.ballot
             self.begin(node, life, 0, core.ballot)
         if acceptor.changes != life.changes:
             life.changes = acceptor.changes

@@ -222,13 +222,13 @@ class Leadership:
         while self._counts:
             chosen_index = self._acceptor.chosen_index
             span, end = self._members.at(chosen_index + 1), self._members.end(chosen_index + 1)
-            reached = min(span.quorums.phase2.reached(self.followers.match), self._acceptor.log.last_index)
+            last = self._acceptor.log.last_index
+            reached = min(span.quorums.phase2.reached(self.followers.match), last)
             if end is not None:
                 reached = min(reached, end)
             if reached > chosen_index:
                 choose(reached)
-            else:
-                self._counts = False
+            self._counts = chosen_index < reached < last  # the next slot may have other members
 
     def is_current(self) -> bool:
         """Whether a read may be served at what is chosen now: nothing that an earlier leader had chosen is missing.

@@ -83,6 +83,8 @@ class Spans:
 
     def end(self, slot: int) -> int | None:
         """The last slot of the span that this slot is in; None for the newest span."""
+        if len(self.spans) == 1:
+            return None
         later = self.after(slot)
         return later[0].first_slot - 1 if later else None
 

@@ -31,6 +31,7 @@ class LyingNode(SimNode):
         self.fell: str = ""
         """What its honest half raised."""
         self._checkers = ()
+        self._on_output = []
         self._on_step = []
         self._on_turn = []
         self._mark = _nothing

@@ -28,6 +28,7 @@ class Life:
     """What the checker saw of one life of a node, and how far of it was told to others."""
 
     __slots__ = (
+        "ballot",
         "begun",
         "begun_told",
         "changes",
@@ -35,6 +36,7 @@ class Life:
         "last",
         "log_ballot",
         "noted",
+        "promised",
         "promises",
         "promises_told",
         "votes",
@@ -49,6 +51,9 @@ class Life:
         """How many of each left the node."""
         self.noted: dict[Any, Any] = {}
         # Of Multi-Paxos alone.
+        self.promised = NO_BALLOT
+        self.ballot = NO_BALLOT
+        """Of its own, the newest that it began."""
         self.changes = -1
         self.chosen_index = 0
         self.last = 0
