@@ -26,9 +26,11 @@ class Finding(msgspec.Struct, frozen=True, order=True):
     instead: str
 
 
-CLOCK: Final = Advice("each node applies the command at another time", "pass the time in as an argument")
-CHANCE: Final = Advice("each node draws something else", "draw at the caller and pass the result in as an argument")
-IDENTITY: Final = Advice("each node makes another identifier", "make it at the caller and pass it in as an argument")
+CLOCK: Final = Advice(
+    "each node applies the command at another time", "write quorate.now(), the time that the log carries"
+)
+CHANCE: Final = Advice("each node draws something else", "draw from quorate.random(), whose seed the log carries")
+IDENTITY: Final = Advice("each node makes another identifier", "write quorate.uuid(), the same on every node")
 ADVICE: Final = {
     "clock": CLOCK,
     "chance": CHANCE,

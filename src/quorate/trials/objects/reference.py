@@ -72,7 +72,7 @@ class Reference:
             raise Violation(
                 OUTSIDE,
                 f"entry {index}: the command uses {machine.outside.seen}, which differs by node: "
-                "pass it in as an argument; `quorate lint` says where",
+                "write quorate.now(), random() or uuid(), or pass it in as an argument; `quorate lint` says where",
             )
         if machine.answer is not None and (broken := machine.broken()) is not None:
             raise Violation(INVARIANT, f"after entry {index}, on an object that is not replicated: {broken}")

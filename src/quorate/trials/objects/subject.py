@@ -14,7 +14,8 @@ from random import Random
 from typing import Any, Final
 
 from quorate.kernel import App, Rng
-from quorate.machines.objects.machine import encode_call, kinds_of
+from quorate.machines.objects.context import SEED_BYTES
+from quorate.machines.objects.machine import Replicated, encode_call, kinds_of
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.crypto.keys import Scheme
 from quorate.parts.log.configuration import Reconfigurable
@@ -26,8 +27,8 @@ from quorate.sim.checkers.once import Once
 from quorate.sim.ground import Ground
 from quorate.sim.workload import Answer, Driver, Generator, Op, Wants, Workload
 from quorate.trials.drivers import Dialect, ServiceDriver
-from quorate.trials.objects.arguments import ObjectGenerator
 from quorate.trials.objects.loading import ObjectFile
+from quorate.trials.objects.made_up import ObjectGenerator
 from quorate.trials.objects.outside import Glances
 from quorate.trials.objects.reference import (
     Reference,
@@ -38,6 +39,8 @@ from quorate.trials.objects.reference import (
 )
 from quorate.trials.subjects import SESSIONS_MAX, ServiceSubject
 
+STAMPS_FROM_NS: Final = 1_700_000_000 * 10**9
+"""What callers say that the time is: it counts where members cannot be believed."""
 AUDIT_ENTRIES: Final = 64
 """Between points, at which nodes compare themselves through the log: short runs are to have some."""
 
@@ -45,13 +48,17 @@ AUDIT_ENTRIES: Final = 64
 class ObjectDialect(Dialect):
     """Against an object: an operation's key is the method, its value ``(args, kwargs)``."""
 
-    def __init__(self, kinds: Any) -> None:
-        self._kinds = kinds
+    def __init__(self, kind: type[Replicated]) -> None:
+        self._kinds = kinds_of(kind)
+        self._version = kind.version
+        self._calls = 0
 
     def operation(self, op: Op) -> bytes:
         """As the base says; what false clients write has no arguments, and mostly no method."""
         args, kwargs = op.value if isinstance(op.value, tuple) else ((), {})
-        return encode_call(op.key, args, kwargs, self._kinds)
+        self._calls += 1
+        seed, stamp = self._calls.to_bytes(SEED_BYTES), STAMPS_FROM_NS + self._calls
+        return encode_call(op.key, args, kwargs, self._kinds, version=self._version, seed=seed, stamp=stamp)
 
     def question(self, op: Op) -> bytes:
         """As the base says."""
@@ -88,7 +95,7 @@ class ObjectSubject(ServiceSubject):
         self._world: Ground[Any] | None = None
         self._told: dict[Hashable, bytes] = {}
         self._kind = file.load(b"reference")
-        self._dialect = ObjectDialect(kinds_of(self._kind))
+        self._dialect = ObjectDialect(self._kind)
         machine = WatchedMachine(self._kind)
         machine.outside = Glances(file.path)
         self._replica = watched_replica(machine, self._scheme is not None, SESSIONS_MAX, None)
