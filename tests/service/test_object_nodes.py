@@ -12,7 +12,7 @@ import pytest
 from quorate.kernel import AppEnded
 from quorate.machines.objects.machine import ObjectMachine, Raised, Replicated, decode_outcome
 from quorate.machines.objects.machine import kinds_of as kinds
-from quorate.service import reports
+from quorate.service.audits import Audits
 from quorate.service.client import aio
 from quorate.service.objects.sending import pack_call
 from quorate.service.server import Server
@@ -79,7 +79,7 @@ async def _start_and_wait(server: Server) -> None:
 def test_a_node_whose_state_was_changed_behind_its_back_ends_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports, "POINT_ENTRIES", 20)
+    monkeypatch.setitem(Audits.__init__.__kwdefaults__, "entries", 20)
 
     async def main() -> None:
         kind = first()
@@ -116,7 +116,7 @@ def test_a_node_that_restarts_with_another_body_ends_alone(tmp_path: Path) -> No
 
 
 def test_an_upgrade_goes_node_by_node_under_load_and_not_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "POINT_ENTRIES", 20)
+    monkeypatch.setitem(Audits.__init__.__kwdefaults__, "entries", 20)
 
     async def main() -> None:
         old, new = first(), second()

@@ -75,7 +75,7 @@ GOOD = """
 import enum
 from dataclasses import dataclass
 from typing import Literal, Optional
-from quorate import Replicated, command, invariant, read
+from quorate import Replicated, command, invariant, now, random, read, uuid
 
 class Color(enum.Enum):
     RED = 1
@@ -91,6 +91,7 @@ class Good(Replicated):
         self.points = {}
         self.names = set()
         self.value = 0
+        self.drawn = None
 
     @command
     def put(self, color: Color, point: Point, note: Optional[str] = None):
@@ -112,6 +113,11 @@ class Good(Replicated):
     @command
     def anything(self, what, *more: float, by=None, **rest: bytes):
         return [what, *more, by]
+
+    @command
+    def draw(self):
+        self.drawn = [now(), random().random(), uuid()]
+        return self.drawn
 
     @read
     def point(self, color: Color):

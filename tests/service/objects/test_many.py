@@ -9,7 +9,7 @@ from quorate import ConfigError, Replicated, command, read
 from quorate.machines.named import NamedMachines
 from quorate.service.objects.many import ReplicationOfMany, connect_many, replicate_many
 from quorate.service.objects.methods import Methods
-from quorate.service.objects.replicate import machine_of
+from quorate.service.objects.replicate import machines_of
 
 from tests.runtime.servers import run
 from tests.service.objects.kinds import QUICK, Counter, addresses
@@ -91,7 +91,7 @@ def test_a_wrong_name_or_class_is_told(tmp_path) -> None:
 
 
 def made(*names: str) -> NamedMachines:
-    machine = machine_of({name: KINDS[name] for name in names or KINDS}, False)
+    machine = machines_of({name: KINDS[name] for name in names or KINDS}, has_liars=True)
     assert isinstance(machine, NamedMachines)
     return machine
 
