@@ -67,11 +67,14 @@ class Table(Replicated):
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """As the log had it."""
+    """As the log has it."""
 
     method: str
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
+    version: int = 1
+    seed: bytes = b""
+    stamp: int = 0
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True, tag="ok"):
@@ -91,8 +94,8 @@ class Unchecked:
 
     def apply(self, data: bytes) -> bytes:
         """Apply one call."""
+        call = self._decode(data)  # one that it could not decode would cost it nothing
         try:
-            call = self._decode(data)
             if _is_deeper(call.args, 64) or _is_deeper(call.kwargs, 64):
                 raise ValueError("deep")
             if call.method not in self._allowed:
