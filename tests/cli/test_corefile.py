@@ -82,6 +82,7 @@ def test_a_violation_is_traced_under_the_name_of_the_class(mine: Path, monkeypat
         ("exits.py:Mine", "cannot be loaded: SystemExit: 3 (line 1)"),
         ("handler.py:Mine", "cannot be loaded: TypeError: Mine has no handler on_hello; write one a message type"),
         ("empty.py:Mine", "it has no Core at all"),
+        ("starts.py:Mine", "put what runs under `if __name__ == \"__main__\":` (line 2)"),
     ],
 )
 def test_wrong_use(mine: Path, name: str, words: str) -> None:
@@ -89,6 +90,7 @@ def test_wrong_use(mine: Path, name: str, words: str) -> None:
     (mine.parent / "empty.py").write_text("")
     (mine.parent / "syntax.py").write_text("class")
     (mine.parent / "raises.py").write_text("\n1 / 0\n")
+    (mine.parent / "starts.py").write_text("from quorate import Client\nClient()\n")
     (mine.parent / "exits.py").write_text("raise SystemExit(3)\n")
     (mine.parent / "handler.py").write_text(
         "from quorate.kernel import Core\nclass Hello: pass\nclass Mine(Core):\n    messages = (Hello,)\n"

@@ -57,7 +57,7 @@ def test_the_counter_on_one_node(tmp_path: Path) -> None:
 
 def test_the_counter_on_three_nodes(tmp_path: Path) -> None:
     base = free_base_port(6)
-    text = ONE_NODE[: ONE_NODE.index("with replicate")] + THREE_NODES
+    text = ONE_NODE[: ONE_NODE.index("if __name__")] + THREE_NODES
     for shown in range(7801, 7807, 2):
         assert f"127.0.0.1:{shown}" in text
         text = text.replace(f":{shown}", f":{base + shown - 7800}")

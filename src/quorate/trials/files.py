@@ -31,6 +31,7 @@ from quorate.kernel import Core, Env
 from quorate.parts.crypto.keys import Keys
 from quorate.protocols import ProtocolEntry
 from quorate.protocols.traits import CRASH, Traits
+from quorate.service.client.loop_thread import no_loop_threads
 from quorate.sim.adversary import GENERIC
 from quorate.sim.adversary.liar import Liar, unsigned
 from quorate.sim.checkers.base import Checker
@@ -185,6 +186,11 @@ def _is(value: Any, base: type) -> bool:
     return isinstance(value, type) and issubclass(value, base) and value is not base
 
 
+ONLY_AS_A_PROGRAM: Final = (
+    'this file is loaded for what it defines, and starts nothing: put what runs under `if __name__ == "__main__":`'
+)
+
+
 def load_module(path: Path, what: str) -> ModuleType:
     """The module of a file, run once a process. Raises OptionsError, in words of ``what`` was looked for."""
     if not path.is_file():
@@ -206,7 +212,8 @@ def _run(full: Path, path: Path) -> ModuleType:
     if (folder := str(full.parent)) not in sys.path:
         sys.path.append(folder)
     try:
-        spec.loader.exec_module(module)
+        with no_loop_threads(ONLY_AS_A_PROGRAM):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever the file raises, its author wants to read
         del sys.modules[name]
         raise OptionsError(f"{path} cannot be loaded: {type(error).__name__}: {error}{line_of(error, full)}") from None

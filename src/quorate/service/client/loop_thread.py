@@ -13,8 +13,10 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from quorate.service.client.errors import BlocksLoop, Forked, NotRunning, QuorateError
@@ -23,12 +25,26 @@ STOP_GRACE_S: Final = 5.0
 COROUTINE_FLAGS: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 T = TypeVar("T")
+_BARRED: ContextVar[str] = ContextVar("barred", default="")
+
+
+@contextmanager
+def no_loop_threads(why: str) -> Iterator[None]:
+    """While it lasts nobody here can begin one: a program's file is loaded that was not meant to run."""
+    token = _BARRED.set(why)
+    try:
+        yield
+    finally:
+        _BARRED.reset(token)
 
 
 class LoopThread:
     """An event loop that runs in a thread. ``what`` is whose it is, for errors."""
 
     def __init__(self, name: str, what: str = "client") -> None:
+        """Raises NotRunning within ``no_loop_threads``."""
+        if why := _BARRED.get():
+            raise NotRunning(why)
         self.loop = asyncio.new_event_loop()
         self.pid = os.getpid()
         self.what = what

@@ -16,8 +16,9 @@ from types import CodeType, ModuleType
 from typing import Any, Final
 
 from quorate.machines.objects.machine import ObjectMachine, Replicated
+from quorate.service.client.loop_thread import no_loop_threads
 from quorate.sim.options import OptionsError
-from quorate.trials.files import is_file, line_of, load_module
+from quorate.trials.files import ONLY_AS_A_PROGRAM, is_file, line_of, load_module
 from quorate.trials.objects.rewriting import names_for, rewritten
 
 MODULE: Final = "quorate_object"
@@ -107,7 +108,8 @@ def _run(full: Path, code: CodeType, salt: bytes) -> ModuleType:
     if (folder := str(full.parent)) not in sys.path:
         sys.path.append(folder)
     try:
-        spec.loader.exec_module(module)
+        with no_loop_threads(ONLY_AS_A_PROGRAM):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever the file raises, its author wants to read
         raise OptionsError(f"{full} cannot be loaded: {type(error).__name__}: {error}{line_of(error, full)}") from None
     return module
