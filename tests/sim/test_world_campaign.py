@@ -144,7 +144,7 @@ def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
 
 SEEDS_RARE = 500
 RARE = {
-    ("paxos", "passes-by-one"): Task(protocol="paxos", nodes=3, workload="mix", duration_s=20.0),
+    ("paxos", "passes-by-one"): Task(protocol="paxos", seed=0, nodes=3, workload="mix", duration_s=20.0),
     ("pbft", "takes-any-members"): Task(protocol="pbft", seed=700),
     ("pbft", "forgets-advice"): Task(protocol="pbft", nodes=4, seed=40, workload="mix", duration_s=20.0),
     ("pbft", "runs-on"): Task(protocol="pbft", seed=380),
@@ -165,7 +165,7 @@ RARE = {
     ],
 )
 def test_rare_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
-    usual = RARE.get((protocol, mutant), Task(protocol=protocol))
+    usual = RARE.get((protocol, mutant), Task(protocol=protocol, seed=0))
     for seed in range(usual.seed, usual.seed + SEEDS_RARE):
         task = msgspec.structs.replace(usual, seed=seed)
         if not campaign.run_task(msgspec.structs.replace(task, mutant=mutant)).holds:
