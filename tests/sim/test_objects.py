@@ -1,5 +1,7 @@
 """`quorate sim file.py:Class` with replicated classes: planted divergence is caught, and a good class survives."""
 
+import gc
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,7 @@ from quorate.sim.checkers.base import Violation
 from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
+from quorate.trials.objects.outside import Glances
 from quorate.trials.objects.reference import CONTENT_EVERY, Reference, ToldAlike, WatchedMachine
 
 from tests.cli.sim_command import call
@@ -173,6 +176,29 @@ def test_a_good_class_survives_all_faults(tmp_path: Path) -> None:
     assert sum(outcome.committed for outcome in outcomes) > 200
     again = run(tmp_path / "good.py:Good", range(4), duration_s=3.0)
     assert outcomes == again, "a class that is a function of its log repeats exactly"
+
+
+class Late:
+    """Looks at the clock when the collector comes to it."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+    def __del__(self) -> None:
+        time.time()
+
+
+def test_what_the_collector_ends_meanwhile_is_not_the_command(tmp_path: Path) -> None:
+    glances = Glances(tmp_path / "good.py")
+    gc.collect()
+    for _ in range(100):
+        Late()
+    with glances.watch():
+        assert len([[] for _ in range(10 * gc.get_threshold()[0])]) > 100
+    assert glances.seen is None
+    with glances.watch():
+        time.time()
+    assert glances.seen == "time.time()"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ that they share.
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -35,7 +36,8 @@ class Glances:
     @contextmanager
     def watch(self) -> Iterator[None]:
         """As long as this lasts. Whoever profiles or debugs has the profiler: then nothing is seen."""
-        before = sys.getprofile()
+        before, collects = sys.getprofile(), gc.isenabled()
+        gc.disable()  # what it ends would run as if the command had called it
         if before is None:
             sys.setprofile(self._profile)
         try:
@@ -43,6 +45,8 @@ class Glances:
         finally:
             if before is None:
                 sys.setprofile(None)
+            if collects:
+                gc.enable()
 
     def _profile(self, frame: FrameType, event: str, arg: Any) -> None:
         if self.seen is not None:
