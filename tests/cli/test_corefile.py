@@ -82,7 +82,7 @@ def test_a_violation_is_traced_under_the_name_of_the_class(mine: Path, monkeypat
         ("exits.py:Mine", "cannot be loaded: SystemExit: 3 (line 1)"),
         ("handler.py:Mine", "cannot be loaded: TypeError: Mine has no handler on_hello; write one a message type"),
         ("empty.py:Mine", "it has no Core at all"),
-        ("starts.py:Mine", "put what runs under `if __name__ == \"__main__\":` (line 2)"),
+        ("starts.py:Mine", 'put what runs under `if __name__ == "__main__":` (line 2)'),
     ],
 )
 def test_wrong_use(mine: Path, name: str, words: str) -> None:
