@@ -28,6 +28,45 @@ PATIENCE_S = 120.0
 STOP_TIMEOUT_S = 30.0
 
 
+GUARD = """
+import os, signal, sys
+groups = set()
+for line in sys.stdin:
+    number = int(line)
+    groups.add(number) if number > 0 else groups.discard(-number)
+for group in groups:
+    os.killpg(group, signal.SIGKILL)
+"""
+
+
+class Guard:
+    """Kills what still runs when this process ends, even by SIGKILL: a process that waits for the end of a pipe."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def watch(self, group: int) -> None:
+        """Kill this process group then."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", GUARD], stdin=subprocess.PIPE, text=True, process_group=0
+            )
+        self._tell(f"{group}")
+
+    def forget(self, group: int) -> None:
+        """It has ended."""
+        self._tell(f"-{group}")
+
+    def _tell(self, line: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+
+_GUARD = Guard()
+
+
 class Program:
     """A process, its children and its output. ``lines`` are those of its stdout; its stderr is in the log."""
 
@@ -44,6 +83,7 @@ class Program:
                 text=True,
                 process_group=0,
             )
+        _GUARD.watch(self.process.pid)
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -53,12 +93,19 @@ class Program:
         for line in self.process.stdout:
             self._lines.put(line.rstrip("\n"))
 
-    def new_lines(self) -> list[str]:
-        """What was printed since the last call. Raises AssertionError if the process has ended by itself."""
+    def _read_so_far(self) -> list[str]:
         found: list[str] = []
         while not self._lines.empty():
             found.append(self._lines.get())
-        assert found or self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log()}"
+        return found
+
+    def new_lines(self) -> list[str]:
+        """What was printed since the last call. Raises AssertionError if the process has ended by itself."""
+        has_ended = self.process.poll() is not None
+        if has_ended:
+            self._reader.join(STOP_TIMEOUT_S)
+        found = self._read_so_far()
+        assert found or not has_ended, f"ended with {self.process.returncode}:\n{self.log()}"
         return found
 
     def line(self, start: str) -> str:
@@ -92,10 +139,8 @@ class Program:
         self._reader.join(STOP_TIMEOUT_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
-        found: list[str] = []
-        while not self._lines.empty():
-            found.append(self._lines.get())
-        return found
+        _GUARD.forget(self.process.pid)
+        return self._read_so_far()
 
     def log(self) -> str:
         """All that it wrote to stderr."""

@@ -16,7 +16,7 @@ from quorate import connect
 from quorate.objects import Queue
 
 from tests.cluster import until
-from tests.examples.programs import EXAMPLES, PATIENCE_S, Program, nodes
+from tests.examples.programs import EXAMPLES, PATIENCE_S, Program, nodes, program
 
 WORKERS = 3
 LINE = re.compile(r"(took|stored|done|refused) job (\d+) with token (\d+)")
@@ -42,14 +42,14 @@ class Jobs:
         self.texts: dict[int, str] = {}
         self.stored: dict[int, list[int]] = defaultdict(list)
         """By job, the tokens with which workers say that they have stored it."""
-        self._env = {"ENDPOINTS": endpoints, "STORE": str(self.store), "LEASE_S": LEASE_S}
+        self.env = {"ENDPOINTS": endpoints, "STORE": str(self.store), "LEASE_S": LEASE_S}
         self._started = 0
 
     def worker(self, work_s: float) -> Program:
         """One more. The caller ends it."""
         self._started += 1
         log = self.folder / f"w{self._started}.log"
-        return Program([str(EXAMPLES / "jobs" / "worker.py")], log, WORK_S=f"{work_s}", **self._env)
+        return Program([str(EXAMPLES / "jobs" / "worker.py")], log, WORK_S=f"{work_s}", **self.env)
 
     def put(self) -> int:
         """One more job; its number."""
@@ -118,6 +118,19 @@ def kill_workers(jobs: Jobs, kills: int) -> None:
     finally:
         for worker in workers:
             worker.kill()
+
+
+def test_what_is_put_is_done_and_a_worker_stops_in_order(jobs: Jobs) -> None:
+    texts = ["some text", "another text"]
+    with program(str(EXAMPLES / "jobs" / "put.py"), *texts, log=jobs.folder / "put.log", **jobs.env) as put:
+        assert put.line("job 2") == "job 2: another text"
+    jobs.texts = dict(enumerate(texts, 1))
+    worker = jobs.worker(0)
+    try:
+        jobs.assert_all_done()
+        assert worker.stop() == 0, worker.log()
+    finally:
+        worker.kill()
 
 
 def test_four_workers_are_killed_and_no_job_is_lost(jobs: Jobs) -> None:
