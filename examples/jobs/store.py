@@ -21,6 +21,7 @@ class Store:
     """Use it in one thread. Several processes may share the file."""
 
     def __init__(self, path: Path | str) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
         self._db.execute(TABLE)
 

@@ -18,7 +18,7 @@ from quorate.objects import Queue, StaleToken
 from store import Store
 
 ENDPOINTS = os.environ.get("ENDPOINTS", "127.0.0.1:7802,127.0.0.1:7804,127.0.0.1:7806")  # the nodes' client ports
-STORE = os.environ.get("STORE", "results.sqlite")
+STORE = os.environ.get("STORE", "data/results.sqlite")
 LEASE_S = float(os.environ.get("LEASE_S", "30"))
 WORK_S = float(os.environ.get("WORK_S", "1"))
 PAUSE_S = 0.5

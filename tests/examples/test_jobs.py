@@ -19,6 +19,7 @@ from tests.cluster import until
 from tests.examples.programs import EXAMPLES, PATIENCE_S, Program, nodes, program
 
 WORKERS = 3
+KILLS = 20
 LINE = re.compile(r"(took|stored|done|refused) job (\d+) with token (\d+)")
 LEASE_S = "2"
 
@@ -66,9 +67,9 @@ class Jobs:
                 self.stored[line.job].append(line.token)
         return lines
 
-    def results(self) -> dict[int, tuple[int, str]]:
-        """Of each job, the token and the result. Raises sqlite3.OperationalError if somebody writes just now."""
-        with closing(sqlite3.connect(self.store, timeout=0, isolation_level=None)) as db:
+    def results(self, timeout_s: float = PATIENCE_S) -> dict[int, tuple[int, str]]:
+        """Of each job, the token and the result. Raises sqlite3.OperationalError if somebody writes for so long."""
+        with closing(sqlite3.connect(self.store, timeout=timeout_s, isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")
             return {job: (token, result) for job, token, result in db.execute("SELECT job, token, result FROM results")}
 
@@ -92,12 +93,12 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
         yield Jobs(tmp_path, endpoints, queue)
 
 
-def kill_workers(jobs: Jobs, kills: int) -> None:
-    """Kill so many workers that have taken a job and not acknowledged it, by turns after each of their steps."""
+def test_twenty_workers_are_killed_at_work_and_no_job_is_lost(jobs: Jobs) -> None:
+    """Each has taken a job and not acknowledged it; by turns it has stored the result or not."""
     workers = [jobs.worker(0.02) for _ in range(WORKERS)]
     hit = tried = 0
     try:
-        while hit < kills:
+        while hit < KILLS:
             what, place = ("took", "stored")[tried % 2], tried % WORKERS
             tried += 1
             seen: list[Line] = []
@@ -133,15 +134,6 @@ def test_what_is_put_is_done_and_a_worker_stops_in_order(jobs: Jobs) -> None:
         worker.kill()
 
 
-def test_four_workers_are_killed_and_no_job_is_lost(jobs: Jobs) -> None:
-    kill_workers(jobs, 4)
-
-
-@pytest.mark.slow
-def test_twenty_workers_are_killed_and_no_job_is_lost(jobs: Jobs) -> None:
-    kill_workers(jobs, 20)
-
-
 def suspend_at_work(jobs: Jobs, worker: Program) -> Line:
     """Suspend a worker that has taken a job and not stored it; what it took."""
     while True:
@@ -149,7 +141,7 @@ def suspend_at_work(jobs: Jobs, worker: Program) -> Line:
         line = until(lambda: next(iter(jobs.read(worker.new_lines())), None), "it takes a job", PATIENCE_S)
         worker.suspend()
         try:
-            if line.what == "took" and line.job not in jobs.results():
+            if line.what == "took" and line.job not in jobs.results(timeout_s=0):
                 return line
         except sqlite3.OperationalError:
             pass  # in the middle of a write
