@@ -133,7 +133,7 @@ class Program:
 
     def kill(self) -> list[str]:
         """SIGKILL, whatever state it is in. Returns the lines that nobody has seen yet."""
-        if self.process.returncode is None:  # else the number may be another's by now
+        if self.process.returncode is None:  # otherwise another process may have the number by now
             self.signal(signal.SIGKILL)
             self.process.wait(STOP_TIMEOUT_S)
         self._reader.join(STOP_TIMEOUT_S)
