@@ -44,6 +44,7 @@ lint: $(STAMP) ## Check style and format
 
 types: $(STAMP) ## Check the types, strictly
 	@$(BIN)/mypy
+	@set -e; for folder in $(sort $(dir $(wildcard examples/*.py examples/*/*.py))); do $(BIN)/mypy $$folder*.py; done
 
 tidy: $(STAMP) ## Check the house rules: layers, determinism, sizes, docstrings
 	@$(BIN)/python -m tests.tidy rules
@@ -71,7 +72,7 @@ requirements: ## Pin the requirements anew (needs uv)
 
 clean: ## Remove .venv, caches and build output; keeps data/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .pytest_cache build dist
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is touched last: whatever fails before leaves none, and the next `make` starts over.
 $(STAMP): requirements/dev.txt pyproject.toml

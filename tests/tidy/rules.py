@@ -13,7 +13,7 @@ from .tree import Violation, files, layer_of, parse, text_of
 
 Rule = Callable[[str, str], Iterator[Violation]]
 
-PYTHON_FOLDERS = ("src/", "tests/", "bench/")
+PYTHON_FOLDERS = ("src/", "tests/", "bench/", "examples/")
 PYTHON_RULES: dict[str, Rule] = {
     "layers": imports.layers,
     "equipment-imports": imports.equipment_imports,
