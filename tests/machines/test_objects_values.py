@@ -230,7 +230,6 @@ def test_elements_of_plain_sets_have_an_order() -> None:
         ({"\ud800": 1}, "lone surrogates"),
         (dt.datetime(2026, 1, 1, tzinfo=type("Z", (dt.tzinfo,), {})()), r"ZoneInfo\(name\)"),
     ],
-    ids=repr,
 )
 def test_what_would_come_back_otherwise_is_refused_in_words(value: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
