@@ -310,6 +310,23 @@ def test_commands_are_audited_after_a_while_even_if_they_are_few() -> None:
     assert QUIET not in group.port(1).timers  # nothing has changed since
 
 
+def test_an_idle_group_writes_nothing_more() -> None:
+    """The audits of one point do not call for another."""
+    group = Group()
+    group.fill(3)
+    for _ in range(3):
+        for node, replica in group.replicas.items():
+            if group.port(node).timers.pop(QUIET, None) is not None:
+                replica.on_timer(QUIET)
+            marks, group.port(node).submitted = group.port(node).submitted, []
+            group.decide(*(entry for entry in marks if decode_log_command(entry) == Mark()))
+        group.say()
+    written = [type(decode_log_command(entry)) for entry in group.log]
+    assert written.count(Mark) == 1
+    assert written.count(Audit) == 3
+    assert not any(QUIET in group.port(node).timers for node in group.replicas)
+
+
 def test_what_nodes_said_is_bounded() -> None:
     audits = Audits(1, lambda: (1, 2, 3))
     for point in range(3 * POINTS_MAX):

@@ -62,6 +62,8 @@ def test_a_disk_that_hangs_does_not_hold_up_the_status_but_for_who_votes(
             disks.hold(tmp_path / "n1")
             put = asyncio.create_task(client.put(b"a", b"2"))
             await until(lambda: has_written(cluster))
+            own = cluster.running[1].status()
+            assert (own.voters, own.nodes, own.leader) == (None, (), 1)
             status = await status_of(asking)
             assert (status.voters, status.nodes, status.leader) == (None, (), 1)
             disks.release(tmp_path / "n1")

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, ClassVar, Final, cast
 import msgspec
 
 from quorate.machines.state_machine import StateMachine
+from quorate.machines.streams import read_exactly
 
 NAME_BYTES_MAX: Final = 255
 CHUNK_BYTES_MAX: Final = 1 << 20
@@ -126,7 +127,7 @@ class NamedMachines(StateMachine):
         fresh = {name: made() for name, made in self._make.items()}
         adopts = []
         for _ in range(_count(file)):
-            name = _exactly(file, _count(file, NAME_BYTES_MAX)).decode()
+            name = read_exactly(file, _count(file, NAME_BYTES_MAX)).decode()
             if name not in fresh:
                 raise ValueError(f"the snapshot has an object {name!r}, which this node lacks: add it again")
             chunks = io.BufferedReader(_ChunkReader(file))
@@ -176,21 +177,14 @@ class _ChunkReader(io.RawIOBase):
         if not self._left and not self._is_over:
             self._left = _count(self._file, CHUNK_BYTES_MAX)
             self._is_over = not self._left
-        data = _exactly(self._file, min(self._left, len(buffer)))
+        data = read_exactly(self._file, min(self._left, len(buffer)))
         self._left -= len(data)
         buffer[: len(data)] = data
         return len(data)
 
 
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    data = file.read(size) if size else b""
-    if len(data) != size:
-        raise ValueError(f"the snapshot ends after {len(data)} bytes where {size} are expected")
-    return data
-
-
 def _count(file: BinaryIO, most: int = 1 << 16) -> int:
-    count = int(_COUNT.unpack(_exactly(file, _COUNT.size))[0])
+    count = int(_COUNT.unpack(read_exactly(file, _COUNT.size))[0])
     if count > most:
         raise ValueError(f"the snapshot is corrupt: {count} where at most {most} can be")
     return count

@@ -278,9 +278,14 @@ class Node(Machine):
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call, argument)
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether all that was written is, so that what this node says of itself holds after a crash."""
+        return self._durable >= self._written
+
     def after_durable(self, call: Callable[[bool], None]) -> None:
         """Call with True when all that was written until now is durable; with False where the disk takes too long."""
-        if self._durable >= self._written:
+        if self.is_durable:
             call(True)
         elif self.stalled_why is not None or self._is_ending:
             call(False)
@@ -394,7 +399,7 @@ class Node(Machine):
 
     def _take_inputs(self) -> list[Input]:
         inputs, self._inbox, self._inbox_bytes = self._inbox, [], 0
-        inputs += self._submissions.take(is_quiet=self._durable >= self._written)
+        inputs += self._submissions.take(is_quiet=self.is_durable)
         if self._asked:
             inputs += [Asked(tuple(tokens), path) for path, tokens in self._asked.items()]
             self._asked.clear()

@@ -19,6 +19,7 @@ import msgspec
 
 from quorate.kernel import ROOT, App, Key, Path, Requester
 from quorate.machines.state_machine import StateMachine
+from quorate.machines.streams import read_exactly
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
@@ -214,6 +215,7 @@ class Replica(App):
             self.machine.begin()
         self._batch += len(committed.entries)
         for entry in committed.entries:
+            has_changed = False
             if entry.kind == COMMAND:
                 try:
                     command = decode_log_command(entry.data)
@@ -221,6 +223,7 @@ class Replica(App):
                     command = None  # the same on every replica: it means nothing
                 if type(command) is Apply:
                     self._apply_command(command)
+                    has_changed = True
                 elif type(command) is OpenSession:
                     self.sessions.open(index)
                     if waiting := self._openings.pop(command.nonce, None):
@@ -232,7 +235,7 @@ class Replica(App):
             elif entry.kind == CONFIGURATION:
                 self._answers += [(client, Result(number, b"")) for client, number in self._changes.pop(entry.data, ())]
             if self.reports is not None:
-                self.reports.applied(index, entry.kind == COMMAND)
+                self.reports.applied(index, has_changed)
             index += 1
         self.applied_index = index - 1
 
@@ -378,9 +381,9 @@ class Replica(App):
 
     def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
         """Load aside. Raises ValueError where the payload is cut short or corrupt."""
-        applied_index, length = _LENGTH.unpack(_read_exactly(file, _LENGTH.size))
+        applied_index, length = _LENGTH.unpack(read_exactly(file, _LENGTH.size))
         try:
-            sessions: Sequence[tuple[int, Session]] = Sessions.decode(_read_exactly(file, length))
+            sessions: Sequence[tuple[int, Session]] = Sessions.decode(read_exactly(file, length))
         except msgspec.MsgspecError as error:
             raise ValueError(f"the snapshot's session table is corrupt: {error}") from error
         adopt_machine = self.machine.restore(file)
@@ -392,10 +395,3 @@ class Replica(App):
             self.applied_index = applied_index
 
         return adopt
-
-
-def _read_exactly(file: BinaryIO, size: int) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise ValueError(f"the snapshot ends after {len(data)} bytes where {size} are expected")
-    return data

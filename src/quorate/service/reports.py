@@ -35,11 +35,14 @@ class Reports:
         self._is_marking = False
         self._has_begun = False
 
-    def applied(self, index: int, is_command: bool) -> None:
-        """An entry of the log was applied. Between two calls the state does not change."""
+    def applied(self, index: int, has_changed: bool) -> None:
+        """An entry of the log was applied, a client's command if the state may have changed.
+
+        A report changes nothing that is compared: else the audits of one point would call for the next, for ever.
+        """
         if index % self._audits.entries == 0:
             self._reach(index)
-        elif is_command:
+        elif has_changed:
             self._is_changed = True
 
     def take(self, index: int, report: Audit | Mark | Announce) -> None:

@@ -155,8 +155,12 @@ class Server:
             for connection in list(self.listener.clients):
                 connection.cut("the nodes of this cluster are others now: call again")
 
-    def status(self, request: int = 0) -> Status:
-        """This node's view of itself, in memory. A view counts as a term; a protocol with neither is in term 0."""
+    def status(self) -> Status:
+        """This node's view of itself, as it may be told at once."""
+        return _told(self._view(), self.node.is_durable)
+
+    def _view(self, request: int = 0) -> Status:
+        """In memory. A view counts as a term; a protocol with neither is in term 0."""
         core = self.node.host.root.standing()
         applied_index, in_force = self.replica.applied_index, self._in_force
         return Status(
@@ -196,7 +200,7 @@ class Server:
                 connection.cut(f"sent no request: {error}")
                 return
             if type(request) is AskStatus:
-                self.node.after_durable(partial(_tell, caller, self.status(request.id)))
+                self.node.after_durable(partial(_tell, caller, self._view(request.id)))
             elif type(request) is Query and request.serializable and self.node.is_loading:
                 # However old an answer may be: what was here before the restart is not gone.
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
@@ -226,6 +230,10 @@ def _too_large(response: Response, why: str) -> Response:
     return Failure(response.id, Code.TOO_LARGE, why)
 
 
-def _tell(caller: Caller, status: Status, is_durable: bool) -> None:
-    """Who votes is told once that is durable: people stop nodes on the strength of it."""
-    caller.reply(status if is_durable else msgspec.structs.replace(status, voters=None, nodes=()))
+def _tell(caller: Caller, view: Status, is_durable: bool) -> None:
+    caller.reply(_told(view, is_durable))
+
+
+def _told(view: Status, is_durable: bool) -> Status:
+    """Who votes is told when that is durable: people stop nodes on the strength of it."""
+    return view if is_durable else msgspec.structs.replace(view, voters=None, nodes=())

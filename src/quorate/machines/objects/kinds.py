@@ -108,13 +108,7 @@ class FieldsShape(Shape):
 class DataclassShape(FieldsShape):
     def __init__(self, name: str, cls: type) -> None:
         fields = dataclasses.fields(cls)
-        defaults: dict[str, Callable[[], Any]] = {}
-        for field in fields:
-            if field.default is not dataclasses.MISSING:
-                defaults[field.name] = _constant(field.default)
-            elif field.default_factory is not dataclasses.MISSING:
-                defaults[field.name] = field.default_factory
-        super().__init__(name, cls, [field.name for field in fields], defaults)
+        super().__init__(name, cls, [field.name for field in fields], _defaults(fields, dataclasses.MISSING))
         self.is_frozen = bool(vars(cls)["__dataclass_params__"].frozen)
         self._has_attributes = "__dict__" in dir(cls)
 
@@ -131,13 +125,7 @@ class DataclassShape(FieldsShape):
 class StructShape(FieldsShape):
     def __init__(self, name: str, cls: type[msgspec.Struct]) -> None:
         fields = msgspec.structs.fields(cls)
-        defaults: dict[str, Callable[[], Any]] = {}
-        for field in fields:
-            if field.default is not msgspec.NODEFAULT:
-                defaults[field.name] = _constant(field.default)
-            elif field.default_factory is not msgspec.NODEFAULT:
-                defaults[field.name] = field.default_factory
-        super().__init__(name, cls, [field.name for field in fields], defaults)
+        super().__init__(name, cls, [field.name for field in fields], _defaults(fields, msgspec.NODEFAULT))
         self.is_frozen = cls.__struct_config__.frozen
         self._runs_code = "__post_init__" in dir(cls)
 
@@ -376,6 +364,17 @@ def _hints(owner: Any) -> Iterator[Any]:
     for hint in vars(owner).get("__annotations__", {}).values():
         if not isinstance(hint, str):
             yield hint
+
+
+def _defaults(fields: Iterable[Any], missing: object) -> dict[str, Callable[[], Any]]:
+    """What makes the default of each field that has one; ``missing`` stands for none."""
+    found: dict[str, Callable[[], Any]] = {}
+    for field in fields:
+        if field.default is not missing:
+            found[field.name] = _constant(field.default)
+        elif field.default_factory is not missing:
+            found[field.name] = field.default_factory
+    return found
 
 
 def _constant(value: Any) -> Callable[[], Any]:

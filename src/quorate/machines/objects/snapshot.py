@@ -23,6 +23,7 @@ from quorate.machines.objects.containers import TrackedDict, TrackedList, Tracke
 from quorate.machines.objects.kinds import Kinds
 from quorate.machines.objects.tracker import DICTS, LISTS, TRACKED, Attributes, Tracker
 from quorate.machines.objects.values import Packer, encode
+from quorate.machines.streams import read_exactly
 
 FORMAT: Final = 1
 ROOT: Final = -1
@@ -159,22 +160,16 @@ class StateReader:
         return digests
 
     def _record(self) -> list[Any]:
-        (size,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+        (size,) = _LENGTH.unpack(read_exactly(self._file, _LENGTH.size))
         if size > RECORD_BYTES_MAX:
             raise ValueError(f"a record of {size} bytes is above the limit of {RECORD_BYTES_MAX}")
         try:
-            record = _decode(self._exactly(size))
+            record = _decode(read_exactly(self._file, size))
         except (msgspec.MsgspecError, RecursionError) as error:
             raise ValueError(f"the snapshot is corrupt: {error}") from None
         if type(record) is not list:
             raise ValueError("the snapshot has a record that is none")
         return record
-
-    def _exactly(self, size: int) -> bytes:
-        data = self._file.read(size)
-        if len(data) != size:
-            raise ValueError(f"the snapshot ends after {len(data)} bytes where {size} are expected")
-        return data
 
     def _add(self, number: int, kind: Any, items: list[Any]) -> None:
         made: Any = self._loose.get(number)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
 from quorate.machines.state_machine import StateMachine
 from quorate.runtime.errors import StorageError
@@ -24,7 +23,6 @@ from quorate.service.requests import Status
 from quorate.service.server import Server, Unavailable
 
 log = logging.getLogger("quorate.objects")
-T = TypeVar("T")
 
 FAILED = "failed"
 STOPPED = "stopped"
@@ -66,10 +64,6 @@ class EmbeddedNode:
                 self.thread.run(self._stop())
         finally:
             self.thread.stop()
-
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        """As ``LoopThread.run``."""
-        return self.thread.run(work, timeout_s)
 
     def status(self) -> Status:
         """Where the node stands, by its own account. Callable in any thread, and waits for nothing."""

@@ -32,6 +32,14 @@ class _Many(ObjectAccess[Any]):
     def _awaited(self) -> Any:
         return self
 
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
+    async def __aenter__(self) -> Self:  # type: ignore[override]
+        await super().__aenter__()
+        return self
+
     @property
     def names(self) -> list[str]:
         """Of the objects."""
@@ -72,28 +80,12 @@ class _Many(ObjectAccess[Any]):
             raise TypeError(f"{name} is a {self._methods[name].kind.__name__}, not a {kind.__name__}")
 
 
-class ReplicationOfMany(_Many, Replication[Any]):
+class ReplicationOfMany(_Many, Replication[Any]):  # type: ignore[misc] # the value of its block is another
     """One node of several objects. What there is to know of it is as of Replication."""
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        return self
-
-    async def __aenter__(self) -> Self:  # type: ignore[override]
-        await super().__aenter__()
-        return self
 
 
 class RemoteObjects(_Many, RemoteObject[Any]):
     """Several objects on other processes' nodes."""
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        return self
-
-    async def __aenter__(self) -> Self:  # type: ignore[override]
-        await super().__aenter__()
-        return self
 
 
 def replicate_many(
