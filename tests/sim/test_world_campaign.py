@@ -142,7 +142,7 @@ def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
         assert {"no-barrier", "barrier-out-of-order", "empty-checkpoint"} <= {m for p, m in SHELLS if p == protocol}
 
 
-SEEDS_RARE = 500
+SEEDS_RARE = 2000
 RARE = {
     ("paxos", "passes-by-one"): Task(protocol="paxos", seed=0, nodes=3, workload="mix", duration_s=20.0),
     ("pbft", "takes-any-members"): Task(protocol="pbft", seed=700),
