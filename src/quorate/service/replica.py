@@ -18,12 +18,15 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.kernel import ROOT, App, Key, Path, Requester
+from quorate.kernel.app import Steps
 from quorate.machines.state_machine import StateMachine
 from quorate.machines.streams import read_exactly
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.audits import Audits
+from quorate.service.deadlines import TICK, TICK_S, Deadlines
+from quorate.service.reads import GO_ON, PAUSE_S, Reads
 from quorate.service.reports import Reports
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
@@ -36,6 +39,7 @@ from quorate.service.requests import (
     OpenSession,
     Query,
     Reconfigure,
+    Response,
     Result,
     Results,
     decode_client_command,
@@ -79,11 +83,15 @@ class Replica(App):
         self._commands: dict[tuple[int, int], tuple[Requester, int]] = {}
         self._openings: dict[int, tuple[Requester, int]] = {}
         self._changes: dict[bytes, list[tuple[Requester, int]]] = {}
-        self._reads: dict[int, tuple[Requester, Query]] = {}
+        self.deadlines = Deadlines()
+        self.reads = Reads(self._begin_query, self._reply, self._refuse, self.deadlines)
+        self._timers: set[str] = set()
+        """Those that run."""
+        self._asking: dict[int, tuple[Requester, Query, int]] = {}
+        """Reads that wait until the state is fresh enough, by token, each with its deadline."""
         self._next_token = 0
         self._asked: list[int] = []
         self._ready: list[int] = []
-        self._due: list[tuple[Requester, Query]] = []
         self._batch = 0
         self._answers: list[tuple[Requester, Result | Results | Failure]] = []
         self._gone: set[Requester] = set()
@@ -101,33 +109,37 @@ class Replica(App):
 
     def closed(self, client: Requester) -> None:
         """Forget what it waits for, now or with the next that go. Its commands are in the log, or will be, as ever."""
+        self.reads.closed(client)
         self._gone.add(client)
         if len(self._gone) * WAITING_PER_CLOSED >= self._waiting_count():
             self._forget(self._gone)
             self._gone = set()
 
     def _waiting_count(self) -> int:
-        return len(self._commands) + len(self._openings) + len(self._reads) + len(self._due)
+        return len(self._commands) + len(self._openings) + len(self._asking) + len(self.reads)
 
     def _forget(self, gone: Set[Requester]) -> None:
         self._commands = {key: waiting for key, waiting in self._commands.items() if waiting[0] not in gone}
         self._openings = {key: waiting for key, waiting in self._openings.items() if waiting[0] not in gone}
-        self._reads = {token: waiting for token, waiting in self._reads.items() if waiting[0] not in gone}
-        self._due = [waiting for waiting in self._due if waiting[0] not in gone]
+        self._asking = {token: waiting for token, waiting in self._asking.items() if waiting[0] not in gone}
+        self.reads.forget(gone)
         for value, many in list(self._changes.items()):
             self._changes[value] = [waiting for waiting in many if waiting[0] not in gone]
             if not self._changes[value]:
                 del self._changes[value]
 
     def _query(self, client: Requester, request: Query) -> None:
+        if self.reads.returns(client, request):
+            return
+        until = self.deadlines.until(request.remaining_ms)
         if request.serializable:
-            self._due.append((client, request))
-        elif len(self._reads) >= self._pending_max:
+            self.reads.due([(client, request, until)])
+        elif len(self._asking) >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many reads are waiting")
         else:
             token = self._next_token
             self._next_token = token + 1
-            self._reads[token] = (client, request)
+            self._asking[token] = (client, request, until)
             self._asked.append(token)
 
     def _command(self, client: Requester, request: Command) -> None:
@@ -146,6 +158,10 @@ class Replica(App):
             known = self.sessions.answer(command.session, command.serial)
             if known is not None:
                 self._answers.append((client, Result(request.id, known)))
+                return
+            refused = self.machine.refuses(command.operation)
+            if refused is not None:
+                self._answers.append((client, Result(request.id, refused)))
                 return
             entry = self._stamped(command, request.entry)
             if entry is None:
@@ -199,7 +215,7 @@ class Replica(App):
             self._ready.extend(value.tokens)
         elif kind is ReadFailed:
             for token in value.tokens:
-                if waiting := self._reads.pop(token, None):
+                if waiting := self._asking.pop(token, None):
                     self._refuse(waiting[0], waiting[1].id, Code.UNAVAILABLE, value.why)
         elif kind is Dropped:
             self._drop(value)
@@ -309,27 +325,44 @@ class Replica(App):
             asked, self._asked = self._asked, []
             self.port.ask(asked)
         if self._ready:
-            self._due += [waiting for token in self._ready if (waiting := self._reads.pop(token, None))]
+            self.reads.due([waiting for token in self._ready if (waiting := self._asking.pop(token, None))])
             self._ready.clear()
-        if self._due:
-            self._read_all()
+        if self.reads.has_due:
+            self._read_due()
+        self._set_timers()
         if self._answers:
             answers, self._answers = self._answers, []
             reply = self.port.reply
             for client, answer in answers:
                 reply(client, answer)
 
-    def _read_all(self) -> None:
-        """Serve the reads that are due. A machine that cannot end its batch on a full disk cannot be asked."""
-        due, self._due = self._due, []
+    def _read_due(self) -> None:
+        """Serve reads that are due. A machine that cannot end its batch on a full disk cannot be asked."""
         why = self._end_batch_if_there_is_space()
-        for client, query in due:
-            if why is not None:
-                self._refuse(client, query.id, Code.STORAGE, why)
-            else:
-                # One by one to the shell, which bounds what waits for a client: many small questions of one that
-                # does not read can have answers that fill the memory.
-                self.port.reply(client, Result(query.id, self.read(query.query)))
+        if why is not None:
+            self.reads.refuse_due(why)
+        else:
+            self.reads.take()
+
+    def _begin_query(self, query: bytes) -> Steps:
+        return self.machine.query_steps(query)
+
+    def _reply(self, client: Requester, response: Response) -> None:
+        self.port.reply(client, response)
+
+    def _set_timers(self) -> None:
+        """For what is to go on after this."""
+        if GO_ON not in self._timers:
+            if self.reads.has_due:
+                self._set_timer(GO_ON, 0.0)
+            elif self.reads.has_steps:
+                self._set_timer(GO_ON, PAUSE_S)
+        if TICK not in self._timers and (self._asking or len(self.reads)):
+            self._set_timer(TICK, TICK_S)
+
+    def _set_timer(self, key: str, delay_s: float) -> None:
+        self._timers.add(key)
+        self.port.set_timer(key, delay_s)
 
     def read(self, query: bytes) -> bytes:
         """Ask the state machine, which sees all that was applied."""
@@ -352,9 +385,22 @@ class Replica(App):
         return None
 
     def on_timer(self, key: Key) -> None:
-        """Of the reports: there are no others."""
-        if self.reports is not None and isinstance(key, str):
+        """Of the reads, the deadlines and the reports."""
+        if key == GO_ON:
+            self._timers.discard(GO_ON)
+            self.reads.step()
+        elif key == TICK:
+            self._timers.discard(TICK)
+            self._tick()
+        elif self.reports is not None and isinstance(key, str):
             self.reports.on_timer(key, self.port, self.leader == self.reports.node)
+
+    def _tick(self) -> None:
+        """Drop what nobody waits for any more."""
+        self.deadlines.now += 1
+        now = self.deadlines.now
+        self._asking = {token: waiting for token, waiting in self._asking.items() if waiting[2] > now}
+        self.reads.tick()
 
     def stalled(self, why: str | None) -> None:
         """Refuse commands while the disk takes none. Reads go on."""
@@ -390,6 +436,7 @@ class Replica(App):
 
         def adopt() -> None:
             self._end_batch()
+            self.reads.restart()
             adopt_machine()
             self.sessions.replace(sessions)
             self.applied_index = applied_index

@@ -27,6 +27,7 @@ from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Screen, Screened
+from quorate.service.reads import TOO_MANY, Reading
 from quorate.service.replica import PENDING_MAX, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -190,11 +191,30 @@ class SignedReplica(Replica):
         if request is None:
             return  # the same on every replica: it means nothing
         first = index * signed.COMMANDS_MAX
-        answers = [
-            self._apply_signed(first, place, _decode(command), request.client)
-            for place, command in enumerate(request.commands)
-        ]
-        self._answer(self._waiting_for(data), answers)
+        waiting = self._waiting_for(data)
+        answers: list[Result | Failure] = []
+        for place, command in enumerate(map(_decode, request.commands)):
+            if isinstance(command, Inspect):
+                answers += self._inspect(waiting, place, command)
+            else:
+                answers.append(self._apply_signed(first, place, command, request.client))
+        self._answer(waiting, answers)
+
+    def _inspect(self, waiting: list[tuple[Requester, int]], place: int, command: Inspect) -> list[Result | Failure]:
+        """The answer from the state at this place of the log, if it can be had at once; else it comes by itself."""
+        if not waiting:
+            return []
+        why = self._end_batch_if_there_is_space()
+        if why is not None:
+            return [self._failure(place, Code.STORAGE, why)]
+        steps = self._begin_query(command.query)
+        try:
+            next(steps)
+        except StopIteration as end:
+            return [Result(place, end.value)]
+        reading = Reading(waiting, command.query, steps)
+        reading.place = place
+        return [] if self.reads.go_on(reading) else [self._failure(place, Code.UNAVAILABLE, TOO_MANY)]
 
     def _apply_signed(self, first: int, place: int, command: SignedCommand | None, owner: bytes) -> Result | Failure:
         """The answer to one command. ``first + place`` is a number that no other command has."""
@@ -212,11 +232,6 @@ class SignedReplica(Replica):
         if isinstance(command, CloseSession):
             self.sessions.close(command.session, owner)
             return Result(place, b"")
-        if isinstance(command, Inspect):
-            why = self._end_batch_if_there_is_space()
-            if why is not None:
-                return self._failure(place, Code.STORAGE, why)
-            return Result(place, self.machine.query(command.query))
         return self._failure(place, Code.MALFORMED, "not a command, or a change of members that does not count now")
 
     def _begin_batch(self) -> None:
