@@ -164,7 +164,8 @@ class KvMachine(StateMachine):
 
     def _range(self, query: Range, costs: Costs) -> Generator[None, None, RawRangeResult]:
         txn.check_range(query)
-        return ranging(self.store, self._counts, query, costs)
+        self.store.check_revision(query.revision)
+        return ranging(self.store, self._counts, query, costs, self.store.current)
 
     def _read_txn(self, query: Txn, costs: Costs) -> Generator[None, None, txn.RawTxnResult]:
         txn.check_txn(query)

@@ -82,10 +82,11 @@ def finish(steps: Generator[None, None, T]) -> T:
             return result
 
 
-def ranging(store: KvStore, counts: Counts, request: Range, costs: Costs) -> Generator[None, None, RawRangeResult]:
-    """The keys of a range. Raises KvError for a revision that can't be read, and for a result that is too large."""
-    store.check_revision(request.revision)
-    current = store.current
+def ranging(
+    store: KvStore, counts: Counts, request: Range, costs: Costs, current: int
+) -> Generator[None, None, RawRangeResult]:
+    """The keys of a range, of which the caller has checked the revision. ``current``: the one that a read sees now, or
+    saw when the query began. Raises KvError for a result that is too large."""
     revision = request.revision if request.revision > 0 else current
     costs.spend(1, 0, OPERATION_BYTES)
     if not request.range_end:
@@ -97,13 +98,16 @@ def ranging(store: KvStore, counts: Counts, request: Range, costs: Costs) -> Gen
     if request.count_only:
         count = yield from _counting(store, counts, request.key, request.range_end, revision, costs)
         return RawRangeResult(current, [], count, False)
-    is_newest = revision == current
-    live = store.index.live_count(request.key, request.range_end) if is_newest and request.limit > 0 else 0
+    total: int | None = None
+    if request.limit > 0 and revision == store.current:
+        total = store.index.live_count(request.key, request.range_end)
+    elif request.limit > 0:
+        total = counts.get(request.key, request.range_end, revision)
     records, next_key = yield from _collecting(store, request, revision, costs)
     if next_key is None:
         return RawRangeResult(current, records, len(records), False)
-    if is_newest:
-        rest = live - len(records)
+    if total is not None:
+        rest = total - len(records)
     else:
         rest = yield from _counting(store, counts, next_key, request.range_end, revision, costs)
     if not costs.is_command:

@@ -224,25 +224,32 @@ def _previous(store: KvStore, stamp: int, costs: Costs) -> KeyValue | None:
 def run_txn(store: KvStore, counts: Counts, txn: Txn, costs: Costs) -> Generator[None, None, RawTxnResult]:
     """Choose and execute. Raises KvError: before any change for a read that can't be served, and for one that costs
     too much, with changes that are to be rolled back. It yields only if it writes nothing."""
-    path = _choose(store, txn, costs)
+    # The compares of a query are made in one step, so they may read what those of a command may.
+    path = _choose(store, txn, costs if costs.is_command else Costs(is_command=True))
     _check_reads(store, path)
-    return (yield from _run_path(store, counts, path, costs))
+    return (yield from _run_path(store, counts, path, costs, None if costs.is_command else store.current))
 
 
-def _run_path(store: KvStore, counts: Counts, path: _Path, costs: Costs) -> Generator[None, None, RawTxnResult]:
+def _run_path(
+    store: KvStore, counts: Counts, path: _Path, costs: Costs, at: int | None
+) -> Generator[None, None, RawTxnResult]:
+    """``at``: the revision that all of a query reads; None: each operation of a command sees those before it."""
     results: list[Any] = []
     nested = iter(path.nested)
     for op in path.operations:
         if isinstance(op, Range):
-            results.append((yield from ranging(store, counts, op, costs)))
+            results.append((yield from ranging(store, counts, op, costs, store.current if at is None else at)))
         elif isinstance(op, Put):
             results.append(run_put(store, op, costs))
         elif isinstance(op, DeleteRange):
             results.append(run_delete(store, op, costs))
         else:
             costs.spend(1, 0, OPERATION_BYTES)
-            results.append((yield from _run_path(store, counts, next(nested), costs)))
-    return RawTxnResult(store.current, path.succeeded, results)
+            results.append((yield from _run_path(store, counts, next(nested), costs, at)))
+        if costs.is_step_over:
+            yield
+            costs.next_step()
+    return RawTxnResult(store.current if at is None else at, path.succeeded, results)
 
 
 def writes_nothing(txn: Txn) -> bool:
