@@ -153,18 +153,22 @@ class Reads:
             return
 
     def returns(self, client: Requester, query: Query) -> bool:
-        """Whether this is asked again by a client that has turned away, and is under way or done: it waits for that."""
+        """Whether this is a call that was asked before and is under way, or done: its client waits for that.
+
+        The call is older than its first request, so the answer is as new as it must be.
+        """
         if not query.asker:
             return False
         for reading in self._readings:
-            if (reading.asker, reading.id, reading.query) != (query.asker, query.id, query.query) or reading.waiting:
+            if (reading.asker, reading.id, reading.query) != (query.asker, query.id, query.query):
                 continue
             if reading.answer is not None:
                 self._readings.remove(reading)
                 self._reply(client, Result(query.id, reading.answer))
-            else:
+                return True
+            if (client, query.id) not in reading.waiting:
                 reading.waiting.append((client, query.id))
-                reading.until = self._deadlines.until(query.remaining_ms)
+            reading.until = self._deadlines.until(query.remaining_ms)
             return True
         return False
 

@@ -25,7 +25,7 @@ from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.audits import Audits
-from quorate.service.deadlines import TICK, TICK_S, Deadlines
+from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
 from quorate.service.reads import GO_ON, PAUSE_S, Reads
 from quorate.service.reports import Reports
 from quorate.service.requests import (
@@ -80,8 +80,9 @@ class Replica(App):
         self.on_leads: Callable[[], None] | None = None
         """Called when another node leads, or none."""
         self._pending_max = pending_max
-        self._commands: dict[tuple[int, int], tuple[Requester, int]] = {}
-        self._openings: dict[int, tuple[Requester, int]] = {}
+        self._commands: dict[tuple[int, int], tuple[Requester, int, int]] = {}
+        """Who waits for a command, the id of the request, and its deadline. Likewise below."""
+        self._openings: dict[int, tuple[Requester, int, int]] = {}
         self._changes: dict[bytes, list[tuple[Requester, int]]] = {}
         self.deadlines = Deadlines()
         self.reads = Reads(self._begin_query, self._reply, self._refuse, self.deadlines)
@@ -154,6 +155,7 @@ class Replica(App):
         if len(self._commands) + len(self._openings) >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many commands are waiting")
             return
+        until = self.deadlines.until(request.remaining_ms)
         if isinstance(command, Apply):
             known = self.sessions.answer(command.session, command.serial)
             if known is not None:
@@ -168,11 +170,11 @@ class Replica(App):
                 why = f"with what this node adds to it, the command has more than {COMMAND_BYTES_MAX} bytes"
                 self._refuse(client, request.id, Code.TOO_LARGE, why)
                 return
-            self._commands[command.session, command.serial] = (client, request.id)
+            self._commands[command.session, command.serial] = (client, request.id, until)
             self.port.submit((entry,))
             return
         if isinstance(command, OpenSession):
-            self._openings[command.nonce] = (client, request.id)
+            self._openings[command.nonce] = (client, request.id, until)
         self.port.submit((request.entry,))
 
     def _stamped(self, command: Apply, entry: bytes) -> bytes | None:
@@ -260,12 +262,12 @@ class Replica(App):
         waiting = self._commands.pop((command.session, command.serial), None)
         if session is None:
             if waiting is not None:
-                self._refuse(*waiting, Code.NO_SESSION, f"session {command.session} has expired")
+                self._refuse(*waiting[:2], Code.NO_SESSION, f"session {command.session} has expired")
             return
         result = self._once(session, command)
         if waiting is not None:
             if result is None:
-                self._refuse(*waiting, Code.NO_SESSION, "too many commands of this session are unanswered")
+                self._refuse(*waiting[:2], Code.NO_SESSION, "too many commands of this session are unanswered")
             else:
                 self._answers.append((waiting[0], Result(waiting[1], result)))
 
@@ -300,7 +302,7 @@ class Replica(App):
             elif isinstance(command, OpenSession):
                 waiting = self._openings.pop(command.nonce, None)
             if waiting is not None:
-                self._refuse(*waiting, Code.UNAVAILABLE, dropped.why)
+                self._refuse(*waiting[:2], Code.UNAVAILABLE, dropped.why)
 
     def _follow(self, leader: int | None) -> None:
         """A new leader may never have seen what waits here; the client sends the same again, which is safe."""
@@ -308,9 +310,9 @@ class Replica(App):
             self.leader = leader if leader is not None else self.leader
             return
         self.leader = leader
-        changes = [waiting for many in self._changes.values() for waiting in many]
-        for waiting in [*self._commands.values(), *self._openings.values(), *changes]:
-            self._refuse(*waiting, Code.LEADER_CHANGED, f"node {leader} leads now")
+        changes = [(*waiting, NEVER) for many in self._changes.values() for waiting in many]
+        for client, number, _ in [*self._commands.values(), *self._openings.values(), *changes]:
+            self._refuse(client, number, Code.LEADER_CHANGED, f"node {leader} leads now")
         self._changes.clear()
         self._commands.clear()
         self._openings.clear()
@@ -357,7 +359,7 @@ class Replica(App):
                 self._set_timer(GO_ON, 0.0)
             elif self.reads.has_steps:
                 self._set_timer(GO_ON, PAUSE_S)
-        if TICK not in self._timers and (self._asking or len(self.reads)):
+        if TICK not in self._timers and self._waiting_count():
             self._set_timer(TICK, TICK_S)
 
     def _set_timer(self, key: str, delay_s: float) -> None:
@@ -400,6 +402,8 @@ class Replica(App):
         self.deadlines.now += 1
         now = self.deadlines.now
         self._asking = {token: waiting for token, waiting in self._asking.items() if waiting[2] > now}
+        self._commands = {key: waiting for key, waiting in self._commands.items() if waiting[2] > now}
+        self._openings = {key: waiting for key, waiting in self._openings.items() if waiting[2] > now}
         self.reads.tick()
 
     def stalled(self, why: str | None) -> None:

@@ -24,13 +24,14 @@ COMMAND_BYTES_MAX: Final = 1_572_864
 CHANGE_BYTES_MAX: Final = 4096
 """A configuration of as many members, newcomers and leavers as there can be, signed."""
 
+REMAINING_MS_MAX: Final = 2**31 - 1
 AUDITED_MAX: Final = 4096
 """Names of a state that an audit has."""
 ANNOUNCEMENT_BYTES_MAX: Final = 65_536
 
 _Bytes: TypeAlias = Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX)]
 _Name: TypeAlias = Annotated[str, Meta(max_length=256)]
-RemainingMs: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+RemainingMs: TypeAlias = Annotated[int, Meta(ge=0, le=REMAINING_MS_MAX)]
 """How long somebody still waits for the answer when the request is sent; 0: for ever, or nobody says."""
 _Digest: TypeAlias = Annotated[bytes, Meta(max_length=32)]
 

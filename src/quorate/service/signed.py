@@ -65,7 +65,7 @@ class SignedReplica(Replica):
         self, machine: StateMachine, *, sessions_max: int = SESSIONS_MAX, pending_max: int = PENDING_MAX
     ) -> None:
         super().__init__(machine, sessions_max=sessions_max, pending_max=pending_max)
-        self._requests: dict[bytes, list[tuple[Requester, int]]] = {}
+        self._requests: dict[bytes, list[tuple[Requester, int, int]]] = {}
         """Digest of a request to whoever sent it; a client that sends it twice waits twice."""
         self._requests_count = 0
 
@@ -97,7 +97,8 @@ class SignedReplica(Replica):
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many requests are waiting")
         else:
             self._requests_count += 1
-            self._requests.setdefault(sha256(request.entry).digest(), []).append((client, request.id))
+            waiting = (client, request.id, self.deadlines.until(request.remaining_ms))
+            self._requests.setdefault(sha256(request.entry).digest(), []).append(waiting)
             self.port.submit((request.entry,))
 
     def _waiting_count(self) -> int:
@@ -105,8 +106,16 @@ class SignedReplica(Replica):
 
     def _forget(self, gone: Set[Requester]) -> None:
         super()._forget(gone)
+        self._keep(lambda waiting: waiting[0] not in gone)
+
+    def _tick(self) -> None:
+        super()._tick()
+        now = self.deadlines.now
+        self._keep(lambda waiting: waiting[2] > now)
+
+    def _keep(self, is_kept: Callable[[tuple[Requester, int, int]], bool]) -> None:
         for digest, many in list(self._requests.items()):
-            kept = [waiting for waiting in many if waiting[0] not in gone]
+            kept = [waiting for waiting in many if is_kept(waiting)]
             self._requests_count -= len(many) - len(kept)
             if kept:
                 self._requests[digest] = kept
@@ -254,7 +263,7 @@ class SignedReplica(Replica):
         def adopt() -> None:
             adopt_rest()
             waiting, self._requests, self._requests_count = self._requests, {}, 0
-            for client, request in (one for many in waiting.values() for one in many):
+            for client, request, _ in (one for many in waiting.values() for one in many):
                 self._refuse(client, request, Code.UNAVAILABLE, "this node has just fetched its state")
 
         return adopt
@@ -263,7 +272,7 @@ class SignedReplica(Replica):
         """Whoever waits for a request, from now on no more."""
         found = self._requests.pop(sha256(data).digest(), []) if self._requests else []
         self._requests_count -= len(found)
-        return found
+        return [(client, request) for client, request, _ in found]
 
     def _failure(self, place: int, code: Code, why: str) -> Failure:
         return Failure(place, code, why, self.leader)
