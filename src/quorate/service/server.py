@@ -23,6 +23,7 @@ from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
 from quorate.runtime.node import Node
+from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig
 from quorate.service.reconfiguration import Membership
@@ -104,6 +105,7 @@ class Server:
             keys=keys,
         )
         self.node.on_roster = self._on_roster
+        self.watchdog = Watchdog()
         bears = self._bears(len(config.nodes))
         if bears is not None and not bears.liars:
             log.warning("%d nodes bear no lying node: it takes 4 to bear one", len(config.founders))
@@ -117,6 +119,7 @@ class Server:
         try:
             await self.node.start()
             await self.listener.start()
+            self.watchdog.start()
         except BaseException:
             await self.node.stop()
             self.machine.close()
@@ -130,6 +133,7 @@ class Server:
 
     async def stop(self) -> None:
         """Answer what can be answered, make durable what is queued, close the files."""
+        self.watchdog.stop()
         await self.listener.stop()
         try:
             await self.node.stop()
