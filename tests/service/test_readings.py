@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from quorate.machines.state_machine import StateMachine
-from quorate.service import reads
+from quorate.service import readings
 from quorate.service.deadlines import TICK
-from quorate.service.reads import GO_ON, PASS_BYTES, PAUSE_S, READINGS_MAX, RETURN_TICKS
+from quorate.service.readings import GO_ON, PASS_BYTES, PAUSE_S, READINGS_MAX, RETURN_TICKS
 from quorate.service.requests import Code, Failure, OpenSession, Query, Result
 
 from tests.service.replicas import Bench, command, put
@@ -53,7 +53,7 @@ def test_they_take_turns(bench: Bench) -> None:
 
 
 def test_a_pass_answers_so_much_and_the_next_the_rest(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reads, "PASS_BYTES", 40)
+    monkeypatch.setattr(readings, "PASS_BYTES", 40)
     for number in range(5):
         ask(bench, "ann", number, b"q")
     assert [answer.id for _, answer in bench.settle()] == [0, 1, 2]
@@ -97,7 +97,7 @@ def test_nobody_waits_past_the_deadline(bench: Bench) -> None:
 
 
 def test_what_is_due_late_is_not_begun(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reads, "PASS_BYTES", 10)
+    monkeypatch.setattr(readings, "PASS_BYTES", 10)
     ask(bench, "ann", 1, b"q")
     ask(bench, "ann", 2, b"9 steps", remaining_ms=1)
     bench.settle()

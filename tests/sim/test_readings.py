@@ -16,7 +16,7 @@ from quorate.kernel.app import Steps
 from quorate.machines.state_machine import StateMachine
 from quorate.protocols import REGISTRY
 from quorate.service.deadlines import NEVER, Deadlines
-from quorate.service.reads import RETURN_TICKS, Reading, Reads
+from quorate.service.readings import RETURN_TICKS, Reading, Readings
 from quorate.service.replica import Replica
 from quorate.service.requests import Query
 from quorate.sim.checkers.base import Checker, Violation
@@ -96,7 +96,7 @@ class NoDeadlines(Deadlines):
         return NEVER
 
 
-class AnswersAnybody(Reads):
+class AnswersAnybody(Readings):
     """Gives a call what another call of the same words has begun: a state that may be older than the call."""
 
     def returns(self, client: Any, query: Query) -> bool:

@@ -1,4 +1,4 @@
-"""Reads: the queries that this node answers from its state machine, so that none of them keeps others waiting.
+"""Readings: the queries that this node answers from its state machine, so that none of them keeps others waiting.
 
 How it works. Most queries are answered at once, in the order in which they became due, as many in one pass as give
 ``PASS_BYTES`` of answers. One that takes more than a step (``StateMachine.query_steps``) goes on between other things,
@@ -60,7 +60,7 @@ class Reading:
         return Results(request, (Result(self.place, answer),))
 
 
-class Reads:
+class Readings:
     """Of one node. ``begin`` has the state machine answer a query; ``reply`` and ``refuse`` answer a client."""
 
     def __init__(

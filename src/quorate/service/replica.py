@@ -26,7 +26,7 @@ from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.audits import Audits
 from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
-from quorate.service.reads import GO_ON, PAUSE_S, Reads
+from quorate.service.readings import GO_ON, PAUSE_S, Readings
 from quorate.service.reports import Reports
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
@@ -85,7 +85,7 @@ class Replica(App):
         self._openings: dict[int, tuple[Requester, int, int]] = {}
         self._changes: dict[bytes, list[tuple[Requester, int]]] = {}
         self.deadlines = Deadlines()
-        self.reads = Reads(self._begin_query, self._reply, self._refuse, self.deadlines)
+        self.reads = Readings(self._begin_query, self._reply, self._refuse, self.deadlines)
         self._timers: set[str] = set()
         """Those that run."""
         self._asking: dict[int, tuple[Requester, Query, int]] = {}

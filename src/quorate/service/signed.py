@@ -27,7 +27,7 @@ from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Screen, Screened
-from quorate.service.reads import TOO_MANY, Reading
+from quorate.service.readings import TOO_MANY, Reading
 from quorate.service.replica import PENDING_MAX, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
