@@ -79,7 +79,7 @@ def test_a_renamed_class_is_told_how_to_find_its_data(tmp_path) -> None:
         replicate(Renamed, data=tmp_path).start()
     with pytest.raises(WrongIdentity) as told:
         replicate(Counter, data=tmp_path, cluster="else").start()
-    assert "renamed" not in str(told.value), "the name was given"
+    assert "OLD_NAME" not in str(told.value), "a name was given"
     with replicate(Renamed, data=tmp_path, cluster="Counter") as counter:
         assert counter.add() == 2
 
