@@ -127,6 +127,23 @@ def test_what_is_too_large_is_refused_and_the_client_goes_on(tmp_path) -> None:
     run(main())
 
 
+def test_more_keys_than_a_command_deletes_are_deleted_in_pages(tmp_path) -> None:
+    async def main() -> None:
+        async with servers(tmp_path, nodes=1) as cluster, cluster.client() as client:
+            for first in range(0, 4200, 120):
+                puts: list[kv.Operation] = [kv.Put(b"k%05d" % (first + n), b"") for n in range(120)]
+                await client.txn([], puts)
+            with pytest.raises(TooLarge, match="a page of keys at a time") as caught:
+                await client.delete(b"k", b"l")
+            assert not caught.value.took_effect
+            assert await client.delete(b"k", b"k00100", in_pages=True) == 100
+            assert await client.delete(b"k", b"l", in_pages=True) == 4100
+            assert (await client.range(b"k", b"l")).count == 0
+            assert await client.delete(b"k", in_pages=True) == 0
+
+    run(main())
+
+
 def test_many_large_commands_at_a_follower_fit_no_single_frame_and_are_all_taken() -> None:
     async def main(folder: Path) -> None:
         async with servers(folder) as cluster, AsyncExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from quorate.machines.state_machine import StateMachine
@@ -169,6 +170,21 @@ def test_one_that_does_not_return_is_dropped(bench: Bench) -> None:
         assert len(bench.replica.reads) == 1
         bench.fire(TICK)
     assert (len(bench.replica.reads), bench.machine.under_way) == (0, 0)
+
+
+def test_whoever_waits_for_a_command_is_forgotten_too(bench: Bench) -> None:
+    """It is in the log, or is not, as ever; a result comes to nobody."""
+    waiting = msgspec.structs.replace(command(1, put(1, 1)), remaining_ms=1500)
+    opening = msgspec.structs.replace(command(2, OpenSession(3)), remaining_ms=1500)
+    bench.request("ann", waiting)
+    bench.request("ann", opening)
+    bench.request("bob", command(3, put(1, 2)))
+    bench.settle()
+    for _ in range(3):
+        assert bench.fire(TICK) == []
+    bench.commit(put(1, 1), OpenSession(3), put(1, 2))
+    assert [(client, answer.id) for client, answer in bench.settle()] == [("bob", 3)]
+    assert bench.machine.commands == [b"x", b"x"]
 
 
 def test_another_state_is_asked_anew(bench: Bench) -> None:
