@@ -19,6 +19,7 @@ from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
+from quorate.runtime.errors import DiskHangs
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientListener
@@ -129,12 +130,19 @@ class Server:
         await self.node.wait()
 
     async def stop(self) -> None:
-        """Answer what can be answered, make durable what is queued, close the files."""
+        """Answer what can be answered, make durable what is queued, close the files.
+
+        Raises StorageError as ``Node.stop`` does.
+        """
         await self.listener.stop()
         try:
             await self.node.stop()
-        finally:
+        except DiskHangs:
+            raise  # a thread may be in the machine's files
+        except BaseException:
             self.machine.close()
+            raise
+        self.machine.close()
 
     def _bears(self, nodes: int) -> Bears | None:
         """What so many nodes bear: as many liars as those did that the cluster began with.

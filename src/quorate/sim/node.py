@@ -237,7 +237,7 @@ class SimNode(Machine):
             checker.started(self.id, self.host.root)
         self._act(turn)
         if self.disk.stalled is not None:
-            self._stalled(self.disk.stalled)
+            self.shell.reported(self.disk.stalled)
         self._wake()
 
     def crash(self) -> None:
@@ -412,12 +412,8 @@ class SimNode(Machine):
         """The disk is full (or no longer, None)."""
         self.disk.stall(why)
         if self.up:
-            self._stalled(why)
+            self.shell.reported(why)
             self._wake()
-
-    def _stalled(self, why: str | None) -> None:
-        self.inbox.append(Stalled(why))
-        self.app.stalled(why)
 
     # --- clock and timers ---
 
@@ -619,6 +615,19 @@ class SimNode(Machine):
     def load(self, value: Restored, path: Path) -> None:
         """It takes time."""
         self.jobs.load(value.index, path)
+
+    def tick_later(self, delay_s: float) -> None:
+        """As long as this life lasts, and not while it is paused."""
+        self.after(delay_s, self.shell.tick)
+
+    def stalls(self, why: str | None) -> None:
+        """In line for the cores; what they have not got is refused, as at a real node."""
+        self.inbox.append(Stalled(why))
+        if why is not None:
+            submitted, self._submitted = self._submitted, {}
+            for path, values in submitted.items():
+                self.app.refused(values, why, path)
+        self.app.settle()
 
     def holds(self, turn: Turn) -> None:
         """Remember what it promises."""
