@@ -122,6 +122,7 @@ class SimNode(Machine):
         "app",
         "clock",
         "disk",
+        "hangs_found",
         "host",
         "id",
         "inbox",
@@ -162,6 +163,8 @@ class SimNode(Machine):
         self._wall_rng = Random(f"{seed}/wall/{node}")
         self.wall = WallClock(self._wall_skew_s())
         self.disk = world.storage.disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
+        self.hangs_found = 0
+        """How often it noticed that its disk does nothing."""
         self.disk.synced = self._synced
         self.disk.broke = self._broke
         self.stores: dict[Path, SimSnapshots] = {ROOT: world.storage.snapshots()}
@@ -620,8 +623,15 @@ class SimNode(Machine):
         """As long as this life lasts, and not while it is paused."""
         self.after(delay_s, self.shell.tick)
 
+    def writing(self) -> str:
+        """That is all there is to say."""
+        return "a sync does not end"
+
     def stalls(self, why: str | None) -> None:
         """In line for the cores; what they have not got is refused, as at a real node."""
+        if self.world.tracing:
+            self.world.trace(self.id, "stall", "", why)
+        self.hangs_found += why is not None and self.disk.is_hung
         self.inbox.append(Stalled(why))
         if why is not None:
             submitted, self._submitted = self._submitted, {}
