@@ -12,11 +12,12 @@ import sys
 import time
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from quorate.cli.common import Code, fail
+from quorate.runtime.descriptors import NONE_LEFT, raise_limit
 from quorate.service.config import ConfigError, NodeConfig, load
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Ending(NamedTuple):
 
 
 def _tune() -> None:
-    """Two defaults of the interpreter that suit a server badly."""
+    """Three defaults, of the interpreter and of the system, that suit a server badly."""
+    raise_limit()
     # The journal's thread must not wait 5 ms for its turn each time that a write ends.
     sys.setswitchinterval(0.0005)
     # Almost all of the heap is the log and the index, without cycles; walking it often is time lost.
@@ -96,6 +98,7 @@ async def _serve(config: NodeConfig, parent_fd: int | None) -> Ending:
     from quorate.service.server import Server
 
     stopping = _on_signals(parent_fd)
+    asyncio.get_running_loop().set_exception_handler(_tell_of_loop)
     try:
         server = Server(config)
         await server.start()
@@ -126,6 +129,15 @@ async def _stop(server: Server, ended: asyncio.Future[None]) -> Ending:
         await ended
     log.info("stopped")
     return Ending(Code.FAILED if has_failed else Code.OK, is_stuck)
+
+
+def _tell_of_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the loop cannot tell anybody else. A port that can accept nobody is told in a line, again and again."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in NONE_LEFT:
+        log.error("nobody is accepted for a second: %s: raise the limit (ulimit -n), or have fewer clients", error)
+    else:
+        loop.default_exception_handler(context)
 
 
 def _on_signals(parent_fd: int | None) -> asyncio.Future[None]:

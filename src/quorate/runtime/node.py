@@ -63,6 +63,7 @@ from quorate.runtime.files import Identity
 from quorate.runtime.greeting import Told
 from quorate.runtime.jobs import Doer, Jobs
 from quorate.runtime.journal import Journal
+from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.peers import Peers
 from quorate.runtime.stores import SnapshotStores
 from quorate.runtime.submissions import Submissions
@@ -159,12 +160,18 @@ class Node(Machine):
         doers: Mapping[type, Doer] | None = None,
         shell: type[Shell] = Shell,
         links: Links | None = None,
+        peer_limits: PeerLimits | None = None,
     ) -> None:
         self.id = node
         self.app = app
         app.port = NodePort(self)
         if links is None:
-            self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at, keys=keys)
+            self.peers = Peers(
+                *(node, cluster, protocol, addresses, self._on_frames),
+                listen_at=listen_at,
+                limits=peer_limits,
+                keys=keys,
+            )
         self._links: Links = links or self.peers
         self.on_roster: Callable[[], None] = _nothing
         """Called when a core has met a node or parted from one."""
@@ -586,7 +593,6 @@ class Node(Machine):
         self._journal_bytes = sum(map(len, frames))
         log.info("journal: checkpoint of %d bytes", self._journal_bytes)
         self._written = self._journal.checkpoint(frames)
-        self._weigh()
         return self._written
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 
+from quorate.runtime.descriptors import NONE_LEFT
 from quorate.runtime.errors import REJOIN, DiskHangs, JournalFailed, StorageError
 from quorate.runtime.files import DISK_FULL, FolderLock, Identity, make_directory
 from quorate.runtime.journal.recovery import Recovered, recover
@@ -39,6 +40,7 @@ RETRY_S = 0.2  # between attempts on a full disk
 WRITE_SIZE_BYTES_MAX = 8 << 20  # frames that share one sync; one larger frame still goes alone
 CLOSE_S_MAX = 5.0  # how long `close` waits for a disk that makes no progress
 LOCK_NAME = "journal.lock"
+TEMPORARY = DISK_FULL | NONE_LEFT  # errors after which nothing was lost, so that the same may be tried again
 
 
 class _Checkpoint(tuple[bytes, ...]):
@@ -48,9 +50,9 @@ class _Checkpoint(tuple[bytes, ...]):
 class Journal:
     """The durable frames of one node. Open it with `Journal.open`.
 
-    `append`, `checkpoint` and `close` belong to one thread (the event loop's). backlog_bytes tells how much is
-    queued and not yet durable: the node takes in less when it grows (runtime/burden.py). last_sequence: of the last
-    frame queued; recovered: what was found at open.
+    `append`, `checkpoint` and `close` belong to one thread (the event loop's). backlog_bytes: what was appended and is
+    not yet durable; the node takes in less when it grows (runtime/burden.py). last_sequence: of the last frame
+    queued; recovered: what was found at open.
     """
 
     def __init__(
@@ -126,7 +128,7 @@ class Journal:
 
     @property
     def backlog_bytes(self) -> int:
-        """Bytes queued and not yet durable, with their headers."""
+        """Bytes appended and not yet durable, with their headers. Checkpoints do not count: they bring nothing new."""
         return self._queued_bytes - self._durable_bytes
 
     @property
@@ -158,7 +160,6 @@ class Journal:
         """
         self._check(frames)
         self.last_sequence += 1 + len(frames)
-        self._queued_bytes += _size(frames)
         self._queue.put(_Checkpoint(frames))
         return self.last_sequence
 
@@ -231,7 +232,7 @@ class Journal:
                 self._persist(work)
                 self._began_at = None
                 self._progress += 1
-                self._durable_bytes += _size(work)
+                self._durable_bytes += 0 if isinstance(work, _Checkpoint) else _size(work)
                 self._tell(self._on_durable, self._writer.sequence)
         except Exception as error:
             failure = error if isinstance(error, JournalFailed) else JournalFailed(self._describe(error))
@@ -258,7 +259,7 @@ class Journal:
         return frames
 
     def _persist(self, work: list[bytes] | _Checkpoint) -> None:
-        """Make the work durable, however long the disk is full. Raises what is final."""
+        """Make the work durable, however long the disk is full or there is no descriptor. Raises what is final."""
         stalled = False
         while True:
             last_attempt = stalled and self._closing.is_set()
@@ -269,14 +270,15 @@ class Journal:
                     self._writer.append(work)
                 break
             except OSError as error:
-                if error.errno not in DISK_FULL:
+                if error.errno not in TEMPORARY:
                     raise
                 self._writer.cut()
                 if last_attempt:
                     raise JournalFailed(f"{self._describe(error)}; closed before there was space") from error
                 if not stalled:
                     stalled = True
-                    self._tell(self._on_stall, f"disk full: {self._describe(error)}")
+                    what = "disk full" if error.errno in DISK_FULL else "no file descriptor is left"
+                    self._tell(self._on_stall, f"{what}: {self._describe(error)}")
                 self._closing.wait(RETRY_S)
         if stalled:
             self._tell(self._on_stall, None)
