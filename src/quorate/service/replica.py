@@ -122,6 +122,8 @@ class Replica(App):
     def _query(self, client: Requester, request: Query) -> None:
         if request.serializable:
             self._due.append((client, request))
+        elif self.stalled_why is not None:
+            self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
         elif len(self._reads) >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many reads are waiting")
         else:
@@ -186,7 +188,9 @@ class Replica(App):
             self._refuse(*waiting, Code.UNAVAILABLE, why)
 
     def _refuse(self, client: Requester, request: int, code: Code, why: str) -> None:
-        self._answers.append((client, Failure(request, code, why, self.leader)))
+        # Who leads is an output of the core: while those wait for the disk, what was heard last may be long over.
+        leader = None if self.stalled_why is not None else self.leader
+        self._answers.append((client, Failure(request, code, why, leader)))
 
     # --- outputs of the Host ---
 
@@ -292,9 +296,13 @@ class Replica(App):
             self.leader = leader if leader is not None else self.leader
             return
         self.leader = leader
+        self._turn_away(f"node {leader} leads now")
+
+    def _turn_away(self, why: str) -> None:
+        """Whoever waits for the outcome of a change; it may have taken place, or may yet."""
         changes = [waiting for many in self._changes.values() for waiting in many]
         for waiting in [*self._commands.values(), *self._openings.values(), *changes]:
-            self._refuse(*waiting, Code.LEADER_CHANGED, f"node {leader} leads now")
+            self._refuse(*waiting, Code.LEADER_CHANGED, why)
         self._changes.clear()
         self._commands.clear()
         self._openings.clear()
@@ -357,8 +365,19 @@ class Replica(App):
             self.reports.on_timer(key, self.port, self.leader == self.reports.node)
 
     def stalled(self, why: str | None) -> None:
-        """Refuse commands while the disk takes none. Reads go on."""
+        """Refuse what needs the core, whose outputs wait for the disk, and turn away who waits. Old reads go on."""
         self.stalled_why = why
+        if why is None:
+            return
+        reads, self._reads = self._reads, {}
+        self._asked.clear()
+        for client, query in reads.values():
+            self._refuse(client, query.id, Code.STORAGE, why)
+        self._turn_away(f"it is not known here: {why}")
+
+    def refused(self, values: Sequence[bytes], why: str, path: Path = ROOT) -> None:
+        """As if the core had dropped them."""
+        self._drop(Dropped(tuple(values), why))
 
     # --- snapshots ---
 

@@ -32,6 +32,7 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
     **{kind: (kind,) for kind in DAMAGING},
     "sync-error": ("syncs failed",),
     "snapshot-full": ("snapshot-full",),
+    "hung-disk": ("syncs hung", "hangs found"),
 }
 """By kind, the faults that it must bring, as they are called in the counts of a run."""
 
