@@ -264,7 +264,7 @@ def test_many_that_leave_are_forgotten_together(monkeypatch: pytest.MonkeyPatch)
     searched = []
     for number in range(20):
         bench.replica.closed(f"client {number}")
-        searched.append(len(bench.replica._reads))
+        searched.append(len(bench.replica._asking))
     assert searched == [100] * 9 + [90] * 9 + [81] * 2
 
 

@@ -123,6 +123,7 @@ class Voting:
         signer: Signer,
         pace: Pace,
         rng: Rng,
+        asker: int,
         out: Outputs,
         finish: Finish,
         expire: Callable[[ClientCall], None],
@@ -134,6 +135,7 @@ class Voting:
         self._signer = signer.within(cluster)
         self._pace = pace
         self._rng = rng
+        self._asker = asker
         self._out = out
         self._finish = finish
         self._expire = expire
@@ -152,7 +154,8 @@ class Voting:
         elif call.kind == CHANGE:
             question = self._question(call, call.entry)
             number = self._out.request_id()
-            self._put(number, encode(Reconfigure(number, signed.sign(self._signer, [call.entry]))), [question])
+            entry = signed.sign(self._signer, [call.entry])
+            self._put(number, encode(Reconfigure(number, entry, call.remaining_ms(self._out.now))), [question])
         else:
             self.unsigned.append(self._question(call, call.entry))
 
@@ -180,7 +183,8 @@ class Voting:
         question.until = self._out.now + self._pace.read_patience_s
         self._out.wake(question.until)
         number = self._out.request_id()
-        self._put(number, encode(Query(number, call.body, call.kind == LOCAL)), [question])
+        query = Query(number, call.body, call.kind == LOCAL, call.remaining_ms(self._out.now), self._asker)
+        self._put(number, encode(query), [question])
 
     def _ask_in_log(self, call: ClientCall, again_s: float) -> None:
         """No session keeps the answer of a read, so what is asked again is another request."""
@@ -231,7 +235,11 @@ class Voting:
 
     def _sign(self, entries: Sequence[bytes], questions: Sequence[_Question]) -> None:
         number = self._out.request_id()
-        self._put(number, encode(Command(number, signed.sign(self._signer, entries))), questions)
+        # What is sent again says the same: then a node waits longer than it need.
+        now = self._out.now
+        remaining_ms = [question.call.remaining_ms(now) for question in questions]
+        longest_ms = max(remaining_ms) if remaining_ms and 0 not in remaining_ms else 0
+        self._put(number, encode(Command(number, signed.sign(self._signer, entries), longest_ms)), questions)
 
     def _put(self, number: int, payload: bytes, questions: Sequence[_Question]) -> None:
         request = _Request(payload, questions, self._pace.resend_s, self._out.now)
