@@ -26,9 +26,11 @@ log = logging.getLogger("quorate.clients")
 
 
 class ClientLimits(msgspec.Struct, frozen=True):
-    """Bounds of the client port; all but ``connections_max`` are for one connection."""
+    """Bounds of the client port; all but the first two are for one connection."""
 
     connections_max: int = 4096
+    refusals_max: int = 256
+    """How many callers beyond those are told that there is no room; more are cut off."""
     frame_size_bytes_max: int = 2 * MIB
     unanswered_max: int = 1024
     unanswered_bytes_max: int = 8 * MIB
@@ -109,7 +111,11 @@ class ClientConnection(Accepted):
         if listener.is_stopping:
             self.cut("this node stops")
         # A caller over the limit still gets a Refused, unless there are far too many to listen to.
-        if len(listener.connections) > 2 * listener.limits.connections_max:
+        limits = listener.limits
+        if len(listener.connections) > limits.connections_max + limits.refusals_max:
+            listener.tell(
+                f"cut {self.remote_host} off on the client port: {len(listener.connections)} callers are there"
+            )
             self.cut("too many callers")
 
     def on_welcome(self) -> None:

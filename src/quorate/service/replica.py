@@ -135,6 +135,8 @@ class Replica(App):
         until = self.deadlines.until(request.remaining_ms)
         if request.serializable:
             self.reads.due([(client, request, until)])
+        elif self.stalled_why is not None:
+            self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
         elif len(self._asking) >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many reads are waiting")
         else:
@@ -204,7 +206,9 @@ class Replica(App):
             self._refuse(*waiting, Code.UNAVAILABLE, why)
 
     def _refuse(self, client: Requester, request: int, code: Code, why: str) -> None:
-        self._answers.append((client, Failure(request, code, why, self.leader)))
+        # Who leads is an output of the core: while those wait for the disk, what was heard last may be long over.
+        leader = None if self.stalled_why is not None else self.leader
+        self._answers.append((client, Failure(request, code, why, leader)))
 
     # --- outputs of the Host ---
 
@@ -310,9 +314,13 @@ class Replica(App):
             self.leader = leader if leader is not None else self.leader
             return
         self.leader = leader
+        self._turn_away(f"node {leader} leads now")
+
+    def _turn_away(self, why: str) -> None:
+        """Whoever waits for the outcome of a change; it may have taken place, or may yet."""
         changes = [(*waiting, NEVER) for many in self._changes.values() for waiting in many]
         for client, number, _ in [*self._commands.values(), *self._openings.values(), *changes]:
-            self._refuse(client, number, Code.LEADER_CHANGED, f"node {leader} leads now")
+            self._refuse(client, number, Code.LEADER_CHANGED, why)
         self._changes.clear()
         self._commands.clear()
         self._openings.clear()
@@ -407,8 +415,19 @@ class Replica(App):
         self.reads.tick()
 
     def stalled(self, why: str | None) -> None:
-        """Refuse commands while the disk takes none. Reads go on."""
+        """Refuse what needs the core, whose outputs wait for the disk, and turn away who waits. Old reads go on."""
         self.stalled_why = why
+        if why is None:
+            return
+        asking, self._asking = self._asking, {}
+        self._asked.clear()
+        for client, query, _ in asking.values():
+            self._refuse(client, query.id, Code.STORAGE, why)
+        self._turn_away(f"it is not known here: {why}")
+
+    def refused(self, values: Sequence[bytes], why: str, path: Path = ROOT) -> None:
+        """As if the core had dropped them."""
+        self._drop(Dropped(tuple(values), why))
 
     # --- snapshots ---
 

@@ -19,10 +19,13 @@ from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
+from quorate.runtime.descriptors import limit_now, shares
+from quorate.runtime.errors import DiskHangs
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
-from quorate.runtime.listener import ClientConnection, ClientListener
+from quorate.runtime.listener import ClientConnection, ClientLimits, ClientListener
 from quorate.runtime.node import Node
+from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig
@@ -89,6 +92,7 @@ class Server:
         # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
         audits = Audits(config.node, self._voters) if self.machine.is_audited and not is_signed else None
         self.replica = SignedReplica(self.machine) if is_signed else Replica(self.machine, audits=audits)
+        client_limits, peer_limits = _limits(len(config.nodes))
         self.node = Node(
             node=config.node,
             cluster=config.cluster,
@@ -103,6 +107,7 @@ class Server:
             app=self.replica,
             data=config.data,
             keys=keys,
+            peer_limits=peer_limits,
         )
         self.node.on_roster = self._on_roster
         self.watchdog = Watchdog()
@@ -112,7 +117,7 @@ class Server:
         me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
         host, port = config.listen_client()
         self._callers: dict[ClientConnection, Caller] = {}
-        self.listener = ClientListener(host, port, me, self._on_connect, self._on_frames, self._on_close)
+        self.listener = ClientListener(host, port, me, self._on_connect, self._on_frames, self._on_close, client_limits)
 
     async def start(self) -> None:
         """Recover and serve. Raises StorageError, OSError."""
@@ -132,13 +137,20 @@ class Server:
         await self.node.wait()
 
     async def stop(self) -> None:
-        """Answer what can be answered, make durable what is queued, close the files."""
+        """Answer what can be answered, make durable what is queued, close the files.
+
+        Raises StorageError as ``Node.stop`` does.
+        """
         self.watchdog.stop()
         await self.listener.stop()
         try:
             await self.node.stop()
-        finally:
+        except DiskHangs:
+            raise  # a thread may be in the machine's files
+        except BaseException:
             self.machine.close()
+            raise
+        self.machine.close()
 
     def _bears(self, nodes: int) -> Bears | None:
         """What so many nodes bear: as many liars as those did that the cluster began with.
@@ -226,6 +238,20 @@ class Server:
         """Who votes, and which nodes there are; where that never changes, those of the configuration."""
         core = self.node.host.root
         return core.in_force() if isinstance(core, Reconfigurable) else InForce(self.membership.all)
+
+
+def _limits(nodes: int) -> tuple[ClientLimits, PeerLimits]:
+    """As usual, unless the process may have too few file descriptors for that."""
+    clients, peers, limit = ClientLimits(), PeerLimits(), limit_now()
+    wanted = clients.connections_max + clients.refusals_max
+    found = shares(limit, nodes, wanted, peers.callers_max)
+    if found.clients < wanted:
+        log.warning("%d file descriptors are enough for %d clients: raise the limit (ulimit -n)", limit, found.clients)
+        refusals_max = min(clients.refusals_max, found.clients // 8)
+        clients = msgspec.structs.replace(
+            clients, connections_max=found.clients - refusals_max, refusals_max=refusals_max
+        )
+    return clients, msgspec.structs.replace(peers, callers_max=found.callers)
 
 
 def _too_large(response: Response, why: str) -> Response:

@@ -195,7 +195,7 @@ class Single:
         self._out.wake(call.resend_at)
         if self._endpoints.prefer(failure.leader):
             self._is_turning = True
-        elif failure.code is Code.STORAGE or self._is_leaderless(failure):
+        elif not self._is_turning and (failure.code is Code.STORAGE or self._is_leaderless(failure)):
             self._endpoints.next()
             self._is_turning = True
 
