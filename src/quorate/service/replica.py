@@ -328,9 +328,12 @@ class Replica(App):
                 reply(client, answer)
 
     def _read_all(self) -> None:
-        """Serve the reads that are due. A machine that cannot end its batch on a full disk cannot be asked."""
+        """Serve the reads that are due. A machine that cannot end its batch on a full disk cannot be asked.
+
+        Nor is it tried on a disk that hangs: that would hold up the loop.
+        """
         due, self._due = self._due, []
-        why = self._end_batch_if_there_is_space()
+        why = self.stalled_why if self._batch and self.stalled_why else self._end_batch_if_there_is_space()
         for client, query in due:
             if why is not None:
                 self._refuse(client, query.id, Code.STORAGE, why)
