@@ -347,8 +347,11 @@ class Replica(App):
                 reply(client, answer)
 
     def _read_due(self) -> None:
-        """Serve reads that are due. A machine that cannot end its batch on a full disk cannot be asked."""
-        why = self._end_batch_if_there_is_space()
+        """Serve reads that are due. A machine that cannot end its batch on a full disk cannot be asked.
+
+        Nor is it tried on a disk that hangs: that would hold up the loop.
+        """
+        why = self.stalled_why if self._batch and self.stalled_why else self._end_batch_if_there_is_space()
         if why is not None:
             self.reads.refuse_due(why)
         else:
