@@ -231,7 +231,7 @@ class SignedReplica(Replica):
             session = self.sessions.use(command.session, owner, first // signed.COMMANDS_MAX)
             if session is None:
                 return self._failure(place, Code.NO_SESSION, EXPIRED % command.session)
-            self._begin_batch()
+            self._begin_batch(len(command.operation))
             result = self._once(session, command)
             if result is None:
                 return self._failure(place, Code.NO_SESSION, UNANSWERED)
@@ -243,10 +243,11 @@ class SignedReplica(Replica):
             return Result(place, b"")
         return self._failure(place, Code.MALFORMED, "not a command, or a change of members that does not count now")
 
-    def _begin_batch(self) -> None:
+    def _begin_batch(self, size_bytes: int) -> None:
         if not self._batch:
             self.machine.begin()
         self._batch += 1
+        self._batch_bytes += size_bytes
 
     def _drop(self, dropped: Dropped) -> None:
         for value in dropped.values:
