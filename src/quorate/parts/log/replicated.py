@@ -52,6 +52,10 @@ class Dropped(msgspec.Struct, frozen=True, gc=False):
     why: str
 
 
+class Busy(Dropped, frozen=True, gc=False):
+    """Likewise, and the reason is that too much waits already: a little later there may be room."""
+
+
 class Leads(msgspec.Struct, frozen=True, gc=False):
     """Who leads, as far as this node knows; None while nobody does."""
 
