@@ -18,6 +18,7 @@ from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
+from quorate.runtime.bans import host_of
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
@@ -31,6 +32,7 @@ from quorate.service.requests import (
     DECODE_ERRORS,
     AskStatus,
     Code,
+    Command,
     Failure,
     Query,
     Reconfigure,
@@ -40,6 +42,7 @@ from quorate.service.requests import (
     decode_request,
     encode,
 )
+from quorate.service.sessions import stamped
 from quorate.service.signed import SignedReplica
 
 log = logging.getLogger("quorate.server")
@@ -192,6 +195,7 @@ class Server:
 
     def _on_frames(self, connection: ClientConnection, frames: list[bytes]) -> None:
         caller = self._callers[connection]
+        host = host_of(connection.remote_host)
         request_of, take = decode_request, self.replica.request
         for frame in frames:
             try:
@@ -206,6 +210,8 @@ class Server:
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
             elif type(request) is Reconfigure and (why := self._why_not(request)) is not None:
                 caller.reply(Failure(request.id, Code.MALFORMED, why))
+            elif type(request) is Command:
+                take(caller, Command(request.id, stamped(request.entry, host)))
             else:
                 take(caller, request)
         self.node.wake()

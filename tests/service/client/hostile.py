@@ -190,7 +190,7 @@ class Hostile:
         if draw < 0.9:
             code = rng.choice(list(Code))
             fate = self.sent.get(number)
-            if fate is not None and code in (Code.UNAVAILABLE, Code.STORAGE, Code.LEADER_CHANGED):
+            if fate is not None and code in (Code.UNAVAILABLE, Code.BUSY, Code.STORAGE, Code.LEADER_CHANGED):
                 fate.is_open = False
                 fate.may_happen = fate.may_happen or code is Code.LEADER_CHANGED
             return Failure(number, code, "because", rng.choice((None, None, 0, 1, 2, 99)))

@@ -20,6 +20,7 @@ from quorate.runtime.handshake import Greeted
 from quorate.service.client.call import COMMAND, OPENING, READS, ClientCall
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import (
+    Busy,
     NoQuorum,
     NotRunning,
     OutcomeUnknown,
@@ -36,7 +37,7 @@ from quorate.service.client.session import ClientSession
 from quorate.service.client.single import Single
 from quorate.service.client.votes import for_command
 from quorate.service.client.voting import Voting
-from quorate.service.requests import Response
+from quorate.service.requests import Code, Response
 
 NEVER_OPENED = "this client is closed, or was never opened: use it in `async with`"
 CLOSED = "the client was closed before an answer came"
@@ -120,6 +121,8 @@ class ClientCore:
                 # A session that nobody uses is nothing that happened.
                 return NoQuorum(f"no session could be opened {within}, so the command was not sent: {reason}")
             return OutcomeUnknown(f"no answer {within} ({reason}); it may still take effect")
+        if call.why is not None and call.why.code is Code.BUSY:
+            return Busy(f"the nodes were busy {within}: {reason}. Nothing happened: try later, or less at once")
         if is_refused:
             return NoQuorum(f"not possible {within}: {reason}")
         return Unreachable(f"no node answered {within}: {reason}")

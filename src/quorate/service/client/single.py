@@ -186,13 +186,20 @@ class Single:
         call.why = failure
         call.sent = False
         call.may_happen = call.may_happen or failure.code is Code.LEADER_CHANGED
-        call.resend_at = self._out.now + self._pace.sweep_s
+        call.resend_at = self._out.now + (self._busy_s(call) if failure.code is Code.BUSY else self._pace.sweep_s)
         self._out.wake(call.resend_at)
         if self._endpoints.prefer(failure.leader):
             self._is_turning = True
         elif failure.code is Code.STORAGE or self._is_leaderless(failure):
             self._endpoints.next()
             self._is_turning = True
+
+    def _busy_s(self, call: ClientCall) -> float:
+        """How long to leave a busy node alone: by chance, so that those it refused together do not return together."""
+        pace = self._pace
+        delay_s = min(pace.sweep_s * (1 << min(call.refusals, 16)), pace.busy_s_max)
+        call.refusals += 1
+        return delay_s * self._rng.uniform(0.5, 1.0)
 
     def _is_leaderless(self, failure: Failure) -> bool:
         """Whether the node has known no leader for so long that others may: it may be cut off from them."""
