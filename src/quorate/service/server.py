@@ -10,19 +10,21 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from quorate.machines.kv.machine import KvMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
+from quorate.parts.log.replicated import KeepsLog
 from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
-from quorate.runtime.bans import host_of
 from quorate.runtime.codec import Codec
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
-from quorate.runtime.listener import ClientConnection, ClientListener
+from quorate.runtime.listener import ClientConnection, ClientLimits, ClientListener
+from quorate.runtime.memory import MemoryBudget
 from quorate.runtime.node import Node
 from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig
@@ -46,6 +48,8 @@ from quorate.service.sessions import stamped
 from quorate.service.signed import SignedReplica
 
 log = logging.getLogger("quorate.server")
+TOO_MANY = "too many requests wait at this node"
+UNREAD = "too many answers wait at this node for clients that do not read them"
 
 
 def kv_machine(data: Path) -> StateMachine:
@@ -84,6 +88,7 @@ class Server:
         """Raises ConfigError where the keys are not there or not those of this cluster."""
         entry = config.entry
         self.config = config
+        budget = config.memory
         keys = config.load_keys() if entry.traits.has_keys else None
         self.machine = machine(config.data)
         self.membership = Membership(config)
@@ -98,7 +103,7 @@ class Server:
             addresses=config.peer_addresses(),
             listen_at=config.listen_peer(),
             make=entry.make(
-                config.options if config.options is not None else entry.config(),
+                _within(config.options if config.options is not None else entry.config(), budget),
                 keys=None if keys is None else lambda _: keys,
             ),
             codec=Codec(entry.core),
@@ -113,7 +118,9 @@ class Server:
         me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
         host, port = config.listen_client()
         self._callers: dict[ClientConnection, Caller] = {}
-        self.listener = ClientListener(host, port, me, self._on_connect, self._on_frames, self._on_close)
+        self.listener = ClientListener(
+            host, port, me, self._on_connect, self._on_frames, self._on_close, _limits(budget), self._on_busy
+        )
 
     async def start(self) -> None:
         """Recover and serve. Raises StorageError, OSError."""
@@ -195,7 +202,6 @@ class Server:
 
     def _on_frames(self, connection: ClientConnection, frames: list[bytes]) -> None:
         caller = self._callers[connection]
-        host = host_of(connection.remote_host)
         request_of, take = decode_request, self.replica.request
         for frame in frames:
             try:
@@ -210,11 +216,27 @@ class Server:
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
             elif type(request) is Reconfigure and (why := self._why_not(request)) is not None:
                 caller.reply(Failure(request.id, Code.MALFORMED, why))
-            elif type(request) is Command:
-                take(caller, Command(request.id, stamped(request.entry, host)))
+            elif type(request) is Query and not self.listener.replies.has_room(connection):
+                caller.reply(Failure(request.id, Code.BUSY, UNREAD))
+            elif type(request) is Command and (entry := stamped(request.entry, connection.host)) is not request.entry:
+                take(caller, msgspec.structs.replace(request, entry=entry))
             else:
                 take(caller, request)
         self.node.wake()
+
+    def _on_busy(self, connection: ClientConnection, frames: list[bytes]) -> None:
+        """No room for these. Nothing was done with them, so their clients are told that for sure."""
+        for frame in frames:
+            try:
+                request = decode_request(frame)
+            except DECODE_ERRORS as error:
+                connection.cut(f"sent no request: {error}")
+                return
+            if type(request) is AskStatus:  # whoever asks this is in need of an answer
+                payload = encode(_told(self._view(request.id), self.node.is_durable))
+            else:
+                payload = encode(Failure(request.id, Code.BUSY, TOO_MANY, self.replica.leader))
+            connection.reply(payload)
 
     def _why_not(self, request: Reconfigure) -> str | None:
         in_force = self._in_force
@@ -228,6 +250,18 @@ class Server:
         """Who votes, and which nodes there are; where that never changes, those of the configuration."""
         core = self.node.host.root
         return core.in_force() if isinstance(core, Reconfigurable) else InForce(self.membership.all)
+
+
+def _limits(budget: MemoryBudget) -> ClientLimits:
+    return ClientLimits(
+        requests_bytes_max=budget.requests_bytes,
+        unfinished_bytes_max=budget.unfinished_bytes,
+        replies_bytes_max=budget.replies_bytes,
+    )
+
+
+def _within(options: Any, budget: MemoryBudget) -> Any:
+    return options.within(budget.log_bytes) if isinstance(options, KeepsLog) else options
 
 
 def _too_large(response: Response, why: str) -> Response:

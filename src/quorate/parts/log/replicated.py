@@ -3,7 +3,8 @@
 Outputs go to the App in order. Jobs go to the shell, which does them with its snapshot store; each names its result.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, runtime_checkable
+from typing import Protocol as Interface
 
 import msgspec
 
@@ -171,3 +172,11 @@ class Written(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     term: Term
     next_offset: Natural
     complete: bool
+
+
+@runtime_checkable
+class KeepsLog(Interface):
+    """The config of a protocol that keeps its log in memory."""
+
+    def within(self, log_bytes_max: int, /) -> Any:
+        """The same with no more than so many bytes of log in memory."""
