@@ -54,6 +54,7 @@ WHY = {
     Code.TOO_LARGE: "its answer took too much space and is no longer kept",
 }
 """What a command that was applied before is told, or that cannot be."""
+FETCHED = "this node has just fetched its state"
 BATCH_MAX = 512
 """Commands that the machine may hold back at most. Durability is the journal's, so a batch need not end with a turn."""
 _LENGTH = struct.Struct("<QI")
@@ -301,9 +302,13 @@ class Replica(App):
             self.leader = leader if leader is not None else self.leader
             return
         self.leader = leader
+        self._let_go(f"node {leader} leads now")
+
+    def _let_go(self, why: str) -> None:
+        """What waits may be in a log that this node does not see, or not entry by entry: the clients ask again."""
         changes = [waiting for many in self._changes.values() for waiting in many]
         for waiting in [*self._commands.values(), *self._openings.values(), *changes]:
-            self._refuse(*waiting, Code.LEADER_CHANGED, f"node {leader} leads now")
+            self._refuse(*waiting, Code.LEADER_CHANGED, why)
         self._changes.clear()
         self._commands.clear()
         self._openings.clear()
@@ -402,5 +407,6 @@ class Replica(App):
             adopt_machine()
             self.sessions.replace(sessions)
             self.applied_index = applied_index
+            self._let_go(FETCHED)
 
         return adopt

@@ -27,7 +27,7 @@ from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Screen, Screened
-from quorate.service.replica import PENDING_MAX, Replica
+from quorate.service.replica import FETCHED, PENDING_MAX, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
     Apply,
@@ -238,7 +238,7 @@ class SignedReplica(Replica):
             adopt_rest()
             waiting, self._requests, self._requests_count = self._requests, {}, 0
             for client, request in (one for many in waiting.values() for one in many):
-                self._refuse(client, request, Code.UNAVAILABLE, "this node has just fetched its state")
+                self._refuse(client, request, Code.UNAVAILABLE, FETCHED)
 
         return adopt
 

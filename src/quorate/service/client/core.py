@@ -350,7 +350,7 @@ class ClientCore:
             asker.not_sent(at, item)
 
     def _ask_one(self) -> None:
-        self.single = Single(self.endpoints, self._pace, self._rng, self.out, self.finish, self._expire)
+        self.single = Single(self.endpoints, self._pace, self._rng, self.out, self.finish, self._expire, self._renew)
         self.single.start()
         self._ask_early()
 
@@ -438,6 +438,19 @@ class ClientCore:
     def _no_room(self) -> Unreachable:
         reason = self.why or f"{self._pace.pipeline_max} other calls are under way"
         return Unreachable(f"not sent within {self.timeout_s:g} s: {reason}")
+
+    def _renew(self, call: ClientCall) -> None:
+        """A command did nothing, as its session had expired: it is a new one in a new session."""
+        session = call.session
+        assert session is not None
+        session.answered(call.serial)
+        if self.session is session:
+            self.session = self.new_session()
+        call.session, call.entry, call.sent = None, call.body, False
+        if self.out.now < call.deadline:
+            self._ask(call)
+        else:
+            self.finish(call, None, self.silent(call, (False, False, "the session had expired")))
 
     def _expire(self, call: ClientCall) -> None:
         """A call whose time is up."""

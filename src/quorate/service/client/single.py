@@ -37,7 +37,11 @@ WHO_LEADS = encode(AskStatus(0))
 
 
 class Single:
-    """What it wants done goes into ``out``. ``finish`` takes the end of a call, ``expire`` one whose time is up."""
+    """What it wants done goes into ``out``.
+
+    ``finish`` takes the end of a call, ``expire`` one whose time is up, ``renew`` a command that had no effect, as its
+    session had expired before.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Single:
         out: Outputs,
         finish: Finish,
         expire: Callable[[ClientCall], None],
+        renew: Callable[[ClientCall], None],
     ) -> None:
         self._endpoints = endpoints
         self._pace = pace
@@ -54,6 +59,7 @@ class Single:
         self._out = out
         self._finish = finish
         self._expire = expire
+        self._renew = renew
         self.waiting: dict[int, ClientCall] = {}
         self.link: int | None = None
         self.why = ""
@@ -172,6 +178,11 @@ class Single:
             error = TooLarge.answer(failure.why, is_read=call.kind in READS)
         elif code is Code.MALFORMED:
             error = Refused(failure.why)
+        elif code is Code.NO_SESSION and call.session is not None and not call.may_happen:
+            # Sent once, so that this answer is about its only copy.
+            del self.waiting[call.id]
+            self._renew(call)
+            return
         elif code is Code.NO_SESSION:
             text = f"{failure.why}: whether the command took effect is unknown; the next call opens a new session"
             error = SessionExpired(text)
