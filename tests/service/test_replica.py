@@ -152,17 +152,39 @@ def test_what_is_no_command_is_malformed_and_goes_no_further(bench: Bench) -> No
     assert bench.port.submitted == []
 
 
-def test_a_disk_that_takes_nothing_refuses_commands_but_no_reads(bench: Bench) -> None:
+def test_a_disk_that_takes_nothing_refuses_commands_and_fresh_reads(bench: Bench) -> None:
+    """What is said of freshness is an output of the core, which waits for the disk."""
     bench.replica.stalled("disk full: 28")
     bench.request("ann", command(1, put(1, 1)))
     bench.request("ann", query(2))
-    [(_, answer)] = bench.settle()
-    assert answer == Failure(1, Code.STORAGE, "disk full: 28", None)
-    assert bench.port.asked == [0]
+    assert [answer for _, answer in bench.settle()] == [
+        Failure(1, Code.STORAGE, "disk full: 28", None),
+        Failure(2, Code.STORAGE, "disk full: 28", None),
+    ]
+    assert bench.port.asked == []
     bench.replica.stalled(None)
     bench.request("ann", command(3, put(1, 1)))
     assert bench.settle() == []
     assert len(bench.port.submitted) == 1
+
+
+def test_who_waits_when_the_disk_hangs_is_turned_away_without_a_name(bench: Bench) -> None:
+    """A command may have taken place, a read has not; who leads is known from before the disk hung, and may be over."""
+    bench.replica.output(Leads(1, 7))
+    bench.request("ann", command(1, put(1, 1)))
+    bench.request("ann", query(2))
+    bench.settle()
+    bench.replica.stalled("it hangs")
+    answers = {answer.id: (answer.code, answer.leader) for _, answer in bench.settle()}
+    assert answers == {1: (Code.LEADER_CHANGED, None), 2: (Code.STORAGE, None)}
+
+
+def test_what_the_node_does_not_take_in_is_refused(bench: Bench) -> None:
+    bench.request("ann", command(1, put(1, 1)))
+    bench.settle()
+    bench.replica.refused(bench.port.submitted, "too much waits")
+    [(_, answer)] = bench.settle()
+    assert (answer.id, answer.code, answer.why) == (1, Code.BUSY, "too much waits")
 
 
 def test_no_more_than_pending_max_commands_and_reads_wait() -> None:
@@ -242,7 +264,7 @@ def test_many_that_leave_are_forgotten_together(monkeypatch: pytest.MonkeyPatch)
     searched = []
     for number in range(20):
         bench.replica.closed(f"client {number}")
-        searched.append(len(bench.replica._reads))
+        searched.append(len(bench.replica._asking))
     assert searched == [100] * 9 + [90] * 9 + [81] * 2
 
 

@@ -41,11 +41,21 @@ def test_disks_are_asked_for_damage_where_a_node_can_be_spared() -> None:
         return set(quotas_of(Task(protocol=protocol, seed=0, faults="disks", **more), SEEDS, {}))
 
     of_journals = {"bit-rot", "misdirected-write", "lost-write", "read-error", "lying-sync"}
-    assert asked("raft") == {*of_journals, "snapshot-rot", "syncs failed", "snapshot-full"}
-    assert asked("paxos") == {*of_journals, "syncs failed"}
+    of_all = {"syncs failed", "syncs hung", "hangs found"}
+    assert asked("raft") == {*of_journals, *of_all, "snapshot-rot", "snapshot-full"}
+    assert asked("paxos") == {*of_journals, *of_all}
     assert asked("echo") == set(), "nodes of which none may be gone for good have disks that hold"
-    assert asked("pbft", nodes=4, byzantine=1) == {"syncs failed", "snapshot-full"}
+    assert asked("pbft", nodes=4, byzantine=1) == {*of_all, "snapshot-full"}
     assert asked("pbft", nodes=7, byzantine=1) == asked("raft")
+
+
+def test_members_must_go_for_good_where_one_can_be_spared_besides_the_liars() -> None:
+    def asked(protocol: str, **more: int) -> set[str]:
+        return set(quotas_of(Task(protocol=protocol, seed=0, faults="gone", **more), SEEDS, {}))
+
+    assert asked("raft") == asked("pbft", nodes=4) == {"gone for good", "absence"}
+    assert asked("pbft", nodes=7, byzantine=1) == {"gone for good", "absence"}
+    assert asked("pbft", nodes=4, byzantine=1) == asked("pbft", nodes=7, byzantine=2) == {"absence"}
 
 
 def test_a_liar_that_waits_for_laggards_must_find_some_where_nodes_join() -> None:

@@ -73,7 +73,7 @@ def test_one_client_too_many_is_refused_until_one_leaves(run) -> None:
 
 def test_a_flood_of_callers_is_cut_off_unheard(run) -> None:
     async def main() -> None:
-        async with clients(ClientLimits(connections_max=2)) as made:
+        async with clients(ClientLimits(connections_max=2, refusals_max=2)) as made:
             callers = [await call(made.listener.port) for _ in range(10)]
             await until(lambda: sum(caller.reader.at_eof() for caller in callers) == 6)
             for caller in callers:

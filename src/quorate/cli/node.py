@@ -6,16 +6,18 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import signal
 import sys
 import time
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from quorate.cli.common import Code, fail
+from quorate.runtime.descriptors import NONE_LEFT, raise_limit
 from quorate.service.config import ConfigError, NodeConfig, load
 
 if TYPE_CHECKING:
@@ -55,18 +57,32 @@ def node(
         fail(f"{config}: cannot be read: {error.strerror}", Code.WRONG_USE)
     log_to_stderr(chosen.node, log_level.value)
     _tune()
-    sys.exit(_run(_serve(chosen, stop_with_parent)))
+    ending = _run(_serve(chosen, stop_with_parent))
+    if ending.is_stuck:
+        # What it is has been said. The interpreter would wait for that thread as long as the disk hangs.
+        log.error("the process ends without a thread that waits for the disk")
+        logging.shutdown()
+        os._exit(ending.code)
+    sys.exit(ending.code)
+
+
+class Ending(NamedTuple):
+    """How a node ended: the exit code, and whether a thread of its waits for a disk that hangs."""
+
+    code: int
+    is_stuck: bool = False
 
 
 def _tune() -> None:
-    """Two defaults of the interpreter that suit a server badly."""
+    """Three defaults, of the interpreter and of the system, that suit a server badly."""
+    raise_limit()
     # The journal's thread must not wait 5 ms for its turn each time that a write ends.
     sys.setswitchinterval(0.0005)
     # Almost all of the heap is the log and the index, without cycles; walking it often is time lost.
     gc.set_threshold(50_000, 50, 100)
 
 
-def _run(work: Coroutine[object, object, int]) -> int:
+def _run(work: Coroutine[object, object, Ending]) -> Ending:
     """On uvloop where it is installed."""
     try:
         import uvloop
@@ -75,39 +91,53 @@ def _run(work: Coroutine[object, object, int]) -> int:
     return uvloop.run(work)
 
 
-async def _serve(config: NodeConfig, parent_fd: int | None) -> int:
-    """The life of a node; its exit code."""
+async def _serve(config: NodeConfig, parent_fd: int | None) -> Ending:
+    """The life of a node, and how it ended."""
     from quorate.kernel import AppEnded
-    from quorate.runtime.errors import StorageError
+    from quorate.runtime.errors import DiskHangs, StorageError
     from quorate.service.server import Server
 
     stopping = _on_signals(parent_fd)
+    asyncio.get_running_loop().set_exception_handler(_tell_of_loop)
     try:
         server = Server(config)
         await server.start()
     except ConfigError as error:
         typer.echo(f"error: {error}", err=True)
-        return Code.WRONG_USE
+        return Ending(Code.WRONG_USE)
     except (StorageError, AppEnded, OSError, ValueError) as error:
         typer.echo(f"error: node {config.node} cannot start: {error}", err=True)
-        return Code.FAILED
+        return Ending(Code.FAILED, isinstance(error, DiskHangs))
     ended = asyncio.ensure_future(server.wait())
     await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
     return await _stop(server, ended)
 
 
-async def _stop(server: Server, ended: asyncio.Future[None]) -> int:
+async def _stop(server: Server, ended: asyncio.Future[None]) -> Ending:
     """Stop in order. What ended the node, if it ended by itself, has been logged by it."""
+    from quorate.runtime.errors import DiskHangs
+
     has_failed = ended.done() and ended.exception() is not None
+    is_stuck = False
     try:
         await server.stop()
     except Exception as error:
         log.error("could not stop in order: %s", error)
         has_failed = True
+        is_stuck = isinstance(error, DiskHangs)
     if not ended.done():
         await ended
     log.info("stopped")
-    return Code.FAILED if has_failed else Code.OK
+    return Ending(Code.FAILED if has_failed else Code.OK, is_stuck)
+
+
+def _tell_of_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the loop cannot tell anybody else. A port that can accept nobody is told in a line, again and again."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in NONE_LEFT:
+        log.error("nobody is accepted for a second: %s: raise the limit (ulimit -n), or have fewer clients", error)
+    else:
+        loop.default_exception_handler(context)
 
 
 def _on_signals(parent_fd: int | None) -> asyncio.Future[None]:

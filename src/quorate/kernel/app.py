@@ -86,6 +86,9 @@ class App(ABC):
     def stalled(self, why: str | None) -> None:  # noqa: B027 (optional)
         """Storage takes no records for this reason, or takes them again (None)."""
 
+    def refused(self, values: Sequence[bytes], why: str, path: Path = ROOT) -> None:  # noqa: B027 (optional)
+        """Values that were submitted have not reached the core and will not: this node cannot take them in now."""
+
     def work(self, job: Any) -> Steps:
         """Do a job of one of the types in ``works``, step by step; a job that is cancelled is closed between steps.
 

@@ -5,6 +5,9 @@ When the Barrier lets the Turn go, its sends leave, its outputs go up to the App
 output of the type ``loads`` is not handed up: a snapshot is loaded aside, and whatever comes after it from the same
 core, or from those below it, waits until the snapshot is the App's state.
 
+Storage that takes nothing is a stall, of which the App and every core hear: the Machine reports what it is told (a full
+disk), and the WriteWatch finds what nobody tells (a disk that hangs).
+
 Pure: a Machine does what touches the world.
 """
 
@@ -21,6 +24,7 @@ from quorate.kernel.host import Host
 from quorate.kernel.ids import ROOT, Path
 from quorate.kernel.inputs import Input
 from quorate.kernel.turn import Blame, Job, Output, Record, RosterChange, Send, Timer, Turn
+from quorate.kernel.writes import TICK_S, WriteWatch
 
 
 class Machine(ABC):
@@ -71,6 +75,16 @@ class Machine(ABC):
     def load(self, value: Any, path: Path) -> None:
         """Load the snapshot that an output names; ``Shell.loaded`` when it is there."""
 
+    def tick_later(self, delay_s: float) -> None:  # noqa: B027 (optional)
+        """Call ``Shell.tick`` after so long. A machine whose writes cannot hang need not."""
+
+    def writing(self) -> str:
+        """What storage is doing that it does not end, and since when, for a person."""
+        return "a write does not end"
+
+    def stalls(self, why: str | None) -> None:  # noqa: B027 (optional)
+        """Put a Stalled in line: storage takes nothing for this reason, or takes records again (None)."""
+
     def holds(self, turn: Turn) -> None:  # noqa: B027 (optional)
         """The Barrier keeps a Turn."""
 
@@ -85,6 +99,7 @@ class Shell:
     """One life of a node: Host, App, Barrier, and what waits for a snapshot."""
 
     barrier_type: ClassVar[type[Barrier]] = Barrier
+    tick_s: ClassVar[float] = TICK_S
 
     def __init__(self, host: Host, app: App, machine: Machine, loads: type) -> None:
         self.host = host
@@ -98,6 +113,11 @@ class Shell:
         self._loading: dict[Path, deque[Any]] = {}
         """By the core whose snapshot is being loaded, what waits behind it."""
         self._is_current = False
+        self._writes = WriteWatch()
+        self._reported: str | None = None
+        self._hang: str | None = None
+        self.stalled_why: str | None = None
+        """Why storage takes nothing, while it does not."""
 
     @property
     def is_loading(self) -> bool:
@@ -123,6 +143,8 @@ class Shell:
         if turn.early:
             self._send(turn.early)
         sequence = self.write(turn.records) if turn.records else None
+        if sequence is not None and self._writes.wrote(sequence):
+            machine.tick_later(self.tick_s)
         if turn.timers:
             machine.set_timers(turn.timers)
         if turn.roster or turn.blames:
@@ -146,8 +168,41 @@ class Shell:
 
     def durable(self, sequence: int) -> None:
         """The journal is durable up to here."""
+        self._writes.durable(sequence)
+        if self.stalled_why is not None:
+            self._look()
         for turn in self.barrier.durable(sequence):
             self._release(turn, True)
+
+    def progressed(self) -> None:
+        """The journal is done with a part of a long write."""
+        self._writes.progressed()
+        self._look()
+
+    def tick(self) -> None:
+        """The time is over that the Machine was asked to wait for."""
+        if self._writes.tick():
+            self._machine.tick_later(self.tick_s)
+        self._look()
+
+    def reported(self, why: str | None) -> None:
+        """Storage says that it takes nothing, or that it takes records again (None)."""
+        self._reported = why
+        if why is None:
+            self._writes.progressed()
+        self._look()
+
+    def _look(self) -> None:
+        """Tell the App and the cores of a stall once, and once of its end; what storage itself says goes first."""
+        if not self._writes.is_stuck:
+            self._hang = None
+        elif self._hang is None:
+            self._hang = f"the disk hangs: {self._machine.writing()}"
+        why = self._reported or self._hang
+        if why != self.stalled_why:
+            self.stalled_why = why
+            self.app.stalled(why)
+            self._machine.stalls(why)
 
     def loaded(self, adopt: Callable[[], None], path: Path = ROOT) -> None:
         """The snapshot that a core's output named is here."""

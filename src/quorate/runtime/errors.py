@@ -61,6 +61,10 @@ class JournalFailed(StorageError):
     """The disk failed under the journal; nothing later will ever be durable. __cause__ is the OSError."""
 
 
+class DiskHangs(StorageError):
+    """A call of this process's to the disk does not return. The thread in it cannot be ended by the process."""
+
+
 class WrongIdentity(StorageError):
     """The file belongs to another cluster or another node."""
 

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -33,7 +34,7 @@ from quorate.parts.log.replicated import (
     WriteChunk,
     Written,
 )
-from quorate.runtime.errors import REJOIN, DiskUnreadable, SnapshotMissing, SnapshotSpoiled, StorageError
+from quorate.runtime.errors import REJOIN, DiskHangs, DiskUnreadable, SnapshotMissing, SnapshotSpoiled, StorageError
 from quorate.runtime.snapshots import SnapshotStore
 
 log = logging.getLogger("quorate.jobs")
@@ -47,6 +48,11 @@ What it raises is a Failed. The Jobs have the workers: ``in_thread`` and ``in_pr
 
 THREADS = 2
 PROCESSES = 1
+STOP_S_MAX = 10.0
+"""How long a node that stops waits for calls in its threads. None should take so long, unless the disk hangs."""
+STOP_POLL_S = 0.02
+SLOW_S = 60.0
+"""A job in a thread that takes longer is told in the log: it may wait for a disk that hangs."""
 
 
 class Jobs:
@@ -75,12 +81,14 @@ class Jobs:
         self._named: dict[Path, int] = {}
         """By path, the newest snapshot that the journal is known to name: a restart needs that one, and none below."""
         self._taken: dict[Path, int] = {}
+        self._calls: dict[int, tuple[str, float]] = {}
+        """By thread, what it is in and since when."""
         self._doers: dict[type, Doer] = {
             TakeSnapshot: lambda _, job: self._take_snapshot(job),
             TakeCommonSnapshot: lambda _, job: self._take_snapshot(job),
-            ReadChunk: lambda _, job: self.in_thread(partial(self._read_chunk, job)),
-            ReadPiece: lambda _, job: self.in_thread(partial(self._read_piece, job)),
-            WriteChunk: lambda _, job: self.in_thread(partial(self._write_chunk, job)),
+            ReadChunk: lambda _, job: self.in_thread(partial(self._read_chunk, job), _named(job)),
+            ReadPiece: lambda _, job: self.in_thread(partial(self._read_piece, job), _named(job)),
+            WriteChunk: lambda _, job: self.in_thread(partial(self._write_chunk, job), _named(job)),
             **(doers or {}),
         }
         if keyring is not None:
@@ -113,11 +121,25 @@ class Jobs:
     async def load(self, index: int, path: Path = ROOT) -> Callable[[], None]:
         """Load the snapshot at an index aside; what it returns makes it the App's state. Raises StorageError."""
         self._named[path] = max(self._named.get(path, 0), index)
-        return await self.in_thread(partial(self._load, index, path))
+        return await self.in_thread(partial(self._load, index, path), f"the load of the snapshot at {index}")
 
-    async def in_thread(self, call: Callable[[], _T]) -> _T:
-        """For what waits for a disk, or lets the interpreter go."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+    async def in_thread(self, call: Callable[[], _T], what: str = "a job") -> _T:
+        """For what waits for a disk, or lets the interpreter go. ``what`` it is, for a person."""
+        loop = asyncio.get_running_loop()
+        slow = loop.call_later(SLOW_S, log.warning, "%s has not ended after %g s: does the disk hang?", what, SLOW_S)
+        try:
+            return await loop.run_in_executor(self._pool, partial(self._call, call, what))
+        finally:
+            slow.cancel()
+
+    def _call(self, call: Callable[[], _T], what: str) -> _T:
+        """In a worker thread."""
+        thread = threading.get_ident()
+        self._calls[thread] = (what, time.monotonic())
+        try:
+            return call()
+        finally:
+            del self._calls[thread]
 
     async def in_process(self, call: Callable[..., _T], *args: Any) -> _T:
         """For what holds the interpreter. ``call``, a function of a module, and its arguments go to a process."""
@@ -135,16 +157,24 @@ class Jobs:
             raise
 
     async def stop(self) -> None:
-        """Wait for the workers; results are dropped."""
+        """Wait for the workers; results are dropped. Raises DiskHangs if a call in a thread does not end."""
         underway = [pending for many in self._underway.values() for pending in many]
         self._underway.clear()
         for pending in underway:
             pending.cancel()
         await asyncio.gather(*underway, return_exceptions=True)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._pool.shutdown)
+        self._pool.shutdown(wait=False, cancel_futures=True)
         if self._processes is not None:
             await loop.run_in_executor(None, partial(self._processes.shutdown, cancel_futures=True))
+        until = time.monotonic() + STOP_S_MAX
+        while self._calls and time.monotonic() < until:  # noqa: ASYNC110 (threads set no event)
+            await asyncio.sleep(STOP_POLL_S)
+        for what, began_at in list(self._calls.values()):
+            raise DiskHangs(
+                f"{what} does not end, after {time.monotonic() - began_at:.1f} s: it was left where it was, and what "
+                "it wrote is removed at the next start. Look after the disk if it hangs"
+            )
 
     def _ended(self, name: tuple[Path, Key], done: Callable[[Any], None], pending: asyncio.Future[Any]) -> None:
         underway = self._underway.get(name, set())
@@ -173,7 +203,7 @@ class Jobs:
         return self._write_snapshot(job, self._app.snapshot(path), named_index)
 
     async def _write_snapshot(self, job: Job, writer: Callable[[BinaryIO], None], named_index: int) -> SnapshotInfo:
-        info = await self.in_thread(partial(self._write, job, writer, named_index))
+        info = await self.in_thread(partial(self._write, job, writer, named_index), _named(job))
         self._taken[job.path] = info.index
         return info
 
@@ -213,6 +243,11 @@ class Jobs:
             raise SnapshotMissing(f"{error}. The journal goes on from it. {REJOIN}") from None
         with reader:
             return self._app.restore(cast(BinaryIO, reader), path)
+
+
+def _named(job: Job) -> str:
+    """A job on a snapshot, for a person."""
+    return f"{type(job.work).__name__} of the snapshot at {job.work.index}"
 
 
 def _mistake(error: BaseException) -> Failed:

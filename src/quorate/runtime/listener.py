@@ -47,6 +47,8 @@ class ClientLimits(msgspec.Struct, frozen=True):
     close_grace_s: float = 1.0
 
     connections_max: int = 4096
+    refusals_max: int = 256
+    """How many callers beyond those are told that there is no room; more are cut off."""
     requests_bytes_max: int = 256 * MIB
     """Of requests without an answer, as ``admission.py`` counts them."""
     unfinished_bytes_max: int = 128 * MIB
@@ -145,7 +147,11 @@ class ClientConnection(Accepted):
         if listener.is_stopping:
             self.cut("this node stops")
         # A caller over the limit still gets a Refused, unless there are far too many to listen to.
-        if len(listener.connections) > 2 * listener.limits.connections_max:
+        limits = listener.limits
+        if len(listener.connections) > limits.connections_max + limits.refusals_max:
+            listener.tell(
+                f"cut {self.remote_host} off on the client port: {len(listener.connections)} callers are there"
+            )
             self.cut("too many callers")
 
     def on_welcome(self) -> None:
@@ -193,6 +199,7 @@ class ClientConnection(Accepted):
         self._listener.unfinished.hold(self, 0, False)
         self._listener.replies.forget(self)
         self._listener.admission.left(self)
+        self._sizes.clear()  # it may be answered yet
         if self.is_welcome:
             self._listener.clients.discard(self)
             self._listener.on_close(self, why)

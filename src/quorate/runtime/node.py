@@ -7,7 +7,8 @@ between, a few milliseconds at a time.
 
 What stops a node: a journal that fails, a snapshot that the journal needs and that is damaged, and our own mistakes: a
 node in doubt about its own state must not go on talking. ``wait`` raises the reason.
-A full disk does not: it stalls the journal, the core and the App are told, and both go on when there is space.
+A full disk does not, nor one that hangs: either stalls the journal, the core and the App are told, and both go on when
+it takes records again. What waits for the disk meanwhile is bounded (``burden.py``).
 """
 
 from __future__ import annotations
@@ -54,13 +55,15 @@ from quorate.kernel import Path as CorePath
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.replicated import Restored, TakeSnapshot
+from quorate.runtime.burden import Burden
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec, MalformedMessage
-from quorate.runtime.errors import StorageError
+from quorate.runtime.errors import DiskHangs, StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.greeting import Told
 from quorate.runtime.jobs import Doer, Jobs
 from quorate.runtime.journal import Journal
+from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.peers import Peers
 from quorate.runtime.stores import SnapshotStores
 from quorate.runtime.submissions import Submissions
@@ -126,6 +129,9 @@ class Links(Interface):
     def cut(self, node: int, why: str, /) -> None:
         """Hang up on one that sent what it must not."""
 
+    def hold(self, is_held: bool, /) -> None:
+        """Read nothing of what others send, or read on."""
+
 
 class Node(Machine):
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
@@ -154,14 +160,19 @@ class Node(Machine):
         doers: Mapping[type, Doer] | None = None,
         shell: type[Shell] = Shell,
         links: Links | None = None,
+        peer_limits: PeerLimits | None = None,
     ) -> None:
         self.id = node
         self.app = app
         app.port = NodePort(self)
         if links is None:
-            self.peers = Peers(node, cluster, protocol, addresses, self._on_frames, listen_at=listen_at, keys=keys)
+            self.peers = Peers(
+                *(node, cluster, protocol, addresses, self._on_frames),
+                listen_at=listen_at,
+                limits=peer_limits,
+                keys=keys,
+            )
         self._links: Links = links or self.peers
-        self.stalled_why: str | None = None
         self.on_roster: Callable[[], None] = _nothing
         """Called when a core has met a node or parted from one."""
         self._make = make
@@ -190,6 +201,9 @@ class Node(Machine):
         self._awaited: deque[tuple[int, Callable[[bool], None]]] = deque()
         """Who waits until a frame is durable, in order."""
         self._checkpoint_due = False
+        self._burden = Burden()
+        self._refused: list[tuple[Sequence[bytes], CorePath]] = []
+        self._stalled_at = 0.0
 
     # --- life ---
 
@@ -202,6 +216,7 @@ class Node(Machine):
             identity=self._identity,
             on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
             on_stall=lambda why: self._from_thread(self._on_stall, why),
+            on_progress=lambda: self._from_thread(self._on_progress, None),
         )
         try:
             stores = SnapshotStores(self._data / "snapshots", self._identity)
@@ -232,7 +247,7 @@ class Node(Machine):
     async def stop(self) -> None:
         """Leave in order: what is queued becomes durable. A second call does nothing, nor one before ``start``.
 
-        Raises JournalFailed if it cannot.
+        Raises JournalFailed if it cannot, DiskHangs if a thread waits for the disk that no longer answers.
         """
         if self._is_started:
             self._end(None)
@@ -244,8 +259,13 @@ class Node(Machine):
             handle.cancel()
         self._work.close()
         await self._links.stop()
-        await self._jobs.stop()
-        await self._loop.run_in_executor(None, self._journal.close)
+        closing = self._loop.run_in_executor(None, self._journal.close)
+        stopped, closed = await asyncio.gather(self._jobs.stop(), closing, return_exceptions=True)
+        if isinstance(stopped, DiskHangs) and closed is not None:
+            log.error("%s", stopped)  # beside the journal's
+        for error in (closed, stopped):
+            if error is not None:
+                raise error
 
     def _recover(self, frames: Sequence[bytes]) -> None:
         records: list[Record] = []
@@ -279,6 +299,11 @@ class Node(Machine):
             self._loop.call_soon_threadsafe(call, argument)
 
     @property
+    def stalled_why(self) -> str | None:
+        """Why storage takes nothing, while it does not."""
+        return self.shell.stalled_why
+
+    @property
     def is_durable(self) -> bool:
         """Whether all that was written is, so that what this node says of itself holds after a crash."""
         return self._durable >= self._written
@@ -307,8 +332,11 @@ class Node(Machine):
     # --- what the App asks for ---
 
     def submit(self, values: Sequence[bytes], path: CorePath = ROOT) -> None:
-        """Values for the core's next step."""
-        self._submissions.add(values, path)
+        """Values for the core's next step, unless too much waits for the disk."""
+        if self._burden.takes(self._journal.backlog_bytes, self._submissions.waiting_bytes):
+            self._submissions.add(values, path)
+        else:
+            self._refused.append((values, path))
         self.wake()
 
     def ask(self, tokens: Sequence[int], path: CorePath = ROOT) -> None:
@@ -366,23 +394,28 @@ class Node(Machine):
         if self._journal.failure is not None:
             self._end(self._journal.failure)
             return
-        if why is None:
-            log.info("the journal takes records again")
-        else:
-            log.warning("the journal takes no records: %s", why)
-        self.stalled_why = why
-        if why is not None:
-            self._tell_waiting(is_durable=False)
-        self.app.stalled(why)
-        self._put(Stalled(why))
+        if not self._is_ending:
+            self._guarded(lambda: self.shell.reported(why))
+
+    def _on_progress(self, _: None) -> None:
+        if not self._is_ending:
+            self._guarded(self.shell.progressed)
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence
+        self._weigh()
         self._tell_waiting(is_durable=True)
         if self._submissions:
             self.wake()
         if not self._is_ending:
             self._guarded(lambda: self.shell.durable(sequence))
+
+    def _weigh(self) -> None:
+        backlog_bytes = self._journal.backlog_bytes
+        if self._burden.weigh(backlog_bytes):
+            self._links.hold(self._burden.is_heavy)
+            what = "nothing is read from peers" if self._burden.is_heavy else "peers are read again"
+            self._tell(f"{backlog_bytes} bytes wait for the journal: {what}")
 
     # --- the turn ---
 
@@ -394,6 +427,8 @@ class Node(Machine):
 
     def _step(self) -> None:
         self.app.settle()
+        if self._refused:
+            self._refuse()
         if inputs := self._take_inputs():
             self.shell.step(inputs, time.monotonic(), time.time_ns())
 
@@ -404,6 +439,13 @@ class Node(Machine):
             inputs += [Asked(tuple(tokens), path) for path, tokens in self._asked.items()]
             self._asked.clear()
         return inputs
+
+    def _refuse(self) -> None:
+        refused, self._refused = self._refused, []
+        why = self.shell.stalled_why or "too much waits for this node's disk: try again, or another node"
+        for values, path in refused:
+            self.app.refused(values, why, path)
+        self.app.settle()
 
     def _guarded(self, act: Callable[[], Any]) -> None:
         """What raises here is our own mistake, or a disk that cannot be trusted: the node ends."""
@@ -453,6 +495,31 @@ class Node(Machine):
         """An output may be the decision that submissions wait for."""
         if turn.outputs:
             self._submissions.decided()
+
+    # --- a disk that takes nothing ---
+
+    def tick_later(self, delay_s: float) -> None:
+        """On the loop: if that is held up as well, nothing is concluded."""
+        self._loop.call_later(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        if not self._is_ending:
+            self._guarded(self.shell.tick)
+
+    def writing(self) -> str:
+        """Of the journal."""
+        return self._journal.doing
+
+    def stalls(self, why: str | None) -> None:
+        """In the log, and in line for the cores; what they have not got is refused, as they answer only by the disk."""
+        if why is None:
+            log.warning("the journal takes records again, after %.1f s", time.monotonic() - self._stalled_at)
+        else:
+            self._stalled_at = time.monotonic()
+            log.warning("the journal takes no records: %s", why)
+            self._tell_waiting(is_durable=False)
+            self._refused += [(values, path) for path, values in self._submissions.take_all().items()]
+        self._put(Stalled(why))
 
     # --- snapshots and jobs ---
 
@@ -516,6 +583,7 @@ class Node(Machine):
         frame = self._codec.encode_records(records)
         self._journal_bytes += len(frame)
         self._written = self._journal.append(frame)
+        self._weigh()
         return self._written
 
     def replace(self, records: Sequence[Record]) -> int:

@@ -94,6 +94,7 @@ class Peers:
         self.names = names
         self.tell = Told(log)
         self.is_stopping = False
+        self._is_held = False
         self.chance = chance or random.Random()
         self.links: dict[int, _Link] = {}
         """The ways to the others."""
@@ -218,6 +219,15 @@ class Peers:
             self.tell(f"cut node {sender} off: {why}")
             incoming.cut(why)
 
+    def hold(self, is_held: bool) -> None:
+        """Read nothing of what nodes send, or read on. What they have sent waits in sockets, and then with them."""
+        self._is_held = is_held
+        for caller in self.incoming.values():
+            if is_held:
+                caller.pause()
+            else:
+                caller.resume()
+
     def dial(self, link: _Link) -> Outgoing:
         """A connection on the way to a peer."""
         return self._outgoing(link)
@@ -241,6 +251,8 @@ class Peers:
         link.called()
         older = self.incoming.get(caller.sender)
         self.incoming[caller.sender] = caller
+        if self._is_held:
+            caller.pause()
         if older is not None:
             log.info("node %d called again, from %s", caller.sender, caller.remote)
             older.cut("the same node called again")

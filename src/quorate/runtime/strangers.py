@@ -119,6 +119,7 @@ class Strangers:
         self._waiting = WaitingRoom(self.limits, self.totals)
         self.unfinished = UnfinishedFrames(self.limits.unfinished_bytes_max)
         self._connections: dict[StrangerConnection, None] = {}
+        self._is_held = False
         self._dialling: set[tuple[str, int]] = set()
         self._dials: set[asyncio.Task[None]] = set()
         self._listening: Listening | None = None
@@ -193,6 +194,15 @@ class Strangers:
         self.totals.misbehaved += 1
         connection.loop.call_soon(self._misbehaved, link, why)  # before the loop says that it is lost
         connection.cut(why)
+
+    def hold(self, is_held: bool) -> None:
+        """Read nothing of what comes on links, or read on."""
+        self._is_held = is_held
+        for connection in self._links.values():
+            if is_held:
+                connection.pause()
+            else:
+                connection.resume()
 
     def release(self, link: int) -> None:
         """Nothing refers to a link that has ended any more: its number may be given to another."""
@@ -352,6 +362,8 @@ class Strangers:
         link = connection.link = heapq.heappop(self._free) if self._free else self._next
         self._next = max(self._next, link + 1)
         self._links[link] = self._by_key[connection.key] = connection
+        if self._is_held:
+            connection.pause()
         self.counters[link] = connection.counters
         self.totals.met += 1
         log.debug("link %d to %s at %s", link, connection.key.hex(), connection.remote)

@@ -29,6 +29,7 @@ class Submissions:
         self._wake = wake
         self._gathers = gathers
         self._values: dict[Path, list[bytes]] = {}
+        self.waiting_bytes = 0
         self._undecided_since: float | None = None
         """When submissions last went to the core, unless outputs have come since."""
         self._gathering: asyncio.TimerHandle | None = None
@@ -40,6 +41,12 @@ class Submissions:
         """In line."""
         if values:
             self._values.setdefault(path, []).extend(values)
+            self.waiting_bytes += sum(map(len, values))
+
+    def take_all(self) -> dict[Path, list[bytes]]:
+        """What waits, by path; nothing does then."""
+        taken, self._values, self.waiting_bytes = self._values, {}, 0
+        return taken
 
     def decided(self) -> None:
         """An output came: what waits for the batch before it may go."""
@@ -86,6 +93,7 @@ class Submissions:
             if size_bytes >= SUBMITTED_BYTES_MAX:
                 break
         taken = tuple(values[:count])
+        self.waiting_bytes -= size_bytes
         del values[:count]
         if not values:
             del self._values[path]

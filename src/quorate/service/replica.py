@@ -18,12 +18,15 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.kernel import ROOT, App, Key, Path, Requester
+from quorate.kernel.app import Steps
 from quorate.machines.state_machine import StateMachine
 from quorate.machines.streams import read_exactly
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.audits import Audits
+from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
+from quorate.service.readings import GO_ON, LATE, PAUSE_S, Readings
 from quorate.service.reports import Reports
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
@@ -36,6 +39,7 @@ from quorate.service.requests import (
     OpenSession,
     Query,
     Reconfigure,
+    Response,
     Result,
     Results,
     decode_client_command,
@@ -82,14 +86,19 @@ class Replica(App):
         self.on_leads: Callable[[], None] | None = None
         """Called when another node leads, or none."""
         self._pending_max = pending_max
-        self._commands: dict[tuple[int, int], tuple[Requester, int]] = {}
-        self._openings: dict[int, tuple[Requester, int]] = {}
+        self._commands: dict[tuple[int, int], tuple[Requester, int, int]] = {}
+        """Who waits for a command, the id of the request, and its deadline. Likewise below."""
+        self._openings: dict[int, tuple[Requester, int, int]] = {}
         self._changes: dict[bytes, list[tuple[Requester, int]]] = {}
-        self._reads: dict[int, tuple[Requester, Query]] = {}
+        self.deadlines = Deadlines()
+        self.reads = Readings(self._begin_query, self._reply, self._refuse, self.deadlines)
+        self._timers: set[str] = set()
+        """Those that run."""
+        self._asking: dict[int, tuple[Requester, Query, int]] = {}
+        """Reads that wait until the state is fresh enough, by token, each with its deadline."""
         self._next_token = 0
         self._asked: list[int] = []
         self._ready: list[int] = []
-        self._due: list[tuple[Requester, Query]] = []
         self._batch = 0
         self._answers: list[tuple[Requester, Result | Results | Failure]] = []
         self._gone: set[Requester] = set()
@@ -107,33 +116,39 @@ class Replica(App):
 
     def closed(self, client: Requester) -> None:
         """Forget what it waits for, now or with the next that go. Its commands are in the log, or will be, as ever."""
+        self.reads.closed(client)
         self._gone.add(client)
         if len(self._gone) * WAITING_PER_CLOSED >= self._waiting_count():
             self._forget(self._gone)
             self._gone = set()
 
     def _waiting_count(self) -> int:
-        return len(self._commands) + len(self._openings) + len(self._reads) + len(self._due)
+        return len(self._commands) + len(self._openings) + len(self._asking) + len(self.reads)
 
     def _forget(self, gone: Set[Requester]) -> None:
         self._commands = {key: waiting for key, waiting in self._commands.items() if waiting[0] not in gone}
         self._openings = {key: waiting for key, waiting in self._openings.items() if waiting[0] not in gone}
-        self._reads = {token: waiting for token, waiting in self._reads.items() if waiting[0] not in gone}
-        self._due = [waiting for waiting in self._due if waiting[0] not in gone]
+        self._asking = {token: waiting for token, waiting in self._asking.items() if waiting[0] not in gone}
+        self.reads.forget(gone)
         for value, many in list(self._changes.items()):
             self._changes[value] = [waiting for waiting in many if waiting[0] not in gone]
             if not self._changes[value]:
                 del self._changes[value]
 
     def _query(self, client: Requester, request: Query) -> None:
+        if self.reads.returns(client, request):
+            return
+        until = self.deadlines.until(request.remaining_ms)
         if request.serializable:
-            self._due.append((client, request))
-        elif len(self._reads) >= self._pending_max:
+            self.reads.due([(client, request, until)])
+        elif self.stalled_why is not None:
+            self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
+        elif len(self._asking) >= self._pending_max:
             self._refuse(client, request.id, Code.BUSY, "too many reads are waiting")
         else:
             token = self._next_token
             self._next_token = token + 1
-            self._reads[token] = (client, request)
+            self._asking[token] = (client, request, until)
             self._asked.append(token)
 
     def _command(self, client: Requester, request: Command) -> None:
@@ -148,6 +163,7 @@ class Replica(App):
         if len(self._commands) + len(self._openings) >= self._pending_max:
             self._refuse(client, request.id, Code.BUSY, "too many commands are waiting")
             return
+        until = self.deadlines.until(request.remaining_ms)
         if isinstance(command, Apply):
             session = self.sessions.find(command.session)
             if session is not None and command.serial in session.results:
@@ -155,16 +171,20 @@ class Replica(App):
                 answer = self._answer_of(request.id, Code.TOO_LARGE if kept is GONE else kept)
                 self._answers.append((client, answer))
                 return
+            refused = self.machine.refuses(command.operation)
+            if refused is not None:
+                self._answers.append((client, Result(request.id, refused)))
+                return
             entry = self._stamped(command, request.entry)
             if entry is None:
                 why = f"with what this node adds to it, the command has more than {COMMAND_BYTES_MAX} bytes"
                 self._refuse(client, request.id, Code.TOO_LARGE, why)
                 return
-            self._commands[command.session, command.serial] = (client, request.id)
+            self._commands[command.session, command.serial] = (client, request.id, until)
             self.port.submit((entry,))
             return
         if isinstance(command, OpenSession):
-            self._openings[command.nonce] = (client, request.id)
+            self._openings[command.nonce] = (client, request.id, until)
         self.port.submit((request.entry,))
 
     def _stamped(self, command: Apply, entry: bytes) -> bytes | None:
@@ -194,7 +214,9 @@ class Replica(App):
             self._refuse(*waiting, Code.UNAVAILABLE, why)
 
     def _refuse(self, client: Requester, request: int, code: Code, why: str) -> None:
-        self._answers.append((client, Failure(request, code, why, self.leader)))
+        # Who leads is an output of the core: while those wait for the disk, what was heard last may be long over.
+        leader = None if self.stalled_why is not None else self.leader
+        self._answers.append((client, Failure(request, code, why, leader)))
 
     # --- outputs of the Host ---
 
@@ -207,7 +229,7 @@ class Replica(App):
             self._ready.extend(value.tokens)
         elif kind is ReadFailed:
             for token in value.tokens:
-                if waiting := self._reads.pop(token, None):
+                if waiting := self._asking.pop(token, None):
                     self._refuse(waiting[0], waiting[1].id, Code.UNAVAILABLE, value.why)
         elif kind is Dropped or kind is Busy:
             self._drop(value)
@@ -252,7 +274,7 @@ class Replica(App):
         waiting = self._commands.pop((command.session, command.serial), None)
         if session is None:
             if waiting is not None:
-                self._refuse(*waiting, Code.NO_SESSION, f"session {command.session} has expired")
+                self._refuse(*waiting[:2], Code.NO_SESSION, f"session {command.session} has expired")
             return
         result = self._once(session, command)
         if waiting is not None:
@@ -294,7 +316,7 @@ class Replica(App):
             elif isinstance(command, OpenSession):
                 waiting = self._openings.pop(command.nonce, None)
             if waiting is not None:
-                self._refuse(*waiting, code, dropped.why)
+                self._refuse(*waiting[:2], code, dropped.why)
 
     def _follow(self, leader: int | None) -> None:
         """A new leader may never have seen what waits here; the client sends the same again, which is safe."""
@@ -302,13 +324,13 @@ class Replica(App):
             self.leader = leader if leader is not None else self.leader
             return
         self.leader = leader
-        self._let_go(f"node {leader} leads now")
+        self._turn_away(f"node {leader} leads now")
 
-    def _let_go(self, why: str) -> None:
-        """What waits may be in a log that this node does not see, or not entry by entry: the clients ask again."""
-        changes = [waiting for many in self._changes.values() for waiting in many]
-        for waiting in [*self._commands.values(), *self._openings.values(), *changes]:
-            self._refuse(*waiting, Code.LEADER_CHANGED, why)
+    def _turn_away(self, why: str) -> None:
+        """Whoever waits for the outcome of a change; it may have taken place, or may yet."""
+        changes = [(*waiting, NEVER) for many in self._changes.values() for waiting in many]
+        for client, number, _ in [*self._commands.values(), *self._openings.values(), *changes]:
+            self._refuse(client, number, Code.LEADER_CHANGED, why)
         self._changes.clear()
         self._commands.clear()
         self._openings.clear()
@@ -323,27 +345,44 @@ class Replica(App):
             asked, self._asked = self._asked, []
             self.port.ask(asked)
         if self._ready:
-            self._due += [waiting for token in self._ready if (waiting := self._reads.pop(token, None))]
+            self.reads.due([waiting for token in self._ready if (waiting := self._asking.pop(token, None))])
             self._ready.clear()
-        if self._due:
-            self._read_all()
+        if self.reads.has_due:
+            self._read_due()
+        self._set_timers()
         if self._answers:
             answers, self._answers = self._answers, []
             reply = self.port.reply
             for client, answer in answers:
                 reply(client, answer)
 
-    def _read_all(self) -> None:
-        """Serve the reads that are due. A machine that cannot end its batch on a full disk cannot be asked."""
-        due, self._due = self._due, []
+    def _read_due(self) -> None:
+        """Serve reads that are due. A machine that cannot end its batch on a full disk cannot be asked."""
         why = self._end_batch_if_there_is_space()
-        for client, query in due:
-            if why is not None:
-                self._refuse(client, query.id, Code.STORAGE, why)
-            else:
-                # One by one to the shell, which bounds what waits for a client: many small questions of one that
-                # does not read can have answers that fill the memory.
-                self.port.reply(client, Result(query.id, self.read(query.query)))
+        if why is not None:
+            self.reads.refuse_due(why)
+        else:
+            self.reads.take()
+
+    def _begin_query(self, query: bytes) -> Steps:
+        return self.machine.query_steps(query)
+
+    def _reply(self, client: Requester, response: Response) -> None:
+        self.port.reply(client, response)
+
+    def _set_timers(self) -> None:
+        """For what is to go on after this."""
+        if GO_ON not in self._timers:
+            if self.reads.has_due:
+                self._set_timer(GO_ON, 0.0)
+            elif self.reads.has_steps:
+                self._set_timer(GO_ON, PAUSE_S)
+        if TICK not in self._timers and self._waiting_count():
+            self._set_timer(TICK, TICK_S)
+
+    def _set_timer(self, key: str, delay_s: float) -> None:
+        self._timers.add(key)
+        self.port.set_timer(key, delay_s)
 
     def read(self, query: bytes) -> bytes:
         """Ask the state machine, which sees all that was applied."""
@@ -366,13 +405,44 @@ class Replica(App):
         return None
 
     def on_timer(self, key: Key) -> None:
-        """Of the reports: there are no others."""
-        if self.reports is not None and isinstance(key, str):
+        """Of the reads, the deadlines and the reports."""
+        if key == GO_ON:
+            self._timers.discard(GO_ON)
+            self.reads.step()
+        elif key == TICK:
+            self._timers.discard(TICK)
+            self._tick()
+        elif self.reports is not None and isinstance(key, str):
             self.reports.on_timer(key, self.port, self.leader == self.reports.node)
 
+    def _tick(self) -> None:
+        """Drop what nobody waits for any more. It is answered, or it would count among what its link asks for."""
+        self.deadlines.now += 1
+        now = self.deadlines.now
+        late = [(client, query.id) for client, query, until in self._asking.values() if until <= now]
+        for waiting in (self._commands, self._openings):
+            late += [(client, number) for client, number, until in waiting.values() if until <= now]
+        for client, number in late:
+            self._refuse(client, number, Code.LEADER_CHANGED, LATE)
+        self._asking = {token: waiting for token, waiting in self._asking.items() if waiting[2] > now}
+        self._commands = {key: waiting for key, waiting in self._commands.items() if waiting[2] > now}
+        self._openings = {key: waiting for key, waiting in self._openings.items() if waiting[2] > now}
+        self.reads.tick()
+
     def stalled(self, why: str | None) -> None:
-        """Refuse commands while the disk takes none. Reads go on."""
+        """Refuse what needs the core, whose outputs wait for the disk, and turn away who waits. Old reads go on."""
         self.stalled_why = why
+        if why is None:
+            return
+        asking, self._asking = self._asking, {}
+        self._asked.clear()
+        for client, query, _ in asking.values():
+            self._refuse(client, query.id, Code.STORAGE, why)
+        self._turn_away(f"it is not known here: {why}")
+
+    def refused(self, values: Sequence[bytes], why: str, path: Path = ROOT) -> None:
+        """As if the core had dropped them."""
+        self._drop((Dropped if self.stalled_why is not None else Busy)(tuple(values), why))
 
     # --- snapshots ---
 
@@ -404,9 +474,10 @@ class Replica(App):
 
         def adopt() -> None:
             self._end_batch()
+            self.reads.restart()
             adopt_machine()
             self.sessions.replace(sessions)
             self.applied_index = applied_index
-            self._let_go(FETCHED)
+            self._turn_away(FETCHED)
 
         return adopt

@@ -21,11 +21,15 @@ from quorate.parts.log.replicated import KeepsLog
 from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
+from quorate.runtime.descriptors import limit_now, shares
+from quorate.runtime.errors import DiskHangs
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientLimits, ClientListener
 from quorate.runtime.memory import MemoryBudget
 from quorate.runtime.node import Node
+from quorate.runtime.peer_links import PeerLimits
+from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig
 from quorate.service.reconfiguration import Membership
@@ -96,6 +100,7 @@ class Server:
         # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
         audits = Audits(config.node, self._voters) if self.machine.is_audited and not is_signed else None
         self.replica = SignedReplica(self.machine) if is_signed else Replica(self.machine, audits=audits)
+        client_limits, peer_limits = _limits(len(config.nodes), budget)
         self.node = Node(
             node=config.node,
             cluster=config.cluster,
@@ -110,8 +115,10 @@ class Server:
             app=self.replica,
             data=config.data,
             keys=keys,
+            peer_limits=peer_limits,
         )
         self.node.on_roster = self._on_roster
+        self.watchdog = Watchdog()
         bears = self._bears(len(config.nodes))
         if bears is not None and not bears.liars:
             log.warning("%d nodes bear no lying node: it takes 4 to bear one", len(config.founders))
@@ -119,7 +126,7 @@ class Server:
         host, port = config.listen_client()
         self._callers: dict[ClientConnection, Caller] = {}
         self.listener = ClientListener(
-            host, port, me, self._on_connect, self._on_frames, self._on_close, _limits(budget), self._on_busy
+            host, port, me, self._on_connect, self._on_frames, self._on_close, client_limits, self._on_busy
         )
 
     async def start(self) -> None:
@@ -127,6 +134,7 @@ class Server:
         try:
             await self.node.start()
             await self.listener.start()
+            self.watchdog.start()
         except BaseException:
             await self.node.stop()
             self.machine.close()
@@ -139,12 +147,20 @@ class Server:
         await self.node.wait()
 
     async def stop(self) -> None:
-        """Answer what can be answered, make durable what is queued, close the files."""
+        """Answer what can be answered, make durable what is queued, close the files.
+
+        Raises StorageError as ``Node.stop`` does.
+        """
+        self.watchdog.stop()
         await self.listener.stop()
         try:
             await self.node.stop()
-        finally:
+        except DiskHangs:
+            raise  # a thread may be in the machine's files
+        except BaseException:
             self.machine.close()
+            raise
+        self.machine.close()
 
     def _bears(self, nodes: int) -> Bears | None:
         """What so many nodes bear: as many liars as those did that the cluster began with.
@@ -252,16 +268,27 @@ class Server:
         return core.in_force() if isinstance(core, Reconfigurable) else InForce(self.membership.all)
 
 
-def _limits(budget: MemoryBudget) -> ClientLimits:
-    return ClientLimits(
+def _within(options: Any, budget: MemoryBudget) -> Any:
+    return options.within(budget.log_bytes) if isinstance(options, KeepsLog) else options
+
+
+def _limits(nodes: int, budget: MemoryBudget) -> tuple[ClientLimits, PeerLimits]:
+    """What the budget gives clients, and as many of them as usual, unless there may be too few file descriptors."""
+    clients = ClientLimits(
         requests_bytes_max=budget.requests_bytes,
         unfinished_bytes_max=budget.unfinished_bytes,
         replies_bytes_max=budget.replies_bytes,
     )
-
-
-def _within(options: Any, budget: MemoryBudget) -> Any:
-    return options.within(budget.log_bytes) if isinstance(options, KeepsLog) else options
+    peers, limit = PeerLimits(), limit_now()
+    wanted = clients.connections_max + clients.refusals_max
+    found = shares(limit, nodes, wanted, peers.callers_max)
+    if found.clients < wanted:
+        log.warning("%d file descriptors are enough for %d clients: raise the limit (ulimit -n)", limit, found.clients)
+        refusals_max = min(clients.refusals_max, found.clients // 8)
+        clients = msgspec.structs.replace(
+            clients, connections_max=found.clients - refusals_max, refusals_max=refusals_max
+        )
+    return clients, msgspec.structs.replace(peers, callers_max=found.callers)
 
 
 def _too_large(response: Response, why: str) -> Response:

@@ -6,8 +6,9 @@ and a torn frame not at all (the real journal cuts it by its checksum). A checkp
 it the moment it is durable.
 
 A disk may be worse than that. A sync may fail: the node hears that its disk broke, and nothing of that sync or of a
-later one counts. A sync may lie: it reports success, and if power fails while it lies, what it reported is gone. And
-what was durable may be damaged, which a node finds when it starts (``damage.py``).
+later one counts. A sync may hang: it reports nothing, and ends when the disk is released, or with the process. A sync
+may lie: it reports success, and if power fails while it lies, what it reported is gone. And what was durable may be
+damaged, which a node finds when it starts (``damage.py``).
 """
 
 from collections.abc import Callable, Sequence
@@ -48,11 +49,15 @@ class Disk:
         self.damage: list[Damage] = []
         self.is_failing = False
         """Whether the next sync fails."""
+        self.is_hung = False
+        """Whether no sync ends."""
+        self._overdue: int | None = None
+        """While it hangs, the epoch of the sync that would have ended."""
         self._writes = 0
         self._honest: int | None = None
         """While syncs lie, how many of the writes are durable."""
         self._is_forgetful = False
-        self.syncs = self.frames_lost = self.checkpoints = self.sync_errors = 0
+        self.syncs = self.frames_lost = self.checkpoints = self.sync_errors = self.syncs_hung = 0
 
     def append(self, records: Sequence[Record]) -> int:
         """Queue a frame; returns its sequence number."""
@@ -68,6 +73,17 @@ class Disk:
         self.stalled = why
         if why is None:
             self._begin()
+
+    def hang(self) -> None:
+        """From now on no sync ends, and nobody is told."""
+        self.is_hung = True
+
+    def release(self) -> None:
+        """What should have ended ends now."""
+        self.is_hung = False
+        if self._overdue is not None:
+            epoch, self._overdue = self._overdue, None
+            self._end(epoch)
 
     def lie(self, is_lying: bool) -> None:
         """Report syncs that do not take place; or be honest again, and write what is owed."""
@@ -103,6 +119,7 @@ class Disk:
         self._queued, self._syncing = [], []
         self._epoch += 1
         self._written = 0
+        self.is_hung, self._overdue = False, None
 
     def _queue(self, records: Sequence[Record], replaces: bool) -> int:
         self._written += 1
@@ -123,7 +140,10 @@ class Disk:
     def _end(self, epoch: int) -> None:
         if epoch != self._epoch:
             return
-        if self.is_failing:
+        if self.is_hung:
+            self._overdue = epoch
+            self.syncs_hung += 1
+        elif self.is_failing:
             self.is_failing = False
             self.sync_errors += 1
             self.failed()

@@ -3,8 +3,11 @@
 How it works. What damages something durable dooms its node: from then on the node may refuse to start, and is not
 missed. At most ``Storage.borne`` nodes are doomed, dead or lying at any time, so a quorum keeps what was acknowledged;
 a finer atlas, by record (Alagappan et al., "Protocol-aware recovery", FAST 2018), is of use once nodes repair what they
-lost. A doomed node is killed some time later, so that its damage is found. A sync that fails, and a snapshot that does
-not fit, damage nothing that was durable, and strike any node.
+lost. A doomed node is killed some time later, so that its damage is found. A sync that fails, one that hangs, and a
+snapshot that does not fit damage nothing that was durable, and strike any node.
+
+A disk that hangs is also the last that happens in a run that has the kind, if a node can be spared: all else is well
+then, and clients must be answered all the same.
 
 Where members may be set to any few nodes, none is doomed: one of them could be all that is left.
 """
@@ -45,6 +48,14 @@ LIE_S: Final = 0.5
 POWER_FAILS: Final = 0.7
 """How often power fails while they do."""
 FULL_S: Final = 1.0
+HANGS: Final = 0.4
+"""How often disks also hang."""
+OVERLAP: Final = 0.2
+"""How often one begins to hang while another does."""
+RESTARTED: Final = 0.3
+"""How often a hang ends only with a restart of the process."""
+FINAL_S: Final = 6.0
+"""For how long the last one lasts, at least, while clients ask on: longer than it takes to be noticed."""
 NO_ROOM: Final = "no space left on the device"
 
 
@@ -56,13 +67,16 @@ def draw_disks(mix: Mix, rng: Random, faults: tuple[str, ...], *, dooms: bool) -
     is_spared = rng.random() < SPARED
     of_journals = rng.sample(OF_JOURNALS, 1 if rng.random() < ALONE else 2)
     damaging = ["snapshot-rot"] if rng.random() < SPOILED else of_journals
-    others = [kind for kind in DISK_FAULTS if kind not in DAMAGING and rng.random() < CHOSEN]
+    others = [kind for kind in ("sync-error", "snapshot-full") if rng.random() < CHOSEN]
     chosen = damaging if damaging == ["snapshot-rot"] else [*damaging, *others]
     every_s = log_uniform(rng, 0.2, 3.0)
+    if rng.random() < HANGS:  # drawn last, so that seeds without it are as they were before there was one
+        chosen.append("hung-disk")
+    hang_s = log_uniform(rng, 1.0, 10.0)
     may = [kind for kind in faults if kind in DISK_FAULTS and (dooms or kind not in DAMAGING)]
     only = tuple(kind for kind in chosen if kind in may) or tuple(may)
     if only and not (is_spared and len(may) < len(faults)):
-        mix.disk_faults, mix.disk_fault_every_s = only, every_s
+        mix.disk_faults, mix.disk_fault_every_s, mix.hang_s = only, every_s, hang_s
         if "snapshot-rot" in only:
             mix.clients, mix.think_s = max(mix.clients, 8), min(mix.think_s, BUSY_S)
             mix.calm(4.0)
@@ -86,6 +100,7 @@ class DiskNemesis:
             "snapshot-rot": self._spoil,
             "sync-error": self._fail,
             "snapshot-full": self._fill,
+            "hung-disk": self._hang,
         }
 
     def start(self) -> None:
@@ -100,8 +115,26 @@ class DiskNemesis:
         for node in self._world.nodes:
             node.disk.is_failing = False
             node.disk.lie(is_lying=False)
+            node.disk.release()
             for snapshots in node.stores.values():
                 snapshots.full = None
+
+    def hang_last(self, rng: Random) -> SimNode | None:
+        """All is healed but the disk of one node, mostly one that leads; None if the run is not for that."""
+        world = self._world
+        changes = world.change is not None and (
+            world.mix.members_every_s is not None or world.mix.plan_every_s is not None
+        )
+        if "hung-disk" not in world.mix.disk_faults or world.mix.gone or changes:
+            return None
+        node = self._victim(
+            rng, [node for node in world.honest if node.up and node.id not in world.doomed and self._may_doom(node)]
+        )
+        if node is not None:
+            node.disk.hang()
+            self._count("hung at the end")
+            self._say(node, "hung disk", "")
+        return node
 
     def _plot(self, rng: Random, kind: str, every_s: float) -> None:
         def act() -> None:
@@ -211,6 +244,21 @@ class DiskNemesis:
         node.disk.is_failing = True
         self._say(node, "failing disk", "")
         self._kill_later(rng, node, FOUND_S)
+        return True
+
+    def _hang(self, rng: Random) -> bool:
+        """No sync ends for a while, or until the process is killed, and nothing says so."""
+        world = self._world
+        overlap = rng.random() < OVERLAP
+        node = self._victim(rng, [node for node in world.honest if node.up and not node.disk.is_hung])
+        if node is None or (not overlap and any(other.disk.is_hung for other in world.honest)):
+            return False
+        node.disk.hang()
+        self._say(node, "hung disk", "")
+        if rng.random() < RESTARTED:
+            self._kill_later(rng, node, world.mix.hang_s)
+        else:
+            world.after(rng.expovariate(1.0 / world.mix.hang_s), node.disk.release)
         return True
 
     def _fill(self, rng: Random) -> bool:

@@ -104,6 +104,10 @@ class Nemesis:
             elif node.paused:
                 node.resume()
 
+    def hang_last(self) -> SimNode | None:
+        """All is healed but one disk, which hangs; None if this run has no such end."""
+        return self._disks.hang_last(Random(f"{self._world.seed}/nemesis/last-hang"))
+
     def bid_farewell(self, borne: Callable[[Sequence[int]], int], *, is_fixed: bool) -> None:
         """All is healed, and some never come back. ``is_fixed``: the members stay who they are."""
         rng = Random(f"{self._world.seed}/nemesis/farewell")

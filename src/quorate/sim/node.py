@@ -122,6 +122,7 @@ class SimNode(Machine):
         "app",
         "clock",
         "disk",
+        "hangs_found",
         "host",
         "id",
         "inbox",
@@ -162,6 +163,8 @@ class SimNode(Machine):
         self._wall_rng = Random(f"{seed}/wall/{node}")
         self.wall = WallClock(self._wall_skew_s())
         self.disk = world.storage.disk(Random(f"{seed}/disk/{node}"), world.mix.sync_s, world.after)
+        self.hangs_found = 0
+        """How often it noticed that its disk does nothing."""
         self.disk.synced = self._synced
         self.disk.broke = self._broke
         self.stores: dict[Path, SimSnapshots] = {ROOT: world.storage.snapshots()}
@@ -237,7 +240,7 @@ class SimNode(Machine):
             checker.started(self.id, self.host.root)
         self._act(turn)
         if self.disk.stalled is not None:
-            self._stalled(self.disk.stalled)
+            self.shell.reported(self.disk.stalled)
         self._wake()
 
     def crash(self) -> None:
@@ -412,12 +415,8 @@ class SimNode(Machine):
         """The disk is full (or no longer, None)."""
         self.disk.stall(why)
         if self.up:
-            self._stalled(why)
+            self.shell.reported(why)
             self._wake()
-
-    def _stalled(self, why: str | None) -> None:
-        self.inbox.append(Stalled(why))
-        self.app.stalled(why)
 
     # --- clock and timers ---
 
@@ -619,6 +618,26 @@ class SimNode(Machine):
     def load(self, value: Restored, path: Path) -> None:
         """It takes time."""
         self.jobs.load(value.index, path)
+
+    def tick_later(self, delay_s: float) -> None:
+        """As long as this life lasts, and not while it is paused."""
+        self.after(delay_s, self.shell.tick)
+
+    def writing(self) -> str:
+        """That is all there is to say."""
+        return "a sync does not end"
+
+    def stalls(self, why: str | None) -> None:
+        """In line for the cores; what they have not got is refused, as at a real node."""
+        if self.world.tracing:
+            self.world.trace(self.id, "stall", "", why)
+        self.hangs_found += why is not None and self.disk.is_hung
+        self.inbox.append(Stalled(why))
+        if why is not None:
+            submitted, self._submitted = self._submitted, {}
+            for path, values in submitted.items():
+                self.app.refused(values, why, path)
+        self.app.settle()
 
     def holds(self, turn: Turn) -> None:
         """Remember what it promises."""

@@ -21,6 +21,7 @@ DISK_FAULTS = (
     "snapshot-rot",
     "sync-error",
     "snapshot-full",
+    "hung-disk",
 )
 """How disks fail (``disk_nemesis.py``), from a stream of their own."""
 EVERY = (*FAULTS, *DISK_FAULTS)

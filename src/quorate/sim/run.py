@@ -104,6 +104,8 @@ def _counts(world: World) -> dict[str, int]:
         "snapshots taken": sum(node.snapshots.taken for node in nodes),
         "snapshots received": sum(node.snapshots.received for node in nodes),
         "syncs failed": sum(node.disk.sync_errors for node in nodes),
+        "syncs hung": sum(node.disk.syncs_hung for node in nodes),
+        "hangs found": sum(node.hangs_found for node in nodes),
         "snapshots that did not fit": sum(store.unfit for node in nodes for store in node.stores.values()),
         "pieces stored": sum(node.snapshots.pieces for node in nodes),
         "transfers cut": sum(node.snapshots.cut for node in nodes) + world.nemesis.counts.get("sources killed", 0),

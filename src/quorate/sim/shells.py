@@ -58,6 +58,13 @@ class EmptyCheckpoint(Shell):
         return self._machine.append(records)
 
 
+class Tireless(Shell):
+    """Nobody looks how long a write takes: a disk that hangs says nothing, so nothing is known of it."""
+
+    def tick(self) -> None:
+        """Not at the clock."""
+
+
 DURABILITY = (
     Mutant("no-barrier", "sends and outputs leave before the records they rest on are durable", shell=NoBarrier),
     Mutant("barrier-out-of-order", "a Turn without records overtakes earlier ones", shell=OutOfOrder),
@@ -69,3 +76,5 @@ SNAPSHOTS = (
     Mutant("overtakes-snapshot", "outputs overtake a snapshot that is being loaded", shell=Overtaking),
 )
 """For those that take snapshots."""
+HANGS = (Mutant("no-clock-on-writes", "a node waits for a disk that hangs, and notices nothing", shell=Tireless),)
+"""For those in which one node leads, and keeps its place by messages that no record holds back."""

@@ -86,6 +86,8 @@ class Mix(msgspec.Struct, kw_only=True):
     disk_faults: tuple[str, ...] = ()
     """Kinds of ``options.DISK_FAULTS``, each of which strikes every ``disk_fault_every_s``."""
     disk_fault_every_s: float = 1.0
+    hang_s: float = 3.0
+    """For how long a disk hangs, on average."""
     # clocks
     drift_max: float = 0.0
     clock_every_s: float | None = None

@@ -10,7 +10,7 @@ Time is global and virtual, in seconds. Nodes see their own clocks only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from quorate.kernel import App, Rng, mask_of
@@ -23,7 +23,7 @@ from quorate.sim.adversary.lying_node import LyingNode
 from quorate.sim.adversary.rounds import RoundPartitions
 from quorate.sim.adversary.twins import Twin
 from quorate.sim.checkers.base import Checker, Violation
-from quorate.sim.disk_nemesis import draw_disks
+from quorate.sim.disk_nemesis import FINAL_S, draw_disks
 from quorate.sim.ground import Ground
 from quorate.sim.jobs import DOERS
 from quorate.sim.nemesis import Nemesis
@@ -136,14 +136,27 @@ class World(Ground[SimNode]):
         self.nemesis.heal()
         if self.mix.gone:
             self.nemesis.bid_farewell(self.trial.borne, is_fixed="quorums" in self.trial.kinds)
+        last = self.nemesis.hang_last()
+        if last is not None:
+            self.run_until(self.now + FINAL_S)
         self.workload.finish()
+        if last is not None:
+            self._await(lambda: self.workload.are_idle, f"all was healed but the disk of node {last.id}, which hangs")
+            last.disk.release()
+        self._await(
+            lambda: self.workload.are_idle and self.nemesis.has_settled and self.subject.converged(self),
+            "all was healed",
+        )
+
+    def _await(self, has_come: Callable[[], bool], since: str) -> None:
+        """Wait until it has. Raises Violation."""
         end = self.now + self.options.healing_s
         while self.now < end:
             self.run_until(self.now + POLL_S)
-            if self.workload.are_idle and self.nemesis.has_settled and self.subject.converged(self):
+            if has_come():
                 return
         missing = self.workload.missing() or self.nemesis.missing() or self.subject.missing(self)
-        raise Violation(LIVENESS, f"{self.options.healing_s:g} s after all was healed: {missing}")
+        raise Violation(LIVENESS, f"{self.options.healing_s:g} s after {since}: {missing}")
 
 
 def _drawn(trial: Trial) -> Mix:

@@ -6,6 +6,7 @@ from quorate.protocols.multipaxos.invariants import MultiPaxosInvariants
 from quorate.protocols.multipaxos.messages import MultiPaxosConfig
 from quorate.protocols.multipaxos.mutants import MUTANTS
 from quorate.sim.equipment import Equipment
+from quorate.sim.shells import HANGS
 from quorate.sim.variants import drawn_choice, in_pieces, spared
 
 SIMULATION = MultiPaxosConfig(
@@ -31,5 +32,5 @@ EQUIPMENT = Equipment(
     },
     takes_snapshots=True,
     invariants=(MultiPaxosInvariants,),
-    mutants=MUTANTS,
+    mutants=(*MUTANTS, *HANGS),
 )

@@ -228,6 +228,14 @@ class SilentWhereCompacted(MultiPaxos):
             super().on_prepare(sender, m)
 
 
+class Clings(MultiPaxos):
+    """Breaks the rule that a leader makes way when its disk takes nothing: it goes on beating, so nobody stands."""
+
+    def on_stalled(self, why: str | None) -> None:
+        """It is noted."""
+        self._stalled = why
+
+
 class OneSource(Transfers):
     """Breaks the turns of sources: one that gives nothing is left, as long as there are others."""
 
@@ -329,6 +337,7 @@ MUTANTS = (
     ),
     Mutant("stands-alone", "a sole member that restarts waits for no lease that it gave", core=StandsAlone),
     Mutant("leases-too-long", "a leader reads by a lease that is over", core=LeasesTooLong),
+    Mutant("keeps-leading", "a leader whose disk hangs goes on leading", core=Clings),
     Mutant(
         "one-source",
         "a leader that cannot send its snapshot asks nobody else to",

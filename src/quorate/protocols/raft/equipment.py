@@ -6,6 +6,7 @@ from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.protocols.raft.messages import RaftConfig
 from quorate.protocols.raft.mutants import MUTANTS
 from quorate.sim.equipment import Equipment
+from quorate.sim.shells import HANGS
 from quorate.sim.variants import in_pieces
 
 SIMULATION = RaftConfig(
@@ -25,5 +26,5 @@ EQUIPMENT = Equipment(
     variants={"snapshots": in_pieces},
     takes_snapshots=True,
     invariants=(RaftInvariants,),
-    mutants=MUTANTS,
+    mutants=(*MUTANTS, *HANGS),
 )

@@ -28,6 +28,14 @@ class VotesTwice(Election):
         return True
 
 
+class KeepsLeading(Election):
+    """Breaks the rule that a leader makes way when its disk takes nothing: it goes on beating, so nobody stands."""
+
+    def on_stalled(self, why: str | None) -> None:
+        """It is noted."""
+        self.stalled = why
+
+
 class ForgetsTerm(ServerState):
     """Breaks figure 3.1: currentTerm and votedFor survive a restart."""
 
@@ -137,6 +145,11 @@ MUTANTS = (
         "acks-early",
         "a server acknowledges entries before they are durable",
         core=_with("Early", follower_class=FollowerAcknowledgesEarly, replication_class=LeaderAcknowledgesEarly),
+    ),
+    Mutant(
+        "keeps-leading",
+        "a leader whose disk hangs goes on leading",
+        core=_with("Clinging", election_class=KeepsLeading),
     ),
     Mutant(
         "one-source",

@@ -7,6 +7,11 @@ write and one sync (group commit: under load many frames share a sync), and repo
 tries again until there is space. That is sound because the retry writes all bytes anew, and a file system that is out
 of space has not dropped older ones.
 
+**A disk that hangs** reports nothing, and the thread that waits for it cannot. The Shell, which has a clock, notices
+that reports stay out; `doing` says what the disk was asked for, and since when. `close` waits as long as there is
+progress, and for CLOSE_S_MAX without any; then the thread is left alone, with the lock of the folder, until its call
+returns.
+
 **Any other error** is final. A failed fsync must not be tried again: the kernel may have marked the lost pages clean,
 so that the next fsync reports success (Rebello et al., "Can applications recover from fsync failures?", USENIX ATC
 2020). `failure` is set, `on_stall` is called, and nothing is ever reported durable again; the process should stop.
@@ -16,12 +21,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 
-from quorate.runtime.errors import REJOIN, JournalFailed, StorageError
+from quorate.runtime.descriptors import NONE_LEFT
+from quorate.runtime.errors import REJOIN, DiskHangs, JournalFailed, StorageError
 from quorate.runtime.files import DISK_FULL, FolderLock, Identity, make_directory
 from quorate.runtime.journal.recovery import Recovered, recover
 from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, FRAME_SIZE_BYTES_MAX, HEADER_SIZE
@@ -30,8 +37,10 @@ from quorate.runtime.journal.writer import SegmentWriter
 logger = logging.getLogger(__name__)
 
 RETRY_S = 0.2  # between attempts on a full disk
-WRITE_SIZE_BYTES_MAX = 64 << 20  # frames that share one sync; one larger frame still goes alone
+WRITE_SIZE_BYTES_MAX = 8 << 20  # frames that share one sync; one larger frame still goes alone
+CLOSE_S_MAX = 5.0  # how long `close` waits for a disk that makes no progress
 LOCK_NAME = "journal.lock"
+TEMPORARY = DISK_FULL | NONE_LEFT  # errors after which nothing was lost, so that the same may be tried again
 
 
 class _Checkpoint(tuple[bytes, ...]):
@@ -41,9 +50,9 @@ class _Checkpoint(tuple[bytes, ...]):
 class Journal:
     """The durable frames of one node. Open it with `Journal.open`.
 
-    `append`, `checkpoint` and `close` belong to one thread (the event loop's). backlog_bytes tells how much is
-    queued and not yet durable: the node refuses work when it grows too large. last_sequence: of the last
-    frame queued; recovered: what was found at open.
+    `append`, `checkpoint` and `close` belong to one thread (the event loop's). backlog_bytes: what was appended and is
+    not yet durable; the node takes in less when it grows (runtime/burden.py). last_sequence: of the last frame
+    queued; recovered: what was found at open.
     """
 
     def __init__(
@@ -53,6 +62,7 @@ class Journal:
         recovered: Recovered,
         on_durable: Callable[[int], object],
         on_stall: Callable[[str | None], object],
+        on_progress: Callable[[], object],
     ) -> None:
         self.recovered = recovered
         self.last_sequence = recovered.last_sequence
@@ -61,6 +71,10 @@ class Journal:
         self._lock = lock
         self._on_durable = on_durable
         self._on_stall = on_stall
+        self._on_progress = on_progress
+        writer.on_progress = self._progressed
+        self._progress = 0
+        self._began_at: float | None = None  # the step of the disk that is under way
         self._queue: SimpleQueue[bytes | _Checkpoint | None] = SimpleQueue()
         self._held: list[bytes | _Checkpoint | None] = []  # taken from the queue, not part of the last write
         # One side writes each counter, so neither needs a lock.
@@ -68,6 +82,8 @@ class Journal:
         self._durable_bytes = 0
         self._closing = threading.Event()
         self._closed = False
+        self._is_abandoned = self._is_over = False
+        self._end_lock = threading.Lock()  # who ends last, the thread or `close`, releases the folder
         self._thread = threading.Thread(target=self._run, name="quorate-journal", daemon=True)
         self._thread.start()
 
@@ -80,12 +96,13 @@ class Journal:
         segment_size_bytes: int = 64 << 20,
         on_durable: Callable[[int], object] = lambda sequence: None,
         on_stall: Callable[[str | None], object] = lambda reason: None,
+        on_progress: Callable[[], object] = lambda: None,
     ) -> tuple[Journal, list[bytes]]:
         """Lock and recover a folder (created if missing); returns the journal and its frames in order.
 
         The frames begin with those of the last complete checkpoint. The callbacks are called from the writer
         thread: on_durable with the last sequence number that is durable; on_stall with why nothing becomes durable
-        at present, and with None when it does again.
+        at present, and with None when it does again; on_progress when a part of a long checkpoint is.
 
         Raises JournalLocked, WrongIdentity, UnknownFormat, JournalCorrupt, SegmentMissing, DiskUnreadable,
         JournalFailed, OSError.
@@ -107,12 +124,21 @@ class Journal:
                 ) from error
             raise
         frames, recovered.frames = recovered.frames, []  # the caller's alone: they can be large
-        return cls(writer, lock, recovered, on_durable, on_stall), frames
+        return cls(writer, lock, recovered, on_durable, on_stall, on_progress), frames
 
     @property
     def backlog_bytes(self) -> int:
-        """Bytes queued and not yet durable, with their headers."""
+        """Bytes appended and not yet durable, with their headers. Checkpoints do not count: they bring nothing new."""
         return self._queued_bytes - self._durable_bytes
+
+    @property
+    def doing(self) -> str:
+        """What the disk is asked for at present, and since when, for a person."""
+        began_at, (words, *values) = self._began_at, self._writer.doing
+        if began_at is None:
+            return f"{self._writer.path.parent}: nothing"
+        took_s = time.monotonic() - began_at
+        return f"{self._writer.path.parent}: {str(words) % tuple(values)} has taken {took_s:.1f} s so far"
 
     def append(self, frame: bytes) -> int:
         """Queue one frame (0 bytes to 64 MiB); returns its sequence number, 1 more than the last.
@@ -134,25 +160,42 @@ class Journal:
         """
         self._check(frames)
         self.last_sequence += 1 + len(frames)
-        self._queued_bytes += _size(frames)
         self._queue.put(_Checkpoint(frames))
         return self.last_sequence
 
     def close(self) -> None:
         """Write what is queued, end the thread, release the folder. A second call does nothing.
 
-        Raises JournalFailed if not everything queued became durable (on a full disk after one more attempt).
+        Raises JournalFailed if not everything queued became durable (on a full disk after one more attempt), DiskHangs
+        if the disk hangs: the thread that waits for it, and so the process, ends only when its call returns.
         """
         if self._closed:
             return
         self._closed = True
         self._closing.set()
         self._queue.put(None)
-        self._thread.join()
-        self._writer.close()
-        self._lock.release()
+        if not self._has_ended():
+            raise DiskHangs(
+                f"{self.doing}: {self.backlog_bytes} bytes up to frame {self.last_sequence} were not written. "
+                "This node has told nobody that they are durable. Look after the disk, then start the node again"
+            )
+        self._let_go()
         if self.failure is not None:
             raise self.failure
+
+    def _has_ended(self) -> bool:
+        """Wait for the thread, for as long as it gets on."""
+        known = -1
+        while self._thread.is_alive() and known != self._progress:
+            known = self._progress
+            self._thread.join(CLOSE_S_MAX)
+        with self._end_lock:
+            self._is_abandoned = not self._is_over
+        return not self._is_abandoned
+
+    def _let_go(self) -> None:
+        self._writer.close()
+        self._lock.release()
 
     def __enter__(self) -> Journal:
         return self
@@ -176,10 +219,20 @@ class Journal:
     # The writer thread.
 
     def _run(self) -> None:
+        self._write_on()
+        with self._end_lock:
+            self._is_over = True
+            if self._is_abandoned:  # `close` did not wait any longer
+                self._let_go()
+
+    def _write_on(self) -> None:
         try:
             while (work := self._take()) is not None:
+                self._began_at = time.monotonic()
                 self._persist(work)
-                self._durable_bytes += _size(work)
+                self._began_at = None
+                self._progress += 1
+                self._durable_bytes += 0 if isinstance(work, _Checkpoint) else _size(work)
                 self._tell(self._on_durable, self._writer.sequence)
         except Exception as error:
             failure = error if isinstance(error, JournalFailed) else JournalFailed(self._describe(error))
@@ -191,6 +244,8 @@ class Journal:
     def _take(self) -> list[bytes] | _Checkpoint | None:
         """Wait for work. Returns a checkpoint, or all frames queued up to one (or up to the size limit), or None."""
         item = self._held.pop() if self._held else self._queue.get()
+        if self._is_abandoned:
+            return None
         if not isinstance(item, bytes):
             return item
         frames, size = [item], len(item)
@@ -204,7 +259,7 @@ class Journal:
         return frames
 
     def _persist(self, work: list[bytes] | _Checkpoint) -> None:
-        """Make the work durable, however long the disk is full. Raises what is final."""
+        """Make the work durable, however long the disk is full or there is no descriptor. Raises what is final."""
         stalled = False
         while True:
             last_attempt = stalled and self._closing.is_set()
@@ -215,26 +270,33 @@ class Journal:
                     self._writer.append(work)
                 break
             except OSError as error:
-                if error.errno not in DISK_FULL:
+                if error.errno not in TEMPORARY:
                     raise
                 self._writer.cut()
                 if last_attempt:
                     raise JournalFailed(f"{self._describe(error)}; closed before there was space") from error
                 if not stalled:
                     stalled = True
-                    self._tell(self._on_stall, f"disk full: {self._describe(error)}")
+                    what = "disk full" if error.errno in DISK_FULL else "no file descriptor is left"
+                    self._tell(self._on_stall, f"{what}: {self._describe(error)}")
                 self._closing.wait(RETRY_S)
         if stalled:
             self._tell(self._on_stall, None)
+
+    def _progressed(self) -> None:
+        """A part of a long write is durable."""
+        self._progress += 1
+        self._began_at = time.monotonic()
+        self._tell(self._on_progress)
 
     def _describe(self, error: Exception) -> str:
         return f"{self._writer.path}: offset {self._writer.end}: write failed: {error}"
 
     @staticmethod
-    def _tell(callback: Callable[..., object], argument: object) -> None:
+    def _tell(callback: Callable[..., object], *arguments: object) -> None:
         # A callback that fails (an event loop that is closed) must not stop the writes.
         try:
-            callback(argument)
+            callback(*arguments)
         except Exception:
             logger.exception("a journal callback failed")
 

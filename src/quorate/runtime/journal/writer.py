@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from quorate.runtime.files import ASIDE, Identity, publish, write_all, write_durably
+from quorate.runtime.files import ASIDE, Buffer, Identity, publish, write_all, write_durably
 from quorate.runtime.forks import let_go, not_for_forks
 from quorate.runtime.journal.recovery import Recovered, remove_before
 from quorate.runtime.journal.segment import (
@@ -26,11 +26,20 @@ from quorate.runtime.journal.segment import (
 
 logger = logging.getLogger(__name__)
 
+PIECE_SIZE_BYTES_MAX = 8 << 20
+"""What a new segment gets at once, and then has on the disk: whoever waits for a large checkpoint sees it progress."""
+
 
 class SegmentWriter:
-    """Appends to the last segment of one folder. sequence: of the last durable frame."""
+    """Appends to the last segment of one folder. sequence: of the last durable frame.
+
+    doing: what the disk was asked for last, as a format and its values, since it is rarely read; on_progress is called
+    when a part of a long write is durable.
+    """
 
     def __init__(self, directory: Path, identity: Identity, segment_size_bytes: int, recovered: Recovered) -> None:
+        self.doing: tuple[object, ...] = ("nothing",)
+        self.on_progress: Callable[[], object] = _nobody_waits
         self._directory = directory
         self._identity = identity
         self._segment_size_bytes = segment_size_bytes
@@ -57,6 +66,7 @@ class SegmentWriter:
         if self.end >= self._segment_size_bytes:
             self._begin_segment(self.sequence + 1)
         buffers, end = encode_frames(frames, self.end, self.sequence + 1, self._salt)
+        self.doing = ("a write of %d bytes at offset %d of segment %d", end - self.end, self.end, self.number)
         write_durably(self._fd, buffers, self.end)
         self.end = end
         self.sequence += len(frames)
@@ -68,6 +78,7 @@ class SegmentWriter:
         """
         self._begin_segment(self.sequence + 2, frames)
         self.sequence += 1 + len(frames)
+        self.doing = ("the removal of the segments before %d", self.number)
         try:
             remove_before(self._directory, self.number)
         except OSError as error:
@@ -76,6 +87,7 @@ class SegmentWriter:
 
     def cut(self) -> None:
         """Remove what a failed write left behind the last durable frame."""
+        self.doing = ("a cut of segment %d at offset %d", self.number, self.end)
         os.ftruncate(self._fd, self.end)
 
     def close(self) -> None:
@@ -93,9 +105,17 @@ class SegmentWriter:
         )
         path = segment_path(self._directory, number)
         aside = path.with_name(path.name + ASIDE)
+        self.doing = ("the start of segment %d with %d bytes", number, end)
         fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            write_all(fd, [encode_header(header), *buffers], 0)
+            offset = 0
+            for piece, is_last in _pieces([encode_header(header), *buffers]):
+                if is_last:
+                    write_all(fd, piece, offset)
+                else:
+                    write_durably(fd, piece, offset)
+                    self.on_progress()
+                offset += sum(map(len, piece))
             os.fsync(fd)
             publish(aside, path)
         except OSError:
@@ -106,3 +126,20 @@ class SegmentWriter:
         self.close()
         not_for_forks(fd)
         self._fd, self._salt, self.number, self.end = fd, salt, number, end
+
+
+def _pieces(buffers: Sequence[Buffer]) -> Iterator[tuple[list[Buffer], bool]]:
+    """The buffers in order, in lists of some size (one that is larger is alone), and whether it is the last list."""
+    piece: list[Buffer] = []
+    size = 0
+    for buffer in buffers:
+        if piece and size + len(buffer) > PIECE_SIZE_BYTES_MAX:
+            yield piece, False
+            piece, size = [], 0
+        piece.append(buffer)
+        size += len(buffer)
+    yield piece, True
+
+
+def _nobody_waits() -> None:
+    """For a part of a write."""

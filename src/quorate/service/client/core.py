@@ -86,6 +86,8 @@ class ClientCore:
         self._early: dict[ClientCall, None] = {}
         """Calls that wait until it is known how to ask."""
         self.session = self.new_session()
+        self._asker = self.session.nonce
+        """With the id of a request it names a call, so that a node finds what it does for that already."""
 
     @property
     def has_mode(self) -> bool:
@@ -350,7 +352,9 @@ class ClientCore:
             asker.not_sent(at, item)
 
     def _ask_one(self) -> None:
-        self.single = Single(self.endpoints, self._pace, self._rng, self.out, self.finish, self._expire, self._renew)
+        self.single = Single(
+            self.endpoints, self._pace, self._rng, self._asker, self.out, self.finish, self._expire, self._renew
+        )
         self.single.start()
         self._ask_early()
 
@@ -388,6 +392,7 @@ class ClientCore:
                 self._signer(),
                 self._pace,
                 self._rng,
+                self._asker,
                 self.out,
                 self.finish,
                 self._expire,
