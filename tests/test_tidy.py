@@ -106,6 +106,7 @@ PLANTED = [
         "def g(core):\n    return core._x  # !",
     ),
     ("private-attributes", RUNTIME, "import os\nos._exit(0)\nos._x(0)  # !"),
+    ("private-attributes", RUNTIME, "import sys\nsys._current_frames()\nsys._x(0)  # !"),
     (
         "cores-alone",
         RAFT,

@@ -38,6 +38,7 @@ from quorate.machines.kv.machine import KvMachine
 
 COMPACTED = Error(11, "etcdserver: mvcc: required revision has been compacted")
 FUTURE = Error(11, "etcdserver: mvcc: required revision is a future revision")
+OLD_RANGE = Error(3, "quorate: a command reads a range at the current revision only: ask for an older one with a query")
 DUPLICATE = Error(3, "etcdserver: duplicate key given in txn request")
 
 
@@ -165,8 +166,12 @@ class Model:
                 results.append(self.put(op))
             elif isinstance(op, DeleteRange):
                 results.append(self.delete(op))
+            elif isinstance(op, Range):
+                if op.range_end and 0 < op.revision != self.current:
+                    raise Refused(OLD_RANGE)
+                results.append(self.range(op))
             else:
-                results.append(self.range(op) if isinstance(op, Range) else self.run(op))
+                results.append(self.run(op))
         return TxnResult(self.current, path[0], results)
 
     def check_path(self, path: tuple[bool, list[Any]]) -> None:
@@ -179,7 +184,13 @@ class Model:
     def txn(self, t: Txn) -> TxnResult:
         path = self.choose(t)
         self.check_path(path)
-        return self.run(path)
+        before = len(self.log)
+        try:
+            return self.run(path)
+        except Refused:
+            del self.log[before:]
+            self.changed = False
+            raise
 
     def apply(self, command: Any) -> Any:
         try:

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from quorate.kernel.app import Steps
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.entries import COMMAND, Entry
 from quorate.parts.log.replicated import Decided
@@ -23,6 +24,7 @@ class Journaling(StateMachine):
         self.stored = 0
         self.batches: list[int] = []
         self.open = False
+        self.steps = self.under_way = 0
 
     def begin(self) -> None:
         assert not self.open
@@ -41,6 +43,20 @@ class Journaling(StateMachine):
     def query(self, query: bytes) -> bytes:
         assert not self.open
         return b"%d stored for %b" % (self.stored, query)
+
+    def query_steps(self, query: bytes) -> Steps:
+        """``b"3 steps"`` takes three, and so on; anything else is answered at once. Counts what goes on."""
+        answer = self.query(query)
+        if query.endswith(b" steps"):
+            self.under_way += 1
+            try:
+                for _ in range(int(query.split()[0]) - 1):
+                    self.steps += 1
+                    yield
+            finally:
+                self.under_way -= 1
+        self.steps += 1
+        return answer
 
     def snapshot(self) -> Callable[[BinaryIO], None]:
         assert not self.open
@@ -67,12 +83,17 @@ class RecordingPort:
         self.submitted: list[bytes] = []
         self.asked: list[int] = []
         self.replies: list[tuple[Any, Any]] = []
+        self.timers: dict[Any, float] = {}
+        """Those that run, with their delays."""
 
     def submit(self, values: Sequence[bytes]) -> None:
         self.submitted.extend(values)
 
     def ask(self, tokens: Sequence[int]) -> None:
         self.asked.extend(tokens)
+
+    def set_timer(self, key: Any, delay_s: float) -> None:
+        self.timers[key] = delay_s
 
     def reply(self, client: Any, response: Any) -> None:
         self.replies.append((client, response))
@@ -103,6 +124,12 @@ class Bench:
         """The answers that leave now."""
         self.replica.settle()
         return self.port.take()
+
+    def fire(self, key: str) -> list[tuple[Any, Any]]:
+        """A timer that runs is up; the answers that leave then."""
+        del self.port.timers[key]
+        self.replica.on_timer(key)
+        return self.settle()
 
     def snapshot(self) -> bytes:
         file = io.BytesIO()

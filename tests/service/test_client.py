@@ -118,11 +118,28 @@ def test_what_is_too_large_is_refused_and_the_client_goes_on(tmp_path) -> None:
             with pytest.raises(TooLarge, match="ask for less"):
                 await client.range(b"1", b"3")
             assert len((await client.get(b"1")).value) == room
-            # A command whose answer is too large has taken effect all the same.
-            with pytest.raises(TooLarge, match="the command took effect, but") as caught:
+            # A command whose answer would be too large changes nothing.
+            with pytest.raises(TooLarge, match="ask for less") as caught:
                 await client.txn([], [kv.Put(b"k", b"done"), kv.Range(b"1", b"3")])
-            assert caught.value.took_effect
-            assert (await client.get(b"k")).value == b"done"
+            assert not caught.value.took_effect
+            assert await client.get(b"k") is None
+
+    run(main())
+
+
+def test_more_keys_than_a_command_deletes_are_deleted_in_pages(tmp_path) -> None:
+    async def main() -> None:
+        async with servers(tmp_path, nodes=1) as cluster, cluster.client() as client:
+            for first in range(0, 4200, 120):
+                puts: list[kv.Operation] = [kv.Put(b"k%05d" % (first + n), b"") for n in range(120)]
+                await client.txn([], puts)
+            with pytest.raises(TooLarge, match="a page of keys at a time") as caught:
+                await client.delete(b"k", b"l")
+            assert not caught.value.took_effect
+            assert await client.delete(b"k", b"k00100", in_pages=True) == 100
+            assert await client.delete(b"k", b"l", in_pages=True) == 4100
+            assert (await client.range(b"k", b"l")).count == 0
+            assert await client.delete(b"k", in_pages=True) == 0
 
     run(main())
 

@@ -17,6 +17,7 @@ from quorate.parts.log import configuration
 from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.log.replicated import Dropped, Leads, Screen, Screened
 from quorate.service import signed as module
+from quorate.service.deadlines import NEVER
 from quorate.service.replica import Replica
 from quorate.service.requests import (
     Apply,
@@ -149,7 +150,7 @@ def test_what_has_had_its_effect_is_answered_as_the_log_would_and_is_not_ordered
         bench.request("anybody", Command(number, value))
         (at_once,) = bench.settle()
         assert bench.port.submitted == []
-        bench.replica._requests[sha256(value).digest()] = [("anybody", number)]
+        bench.replica._requests[sha256(value).digest()] = [("anybody", number, NEVER)]
         bench.replica._requests_count += 1
         bench.commit(value)
         assert bench.settle() == [at_once], "what others say who have it from the log"
@@ -311,7 +312,7 @@ def test_the_whole_past_of_a_session_that_ended_has_no_effect_when_it_is_replaye
 def test_what_is_no_command_is_refused_in_its_place(bench: SignedBench) -> None:
     session = bench.open(ANN)
     value = signed.sign(ANN, [b"\xc1", encode(put(session, 1, b"a"))])
-    bench.replica._requests[module.sha256(value).digest()] = [("ann", 1)]  # request() would have refused it
+    bench.replica._requests[module.sha256(value).digest()] = [("ann", 1, NEVER)]  # request() would have refused it
     bench.commit(value, b"\xc1", encode(put(session, 2, b"unsigned")))
     assert bench.results() == [("ann", 1, (Code.MALFORMED, b"1:a"))]
     assert bench.machine.commands == [b"a"]

@@ -49,6 +49,15 @@ def test_disks_are_asked_for_damage_where_a_node_can_be_spared() -> None:
     assert asked("pbft", nodes=7, byzantine=1) == asked("raft")
 
 
+def test_members_must_go_for_good_where_one_can_be_spared_besides_the_liars() -> None:
+    def asked(protocol: str, **more: int) -> set[str]:
+        return set(quotas_of(Task(protocol=protocol, seed=0, faults="gone", **more), SEEDS, {}))
+
+    assert asked("raft") == asked("pbft", nodes=4) == {"gone for good", "absence"}
+    assert asked("pbft", nodes=7, byzantine=1) == {"gone for good", "absence"}
+    assert asked("pbft", nodes=4, byzantine=1) == asked("pbft", nodes=7, byzantine=2) == {"absence"}
+
+
 def test_a_liar_that_waits_for_laggards_must_find_some_where_nodes_join() -> None:
     def asked(**more: object) -> set[str]:
         task = Task(protocol="pbft", seed=0, nodes=4, faults="crash", **more)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from .tree import Violation, layer_of, parse
 
 NAMED_TUPLE = frozenset({"_asdict", "_fields", "_make", "_replace"})
-OF_PYTHON = frozenset({"os._exit"})
+OF_PYTHON = frozenset({"os._exit", "sys._current_frames"})
 """Public, whatever its name begins with."""
 
 

@@ -9,6 +9,7 @@ from quorate.sim.checkers.models import KeyValue
 from tests.cli.command import quorate
 from tests.cluster import LocalCluster, until
 from tests.torture.history import Recorder
+from tests.torture.traffic import PROGRESS_TIMEOUT_S
 
 
 def check_history(recorder: Recorder) -> None:
@@ -20,8 +21,8 @@ def check_history(recorder: Recorder) -> None:
 
 
 def digest_of(cluster: LocalCluster, node: int) -> kv.DigestResult:
-    """The hash of the state that one node holds, however old."""
-    with cluster.client(node, faults=0) as client:
+    """The hash of the state that one node holds, however old. A node that holds much reads for seconds."""
+    with cluster.client(node, faults=0, timeout_s=PROGRESS_TIMEOUT_S) as client:
         result = kv.decode_result(client.query(kv.encode(kv.Digest()), serializable=True))
     assert isinstance(result, kv.DigestResult), result
     return result

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, ClassVar, Final, cast
 
 import msgspec
 
+from quorate.kernel.app import Steps
 from quorate.machines.state_machine import StateMachine
 from quorate.machines.streams import read_exactly
 
@@ -66,6 +67,13 @@ class NamedMachines(StateMachine):
         """As the named machine does."""
         found = self._find(query)
         return self._refuse(found) if isinstance(found, str) else self.machines[found.name].query(found.operation)
+
+    def query_steps(self, query: bytes) -> Steps:
+        """As the named machine does."""
+        found = self._find(query)
+        if isinstance(found, str):
+            return self._refuse(found)
+        return (yield from self.machines[found.name].query_steps(found.operation))
 
     def stamp(self, command: bytes, wall_ns: int) -> bytes:
         """As the named machine does."""

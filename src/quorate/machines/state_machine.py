@@ -12,7 +12,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Collection, Mapping
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar, Final
+
+from quorate.kernel.app import Steps
+
+RESULT_BYTES_MAX: Final = (2 << 20) - 1024
+"""What a node can send to a client in one answer. What a machine answers should not be larger."""
 
 
 class StateMachine(abc.ABC):
@@ -42,6 +47,19 @@ class StateMachine(abc.ABC):
     @abc.abstractmethod
     def query(self, query: bytes) -> bytes:
         """Answer a question without changing anything. Total in the same way as `apply`."""
+
+    def query_steps(self, query: bytes) -> Steps:
+        """Answer a question in steps of a few milliseconds, between which commands are applied.
+
+        The answer is of the state at the first step. A generator that is closed gives back what it holds; one that is
+        under way when `restore` adopts another state is closed and not used again.
+        """
+        return self.query(query)
+        yield
+
+    def refuses(self, command: bytes) -> bytes | None:
+        """The result of a command that is refused in whatever state, so that it is not proposed; None for any other."""
+        return None
 
     def stamp(self, command: bytes, wall_ns: int) -> bytes:
         """What goes into the log for a client's command: the member that takes it may add what time it is."""

@@ -18,12 +18,15 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.kernel import ROOT, App, Key, Path, Requester
+from quorate.kernel.app import Steps
 from quorate.machines.state_machine import StateMachine
 from quorate.machines.streams import read_exactly
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.audits import Audits
+from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
+from quorate.service.readings import GO_ON, PAUSE_S, Readings
 from quorate.service.reports import Reports
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
@@ -36,6 +39,7 @@ from quorate.service.requests import (
     OpenSession,
     Query,
     Reconfigure,
+    Response,
     Result,
     Results,
     decode_client_command,
@@ -51,6 +55,8 @@ WAITING_PER_CLOSED = 1000
 """What waits is searched for clients that have gone once there is one of them for so many: many leave at once."""
 BATCH_MAX = 512
 """Commands that the machine may hold back at most. Durability is the journal's, so a batch need not end with a turn."""
+BATCH_BYTES_MAX = 4 << 20
+"""Likewise, of commands: they are written when the batch ends, all at once."""
 _LENGTH = struct.Struct("<QI")
 """A snapshot begins with the applied index and the length of the encoded sessions."""
 
@@ -76,15 +82,20 @@ class Replica(App):
         self.on_leads: Callable[[], None] | None = None
         """Called when another node leads, or none."""
         self._pending_max = pending_max
-        self._commands: dict[tuple[int, int], tuple[Requester, int]] = {}
-        self._openings: dict[int, tuple[Requester, int]] = {}
+        self._commands: dict[tuple[int, int], tuple[Requester, int, int]] = {}
+        """Who waits for a command, the id of the request, and its deadline. Likewise below."""
+        self._openings: dict[int, tuple[Requester, int, int]] = {}
         self._changes: dict[bytes, list[tuple[Requester, int]]] = {}
-        self._reads: dict[int, tuple[Requester, Query]] = {}
+        self.deadlines = Deadlines()
+        self.reads = Readings(self._begin_query, self._reply, self._refuse, self.deadlines)
+        self._timers: set[str] = set()
+        """Those that run."""
+        self._asking: dict[int, tuple[Requester, Query, int]] = {}
+        """Reads that wait until the state is fresh enough, by token, each with its deadline."""
         self._next_token = 0
         self._asked: list[int] = []
         self._ready: list[int] = []
-        self._due: list[tuple[Requester, Query]] = []
-        self._batch = 0
+        self._batch = self._batch_bytes = 0
         self._answers: list[tuple[Requester, Result | Results | Failure]] = []
         self._gone: set[Requester] = set()
 
@@ -101,35 +112,39 @@ class Replica(App):
 
     def closed(self, client: Requester) -> None:
         """Forget what it waits for, now or with the next that go. Its commands are in the log, or will be, as ever."""
+        self.reads.closed(client)
         self._gone.add(client)
         if len(self._gone) * WAITING_PER_CLOSED >= self._waiting_count():
             self._forget(self._gone)
             self._gone = set()
 
     def _waiting_count(self) -> int:
-        return len(self._commands) + len(self._openings) + len(self._reads) + len(self._due)
+        return len(self._commands) + len(self._openings) + len(self._asking) + len(self.reads)
 
     def _forget(self, gone: Set[Requester]) -> None:
         self._commands = {key: waiting for key, waiting in self._commands.items() if waiting[0] not in gone}
         self._openings = {key: waiting for key, waiting in self._openings.items() if waiting[0] not in gone}
-        self._reads = {token: waiting for token, waiting in self._reads.items() if waiting[0] not in gone}
-        self._due = [waiting for waiting in self._due if waiting[0] not in gone]
+        self._asking = {token: waiting for token, waiting in self._asking.items() if waiting[0] not in gone}
+        self.reads.forget(gone)
         for value, many in list(self._changes.items()):
             self._changes[value] = [waiting for waiting in many if waiting[0] not in gone]
             if not self._changes[value]:
                 del self._changes[value]
 
     def _query(self, client: Requester, request: Query) -> None:
+        if self.reads.returns(client, request):
+            return
+        until = self.deadlines.until(request.remaining_ms)
         if request.serializable:
-            self._due.append((client, request))
+            self.reads.due([(client, request, until)])
         elif self.stalled_why is not None:
             self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
-        elif len(self._reads) >= self._pending_max:
+        elif len(self._asking) >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many reads are waiting")
         else:
             token = self._next_token
             self._next_token = token + 1
-            self._reads[token] = (client, request)
+            self._asking[token] = (client, request, until)
             self._asked.append(token)
 
     def _command(self, client: Requester, request: Command) -> None:
@@ -144,21 +159,26 @@ class Replica(App):
         if len(self._commands) + len(self._openings) >= self._pending_max:
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many commands are waiting")
             return
+        until = self.deadlines.until(request.remaining_ms)
         if isinstance(command, Apply):
             known = self.sessions.answer(command.session, command.serial)
             if known is not None:
                 self._answers.append((client, Result(request.id, known)))
+                return
+            refused = self.machine.refuses(command.operation)
+            if refused is not None:
+                self._answers.append((client, Result(request.id, refused)))
                 return
             entry = self._stamped(command, request.entry)
             if entry is None:
                 why = f"with what this node adds to it, the command has more than {COMMAND_BYTES_MAX} bytes"
                 self._refuse(client, request.id, Code.TOO_LARGE, why)
                 return
-            self._commands[command.session, command.serial] = (client, request.id)
+            self._commands[command.session, command.serial] = (client, request.id, until)
             self.port.submit((entry,))
             return
         if isinstance(command, OpenSession):
-            self._openings[command.nonce] = (client, request.id)
+            self._openings[command.nonce] = (client, request.id, until)
         self.port.submit((request.entry,))
 
     def _stamped(self, command: Apply, entry: bytes) -> bytes | None:
@@ -203,7 +223,7 @@ class Replica(App):
             self._ready.extend(value.tokens)
         elif kind is ReadFailed:
             for token in value.tokens:
-                if waiting := self._reads.pop(token, None):
+                if waiting := self._asking.pop(token, None):
                     self._refuse(waiting[0], waiting[1].id, Code.UNAVAILABLE, value.why)
         elif kind is Dropped:
             self._drop(value)
@@ -218,6 +238,7 @@ class Replica(App):
         if not self._batch:
             self.machine.begin()
         self._batch += len(committed.entries)
+        self._batch_bytes += sum(len(entry.data) for entry in committed.entries)
         for entry in committed.entries:
             has_changed = False
             if entry.kind == COMMAND:
@@ -248,12 +269,12 @@ class Replica(App):
         waiting = self._commands.pop((command.session, command.serial), None)
         if session is None:
             if waiting is not None:
-                self._refuse(*waiting, Code.NO_SESSION, f"session {command.session} has expired")
+                self._refuse(*waiting[:2], Code.NO_SESSION, f"session {command.session} has expired")
             return
         result = self._once(session, command)
         if waiting is not None:
             if result is None:
-                self._refuse(*waiting, Code.NO_SESSION, "too many commands of this session are unanswered")
+                self._refuse(*waiting[:2], Code.NO_SESSION, "too many commands of this session are unanswered")
             else:
                 self._answers.append((waiting[0], Result(waiting[1], result)))
 
@@ -288,7 +309,7 @@ class Replica(App):
             elif isinstance(command, OpenSession):
                 waiting = self._openings.pop(command.nonce, None)
             if waiting is not None:
-                self._refuse(*waiting, Code.UNAVAILABLE, dropped.why)
+                self._refuse(*waiting[:2], Code.UNAVAILABLE, dropped.why)
 
     def _follow(self, leader: int | None) -> None:
         """A new leader may never have seen what waits here; the client sends the same again, which is safe."""
@@ -300,16 +321,16 @@ class Replica(App):
 
     def _turn_away(self, why: str) -> None:
         """Whoever waits for the outcome of a change; it may have taken place, or may yet."""
-        changes = [waiting for many in self._changes.values() for waiting in many]
-        for waiting in [*self._commands.values(), *self._openings.values(), *changes]:
-            self._refuse(*waiting, Code.LEADER_CHANGED, why)
+        changes = [(*waiting, NEVER) for many in self._changes.values() for waiting in many]
+        for client, number, _ in [*self._commands.values(), *self._openings.values(), *changes]:
+            self._refuse(client, number, Code.LEADER_CHANGED, why)
         self._changes.clear()
         self._commands.clear()
         self._openings.clear()
 
     def settle(self) -> None:
         """Serve the reads that became ready, and let the answers go."""
-        if self._batch >= BATCH_MAX:
+        if self._batch >= BATCH_MAX or self._batch_bytes >= BATCH_BYTES_MAX:
             self._end_batch_if_there_is_space()
         if self.reports is not None:
             self.reports.settle(self.port, self.leader is not None)
@@ -317,30 +338,47 @@ class Replica(App):
             asked, self._asked = self._asked, []
             self.port.ask(asked)
         if self._ready:
-            self._due += [waiting for token in self._ready if (waiting := self._reads.pop(token, None))]
+            self.reads.due([waiting for token in self._ready if (waiting := self._asking.pop(token, None))])
             self._ready.clear()
-        if self._due:
-            self._read_all()
+        if self.reads.has_due:
+            self._read_due()
+        self._set_timers()
         if self._answers:
             answers, self._answers = self._answers, []
             reply = self.port.reply
             for client, answer in answers:
                 reply(client, answer)
 
-    def _read_all(self) -> None:
-        """Serve the reads that are due. A machine that cannot end its batch on a full disk cannot be asked.
+    def _read_due(self) -> None:
+        """Serve reads that are due. A machine that cannot end its batch on a full disk cannot be asked.
 
         Nor is it tried on a disk that hangs: that would hold up the loop.
         """
-        due, self._due = self._due, []
         why = self.stalled_why if self._batch and self.stalled_why else self._end_batch_if_there_is_space()
-        for client, query in due:
-            if why is not None:
-                self._refuse(client, query.id, Code.STORAGE, why)
-            else:
-                # One by one to the shell, which bounds what waits for a client: many small questions of one that
-                # does not read can have answers that fill the memory.
-                self.port.reply(client, Result(query.id, self.read(query.query)))
+        if why is not None:
+            self.reads.refuse_due(why)
+        else:
+            self.reads.take()
+
+    def _begin_query(self, query: bytes) -> Steps:
+        return self.machine.query_steps(query)
+
+    def _reply(self, client: Requester, response: Response) -> None:
+        self.port.reply(client, response)
+
+    def _set_timers(self) -> None:
+        """For what is to go on after this."""
+        if GO_ON not in self._timers:
+            if self.reads.has_due:
+                self._set_timer(GO_ON, 0.0)
+            elif self.reads.has_steps:
+                self._set_timer(GO_ON, PAUSE_S)
+        if TICK not in self._timers and self._waiting_count():
+            self._set_timer(TICK, TICK_S)
+
+    def _set_timer(self, key: str, delay_s: float) -> None:
+        self._timers.add(key)
+        self.port.set_timer(key, delay_s)
 
     def read(self, query: bytes) -> bytes:
         """Ask the state machine, which sees all that was applied."""
@@ -350,7 +388,7 @@ class Replica(App):
     def _end_batch(self) -> None:
         if self._batch:
             self.machine.commit()
-            self._batch = 0
+            self._batch = self._batch_bytes = 0
 
     def _end_batch_if_there_is_space(self) -> str | None:
         """Why there is none. The batch is kept then; it is in the log, so nothing is at stake but this node's reads."""
@@ -363,18 +401,33 @@ class Replica(App):
         return None
 
     def on_timer(self, key: Key) -> None:
-        """Of the reports: there are no others."""
-        if self.reports is not None and isinstance(key, str):
+        """Of the reads, the deadlines and the reports."""
+        if key == GO_ON:
+            self._timers.discard(GO_ON)
+            self.reads.step()
+        elif key == TICK:
+            self._timers.discard(TICK)
+            self._tick()
+        elif self.reports is not None and isinstance(key, str):
             self.reports.on_timer(key, self.port, self.leader == self.reports.node)
+
+    def _tick(self) -> None:
+        """Drop what nobody waits for any more."""
+        self.deadlines.now += 1
+        now = self.deadlines.now
+        self._asking = {token: waiting for token, waiting in self._asking.items() if waiting[2] > now}
+        self._commands = {key: waiting for key, waiting in self._commands.items() if waiting[2] > now}
+        self._openings = {key: waiting for key, waiting in self._openings.items() if waiting[2] > now}
+        self.reads.tick()
 
     def stalled(self, why: str | None) -> None:
         """Refuse what needs the core, whose outputs wait for the disk, and turn away who waits. Old reads go on."""
         self.stalled_why = why
         if why is None:
             return
-        reads, self._reads = self._reads, {}
+        asking, self._asking = self._asking, {}
         self._asked.clear()
-        for client, query in reads.values():
+        for client, query, _ in asking.values():
             self._refuse(client, query.id, Code.STORAGE, why)
         self._turn_away(f"it is not known here: {why}")
 
@@ -412,6 +465,7 @@ class Replica(App):
 
         def adopt() -> None:
             self._end_batch()
+            self.reads.restart()
             adopt_machine()
             self.sessions.replace(sessions)
             self.applied_index = applied_index

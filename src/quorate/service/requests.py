@@ -24,12 +24,15 @@ COMMAND_BYTES_MAX: Final = 1_572_864
 CHANGE_BYTES_MAX: Final = 4096
 """A configuration of as many members, newcomers and leavers as there can be, signed."""
 
+REMAINING_MS_MAX: Final = 2**31 - 1
 AUDITED_MAX: Final = 4096
 """Names of a state that an audit has."""
 ANNOUNCEMENT_BYTES_MAX: Final = 65_536
 
 _Bytes: TypeAlias = Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX)]
 _Name: TypeAlias = Annotated[str, Meta(max_length=256)]
+RemainingMs: TypeAlias = Annotated[int, Meta(ge=0, le=REMAINING_MS_MAX)]
+"""How long somebody still waits for the answer when the request is sent; 0: for ever, or nobody says."""
 _Digest: TypeAlias = Annotated[bytes, Meta(max_length=32)]
 
 # --- in the log ---
@@ -102,6 +105,7 @@ class Command(msgspec.Struct, frozen=True, array_like=True, tag="command", gc=Fa
 
     id: Natural
     entry: Annotated[bytes, Meta(max_length=REQUEST_BYTES_MAX)]
+    remaining_ms: RemainingMs = 0
 
 
 class Reconfigure(msgspec.Struct, frozen=True, array_like=True, tag="members", gc=False):
@@ -112,6 +116,7 @@ class Reconfigure(msgspec.Struct, frozen=True, array_like=True, tag="members", g
 
     id: Natural
     entry: Annotated[bytes, Meta(max_length=CHANGE_BYTES_MAX)]
+    remaining_ms: RemainingMs = 0
 
 
 class Query(msgspec.Struct, frozen=True, array_like=True, tag="query", gc=False):
@@ -120,6 +125,9 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag="query", gc=False)
     id: Natural
     query: _Bytes
     serializable: bool = False
+    remaining_ms: RemainingMs = 0
+    asker: Natural = 0
+    """What tells this client from others, so that a node finds what it is doing for it; 0: nothing."""
 
 
 class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=False):

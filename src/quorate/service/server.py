@@ -26,6 +26,7 @@ from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientLimits, ClientListener
 from quorate.runtime.node import Node
 from quorate.runtime.peer_links import PeerLimits
+from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig
 from quorate.service.reconfiguration import Membership
@@ -109,6 +110,7 @@ class Server:
             peer_limits=peer_limits,
         )
         self.node.on_roster = self._on_roster
+        self.watchdog = Watchdog()
         bears = self._bears(len(config.nodes))
         if bears is not None and not bears.liars:
             log.warning("%d nodes bear no lying node: it takes 4 to bear one", len(config.founders))
@@ -122,6 +124,7 @@ class Server:
         try:
             await self.node.start()
             await self.listener.start()
+            self.watchdog.start()
         except BaseException:
             await self.node.stop()
             self.machine.close()
@@ -138,6 +141,7 @@ class Server:
 
         Raises StorageError as ``Node.stop`` does.
         """
+        self.watchdog.stop()
         await self.listener.stop()
         try:
             await self.node.stop()

@@ -27,6 +27,7 @@ from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Decided, Dropped, Screen, Screened
+from quorate.service.readings import TOO_MANY, Reading
 from quorate.service.replica import PENDING_MAX, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -64,7 +65,7 @@ class SignedReplica(Replica):
         self, machine: StateMachine, *, sessions_max: int = SESSIONS_MAX, pending_max: int = PENDING_MAX
     ) -> None:
         super().__init__(machine, sessions_max=sessions_max, pending_max=pending_max)
-        self._requests: dict[bytes, list[tuple[Requester, int]]] = {}
+        self._requests: dict[bytes, list[tuple[Requester, int, int]]] = {}
         """Digest of a request to whoever sent it; a client that sends it twice waits twice."""
         self._requests_count = 0
 
@@ -96,7 +97,8 @@ class SignedReplica(Replica):
             self._refuse(client, request.id, Code.UNAVAILABLE, "too many requests are waiting")
         else:
             self._requests_count += 1
-            self._requests.setdefault(sha256(request.entry).digest(), []).append((client, request.id))
+            waiting = (client, request.id, self.deadlines.until(request.remaining_ms))
+            self._requests.setdefault(sha256(request.entry).digest(), []).append(waiting)
             self.port.submit((request.entry,))
 
     def _waiting_count(self) -> int:
@@ -104,8 +106,16 @@ class SignedReplica(Replica):
 
     def _forget(self, gone: Set[Requester]) -> None:
         super()._forget(gone)
+        self._keep(lambda waiting: waiting[0] not in gone)
+
+    def _tick(self) -> None:
+        super()._tick()
+        now = self.deadlines.now
+        self._keep(lambda waiting: waiting[2] > now)
+
+    def _keep(self, is_kept: Callable[[tuple[Requester, int, int]], bool]) -> None:
         for digest, many in list(self._requests.items()):
-            kept = [waiting for waiting in many if waiting[0] not in gone]
+            kept = [waiting for waiting in many if is_kept(waiting)]
             self._requests_count -= len(many) - len(kept)
             if kept:
                 self._requests[digest] = kept
@@ -190,11 +200,30 @@ class SignedReplica(Replica):
         if request is None:
             return  # the same on every replica: it means nothing
         first = index * signed.COMMANDS_MAX
-        answers = [
-            self._apply_signed(first, place, _decode(command), request.client)
-            for place, command in enumerate(request.commands)
-        ]
-        self._answer(self._waiting_for(data), answers)
+        waiting = self._waiting_for(data)
+        answers: list[Result | Failure] = []
+        for place, command in enumerate(map(_decode, request.commands)):
+            if isinstance(command, Inspect):
+                answers += self._inspect(waiting, place, command)
+            else:
+                answers.append(self._apply_signed(first, place, command, request.client))
+        self._answer(waiting, answers)
+
+    def _inspect(self, waiting: list[tuple[Requester, int]], place: int, command: Inspect) -> list[Result | Failure]:
+        """The answer from the state at this place of the log, if it can be had at once; else it comes by itself."""
+        if not waiting:
+            return []
+        why = self._end_batch_if_there_is_space()
+        if why is not None:
+            return [self._failure(place, Code.STORAGE, why)]
+        steps = self._begin_query(command.query)
+        try:
+            next(steps)
+        except StopIteration as end:
+            return [Result(place, end.value)]
+        reading = Reading(waiting, command.query, steps)
+        reading.place = place
+        return [] if self.reads.go_on(reading) else [self._failure(place, Code.UNAVAILABLE, TOO_MANY)]
 
     def _apply_signed(self, first: int, place: int, command: SignedCommand | None, owner: bytes) -> Result | Failure:
         """The answer to one command. ``first + place`` is a number that no other command has."""
@@ -202,7 +231,7 @@ class SignedReplica(Replica):
             session = self.sessions.use(command.session, owner, first // signed.COMMANDS_MAX)
             if session is None:
                 return self._failure(place, Code.NO_SESSION, EXPIRED % command.session)
-            self._begin_batch()
+            self._begin_batch(len(command.operation))
             result = self._once(session, command)
             if result is None:
                 return self._failure(place, Code.NO_SESSION, UNANSWERED)
@@ -212,17 +241,13 @@ class SignedReplica(Replica):
         if isinstance(command, CloseSession):
             self.sessions.close(command.session, owner)
             return Result(place, b"")
-        if isinstance(command, Inspect):
-            why = self._end_batch_if_there_is_space()
-            if why is not None:
-                return self._failure(place, Code.STORAGE, why)
-            return Result(place, self.machine.query(command.query))
         return self._failure(place, Code.MALFORMED, "not a command, or a change of members that does not count now")
 
-    def _begin_batch(self) -> None:
+    def _begin_batch(self, size_bytes: int) -> None:
         if not self._batch:
             self.machine.begin()
         self._batch += 1
+        self._batch_bytes += size_bytes
 
     def _drop(self, dropped: Dropped) -> None:
         for value in dropped.values:
@@ -239,7 +264,7 @@ class SignedReplica(Replica):
         def adopt() -> None:
             adopt_rest()
             waiting, self._requests, self._requests_count = self._requests, {}, 0
-            for client, request in (one for many in waiting.values() for one in many):
+            for client, request, _ in (one for many in waiting.values() for one in many):
                 self._refuse(client, request, Code.UNAVAILABLE, "this node has just fetched its state")
 
         return adopt
@@ -248,7 +273,7 @@ class SignedReplica(Replica):
         """Whoever waits for a request, from now on no more."""
         found = self._requests.pop(sha256(data).digest(), []) if self._requests else []
         self._requests_count -= len(found)
-        return found
+        return [(client, request) for client, request, _ in found]
 
     def _failure(self, place: int, code: Code, why: str) -> Failure:
         return Failure(place, code, why, self.leader)

@@ -87,7 +87,7 @@ def _strikes(mix: Mix, rng: Random) -> None:
 
 def _snapshots(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     mix.snags = Snags(
-        failed=rng.random() * 0.15 if rng.random() < 0.6 else 0.0,
+        failed=rng.random() * 0.2 if rng.random() < 0.6 else 0.0,
         untaken=rng.random() * 0.4 if rng.random() < 0.5 else 0.0,
         killed=log_uniform(rng, 0.005, 0.1) if "crash" in faults and rng.random() < 0.7 else 0.0,
         slow=rng.random() if rng.random() < 0.5 else 0.0,

@@ -115,8 +115,8 @@ class ServiceDriver(Driver):
             return None
         sends: list[tuple[int, Any]] = []
         for at, item in out.sends:
-            if item is not self._decoded[0]:  # to many nodes it is the same
-                self._decoded = item, decode_request(item.payload)
+            if item.payload is not self._decoded[0]:  # to many nodes it is the same
+                self._decoded = item.payload, decode_request(item.payload)
             sends.append((nodes[at], self._decoded[1]))
         out.sends.clear()
         return Wants(sends, hangups, dials, self._answer(out.finished) if out.finished else None)

@@ -61,18 +61,26 @@ def quotas_of(task: Task, seeds: int, counts: Mapping[str, int]) -> dict[str, Qu
     tested = (*COMMON, *equipment_of(task.protocol).kinds, *_of_disks(task))
     least = LEAST * seeds // SEEDS if seeds >= SEEDS else 0
     asked = {kind: QUOTAS.get(kind, ()) for kind in parse_faults(task.faults) if kind in tested}
+    if "gone" in asked and not _spares_one(task):
+        asked["gone"] = ("absence",)
     if task.byzantine and task.joins:
         _, adversary = adversary_of(task.protocol, task.adversary)
         asked |= {liar: lies for liar, lies in LIES.items() if liar in adversary}
     return {fault: Quota(kind, counts.get(fault, 0), least) for kind, faults in asked.items() for fault in faults}
 
 
+def _spares_one(task: Task) -> bool:
+    """Whether a member can be spared besides those that lie."""
+    entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
+    return equipment.spares_nodes and entry.faults(task.nodes) > task.byzantine
+
+
 def _of_disks(task: Task) -> tuple[str, ...]:
     """The kinds that strike at all: none that damages, where no node can be spared besides those that lie."""
-    entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
+    equipment = equipment_of(task.protocol)
     if not equipment.spares_nodes:
         return ()
-    dooms = entry.faults(task.nodes) > task.byzantine and not task.joins
+    dooms = _spares_one(task) and not task.joins
     of_snapshots = () if equipment.takes_snapshots else ("snapshot-rot", "snapshot-full")
     return tuple(kind for kind in DISK_FAULTS if (dooms or kind not in DAMAGING) and kind not in of_snapshots)
 

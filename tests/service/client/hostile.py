@@ -11,6 +11,8 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import msgspec
+
 from quorate.parts.crypto.keys import Symbolic
 from quorate.runtime.handshake import Bears, Greeted
 from quorate.service.client.call import COMMAND, LOCAL, QUERY, ClientCall
@@ -112,7 +114,8 @@ class Hostile:
         fate = self.sent.setdefault(request.id, Sent())
         fate.may_happen = fate.may_happen or fate.is_open
         fate.is_open = True
-        assert self.requests.setdefault(request.id, request) == request, "what is sent again is the same"
+        request = msgspec.structs.replace(request, remaining_ms=0)
+        assert self.requests.setdefault(request.id, request) == request, "but for the time left, it is the same again"
 
     def check_room(self) -> None:
         """The tables hold no more than what is under way."""

@@ -12,12 +12,12 @@ from random import Random
 import pytest
 
 from quorate.parts.crypto.keys import Symbolic
-from quorate.runtime.handshake import Greeted
-from quorate.service.client.call import QUERY, ClientCall
+from quorate.runtime.handshake import Bears, Greeted
+from quorate.service.client.call import LOCAL, QUERY, ClientCall
 from quorate.service.client.core import ClientCore
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.pace import Pace
-from quorate.service.requests import Result
+from quorate.service.requests import Query, Request, Result, decode_request
 
 QUICK, SLOW, NEVER = b"quick", b"slow", b"never"
 PACE = Pace()
@@ -26,23 +26,26 @@ PACE = Pace()
 class Nodes:
     """Links open at once. Each query is answered after as long as ``late`` says, if its link is still there then."""
 
-    def __init__(self, count: int, late: dict[bytes, float]) -> None:
+    def __init__(self, count: int, late: dict[bytes, float], bears: Bears | None = None) -> None:
         self.late = late
+        self._greeted = Greeted("", bears)
         endpoints = Endpoints(f"n{number}:1" for number in range(count))
         scheme = Symbolic(range(4), b"patience")
-        self.core = ClientCore(endpoints, Random(1), lambda: scheme.client(1), PACE, timeout_s=5.0)
+        self.core = ClientCore(endpoints, Random(1), lambda: scheme.client(1), PACE, timeout_s=5.0, faults=0)
         self.now = 0.0
         self.left: list[float] = []
         """When the client turned away from a node."""
+        self.commands: list[Request] = []
+        """What would go through the log, for which these nodes are too few."""
         self._links: dict[int, int] = {}
         self._made = 0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self.core.start(self.now)
         self._act()
 
-    def ask(self, body: bytes) -> ClientCall:
+    def ask(self, body: bytes, kind: int = QUERY) -> ClientCall:
         """Begin a call, which may take for ever."""
-        call = ClientCall(QUERY, body, inf)
+        call = ClientCall(kind, body, inf)
         self.core.begin(call, self.now)
         self._act()
         return call
@@ -67,10 +70,15 @@ class Nodes:
         heappush(self._due, (self.now + delay_s, self._made, act))
 
     def _act(self) -> None:
+        if self.core.has_unsigned:
+            self.core.settle(self.now)
         out = self.core.out
         for at, item in out.sends:
-            if isinstance(item, ClientCall) and self.late[item.body] < inf:
-                self._on_link(at, self.late[item.body], partial(self._answer, at, item.id))
+            asked = Query(item.id, item.body) if isinstance(item, ClientCall) else decode_request(item.payload)
+            if not isinstance(asked, Query):
+                self.commands.append(asked)
+            elif self.late[asked.query] < inf:
+                self._on_link(at, self.late[asked.query], partial(self._answer, at, asked.id))
         for at, _, _ in out.hangups:
             del self._links[at]
             self.left.append(self.now)
@@ -86,7 +94,7 @@ class Nodes:
         self._after(delay_s, lambda: act() if self._links.get(at) == link else None)
 
     def _open(self, at: int) -> None:
-        self.core.opened(at, at, Greeted("", None), self.now)
+        self.core.opened(at, at, self._greeted, self.now)
 
     def _answer(self, at: int, number: int) -> None:
         self.core.received(at, [Result(number, b"")], self.now)
@@ -136,3 +144,13 @@ def test_a_patience_that_nothing_needs_any_more_is_given_up() -> None:
     nodes.ask(NEVER)
     nodes.until(91.5)
     assert nodes.left == [90.5 + PACE.patience_s]
+
+
+def test_a_vote_that_comes_after_the_read_was_sent_through_the_log_counts() -> None:
+    nodes = Nodes(1, {SLOW: 3 * PACE.read_patience_s}, Bears(1, 4))
+    call = nodes.ask(SLOW, LOCAL)
+    nodes.until(2 * PACE.read_patience_s)
+    assert len(nodes.commands) == 1, "the one node that is reached is too few for the log"
+    assert not call.is_over
+    nodes.until(3 * PACE.read_patience_s)
+    assert (call.is_over, call.result) == (True, b"")

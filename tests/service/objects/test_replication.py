@@ -13,7 +13,7 @@ import pytest
 
 from quorate import NodeFailed, OutcomeUnknown, connect, replicate
 from quorate.kernel.inputs import Stalled
-from quorate.runtime.errors import JournalLocked
+from quorate.runtime.errors import JournalLocked, WrongIdentity
 from quorate.service.objects import Replication
 from quorate.service.requests import Status
 
@@ -66,6 +66,21 @@ def test_two_nodes_on_one_folder_are_refused_in_words(tmp_path) -> None:
             second.start()
         assert counter.add() == 1
     with second as counter:
+        assert counter.add() == 2
+
+
+def test_a_renamed_class_is_told_how_to_find_its_data(tmp_path) -> None:
+    class Renamed(Counter):
+        """The same with another name."""
+
+    with replicate(Counter, data=tmp_path) as counter:
+        counter.add()
+    with pytest.raises(WrongIdentity, match="give cluster=OLD_NAME"):
+        replicate(Renamed, data=tmp_path).start()
+    with pytest.raises(WrongIdentity) as told:
+        replicate(Counter, data=tmp_path, cluster="else").start()
+    assert "OLD_NAME" not in str(told.value), "a name was given"
+    with replicate(Renamed, data=tmp_path, cluster="Counter") as counter:
         assert counter.add() == 2
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from heapq import merge
-from itertools import islice
 
 import msgspec
 
@@ -83,17 +82,26 @@ class KeyIndex:
         state.version += 1
         return state.create_revision, state.version
 
-    def delete(self, key: bytes, stamp: int) -> None:
-        """Record the deletion of a live key."""
-        state = self._states[key]
-        if state.past is None:
-            state.past = [state.stamp]
+    def delete(self, key: bytes, end: bytes, stamp: int) -> list[bytes]:
+        """Record the deletion of a range, the first with this stamp and the next with the next; return its keys."""
+        if end:
+            keys = self._live.take_range(key, None if end == b"\0" else end)
+        elif self.latest(key) & 1:
+            return []
         else:
-            state.past.append(state.stamp)
-        state.stamp = stamp
-        state.create_revision = state.version = 0
-        self._live.remove(key)
-        self._dead.add(key)
+            keys = [key]
+            self._live.remove(key)
+        for k in keys:
+            state = self._states[k]
+            if state.past is None:
+                state.past = [state.stamp]
+            else:
+                state.past.append(state.stamp)
+            state.stamp = stamp
+            state.create_revision = state.version = 0
+            self._dead.add(k)
+            stamp += 2  # the bit below is the deletion's
+        return keys
 
     def at(self, key: bytes, revision: int) -> int:
         """The stamp of the key's version as of a revision, or one with the deletion bit."""
@@ -126,27 +134,49 @@ class KeyIndex:
             return 0 if self.latest(key) & 1 else 1
         return self._live.count(key, None if end == b"\0" else end)
 
-    def select_latest(self, key: bytes, end: bytes, limit: int) -> tuple[list[int], int]:
-        """The stamps of the first `limit` current keys of a range (0: all), and the count of all of them."""
-        if not end:
-            stamp = self.latest(key)
-            return ([], 0) if stamp & 1 else ([stamp], 1)
-        states = self._states
-        stamps = [states[k].stamp for k in islice(self.live_keys(key, end), limit or None)]
-        return stamps, len(stamps) if not limit or len(stamps) < limit else self.live_count(key, end)
-
-    def select_at(self, key: bytes, end: bytes, limit: int, revision: int) -> tuple[list[int], int]:
-        """The same as of an older revision. Walks the whole range: each key's history has to be asked."""
-        if not end:
-            stamp = self.at(key, revision)
-            return ([], 0) if stamp & 1 else ([stamp], 1)
+    def count(self, key: bytes, end: bytes) -> int:
+        """How many keys of a range (not a single key) have a version, live or deleted."""
         stop = None if end == b"\0" else end
-        stamps = []
-        for k in merge(self._live.irange(key, stop), self._dead.irange(key, stop)):
-            stamp = self.at(k, revision)
-            if not stamp & 1:
-                stamps.append(stamp)
-        return stamps[: limit or None], len(stamps)
+        return self._live.count(key, stop) + self._dead.count(key, stop)
+
+    def versions(self, key: bytes, end: bytes, revision: int, *, is_newest: bool) -> Iterator[tuple[bytes, int]]:
+        """The keys of a range (not a single key) in order, each with its stamp as of a revision.
+
+        A stamp with the deletion bit: the key was not there then. ``is_newest``: no key has changed since that
+        revision. The index mustn't change meanwhile.
+        """
+        stop = None if end == b"\0" else end
+        if is_newest:
+            states = self._states
+            return ((k, states[k].stamp) for k in self._live.irange(key, stop))
+        at = self.at
+        return ((k, at(k, revision)) for k in merge(self._live.irange(key, stop), self._dead.irange(key, stop)))
+
+    def is_garbage(self, key: bytes, stamp: int, compact_revision: int) -> bool:
+        """Whether a compaction makes a version unreachable: older than the compacted revision, and by then
+        replaced or deleted. What happened at that very revision stays, for whoever watches from it on."""
+        if stamp >= first_stamp(compact_revision):
+            return False
+        return bool(stamp & 1) or self.at(key, compact_revision) != stamp
+
+    def revert(self, key: bytes, create_revision: int, version: int) -> int:
+        """Forget the key's latest version; return the stamp of the one before, which gets these numbers back."""
+        state = self._states[key]
+        if state.past is None:
+            del self._states[key]
+            self._live.remove(key)
+            return NONE
+        before = state.past.pop()
+        if not state.past:
+            state.past = None
+        if state.stamp & 1:
+            self._dead.remove(key)
+            self._live.add(key)
+        elif before & 1:
+            self._live.remove(key)
+            self._dead.add(key)
+        state.stamp, state.create_revision, state.version = before, create_revision, version
+        return before
 
     def prune(self, key: bytes, revision: int) -> list[int]:
         """Forget the key's versions that a compaction at `revision` makes unreachable; return their stamps.

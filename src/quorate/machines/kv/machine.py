@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from quorate.machines.kv import refusals, snapshot, txn
 from quorate.machines.kv.commands import (
     Compact,
     CompactResult,
     DeleteRange,
-    DeleteRangeResult,
     Digest,
     DigestResult,
     Error,
@@ -26,10 +25,15 @@ from quorate.machines.kv.commands import (
     decode_query,
     encode,
 )
+from quorate.machines.kv.costs import Costs
+from quorate.machines.kv.reading import Counts, RawRangeResult, digesting, finish, ranging, reading_events
 from quorate.machines.kv.refusals import KvError
 from quorate.machines.kv.revisions import MAP_BYTES, remove_table
 from quorate.machines.kv.store import KvStore
 from quorate.machines.state_machine import StateMachine
+
+_TXN_TAG: Final = b"\x04"
+"""The second byte of an encoded Txn."""
 
 
 class KvMachine(StateMachine):
@@ -49,13 +53,14 @@ class KvMachine(StateMachine):
         self._numbers = itertools.count()
         self._in_batch = False
         self.store = KvStore(self._fresh_path(), map_bytes)
+        self._counts = Counts()
         self._commands: dict[type[Any], Callable[[Any], Any]] = {
             Put: self._put,
             DeleteRange: self._delete,
             Txn: self._txn,
             Compact: self._compact,
         }
-        self._queries: dict[type[Any], Callable[[Any], Any]] = {
+        self._queries: dict[type[Any], Callable[[Any, Costs], Generator[None, None, Any]]] = {
             Range: self._range,
             Txn: self._read_txn,
             Events: self._events,
@@ -74,16 +79,43 @@ class KvMachine(StateMachine):
         try:
             decoded = decode_command(command)
             result = self._commands[type(decoded)](decoded)
+            self.store.end_transaction()
         except KvError as error:
+            self.store.rollback()
             result = Error(error.code, error.message)
         if not self._in_batch:
             self.store.commit()
         return encode(result)
 
+    def refuses(self, command: bytes) -> bytes | None:
+        """Of a transaction too large or too deep. What any other command costs is known when it is applied."""
+        if command[1:2] != _TXN_TAG:
+            return None
+        try:
+            decoded = decode_command(command)
+            if isinstance(decoded, Txn):
+                txn.check_txn(decoded)
+        except KvError as error:
+            return encode(Error(error.code, error.message))
+        return None
+
     def query(self, query: bytes) -> bytes:
+        return finish(self.query_steps(query))
+
+    def query_steps(self, query: bytes) -> Generator[None, None, bytes]:
         try:
             decoded = decode_query(query)
-            return encode(self._queries[type(decoded)](decoded))
+            steps = self._queries[type(decoded)](decoded, Costs(is_command=False))
+            try:
+                next(steps)
+            except StopIteration as end:  # most are answered at once
+                return encode(end.value)
+            view = self.store.view()
+            try:
+                yield
+                return encode((yield from steps))
+            finally:
+                view.close()
         except KvError as error:
             return encode(Error(error.code, error.message))
 
@@ -97,6 +129,7 @@ class KvMachine(StateMachine):
 
         def adopt() -> None:
             old, self.store = self.store, store
+            self._counts = Counts()
             self._in_batch = False
             old.close()
 
@@ -108,25 +141,19 @@ class KvMachine(StateMachine):
     def _fresh_path(self) -> Path:
         return self._directory / f"kv-{next(self._numbers)}.lmdb"
 
-    # Commands.
+    # Commands. `apply` ends their transactions.
 
     def _put(self, command: Put) -> PutResult:
         txn.check_put(command)
-        result = txn.run_put(self.store, command)
-        self.store.end_transaction()
-        return result
+        return txn.run_put(self.store, command, Costs(is_command=True))
 
-    def _delete(self, command: DeleteRange) -> DeleteRangeResult:
+    def _delete(self, command: DeleteRange) -> txn.RawDeleteResult:
         txn.check_range(command)
-        result = txn.run_delete(self.store, command)
-        self.store.end_transaction()
-        return result
+        return txn.run_delete(self.store, command, Costs(is_command=True))
 
     def _txn(self, command: Txn) -> txn.RawTxnResult:
         txn.check_txn(command)
-        result = txn.run_txn(self.store, command)
-        self.store.end_transaction()
-        return result
+        return finish(txn.run_txn(self.store, self._counts, command, Costs(is_command=True)))
 
     def _compact(self, command: Compact) -> CompactResult:
         self.store.compact(command.revision)
@@ -134,19 +161,20 @@ class KvMachine(StateMachine):
 
     # Queries.
 
-    def _range(self, query: Range) -> txn.RawRangeResult:
+    def _range(self, query: Range, costs: Costs) -> Generator[None, None, RawRangeResult]:
         txn.check_range(query)
-        return txn.run_range(self.store, query)
+        self.store.check_revision(query.revision)
+        return ranging(self.store, self._counts, query, costs, self.store.current)
 
-    def _read_txn(self, query: Txn) -> txn.RawTxnResult:
+    def _read_txn(self, query: Txn, costs: Costs) -> Generator[None, None, txn.RawTxnResult]:
         txn.check_txn(query)
         if not txn.writes_nothing(query):
             raise refusals.query_writes()
-        return txn.run_txn(self.store, query)
+        return txn.run_txn(self.store, self._counts, query, costs)
 
-    def _events(self, query: Events) -> EventsResult:
-        events, next_revision = self.store.events(query.from_revision, query.limit, query.prev_kv)
-        return EventsResult(self.store.revision, events, next_revision)
+    def _events(self, query: Events, costs: Costs) -> Generator[None, None, EventsResult]:
+        return reading_events(self.store, query.from_revision, query.limit, query.prev_kv, costs)
 
-    def _digest(self, _: Digest) -> DigestResult:
-        return DigestResult(self.store.revision, self.store.compact_revision, self.store.digest())
+    def _digest(self, _: Digest, costs: Costs) -> Generator[None, None, DigestResult]:
+        revision, compact_revision = self.store.revision, self.store.compact_revision
+        return DigestResult(revision, compact_revision, (yield from digesting(self.store, costs)))

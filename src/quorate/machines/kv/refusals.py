@@ -7,6 +7,7 @@ constant, never built from what a library said: replicas that run different libr
 from __future__ import annotations
 
 INVALID_ARGUMENT = 3
+RESOURCE_EXHAUSTED = 8
 OUT_OF_RANGE = 11
 
 
@@ -29,6 +30,28 @@ def empty_key() -> KvError:
 
 def too_large() -> KvError:
     return KvError(INVALID_ARGUMENT, "etcdserver: request is too large")
+
+
+def result_too_large() -> KvError:
+    return KvError(
+        RESOURCE_EXHAUSTED,
+        "quorate: the answer is larger than 2096128 bytes: ask for less at once, with a limit and page by page",
+    )
+
+
+def too_much() -> KvError:
+    return KvError(
+        RESOURCE_EXHAUSTED,
+        "quorate: one command reads or deletes at most 2048 keys and reads at most 16 MiB: do it in several, a page "
+        "of keys at a time",
+    )
+
+
+def old_range() -> KvError:
+    return KvError(
+        INVALID_ARGUMENT,
+        "quorate: a command reads a range at the current revision only: ask for an older one with a query",
+    )
 
 
 def key_too_large() -> KvError:

@@ -11,19 +11,19 @@ client or another replica can see follows the rule alone.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from weakref import WeakSet
 
 import msgspec
 
 from quorate.machines.kv import refusals
-from quorate.machines.kv.commands import Event, KeyValue, encode
-from quorate.machines.kv.index import NONE, KeyIndex, first_stamp, stamp_revision
+from quorate.machines.kv.commands import KeyValue, encode
+from quorate.machines.kv.index import KeyIndex, first_stamp
 from quorate.machines.kv.revisions import MAP_BYTES, Revisions, from_key, to_key
 
-_decode_record = msgspec.msgpack.Decoder(KeyValue).decode
+decode_record = msgspec.msgpack.Decoder(KeyValue).decode
 _SWEEP_RECORDS = 256
+_ABSENT = KeyValue(b"")
 
 
 class _RecordKey(msgspec.Struct, array_like=True, gc=False):
@@ -32,7 +32,7 @@ class _RecordKey(msgspec.Struct, array_like=True, gc=False):
     key: bytes
 
 
-_decode_record_key = msgspec.msgpack.Decoder(_RecordKey).decode
+decode_record_key = msgspec.msgpack.Decoder(_RecordKey).decode
 
 
 class View:
@@ -79,13 +79,13 @@ class KvStore:
 
     def delete(self, key: bytes, end: bytes) -> int:
         """Delete an etcd range in the open transaction; return how many keys that were."""
-        revision = self.revision + 1
-        doomed = list(self.index.live_keys(key, end))
+        revision, pending = self.revision + 1, self.records.pending
+        stamp = revision << 32 | self._changes << 1 | 1
+        doomed = self.index.delete(key, end, stamp)
+        self._changes += len(doomed)
         for k in doomed:
-            stamp = revision << 32 | self._changes << 1 | 1
-            self._changes += 1
-            self.index.delete(k, stamp)
-            self.records.pending[to_key(stamp)] = encode((k, b"", 0, revision, 0, 0))
+            pending[stamp.to_bytes(12, "big")] = encode((k, b"", 0, revision, 0, 0))
+            stamp += 2
         return len(doomed)
 
     def end_transaction(self) -> None:
@@ -93,6 +93,17 @@ class KvStore:
         if self._changes:
             self.revision += 1
             self._changes = 0
+
+    def rollback(self) -> None:
+        """Undo the open transaction, change by change, newest first."""
+        records, revision = self.records, self.revision + 1
+        while self._changes:
+            self._changes -= 1
+            live = revision << 32 | self._changes << 1
+            record = records.pending.pop(to_key(live), None) or records.pending.pop(to_key(live | 1))
+            key = decode_record_key(record).key
+            before = self.key_value(self.index.before(key, live)) or _ABSENT
+            self.index.revert(key, before.create_revision, before.version)
 
     def compact(self, revision: int) -> None:
         """Forget the history before a revision. Raises KvError: already compacted, or in the future."""
@@ -120,64 +131,13 @@ class KvStore:
         if 0 < revision < self.compact_revision:
             raise refusals.compacted()
 
-    def select(self, key: bytes, end: bytes, revision: int = 0, limit: int = 0) -> tuple[list[int], int]:
-        """The stamps of the first `limit` keys of an etcd range as of a revision, and the count of all of them.
-
-        Raises KvError for a revision that is compacted or in the future.
-        """
-        self.check_revision(revision)
-        limit = max(0, limit)
-        if revision <= 0 or revision == self.current:
-            return self.index.select_latest(key, end, limit)
-        return self.index.select_at(key, end, limit, revision)
-
     def record(self, stamp: int) -> bytes:
         """The encoded `KeyValue` of a stamp."""
         return self.records.get(stamp)
 
     def key_value(self, stamp: int) -> KeyValue | None:
         """The version a stamp names; None for one with the deletion bit."""
-        return None if stamp & 1 else _decode_record(self.records.get(stamp))
-
-    def events(self, from_revision: int, limit: int = 0, prev_kv: bool = False) -> tuple[list[Event], int]:
-        """What changed from a revision on, in order, and the revision after the last one given.
-
-        Revisions are never split: the events end with the revision that reaches `limit` (<= 0: no limit). Reads
-        what is committed. Raises KvError for a revision that is compacted or below 1.
-        """
-        if from_revision < 1:
-            raise refusals.from_revision()
-        if from_revision < self.compact_revision:
-            raise refusals.compacted()
-        events: list[Event] = []
-        last = 0
-        for key, record in self.records.scan(first_stamp(from_revision), first_stamp(self.revision + 1)):
-            stamp = from_key(key)
-            if 0 < limit <= len(events) and stamp_revision(stamp) != last:
-                return events, last + 1
-            last = stamp_revision(stamp)
-            kv = _decode_record(record)
-            before = self._before(kv.key, stamp) if prev_kv else NONE
-            events.append(Event(kv, self.key_value(before)))
-        return events, max(from_revision, self.revision + 1)
-
-    def _before(self, key: bytes, stamp: int) -> int:
-        """As `KeyIndex.before`, but nothing that the compaction rule has removed, swept already or not."""
-        before = self.index.before(key, stamp)
-        return NONE if self._is_garbage(key, before) else before
-
-    def digest(self) -> bytes:
-        """A hash of everything a client can read, equal on replicas that have applied the same commands.
-
-        It reads all of what is committed: about as long as reading the file takes.
-        """
-        state = hashlib.blake2b(encode((self.revision, self.compact_revision)), digest_size=16)
-        bound = to_key(first_stamp(max(0, self.compact_revision)))
-        for key, record in self.records.scan(0, first_stamp(self.revision + 1)):
-            if key >= bound or not self._is_garbage(_decode_record_key(record).key, from_key(key)):
-                state.update(key)
-                state.update(record)
-        return state.digest()
+        return None if stamp & 1 else decode_record(self.records.get(stamp))
 
     def view(self) -> View:
         """Hold what is committed now for a reader in another thread: the sweep pauses until the view is closed."""
@@ -196,13 +156,6 @@ class KvStore:
         """Whether records that compaction made unreachable may still be on disk."""
         return self._swept < first_stamp(self.compact_revision) or self.records.doomed > 0
 
-    def _is_garbage(self, key: bytes, stamp: int) -> bool:
-        """Whether compaction has made a version unreachable: older than the compacted revision, and by then
-        replaced or deleted. What happened at that very revision stays, for whoever watches from it on."""
-        if stamp >= first_stamp(self.compact_revision):
-            return False
-        return bool(stamp & 1) or self.index.at(key, self.compact_revision) != stamp
-
     def _sweep(self, share: int) -> None:
         """Look at the next records up to the compacted revision, and doom what their keys no longer need."""
         if self.records.doomed >= share:
@@ -213,5 +166,5 @@ class KvStore:
                 self._swept = from_key(key)
                 return
             share -= 1
-            self.records.doom(self.index.prune(_decode_record_key(record).key, revision))
+            self.records.doom(self.index.prune(decode_record_key(record).key, revision))
         self._swept = first_stamp(revision)  # its own records are due at the next compaction

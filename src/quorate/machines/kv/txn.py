@@ -2,13 +2,14 @@
 
 As etcd does it (`server/etcdserver/txn`): first the shape is checked, both branches alike; then every compare, also
 those of nested transactions, is evaluated against the state before the transaction; then the reads on the path taken
-are checked; only then does anything change. So a refused transaction has changed nothing.
+are checked; only then does anything change. What has cost too much by then is rolled back (`costs.py`). So a refused
+transaction has changed nothing.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
@@ -19,7 +20,6 @@ from quorate.machines.kv.commands import (
     VALUE_BYTES_MAX,
     Compare,
     DeleteRange,
-    DeleteRangeResult,
     KeyValue,
     Operation,
     Put,
@@ -28,22 +28,22 @@ from quorate.machines.kv.commands import (
     Relation,
     Target,
     Txn,
-    encode,
 )
+from quorate.machines.kv.costs import OPERATION_BYTES, Costs
+from quorate.machines.kv.reading import Counts, ranging
 from quorate.machines.kv.store import KvStore
 
 TXN_OPS_MAX = 128  # etcd's --max-txn-ops: along a path of nested transactions
-TXN_OPS_TOTAL_MAX = 1024  # in all branches together; etcd has no such limit
+TXN_OPS_TOTAL_MAX = 1024  # in all branches together, and compares; etcd has no such limit
 TXN_DEPTH_MAX = 8  # etcd has none; its op limit bounds it
 
 
-class RawRangeResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
-    """A `RangeResult` whose records go out as they are stored."""
+class RawDeleteResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
+    """A `DeleteRangeResult` whose records go out as they were stored."""
 
     revision: int
-    kvs: list[msgspec.Raw]
-    count: int
-    more: bool
+    deleted: int
+    prev_kvs: list[msgspec.Raw]
 
 
 class RawTxnResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
@@ -98,7 +98,7 @@ def _check_shape(txn: Txn, ops_max: int, depth: int, budget: list[int]) -> None:
     if depth == 0:
         raise refusals.malformed()
     ops = max(len(txn.compare), len(txn.success), len(txn.failure))
-    budget[0] -= len(txn.success) + len(txn.failure)
+    budget[0] -= len(txn.compare) + len(txn.success) + len(txn.failure)
     if ops > ops_max or budget[0] < 0:
         raise refusals.too_many_ops()
     for compare in txn.compare:
@@ -162,9 +162,10 @@ _RELATIONS: dict[Relation, Callable[[Any, Any], bool]] = {
 _ABSENT = KeyValue(b"")
 
 
-def _holds(store: KvStore, compare: Compare) -> bool:
+def _holds(store: KvStore, compare: Compare, costs: Costs) -> bool:
     stamp = store.index.latest(compare.key)
     kv = store.key_value(stamp) or _ABSENT
+    costs.spend(1, len(kv.value), 0)
     actual: int | bytes
     match compare.target:
         case Target.VERSION:
@@ -182,10 +183,10 @@ def _holds(store: KvStore, compare: Compare) -> bool:
     return _RELATIONS[compare.relation](actual, compare.operand)
 
 
-def _choose(store: KvStore, txn: Txn) -> _Path:
-    succeeded = all(_holds(store, compare) for compare in txn.compare)
+def _choose(store: KvStore, txn: Txn, costs: Costs) -> _Path:
+    succeeded = all(_holds(store, compare, costs) for compare in txn.compare)
     operations = txn.success if succeeded else txn.failure
-    return _Path(succeeded, operations, [_choose(store, op) for op in operations if isinstance(op, Txn)])
+    return _Path(succeeded, operations, [_choose(store, op, costs) for op in operations if isinstance(op, Txn)])
 
 
 def _check_reads(store: KvStore, path: _Path) -> None:
@@ -196,64 +197,63 @@ def _check_reads(store: KvStore, path: _Path) -> None:
         _check_reads(store, nested)
 
 
-# Execution. The caller has checked the shape and ends the transaction.
+# Execution. The caller has checked the shape and ends the transaction, or rolls it back.
 
 
-def run_range(store: KvStore, request: Range) -> RawRangeResult:
-    """Raises KvError for a revision that is compacted or in the future."""
-    stamps, count = store.select(request.key, request.range_end, request.revision, request.limit)
-    if request.count_only:
-        return RawRangeResult(store.current, [], count, False)
-    if request.keys_only:
-        records = [_without_value(store, stamp) for stamp in stamps]
-    else:
-        records = [store.record(stamp) for stamp in stamps]
-    return RawRangeResult(store.current, [msgspec.Raw(r) for r in records], count, len(stamps) < count)
-
-
-def _without_value(store: KvStore, stamp: int) -> bytes:
-    kv = store.key_value(stamp)
-    assert kv is not None, "a selected version is never a deletion"
-    return encode(msgspec.structs.replace(kv, value=b""))
-
-
-def run_put(store: KvStore, request: Put) -> PutResult:
+def run_put(store: KvStore, request: Put, costs: Costs) -> PutResult:
     """Write one key, in the store's open batch."""
+    costs.spend(1, 0, OPERATION_BYTES)
     previous = store.key_value(store.index.latest(request.key)) if request.prev_kv else None
+    if previous is not None:
+        size = len(previous.key) + len(previous.value)
+        costs.spend(0, size, size + OPERATION_BYTES)
     store.put(request.key, request.value, request.lease)
     return PutResult(store.current, previous)
 
 
-def run_delete(store: KvStore, request: DeleteRange) -> DeleteRangeResult:
+def run_delete(store: KvStore, request: DeleteRange, costs: Costs) -> RawDeleteResult:
     """Delete all keys of a range, in the store's open batch."""
-    previous: list[KeyValue] = []
+    index = store.index
+    costs.spend(index.live_count(request.key, request.range_end), 0, OPERATION_BYTES)
+    previous: list[msgspec.Raw] = []
     if request.prev_kv:
-        stamps, _ = store.select(request.key, request.range_end)
-        previous = [kv for kv in map(store.key_value, stamps) if kv is not None]
+        for key in index.live_keys(request.key, request.range_end):
+            record = store.record(index.latest(key))
+            costs.spend(0, len(record), len(record))
+            previous.append(msgspec.Raw(record))
     deleted = store.delete(request.key, request.range_end)
-    return DeleteRangeResult(store.current, deleted, previous)
+    return RawDeleteResult(store.current, deleted, previous)
 
 
-def run_txn(store: KvStore, txn: Txn) -> RawTxnResult:
-    """Choose and execute. Raises KvError, before any change, for a read that can't be served."""
-    path = _choose(store, txn)
+def run_txn(store: KvStore, counts: Counts, txn: Txn, costs: Costs) -> Generator[None, None, RawTxnResult]:
+    """Choose and execute. Raises KvError: before any change for a read that can't be served, and for one that costs
+    too much, with changes that are to be rolled back. It yields only if it writes nothing."""
+    # The compares of a query are made in one step, so they may read what those of a command may.
+    path = _choose(store, txn, costs if costs.is_command else Costs(is_command=True))
     _check_reads(store, path)
-    return _run_path(store, path)
+    return (yield from _run_path(store, counts, path, costs, None if costs.is_command else store.current))
 
 
-def _run_path(store: KvStore, path: _Path) -> RawTxnResult:
+def _run_path(
+    store: KvStore, counts: Counts, path: _Path, costs: Costs, at: int | None
+) -> Generator[None, None, RawTxnResult]:
+    """``at``: the revision that all of a query reads; None: each operation of a command sees those before it."""
     results: list[Any] = []
     nested = iter(path.nested)
     for op in path.operations:
         if isinstance(op, Range):
-            results.append(run_range(store, op))
+            results.append((yield from ranging(store, counts, op, costs, store.current if at is None else at)))
         elif isinstance(op, Put):
-            results.append(run_put(store, op))
+            results.append(run_put(store, op, costs))
         elif isinstance(op, DeleteRange):
-            results.append(run_delete(store, op))
+            results.append(run_delete(store, op, costs))
         else:
-            results.append(_run_path(store, next(nested)))
-    return RawTxnResult(store.current, path.succeeded, results)
+            costs.spend(1, 0, OPERATION_BYTES)
+            results.append((yield from _run_path(store, counts, next(nested), costs, at)))
+        if costs.is_step_over:
+            yield
+            costs.next_step()
+    return RawTxnResult(store.current if at is None else at, path.succeeded, results)
 
 
 def writes_nothing(txn: Txn) -> bool:

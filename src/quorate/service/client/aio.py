@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import ClassVar, Final, Self, TypeVar
 
 from quorate.machines.kv import commands as kv
+from quorate.machines.kv.refusals import RESOURCE_EXHAUSTED
 from quorate.parts.crypto.keys import Signer
 from quorate.service.client.administration import Administration
 from quorate.service.client.arguments import check_bytes
@@ -30,6 +31,7 @@ from quorate.service.requests import COMMAND_BYTES_MAX, DECODE_ERRORS, Response,
 
 PACE: Final = Pace()
 
+DELETED_PER_PAGE: Final = 1000
 T = TypeVar("T")
 
 
@@ -285,9 +287,22 @@ class AsyncClient(Connection):
         query = kv.Range(key, range_end, limit, revision, keys_only)
         return await self._query(query, kv.RangeResult, serializable)
 
-    async def delete(self, key: bytes, range_end: bytes = b"") -> int:
-        """Delete a key or a range; how many there were."""
-        return (await self._command(kv.DeleteRange(key, range_end), kv.DeleteRangeResult)).deleted
+    async def delete(self, key: bytes, range_end: bytes = b"", *, in_pages: bool = False) -> int:
+        """Delete a key or a range; how many there were.
+
+        One command deletes 2,048 keys at most, and is TooLarge for a range that has more. ``in_pages``: several
+        commands delete as many as there are; others see the range with a part of it gone, and what they put into it
+        behind the page that is being deleted goes, too.
+        """
+        deleted, is_last = 0, not (in_pages and range_end)
+        while not is_last:
+            page = await self.range(key, range_end, limit=DELETED_PER_PAGE, keys_only=True)
+            is_last = not page.more
+            if not is_last:
+                next_key = page.kvs[-1].key + b"\0"
+                deleted += (await self._command(kv.DeleteRange(key, next_key), kv.DeleteRangeResult)).deleted
+                key = next_key
+        return deleted + (await self._command(kv.DeleteRange(key, range_end), kv.DeleteRangeResult)).deleted
 
     async def txn(
         self,
@@ -327,7 +342,7 @@ def _checked(data: bytes, expected: type[T]) -> T:
     except DECODE_ERRORS as error:
         raise Refused(f"the node answered what is no result: {error}") from None
     if isinstance(result, kv.Error):
-        raise Refused(result.message)
+        raise (TooLarge if result.code == RESOURCE_EXHAUSTED else Refused)(result.message)
     if not isinstance(result, expected):
         raise Refused(f"the node answered {type(result).__name__} where {expected.__name__} was asked for")
     return result

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Final
 
 from quorate.service.client.errors import QuorateError
 from quorate.service.client.session import ClientSession
-from quorate.service.requests import Failure
+from quorate.service.requests import REMAINING_MS_MAX, Failure
 
 COMMAND: Final = 0
 QUERY: Final = 1
@@ -70,3 +71,8 @@ class ClientCall:
         """An earlier sending was not answered, so it may have been taken in."""
         self.why: Failure | None = None
         """The newest reason why there is no answer yet."""
+
+    def remaining_ms(self, now: float) -> int:
+        """How long somebody still waits, for a request that is sent now; 0: for ever."""
+        left_s = self.deadline - now
+        return 0 if left_s == inf else max(1, min(int(left_s * 1000), REMAINING_MS_MAX))

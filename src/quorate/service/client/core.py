@@ -85,6 +85,8 @@ class ClientCore:
         self._early: dict[ClientCall, None] = {}
         """Calls that wait until it is known how to ask."""
         self.session = self.new_session()
+        self._asker = self.session.nonce
+        """With the id of a request it names a call, so that a node finds what it does for that already."""
 
     @property
     def has_mode(self) -> bool:
@@ -347,7 +349,7 @@ class ClientCore:
             asker.not_sent(at, item)
 
     def _ask_one(self) -> None:
-        self.single = Single(self.endpoints, self._pace, self._rng, self.out, self.finish, self._expire)
+        self.single = Single(self.endpoints, self._pace, self._rng, self._asker, self.out, self.finish, self._expire)
         self.single.start()
         self._ask_early()
 
@@ -385,6 +387,7 @@ class ClientCore:
                 self._signer(),
                 self._pace,
                 self._rng,
+                self._asker,
                 self.out,
                 self.finish,
                 self._expire,

@@ -9,17 +9,17 @@ INDEX_DIGITS_MAX = 18
 class ClientSession:
     """One session. A command is encoded once; a retry sends the same bytes."""
 
-    __slots__ = ("_nonce", "_outstanding", "_serial", "id")
+    __slots__ = ("_outstanding", "_serial", "id", "nonce")
 
     def __init__(self, nonce: int) -> None:
         self.id: int | None = None
-        self._nonce = nonce
+        self.nonce = nonce
         self._serial = 0
         self._outstanding: dict[int, None] = {}
 
     def opening(self) -> bytes:
         """The entry that opens the session."""
-        return encode(OpenSession(self._nonce))
+        return encode(OpenSession(self.nonce))
 
     def opened(self, data: bytes) -> None:
         """The answer to it. Raises ValueError where that is no index of a log."""

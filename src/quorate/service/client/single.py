@@ -37,13 +37,17 @@ WHO_LEADS = encode(AskStatus(0))
 
 
 class Single:
-    """What it wants done goes into ``out``. ``finish`` takes the end of a call, ``expire`` one whose time is up."""
+    """``asker`` tells this client from others. What it wants done goes into ``out``.
+
+    ``finish`` takes the end of a call, ``expire`` one whose time is up.
+    """
 
     def __init__(
         self,
         endpoints: Endpoints,
         pace: Pace,
         rng: Rng,
+        asker: int,
         out: Outputs,
         finish: Finish,
         expire: Callable[[ClientCall], None],
@@ -51,6 +55,7 @@ class Single:
         self._endpoints = endpoints
         self._pace = pace
         self._rng = rng
+        self._asker = asker
         self._out = out
         self._finish = finish
         self._expire = expire
@@ -75,13 +80,6 @@ class Single:
         """Put a call into the table, where it stays until it is answered or nobody waits any more."""
         out = self._out
         number = call.id = out.request_id()
-        kind = call.kind
-        if kind in READS:
-            call.payload = encode(Query(number, call.body, kind == LOCAL))
-        elif kind == CHANGE:
-            call.payload = encode(Reconfigure(number, call.entry))
-        else:
-            call.payload = encode(Command(number, call.entry))
         self.waiting[number] = call
         if self.link is not None:
             self._send(call)
@@ -105,6 +103,13 @@ class Single:
     def _send(self, call: ClientCall) -> None:
         out = self._out
         assert self.link is not None
+        kind, remaining_ms = call.kind, call.remaining_ms(out.now)
+        if kind in READS:
+            call.payload = encode(Query(call.id, call.body, kind == LOCAL, remaining_ms, self._asker))
+        elif kind == CHANGE:
+            call.payload = encode(Reconfigure(call.id, call.entry, remaining_ms))
+        else:
+            call.payload = encode(Command(call.id, call.entry, remaining_ms))
         out.sends.append((self.link, call))
         call.may_happen = call.may_happen or call.sent
         call.sent = True

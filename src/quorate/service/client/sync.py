@@ -83,9 +83,9 @@ class Client:
             )
         )
 
-    def delete(self, key: bytes, range_end: bytes = b"") -> int:
-        """Delete a key or a range; how many there were."""
-        return self._run(self._client.delete(key, range_end))
+    def delete(self, key: bytes, range_end: bytes = b"", *, in_pages: bool = False) -> int:
+        """Delete a key or a range; how many there were. As ``aio.AsyncClient.delete``."""
+        return self._run(self._client.delete(key, range_end, in_pages=in_pages))
 
     def txn(
         self, compare: list[kv.Compare], success: list[kv.Operation], failure: list[kv.Operation] | None = None

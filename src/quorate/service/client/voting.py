@@ -4,7 +4,8 @@ How it works. It keeps a link to every node, sends each request to all, and beli
 (``votes.py``). Commands that are issued together go into one request and share its signature, which costs every node
 more than the commands do. A request is signed once; while answers stay out the same bytes are sent again to whoever has
 not answered (Castro and Liskov 1999, §4.1), and the sessions see to it that they take effect once. A read goes past the
-log first (§5.1.3). If the nodes do not agree, or too few answer, it goes through the log.
+log first (§5.1.3). If the nodes do not agree, or too few answer in time, it goes through the log as well, and the first
+result counts: nodes that stand still may answer late what was asked first, and what goes through the log not at all.
 How many must agree follows from how many nodes there are, which changes: each reports it when it greets, and hangs up
 when it is no longer so. The answers that count for a read are those of nodes that know of no more than were counted on.
 
@@ -44,9 +45,9 @@ BATCH_BYTES_MAX = 1 << 20
 
 
 class _Question:
-    """One way to ask for what a call wants. It is over when the call is, or is asked for in another way."""
+    """One way to ask for what a call wants. It is over when the call is, or when the nodes do not agree."""
 
-    __slots__ = ("again_s", "call", "entry", "is_over", "nodes_max", "until", "votes")
+    __slots__ = ("again_s", "call", "entry", "is_late", "is_over", "nodes_max", "until", "votes")
 
     def __init__(self, call: ClientCall, entry: bytes, votes: Votes) -> None:
         self.call = call
@@ -59,7 +60,13 @@ class _Question:
         """When to ask in another way."""
         self.again_s = 0.0
         """How long a read in the log may take before it is asked for again; 0: past the log."""
+        self.is_late = False
+        """Asked in another way since, only because it took long: not sent again, and answers count when they come."""
         self.is_over = False
+
+    def wants(self, node: int) -> bool:
+        """Whether the node has an answer to give yet."""
+        return not (self.is_late or self.is_over or self.call.is_over or self.votes.has(node))
 
 
 class _Request:
@@ -81,9 +88,7 @@ class _Request:
 
     def wants(self, node: int) -> bool:
         """Whether the node has an answer to give yet."""
-        return any(
-            not (question.is_over or question.call.is_over or question.votes.has(node)) for question in self.questions
-        )
+        return any(question.wants(node) for question in self.questions)
 
 
 class _Node:
@@ -118,6 +123,7 @@ class Voting:
         signer: Signer,
         pace: Pace,
         rng: Rng,
+        asker: int,
         out: Outputs,
         finish: Finish,
         expire: Callable[[ClientCall], None],
@@ -129,6 +135,7 @@ class Voting:
         self._signer = signer.within(cluster)
         self._pace = pace
         self._rng = rng
+        self._asker = asker
         self._out = out
         self._finish = finish
         self._expire = expire
@@ -147,7 +154,8 @@ class Voting:
         elif call.kind == CHANGE:
             question = self._question(call, call.entry)
             number = self._out.request_id()
-            self._put(number, encode(Reconfigure(number, signed.sign(self._signer, [call.entry]))), [question])
+            entry = signed.sign(self._signer, [call.entry])
+            self._put(number, encode(Reconfigure(number, entry, call.remaining_ms(self._out.now))), [question])
         else:
             self.unsigned.append(self._question(call, call.entry))
 
@@ -175,7 +183,8 @@ class Voting:
         question.until = self._out.now + self._pace.read_patience_s
         self._out.wake(question.until)
         number = self._out.request_id()
-        self._put(number, encode(Query(number, call.body, call.kind == LOCAL)), [question])
+        query = Query(number, call.body, call.kind == LOCAL, call.remaining_ms(self._out.now), self._asker)
+        self._put(number, encode(query), [question])
 
     def _ask_in_log(self, call: ClientCall, again_s: float) -> None:
         """No session keeps the answer of a read, so what is asked again is another request."""
@@ -226,7 +235,11 @@ class Voting:
 
     def _sign(self, entries: Sequence[bytes], questions: Sequence[_Question]) -> None:
         number = self._out.request_id()
-        self._put(number, encode(Command(number, signed.sign(self._signer, entries))), questions)
+        # What is sent again says the same: then a node waits longer than it need.
+        now = self._out.now
+        remaining_ms = [question.call.remaining_ms(now) for question in questions]
+        longest_ms = max(remaining_ms) if remaining_ms and 0 not in remaining_ms else 0
+        self._put(number, encode(Command(number, signed.sign(self._signer, entries), longest_ms)), questions)
 
     def _put(self, number: int, payload: bytes, questions: Sequence[_Question]) -> None:
         request = _Request(payload, questions, self._pace.resend_s, self._out.now)
@@ -289,7 +302,9 @@ class Voting:
             question.is_over = True
             self._decided(question.call, outcome)
         elif question.until < inf and question.votes.is_split:
-            self._ask_again(question)
+            question.is_over = True
+            if not question.is_late:
+                self._ask_again(question)
 
     def _decided(self, call: ClientCall, outcome: Outcome | None) -> None:
         if isinstance(outcome, bytes):
@@ -302,8 +317,7 @@ class Voting:
             self._finish(call, None, _error_of(outcome, self._why(), call.kind in READS))
 
     def _ask_again(self, question: _Question) -> None:
-        """A read that the nodes do not agree on: through the log, or there once more."""
-        question.is_over = True
+        """A read that has no result yet: through the log, or there once more."""
         again_s = min(2 * question.again_s, self._pace.resend_s_max) if question.again_s else self._pace.resend_s
         self._ask_in_log(question.call, again_s)
 
@@ -408,7 +422,10 @@ class Voting:
         if now >= call.deadline:
             question.is_over = True
             self._expire(call)
+        elif question.is_late:
+            pass  # what was asked since keeps the time
         elif now >= question.until:
+            question.is_late = True
             self._ask_again(question)
         else:
             self._out.wake(min(call.deadline, question.until))

@@ -20,6 +20,7 @@ from quorate.machines.objects.values import Packer
 from quorate.machines.state_machine import StateMachine
 from quorate.protocols import REGISTRY
 from quorate.runtime.address import format_address
+from quorate.runtime.errors import WrongIdentity
 from quorate.service.client import aio
 from quorate.service.client.errors import NodeFailed
 from quorate.service.client.loop_thread import LoopThread, check_process
@@ -69,6 +70,7 @@ class Replication(ObjectAccess[R]):
         self._nodes = nodes
         self._data = data
         self._cluster = self._title if cluster is None else cluster
+        self._is_named = cluster is not None
         self._protocol = protocol
         self._options = protocol_options
         self._keys = keys
@@ -193,6 +195,11 @@ class Replication(ObjectAccess[R]):
             node = EmbeddedNode(self._config, machine, self._changes.tell, _Failing(self))
             try:
                 node.start()
+            except WrongIdentity as error:
+                if self._is_named:
+                    raise
+                hint = "a cluster without a name has its class's; if the class was renamed, give cluster=OLD_NAME"
+                raise WrongIdentity(f"{error}; {hint}") from None
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and attempts > 0:
                     continue

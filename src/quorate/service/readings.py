@@ -1,0 +1,209 @@
+"""Readings: the queries that this node answers from its state machine, so that none of them keeps others waiting.
+
+How it works. Most queries are answered at once, in the order in which they became due, as many in one pass as give
+``PASS_BYTES`` of answers. One that takes more than a step (``StateMachine.query_steps``) goes on between other things,
+in turns with its like, from the state at its first step. That state is as new as the read needed, so the answer is as
+good as one given at once.
+
+What nobody waits for any more is dropped: its deadline is past, or its client's link is gone. The client may just have
+turned to another link, so what is under way goes on for ``RETURN_TICKS``, and is not begun again if the same client
+asks the same thing again meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Set
+from typing import Final
+
+from quorate.kernel import Requester
+from quorate.kernel.app import Steps
+from quorate.service.deadlines import NEVER, Deadlines
+from quorate.service.requests import Code, Query, Response, Result, Results
+
+PASS_BYTES: Final = 256 << 10
+"""Answers of one pass; a query that is not answered by then counts for half of it. A few milliseconds."""
+PAUSE_S: Final = 0.001
+"""Between two steps: others have their turn, and a simulated node applies commands."""
+READINGS_MAX: Final = 32
+"""Queries under way at once; each may hold an answer of 2 MiB."""
+RETURN_TICKS: Final = 3
+GO_ON: Final = "reads go on"
+"""The key of the App's timer."""
+TOO_MANY: Final = f"{READINGS_MAX} large reads are under way already"
+REPLACED: Final = "this node has just fetched its state"
+
+
+class Reading:
+    """A query that takes several steps. ``waiting``: who asked, each with the id of the request.
+
+    ``place``: of its answer among those to a signed request. ``asker``: what tells its client from others; 0: nothing.
+    """
+
+    __slots__ = ("answer", "asker", "id", "place", "query", "steps", "until", "waiting")
+
+    def __init__(self, waiting: list[tuple[Requester, int]], query: bytes, steps: Steps) -> None:
+        self.waiting = waiting
+        self.query = query
+        self.steps = steps
+        self.place: int | None = None
+        self.asker = 0
+        self.id = waiting[0][1] if waiting else 0
+        self.until = NEVER
+        self.answer: bytes | None = None
+        """Of one that was done while nobody waited."""
+
+    def response(self, request: int, answer: bytes) -> Response:
+        """The answer, for one who asked."""
+        if self.place is None:
+            return Result(request, answer)
+        return Results(request, (Result(self.place, answer),))
+
+
+class Readings:
+    """Of one node. ``begin`` has the state machine answer a query; ``reply`` and ``refuse`` answer a client."""
+
+    def __init__(
+        self,
+        begin: Callable[[bytes], Steps],
+        reply: Callable[[Requester, Response], None],
+        refuse: Callable[[Requester, int, Code, str], None],
+        deadlines: Deadlines,
+    ) -> None:
+        self._begin = begin
+        self._reply = reply
+        self._refuse = refuse
+        self._deadlines = deadlines
+        self._due: deque[tuple[Requester, Query, int]] = deque()
+        self._readings: deque[Reading] = deque()
+
+    def __len__(self) -> int:
+        """How many are due or under way."""
+        return len(self._due) + len(self._readings)
+
+    @property
+    def has_due(self) -> bool:
+        """Whether a pass would do anything."""
+        return bool(self._due)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether ``step`` would."""
+        return any(reading.answer is None for reading in self._readings)
+
+    def due(self, waiting: Iterable[tuple[Requester, Query, int]]) -> None:
+        """These are to be answered from the state as it is, or a newer one. The last number is the deadline's tick."""
+        self._due.extend(waiting)
+
+    def refuse_due(self, why: str) -> None:
+        """The state cannot be asked: a full disk."""
+        due, self._due = self._due, deque()
+        for client, query, _ in due:
+            self._refuse(client, query.id, Code.STORAGE, why)
+
+    def take(self) -> None:
+        """One pass over what is due."""
+        due, now = self._due, self._deadlines.now
+        room = PASS_BYTES
+        while due and room > 0:
+            client, query, until = due.popleft()
+            if until <= now:
+                continue
+            steps = self._begin(query.query)
+            try:
+                next(steps)
+            except StopIteration as end:
+                # One by one to the shell, which bounds what waits for a client: many small questions of one that
+                # does not read can have answers that fill the memory.
+                self._reply(client, Result(query.id, end.value))
+                room -= len(end.value)
+                continue
+            room -= PASS_BYTES // 2
+            reading = Reading([(client, query.id)], query.query, steps)
+            reading.asker = query.asker
+            reading.until = until
+            if not self.go_on(reading):
+                self._refuse(client, query.id, Code.UNAVAILABLE, TOO_MANY)
+
+    def go_on(self, reading: Reading) -> bool:
+        """With one that has had its first step. False where too many are under way: it is dropped."""
+        if len(self._readings) >= READINGS_MAX:
+            reading.steps.close()
+            return False
+        self._readings.append(reading)
+        return True
+
+    def step(self) -> None:
+        """The next step of one of them."""
+        readings = self._readings
+        for _ in range(len(readings)):
+            reading = readings.popleft()
+            if reading.answer is not None:
+                readings.append(reading)
+                continue
+            try:
+                next(reading.steps)
+                readings.append(reading)
+            except StopIteration as end:
+                for client, request in reading.waiting:
+                    self._reply(client, reading.response(request, end.value))
+                if not reading.waiting:
+                    reading.answer = end.value
+                    readings.append(reading)
+            return
+
+    def returns(self, client: Requester, query: Query) -> bool:
+        """Whether this is a call that was asked before and is under way, or done: its client waits for that.
+
+        The call is older than its first request, so the answer is as new as it must be.
+        """
+        if not query.asker:
+            return False
+        for reading in self._readings:
+            if (reading.asker, reading.id, reading.query) != (query.asker, query.id, query.query):
+                continue
+            if reading.answer is not None:
+                self._readings.remove(reading)
+                self._reply(client, Result(query.id, reading.answer))
+                return True
+            if (client, query.id) not in reading.waiting:
+                reading.waiting.append((client, query.id))
+            reading.until = self._deadlines.until(query.remaining_ms)
+            return True
+        return False
+
+    def closed(self, client: Requester) -> None:
+        """Its link is gone. What is under way may be asked for again."""
+        for reading in list(self._readings):
+            if not any(waiting[0] == client for waiting in reading.waiting):
+                continue
+            reading.waiting = [waiting for waiting in reading.waiting if waiting[0] != client]
+            if not reading.waiting:
+                reading.until = min(reading.until, self._deadlines.now + RETURN_TICKS)
+                if not reading.asker:
+                    self._drop(reading)
+
+    def forget(self, gone: Set[Requester]) -> None:
+        """These have gone: what they asked for is not begun."""
+        self._due = deque(waiting for waiting in self._due if waiting[0] not in gone)
+
+    def tick(self) -> None:
+        """Time has passed: drop what nobody waits for."""
+        for reading in [each for each in self._readings if each.until <= self._deadlines.now]:
+            self._drop(reading)
+
+    def restart(self) -> None:
+        """The state is about to be replaced by a newer one, from which what is under way is asked for anew."""
+        readings, self._readings = self._readings, deque()
+        for reading in readings:
+            reading.steps.close()
+            for client, request in reading.waiting:
+                if reading.place is None:
+                    query = Query(request, reading.query, asker=reading.asker)
+                    self._due.append((client, query, reading.until))
+                else:
+                    self._refuse(client, request, Code.UNAVAILABLE, REPLACED)
+
+    def _drop(self, reading: Reading) -> None:
+        reading.steps.close()
+        self._readings.remove(reading)
