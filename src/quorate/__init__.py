@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quorate.service.client.aio import AsyncClient
     from quorate.service.client.errors import (
         BlocksLoop,
+        Busy,
         Forked,
         NodeFailed,
         NoQuorum,
@@ -51,6 +52,7 @@ _MODULES: Final = {
     "quorate.service.client.aio": ("AsyncClient",),
     "quorate.service.client.errors": (
         "BlocksLoop",
+        "Busy",
         "Forked",
         "NoQuorum",
         "NodeFailed",
@@ -88,6 +90,7 @@ __all__ = [
     "Async",
     "AsyncClient",
     "BlocksLoop",
+    "Busy",
     "Client",
     "CommandFailed",
     "ConfigError",

@@ -7,7 +7,7 @@ import pytest
 
 from quorate.kernel import Asked, Core, Done, Env, Fired, Host, Input, Received, Record, Send, Stalled, Submitted, Turn
 from quorate.parts.log.entries import NOOP, Entry
-from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum import Threshold
 from quorate.parts.slots import TAG, Chosen, Fetch, Life, Reached, Slots, SlotsConfig, Told
 from quorate.sim.chance import streams
@@ -161,7 +161,7 @@ def test_too_much_is_refused() -> None:
     log = Log()
     turn = log.step(Submitted((b"a",) * 5), Asked((1, 2, 3, 4, 5)))
     assert turn.outputs == [
-        Dropped((b"a",), "too many values wait for a slot"),
+        Busy((b"a",), "too many values wait for a slot"),
         ReadFailed((5,), "too many reads wait for a slot"),
     ]
 

@@ -19,7 +19,7 @@ from quorate.kernel import (
     Turn,
 )
 from quorate.parts.log.entries import Entry
-from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.protocols.echo import (
     TERM,
     Answer,
@@ -112,7 +112,7 @@ def test_too_many_values_and_reads_are_refused():
     host = started(FOLLOWER)
     turn = turn_of(host, Submitted((b"a", b"b")), Submitted((b"c", b"d")), Asked((1, 2, 3, 4)))
     assert turn.outputs == [
-        Dropped((b"d",), "too many values wait for the sequencer"),
+        Busy((b"d",), "too many values wait for the sequencer"),
         ReadFailed((4,), "too many reads wait for the sequencer"),
     ]
 

@@ -8,7 +8,7 @@ import pytest
 from quorate.machines.state_machine import StateMachine
 from quorate.service import readings
 from quorate.service.deadlines import TICK
-from quorate.service.readings import GO_ON, PASS_BYTES, PAUSE_S, READINGS_MAX, RETURN_TICKS
+from quorate.service.readings import GO_ON, LATE, PASS_BYTES, PAUSE_S, READINGS_MAX, RETURN_TICKS
 from quorate.service.requests import Code, Failure, OpenSession, Query, Result
 
 from tests.service.replicas import Bench, command, put
@@ -78,7 +78,7 @@ def test_so_many_are_under_way_at_most(bench: Bench) -> None:
     answers = [answer for _ in range(READINGS_MAX) for answer in bench.settle()]
     [(_, refused)] = answers
     assert isinstance(refused, Failure)
-    assert (refused.id, refused.code) == (READINGS_MAX, Code.UNAVAILABLE)
+    assert (refused.id, refused.code) == (READINGS_MAX, Code.BUSY)
     assert bench.machine.under_way == READINGS_MAX, "what is refused holds nothing"
 
 
@@ -103,7 +103,7 @@ def test_what_is_due_late_is_not_begun(bench: Bench, monkeypatch: pytest.MonkeyP
     ask(bench, "ann", 2, b"9 steps", remaining_ms=1)
     bench.settle()
     bench.replica.deadlines.now += 2
-    assert bench.fire(GO_ON) == []
+    assert bench.fire(GO_ON) == [("ann", Failure(2, Code.UNAVAILABLE, LATE))]
     assert bench.machine.under_way == 0
 
 
@@ -173,15 +173,15 @@ def test_one_that_does_not_return_is_dropped(bench: Bench) -> None:
 
 
 def test_whoever_waits_for_a_command_is_forgotten_too(bench: Bench) -> None:
-    """It is in the log, or is not, as ever; a result comes to nobody."""
+    """It is in the log, or is not, as ever. The link has an answer, as it counts what it asked for."""
     waiting = msgspec.structs.replace(command(1, put(1, 1)), remaining_ms=1500)
     opening = msgspec.structs.replace(command(2, OpenSession(3)), remaining_ms=1500)
     bench.request("ann", waiting)
     bench.request("ann", opening)
     bench.request("bob", command(3, put(1, 2)))
     bench.settle()
-    for _ in range(3):
-        assert bench.fire(TICK) == []
+    assert bench.fire(TICK) == bench.fire(TICK) == []
+    assert bench.fire(TICK) == [("ann", Failure(number, Code.LEADER_CHANGED, LATE)) for number in (1, 2)]
     bench.commit(put(1, 1), OpenSession(3), put(1, 2))
     assert [(client, answer.id) for client, answer in bench.settle()] == [("bob", 3)]
     assert bench.machine.commands == [b"x", b"x"]

@@ -34,7 +34,6 @@ def test_a_closed_session_makes_room_and_may_be_closed_again() -> None:
     assert sorted(ids(table)) == [1, 3]
     assert len(table) == 2
     assert table.use(2) is None
-    assert table.answer(2, 1) is None
 
 
 @given(st.dictionaries(st.integers(0, 2**62 - 1), st.binary(max_size=40)), st.integers(0, 2**62 - 1))
@@ -47,7 +46,7 @@ def test_a_table_comes_back_from_its_encoding(results: dict[int, bytes], answere
     other = Sessions()
     other.replace(Sessions.decode(table.encode()))
     assert other.encode() == table.encode()
-    assert all(other.answer(7, serial) == data for serial, data in results.items())
+    assert other.find(7).results == results
 
 
 @given(st.binary(max_size=200))
@@ -65,7 +64,7 @@ def test_a_result_belongs_to_one_session() -> None:
     table.open(1)
     table.open(2)
     table.use(1).results[1] = b"mine"
-    assert table.answer(2, 1) is None
+    assert table.find(2).results == {}
 
 
 @pytest.mark.parametrize("count_max", [1, 2, 64])

@@ -207,7 +207,7 @@ def test_a_stalled_node_and_a_full_one_refuse(bench: SignedBench) -> None:
     small.request("ann", Command(1, by(ANN, OpenSession(1))))
     small.request("bob", Command(2, by(BOB, OpenSession(1))))
     [(client, failure)] = small.settle()
-    assert (client, failure.code) == ("bob", Code.UNAVAILABLE)
+    assert (client, failure.code) == ("bob", Code.BUSY)
 
 
 def test_nothing_waits_for_a_client_that_has_left(bench: SignedBench) -> None:

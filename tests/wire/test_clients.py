@@ -205,3 +205,83 @@ def test_a_stop_answers_first(run) -> None:
             caller.close()
 
     run(main())
+
+
+# --- limits for all clients together ---
+
+
+def test_requests_that_do_not_fit_are_refused_and_the_others_served(run) -> None:
+    async def main() -> None:
+        limits = ClientLimits(requests_bytes_max=1 << 20)
+        async with clients(limits) as made:
+            refused: list[tuple[int, int]] = []
+            made.listener.on_busy = lambda connection, frames: refused.extend(
+                (made.connections.index(connection), len(frame)) for frame in frames
+            )
+            greedy, modest = await call(made.listener.port), await call(made.listener.port)
+            await greedy.greet(**CLIENT)
+            await modest.greet(**CLIENT)
+            for _ in range(10):
+                await greedy.write(framed(b"x" * 100_000))
+            await until(lambda: len(made.requests) + len(refused) == 10)
+            assert refused == [(0, 100_000)] * 5, "a client alone has half of what there is"
+            await modest.write(framed(b"y" * 100_000))
+            await until(lambda: len(made.requests) == 6)
+            assert made.requests[-1] == b"y" * 100_000
+            assert made.listener.counters.busy == 5
+            greedy.close()
+            await until(lambda: made.lost)
+            assert made.listener.admission.cost_bytes < 101_000
+            modest.close()
+
+    run(main())
+
+
+def test_half_sent_requests_are_bounded_over_all_clients_and_the_one_begun_first_is_cut(run) -> None:
+    async def main() -> None:
+        async with clients(ClientLimits(unfinished_bytes_max=1 << 20)) as made:
+            callers = [await call(made.listener.port) for _ in range(3)]
+            for caller in callers:
+                await caller.greet(**CLIENT)
+            for number, caller in enumerate(callers, 1):
+                await caller.write(framed(b"x" * 600_000)[:500_000])
+                await until(lambda n=number: made.listener.unfinished.size_bytes == n * 500_000 or made.lost)
+            assert made.lost == ["too slow"]
+            assert [connection.is_open for connection in made.connections] == [False, True, True]
+            await callers[2].write(framed(b"x" * 600_000)[500_000:])
+            await until(lambda: len(made.requests) == 1)
+            assert made.listener.unfinished.size_bytes == 500_000
+            for caller in callers:
+                caller.close()
+
+    run(main())
+
+
+def test_replies_that_are_not_read_are_bounded_over_all_clients_and_the_one_with_most_is_cut(run) -> None:
+    async def main() -> None:
+        limits = ClientLimits(replies_bytes_max=12 << 20)
+        async with clients(limits) as made:
+            lazy = [await call(made.listener.port) for _ in range(3)]
+            for caller in lazy:
+                await caller.greet(**CLIENT)
+                caller.reader._transport.pause_reading()
+            prompt = await call(made.listener.port)
+            await prompt.greet(**CLIENT)
+            replies = made.listener.replies
+            for number in range(1000):
+                made.connections[number % 3 % 2].reply(b"x" * (1 << 18))
+                made.connections[2].reply(b"y" * 1000)
+                await asyncio.sleep(0)
+                assert replies.size_bytes <= 12 << 20
+                if made.lost:
+                    break
+            assert [connection.is_open for connection in made.connections] == [False, True, True, True]
+            assert replies.has_room(made.connections[3]) == (2 * replies.size_bytes <= 12 << 20)
+            made.connections[3].reply(b"still here")
+            assert await prompt.frame() == b"still here"
+            for caller in [*lazy, prompt]:
+                caller.close()
+            await until(lambda: not made.listener.connections)
+            assert replies.size_bytes == made.listener.unfinished.size_bytes == 0
+
+    run(main())

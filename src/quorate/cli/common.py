@@ -90,6 +90,8 @@ def ask(
         fail(str(error), Code.WRONG_USE)
     except errors.OutcomeUnknown as error:
         fail(f"outcome unknown: {error}", Code.UNAVAILABLE)
+    except errors.Busy as error:
+        fail(str(error), Code.UNAVAILABLE)
     except errors.NoQuorum as error:
         fail(f"no quorum: {error}. See: quorate status", Code.UNAVAILABLE)
     except errors.QuorateError as error:

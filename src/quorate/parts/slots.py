@@ -40,7 +40,7 @@ from msgspec import Meta
 from quorate.kernel import Core, Env, Key, Name, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log.entries import COMMAND, NOOP, Entry
-from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.parts.wire import Index, Natural
 
@@ -237,7 +237,9 @@ class Slots(Core):
         room = 0 if self._stalled else self.config.pending_max - len(self._queue)
         self._queue.extend([self._tagged(COMMAND, value) for value in values[:room]])
         if len(values) > room:
-            self.env.deliver(Dropped(tuple(values[room:]), self._stalled or "too many values wait for a slot"))
+            refused = tuple(values[room:])
+            stalled = self._stalled
+            self.env.deliver(Dropped(refused, stalled) if stalled else Busy(refused, "too many values wait for a slot"))
 
     def read(self, tokens: Sequence[int]) -> None:
         """Reads; those that come while a no-op is on its way share the next."""

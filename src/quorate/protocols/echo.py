@@ -28,7 +28,7 @@ from msgspec import Meta
 from quorate.kernel import Core, Env, Key, NodeId, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log.entries import Entry, Log
-from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.replicated import Busy, Decided, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
 from quorate.protocols.entry import ProtocolEntry
 
@@ -180,7 +180,7 @@ class Echo(Core):
         room = self.config.pending_max - len(self._values)
         self._values.append([Entry(TERM, value) for value in values[:room]])
         if len(values) > room:
-            self.env.deliver(Dropped(tuple(values[room:]), "too many values wait for the sequencer"))
+            self.env.deliver(Busy(tuple(values[room:]), "too many values wait for the sequencer"))
 
     def read(self, tokens: Sequence[int]) -> None:
         """Reads; those that come while a round is on its way share the next."""

@@ -4,21 +4,30 @@ How it works. A client says Hello and from then on sends requests, one a frame; 
 order the node has them. Two rules keep a client from filling the node's memory. A client with too many requests
 unanswered, or one that does not read its replies, is not read from until that is better; TCP carries the pressure
 back to it. A client whose replies still pile up (it watches something, say) is cut off.
+
+Three more keep all clients together from it. Requests that do not fit are refused (``admission.py``). If frames that
+have begun and not ended take too much, the client that is at one for the longest time is cut off; if replies that are
+not read do, the client with the most of them.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
+from quorate.runtime.admission import Admission
+from quorate.runtime.bans import host_of
 from quorate.runtime.framing import FrameLimits, close_all
 from quorate.runtime.greeting import Accepted, Told
 from quorate.runtime.handshake import Hello, LocalNode, Refused
 from quorate.runtime.listening import Listening, listen
+from quorate.runtime.replies import Replies
+from quorate.runtime.stranger_limits import UnfinishedFrames
 
 MIB = 1 << 20
 ACCEPT_BACKLOG = 1024  # all clients of a node that failed come at once
@@ -26,11 +35,8 @@ log = logging.getLogger("quorate.clients")
 
 
 class ClientLimits(msgspec.Struct, frozen=True):
-    """Bounds of the client port; all but the first two are for one connection."""
+    """Bounds of the client port, for one connection; those of the second part are for all of them."""
 
-    connections_max: int = 4096
-    refusals_max: int = 256
-    """How many callers beyond those are told that there is no room; more are cut off."""
     frame_size_bytes_max: int = 2 * MIB
     unanswered_max: int = 1024
     unanswered_bytes_max: int = 8 * MIB
@@ -39,6 +45,16 @@ class ClientLimits(msgspec.Struct, frozen=True):
     handshake_timeout_s: float = 5.0
     dead_after_s: float = 30.0
     close_grace_s: float = 1.0
+
+    connections_max: int = 4096
+    refusals_max: int = 256
+    """How many callers beyond those are told that there is no room; more are cut off."""
+    requests_bytes_max: int = 256 * MIB
+    """Of requests without an answer, as ``admission.py`` counts them."""
+    unfinished_bytes_max: int = 128 * MIB
+    """Received of frames that have begun and not ended."""
+    replies_bytes_max: int = 256 * MIB
+    """Of replies that are not in the operating system's hands."""
 
     @property
     def frames(self) -> FrameLimits:
@@ -56,6 +72,8 @@ class ClientCounters(msgspec.Struct):
     sent_frames: int = 0
     sent_bytes: int = 0
     cuts: int = 0
+    busy: int = 0
+    """Requests that were refused because too much waited."""
 
 
 class ClientConnection(Accepted):
@@ -67,6 +85,8 @@ class ClientConnection(Accepted):
         self._listener = listener
         self._sizes: deque[int] = deque()  # of the unanswered requests, oldest first
         self._unanswered_bytes = 0
+        self._has_completed = False
+        self.host = ""
 
     @property
     def unanswered(self) -> int:
@@ -79,18 +99,33 @@ class ClientConnection(Accepted):
         Raises FrameTooLarge: answer with an error instead.
         """
         if self.send(payload):
+            self._listener.replies.weigh(self)
             self._listener.counters.sent_frames += 1
             self._listener.counters.sent_bytes += len(payload)
         elif self.is_open:
-            self._listener.counters.cuts += 1
-            why = f"does not read its replies: {self.backlog_bytes} bytes wait"
-            self._listener.tell(f"cut client {self.remote} off: {why}")
-            self.cut(why)
+            self.cut_slow()
+
+    def cut_slow(self) -> None:
+        """It does not read its replies."""
+        self._listener.counters.cuts += 1
+        why = f"does not read its replies: {self.backlog_bytes} bytes wait"
+        self._listener.tell(f"cut client {self.remote} off: {why}")
+        self.cut(why)
+
+    def flush(self) -> None:
+        """Give the operating system what it takes, now."""
+        super()._flush()
+
+    def _flush(self) -> None:
+        super()._flush()
+        self._listener.replies.weigh(self)
 
     def done(self, requests: int = 1) -> None:
         """So many requests are answered for good. Their sizes count oldest first, exact once all are answered."""
         for _ in range(min(requests, len(self._sizes))):
-            self._unanswered_bytes -= self._sizes.popleft()
+            size_bytes = self._sizes.popleft()
+            self._unanswered_bytes -= size_bytes
+            self._listener.admission.done(self, size_bytes)
         if not self._reading:
             self._throttle()
 
@@ -107,6 +142,7 @@ class ClientConnection(Accepted):
     def on_open(self) -> None:
         listener = self._listener
         listener.connections.add(self)
+        self.host = host_of(self.remote_host)
         self.keep_alive(listener.limits.dead_after_s)
         if listener.is_stopping:
             self.cut("this node stops")
@@ -124,21 +160,46 @@ class ClientConnection(Accepted):
         self._listener.on_connect(self)
 
     def on_message_frames(self, frames: list[bytes]) -> None:
-        sizes = list(map(len, frames))
-        self._sizes.extend(sizes)
-        size_bytes = sum(sizes)
-        self._unanswered_bytes += size_bytes
-        self._listener.counters.received_frames += len(frames)
-        self._listener.counters.received_bytes += size_bytes
+        listener, counters = self._listener, self._listener.counters
+        refused: list[bytes] = []
+        for frame in frames:
+            size_bytes = len(frame)
+            counters.received_bytes += size_bytes
+            if listener.admission.take(self, size_bytes):
+                self._sizes.append(size_bytes)
+                self._unanswered_bytes += size_bytes
+            else:
+                refused.append(frame)
+        counters.received_frames += len(frames)
         self._throttle()
-        self._listener.on_frames(self, frames)
+        if refused:
+            counters.busy += len(refused)
+            listener.on_busy(self, refused)
+            is_refused = set(map(id, refused))
+            frames = [frame for frame in frames if id(frame) not in is_refused]
+        if frames and self.is_open:
+            listener.on_frames(self, frames)
+
+    def data_received(self, data: bytes) -> None:
+        self._has_completed = False
+        super().data_received(data)
+        self._listener.unfinished.hold(self, len(self._received) if self.is_open else 0, self._has_completed)
+
+    def on_frames(self, frames: list[bytes]) -> None:
+        self._has_completed = True
+        super().on_frames(frames)
 
     def on_writable(self) -> None:
+        self._listener.replies.weigh(self)
         self._throttle()
 
     def on_lost(self, why: str) -> None:
         super().on_lost(why)
         self._listener.connections.discard(self)
+        self._listener.unfinished.hold(self, 0, False)
+        self._listener.replies.forget(self)
+        self._listener.admission.left(self)
+        self._sizes.clear()  # it may be answered yet
         if self.is_welcome:
             self._listener.clients.discard(self)
             self._listener.on_close(self, why)
@@ -162,7 +223,8 @@ class ClientListener:
     """The client port of one node.
 
     ``on_connect(connection)`` and ``on_close(connection, why)`` come in pairs, with ``on_frames(connection, frames)``
-    between them. Callbacks may call any verb of the connection.
+    between them. Requests that there is no room for go to ``on_busy(connection, frames)``; they are not ``done``
+    when they are answered. Callbacks may call any verb of the connection.
     """
 
     def __init__(
@@ -174,6 +236,7 @@ class ClientListener:
         on_frames: Callable[[ClientConnection, list[bytes]], None],
         on_close: Callable[[ClientConnection, str], None],
         limits: ClientLimits | None = None,
+        on_busy: Callable[[ClientConnection, list[bytes]], None] | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -181,7 +244,11 @@ class ClientListener:
         self.on_connect = on_connect
         self.on_frames = on_frames
         self.on_close = on_close
+        self.on_busy = on_busy or _cut_busy
         self.limits = limits or ClientLimits()
+        self.admission = Admission(self.limits.requests_bytes_max, time.monotonic)
+        self.unfinished = UnfinishedFrames(self.limits.unfinished_bytes_max)
+        self.replies = Replies(self.limits.replies_bytes_max)
         self.counters = ClientCounters()
         self.connections: set[ClientConnection] = set()
         self.clients: set[ClientConnection] = set()  # those of the connections that are welcome
@@ -204,3 +271,8 @@ class ClientListener:
         await close_all(list(self.connections), "this node stops", self.limits.close_grace_s)
         if self._listening is not None:
             await self._listening.wait_closed()
+
+
+def _cut_busy(connection: ClientConnection, frames: list[bytes]) -> None:
+    """Where nobody says so in words."""
+    connection.cut(f"{len(frames)} requests too many")

@@ -5,6 +5,8 @@ node = 1                      # which of [nodes] this is
 data = "/var/lib/quorate"     # journal, snapshots and working files; one folder a node
                               # "{node}" in it becomes the number; a relative one begins at the file's own folder
 protocol = "raft"             # a name in the REGISTRY
+# memory_bytes_max = 536870912  # of what others send, the most that is kept in memory; else a quarter of what this
+                              # machine or control group has, 2 GiB at most
 # keys = "keys"               # only where nodes may lie: the folder with this node's private key and keyring.toml, as
                               # `quorate keys generate` makes them; a relative one begins at the file's own folder
 
@@ -37,6 +39,7 @@ from quorate.kernel import NODE_ID_MAX
 from quorate.parts.crypto.keys import Keys
 from quorate.protocols import REGISTRY, ProtocolEntry
 from quorate.runtime.address import is_wildcard, parse_address
+from quorate.runtime.memory import MEMORY_BYTES_MIN, MemoryBudget, default_budget
 
 CONFIG_BYTES_MAX = 1 << 20
 NODES_MAX = 63
@@ -82,6 +85,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The protocol's own config, checked; None for its defaults."""
     keys: Path | None = None
     """The folder of the keys, for a protocol whose nodes sign."""
+    memory_bytes_max: int | None = None
+    """What the node may keep in memory of what others send; None: as the machine has it."""
+
+    @property
+    def memory(self) -> MemoryBudget:
+        """What there is to share out."""
+        return default_budget() if self.memory_bytes_max is None else MemoryBudget(self.memory_bytes_max)
 
     @property
     def entry(self) -> ProtocolEntry:
@@ -179,9 +189,9 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
     if entry is None:
         raise ConfigError(f"protocol: {protocol!r} is not known; choose from {', '.join(REGISTRY)}")
     options = rest.pop(entry.name, None)
-    unknown = sorted(set(rest) - {"cluster", "node", "data", "nodes", "protocol", "keys"})
+    unknown = sorted(set(rest) - {"cluster", "node", "data", "nodes", "protocol", "keys", "memory_bytes_max"})
     if unknown:
-        there_are = "cluster, node, data, protocol, keys, nodes"
+        there_are = "cluster, node, data, protocol, keys, memory_bytes_max, nodes"
         raise ConfigError(f"{unknown[0]}: not a field; there are {there_are} and {entry.name}")
     try:
         config = msgspec.convert(rest, NodeConfig, strict=False, dec_hook=_path)
@@ -237,6 +247,9 @@ def _check(config: NodeConfig) -> None:
             raise ConfigError(f"nodes.{node}: ids go from 0 to {NODE_ID_MAX}")
     if config.node not in config.nodes:
         raise ConfigError(f"node: {config.node} is not one of [nodes], which has {_list(config.nodes)}")
+    if config.memory_bytes_max is not None and config.memory_bytes_max < MEMORY_BYTES_MIN:
+        least = f"it is at least {MEMORY_BYTES_MIN} (256 MiB)"
+        raise ConfigError(f"memory_bytes_max: {config.memory_bytes_max} bytes are too few; {least}")
     _check_addresses(config.nodes)
     if config.entry.traits.has_keys and config.keys is None:
         text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'

@@ -30,6 +30,7 @@ READINGS_MAX: Final = 32
 RETURN_TICKS: Final = 3
 GO_ON: Final = "reads go on"
 """The key of the App's timer."""
+LATE: Final = "nobody waits for this any more"
 TOO_MANY: Final = f"{READINGS_MAX} large reads are under way already"
 REPLACED: Final = "this node has just fetched its state"
 
@@ -108,6 +109,7 @@ class Readings:
         while due and room > 0:
             client, query, until = due.popleft()
             if until <= now:
+                self._refuse(client, query.id, Code.UNAVAILABLE, LATE)
                 continue
             steps = self._begin(query.query)
             try:
@@ -123,7 +125,7 @@ class Readings:
             reading.asker = query.asker
             reading.until = until
             if not self.go_on(reading):
-                self._refuse(client, query.id, Code.UNAVAILABLE, TOO_MANY)
+                self._refuse(client, query.id, Code.BUSY, TOO_MANY)
 
     def go_on(self, reading: Reading) -> bool:
         """With one that has had its first step. False where too many are under way: it is dropped."""
@@ -207,3 +209,5 @@ class Readings:
     def _drop(self, reading: Reading) -> None:
         reading.steps.close()
         self._readings.remove(reading)
+        for client, request in reading.waiting:  # or it would count among what its link asks for
+            self._refuse(client, request, Code.UNAVAILABLE, LATE)

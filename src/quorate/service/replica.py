@@ -23,10 +23,10 @@ from quorate.machines.state_machine import StateMachine
 from quorate.machines.streams import read_exactly
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
-from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.audits import Audits
 from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
-from quorate.service.readings import GO_ON, PAUSE_S, Readings
+from quorate.service.readings import GO_ON, LATE, PAUSE_S, Readings
 from quorate.service.reports import Reports
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
@@ -46,13 +46,19 @@ from quorate.service.requests import (
     decode_log_command,
     encode,
 )
-from quorate.service.sessions import SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
+from quorate.service.sessions import GONE, SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
 
 PENDING_MAX = 100_000
 CHANGES_MAX = 64
 """Changes of members that clients wait for."""
 WAITING_PER_CLOSED = 1000
 """What waits is searched for clients that have gone once there is one of them for so many: many leave at once."""
+WHY = {
+    Code.NO_SESSION: "too many commands of this session are unanswered",
+    Code.TOO_LARGE: "its answer took too much space and is no longer kept",
+}
+"""What a command that was applied before is told, or that cannot be."""
+FETCHED = "this node has just fetched its state"
 BATCH_MAX = 512
 """Commands that the machine may hold back at most. Durability is the journal's, so a batch need not end with a turn."""
 BATCH_BYTES_MAX = 4 << 20
@@ -140,7 +146,7 @@ class Replica(App):
         elif self.stalled_why is not None:
             self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
         elif len(self._asking) >= self._pending_max:
-            self._refuse(client, request.id, Code.UNAVAILABLE, "too many reads are waiting")
+            self._refuse(client, request.id, Code.BUSY, "too many reads are waiting")
         else:
             token = self._next_token
             self._next_token = token + 1
@@ -157,13 +163,15 @@ class Replica(App):
             self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
             return
         if len(self._commands) + len(self._openings) >= self._pending_max:
-            self._refuse(client, request.id, Code.UNAVAILABLE, "too many commands are waiting")
+            self._refuse(client, request.id, Code.BUSY, "too many commands are waiting")
             return
         until = self.deadlines.until(request.remaining_ms)
         if isinstance(command, Apply):
-            known = self.sessions.answer(command.session, command.serial)
-            if known is not None:
-                self._answers.append((client, Result(request.id, known)))
+            session = self.sessions.find(command.session)
+            if session is not None and command.serial in session.results:
+                kept = session.results[command.serial]
+                answer = self._answer_of(request.id, Code.TOO_LARGE if kept is GONE else kept)
+                self._answers.append((client, answer))
                 return
             refused = self.machine.refuses(command.operation)
             if refused is not None:
@@ -225,7 +233,7 @@ class Replica(App):
             for token in value.tokens:
                 if waiting := self._asking.pop(token, None):
                     self._refuse(waiting[0], waiting[1].id, Code.UNAVAILABLE, value.why)
-        elif kind is Dropped:
+        elif kind is Dropped or kind is Busy:
             self._drop(value)
         elif kind is Leads:
             self._follow(value.leader)
@@ -250,7 +258,7 @@ class Replica(App):
                     self._apply_command(command)
                     has_changed = True
                 elif type(command) is OpenSession:
-                    self.sessions.open(index)
+                    self.sessions.open(index, nonce=command.nonce)
                     if waiting := self._openings.pop(command.nonce, None):
                         self._answers.append((waiting[0], Result(waiting[1], b"%d" % index)))
                 elif type(command) is CloseSession:
@@ -273,30 +281,32 @@ class Replica(App):
             return
         result = self._once(session, command)
         if waiting is not None:
-            if result is None:
-                self._refuse(*waiting[:2], Code.NO_SESSION, "too many commands of this session are unanswered")
-            else:
-                self._answers.append((waiting[0], Result(waiting[1], result)))
+            self._answers.append((waiting[0], self._answer_of(waiting[1], result)))
 
-    def _once(self, session: Session, command: Apply) -> bytes | None:
-        """The command's result, applying it only if it was not; None where that is not known any more."""
+    def _answer_of(self, number: int, result: bytes | Code) -> Result | Failure:
+        if isinstance(result, bytes):
+            return Result(number, result)
+        return Failure(number, result, WHY[result], self.leader)
+
+    def _once(self, session: Session, command: Apply) -> bytes | Code:
+        """The command's result, applying it only if it was not; a Code if that is not known any more."""
         serial, results = command.serial, session.results
         if serial in results:
-            return results[serial]
+            kept = results[serial]
+            return Code.TOO_LARGE if kept is GONE else kept
         if serial < session.answered_below:
-            return None  # the client has the answer: this is a copy that came late
+            return Code.NO_SESSION  # the client has the answer: this is a copy that came late
         if command.answered_below > session.answered_below:
-            session.answered_below = command.answered_below
-            for answered in [s for s in results if s < command.answered_below]:
-                del results[answered]
+            self.sessions.answered(command.session, command.answered_below)
         if len(results) >= UNANSWERED_PER_SESSION_MAX:
-            return None
+            return Code.NO_SESSION
         result = self.machine.apply(command.operation)
-        results[serial] = result
+        self.sessions.keep(command.session, serial, result)
         return result
 
     def _drop(self, dropped: Dropped) -> None:
         """The protocol did not take these in; nothing happened."""
+        code = Code.BUSY if isinstance(dropped, Busy) else Code.UNAVAILABLE
         for value in dropped.values:
             self._give_up_change(value, dropped.why)
             try:
@@ -309,7 +319,7 @@ class Replica(App):
             elif isinstance(command, OpenSession):
                 waiting = self._openings.pop(command.nonce, None)
             if waiting is not None:
-                self._refuse(*waiting[:2], Code.UNAVAILABLE, dropped.why)
+                self._refuse(*waiting[:2], code, dropped.why)
 
     def _follow(self, leader: int | None) -> None:
         """A new leader may never have seen what waits here; the client sends the same again, which is safe."""
@@ -412,9 +422,14 @@ class Replica(App):
             self.reports.on_timer(key, self.port, self.leader == self.reports.node)
 
     def _tick(self) -> None:
-        """Drop what nobody waits for any more."""
+        """Drop what nobody waits for any more. It is answered, or it would count among what its link asks for."""
         self.deadlines.now += 1
         now = self.deadlines.now
+        late = [(client, query.id) for client, query, until in self._asking.values() if until <= now]
+        for waiting in (self._commands, self._openings):
+            late += [(client, number) for client, number, until in waiting.values() if until <= now]
+        for client, number in late:
+            self._refuse(client, number, Code.LEADER_CHANGED, LATE)
         self._asking = {token: waiting for token, waiting in self._asking.items() if waiting[2] > now}
         self._commands = {key: waiting for key, waiting in self._commands.items() if waiting[2] > now}
         self._openings = {key: waiting for key, waiting in self._openings.items() if waiting[2] > now}
@@ -433,7 +448,7 @@ class Replica(App):
 
     def refused(self, values: Sequence[bytes], why: str, path: Path = ROOT) -> None:
         """As if the core had dropped them."""
-        self._drop(Dropped(tuple(values), why))
+        self._drop((Dropped if self.stalled_why is not None else Busy)(tuple(values), why))
 
     # --- snapshots ---
 
@@ -469,5 +484,6 @@ class Replica(App):
             adopt_machine()
             self.sessions.replace(sessions)
             self.applied_index = applied_index
+            self._turn_away(FETCHED)
 
         return adopt

@@ -148,13 +148,15 @@ class Code(StrEnum):
     """The request cannot be understood; sending it again will not help."""
     TOO_LARGE = "too_large"
     UNAVAILABLE = "unavailable"
-    """Not now and not here: no leader, too much waiting. Nothing happened; try again."""
+    """Not now and not here: no leader. Nothing happened; try again."""
     LEADER_CHANGED = "leader_changed"
     """The leader that had the command leads no more; it may or may not take effect. Send the same again."""
     STORAGE = "storage"
     """This node's disk takes no records; try another node."""
     NO_SESSION = "no_session"
     """The session is unknown or has expired; whether its open commands took effect is unknown."""
+    BUSY = "busy"
+    """Too much waits, here or for this client. Nothing happened; try again a little later."""
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True, tag="result", gc=False):

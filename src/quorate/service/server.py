@@ -10,12 +10,14 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from quorate.machines.kv.machine import KvMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
+from quorate.parts.log.replicated import KeepsLog
 from quorate.protocols.traits import Belief, Value
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
@@ -24,6 +26,7 @@ from quorate.runtime.errors import DiskHangs
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientLimits, ClientListener
+from quorate.runtime.memory import MemoryBudget
 from quorate.runtime.node import Node
 from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.watchdog import Watchdog
@@ -35,6 +38,7 @@ from quorate.service.requests import (
     DECODE_ERRORS,
     AskStatus,
     Code,
+    Command,
     Failure,
     Query,
     Reconfigure,
@@ -44,9 +48,12 @@ from quorate.service.requests import (
     decode_request,
     encode,
 )
+from quorate.service.sessions import stamped
 from quorate.service.signed import SignedReplica
 
 log = logging.getLogger("quorate.server")
+TOO_MANY = "too many requests wait at this node"
+UNREAD = "too many answers wait at this node for clients that do not read them"
 
 
 def kv_machine(data: Path) -> StateMachine:
@@ -85,6 +92,7 @@ class Server:
         """Raises ConfigError where the keys are not there or not those of this cluster."""
         entry = config.entry
         self.config = config
+        budget = config.memory
         keys = config.load_keys() if entry.traits.has_keys else None
         self.machine = machine(config.data)
         self.membership = Membership(config)
@@ -92,7 +100,7 @@ class Server:
         # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
         audits = Audits(config.node, self._voters) if self.machine.is_audited and not is_signed else None
         self.replica = SignedReplica(self.machine) if is_signed else Replica(self.machine, audits=audits)
-        client_limits, peer_limits = _limits(len(config.nodes))
+        client_limits, peer_limits = _limits(len(config.nodes), budget)
         self.node = Node(
             node=config.node,
             cluster=config.cluster,
@@ -100,7 +108,7 @@ class Server:
             addresses=config.peer_addresses(),
             listen_at=config.listen_peer(),
             make=entry.make(
-                config.options if config.options is not None else entry.config(),
+                _within(config.options if config.options is not None else entry.config(), budget),
                 keys=None if keys is None else lambda _: keys,
             ),
             codec=Codec(entry.core),
@@ -117,7 +125,9 @@ class Server:
         me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
         host, port = config.listen_client()
         self._callers: dict[ClientConnection, Caller] = {}
-        self.listener = ClientListener(host, port, me, self._on_connect, self._on_frames, self._on_close, client_limits)
+        self.listener = ClientListener(
+            host, port, me, self._on_connect, self._on_frames, self._on_close, client_limits, self._on_busy
+        )
 
     async def start(self) -> None:
         """Recover and serve. Raises StorageError, OSError."""
@@ -222,9 +232,27 @@ class Server:
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
             elif type(request) is Reconfigure and (why := self._why_not(request)) is not None:
                 caller.reply(Failure(request.id, Code.MALFORMED, why))
+            elif type(request) is Query and not self.listener.replies.has_room(connection):
+                caller.reply(Failure(request.id, Code.BUSY, UNREAD))
+            elif type(request) is Command and (entry := stamped(request.entry, connection.host)) is not request.entry:
+                take(caller, msgspec.structs.replace(request, entry=entry))
             else:
                 take(caller, request)
         self.node.wake()
+
+    def _on_busy(self, connection: ClientConnection, frames: list[bytes]) -> None:
+        """No room for these. Nothing was done with them, so their clients are told that for sure."""
+        for frame in frames:
+            try:
+                request = decode_request(frame)
+            except DECODE_ERRORS as error:
+                connection.cut(f"sent no request: {error}")
+                return
+            if type(request) is AskStatus:  # whoever asks this is in need of an answer
+                payload = encode(_told(self._view(request.id), self.node.is_durable))
+            else:
+                payload = encode(Failure(request.id, Code.BUSY, TOO_MANY, self.replica.leader))
+            connection.reply(payload)
 
     def _why_not(self, request: Reconfigure) -> str | None:
         in_force = self._in_force
@@ -240,9 +268,18 @@ class Server:
         return core.in_force() if isinstance(core, Reconfigurable) else InForce(self.membership.all)
 
 
-def _limits(nodes: int) -> tuple[ClientLimits, PeerLimits]:
-    """As usual, unless the process may have too few file descriptors for that."""
-    clients, peers, limit = ClientLimits(), PeerLimits(), limit_now()
+def _within(options: Any, budget: MemoryBudget) -> Any:
+    return options.within(budget.log_bytes) if isinstance(options, KeepsLog) else options
+
+
+def _limits(nodes: int, budget: MemoryBudget) -> tuple[ClientLimits, PeerLimits]:
+    """What the budget gives clients, and as many of them as usual, unless there may be too few file descriptors."""
+    clients = ClientLimits(
+        requests_bytes_max=budget.requests_bytes,
+        unfinished_bytes_max=budget.unfinished_bytes,
+        replies_bytes_max=budget.replies_bytes,
+    )
+    peers, limit = PeerLimits(), limit_now()
     wanted = clients.connections_max + clients.refusals_max
     found = shares(limit, nodes, wanted, peers.callers_max)
     if found.clients < wanted:

@@ -26,9 +26,9 @@ from quorate.machines.state_machine import StateMachine
 from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
-from quorate.parts.log.replicated import Decided, Dropped, Screen, Screened
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Screen, Screened
 from quorate.service.readings import TOO_MANY, Reading
-from quorate.service.replica import PENDING_MAX, Replica
+from quorate.service.replica import FETCHED, PENDING_MAX, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
     Apply,
@@ -44,7 +44,7 @@ from quorate.service.requests import (
     SignedCommand,
     decode_signed_command,
 )
-from quorate.service.sessions import SESSIONS_MAX
+from quorate.service.sessions import GONE, SESSIONS_MAX
 
 RESULTS_BYTES_MAX = 1 << 20
 """Answers of one request go out together up to this size, and in several frames beyond."""
@@ -53,7 +53,6 @@ RESULTS_BYTES_MAX = 1 << 20
 SCREENED_PER_STEP = 64
 """Requests that are looked up at a time, so that nothing else waits long."""
 EXPIRED = "session %d has expired"
-UNANSWERED = "too many commands of this session are unanswered"
 
 
 class SignedReplica(Replica):
@@ -94,7 +93,7 @@ class SignedReplica(Replica):
         if self.stalled_why is not None:
             self._refuse(client, request.id, Code.STORAGE, self.stalled_why)
         elif self._requests_count >= self._pending_max:
-            self._refuse(client, request.id, Code.UNAVAILABLE, "too many requests are waiting")
+            self._refuse(client, request.id, Code.BUSY, "too many requests are waiting")
         else:
             self._requests_count += 1
             waiting = (client, request.id, self.deadlines.until(request.remaining_ms))
@@ -142,10 +141,11 @@ class SignedReplica(Replica):
             return self._failure(place, Code.NO_SESSION, EXPIRED % command.session)
         if isinstance(command, CloseSession):
             return None
-        if (result := session.results.get(command.serial)) is not None:
-            return Result(place, result)
+        if command.serial in session.results:
+            kept = session.results[command.serial]
+            return self._answer_of(place, Code.TOO_LARGE if kept is GONE else kept)
         if command.serial < session.answered_below:
-            return self._failure(place, Code.NO_SESSION, UNANSWERED)
+            return self._answer_of(place, Code.NO_SESSION)
         return None
 
     def work(self, job: Screen) -> Steps:
@@ -232,10 +232,7 @@ class SignedReplica(Replica):
             if session is None:
                 return self._failure(place, Code.NO_SESSION, EXPIRED % command.session)
             self._begin_batch(len(command.operation))
-            result = self._once(session, command)
-            if result is None:
-                return self._failure(place, Code.NO_SESSION, UNANSWERED)
-            return Result(place, result)
+            return self._answer_of(place, self._once(session, command))
         if isinstance(command, OpenSession):
             return Result(place, b"%d" % self.sessions.open(first + place, owner, command.nonce))
         if isinstance(command, CloseSession):
@@ -250,9 +247,10 @@ class SignedReplica(Replica):
         self._batch_bytes += size_bytes
 
     def _drop(self, dropped: Dropped) -> None:
+        code = Code.BUSY if isinstance(dropped, Busy) else Code.UNAVAILABLE
         for value in dropped.values:
             for client, request in self._waiting_for(value):
-                self._refuse(client, request, Code.UNAVAILABLE, dropped.why)
+                self._refuse(client, request, code, dropped.why)
 
     def _follow(self, leader: int | None) -> None:
         self.leader = leader if leader is not None else self.leader
@@ -265,7 +263,7 @@ class SignedReplica(Replica):
             adopt_rest()
             waiting, self._requests, self._requests_count = self._requests, {}, 0
             for client, request, _ in (one for many in waiting.values() for one in many):
-                self._refuse(client, request, Code.UNAVAILABLE, "this node has just fetched its state")
+                self._refuse(client, request, Code.UNAVAILABLE, FETCHED)
 
         return adopt
 

@@ -7,7 +7,7 @@ from quorate.kernel import Received, Submitted, mask_of
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.log.configuration import Voters, encode_change
-from quorate.parts.log.replicated import Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum.choice import (
     GridChoice,
     ListedChoice,
@@ -269,7 +269,7 @@ def test_values_go_to_the_leader_in_messages_of_bounded_size() -> None:
 def test_too_much_that_waits_is_refused() -> None:
     node = leader(config=msgspec.structs.replace(CONFIG, uncommitted_bytes_max=30))
     node.submit("x" * 20)
-    assert node.submit("y").outputs == [Dropped((b"y",), "too much is waiting for a quorum")]
+    assert node.submit("y").outputs == [Busy((b"y",), "too much is waiting for a quorum")]
     agreed(node, 2)
     assert node.submit("y").outputs == ()
 

@@ -62,7 +62,7 @@ def refused(make: Callable[..., Any]) -> int:
         before = {node: len(cluster[node].outputs) for node in HONEST}
         for node in HONEST:
             cluster.submit(node, fresh)
-        count += all(any(type(o) is Dropped for o in cluster[node].outputs[at:]) for node, at in before.items())
+        count += all(any(isinstance(o, Dropped) for o in cluster[node].outputs[at:]) for node, at in before.items())
         storm(cluster, 10, 0.01)
     return count
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from quorate.parts.log.replicated import Decided, Dropped, Leads
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads
 from quorate.protocols.raft import RaftConfig
 from quorate.protocols.raft.messages import (
     Appended,
@@ -86,7 +86,7 @@ def test_a_stalled_follower_refuses() -> None:
 def test_too_much_that_waits_for_a_quorum_is_refused_and_taken_again_once_it_is_committed() -> None:
     server = settled_leader(config=with_config(uncommitted_bytes_max=100))
     server.submit("x" * 101)
-    assert server.submit("y") == effects(outputs=[Dropped((b"y",), "too much is waiting for a quorum")])
+    assert server.submit("y") == effects(outputs=[Busy((b"y",), "too much is waiting for a quorum")])
     server.on(1, Appended(1, 2))
     server.on(2, Appended(1, 2))
     assert server.submit("y").records == effects(records=[Entries(3, [entry(1, "y")])]).records

@@ -4,7 +4,7 @@ from quorate.kernel import Env
 from quorate.parts.leaderlog.config import HEARTBEAT
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.transfers import Transfers, Wanted
-from quorate.parts.log.replicated import Dropped
+from quorate.parts.log.replicated import Busy
 from quorate.parts.quorum import Majority
 from quorate.protocols.raft.following import LogFollower
 from quorate.protocols.raft.messages import (
@@ -139,7 +139,7 @@ def test_what_a_follower_owes_is_sent_again_after_two_heartbeats_without_progres
 def test_too_much_without_a_quorum_is_refused_until_some_is_delivered() -> None:
     leading = Leading(config=RaftConfig(heartbeat_s=0.1, election_timeout_s_min=1.0, uncommitted_bytes_max=30))
     leading.do(leading.part.propose, [b"x" * 20])
-    assert leading.do(leading.part.propose, [b"y"]).outputs == [Dropped((b"y",), "too much is waiting for a quorum")]
+    assert leading.do(leading.part.propose, [b"y"]).outputs == [Busy((b"y",), "too much is waiting for a quorum")]
     leading.do(leading.part.delivered, 36)
     assert leading.do(leading.part.propose, [b"y"]).records == effects(records=[Entries(3, [entry(2, "y")])]).records
 

@@ -6,6 +6,7 @@ import pytest
 from quorate.kernel import Failed
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.replicated import (
+    Busy,
     Chunk,
     Decided,
     Leads,
@@ -319,3 +320,32 @@ def test_whoever_stopped_following_meanwhile_keeps_the_snapshot_and_tells_nobody
     turn = server.done("install", Written(5, 1, 25, True))
     assert turn.outputs == [Restored(5, 1)]
     assert turn.sends == ()
+
+
+# --- a log that is full ---
+
+FULL = msgspec.structs.replace(CONFIG, log_bytes_max=2000)
+
+
+def test_a_follower_whose_log_is_full_takes_nothing_until_its_snapshot_is_written() -> None:
+    server = follower(term=1, log=[1], config=FULL)
+    large = [entry(1, "x" * 600)] * 3
+    assert server.on(2, AppendEntries(1, 1, 1, large, 4)).jobs == effects(jobs=[("snapshot", TakeSnapshot(4, 1))]).jobs
+    server.on(2, AppendEntries(1, 4, 1, large[:1], 4))
+    more = AppendEntries(1, 5, 1, large[:1], 5)
+    assert server.on(2, more) == NOTHING
+    server.on(2, Heartbeat(1, 5, 0))
+    server.done("snapshot", SnapshotInfo(4, 1, 100))
+    assert server.on(2, more).records == effects(records=[Entries(6, large[:1])]).records
+
+
+def test_a_leader_whose_log_is_full_refuses_commands_and_they_are_in_no_log() -> None:
+    server = settled_leader(term=1, config=FULL)
+    for _ in range(4):
+        server.submit("x" * 600)
+    last = server.core.log.last_index
+    server.on(server.node, Appended(server.core.term, last))
+    assert server.on(2, Appended(server.core.term, last)).jobs
+    turn = server.submit("y")
+    assert turn == effects(outputs=[Busy((b"y",), "the log in memory is full until a snapshot is written")])
+    assert server.core.log.last_index == last

@@ -37,6 +37,8 @@ TIMEOUT_S = 3.0
 DATA = (b"1", b"2", b"77", b"", b"x", b"-1", b"9" * 40, b"\xff")
 """Results, some of which are ids of sessions."""
 CALLS_MAX = 60
+NOTHING_HAPPENED = (Code.UNAVAILABLE, Code.BUSY, Code.STORAGE, Code.LEADER_CHANGED, Code.NO_SESSION)
+"""With this request, by this link. What came of a copy that was sent before is another question."""
 CLUSTERS = ("test",) * 7 + ("another",)
 
 
@@ -193,7 +195,7 @@ class Hostile:
         if draw < 0.9:
             code = rng.choice(list(Code))
             fate = self.sent.get(number)
-            if fate is not None and code in (Code.UNAVAILABLE, Code.STORAGE, Code.LEADER_CHANGED):
+            if fate is not None and code in NOTHING_HAPPENED:
                 fate.is_open = False
                 fate.may_happen = fate.may_happen or code is Code.LEADER_CHANGED
             return Failure(number, code, "because", rng.choice((None, None, 0, 1, 2, 99)))

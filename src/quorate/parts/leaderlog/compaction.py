@@ -3,6 +3,9 @@
 A snapshot is taken when the log since the last one has grown by a number of entries, or by as many bytes as that one
 had (within bounds), so that writing snapshots costs no more than writing the log (Ongaro's dissertation, §5.1.3); or
 when one is wanted for somebody whom an older one does not help. How they travel: ``transfers.py``.
+
+The log is in memory, and a snapshot takes time to write. So the log is *full* at ``log_bytes_max`` while one is being
+written, and takes nothing until that is done. It is never full without one: then nothing would empty it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import SnapshotInfo, TakeSnapshot
 
 SNAPSHOT = "snapshot"
+FULL = "the log in memory is full until a snapshot is written"
 
 
 class Compactor:
@@ -26,6 +30,8 @@ class Compactor:
         self._entries = 0
         self._bytes = 0
         self._snapshot_bytes = 0
+        self._bytes_taken = 0
+        """Of the log, when the snapshot that is being written was taken."""
         self._busy = False
         # The last that was delivered, and from where on a snapshot is wanted (0: none is).
         self._index = self._term = 0
@@ -51,12 +57,14 @@ class Compactor:
     def _take(self) -> None:
         if not self._busy:
             self._busy = True
+            self._bytes_taken = self._bytes
             self.restart()
             self._env.work(SNAPSHOT, TakeSnapshot(self._index, self._term))
 
     def _is_due(self) -> bool:
         config = self._config
         enough_bytes = min(max(config.snapshot_bytes_min, self._snapshot_bytes), config.snapshot_bytes_max)
+        enough_bytes = min(enough_bytes, config.log_bytes_max // 2)
         return self._entries >= config.snapshot_entries or self._bytes >= enough_bytes
 
     def restart(self) -> None:
@@ -67,16 +75,22 @@ class Compactor:
         """The job ended: the snapshot, or None where there is none."""
         self._busy = False
         if not isinstance(result, SnapshotInfo):
+            self._bytes += self._bytes_taken  # what comes next tries again, before the log grows as much once more
             return None
         self._snapshot_bytes = result.size_bytes
         return result
+
+    def is_full(self, log: Log) -> bool:
+        """Whether the log takes nothing now: it has as many bytes as it may, and the snapshot that will let most of
+        them go is being written."""
+        return self._busy and log.size_bytes >= self._config.log_bytes_max
 
     def base(self, log: Log, index: int) -> tuple[int, int]:
         """Up to where a durable snapshot at ``index`` makes the log unneeded, and the term there.
 
         A tail stays, for followers that are a little behind.
         """
-        base = max(log.base_index, index - self._config.keep_entries)
+        base = log.tail(index, self._config.keep_entries, self._config.keep_bytes)
         term = log.term_at(base)
         assert term is not None
         return base, term

@@ -1,6 +1,9 @@
 """LeaderConfig: the times and limits of a log that a leader keeps, whichever protocol elects it."""
 
+from __future__ import annotations
+
 import msgspec
+from msgspec.structs import replace
 
 from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
 
@@ -19,6 +22,11 @@ class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     shortest) stands for election. The defaults suit a round trip well below 50 ms and processes that may be late by as
     much. A snapshot is taken when the log since the last one has ``snapshot_entries``, or as many bytes as that one
     (within the bounds given), so that writing snapshots costs no more than writing the log.
+
+    The log is kept in memory, so it is bounded in bytes. Behind a snapshot ``keep_entries`` stay, of ``keep_bytes`` at
+    most, for followers that are a little behind. A snapshot is also taken when half of ``log_bytes_max`` has come since
+    the last. If the log reaches ``log_bytes_max`` before that one is written, the leader refuses commands and a
+    follower takes no entries until it is.
     """
 
     heartbeat_s: float = 0.1
@@ -35,6 +43,8 @@ class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     keep_entries: int = 5_000
     chunk_bytes: int = 1 << 20
     reads_pending_max: int = 65_536
+    keep_bytes: int = 32 << 20
+    log_bytes_max: int = 1 << 30
 
     def __post_init__(self) -> None:
         if not 0 < self.heartbeat_s * 2 <= self.election_timeout_s_min:
@@ -47,9 +57,20 @@ class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 f"election_timeout_s_max is {self.election_timeout_s_max}, below election_timeout_s_min "
                 f"{self.election_timeout_s_min}: leave it out for twice the shortest"
             )
-        if min(self.message_entries_max, self.inflight_messages_max, self.snapshot_entries, self.chunk_bytes) < 1:
+        counts = (self.message_entries_max, self.inflight_messages_max, self.snapshot_entries, self.chunk_bytes)
+        if min(*counts, self.log_bytes_max) < 1:
             raise ValueError(f"limits of a {type(self).__name__} must be at least 1")
         if self.reads_pending_max > TOKENS_PER_READ_MAX:
             raise ValueError(f"reads_pending_max is {self.reads_pending_max}, at most {TOKENS_PER_READ_MAX}")
         if self.message_entries_max > ENTRIES_PER_MESSAGE_MAX:
             raise ValueError(f"message_entries_max is {self.message_entries_max}, at most {ENTRIES_PER_MESSAGE_MAX}")
+
+    def within(self, log_bytes_max: int) -> LeaderConfig:
+        """The same with no more than so many bytes of log in memory, and of what is on its way into it."""
+        return replace(
+            self,
+            log_bytes_max=min(self.log_bytes_max, log_bytes_max),
+            keep_bytes=min(self.keep_bytes, log_bytes_max // 8),
+            uncommitted_bytes_max=min(self.uncommitted_bytes_max, log_bytes_max // 4),
+            inflight_bytes_max=min(self.inflight_bytes_max, log_bytes_max // 8),
+        )

@@ -79,6 +79,16 @@ class Log:
                 return entries[:position]
         return entries
 
+    def tail(self, index: int, count_max: int, bytes_max: int) -> int:
+        """The lowest index from which those after it, up to ``index``, fit both limits; ``base_index`` at least."""
+        lowest = max(self.base_index, index - count_max)
+        while index > lowest:
+            bytes_max -= len(self._entries[index - self.base_index - 1].data) + ENTRY_OVERHEAD_BYTES
+            if bytes_max < 0:
+                break
+            index -= 1
+        return index
+
     def batches(self, count_max: int, bytes_max: int) -> Iterator[tuple[int, list[Entry]]]:
         """All entries, in lists as ``batch`` makes them, each after the index of its first."""
         first = self.base_index + 1

@@ -3,7 +3,8 @@
 Outputs go to the App in order. Jobs go to the shell, which does them with its snapshot store; each names its result.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, runtime_checkable
+from typing import Protocol as Interface
 
 import msgspec
 
@@ -50,6 +51,10 @@ class Dropped(msgspec.Struct, frozen=True, gc=False):
 
     values: tuple[bytes, ...]
     why: str
+
+
+class Busy(Dropped, frozen=True, gc=False):
+    """Likewise, and the reason is that too much waits already: a little later there may be room."""
 
 
 class Leads(msgspec.Struct, frozen=True, gc=False):
@@ -167,3 +172,11 @@ class Written(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     term: Term
     next_offset: Natural
     complete: bool
+
+
+@runtime_checkable
+class KeepsLog(Interface):
+    """The config of a protocol that keeps its log in memory."""
+
+    def within(self, log_bytes_max: int, /) -> Any:
+        """The same with no more than so many bytes of log in memory."""

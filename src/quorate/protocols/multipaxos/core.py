@@ -33,13 +33,13 @@ from typing import Any, ClassVar
 from quorate.kernel import Key
 from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.ballot import ROUND_MAX
-from quorate.parts.leaderlog.compaction import SNAPSHOT
+from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.log.entries import size_of
-from quorate.parts.log.replicated import Decided, Dropped
+from quorate.parts.log.replicated import Busy, Decided
 from quorate.protocols.multipaxos.following import PREPARING, Following
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease
@@ -115,7 +115,7 @@ class MultiPaxos(Following):
         if m.ballot[1] != sender or m.ballot[0] == 0:
             self.env.blame(sender, "uses a ballot that is not its own")
             return
-        if self._stalled is not None:
+        if self.stalled is not None:
             return
         if m.ballot < acceptor.promised:
             self.env.send(sender, Nack(m.ballot, acceptor.promised))
@@ -190,7 +190,7 @@ class MultiPaxos(Following):
         if self.leadership is not None:
             self._propose(values)
         else:
-            forward(self.env, self.config, values, self.leader, self._stalled)
+            forward(self.env, self.config, values, self.leader, self.stalled)
 
     def on_propose(self, sender: int, m: Propose) -> None:
         """Values from a follower. They are not passed on twice: the sender will learn who leads, and try again."""
@@ -198,8 +198,12 @@ class MultiPaxos(Following):
             self._propose(m.values)
 
     def _propose(self, values: Sequence[bytes]) -> None:
-        if self.leadership is not None and not self.leadership.propose(values):
-            self.env.deliver(Dropped(tuple(values), "too much is waiting for a quorum"))
+        if self.leadership is None:
+            return
+        if self._snapshots.is_full:
+            self.env.deliver(Busy(tuple(values), FULL))
+        elif not self.leadership.propose(values):
+            self.env.deliver(Busy(tuple(values), "too much is waiting for a quorum"))
 
     def _beat(self, *, retries: bool = True) -> None:
         """Heartbeats. A leader that no quorum answers steps down, so that clients look elsewhere."""
@@ -242,8 +246,8 @@ class MultiPaxos(Following):
 
     def on_accept(self, sender: int, m: Accept) -> None:
         """Phase 2b: accept, unless a higher ballot was promised. And learn what is chosen."""
-        if not self._accept_leader(sender, m.ballot):
-            return
+        if not self._accept_leader(sender, m.ballot) or (m.entries and self._snapshots.is_full):
+            return  # where the log is full, as if it was lost: the leader sends it again
         acceptor = self.acceptor
         if m.entries and (why := acceptor.accept(m.first_slot, m.entries)):
             self.env.blame(sender, why)

@@ -95,6 +95,11 @@ class Snapshots:
         if info is not None and info.index > self._acceptor.snapshot_index:
             self._compact(info)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the log takes nothing until a snapshot is written."""
+        return self._compactor.is_full(self._acceptor.log)
+
     def _compact(self, info: SnapshotInfo) -> None:
         base, base_term = self._compactor.base(self._acceptor.log, info.index)
         known = self._members.known_at(info.index), self._members.nodes_at(info.index)

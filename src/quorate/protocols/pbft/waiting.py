@@ -15,7 +15,7 @@ from hashlib import sha256
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.log.replicated import Dropped
+from quorate.parts.log.replicated import Busy, Dropped
 from quorate.protocols.pbft.checks import Check, FreshRequests, SignatureChecks
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
@@ -73,7 +73,7 @@ class WaitingRequests:
         if again and self._view.is_primary:
             self._checks.screen(self._env.id, again)
         if refused:
-            self._env.deliver(Dropped(tuple(refused), "too many requests wait"))
+            self._env.deliver(Busy(tuple(refused), "too many requests wait"))
 
     def on_forward(self, sender: int, m: Forward) -> None:
         """§4.4: requests that a backup has and this node may not."""

@@ -31,14 +31,14 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
-from quorate.parts.leaderlog.compaction import SNAPSHOT
+from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.entries import size_of
-from quorate.parts.log.replicated import Decided
+from quorate.parts.log.replicated import Busy, Decided
 from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
@@ -186,19 +186,25 @@ class Raft(Core):
     def submit(self, values: Sequence[bytes]) -> None:
         """Append here if this node leads, else pass on to the one that does."""
         if self.election.role == LEADER:
-            self.replication.propose(values)
+            self._propose(values)
         else:
             forward(self.env, self.config, values, self.leader, self.election.stalled)
 
     def on_propose(self, sender: int, m: Propose) -> None:
         """Values from a follower. They are not passed on twice: the sender will learn who leads, and try again."""
         if self.election.role == LEADER:
-            self.replication.propose(m.values)
+            self._propose(m.values)
+
+    def _propose(self, values: Sequence[bytes]) -> None:
+        if self.snapshots.is_full:
+            self.env.deliver(Busy(tuple(values), FULL))
+        else:
+            self.replication.propose(values)
 
     def on_append_entries(self, sender: int, m: AppendEntries) -> None:
         """Entries of the leader."""
-        if self.election.accept_leader(sender, m.term):
-            self.follower.on_append_entries(sender, m)
+        if self.election.accept_leader(sender, m.term) and not (m.entries and self.snapshots.is_full):
+            self.follower.on_append_entries(sender, m)  # else as if it was lost: the leader sends it again
 
     def on_appended(self, sender: int, m: Appended) -> None:
         """A follower, or our own disk, holds the log up to an index."""

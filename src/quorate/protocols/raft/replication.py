@@ -21,7 +21,7 @@ from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.sending import outgoing
 from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.entries import COMMAND, NOOP, Entry, size_of
-from quorate.parts.log.replicated import Dropped
+from quorate.parts.log.replicated import Busy
 from quorate.parts.quorum import QuorumSystem
 from quorate.protocols.raft.messages import (
     Appended,
@@ -88,7 +88,7 @@ class LogReplication:
     def propose(self, values: Sequence[bytes]) -> None:
         """Append a command for each value, unless too much is uncommitted."""
         if self._uncommitted_bytes > self._config.uncommitted_bytes_max:
-            self._env.deliver(Dropped(tuple(values), "too much is waiting for a quorum"))
+            self._env.deliver(Busy(tuple(values), "too much is waiting for a quorum"))
             return
         term = self._state.term
         self._append([Entry(term, value, COMMAND) for value in values])

@@ -55,6 +55,11 @@ class LogCompaction:
         if info is not None and info.index > self._state.snapshot_index:
             self._state.compact(info.index, info.term, *self._compactor.base(self._state.log, info.index))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the log takes no entries until a snapshot is written."""
+        return self._compactor.is_full(self._state.log)
+
     # --- sending one (§5.3) ---
 
     def _ask(self, source: int, wanted: Wanted) -> None:

@@ -20,6 +20,7 @@ from quorate.runtime.handshake import Greeted
 from quorate.service.client.call import COMMAND, OPENING, READS, ClientCall
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import (
+    Busy,
     NoQuorum,
     NotRunning,
     OutcomeUnknown,
@@ -36,7 +37,7 @@ from quorate.service.client.session import ClientSession
 from quorate.service.client.single import Single
 from quorate.service.client.votes import for_command
 from quorate.service.client.voting import Voting
-from quorate.service.requests import Response
+from quorate.service.requests import Code, Response
 
 NEVER_OPENED = "this client is closed, or was never opened: use it in `async with`"
 CLOSED = "the client was closed before an answer came"
@@ -122,6 +123,8 @@ class ClientCore:
                 # A session that nobody uses is nothing that happened.
                 return NoQuorum(f"no session could be opened {within}, so the command was not sent: {reason}")
             return OutcomeUnknown(f"no answer {within} ({reason}); it may still take effect")
+        if call.why is not None and call.why.code is Code.BUSY:
+            return Busy(f"the nodes were busy {within}: {reason}. Nothing happened: try later, or less at once")
         if is_refused:
             return NoQuorum(f"not possible {within}: {reason}")
         return Unreachable(f"no node answered {within}: {reason}")
@@ -349,7 +352,9 @@ class ClientCore:
             asker.not_sent(at, item)
 
     def _ask_one(self) -> None:
-        self.single = Single(self.endpoints, self._pace, self._rng, self._asker, self.out, self.finish, self._expire)
+        self.single = Single(
+            self.endpoints, self._pace, self._rng, self._asker, self.out, self.finish, self._expire, self._renew
+        )
         self.single.start()
         self._ask_early()
 
@@ -438,6 +443,19 @@ class ClientCore:
     def _no_room(self) -> Unreachable:
         reason = self.why or f"{self._pace.pipeline_max} other calls are under way"
         return Unreachable(f"not sent within {self.timeout_s:g} s: {reason}")
+
+    def _renew(self, call: ClientCall) -> None:
+        """A command did nothing, as its session had expired: it is a new one in a new session."""
+        session = call.session
+        assert session is not None
+        session.answered(call.serial)
+        if self.session is session:
+            self.session = self.new_session()
+        call.session, call.entry, call.sent = None, call.body, False
+        if self.out.now < call.deadline:
+            self._ask(call)
+        else:
+            self.finish(call, None, self.silent(call, (False, False, "the session had expired")))
 
     def _expire(self, call: ClientCall) -> None:
         """A call whose time is up."""

@@ -32,6 +32,10 @@ class NoQuorum(QuorateError):
     """Nodes answer, but none can get a quorum, or no leader is known. Nothing happened."""
 
 
+class Busy(NoQuorum):
+    """The nodes had too much to do for all of the time-out, or this client asked too much of them. Nothing happened."""
+
+
 class OutcomeUnknown(QuorateError):
     """A command was sent and no answer came in time: it may or may not have taken effect, or still do so."""
 

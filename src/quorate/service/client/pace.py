@@ -8,6 +8,8 @@ class Pace(msgspec.Struct, frozen=True):
 
     sweep_s: float = 0.05
     """When a refused request is sent again, and the first delay before a node is dialled again."""
+    busy_s_max: float = 0.4
+    """What a busy node refused is sent again after ``sweep_s``, twice as long after the next refusal, up to this."""
     redial_s_max: float = 1.0
     """Delays before a node is dialled again double up to this. A link that ended sooner counts as a failure."""
     patience_s: float = 1.0

@@ -39,7 +39,8 @@ WHO_LEADS = encode(AskStatus(0))
 class Single:
     """``asker`` tells this client from others. What it wants done goes into ``out``.
 
-    ``finish`` takes the end of a call, ``expire`` one whose time is up.
+    ``finish`` takes the end of a call, ``expire`` one whose time is up, ``renew`` a command that had no effect, as its
+    session had expired before.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Single:
         out: Outputs,
         finish: Finish,
         expire: Callable[[ClientCall], None],
+        renew: Callable[[ClientCall], None],
     ) -> None:
         self._endpoints = endpoints
         self._pace = pace
@@ -59,6 +61,7 @@ class Single:
         self._out = out
         self._finish = finish
         self._expire = expire
+        self._renew = renew
         self.waiting: dict[int, ClientCall] = {}
         self.link: int | None = None
         self.why = ""
@@ -177,6 +180,11 @@ class Single:
             error = TooLarge.answer(failure.why, is_read=call.kind in READS)
         elif code is Code.MALFORMED:
             error = Refused(failure.why)
+        elif code is Code.NO_SESSION and call.session is not None and not call.may_happen:
+            # Sent once, so that this answer is about its only copy.
+            del self.waiting[call.id]
+            self._renew(call)
+            return
         elif code is Code.NO_SESSION:
             text = f"{failure.why}: whether the command took effect is unknown; the next call opens a new session"
             error = SessionExpired(text)
@@ -191,7 +199,7 @@ class Single:
         call.why = failure
         call.sent = False
         call.may_happen = call.may_happen or failure.code is Code.LEADER_CHANGED
-        call.resend_at = self._out.now + self._pace.sweep_s
+        call.resend_at = self._out.now + (self._busy_s(call) if failure.code is Code.BUSY else self._pace.sweep_s)
         self._out.wake(call.resend_at)
         if self._endpoints.prefer(failure.leader):
             self._is_turning = True
@@ -203,6 +211,13 @@ class Single:
         elif self._is_leaderless(failure):
             self._endpoints.next()
             self._is_turning = True
+
+    def _busy_s(self, call: ClientCall) -> float:
+        """How long to leave a busy node alone: by chance, so that those it refused together do not return together."""
+        pace = self._pace
+        delay_s = min(pace.sweep_s * (1 << min(call.refusals, 16)), pace.busy_s_max)
+        call.refusals += 1
+        return delay_s * self._rng.uniform(0.5, 1.0)
 
     def _is_leaderless(self, failure: Failure) -> bool:
         """Whether the node has known no leader for so long that others may: it may be cut off from them."""

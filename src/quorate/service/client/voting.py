@@ -439,7 +439,7 @@ class Voting:
 def _error_of(code: Code | None, why: str, is_read: bool) -> QuorateError:
     """What an error that was voted for means."""
     if code is Code.TOO_LARGE:
-        return TooLarge.answer(f"the answer is larger than a node may send ({why})", is_read=is_read)
+        return TooLarge.answer(f"the answer is larger than a node may send or keep ({why})", is_read=is_read)
     if code is Code.MALFORMED:
         return Refused(f"the nodes do not understand the request ({why})")
     return SessionExpired(

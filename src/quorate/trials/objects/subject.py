@@ -21,6 +21,7 @@ from quorate.parts.crypto.keys import Scheme
 from quorate.parts.log.configuration import Reconfigurable
 from quorate.protocols.traits import CRASH, Traits
 from quorate.service.audits import Audits
+from quorate.service.sessions import GONE
 from quorate.sim.checkers.base import Checker
 from quorate.sim.checkers.history import LinearizableHistory
 from quorate.sim.checkers.once import Once
@@ -162,4 +163,5 @@ def _remembered(replica: WatchedReplica) -> Iterator[tuple[Hashable, bytes]]:
     table = replica.sessions.decode(replica.sessions.encode())
     for number, session in table:
         for serial, data in session.results.items():
-            yield (number, serial), data
+            if data is not GONE:
+                yield (number, serial), data
