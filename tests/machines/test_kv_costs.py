@@ -35,7 +35,7 @@ from tests.machines.test_kv_steps import TOO_LARGE, fill
 
 TOO_MUCH = Error(
     8,
-    "quorate: one command reads or deletes at most 4096 keys and reads at most 16 MiB: do it in several, a page of "
+    "quorate: one command reads or deletes at most 2048 keys and reads at most 16 MiB: do it in several, a page of "
     "keys at a time",
 )
 ALL = (b"\0", b"\0")
@@ -94,7 +94,7 @@ def test_deletions_are_of_a_page_of_keys(machine: KvMachine) -> None:
     fill(machine, COMMAND_KEYS_MAX + 1)
     before = everything(machine)
     assert apply(machine, DeleteRange(*ALL)) == TOO_MUCH
-    halves: list[Any] = [DeleteRange(b"\0", b"k002000"), DeleteRange(b"k002000", b"\0")]
+    halves: list[Any] = [DeleteRange(b"\0", b"k001000"), DeleteRange(b"k001000", b"\0")]
     assert apply(machine, Txn([], halves)) == TOO_MUCH
     assert everything(machine) == before
     assert apply(machine, DeleteRange(b"k000000")).deleted == 1
@@ -104,8 +104,8 @@ def test_deletions_are_of_a_page_of_keys(machine: KvMachine) -> None:
 def test_a_command_reads_a_page_of_keys(machine: KvMachine) -> None:
     fill(machine, COMMAND_KEYS_MAX + 1)
     assert apply(machine, Txn([], [Range(*ALL, keys_only=True)])) == TOO_MUCH
-    assert apply(machine, Txn([], [Range(*ALL, 1000, keys_only=True)] * 5)) == TOO_MUCH
-    assert apply(machine, Txn([], [Range(*ALL, 1000, keys_only=True)] * 4)).results[3].more
+    assert apply(machine, Txn([], [Range(*ALL, 500, keys_only=True)] * 5)) == TOO_MUCH
+    assert apply(machine, Txn([], [Range(*ALL, 500, keys_only=True)] * 4)).results[3].more
     assert ask(machine, Txn([], [Range(*ALL, keys_only=True)])).results[0].count == COMMAND_KEYS_MAX + 1
 
 

@@ -40,6 +40,14 @@ def test_it_is_a_sorted_set(first: set[bytes], toggles: list[bytes], start: byte
             keys.add(key)
             plain = sorted([*plain, key])
         check(keys, plain, start, end)
+    taken = [key for key in plain if key >= start and (end is None or key < end)]
+    assert keys.take_range(start, end) == taken
+    rest = [key for key in plain if key not in taken]
+    check(keys, rest, b"", None)
+    check(keys, rest, start, None)
+    for key in taken:
+        keys.add(key)
+    check(keys, plain, start, end)
 
 
 def test_many() -> None:

@@ -65,7 +65,7 @@ def test_a_restart_finds_everything_again(tmp_path, options: RaftConfig, nodes: 
 def test_a_journal_is_replaced_by_a_checkpoint_and_still_says_everything(
     tmp_path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "quorate.node")
+    caplog.set_level(logging.INFO, "quorate")
     monkeypatch.setattr(module, "CHECKPOINT_AFTER_BYTES", 10_000)
 
     async def main() -> None:

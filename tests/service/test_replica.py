@@ -363,6 +363,20 @@ def test_a_snapshot_ends_the_batch(bench: Bench) -> None:
     assert (bench.machine.batches, bench.machine.open) == ([1], False)
 
 
+def test_a_batch_ends_when_its_commands_are_large(bench: Bench) -> None:
+    """Their records wait in memory until then, and are written at once."""
+    bench.commit(OpenSession(1))
+    largest = bytes(module.COMMAND_BYTES_MAX)
+    for serial in range(1, 4):
+        bench.commit(put(1, serial, largest))
+        bench.settle()
+    assert 3 * len(largest) > module.BATCH_BYTES_MAX
+    assert bench.machine.batches == [3]
+    bench.commit(put(1, 4))
+    bench.settle()
+    assert bench.machine.batches == [3], "and it is counted anew"
+
+
 # --- planted bugs ---
 
 

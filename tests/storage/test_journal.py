@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quorate.runtime.errors import JournalLocked, StorageError
+from quorate.runtime.errors import JournalFailed, JournalLocked, StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.journal import FRAME_SIZE_BYTES_MAX, Journal, journal
 
@@ -180,3 +180,31 @@ def test_identities_have_limits() -> None:
     for cluster, node in (("", 1), ("é" * 89, 1), ("c", -1), ("c", 2**64)):
         with pytest.raises(ValueError, match=r"cluster name|node id"):
             Identity(cluster, node)
+
+
+def test_a_checkpoint_is_encoded_by_the_thread_and_once(folder: Path) -> None:
+    encoded: list[tuple[int, bool]] = []
+
+    def encode(number: int) -> bytes:
+        encoded.append((number, threading.current_thread() is threading.main_thread()))
+        return b"state %d" % number
+
+    with Recorder(folder) as recorder:
+        recorder.append(b"old")
+        recorder.wait(recorder.journal.checkpoint(range(3), encode))
+        assert encoded == [(0, False), (1, False), (2, False)]
+        assert recorder.journal.checkpoint_bytes == len(b"state 0") * 3
+        recorder.append(b"new")
+    assert recovered(folder) == [b"state 0", b"state 1", b"state 2", b"new"]
+
+
+def test_a_checkpoint_that_cannot_be_encoded_is_a_failure(folder: Path) -> None:
+    def encode(_: int) -> bytes:
+        raise TypeError("not a record")
+
+    recorder = Recorder(folder)
+    recorder.append(b"kept")
+    recorder.journal.checkpoint([1], encode)
+    with pytest.raises(JournalFailed, match="not a record"):
+        recorder.journal.close()
+    assert recovered(folder) == [b"kept"]

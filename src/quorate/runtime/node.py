@@ -576,7 +576,7 @@ class Node(Machine):
 
     def is_checkpoint_due(self) -> bool:
         """After a snapshot, when there is much to be rid of."""
-        return self._checkpoint_due and self._journal_bytes > CHECKPOINT_AFTER_BYTES
+        return self._checkpoint_due and self._journal.checkpoint_bytes + self._journal_bytes > CHECKPOINT_AFTER_BYTES
 
     def append(self, records: Sequence[Record]) -> int:
         """One frame."""
@@ -589,10 +589,8 @@ class Node(Machine):
     def replace(self, records: Sequence[Record]) -> int:
         """A checkpoint, a frame for each record."""
         self._checkpoint_due = False
-        frames = [self._codec.encode_records((record,)) for record in records]
-        self._journal_bytes = sum(map(len, frames))
-        log.info("journal: checkpoint of %d bytes", self._journal_bytes)
-        self._written = self._journal.checkpoint(frames)
+        self._journal_bytes = 0
+        self._written = self._journal.checkpoint(records, lambda record: self._codec.encode_records((record,)))
         return self._written
 
 

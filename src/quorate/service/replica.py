@@ -61,6 +61,8 @@ WHY = {
 FETCHED = "this node has just fetched its state"
 BATCH_MAX = 512
 """Commands that the machine may hold back at most. Durability is the journal's, so a batch need not end with a turn."""
+BATCH_BYTES_MAX = 4 << 20
+"""Likewise, of commands: they are written when the batch ends, all at once."""
 _LENGTH = struct.Struct("<QI")
 """A snapshot begins with the applied index and the length of the encoded sessions."""
 
@@ -99,7 +101,7 @@ class Replica(App):
         self._next_token = 0
         self._asked: list[int] = []
         self._ready: list[int] = []
-        self._batch = 0
+        self._batch = self._batch_bytes = 0
         self._answers: list[tuple[Requester, Result | Results | Failure]] = []
         self._gone: set[Requester] = set()
 
@@ -244,6 +246,7 @@ class Replica(App):
         if not self._batch:
             self.machine.begin()
         self._batch += len(committed.entries)
+        self._batch_bytes += sum(len(entry.data) for entry in committed.entries)
         for entry in committed.entries:
             has_changed = False
             if entry.kind == COMMAND:
@@ -337,7 +340,7 @@ class Replica(App):
 
     def settle(self) -> None:
         """Serve the reads that became ready, and let the answers go."""
-        if self._batch >= BATCH_MAX:
+        if self._batch >= BATCH_MAX or self._batch_bytes >= BATCH_BYTES_MAX:
             self._end_batch_if_there_is_space()
         if self.reports is not None:
             self.reports.settle(self.port, self.leader is not None)
@@ -357,8 +360,11 @@ class Replica(App):
                 reply(client, answer)
 
     def _read_due(self) -> None:
-        """Serve reads that are due. A machine that cannot end its batch on a full disk cannot be asked."""
-        why = self._end_batch_if_there_is_space()
+        """Serve reads that are due. A machine that cannot end its batch on a full disk cannot be asked.
+
+        Nor is it tried on a disk that hangs: that would hold up the loop.
+        """
+        why = self.stalled_why if self._batch and self.stalled_why else self._end_batch_if_there_is_space()
         if why is not None:
             self.reads.refuse_due(why)
         else:
@@ -392,7 +398,7 @@ class Replica(App):
     def _end_batch(self) -> None:
         if self._batch:
             self.machine.commit()
-            self._batch = 0
+            self._batch = self._batch_bytes = 0
 
     def _end_batch_if_there_is_space(self) -> str | None:
         """Why there is none. The batch is kept then; it is in the log, so nothing is at stake but this node's reads."""

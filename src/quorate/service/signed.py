@@ -231,7 +231,7 @@ class SignedReplica(Replica):
             session = self.sessions.use(command.session, owner, first // signed.COMMANDS_MAX)
             if session is None:
                 return self._failure(place, Code.NO_SESSION, EXPIRED % command.session)
-            self._begin_batch()
+            self._begin_batch(len(command.operation))
             return self._answer_of(place, self._once(session, command))
         if isinstance(command, OpenSession):
             return Result(place, b"%d" % self.sessions.open(first + place, owner, command.nonce))
@@ -240,10 +240,11 @@ class SignedReplica(Replica):
             return Result(place, b"")
         return self._failure(place, Code.MALFORMED, "not a command, or a change of members that does not count now")
 
-    def _begin_batch(self) -> None:
+    def _begin_batch(self, size_bytes: int) -> None:
         if not self._batch:
             self.machine.begin()
         self._batch += 1
+        self._batch_bytes += size_bytes
 
     def _drop(self, dropped: Dropped) -> None:
         code = Code.BUSY if isinstance(dropped, Busy) else Code.UNAVAILABLE

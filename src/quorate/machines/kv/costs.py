@@ -12,7 +12,7 @@ from typing import Final
 from quorate.machines.kv import refusals
 from quorate.machines.state_machine import RESULT_BYTES_MAX
 
-COMMAND_KEYS_MAX: Final = 4096
+COMMAND_KEYS_MAX: Final = 2048
 """Keys that a command may read or delete. More than that takes several commands."""
 COMMAND_READ_BYTES_MAX: Final = 16 << 20
 """What a command may read, whether it is part of the result or not."""

@@ -82,17 +82,26 @@ class KeyIndex:
         state.version += 1
         return state.create_revision, state.version
 
-    def delete(self, key: bytes, stamp: int) -> None:
-        """Record the deletion of a live key."""
-        state = self._states[key]
-        if state.past is None:
-            state.past = [state.stamp]
+    def delete(self, key: bytes, end: bytes, stamp: int) -> list[bytes]:
+        """Record the deletion of a range, the first with this stamp and the next with the next; return its keys."""
+        if end:
+            keys = self._live.take_range(key, None if end == b"\0" else end)
+        elif self.latest(key) & 1:
+            return []
         else:
-            state.past.append(state.stamp)
-        state.stamp = stamp
-        state.create_revision = state.version = 0
-        self._live.remove(key)
-        self._dead.add(key)
+            keys = [key]
+            self._live.remove(key)
+        for k in keys:
+            state = self._states[k]
+            if state.past is None:
+                state.past = [state.stamp]
+            else:
+                state.past.append(state.stamp)
+            state.stamp = stamp
+            state.create_revision = state.version = 0
+            self._dead.add(k)
+            stamp += 2  # the bit below is the deletion's
+        return keys
 
     def at(self, key: bytes, revision: int) -> int:
         """The stamp of the key's version as of a revision, or one with the deletion bit."""

@@ -12,7 +12,6 @@ from quorate.machines.kv.commands import (
     Compact,
     CompactResult,
     DeleteRange,
-    DeleteRangeResult,
     Digest,
     DigestResult,
     Error,
@@ -148,7 +147,7 @@ class KvMachine(StateMachine):
         txn.check_put(command)
         return txn.run_put(self.store, command, Costs(is_command=True))
 
-    def _delete(self, command: DeleteRange) -> DeleteRangeResult:
+    def _delete(self, command: DeleteRange) -> txn.RawDeleteResult:
         txn.check_range(command)
         return txn.run_delete(self.store, command, Costs(is_command=True))
 

@@ -42,7 +42,7 @@ def result_too_large() -> KvError:
 def too_much() -> KvError:
     return KvError(
         RESOURCE_EXHAUSTED,
-        "quorate: one command reads or deletes at most 4096 keys and reads at most 16 MiB: do it in several, a page "
+        "quorate: one command reads or deletes at most 2048 keys and reads at most 16 MiB: do it in several, a page "
         "of keys at a time",
     )
 

@@ -79,13 +79,13 @@ class KvStore:
 
     def delete(self, key: bytes, end: bytes) -> int:
         """Delete an etcd range in the open transaction; return how many keys that were."""
-        revision = self.revision + 1
-        doomed = list(self.index.live_keys(key, end))
+        revision, pending = self.revision + 1, self.records.pending
+        stamp = revision << 32 | self._changes << 1 | 1
+        doomed = self.index.delete(key, end, stamp)
+        self._changes += len(doomed)
         for k in doomed:
-            stamp = revision << 32 | self._changes << 1 | 1
-            self._changes += 1
-            self.index.delete(k, stamp)
-            self.records.pending[to_key(stamp)] = encode((k, b"", 0, revision, 0, 0))
+            pending[stamp.to_bytes(12, "big")] = encode((k, b"", 0, revision, 0, 0))
+            stamp += 2
         return len(doomed)
 
     def end_transaction(self) -> None:

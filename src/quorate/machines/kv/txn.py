@@ -20,7 +20,6 @@ from quorate.machines.kv.commands import (
     VALUE_BYTES_MAX,
     Compare,
     DeleteRange,
-    DeleteRangeResult,
     KeyValue,
     Operation,
     Put,
@@ -37,6 +36,14 @@ from quorate.machines.kv.store import KvStore
 TXN_OPS_MAX = 128  # etcd's --max-txn-ops: along a path of nested transactions
 TXN_OPS_TOTAL_MAX = 1024  # in all branches together, and compares; etcd has no such limit
 TXN_DEPTH_MAX = 8  # etcd has none; its op limit bounds it
+
+
+class RawDeleteResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
+    """A `DeleteRangeResult` whose records go out as they were stored."""
+
+    revision: int
+    deleted: int
+    prev_kvs: list[msgspec.Raw]
 
 
 class RawTxnResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
@@ -196,29 +203,26 @@ def _check_reads(store: KvStore, path: _Path) -> None:
 def run_put(store: KvStore, request: Put, costs: Costs) -> PutResult:
     """Write one key, in the store's open batch."""
     costs.spend(1, 0, OPERATION_BYTES)
-    previous = _previous(store, store.index.latest(request.key), costs) if request.prev_kv else None
+    previous = store.key_value(store.index.latest(request.key)) if request.prev_kv else None
+    if previous is not None:
+        size = len(previous.key) + len(previous.value)
+        costs.spend(0, size, size + OPERATION_BYTES)
     store.put(request.key, request.value, request.lease)
     return PutResult(store.current, previous)
 
 
-def run_delete(store: KvStore, request: DeleteRange, costs: Costs) -> DeleteRangeResult:
+def run_delete(store: KvStore, request: DeleteRange, costs: Costs) -> RawDeleteResult:
     """Delete all keys of a range, in the store's open batch."""
     index = store.index
     costs.spend(index.live_count(request.key, request.range_end), 0, OPERATION_BYTES)
-    previous: list[KeyValue] = []
+    previous: list[msgspec.Raw] = []
     if request.prev_kv:
-        stamps = map(index.latest, index.live_keys(request.key, request.range_end))
-        previous = [kv for kv in (_previous(store, stamp, costs) for stamp in stamps) if kv is not None]
+        for key in index.live_keys(request.key, request.range_end):
+            record = store.record(index.latest(key))
+            costs.spend(0, len(record), len(record))
+            previous.append(msgspec.Raw(record))
     deleted = store.delete(request.key, request.range_end)
-    return DeleteRangeResult(store.current, deleted, previous)
-
-
-def _previous(store: KvStore, stamp: int, costs: Costs) -> KeyValue | None:
-    kv = store.key_value(stamp)
-    if kv is not None:
-        size = len(kv.key) + len(kv.value)
-        costs.spend(0, size, size + OPERATION_BYTES)
-    return kv
+    return RawDeleteResult(store.current, deleted, previous)
 
 
 def run_txn(store: KvStore, counts: Counts, txn: Txn, costs: Costs) -> Generator[None, None, RawTxnResult]:

@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
+from typing import Any
 
 from quorate.runtime.descriptors import NONE_LEFT
 from quorate.runtime.errors import REJOIN, DiskHangs, JournalFailed, StorageError
@@ -38,13 +39,21 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 0.2  # between attempts on a full disk
 WRITE_SIZE_BYTES_MAX = 8 << 20  # frames that share one sync; one larger frame still goes alone
+ENCODED_AT_ONCE_BYTES = 256 << 10  # of a checkpoint, between two chances for the event loop
 CLOSE_S_MAX = 5.0  # how long `close` waits for a disk that makes no progress
 LOCK_NAME = "journal.lock"
 TEMPORARY = DISK_FULL | NONE_LEFT  # errors after which nothing was lost, so that the same may be tried again
 
 
-class _Checkpoint(tuple[bytes, ...]):
-    """The frames of a checkpoint, on the queue."""
+class _Checkpoint:
+    """What becomes the frames of a checkpoint, on the queue. The thread makes them, once, of what nobody changes."""
+
+    __slots__ = ("encode", "frames", "items")
+
+    def __init__(self, items: Sequence[Any], encode: Callable[[Any], bytes] | None) -> None:
+        self.items = items
+        self.encode = encode
+        self.frames: list[bytes] = []
 
 
 class Journal:
@@ -52,7 +61,7 @@ class Journal:
 
     `append`, `checkpoint` and `close` belong to one thread (the event loop's). backlog_bytes: what was appended and is
     not yet durable; the node takes in less when it grows (runtime/burden.py). last_sequence: of the last frame
-    queued; recovered: what was found at open.
+    queued; recovered: what was found at open; checkpoint_bytes: of the last checkpoint that was encoded.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class Journal:
     ) -> None:
         self.recovered = recovered
         self.last_sequence = recovered.last_sequence
+        self.checkpoint_bytes = 0
         self.failure: BaseException | None = None
         self._writer = writer
         self._lock = lock
@@ -152,15 +162,17 @@ class Journal:
         self._queue.put(frame)
         return self.last_sequence
 
-    def checkpoint(self, frames: Sequence[bytes]) -> int:
-        """Queue the frames that replace everything before; returns the number to wait for in on_durable.
+    def checkpoint(self, items: Sequence[Any], encode: Callable[[Any], bytes] | None = None) -> int:
+        """Queue what replaces everything before; returns the number to wait for in on_durable.
 
-        A checkpoint takes one number for itself and one for each frame (so an empty one has a number too).
-        Raises as `append`.
+        encode makes a frame of each item, in the writer thread: there are many, and the event loop has no time for
+        that. Nobody may change the items meanwhile. None: they are frames. A checkpoint takes one number for itself
+        and one for each frame (so an empty one has a number too). Raises as `append`; what encode raises, and a frame
+        of its that is too large, is a failure.
         """
-        self._check(frames)
-        self.last_sequence += 1 + len(frames)
-        self._queue.put(_Checkpoint(frames))
+        self._check(items if encode is None else ())
+        self.last_sequence += 1 + len(items)
+        self._queue.put(_Checkpoint(items, encode))
         return self.last_sequence
 
     def close(self) -> None:
@@ -211,10 +223,7 @@ class Journal:
         if self._closed:
             raise StorageError(f"{self._writer.path.parent}: the journal is closed")
         for frame in frames:
-            if not isinstance(frame, bytes):
-                raise TypeError(f"a frame is bytes, which nobody can change while it waits: {type(frame).__name__}")
-            if len(frame) > FRAME_SIZE_BYTES_MAX:
-                raise ValueError(f"a frame of {len(frame)} bytes; the limit is {FRAME_SIZE_BYTES_MAX}")
+            _check_frame(frame)
 
     # The writer thread.
 
@@ -265,7 +274,8 @@ class Journal:
             last_attempt = stalled and self._closing.is_set()
             try:
                 if isinstance(work, _Checkpoint):
-                    self._writer.checkpoint(work)
+                    self._encode(work)
+                    self._writer.checkpoint(work.frames)
                 else:
                     self._writer.append(work)
                 break
@@ -283,6 +293,25 @@ class Journal:
         if stalled:
             self._tell(self._on_stall, None)
 
+    def _encode(self, work: _Checkpoint) -> None:
+        """Make the frames, unless that was done before a write that failed. The event loop goes on in between."""
+        if work.frames:
+            return
+        frames: list[bytes] = []
+        size = encoded = 0
+        for item in work.items:
+            frame = item if work.encode is None else work.encode(item)
+            _check_frame(frame)
+            frames.append(frame)
+            size += len(frame)
+            encoded += len(frame)
+            if encoded >= ENCODED_AT_ONCE_BYTES:
+                encoded = 0
+                self._progressed()
+                time.sleep(0)  # whoever waits for the interpreter has it now
+        work.frames, self.checkpoint_bytes = frames, size
+        logger.info("journal: checkpoint of %d bytes", size)
+
     def _progressed(self) -> None:
         """A part of a long write is durable."""
         self._progress += 1
@@ -299,6 +328,13 @@ class Journal:
             callback(*arguments)
         except Exception:
             logger.exception("a journal callback failed")
+
+
+def _check_frame(frame: bytes) -> None:
+    if not isinstance(frame, bytes):
+        raise TypeError(f"a frame is bytes, which nobody can change while it waits: {type(frame).__name__}")
+    if len(frame) > FRAME_SIZE_BYTES_MAX:
+        raise ValueError(f"a frame of {len(frame)} bytes; the limit is {FRAME_SIZE_BYTES_MAX}")
 
 
 def _size(frames: Sequence[bytes]) -> int:

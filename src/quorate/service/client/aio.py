@@ -290,7 +290,7 @@ class AsyncClient(Connection):
     async def delete(self, key: bytes, range_end: bytes = b"", *, in_pages: bool = False) -> int:
         """Delete a key or a range; how many there were.
 
-        One command deletes 4,096 keys at most, and is TooLarge for a range that has more. ``in_pages``: several
+        One command deletes 2,048 keys at most, and is TooLarge for a range that has more. ``in_pages``: several
         commands delete as many as there are; others see the range with a part of it gone, and what they put into it
         behind the page that is being deleted goes, too.
         """
