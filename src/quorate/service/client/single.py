@@ -203,7 +203,12 @@ class Single:
         self._out.wake(call.resend_at)
         if self._endpoints.prefer(failure.leader):
             self._is_turning = True
-        elif not self._is_turning and (failure.code is Code.STORAGE or self._is_leaderless(failure)):
+        elif self._is_turning:
+            pass
+        elif failure.code is Code.STORAGE:  # others may not know yet that it makes way, and name it as the leader
+            self._endpoints.failed()
+            self._is_turning = True
+        elif self._is_leaderless(failure):
             self._endpoints.next()
             self._is_turning = True
 
