@@ -313,10 +313,12 @@ class Single:
                 overdue.append(call)
                 continue
             if self.link is not None:
-                if now >= call.resend_at:
-                    is_silent = is_silent or call.sent
+                if now < call.resend_at:
+                    out.wake(call.resend_at)
+                elif call.sent:
+                    is_silent = True  # on the next link it is sent again, and here it would only make work
+                else:
                     self._send(call)
-                out.wake(call.resend_at)
             out.wake(call.deadline)
         out.wake(self._dial_at)
         for call in overdue:
