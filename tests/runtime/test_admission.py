@@ -1,8 +1,10 @@
 """Admission: bytes are what counts, clients share, and whoever was refused is not overtaken for ever."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from quorate.runtime.admission import PLACE_S, REQUEST_OVERHEAD_BYTES, REQUESTS_MAX, Admission
+from quorate.runtime.admission import PLACE_S, REQUEST_OVERHEAD_BYTES, REQUESTS_MAX, WAIT_S, Admission
 
 MIB = 1 << 20
 LARGE = 1_400_000
@@ -130,3 +132,48 @@ def test_at_twice_the_capacity_everybody_gets_the_same(clock: Clock) -> None:
                     retry_at[client] = clock.now + 0.2
     assert sum(answered.values()) >= 380, "hardly any room is left empty while the next one comes back"
     assert min(answered.values()) >= 0.8 * max(answered.values())
+
+
+# --- time ---
+
+
+def serve(room: Admission, clock: Clock, per_second: int, seconds: float, before: Sequence[str] = ()) -> list[str]:
+    """As many clients as it takes, each with one large request; who is left at the end, after those from before."""
+    inside = list(before)
+    number = 0
+    for _ in range(int(seconds * 100)):
+        clock.now += 0.01
+        while room.take(client := f"{clock.now} {number}", LARGE):
+            inside.append(client)
+            number += 1
+        room.left(client)  # it goes elsewhere
+        for _ in range(per_second // 100):
+            if inside:
+                room.done(inside.pop(0), LARGE)
+    return inside
+
+
+def test_no_more_is_taken_in_than_is_done_in_time(clock: Clock) -> None:
+    room = Admission(512 * MIB, clock)
+    serve(room, clock, 300, 5.0)
+    assert 0.8 * WAIT_S * 300 <= room.cost_bytes / (LARGE + REQUEST_OVERHEAD_BYTES) <= 1.2 * WAIT_S * 300
+
+
+def test_it_follows_a_node_that_has_become_faster_or_slower(clock: Clock) -> None:
+    room = Admission(512 * MIB, clock)
+    inside = serve(room, clock, 200, 5.0)
+    slow = room.room_bytes
+    inside = serve(room, clock, 600, 5.0, inside)
+    assert room.room_bytes >= 2.5 * slow
+    serve(room, clock, 200, 5.0, inside)
+    assert room.room_bytes <= 1.2 * slow
+
+
+def test_a_slow_node_takes_in_enough_to_show_what_it_can_do(clock: Clock) -> None:
+    room = Admission(512 * MIB, clock)
+    for _ in range(20):
+        clock.now += 1.0
+        assert room.take("a", 10)
+        room.done("a", 10)
+    assert room.room_bytes == 32 * MIB
+    assert Admission(4 * MIB, clock).room_bytes == 4 * MIB

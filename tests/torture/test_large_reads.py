@@ -21,7 +21,7 @@ pytestmark = pytest.mark.torture
 PAGE_KEYS = 1000
 RANGE = (b"big/", b"big0")
 FELT_S = 1.0
-"""Less than any of the large reads takes at one go, and far more than others wait: ``bench/large_reads.py`` measures it."""
+"""Less than a large read takes at one go, and far more than others wait: ``bench/large_reads.py`` measures that."""
 
 
 async def load(client: AsyncClient, keys: int) -> None:

@@ -131,3 +131,16 @@ def test_nodes_that_are_busy_all_the_time_are_a_definite_failure_with_a_name_of_
         client.pass_time(0.05)
     assert isinstance(client.call.error, Busy)
     assert "Nothing happened" in str(client.call.error)
+
+
+def test_a_client_that_was_refused_holds_back_what_comes_next_and_that_was_never_sent(client: Linked) -> None:
+    [first] = client.sent()
+    client.respond(Failure(first.id, Code.BUSY, "too many requests wait", 1))
+    later = [ClientCall(COMMAND, b"%d" % number, client.now + 2.0) for number in range(4)]
+    for call in later:
+        client.core.begin(call, client.now)
+    assert [decode_client_command(command.entry).operation for command in client.sent()] == [b"0"]
+    client.answer(later[0].id, b"done")
+    assert [decode_client_command(command.entry).operation for command in client.sent()] == [b"3", b"2"]
+    client.pass_time(2.5)
+    assert isinstance(later[1].error, Busy), "it was held back until its time was up"

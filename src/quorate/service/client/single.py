@@ -18,6 +18,7 @@ from quorate.kernel import Rng
 from quorate.service.client.call import CHANGE, LOCAL, READS, ClientCall
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import QuorateError, Refused, SessionExpired, TooLarge
+from quorate.service.client.flow import Flow
 from quorate.service.client.outputs import Finish, Outputs, Sendable, Silence, Unasked
 from quorate.service.client.pace import Pace
 from quorate.service.requests import (
@@ -76,6 +77,7 @@ class Single:
         """When more than the shortest patience was last of use."""
         self._delay_s = pace.sweep_s
         self._is_turning = False
+        self._flow = Flow(pace.pipeline_max)
 
     # --- calls ---
 
@@ -85,13 +87,15 @@ class Single:
         number = call.id = out.request_id()
         self.waiting[number] = call
         if self.link is not None:
-            self._send(call)
+            self._offer(call)
         if call.deadline < out.wake_at:
             out.wake_at = call.deadline
 
     def forget(self, call: ClientCall) -> None:
         """Nobody waits for it any more."""
         self.waiting.pop(call.id, None)
+        self._flow.over(call)
+        self._fill()
 
     def farewell(self, entry: bytes) -> None:
         """A last command, for whose answer nobody waits."""
@@ -103,8 +107,22 @@ class Single:
         reason = call.why.why if call.why is not None else self.why or "no answer"
         return call.sent or call.may_happen, call.why is not None, reason
 
+    def _offer(self, call: ClientCall) -> None:
+        """Send it, or have it wait for its turn."""
+        if self._flow.has_room:
+            self._send(call)
+        else:
+            self._flow.hold(call)
+
+    def _fill(self) -> None:
+        """Send what waits for its turn."""
+        flow = self._flow
+        while flow.held and flow.has_room and self.link is not None:
+            self._send(flow.next())
+
     def _send(self, call: ClientCall) -> None:
         out = self._out
+        self._flow.sent(call)
         assert self.link is not None
         kind, remaining_ms = call.kind, call.remaining_ms(out.now)
         if kind in READS:
@@ -161,6 +179,8 @@ class Single:
             if kind is Result:
                 call = waiting.pop(response.id, None)
                 if call is not None:
+                    self._flow.over(call)
+                    self._flow.answered()
                     if self._silences:
                         self._came(call)
                     finish(call, response.data, None)  # type: ignore[union-attr]
@@ -172,10 +192,16 @@ class Single:
                 self._is_turning = True
         if self._is_turning:
             self._turn()
+        elif self._flow.held:
+            self._fill()
 
     def _failed(self, call: ClientCall, failure: Failure) -> None:
         code = failure.code
         error: QuorateError
+        if code is Code.BUSY:
+            self._flow.refused(call, failure, self._out.now)
+        else:
+            self._flow.over(call)
         if code is Code.TOO_LARGE:
             error = TooLarge.answer(failure.why, is_read=call.kind in READS)
         elif code is Code.MALFORMED:
@@ -244,7 +270,13 @@ class Single:
         self._linked_at = out.now
         out.sends.append((at, Unasked(WHO_LEADS)))  # the answer may make us turn to another node
         for call in self.waiting.values():
-            self._send(call)
+            if not self._is_left_alone(call):
+                self._offer(call)
+
+    def _is_left_alone(self, call: ClientCall) -> bool:
+        """Whether a node was too busy for it a moment ago; the next one would have the same to do."""
+        why = call.why
+        return why is not None and why.code is Code.BUSY and self._out.now < call.resend_at < inf
 
     def unreached(self, at: int, why: str) -> None:
         """No link came about."""
@@ -274,6 +306,7 @@ class Single:
         self._dial_at = inf
         calls = list(self.waiting.values())
         self.waiting.clear()
+        self._flow = Flow(self._pace.pipeline_max)
         return calls
 
     def _turn(self) -> None:
@@ -286,6 +319,7 @@ class Single:
     def _left(self) -> None:
         pace = self._pace
         self.link = None
+        self._flow.left()
         is_short = self._out.now - self._linked_at < pace.redial_s_max
         self._short_links = self._short_links + 1 if is_short else 0
         excess = self._short_links - pace.short_links_free
@@ -318,15 +352,19 @@ class Single:
                 elif call.sent:
                     is_silent = True  # on the next link it is sent again, and here it would only make work
                 else:
-                    self._send(call)
+                    self._offer(call)
             out.wake(call.deadline)
         out.wake(self._dial_at)
         for call in overdue:
             # It leaves the table at once: on a link that comes up now it would be sent after all.
             del self.waiting[call.id]
+            self._flow.over(call)
             self._expire(call)
         if is_silent:
+            self._flow.silent(now)
             self._silences += 1
             self._needed_at = now
             self._endpoints.next()
             self._turn()
+        elif overdue:
+            self._fill()
