@@ -136,6 +136,15 @@ def test_one_that_asks_again_finds_it_under_way(bench: Bench) -> None:
     assert bench.machine.steps == 4, "the work was done once"
 
 
+def test_a_copy_on_the_same_link_has_an_answer_of_its_own(bench: Bench) -> None:
+    """A link counts what it has asked for and was not answered."""
+    for _ in range(2):
+        ask(bench, "ann", 1, b"2 steps", 60_000, asker=77)
+        bench.settle()
+    assert bench.machine.under_way == 1
+    assert bench.fire(GO_ON) == [("ann", Result(1, b"0 stored for 2 steps"))] * 2
+
+
 def test_or_done(bench: Bench) -> None:
     ask(bench, "ann", 1, b"2 steps", 60_000, asker=77)
     bench.settle()

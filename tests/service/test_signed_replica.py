@@ -18,6 +18,7 @@ from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.log.replicated import Dropped, Leads, Screen, Screened
 from quorate.service import signed as module
 from quorate.service.deadlines import NEVER
+from quorate.service.readings import GO_ON
 from quorate.service.replica import Replica
 from quorate.service.requests import (
     Apply,
@@ -336,6 +337,29 @@ def test_a_read_in_the_log_changes_no_state(bench: SignedBench) -> None:
     before = bench.state()[1:]
     bench.commit(by(BOB, Inspect(1, b"q")), by(BOB, Inspect(1, b"q")))
     assert bench.state()[1:] == before
+
+
+def test_a_long_read_in_the_log_is_answered_by_itself_from_its_place(bench: SignedBench) -> None:
+    session = bench.open(ANN)
+    value = by(ANN, put(session, 1, b"a"), Inspect(5, b"3 steps"), put(session, 2, b"b"))
+    bench.request("ann", Command(1, value))
+    bench.commit(value)
+    [(client, others)] = bench.settle()
+    assert (client, others) == ("ann", Results(1, (Result(0, b"1:a"), Result(2, b"2:b"))))
+    assert bench.fire(GO_ON) == []
+    assert bench.fire(GO_ON) == [("ann", Results(1, (Result(1, b"1 stored for 3 steps"),)))]
+
+
+def test_a_read_in_the_log_is_made_for_those_who_asked_here(bench: SignedBench) -> None:
+    """Others have asked other nodes, or have gone."""
+    value = by(ANN, Inspect(5, b"3 steps"))
+    bench.commit(value)
+    assert bench.machine.steps == 0
+    bench.request("ann", Command(1, value))
+    bench.commit(value)
+    assert bench.machine.under_way == 1
+    bench.replica.closed("ann")
+    assert bench.machine.under_way == 0
 
 
 def test_reads_past_the_log_are_as_ever(bench: SignedBench) -> None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 SUBMISSIONS_BYTES_MAX: Final = 32 << 20
-"""What waits for the journal, together with what the App has submitted and the core has not got: above this, what the
-App submits is refused."""
+"""What waits for the journal: above this, what the App submits is refused."""
 BACKLOG_BYTES_MAX: Final = 64 << 20
-"""What waits for the journal: above this, nothing is read from peers. One step may come on top."""
+"""Above this, nothing is read from peers. One step may come on top."""
 RELIEF_BYTES: Final = 8 << 20
 """How much less it has to be until reading goes on: one write of the journal, so that a leader hears of its followers
 before it takes them for gone."""
@@ -32,6 +31,6 @@ class Burden:
         return self.is_heavy != was_heavy
 
     @staticmethod
-    def takes(backlog_bytes: int, waiting_bytes: int) -> bool:
+    def takes(backlog_bytes: int) -> bool:
         """Whether the App may submit more."""
-        return backlog_bytes + waiting_bytes <= SUBMISSIONS_BYTES_MAX
+        return backlog_bytes <= SUBMISSIONS_BYTES_MAX

@@ -333,7 +333,7 @@ class Node(Machine):
 
     def submit(self, values: Sequence[bytes], path: CorePath = ROOT) -> None:
         """Values for the core's next step, unless too much waits for the disk."""
-        if self._burden.takes(self._journal.backlog_bytes, self._submissions.waiting_bytes):
+        if self._burden.takes(self._journal.backlog_bytes):
             self._submissions.add(values, path)
         else:
             self._refused.append((values, path))

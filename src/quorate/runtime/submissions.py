@@ -29,7 +29,6 @@ class Submissions:
         self._wake = wake
         self._gathers = gathers
         self._values: dict[Path, list[bytes]] = {}
-        self.waiting_bytes = 0
         self._undecided_since: float | None = None
         """When submissions last went to the core, unless outputs have come since."""
         self._gathering: asyncio.TimerHandle | None = None
@@ -41,11 +40,10 @@ class Submissions:
         """In line."""
         if values:
             self._values.setdefault(path, []).extend(values)
-            self.waiting_bytes += sum(map(len, values))
 
     def take_all(self) -> dict[Path, list[bytes]]:
         """What waits, by path; nothing does then."""
-        taken, self._values, self.waiting_bytes = self._values, {}, 0
+        taken, self._values = self._values, {}
         return taken
 
     def decided(self) -> None:
@@ -93,7 +91,6 @@ class Submissions:
             if size_bytes >= SUBMITTED_BYTES_MAX:
                 break
         taken = tuple(values[:count])
-        self.waiting_bytes -= size_bytes
         del values[:count]
         if not values:
             del self._values[path]

@@ -168,8 +168,7 @@ class Readings:
                 self._readings.remove(reading)
                 self._reply(client, Result(query.id, reading.answer))
                 return True
-            if (client, query.id) not in reading.waiting:
-                reading.waiting.append((client, query.id))
+            reading.waiting.append((client, query.id))  # twice from one link: each request has an answer
             reading.until = self._deadlines.until(query.remaining_ms)
             return True
         return False

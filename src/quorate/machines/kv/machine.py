@@ -26,7 +26,7 @@ from quorate.machines.kv.commands import (
     encode,
 )
 from quorate.machines.kv.costs import Costs
-from quorate.machines.kv.reading import Counts, RawRangeResult, digesting, finish, ranging, reading_events
+from quorate.machines.kv.reading import Counts, RawRangeResult, digesting, finish, getting, ranging, reading_events
 from quorate.machines.kv.refusals import KvError
 from quorate.machines.kv.revisions import MAP_BYTES, remove_table
 from quorate.machines.kv.store import KvStore
@@ -105,6 +105,10 @@ class KvMachine(StateMachine):
     def query_steps(self, query: bytes) -> Generator[None, None, bytes]:
         try:
             decoded = decode_query(query)
+            if type(decoded) is Range and not decoded.range_end:
+                txn.check_range(decoded)
+                self.store.check_revision(decoded.revision)
+                return encode(getting(self.store, decoded, self.store.current))
             steps = self._queries[type(decoded)](decoded, Costs(is_command=False))
             try:
                 next(steps)
@@ -145,7 +149,10 @@ class KvMachine(StateMachine):
 
     def _put(self, command: Put) -> PutResult:
         txn.check_put(command)
-        return txn.run_put(self.store, command, Costs(is_command=True))
+        if command.prev_kv:
+            return txn.run_put(self.store, command, Costs(is_command=True))
+        self.store.put(command.key, command.value, command.lease)
+        return PutResult(self.store.current)
 
     def _delete(self, command: DeleteRange) -> txn.RawDeleteResult:
         txn.check_range(command)

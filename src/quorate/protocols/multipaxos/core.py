@@ -115,7 +115,7 @@ class MultiPaxos(Following):
         if m.ballot[1] != sender or m.ballot[0] == 0:
             self.env.blame(sender, "uses a ballot that is not its own")
             return
-        if self._stalled is not None:
+        if self.stalled is not None:
             return
         if m.ballot < acceptor.promised:
             self.env.send(sender, Nack(m.ballot, acceptor.promised))
@@ -190,7 +190,7 @@ class MultiPaxos(Following):
         if self.leadership is not None:
             self._propose(values)
         else:
-            forward(self.env, self.config, values, self.leader, self._stalled)
+            forward(self.env, self.config, values, self.leader, self.stalled)
 
     def on_propose(self, sender: int, m: Propose) -> None:
         """Values from a follower. They are not passed on twice: the sender will learn who leads, and try again."""

@@ -60,7 +60,8 @@ class Following(Core, Reconfigurable):
         self.delivered_index = 0
         self._seen_round = 0
         self._waited = False
-        self._stalled: str | None = None
+        self.stalled: str | None = None
+        """Why the disk takes nothing, while it does not."""
         self._owes_answer = False
         self._told_chosen = 0
         """Up to where all is chosen, by what leaders said; the log may not reach so far yet."""
@@ -162,7 +163,7 @@ class Following(Core, Reconfigurable):
 
     def on_stalled(self, why: str | None) -> None:
         """A leader that cannot write must not keep the others from having one that can; nor may it become one."""
-        self._stalled = why
+        self.stalled = why
         if why is not None and self.role != FOLLOWER:
             self._become_follower(self.ballot, None)
 
@@ -223,7 +224,7 @@ class Following(Core, Reconfigurable):
             self._yields = False
             return
         waited, self._waited = self._waited, True
-        if self._stalled is not None or not (waited or self._is_member()):
+        if self.stalled is not None or not (waited or self._is_member()):
             return  # who is no member leads only where no member does: one that does not know yet that it is one
         span = self.members.at(self.acceptor.chosen_index + 1)
         if self.role == PREPARING:

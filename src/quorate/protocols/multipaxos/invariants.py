@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from quorate.kernel import nodes_of
+from quorate.kernel.standing import LEADER
 from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.log.configuration import FOUNDERS_ALONE, decode_change
 from quorate.parts.log.entries import CONFIGURATION, Entry
@@ -16,6 +17,7 @@ from quorate.sim.checkers.ballots import IDLE, Ballots, Life
 from quorate.sim.checkers.base import Violation
 
 OWN_QUORUM = "each slot by its own members"
+STALLED = "a stalled node does not lead"
 
 
 class ChosenMembers:
@@ -100,6 +102,8 @@ class MultiPaxosInvariants(Ballots):
             life.changes = acceptor.changes
             self._look_at_votes(node, acceptor, life)
         life.chosen_index = acceptor.chosen_index
+        if core.stalled is not None and core.role == LEADER:
+            raise Violation(STALLED, f"node {node} leads in ballot {core.ballot}, and cannot write: {core.stalled}")
 
     def _look_at_votes(self, node: int, acceptor: Any, life: Life) -> None:
         log, ballot = acceptor.log, acceptor.ballot

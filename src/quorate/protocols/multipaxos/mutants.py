@@ -233,7 +233,7 @@ class Clings(MultiPaxos):
 
     def on_stalled(self, why: str | None) -> None:
         """It is noted."""
-        self._stalled = why
+        self.stalled = why
 
 
 class OneSource(Transfers):

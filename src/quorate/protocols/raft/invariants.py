@@ -22,6 +22,7 @@ COMPLETENESS = "leader completeness"
 SAFETY = "state machine safety"
 MONOTONY = "monotonic state"
 ONE_VOTE = "one vote a term"
+STALLED = "a stalled node does not lead"
 
 
 class SeenServer:
@@ -93,6 +94,8 @@ class RaftInvariants(Checker):
             self._commit_changed(node, seen, state.commit_index, log)
         if role != seen.role or term != seen.term or state.vote != seen.vote:
             self._role_changed(node, seen, role, state)
+        if role == LEADER and core.election.stalled is not None:
+            raise Violation(STALLED, f"node {node} leads term {term}, and cannot write: {core.election.stalled}")
 
     # --- what changed ---
 

@@ -39,7 +39,7 @@ class Endpoints:
         self._failed.discard(self.current)
 
     def failed(self) -> None:
-        """The current address could not be reached: try the one after it."""
+        """The current address could not be reached, or is no use now: try the one after it."""
         self._failed.add(self.current)
         self.next()
 

@@ -229,7 +229,12 @@ class Single:
         self._out.wake(call.resend_at)
         if self._endpoints.prefer(failure.leader):
             self._is_turning = True
-        elif not self._is_turning and (failure.code is Code.STORAGE or self._is_leaderless(failure)):
+        elif self._is_turning:
+            pass
+        elif failure.code is Code.STORAGE:  # others may not know yet that it makes way, and name it as the leader
+            self._endpoints.failed()
+            self._is_turning = True
+        elif self._is_leaderless(failure):
             self._endpoints.next()
             self._is_turning = True
 
@@ -342,13 +347,12 @@ class Single:
                 overdue.append(call)
                 continue
             if self.link is not None:
-                if now >= call.resend_at:
-                    is_silent = is_silent or call.sent
-                    if call.sent:
-                        self._send(call)
-                    else:
-                        self._offer(call)
-                out.wake(call.resend_at)
+                if now < call.resend_at:
+                    out.wake(call.resend_at)
+                elif call.sent:
+                    is_silent = True  # on the next link it is sent again, and here it would only make work
+                else:
+                    self._offer(call)
             out.wake(call.deadline)
         out.wake(self._dial_at)
         for call in overdue:
