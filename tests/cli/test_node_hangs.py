@@ -8,23 +8,27 @@ import pytest
 
 from quorate.service.client.errors import OutcomeUnknown
 
-from tests.cluster import LocalCluster
+from tests.cluster import LocalCluster, until
 
 HANGS = """
 import os, signal, sys
 from pathlib import Path
 from tests.hanging import CALLS, HangingDisk
+from quorate.cli import node as module
 from quorate.cli.main import main
 from quorate.runtime.journal import journal
 
 journal.CLOSE_S_MAX = 0.3
+module.START_GRACE_S = 0.3
 disk = HangingDisk(Path(sys.argv.pop(1)))
 for name in CALLS:
     setattr(os, name, disk.watched(getattr(os, name)))
 signal.signal(signal.SIGUSR1, lambda *_: disk.hang())
+if os.environ.get("HANGS"):
+    disk.hang()
 main()
 """
-"""`quorate`, with a disk that hangs from SIGUSR1 on."""
+"""`quorate`, with a disk that hangs from SIGUSR1 on, or from the start."""
 
 
 class HangingNode(LocalCluster):
@@ -56,3 +60,16 @@ def test_a_node_ends_while_its_disk_hangs(tmp_path: Path) -> None:
         single.start()
         with single.client() as client:
             assert client.get(b"k").value in (b"1", b"2")
+
+
+def test_a_node_that_cannot_start_on_a_disk_that_hangs_ends(tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[2])
+    env = {"PYTHONPATH": f"{root}/src:{root}", "HANGS": "1"}
+    cluster = HangingNode(tmp_path / "single", nodes=1, env=env)
+    try:
+        cluster.start_node(1, wait=False)
+        until(lambda: (cluster.data(1) / "journal" / "journal.lock").exists(), "it is about to read its journal")
+        assert cluster.stop_node(1) == 1
+        assert "stopped before it had started: its files are still being read" in cluster.log(1)
+    finally:
+        cluster.close()

@@ -17,7 +17,7 @@ from quorate.parts.log import configuration
 from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.log.replicated import Dropped, Leads, Screen, Screened
 from quorate.service import signed as module
-from quorate.service.deadlines import NEVER
+from quorate.service.deadlines import NEVER, TICK
 from quorate.service.readings import GO_ON
 from quorate.service.replica import Replica
 from quorate.service.requests import (
@@ -360,6 +360,17 @@ def test_a_read_in_the_log_is_made_for_those_who_asked_here(bench: SignedBench) 
     assert bench.machine.under_way == 1
     bench.replica.closed("ann")
     assert bench.machine.under_way == 0
+
+
+def test_nobody_waits_for_a_long_read_in_the_log_past_the_last_deadline(bench: SignedBench) -> None:
+    value = by(ANN, Inspect(5, b"900 steps"))
+    bench.request("ann", Command(1, value, 1500))
+    bench.request("ann", Command(2, value, 2500))
+    bench.commit(value)
+    bench.settle()
+    for under_way in (1, 1, 1, 0):
+        bench.fire(TICK)
+        assert bench.machine.under_way == under_way
 
 
 def test_reads_past_the_log_are_as_ever(bench: SignedBench) -> None:

@@ -423,7 +423,7 @@ def drawn(faults: tuple[str, ...], dooms: bool = True) -> set[str]:
 def test_seeds_draw_the_kinds_that_are_allowed() -> None:
     assert drawn((*FAULTS, *DISK_FAULTS)) == set(DISK_FAULTS)
     assert drawn(("crash", "bit-rot")) == {"bit-rot"}
-    assert drawn(DISK_FAULTS, dooms=False) == {"sync-error", "snapshot-full"}
+    assert drawn(DISK_FAULTS, dooms=False) == {"sync-error", "snapshot-full", "hung-disk"}
     assert drawn(FAULTS) == set()
 
 

@@ -30,6 +30,9 @@ log = logging.getLogger("quorate.cli")
 ORPHAN_GRACE_S: Final = 10
 """A node whose parent has died has this long to stop in order."""
 
+START_GRACE_S: Final = 5.0
+"""A node that is to stop before it has started has this long to start; most do, and stop in order then."""
+
 LogLevel = Enum("LogLevel", {name: name for name in ("debug", "info", "warning", "error")}, type=str)  # type: ignore[misc]
 DEFAULT_LOG_LEVEL: Final = LogLevel("info")
 
@@ -101,7 +104,12 @@ async def _serve(config: NodeConfig, parent_fd: int | None) -> Ending:
     asyncio.get_running_loop().set_exception_handler(_tell_of_loop)
     try:
         server = Server(config)
-        await server.start()
+        starting = asyncio.ensure_future(server.start())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not (await asyncio.wait((starting,), timeout=START_GRACE_S))[0]:
+            log.error("it was stopped before it had started: its files are still being read. Does the disk hang?")
+            return Ending(Code.FAILED, is_stuck=True)
+        await starting
     except ConfigError as error:
         typer.echo(f"error: {error}", err=True)
         return Ending(Code.WRONG_USE)

@@ -67,6 +67,7 @@ from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.peers import Peers
 from quorate.runtime.stores import SnapshotStores
 from quorate.runtime.submissions import Submissions
+from quorate.runtime.threads import in_daemon
 
 log = logging.getLogger("quorate.node")
 
@@ -211,19 +212,9 @@ class Node(Machine):
         """Recover, begin, join the peers. Raises StorageError, OSError; ValueError for a journal of other records."""
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._journal, frames = Journal.open(
-            self._data / "journal",
-            identity=self._identity,
-            on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
-            on_stall=lambda why: self._from_thread(self._on_stall, why),
-            on_progress=lambda: self._from_thread(self._on_progress, None),
-        )
-        try:
-            stores = SnapshotStores(self._data / "snapshots", self._identity)
-            self._jobs = Jobs(stores, self.app, self._keyring, self._doers, self._end)
-        except BaseException:
-            self._journal.close()
-            raise
+        # The disk may hang, and then the loop must go on: somebody may want this to end.
+        self._journal, stores, frames = await in_daemon(self._open, "quorate-recovery")
+        self._jobs = Jobs(stores, self.app, self._keyring, self._doers, self._end)
         try:
             self._recover(frames)
             del frames
@@ -234,6 +225,21 @@ class Node(Machine):
             raise
         self._is_started = True
         self.wake()
+
+    def _open(self) -> tuple[Journal, SnapshotStores, list[bytes]]:
+        """What is durable, and the frames of the journal."""
+        journal, frames = Journal.open(
+            self._data / "journal",
+            identity=self._identity,
+            on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
+            on_stall=lambda why: self._from_thread(self._on_stall, why),
+            on_progress=lambda: self._from_thread(self._on_progress, None),
+        )
+        try:
+            return journal, SnapshotStores(self._data / "snapshots", self._identity), frames
+        except BaseException:
+            journal.close()
+            raise
 
     @property
     def is_loading(self) -> bool:

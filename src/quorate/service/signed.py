@@ -200,16 +200,19 @@ class SignedReplica(Replica):
         if request is None:
             return  # the same on every replica: it means nothing
         first = index * signed.COMMANDS_MAX
-        waiting = self._waiting_for(data)
+        found = self._taken(data)
+        waiting, until = _without_deadlines(found), max((until for _, _, until in found), default=0)
         answers: list[Result | Failure] = []
         for place, command in enumerate(map(_decode, request.commands)):
             if isinstance(command, Inspect):
-                answers += self._inspect(waiting, place, command)
+                answers += self._inspect(waiting, until, place, command)
             else:
                 answers.append(self._apply_signed(first, place, command, request.client))
         self._answer(waiting, answers)
 
-    def _inspect(self, waiting: list[tuple[Requester, int]], place: int, command: Inspect) -> list[Result | Failure]:
+    def _inspect(
+        self, waiting: list[tuple[Requester, int]], until: int, place: int, command: Inspect
+    ) -> list[Result | Failure]:
         """The answer from the state at this place of the log, if it can be had at once; else it comes by itself."""
         if not waiting:
             return []
@@ -223,6 +226,7 @@ class SignedReplica(Replica):
             return [Result(place, end.value)]
         reading = Reading(waiting, command.query, steps)
         reading.place = place
+        reading.until = until
         return [] if self.reads.go_on(reading) else [self._failure(place, Code.UNAVAILABLE, TOO_MANY)]
 
     def _apply_signed(self, first: int, place: int, command: SignedCommand | None, owner: bytes) -> Result | Failure:
@@ -269,12 +273,19 @@ class SignedReplica(Replica):
 
     def _waiting_for(self, data: bytes) -> list[tuple[Requester, int]]:
         """Whoever waits for a request, from now on no more."""
+        return _without_deadlines(self._taken(data))
+
+    def _taken(self, data: bytes) -> list[tuple[Requester, int, int]]:
         found = self._requests.pop(sha256(data).digest(), []) if self._requests else []
         self._requests_count -= len(found)
-        return [(client, request) for client, request, _ in found]
+        return found
 
     def _failure(self, place: int, code: Code, why: str) -> Failure:
         return Failure(place, code, why, self.leader)
+
+
+def _without_deadlines(waiting: Iterable[tuple[Requester, int, int]]) -> list[tuple[Requester, int]]:
+    return [(client, request) for client, request, _ in waiting]
 
 
 def _decode(command: bytes) -> SignedCommand | None:
