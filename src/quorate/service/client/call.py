@@ -36,7 +36,6 @@ class ClientCall:
         "kind",
         "may_happen",
         "payload",
-        "refusals",
         "resend_at",
         "result",
         "sent",
@@ -70,8 +69,6 @@ class ClientCall:
         """The last time, where one node is asked at a time."""
         self.may_happen = False
         """An earlier sending was not answered, so it may have been taken in."""
-        self.refusals = 0
-        """How often a node was too busy for it."""
         self.why: Failure | None = None
         """The newest reason why there is no answer yet."""
 

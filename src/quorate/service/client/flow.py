@@ -9,6 +9,8 @@ not sent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from heapq import heappop, heappush
 from math import inf
 from typing import Final
 
@@ -27,16 +29,19 @@ class Flow:
     def __init__(self, calls_max: int) -> None:
         self.window = float(calls_max)
         self.why: Failure | None = None
+        self.quiet_until = -inf
+        """Until then a busy node is left alone."""
         self.held: dict[int, ClientCall] = {}
         """Calls that wait for their turn, by id."""
         self._calls_max = calls_max
         self._open: set[int] = set()  # ids of calls that were sent on this link and not answered
         self._halved_at = -inf
+        self._deadlines: list[tuple[float, int]] = []  # of those that wait, as a heap; some have gone
+        self._refusals = 0  # since the last result, one for each time that it tried again
 
-    @property
-    def has_room(self) -> bool:
+    def has_room(self, now: float) -> bool:
         """Whether another may be sent."""
-        return len(self._open) < self.window
+        return len(self._open) < self.window and now >= self.quiet_until
 
     def sent(self, call: ClientCall) -> None:
         """On this link."""
@@ -46,12 +51,30 @@ class Flow:
     def hold(self, call: ClientCall) -> None:
         """Until there is room."""
         self.held[call.id] = call
-        call.resend_at = inf
+        heappush(self._deadlines, (call.deadline, call.id))
         call.why = self.why
+
+    @property
+    def next_deadline(self) -> float:
+        """Of those that wait; one that has gone may count."""
+        return self._deadlines[0][0] if self._deadlines else inf
+
+    def overdue(self, now: float) -> list[ClientCall]:
+        """Those whose time is up. They wait no more."""
+        late: list[ClientCall] = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            call = self.held.pop(heappop(self._deadlines)[1], None)
+            if call is not None:
+                late.append(call)
+        return late
 
     def next(self) -> ClientCall:
         """Whose turn it is."""
         return next(reversed(self.held.values()))
+
+    def closed(self, call: ClientCall) -> None:
+        """A node has refused it; that copy is done with."""
+        self._open.discard(call.id)
 
     def over(self, call: ClientCall) -> None:
         """It is answered, or nobody waits for it."""
@@ -60,14 +83,18 @@ class Flow:
 
     def answered(self) -> None:
         """A call had its result."""
+        self._refusals = 0
         if self.window < self._calls_max:
             self.window = min(self._calls_max, self.window + 1 / self.window)
 
-    def refused(self, call: ClientCall, failure: Failure, now: float) -> None:
-        """A node says that this is too much."""
+    def refused(self, call: ClientCall, failure: Failure, now: float, delay_s: Callable[[int], float]) -> None:
+        """A node says that this is too much. ``delay_s`` gives how long to leave it alone, by how often it said so."""
         self.why = failure
         self._halve(now)
         self._open.discard(call.id)
+        if now >= self.quiet_until:
+            self.quiet_until = now + delay_s(self._refusals)
+            self._refusals += 1
 
     def silent(self, now: float) -> None:
         """A call had no answer in time."""

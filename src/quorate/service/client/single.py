@@ -93,8 +93,7 @@ class Single:
 
     def forget(self, call: ClientCall) -> None:
         """Nobody waits for it any more."""
-        self.waiting.pop(call.id, None)
-        self._flow.over(call)
+        self._over(call)
         self._fill()
 
     def farewell(self, entry: bytes) -> None:
@@ -109,20 +108,24 @@ class Single:
 
     def _offer(self, call: ClientCall) -> None:
         """Send it, or have it wait for its turn."""
-        if self._flow.has_room:
+        if self._flow.has_room(self._out.now):
             self._send(call)
         else:
+            self.waiting.pop(call.id, None)
             self._flow.hold(call)
+            self._out.wake(call.deadline)
+            self._out.wake(self._flow.quiet_until if self._flow.quiet_until > self._out.now else inf)
 
     def _fill(self) -> None:
         """Send what waits for its turn."""
         flow = self._flow
-        while flow.held and flow.has_room and self.link is not None:
+        while flow.held and flow.has_room(self._out.now) and self.link is not None:
             self._send(flow.next())
 
     def _send(self, call: ClientCall) -> None:
         out = self._out
         self._flow.sent(call)
+        self.waiting[call.id] = call
         assert self.link is not None
         kind, remaining_ms = call.kind, call.remaining_ms(out.now)
         if kind in READS:
@@ -173,11 +176,11 @@ class Single:
         """Responses of the node at an address. Those to a request that does not wait are of no use."""
         if at != self.link:
             return
-        waiting, finish = self.waiting, self._finish
+        waiting, held, finish = self.waiting, self._flow.held, self._finish
         for response in responses:
             kind = type(response)
             if kind is Result:
-                call = waiting.pop(response.id, None)
+                call = waiting.pop(response.id, None) or held.get(response.id)
                 if call is not None:
                     self._flow.over(call)
                     self._flow.answered()
@@ -185,7 +188,7 @@ class Single:
                         self._came(call)
                     finish(call, response.data, None)  # type: ignore[union-attr]
             elif kind is Failure:
-                call = waiting.get(response.id)
+                call = waiting.get(response.id) or held.get(response.id)
                 if call is not None:
                     self._failed(call, response)  # type: ignore[arg-type]
             elif kind is Status and self._endpoints.prefer(response.leader):  # type: ignore[union-attr]
@@ -199,16 +202,16 @@ class Single:
         code = failure.code
         error: QuorateError
         if code is Code.BUSY:
-            self._flow.refused(call, failure, self._out.now)
+            self._flow.refused(call, failure, self._out.now, self._busy_s)
         else:
-            self._flow.over(call)
+            self._flow.closed(call)
         if code is Code.TOO_LARGE:
             error = TooLarge.answer(failure.why, is_read=call.kind in READS)
         elif code is Code.MALFORMED:
             error = Refused(failure.why)
         elif code is Code.NO_SESSION and call.session is not None and not call.may_happen:
             # Sent once, so that this answer is about its only copy.
-            del self.waiting[call.id]
+            self._over(call)
             self._renew(call)
             return
         elif code is Code.NO_SESSION:
@@ -217,15 +220,20 @@ class Single:
         else:
             self._later(call, failure)
             return
-        del self.waiting[call.id]
+        self._over(call)
         self._finish(call, None, error)
+
+    def _over(self, call: ClientCall) -> None:
+        self.waiting.pop(call.id, None)
+        self._flow.over(call)
 
     def _later(self, call: ClientCall, failure: Failure) -> None:
         """Not now, and perhaps elsewhere."""
         call.why = failure
         call.sent = False
         call.may_happen = call.may_happen or failure.code is Code.LEADER_CHANGED
-        call.resend_at = self._out.now + (self._busy_s(call) if failure.code is Code.BUSY else self._pace.sweep_s)
+        is_busy = failure.code is Code.BUSY
+        call.resend_at = self._flow.quiet_until if is_busy else self._out.now + self._pace.sweep_s
         self._out.wake(call.resend_at)
         if self._endpoints.prefer(failure.leader):
             self._is_turning = True
@@ -238,11 +246,10 @@ class Single:
             self._endpoints.next()
             self._is_turning = True
 
-    def _busy_s(self, call: ClientCall) -> float:
+    def _busy_s(self, refusals: int) -> float:
         """How long to leave a busy node alone: by chance, so that those it refused together do not return together."""
         pace = self._pace
-        delay_s = min(pace.sweep_s * (1 << min(call.refusals, 16)), pace.busy_s_max)
-        call.refusals += 1
+        delay_s = min(pace.sweep_s * (1 << min(refusals, 16)), pace.busy_s_max)
         return delay_s * self._rng.uniform(0.5, 1.0)
 
     def _is_leaderless(self, failure: Failure) -> bool:
@@ -269,14 +276,15 @@ class Single:
         self.link = at
         self._linked_at = out.now
         out.sends.append((at, Unasked(WHO_LEADS)))  # the answer may make us turn to another node
-        for call in self.waiting.values():
+        for call in list(self.waiting.values()):
             if not self._is_left_alone(call):
                 self._offer(call)
+        self._fill()
 
     def _is_left_alone(self, call: ClientCall) -> bool:
         """Whether a node was too busy for it a moment ago; the next one would have the same to do."""
         why = call.why
-        return why is not None and why.code is Code.BUSY and self._out.now < call.resend_at < inf
+        return why is not None and why.code is Code.BUSY and self._out.now < call.resend_at
 
     def unreached(self, at: int, why: str) -> None:
         """No link came about."""
@@ -304,7 +312,7 @@ class Single:
             self._out.hangups.append((at, why, False))
         self.dialling = self.link = None
         self._dial_at = inf
-        calls = list(self.waiting.values())
+        calls = [*self.waiting.values(), *self._flow.held.values()]
         self.waiting.clear()
         self._flow = Flow(self._pace.pipeline_max)
         return calls
@@ -342,7 +350,7 @@ class Single:
             self.start()
         is_silent = False
         overdue: list[ClientCall] = []
-        for call in self.waiting.values():
+        for call in list(self.waiting.values()):
             if now >= call.deadline:
                 overdue.append(call)
                 continue
@@ -360,11 +368,17 @@ class Single:
             del self.waiting[call.id]
             self._flow.over(call)
             self._expire(call)
+        for call in self._flow.overdue(now):
+            self._expire(call)
         if is_silent:
             self._flow.silent(now)
             self._silences += 1
             self._needed_at = now
             self._endpoints.next()
             self._turn()
-        elif overdue:
+        elif self._flow.held:
             self._fill()
+        if self._flow.held:
+            out.wake(self._flow.next_deadline)
+            if self._flow.quiet_until > now:
+                out.wake(self._flow.quiet_until)
