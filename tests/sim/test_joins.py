@@ -22,6 +22,7 @@ from tests.sim.wedges import (
     OLD_MEMBERS,
     UNWATCHED,
     VIEWS_APART,
+    Kept,
     cure,
     moves,
     wedged,
@@ -35,9 +36,9 @@ PLANTED_WEDGES = [
 ]
 """What was mended, and comes back with the old rule: protocol, mutant, seed."""
 
-HOLDS = {"multipaxos": [3, 4, 5, 7, 17, 20], "pbft": [0, 3, 4, 6, 7, 10]}
-"""Seeds in which nodes join, leave and are replaced, and every promise is kept. In the end newcomers vote, others
-have left, and no member is dead: so not 0, 1 and 8 of Multi-Paxos, in which promises are kept as well."""
+HOLDS = range(10)
+COME_AND_GO_MIN = 3
+"""So many of them must end with newcomers that vote, others that have left, and no member that is dead."""
 HOLDS_WITH_LIARS = [1, 2, 3, 4, 5, 7]
 """The same for PBFT with one liar, whatever the workload. Once a view-change rested on a checkpoint of earlier members
 (2, kv), and a node that had restarted forgot the proofs of earlier changes (7, register)."""
@@ -71,17 +72,23 @@ def test_what_was_mended_is_found_with_the_old_rule(
 # --- what holds ---
 
 
-@pytest.mark.parametrize(("protocol", "seed"), [(name, seed) for name, seeds in HOLDS.items() for seed in seeds])
-def test_nodes_come_and_go_and_promises_are_kept(protocol: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome, world = wedged(Task(protocol=protocol, seed=seed), monkeypatch)
-    assert outcome.holds, outcome.text
-    assert len(world.nodes) > world.options.nodes
-    assert len(world.peers) < len(world.nodes)
+@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+def test_nodes_come_and_go_and_promises_are_kept(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    worlds = []
+    for seed in HOLDS:
+        outcome, world = wedged(Task(protocol=protocol, seed=seed), monkeypatch)
+        assert outcome.holds, outcome.text
+        worlds.append(world)
+    assert sum(map(came_and_went, worlds)) >= COME_AND_GO_MIN
+
+
+def came_and_went(world: Kept) -> bool:
+    """Whether nodes joined and left, and newcomers vote."""
     newest = world.honest[0].host.root
     assert isinstance(newest, Reconfigurable)
     members = newest.in_force().voters.members
-    assert set(members) <= set(world.peers)
-    assert any(member >= world.options.nodes for member in members), "newcomers vote"
+    has_left = world.options.nodes < len(world.nodes) > len(world.peers)
+    return has_left and set(members) <= set(world.peers) and any(member >= world.options.nodes for member in members)
 
 
 @pytest.mark.slow
@@ -105,7 +112,7 @@ def test_with_liars_among_those_that_come_and_go(workload: str) -> None:
 
 def test_every_plan_is_carried_out() -> None:
     counts: dict[str, int] = {}
-    for seed in HOLDS["multipaxos"]:
+    for seed in HOLDS:
         for name, count in campaign.run_task(joins("multipaxos", seed)).counts.items():
             counts[name] = counts.get(name, 0) + count
     assert min(counts.get(name, 0) for name in ("members", "join", "leave", "replace", "away", "outage", "death")) > 0
