@@ -128,6 +128,7 @@ def multi(promised: Any = (0, 0), ballot: Any = (0, 0), entries: Any = (), chose
     return SimpleNamespace(
         acceptor=acceptor,
         role=more.get("role", "follower"),
+        stalled=more.get("stalled"),
         ballot=more.get("own", ballot),
         env=SimpleNamespace(peers=PEERS),
         config=MultiPaxosConfig(alpha=ALPHA),
@@ -143,6 +144,13 @@ def test_a_healthy_log() -> None:
     step(checker, 0, multi((2, 1), (2, 1), [X], 1, ahead={2: ((1, 0), Y)}))
     step(checker, 0, multi((2, 1), (2, 1), [X, Y], 1))
     checker.started(0, multi((2, 1), (2, 1), [X, Y]))
+
+
+def test_a_leader_whose_disk_takes_nothing() -> None:
+    checker = watching(MultiPaxosInvariants(), multi)
+    step(checker, 0, multi((1, 0), (1, 0), [X], stalled="the disk hangs"))
+    with pytest.raises(Violation, match=r"node 0 leads in ballot \(1, 0\), and cannot write: the disk hangs"):
+        step(checker, 0, multi((1, 0), (1, 0), [X], role="leader", stalled="the disk hangs"))
 
 
 def test_votes_of_a_log_are_votes_slot_by_slot() -> None:

@@ -69,6 +69,7 @@ def core(term: int = 1, **changes: Any) -> SimpleNamespace:
         **{"term": term, "vote": None, "role": "follower", "commit_index": 0, "log": Log()} | changes
     )
     made.state = made
+    made.election = SimpleNamespace(stalled=changes.get("stalled"))
     return made
 
 
@@ -123,6 +124,12 @@ def test_a_leader_that_removes_entries() -> None:
     one.log.truncate(2)
     with pytest.raises(Violation, match="leader append-only"):
         step(checker, 0, one)
+
+
+def test_a_leader_whose_disk_takes_nothing() -> None:
+    raft(core(stalled="the disk hangs"))
+    with pytest.raises(Violation, match="node 0 leads term 2, and cannot write: the disk hangs"):
+        raft(core(term=2, role="leader", stalled="the disk hangs"))
 
 
 def test_a_leader_that_replaces_entries() -> None:
