@@ -40,6 +40,17 @@ COMPACTED = Error(11, "etcdserver: mvcc: required revision has been compacted")
 FUTURE = Error(11, "etcdserver: mvcc: required revision is a future revision")
 OLD_RANGE = Error(3, "quorate: a command reads a range at the current revision only: ask for an older one with a query")
 DUPLICATE = Error(3, "etcdserver: duplicate key given in txn request")
+ANSWER_TOO_LARGE = Error(
+    8, "quorate: the answer is larger than 2096128 bytes: ask for less at once, with a limit and page by page"
+)
+
+
+def fill(machine: KvMachine, keys: int, value: bytes = b"v") -> None:
+    """With so many keys, all with this value."""
+    machine.begin()
+    for number in range(keys):
+        machine.apply(encode(Put(b"k%06d" % number, value)))
+    machine.commit()
 
 
 def apply(machine: KvMachine, command: Any) -> Any:

@@ -30,8 +30,7 @@ from quorate.machines.kv.costs import COMMAND_KEYS_MAX, COMMAND_READ_BYTES_MAX
 from quorate.machines.kv.machine import KvMachine
 from quorate.machines.state_machine import RESULT_BYTES_MAX
 
-from tests.machines.kv_model import OLD_RANGE, apply, ask, digest, snapshot_bytes
-from tests.machines.test_kv_steps import TOO_LARGE, fill
+from tests.machines.kv_model import ANSWER_TOO_LARGE, OLD_RANGE, apply, ask, digest, fill, snapshot_bytes
 
 TOO_MUCH = Error(
     8,
@@ -60,7 +59,7 @@ def test_a_hundred_full_ranges_are_refused(machine: KvMachine) -> None:
     fill(machine, 20, bytes(100_000))
     before = everything(machine)
     poison = Txn([], [Put(b"z", b"1"), *[Range(*ALL)] * 127])
-    assert apply(machine, poison) == TOO_LARGE
+    assert apply(machine, poison) == ANSWER_TOO_LARGE
     assert everything(machine) == before
 
 
@@ -83,7 +82,7 @@ def test_what_a_transaction_did_is_rolled_back(machine: KvMachine) -> None:
         DeleteRange(b"k000005", b"k000009"),
         Txn([], [Put(b"inside", b"z"), DeleteRange(b"k000004")]),
     ]
-    assert apply(machine, Txn([], [*done, Range(*ALL)])) == TOO_LARGE
+    assert apply(machine, Txn([], [*done, Range(*ALL)])) == ANSWER_TOO_LARGE
     assert everything(machine) == before
     assert apply(machine, Txn([], [*done, Range(*ALL, 1)])).succeeded, "the same that asks for less"
     assert ask(machine, Range(b"gone")).kvs[0].version == 1
@@ -122,7 +121,7 @@ def test_a_command_reads_so_many_bytes(machine: KvMachine) -> None:
     assert apply(machine, Txn(greater, [])) == TOO_MUCH
     assert apply(machine, Txn([*greater[:15], never], [])).succeeded is False
     assert ask(machine, Txn(greater, [])) == TOO_MUCH
-    assert apply(machine, DeleteRange(*ALL, prev_kv=True)) == TOO_LARGE
+    assert apply(machine, DeleteRange(*ALL, prev_kv=True)) == ANSWER_TOO_LARGE
     assert ask(machine, Range(*ALL, count_only=True)).count == 17
 
 

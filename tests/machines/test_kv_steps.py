@@ -27,11 +27,7 @@ from quorate.machines.kv.commands import (
 from quorate.machines.kv.machine import KvMachine
 from quorate.machines.state_machine import RESULT_BYTES_MAX
 
-from tests.machines.kv_model import COMPARES, DELETES, KEYS, PUTS, apply, ask, sweep
-
-TOO_LARGE = Error(
-    8, "quorate: the answer is larger than 2096128 bytes: ask for less at once, with a limit and page by page"
-)
+from tests.machines.kv_model import ANSWER_TOO_LARGE, COMPARES, DELETES, KEYS, PUTS, apply, ask, fill, sweep
 
 
 @pytest.fixture
@@ -44,13 +40,6 @@ def machine(tmp_path: Path) -> Iterator[KvMachine]:
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "STEP_KEYS", 1)
-
-
-def fill(machine: KvMachine, keys: int, value: bytes = b"v") -> None:
-    machine.begin()
-    for number in range(keys):
-        machine.apply(encode(Put(b"k%06d" % number, value)))
-    machine.commit()
 
 
 def steps(machine: KvMachine, query: Any) -> tuple[Any, int]:
@@ -164,7 +153,7 @@ def test_a_count_that_nobody_knows_is_made_in_steps(machine: KvMachine) -> None:
 def test_an_answer_too_large_is_refused_while_it_is_made(machine: KvMachine, query: Any) -> None:
     fill(machine, 40, bytes(100_000))
     answer, count = steps(machine, query)
-    assert answer == TOO_LARGE
+    assert answer == ANSWER_TOO_LARGE
     assert count <= 2 + RESULT_BYTES_MAX // costs.STEP_BYTES, "the rest is not looked at"
 
 
