@@ -29,6 +29,7 @@ from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
 from quorate.service.readings import GO_ON, LATE, PAUSE_S, Readings
 from quorate.service.reports import Reports
 from quorate.service.requests import (
+    UNANSWERED_PER_SESSION_MAX,
     COMMAND_BYTES_MAX,
     DECODE_ERRORS,
     Apply,
@@ -46,7 +47,7 @@ from quorate.service.requests import (
     decode_log_command,
     encode,
 )
-from quorate.service.sessions import GONE, SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
+from quorate.service.sessions import GONE, SESSIONS_MAX, Session, Sessions
 
 PENDING_MAX = 100_000
 CHANGES_MAX = 64
