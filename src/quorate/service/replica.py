@@ -29,9 +29,9 @@ from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
 from quorate.service.readings import GO_ON, LATE, PAUSE_S, Readings
 from quorate.service.reports import Reports
 from quorate.service.requests import (
-    UNANSWERED_PER_SESSION_MAX,
     COMMAND_BYTES_MAX,
     DECODE_ERRORS,
+    UNANSWERED_PER_SESSION_MAX,
     Apply,
     CloseSession,
     Code,

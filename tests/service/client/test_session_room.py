@@ -6,6 +6,7 @@ from quorate.service.client.call import COMMAND, QUERY, ClientCall
 from quorate.service.client.session import ClientSession
 from quorate.service.requests import UNANSWERED_PER_SESSION_MAX, Apply, Command, Query, Result, decode_request
 from quorate.service.requests import decode_client_command as decoded
+
 from tests.service.client.test_expired import Linked
 
 
