@@ -201,7 +201,7 @@ def test_attackers_change_every_message(protocol: str) -> None:
 @pytest.mark.parametrize("victim", ATTACKED, indirect=True)
 @pytest.mark.parametrize("port", ["peer", "client"])
 def test_frames_that_are_no_messages(victim: Victim, port: str) -> None:
-    attack(victim, port, 500)
+    attack(victim, port, 200)
 
 
 @pytest.mark.slow
