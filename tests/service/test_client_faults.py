@@ -22,7 +22,8 @@ from quorate.service.requests import Code, Command, Failure, Result, Status, dec
 from quorate.service.server import kv_machine
 from quorate.service.sessions import Sessions
 
-from tests.runtime.servers import Servers, free_ports, run, servers, until
+from tests.ports import free_ports
+from tests.runtime.servers import Servers, run, servers, until
 from tests.wire.harness import framed
 
 
