@@ -25,6 +25,8 @@ import lmdb
 
 from quorate.machines.kv.index import STAMP_BYTES
 
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
 MAP_BYTES = 256 * 1024 * 1024  # address space, not memory: pages and disk blocks are taken as they are written
 
 
@@ -61,6 +63,7 @@ class Revisions:
                 meminit=False,
                 readahead=False,
                 max_readers=16,
+                mode=FILE_MODE,
             )
         except lmdb.Error as error:
             raise _os_error(error, path) from error

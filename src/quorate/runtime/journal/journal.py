@@ -30,7 +30,7 @@ from typing import Any
 
 from quorate.runtime.descriptors import NONE_LEFT
 from quorate.runtime.errors import REJOIN, DiskHangs, JournalFailed, StorageError
-from quorate.runtime.files import DISK_FULL, FolderLock, Identity, make_directory
+from quorate.runtime.files import DISK_FULL, FolderLock, Identity, own_directory
 from quorate.runtime.journal.recovery import Recovered, recover
 from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, FRAME_SIZE_BYTES_MAX, HEADER_SIZE
 from quorate.runtime.journal.writer import SegmentWriter
@@ -72,6 +72,7 @@ class Journal:
         on_durable: Callable[[int], object],
         on_stall: Callable[[str | None], object],
         on_progress: Callable[[], object],
+        on_end: Callable[[int], object],
     ) -> None:
         self.recovered = recovered
         self.last_sequence = recovered.last_sequence
@@ -82,6 +83,7 @@ class Journal:
         self._on_durable = on_durable
         self._on_stall = on_stall
         self._on_progress = on_progress
+        self._on_end = on_end
         writer.on_progress = self._progressed
         self._progress = 0
         self._began_at: float | None = None  # the step of the disk that is under way
@@ -103,16 +105,21 @@ class Journal:
         directory: Path | str,
         *,
         identity: Identity,
+        lock: FolderLock | None = None,
         segment_size_bytes: int = 64 << 20,
         on_durable: Callable[[int], object] = lambda sequence: None,
         on_stall: Callable[[str | None], object] = lambda reason: None,
         on_progress: Callable[[], object] = lambda: None,
+        on_end: Callable[[int], object] = lambda sequence: None,
     ) -> tuple[Journal, list[bytes]]:
         """Lock and recover a folder (created if missing); returns the journal and its frames in order.
 
+        ``lock``: that of the folder, if the caller has it; from now on it is the journal's, also if this raises.
+
         The frames begin with those of the last complete checkpoint. The callbacks are called from the writer
         thread: on_durable with the last sequence number that is durable; on_stall with why nothing becomes durable
-        at present, and with None when it does again; on_progress when a part of a long checkpoint is.
+        at present, and with None when it does again; on_progress when a part of a long checkpoint is. At the
+        end, before the folder is unlocked, on_end with the last sequence number that is durable; not if the disk failed.
 
         Raises JournalLocked, WrongIdentity, UnknownFormat, JournalCorrupt, SegmentMissing, DiskUnreadable,
         JournalFailed, OSError.
@@ -120,8 +127,9 @@ class Journal:
         if segment_size_bytes <= HEADER_SIZE:
             raise ValueError(f"segment_size_bytes must be more than {HEADER_SIZE}: {segment_size_bytes}")
         directory = Path(directory)
-        make_directory(directory)
-        lock = FolderLock(directory / LOCK_NAME)
+        if lock is None:
+            own_directory(directory)
+            lock = FolderLock(directory / LOCK_NAME)
         try:
             recovered = recover(directory, identity)
             writer = SegmentWriter(directory, identity, segment_size_bytes, recovered)
@@ -134,7 +142,7 @@ class Journal:
                 ) from error
             raise
         frames, recovered.frames = recovered.frames, []  # the caller's alone: they can be large
-        return cls(writer, lock, recovered, on_durable, on_stall, on_progress), frames
+        return cls(writer, lock, recovered, on_durable, on_stall, on_progress, on_end), frames
 
     @property
     def backlog_bytes(self) -> int:
@@ -243,6 +251,10 @@ class Journal:
                 self._progress += 1
                 self._durable_bytes += 0 if isinstance(work, _Checkpoint) else _size(work)
                 self._tell(self._on_durable, self._writer.sequence)
+            if not self._is_abandoned:
+                self._began_at, self._writer.doing = time.monotonic(), ("a record of how far it reaches",)
+                self._tell(self._on_end, self._writer.sequence)
+                self._began_at = None
         except Exception as error:
             failure = error if isinstance(error, JournalFailed) else JournalFailed(self._describe(error))
             failure.__cause__ = error if failure is not error else error.__cause__

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from quorate.runtime.files import ASIDE, Buffer, Identity, publish, write_all, write_durably
+from quorate.runtime.files import ASIDE, Buffer, Identity, create, publish, write_all, write_durably
 from quorate.runtime.forks import let_go, not_for_forks
 from quorate.runtime.journal.recovery import Recovered, remove_before
 from quorate.runtime.journal.segment import (
@@ -106,7 +106,7 @@ class SegmentWriter:
         path = segment_path(self._directory, number)
         aside = path.with_name(path.name + ASIDE)
         self.doing = ("the start of segment %d with %d bytes", number, end)
-        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        fd = create(aside)
         try:
             offset = 0
             for piece, is_last in _pieces([encode_header(header), *buffers]):
