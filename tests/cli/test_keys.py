@@ -1,7 +1,6 @@
 """`quorate put`, `get`, `delete` and `status` on a cluster of real processes."""
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -72,15 +72,11 @@ def make_directory(directory: Path) -> None:
 
 
 def own_directory(directory: Path) -> None:
-    """The same for a directory of the node's own: nobody else may look into it, and its name is durable in any case.
-
-    An earlier process may have made it and ended before the name was durable.
-    """
+    """The same for a directory of the node's own: nobody else may look into it, also if it was there."""
     make_directory(directory)
     if directory.stat().st_mode & 0o777 != FOLDER_MODE:
         with suppress(PermissionError):  # it is another user's, who has let this one in
             directory.chmod(FOLDER_MODE)
-    fsync_directory(directory.parent)
 
 
 def create(path: Path, *, exclusive: bool = False) -> int:

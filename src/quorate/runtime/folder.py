@@ -167,8 +167,8 @@ class DataFolder:
         if not self._has_journal():
             self._must_be_empty()
             raise FolderEmpty(
-                f"{self.path} has no data of node {self._identity.node}. If it has run before, its folder is lost or its "
-                "disk is not mounted: do not start it without. If it is new, start it once with --bootstrap"
+                f"{self.path} has no data of node {self._identity.node}. If it has run before, its folder is lost or "
+                "its disk is not mounted: do not start it without. If it is new, start it once with --bootstrap"
             )
 
     def _must_be_empty(self) -> None:

@@ -1,8 +1,8 @@
 """Incarnations: how nodes notice that one of them has come back without what it promised.
 
 How it works. A node draws 16 random bytes when its folder is made (``folder.py``), and names them in each Hello to
-another node. Each keeps, durably, the first that it has heard from each number. A node that calls under such a number as
-another incarnation has lost its folder, or is a second one under a number that is taken. Its votes and
+another node. Each keeps, durably, the first that it has heard from each number. A node that calls under such a number
+as another incarnation has lost its folder, or is a second one under a number that is taken. Its votes and
 acknowledgements are worth nothing, so it is refused, and nothing that it says is believed. Of a node that has left,
 the incarnation is forgotten with the number.
 
@@ -80,8 +80,8 @@ class Incarnations:
             return None
         why = (
             f"node {node} was here with another data folder (incarnation {_shown(known)}, now {_shown(incarnation)}): "
-            "it has lost its log and its votes, or two nodes have this number. Start it with the folder it had; without "
-            f"that, never start it under this number again{self.advice}"
+            "it has lost its log and its votes, or two nodes have this number. Start it with the folder it had; "
+            f"without that, never start it under this number again{self.advice}"
         )
         return refused(LOST_CODE, why)
 

@@ -30,7 +30,7 @@ from typing import Any
 
 from quorate.runtime.descriptors import NONE_LEFT
 from quorate.runtime.errors import REJOIN, DiskHangs, JournalFailed, StorageError
-from quorate.runtime.files import DISK_FULL, FolderLock, Identity, own_directory
+from quorate.runtime.files import DISK_FULL, FolderLock, Identity, fsync_directory, own_directory
 from quorate.runtime.journal.recovery import Recovered, recover
 from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, FRAME_SIZE_BYTES_MAX, HEADER_SIZE
 from quorate.runtime.journal.writer import SegmentWriter
@@ -119,7 +119,7 @@ class Journal:
         The frames begin with those of the last complete checkpoint. The callbacks are called from the writer
         thread: on_durable with the last sequence number that is durable; on_stall with why nothing becomes durable
         at present, and with None when it does again; on_progress when a part of a long checkpoint is. At the
-        end, before the folder is unlocked, on_end with the last sequence number that is durable; not if the disk failed.
+        end, before the folder is unlocked, on_end with the last sequence number that is durable, unless the disk failed.
 
         Raises JournalLocked, WrongIdentity, UnknownFormat, JournalCorrupt, SegmentMissing, DiskUnreadable,
         JournalFailed, OSError.
@@ -131,6 +131,7 @@ class Journal:
             own_directory(directory)
             lock = FolderLock(directory / LOCK_NAME)
         try:
+            fsync_directory(directory.parent)  # who made the folder may have ended before its name was durable
             recovered = recover(directory, identity)
             writer = SegmentWriter(directory, identity, segment_size_bytes, recovered)
         except BaseException as error:
