@@ -98,7 +98,7 @@ class Following(Core, Reconfigurable, Journaled):
     @property
     def log_end(self) -> int:
         """As ``Journaled.log_end``. What an older ballot accepted may stand apart until it is known to be chosen."""
-        return max(self.acceptor.log.last_index, *self.acceptor.ahead)
+        return max([self.acceptor.log.last_index, *self.acceptor.ahead])
 
     @property
     def voters(self) -> Voters:

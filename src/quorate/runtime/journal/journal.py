@@ -119,7 +119,7 @@ class Journal:
         The frames begin with those of the last complete checkpoint. The callbacks are called from the writer
         thread: on_durable with the last sequence number that is durable; on_stall with why nothing becomes durable
         at present, and with None when it does again; on_progress when a part of a long checkpoint is. At the
-        end, before the folder is unlocked, on_end with the last sequence number that is durable, unless the disk failed.
+        end, before the folder is unlocked, on_end with the last sequence number that is durable, if no disk failed.
 
         Raises JournalLocked, WrongIdentity, UnknownFormat, JournalCorrupt, SegmentMissing, DiskUnreadable,
         JournalFailed, OSError.
