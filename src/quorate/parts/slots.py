@@ -39,6 +39,7 @@ from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, Name, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, Bounds, check_bounds
 from quorate.parts.log.entries import COMMAND, NOOP, Entry
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum import Majority, QuorumSystem
@@ -54,6 +55,16 @@ TAG = struct.Struct(">HQQB")
 """Before each value: node, life, serial, kind."""
 
 
+BOUNDS = {
+    "window": Bounds(1, 4096),
+    "beat_s": TIMES,
+    "suspect_s": TIMES,
+    "message_entries_max": Bounds(1, BATCH_COUNT_MAX),
+    "message_bytes_max": MESSAGE_SIZES,
+    "pending_max": COUNTS,
+}
+
+
 class SlotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes; ``pending_max`` bounds values, and reads, that wait."""
 
@@ -65,14 +76,9 @@ class SlotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pending_max: int = 65_536
 
     def __post_init__(self) -> None:
-        if not 1 <= self.window <= 4096:
-            raise ValueError(f"window is {self.window}, not in 1 to 4096")
-        if not 0 < self.beat_s < self.suspect_s:
-            raise ValueError(f"beat_s is {self.beat_s}: it must be above 0 and below suspect_s")
-        if not 1 <= self.message_entries_max <= BATCH_COUNT_MAX:
-            raise ValueError(f"message_entries_max is {self.message_entries_max}, not in 1 to {BATCH_COUNT_MAX}")
-        if min(self.message_bytes_max, self.pending_max) < 1:
-            raise ValueError("message_bytes_max and pending_max must be at least 1")
+        check_bounds(self, BOUNDS)
+        if self.beat_s >= self.suspect_s:
+            raise ValueError(f"beat_s is {self.beat_s}: it must be below suspect_s, {self.suspect_s}")
 
 
 # --- messages ---

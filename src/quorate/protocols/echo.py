@@ -27,6 +27,7 @@ from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, NodeId, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, Bounds, check_bounds
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Busy, Decided, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
@@ -45,12 +46,9 @@ class EchoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     pending_max: int = 65_536
 
     def __post_init__(self) -> None:
-        if not self.resend_s > 0:
-            raise ValueError(f"resend_s is {self.resend_s}, it must be above 0")
-        if not 1 <= self.message_entries_max <= BATCH_COUNT_MAX:
-            raise ValueError(f"message_entries_max is {self.message_entries_max}, not in 1 to {BATCH_COUNT_MAX}")
-        if min(self.message_bytes_max, self.pending_max) < 1:
-            raise ValueError("message_bytes_max and pending_max must be at least 1")
+        entries = Bounds(1, BATCH_COUNT_MAX)
+        check_bounds(self, {"resend_s": TIMES, "message_entries_max": entries, "message_bytes_max": MESSAGE_SIZES})
+        check_bounds(self, {"pending_max": COUNTS})
 
 
 # --- messages: the decoder checks types and ranges, the handlers check what they mean ---

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, Bounds, check_bounds
 from quorate.parts.crypto.keys import Signature
 from quorate.parts.votes.certificate import Certificate
 from quorate.parts.wire import Index, Natural
@@ -27,10 +28,8 @@ class VoteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     pending_max: int = 16_384
 
     def __post_init__(self) -> None:
-        if not (self.beat_s > 0 and self.round_s > 0 and self.batch_bytes_max > 0 and self.pending_max > 0):
-            raise ValueError("times and limits must be above 0")
-        if not 1 <= self.batch_count_max <= BATCH_COUNT_MAX:
-            raise ValueError(f"batch_count_max is {self.batch_count_max}, not in 1 to {BATCH_COUNT_MAX}")
+        check_bounds(self, {"beat_s": TIMES, "round_s": TIMES, "batch_count_max": Bounds(1, BATCH_COUNT_MAX)})
+        check_bounds(self, {"batch_bytes_max": MESSAGE_SIZES, "pending_max": COUNTS})
 
 
 class ProposedBatch(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Path
+from quorate.parts.bounds import MESSAGE_SIZES, TIMES, check_bounds
 from quorate.parts.wire import Natural
 
 AHEAD_MAX: Final = 3
@@ -88,8 +89,7 @@ class ReliableConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if not 1 <= self.ahead_max <= AHEAD_MAX:
             raise ValueError(f"ahead_max is {self.ahead_max}, not in 1 to {AHEAD_MAX}")
-        if self.beat_s <= 0:
-            raise ValueError(f"beat_s is {self.beat_s}: it must be above 0")
+        check_bounds(self, {"beat_s": TIMES, "resend_bytes_max": MESSAGE_SIZES})
         limits = (self.messages_max, self.bytes_max, self.resend_messages_max, self.resend_bytes_max)
         if min(*limits, self.epochs_max, self.backoff_beats_max, self.parked_max, self.parked_bytes_max) < 1:
             raise ValueError("limits of a ReliableConfig must be at least 1")

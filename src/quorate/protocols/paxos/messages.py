@@ -6,6 +6,7 @@ import msgspec
 
 from quorate.kernel import NodeId
 from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.bounds import TIMES, check_bounds
 from quorate.parts.quorum.choice import MajorityChoice, QuorumChoice
 
 
@@ -26,10 +27,9 @@ class PaxosConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ask_s: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.retry_s <= self.retry_s_max:
-            raise ValueError(f"retry_s is {self.retry_s}: it must be above 0 and at most retry_s_max")
-        if self.ask_s is not None and not self.ask_s > 0:
-            raise ValueError(f"ask_s is {self.ask_s}: it must be above 0, or None")
+        check_bounds(self, {"retry_s": TIMES, "retry_s_max": TIMES, "ask_s": TIMES})
+        if self.retry_s > self.retry_s_max:
+            raise ValueError(f"retry_s is {self.retry_s}: it must be at most retry_s_max, {self.retry_s_max}")
         if self.learners and not set(self.proposers) <= set(self.learners):
             raise ValueError("proposers must be learners as well: else they never know when to stop")
         if self.learners and not self.proposers:
