@@ -200,6 +200,8 @@ class FolderLock:
         except BaseException:
             self.release()
             raise
+        with suppress(PermissionError):  # another user's, who has let this one in
+            os.fchmod(self._fd, FILE_MODE)
         # The pid only informs: a full disk must not keep a node from starting.
         with suppress(OSError):
             os.ftruncate(self._fd, 0)
