@@ -164,6 +164,18 @@ def test_what_a_crash_cut_short_is_no_loss(tmp_path: Path) -> None:
         pass
 
 
+def test_a_checkpoint_that_is_given_up_at_a_stop_is_no_loss(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path, IDENTITY, NEW)
+    journal, _ = Journal.open(tmp_path / "journal", identity=IDENTITY, lock=folder.lock, on_end=folder.reached)
+    folder.settle(journal.last_sequence)
+    journal.append(b"before")
+    journal.checkpoint([bytes(1 << 20)] * 20)
+    journal.close()  # it has begun, and more than a piece of it may be missing
+    for _ in range(2):
+        with life(tmp_path, EXISTING, frames=1):
+            pass
+
+
 def test_a_folder_belongs_to_one_node_of_one_cluster(tmp_path: Path) -> None:
     with life(tmp_path):
         pass
