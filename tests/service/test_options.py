@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from quorate.parts.bounds import BYTES_MAX, COUNT_MAX, MESSAGE_BYTES_MAX, TIME_S_MAX
-from quorate.parts.leaderlog import config as leaderlog
+from quorate.parts.leaderlog.config import LeaderConfig
 from quorate.protocols import REGISTRY
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime import key_files
@@ -107,7 +107,7 @@ def test_an_option_of_a_protocol_is_refused_by_its_name_or_works(protocol: str, 
 @pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
 def test_a_node_works_at_both_ends_of_the_bounds(protocol: str, tmp_path: Path) -> None:
     ends: dict[str, dict[str, int]] = {"least": {}, "most": {}}
-    for name, bounds in leaderlog.BOUNDS.items():
+    for name, bounds in LeaderConfig.bounds.items():
         if not name.endswith("_s") and "timeout" not in name:
             ends["least"][name], ends["most"][name] = (int(end) for end in bounds)
     ends["least"]["log_bytes_max"] = 64 << 10  # with less there is no room for one command

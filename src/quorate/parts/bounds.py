@@ -6,7 +6,10 @@ for the config itself to compare. Infinities and values that are not numbers are
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, Final, NamedTuple
+
+import msgspec
 
 MESSAGE_BYTES_MAX: Final = 8 << 20
 """Of what one message carries of entries, batches or a snapshot. Links between nodes take frames of twice as much: a
@@ -31,9 +34,15 @@ SIZES: Final = Bounds(1, BYTES_MAX)
 MESSAGE_SIZES: Final = Bounds(1, MESSAGE_BYTES_MAX)
 
 
-def check_bounds(config: Any, bounds: dict[str, Bounds]) -> None:
-    """Raises ValueError for the first field that is out of its bounds. A field that is None is left out."""
-    for name, (least, most) in bounds.items():
-        value = getattr(config, name)
-        if value is not None and not least <= value <= most:
-            raise ValueError(f"{name} is {value}: it must be at least {least} and at most {most}")
+class BoundedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of a config whose fields have bounds. A field that is None has none."""
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {}
+    """By field; of each by itself."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for the first field that is out of its bounds."""
+        for name, (least, most) in self.bounds.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} is {value}: it must be at least {least} and at most {most}")

@@ -30,16 +30,16 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, Name, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
-from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, Bounds, check_bounds
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.log.entries import COMMAND, NOOP, Entry
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum import Majority, QuorumSystem
@@ -55,18 +55,17 @@ TAG = struct.Struct(">HQQB")
 """Before each value: node, life, serial, kind."""
 
 
-BOUNDS = {
-    "window": Bounds(1, 4096),
-    "beat_s": TIMES,
-    "suspect_s": TIMES,
-    "message_entries_max": Bounds(1, BATCH_COUNT_MAX),
-    "message_bytes_max": MESSAGE_SIZES,
-    "pending_max": COUNTS,
-}
-
-
-class SlotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SlotsConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes; ``pending_max`` bounds values, and reads, that wait."""
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "window": Bounds(1, 4096),
+        "beat_s": TIMES,
+        "suspect_s": TIMES,
+        "message_entries_max": Bounds(1, BATCH_COUNT_MAX),
+        "message_bytes_max": MESSAGE_SIZES,
+        "pending_max": COUNTS,
+    }
 
     window: int = 32
     beat_s: float = 0.1
@@ -76,7 +75,7 @@ class SlotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pending_max: int = 65_536
 
     def __post_init__(self) -> None:
-        check_bounds(self, BOUNDS)
+        super().__post_init__()
         if self.beat_s >= self.suspect_s:
             raise ValueError(f"beat_s is {self.beat_s}: it must be below suspect_s, {self.suspect_s}")
 

@@ -19,15 +19,15 @@ Source: Défago, Schiper, Urbán, "Total Order Broadcast and Multicast Algorithm
 the fixed sequencer, variant unicast-broadcast. Deviations: durable logs, so that nodes may crash and come back.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, NodeId, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
-from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, Bounds, check_bounds
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Busy, Decided, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
@@ -37,18 +37,20 @@ TERM = 1  # there is one leader, and no second term
 BATCH_COUNT_MAX = 65_536
 
 
-class EchoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EchoConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes; ``pending_max`` bounds values, and reads, that wait."""
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "resend_s": TIMES,
+        "message_entries_max": Bounds(1, BATCH_COUNT_MAX),
+        "message_bytes_max": MESSAGE_SIZES,
+        "pending_max": COUNTS,
+    }
 
     resend_s: float = 0.2
     message_entries_max: int = 4096
     message_bytes_max: int = 1 << 20
     pending_max: int = 65_536
-
-    def __post_init__(self) -> None:
-        entries = Bounds(1, BATCH_COUNT_MAX)
-        check_bounds(self, {"resend_s": TIMES, "message_entries_max": entries, "message_bytes_max": MESSAGE_SIZES})
-        check_bounds(self, {"pending_max": COUNTS})
 
 
 # --- messages: the decoder checks types and ranges, the handlers check what they mean ---

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Mapping
+from typing import ClassVar
+
 from msgspec.structs import replace
 
-from quorate.parts.bounds import BYTES_MAX, COUNT_MAX, COUNTS, MESSAGE_SIZES, SIZES, TIMES, Bounds, check_bounds
+from quorate.parts.bounds import BYTES_MAX, COUNT_MAX, COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
 
 ENTRIES_PER_MESSAGE_MAX = 65_536
@@ -15,28 +17,8 @@ ELECTION = "election"
 HEARTBEAT = "heartbeat"
 """The timer of one that leads."""
 
-BOUNDS = {
-    "heartbeat_s": TIMES,
-    "election_timeout_s_min": TIMES,
-    "election_timeout_s_max": TIMES,
-    "message_bytes_max": MESSAGE_SIZES,
-    "message_entries_max": Bounds(1, ENTRIES_PER_MESSAGE_MAX),
-    "inflight_messages_max": COUNTS,
-    "inflight_bytes_max": SIZES,
-    "uncommitted_bytes_max": SIZES,
-    "snapshot_entries": COUNTS,
-    "snapshot_bytes_min": Bounds(0, BYTES_MAX),
-    "snapshot_bytes_max": SIZES,
-    "keep_entries": Bounds(0, COUNT_MAX),
-    "chunk_bytes": MESSAGE_SIZES,
-    "reads_pending_max": Bounds(1, TOKENS_PER_READ_MAX),
-    "keep_bytes": Bounds(0, BYTES_MAX),
-    "log_bytes_max": SIZES,
-}
-"""Of each field by itself."""
 
-
-class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes.
 
     A follower that hears nothing for between ``election_timeout_s_min`` and ``election_timeout_s_max`` (None: twice the
@@ -49,6 +31,25 @@ class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     the last. If the log reaches ``log_bytes_max`` before that one is written, the leader refuses commands and a
     follower takes no entries until it is.
     """
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "heartbeat_s": TIMES,
+        "election_timeout_s_min": TIMES,
+        "election_timeout_s_max": TIMES,
+        "message_bytes_max": MESSAGE_SIZES,
+        "message_entries_max": Bounds(1, ENTRIES_PER_MESSAGE_MAX),
+        "inflight_messages_max": COUNTS,
+        "inflight_bytes_max": SIZES,
+        "uncommitted_bytes_max": SIZES,
+        "snapshot_entries": COUNTS,
+        "snapshot_bytes_min": Bounds(0, BYTES_MAX),
+        "snapshot_bytes_max": SIZES,
+        "keep_entries": Bounds(0, COUNT_MAX),
+        "chunk_bytes": MESSAGE_SIZES,
+        "reads_pending_max": Bounds(1, TOKENS_PER_READ_MAX),
+        "keep_bytes": Bounds(0, BYTES_MAX),
+        "log_bytes_max": SIZES,
+    }
 
     heartbeat_s: float = 0.1
     election_timeout_s_min: float = 0.6
@@ -68,7 +69,7 @@ class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     log_bytes_max: int = 1 << 30
 
     def __post_init__(self) -> None:
-        check_bounds(self, BOUNDS)
+        super().__post_init__()
         if not 0 < self.heartbeat_s * 2 <= self.election_timeout_s_min:
             raise ValueError(
                 f"heartbeat_s is {self.heartbeat_s}, election_timeout_s_min {self.election_timeout_s_min}: "
