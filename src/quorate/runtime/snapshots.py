@@ -34,7 +34,7 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -301,9 +301,9 @@ class SnapshotStore:
                 return receiving.received_bytes
             return self._receive(receiving, data, digest)
 
-    def discard(self, below_index: int) -> list[SnapshotInfo]:
-        """Delete the snapshots below an index; returns them. An open reader keeps its file."""
-        gone = [info for info in self.infos() if info.index < below_index]
+    def discard(self, below_index: int, held: Collection[int] = ()) -> list[SnapshotInfo]:
+        """Delete the snapshots below an index, but those at ``held``; returns them. An open reader keeps its file."""
+        gone = [info for info in self.infos() if info.index < below_index and info.index not in held]
         for info in gone:
             self._path(info.index, info.term).unlink(missing_ok=True)
         if gone:

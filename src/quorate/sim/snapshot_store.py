@@ -71,9 +71,15 @@ class SimSnapshots:
         return True
 
     def file(
-        self, index: int, term: int, data: bytes, keep_index: int | None = None, piece_bytes: int = 0
+        self,
+        index: int,
+        term: int,
+        data: bytes,
+        keep_index: int | None = None,
+        piece_bytes: int = 0,
+        held: tuple[int, ...] = (),
     ) -> SnapshotInfo | Failed:
-        """Keep a snapshot that the App wrote, and those from ``keep_index`` on (None: the newest two).
+        """Keep a snapshot that the App wrote, and those from ``keep_index`` on (None: the newest two) or at ``held``.
 
         Failed where there is no room.
         """
@@ -81,7 +87,7 @@ class SimSnapshots:
             self.unfit += 1
             return Failed(self.full)
         self.taken += 1
-        self._keep(index, term, data, keep_index)
+        self._keep(index, term, data, keep_index, held)
         root = tree_of(data, piece_bytes).root if piece_bytes else b""
         return SnapshotInfo(index, term, len(data), sha256(data).digest(), root)
 
@@ -146,11 +152,11 @@ class SimSnapshots:
         self._arriving = None
         self._pieces = bytearray()
 
-    def _keep(self, index: int, term: int, data: bytes, keep_index: int | None) -> None:
+    def _keep(self, index: int, term: int, data: bytes, keep_index: int | None, held: tuple[int, ...] = ()) -> None:
         self._files[index] = (term, data)
         self._digests[index] = sha256(data).digest()
         self.spoiled.discard(index)
         for old in sorted(self._files)[:-KEPT]:
-            if keep_index is None or old < keep_index:
+            if (keep_index is None or old < keep_index) and old not in held:
                 del self._files[old], self._digests[old]
                 self.spoiled.discard(old)

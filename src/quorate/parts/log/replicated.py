@@ -73,11 +73,13 @@ class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
     """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo.
 
     Snapshots below ``keep_index`` may go then; None: those below the one that the journal named when the job began.
+    Those at ``held`` stay: they are on their way to other nodes.
     """
 
     index: int
     term: int
     keep_index: int | None = None
+    held: tuple[int, ...] = ()
 
 
 class TakeCommonSnapshot(TakeSnapshot, frozen=True, kw_only=True, gc=False):

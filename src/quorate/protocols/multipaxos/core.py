@@ -337,12 +337,12 @@ class MultiPaxos(Following):
 
     def on_done(self, key: Key, result: Any) -> None:
         """A snapshot was written, or a piece of one was read or stored."""
+        followers = None if self.leadership is None else self.leadership.followers
         if key == SNAPSHOT:
-            self._snapshots.taken(result)
+            self._snapshots.taken(result, followers)
         elif key == INSTALL:
             self._stored(result)
         elif isinstance(key, tuple) and key[0] == CHUNK:
-            followers = None if self.leadership is None else self.leadership.followers
             self._snapshots.send_piece(key[1], result, None if self.leader is None else self.ballot, followers)
 
     def on_install_snapshot(self, sender: int, m: InstallSnapshot) -> None:

@@ -277,7 +277,7 @@ class Raft(Core):
     def on_done(self, key: Key, result: Any) -> None:
         """A snapshot was written, or a piece of one was read or stored."""
         if key == SNAPSHOT:
-            self.snapshots.taken(result)
+            self.snapshots.taken(result, self.replication.followers)
         elif key == INSTALL:
             self.snapshots.stored(result, self.leader if self.role == FOLLOWER else None)
         elif isinstance(key, tuple) and key[0] == CHUNK:

@@ -17,6 +17,7 @@ SIMULATION = RaftConfig(
     snapshot_entries=60,
     keep_entries=10,
     chunk_bytes=256,
+    hold_bytes_max=16384,
 )
 
 EQUIPMENT = Equipment(
