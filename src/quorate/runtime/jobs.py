@@ -215,7 +215,7 @@ class Jobs:
         info = store.write(work.index, work.term, writer, is_common=isinstance(work, TakeCommonSnapshot))
         root = store.tree(work.index, work.piece_bytes).root if isinstance(work, TakeCommonSnapshot) else b""
         # The journal does not name this one yet. The one that it names stays until then, for a restart and for peers.
-        store.discard(named_index if work.keep_index is None else work.keep_index, work.held)
+        store.discard(named_index if work.keep_index is None else work.keep_index, work.held or ())
         return SnapshotInfo(info.index, info.term, info.size_bytes, info.digest, root)
 
     def _read_chunk(self, job: Job) -> Chunk:

@@ -216,7 +216,7 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
                 raise
             return Failed(str(error))  # the state was replaced meanwhile by a newer one; a real node says the same
         piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
-        return snapshots.file(index, work.term, file.getvalue(), work.keep_index, piece_bytes, work.held)
+        return snapshots.file(index, work.term, file.getvalue(), work.keep_index, piece_bytes, work.held or ())
 
     return Pending(end)
 

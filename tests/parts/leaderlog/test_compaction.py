@@ -163,16 +163,16 @@ def held_by(node: Alone[Node]) -> tuple[int, ...]:
     job = node.do(node.part.take).jobs[0].work
     node.do(node.part.taken, Failed("again"))
     assert isinstance(job, TakeSnapshot)
-    return job.held
+    return job.held or ()
 
 
 def test_a_snapshot_spares_the_files_that_travel_for_as_long_as_they_are_asked_for(node: Alone[Node]) -> None:
     node.do(node.part.append, 1, 10)
     assert held_by(node) == ()
-    node.do(node.part.compactor.hold, 5)
+    node.do(node.part.compactor.hold, 5, 1)
     assert held_by(node) == (5,)
     node.now += HELD_S - 1
-    node.do(node.part.compactor.hold, 5)
+    node.do(node.part.compactor.hold, 5, 1)
     node.now += HELD_S - 1
     assert held_by(node) == (5,)
     node.now += 1
@@ -182,8 +182,10 @@ def test_a_snapshot_spares_the_files_that_travel_for_as_long_as_they_are_asked_f
 def test_only_so_many_files_are_held(node: Alone[Node]) -> None:
     node.do(node.part.append, 1, 10)
     for index in range(1, HELD_MAX + 2):
-        node.do(node.part.compactor.hold, index)
+        node.do(node.part.compactor.hold, index, 1)
     assert held_by(node) == tuple(range(1, HELD_MAX + 1))
     node.do(node.part.compactor.release, 1)
-    node.do(node.part.compactor.hold, HELD_MAX + 1)
+    node.do(node.part.compactor.hold, HELD_MAX + 1, 1)
     assert held_by(node) == tuple(range(2, HELD_MAX + 2))
+    node.do(node.part.compactor.hold, HELD_MAX + 5, HELD_MAX + 1)
+    assert held_by(node) == (HELD_MAX + 1, HELD_MAX + 5), "no log follows the others"

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
+
 from quorate.kernel import Env
 from quorate.parts.leaderlog.config import LeaderConfig
 from quorate.parts.leaderlog.followers import Followers
@@ -72,7 +74,7 @@ class Compactor:
             self._busy = True
             self._bytes_taken = self._bytes
             self.restart()
-            self._env.work(SNAPSHOT, TakeSnapshot(self._index, self._term, held=self.held))
+            self._env.work(SNAPSHOT, TakeSnapshot(self._index, self._term, held=self.held or UNSET))
 
     def _is_due(self) -> bool:
         config = self._config
@@ -107,10 +109,14 @@ class Compactor:
         self._held = {index: asked_at for index, asked_at in self._held.items() if now - asked_at < HELD_S}
         return tuple(sorted(self._held))
 
-    def hold(self, index: int) -> None:
-        """A piece of this snapshot is wanted: its file stays for a while, unless too many others do."""
-        if index in self.held or len(self._held) < HELD_MAX:
-            self._held[index] = self._env.now
+    def hold(self, index: int, first_index: int) -> None:
+        """A piece of this snapshot is wanted: its file stays for a while, unless too many others do.
+
+        Those before ``first_index`` are of no use any more.
+        """
+        held = self._held = {other: self._held[other] for other in self.held if other >= first_index}
+        if index in held or len(held) < HELD_MAX:
+            held[index] = self._env.now
 
     def release(self, index: int) -> None:
         """The file cannot be read, or is not there."""

@@ -182,7 +182,7 @@ class Serving:
     def _read(self, node: int, wanted: Wanted) -> None:
         job = self._job(wanted)
         if job is not None:
-            self._compactor.hold(job.index)
+            self._compactor.hold(job.index, wanted.first_index)
             self._reading[node] = job
             self._env.work((CHUNK, node), job)
             return
