@@ -34,6 +34,7 @@ from quorate.kernel import (
     Done,
     Env,
     Fired,
+    HandOver,
     Host,
     Input,
     Job,
@@ -79,6 +80,9 @@ comes from elsewhere, is one journal frame of 64 MiB at most."""
 DURABLE_WAIT_S = 1.0
 """What somebody asks about this node waits so long for the disk at most."""
 ROSTERS = ("a closed roster (Node)", "an open one (OpenNode)")
+HAND_OVER_S_MAX = 1.0
+"""How long a node that stops waits until another leads in its place."""
+HAND_OVER_POLL_S = 0.005
 WORK_S = 0.005
 """How long the App's own jobs may keep the loop before something else has its turn."""
 
@@ -249,6 +253,20 @@ class Node(Machine):
     async def wait(self) -> None:
         """Return when the node was stopped; raise what makes it unable to go on."""
         await asyncio.shield(self._ended)
+
+    async def hand_over(self) -> None:
+        """If this node leads, have another lead, and wait a short time for that. Call it before ``stop``."""
+        root = self.host.root if self._is_started else None
+        if root is None or self._is_ending or not root.hands_over or not root.standing().was_elected:
+            return
+        self._put(HandOver())
+        began_at = time.monotonic()
+        while root.standing().leader in (None, self.id) and not self._is_ending:
+            if time.monotonic() - began_at > HAND_OVER_S_MAX:
+                log.warning("no other node leads after %g s: this one stops all the same", HAND_OVER_S_MAX)
+                return
+            await asyncio.sleep(HAND_OVER_POLL_S)
+        log.info("node %s leads in place of this one, after %.3f s", root.standing().leader, time.monotonic() - began_at)
 
     async def stop(self) -> None:
         """Leave in order: what is queued becomes durable. A second call does nothing, nor one before ``start``.

@@ -24,7 +24,7 @@ SIMULATION = MultiPaxosConfig(
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
-    kinds=("gone", "members", "snapshots", "leases", "quorums", "delays"),
+    kinds=("gone", "members", "snapshots", "leases", "quorums", "delays", "stops"),
     spared=lambda config, members: spared(config.quorum, members),
     variants={
         "snapshots": in_pieces,
