@@ -78,7 +78,7 @@ class Core:
         raise NotImplementedError(f"{type(self).__name__} takes no reads")
 
     def hand_over(self) -> None:
-        """This node is about to stop: if it leads, have another one lead, soon. ``standing`` shows when that is done."""
+        """This node is about to stop: if it leads, have another lead, soon. ``standing`` shows when that is done."""
 
     def restore(self, record: Any) -> None:
         """One durable record, in the order in which they were persisted, before ``start``."""

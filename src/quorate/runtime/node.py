@@ -266,7 +266,9 @@ class Node(Machine):
                 log.warning("no other node leads after %g s: this one stops all the same", HAND_OVER_S_MAX)
                 return
             await asyncio.sleep(HAND_OVER_POLL_S)
-        log.info("node %s leads in place of this one, after %.3f s", root.standing().leader, time.monotonic() - began_at)
+        log.info(
+            "node %s leads in place of this one, after %.3f s", root.standing().leader, time.monotonic() - began_at
+        )
 
     async def stop(self) -> None:
         """Leave in order: what is queued becomes durable. A second call does nothing, nor one before ``start``.

@@ -4,9 +4,9 @@ A snapshot is taken when the log since the last one has grown by a number of ent
 had (within bounds), so that writing snapshots costs no more than writing the log (Ongaro's dissertation, §5.1.3); or
 when one is wanted for somebody whom an older one does not help. How they travel: ``transfers.py``.
 
-While a snapshot travels, compaction takes nothing away that the transfer needs: the file is *held*, so that the job that
-writes the next one spares it, and so is the log behind it, within ``hold_bytes_max``. Files are held by whoever reads
-them for others; the log is held by the leader (``followers.py`` knows for whom).
+While a snapshot travels, compaction takes nothing away that the transfer needs. The file is *held*, so that the job
+that writes the next one spares it, and so is the log behind it, within ``hold_bytes_max``. A source holds the files
+that it reads for others; the leader holds the log (``followers.py`` knows for which followers).
 
 The log is in memory, and a snapshot takes time to write. So the log is *full* at ``log_bytes_max`` while one is being
 written, and takes nothing until that is done. It is never full without one: then nothing would empty it.
@@ -125,8 +125,8 @@ class Compactor:
     def base(self, log: Log, index: int, followers: Followers | None) -> tuple[int, int]:
         """Up to where a durable snapshot at ``index`` makes the log unneeded, and the term there.
 
-        A tail stays, for followers that are a little behind; and what ``followers`` need who are sent a snapshot, unless
-        that is too much: then they begin again with a newer one.
+        A tail stays, for followers that are a little behind; and what those need that are sent a snapshot, unless that
+        is too much: then they begin again with a newer one.
         """
         base = log.tail(index, self._config.keep_entries, self._config.keep_bytes)
         needed = base if followers is None else followers.needed(log.base_index, base, self._env.now - HELD_S)

@@ -17,7 +17,16 @@ from collections.abc import Iterator, Sequence
 class Transfer:
     """A snapshot on its way to a follower, piece by piece, one piece out at a time (``transfers.py``)."""
 
-    __slots__ = ("began_at", "first_index", "heard_at", "idle_beats", "index", "next_offset", "patience_beats", "source")
+    __slots__ = (
+        "began_at",
+        "first_index",
+        "heard_at",
+        "idle_beats",
+        "index",
+        "next_offset",
+        "patience_beats",
+        "source",
+    )
 
     def __init__(self, source: int, first_index: int, patience_beats: int, now: float) -> None:
         self.source = source

@@ -3,11 +3,13 @@
 How it works. The leader sees to it (``Transfers``). It sends its own snapshot first, and asks for each piece by its
 offset, so that a transfer resumes after a crash of either end. The file that travels is held at its source, and at the
 leader the log behind it (``compaction.py``), so that snapshots which are taken meanwhile do not make the transfer void;
-who begins while another file travels gets that one too, if the leader's log can follow it. A *source* has a turn, which nothing prolongs but
-progress: more of the snapshot stored at the follower. If its turn ends (its reads fail or hang, or its link to the
-follower carries heartbeats and no pieces), the leader asks the next node that holds the log up to where its own begins.
-After the last it is the leader's turn again, and turns are twice as long from then on: where all sources are slow, none
-is left too early for ever. Beats count in which the follower was heard: one that is away is no fault of its source.
+a follower that begins while a file travels to another gets that file too, if the leader's log can follow it.
+
+A *source* has a turn, which nothing prolongs but progress: more of the snapshot stored at the follower. If its turn
+ends (its reads fail or hang, or its link to the follower carries heartbeats and no pieces), the leader asks the next
+node that holds the log up to where its own begins. After the last it is the leader's turn again, and turns are twice as
+long from then on: where all sources are slow, none is left too early for ever. Beats count in which the follower was
+heard: one that is away is no fault of its source.
 
 Any node can be a source (``Serving``), since a snapshot is durable and of committed entries only. It sends the newest
 that it has, at an index of its own. The leader says from which index on its own log can follow it; a node whose
