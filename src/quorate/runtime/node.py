@@ -80,7 +80,7 @@ comes from elsewhere, is one journal frame of 64 MiB at most."""
 DURABLE_WAIT_S = 1.0
 """What somebody asks about this node waits so long for the disk at most."""
 ROSTERS = ("a closed roster (Node)", "an open one (OpenNode)")
-HAND_OVER_S_MAX = 1.0
+HAND_OVER_S_MAX = 0.8
 """How long a node that stops waits until another leads in its place."""
 HAND_OVER_POLL_S = 0.005
 WORK_S = 0.005
@@ -217,8 +217,8 @@ class Node(Machine):
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         # The disk may hang, and then the loop must go on: somebody may want this to end.
-        self._journal, stores, frames = await in_daemon(self._open, "quorate-recovery")
-        self._jobs = Jobs(stores, self.app, self._keyring, self._doers, self._end)
+        self._journal, self._stores, frames = await in_daemon(self._open, "quorate-recovery")
+        self._jobs = Jobs(self._stores, self.app, self._keyring, self._doers, self._end)
         try:
             self._recover(frames)
             del frames
@@ -284,6 +284,7 @@ class Node(Machine):
         for handle in self._timers.values():
             handle.cancel()
         self._work.close()
+        self._stores.stop()
         await self._links.stop()
         closing = self._loop.run_in_executor(None, self._journal.close)
         stopped, closed = await asyncio.gather(self._jobs.stop(), closing, return_exceptions=True)

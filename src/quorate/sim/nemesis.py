@@ -31,7 +31,7 @@ AMBUSHED = 0.5
 
 EXILE_S_MAX = 10.0
 
-HAND_OVER_S_MAX = 1.0
+HAND_OVER_S_MAX = 0.8
 """How long a node that stops waits until another leads, as a real one does."""
 HAND_OVER_POLL_S = 0.005
 

@@ -86,7 +86,7 @@ class Handover:
         self.is_under_way = False
 
     def following(self, leader: int | None) -> None:
-        """Once a step: drop what was kept, which is not in the log. Its clients know by now who leads, if this node does."""
+        """Once a step: drop what was kept, which is not in the log; its clients know by now who leads."""
         if self._values and (leader is not None or self._env.now >= self._until):
             self._env.deliver(Dropped(tuple(self._take_out()), HANDING_OVER))
 
