@@ -200,7 +200,6 @@ class Node(Machine):
         self._loads: set[asyncio.Task[None]] = set()
         self._is_started = False
         self._is_ending = False
-        self._journal_bytes = 0
         self._written = self._durable = 0
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
         self._awaited: deque[tuple[int, Callable[[bool], None]]] = deque()
@@ -237,7 +236,6 @@ class Node(Machine):
             identity=self._identity,
             on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
             on_stall=lambda why: self._from_thread(self._on_stall, why),
-            on_progress=lambda: self._from_thread(self._on_progress, None),
         )
         try:
             return journal, SnapshotStores(self._data / "snapshots", self._identity), frames
@@ -297,7 +295,6 @@ class Node(Machine):
     def _recover(self, frames: Sequence[bytes]) -> None:
         records: list[Record] = []
         for frame in frames:
-            self._journal_bytes += len(frame)
             records += self._codec.decode_records(frame)
         seed = seed_in(records) or new_seed()
         self.host = Host(self._make, self.id, self._members, seeded_streams(seed), seed=seed, is_open=self.is_open)
@@ -423,10 +420,6 @@ class Node(Machine):
             return
         if not self._is_ending:
             self._guarded(lambda: self.shell.reported(why))
-
-    def _on_progress(self, _: None) -> None:
-        if not self._is_ending:
-            self._guarded(self.shell.progressed)
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence
@@ -603,22 +596,22 @@ class Node(Machine):
 
     def is_checkpoint_due(self) -> bool:
         """After a snapshot, when there is much to be rid of."""
-        return self._checkpoint_due and self._journal.checkpoint_bytes + self._journal_bytes > CHECKPOINT_AFTER_BYTES
+        if not self._checkpoint_due or self._journal.has_checkpoint_under_way:
+            return False
+        return self._journal.size_bytes > CHECKPOINT_AFTER_BYTES
 
     def append(self, records: Sequence[Record]) -> int:
         """One frame."""
-        frame = self._codec.encode_records(records)
-        self._journal_bytes += len(frame)
-        self._written = self._journal.append(frame)
+        self._written = self._journal.append(self._codec.encode_records(records))
         self._weigh()
         return self._written
 
-    def replace(self, records: Sequence[Record]) -> int:
-        """A checkpoint, a frame for each record."""
+    def replace(self, state: Sequence[Record], records: Sequence[Record]) -> int:
+        """A frame, and a checkpoint in the background, a frame for each record of the state."""
+        written = self.append(records)
         self._checkpoint_due = False
-        self._journal_bytes = 0
-        self._written = self._journal.checkpoint(records, lambda record: self._codec.encode_records((record,)))
-        return self._written
+        self._journal.checkpoint(state, lambda record: self._codec.encode_records((record,)))
+        return written
 
 
 def _nothing() -> None:

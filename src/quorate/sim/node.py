@@ -587,9 +587,9 @@ class SimNode(Machine):
         """A frame."""
         return self._wrote(self.disk.append(records), records)
 
-    def replace(self, records: Sequence[Record]) -> int:
-        """A checkpoint."""
-        return self._wrote(self.disk.replace(records), records)
+    def replace(self, state: Sequence[Record], records: Sequence[Record]) -> int:
+        """A checkpoint, at once."""
+        return self._wrote(self.disk.replace(state), state)
 
     def _wrote(self, sequence: int, records: Sequence[Record]) -> int:
         self._written = sequence
