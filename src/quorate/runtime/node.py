@@ -286,6 +286,8 @@ class Node(Machine):
         root = self.host.root if self._is_started else None
         if root is None or self._is_ending or not root.hands_over or not root.standing().was_elected:
             return
+        if not self.peers.connected():
+            return  # nobody is there to lead
         self._put(HandOver())
         began_at = time.monotonic()
         while root.standing().leader in (None, self.id) and not self._is_ending:
