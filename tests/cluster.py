@@ -13,6 +13,7 @@ However the tests end, the nodes end too: they watch a pipe of this process.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -90,6 +91,7 @@ class LocalCluster:
             options = f'{section}\nadmins = ["{admin}"]\n{options.replace(section, "")}'
         self.config_path.write_text(f"{self.layout.toml()}\n{options}\n")
         self._child_end, self._own_end = os.pipe()
+        self._begun = {node for node in self.ids if (self.data(node) / "journal").exists()}
 
     def __enter__(self) -> Self:
         try:
@@ -219,9 +221,15 @@ class LocalCluster:
 
         return until(agreed, f"a leader; logs in {self.folder}")
 
+    def lose(self, node: int) -> None:
+        """Of a node that does not run: its folder, so that the next start is that of a new node."""
+        shutil.rmtree(self.data(node))
+        self._begun.discard(node)
+
     def command(self, node: int) -> list[str]:
-        """What starts a node."""
-        return node_command(self.config_path, node, self._child_end)
+        """What starts a node; one that was never started makes its folder."""
+        is_new, self._begun = node not in self._begun, self._begun | {node}
+        return node_command(self.config_path, node, self._child_end, is_new)
 
     def _spawn(self, node: int) -> subprocess.Popen[bytes]:
         with (self.folder / f"n{node}.log").open("ab") as log:

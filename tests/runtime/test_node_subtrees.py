@@ -115,9 +115,10 @@ def test_a_checkpoint_holds_them_and_drops_those_that_are_retired(tmp_path: Path
         node = await started(folder, Director, port)
         await told(node, *OPENING, *map(busy, range(10)))
         node._checkpoint_due = True
-        node._journal_bytes = 1 << 40  # long enough for one
+        node._journal._base_bytes = 1 << 40  # long enough for one
         await told(node, Say(0, (Retire(("desk", 2)),)))
         assert not node._checkpoint_due
+        await until(lambda: not node._journal.has_checkpoint_under_way)
         await told(node, *map(busy, range(10, 20)))
         before = logs_of(node.host)
         await power_cut(node, folder, tmp_path / "aside")
