@@ -11,7 +11,6 @@ from tests.cluster import LocalCluster, until
 from tests.torture.history import Recorder
 from tests.torture.traffic import PROGRESS_TIMEOUT_S
 
-
 SETTLE_TIMEOUT_S = 120.0
 """States of hundreds of megabytes are read, several times, while the machine may have other things to do."""
 
