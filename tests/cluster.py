@@ -35,7 +35,7 @@ from tests.ports import free_base_port
 SOURCE = Path(__file__).parents[1] / "src"
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-STATUS_TIMEOUT_S = 2.0
+STATUS_TIMEOUT_S = 5.0
 """Of one poll: a node that is cut off holds it up for so long."""
 POLL_S = 0.02
 

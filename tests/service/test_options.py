@@ -23,7 +23,8 @@ from quorate.service.config import ConfigError, from_mapping
 from quorate.service.server import Server
 
 from tests.cli.command import quorate
-from tests.runtime.servers import free_ports, run
+from tests.ports import free_ports
+from tests.runtime.servers import run
 
 ODD = (0, -1, math.inf, -math.inf, math.nan, 10**400, 2**64, 1e300, 1e-300)
 

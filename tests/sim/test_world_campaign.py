@@ -101,8 +101,22 @@ CAUGHT_SOON = {
     ),
 }
 SEEDS_SOON = 60
-SEEDS_FROM = {("multipaxos", "answers-early"): 120, ("echo", "barrier-out-of-order"): 90}
-"""Where the first seeds find nothing: seeds 127 and 93 are the first that do."""
+SEEDS_FROM = {
+    ("echo", "barrier-out-of-order"): 90,
+    ("echo", "no-barrier"): 5,
+    ("raft", "acks-early"): 8,
+    ("raft", "overtakes-snapshot"): 8,
+    ("raft", "skips-noop"): 3,
+    ("multipaxos", "answers-early"): 120,
+    ("multipaxos", "counts-across"): 15,
+    ("multipaxos", "takes-any-vote"): 16,
+    ("pbft", "no-barrier"): 4,
+    ("vote", "barrier-out-of-order"): 9,
+    ("vote", "believes-decisions"): 7,
+    ("vote", "believes-proofs"): 3,
+    ("vote", "no-barrier"): 4,
+}
+"""Where the first seeds find nothing: a few before the first that does."""
 NODES = {"pbft": 4, "vote": 4}
 """Where five nodes bear no more than fewer."""
 
@@ -155,9 +169,9 @@ RARE = {
     ("paxos", "passes-by-one"): Task(protocol="paxos", seed=200, nodes=3, workload="mix", duration_s=20.0),
     ("pbft", "takes-any-members"): Task(protocol="pbft", seed=700),
     ("pbft", "forgets-advice"): Task(protocol="pbft", nodes=4, seed=40, workload="mix", duration_s=20.0),
-    ("pbft", "runs-on"): Task(protocol="pbft", seed=380),
-    ("pbft", "renews-patience"): Task(protocol="pbft", seed=240),
-    ("pbft", "counts-equals"): Task(protocol="pbft", seed=140),
+    ("pbft", "runs-on"): Task(protocol="pbft", seed=415),
+    ("pbft", "renews-patience"): Task(protocol="pbft", seed=280),
+    ("pbft", "counts-equals"): Task(protocol="pbft", seed=180),
 }
 """Where the first seeds find nothing, or other mixes find it sooner."""
 
