@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -106,5 +107,11 @@ class KvAgainstModel(RuleBasedStateMachine):
         self.files.close()
 
 
+class KvAtLength(KvAgainstModel):
+    """The same, in more examples."""
+
+
 TestKvAgainstModel = KvAgainstModel.TestCase
-TestKvAgainstModel.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestKvAgainstModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestKvAtLength = pytest.mark.slow(KvAtLength.TestCase)
+TestKvAtLength.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

@@ -22,7 +22,8 @@ from quorate.service.replica import Replica
 from quorate.service.requests import Code, Command, Failure, Result, Status, decode_request, encode
 from quorate.service.sessions import Sessions
 
-from tests.runtime.servers import Servers, free_ports, run, servers, until
+from tests.ports import free_ports
+from tests.runtime.servers import Servers, run, servers, until
 from tests.wire.harness import framed
 
 

@@ -75,7 +75,7 @@ def node(
         typer.echo(f"To begin a new node:\n  {again}", err=True)
     if ending.is_stuck:
         # What it is has been said. The interpreter would wait for that thread as long as the disk hangs.
-        log.error("the process ends without a thread that waits for the disk")
+        log.warning("the process ends without a thread that waits for the disk")
         logging.shutdown()
         os._exit(ending.code)
     sys.exit(ending.code)
@@ -137,12 +137,15 @@ async def _serve(config: NodeConfig, beginning: Beginning, parent_fd: int | None
 
 async def _stop(server: Server, ended: asyncio.Future[None]) -> Ending:
     """Stop in order. What ended the node, if it ended by itself, has been logged by it."""
-    from quorate.runtime.errors import DiskHangs
+    from quorate.runtime.errors import DiskHangs, WorkLeft
 
     has_failed = ended.done() and ended.exception() is not None
     is_stuck = False
     try:
         await server.stop()
+    except WorkLeft as error:
+        log.warning("%s", error)
+        is_stuck = True
     except Exception as error:
         log.error("could not stop in order: %s", error)
         has_failed = True

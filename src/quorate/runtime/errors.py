@@ -81,6 +81,14 @@ class DiskHangs(StorageError):
     """A call of this process's to the disk does not return. The thread in it cannot be ended by the process."""
 
 
+class WorkLeft(DiskHangs):
+    """A job did not end in time, and was left where it was. Nothing is lost: what it wrote is removed at a start."""
+
+
+class NodeStops(StorageError):
+    """What was being written or read of a snapshot is not needed any more, as this node stops."""
+
+
 class WrongIdentity(StorageError):
     """The file belongs to another cluster or another node."""
 

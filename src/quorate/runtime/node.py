@@ -34,6 +34,7 @@ from quorate.kernel import (
     Done,
     Env,
     Fired,
+    HandOver,
     Host,
     Input,
     Job,
@@ -80,6 +81,9 @@ comes from elsewhere, is one journal frame of 64 MiB at most."""
 DURABLE_WAIT_S = 1.0
 """What somebody asks about this node waits so long for the disk at most."""
 ROSTERS = ("a closed roster (Node)", "an open one (OpenNode)")
+HAND_OVER_S_MAX = 0.8
+"""How long a node that stops waits until another leads in its place."""
+HAND_OVER_POLL_S = 0.005
 WORK_S = 0.005
 """How long the App's own jobs may keep the loop before something else has its turn."""
 
@@ -231,8 +235,8 @@ class Node(Machine):
         self._ended: asyncio.Future[None] = self._loop.create_future()
         # The disk may hang, and then the loop must go on: somebody may want this to end.
         opened = await in_daemon(self._open, "quorate-recovery")
-        self._folder, self._journal = opened.folder, opened.journal
-        self._jobs = Jobs(opened.stores, self.app, self._keyring, self._doers, self._end)
+        self._folder, self._journal, self._stores = opened.folder, opened.journal, opened.stores
+        self._jobs = Jobs(self._stores, self.app, self._keyring, self._doers, self._end)
         try:
             self._recover(opened.frames)
             self._check_own_snapshot(opened.snapshot_index)
@@ -277,6 +281,22 @@ class Node(Machine):
         """Return when the node was stopped; raise what makes it unable to go on."""
         await asyncio.shield(self._ended)
 
+    async def hand_over(self) -> None:
+        """If this node leads, have another lead, and wait a short time for that. Call it before ``stop``."""
+        root = self.host.root if self._is_started else None
+        if root is None or self._is_ending or not root.hands_over or not root.standing().was_elected:
+            return
+        self._put(HandOver())
+        began_at = time.monotonic()
+        while root.standing().leader in (None, self.id) and not self._is_ending:
+            if time.monotonic() - began_at > HAND_OVER_S_MAX:
+                log.warning("no other node leads after %g s: this one stops all the same", HAND_OVER_S_MAX)
+                return
+            await asyncio.sleep(HAND_OVER_POLL_S)
+        log.info(
+            "node %s leads in place of this one, after %.3f s", root.standing().leader, time.monotonic() - began_at
+        )
+
     async def stop(self) -> None:
         """Leave in order: what is queued becomes durable. A second call does nothing, nor one before ``start``.
 
@@ -292,6 +312,7 @@ class Node(Machine):
         for handle in self._timers.values():
             handle.cancel()
         self._work.close()
+        self._stores.stop()
         await self._links.stop()
         closing = self._loop.run_in_executor(None, self._journal.close)
         stopped, closed = await asyncio.gather(self._jobs.stop(), closing, return_exceptions=True)

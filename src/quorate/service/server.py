@@ -163,11 +163,12 @@ class Server:
         await self.node.wait()
 
     async def stop(self) -> None:
-        """Answer what can be answered, make durable what is queued, close the files.
+        """Have another node lead, answer what can be answered, make durable what is queued, close the files.
 
         Raises StorageError as ``Node.stop`` does.
         """
         self.watchdog.stop()
+        await self.node.hand_over()
         await self.listener.stop()
         try:
             await self.node.stop()

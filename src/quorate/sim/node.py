@@ -22,6 +22,7 @@ from quorate.kernel import (
     Asked,
     Blame,
     Fired,
+    HandOver,
     Host,
     Job,
     Key,
@@ -269,6 +270,11 @@ class SimNode(Machine):
         self.world.crashed(self.place, self.life)
         if self.world.tracing:
             self.world.trace(self.id, "crash", f"{len(self.disk.journal)} frames", "are durable")
+
+    def hand_over(self) -> None:
+        """It is about to stop; whether it still leads, ``standing`` says."""
+        self.inbox.append(HandOver())
+        self._wake()
 
     def restart(self) -> None:
         """Start, if nobody did yet."""

@@ -29,7 +29,9 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     The log is kept in memory, so it is bounded in bytes. Behind a snapshot ``keep_entries`` stay, of ``keep_bytes`` at
     most, for followers that are a little behind. A snapshot is also taken when half of ``log_bytes_max`` has come since
     the last. If the log reaches ``log_bytes_max`` before that one is written, the leader refuses commands and a
-    follower takes no entries until it is.
+    follower takes no entries until it is. While a snapshot is on its way to a follower, and until that follower has
+    caught up, the leader keeps the log that the follower needs next, as long as that is no more than
+    ``hold_bytes_max``: so much may be written during a transfer, or it begins again with a newer snapshot.
     """
 
     bounds: ClassVar[Mapping[str, Bounds]] = {
@@ -67,6 +69,7 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     reads_pending_max: int = 65_536
     keep_bytes: int = 32 << 20
     log_bytes_max: int = 1 << 30
+    hold_bytes_max: int = 256 << 20
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,6 +94,7 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
             self,
             log_bytes_max=min(self.log_bytes_max, log_bytes_max),
             keep_bytes=min(self.keep_bytes, log_bytes_max // 8),
+            hold_bytes_max=min(self.hold_bytes_max, log_bytes_max // 4),
             uncommitted_bytes_max=min(self.uncommitted_bytes_max, log_bytes_max // 4),
             inflight_bytes_max=min(self.inflight_bytes_max, log_bytes_max // 8),
         )

@@ -72,6 +72,13 @@ class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     first_slot: Index
 
 
+class PrepareWithLeave(Prepare, frozen=True, array_like=True, tag=True, gc=False):
+    """The same in place of a leader that asked for it. ``leave`` is its ballot, in which it reads by no lease any more:
+    a node that heard that leader, and no other, need not wait."""
+
+    leave: Ballot
+
+
 class Promise(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Phase 1b: promised, and what was accepted from ``first_slot`` on. More from ``next_slot`` on; 0: that is all."""
 
@@ -165,6 +172,12 @@ class SnapshotPiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=F
     nodes: Nodes
 
 
+class TakeOver(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """I lead with this ballot, read by no lease from now on, and am about to stop: begin phase 1 at once."""
+
+    ballot: Ballot
+
+
 MESSAGES = (
     Poll,
     PollReply,
@@ -184,6 +197,8 @@ MESSAGES = (
     Propose,
     ReadRequest,
     ReadReply,
+    TakeOver,
+    PrepareWithLeave,
 )
 
 
