@@ -94,7 +94,7 @@ def test_a_port_in_use_is_exit_1(single: LocalCluster, tmp_path: Path) -> None:
     with single:
         other = tmp_path / "other.toml"
         other.write_text(single.config_path.read_text().replace('"n{node}"', '"elsewhere"'))
-        outcome = quorate("node", "--config", str(other))
+        outcome = quorate("node", "--config", str(other), "--bootstrap")
     assert outcome.code == 1
     assert "already in use" in outcome.stderr
 

@@ -11,7 +11,8 @@ import pytest
 from quorate.cli.folder import ClusterFolder
 
 from tests.cli.command import Up, quorate
-from tests.cluster import free_base_port, until
+from tests.cluster import until
+from tests.ports import free_base_port
 from tests.wire.harness import needs_ipv6
 
 

@@ -238,7 +238,7 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
             return Failed(str(error))  # the state was replaced meanwhile by a newer one; a real node says the same
         piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
         keep_index = named if work.keep_index is None else work.keep_index
-        info = snapshots.file(index, work.term, file.getvalue(), keep_index, piece_bytes)
+        info = snapshots.file(index, work.term, file.getvalue(), keep_index, piece_bytes, work.held or ())
         if isinstance(info, SnapshotInfo):
             jobs.took(job.path, index)
         return info

@@ -72,9 +72,15 @@ class SimSnapshots:
         return True
 
     def file(
-        self, index: int, term: int, data: bytes, keep_index: int = 0, piece_bytes: int = 0
+        self,
+        index: int,
+        term: int,
+        data: bytes,
+        keep_index: int = 0,
+        piece_bytes: int = 0,
+        held: tuple[int, ...] = (),
     ) -> SnapshotInfo | Failed:
-        """Keep a snapshot that the App wrote, and those from ``keep_index`` on.
+        """Keep a snapshot that the App wrote, and those from ``keep_index`` on or at ``held``.
 
         Failed where there is no room.
         """
@@ -83,7 +89,7 @@ class SimSnapshots:
             return Failed(self.full)
         self.taken += 1
         self._keep(index, term, data)
-        self._discard(keep_index)
+        self._discard(keep_index, held)
         root = tree_of(data, piece_bytes).root if piece_bytes else b""
         return SnapshotInfo(index, term, len(data), sha256(data).digest(), root)
 
@@ -153,7 +159,7 @@ class SimSnapshots:
         self._digests[index] = sha256(data).digest()
         self.spoiled.discard(index)
 
-    def _discard(self, below_index: int) -> None:
-        for old in [index for index in self._files if index < below_index]:
+    def _discard(self, below_index: int, held: tuple[int, ...]) -> None:
+        for old in [index for index in self._files if index < below_index and index not in held]:
             del self._files[old], self._digests[old]
             self.spoiled.discard(old)

@@ -1,6 +1,6 @@
 """A client's session: numbers its commands, so that each takes effect once however often it is sent. Pure."""
 
-from quorate.service.requests import Apply, CloseSession, OpenSession, encode
+from quorate.service.requests import UNANSWERED_PER_SESSION_MAX, Apply, CloseSession, OpenSession, encode
 
 INDEX_DIGITS_MAX = 18
 """An index is below 2**62; this many digits are."""
@@ -31,6 +31,15 @@ class ClientSession:
         """The entry that ends the session."""
         assert self.id is not None
         return encode(CloseSession(self.id))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the replicas take one more: they keep the results from the lowest serial without an answer on.
+
+        Else one command that waits long, while later ones are answered, would have those refused.
+        """
+        lowest = next(iter(self._outstanding), self._serial)
+        return self._serial + 1 - lowest < UNANSWERED_PER_SESSION_MAX
 
     def command(self, operation: bytes) -> tuple[int, bytes]:
         """A new command: its serial and its entry."""
