@@ -199,7 +199,7 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
         config = msgspec.structs.replace(config, data=data)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(str(error)) from error
-    check(config)
+    check_config(config)
     return config if options is None else msgspec.structs.replace(config, options=_options(entry, options))
 
 
@@ -241,7 +241,7 @@ def _list(nodes: Iterable[int]) -> str:
     return ", ".join(map(str, nodes))
 
 
-def check(config: NodeConfig) -> None:
+def check_config(config: NodeConfig) -> None:
     """Raises ConfigError for a configuration that cannot be used, also one that was not read from a file."""
     if config.protocol not in REGISTRY:
         raise _unknown(config.protocol)

@@ -32,7 +32,7 @@ from quorate.runtime.node import Node
 from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
-from quorate.service.config import NodeConfig, check
+from quorate.service.config import NodeConfig, check_config
 from quorate.service.reconfiguration import Membership
 from quorate.service.replica import Replica
 from quorate.service.requests import (
@@ -102,7 +102,7 @@ class Server:
 
         Raises ConfigError if the configuration cannot be used, or the keys are not there or not those of this cluster.
         """
-        check(config)
+        check_config(config)
         entry = config.entry
         self.config = config
         budget = config.memory
