@@ -15,7 +15,7 @@ from quorate.machines.kv.machine import KvMachine
 from quorate.runtime.errors import (
     FolderDamaged,
     FolderEmpty,
-    FolderInUse,
+    FolderNotEmpty,
     JournalLocked,
     StorageError,
     UnknownFormat,
@@ -92,7 +92,7 @@ def test_a_folder_with_data_is_not_a_new_nodes(tmp_path: Path) -> None:
     with life(tmp_path, NEW, frames=1):
         pass
     before = contents(tmp_path)
-    with pytest.raises(FolderInUse, match=rf"{tmp_path} has the data of a node already.*leave --bootstrap out"):
+    with pytest.raises(FolderNotEmpty, match=rf"{tmp_path} has the data of a node already.*leave --bootstrap out"):
         DataFolder(tmp_path, IDENTITY, NEW)
     assert contents(tmp_path) == before
 
@@ -106,6 +106,25 @@ def test_a_folder_of_an_older_release_is_taken_as_it_is(tmp_path: Path) -> None:
         first = folder.incarnation
     with life(tmp_path, EXISTING) as folder:
         assert folder.incarnation == first != b""
+
+
+def test_a_full_disk_keeps_a_new_node_out_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with life(tmp_path / "known", frames=1) as folder:
+        known = folder.incarnation
+    own_directory(tmp_path / "older" / "journal")
+    journal, _ = Journal.open(tmp_path / "older" / "journal", identity=IDENTITY)
+    journal.append(b"frame")
+    journal.close()
+    monkeypatch.setattr("quorate.runtime.folder.replace_file", full)
+    with life(tmp_path / "known", EXISTING, frames=1) as folder:
+        assert folder.incarnation == known
+    with life(tmp_path / "older", EXISTING) as folder:
+        assert folder.incarnation == b"", "one that is not durable is told to nobody"
+    with pytest.raises(StorageError, match=r"identity cannot be written.*Free some space"), life(tmp_path / "new", NEW):
+        pass
 
 
 # --- what must be there ---
@@ -229,7 +248,7 @@ def test_a_second_one_changes_nothing_before_it_holds_the_lock(tmp_path: Path) -
         machine.apply(kv.encode(kv.Put(b"k", b"v")))
         before = contents(tmp_path)
         for beginning in Beginning:
-            with pytest.raises((JournalLocked, FolderInUse)):
+            with pytest.raises((JournalLocked, FolderNotEmpty)):
                 DataFolder(tmp_path, IDENTITY, beginning)
         KvMachine(tmp_path / "kv").close()  # what a second node has of it before it holds the lock
         assert contents(tmp_path) == before

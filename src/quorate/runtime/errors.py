@@ -61,7 +61,7 @@ class FolderEmpty(StorageError):
     """There is no data of this node where its folder should be, and nobody said that it is to begin."""
 
 
-class FolderInUse(StorageError):
+class FolderNotEmpty(StorageError):
     """There is data in a folder that was to be a new node's."""
 
 

@@ -34,7 +34,15 @@ from typing import Annotated, Final
 import msgspec
 
 from quorate.kernel.ids import NodeId
-from quorate.runtime.errors import REJOIN, FolderDamaged, FolderEmpty, FolderInUse, UnknownFormat, WrongIdentity
+from quorate.runtime.errors import (
+    REJOIN,
+    FolderDamaged,
+    FolderEmpty,
+    FolderNotEmpty,
+    StorageError,
+    UnknownFormat,
+    WrongIdentity,
+)
 from quorate.runtime.files import (
     ASIDE,
     FolderLock,
@@ -89,7 +97,7 @@ class DataFolder:
     """
 
     def __init__(self, path: Path, identity: Identity, beginning: Beginning = Beginning.EITHER) -> None:
-        """Lock it. Raises FolderEmpty, FolderInUse, FolderDamaged, JournalLocked, WrongIdentity, OSError.
+        """Lock it. Raises FolderEmpty, FolderNotEmpty, FolderDamaged, JournalLocked, WrongIdentity, OSError.
 
         Nothing is made where none may be, and nothing is changed before the lock is held.
         """
@@ -106,7 +114,7 @@ class DataFolder:
         self.lock = FolderLock(self._journal / LOCK_NAME)
         try:
             if beginning is Beginning.NEW and self._has_journal():
-                raise FolderInUse(
+                raise FolderNotEmpty(
                     f"{path} has the data of a node already, so node {identity.node} is not new: leave --bootstrap out"
                 )
             if not self._has_journal():
@@ -129,13 +137,23 @@ class DataFolder:
         return {} if self._record is None else self._record.others
 
     def settle(self, last_sequence: int) -> None:
-        """The journal was read and ends here. Raises FolderDamaged if it once reached further; OSError."""
+        """The journal was read and ends here. Raises FolderDamaged if it once reached further.
+
+        A folder that has no identity yet gets one. Raises StorageError if that of a new node cannot be written.
+        """
         if self._record is None:
             if last_sequence:
                 log.info("%s: a folder without the file %s gets one", self.path, NAME)
             cluster, node = self._identity.cluster, self._identity.node
             incarnation = os.urandom(INCARNATION_BYTES)
-            self._write(FolderRecord(cluster=cluster, node=node, incarnation=incarnation, durable=last_sequence))
+            record = FolderRecord(cluster=cluster, node=node, incarnation=incarnation, durable=last_sequence)
+            try:
+                self._write(record)
+            except OSError as error:
+                text = f"{self.path / NAME} cannot be written: {error}"
+                if not last_sequence:
+                    raise StorageError(f"{text}. Free some space if the disk is full, then start it again") from error
+                log.warning("%s: until it can, the other nodes cannot tell whether this folder was lost", text)
             return
         if last_sequence < self._record.durable:
             raise FolderDamaged(

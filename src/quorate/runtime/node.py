@@ -284,11 +284,15 @@ class Node(Machine):
     async def hand_over(self) -> None:
         """If this node leads, have another lead, and wait a short time for that. Call it before ``stop``."""
         root = self.host.root if self._is_started else None
-        if root is None or self._is_ending or not root.hands_over or not root.standing().was_elected:
+        if root is None or not root.hands_over or not root.standing().was_elected:
             return
+        if not self.peers.connected():
+            return  # nobody is there to lead
         self._put(HandOver())
         began_at = time.monotonic()
-        while root.standing().leader in (None, self.id) and not self._is_ending:
+        while root.standing().leader in (None, self.id):
+            if self._is_ending or not self.peers.connected():
+                return  # nobody is there who could lead
             if time.monotonic() - began_at > HAND_OVER_S_MAX:
                 log.warning("no other node leads after %g s: this one stops all the same", HAND_OVER_S_MAX)
                 return

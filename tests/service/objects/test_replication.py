@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import shutil
 import socket
 import threading
 import time
@@ -214,3 +215,30 @@ def test_a_follower_that_has_died_keeps_nothing_and_the_others_go_on(tmp_path) -
     assert handles[leader].get() == 22
     for part in parts.values():
         part.stop()
+
+
+def test_a_node_whose_folder_was_emptied_is_refused_by_the_others_and_says_so(tmp_path) -> None:
+    nodes = addresses(3)
+
+    def made(node: int) -> Replication[Counter]:
+        data = tmp_path / str(node)
+        return replicate(Counter, node=node, nodes=nodes, data=data, protocol_options=QUICK)
+
+    first, second, third = (made(node) for node in nodes)
+    counters = [replication.start() for replication in (first, second, third)]
+    try:
+        assert counters[0].add() == 1
+        for node in (1, 2):  # they have heard of the third, and will know it after a restart too
+            eventually(lambda node=node: b'"3":' in (tmp_path / str(node) / "identity").read_bytes())
+        third.stop()
+        shutil.rmtree(tmp_path / "3")
+        third = made(3)
+        third.start()
+        failure = eventually(third._failure)
+        assert "node 3 was here with another data folder" in str(failure)
+        with pytest.raises(NodeFailed, match="never start it under this number again"):
+            third.start().add()
+        assert counters[1].add() == 2, "the others go on"
+    finally:
+        for replication in (first, second, third):
+            replication.stop()
