@@ -51,6 +51,7 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
         "reads_pending_max": Bounds(1, TOKENS_PER_READ_MAX),
         "keep_bytes": Bounds(0, BYTES_MAX),
         "log_bytes_max": SIZES,
+        "hold_bytes_max": Bounds(0, BYTES_MAX),
     }
 
     heartbeat_s: float = 0.1
