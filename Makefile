@@ -14,11 +14,11 @@ PYTEST := $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test test-slow verify lint types tidy links fix bench news requirements clean
+.PHONY: help up test test-slow test-interpreters verify lint types tidy links fix bench news requirements clean
 
 help: ## List the targets
 	@echo "usage: make TARGET [ARGS='...']"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
 
 up: $(STAMP) ## Start a cluster on this machine: make up ARGS='--protocol raft'
 	@$(BIN)/quorate up $(ARGS)
@@ -28,6 +28,9 @@ test: $(STAMP) ## Run the fast tests; ARGS go to pytest: make test ARGS='tests/t
 
 test-slow: $(STAMP) ## Run the long campaigns and tortures
 	@$(PYTEST) -m slow --dist worksteal -o timeout=1800 $(ARGS)
+
+test-interpreters: ## Run what depends on the interpreter on the others that this machine has
+	@PYTHON='$(PYTHON)' .ci/interpreters $(ARGS)
 
 # CI runs `make test` first and then `make verify TESTED=1`, so that the same checkout is not tested twice.
 ifeq ($(TESTED),1)
@@ -71,7 +74,7 @@ requirements: ## Pin the requirements anew (needs uv)
 	$$compile --custom-compile-command 'make requirements' pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 
 clean: ## Remove .venv, caches and build output; keeps data/
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .pytest_cache build dist
+	rm -rf $(VENV) .venv-3.* .mypy_cache .ruff_cache .hypothesis .pytest_cache build dist
 	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is touched last: whatever fails before leaves none, and the next `make` starts over.

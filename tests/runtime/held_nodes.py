@@ -25,7 +25,7 @@ from quorate.runtime.codec import Codec
 from quorate.runtime.journal.writer import SegmentWriter
 from quorate.runtime.node import Node
 
-from tests.runtime.servers import free_ports
+from tests.ports import free_ports
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -1,6 +1,8 @@
 """Jobs: snapshots that a restart may need stay; what goes wrong in a thread comes back as a result."""
 
 import asyncio
+import gc
+import warnings
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -97,6 +99,24 @@ def test_the_snapshot_that_the_journal_names_outlives_lives_that_end_before_nami
             await life.jobs.stop()
 
     run(main())
+
+
+def test_jobs_that_a_stop_meets_before_they_began_leave_nothing_that_nobody_awaits(tmp_path) -> None:
+    works = [TakeSnapshot(10, 1), ReadChunk(10, 0, 10), WriteChunk(10, 1, 0, b"x", 1, b"")]
+    dropped: list[Any] = []
+
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        for number, work in enumerate(works):
+            bench.jobs.start(Job(ROOT, number, work), dropped.append)
+        await bench.jobs.stop()
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run(main())
+        gc.collect()
+    assert [str(each.message) for each in told] == []
+    assert dropped == []
 
 
 def test_a_snapshot_goes_when_the_journal_names_a_newer_one(tmp_path) -> None:

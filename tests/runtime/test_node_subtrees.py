@@ -14,8 +14,9 @@ from quorate.runtime.node import Node
 
 from tests.kernel.test_replay import state_of
 from tests.kernel.trees import Deliver, Draw, Hand, Later, Look, Office, Retire, Say, Spawn
+from tests.ports import free_ports
 from tests.runtime.held_nodes import Words
-from tests.runtime.servers import free_ports, run, until
+from tests.runtime.servers import run, until
 
 
 class Director(Office):

@@ -128,12 +128,14 @@ class Collector(FrameConnection):
         self.writable.append(self.is_writable)
 
 
-async def connection_and_socket(limits: FrameLimits) -> tuple[Collector, socket.socket]:
+async def connection_and_socket(
+    limits: FrameLimits, kind: type[Collector] = Collector
+) -> tuple[Collector, socket.socket]:
     """A Collector, and the bare other end of it."""
     near, far = socket.socketpair()
     for sock in (near, far):
         sock.setblocking(False)
-    _, connection = await asyncio.get_running_loop().create_connection(lambda: Collector(limits), sock=near)
+    _, connection = await asyncio.get_running_loop().create_connection(lambda: kind(limits), sock=near)
     return connection, far
 
 

@@ -6,13 +6,15 @@ import socket
 
 import pytest
 
-from quorate.runtime.framing import FrameLimits, FrameTooLarge, close_all
+from quorate.runtime.framing import JOINED_BYTES_MAX, FrameLimits, FrameTooLarge, close_all
 
-from tests.wire.harness import connection_and_socket, framed, until
+from tests.wire.faulty import FaultyCollector
+from tests.wire.harness import Collector, connection_and_socket, framed, until
 
 SMALL = FrameLimits(frame_size_bytes_max=1000, backlog_bytes_max=10_000, backlog_frames_max=100)
 WIDE = FrameLimits(frame_size_bytes_max=1 << 20, backlog_bytes_max=8 << 20, backlog_frames_max=1 << 16)
 BIG = b"x" * (1 << 20)
+KINDS = pytest.mark.parametrize("kind", [Collector, FaultyCollector])
 
 
 async def read_frames(sock: socket.socket, count: int) -> list[bytes]:
@@ -58,13 +60,33 @@ def test_frames_of_one_read_come_in_one_call(run) -> None:
 def test_frames_of_one_turn_leave_in_one_write(run) -> None:
     async def main() -> None:
         connection, far = await connection_and_socket(SMALL)
-        writes: list[int] = []
-        writelines = connection._transport.writelines
-        connection._transport = Spy(connection._transport, lambda parts: (writes.append(len(parts)), writelines(parts)))
-        for number in range(50):
-            assert connection.send(b"%d" % number)
-        assert await read_frames(far, 50) == [b"%d" % number for number in range(50)]
-        assert writes == [100]
+        spy = connection._transport = Spy(connection._transport)
+        payloads = [b"%d" % number for number in range(50)]
+        for payload in payloads:
+            assert connection.send(payload)
+        assert await read_frames(far, 50) == payloads
+        assert spy.writes == [framed(*payloads)]
+        await connection.lost
+
+    run(main())
+
+
+def test_much_of_one_turn_leaves_in_some_writes_and_what_is_large_is_not_copied(run) -> None:
+    async def main() -> None:
+        connection, far = await connection_and_socket(WIDE)
+        spy = connection._transport = Spy(connection._transport)
+        half = bytes(JOINED_BYTES_MAX // 2)
+        payloads = [b"a", half, half, b"b", BIG, b"c"]
+        for payload in payloads:
+            assert connection.send(payload)
+        assert connection._waiting_bytes == len(framed(*payloads))
+        assert await read_frames(far, len(payloads)) == payloads
+        first, second, third, last = spy.writes
+        assert len(first) == len(framed(b"a", half)) + 4
+        assert second == half + framed(b"b") + len(BIG).to_bytes(4, "little")
+        assert third is BIG
+        assert last == framed(b"c")
+        assert connection._waiting_bytes == 0
         await connection.lost
 
     run(main())
@@ -73,9 +95,13 @@ def test_frames_of_one_turn_leave_in_one_write(run) -> None:
 class Spy:
     """The real transport, with one verb watched; the loops' own transports take no new attributes."""
 
-    def __init__(self, transport, writelines) -> None:
+    def __init__(self, transport) -> None:
         self._transport = transport
-        self.writelines = writelines
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        self._transport.write(data)
 
     def __getattr__(self, name: str):
         return getattr(self._transport, name)
@@ -125,9 +151,10 @@ def test_a_frame_that_drips_in_holds_no_more_than_itself(run) -> None:
     run(main())
 
 
-def test_a_reader_that_does_not_read_meets_the_limit_and_loses_nothing_accepted(run) -> None:
+@KINDS
+def test_a_reader_that_does_not_read_meets_the_limit_and_loses_nothing_accepted(run, kind: type[Collector]) -> None:
     async def main() -> None:
-        connection, far = await connection_and_socket(WIDE)
+        connection, far = await connection_and_socket(WIDE, kind)
         accepted = 0
         while connection.send(accepted.to_bytes(4, "big") + BIG[4:]):
             accepted += 1
@@ -144,10 +171,11 @@ def test_a_reader_that_does_not_read_meets_the_limit_and_loses_nothing_accepted(
     run(main())
 
 
-def test_frames_are_limited_by_number_too(run) -> None:
+@KINDS
+def test_frames_are_limited_by_number_too(run, kind: type[Collector]) -> None:
     async def main() -> None:
         limits = FrameLimits(frame_size_bytes_max=1 << 20, backlog_bytes_max=1 << 30, backlog_frames_max=10)
-        connection, far = await connection_and_socket(limits)
+        connection, far = await connection_and_socket(limits, kind)
         while connection.is_writable:
             connection.send(BIG)
             await asyncio.sleep(0)
@@ -176,6 +204,31 @@ def test_close_lets_out_what_was_sent_and_cut_does_not_wait(run) -> None:
         await close_all([stuck], "stop", grace_s=0.01)  # its reader never reads
         assert stuck.lost.result() == "stop"
         other.close()
+
+    run(main())
+
+
+@KINDS
+@pytest.mark.parametrize("verb", ["close", "abort"])
+def test_what_is_sent_when_the_other_side_has_hung_up_already_raises_nothing(
+    run, kind: type[Collector], verb: str
+) -> None:
+    """Both loops close a transport that reads the end, and tell the protocol a moment later."""
+
+    async def main() -> None:
+        connection, far = await connection_and_socket(WIDE, kind)
+        assert connection.send(BIG)
+        getattr(connection._transport, verb)()
+        assert connection.send(b"more")
+        connection.close("done")
+        await connection.lost
+        other, end = await connection_and_socket(WIDE, kind)
+        assert other.send(b"x")
+        getattr(other._transport, verb)()  # the flush comes between this and the loss
+        assert other.is_open
+        assert await other.lost == "closed by the other side"
+        far.close()
+        end.close()
 
     run(main())
 

@@ -57,6 +57,22 @@ class JournalLocked(StorageError):
         self.pid = pid
 
 
+class FolderEmpty(StorageError):
+    """There is no data of this node where its folder should be, and nobody said that it is to begin."""
+
+
+class FolderNotEmpty(StorageError):
+    """There is data in a folder that was to be a new node's."""
+
+
+class FolderDamaged(StorageError):
+    """What a node knew when it ran last is not in its folder any more, so it may break what it has promised."""
+
+
+class MemoryLost(StorageError):
+    """Other nodes know this one from an earlier life, of which its folder has nothing."""
+
+
 class JournalFailed(StorageError):
     """The disk failed under the journal; nothing later will ever be durable. __cause__ is the OSError."""
 

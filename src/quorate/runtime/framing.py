@@ -4,9 +4,11 @@ A frame is a length of 4 bytes, little-endian, and that many bytes of payload; a
 ends the connection. How it works:
 
 - All frames that one read completes are handed over in one call, so that a node can put them into one step.
-- All frames sent within one turn of the event loop leave in one write.
+- All frames sent within one turn of the event loop leave in one write, or in a few if they are large.
 - A connection holds at most one frame and one read of what comes in. What goes out waits while the socket is full, up
   to a limit in bytes and in frames; ``send`` says so instead of growing.
+- Bytes go to the transport by ``write`` alone. asyncio's ``writelines`` never pauses the writer in Python 3.12.0 to
+  3.12.8, 3.13.0 and 3.13.1 (CVE-2024-12254), and raises TypeError there once the other side has hung up.
 
 Subclasses override the ``on_...`` hooks. After ``cut`` no hook is called but ``on_lost``.
 """
@@ -27,6 +29,7 @@ from quorate.runtime.forks import let_go, not_for_forks
 HEADER_SIZE_BYTES = 4
 SEALED_BYTES = 16  # what a sealed frame (sealing.py) has more than its payload
 WRITE_HIGH_BYTES = 1 << 20  # the transport says "pause" above this; what comes then waits here, where it is counted
+JOINED_BYTES_MAX = 256 << 10  # what is copied into one write; what is larger is given as it is
 KEEPALIVE_PROBES = 3
 
 
@@ -127,8 +130,8 @@ class FrameConnection(asyncio.Protocol):
         """Take no more; end when everything sent has left (``cut`` makes an end of waiting for that)."""
         if not self.is_open or self._transport is None:
             return
-        self._transport.writelines(self._waiting)
-        self._waiting.clear()
+        while self._waiting and not self._transport.is_closing():
+            self._write(self._transport)
         self._end(why)
         self._transport.close()
 
@@ -244,10 +247,27 @@ class FrameConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_is_due = False
-        if self._waiting and self.is_open and self.is_writable:
-            assert self._transport is not None
-            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-            self._transport.writelines(waiting)
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return  # it takes no more, and is lost in a moment
+        while self._waiting and self.is_open and self.is_writable:
+            self._write(transport)
+
+    def _write(self, transport: asyncio.Transport) -> None:
+        """One write of what waits, or of the first of it."""
+        waiting = self._waiting
+        if self._waiting_bytes <= JOINED_BYTES_MAX:
+            self._waiting, self._waiting_bytes = [], 0
+            transport.write(b"".join(waiting))
+            return
+        size, count = len(waiting[0]), 1
+        while count < len(waiting) and size + len(waiting[count]) <= JOINED_BYTES_MAX:
+            size += len(waiting[count])
+            count += 1
+        first = waiting[:count]
+        del waiting[:count]
+        self._waiting_bytes -= size
+        transport.write(first[0] if count == 1 else b"".join(first))
 
     def _end(self, why: str) -> None:
         self.is_open = False

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
 from quorate.kernel import (
@@ -55,12 +55,13 @@ from quorate.kernel import (
 from quorate.kernel import Path as CorePath
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keys
-from quorate.parts.log.replicated import Restored, TakeSnapshot
+from quorate.parts.log.replicated import Journaled, Restored, TakeSnapshot
 from quorate.runtime.burden import Burden
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec, MalformedMessage
-from quorate.runtime.errors import DiskHangs, StorageError
+from quorate.runtime.errors import REJOIN, DiskHangs, FolderDamaged, MemoryLost, StorageError
 from quorate.runtime.files import Identity
+from quorate.runtime.folder import Beginning, DataFolder
 from quorate.runtime.greeting import Told
 from quorate.runtime.jobs import Doer, Jobs
 from quorate.runtime.journal import Journal
@@ -138,6 +139,16 @@ class Links(Interface):
         """Read nothing of what others send, or read on."""
 
 
+class Opened(NamedTuple):
+    """What a node finds of its earlier lives. ``snapshot_index``: of the newest that it took itself; 0: none."""
+
+    folder: DataFolder
+    journal: Journal
+    stores: SnapshotStores
+    frames: list[bytes]
+    snapshot_index: int
+
+
 class Node(Machine):
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
@@ -145,6 +156,8 @@ class Node(Machine):
     ``listen_at``: where this node listens, if not at its own address; ``keys``: this node's, if nodes have
     some; ``doers``: how jobs are done that neither the runtime nor the App knows, by type; ``shell`` is another one
     where a bug is planted. ``links`` are there in place of ``addresses`` where the roster is open (``OpenNode``).
+    ``beginning``: whether the node is new or has a folder; ``on_folder`` is called, in a thread, once that is this
+    process's alone, so that the App may have files in it.
     """
 
     is_open = False
@@ -166,6 +179,8 @@ class Node(Machine):
         shell: type[Shell] = Shell,
         links: Links | None = None,
         peer_limits: PeerLimits | None = None,
+        beginning: Beginning = Beginning.EITHER,
+        on_folder: Callable[[], object] | None = None,
     ) -> None:
         self.id = node
         self.app = app
@@ -177,6 +192,7 @@ class Node(Machine):
                 limits=peer_limits,
                 keys=keys,
             )
+            self.peers.on_forgotten = self._forgotten
         self._links: Links = links or self.peers
         self.on_roster: Callable[[], None] = _nothing
         """Called when a core has met a node or parted from one."""
@@ -185,6 +201,8 @@ class Node(Machine):
         self._shell_class = shell
         self._identity = Identity(cluster, node)
         self._data = data
+        self._beginning = beginning
+        self._on_folder = on_folder or _nothing
         self._keyring = None if keys is None else keys.keyring
         self._doers = doers
         self._codec = codec
@@ -216,11 +234,15 @@ class Node(Machine):
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         # The disk may hang, and then the loop must go on: somebody may want this to end.
-        self._journal, self._stores, frames = await in_daemon(self._open, "quorate-recovery")
+        opened = await in_daemon(self._open, "quorate-recovery")
+        self._folder, self._journal, self._stores = opened.folder, opened.journal, opened.stores
         self._jobs = Jobs(self._stores, self.app, self._keyring, self._doers, self._end)
         try:
-            self._recover(frames)
-            del frames
+            self._recover(opened.frames)
+            self._check_own_snapshot(opened.snapshot_index)
+            del opened
+            if not self.is_open:
+                self.peers.incarnations.recall(self._folder.incarnation, self._folder.others, self._learnt)
             await self._links.start()
             self.shell.start(time.monotonic(), time.time_ns())
         except BaseException:
@@ -229,16 +251,23 @@ class Node(Machine):
         self._is_started = True
         self.wake()
 
-    def _open(self) -> tuple[Journal, SnapshotStores, list[bytes]]:
-        """What is durable, and the frames of the journal."""
+    def _open(self) -> Opened:
+        """What is durable."""
+        folder = DataFolder(self._data, self._identity, self._beginning)
         journal, frames = Journal.open(
             self._data / "journal",
             identity=self._identity,
+            lock=folder.lock,
+            on_end=folder.reached,
             on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
             on_stall=lambda why: self._from_thread(self._on_stall, why),
         )
         try:
-            return journal, SnapshotStores(self._data / "snapshots", self._identity), frames
+            folder.settle(journal.last_sequence)
+            self._on_folder()
+            stores = SnapshotStores(self._data / "snapshots", self._identity)
+            newest = max((info.index for info in stores().own()), default=0)
+            return Opened(folder, journal, stores, frames, newest)
         except BaseException:
             journal.close()
             raise
@@ -257,6 +286,8 @@ class Node(Machine):
         root = self.host.root if self._is_started else None
         if root is None or not root.hands_over or not root.standing().was_elected:
             return
+        if not self.peers.connected():
+            return  # nobody is there to lead
         self._put(HandOver())
         began_at = time.monotonic()
         while root.standing().leader in (None, self.id):
@@ -281,6 +312,7 @@ class Node(Machine):
 
     async def _close(self) -> None:
         self._is_ending = True
+        self._folder.close()
         for handle in self._timers.values():
             handle.cancel()
         self._work.close()
@@ -306,6 +338,33 @@ class Node(Machine):
         self._submissions = Submissions(self.wake, gathers=self.host.root.gathers)
         for record in records:
             self.host.restore(record)
+
+    def _check_own_snapshot(self, index: int) -> None:
+        """What this node took a snapshot of was in its journal. One that came from another node may be newer."""
+        core = self.host.root
+        if isinstance(core, Journaled) and index > core.log_end:
+            raise FolderDamaged(
+                f"{self._data}: this node took a snapshot at index {index}, and its journal ends at {core.log_end}: "
+                f"what it acknowledged is gone. {REJOIN}"
+            )
+
+    def _learnt(self) -> None:
+        """Another node has called for the first time."""
+        others = dict(self.peers.incarnations.others)
+        task = self._loop.create_task(in_daemon(partial(self._keep, others), "quorate-folder"))
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+
+    def _keep(self, others: dict[int, bytes]) -> None:
+        """In a thread: what is not written now is when the next one calls, or after a restart."""
+        try:
+            self._folder.know(others)
+        except OSError as error:
+            log.warning("the incarnations of the other nodes are not kept: %s", error)
+
+    def _forgotten(self, why: str) -> None:
+        """Another node knows this one from a life of which it has nothing."""
+        self._end(MemoryLost(f"{self._data}: {why}"))
 
     def _end(self, error: BaseException | None) -> None:
         """No more turns."""

@@ -51,7 +51,7 @@ from quorate.runtime.errors import (
     UnknownFormat,
     WrongIdentity,
 )
-from quorate.runtime.files import ASIDE, Identity, fsync_directory, make_directory, publish, remove_asides
+from quorate.runtime.files import ASIDE, Identity, create, fsync_directory, own_directory, publish, remove_asides
 from quorate.runtime.verified import VerifiedFile, identity_of
 
 MAGIC = b"QUORSNAP"
@@ -140,8 +140,7 @@ class _SnapshotFile(io.BufferedRandom):
     """A new one that is being written; writing ends when the node stops."""
 
     def __init__(self, path: Path, stops: threading.Event) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        super().__init__(io.FileIO(fd, "r+"))
+        super().__init__(io.FileIO(create(path, exclusive=True), "r+"))
         self._stops = stops
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
@@ -182,10 +181,10 @@ class SnapshotStore:
         self._aside_numbers = itertools.count()
         self._trees: dict[tuple[SnapshotInfo, int], PieceTree] = {}
         self._stops = threading.Event()
-        make_directory(self._directory)
+        own_directory(self._directory)
         remove_asides(self._directory)
         for info in self.infos():
-            self._check_owner(info)
+            self._header(info)
 
     def stop(self) -> None:
         """Have what writes or reads a snapshot give up soon, with NodeStops; from any thread."""
@@ -199,6 +198,10 @@ class SnapshotStore:
                 with suppress(FileNotFoundError):  # discarded meanwhile
                     found.append(SnapshotInfo(int(name[1]), int(name[2]), path.stat().st_size))
         return sorted(found)
+
+    def own(self) -> list[SnapshotInfo]:
+        """Those that this node took itself, of what its journal had then; not those that nodes have in common."""
+        return [info for info in self.infos() if (header := self._header(info)) and header.node == self._identity.node]
 
     def write(
         self, index: int, term: int, writer: Callable[[BinaryIO], None], *, is_common: bool = False
@@ -379,10 +382,12 @@ class SnapshotStore:
                 self._verified[info] = verified
             return verified
 
-    def _check_owner(self, info: SnapshotInfo) -> None:
+    def _header(self, info: SnapshotInfo) -> _Header | None:
+        """None of a damaged one, which is told when it is opened. Raises WrongIdentity, UnknownFormat, OSError."""
         path = self._path(info.index, info.term)
-        with path.open("rb") as file, suppress(SnapshotCorrupt):  # told when it is opened
-            self._decode(file.read(HEADER_SIZE), path)
+        with path.open("rb") as file, suppress(SnapshotCorrupt):
+            return self._decode(file.read(HEADER_SIZE), path)
+        return None
 
     def _decode(self, data: bytes, path: Path) -> _Header:
         """Read a header. Raises SnapshotCorrupt, UnknownFormat, WrongIdentity."""
@@ -436,7 +441,7 @@ class SnapshotStore:
     def _begin_receiving(self, info: SnapshotInfo) -> _Receiving:
         self._abandon()
         path = self._aside(self._path(info.index, info.term))
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = create(path, exclusive=True)
         self._receiving = _Receiving(info, path, fd)
         return self._receiving
 

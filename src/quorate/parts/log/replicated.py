@@ -177,6 +177,15 @@ class Written(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     complete: bool
 
 
+class Journaled:
+    """What a Core is besides, if all of its log is in its records: the node took no snapshot of anything beyond."""
+
+    @property
+    def log_end(self) -> int:
+        """The last index that is recorded, or that the recorded snapshot stands for."""
+        raise NotImplementedError(f"{type(self).__name__} does not say where its log ends")
+
+
 @runtime_checkable
 class KeepsLog(Interface):
     """The config of a protocol that keeps its log in memory."""

@@ -20,7 +20,7 @@ from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.configuration import InForce, Nodes, Reconfigurable, Voters, decode_change
 from quorate.parts.log.entries import CONFIGURATION
-from quorate.parts.log.replicated import Dropped, Restored
+from quorate.parts.log.replicated import Dropped, Journaled, Restored
 from quorate.parts.votes.tally import Tally
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.leadership import Leadership
@@ -43,7 +43,7 @@ POLLING = "polling"
 PREPARING = "preparing"
 
 
-class Following(Core, Reconfigurable):
+class Following(Core, Reconfigurable, Journaled):
     """The half of a node that does not propose."""
 
     acceptor_class: ClassVar[type[Acceptor]] = Acceptor
@@ -103,6 +103,11 @@ class Following(Core, Reconfigurable):
     def commit_index(self) -> int:
         """The last slot before which all is known to be chosen, itself included."""
         return self.acceptor.chosen_index
+
+    @property
+    def log_end(self) -> int:
+        """As ``Journaled.log_end``. What an older ballot accepted may stand apart until it is known to be chosen."""
+        return max([self.acceptor.log.last_index, *self.acceptor.ahead])
 
     @property
     def voters(self) -> Voters:

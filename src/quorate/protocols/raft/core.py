@@ -39,7 +39,7 @@ from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.entries import size_of
-from quorate.parts.log.replicated import Busy, Decided
+from quorate.parts.log.replicated import Busy, Decided, Journaled
 from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
@@ -68,7 +68,7 @@ from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
 
 
-class Raft(Core):
+class Raft(Core, Journaled):
     """One server (figure 3.1). Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
@@ -129,6 +129,11 @@ class Raft(Core):
     def commit_index(self) -> int:
         """The last entry that is known to be committed."""
         return self.state.commit_index
+
+    @property
+    def log_end(self) -> int:
+        """As ``Journaled.log_end``."""
+        return self.log.last_index
 
     @property
     def snapshot_index(self) -> int:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from quorate.runtime.files import ASIDE, Buffer, Identity, publish, write_all, write_durably
+from quorate.runtime.files import ASIDE, Buffer, Identity, create, publish, write_all, write_durably
 from quorate.runtime.journal.segment import (
     HEADER_SIZE,
     SegmentHeader,
@@ -71,7 +71,7 @@ class CheckpointWriter:
         Raises OSError, what ``encode`` raises, ValueError for a frame that is too large. Nothing is left behind then,
         nor if the caller stops before the end and closes the iterator.
         """
-        self._fd = os.open(self._aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._fd = create(self._aside)
         try:
             offset = HEADER_SIZE
             frames: list[bytes] = []

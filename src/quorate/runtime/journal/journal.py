@@ -32,7 +32,7 @@ from typing import Any
 
 from quorate.runtime.descriptors import NONE_LEFT
 from quorate.runtime.errors import REJOIN, DiskHangs, JournalFailed, StorageError
-from quorate.runtime.files import DISK_FULL, FolderLock, Identity, make_directory
+from quorate.runtime.files import DISK_FULL, FolderLock, Identity, fsync_directory, own_directory
 from quorate.runtime.journal.checkpoint import CheckpointWriter
 from quorate.runtime.journal.recovery import Recovered, recover
 from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, HEADER_SIZE, check_frame
@@ -75,6 +75,7 @@ class Journal:
         recovered: Recovered,
         on_durable: Callable[[int], object],
         on_stall: Callable[[str | None], object],
+        on_end: Callable[[int], object],
         size_bytes: int,
     ) -> None:
         self.recovered = recovered
@@ -84,6 +85,7 @@ class Journal:
         self._lock = lock
         self._on_durable = on_durable
         self._on_stall = on_stall
+        self._on_end = on_end
         self._progress = 0
         self._began_at: float | None = None  # the step of the disk that is under way
         self._queue: SimpleQueue[bytes | _Checkpoint | None] = SimpleQueue()
@@ -108,15 +110,20 @@ class Journal:
         directory: Path | str,
         *,
         identity: Identity,
+        lock: FolderLock | None = None,
         segment_size_bytes: int = 64 << 20,
         on_durable: Callable[[int], object] = lambda sequence: None,
         on_stall: Callable[[str | None], object] = lambda reason: None,
+        on_end: Callable[[int], object] = lambda sequence: None,
     ) -> tuple[Journal, list[bytes]]:
         """Lock and recover a folder (created if missing); returns the journal and its frames in order.
 
+        ``lock``: that of the folder, if the caller has it; from now on it is the journal's, also if this raises.
+
         The frames begin with those of the last complete checkpoint. The callbacks are called from the writer
         thread: on_durable with the last sequence number that is durable; on_stall with why nothing becomes durable
-        at present, and with None when it does again.
+        at present, and with None when it does again. At the end, before the folder is unlocked, on_end with the last
+        sequence number that is durable, if no disk failed.
 
         Raises JournalLocked, WrongIdentity, UnknownFormat, JournalCorrupt, SegmentMissing, DiskUnreadable,
         JournalFailed, OSError.
@@ -124,9 +131,11 @@ class Journal:
         if segment_size_bytes <= HEADER_SIZE:
             raise ValueError(f"segment_size_bytes must be more than {HEADER_SIZE}: {segment_size_bytes}")
         directory = Path(directory)
-        make_directory(directory)
-        lock = FolderLock(directory / LOCK_NAME)
+        if lock is None:
+            own_directory(directory)
+            lock = FolderLock(directory / LOCK_NAME)
         try:
+            fsync_directory(directory.parent)  # who made the folder may have ended before its name was durable
             recovered = recover(directory, identity)
             writer = SegmentWriter(directory, identity, segment_size_bytes, recovered)
         except BaseException as error:
@@ -138,7 +147,7 @@ class Journal:
                 ) from error
             raise
         frames, recovered.frames = recovered.frames, []  # the caller's alone: they can be large
-        return cls(writer, lock, recovered, on_durable, on_stall, _size(frames)), frames
+        return cls(writer, lock, recovered, on_durable, on_stall, on_end, _size(frames)), frames
 
     @property
     def backlog_bytes(self) -> int:
@@ -266,6 +275,10 @@ class Journal:
                     self._tell(self._on_durable, self._writer.sequence)
                 if self._under_way is not None:
                     self._write_piece()
+            if not self._is_abandoned:
+                self._began_at, self._writer.doing = time.monotonic(), ("a record of how far it reaches",)
+                self._tell(self._on_end, self._writer.sequence)
+                self._began_at = None
         except Exception as error:
             failure = error if isinstance(error, JournalFailed) else JournalFailed(self._describe(error))
             failure.__cause__ = error if failure is not error else error.__cause__

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from quorate.runtime.files import ASIDE, Identity, publish, write_all, write_durably
+from quorate.runtime.files import ASIDE, Identity, create, publish, write_all, write_durably
 from quorate.runtime.forks import let_go, not_for_forks
 from quorate.runtime.journal.checkpoint import Place
 from quorate.runtime.journal.recovery import Recovered, remove_before
@@ -106,7 +106,7 @@ class SegmentWriter:
         path = segment_path(self._directory, number)
         aside = path.with_name(path.name + ASIDE)
         self.doing = ("the start of segment %d", number)
-        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        fd = create(aside)
         try:
             write_all(fd, [encode_header(header)], 0)
             os.fsync(fd)
