@@ -98,6 +98,24 @@ def test_a_transfer_goes_on_where_it_was_when_its_link_is_back(protocol: str) ->
 
 
 @pytest.mark.parametrize("protocol", LEADERLOGS)
+def test_a_follower_catches_up_though_its_source_restarts_in_the_middle(protocol: str) -> None:
+    world, checker = world_of(protocol, 1)
+    crashed: list[SimNode] = []
+
+    def crash(node: int, core: Core) -> None:
+        if not crashed and follower.snapshots.pieces > 10:
+            crashed.append(next(each for each in world.nodes if each.host.root.standing().was_elected))
+            world.after(0.0, crashed[0].crash)
+            world.after(0.2, crashed[0].restart)
+
+    world.on_step.append(crash)
+    follower = world.nodes[0]
+    assert returns(world, lambda node: node is follower) == follower.id
+    assert checker.caught_up == 5, "and so does the source"
+    assert len(crashed) == 1
+
+
+@pytest.mark.parametrize("protocol", LEADERLOGS)
 @pytest.mark.parametrize(
     ("name", "planted"),
     [
