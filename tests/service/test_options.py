@@ -168,6 +168,7 @@ def test_a_number_of_a_node_is_refused(node: str, tmp_path: Path) -> None:
         ({"snapshot_bytes_min": 2, "snapshot_bytes_max": 1}, "snapshot_bytes_min is 2, above snapshot_bytes_max 1"),
         ({"keep_entries": COUNT_MAX + 1}, f"keep_entries is .* at most {COUNT_MAX}"),
         ({"keep_bytes": BYTES_MAX + 1}, f"keep_bytes is .* at most {BYTES_MAX}"),
+        ({"hold_bytes_max": -1}, "hold_bytes_max is -1"),
     ],
 )
 def test_limits_are_held_against_each_other_and_against_the_links(wrong: dict[str, Any], words: str) -> None:
