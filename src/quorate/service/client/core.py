@@ -146,7 +146,7 @@ class ClientCore:
         self.out.now = now
         if not self.is_running:
             self._end(call, NotRunning(NEVER_OPENED))
-        elif self._under_way < self._pace.pipeline_max:
+        elif self._has_room(call):
             self._under_way += 1
             self._ask(call)
         else:
@@ -236,10 +236,13 @@ class ClientCore:
         call.error = error
         self.out.finished.append(call)
 
+    def _has_room(self, call: ClientCall) -> bool:
+        return self._under_way < self._pace.pipeline_max and (call.kind != COMMAND or not self.session.is_full)
+
     def _admit(self) -> None:
         queue = self._queue
-        while queue and self._under_way < self._pace.pipeline_max and self.is_running:
-            call, _ = queue.popitem(last=False)
+        while queue and self._has_room(call := next(iter(queue))) and self.is_running:
+            del queue[call]
             if self.out.now < call.deadline:
                 self._under_way += 1
                 self._ask(call)

@@ -1,6 +1,7 @@
 """A client's session: numbers its commands, so that each takes effect once however often it is sent. Pure."""
 
 from quorate.service.requests import Apply, CloseSession, OpenSession, encode
+from quorate.service.sessions import UNANSWERED_PER_SESSION_MAX
 
 INDEX_DIGITS_MAX = 18
 """An index is below 2**62; this many digits are."""
@@ -40,6 +41,12 @@ class ClientSession:
         outstanding[serial] = None
         # Serials are added in ascending order, so the first is the lowest.
         return serial, encode(Apply(self.id, serial, next(iter(outstanding)), operation))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether replicas would refuse a new command, as they keep all results from the first that is not answered."""
+        first = next(iter(self._outstanding), self._serial + 1)
+        return self._serial + 1 - first >= UNANSWERED_PER_SESSION_MAX
 
     def answered(self, serial: int) -> None:
         """The answer came, or nobody waits for it any more: the replicas may forget it."""
