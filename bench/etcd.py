@@ -8,6 +8,7 @@ through gRPC from Python, since etcdctl has no such mode.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import shutil
@@ -51,14 +52,24 @@ class Etcd:
         self.endpoints = [f"127.0.0.1:{port}" for port in ports[:3]]
         peers = [f"http://127.0.0.1:{port}" for port in ports[3:]]
         members = ",".join(f"e{number}={peer}" for number, peer in enumerate(peers))
-        self.processes = []
+        self._commands = []
         for number, (endpoint, peer) in enumerate(zip(self.endpoints, peers, strict=True)):
             name, client = f"e{number}", f"http://{endpoint}"
             command = ["etcd", "--name", name, "--data-dir", str(folder / name), "--initial-cluster", members]
             command += ["--listen-client-urls", client, "--advertise-client-urls", client]
             command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
-            with (folder / f"{name}.log").open("wb") as log:
-                self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+            self._commands.append(command)
+        self._folder = folder
+        self.processes = [self._spawn(number) for number in range(3)]
+
+    def _spawn(self, number: int) -> subprocess.Popen[bytes]:
+        with (self._folder / f"e{number}.log").open("ab") as log:
+            return subprocess.Popen(self._commands[number], stdout=log, stderr=log)
+
+    def start(self, number: int) -> None:
+        """One that has ended, again."""
+        self.processes[number] = self._spawn(number)
+        self.wait()
 
     @property
     def pids(self) -> list[int]:
@@ -107,7 +118,7 @@ class Etcd:
             value = random.randbytes(value_bytes)
             until = time.perf_counter() + seconds + 1.0
             while (begin := time.perf_counter()) < until:
-                put(_put_request(random.randbytes(key_bytes), value), timeout=10.0)
+                put(put_request(random.randbytes(key_bytes), value), timeout=10.0)
                 latencies.append(time.perf_counter() - begin)
         kept = sorted(latencies[len(latencies) // 10 :])  # the first tenth is warm-up
         return {
@@ -117,12 +128,19 @@ class Etcd:
         }
 
     def _leader(self) -> str:
-        import json
+        return self.endpoints[(self.leading() or 1) - 1]
 
-        for row in json.loads(self._etcdctl("endpoint", "status", "-w", "json").stdout):
-            if row["Status"]["leader"] == row["Status"]["header"]["member_id"]:
-                return str(row["Endpoint"])
-        return self.endpoints[0]
+    def leading(self) -> int | None:
+        """The place of the one that leads, from 1 on; None where nobody does, or not all say so."""
+        status = self._etcdctl("endpoint", "status", "-w", "json")
+        if status.returncode != 0:
+            return None
+        rows = json.loads(status.stdout)
+        for row in rows:
+            leader = row["Status"]["leader"]
+            if leader == row["Status"]["header"]["member_id"] and all(leader == r["Status"]["leader"] for r in rows):
+                return self.endpoints.index(row["Endpoint"]) + 1
+        return None
 
     def _etcdctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["etcdctl", "--endpoints", ",".join(self.endpoints), *arguments]
@@ -133,7 +151,7 @@ def _same(data: Any) -> Any:
     return data
 
 
-def _put_request(key: bytes, value: bytes) -> bytes:
+def put_request(key: bytes, value: bytes) -> bytes:
     """PutRequest of etcd's rpc.proto: field 1 is the key, field 2 the value."""
     return b"\x0a" + _varint(len(key)) + key + b"\x12" + _varint(len(value)) + value
 

@@ -52,7 +52,7 @@ def main() -> None:
     keys = [rng.randbytes(256) for _ in range(args.keys)]
     value = rng.randbytes(1024)
     with tempfile.TemporaryDirectory(dir=args.dir) as directory:
-        machine = KvMachine(Path(directory))
+        machine = KvMachine.opened(Path(directory))
         inserts = [encode(Put(key, value)) for key in keys]
         mean, median = apply_all(machine, inserts, args.batch)
         print(f"insert     mean {mean:6.2f} us  median batch {median:6.2f} us a put, up to {args.keys} keys")

@@ -13,30 +13,31 @@ However the tests end, the nodes end too: they watch a pipe of this process.
 from __future__ import annotations
 
 import os
-import random
+import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from quorate.cli.folder import ADMIN_FILE, HOST, PEER_PORTS_ABOVE, Layout, make_keys
+from quorate.cli.folder import ADMIN_FILE, Layout, make_keys
 from quorate.cli.processes import node_command
 from quorate.runtime.key_files import read_private_key
 from quorate.runtime.keys import Ed25519Signer
 from quorate.service.client.sync import Client
 from quorate.service.requests import Status
 
+from tests.ports import free_base_port
+
 SOURCE = Path(__file__).parents[1] / "src"
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+STATUS_TIMEOUT_S = 5.0
+"""Of one poll: a node that is cut off holds it up for so long."""
 POLL_S = 0.02
-BASE_PORTS = range(10_000, 30_000)
-"""Below the ports that systems give to outgoing connections."""
 
 T = TypeVar("T")
 
@@ -54,25 +55,6 @@ def until(found: Callable[[], T | None], what: str, timeout_s: float = READY_TIM
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
         time.sleep(POLL_S)
     return value
-
-
-def free_base_port(nodes: int) -> int:
-    """A base such that all ports of a local cluster are free now. Another test may take one; that is unlikely."""
-    draw = random.SystemRandom()
-    while True:
-        base = draw.choice(BASE_PORTS)
-        ports = [base + above + node for node in range(1, nodes + 1) for above in (0, PEER_PORTS_ABOVE)]
-        if all(map(_is_free, ports)):
-            return base
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):
-            probe.bind((HOST, port))
-            return True
-    return False
 
 
 class LocalCluster:
@@ -109,6 +91,7 @@ class LocalCluster:
             options = f'{section}\nadmins = ["{admin}"]\n{options.replace(section, "")}'
         self.config_path.write_text(f"{self.layout.toml()}\n{options}\n")
         self._child_end, self._own_end = os.pipe()
+        self._begun = {node for node in self.ids if (self.data(node) / "journal").exists()}
 
     def __enter__(self) -> Self:
         try:
@@ -208,7 +191,8 @@ class LocalCluster:
 
     @contextmanager
     def client(self, *nodes: int, **options: Any) -> Iterator[Client]:
-        """A blocking client of all nodes, or of those given."""
+        """A blocking client of all nodes, or of those given; as patient as the tests, unless told otherwise."""
+        options = {"timeout_s": READY_TIMEOUT_S, **options}
         with Client([self.layout.client(node) for node in nodes or self.ids], **options) as client:
             yield client
 
@@ -217,7 +201,7 @@ class LocalCluster:
         asked = [node for node in self.processes if node not in self.paused]
         if not asked:
             return {}
-        with self.client(*asked) as client:
+        with self.client(*asked, timeout_s=STATUS_TIMEOUT_S) as client:
             return {status.node: status for _, status in client.statuses() if isinstance(status, Status)}
 
     def leader(self, everyone: bool = False) -> int:
@@ -237,9 +221,15 @@ class LocalCluster:
 
         return until(agreed, f"a leader; logs in {self.folder}")
 
+    def lose(self, node: int) -> None:
+        """Of a node that does not run: its folder, so that the next start is that of a new node."""
+        shutil.rmtree(self.data(node))
+        self._begun.discard(node)
+
     def command(self, node: int) -> list[str]:
-        """What starts a node."""
-        return node_command(self.config_path, node, self._child_end)
+        """What starts a node; one that was never started makes its folder."""
+        is_new, self._begun = node not in self._begun, self._begun | {node}
+        return node_command(self.config_path, node, self._child_end, is_new)
 
     def _spawn(self, node: int) -> subprocess.Popen[bytes]:
         with (self.folder / f"n{node}.log").open("ab") as log:

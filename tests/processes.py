@@ -30,7 +30,7 @@ from quorate.runtime.node import Node
 
 from tests.cluster import SOURCE, environment
 from tests.doors import Line, LineCaller, LineDoor
-from tests.runtime.servers import free_ports
+from tests.ports import free_ports
 
 STOP_TIMEOUT_S = 30.0
 

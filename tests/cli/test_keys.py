@@ -1,7 +1,6 @@
 """`quorate put`, `get`, `delete` and `status` on a cluster of real processes."""
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,7 +144,7 @@ def test_nodes_that_are_down_or_cut_off_are_passed_over(tmp_path: Path) -> None:
             assert quorate("put", "k", "v", "--endpoints", endpoints).code == 0
         # Of another cluster all at once: it serves clients, and will never hear of a leader.
         cluster.config_path.write_text(cluster.config_path.read_text().replace('cluster = "', 'cluster = "not-'))
-        shutil.rmtree(cluster.data(first))
+        cluster.lose(first)
         cluster.start_node(first)
         endpoints = ",".join(cluster.endpoints[node - 1] for node in (first, second, leader))
         assert quorate("get", "k", "--endpoints", endpoints, "--timeout", "20").stdout == b"v\n"

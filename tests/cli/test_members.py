@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.cli.command import Outcome, Up, done, quorate
-from tests.cluster import LocalCluster, free_base_port, until
+from tests.cluster import LocalCluster, until
+from tests.ports import free_base_port
 
 MULTIPAXOS = "[multipaxos]\nalpha = 64"
 PBFT = "window = 16\ncheckpoint_batches = 8"

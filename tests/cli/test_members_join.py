@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import done, quorate
-from tests.cluster import LocalCluster, free_base_port, until
+from tests.cluster import LocalCluster, until
+from tests.ports import free_base_port
 
 PATIENCE = ("--timeout", "60")
 OPTIONS = {

@@ -94,7 +94,7 @@ def test_a_port_in_use_is_exit_1(single: LocalCluster, tmp_path: Path) -> None:
     with single:
         other = tmp_path / "other.toml"
         other.write_text(single.config_path.read_text().replace('"n{node}"', '"elsewhere"'))
-        outcome = quorate("node", "--config", str(other))
+        outcome = quorate("node", "--config", str(other), "--bootstrap")
     assert outcome.code == 1
     assert "already in use" in outcome.stderr
 
@@ -116,3 +116,30 @@ def test_a_node_without_its_keys_is_exit_2_and_told_what_makes_them(tmp_path: Pa
     assert outcome.code == 2
     assert f"{key} cannot be read" in outcome.stderr
     assert "`quorate keys generate --nodes 4 --out keys` makes keys" in outcome.stderr
+
+
+def test_a_node_whose_folder_is_empty_is_exit_1_and_told_what_begins_a_new_one(single: LocalCluster) -> None:
+    start = ("node", "--config", str(single.config_path), "--node", "1")
+    outcome = quorate(*start)
+    assert outcome.code == 1
+    assert f"{single.data(1)} has no data of node 1. If it has run before, its folder is lost" in outcome.stderr
+    assert outcome.stderr.endswith(f"To begin a new node:\n  quorate {' '.join(start)} --bootstrap\n")
+    assert not single.data(1).exists()
+    with single:
+        single.stop_node(1)
+        again = quorate(*start, "--bootstrap")
+        assert again.code == 1
+        assert f"{single.data(1)} has the data of a node already" in again.stderr
+        single.start_node(1)
+
+
+def test_a_second_process_on_a_folder_changes_nothing_in_it(single: LocalCluster) -> None:
+    with single, single.client() as client:
+        client.put(b"k", b"v" * 100_000)
+        before = {path: path.stat().st_ino for path in single.data(1).rglob("*")}
+        outcome = quorate("node", "--config", str(single.config_path), "--node", "1")
+        assert outcome.code == 1
+        assert f"held by process {single.pid(1)}" in outcome.stderr
+        assert {path: path.stat().st_ino for path in single.data(1).rglob("*")} == before
+        assert client.get(b"k").value == b"v" * 100_000
+        client.put(b"k", b"w")

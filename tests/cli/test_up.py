@@ -1,6 +1,7 @@
 """`quorate up`: real clusters through their whole life."""
 
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from quorate.cli.folder import ClusterFolder
 
 from tests.cli.command import Up, quorate
-from tests.cluster import free_base_port, until
+from tests.cluster import until
+from tests.ports import free_base_port
 from tests.wire.harness import needs_ipv6
 
 
@@ -230,3 +232,26 @@ def test_too_few_nodes_for_a_liar_are_told_so(tmp_path: Path) -> None:
         assert quorate("put", "k", "v", "--endpoints", endpoint).code == 0
         assert up.stop(signal.SIGTERM) == 0
         assert "note: 1 nodes bear no lying node, 4 bear one" in up.errors()
+
+
+def test_a_node_of_it_that_lost_its_folder_is_not_begun_anew(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Up("--data", data, "--base-port", str(free_base_port(3))) as up:
+        ready = up.event("ready")
+        assert quorate("put", "k", "v", "--endpoints", ",".join(ready["endpoints"])).code == 0
+        assert up.stop(signal.SIGTERM) == 0
+    for path in (data / "cluster.toml", data / "n1.log", data / "n1" / "identity"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    shutil.rmtree(data / "n2")
+    with Up("--data", data) as up:
+        ended = up.event("node_ended")
+        assert (ended["name"], ended["exit_code"]) == ("n2", 1)
+        assert any("n2 has no data of node 2" in line for line in ended["log_tail"])
+        endpoints = ",".join(up.event("ready")["endpoints"])
+        assert quorate("get", "k", "--endpoints", endpoints, "--timeout", "30").stdout == b"v\n"
+        assert up.stop(signal.SIGTERM) == 0
+    for node in ("n1", "n3"):
+        shutil.rmtree(data / node)
+    with Up("--data", data) as up:  # there is nothing left that anybody could remember
+        up.event("ready")
+        assert up.stop(signal.SIGTERM) == 0

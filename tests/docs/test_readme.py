@@ -12,8 +12,9 @@ from quorate.protocols import REGISTRY
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 
 from tests.cli.command import quorate
-from tests.cluster import LocalCluster, environment, free_base_port, until
+from tests.cluster import LocalCluster, environment, until
 from tests.docs.snippets import ROOT, blocks, shell_lines
+from tests.ports import free_base_port
 
 README = "README.md"
 TIMEOUT_S = 60.0

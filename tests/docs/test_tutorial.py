@@ -23,8 +23,9 @@ from msgspec.structs import replace
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 
-from tests.cluster import environment, free_base_port
+from tests.cluster import environment
 from tests.docs.snippets import FENCE, ROOT
+from tests.ports import free_base_port
 
 TEXT = (ROOT / "docs/tutorial.md").read_text()
 STEPS, _, AFTER = TEXT.partition("## 7 ")
@@ -94,12 +95,21 @@ def test_the_listings_and_commands_are_found() -> None:
     assert list(listings(LYING)) == ["votes.py", "theirs.py"]
     assert [len(runs(text)) for text in (STEPS, OWN, LYING)] == [11, 2, 4]
     assert len(PLANTED.findall(STEPS)) == 6
+    assert set(LONG) <= {command for command, _ in RUNS}
 
 
+LONG = [
+    "quorate sim paxos.py:PaxosLog --nodes 3 --seeds 0:40",
+    "quorate sim forgets.py:ForgetsLog --nodes 3 --faults crash --seeds 0:40",
+]
+"""Campaigns for the slow tests. The same cores run in other commands: one without faults, one by the seed it found."""
 RUNS = runs(STEPS) + runs(LYING)
 
 
-@pytest.mark.parametrize(("command", "shown"), RUNS, ids=[command for command, _ in RUNS])
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [pytest.param(*one, id=one[0], marks=pytest.mark.slow if one[0] in LONG else ()) for one in RUNS],
+)
 def test_a_command_prints_what_is_shown(command: str, shown: str, folder: Path) -> None:
     real = run(command, folder)
     missing = difference(shown, real)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from quorate.service.client.sync import Client
 from quorate.service.requests import Status
 
 from tests.cluster import SOURCE, environment, until
-from tests.runtime.servers import PORTS, free_ports
+from tests.ports import free_pairs
 
 EXAMPLES = SOURCE.parent / "examples"
 PATIENCE_S = 120.0
@@ -182,23 +181,3 @@ def nodes(kind: str, folder: Path, count: int = 3) -> Iterator[str]:
         with Client(endpoints) as client:
             until(lambda: any(isinstance(told, Status) and told.leader for _, told in client.statuses()), "a leader")
         yield endpoints
-
-
-def free_pairs(count: int) -> list[int]:
-    """Ports that are free now, as is the next port of each."""
-    found: list[int] = []
-    while len(found) < count:
-        port = free_ports(1)[0]
-        if port + 1 in PORTS and not {port - 1, port, port + 1} & set(found) and is_free(port + 1):
-            found.append(port)
-    return found
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens there."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cluster import until
 from tests.examples.programs import EXAMPLES, PATIENCE_S, nodes, program
-from tests.runtime.servers import free_ports
+from tests.ports import free_ports
 
 for package in ("flask", "gunicorn"):
     pytest.importorskip(package, reason=f"examples/hits needs {package}")

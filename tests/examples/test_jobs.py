@@ -59,6 +59,16 @@ class Jobs:
         self.texts[number] = text
         return number
 
+    def feed(self) -> None:
+        """There is something to do for every worker."""
+        while self.queue.waiting() < 2 * WORKERS:
+            self.put()
+
+    def has_begun(self, worker: Program) -> bool:
+        """Whether a worker has printed something, with jobs for it to take."""
+        self.feed()
+        return bool(self.read(worker.new_lines()))
+
     def read(self, texts: list[str]) -> list[Line]:
         """What workers have printed, and note of what they stored."""
         lines = [Line(text) for text in texts]
@@ -104,8 +114,7 @@ def test_twenty_workers_are_killed_at_work_and_no_job_is_lost(jobs: Jobs) -> Non
             seen: list[Line] = []
 
             def at_that_step(what: str = what, place: int = place, seen: list[Line] = seen) -> bool:
-                while jobs.queue.waiting() < 2 * WORKERS:
-                    jobs.put()
+                jobs.feed()
                 seen += jobs.read(workers[place].new_lines())
                 return bool(seen) and seen[-1].what == what
 
@@ -113,6 +122,8 @@ def test_twenty_workers_are_killed_at_work_and_no_job_is_lost(jobs: Jobs) -> Non
             seen += jobs.read(workers[place].kill())
             hit += seen[-1].what in ("took", "stored")
             workers[place] = jobs.worker(0.02)
+        for worker in workers:  # one that is still starting would not know what the signal means
+            until(lambda worker=worker: jobs.has_begun(worker), "it takes a job", PATIENCE_S)
         jobs.assert_all_done()
         for worker in workers:
             assert worker.stop() == 0, worker.log()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster import until
 from tests.examples.programs import EXAMPLES, PATIENCE_S, nodes, program
-from tests.runtime.servers import free_ports
+from tests.ports import free_ports
 
 for package in ("fastapi", "uvicorn"):
     pytest.importorskip(package, reason=f"examples/limiter needs {package}")

@@ -12,7 +12,8 @@ from quorate import QuorateError, connect
 from quorate.objects import Counter
 
 from tests.cluster import until
-from tests.examples.programs import EXAMPLES, PATIENCE_S, free_pairs, program
+from tests.examples.programs import EXAMPLES, PATIENCE_S, program
+from tests.ports import free_pairs
 from tests.processes import source_environment
 
 README = (EXAMPLES / "README.md").read_text()

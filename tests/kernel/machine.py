@@ -102,7 +102,7 @@ class OneNode(Machine):
         self.journal.append(list(records))
         return len(self.journal)
 
-    def replace(self, records: Sequence[Record]) -> int:
+    def replace(self, state: Sequence[Record], records: Sequence[Record]) -> int:
         raise NotImplementedError
 
     def set_timers(self, timers: Sequence[Timer]) -> None:

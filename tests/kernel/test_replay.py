@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -222,9 +223,9 @@ class CrashingWholeOpen(CrashingOpen):
     whole = True
 
 
-def machine(crashing: type[Crashing], examples: int = 50) -> Any:
+def machine(crashing: type[Crashing], examples: int = 20) -> Any:
     """A test of it."""
-    case = crashing.TestCase
+    case: Any = type(crashing.__name__, (crashing,), {}).TestCase  # hypothesis has one for each class
     case.settings = settings(max_examples=examples, stateful_step_count=20, deadline=None, report_multiple_bugs=False)
     return case
 
@@ -233,3 +234,8 @@ TestSubtrees = machine(Crashing)
 TestSubtreesOfAnOpenRoster = machine(CrashingOpen)
 TestWholeHosts = machine(CrashingWhole)
 TestWholeHostsOfAnOpenRoster = machine(CrashingWholeOpen)
+
+TestSubtreesAtLength = pytest.mark.slow(machine(Crashing, 50))
+TestSubtreesOfAnOpenRosterAtLength = pytest.mark.slow(machine(CrashingOpen, 50))
+TestWholeHostsAtLength = pytest.mark.slow(machine(CrashingWhole, 50))
+TestWholeHostsOfAnOpenRosterAtLength = pytest.mark.slow(machine(CrashingWholeOpen, 50))

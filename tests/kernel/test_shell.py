@@ -63,8 +63,8 @@ class Recorder(Machine, App):
     def append(self, records: Sequence[Record]) -> int:
         return self._write("append", records)
 
-    def replace(self, records: Sequence[Record]) -> int:
-        return self._write("replace", records)
+    def replace(self, state: Sequence[Record], records: Sequence[Record]) -> int:
+        return self._write("replace", state)
 
     def _write(self, how: str, records: Sequence[Record]) -> int:
         self.add(how, *(record.value for record in records))

@@ -15,7 +15,7 @@ from tests.machines.kv_model import COMPACTED, FUTURE, apply, ask, digest, recor
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine(tmp_path / "kv")
+    machine = KvMachine.opened(tmp_path / "kv")
     for value in (b"2", b"3", b"4", b"5"):
         apply(machine, Put(b"a", value))
     apply(machine, Put(b"b", b"6"))

@@ -42,7 +42,7 @@ ALL = (b"\0", b"\0")
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine(tmp_path / "kv")
+    machine = KvMachine.opened(tmp_path / "kv")
     yield machine
     machine.close()
 
@@ -192,7 +192,7 @@ def size_of(operation: Any) -> int:
 @given(commands=st.lists(st.one_of(PUT, DELETE, all_sizes()), min_size=1, max_size=4))
 def test_no_command_is_too_much(tmp_path: Path, commands: list[Any]) -> None:
     """The results are those of another replica, are small enough to be sent, and an error changes nothing."""
-    machine, other = (KvMachine(tmp_path / name) for name in ("machine", "other"))
+    machine, other = (KvMachine.opened(tmp_path / name) for name in ("machine", "other"))
     try:
         for filled in (machine, other):
             fill(filled, 50, bytes(50_000))

@@ -42,7 +42,7 @@ KEY_TOO_LARGE = Error(3, "quorate: key is longer than 65536 bytes")
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine(tmp_path / "kv")
+    machine = KvMachine.opened(tmp_path / "kv")
     yield machine
     machine.close()
 
@@ -104,7 +104,7 @@ def test_limits(machine: KvMachine) -> None:
 
 
 def test_results_and_state_do_not_depend_on_batching(tmp_path: Path) -> None:
-    one, many = KvMachine(tmp_path / "one"), KvMachine(tmp_path / "many", map_bytes=SMALL_MAP)
+    one, many = KvMachine.opened(tmp_path / "one"), KvMachine.opened(tmp_path / "many", map_bytes=SMALL_MAP)
     commands = [Put(b"%d" % (i * 7 % 50), b"v" * i) for i in range(400)]
     mixed = [encode(c) for c in [*commands[:200], DeleteRange(b"1", b"3"), Compact(150), *commands[200:]]]
     expected = [one.apply(c) for c in mixed]
@@ -125,7 +125,7 @@ def test_results_and_state_do_not_depend_on_batching(tmp_path: Path) -> None:
 
 
 def test_the_map_grows_under_a_batch(tmp_path: Path) -> None:
-    machine = KvMachine(tmp_path, map_bytes=SMALL_MAP)
+    machine = KvMachine.opened(tmp_path, map_bytes=SMALL_MAP)
     value = os.urandom(100_000)
     machine.begin()
     for i in range(30):
@@ -223,7 +223,7 @@ def test_no_file_is_left_open_or_behind(tmp_path: Path) -> None:
         # Another test of this process may still have files of its own: only ours count.
         return [target for target in targets if target.startswith(str(tmp_path))]
 
-    machines = [KvMachine(tmp_path / str(i)) for i in range(50)]
+    machines = [KvMachine.opened(tmp_path / str(i)) for i in range(50)]
     for machine in machines:
         apply(machine, Put(b"a", b"b"))
     assert open_files()
@@ -235,11 +235,11 @@ def test_no_file_is_left_open_or_behind(tmp_path: Path) -> None:
 
 
 def test_a_start_is_empty_whatever_was_there(tmp_path: Path) -> None:
-    crashed = KvMachine(tmp_path)
+    crashed = KvMachine.opened(tmp_path)
     apply(crashed, Put(b"a", b"b"))
     (tmp_path / "kv-77.lmdb").write_bytes(b"junk")
     (tmp_path / "kept").write_bytes(b"not ours")
-    machine = KvMachine(tmp_path)
+    machine = KvMachine.opened(tmp_path)
     assert ask(machine, Range(b"a")).count == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "kv-0.lmdb", "kv-0.lmdb-lock"]
     machine.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -37,7 +38,7 @@ class KvAgainstModel(RuleBasedStateMachine):
     def open(self) -> None:
         self.files = contextlib.ExitStack()
         self.directory = Path(self.files.enter_context(tempfile.TemporaryDirectory()))
-        self.machine = KvMachine(self.directory / "one", map_bytes=64 * 1024)
+        self.machine = KvMachine.opened(self.directory / "one", map_bytes=64 * 1024)
         self.model = Model()
 
     def both(self, command: Any) -> None:
@@ -106,5 +107,11 @@ class KvAgainstModel(RuleBasedStateMachine):
         self.files.close()
 
 
+class KvAtLength(KvAgainstModel):
+    """The same, in more examples."""
+
+
 TestKvAgainstModel = KvAgainstModel.TestCase
-TestKvAgainstModel.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestKvAgainstModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestKvAtLength = pytest.mark.slow(KvAtLength.TestCase)
+TestKvAtLength.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

@@ -23,14 +23,14 @@ from tests.machines.kv_model import apply, ask, digest, records_on_disk, snapsho
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine(tmp_path / "kv", map_bytes=64 * 1024)
+    machine = KvMachine.opened(tmp_path / "kv", map_bytes=64 * 1024)
     yield machine
     machine.close()
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine(tmp_path / "other", map_bytes=64 * 1024)
+    machine = KvMachine.opened(tmp_path / "other", map_bytes=64 * 1024)
     apply(machine, Put(b"own", b"state"))
     yield machine
     machine.close()

@@ -32,7 +32,7 @@ from tests.machines.kv_model import ANSWER_TOO_LARGE, COMPARES, DELETES, KEYS, P
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine(tmp_path / "kv")
+    machine = KvMachine.opened(tmp_path / "kv")
     yield machine
     machine.close()
 
@@ -75,7 +75,7 @@ def test_it_is_the_answer_that_it_would_be_at_once(
     small_steps: None, before: list[Any], query: Any, meanwhile: list[Any]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        machine = KvMachine(Path(folder))
+        machine = KvMachine.opened(Path(folder))
         for command in before:
             apply(machine, command)
         running = machine.query_steps(encode(query))

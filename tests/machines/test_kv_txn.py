@@ -30,7 +30,7 @@ TOO_MANY = Error(3, "etcdserver: too many operations in txn request")
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine(tmp_path)
+    machine = KvMachine.opened(tmp_path)
     apply(machine, Put(b"a", b"1"))
     yield machine
     machine.close()

@@ -19,7 +19,7 @@ from quorate.service.client.errors import NotRunning, QuorateError
 from quorate.service.config import ConfigError
 from quorate.service.objects import CommandFailed, ObjectMachine, Replicated, Replication, command, read, replicate
 
-from tests.runtime.servers import free_ports
+from tests.ports import free_pairs
 
 
 class Own(Exception):
@@ -117,14 +117,14 @@ def test_the_counter_on_one_node() -> None:
 
 
 def test_a_restart_keeps_the_state(tmp_path) -> None:
-    nodes = {1: f"127.0.0.1:{free_ports(1)[0]}"}
+    nodes = {1: f"127.0.0.1:{free_pairs(1)[0]}"}
     for expected in (1, 2, 3):
         with replicate(Counter, nodes=nodes, data=tmp_path) as counter:
             assert counter.add() == expected
 
 
 def test_three_nodes_count_every_call_of_every_thread_once(tmp_path) -> None:
-    ports = free_ports(3)
+    ports = free_pairs(3)
     nodes = {node: f"127.0.0.1:{port}" for node, port in enumerate(ports, 1)}
     parts = {node: replicate(Counter, node=node, nodes=nodes, data=tmp_path / f"{node}") for node in nodes}
     with ExitStack() as stack:
@@ -158,7 +158,7 @@ def test_a_replication_that_is_over_says_so(tmp_path) -> None:
 
 
 def test_a_cluster_without_a_quorum_is_a_client_error(tmp_path) -> None:
-    nodes = {node: f"127.0.0.1:{port}" for node, port in enumerate(free_ports(3), 1)}
+    nodes = {node: f"127.0.0.1:{port}" for node, port in enumerate(free_pairs(3), 1)}
     with replicate(Counter, nodes=nodes, data=tmp_path, timeout_s=0.3) as counter, pytest.raises(QuorateError):
         counter.add()
 
@@ -167,7 +167,7 @@ def test_a_cluster_without_a_quorum_is_a_client_error(tmp_path) -> None:
 
 
 def test_a_counter_on_four_nodes_of_which_one_may_lie(tmp_path) -> None:
-    nodes = {node: f"127.0.0.1:{port}" for node, port in enumerate(free_ports(4), 1)}
+    nodes = {node: f"127.0.0.1:{port}" for node, port in enumerate(free_pairs(4), 1)}
     keys = tmp_path / "keys"
     key_files.generate(keys, 4)
     parts = {

@@ -7,7 +7,7 @@ import pytest
 from quorate.objects import Counter, Full, Queue, RateLimiter, ReplicatedDict, StaleToken
 from quorate.service.objects import replicate
 
-from tests.runtime.servers import free_ports
+from tests.ports import free_pairs
 
 
 def test_errors_are_raised_as_themselves() -> None:
@@ -43,7 +43,7 @@ def test_of_300_requests_at_a_limit_of_100_exactly_100_pass() -> None:
 
 
 def test_a_restart_keeps_what_is_stored(tmp_path: Path) -> None:
-    nodes = {1: f"127.0.0.1:{free_ports(1)[0]}"}
+    nodes = {1: f"127.0.0.1:{free_pairs(1)[0]}"}
     with replicate(ReplicatedDict, data=tmp_path / "data", nodes=nodes, node=1) as entries:
         entries.update({("a", 1): {"x": [1, 2]}, "b": None})
         assert entries.compare_and_set("b", None, b"bytes")

@@ -151,7 +151,7 @@ class Member(OneNode):
         result: Any
         if isinstance(work, TakeSnapshot):
             piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
-            result = self.store.file(work.index, work.term, state, work.keep_index, piece_bytes)
+            result = self.store.file(work.index, work.term, state, work.keep_index or 0, piece_bytes, work.held or ())
         elif isinstance(work, VerifyBatch):
             assert self.cluster.keyring is not None
             result = self.cluster.keyring.verify_batch(work)

@@ -25,7 +25,7 @@ from quorate.runtime.codec import Codec
 from quorate.runtime.journal.writer import SegmentWriter
 from quorate.runtime.node import Node
 
-from tests.runtime.servers import free_ports
+from tests.ports import free_ports
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -163,7 +163,7 @@ class Disks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._gates: dict[str, threading.Event] = {}
-        for name in ("append", "checkpoint"):
+        for name in ("append", "make_way"):
             monkeypatch.setattr(SegmentWriter, name, self._gated(getattr(SegmentWriter, name)))
 
     def hold(self, folder: Path) -> None:
@@ -172,12 +172,12 @@ class Disks:
     def release(self, folder: Path) -> None:
         self._gates.setdefault(folder.name, threading.Event()).set()
 
-    def _gated(self, write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-        def gated(writer: Any, frames: Any) -> None:
+    def _gated(self, write: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def gated(writer: Any, frames: Any) -> Any:
             gate = self._gates.get(writer._directory.parent.name)
             if gate is not None:
                 gate.wait()
-            write(writer, frames)
+            return write(writer, frames)
 
         return gated
 

@@ -13,7 +13,7 @@ from quorate.runtime.codec import Codec
 from quorate.runtime.jobs import Doer
 from quorate.runtime.node import Node
 
-from tests.runtime.servers import free_ports
+from tests.ports import free_ports
 
 
 class Listing(App):

@@ -10,10 +10,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,8 @@ from quorate.service.client.aio import AsyncClient
 from quorate.service.config import Member, NodeConfig
 from quorate.service.server import Server, kv_machine
 
-PORTS = range(10_000, 30_000)
-"""Below the ports that systems give to outgoing connections, which would take those of a node that is down."""
+from tests.ports import free_ports
+
 FAST = RaftConfig(heartbeat_s=0.04, election_timeout_s_min=0.2)
 PATIENCE_S = 60.0
 """Before a test that hangs is a failure; no test waits that long when all is well."""
@@ -59,21 +57,6 @@ async def until_async(condition: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """The same for a condition that must be asked for."""
     while not (found := await condition()):  # noqa: ASYNC110 (it is another process that changes)
         await asyncio.sleep(0.05)
-    return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    chance = random.SystemRandom()
-    found: list[int] = []
-    with ExitStack() as held:
-        while len(found) < count:
-            sock = held.enter_context(socket.socket())
-            try:
-                sock.bind(("127.0.0.1", port := chance.choice(PORTS)))
-            except OSError:
-                continue
-            found.append(port)
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 from quorate.kernel import ROOT, App, Failed, Job
 from quorate.kernel import Path as CorePath
 from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo, TakeSnapshot, WriteChunk, Written
-from quorate.runtime.errors import SnapshotMissing, SnapshotSpoiled, StorageError
+from quorate.runtime.errors import NodeStops, SnapshotMissing, SnapshotSpoiled, StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.jobs import Jobs
 from quorate.runtime.snapshots import HEADER_SIZE
@@ -29,6 +29,7 @@ class Words(App):
         self.state = b"state"
         self.capture_error: Exception | None = None
         self.write_error: Exception | None = None
+        self.writer: Callable[[BinaryIO], None] | None = None
 
     def output(self, value: Any, path: CorePath = ROOT) -> None:
         raise NotImplementedError
@@ -40,6 +41,8 @@ class Words(App):
         if self.capture_error:
             raise self.capture_error
         state = self.state
+        if self.writer is not None:
+            return self.writer
 
         def write(file: BinaryIO) -> None:
             if self.write_error:
@@ -62,6 +65,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         stores = SnapshotStores(folder, Identity("c", 1))
+        self.stores = stores
         self.store = stores()
         self.app = Words()
         self.spoiled: list[StorageError] = []
@@ -175,6 +179,54 @@ def test_a_state_that_cannot_be_captured_is_a_result(tmp_path) -> None:
         await bench.jobs.stop()
 
     run(main())
+
+
+def test_a_snapshot_that_is_on_its_way_to_others_stays(tmp_path) -> None:
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        kept = []
+        for index in (10, 20, 30, 40):
+            await bench.do(TakeSnapshot(index, 1, held=(10,)))
+            kept.append(bench.indexes())
+        assert kept[-1] == [10, 30, 40]
+        await bench.do(TakeSnapshot(50, 1))
+        assert bench.indexes() == [40, 50]
+        await bench.jobs.stop()
+
+    run(main())
+
+
+def test_a_snapshot_that_is_written_without_end_ends_when_the_node_stops(tmp_path) -> None:
+    async def main() -> None:
+        bench = Bench(tmp_path)
+        begun = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def write(file: BinaryIO) -> None:
+            loop.call_soon_threadsafe(begun.set)
+            while True:
+                file.write(b"more")
+
+        bench.app.writer = write
+        taking = asyncio.ensure_future(bench.do(TakeSnapshot(10, 1)))
+        await begun.wait()
+        bench.stores.stop()
+        await bench.jobs.stop()  # raises WorkLeft where it goes on
+        assert list(tmp_path.iterdir()) == []
+        taking.cancel()
+
+    run(main())
+
+
+def test_a_snapshot_is_not_read_to_its_end_when_the_node_stops(tmp_path) -> None:
+    store = SnapshotStores(tmp_path, Identity("c", 1))()
+    store.write(10, 1, lambda file: (file.write(b"state"), None)[1])
+    with store.open(10) as reader:
+        store.stop()
+        with pytest.raises(NodeStops):
+            reader.read()
+    with pytest.raises(NodeStops):
+        store.open(10)
 
 
 def test_a_snapshot_travels_in_pieces_and_becomes_the_state_there(tmp_path) -> None:

@@ -75,7 +75,7 @@ def test_a_journal_is_replaced_by_a_checkpoint_and_still_says_everything(
             await cluster.converged()
             before = cluster.state(1)[1]
             assert caplog.text.count("checkpoint") >= 3
-            assert all(cluster.running[node].node._journal_bytes < 100_000 for node in cluster.ids)
+            assert all(cluster.running[node].node._journal.size_bytes < 100_000 for node in cluster.ids)
             await cluster.stop()
             assert all(len(files(cluster, node, "snapshots")) <= 2 for node in cluster.ids)
             await cluster.start()

@@ -16,8 +16,9 @@ from quorate.runtime.files import Identity
 from quorate.runtime.journal import Journal
 from quorate.runtime.peers import Peers
 
+from tests.ports import free_ports
 from tests.runtime.nodes import Listing, nodes
-from tests.runtime.servers import free_ports, run, until
+from tests.runtime.servers import run, until
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

@@ -86,7 +86,7 @@ async def a_checkpoint_stands_for_the_journal(nodes: Pair) -> tuple[Any, Any]:
         nodes.submit(value)
     await until(lambda: nodes.core(1).snapshot_index == 2)
     nodes.submit(b"vote 2")
-    await until(lambda: 2 in nodes.core(2).heard)
+    await until(lambda: 2 in nodes.core(2).heard and not nodes.running[1]._journal.has_checkpoint_under_way)
     replaced = sorted(path.name for path in journal.iterdir()) != before
     await nodes.stop(1)
     await nodes.start(1)

@@ -14,8 +14,9 @@ from quorate.runtime.node import Node
 
 from tests.kernel.test_replay import state_of
 from tests.kernel.trees import Deliver, Draw, Hand, Later, Look, Office, Retire, Say, Spawn
+from tests.ports import free_ports
 from tests.runtime.held_nodes import Words
-from tests.runtime.servers import free_ports, run, until
+from tests.runtime.servers import run, until
 
 
 class Director(Office):
@@ -114,9 +115,10 @@ def test_a_checkpoint_holds_them_and_drops_those_that_are_retired(tmp_path: Path
         node = await started(folder, Director, port)
         await told(node, *OPENING, *map(busy, range(10)))
         node._checkpoint_due = True
-        node._journal_bytes = 1 << 40  # long enough for one
+        node._journal._base_bytes = 1 << 40  # long enough for one
         await told(node, Say(0, (Retire(("desk", 2)),)))
         assert not node._checkpoint_due
+        await until(lambda: not node._journal.has_checkpoint_under_way)
         await told(node, *map(busy, range(10, 20)))
         before = logs_of(node.host)
         await power_cut(node, folder, tmp_path / "aside")

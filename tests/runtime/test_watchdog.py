@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from quorate.runtime import watchdog as module
 from quorate.runtime.watchdog import FRAMES_MAX, LOG_EVERY_S, Watchdog, place_of
 
 from tests.cluster import until
@@ -29,7 +30,12 @@ def hold_up(seconds: float) -> None:
         sum(range(100))
 
 
-def test_a_stall_is_logged_with_where_it_was(watchdog: Watchdog, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stall_is_logged_with_where_it_was(
+    watchdog: Watchdog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that is busy the loop may be held up elsewhere as well."""
+    monkeypatch.setattr(module, "LOG_EVERY_S", 0.0)
+
     async def main() -> None:
         watchdog.start()
         await asyncio.sleep(0.05)
@@ -38,10 +44,8 @@ def test_a_stall_is_logged_with_where_it_was(watchdog: Watchdog, caplog: pytest.
 
     with caplog.at_level(logging.WARNING, "quorate.watchdog"):
         asyncio.run(main())
-        until(lambda: watchdog.stalls, "a report")
-    [record] = caplog.records
+        record = until(lambda: next((one for one in caplog.records if "hold_up" in one.message), None), "a report")
     assert "test_watchdog.py" in record.message
-    assert "hold_up" in record.message
     assert watchdog.longest_s > 0.3
 
 

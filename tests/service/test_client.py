@@ -12,7 +12,8 @@ from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import Refused, TooLarge, Unreachable
 from quorate.service.requests import COMMAND_BYTES_MAX, Status
 
-from tests.runtime.servers import free_ports, run, servers, until
+from tests.ports import free_ports
+from tests.runtime.servers import run, servers, until
 from tests.storage.helpers import MEMORY
 
 

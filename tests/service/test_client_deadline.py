@@ -16,7 +16,7 @@ from quorate.service.requests import AskStatus, Request, decode_request
 
 
 async def polled(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(60.0):
         while not condition():  # noqa: ASYNC110 (what is waited for has no event)
             await asyncio.sleep(0.001)
 

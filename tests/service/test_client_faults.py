@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from quorate.machines.kv import commands as kv
+from quorate.machines.kv.machine import KvMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.runtime.handshake import Welcome
 from quorate.service.client import aio
@@ -19,10 +20,10 @@ from quorate.service.client.pace import Pace
 from quorate.service.client.sync import Client
 from quorate.service.replica import Replica
 from quorate.service.requests import Code, Command, Failure, Result, Status, decode_request, encode
-from quorate.service.server import kv_machine
 from quorate.service.sessions import Sessions
 
-from tests.runtime.servers import Servers, free_ports, run, servers, until
+from tests.ports import free_ports
+from tests.runtime.servers import Servers, run, servers, until
 from tests.wire.harness import framed
 
 
@@ -465,4 +466,5 @@ def test_closing_the_blocking_client_ends_the_calls_of_all_threads() -> None:
 
 
 def test_the_store_of_a_node_is_its_own(tmp_path) -> None:
-    assert kv_machine(tmp_path).query(kv.encode(kv.Range(b"k"))) == kv.encode(kv.RangeResult(1, [], 0, False))
+    machine = KvMachine.opened(tmp_path / "kv")
+    assert machine.query(kv.encode(kv.Range(b"k"))) == kv.encode(kv.RangeResult(1, [], 0, False))

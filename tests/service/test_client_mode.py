@@ -20,7 +20,8 @@ from quorate.service.client.errors import QuorateError, Refused, Unreachable
 from quorate.service.client.mode import believed_from, faults_of
 from quorate.service.requests import AskStatus, Command, Query, Result, decode_request, encode
 
-from tests.runtime.servers import free_ports, run
+from tests.ports import free_ports
+from tests.runtime.servers import run
 
 CRASH = None
 NO_NAMES: Mapping[int, str] = MappingProxyType({})

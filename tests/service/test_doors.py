@@ -13,7 +13,8 @@ from quorate.service.requests import Apply, Command, Failure, OpenSession, Query
 from quorate.service.server import Server
 
 from tests.doors import Line, LineCaller, LineDoor
-from tests.runtime.servers import free_ports, run, servers, until
+from tests.ports import free_ports
+from tests.runtime.servers import run, servers, until
 
 
 class KvDoor(LineDoor):

@@ -20,7 +20,8 @@ from quorate.service.config import ConfigError, Member
 from quorate.service.requests import Status
 from quorate.service.server import Server
 
-from tests.runtime.servers import Servers, free_ports, run, until
+from tests.ports import free_ports
+from tests.runtime.servers import Servers, run, until
 
 FAST = MultiPaxosConfig(heartbeat_s=0.04, election_timeout_s_min=0.2, alpha=32)
 FAST_PBFT = PbftConfig(request_timeout_s=0.6, beat_s=0.1, window=16, checkpoint_batches=8)

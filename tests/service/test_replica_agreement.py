@@ -208,7 +208,7 @@ def test_a_command_of_the_store_means_the_same_however_deep_the_stack_is(tmp_pat
     fields = tuple(getattr(sample, name) for name in sample.__struct_fields__)
     whole = bytearray(msgspec.msgpack.encode((sample.__struct_config__.tag, *fields)))
     whole[0] += 1
-    machine = KvMachine(tmp_path)
+    machine = KvMachine.opened(tmp_path)
 
     def answer_after(frames: int) -> bytes:
         return answer_after(frames - 1) if frames else machine.apply(bytes(whole) + nested(depth))

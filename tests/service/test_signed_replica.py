@@ -18,7 +18,7 @@ from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.log.replicated import Dropped, Leads, Screen, Screened
 from quorate.service import signed as module
 from quorate.service.deadlines import NEVER, TICK
-from quorate.service.readings import GO_ON
+from quorate.service.readings import GO_ON, LATE
 from quorate.service.replica import Replica
 from quorate.service.requests import (
     Apply,
@@ -371,6 +371,19 @@ def test_nobody_waits_for_a_long_read_in_the_log_past_the_last_deadline(bench: S
     for under_way in (1, 1, 1, 0):
         bench.fire(TICK)
         assert bench.machine.under_way == under_way
+
+
+def test_whoever_waits_for_a_request_is_forgotten_and_told(bench: SignedBench) -> None:
+    """It may be ordered yet. The link has an answer: the port reads on as long as it does not wait for too much."""
+    session = bench.open(ANN)
+    late, later = by(ANN, put(session, 1, b"a")), by(ANN, put(session, 2, b"b"))
+    for number, value, remaining_ms in ((1, late, 1500), (2, late, 1500), (3, later, 2500), (4, later, 0)):
+        bench.request("ann", Command(number, value, remaining_ms))
+    assert bench.settle() == bench.fire(TICK) == bench.fire(TICK) == []
+    assert bench.fire(TICK) == [("ann", Failure(number, Code.LEADER_CHANGED, LATE)) for number in (1, 2)]
+    assert bench.fire(TICK) == [("ann", Failure(3, Code.LEADER_CHANGED, LATE))]
+    bench.commit(late, later)
+    assert bench.results() == [("ann", 4, (b"2:b",))]
 
 
 def test_reads_past_the_log_are_as_ever(bench: SignedBench) -> None:

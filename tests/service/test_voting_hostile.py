@@ -36,7 +36,8 @@ from quorate.service.requests import (
     encode,
 )
 
-from tests.runtime.servers import free_ports, run, servers, until
+from tests.ports import free_ports
+from tests.runtime.servers import run, servers, until
 
 FAST = PbftConfig(request_timeout_s=0.6, beat_s=0.1)
 Answer = Callable[[ClientConnection, Request], None]

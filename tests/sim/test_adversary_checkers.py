@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from quorate.parts import requests
-from quorate.parts.crypto.keys import Scheme, Symbolic
+from quorate.parts.crypto.keys import Scheme, Signer, Symbolic
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Decided
 from quorate.parts.votes.certificate import Certificate
@@ -23,6 +23,7 @@ from tests.protocols.pbft.pbft_nodes import image_piece, in_pieces
 
 SCHEME = Symbolic(range(5))
 A, B = b"a" * 32, b"b" * 32
+ADMIN, CLIENT = SCHEME.client(1), SCHEME.client(2)
 
 
 # --- validity ---
@@ -85,7 +86,7 @@ def core(node: int = 0, **changes: Any) -> SimpleNamespace:
         view=SimpleNamespace(number=0, is_changing=False, reach=0, stalled=None, group=group, keys=SCHEME.keys(node)),
         log=SimpleNamespace(accepted={}, prepared={}, slots={}, batches={}),
         history=SimpleNamespace(digests={}, stable=None, low=0, executed=0, index=0, digest=bytes(32), switches={}),
-        config=SimpleNamespace(window=16, beat_s=0.5),
+        config=SimpleNamespace(window=16, beat_s=0.5, admins=(ADMIN.public,)),
         env=SimpleNamespace(now=0.0),
         transfer=SimpleNamespace(fetched=None, source=0, offset=0, writing=None, storing=None),
     )
@@ -334,8 +335,8 @@ def test_commits_of_two_views_do_not_add_up(views: tuple[int, ...], liars: tuple
 
 
 def test_a_request_that_is_ordered_again_and_again() -> None:
-    def run(times: int, **more: Any) -> None:
-        one = core(batches={A: (b"request",)}, **more)
+    def run(times: int, by: Signer = CLIENT, **more: Any) -> None:
+        one = core(batches={A: (requests.sign(by, [b"command"]),)}, **more)
         one.config.window = 100
         checker = watch(one)
         for _ in range(times):
@@ -349,6 +350,7 @@ def test_a_request_that_is_ordered_again_and_again() -> None:
         run(2 + AGAIN_MAX)
     run(40, number=1)  # another proposes it, who may lie
     run(40, reach=40)  # it prepared in an earlier view
+    run(40, by=ADMIN)  # who names the same members again signs the same bytes
 
 
 def test_a_crash_may_take_back_what_nobody_heard_and_nothing_else() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.kernel import Failed, Job, Record
-from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, TakeSnapshot
+from quorate.kernel import Failed, Job, Record, Turn
+from quorate.parts.log.replicated import Chunk, ReadChunk, Restored, TakeSnapshot, WriteChunk
 from quorate.protocols import REGISTRY
 from quorate.sim.checkers.base import Violation
 from quorate.sim.damage import (
@@ -235,6 +235,36 @@ def test_a_snapshot_that_does_not_fit_fails_and_may_be_taken_again() -> None:
     store.full = None
     store.file(3, 1, b"state")
     assert store.indexes == [3]
+
+
+def test_a_snapshot_stays_until_the_journal_names_a_newer_one() -> None:
+    """What has come, or was taken, is not named yet: a restart needs the one before, and a second restart, too."""
+    store = SimSnapshots()
+    store.file(3, 1, b"state")
+    for index in (5, 7, 8):
+        store.write(WriteChunk(index, 1, 0, b"theirs", 6))
+    assert store.indexes == [3, 5, 7, 8]
+    store.file(9, 1, b"state", keep_index=7)
+    assert store.indexes == [7, 8, 9]
+
+
+def test_what_is_taken_lets_those_go_that_are_below_the_one_that_the_journal_names() -> None:
+    world = world_of()
+    node = world.nodes[0]
+    kept = []
+    for index in (1, 2, 3):
+        node.jobs.applied[()] = index
+        node.shell.act(Turn(jobs=[Job((), "job", TakeSnapshot(index, 1))]))
+        world.run_until(world.now + 0.5)
+        kept.append(node.snapshots.indexes)
+    node.snapshots.write(WriteChunk(7, 1, 0, b"theirs", 6))
+    node.shell.act(Turn(outputs=[Restored(7, 1)]))
+    world.run_until(world.now + 0.5)
+    kept.append(node.snapshots.indexes)
+    node.jobs.applied[()] = 9
+    node.shell.act(Turn(jobs=[Job((), "job", TakeSnapshot(9, 1))]))
+    world.run_until(world.now + 0.5)
+    assert [*kept, node.snapshots.indexes] == [[1], [1, 2], [2, 3], [2, 3, 7], [7, 9]]
 
 
 # --- nodes ---

@@ -27,13 +27,14 @@ CHOICES: list[tuple[int, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 12), marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("nodes", "quorum"), CHOICES, ids=lambda value: str(value))
-def test_multi_paxos(nodes: int, quorum: dict[str, Any]) -> None:
+def test_multi_paxos(nodes: int, quorum: dict[str, Any], seeds: range) -> None:
     entry = REGISTRY["multipaxos"]
     choice = msgspec.convert({"quorum": quorum}, MultiPaxosConfig).quorum
     equipment = equipment_of("multipaxos")
     make = entry.make(msgspec.structs.replace(equipment.simulation, quorum=choice))
-    for seed in range(12):
+    for seed in seeds:
         options = Options(seed=seed, nodes=nodes)
         outcome = simulate(Trial(make, subject("register"), options, equipment.invariants, change=CHANGE))
         assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"

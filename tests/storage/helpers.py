@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,9 +52,12 @@ class Recorder:
             self._news.notify_all()
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition on the reports."""
+        """Wait for a condition, on the reports or not."""
+        end = time.monotonic() + WAIT_S
         with self._news:
-            assert self._news.wait_for(condition, WAIT_S), (self.durable, self.stalls, self.journal.failure)
+            while not condition() and time.monotonic() < end:
+                self._news.wait(0.05)
+            assert condition(), (self.durable, self.stalls, self.journal.failure)
 
     def wait(self, sequence: int) -> None:
         self.until(lambda: self.durable and self.durable[-1] >= sequence)
@@ -66,23 +70,34 @@ class Recorder:
     def checkpoint(self, *frames: bytes) -> None:
         self.wait(self.journal.checkpoint(frames))
 
-    def append_as_one_write(self, *frames: bytes) -> None:
-        """Hold the writer thread (in its report) until all frames are queued."""
-        gate, entered = threading.Event(), threading.Event()
+    def settle(self) -> None:
+        """Wait until no checkpoint is under way."""
+        self.until(lambda: not self.journal.has_checkpoint_under_way)
+
+    def hold(self) -> None:
+        """Append a frame, in whose report the writer thread waits until it may go on."""
+        entered = threading.Event()
+        self._gate = threading.Event()
         report = self.journal._on_durable
 
         def hold(sequence: int) -> None:
             entered.set()
-            gate.wait(WAIT_S)
+            self._gate.wait(WAIT_S)
             report(sequence)
 
         self.journal._on_durable = hold
         self.journal.append(b"the write before")
         assert entered.wait(WAIT_S)
         self.journal._on_durable = report
+
+    def go_on(self) -> None:
+        self._gate.set()
+
+    def append_as_one_write(self, *frames: bytes) -> None:
+        self.hold()
         for frame in frames:
             last = self.journal.append(frame)
-        gate.set()
+        self.go_on()
         self.wait(last)
 
     def __enter__(self) -> "Recorder":
@@ -112,6 +127,12 @@ def frame_offsets(frames: Iterable[bytes]) -> list[int]:
 
 def read_state(directory: Path) -> State:
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def durable_now(directory: Path) -> tuple[Iterable[str], State]:
+    """The names and contents in a folder, for a LossyDisk for which all of it is durable."""
+    state = read_state(directory)
+    return state.keys(), state
 
 
 def write_state(directory: Path, state: State) -> Path:

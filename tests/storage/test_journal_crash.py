@@ -9,12 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from quorate.runtime.journal import checkpoint, journal
 from quorate.runtime.journal.segment import FRAME_HEADER_SIZE
 
 from tests.storage.helpers import (
     LossyDisk,
     Recorder,
     State,
+    durable_now,
     frame_offsets,
     read_state,
     recovered,
@@ -74,6 +76,42 @@ def test_every_crash_leaves_what_was_reported(tmp_path: Path, lossy: Lossy, monk
         for variant, state in unseen(states, durable, seen):
             frames = recovered(write_state(tmp_path / f"{number}.{variant}", state))
             assert frames in history[durable:], f"crash point {number}, variant {variant}, {durable} durable: {frames}"
+
+
+def test_frames_appended_beside_a_checkpoint_survive_every_crash(
+    tmp_path: Path, lossy: Lossy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "journal"
+    old, state, after = ([b"%s %d" % (name, part) * 9 for part in range(6)] for name in (b"old", b"state", b"after"))
+    points: list[tuple[int, list[State]]] = []
+    folder.mkdir()
+    recorder = Recorder(folder, segment_size_bytes=300)
+    recorder.append(*old)
+    lossy(folder, lambda states: points.append((recorder.durable[-1], states)), *durable_now(folder))
+    monkeypatch.setattr(checkpoint, "PIECE_BYTES", 1)
+    monkeypatch.setattr(journal, "WRITE_SIZE_BYTES_MAX", 1)  # one frame a write, and a piece after each
+    recorder.hold()
+    old.append(b"the write before")
+    first = recorder.journal.checkpoint(state) + 1
+    for frame in after:
+        recorder.journal.append(frame)
+    recorder.go_on()
+    recorder.settle()
+    recorder.journal.close()
+    monkeypatch.undo()
+    seen: set[tuple[object, ...]] = set()
+    found = {"before": set(), "since": set()}
+    for number, (durable, states) in enumerate(points):
+        for variant, crash in unseen(states, durable, seen):
+            frames = recovered(write_state(tmp_path / f"{number}.{variant}", crash))
+            begin, known = ("since", state) if frames[: len(state)] == state else ("before", old)
+            rest = frames[len(known) :]
+            assert frames[: len(known)] == known[: len(frames)]
+            assert rest == after[: len(rest)]
+            assert len(rest) >= durable - first + 1, f"crash point {number}, variant {variant}"
+            found[begin].add(len(rest))
+    assert len(found["before"]) >= 5, "what came meanwhile was durable before the checkpoint was"
+    assert found["since"] == {len(after)}, "the checkpoint came last"
 
 
 def test_what_recovery_returns_is_durable(tmp_path: Path, lossy: Lossy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,8 +74,8 @@ def test_a_full_disk_stalls_and_loses_nothing(small_disk: Path) -> None:
     assert recovered(folder) == frames
 
 
-def test_a_full_disk_while_a_segment_is_made(small_disk: Path) -> None:
-    """Both kinds of new segments: by size, and for a checkpoint."""
+def test_a_full_disk_while_a_segment_is_made(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By size, which waits, and for a checkpoint, which is given up."""
     folder = small_disk / "journal"
     with Recorder(folder, segment_size_bytes=4096) as recorder:
         recorder.append(bytes(4096 - 24 - 256))
@@ -87,13 +87,32 @@ def test_a_full_disk_while_a_segment_is_made(small_disk: Path) -> None:
         recorder.wait(2)
         hog = fill(small_disk, leave_bytes=8192)
         recorder.journal.checkpoint([bytes(5000)] * 5)
-        recorder.journal.append(b"after")
-        recorder.until(lambda: len(recorder.stalls) == 3)
-        assert [path.name for path in segments(folder)] == ["00000001.journal", "00000002.journal"]
+        recorder.append(b"beside")
+        recorder.settle()
+        assert "00000003.journal: the checkpoint is given up, all stays as it was: [Errno 28]" in caplog.text
+        assert [path.name for path in segments(folder)] == [f"0000000{number}.journal" for number in (1, 2, 4)]
+        assert not list(folder.glob("*.aside"))
+        assert [reason is None for reason in recorder.stalls] == [False, True], "nobody waited for that"
+    assert recovered(folder) == [bytes(3816), b"rotate", b"beside"]
+    hog.unlink()
+    with Recorder(folder) as recorder:
+        recorder.checkpoint(b"state")
+        assert [path.name for path in segments(folder)] == ["00000005.journal", "00000006.journal"]
+        recorder.append(b"after")
+    assert recovered(folder) == [b"state", b"after"]
+
+
+def test_a_checkpoint_on_a_disk_that_is_full_already_waits(small_disk: Path) -> None:
+    folder = small_disk / "journal"
+    with Recorder(folder) as recorder:
+        recorder.append(b"old")
+        hog = fill(small_disk)
+        recorder.journal.checkpoint([b"state"])
+        recorder.until(lambda: len(recorder.stalls) == 1)
         hog.unlink()
-        recorder.wait(9)
-        assert [reason is None for reason in recorder.stalls] == [False, True, False, True]
-    assert recovered(folder) == [*[bytes(5000)] * 5, b"after"]
+        recorder.settle()
+        assert [reason is None for reason in recorder.stalls] == [False, True]
+    assert recovered(folder) == [b"state"]
 
 
 def test_a_stop_on_a_full_disk_keeps_what_was_durable(small_disk: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quorate.runtime.errors import DiskHangs, JournalLocked
-from quorate.runtime.journal import journal, writer
+from quorate.runtime.journal import journal
 
 from tests.hanging import HangingDisk, hanging_disk
 from tests.storage.helpers import Recorder, recovered
@@ -66,15 +66,3 @@ def test_close_waits_for_a_disk_that_gets_on(disk: HangingDisk, monkeypatch: pyt
         recorder.journal.append(b"%d" % number)
     recorder.journal.close()  # three times as long as it waits for one that does not
     assert recovered(disk.folder) == [b"0", b"1", b"2", b"3"]
-
-
-def test_a_long_checkpoint_shows_progress(disk: HangingDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "PIECE_SIZE_BYTES_MAX", 1000)
-    progress: list[int] = []
-    frames = [bytes([number]) * 400 for number in range(10)]
-    with Recorder(disk.folder) as recorder:
-        recorder.journal._on_progress = lambda: progress.append(recorder.journal._progress)
-        recorder.checkpoint(*frames)
-        recorder.append(b"after")
-    assert len(progress) == 5
-    assert recovered(disk.folder) == [*frames, b"after"]

@@ -10,7 +10,7 @@ import pytest
 
 from quorate.runtime.errors import JournalCorrupt, SegmentMissing, StorageError, UnknownFormat, WrongIdentity
 from quorate.runtime.files import Identity
-from quorate.runtime.journal.segment import HEADER_SIZE, encode_frames
+from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, HEADER_SIZE, encode_frames
 
 from tests.storage.helpers import Recorder, frame_offsets, read_state, recovered, segments, write_state
 
@@ -126,7 +126,7 @@ def test_damage_inside_a_checkpoint_is_never_taken_for_a_torn_write(folder: Path
     with Recorder(folder) as recorder:
         recorder.append(b"old")
         recorder.checkpoint(b"state 1", b"state 2")
-    (path,) = segments(folder)
+    path, _ = segments(folder)
     data = path.read_bytes()
     for size in range(len(data)):
         path.write_bytes(data[:size])
@@ -153,6 +153,28 @@ def test_a_missing_segment_is_named(folder: Path) -> None:
         assert caught.value.path == path
         path.write_bytes(data)
     assert len(recovered(folder)) == 5
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_without_a_checkpoint_that_was_under_way_only_the_segments_around_it_count(folder: Path, lost: int) -> None:
+    """What follows it says how many numbers it takes, so that a frame that is lost before it is missed."""
+    with Recorder(folder) as recorder:
+        recorder.append(b"old 1", b"old 2")
+        old = segments(folder)[0].read_bytes()
+        recorder.checkpoint(b"state 1", b"state 2")
+        recorder.append(b"after")
+    checkpoint, after = segments(folder)
+    checkpoint.unlink()
+    with pytest.raises(SegmentMissing):
+        Recorder(folder)
+    first = folder / "00000001.journal"
+    first.write_bytes(old[: len(old) - lost * (FRAME_HEADER_SIZE + len(b"old 2"))])
+    if lost:
+        with pytest.raises(JournalCorrupt, match="begins with frame 6; frame 5 comes next") as caught:
+            Recorder(folder)
+        assert caught.value.path == after
+    else:
+        assert recovered(folder) == [b"old 1", b"old 2", b"after"]
 
 
 def test_a_renamed_segment_is_refused(folder: Path) -> None:
@@ -244,4 +266,4 @@ def test_segments_before_a_checkpoint_do_not_matter(tmp_path: Path) -> None:
         both.pop(gone, None)
         folder = write_state(tmp_path / f"crash{number}", both)
         assert recovered(folder) == [b"state"]
-        assert len(segments(folder)) == 1
+        assert len(segments(folder)) == 2, "the checkpoint, and what comes after it"

@@ -32,9 +32,9 @@ COMPACTING: Final = sorted(OPTIONS)
 """Those whose nodes catch up by snapshots."""
 
 
-def in_tiers(protocols: list[str]) -> list[Any]:
+def in_tiers(protocols: list[str], fast: tuple[str, ...] = ALWAYS) -> list[Any]:
     """Parameters of a torture, each in the tier of its protocol."""
-    return [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in protocols]
+    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in protocols]
 
 
 def nodes_of(protocol: str) -> int:

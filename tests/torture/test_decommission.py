@@ -41,7 +41,7 @@ def test_all_that_remain_restart_after_a_decommission(protocol: str, tmp_path: P
         for node in after:
             cluster.start_node(node, wait=False)
         until(lambda: len(cluster.statuses()) == len(after), f"those that stay serve; logs in {cluster.folder}")
-        with cluster.client(*after, timeout_s=30.0) as client:
+        with cluster.client(*after) as client:
             client.put(b"after", b"all")
             assert [client.get(b"key %d" % number).value for number in range(20)] == [b"%d" % n for n in range(20)]
         check_replicas(cluster, *leaving)

@@ -49,7 +49,7 @@ def test_one_that_stays_down_for_good_stops_nobody(protocol: str, tmp_path: Path
         check_history(traffic.recorder)
 
 
-@pytest.mark.parametrize("protocol", in_tiers(COMPACTING))
+@pytest.mark.parametrize("protocol", in_tiers(COMPACTING, fast=("raft",)))
 def test_one_that_is_far_behind_catches_up_while_the_rest_goes_on(protocol: str, tmp_path: Path) -> None:
     with cluster_of(protocol, tmp_path) as cluster, Traffic(cluster, tmp_path / "history.jsonl", seed=9) as traffic:
         traffic.progress()

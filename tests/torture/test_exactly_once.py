@@ -117,7 +117,7 @@ def exactly_once(protocol: str, folder: Path, seed: int, kills: int, pause_s: fl
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("protocol", in_tiers(PROTOCOLS))
+@pytest.mark.parametrize("protocol", in_tiers(PROTOCOLS, fast=("raft",)))
 def test_each_put_takes_effect_once(protocol: str, tmp_path: Path) -> None:
     exactly_once(protocol, tmp_path, seed=4, kills=4, pause_s=0.05, value_bytes=1 << 10)
 

@@ -33,14 +33,14 @@ from tests.cluster import LocalCluster, until
 from tests.torture import callers
 from tests.torture.callers import TIMEOUT_S
 from tests.torture.messages import MESSAGES
-from tests.torture.protocols import nodes_of
+from tests.torture.protocols import in_tiers, nodes_of
 from tests.torture.verify import check_replicas
 from tests.wire.harness import framed
 from tests.wire.test_hostile_frames import bad_streams, random_frames
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(150)]
 
-ATTACKED: Final = ("raft", "multipaxos", "pbft")
+ATTACKED: Final = ["raft", "multipaxos", "pbft"]
 LIAR: Final = 4
 """Of four."""
 GROWTH_BYTES_MAX: Final = 200 << 20
@@ -198,10 +198,10 @@ def test_attackers_change_every_message(protocol: str) -> None:
     assert {type(message) for message in MESSAGES[protocol]} == set(REGISTRY[protocol].core.messages)
 
 
-@pytest.mark.parametrize("victim", ATTACKED, indirect=True)
+@pytest.mark.parametrize("victim", in_tiers(ATTACKED), indirect=True)
 @pytest.mark.parametrize("port", ["peer", "client"])
 def test_frames_that_are_no_messages(victim: Victim, port: str) -> None:
-    attack(victim, port, 500)
+    attack(victim, port, 200)
 
 
 @pytest.mark.slow
@@ -211,7 +211,7 @@ def test_ten_thousand_frames_that_are_no_messages(victim: Victim, port: str) -> 
     attack(victim, port, 10_000)
 
 
-@pytest.mark.parametrize("victim", ATTACKED, indirect=True)
+@pytest.mark.parametrize("victim", in_tiers(ATTACKED), indirect=True)
 @pytest.mark.parametrize("port", ["peer", "client"])
 def test_streams_that_are_no_frames(victim: Victim, port: str) -> None:
     changes = {"protocol": victim.protocol, "cluster": victim.cluster.layout.cluster, "node": 2, "target": 1}
@@ -266,7 +266,7 @@ def test_a_client_that_does_not_read_its_answers(victim: Victim) -> None:
     victim.check()
 
 
-@pytest.mark.parametrize("victim", ["raft", "multipaxos"], indirect=True)
+@pytest.mark.parametrize("victim", in_tiers(["raft", "multipaxos"]), indirect=True)
 def test_lies_that_are_well_formed_end_no_process(victim: Victim) -> None:
     """A member that says what it likes can stop such a cluster (it trusts its members), but crash none of its nodes."""
     chance = random.Random(11)

@@ -83,7 +83,7 @@ def test_an_unplugged_node_is_unreachable_and_catches_up(spread: SpreadCluster) 
     with spread.client() as client:
         for number in range(500):  # more than a snapshot's worth
             client.put(b"k", b"%d" % number)
-    status = quorate("status", "--json", "--endpoints", ",".join(spread.endpoints))
+    status = quorate("status", "--json", "--timeout", "1", "--endpoints", ",".join(spread.endpoints))
     roles = {row["endpoint"]: row["role"] for row in status.json["nodes"]}
     assert roles[spread.layout.client(follower)] == "unreachable"
     assert quorate("get", "k", "--endpoints", spread.layout.client(follower), "--timeout", "1").code == NO_QUORUM
@@ -162,7 +162,7 @@ def torture(cluster: SpreadCluster, history: Path, seed: int, rounds: int) -> No
         check_history(traffic.recorder)
 
 
-@pytest.mark.parametrize("spread", in_tiers(FAILING_OVER), indirect=True)
+@pytest.mark.parametrize("spread", in_tiers(FAILING_OVER, fast=("raft",)), indirect=True)
 def test_partitions_under_traffic(spread: SpreadCluster, tmp_path: Path) -> None:
     torture(spread, tmp_path / "history.jsonl", seed=6, rounds=3)
 

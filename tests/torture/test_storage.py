@@ -58,7 +58,7 @@ def follower_of(cluster: LocalCluster) -> int:
     return next(node for node in cluster.ids if node != leader)
 
 
-@pytest.mark.parametrize("is_killed", [True, False])
+@pytest.mark.parametrize("is_killed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_flipped_byte_in_the_journal_is_refused_and_named(cluster: LocalCluster, is_killed: bool) -> None:
     node = follower_of(cluster)
     if is_killed:

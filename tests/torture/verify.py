@@ -11,6 +11,9 @@ from tests.cluster import LocalCluster, until
 from tests.torture.history import Recorder
 from tests.torture.traffic import PROGRESS_TIMEOUT_S
 
+SETTLE_TIMEOUT_S = 120.0
+"""States of hundreds of megabytes are read, several times, while the machine may have other things to do."""
+
 
 def check_history(recorder: Recorder) -> None:
     """Linearizable, by the checker here and by `quorate check` of the file."""
@@ -51,6 +54,6 @@ def check_replicas(cluster: LocalCluster, *down: int) -> kv.DigestResult:
         # A session's end or a leader's first entry may still come in between.
         return digests if applied_indexes(cluster) == before else None
 
-    digests = until(settled, f"all nodes applied the same; logs in {cluster.folder}")
+    digests = until(settled, f"all nodes applied the same; logs in {cluster.folder}", SETTLE_TIMEOUT_S)
     assert all(digest == digests[0] for digest in digests), digests
     return digests[0]

@@ -105,7 +105,11 @@ async def told(nodes: Processes, acknowledged: list[str]) -> bool:
     return before == await agreed(nodes)
 
 
-@pytest.mark.parametrize("app", ["WrongBuilder", "NeverBuilds", "NoBuilder", "NoJudge"])
+SICK = ["WrongBuilder", *[pytest.param(app, marks=pytest.mark.slow) for app in ("NeverBuilds", "NoBuilder", "NoJudge")]]
+"""All of them run in the simulator, too: ``test_asking_simulated.py``."""
+
+
+@pytest.mark.parametrize("app", SICK)
 def test_one_app_that_is_wrong_or_silent_stops_nobody(tmp_path: Path, app: str) -> None:
     async def work(nodes: Processes) -> None:
         for number in range(4):

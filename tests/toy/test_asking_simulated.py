@@ -15,7 +15,8 @@ from tests.toy.asking import Asking, Build, Judge, Run
 from tests.toy.simulated import AGREEMENT, ERROR, VALIDITY, Outcome, toy
 
 Apps = Mapping[int, Callable[[], AskedApp]]
-SEEDS = 30
+SEEDS = 15
+"""Of a campaign: as many among the fast tests as among the slow ones."""
 NODES = (0, 1, 2)
 
 
@@ -23,10 +24,17 @@ def all_of(app: Callable[[], AskedApp]) -> Apps:
     return dict.fromkeys(NODES, app)
 
 
-def hold(apps: Apps, seeds: int = SEEDS, **options: Any) -> list[Outcome]:
-    """So many runs under every fault, in each of which all that is promised must hold."""
-    outcomes = [toy(seed, apps, **options) for seed in range(seeds)]
-    for seed, outcome in enumerate(outcomes):
+@pytest.fixture(params=[range(SEEDS), pytest.param(range(SEEDS, 2 * SEEDS), marks=pytest.mark.slow)], ids=str)
+def seeds(request: pytest.FixtureRequest) -> range:
+    """Those of a campaign."""
+    found: range = request.param
+    return found
+
+
+def hold(apps: Apps, seeds: range, **options: Any) -> list[Outcome]:
+    """Runs under every fault, in each of which all that is promised must hold."""
+    outcomes = [toy(seed, apps, **options) for seed in seeds]
+    for seed, outcome in zip(seeds, outcomes, strict=True):
         assert outcome.violated is None, f"seed {seed}: {outcome.violated}: {outcome.text}"
     return outcomes
 
@@ -41,8 +49,8 @@ def cancelled(outcomes: list[Outcome], kind: type) -> int:
 
 
 @pytest.mark.parametrize("nodes", [1, 3, 4, 5])
-def test_it_decides_and_agrees_under_every_fault(nodes: int) -> None:
-    outcomes = hold({}, nodes=nodes)
+def test_it_decides_and_agrees_under_every_fault(nodes: int, seeds: range) -> None:
+    outcomes = hold({}, seeds, nodes=nodes)
     assert sum(len(outcome.decisions.agreed) for outcome in outcomes) > 10 * SEEDS
     assert begun(outcomes, Judge) > 10 * SEEDS
 
@@ -50,11 +58,11 @@ def test_it_decides_and_agrees_under_every_fault(nodes: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("nodes", [3, 5])
 def test_many_seeds(nodes: int) -> None:
-    hold({}, 500, nodes=nodes, duration_s=10.0)
+    hold({}, range(500), nodes=nodes, duration_s=10.0)
 
 
-def test_recovery_by_inputs_holds_as_well() -> None:
-    hold({}, by_inputs=True)
+def test_recovery_by_inputs_holds_as_well(seeds: range) -> None:
+    hold({}, seeds, by_inputs=True)
 
 
 def test_the_same_seed_is_the_same_run() -> None:
@@ -66,18 +74,18 @@ def test_the_same_seed_is_the_same_run() -> None:
 
 
 @pytest.mark.parametrize("apps", [{0: sick.LateBuilder}, all_of(sick.LateBuilder)], ids=["one", "all"])
-def test_builders_that_are_late_are_cancelled_under_way(apps: Apps) -> None:
-    assert cancelled(hold(apps), Build) > SEEDS
+def test_builders_that_are_late_are_cancelled_under_way(apps: Apps, seeds: range) -> None:
+    assert cancelled(hold(apps, seeds), Build) > SEEDS
 
 
 @pytest.mark.parametrize("apps", [{0: sick.LateJudge}, all_of(sick.LateJudge)], ids=["one", "all"])
-def test_judges_that_are_late_are_cancelled_under_way(apps: Apps) -> None:
-    assert cancelled(hold(apps), Judge) > SEEDS
+def test_judges_that_are_late_are_cancelled_under_way(apps: Apps, seeds: range) -> None:
+    assert cancelled(hold(apps, seeds), Judge) > SEEDS
 
 
 @pytest.mark.parametrize("apps", [{0: sick.LateRunner}, all_of(sick.LateRunner)], ids=["one", "all"])
-def test_questions_that_wait_in_line_are_cancelled_there(apps: Apps) -> None:
-    outcomes = hold(apps)
+def test_questions_that_wait_in_line_are_cancelled_there(apps: Apps, seeds: range) -> None:
+    outcomes = hold(apps, seeds)
     never_begun = 0
     for outcome in outcomes:
         core, app = outcome.world.nodes[0].host.root, outcome.subject.apps[0][-1]
@@ -88,8 +96,8 @@ def test_questions_that_wait_in_line_are_cancelled_there(apps: Apps) -> None:
     assert never_begun > 2 * SEEDS  # of which at most one a run may still be in line
 
 
-def test_an_app_may_wait_for_a_timer_of_its_own() -> None:
-    outcomes = hold(all_of(sick.WaitsForTimer))
+def test_an_app_may_wait_for_a_timer_of_its_own(seeds: range) -> None:
+    outcomes = hold(all_of(sick.WaitsForTimer), seeds)
     apps = [app for outcome in outcomes for app in outcome.subject.all_apps() if isinstance(app, sick.WaitsForTimer)]
     assert sum(app.waits for app in apps) > SEEDS
     assert sum(len(outcome.decisions.agreed) for outcome in outcomes) > 2 * SEEDS
@@ -99,8 +107,8 @@ def test_an_app_may_wait_for_a_timer_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("app", [sick.WrongBuilder, sick.Crooked])
-def test_bad_values_are_voted_down(app: type[sick.WrongBuilder]) -> None:
-    outcomes = hold({0: app})
+def test_bad_values_are_voted_down(app: type[sick.WrongBuilder], seeds: range) -> None:
+    outcomes = hold({0: app}, seeds)
     lies = 0
     for outcome in outcomes:
         told = [lie for made in outcome.subject.apps[0] if isinstance(made, app) for lie in made.lies]
@@ -116,13 +124,13 @@ def test_where_most_are_crooked_the_checker_sees_it() -> None:
 # --- missing ---
 
 
-def test_a_judge_that_cannot_say_does_not_say_yes() -> None:
-    hold({0: sick.WrongBuilder, 1: sick.Speechless, 2: sick.Speechless})
+def test_a_judge_that_cannot_say_does_not_say_yes(seeds: range) -> None:
+    hold({0: sick.WrongBuilder, 1: sick.Speechless, 2: sick.Speechless}, seeds)
 
 
 @pytest.mark.parametrize("app", [sick.NeverBuilds, sick.NoBuilder, sick.NoJudge])
-def test_where_one_app_gives_no_answer_the_others_go_on(app: type[AskedApp]) -> None:
-    outcomes = hold({0: app})
+def test_where_one_app_gives_no_answer_the_others_go_on(app: type[AskedApp], seeds: range) -> None:
+    outcomes = hold({0: app}, seeds)
     assert sum(len(outcome.decisions.agreed) for outcome in outcomes) > 10 * SEEDS
 
 

@@ -21,8 +21,9 @@ from quorate.sim.trial import Trial
 from quorate.sim.workload import Driver
 from quorate.sim.world import World
 
+from tests.ports import free_ports
 from tests.runtime.nodes import nodes
-from tests.runtime.servers import free_ports, run, until
+from tests.runtime.servers import run, until
 from tests.sim.casting import Casting
 from tests.toy.pair import LEFT, PATHS, RIGHT, Pair, TwoLogs
 

@@ -33,6 +33,7 @@ import shlex
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from quorate.kernel import Core, Env, Turn
 from quorate.parts.log.entries import NOOP, Entry
@@ -51,7 +52,7 @@ def text_of(value: Any) -> str:
     words = [type(value).__name__]
     for name in value.__struct_fields__:
         field = getattr(value, name)
-        if name == "proof" and field is None:
+        if (name == "proof" and field is None) or field is UNSET:
             continue
         if isinstance(field, list | tuple) and (not field or isinstance(field[0], Entry)):
             words.append("[" + " ".join(map(entry_of, field)) + "]")

@@ -61,10 +61,25 @@ def core_classes() -> list[type[Core]]:
     return found
 
 
-@pytest.mark.parametrize("core", core_classes(), ids=lambda core: core.__name__)
-@settings(max_examples=60, deadline=None)
+EACH_CORE = pytest.mark.parametrize("core", core_classes(), ids=lambda core: core.__name__)
+
+
+@EACH_CORE
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_messages_and_records_come_back_equal(core: type[Core], data: st.DataObject) -> None:
+    come_back_equal(core, data)
+
+
+@pytest.mark.slow
+@EACH_CORE
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_many_messages_and_records_come_back_equal(core: type[Core], data: st.DataObject) -> None:
+    come_back_equal(core, data)
+
+
+def come_back_equal(core: type[Core], data: st.DataObject) -> None:
     codec = Codec(core)
     path = data.draw(PATHS)
     for kind in codec.messages:

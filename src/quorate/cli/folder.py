@@ -8,7 +8,6 @@ One `quorate up` holds DIR/up.lock.
 from __future__ import annotations
 
 import errno
-import os
 import secrets
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Final, NamedTuple
 from quorate.protocols import REGISTRY
 from quorate.runtime.address import format_address
 from quorate.runtime.errors import JournalLocked
-from quorate.runtime.files import ASIDE, FolderLock, make_directory, publish
+from quorate.runtime.files import FolderLock, make_directory, replace_file
 from quorate.runtime.listening import LOOKUP_TIMEOUT_S, bind_all
 from quorate.runtime.names import NAMES
 from quorate.service.config import NODES_MAX, ConfigError, NodeConfig, load
@@ -90,6 +89,8 @@ class ClusterFolder:
             raise FolderError(f"{folder} cannot be written: {error.strerror}. Choose another with --data") from None
         try:
             self.configs = self._settle(nodes, protocol, base_port)
+            self.begins = not any((config.data / "journal").exists() for config in self.configs)
+            """Whether the nodes are to make their data folders. If one has its own, one without has lost it."""
         except BaseException:
             self._lock.release()
             raise
@@ -154,13 +155,8 @@ class ClusterFolder:
 
     def _write(self, layout: Layout) -> None:
         # Losing the name would lose the data that belongs to it, so this file is as durable as they are.
-        aside = self.config_path.with_name(self.config_path.name + ASIDE)
         try:
-            with aside.open("w") as file:
-                file.write(layout.toml())
-                file.flush()
-                os.fsync(file.fileno())
-            publish(aside, self.config_path)
+            replace_file(self.config_path, layout.toml().encode())
         except OSError as error:
             raise FolderError(f"{self.config_path} cannot be written: {error.strerror}") from None
 

@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ import typer
 
 from quorate.cli.common import Code, fail
 from quorate.runtime.descriptors import NONE_LEFT, raise_limit
+from quorate.runtime.folder import Beginning
 from quorate.service.config import ConfigError, NodeConfig, load
 
 if TYPE_CHECKING:
@@ -42,12 +44,18 @@ def node(
     node: Annotated[
         int | None, typer.Option(help="Which of the file's nodes this is; default: what the file says.")
     ] = None,
+    bootstrap: Annotated[
+        bool, typer.Option("--bootstrap", help="The node is new: make its data folder. Only at its very first start.")
+    ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="The least that is logged.")] = DEFAULT_LOG_LEVEL,
     stop_with_parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this pipe is closed.")] = None,
 ) -> None:
     """Run one node until SIGTERM or Ctrl-C. Logs to standard error, one line an event.
 
-    Example:  quorate node --config /etc/quorate/cluster.toml --node 1
+    Example:  quorate node --config /etc/quorate/cluster.toml --node 1 --bootstrap
+
+    Without --bootstrap a node whose data folder is empty or missing does not start: it would have forgotten its votes.
+    With it, one whose folder has data does not.
 
     Exit code: 0 stopped in order, 1 the node cannot start or go on (its files, its ports), 2 wrong use or a
     configuration that cannot be used.
@@ -60,10 +68,14 @@ def node(
         fail(f"{config}: cannot be read: {error.strerror}", Code.WRONG_USE)
     log_to_stderr(chosen.node, log_level.value)
     _tune()
-    ending = _run(_serve(chosen, stop_with_parent))
+    beginning = Beginning.NEW if bootstrap else Beginning.EXISTING
+    ending = _run(_serve(chosen, beginning, stop_with_parent))
+    if ending.is_empty:
+        again = shlex.join(["quorate", "node", "--config", str(config), "--node", str(chosen.node), "--bootstrap"])
+        typer.echo(f"To begin a new node:\n  {again}", err=True)
     if ending.is_stuck:
         # What it is has been said. The interpreter would wait for that thread as long as the disk hangs.
-        log.error("the process ends without a thread that waits for the disk")
+        log.warning("the process ends without a thread that waits for the disk")
         logging.shutdown()
         os._exit(ending.code)
     sys.exit(ending.code)
@@ -74,6 +86,8 @@ class Ending(NamedTuple):
 
     code: int
     is_stuck: bool = False
+    is_empty: bool = False
+    """Whether it did not start, because its folder is empty."""
 
 
 def _tune() -> None:
@@ -94,16 +108,16 @@ def _run(work: Coroutine[object, object, Ending]) -> Ending:
     return uvloop.run(work)
 
 
-async def _serve(config: NodeConfig, parent_fd: int | None) -> Ending:
+async def _serve(config: NodeConfig, beginning: Beginning, parent_fd: int | None) -> Ending:
     """The life of a node, and how it ended."""
     from quorate.kernel import AppEnded
-    from quorate.runtime.errors import DiskHangs, StorageError
+    from quorate.runtime.errors import DiskHangs, FolderEmpty, StorageError
     from quorate.service.server import Server
 
     stopping = _on_signals(parent_fd)
     asyncio.get_running_loop().set_exception_handler(_tell_of_loop)
     try:
-        server = Server(config)
+        server = Server(config, beginning=beginning)
         starting = asyncio.ensure_future(server.start())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not (await asyncio.wait((starting,), timeout=START_GRACE_S))[0]:
@@ -115,7 +129,7 @@ async def _serve(config: NodeConfig, parent_fd: int | None) -> Ending:
         return Ending(Code.WRONG_USE)
     except (StorageError, AppEnded, OSError, ValueError) as error:
         typer.echo(f"error: node {config.node} cannot start: {error}", err=True)
-        return Ending(Code.FAILED, isinstance(error, DiskHangs))
+        return Ending(Code.FAILED, isinstance(error, DiskHangs), isinstance(error, FolderEmpty))
     ended = asyncio.ensure_future(server.wait())
     await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
     return await _stop(server, ended)
@@ -123,12 +137,15 @@ async def _serve(config: NodeConfig, parent_fd: int | None) -> Ending:
 
 async def _stop(server: Server, ended: asyncio.Future[None]) -> Ending:
     """Stop in order. What ended the node, if it ended by itself, has been logged by it."""
-    from quorate.runtime.errors import DiskHangs
+    from quorate.runtime.errors import DiskHangs, WorkLeft
 
     has_failed = ended.done() and ended.exception() is not None
     is_stuck = False
     try:
         await server.stop()
+    except WorkLeft as error:
+        log.warning("%s", error)
+        is_stuck = True
     except Exception as error:
         log.error("could not stop in order: %s", error)
         has_failed = True

@@ -16,16 +16,19 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from quorate.runtime.files import FILE_MODE
+
 STOP_GRACE_S: Final = 10.0
 TAIL_LINES: Final = 8
 TAIL_BYTES_MAX: Final = 8192
 
 
-def node_command(config_path: Path, node: int, parent_fd: int) -> list[str]:
-    """What starts a node that stops when the pipe ``parent_fd`` is closed."""
+def node_command(config_path: Path, node: int, parent_fd: int, is_new: bool = False) -> list[str]:
+    """What starts a node that stops when the pipe ``parent_fd`` is closed. ``is_new``: it makes its data folder."""
     # -P: a file `logging.py` in the current folder is not the one that Python means.
     module = [sys.executable, "-P", "-m", "quorate", "node"]
-    return [*module, "--config", str(config_path), "--node", str(node), "--stop-with-parent", str(parent_fd)]
+    options = ["--config", str(config_path), "--node", str(node), "--stop-with-parent", str(parent_fd)]
+    return [*module, *options, *(["--bootstrap"] if is_new else [])]
 
 
 class NodeProcess:
@@ -79,12 +82,12 @@ class Processes:
         os.close(self._child_end)
         os.close(self._own_end)
 
-    async def spawn(self, node: int, log_path: Path) -> NodeProcess:
-        """Start a node; its output is appended to a file. Raises OSError."""
-        with log_path.open("ab") as log:
+    async def spawn(self, node: int, log_path: Path, is_new: bool = False) -> NodeProcess:
+        """Start a node; its output is appended to a file. ``is_new``: it makes its data folder. Raises OSError."""
+        with os.fdopen(os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE), "ab") as log:
             start = log.seek(0, os.SEEK_END)
             process = await asyncio.create_subprocess_exec(
-                *node_command(self._config_path, node, self._child_end),
+                *node_command(self._config_path, node, self._child_end, is_new),
                 stdin=DEVNULL,
                 stdout=log,
                 stderr=STDOUT,

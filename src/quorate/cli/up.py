@@ -108,7 +108,7 @@ async def _run(folder: ClusterFolder, report: _Reporter) -> Code:
     async with Processes(folder.config_path) as processes:
         try:
             for config in folder.configs:
-                await processes.spawn(config.node, folder.log_path(config.node))
+                await processes.spawn(config.node, folder.log_path(config.node), folder.begins)
         except OSError as error:
             fail(f"a node cannot be started: {error}", Code.FAILED)
         code = await _watch(processes, folder, report, stop)

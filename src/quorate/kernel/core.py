@@ -49,6 +49,8 @@ class Core:
     """Of a root: whether its roster is open, so that strangers connect."""
     gathers: ClassVar[bool] = True
     """Of a root: whether submissions wait for a quiet journal, so that many share a batch. False: they only pass on."""
+    hands_over: ClassVar[bool] = False
+    """Of a root: whether it does something in ``hand_over``, so that a node which stops waits for it."""
     parking: ClassVar[ParkingLimits] = ParkingLimits()
     """How much of each sender may wait for children that are not there yet."""
     handlers: ClassVar[dict[type, Callable[[Any, int, Any], None]]] = {}
@@ -74,6 +76,9 @@ class Core:
     def read(self, tokens: Sequence[int]) -> None:
         """Reads from above: deliver the tokens when the local state is fresh enough to serve them."""
         raise NotImplementedError(f"{type(self).__name__} takes no reads")
+
+    def hand_over(self) -> None:
+        """This node is about to stop: if it leads, have another lead, soon. ``standing`` shows when that is done."""
 
     def restore(self, record: Any) -> None:
         """One durable record, in the order in which they were persisted, before ``start``."""

@@ -54,6 +54,12 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     why: str
 
 
+class HandOver(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """This node is about to stop: if the core leads, another node is to lead in its place, and soon."""
+
+    path: Path = ROOT
+
+
 class Handed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A value that the parent of the core at ``path`` hands down. The Host makes these itself."""
 
@@ -101,4 +107,4 @@ class Misbehaved(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
 
 
 RosterInput: TypeAlias = Met | Parted | Unmet | Misbehaved
-Input: TypeAlias = Received | Submitted | Asked | Fired | Done | Stalled | RosterInput
+Input: TypeAlias = Received | Submitted | Asked | Fired | Done | HandOver | Stalled | RosterInput

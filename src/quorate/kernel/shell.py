@@ -48,8 +48,11 @@ class Machine(ABC):
         """Write one frame to the journal; its sequence number."""
 
     @abstractmethod
-    def replace(self, records: Sequence[Record]) -> int:
-        """Write a frame that replaces the whole journal; its sequence number."""
+    def replace(self, state: Sequence[Record], records: Sequence[Record]) -> int:
+        """Write a frame, as ``append``, and sooner or later have the state, which holds it, replace it and all before.
+
+        Nobody waits for that. A journal in which the state comes at once may do without the frame.
+        """
 
     def is_checkpoint_due(self) -> bool:
         """Whether the journal is long enough to be replaced."""
@@ -159,11 +162,11 @@ class Shell:
             machine.holds(turn)
 
     def write(self, records: Sequence[Record]) -> int:
-        """A frame for the Turn; now and then a checkpoint, which holds the Turn's state in place of all before."""
+        """A frame for the Turn; now and then a checkpoint of the state after it, in place of all before."""
         if self._machine.is_checkpoint_due():
             state = self.host.checkpoint()
             if state:  # else the journal cannot be replaced: the inputs in it are the state
-                return self._machine.replace(state)
+                return self._machine.replace(state, records)
         return self._machine.append(records)
 
     def durable(self, sequence: int) -> None:
@@ -173,11 +176,6 @@ class Shell:
             self._look()
         for turn in self.barrier.durable(sequence):
             self._release(turn, True)
-
-    def progressed(self) -> None:
-        """The journal is done with a part of a long write."""
-        self._writes.progressed()
-        self._look()
 
     def tick(self) -> None:
         """The time is over that the Machine was asked to wait for."""

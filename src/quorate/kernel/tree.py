@@ -25,6 +25,7 @@ from quorate.kernel.inputs import (
     Done,
     Fired,
     Handed,
+    HandOver,
     Input,
     Met,
     Misbehaved,
@@ -155,6 +156,8 @@ class Tree:
             core.on_done(item.key, item.result)
         elif isinstance(item, Handed):
             core.on_handed(item.value)
+        elif isinstance(item, HandOver):
+            core.hand_over()
         else:
             raise TypeError(f"{item!r} is not an input")
 

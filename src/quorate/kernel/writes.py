@@ -2,7 +2,7 @@
 
 A disk that hangs reports nothing: no error, and no end. So the Shell counts. How it works: while something is written
 that is not durable, the Machine ticks every TICK_S. More than TICKS_MAX ticks in a row without progress are a stall,
-which ends with the first progress. Progress is whatever becomes durable, be it a part of one long write.
+which ends with the first progress. Progress is whatever becomes durable.
 
 Ticks are counted, and not seconds, so that a process that was stopped for a minute (its disk's threads were, too) or
 whose loop was busy finds one tick late, and not a disk that hangs.
@@ -56,7 +56,7 @@ class WriteWatch:
         self._idle_ticks = 0
 
     def progressed(self) -> None:
-        """A part of a write is."""
+        """Storage says that it takes records again."""
         self._idle_ticks = 0
 
     def tick(self) -> bool:

@@ -50,6 +50,10 @@ class NamedMachines(StateMachine):
         self.machines = machines
         self.version = sum(machine.version for machine in machines.values())
 
+    def open(self) -> None:
+        for machine in self.machines.values():
+            machine.open()
+
     def begin(self) -> None:
         for machine in self.machines.values():
             machine.begin()

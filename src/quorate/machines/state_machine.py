@@ -30,7 +30,13 @@ class StateMachine(abc.ABC):
     version = 0
     """Of the code that gives commands their meaning."""
 
-    def begin(self) -> None:  # noqa: B027 (a default, not an abstraction)
+    def open(self) -> None:  # noqa: B027 (a default, not an abstraction)
+        """Its folder is this process's alone now: make working files there. Called once, before all else, in a thread.
+
+        Raises OSError.
+        """
+
+    def begin(self) -> None:  # noqa: B027
         """A batch of commands starts. A machine may hold back its writes until `commit`."""
 
     def commit(self) -> None:  # noqa: B027

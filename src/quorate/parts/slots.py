@@ -30,15 +30,16 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, Name, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.log.entries import COMMAND, NOOP, Entry
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum import Majority, QuorumSystem
@@ -54,8 +55,17 @@ TAG = struct.Struct(">HQQB")
 """Before each value: node, life, serial, kind."""
 
 
-class SlotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SlotsConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes; ``pending_max`` bounds values, and reads, that wait."""
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "window": Bounds(1, 4096),
+        "beat_s": TIMES,
+        "suspect_s": TIMES,
+        "message_entries_max": Bounds(1, BATCH_COUNT_MAX),
+        "message_bytes_max": MESSAGE_SIZES,
+        "pending_max": COUNTS,
+    }
 
     window: int = 32
     beat_s: float = 0.1
@@ -65,14 +75,9 @@ class SlotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pending_max: int = 65_536
 
     def __post_init__(self) -> None:
-        if not 1 <= self.window <= 4096:
-            raise ValueError(f"window is {self.window}, not in 1 to 4096")
-        if not 0 < self.beat_s < self.suspect_s:
-            raise ValueError(f"beat_s is {self.beat_s}: it must be above 0 and below suspect_s")
-        if not 1 <= self.message_entries_max <= BATCH_COUNT_MAX:
-            raise ValueError(f"message_entries_max is {self.message_entries_max}, not in 1 to {BATCH_COUNT_MAX}")
-        if min(self.message_bytes_max, self.pending_max) < 1:
-            raise ValueError("message_bytes_max and pending_max must be at least 1")
+        super().__post_init__()
+        if self.beat_s >= self.suspect_s:
+            raise ValueError(f"beat_s is {self.beat_s}: it must be below suspect_s, {self.suspect_s}")
 
 
 # --- messages ---

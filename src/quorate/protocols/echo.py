@@ -19,14 +19,15 @@ Source: Défago, Schiper, Urbán, "Total Order Broadcast and Multicast Algorithm
 the fixed sequencer, variant unicast-broadcast. Deviations: durable logs, so that nodes may crash and come back.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, NodeId, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Busy, Decided, Leads, ReadFailed, ReadReady
 from quorate.parts.wire import Index, Natural
@@ -36,21 +37,20 @@ TERM = 1  # there is one leader, and no second term
 BATCH_COUNT_MAX = 65_536
 
 
-class EchoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EchoConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes; ``pending_max`` bounds values, and reads, that wait."""
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "resend_s": TIMES,
+        "message_entries_max": Bounds(1, BATCH_COUNT_MAX),
+        "message_bytes_max": MESSAGE_SIZES,
+        "pending_max": COUNTS,
+    }
 
     resend_s: float = 0.2
     message_entries_max: int = 4096
     message_bytes_max: int = 1 << 20
     pending_max: int = 65_536
-
-    def __post_init__(self) -> None:
-        if not self.resend_s > 0:
-            raise ValueError(f"resend_s is {self.resend_s}, it must be above 0")
-        if not 1 <= self.message_entries_max <= BATCH_COUNT_MAX:
-            raise ValueError(f"message_entries_max is {self.message_entries_max}, not in 1 to {BATCH_COUNT_MAX}")
-        if min(self.message_bytes_max, self.pending_max) < 1:
-            raise ValueError("message_bytes_max and pending_max must be at least 1")
 
 
 # --- messages: the decoder checks types and ranges, the handlers check what they mean ---

@@ -1,12 +1,13 @@
 """Vote: its config, what travels, and what is durable. The decoder checks types and ranges, handlers what they mean."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
 
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.crypto.keys import Signature
 from quorate.parts.votes.certificate import Certificate
 from quorate.parts.wire import Index, Natural
@@ -17,20 +18,22 @@ Batch = Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=BATCH_COUNT_M
 BatchDigest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
-class VoteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class VoteConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock; the later rounds of a height last longer than the first, ``round_s``."""
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "beat_s": TIMES,
+        "round_s": TIMES,
+        "batch_count_max": Bounds(1, BATCH_COUNT_MAX),
+        "batch_bytes_max": MESSAGE_SIZES,
+        "pending_max": COUNTS,
+    }
 
     beat_s: float = 0.2
     round_s: float = 1.0
     batch_count_max: int = 1024
     batch_bytes_max: int = 1 << 20
     pending_max: int = 16_384
-
-    def __post_init__(self) -> None:
-        if not (self.beat_s > 0 and self.round_s > 0 and self.batch_bytes_max > 0 and self.pending_max > 0):
-            raise ValueError("times and limits must be above 0")
-        if not 1 <= self.batch_count_max <= BATCH_COUNT_MAX:
-            raise ValueError(f"batch_count_max is {self.batch_count_max}, not in 1 to {BATCH_COUNT_MAX}")
 
 
 class ProposedBatch(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

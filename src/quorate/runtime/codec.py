@@ -28,6 +28,7 @@ from quorate.kernel import (
     Failed,
     Fired,
     Handed,
+    HandOver,
     Known,
     Met,
     Misbehaved,
@@ -88,7 +89,10 @@ class Codec:
             _twin(Fired): Fired,
             _twin(Done, result=_union((Failed, *own, *_PLAIN))): Done,
             _twin(Handed, value=_union((*handed, *_PLAIN))): Handed,
-            **{_twin(kind): kind for kind in (Stalled, Met, Parted, Unmet, Misbehaved, Started, Settled, Known)},
+            **{
+                _twin(kind): kind
+                for kind in (HandOver, Stalled, Met, Parted, Unmet, Misbehaved, Started, Settled, Known)
+            },
         }
         self._stepped = stepped = _twin(Stepped, inputs=_TUPLE[_union(self._inputs), ...])
         record = _union((*self.records, stepped, Spawned, Began))

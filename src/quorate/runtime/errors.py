@@ -57,12 +57,36 @@ class JournalLocked(StorageError):
         self.pid = pid
 
 
+class FolderEmpty(StorageError):
+    """There is no data of this node where its folder should be, and nobody said that it is to begin."""
+
+
+class FolderNotEmpty(StorageError):
+    """There is data in a folder that was to be a new node's."""
+
+
+class FolderDamaged(StorageError):
+    """What a node knew when it ran last is not in its folder any more, so it may break what it has promised."""
+
+
+class MemoryLost(StorageError):
+    """Other nodes know this one from an earlier life, of which its folder has nothing."""
+
+
 class JournalFailed(StorageError):
     """The disk failed under the journal; nothing later will ever be durable. __cause__ is the OSError."""
 
 
 class DiskHangs(StorageError):
     """A call of this process's to the disk does not return. The thread in it cannot be ended by the process."""
+
+
+class WorkLeft(DiskHangs):
+    """A job did not end in time, and was left where it was. Nothing is lost: what it wrote is removed at a start."""
+
+
+class NodeStops(StorageError):
+    """What was being written or read of a snapshot is not needed any more, as this node stops."""
 
 
 class WrongIdentity(StorageError):

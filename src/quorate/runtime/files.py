@@ -1,4 +1,6 @@
-"""What every file of a node's data folder needs: an owner, a lock, durable names, durable writes.
+"""What every file of a node's data folder needs: an owner, a lock, a mode, durable names, durable writes.
+
+Folders are made with mode 0700 and files with 0600, whatever the umask: what is in them is nobody else's to read.
 
 The order that makes a file appear whole or not at all: write it under another name ("aside"), fsync it, rename it,
 fsync its directory (Pillai et al., "All file systems are not created equal", OSDI 2014: a rename without either
@@ -22,6 +24,8 @@ ASIDE = ".aside"  # the suffix of a file that is not finished; removed at start
 CLUSTER_SIZE_BYTES_MAX = 176  # of the cluster's name in UTF-8: it has a fixed place in file headers
 READ_SIZE_BYTES = 1 << 20  # of one call; an error is looked for in blocks of BLOCK_SIZE_BYTES
 BLOCK_SIZE_BYTES = 4096
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
 IOV_MAX = os.sysconf("SC_IOV_MAX")  # most buffers in one pwritev
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 DSYNC: int | None = getattr(os, "RWF_DSYNC", None)
@@ -54,12 +58,49 @@ def fsync_directory(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Create a directory and its missing parents, each name durable in its parent."""
+    """Create a directory and its missing parents, each name durable in its parent. One that is there stays as it is."""
     if directory.is_dir():
         return
     make_directory(directory.parent)
-    directory.mkdir(mode=0o700, exist_ok=True)
+    try:
+        directory.mkdir(mode=FOLDER_MODE)
+        directory.chmod(FOLDER_MODE)  # the umask may have taken some of it
+    except FileExistsError:
+        if not directory.is_dir():
+            raise
     fsync_directory(directory.parent)
+
+
+def own_directory(directory: Path) -> None:
+    """The same for a directory of the node's own: nobody else may look into it, also if it was there."""
+    make_directory(directory)
+    if directory.stat().st_mode & 0o777 != FOLDER_MODE:
+        with suppress(PermissionError):  # it is another user's, who has let this one in
+            directory.chmod(FOLDER_MODE)
+
+
+def create(path: Path, *, exclusive: bool = False) -> int:
+    """A descriptor of a new, empty file that only its owner may read; one of that name is emptied, or is an error."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if exclusive else os.O_TRUNC), FILE_MODE)
+    os.fchmod(fd, FILE_MODE)  # the umask may have taken some of it, or the file had another
+    return fd
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give a file these contents, durably and at once. Raises OSError, and leaves nothing behind."""
+    aside = path.with_name(path.name + ASIDE)
+    fd = create(aside)
+    try:
+        try:
+            write_all(fd, [data], 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        publish(aside, path)
+    except OSError:
+        with suppress(OSError):
+            aside.unlink()
+        raise
 
 
 def publish(aside: Path, final: Path) -> None:
@@ -148,7 +189,7 @@ class FolderLock:
 
     def __init__(self, path: Path) -> None:
         """Raises JournalLocked if the lock is held."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
         not_for_forks(self._fd)  # a child that outlives this process would keep the folder
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,6 +200,8 @@ class FolderLock:
         except BaseException:
             self.release()
             raise
+        with suppress(PermissionError):  # another user's, who has let this one in
+            os.fchmod(self._fd, FILE_MODE)
         # The pid only informs: a full disk must not keep a node from starting.
         with suppress(OSError):
             os.ftruncate(self._fd, 0)

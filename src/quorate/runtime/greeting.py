@@ -164,6 +164,9 @@ class Dialled(GreetedConnection):
         self.welcome: Welcome | None = None
         self._hello = hello
 
+    def on_refused(self, refusal: Refused) -> None:
+        """The called hangs up."""
+
     def on_open(self) -> None:
         self.send(encode(self._hello))
 
@@ -174,6 +177,7 @@ class Dialled(GreetedConnection):
             self.cut(str(error))
             return
         if isinstance(answer, Refused):
+            self.on_refused(answer)
             self.cut(f"refused us: {answer.why!r}")
         elif self._hello.target not in (None, answer.node):
             self.cut(f"is node {answer.node}, not {self._hello.target}: check the addresses of the nodes")

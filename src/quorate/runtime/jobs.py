@@ -34,7 +34,7 @@ from quorate.parts.log.replicated import (
     WriteChunk,
     Written,
 )
-from quorate.runtime.errors import REJOIN, DiskHangs, DiskUnreadable, SnapshotMissing, SnapshotSpoiled, StorageError
+from quorate.runtime.errors import REJOIN, DiskUnreadable, SnapshotMissing, SnapshotSpoiled, StorageError, WorkLeft
 from quorate.runtime.snapshots import SnapshotStore
 
 log = logging.getLogger("quorate.jobs")
@@ -48,8 +48,9 @@ What it raises is a Failed. The Jobs have the workers: ``in_thread`` and ``in_pr
 
 THREADS = 2
 PROCESSES = 1
-STOP_S_MAX = 10.0
-"""How long a node that stops waits for calls in its threads. None should take so long, unless the disk hangs."""
+STOP_S_MAX = 0.7
+"""How long a node that stops waits for calls in its threads. Those on snapshots give up as soon as they notice; what is
+left then waits for the disk, for a sync of a large file perhaps."""
 STOP_POLL_S = 0.02
 SLOW_S = 60.0
 """A job in a thread that takes longer is told in the log: it may wait for a disk that hangs."""
@@ -157,7 +158,7 @@ class Jobs:
             raise
 
     async def stop(self) -> None:
-        """Wait for the workers; results are dropped. Raises DiskHangs if a call in a thread does not end."""
+        """Wait for the workers; results are dropped. Raises WorkLeft if a call in a thread does not end."""
         underway = [pending for many in self._underway.values() for pending in many]
         self._underway.clear()
         for pending in underway:
@@ -171,7 +172,7 @@ class Jobs:
         while self._calls and time.monotonic() < until:  # noqa: ASYNC110 (threads set no event)
             await asyncio.sleep(STOP_POLL_S)
         for what, began_at in list(self._calls.values()):
-            raise DiskHangs(
+            raise WorkLeft(
                 f"{what} does not end, after {time.monotonic() - began_at:.1f} s: it was left where it was, and what "
                 "it wrote is removed at the next start. Look after the disk if it hangs"
             )
@@ -215,7 +216,7 @@ class Jobs:
         info = store.write(work.index, work.term, writer, is_common=isinstance(work, TakeCommonSnapshot))
         root = store.tree(work.index, work.piece_bytes).root if isinstance(work, TakeCommonSnapshot) else b""
         # The journal does not name this one yet. The one that it names stays until then, for a restart and for peers.
-        store.discard(named_index if work.keep_index is None else work.keep_index)
+        store.discard(named_index if work.keep_index is None else work.keep_index, work.held or ())
         return SnapshotInfo(info.index, info.term, info.size_bytes, info.digest, root)
 
     def _read_chunk(self, job: Job) -> Chunk:

@@ -25,7 +25,8 @@ class KeyedOutgoing(Outgoing):
         if key is None:
             self.cut(f"this node knows no public key of node {self.way.peer}: bring the same keyring to every node")
             return
-        self._side = PeerDialler(self.way.hall.me, self._keys, self.way.peer, key, Ephemeral())
+        hall = self.way.hall
+        self._side = PeerDialler(hall.me, self._keys, self.way.peer, key, Ephemeral(), hall.incarnations.own)
         self.send(self._side.opening)
 
     def on_greeting(self, frame: bytes) -> None:
@@ -71,7 +72,9 @@ class KeyedIncoming(Incoming):
         side.proved(frame)
         if self.hall.keys.get(self._claims) != side.key:  # it was removed meanwhile, or has another key now
             raise Mismatch("key", f"node {self._claims} is not known by this key any more: call again")
+        if (refusal := self.hall.incarnations.refuses(self._claims, side.incarnation)) is not None:
+            raise Mismatch(refusal.code, refusal.why)
         channel = side.channel()
-        self.sender = self._claims
+        self.sender, self.incarnation = self._claims, side.incarnation
         self.send(side.admission())
         self._welcomed(channel)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
 from quorate.kernel import (
@@ -34,6 +34,7 @@ from quorate.kernel import (
     Done,
     Env,
     Fired,
+    HandOver,
     Host,
     Input,
     Job,
@@ -54,12 +55,13 @@ from quorate.kernel import (
 from quorate.kernel import Path as CorePath
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keys
-from quorate.parts.log.replicated import Restored, TakeSnapshot
+from quorate.parts.log.replicated import Journaled, Restored, TakeSnapshot
 from quorate.runtime.burden import Burden
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec, MalformedMessage
-from quorate.runtime.errors import DiskHangs, StorageError
+from quorate.runtime.errors import REJOIN, DiskHangs, FolderDamaged, MemoryLost, StorageError
 from quorate.runtime.files import Identity
+from quorate.runtime.folder import Beginning, DataFolder
 from quorate.runtime.greeting import Told
 from quorate.runtime.jobs import Doer, Jobs
 from quorate.runtime.journal import Journal
@@ -79,6 +81,9 @@ comes from elsewhere, is one journal frame of 64 MiB at most."""
 DURABLE_WAIT_S = 1.0
 """What somebody asks about this node waits so long for the disk at most."""
 ROSTERS = ("a closed roster (Node)", "an open one (OpenNode)")
+HAND_OVER_S_MAX = 0.8
+"""How long a node that stops waits until another leads in its place."""
+HAND_OVER_POLL_S = 0.005
 WORK_S = 0.005
 """How long the App's own jobs may keep the loop before something else has its turn."""
 
@@ -134,6 +139,16 @@ class Links(Interface):
         """Read nothing of what others send, or read on."""
 
 
+class Opened(NamedTuple):
+    """What a node finds of its earlier lives. ``snapshot_index``: of the newest that it took itself; 0: none."""
+
+    folder: DataFolder
+    journal: Journal
+    stores: SnapshotStores
+    frames: list[bytes]
+    snapshot_index: int
+
+
 class Node(Machine):
     """One member of a cluster. Make it, ``await start()``, later ``await stop()``.
 
@@ -141,6 +156,8 @@ class Node(Machine):
     ``listen_at``: where this node listens, if not at its own address; ``keys``: this node's, if nodes have
     some; ``doers``: how jobs are done that neither the runtime nor the App knows, by type; ``shell`` is another one
     where a bug is planted. ``links`` are there in place of ``addresses`` where the roster is open (``OpenNode``).
+    ``beginning``: whether the node is new or has a folder; ``on_folder`` is called, in a thread, once that is this
+    process's alone, so that the App may have files in it.
     """
 
     is_open = False
@@ -162,6 +179,8 @@ class Node(Machine):
         shell: type[Shell] = Shell,
         links: Links | None = None,
         peer_limits: PeerLimits | None = None,
+        beginning: Beginning = Beginning.EITHER,
+        on_folder: Callable[[], object] | None = None,
     ) -> None:
         self.id = node
         self.app = app
@@ -173,6 +192,7 @@ class Node(Machine):
                 limits=peer_limits,
                 keys=keys,
             )
+            self.peers.on_forgotten = self._forgotten
         self._links: Links = links or self.peers
         self.on_roster: Callable[[], None] = _nothing
         """Called when a core has met a node or parted from one."""
@@ -181,6 +201,8 @@ class Node(Machine):
         self._shell_class = shell
         self._identity = Identity(cluster, node)
         self._data = data
+        self._beginning = beginning
+        self._on_folder = on_folder or _nothing
         self._keyring = None if keys is None else keys.keyring
         self._doers = doers
         self._codec = codec
@@ -196,7 +218,6 @@ class Node(Machine):
         self._loads: set[asyncio.Task[None]] = set()
         self._is_started = False
         self._is_ending = False
-        self._journal_bytes = 0
         self._written = self._durable = 0
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
         self._awaited: deque[tuple[int, Callable[[bool], None]]] = deque()
@@ -213,11 +234,15 @@ class Node(Machine):
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         # The disk may hang, and then the loop must go on: somebody may want this to end.
-        self._journal, stores, frames = await in_daemon(self._open, "quorate-recovery")
-        self._jobs = Jobs(stores, self.app, self._keyring, self._doers, self._end)
+        opened = await in_daemon(self._open, "quorate-recovery")
+        self._folder, self._journal, self._stores = opened.folder, opened.journal, opened.stores
+        self._jobs = Jobs(self._stores, self.app, self._keyring, self._doers, self._end)
         try:
-            self._recover(frames)
-            del frames
+            self._recover(opened.frames)
+            self._check_own_snapshot(opened.snapshot_index)
+            del opened
+            if not self.is_open:
+                self.peers.incarnations.recall(self._folder.incarnation, self._folder.others, self._learnt)
             await self._links.start()
             self.shell.start(time.monotonic(), time.time_ns())
         except BaseException:
@@ -226,17 +251,23 @@ class Node(Machine):
         self._is_started = True
         self.wake()
 
-    def _open(self) -> tuple[Journal, SnapshotStores, list[bytes]]:
-        """What is durable, and the frames of the journal."""
+    def _open(self) -> Opened:
+        """What is durable."""
+        folder = DataFolder(self._data, self._identity, self._beginning)
         journal, frames = Journal.open(
             self._data / "journal",
             identity=self._identity,
+            lock=folder.lock,
+            on_end=folder.reached,
             on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
             on_stall=lambda why: self._from_thread(self._on_stall, why),
-            on_progress=lambda: self._from_thread(self._on_progress, None),
         )
         try:
-            return journal, SnapshotStores(self._data / "snapshots", self._identity), frames
+            folder.settle(journal.last_sequence)
+            self._on_folder()
+            stores = SnapshotStores(self._data / "snapshots", self._identity)
+            newest = max((info.index for info in stores().own()), default=0)
+            return Opened(folder, journal, stores, frames, newest)
         except BaseException:
             journal.close()
             raise
@@ -250,6 +281,26 @@ class Node(Machine):
         """Return when the node was stopped; raise what makes it unable to go on."""
         await asyncio.shield(self._ended)
 
+    async def hand_over(self) -> None:
+        """If this node leads, have another lead, and wait a short time for that. Call it before ``stop``."""
+        root = self.host.root if self._is_started else None
+        if root is None or not root.hands_over or not root.standing().was_elected:
+            return
+        if not self.peers.connected():
+            return  # nobody is there to lead
+        self._put(HandOver())
+        began_at = time.monotonic()
+        while root.standing().leader in (None, self.id):
+            if self._is_ending or not self.peers.connected():
+                return  # nobody is there who could lead
+            if time.monotonic() - began_at > HAND_OVER_S_MAX:
+                log.warning("no other node leads after %g s: this one stops all the same", HAND_OVER_S_MAX)
+                return
+            await asyncio.sleep(HAND_OVER_POLL_S)
+        log.info(
+            "node %s leads in place of this one, after %.3f s", root.standing().leader, time.monotonic() - began_at
+        )
+
     async def stop(self) -> None:
         """Leave in order: what is queued becomes durable. A second call does nothing, nor one before ``start``.
 
@@ -261,9 +312,11 @@ class Node(Machine):
 
     async def _close(self) -> None:
         self._is_ending = True
+        self._folder.close()
         for handle in self._timers.values():
             handle.cancel()
         self._work.close()
+        self._stores.stop()
         await self._links.stop()
         closing = self._loop.run_in_executor(None, self._journal.close)
         stopped, closed = await asyncio.gather(self._jobs.stop(), closing, return_exceptions=True)
@@ -276,7 +329,6 @@ class Node(Machine):
     def _recover(self, frames: Sequence[bytes]) -> None:
         records: list[Record] = []
         for frame in frames:
-            self._journal_bytes += len(frame)
             records += self._codec.decode_records(frame)
         seed = seed_in(records) or new_seed()
         self.host = Host(self._make, self.id, self._members, seeded_streams(seed), seed=seed, is_open=self.is_open)
@@ -286,6 +338,33 @@ class Node(Machine):
         self._submissions = Submissions(self.wake, gathers=self.host.root.gathers)
         for record in records:
             self.host.restore(record)
+
+    def _check_own_snapshot(self, index: int) -> None:
+        """What this node took a snapshot of was in its journal. One that came from another node may be newer."""
+        core = self.host.root
+        if isinstance(core, Journaled) and index > core.log_end:
+            raise FolderDamaged(
+                f"{self._data}: this node took a snapshot at index {index}, and its journal ends at {core.log_end}: "
+                f"what it acknowledged is gone. {REJOIN}"
+            )
+
+    def _learnt(self) -> None:
+        """Another node has called for the first time."""
+        others = dict(self.peers.incarnations.others)
+        task = self._loop.create_task(in_daemon(partial(self._keep, others), "quorate-folder"))
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+
+    def _keep(self, others: dict[int, bytes]) -> None:
+        """In a thread: what is not written now is when the next one calls, or after a restart."""
+        try:
+            self._folder.know(others)
+        except OSError as error:
+            log.warning("the incarnations of the other nodes are not kept: %s", error)
+
+    def _forgotten(self, why: str) -> None:
+        """Another node knows this one from a life of which it has nothing."""
+        self._end(MemoryLost(f"{self._data}: {why}"))
 
     def _end(self, error: BaseException | None) -> None:
         """No more turns."""
@@ -402,10 +481,6 @@ class Node(Machine):
             return
         if not self._is_ending:
             self._guarded(lambda: self.shell.reported(why))
-
-    def _on_progress(self, _: None) -> None:
-        if not self._is_ending:
-            self._guarded(self.shell.progressed)
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence
@@ -582,22 +657,22 @@ class Node(Machine):
 
     def is_checkpoint_due(self) -> bool:
         """After a snapshot, when there is much to be rid of."""
-        return self._checkpoint_due and self._journal.checkpoint_bytes + self._journal_bytes > CHECKPOINT_AFTER_BYTES
+        if not self._checkpoint_due or self._journal.has_checkpoint_under_way:
+            return False
+        return self._journal.size_bytes > CHECKPOINT_AFTER_BYTES
 
     def append(self, records: Sequence[Record]) -> int:
         """One frame."""
-        frame = self._codec.encode_records(records)
-        self._journal_bytes += len(frame)
-        self._written = self._journal.append(frame)
+        self._written = self._journal.append(self._codec.encode_records(records))
         self._weigh()
         return self._written
 
-    def replace(self, records: Sequence[Record]) -> int:
-        """A checkpoint, a frame for each record."""
+    def replace(self, state: Sequence[Record], records: Sequence[Record]) -> int:
+        """A frame, and a checkpoint in the background, a frame for each record of the state."""
+        written = self.append(records)
         self._checkpoint_due = False
-        self._journal_bytes = 0
-        self._written = self._journal.checkpoint(records, lambda record: self._codec.encode_records((record,)))
-        return self._written
+        self._journal.checkpoint(state, lambda record: self._codec.encode_records((record,)))
+        return written
 
 
 def _nothing() -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from quorate.parts.crypto.keys import Keys
 from quorate.runtime.handshake import Hello, LocalNode, Refused, judge
+from quorate.runtime.incarnations import Incarnation
 from quorate.runtime.proving import DECODE_ERRORS, Mismatch, Nonce, ProvingCalled, ProvingDialler, Roles, Share
 from quorate.runtime.sealing import Ephemeral
 
@@ -25,6 +26,7 @@ class KeyedHello(Hello, frozen=True, array_like=True):
 
     nonce: Nonce = b""
     share: Share = b""
+    incarnation: Incarnation = b""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,10 +36,12 @@ _decode = msgspec.msgpack.Decoder(KeyedHello).decode
 class PeerDialler(ProvingDialler):
     """One dial to ``target``, which must prove ``key``."""
 
-    def __init__(self, me: LocalNode, keys: Keys, target: int, key: bytes, fresh: Ephemeral) -> None:
+    def __init__(
+        self, me: LocalNode, keys: Keys, target: int, key: bytes, fresh: Ephemeral, incarnation: bytes = b""
+    ) -> None:
         plain = me.hello(target)
         fields = {name: getattr(plain, name) for name in plain.__struct_fields__}
-        hello = KeyedHello(**fields, nonce=fresh.nonce, share=fresh.share)
+        hello = KeyedHello(**fields, nonce=fresh.nonce, share=fresh.share, incarnation=incarnation)
         super().__init__(keys, ROLES, _encode(hello), fresh, key)
 
 
@@ -47,6 +51,8 @@ class PeerCalled(ProvingCalled):
     def __init__(self, me: LocalNode, keys: Keys, fresh: Ephemeral) -> None:
         super().__init__(keys, ROLES, fresh)
         self._local = me
+        self.incarnation = b""
+        """The caller's, once it has opened; as good as its proof."""
 
     def greeted(self, frame: bytes, key_of: Callable[[int], bytes | None]) -> int:
         """Which node calls, if it may; ``key_of`` has the keys of the roster. Raises Mismatch."""
@@ -66,4 +72,5 @@ class PeerCalled(ProvingCalled):
             why = f"this node knows no public key of node {hello.node}: bring the same keyring to every node"
             raise Mismatch("key", why)
         self._opened(frame, key, hello.share)
+        self.incarnation = hello.incarnation
         return hello.node

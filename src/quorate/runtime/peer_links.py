@@ -14,7 +14,8 @@ import msgspec
 from quorate.runtime.bans import host_of
 from quorate.runtime.framing import FrameLimits
 from quorate.runtime.greeting import Accepted, Dialled, Told
-from quorate.runtime.handshake import LocalNode
+from quorate.runtime.handshake import Hello, LocalNode, Refused
+from quorate.runtime.incarnations import Incarnations, incarnation_in, peer_hello
 
 MIB = 1 << 20
 log = logging.getLogger("quorate.peers")
@@ -68,6 +69,13 @@ class Hall(Interface):
     def keys(self) -> Mapping[int, bytes]:
         """Public keys, by node."""
 
+    @property
+    def incarnations(self) -> Incarnations:
+        """This node's, and those of the others."""
+
+    def on_refused(self, node: int, refusal: Refused) -> None:
+        """A node that was called refuses, by the word of whoever is at its address."""
+
     def on_open(self, caller: Incoming) -> None:
         """Somebody called."""
 
@@ -101,7 +109,8 @@ class Outgoing(Dialled):
 
     def __init__(self, way: Way) -> None:
         limits = way.hall.limits
-        super().__init__(way.hall.me.hello(way.peer), limits.frames, limits.handshake_timeout_s)
+        hello = peer_hello(way.hall.me, way.peer, way.hall.incarnations.own)
+        super().__init__(hello, limits.frames, limits.handshake_timeout_s)
         self.way = way
 
     def on_open(self) -> None:
@@ -119,6 +128,9 @@ class Outgoing(Dialled):
         self.way.counters.connects += 1
         log.info("link to node %d at %s", self.way.peer, self.remote)
 
+    def on_refused(self, refusal: Refused) -> None:
+        self.way.hall.on_refused(self.way.peer, refusal)
+
     def on_message_frames(self, frames: list[bytes]) -> None:
         self.cut("sends on a connection that is ours to send on")
 
@@ -134,6 +146,16 @@ class Incoming(Accepted):
         """Where the caller is, as limits count hosts."""
         self.sender = -1
         """Which node it is, once it is welcome."""
+        self.incarnation = b""
+        """The one it names."""
+
+    def on_greeting(self, frame: bytes) -> None:
+        self.incarnation = incarnation_in(frame)
+        super().on_greeting(frame)
+
+    def admit(self, hello: Hello) -> Refused | None:
+        assert hello.node is not None  # judged
+        return self.hall.incarnations.refuses(hello.node, self.incarnation)
 
     def on_open(self) -> None:
         self.host = host_of(self.remote_host)

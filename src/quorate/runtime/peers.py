@@ -12,7 +12,8 @@ Callers that have not come so far wait, a few, and for a short time. A new one t
 host that has most, so sockets that say nothing keep no node out.
 
 Nodes come and go while this one runs: ``meet`` adds one or gives it another address, ``part`` removes one, and what it
-says from then on is refused with the reason.
+says from then on is refused with the reason. One that calls as another incarnation of itself (``incarnations.py``) has
+lost its folder, and is refused too.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from quorate.parts.crypto.keys import Keys
 from quorate.runtime.address import format_address, parse_address
 from quorate.runtime.framing import close_all
 from quorate.runtime.greeting import Told
-from quorate.runtime.handshake import LocalNode
+from quorate.runtime.handshake import LocalNode, Refused
+from quorate.runtime.incarnations import LOST_CODE, Incarnations
 from quorate.runtime.listening import Listening, listen
 from quorate.runtime.names import NAMES, Names
 from quorate.runtime.peer_links import Incoming, Outgoing, PeerCounters, PeerLimits, Way
@@ -91,6 +93,9 @@ class Peers:
         self._incoming: Callable[[Peers], Incoming] = Incoming
         if keys is not None:
             self._prove(keys)
+        self.incarnations = Incarnations(node)
+        self.on_forgotten: Callable[[str], object] = lambda why: None
+        """Called with the reason if another node says that this one has lost what it was."""
         self.names = names
         self.tell = Told(log)
         self.is_stopping = False
@@ -145,6 +150,8 @@ class Peers:
         if node == self.me.node:
             return
         has_other_key = self._keyring is not None and known != self.keys.get(node)
+        if has_other_key and known is not None:
+            self.incarnations.forget(node)
         if has_other_key and (incoming := self.incoming.pop(node, None)) is not None:
             incoming.cut(f"node {node} has another key now")
         old = self.links.get(node)
@@ -164,6 +171,7 @@ class Peers:
         assert node != self.me.node, "a node does not part from itself"
         self._removed[node] = why[:REMOVED_WHY_CHARACTERS_MAX]
         self._members.discard(node)
+        self.incarnations.forget(node)
         self.counters.pop(node, None)
         self.keys.pop(node, None)
         link, incoming = self.links.pop(node, None), self.incoming.pop(node, None)
@@ -249,6 +257,7 @@ class Peers:
         link = self.links[caller.sender]
         link.counters.accepts += 1
         link.called()
+        self.incarnations.learn(caller.sender, caller.incarnation)
         older = self.incoming.get(caller.sender)
         self.incoming[caller.sender] = caller
         if self._is_held:
@@ -256,6 +265,11 @@ class Peers:
         if older is not None:
             log.info("node %d called again, from %s", caller.sender, caller.remote)
             older.cut("the same node called again")
+
+    def on_refused(self, node: int, refusal: Refused) -> None:
+        """A node that we called wants nothing of us."""
+        if refusal.code == LOST_CODE:
+            self.on_forgotten(f"node {node} says: {refusal.why}")
 
     def on_peer_frames(self, caller: Incoming, frames: list[bytes]) -> None:
         """What a node sent."""

@@ -34,7 +34,7 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,7 @@ from typing import BinaryIO, NamedTuple
 
 from quorate.parts.log.pieces import PieceTree, leaf_of, length_at
 from quorate.runtime.errors import (
+    NodeStops,
     SnapshotCorrupt,
     SnapshotMissing,
     SnapshotRefused,
@@ -50,7 +51,7 @@ from quorate.runtime.errors import (
     UnknownFormat,
     WrongIdentity,
 )
-from quorate.runtime.files import ASIDE, Identity, fsync_directory, make_directory, publish, remove_asides
+from quorate.runtime.files import ASIDE, Identity, create, fsync_directory, own_directory, publish, remove_asides
 from quorate.runtime.verified import VerifiedFile, identity_of
 
 MAGIC = b"QUORSNAP"
@@ -60,6 +61,7 @@ CHUNK_SIZE_BYTES_MAX = 16 << 20
 SNAPSHOT_SIZE_BYTES_MAX = 1 << 40
 TREES_MAX = 4
 VERIFIED_COUNT_MAX = 4  # files whose sums are kept; there are rarely more than two
+DIGEST_PIECE_BYTES = 1 << 20
 CORRUPT = ".corrupt"  # the suffix of a file that is kept for whoever looks into it
 
 _HEADER = struct.Struct("<8sHHQQQQ32s176s")
@@ -97,11 +99,12 @@ class SnapshotReader(io.RawIOBase):
     fileno(), payload_offset and payload_size (bytes) serve zero-copy calls; the descriptor stands at the position.
     """
 
-    def __init__(self, file: io.FileIO, info: SnapshotInfo) -> None:
+    def __init__(self, file: io.FileIO, info: SnapshotInfo, stops: threading.Event) -> None:
         self.info = info
         self.payload_offset = HEADER_SIZE
         self.payload_size = info.payload_size_bytes
         self._file = file
+        self._stops = stops
         self.seek(0)
 
     def readable(self) -> bool:
@@ -124,12 +127,25 @@ class SnapshotReader(io.RawIOBase):
         return self._file.seek(self.payload_offset + base + offset) - self.payload_offset
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        _go_on(self._stops)
         room = max(0, min(len(buffer), self.payload_size - self.tell()))
         return self._file.readinto(memoryview(buffer)[:room]) or 0
 
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+class _SnapshotFile(io.BufferedRandom):
+    """A new one that is being written; writing ends when the node stops."""
+
+    def __init__(self, path: Path, stops: threading.Event) -> None:
+        super().__init__(io.FileIO(create(path, exclusive=True), "r+"))
+        self._stops = stops
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
+        _go_on(self._stops)
+        return super().write(data)
 
 
 @dataclass(slots=True)
@@ -164,10 +180,15 @@ class SnapshotStore:
         self._verify_lock = threading.Lock()
         self._aside_numbers = itertools.count()
         self._trees: dict[tuple[SnapshotInfo, int], PieceTree] = {}
-        make_directory(self._directory)
+        self._stops = threading.Event()
+        own_directory(self._directory)
         remove_asides(self._directory)
         for info in self.infos():
-            self._check_owner(info)
+            self._header(info)
+
+    def stop(self) -> None:
+        """Have what writes or reads a snapshot give up soon, with NodeStops; from any thread."""
+        self._stops.set()
 
     def infos(self) -> list[SnapshotInfo]:
         """The complete snapshots, by index. Their content is not verified here."""
@@ -177,6 +198,10 @@ class SnapshotStore:
                 with suppress(FileNotFoundError):  # discarded meanwhile
                     found.append(SnapshotInfo(int(name[1]), int(name[2]), path.stat().st_size))
         return sorted(found)
+
+    def own(self) -> list[SnapshotInfo]:
+        """Those that this node took itself, of what its journal had then; not those that nodes have in common."""
+        return [info for info in self.infos() if (header := self._header(info)) and header.node == self._identity.node]
 
     def write(
         self, index: int, term: int, writer: Callable[[BinaryIO], None], *, is_common: bool = False
@@ -192,14 +217,14 @@ class SnapshotStore:
         final = self._path(index, term)
         aside = self._aside(final)
         try:
-            with aside.open("x+b") as file:
+            with _SnapshotFile(aside, self._stops) as file:
                 file.write(bytes(HEADER_SIZE))
                 file.flush()
                 writer(file)
                 file.flush()
                 # A library may have written past Python's buffer: ask the file itself for its size and content.
                 size = os.fstat(file.fileno()).st_size
-                digest = _payload_digest(file)
+                digest = _payload_digest(file, self._stops)
                 node = 0 if is_common else self._identity.node
                 header = _Header(self._cluster, node, index, term, size - HEADER_SIZE, digest)
                 os.pwrite(file.fileno(), _encode(header), 0)
@@ -223,7 +248,7 @@ class SnapshotStore:
         file = self._open_file(path)
         try:
             self._verify(file, path, info)
-            return SnapshotReader(file, info)
+            return SnapshotReader(file, info, self._stops)
         except BaseException as error:
             file.close()
             if not isinstance(error, SnapshotCorrupt):
@@ -301,9 +326,9 @@ class SnapshotStore:
                 return receiving.received_bytes
             return self._receive(receiving, data, digest)
 
-    def discard(self, below_index: int) -> list[SnapshotInfo]:
-        """Delete the snapshots below an index; returns them. An open reader keeps its file."""
-        gone = [info for info in self.infos() if info.index < below_index]
+    def discard(self, below_index: int, held: Collection[int] = ()) -> list[SnapshotInfo]:
+        """Delete the snapshots below an index, but those at ``held``; returns them. An open reader keeps its file."""
+        gone = [info for info in self.infos() if info.index < below_index and info.index not in held]
         for info in gone:
             self._path(info.index, info.term).unlink(missing_ok=True)
         if gone:
@@ -357,10 +382,12 @@ class SnapshotStore:
                 self._verified[info] = verified
             return verified
 
-    def _check_owner(self, info: SnapshotInfo) -> None:
+    def _header(self, info: SnapshotInfo) -> _Header | None:
+        """None of a damaged one, which is told when it is opened. Raises WrongIdentity, UnknownFormat, OSError."""
         path = self._path(info.index, info.term)
-        with path.open("rb") as file, suppress(SnapshotCorrupt):  # told when it is opened
-            self._decode(file.read(HEADER_SIZE), path)
+        with path.open("rb") as file, suppress(SnapshotCorrupt):
+            return self._decode(file.read(HEADER_SIZE), path)
+        return None
 
     def _decode(self, data: bytes, path: Path) -> _Header:
         """Read a header. Raises SnapshotCorrupt, UnknownFormat, WrongIdentity."""
@@ -385,7 +412,7 @@ class SnapshotStore:
     def _verify(self, file: BinaryIO | io.FileIO, path: Path, info: SnapshotInfo) -> None:
         """Check a whole file against its header and its name."""
         header = self._verify_header(os.pread(file.fileno(), HEADER_SIZE, 0), path, info)
-        if _payload_digest(file) != header.digest:
+        if _payload_digest(file, self._stops) != header.digest:
             raise SnapshotCorrupt(f"{path}: the digest of the payload is wrong")
 
     def _verify_header(self, data: bytes, path: Path, info: SnapshotInfo) -> _Header:
@@ -414,7 +441,7 @@ class SnapshotStore:
     def _begin_receiving(self, info: SnapshotInfo) -> _Receiving:
         self._abandon()
         path = self._aside(self._path(info.index, info.term))
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = create(path, exclusive=True)
         self._receiving = _Receiving(info, path, fd)
         return self._receiving
 
@@ -464,7 +491,17 @@ def _pieces(file: io.FileIO, size_bytes: int, piece_bytes: int) -> Iterator[byte
         yield os.pread(file.fileno(), min(piece_bytes, size_bytes - offset), offset)
 
 
-def _payload_digest(file: BinaryIO | io.FileIO) -> bytes:
-    """Read a snapshot's file from behind the header to its end."""
+def _payload_digest(file: BinaryIO | io.FileIO, stops: threading.Event) -> bytes:
+    """Read a snapshot's file from behind the header to its end. Raises NodeStops."""
     file.seek(HEADER_SIZE)
-    return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
+    digest, buffer = hashlib.sha256(), bytearray(DIGEST_PIECE_BYTES)
+    view = memoryview(buffer)
+    while size := file.readinto(buffer):  # type: ignore[union-attr]
+        _go_on(stops)
+        digest.update(view[:size])
+    return digest.digest()
+
+
+def _go_on(stops: threading.Event) -> None:
+    if stops.is_set():
+        raise NodeStops("the node stops, and needs this snapshot no more")

@@ -21,6 +21,12 @@ class SnapshotStores:
         self._lock = threading.Lock()
         self._stores = {ROOT: SnapshotStore(directory, identity)}
 
+    def stop(self) -> None:
+        """As ``SnapshotStore.stop``, for all of them."""
+        with self._lock:
+            for store in self._stores.values():
+                store.stop()
+
     def __call__(self, path: CorePath = ROOT) -> SnapshotStore:
         """The store of a core. Raises WrongIdentity, OSError."""
         with self._lock:

@@ -39,7 +39,7 @@ from quorate.kernel import NODE_ID_MAX
 from quorate.parts.crypto.keys import Keys
 from quorate.protocols import REGISTRY, ProtocolEntry
 from quorate.runtime.address import is_wildcard, parse_address
-from quorate.runtime.memory import MEMORY_BYTES_MIN, MemoryBudget, default_budget
+from quorate.runtime.memory import MEMORY_BYTES_MIN, MemoryBudget, default_budget, memory_of_machine
 
 CONFIG_BYTES_MAX = 1 << 20
 NODES_MAX = 63
@@ -238,8 +238,12 @@ def _list(nodes: Iterable[int]) -> str:
 
 
 def _check(config: NodeConfig) -> None:
-    if not config.cluster or len(config.cluster.encode()) > 128:
+    if not 0 < len(config.cluster.encode(errors="replace")) <= 128:
         raise ConfigError("cluster: a name of 1 to 128 bytes")
+    if not config.cluster.isprintable():
+        raise ConfigError(f"cluster: {config.cluster!r} has control characters; leave them out")
+    if not str(config.data).isprintable():
+        raise ConfigError(f"data: {str(config.data)!r} is not a folder's name")
     if not 0 < len(config.nodes) <= NODES_MAX:
         raise ConfigError(f"nodes: {len(config.nodes)} of them; there must be 1 to {NODES_MAX}")
     for node in config.nodes:
@@ -247,15 +251,22 @@ def _check(config: NodeConfig) -> None:
             raise ConfigError(f"nodes.{node}: ids go from 0 to {NODE_ID_MAX}")
     if config.node not in config.nodes:
         raise ConfigError(f"node: {config.node} is not one of [nodes], which has {_list(config.nodes)}")
-    if config.memory_bytes_max is not None and config.memory_bytes_max < MEMORY_BYTES_MIN:
-        least = f"it is at least {MEMORY_BYTES_MIN} (256 MiB)"
-        raise ConfigError(f"memory_bytes_max: {config.memory_bytes_max} bytes are too few; {least}")
+    if config.memory_bytes_max is not None:
+        _check_memory(config.memory_bytes_max)
     _check_addresses(config.nodes)
     if config.entry.traits.has_keys and config.keys is None:
         text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
         raise ConfigError(f"{text}. {_generate(config)}")
     if config.keys is not None and not config.entry.traits.has_keys:
         raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")
+
+
+def _check_memory(asked: int) -> None:
+    most = memory_of_machine()
+    if asked < MEMORY_BYTES_MIN:
+        raise ConfigError(f"memory_bytes_max: {asked} bytes are too few; it is at least {MEMORY_BYTES_MIN} (256 MiB)")
+    if asked > most:
+        raise ConfigError(f"memory_bytes_max: {asked} bytes are more than this machine has; it is at most {most}")
 
 
 def _check_addresses(nodes: dict[int, Member]) -> None:

@@ -31,6 +31,7 @@ from quorate.service.reports import Reports
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
     DECODE_ERRORS,
+    UNANSWERED_PER_SESSION_MAX,
     Apply,
     CloseSession,
     Code,
@@ -46,7 +47,7 @@ from quorate.service.requests import (
     decode_log_command,
     encode,
 )
-from quorate.service.sessions import GONE, SESSIONS_MAX, UNANSWERED_PER_SESSION_MAX, Session, Sessions
+from quorate.service.sessions import GONE, SESSIONS_MAX, Session, Sessions
 
 PENDING_MAX = 100_000
 CHANGES_MAX = 64

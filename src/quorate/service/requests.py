@@ -24,6 +24,8 @@ COMMAND_BYTES_MAX: Final = 1_572_864
 CHANGE_BYTES_MAX: Final = 4096
 """A configuration of as many members, newcomers and leavers as there can be, signed."""
 
+UNANSWERED_PER_SESSION_MAX: Final = 4096
+"""Of a session's serials, those from the lowest without an answer to the newest; more are refused when applied."""
 REMAINING_MS_MAX: Final = 2**31 - 1
 AUDITED_MAX: Final = 4096
 """Names of a state that an audit has."""

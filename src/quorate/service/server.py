@@ -23,6 +23,7 @@ from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
 from quorate.runtime.descriptors import limit_now, shares
 from quorate.runtime.errors import DiskHangs
+from quorate.runtime.folder import Beginning
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
 from quorate.runtime.listener import ClientConnection, ClientLimits, ClientListener
@@ -53,6 +54,9 @@ from quorate.service.signed import SignedReplica
 
 log = logging.getLogger("quorate.server")
 TOO_MANY = "too many requests wait at this node"
+REPLACE = (
+    ": add a new node under another number (`quorate members add`), then remove this one (`quorate members remove`)"
+)
 UNREAD = "too many answers wait at this node for clients that do not read them"
 
 
@@ -88,8 +92,16 @@ class Caller:
 class Server:
     """One node of a cluster. ``machine(data)`` makes the state machine it replicates."""
 
-    def __init__(self, config: NodeConfig, machine: Callable[[Path], StateMachine] = kv_machine) -> None:
-        """Raises ConfigError where the keys are not there or not those of this cluster."""
+    def __init__(
+        self,
+        config: NodeConfig,
+        machine: Callable[[Path], StateMachine] = kv_machine,
+        beginning: Beginning = Beginning.EITHER,
+    ) -> None:
+        """``beginning``: whether the node is new, or has a folder of an earlier life.
+
+        Raises ConfigError where the keys are not there or not those of this cluster.
+        """
         entry = config.entry
         self.config = config
         budget = config.memory
@@ -116,8 +128,12 @@ class Server:
             data=config.data,
             keys=keys,
             peer_limits=peer_limits,
+            beginning=beginning,
+            on_folder=self.machine.open,
         )
         self.node.on_roster = self._on_roster
+        if entry.traits.members.can_change:
+            self.node.peers.incarnations.advice = REPLACE
         self.watchdog = Watchdog()
         bears = self._bears(len(config.nodes))
         if bears is not None and not bears.liars:
@@ -147,11 +163,12 @@ class Server:
         await self.node.wait()
 
     async def stop(self) -> None:
-        """Answer what can be answered, make durable what is queued, close the files.
+        """Have another node lead, answer what can be answered, make durable what is queued, close the files.
 
         Raises StorageError as ``Node.stop`` does.
         """
         self.watchdog.stop()
+        await self.node.hand_over()
         await self.listener.stop()
         try:
             await self.node.stop()

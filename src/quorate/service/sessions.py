@@ -53,7 +53,6 @@ _OPENING: Final = encode(OpenSession(0))[:-1]
 
 GONE: Final = None
 """In place of a result that took too much space."""
-UNANSWERED_PER_SESSION_MAX = 4096
 ESTABLISHED_USES = 16
 PER_OWNER_MIN = 16
 """A key may have so many sessions however small the table is."""

@@ -27,7 +27,7 @@ from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Screen, Screened
-from quorate.service.readings import TOO_MANY, Reading
+from quorate.service.readings import LATE, TOO_MANY, Reading
 from quorate.service.replica import FETCHED, PENDING_MAX, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -110,6 +110,9 @@ class SignedReplica(Replica):
     def _tick(self) -> None:
         super()._tick()
         now = self.deadlines.now
+        for client, number, until in (waiting for many in self._requests.values() for waiting in many):
+            if until <= now:
+                self._refuse(client, number, Code.LEADER_CHANGED, LATE)
         self._keep(lambda waiting: waiting[2] > now)
 
     def _keep(self, is_kept: Callable[[tuple[Requester, int, int]], bool]) -> None:

@@ -19,7 +19,7 @@ from typing import Protocol as Interface
 from quorate.kernel import App, Blame, Core, Env, Meet, Rng, RosterChange, Send, Shell, Turn
 from quorate.parts.crypto.keys import Keyring, Scheme
 from quorate.parts.log.configuration import Newcomer
-from quorate.sim.checkers.base import Checker, Outside, Violation
+from quorate.sim.checkers.base import Checker, Outside, Violation, promises_of
 from quorate.sim.digest import Digest
 from quorate.sim.network import Network
 from quorate.sim.options import MemberChange, Options
@@ -146,7 +146,7 @@ class Ground(ABC, Generic[NodeT]):
         self.on_output: list[Callable[[int, Any], None]] = [
             c.output for c in checkers if type(c).output is not Checker.output
         ]
-        self.promises = next((c for c in checkers if type(c).mark is not Checker.mark), Checker())
+        self.promises = promises_of(checkers)
         self.mark = self.promises.mark
         self.peers = tuple(range(options.nodes))
         """The nodes that are there."""

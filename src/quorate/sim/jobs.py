@@ -18,7 +18,14 @@ import msgspec
 from quorate.kernel import App, Done, Failed, Job, Key, Path, Shell
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
-from quorate.parts.log.replicated import ReadChunk, ReadPiece, TakeCommonSnapshot, TakeSnapshot, WriteChunk
+from quorate.parts.log.replicated import (
+    ReadChunk,
+    ReadPiece,
+    SnapshotInfo,
+    TakeCommonSnapshot,
+    TakeSnapshot,
+    WriteChunk,
+)
 from quorate.sim.checkers.base import Violation
 from quorate.sim.damage import CORRUPT
 from quorate.sim.snapshot_store import SimSnapshots, Spoiled
@@ -82,6 +89,8 @@ class SimJobs:
         self._begun = 0
         self.applied: dict[Path, int] = {}
         self.restored: dict[Path, int] = {}
+        self._named: dict[Path, int] = {}
+        self._taken: dict[Path, int] = {}
 
     def begin(self, job: Job) -> None:
         """Begin a job, or cancel the one of its key."""
@@ -110,6 +119,7 @@ class SimJobs:
             raise Violation(CORRUPT, f"node {node.id} restores its snapshot at {index}, which is spoiled")
         if data is None:
             raise Violation(SNAPSHOTS, f"node {node.id} restores a snapshot at {index} that it does not have")
+        self._named[path] = max(self._named.get(path, 0), index)
         adopt = self._app.restore(BytesIO(data), path)
 
         def end() -> None:
@@ -117,6 +127,16 @@ class SimJobs:
             node.shell.loaded(adopt, path)
 
         self._later(end)
+
+    def newest_named(self, path: Path) -> int:
+        """The newest snapshot that the journal is known to name, as a job begins: all earlier records are durable, and
+        so what the core made of the last snapshot that was taken."""
+        named = self._named[path] = max(self._named.get(path, 0), self._taken.get(path, 0))
+        return named
+
+    def took(self, path: Path, index: int) -> None:
+        """A snapshot was taken, and its core is about to hear of it."""
+        self._taken[path] = index
 
     def _end_later(self, job: Job, pending: Pending) -> None:
         self._begun += 1
@@ -206,6 +226,7 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
         raise Violation(SNAPSHOTS, f"node {node.id} takes a snapshot at {index}, but its App is at {applied}")
     write = node.app.snapshot(job.path)
     snapshots: SimSnapshots = node.snapshots_of(job.path)
+    named = jobs.newest_named(job.path)
 
     def end() -> Any:
         file = BytesIO()
@@ -216,7 +237,11 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
                 raise
             return Failed(str(error))  # the state was replaced meanwhile by a newer one; a real node says the same
         piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
-        return snapshots.file(index, work.term, file.getvalue(), work.keep_index, piece_bytes)
+        keep_index = named if work.keep_index is None else work.keep_index
+        info = snapshots.file(index, work.term, file.getvalue(), keep_index, piece_bytes, work.held or ())
+        if isinstance(info, SnapshotInfo):
+            jobs.took(job.path, index)
+        return info
 
     return Pending(end)
 

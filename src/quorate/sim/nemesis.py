@@ -31,6 +31,10 @@ AMBUSHED = 0.5
 
 EXILE_S_MAX = 10.0
 
+HAND_OVER_S_MAX = 0.8
+"""How long a node that stops waits until another leads, as a real one does."""
+HAND_OVER_POLL_S = 0.005
+
 GLANCE_S = 0.1
 """How often it looks who the members are, to count."""
 
@@ -66,6 +70,7 @@ class Nemesis:
             ("full disk", mix.stall_every_s, self._stall),
             ("clock", mix.clock_every_s, self._clock),
             ("absence", mix.absence_every_s, self._leave_alone),
+            ("stop", mix.stop_every_s, self._stop),
         ]
         for name, every_s, strike in plots:
             if every_s is not None:
@@ -202,6 +207,29 @@ class Nemesis:
             self._count("crashed nodes")
             node.crash()
             self._until(rng, self._world.mix.down_s, node.restart)
+
+    def _stop(self, rng: Random) -> None:
+        """SIGTERM: it hands over, if it leads, and ends when another leads, or when it has waited long enough."""
+        node = self._victim(rng)
+        if not node.up or node.paused:
+            return
+        self._say(node.id, "stops", "")
+        node.hand_over()
+        life, until = node.life, self._world.now + HAND_OVER_S_MAX
+
+        def look() -> None:
+            if node.life != life or not node.up:
+                return
+            standing = node.host.root.standing()
+            is_over = standing.leader not in (None, node.id)
+            if is_over or self._world.now >= until or not node.host.root.hands_over:
+                self._count("handed over" if is_over and was_leading else "stopped")
+                self._kill(rng, node)
+            else:
+                self._world.after(HAND_OVER_POLL_S, look)
+
+        was_leading = node.host.root.standing().was_elected
+        self._world.after(HAND_OVER_POLL_S, look)
 
     def _pause(self, rng: Random) -> None:
         node = self._victim(rng)

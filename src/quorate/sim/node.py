@@ -22,6 +22,7 @@ from quorate.kernel import (
     Asked,
     Blame,
     Fired,
+    HandOver,
     Host,
     Job,
     Key,
@@ -269,6 +270,11 @@ class SimNode(Machine):
         self.world.crashed(self.place, self.life)
         if self.world.tracing:
             self.world.trace(self.id, "crash", f"{len(self.disk.journal)} frames", "are durable")
+
+    def hand_over(self) -> None:
+        """It is about to stop; whether it still leads, ``standing`` says."""
+        self.inbox.append(HandOver())
+        self._wake()
 
     def restart(self) -> None:
         """Start, if nobody did yet."""
@@ -581,9 +587,9 @@ class SimNode(Machine):
         """A frame."""
         return self._wrote(self.disk.append(records), records)
 
-    def replace(self, records: Sequence[Record]) -> int:
-        """A checkpoint."""
-        return self._wrote(self.disk.replace(records), records)
+    def replace(self, state: Sequence[Record], records: Sequence[Record]) -> int:
+        """A checkpoint, at once."""
+        return self._wrote(self.disk.replace(state), state)
 
     def _wrote(self, sequence: int, records: Sequence[Record]) -> int:
         self._written = sequence

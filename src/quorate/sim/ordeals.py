@@ -24,6 +24,7 @@ SHARES: Final = {
     "quorums": 0.15,
     "delays": 0.25,
     "clients": 0.3,
+    "stops": 0.15,
 }
 """How many of the seeds have each kind."""
 ABSENT: Final = 0.2
@@ -129,6 +130,13 @@ def _clients(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     mix.false_clients = rng.randint(1, FALSE_CLIENTS_MAX)
 
 
+def _stops(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
+    """In half of them nothing else happens to processes."""
+    mix.stop_every_s = log_uniform(rng, 0.5, 4.0)
+    if rng.random() < 0.5:
+        mix.crash_every_s, mix.coup = None, 0.0
+
+
 DRAWS: dict[str, Callable[[Mix, Random, tuple[str, ...]], None]] = {
     "gone": _gone,
     "members": _members,
@@ -136,5 +144,6 @@ DRAWS: dict[str, Callable[[Mix, Random, tuple[str, ...]], None]] = {
     "leases": _leases,
     "delays": _delays,
     "clients": _clients,
+    "stops": _stops,
 }
 """Kinds that change the mix. The others change the config alone."""

@@ -54,7 +54,7 @@ class EmptyCheckpoint(Shell):
     def write(self, records: Sequence[Record]) -> int:
         """Whatever the state."""
         if self._machine.is_checkpoint_due():
-            return self._machine.replace(())
+            return self._machine.replace((), records)
         return self._machine.append(records)
 
 

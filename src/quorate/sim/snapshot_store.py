@@ -1,4 +1,7 @@
-"""The simulated snapshot store of one node: the newest two, and one that is arriving piece by piece.
+"""The simulated snapshot store of one node: its snapshots, and one that is arriving piece by piece.
+
+One goes when another is taken and the journal names a newer one, as at a real node, and never because one has come:
+until the journal names that, a restart needs the one before.
 
 It survives crashes, as what it files is durable before a job's result says so. A piece at any offset but the next one
 changes nothing; the result says which is wanted.
@@ -12,8 +15,6 @@ from hashlib import sha256
 from quorate.kernel import Failed
 from quorate.parts.log.pieces import tree_of
 from quorate.parts.log.replicated import Chunk, Piece, ReadChunk, ReadPiece, SnapshotInfo, WriteChunk, Written
-
-KEPT = 2
 
 
 class Spoiled(Exception):
@@ -71,9 +72,15 @@ class SimSnapshots:
         return True
 
     def file(
-        self, index: int, term: int, data: bytes, keep_index: int | None = None, piece_bytes: int = 0
+        self,
+        index: int,
+        term: int,
+        data: bytes,
+        keep_index: int = 0,
+        piece_bytes: int = 0,
+        held: tuple[int, ...] = (),
     ) -> SnapshotInfo | Failed:
-        """Keep a snapshot that the App wrote, and those from ``keep_index`` on (None: the newest two).
+        """Keep a snapshot that the App wrote, and those from ``keep_index`` on or at ``held``.
 
         Failed where there is no room.
         """
@@ -81,7 +88,8 @@ class SimSnapshots:
             self.unfit += 1
             return Failed(self.full)
         self.taken += 1
-        self._keep(index, term, data, keep_index)
+        self._keep(index, term, data)
+        self._discard(keep_index, held)
         root = tree_of(data, piece_bytes).root if piece_bytes else b""
         return SnapshotInfo(index, term, len(data), sha256(data).digest(), root)
 
@@ -133,7 +141,7 @@ class SimSnapshots:
         if job.digest and sha256(data).digest() != job.digest:
             return Failed(f"the snapshot at index {job.index} that came has another digest than the one wanted")
         self.received += 1
-        self._keep(job.index, job.term, data, None)
+        self._keep(job.index, job.term, data)
         return Written(job.index, job.term, offset, True)
 
     @property
@@ -146,11 +154,12 @@ class SimSnapshots:
         self._arriving = None
         self._pieces = bytearray()
 
-    def _keep(self, index: int, term: int, data: bytes, keep_index: int | None) -> None:
+    def _keep(self, index: int, term: int, data: bytes) -> None:
         self._files[index] = (term, data)
         self._digests[index] = sha256(data).digest()
         self.spoiled.discard(index)
-        for old in sorted(self._files)[:-KEPT]:
-            if keep_index is None or old < keep_index:
-                del self._files[old], self._digests[old]
-                self.spoiled.discard(old)
+
+    def _discard(self, below_index: int, held: tuple[int, ...]) -> None:
+        for old in [index for index in self._files if index < below_index and index not in held]:
+            del self._files[old], self._digests[old]
+            self.spoiled.discard(old)

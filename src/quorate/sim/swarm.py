@@ -72,6 +72,8 @@ class Mix(msgspec.Struct, kw_only=True):
     crash_all: float = 0.0
     coup: float = 0.0
     coup_s: float = 0.01
+    stop_every_s: float | None = None
+    """How often a node stops in order: one that leads has another lead first."""
     pause_every_s: float | None = None
     pause_s: float = 0.5
     step_s: float = 0.0

@@ -17,12 +17,13 @@ ConfigT = TypeVar("ConfigT", bound=LeaderConfig)
 
 
 def in_pieces(config: ConfigT, rng: Random, nodes: int) -> ConfigT:
-    """Snapshots are taken often, hardly any log stays before them, and they travel in many pieces."""
+    """Snapshots are taken often, hardly any log stays before them, and they travel in many pieces, mostly held."""
     return replace(
         config,
         chunk_bytes=rng.choice((16, 32, 64)),
         snapshot_entries=rng.choice((8, 20, 60)),
         keep_entries=rng.choice((0, 3, 10)),
+        hold_bytes_max=rng.choice((0, 2048, 65536)),
     )
 
 

@@ -257,7 +257,7 @@ class KvSubject(ServiceSubject):
         """An empty store; the node's earlier life, if there was one, is over."""
         if node in self._machines:
             self._machines[node].close()
-        machine = self._machines[node] = KvMachine(Path(self._folder.name) / str(node))
+        machine = self._machines[node] = KvMachine.opened(Path(self._folder.name) / str(node))
         return machine
 
     def dialect(self) -> Dialect:

@@ -47,7 +47,8 @@ class Leader:
         self.followers = Followers(env.others, 1, 0.0)
         for node in (1, 2, 3, 4):
             self.followers.acknowledged(node, 9, 0.0)
-        self.transfers = Transfers(env, log_of(4), lambda source, wanted: self.asked.append((source, wanted)))
+        self.log = log_of(4)
+        self.transfers = Transfers(env, self.log, lambda source, wanted: self.asked.append((source, wanted)))
         self.now = 0.0
 
     def begin(self) -> None:
@@ -115,6 +116,13 @@ def test_the_turn_of_a_source_does_not_pass_while_the_follower_is_away(leader: L
     leader.beats(1)
     assert leader.beats(5 * TURN, heard=False) == []
     assert leader.beats(PATIENCE_BEATS) == [1]
+
+
+def test_one_that_the_log_cannot_follow_any_more_is_followed_by_a_newer_one(leader: Leader) -> None:
+    leader.stored(5, 10)
+    leader.log.compact(7, 1)
+    assert leader.stored(5, 20, True) == [(1, Wanted(LAGGARD, 0, 0, 7, 9))]
+    assert leader.followers[LAGGARD].transfer is not None
 
 
 def test_a_snapshot_that_the_log_can_follow_ends_it_whoever_sent_it(leader: Leader) -> None:
@@ -197,6 +205,26 @@ def test_a_snapshot_that_is_gone_is_replaced_by_the_newest_and_a_failed_read_by_
     assert node.do(node.part.serving.read, LAGGARD, Failed("input/output error")) == NOTHING
     assert node.returned is None
     assert node.do(node.part.serve, WANTED) == reads(6, 0), "it is asked again, perhaps"
+
+
+def test_who_begins_while_an_older_snapshot_travels_gets_that_one_as_well() -> None:
+    node = serving()
+    part = node.part
+    node.do(part.serve, WANTED)
+    part.snapshot_index = 8
+    other = msgspec.structs.replace(WANTED, node=4)
+    assert node.do(part.serve, other) == reads(6, 0, node=4)
+    late = msgspec.structs.replace(WANTED, node=3, first_index=7)
+    assert node.do(part.serve, late) == reads(8, 0, node=3), "the leader's log cannot follow it any more"
+
+
+def test_a_snapshot_that_travels_and_cannot_be_read_is_held_no_more() -> None:
+    node = serving()
+    part = node.part
+    node.do(part.serve, msgspec.structs.replace(WANTED, index=5, offset=10))
+    assert part.compactor.held == (5,)
+    assert node.do(part.serving.read, LAGGARD, Failed("no snapshot at index 5")) == reads(6, 0)
+    assert part.compactor.held == (6,)
 
 
 def test_reads_that_hang_are_as_many_as_there_may_be_and_one_a_node() -> None:

@@ -609,7 +609,7 @@ def test_quorums_that_do_not_do_are_refused_at_construction(table: dict[str, obj
         ({"lease_s": 2.0}, "at most election_timeout_s_min"),
         ({"clock_drift": 1.0}, "clock_drift is 1.0"),
         ({"heartbeat_s": 1.0}, "at least two heartbeats"),
-        ({"snapshot_entries": 0}, "limits of a MultiPaxosConfig"),
+        ({"snapshot_entries": 0}, "snapshot_entries is 0"),
     ],
 )
 def test_a_configuration_that_cannot_work_says_why(fields: dict[str, float], words: str) -> None:

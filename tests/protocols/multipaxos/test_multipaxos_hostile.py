@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorate.kernel import Asked, Fired, Input, Received, Stalled, Submitted
+from quorate.kernel import Asked, Fired, HandOver, Input, Received, Stalled, Submitted
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.leaderlog.transfers import Wanted
@@ -27,11 +27,13 @@ from quorate.protocols.multipaxos.messages import (
     Poll,
     PollReply,
     Prepare,
+    PrepareWithLeave,
     Promise,
     Run,
     ServeSnapshot,
     SnapshotPiece,
     SnapshotProgress,
+    TakeOver,
 )
 
 from tests.protocols.any_order import HELPS, Watched, check_kept
@@ -106,11 +108,13 @@ MESSAGE = st.one_of(
     st.builds(Propose, st.lists(st.just(b"value"), max_size=3)),
     st.builds(ReadRequest, NUMBER, TOKENS),
     st.builds(ReadReply, NUMBER, TOKENS, NUMBER),
+    st.builds(TakeOver, BALLOT),
+    st.builds(PrepareWithLeave, BALLOT, NUMBER, BALLOT),
 )
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.sampled_from([(b"mine",), (encode_change((1, 2)),)])),
     st.builds(Asked, st.tuples(SMALL)),
-    st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None)]),
+    st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None), HandOver()]),
 )
 STEP = st.one_of(st.builds(Received, st.integers(0, 4), MESSAGE), LOCAL, st.sampled_from(HELPS))
 

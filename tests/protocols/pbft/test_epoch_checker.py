@@ -46,15 +46,29 @@ def replica(
 
 def watching() -> PbftEpochs:
     checker = PbftEpochs()
-    checker.started(0, replica({}, 0))
+    for node in FOUNDERS:
+        checker.started(node, replica({}, 0))
     return checker
+
+
+def tell(checker: PbftEpochs, node: int) -> None:
+    """What it did leaves it."""
+    if (mark := checker.mark(node)) is not None:
+        checker.released(node, mark)
+
+
+def step(checker: PbftEpochs, node: int, core: Any) -> None:
+    """It steps, on a disk that takes no time, and once more."""
+    checker.stepped(node, core)
+    tell(checker, node)
+    checker.stepped(node, core)
 
 
 def test_a_change_counts_after_the_first_checkpoint_a_window_later() -> None:
     checker, batches = watching(), {5: (change(),)}
-    checker.stepped(0, replica(batches, 15))
-    checker.stepped(0, replica(batches, 16))
-    checker.stepped(1, replica(batches, 16, LEFT, 1, 16))
+    step(checker, 0, replica(batches, 15))
+    step(checker, 0, replica(batches, 16))
+    step(checker, 1, replica(batches, 16, LEFT, 1, 16))
     assert checker.epochs == [(0, FOUNDERS), (16, LEFT)]
 
 
@@ -64,19 +78,19 @@ def test_a_change_counts_after_the_first_checkpoint_a_window_later() -> None:
 def test_a_group_that_does_not_follow_from_what_was_executed(members: tuple[int, ...], began_at: int) -> None:
     checker = watching()
     with pytest.raises(Violation, match="each number by its own members: node 1 has the members"):
-        checker.stepped(1, replica({5: (change(),)}, 16, members, 1, began_at))
+        step(checker, 1, replica({5: (change(),)}, 16, members, 1, began_at))
 
 
 def test_a_node_that_runs_on_in_an_epoch_that_has_ended() -> None:
     checker = watching()
-    checker.stepped(1, replica({5: (change(),)}, 16, LEFT, 1, 16))
+    step(checker, 1, replica({5: (change(),)}, 16, LEFT, 1, 16))
     with pytest.raises(Violation, match="node 2 executes 17 with the members of epoch 0, which ended at 16"):
-        checker.stepped(2, replica({5: (change(),)}, 17))
+        step(checker, 2, replica({5: (change(),)}, 17))
 
 
 def test_an_epoch_that_was_never_begun() -> None:
     with pytest.raises(Violation, match="by what was executed these are None"):
-        watching().stepped(1, replica({}, 16, LEFT, 1, 16))
+        step(watching(), 1, replica({}, 16, LEFT, 1, 16))
 
 
 @pytest.mark.parametrize(
@@ -94,13 +108,13 @@ def test_an_epoch_that_was_never_begun() -> None:
 )
 def test_what_changes_nobody(value: bytes) -> None:
     checker = watching()
-    checker.stepped(0, replica({5: (value,)}, 40))
+    step(checker, 0, replica({5: (value,)}, 40))
     assert checker.epochs == [(0, FOUNDERS)]
 
 
 def test_of_several_changes_before_one_checkpoint_the_last_holds_when_the_first_does() -> None:
     checker, others = watching(), (0, 1, 2, 3)
-    checker.stepped(0, replica({5: (change(),), 9: (change(others),)}, 16))
+    step(checker, 0, replica({5: (change(),), 9: (change(others),)}, 16))
     assert checker.epochs == [(0, FOUNDERS), (16, others)]
 
 
@@ -108,8 +122,37 @@ def test_batches_that_one_node_skipped_by_a_snapshot_are_learned_from_another() 
     checker, batches = watching(), {5: (change(),)}
     behind = replica(batches, 16, LEFT, 1, 16)
     behind.history.digests.clear()
-    checker.stepped(1, behind)
+    step(checker, 1, behind)
     assert checker.executed == 0
-    checker.stepped(2, replica(batches, 16))
+    step(checker, 2, replica(batches, 16))
     assert checker.executed == 16
-    checker.stepped(1, behind)
+    step(checker, 1, behind)
+
+
+def test_what_a_node_executed_in_memory_alone_may_be_lost() -> None:
+    checker = watching()
+    checker.stepped(0, replica({5: (change(),)}, 16))
+    checker.started(0, replica({}, 4))
+    for node in (1, 0):
+        step(checker, node, replica({}, 17))
+    assert checker.epochs == [(0, FOUNDERS)]
+
+
+def test_who_is_ahead_in_memory_is_judged_when_it_is_told() -> None:
+    checker, batches = watching(), {5: (change(),)}
+    checker.stepped(1, replica(batches, 16))
+    checker.stepped(1, replica(batches, 16, (0, 1, 3), 1, 16))
+    tell(checker, 1)
+    with pytest.raises(Violation, match="node 1 has the members"):
+        checker.stepped(1, replica(batches, 16, (0, 1, 3), 1, 16))
+
+
+def test_what_is_told_in_another_order() -> None:
+    checker, batches = watching(), {5: (change(),)}
+    checker.stepped(1, replica(batches, 4))
+    behind = replica(batches, 16)
+    behind.history.digests = {sequence: digest for sequence, digest in behind.history.digests.items() if sequence > 4}
+    step(checker, 2, behind)
+    assert checker.executed == 0
+    tell(checker, 1)
+    assert checker.epochs == [(0, FOUNDERS), (16, LEFT)]

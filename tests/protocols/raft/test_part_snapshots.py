@@ -21,6 +21,7 @@ from tests.protocols.raft.raft_nodes import NOTHING, effects, log_of
 
 SMALL = RaftConfig(snapshot_entries=3, keep_entries=1, chunk_bytes=10)
 PIECE = Chunk(5, 1, 0, b"state", 10)
+NOBODY = Followers((), 0, 0.0)
 
 
 class Stage(Alone[LogCompaction]):
@@ -54,15 +55,15 @@ def test_what_a_snapshot_from_elsewhere_stands_for_counts_no_more() -> None:
 
 def test_the_log_goes_when_the_snapshot_is_durable_but_for_a_tail() -> None:
     stage = Stage()
-    assert stage.do(stage.part.taken, Failed("no room")) == NOTHING
-    assert stage.do(stage.part.taken, SnapshotInfo(3, 1, 99)) == effects(records=[Snapshotted(3, 1, 2, 1)])
+    assert stage.do(stage.part.taken, Failed("no room"), NOBODY) == NOTHING
+    assert stage.do(stage.part.taken, SnapshotInfo(3, 1, 99), NOBODY) == effects(records=[Snapshotted(3, 1, 2, 1)])
     assert (stage.state.log.base_index, stage.state.log.last_index) == (2, 3)
-    assert stage.do(stage.part.taken, SnapshotInfo(3, 1, 99)) == NOTHING, "an old one"
+    assert stage.do(stage.part.taken, SnapshotInfo(3, 1, 99), NOBODY) == NOTHING, "an old one"
 
 
 def test_a_piece_goes_to_a_follower_for_which_it_is_the_leaders_turn() -> None:
     stage = Stage()
-    stage.do(stage.part.taken, SnapshotInfo(3, 1, 99))
+    stage.do(stage.part.taken, SnapshotInfo(3, 1, 99), NOBODY)
     followers = Followers((2, 3), 1, 0.0)
     piece = Chunk(3, 1, 0, b"state", 10)
     read = effects(jobs=[(("chunk", 3), ReadChunk(3, 0, 10))])
@@ -76,7 +77,7 @@ def test_a_piece_goes_to_a_follower_for_which_it_is_the_leaders_turn() -> None:
 
 def test_a_piece_for_the_leader_goes_in_its_term_alone() -> None:
     stage = Stage()
-    stage.do(stage.part.taken, SnapshotInfo(3, 1, 99))
+    stage.do(stage.part.taken, SnapshotInfo(3, 1, 99), NOBODY)
     piece = Chunk(3, 1, 0, b"state", 10)
     asked = ServeSnapshot(0, Wanted(3, 0, 0, 2, 9))
     for term, leader, sent in (

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorate.kernel import Asked, Fired, Input, Received, Stalled, Submitted
+from quorate.kernel import Asked, Fired, HandOver, Input, Received, Stalled, Submitted
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Chunk
@@ -24,9 +24,11 @@ from quorate.protocols.raft.messages import (
     ReadReply,
     ReadRequest,
     RequestVote,
+    RequestVoteWithLeave,
     ServeSnapshot,
     SnapshotPiece,
     SnapshotProgress,
+    TimeoutNow,
     Vote,
 )
 
@@ -71,11 +73,13 @@ MESSAGE = st.one_of(
     st.builds(Propose, st.lists(st.just(b"value"), max_size=3)),
     st.builds(ReadRequest, NUMBER, TOKENS),
     st.builds(ReadReply, NUMBER, TOKENS, NUMBER),
+    st.builds(TimeoutNow, TERM),
+    st.builds(RequestVoteWithLeave, TERM, NUMBER, TERM),
 )
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.just((b"mine",))),
     st.builds(Asked, st.tuples(SMALL)),
-    st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None)]),
+    st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None), HandOver()]),
 )
 STEP = st.one_of(st.builds(Received, st.integers(0, 4), MESSAGE), LOCAL, st.sampled_from(HELPS))
 

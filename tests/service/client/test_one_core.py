@@ -21,7 +21,8 @@ from quorate.service.requests import Query, Result, decode_request, encode
 from quorate.trials.campaign import Task, run_task
 from quorate.trials.client_mutants import MUTANTS, VOTING_MUTANTS
 
-from tests.runtime.servers import free_ports, run, servers, until
+from tests.ports import free_ports
+from tests.runtime.servers import run, servers, until
 
 SEEDS = 40
 

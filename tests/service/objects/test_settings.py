@@ -8,7 +8,7 @@ import pytest
 import quorate
 from quorate import ConfigError, connect, replicate
 
-from tests.runtime.servers import free_ports
+from tests.ports import free_pairs
 from tests.service.objects.kinds import Counter, addresses
 
 HERE = "127.0.0.1:21600"
@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path) -> None:
 
 def test_a_port_that_is_taken_is_named_with_what_to_do() -> None:
     for offset in (0, 1):
-        (port,) = free_ports(1)
+        (port,) = free_pairs(1)
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", port + offset))
             taken.listen()
@@ -87,7 +87,7 @@ def test_an_address_that_is_not_here_says_how_to_listen_at_another() -> None:
 
 
 def test_a_node_may_listen_elsewhere_than_others_reach_it() -> None:
-    (port,) = free_ports(1)
+    (port,) = free_pairs(1)
     with (replication := replicate(Counter, nodes={1: f"localhost:{port}"}, listen=f"127.0.0.1:{port}")) as counter:
         assert counter.add() == 1
         assert replication.endpoint == f"localhost:{port + 1}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Self
 
 from quorate.machines.kv import refusals, snapshot, txn
 from quorate.machines.kv.commands import (
@@ -28,7 +29,7 @@ from quorate.machines.kv.commands import (
 from quorate.machines.kv.costs import Costs
 from quorate.machines.kv.reading import Counts, RawRangeResult, digesting, finish, getting, ranging, reading_events
 from quorate.machines.kv.refusals import KvError
-from quorate.machines.kv.revisions import MAP_BYTES, remove_table
+from quorate.machines.kv.revisions import FOLDER_MODE, MAP_BYTES, remove_table
 from quorate.machines.kv.store import KvStore
 from quorate.machines.state_machine import StateMachine
 
@@ -44,15 +45,12 @@ class KvMachine(StateMachine):
     """
 
     def __init__(self, directory: Path, map_bytes: int = MAP_BYTES) -> None:
-        """Start empty. Raises OSError if the directory can't be made or written."""
-        directory.mkdir(parents=True, exist_ok=True)
-        for stale in directory.glob("kv-*.lmdb"):
-            remove_table(stale)
+        """It has no files, and can do nothing, until it is opened."""
         self._directory = directory
         self._map_bytes = map_bytes
         self._numbers = itertools.count()
-        self._in_batch = False
-        self.store = KvStore(self._fresh_path(), map_bytes)
+        self._in_batch = self._is_open = False
+        self.store: KvStore
         self._counts = Counts()
         self._commands: dict[type[Any], Callable[[Any], Any]] = {
             Put: self._put,
@@ -66,6 +64,23 @@ class KvMachine(StateMachine):
             Events: self._events,
             Digest: self._digest,
         }
+
+    @classmethod
+    def opened(cls, directory: Path, map_bytes: int = MAP_BYTES) -> Self:
+        """One that is open, where nobody else can be in that directory. Raises OSError."""
+        machine = cls(directory, map_bytes)
+        machine.open()
+        return machine
+
+    def open(self) -> None:
+        """Start empty. Raises OSError if the directory can't be made or written."""
+        self._directory.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        with suppress(PermissionError):  # another user's, who has let this one in
+            self._directory.chmod(FOLDER_MODE)
+        for stale in self._directory.glob("kv-*.lmdb"):
+            remove_table(stale)
+        self.store = KvStore(self._fresh_path(), self._map_bytes)
+        self._is_open = True
 
     def begin(self) -> None:
         self._in_batch = True
@@ -140,7 +155,8 @@ class KvMachine(StateMachine):
         return adopt
 
     def close(self) -> None:
-        self.store.close()
+        if self._is_open:
+            self.store.close()
 
     def _fresh_path(self) -> Path:
         return self._directory / f"kv-{next(self._numbers)}.lmdb"

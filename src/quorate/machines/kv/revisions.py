@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ import lmdb
 
 from quorate.machines.kv.index import STAMP_BYTES
 
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
 MAP_BYTES = 256 * 1024 * 1024  # address space, not memory: pages and disk blocks are taken as they are written
 
 
@@ -38,13 +41,27 @@ def from_key(key: bytes) -> int:
     return int.from_bytes(key, "big")
 
 
+def lock_of(path: Path) -> Path:
+    """The file that LMDB has beside a table."""
+    return path.with_name(path.name + "-lock")
+
+
+def _create(path: Path) -> None:
+    """An empty file that only its owner may read, whatever the umask. Raises FileExistsError, OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    try:
+        os.fchmod(fd, FILE_MODE)
+    finally:
+        os.close(fd)
+
+
 class Revisions:
     """The table of records, and the batch on its way to it."""
 
     def __init__(self, path: Path, map_bytes: int = MAP_BYTES) -> None:
         """Create the table in a new file. Raises FileExistsError if there is one, OSError if it can't be made."""
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, "working storage exists already", str(path))
+        for file in (path, lock_of(path)):
+            _create(file)
         self.pending: dict[bytes, bytes] = {}
         self._doomed: deque[int] = deque()
         self._path = path
@@ -169,7 +186,7 @@ class Revisions:
 
 def remove_table(path: Path) -> None:
     """Remove a table's file and its lock file, if they are there."""
-    for file in (path, path.with_name(path.name + "-lock")):
+    for file in (path, lock_of(path)):
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
 

@@ -4,6 +4,10 @@ A snapshot is taken when the log since the last one has grown by a number of ent
 had (within bounds), so that writing snapshots costs no more than writing the log (Ongaro's dissertation, §5.1.3); or
 when one is wanted for somebody whom an older one does not help. How they travel: ``transfers.py``.
 
+While a snapshot travels, compaction takes nothing away that the transfer needs. The file is *held*, so that the job
+that writes the next one spares it, and so is the log behind it, within ``hold_bytes_max``. A source holds the files
+that it reads for others; the leader holds the log (``followers.py`` knows for which followers).
+
 The log is in memory, and a snapshot takes time to write. So the log is *full* at ``log_bytes_max`` while one is being
 written, and takes nothing until that is done. It is never full without one: then nothing would empty it.
 """
@@ -12,13 +16,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
+
 from quorate.kernel import Env
 from quorate.parts.leaderlog.config import LeaderConfig
-from quorate.parts.log.entries import Entry, Log
+from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.log.entries import Entry, Log, size_of
 from quorate.parts.log.replicated import SnapshotInfo, TakeSnapshot
 
 SNAPSHOT = "snapshot"
 FULL = "the log in memory is full until a snapshot is written"
+
+HELD_MAX = 2
+"""How many snapshots are held for transfers, besides those that a restart needs. Each takes its size on the disk."""
+HELD_S = 60.0
+"""How long after a piece was asked for the file is held, and the log after the follower was heard: it may have been cut
+off, or be restarting."""
 
 
 class Compactor:
@@ -36,6 +49,8 @@ class Compactor:
         # The last that was delivered, and from where on a snapshot is wanted (0: none is).
         self._index = self._term = 0
         self._wanted_index = 0
+        self._held: dict[int, float] = {}
+        """Snapshots that travel, by index, and when a piece of each was asked for last."""
 
     def delivered(self, index: int, entries: list[Entry], size_bytes: int) -> None:
         """The App was given these, the last at ``index``. When it is time, have its state written as it is there."""
@@ -59,7 +74,7 @@ class Compactor:
             self._busy = True
             self._bytes_taken = self._bytes
             self.restart()
-            self._env.work(SNAPSHOT, TakeSnapshot(self._index, self._term))
+            self._env.work(SNAPSHOT, TakeSnapshot(self._index, self._term, held=self.held or UNSET))
 
     def _is_due(self) -> bool:
         config = self._config
@@ -85,12 +100,39 @@ class Compactor:
         them go is being written."""
         return self._busy and log.size_bytes >= self._config.log_bytes_max
 
-    def base(self, log: Log, index: int) -> tuple[int, int]:
+    # --- what transfers need ---
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The indexes of the snapshots that are on their way to somebody, ascending."""
+        now = self._env.now
+        self._held = {index: asked_at for index, asked_at in self._held.items() if now - asked_at < HELD_S}
+        return tuple(sorted(self._held))
+
+    def hold(self, index: int, first_index: int) -> None:
+        """A piece of this snapshot is wanted: its file stays for a while, unless too many others do.
+
+        Those before ``first_index`` are of no use any more.
+        """
+        held = self._held = {other: self._held[other] for other in self.held if other >= first_index}
+        if index in held or len(held) < HELD_MAX:
+            held[index] = self._env.now
+
+    def release(self, index: int) -> None:
+        """The file cannot be read, or is not there."""
+        self._held.pop(index, None)
+
+    def base(self, log: Log, index: int, followers: Followers | None) -> tuple[int, int]:
         """Up to where a durable snapshot at ``index`` makes the log unneeded, and the term there.
 
-        A tail stays, for followers that are a little behind.
+        A tail stays, for followers that are a little behind; and what those need that are sent a snapshot, unless that
+        is too much: then they begin again with a newer one.
         """
         base = log.tail(index, self._config.keep_entries, self._config.keep_bytes)
+        needed = base if followers is None else followers.needed(log.base_index, base, self._env.now - HELD_S)
+        if needed < base:
+            held_bytes = log.size_bytes - size_of(log.slice(log.base_index + 1, needed))
+            base = needed if held_bytes <= self._config.hold_bytes_max else base
         term = log.term_at(base)
         assert term is not None
         return base, term

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Mapping
+from typing import ClassVar
+
 from msgspec.structs import replace
 
+from quorate.parts.bounds import BYTES_MAX, COUNT_MAX, COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
 
 ENTRIES_PER_MESSAGE_MAX = 65_536
@@ -15,7 +18,7 @@ HEARTBEAT = "heartbeat"
 """The timer of one that leads."""
 
 
-class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes.
 
     A follower that hears nothing for between ``election_timeout_s_min`` and ``election_timeout_s_max`` (None: twice the
@@ -26,8 +29,29 @@ class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     The log is kept in memory, so it is bounded in bytes. Behind a snapshot ``keep_entries`` stay, of ``keep_bytes`` at
     most, for followers that are a little behind. A snapshot is also taken when half of ``log_bytes_max`` has come since
     the last. If the log reaches ``log_bytes_max`` before that one is written, the leader refuses commands and a
-    follower takes no entries until it is.
+    follower takes no entries until it is. While a snapshot is on its way to a follower, and until that follower has
+    caught up, the leader keeps the log that the follower needs next, as long as that is no more than
+    ``hold_bytes_max``: so much may be written during a transfer, or it begins again with a newer snapshot.
     """
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "heartbeat_s": TIMES,
+        "election_timeout_s_min": TIMES,
+        "election_timeout_s_max": TIMES,
+        "message_bytes_max": MESSAGE_SIZES,
+        "message_entries_max": Bounds(1, ENTRIES_PER_MESSAGE_MAX),
+        "inflight_messages_max": COUNTS,
+        "inflight_bytes_max": SIZES,
+        "uncommitted_bytes_max": SIZES,
+        "snapshot_entries": COUNTS,
+        "snapshot_bytes_min": Bounds(0, BYTES_MAX),
+        "snapshot_bytes_max": SIZES,
+        "keep_entries": Bounds(0, COUNT_MAX),
+        "chunk_bytes": MESSAGE_SIZES,
+        "reads_pending_max": Bounds(1, TOKENS_PER_READ_MAX),
+        "keep_bytes": Bounds(0, BYTES_MAX),
+        "log_bytes_max": SIZES,
+    }
 
     heartbeat_s: float = 0.1
     election_timeout_s_min: float = 0.6
@@ -45,8 +69,10 @@ class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reads_pending_max: int = 65_536
     keep_bytes: int = 32 << 20
     log_bytes_max: int = 1 << 30
+    hold_bytes_max: int = 256 << 20
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.heartbeat_s * 2 <= self.election_timeout_s_min:
             raise ValueError(
                 f"heartbeat_s is {self.heartbeat_s}, election_timeout_s_min {self.election_timeout_s_min}: "
@@ -57,13 +83,10 @@ class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 f"election_timeout_s_max is {self.election_timeout_s_max}, below election_timeout_s_min "
                 f"{self.election_timeout_s_min}: leave it out for twice the shortest"
             )
-        counts = (self.message_entries_max, self.inflight_messages_max, self.snapshot_entries, self.chunk_bytes)
-        if min(*counts, self.log_bytes_max) < 1:
-            raise ValueError(f"limits of a {type(self).__name__} must be at least 1")
-        if self.reads_pending_max > TOKENS_PER_READ_MAX:
-            raise ValueError(f"reads_pending_max is {self.reads_pending_max}, at most {TOKENS_PER_READ_MAX}")
-        if self.message_entries_max > ENTRIES_PER_MESSAGE_MAX:
-            raise ValueError(f"message_entries_max is {self.message_entries_max}, at most {ENTRIES_PER_MESSAGE_MAX}")
+        if self.snapshot_bytes_min > self.snapshot_bytes_max:
+            raise ValueError(
+                f"snapshot_bytes_min is {self.snapshot_bytes_min}, above snapshot_bytes_max {self.snapshot_bytes_max}"
+            )
 
     def within(self, log_bytes_max: int) -> LeaderConfig:
         """The same with no more than so many bytes of log in memory, and of what is on its way into it."""
@@ -71,6 +94,7 @@ class LeaderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             self,
             log_bytes_max=min(self.log_bytes_max, log_bytes_max),
             keep_bytes=min(self.keep_bytes, log_bytes_max // 8),
+            hold_bytes_max=min(self.hold_bytes_max, log_bytes_max // 4),
             uncommitted_bytes_max=min(self.uncommitted_bytes_max, log_bytes_max // 4),
             inflight_bytes_max=min(self.inflight_bytes_max, log_bytes_max // 8),
         )

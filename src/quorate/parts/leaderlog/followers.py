@@ -17,9 +17,18 @@ from collections.abc import Iterator, Sequence
 class Transfer:
     """A snapshot on its way to a follower, piece by piece, one piece out at a time (``transfers.py``)."""
 
-    __slots__ = ("first_index", "heard_at", "idle_beats", "index", "next_offset", "patience_beats", "source")
+    __slots__ = (
+        "began_at",
+        "first_index",
+        "heard_at",
+        "idle_beats",
+        "index",
+        "next_offset",
+        "patience_beats",
+        "source",
+    )
 
-    def __init__(self, source: int, first_index: int, patience_beats: int) -> None:
+    def __init__(self, source: int, first_index: int, patience_beats: int, now: float) -> None:
         self.source = source
         """Whose turn it is to send pieces."""
         self.first_index = first_index
@@ -31,6 +40,11 @@ class Transfer:
         self.patience_beats = patience_beats
         self.heard_at = float("-inf")
         """When the follower had been heard, at the last beat."""
+        self.began_at = now
+
+    def needed(self, active_at: float) -> int:
+        """After which index the log is needed; 0 where the follower was not heard since this began: it may be gone."""
+        return self.index or (self.first_index if active_at >= self.began_at else 0)
 
 
 class Progress:
@@ -42,6 +56,7 @@ class Progress:
         "_match_at_beat",
         "_probe_index",
         "active_at",
+        "catches_up",
         "commit_sent",
         "next_index",
         "probing",
@@ -55,6 +70,8 @@ class Progress:
         self.probing = True
         self._probe_index = next_index
         self.transfer: Transfer | None = None
+        self.catches_up = False
+        """Whether it was sent a snapshot, and needs the log behind that."""
         self._inflight: deque[tuple[int, int]] = deque()
         self._inflight_bytes = 0
         self._match_at_beat = 0
@@ -146,7 +163,29 @@ class Followers(dict[int, Progress]):
     def installed(self, node: int, index: int) -> None:
         """A follower has the snapshot at ``index``, and is sent what follows it."""
         self.match[node] = max(self.match[node], index)
+        self[node].catches_up = True
         self[node].probe(index + 1)
+
+    def needed(self, base_index: int, next_base_index: int, heard_after: float) -> int:
+        """After which index those need the log who are sent a snapshot, or have just been, and were heard lately.
+
+        The log starts after ``base_index``: who needs more gets another snapshot. It is ``next_base_index`` if nobody
+        needs anything below that; who holds so much has caught up.
+        """
+        lowest = next_base_index
+        for node, progress in self.items():
+            if progress.active_at <= heard_after:
+                continue
+            if progress.transfer is not None:
+                index = progress.transfer.needed(progress.active_at)
+            elif progress.catches_up:
+                index = self.match[node]
+                progress.catches_up = index < next_base_index
+            else:
+                continue
+            if base_index <= index < lowest:
+                lowest = index
+        return lowest
 
     # --- what to send them ---
 

@@ -1,11 +1,15 @@
 """Transfers: how a snapshot travels, in pieces, to a follower that lags behind the log, and from which node.
 
 How it works. The leader sees to it (``Transfers``). It sends its own snapshot first, and asks for each piece by its
-offset, so that a transfer resumes after a crash of either end. A *source* has a turn, which nothing prolongs but
-progress: more of the snapshot stored at the follower. If its turn ends (its reads fail or hang, or its link to the
-follower carries heartbeats and no pieces), the leader asks the next node that holds the log up to where its own begins.
-After the last it is the leader's turn again, and turns are twice as long from then on: where all sources are slow, none
-is left too early for ever. Beats count in which the follower was heard: one that is away is no fault of its source.
+offset, so that a transfer resumes after a crash of either end. The file that travels is held at its source, and at the
+leader the log behind it (``compaction.py``), so that snapshots which are taken meanwhile do not make the transfer void;
+a follower that begins while a file travels to another gets that file too, if the leader's log can follow it.
+
+A *source* has a turn, which nothing prolongs but progress: more of the snapshot stored at the follower. If its turn
+ends (its reads fail or hang, or its link to the follower carries heartbeats and no pieces), the leader asks the next
+node that holds the log up to where its own begins. After the last it is the leader's turn again, and turns are twice as
+long from then on: where all sources are slow, none is left too early for ever. Beats count in which the follower was
+heard: one that is away is no fault of its source.
 
 Any node can be a source (``Serving``), since a snapshot is durable and of committed entries only. It sends the newest
 that it has, at an index of its own. The leader says from which index on its own log can follow it; a node whose
@@ -73,7 +77,7 @@ class Transfers:
 
     def begin(self, node: int, progress: Progress) -> None:
         """What the follower needs next is only in a snapshot."""
-        progress.transfer = Transfer(self._env.id, self._log.base_index, PATIENCE_BEATS)
+        progress.transfer = Transfer(self._env.id, self._log.base_index, PATIENCE_BEATS, self._env.now)
         self._ask(node, progress.transfer)
 
     def is_ours(self, progress: Progress | None) -> bool:
@@ -88,9 +92,12 @@ class Transfers:
         if transfer is None:
             return
         if complete:
-            if index >= transfer.first_index:
+            if index >= self._log.base_index:
                 progress.transfer = None
                 followers.installed(node, index)
+            elif index == transfer.index:  # the log behind it is gone: a newer one is needed
+                transfer.index = transfer.next_offset = 0
+                self._ask(node, transfer)
             return
         stored = next_offset - (transfer.next_offset if index == transfer.index else 0)
         if stored > 0:
@@ -128,6 +135,7 @@ class Transfers:
 
     def _ask(self, node: int, transfer: Transfer) -> None:
         log = self._log
+        transfer.first_index = log.base_index
         self._ask_source(
             transfer.source, Wanted(node, transfer.index, transfer.next_offset, log.base_index, log.last_index)
         )
@@ -162,9 +170,11 @@ class Serving:
         """The job ended: for which leader, what was wanted, and the piece; None where there is none, or not yet."""
         number, wanted = self._asked[node]
         done = self._reading.pop(node)
-        if not isinstance(result, Chunk) and done.index != self._state.snapshot_index:
-            wanted = replace(wanted, offset=0)  # that snapshot was replaced by a newer one, most likely
-            self._asked[node] = number, wanted
+        if not isinstance(result, Chunk):
+            self._compactor.release(done.index)
+            if done.index != self._state.snapshot_index:
+                wanted = replace(wanted, offset=0)  # that snapshot was replaced by a newer one, most likely
+                self._asked[node] = number, wanted
         if self._job(wanted) != done:
             self._read(node, wanted)
             return None
@@ -174,6 +184,7 @@ class Serving:
     def _read(self, node: int, wanted: Wanted) -> None:
         job = self._job(wanted)
         if job is not None:
+            self._compactor.hold(job.index, wanted.first_index)
             self._reading[node] = job
             self._env.work((CHUNK, node), job)
             return
@@ -185,8 +196,9 @@ class Serving:
         newest = self._state.snapshot_index
         if wanted.offset and wanted.first_index <= wanted.index <= newest:
             return ReadChunk(wanted.index, wanted.offset, self._chunk_bytes)
-        if newest and wanted.first_index <= newest <= wanted.last_index:
-            return ReadChunk(newest, 0, self._chunk_bytes)
+        for index in (*reversed(self._compactor.held), newest):
+            if index and wanted.first_index <= index <= min(newest, wanted.last_index):
+                return ReadChunk(index, 0, self._chunk_bytes)
         return None
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, runtime_checkable
 from typing import Protocol as Interface
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.pieces import PieceProof
@@ -73,11 +74,13 @@ class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
     """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo.
 
     Snapshots below ``keep_index`` may go then; None: those below the one that the journal named when the job began.
+    Those at ``held`` stay, if there are any: they are on their way to other nodes.
     """
 
     index: int
     term: int
     keep_index: int | None = None
+    held: tuple[int, ...] | UnsetType = UNSET
 
 
 class TakeCommonSnapshot(TakeSnapshot, frozen=True, kw_only=True, gc=False):
@@ -172,6 +175,15 @@ class Written(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     term: Term
     next_offset: Natural
     complete: bool
+
+
+class Journaled:
+    """What a Core is besides, if all of its log is in its records: the node took no snapshot of anything beyond."""
+
+    @property
+    def log_end(self) -> int:
+        """The last index that is recorded, or that the recorded snapshot stands for."""
+        raise NotImplementedError(f"{type(self).__name__} does not say where its log ends")
 
 
 @runtime_checkable

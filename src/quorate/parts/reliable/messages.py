@@ -7,15 +7,16 @@ acknowledge with a bit for each number, which covers all that came so far: any l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Final, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, cast
 
 import msgspec
 from msgspec import Meta
 
 from quorate.kernel import Core, Path
+from quorate.parts.bounds import MESSAGE_SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.wire import Natural
 
 AHEAD_MAX: Final = 3
@@ -64,7 +65,7 @@ class Life(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     number: Natural
 
 
-class ReliableConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReliableConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes as encoded. All nodes must be given the same ``ahead_max``.
 
     Letters leave for nodes at most ``ahead_max`` epochs behind theirs. At most ``epochs_max`` epochs that this node has
@@ -73,6 +74,8 @@ class ReliableConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ``backoff_beats_max`` beats while nothing comes of it. Of what one sender has for children that are not there yet,
     ``parked_max`` messages of ``parked_bytes_max`` wait.
     """
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {"beat_s": TIMES, "resend_bytes_max": MESSAGE_SIZES}
 
     ahead_max: int = 1
     beat_s: float = 0.2
@@ -88,8 +91,7 @@ class ReliableConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if not 1 <= self.ahead_max <= AHEAD_MAX:
             raise ValueError(f"ahead_max is {self.ahead_max}, not in 1 to {AHEAD_MAX}")
-        if self.beat_s <= 0:
-            raise ValueError(f"beat_s is {self.beat_s}: it must be above 0")
+        super().__post_init__()
         limits = (self.messages_max, self.bytes_max, self.resend_messages_max, self.resend_bytes_max)
         if min(*limits, self.epochs_max, self.backoff_beats_max, self.parked_max, self.parked_bytes_max) < 1:
             raise ValueError("limits of a ReliableConfig must be at least 1")

@@ -17,8 +17,10 @@ leaves, so it is used once. The kernel's barrier keeps a promise or an acceptanc
 leader's own are messages to itself and pass the same barrier, so its disk works in parallel with the others'.
 
 Beyond the papers: a poll before phase 1, so that a node that was cut off deposes nobody; a leader that no quorum has
-answered steps down; reads confirmed by a round of heartbeats, or by a lease; pipelining and flow control; proposals and
-reads are forwarded to the leader. Deviations: (1) an acceptor answers with one number, up to where it accepted in this
+answered steps down, and one that is about to stop hands over (``parts/leaderlog/handover.py``); reads confirmed by a
+round of heartbeats, or by a lease; pipelining and flow control; proposals and reads are forwarded to the leader.
+
+Deviations: (1) an acceptor answers with one number, up to where it accepted in this
 ballot or knows what is chosen, and not slot by slot; (2) it refuses a candidate that lacks what it has compacted, or
 that is more than a window behind, and says so; (3) what is known to be chosen is told and sent again as accepted in the
 newest ballot; (4) the first slot of new members is proposed in only when all before it is chosen, and they are in force
@@ -32,7 +34,7 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Key
 from quorate.kernel.standing import FOLLOWER, LEADER
-from quorate.parts.ballot import ROUND_MAX
+from quorate.parts.ballot import NO_BALLOT, ROUND_MAX, Ballot
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.proposals import Propose, forward
@@ -54,6 +56,7 @@ from quorate.protocols.multipaxos.messages import (
     InstallSnapshot,
     Nack,
     Prepare,
+    PrepareWithLeave,
     Promise,
     ServeSnapshot,
     SnapshotPiece,
@@ -69,6 +72,7 @@ class MultiPaxos(Following):
 
     messages = MESSAGES
     records = RECORDS
+    hands_over = True
     leadership_class: ClassVar[type[Leadership]] = Leadership
 
     def on_timer(self, key: Key) -> None:
@@ -83,28 +87,33 @@ class MultiPaxos(Following):
 
     # --- phase 1 (§2.2, once for all slots: §3) ---
 
-    def _prepare(self) -> None:
+    def _prepare(self, leave: Ballot = NO_BALLOT) -> None:
         """Phase 1a: a ballot above all that were used here or heard of, recorded before it is used (§2.5)."""
         round_ = max(self.acceptor.promised[0], self._seen_round) + 1
         if round_ > ROUND_MAX:
             return  # somebody lied about rounds; there are no more
         self.role = PREPARING
         self.ballot = (round_, self.env.id)
+        self._leave = leave
         self.acceptor.promise(self.ballot)
         self._preparation = self.preparation_class(self.ballot)
         self._watch.rest()
         first_slot = self.acceptor.chosen_index + 1
         for node in self.env.peers:
             self._preparation.ask(node, first_slot)
-        self.env.broadcast(Prepare(self.ballot, first_slot))
+        self.env.broadcast(self._asking(first_slot))
         self.env.set_timer(HEARTBEAT, self.config.heartbeat_s)
+
+    def _asking(self, first_slot: int) -> Prepare:
+        ballot, leave = self.ballot, self._leave
+        return Prepare(ballot, first_slot) if leave == NO_BALLOT else PrepareWithLeave(ballot, first_slot, leave)
 
     def _ask_again(self) -> None:
         """What was lost of phase 1 goes again."""
         self.env.set_timer(HEARTBEAT, self.config.heartbeat_s)
         for node in self.env.peers:
             if not self._preparation.promised >> node & 1:
-                self.env.send(node, Prepare(self.ballot, self._preparation.ask(node, 0)))
+                self.env.send(node, self._asking(self._preparation.ask(node, 0)))
 
     def on_prepare(self, sender: int, m: Prepare) -> None:
         """Phase 1b: promise a ballot above all promised so far, and tell what was accepted.
@@ -125,13 +134,17 @@ class MultiPaxos(Following):
             self.env.send(sender, Behind(m.ballot, acceptor.chosen_index))
             return
         if m.ballot > acceptor.promised:
-            if self._hears_leader():
+            if self._hears_leader(m.leave if isinstance(m, PrepareWithLeave) else NO_BALLOT):
                 return  # who was cut off must not depose a live leader, nor break its lease
             acceptor.promise(m.ballot)
             self._become_follower(m.ballot, None)
             self._watch.put_off()
         runs, next_slot = acceptor.votes(m.first_slot)
         self.env.send(sender, Promise(m.ballot, m.first_slot, runs, next_slot))
+
+    def on_prepare_with_leave(self, sender: int, m: PrepareWithLeave) -> None:
+        """The same; the leader that we heard made way, perhaps."""
+        self.on_prepare(sender, m)
 
     def on_promise(self, sender: int, m: Promise) -> None:
         """Phase 2a begins when a phase-1 quorum has promised, and told all that it accepted."""
@@ -143,7 +156,7 @@ class MultiPaxos(Following):
         if why := preparation.take(sender, m, SLOTS_AHEAD_MAX * self.config.alpha):
             self.env.blame(sender, why)
         elif m.next_slot:
-            self.env.send(sender, Prepare(m.ballot, m.next_slot))
+            self.env.send(sender, self._asking(m.next_slot))
         elif self.role == PREPARING and preparation.covers(self.members.at(self.acceptor.chosen_index + 1)):
             self._become_leader()
 
@@ -198,7 +211,7 @@ class MultiPaxos(Following):
             self._propose(m.values)
 
     def _propose(self, values: Sequence[bytes]) -> None:
-        if self.leadership is None:
+        if self.leadership is None or self.handover.takes(values):
             return
         if self._snapshots.is_full:
             self.env.deliver(Busy(tuple(values), FULL))
@@ -222,6 +235,8 @@ class MultiPaxos(Following):
             self._lease.begin(rounds.number, self.env.now, span.confirming)
             self._lease.answered(self.env.id, rounds.number)
         leadership.beat(rounds.number, retries)
+        if kept := self.handover.beat():
+            self._propose(kept)
 
     def on_heartbeat(self, sender: int, m: Heartbeat) -> None:
         """The leader lives, and so much is chosen."""
@@ -281,8 +296,16 @@ class MultiPaxos(Following):
         self._reads.applied(self.delivered_index)
         if self.leadership is not None:
             self._begin_round(self.leadership)
+            self._settle_handover(self.leadership)
         else:
             self._reads.give_up()
+            self.handover.following(self.leader)
+
+    def _settle_handover(self, leadership: Leadership) -> None:
+        chosen_index, last_index = self.acceptor.chosen_index, self.acceptor.log.last_index
+        is_quiet = chosen_index == last_index and not leadership.queue
+        members = self.members.at(chosen_index + 1).mask
+        self.handover.settle(leadership.followers, members, last_index, is_quiet=is_quiet)
 
     def _deliver(self) -> None:
         first, last = self.delivered_index + 1, self.acceptor.chosen_index
@@ -337,12 +360,12 @@ class MultiPaxos(Following):
 
     def on_done(self, key: Key, result: Any) -> None:
         """A snapshot was written, or a piece of one was read or stored."""
+        followers = None if self.leadership is None else self.leadership.followers
         if key == SNAPSHOT:
-            self._snapshots.taken(result)
+            self._snapshots.taken(result, followers)
         elif key == INSTALL:
             self._stored(result)
         elif isinstance(key, tuple) and key[0] == CHUNK:
-            followers = None if self.leadership is None else self.leadership.followers
             self._snapshots.send_piece(key[1], result, None if self.leader is None else self.ballot, followers)
 
     def on_install_snapshot(self, sender: int, m: InstallSnapshot) -> None:

@@ -17,13 +17,14 @@ SIMULATION = MultiPaxosConfig(
     snapshot_entries=60,
     keep_entries=10,
     chunk_bytes=256,
+    hold_bytes_max=16384,
     alpha=24,
 )
 
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
-    kinds=("gone", "members", "snapshots", "leases", "quorums", "delays"),
+    kinds=("gone", "members", "snapshots", "leases", "quorums", "delays", "stops"),
     spared=lambda config, members: spared(config.quorum, members),
     variants={
         "snapshots": in_pieces,

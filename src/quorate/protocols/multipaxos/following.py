@@ -15,11 +15,12 @@ from quorate.kernel import Core, Env, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
 from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
+from quorate.parts.leaderlog.handover import Handover
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.configuration import InForce, Nodes, Reconfigurable, Voters, decode_change
 from quorate.parts.log.entries import CONFIGURATION
-from quorate.parts.log.replicated import Dropped, Restored
+from quorate.parts.log.replicated import Dropped, Journaled, Restored
 from quorate.parts.votes.tally import Tally
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.leadership import Leadership
@@ -32,6 +33,7 @@ from quorate.protocols.multipaxos.messages import (
     PollReply,
     Promised,
     Snapshotted,
+    TakeOver,
     Voted,
 )
 from quorate.protocols.multipaxos.preparation import Preparation
@@ -41,13 +43,14 @@ POLLING = "polling"
 PREPARING = "preparing"
 
 
-class Following(Core, Reconfigurable):
+class Following(Core, Reconfigurable, Journaled):
     """The half of a node that does not propose."""
 
     acceptor_class: ClassVar[type[Acceptor]] = Acceptor
     members_class: ClassVar[type[Spans]] = Spans
     preparation_class: ClassVar[type[Preparation]] = Preparation
     snapshots_class: ClassVar[type[Snapshots]] = Snapshots
+    handover_class: ClassVar[type[Handover]] = Handover
 
     def __init__(self, env: Env, config: MultiPaxosConfig = MultiPaxosConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__(env)
@@ -79,6 +82,12 @@ class Following(Core, Reconfigurable):
         self.leadership: Leadership | None = None
         self._lease: Lease | None = None
         self._is_new = False  # it leads since this step, and nobody has heard of it
+        self._leave: Ballot = NO_BALLOT
+        """Of a leader that made way for our ballot."""
+        self._heard_ballot: Ballot = NO_BALLOT
+        """Of the leader that was heard last in this life."""
+        self._began_at = env.now
+        self.handover = self.handover_class(env, config, self._ask_to_lead)
 
     @property
     def leader(self) -> int | None:
@@ -94,6 +103,11 @@ class Following(Core, Reconfigurable):
     def commit_index(self) -> int:
         """The last slot before which all is known to be chosen, itself included."""
         return self.acceptor.chosen_index
+
+    @property
+    def log_end(self) -> int:
+        """As ``Journaled.log_end``. What an older ballot accepted may stand apart until it is known to be chosen."""
+        return max([self.acceptor.log.last_index, *self.acceptor.ahead])
 
     @property
     def voters(self) -> Voters:
@@ -156,7 +170,9 @@ class Following(Core, Reconfigurable):
         self._keep_roster()
         self.ballot = acceptor.promised
         if self.config.lease_s is not None:
-            self._watch.heard_at = self.env.now  # an earlier life may have heard a leader just now, who reads by lease
+            self._watch.heard_at = self._began_at = (
+                self.env.now
+            )  # an earlier life may have heard a leader just now, who reads by lease
         self._become_follower(self.ballot, None)
         if self.members.at(acceptor.chosen_index + 1).members == (self.env.id,):
             self._stand()  # alone, there is nobody to wait for
@@ -183,6 +199,7 @@ class Following(Core, Reconfigurable):
 
     def _resign(self, leadership: Leadership) -> None:
         self.leadership = self._lease = None
+        self.handover.resigned()
         self._reads.resign()
         if leadership.queue:
             self.env.deliver(Dropped(tuple(entry.data for entry in leadership.queue), "leadership was lost"))
@@ -192,9 +209,21 @@ class Following(Core, Reconfigurable):
         if self._watch.follow(self.ballot, self.term, leader) and self._leaving:
             self._part()
 
-    def _hears_leader(self) -> bool:
-        """Whether a leader was heard within the shortest time-out, which is no shorter than a lease, or is us."""
+    def _hears_leader(self, leave: Ballot = NO_BALLOT) -> bool:
+        """Whether a leader was heard within the shortest time-out, which is no shorter than a lease, or is us.
+
+        One that has given ``leave`` counts no more: it reads by no lease in that ballot, now or later. But it must be
+        the one that was heard: what else was confirmed, perhaps by an earlier life, may be the lease of another.
+        """
+        if leave != NO_BALLOT and self._may_go(leave):
+            return False
         return self.role == LEADER or self._watch.heard_lately()
+
+    def _may_go(self, leave: Ballot) -> bool:
+        if self.role == LEADER:
+            return leave == self.ballot and self._lease is None
+        lasts = self.config.lease_s is not None and self.env.now - self._began_at < self.config.election_timeout_s_min
+        return leave == self._heard_ballot and not lasts
 
     def _accept_leader(self, sender: int, ballot: Ballot) -> bool:
         """A message that only a leader sends: follow it, unless a higher ballot was promised (P1a)."""
@@ -210,6 +239,7 @@ class Following(Core, Reconfigurable):
         if self._watch.leader != sender or ballot != self.ballot or self.role != FOLLOWER:
             self._become_follower(ballot, sender)
         self._watch.heard()
+        self._heard_ballot = ballot
         self._waited = False
         return True
 
@@ -242,9 +272,30 @@ class Following(Core, Reconfigurable):
         """Whether this node's votes count in a slot that is not chosen yet."""
         return bool(self.members.voting_from(self.acceptor.chosen_index + 1) >> self.env.id & 1)
 
-    def _prepare(self) -> None:
-        """Stand, now that it seems possible: phase 1a."""
+    def _prepare(self, leave: Ballot = NO_BALLOT) -> None:
+        """Stand, now that it seems possible: phase 1a. ``leave``: of a leader that made way."""
         raise NotImplementedError
+
+    # --- another leader in place of one that is about to stop ---
+
+    def hand_over(self) -> None:
+        """As ``Core.hand_over``. It gives up its lease first, for good: another may lead before that would be over."""
+        if self.leadership is not None and self.env.others:
+            self._give_up_lease()
+            self.handover.begin()
+
+    def _give_up_lease(self) -> None:
+        self._lease = None
+
+    def _ask_to_lead(self, node: int) -> None:
+        # The ballot is durable, and a lease does not outlive us.
+        self.env.send_now(node, TakeOver(self.ballot))
+
+    def on_take_over(self, sender: int, m: TakeOver) -> None:
+        """The leader wants us to lead: no poll, as those who hear it would say no."""
+        if self._accept_leader(sender, m.ballot) and self.stalled is None:
+            if self._is_member() and not self._hears_leader(m.ballot):
+                self._prepare(m.ballot)
 
     def _could_follow(self, chosen_index: int) -> bool:
         """Whether a candidate that knows so much can be told the rest: it is not compacted, and is not too much."""

@@ -5,13 +5,15 @@ natural numbers; the decoder has checked types and ranges before a message reach
 they mean.
 """
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NodeId
 from quorate.parts.ballot import Ballot
+from quorate.parts.bounds import Bounds
 from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
@@ -68,6 +70,13 @@ class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
     ballot: Ballot
     first_slot: Index
+
+
+class PrepareWithLeave(Prepare, frozen=True, array_like=True, tag=True, gc=False):
+    """The same in place of a leader that asked for it. ``leave`` is its ballot, in which it reads by no lease any more:
+    a node that heard that leader, and no other, need not wait."""
+
+    leave: Ballot
 
 
 class Promise(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -163,6 +172,12 @@ class SnapshotPiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=F
     nodes: Nodes
 
 
+class TakeOver(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """I lead with this ballot, read by no lease from now on, and am about to stop: begin phase 1 at once."""
+
+    ballot: Ballot
+
+
 MESSAGES = (
     Poll,
     PollReply,
@@ -182,6 +197,8 @@ MESSAGES = (
     Propose,
     ReadRequest,
     ReadReply,
+    TakeOver,
+    PrepareWithLeave,
 )
 
 
@@ -240,6 +257,8 @@ class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_f
     ``clock_drift`` of true time and are never set; see docs/protocols/multipaxos.md.
     """
 
+    bounds: ClassVar[Mapping[str, Bounds]] = {**LeaderConfig.bounds, "alpha": Bounds(1, ALPHA_MAX)}
+
     members: tuple[NodeId, ...] = ()
     founders: tuple[NodeId, ...] = ()
     quorum: QuorumChoice = MajorityChoice()
@@ -249,8 +268,6 @@ class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.alpha <= ALPHA_MAX:
-            raise ValueError(f"alpha is {self.alpha}, not in 1 to {ALPHA_MAX}")
         if not 0 <= self.clock_drift < 1:
             raise ValueError(f"clock_drift is {self.clock_drift}: it must be at least 0 and below 1")
         if self.lease_s is not None and not 0 < self.lease_s <= self.election_timeout_s_min:

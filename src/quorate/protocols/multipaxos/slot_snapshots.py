@@ -77,7 +77,8 @@ class Snapshots:
         """Of a few snapshots, as an older one may be on its way to somebody."""
         self._known[index] = known
         for old in sorted(self._known)[:-SNAPSHOTS_NOTED]:
-            del self._known[old]
+            if old not in self._compactor.held:
+                del self._known[old]
 
     # --- taking one ---
 
@@ -89,19 +90,19 @@ class Snapshots:
         """Once a step, when all of it is delivered."""
         self._compactor.settle()
 
-    def taken(self, result: Any) -> None:
-        """A snapshot is durable: drop what it stands for."""
+    def taken(self, result: Any, followers: Followers | None) -> None:
+        """A snapshot is durable: drop what it stands for, but for what ``followers`` need, where this node leads."""
         info = self._compactor.taken(result)
         if info is not None and info.index > self._acceptor.snapshot_index:
-            self._compact(info)
+            self._compact(info, followers)
 
     @property
     def is_full(self) -> bool:
         """Whether the log takes nothing until a snapshot is written."""
         return self._compactor.is_full(self._acceptor.log)
 
-    def _compact(self, info: SnapshotInfo) -> None:
-        base, base_term = self._compactor.base(self._acceptor.log, info.index)
+    def _compact(self, info: SnapshotInfo, followers: Followers | None) -> None:
+        base, base_term = self._compactor.base(self._acceptor.log, info.index, followers)
         known = self._members.known_at(info.index), self._members.nodes_at(info.index)
         self._note(info.index, known)
         self._acceptor.compact(_snapshotted(info.index, info.term, base, base_term, known))

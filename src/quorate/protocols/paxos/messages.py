@@ -1,21 +1,25 @@
 """What Paxos sends, what it makes durable, and how it is configured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import msgspec
 
 from quorate.kernel import NodeId
 from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.bounds import TIMES, BoundedConfig, Bounds
 from quorate.parts.quorum.choice import MajorityChoice, QuorumChoice
 
 
-class PaxosConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PaxosConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who plays which role, and times in seconds of the local clock. All nodes must be given the same.
 
     The empty tuple means every node. ``quorum``: which acceptors promise, and which choose; see
     ``parts/quorum/choice.py``. A proposer waits ``retry_s`` for a quorum, and each time it fails a longer random
     time more, up to ``retry_s_max``. A learner that knows nothing asks every ``ask_s``; None if somebody else tells it.
     """
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {"retry_s": TIMES, "retry_s_max": TIMES, "ask_s": TIMES}
 
     proposers: tuple[NodeId, ...] = ()
     acceptors: tuple[NodeId, ...] = ()
@@ -26,10 +30,9 @@ class PaxosConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ask_s: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.retry_s <= self.retry_s_max:
-            raise ValueError(f"retry_s is {self.retry_s}: it must be above 0 and at most retry_s_max")
-        if self.ask_s is not None and not self.ask_s > 0:
-            raise ValueError(f"ask_s is {self.ask_s}: it must be above 0, or None")
+        super().__post_init__()
+        if self.retry_s > self.retry_s_max:
+            raise ValueError(f"retry_s is {self.retry_s}: it must be at most retry_s_max, {self.retry_s_max}")
         if self.learners and not set(self.proposers) <= set(self.learners):
             raise ValueError("proposers must be learners as well: else they never know when to stop")
         if self.learners and not self.proposers:

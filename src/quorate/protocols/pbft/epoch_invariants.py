@@ -5,11 +5,15 @@ from what was executed before; the cores are asked for nothing but the batches. 
 (``members.py`` has it for the nodes): a change that an administrator signed for the epoch in which it is executed, and
 that fits the nodes that there are, counts after the first checkpoint that is a whole window later. Of several before
 that checkpoint the last one names the members.
+
+A batch counts as executed once its execution has left a node, to others or to its App. What a node executed in memory
+alone may be lost with the node's own vote, and another batch take its place: where its disk hangs, seconds later.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from quorate.parts import requests
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, decode_change
@@ -18,38 +22,63 @@ from quorate.sim.checkers.base import Checker, Violation
 
 OWN_EPOCH = "each number by its own members"
 
+ExecutedRequests: TypeAlias = tuple[int, tuple[bytes, ...]]
+"""A sequence number and the batch that was executed there."""
+
 
 class PbftEpochs(Checker):
     """Compares the group of each honest node with what was executed."""
 
     def __init__(self) -> None:
         self.executed = 0
-        """Up to where the batches are known, by whichever node executed them first."""
+        """Up to where the batches are known, by whichever node told first that it executed them."""
         self.epochs: list[tuple[int, tuple[int, ...]]] = []
         """By number: after which checkpoint it begins, and its members."""
         self._config: Any = None
+        self._is_key: Callable[[bytes], bool]
         self._founders: tuple[int, ...] = ()
         self._nodes = FOUNDERS_ALONE
         self._taken: set[bytes] = set()
         """Public keys in use."""
         self._next: tuple[int, tuple[int, ...]] | None = None
+        self._seen: dict[int, int] = {}
+        """By node, up to where it was seen to execute in this life."""
+        self._fresh: dict[int, list[ExecutedRequests]] = {}
+        """By node, what nobody was told yet."""
+        self._told: dict[int, tuple[bytes, ...]] = {}
+        """What was told, by number, beyond a batch that nobody has told of."""
 
     def started(self, node: int, core: Any) -> None:
+        self._seen[node] = 0
+        self._fresh[node] = []
         if self._config is None:
             config, keys = core.config, core.view.keys
-            self._config = config
+            self._config, self._is_key = config, keys.keyring.is_key
             self._founders = founders_of(config, core.env.peers, keys)
             self._taken = {keys.keyring.public(founder) for founder in self._founders}
             self.epochs.append((0, tuple(sorted(set(config.members))) or self._founders))
         self.stepped(node, core)
 
+    def mark(self, node: int) -> list[ExecutedRequests] | None:
+        fresh = self._fresh[node]
+        if not fresh:
+            return None
+        self._fresh[node] = []
+        return fresh
+
+    def released(self, node: int, mark: list[ExecutedRequests]) -> None:
+        self._told.update((sequence, batch) for sequence, batch in mark if sequence > self.executed)
+        while (batch := self._told.pop(self.executed + 1, None)) is not None:
+            self._execute(self.executed + 1, batch)
+
     def stepped(self, node: int, core: Any) -> None:
         history = core.history
-        while self.executed < history.executed:
-            batch = core.log.batches.get(history.digests.get(self.executed + 1))
-            if batch is None:
-                break  # a snapshot stands for it, and another node has executed it or will
-            self._execute(self.executed + 1, batch, core.view.keys.keyring)
+        if history.executed != self._seen[node]:
+            for sequence in range(max(self._seen[node], self.executed) + 1, history.executed + 1):
+                batch = core.log.batches.get(history.digests.get(sequence))
+                if batch is not None:  # else a snapshot stands for it, and another node has executed it or will
+                    self._fresh[node].append((sequence, batch))
+            self._seen[node] = history.executed
         group = core.view.group
         if group.began_at > self.executed:
             return
@@ -67,10 +96,10 @@ class PbftEpochs(Checker):
                 f"{self.epochs[group.epoch + 1][0]}",
             )
 
-    def _execute(self, sequence: int, batch: tuple[bytes, ...], keyring: Any) -> None:
+    def _execute(self, sequence: int, batch: tuple[bytes, ...]) -> None:
         self.executed = sequence
         for value in batch:
-            change = self._change_of(value, keyring)
+            change = self._change_of(value)
             if change is not None:
                 self._nodes = self._nodes.after(change)
                 self._taken.update(newcomer.key for newcomer in change.newcomers)
@@ -81,7 +110,7 @@ class PbftEpochs(Checker):
             self.epochs.append(self._next)
             self._next = None
 
-    def _change_of(self, value: bytes, keyring: Any) -> Change | None:
+    def _change_of(self, value: bytes) -> Change | None:
         """What it changes when it is executed now."""
         request = requests.decode_signed_request(value)
         if request is None or request.client not in self._config.admins or len(request.commands) != 1:
@@ -90,5 +119,5 @@ class PbftEpochs(Checker):
         if change is None or change.epoch not in (None, len(self.epochs) - 1):
             return None
         keys = [newcomer.key for newcomer in change.newcomers]
-        are_new = len(set(keys)) == len(keys) and self._taken.isdisjoint(keys) and all(map(keyring.is_key, keys))
+        are_new = len(set(keys)) == len(keys) and self._taken.isdisjoint(keys) and all(map(self._is_key, keys))
         return change if are_new and self._nodes.takes(change, self._founders) else None

@@ -8,14 +8,16 @@ Liskov, OSDI 1999).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from struct import Struct
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.crypto.keys import Public, Signature
 from quorate.parts.log.configuration import Nodes
 from quorate.parts.log.pieces import HASH_BYTES, PieceProof
@@ -357,7 +359,7 @@ class TakenAmong(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
 RECORDS = (Stored, Accepted, Prepared, Changing, Entered, Executed, Taken, TakenAmong)
 
 
-class PbftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in seconds of the local clock, sizes in bytes. All nodes must be given the same.
 
     A checkpoint is made every ``checkpoint_batches``, and at most ``window`` batches are ordered beyond a stable one.
@@ -371,6 +373,20 @@ class PbftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     at its start). ``members``: who votes at first (empty: every founder); the others learn. ``admins``: the public keys
     of those who may change that.
     """
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "batch_count_max": Bounds(1, BATCH_COUNT_MAX),
+        "batch_bytes_max": MESSAGE_SIZES,
+        "inflight_batches": Bounds(1, WINDOW_MAX),
+        "window": Bounds(2, WINDOW_MAX),
+        "snapshot_bytes": SIZES,
+        "chunk_bytes": MESSAGE_SIZES,
+        "pending_max": COUNTS,
+        "pending_bytes_max": SIZES,
+        "request_timeout_s": TIMES,
+        "view_timeout_s_max": TIMES,
+        "beat_s": TIMES,
+    }
 
     batch_count_max: int = 1024
     batch_bytes_max: int = 1 << 20
@@ -391,16 +407,12 @@ class PbftConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     admins: tuple[Public, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.checkpoint_batches <= self.window // 2 or self.window > WINDOW_MAX:
             raise ValueError(
                 f"window is {self.window}, checkpoint_batches {self.checkpoint_batches}: the window is at least two "
                 f"checkpoints (else ordering stops at each) and at most {WINDOW_MAX}"
             )
-        if not 1 <= self.batch_count_max <= BATCH_COUNT_MAX:
-            raise ValueError(f"batch_count_max is {self.batch_count_max}, not in 1 to {BATCH_COUNT_MAX}")
-        limits = (self.batch_bytes_max, self.inflight_batches, self.snapshot_bytes, self.chunk_bytes)
-        if min(*limits, self.pending_max, self.pending_bytes_max) < 1:
-            raise ValueError("limits of a PbftConfig must be at least 1")
         if not self.window <= self.snapshot_batches <= LOG_MAX // 4:
             raise ValueError(
                 f"snapshot_batches is {self.snapshot_batches}: it must be at least the window ({self.window}), so that "

@@ -15,7 +15,7 @@ beginning). The kernel's barrier keeps a vote or an acknowledgement from leaving
 
 Beyond the paper's core: pre-vote (§9.6); a leader that a quorum has not answered steps down (§6.2); votes are refused
 while a leader is heard (§4.2.3); ReadIndex (§6.4); pipelining and flow control (§10.2); proposals and reads are
-forwarded to the leader.
+forwarded to the leader; a leader that is about to stop hands over (§3.10: ``parts/leaderlog/handover.py``).
 
 Deviations, each explained in the part that has it: (1) a rejection carries a hint from which both sides skip whole
 terms; (2) snapshots travel in pieces, each asked for by offset, and from another server where the leader's does not
@@ -33,12 +33,13 @@ from quorate.kernel import Core, Env, Key, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
+from quorate.parts.leaderlog.handover import Handover
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.entries import size_of
-from quorate.parts.log.replicated import Busy, Decided
+from quorate.parts.log.replicated import Busy, Decided, Journaled
 from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
@@ -55,9 +56,11 @@ from quorate.protocols.raft.messages import (
     PreVoteReply,
     RaftConfig,
     RequestVote,
+    RequestVoteWithLeave,
     ServeSnapshot,
     SnapshotPiece,
     SnapshotProgress,
+    TimeoutNow,
     Vote,
 )
 from quorate.protocols.raft.replication import LogReplication
@@ -65,16 +68,18 @@ from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
 
 
-class Raft(Core):
+class Raft(Core, Journaled):
     """One server (figure 3.1). Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
     records = RECORDS
+    hands_over = True
     state_class: ClassVar[type[ServerState]] = ServerState
     election_class: ClassVar[type[Election]] = Election
     replication_class: ClassVar[type[LogReplication]] = LogReplication
     follower_class: ClassVar[type[LogFollower]] = LogFollower
     compaction_class: ClassVar[type[LogCompaction]] = LogCompaction
+    handover_class: ClassVar[type[Handover]] = Handover
 
     def __init__(self, env: Env, config: RaftConfig = RaftConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__(env)
@@ -88,12 +93,13 @@ class Raft(Core):
         self.replication = self.replication_class(
             env, config, self.state, self.quorum, self._reads, self.snapshots.transfers
         )
+        self.handover = self.handover_class(env, config, self._ask_to_stand)
         self.election = self.election_class(
             env,
             self.state,
             self.quorum,
             Watch(env, ELECTION, config, self._reads),
-            resign=self.replication.resign,
+            resign=self._resign,
             begin=self.follower.begin,
         )
 
@@ -123,6 +129,11 @@ class Raft(Core):
     def commit_index(self) -> int:
         """The last entry that is known to be committed."""
         return self.state.commit_index
+
+    @property
+    def log_end(self) -> int:
+        """As ``Journaled.log_end``."""
+        return self.log.last_index
 
     @property
     def snapshot_index(self) -> int:
@@ -159,8 +170,11 @@ class Raft(Core):
         """The election timeout, or the leader's heartbeat."""
         if key == ELECTION:
             self.election.timed_out()
-        elif key == HEARTBEAT and self.election.role == LEADER and not self.replication.beat():
-            self.election.step_down()  # §6.2
+        elif key == HEARTBEAT and self.election.role == LEADER:
+            if not self.replication.beat():
+                self.election.step_down()  # §6.2
+            elif kept := self.handover.beat():
+                self._propose(kept)
 
     # --- election (§3.4), pre-vote (§9.6) ---
 
@@ -176,10 +190,34 @@ class Raft(Core):
         """The sender stands."""
         self.election.on_request_vote(sender, m)
 
+    def on_request_vote_with_leave(self, sender: int, m: RequestVoteWithLeave) -> None:
+        """It stands because the leader asked it to."""
+        self.election.on_request_vote(sender, m)
+
     def on_vote(self, sender: int, m: Vote) -> None:
         """A quorum of votes elects."""
         if self.election.on_vote(sender, m):
             self.replication.lead()
+
+    def _resign(self) -> None:
+        self.replication.resign()
+        self.handover.resigned()
+
+    # --- another leader in place of one that is about to stop (§3.10) ---
+
+    def hand_over(self) -> None:
+        """As ``Core.hand_over``."""
+        if self.election.role == LEADER and self.env.others:
+            self.handover.begin()
+
+    def _ask_to_stand(self, node: int) -> None:
+        # The term is durable since the election.
+        self.env.send_now(node, TimeoutNow(self.term))
+
+    def on_timeout_now(self, sender: int, m: TimeoutNow) -> None:
+        """The leader wants us to lead."""
+        if self.election.accept_leader(sender, m.term):
+            self.election.take_over()
 
     # --- replication (§3.5) ---
 
@@ -196,6 +234,8 @@ class Raft(Core):
             self._propose(m.values)
 
     def _propose(self, values: Sequence[bytes]) -> None:
+        if self.handover.takes(values):
+            return
         if self.snapshots.is_full:
             self.env.deliver(Busy(tuple(values), FULL))
         else:
@@ -240,8 +280,12 @@ class Raft(Core):
         self._reads.applied(state.delivered_index)
         if leads:
             self.replication.begin_round()
+            last_index = state.log.last_index
+            is_quiet = state.commit_index == last_index
+            self.handover.settle(self.replication.followers, self.quorum.members, last_index, is_quiet=is_quiet)
         else:
             self._reads.give_up()
+            self.handover.following(self.election.watch.leader)
 
     def _deliver(self) -> None:
         state = self.state
@@ -277,7 +321,7 @@ class Raft(Core):
     def on_done(self, key: Key, result: Any) -> None:
         """A snapshot was written, or a piece of one was read or stored."""
         if key == SNAPSHOT:
-            self.snapshots.taken(result)
+            self.snapshots.taken(result, self.replication.followers)
         elif key == INSTALL:
             self.snapshots.stored(result, self.leader if self.role == FOLLOWER else None)
         elif isinstance(key, tuple) and key[0] == CHUNK:

@@ -17,7 +17,14 @@ from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.quorum import QuorumSystem
 from quorate.parts.votes.tally import Tally
-from quorate.protocols.raft.messages import HeartbeatReply, PreVote, PreVoteReply, RequestVote, Vote
+from quorate.protocols.raft.messages import (
+    HeartbeatReply,
+    PreVote,
+    PreVoteReply,
+    RequestVote,
+    RequestVoteWithLeave,
+    Vote,
+)
 from quorate.protocols.raft.state import ServerState
 
 PRECANDIDATE = "precandidate"
@@ -141,14 +148,20 @@ class Election:
         elif self.role == PRECANDIDATE and m.term == self._state.term + 1 and self._votes.add(sender):
             self._campaign()
 
-    def _campaign(self) -> None:
+    def take_over(self) -> None:
+        """§3.10: the leader has made way for us: no pre-vote, which those who hear it would refuse."""
+        if self.stalled is None and self._quorum.members >> self._env.id & 1:
+            self._campaign(has_leave=True)
+
+    def _campaign(self, *, has_leave: bool = False) -> None:
         """§3.4: a new term, a vote for itself, and a request to all. It answers its own like any other."""
         state = self._state
         self.role = CANDIDATE
         state.pledge(state.term + 1, self._env.id)
         self._votes = Tally(self._quorum)
         self.watch.rest()
-        self._env.broadcast(RequestVote(state.term, state.log.last_index, state.log.last_term))
+        request = RequestVoteWithLeave if has_leave else RequestVote
+        self._env.broadcast(request(state.term, state.log.last_index, state.log.last_term))
 
     def on_vote(self, sender: int, m: Vote) -> bool:
         """Whether this vote elects us: the one that makes a quorum."""
@@ -172,7 +185,7 @@ class Election:
     def on_request_vote(self, sender: int, m: RequestVote) -> None:
         """§3.4: one vote a term, first come first served, to a log that is no older (§3.6.1)."""
         state = self._state
-        if m.term > state.term and self._hears_leader():
+        if m.term > state.term and self._hears_leader() and not isinstance(m, RequestVoteWithLeave):
             return  # §4.2.3: a server that was removed or cut off must not depose a live leader
         self.observe(m.term)
         granted = m.term == state.term and self._may_vote_for(sender) and self._is_up_to_date(m.last_index, m.last_term)

@@ -17,12 +17,13 @@ SIMULATION = RaftConfig(
     snapshot_entries=60,
     keep_entries=10,
     chunk_bytes=256,
+    hold_bytes_max=16384,
 )
 
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
-    kinds=("gone", "snapshots", "delays"),
+    kinds=("gone", "snapshots", "delays", "stops"),
     variants={"snapshots": in_pieces},
     takes_snapshots=True,
     invariants=(RaftInvariants,),

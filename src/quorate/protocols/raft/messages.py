@@ -42,6 +42,10 @@ class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fal
     last_term: Term
 
 
+class RequestVoteWithLeave(RequestVote, frozen=True, array_like=True, tag=True, gc=False):
+    """The same though you hear a leader: it asked me to stand (§3.10)."""
+
+
 class Vote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """The answer to RequestVote, with the voter's term."""
 
@@ -123,6 +127,12 @@ class SnapshotPiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=F
     chunk: Chunk
 
 
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """I lead, and am about to stop: stand at once (§3.10)."""
+
+    term: Term
+
+
 MESSAGES = (
     PreVote,
     PreVoteReply,
@@ -140,6 +150,8 @@ MESSAGES = (
     Propose,
     ReadRequest,
     ReadReply,
+    TimeoutNow,
+    RequestVoteWithLeave,
 )
 
 

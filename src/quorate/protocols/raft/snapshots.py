@@ -49,11 +49,11 @@ class LogCompaction:
         """Once a step, when all of it is delivered."""
         self._compactor.settle()
 
-    def taken(self, result: Any) -> None:
-        """A snapshot is durable: drop what it stands for, but keep a tail for followers that are a little behind."""
+    def taken(self, result: Any, followers: Followers) -> None:
+        """A snapshot is durable: drop what it stands for, but for what followers need that are behind."""
         info = self._compactor.taken(result)
         if info is not None and info.index > self._state.snapshot_index:
-            self._state.compact(info.index, info.term, *self._compactor.base(self._state.log, info.index))
+            self._state.compact(info.index, info.term, *self._compactor.base(self._state.log, info.index, followers))
 
     @property
     def is_full(self) -> bool:

@@ -1,7 +1,8 @@
 """A node's journal: opaque frames, each durable as a whole and in order, since the last checkpoint.
 
-`segment` is the file format, `recovery` reads it back after a crash, `writer` makes it grow, `journal` puts a thread
-between the event loop and the disk. None of them knows what is in a frame.
+`segment` is the file format, `recovery` reads it back after a crash, `writer` makes it grow, `checkpoint` writes what
+replaces it while it grows, `journal` puts a thread between the event loop and the disk. None of them knows what is in a
+frame.
 """
 
 from quorate.runtime.files import Identity

@@ -1,11 +1,13 @@
 """The journal as the node sees it: append from the event loop, hear from the writer thread what is durable.
 
 `append` and `checkpoint` only put a value on a queue. One thread takes everything that is queued, writes it with one
-write and one sync (group commit: under load many frames share a sync), and reports the last sequence number.
+write and one sync (group commit: under load many frames share a sync), and reports the last sequence number. A
+checkpoint is written in between, a piece after each write, so that nobody waits for it; it brings nothing new, and is
+given up at the end.
 
 **A full disk** loses nothing: the frames stay in memory, `on_stall` says why, the thread cuts the failed write off and
 tries again until there is space. That is sound because the retry writes all bytes anew, and a file system that is out
-of space has not dropped older ones.
+of space has not dropped older ones. A checkpoint for which there is no space is given up, and says so in the log.
 
 **A disk that hangs** reports nothing, and the thread that waits for it cannot. The Shell, which has a clock, notices
 that reports stay out; `doing` says what the disk was asked for, and since when. `close` waits as long as there is
@@ -22,7 +24,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -30,30 +32,32 @@ from typing import Any
 
 from quorate.runtime.descriptors import NONE_LEFT
 from quorate.runtime.errors import REJOIN, DiskHangs, JournalFailed, StorageError
-from quorate.runtime.files import DISK_FULL, FolderLock, Identity, make_directory
+from quorate.runtime.files import DISK_FULL, FolderLock, Identity, fsync_directory, own_directory
+from quorate.runtime.journal.checkpoint import CheckpointWriter
 from quorate.runtime.journal.recovery import Recovered, recover
-from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, FRAME_SIZE_BYTES_MAX, HEADER_SIZE
+from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, HEADER_SIZE, check_frame
 from quorate.runtime.journal.writer import SegmentWriter
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 0.2  # between attempts on a full disk
 WRITE_SIZE_BYTES_MAX = 8 << 20  # frames that share one sync; one larger frame still goes alone
-ENCODED_AT_ONCE_BYTES = 256 << 10  # of a checkpoint, between two chances for the event loop
 CLOSE_S_MAX = 5.0  # how long `close` waits for a disk that makes no progress
 LOCK_NAME = "journal.lock"
 TEMPORARY = DISK_FULL | NONE_LEFT  # errors after which nothing was lost, so that the same may be tried again
 
 
 class _Checkpoint:
-    """What becomes the frames of a checkpoint, on the queue. The thread makes them, once, of what nobody changes."""
+    """What becomes a checkpoint, on the queue and while it is written."""
 
-    __slots__ = ("encode", "frames", "items")
+    __slots__ = ("encode", "items", "pieces", "replaced_bytes", "writer")
 
-    def __init__(self, items: Sequence[Any], encode: Callable[[Any], bytes] | None) -> None:
+    def __init__(self, items: Sequence[Any], encode: Callable[[Any], bytes] | None, replaced_bytes: int) -> None:
         self.items = items
         self.encode = encode
-        self.frames: list[bytes] = []
+        self.replaced_bytes = replaced_bytes  # of all that was appended, what was before it
+        self.writer: CheckpointWriter
+        self.pieces: Generator[int]
 
 
 class Journal:
@@ -61,7 +65,7 @@ class Journal:
 
     `append`, `checkpoint` and `close` belong to one thread (the event loop's). backlog_bytes: what was appended and is
     not yet durable; the node takes in less when it grows (runtime/burden.py). last_sequence: of the last frame
-    queued; recovered: what was found at open; checkpoint_bytes: of the last checkpoint that was encoded.
+    queued; recovered: what was found at open; checkpoints: how many were asked for and have ended.
     """
 
     def __init__(
@@ -71,25 +75,28 @@ class Journal:
         recovered: Recovered,
         on_durable: Callable[[int], object],
         on_stall: Callable[[str | None], object],
-        on_progress: Callable[[], object],
+        on_end: Callable[[int], object],
+        size_bytes: int,
     ) -> None:
         self.recovered = recovered
         self.last_sequence = recovered.last_sequence
-        self.checkpoint_bytes = 0
         self.failure: BaseException | None = None
         self._writer = writer
         self._lock = lock
         self._on_durable = on_durable
         self._on_stall = on_stall
-        self._on_progress = on_progress
-        writer.on_progress = self._progressed
+        self._on_end = on_end
         self._progress = 0
         self._began_at: float | None = None  # the step of the disk that is under way
         self._queue: SimpleQueue[bytes | _Checkpoint | None] = SimpleQueue()
         self._held: list[bytes | _Checkpoint | None] = []  # taken from the queue, not part of the last write
+        self._under_way: _Checkpoint | None = None
+        self._base_bytes = size_bytes  # of the last checkpoint, or of what was found
+        self._replaced_bytes = 0  # of what was queued, what that holds
         # One side writes each counter, so neither needs a lock.
         self._queued_bytes = 0
         self._durable_bytes = 0
+        self._checkpoints_queued = self._checkpoints_ended = 0
         self._closing = threading.Event()
         self._closed = False
         self._is_abandoned = self._is_over = False
@@ -103,16 +110,20 @@ class Journal:
         directory: Path | str,
         *,
         identity: Identity,
+        lock: FolderLock | None = None,
         segment_size_bytes: int = 64 << 20,
         on_durable: Callable[[int], object] = lambda sequence: None,
         on_stall: Callable[[str | None], object] = lambda reason: None,
-        on_progress: Callable[[], object] = lambda: None,
+        on_end: Callable[[int], object] = lambda sequence: None,
     ) -> tuple[Journal, list[bytes]]:
         """Lock and recover a folder (created if missing); returns the journal and its frames in order.
 
+        ``lock``: that of the folder, if the caller has it; from now on it is the journal's, also if this raises.
+
         The frames begin with those of the last complete checkpoint. The callbacks are called from the writer
         thread: on_durable with the last sequence number that is durable; on_stall with why nothing becomes durable
-        at present, and with None when it does again; on_progress when a part of a long checkpoint is.
+        at present, and with None when it does again. At the end, before the folder is unlocked, on_end with the last
+        sequence number that is durable, if no disk failed.
 
         Raises JournalLocked, WrongIdentity, UnknownFormat, JournalCorrupt, SegmentMissing, DiskUnreadable,
         JournalFailed, OSError.
@@ -120,9 +131,11 @@ class Journal:
         if segment_size_bytes <= HEADER_SIZE:
             raise ValueError(f"segment_size_bytes must be more than {HEADER_SIZE}: {segment_size_bytes}")
         directory = Path(directory)
-        make_directory(directory)
-        lock = FolderLock(directory / LOCK_NAME)
+        if lock is None:
+            own_directory(directory)
+            lock = FolderLock(directory / LOCK_NAME)
         try:
+            fsync_directory(directory.parent)  # who made the folder may have ended before its name was durable
             recovered = recover(directory, identity)
             writer = SegmentWriter(directory, identity, segment_size_bytes, recovered)
         except BaseException as error:
@@ -134,12 +147,22 @@ class Journal:
                 ) from error
             raise
         frames, recovered.frames = recovered.frames, []  # the caller's alone: they can be large
-        return cls(writer, lock, recovered, on_durable, on_stall, on_progress), frames
+        return cls(writer, lock, recovered, on_durable, on_stall, on_end, _size(frames)), frames
 
     @property
     def backlog_bytes(self) -> int:
         """Bytes appended and not yet durable, with their headers. Checkpoints do not count: they bring nothing new."""
         return self._queued_bytes - self._durable_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """What a start would have to read: the last checkpoint that was done, and what was appended after it."""
+        return self._base_bytes + self._queued_bytes - self._replaced_bytes
+
+    @property
+    def has_checkpoint_under_way(self) -> bool:
+        """Whether one was asked for that has not ended."""
+        return self._checkpoints_queued > self._checkpoints_ended
 
     @property
     def doing(self) -> str:
@@ -156,27 +179,34 @@ class Journal:
         Raises ValueError if it is too large, TypeError if it is not bytes, JournalFailed after a failure,
         StorageError after close.
         """
-        self._check((frame,))
+        self._check()
+        check_frame(frame)
         self.last_sequence += 1
         self._queued_bytes += FRAME_HEADER_SIZE + len(frame)
         self._queue.put(frame)
         return self.last_sequence
 
     def checkpoint(self, items: Sequence[Any], encode: Callable[[Any], bytes] | None = None) -> int:
-        """Queue what replaces everything before; returns the number to wait for in on_durable.
+        """Queue what replaces everything before; returns the number to wait for in on_durable if nothing is appended.
 
         encode makes a frame of each item, in the writer thread: there are many, and the event loop has no time for
         that. Nobody may change the items meanwhile. None: they are frames. A checkpoint takes one number for itself
-        and one for each frame (so an empty one has a number too). Raises as `append`; what encode raises, and a frame
+        and one for each frame (so an empty one has a number too). It holds nothing that is not durable without it, and
+        frames appended after it may be durable before it is done. Raises as `append`; what encode raises, and a frame
         of its that is too large, is a failure.
         """
-        self._check(items if encode is None else ())
+        self._check()
+        for frame in items if encode is None else ():
+            check_frame(frame)
         self.last_sequence += 1 + len(items)
-        self._queue.put(_Checkpoint(items, encode))
+        self._checkpoints_queued += 1
+        self._queue.put(_Checkpoint(items, encode, self._queued_bytes))
         return self.last_sequence
 
     def close(self) -> None:
         """Write what is queued, end the thread, release the folder. A second call does nothing.
+
+        A checkpoint that is not done is given up.
 
         Raises JournalFailed if not everything queued became durable (on a full disk after one more attempt), DiskHangs
         if the disk hangs: the thread that waits for it, and so the process, ends only when its call returns.
@@ -217,13 +247,11 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _check(self, frames: Sequence[bytes]) -> None:
+    def _check(self) -> None:
         if self.failure is not None:
             raise JournalFailed(str(self.failure)) from self.failure
         if self._closed:
             raise StorageError(f"{self._writer.path.parent}: the journal is closed")
-        for frame in frames:
-            _check_frame(frame)
 
     # The writer thread.
 
@@ -237,21 +265,37 @@ class Journal:
     def _write_on(self) -> None:
         try:
             while (work := self._take()) is not None:
-                self._began_at = time.monotonic()
-                self._persist(work)
+                if isinstance(work, _Checkpoint):
+                    while self._under_way is not None:  # nobody asks for two at once but a test
+                        self._write_piece()
+                    self._begin(work)
+                elif work:
+                    self._persist(lambda frames=work: self._writer.append(frames))  # type: ignore[misc]
+                    self._durable_bytes += _size(work)
+                    self._tell(self._on_durable, self._writer.sequence)
+                if self._under_way is not None:
+                    self._write_piece()
+            if not self._is_abandoned:
+                self._began_at, self._writer.doing = time.monotonic(), ("a record of how far it reaches",)
+                self._tell(self._on_end, self._writer.sequence)
                 self._began_at = None
-                self._progress += 1
-                self._durable_bytes += 0 if isinstance(work, _Checkpoint) else _size(work)
-                self._tell(self._on_durable, self._writer.sequence)
         except Exception as error:
             failure = error if isinstance(error, JournalFailed) else JournalFailed(self._describe(error))
             failure.__cause__ = error if failure is not error else error.__cause__
             self.failure = failure
             logger.error("%s", failure)
             self._tell(self._on_stall, str(failure))
+        finally:
+            if self._under_way is not None:
+                self._end(self._under_way)
 
     def _take(self) -> list[bytes] | _Checkpoint | None:
-        """Wait for work. Returns a checkpoint, or all frames queued up to one (or up to the size limit), or None."""
+        """Wait for work. Returns a checkpoint, or all frames queued up to one (or up to the size limit), or None.
+
+        Nobody waits while a checkpoint is under way: then there may be no frames.
+        """
+        if self._under_way is not None and not self._held and self._queue.empty():
+            return []
         item = self._held.pop() if self._held else self._queue.get()
         if self._is_abandoned:
             return None
@@ -267,17 +311,14 @@ class Journal:
             size += len(item)
         return frames
 
-    def _persist(self, work: list[bytes] | _Checkpoint) -> None:
-        """Make the work durable, however long the disk is full or there is no descriptor. Raises what is final."""
+    def _persist(self, write: Callable[[], object]) -> None:
+        """Make something durable, however long the disk is full or there is no descriptor. Raises what is final."""
         stalled = False
+        self._began_at = time.monotonic()
         while True:
             last_attempt = stalled and self._closing.is_set()
             try:
-                if isinstance(work, _Checkpoint):
-                    self._encode(work)
-                    self._writer.checkpoint(work.frames)
-                else:
-                    self._writer.append(work)
+                write()
                 break
             except OSError as error:
                 if error.errno not in TEMPORARY:
@@ -290,33 +331,53 @@ class Journal:
                     what = "disk full" if error.errno in DISK_FULL else "no file descriptor is left"
                     self._tell(self._on_stall, f"{what}: {self._describe(error)}")
                 self._closing.wait(RETRY_S)
+        self._began_at = None
+        self._progress += 1
         if stalled:
             self._tell(self._on_stall, None)
 
-    def _encode(self, work: _Checkpoint) -> None:
-        """Make the frames, unless that was done before a write that failed. The event loop goes on in between."""
-        if work.frames:
-            return
-        frames: list[bytes] = []
-        size = encoded = 0
-        for item in work.items:
-            frame = item if work.encode is None else work.encode(item)
-            _check_frame(frame)
-            frames.append(frame)
-            size += len(frame)
-            encoded += len(frame)
-            if encoded >= ENCODED_AT_ONCE_BYTES:
-                encoded = 0
-                self._progressed()
-                time.sleep(0)  # whoever waits for the interpreter has it now
-        work.frames, self.checkpoint_bytes = frames, size
-        logger.info("journal: checkpoint of %d bytes", size)
+    # A checkpoint, in the writer thread.
 
-    def _progressed(self) -> None:
-        """A part of a long write is durable."""
-        self._progress += 1
+    def _begin(self, work: _Checkpoint) -> None:
+        """What is appended from now on comes after it."""
+        writer = self._writer
+        place = None
+
+        def make_way() -> None:
+            nonlocal place
+            place = writer.make_way(len(work.items))
+
+        self._persist(make_way)
+        assert place is not None
+        work.writer = CheckpointWriter(writer.path.parent, writer.identity, place, work.items, work.encode)
+        work.pieces = work.writer.pieces()
+        self._under_way = work
+
+    def _write_piece(self) -> None:
+        """The next one. After the last, all before the checkpoint goes."""
+        work = self._under_way
+        assert work is not None
+        self._writer.doing = ("a piece of the checkpoint in segment %d", work.writer.number)
         self._began_at = time.monotonic()
-        self._tell(self._on_progress)
+        try:
+            if next(work.pieces, None) is None:
+                self._writer.remove_before(work.writer.number)
+                self._base_bytes, self._replaced_bytes = work.writer.size_bytes, work.replaced_bytes
+                self._end(work)
+                self._tell(self._on_durable, self._writer.sequence)
+        except OSError as error:
+            if error.errno not in TEMPORARY:
+                raise
+            logger.warning("%s: the checkpoint is given up, all stays as it was: %s", work.writer.path, error)
+            self._end(work)
+        self._began_at = None
+        self._progress += 1
+
+    def _end(self, work: _Checkpoint) -> None:
+        """It is done, or given up."""
+        self._under_way = None
+        work.pieces.close()
+        self._checkpoints_ended += 1
 
     def _describe(self, error: Exception) -> str:
         return f"{self._writer.path}: offset {self._writer.end}: write failed: {error}"
@@ -328,13 +389,6 @@ class Journal:
             callback(*arguments)
         except Exception:
             logger.exception("a journal callback failed")
-
-
-def _check_frame(frame: bytes) -> None:
-    if not isinstance(frame, bytes):
-        raise TypeError(f"a frame is bytes, which nobody can change while it waits: {type(frame).__name__}")
-    if len(frame) > FRAME_SIZE_BYTES_MAX:
-        raise ValueError(f"a frame of {len(frame)} bytes; the limit is {FRAME_SIZE_BYTES_MAX}")
 
 
 def _size(frames: Sequence[bytes]) -> int:

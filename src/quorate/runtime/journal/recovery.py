@@ -2,7 +2,8 @@
 
 **Which segments count.** The newest segment that begins with a checkpoint, and all after it; what is older was about
 to be deleted. A segment gets its name only when its header and its checkpoint are durable, so there is no
-half-written one: a damaged header, or damage below the `sealed` offset, was not a crash.
+half-written one: a damaged header, or damage below the `sealed` offset, was not a crash. The segment after a checkpoint
+is there before it, and says so: if the checkpoint is missing, it goes on from the segment before that.
 
 **Torn or damaged?** A crash can tear only the last write, the one whose fdatasync had not returned; whatever was
 reported durable must still be there. File systems may persist the blocks of one write in any order, so a torn
@@ -72,8 +73,12 @@ def recover(directory: Path, identity: Identity) -> Recovered:
     if not headers:
         return recovered
     recovered.last_sequence = headers[0].first_sequence - 1
+    before = headers[0].number - 1
     for header in headers:
+        if header.number > before + 1:
+            recovered.last_sequence += header.skipped
         _read_segment(directory, header, recovered, last=header is headers[-1])
+        before = header.number
     recovered.tail = headers[-1]
     # The name of the checkpoint must be durable before the segments it replaces go.
     fsync_directory(directory)
@@ -95,6 +100,8 @@ def _live_segments(directory: Path, identity: Identity) -> list[SegmentHeader]:
     for number in range(numbers[-1], 0, -1) if numbers else ():
         path = segment_path(directory, number)
         if not path.exists():
+            if live and live[-1].skipped and segment_path(directory, number - 1).exists():
+                continue  # a checkpoint that was not done
             raise SegmentMissing(path, 0, "this segment is missing, and no later one begins with a checkpoint")
         header = decode_header(read_file(path, HEADER_SIZE), path, identity)
         if header.number != number:

@@ -5,13 +5,13 @@ Header, 256 bytes:
     offset  size
          0     8  magic "QUORJRNL"
          8     2  format version, 1
-        10     2  flags: 1 = begins with a checkpoint
+        10     2  flags: 1 = begins with a checkpoint; 2 = follows a checkpoint, which may not be there yet
         12     2  length of the cluster's name in bytes
         14     2  zero
         16     8  node
         24     8  number of this segment (also its file name)
         32     8  sequence number of the first frame
-        40     4  frames in the checkpoint
+        40     4  frames in the checkpoint; with flag 2, the sequence numbers which that checkpoint takes
         44     4  salt: random, no byte zero; each frame of this file begins with it
         48     8  sealed: everything below this offset was fsynced before the file got its name
         56   196  cluster, UTF-8, padded with zeros
@@ -51,6 +51,7 @@ FRAME_HEADER_SIZE = 24
 FRAME_SIZE_BYTES_MAX = 64 << 20  # of a payload
 
 _CHECKPOINT = 1
+_AFTER_CHECKPOINT = 2
 _HEADER = struct.Struct("<8sHHHHQQQI4sQ196s")
 _CRC = struct.Struct("<I")
 _FRAME_START = struct.Struct("<4sI")
@@ -60,7 +61,11 @@ _NAME = re.compile(r"(\d{8,})\.journal")
 
 
 class SegmentHeader(NamedTuple):
-    """The decoded header of one segment."""
+    """The decoded header of one segment.
+
+    skipped: the sequence numbers of the checkpoint in the segment before; where that is not there, since the checkpoint
+    was not done, this segment goes on from the one before it. 0: this segment follows no checkpoint that was under way.
+    """
 
     identity: Identity
     number: int
@@ -69,6 +74,7 @@ class SegmentHeader(NamedTuple):
     checkpoint_frames: int
     salt: bytes
     sealed: int
+    skipped: int = 0
 
 
 class SegmentFrame(NamedTuple):
@@ -100,10 +106,10 @@ def new_salt() -> bytes:
 def encode_header(header: SegmentHeader) -> bytes:
     """The HEADER_SIZE bytes at the start of a segment, with their checksum."""
     cluster = header.identity.cluster.encode()
-    flags = _CHECKPOINT if header.checkpoint else 0
+    flags = _CHECKPOINT if header.checkpoint else _AFTER_CHECKPOINT if header.skipped else 0
     body = _HEADER.pack(
         *(MAGIC, VERSION, flags, len(cluster), 0, header.identity.node, header.number, header.first_sequence),
-        *(header.checkpoint_frames, header.salt, header.sealed, cluster),
+        *(header.checkpoint_frames or header.skipped, header.salt, header.sealed, cluster),
     )
     return body + _CRC.pack(zlib.crc32(body))
 
@@ -128,7 +134,16 @@ def decode_header(data: bytes, path: Path, identity: Identity) -> SegmentHeader:
             f"{path} belongs to node {node} of cluster {name!r}; this is node {identity.node} of cluster "
             f"{identity.cluster!r}. Give each node its own data folder"
         )
-    return SegmentHeader(identity, number, first, bool(flags & _CHECKPOINT), count, salt, sealed)
+    skipped = count if flags & _AFTER_CHECKPOINT else 0
+    return SegmentHeader(identity, number, first, bool(flags & _CHECKPOINT), count - skipped, salt, sealed, skipped)
+
+
+def check_frame(frame: bytes) -> None:
+    """Raises TypeError, ValueError for what cannot be a frame."""
+    if not isinstance(frame, bytes):
+        raise TypeError(f"a frame is bytes, which nobody can change while it waits: {type(frame).__name__}")
+    if len(frame) > FRAME_SIZE_BYTES_MAX:
+        raise ValueError(f"a frame of {len(frame)} bytes; the limit is {FRAME_SIZE_BYTES_MAX}")
 
 
 def encode_frames(

@@ -1,4 +1,4 @@
-"""The end of a journal: the open segment, and how it grows, rotates and is replaced by a checkpoint.
+"""The end of a journal: the open segment, and how it grows and is followed by the next.
 
 Every method blocks on the disk and runs in the journal's writer thread. A method either returns with everything
 durable or raises OSError with the journal's end where it was.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from quorate.runtime.files import ASIDE, Buffer, Identity, publish, write_all, write_durably
+from quorate.runtime.files import ASIDE, Identity, create, publish, write_all, write_durably
 from quorate.runtime.forks import let_go, not_for_forks
+from quorate.runtime.journal.checkpoint import Place
 from quorate.runtime.journal.recovery import Recovered, remove_before
 from quorate.runtime.journal.segment import (
     HEADER_SIZE,
@@ -26,22 +27,17 @@ from quorate.runtime.journal.segment import (
 
 logger = logging.getLogger(__name__)
 
-PIECE_SIZE_BYTES_MAX = 8 << 20
-"""What a new segment gets at once, and then has on the disk: whoever waits for a large checkpoint sees it progress."""
-
 
 class SegmentWriter:
     """Appends to the last segment of one folder. sequence: of the last durable frame.
 
-    doing: what the disk was asked for last, as a format and its values, since it is rarely read; on_progress is called
-    when a part of a long write is durable.
+    doing: what the disk was asked for last, as a format and its values, since it is rarely read.
     """
 
     def __init__(self, directory: Path, identity: Identity, segment_size_bytes: int, recovered: Recovered) -> None:
         self.doing: tuple[object, ...] = ("nothing",)
-        self.on_progress: Callable[[], object] = _nobody_waits
         self._directory = directory
-        self._identity = identity
+        self.identity = identity
         self._segment_size_bytes = segment_size_bytes
         self._fd = -1
         self._salt = b""
@@ -71,16 +67,21 @@ class SegmentWriter:
         self.end = end
         self.sequence += len(frames)
 
-    def checkpoint(self, frames: Sequence[bytes]) -> None:
-        """Begin a segment with frames that replace everything before, then delete the older segments.
+    def make_way(self, frames: int) -> Place:
+        """Go on in a segment that follows one for a checkpoint of so many frames; where that goes.
 
         It takes one sequence number for itself and one for each frame.
         """
-        self._begin_segment(self.sequence + 2, frames)
-        self.sequence += 1 + len(frames)
-        self.doing = ("the removal of the segments before %d", self.number)
+        place = Place(self.number + 1, self.sequence + 2)
+        self._begin_segment(self.sequence + 2 + frames, number=self.number + 2, skipped=1 + frames)
+        self.sequence += 1 + frames
+        return place
+
+    def remove_before(self, number: int) -> None:
+        """Delete the segments that a checkpoint has replaced."""
+        self.doing = ("the removal of the segments before %d", number)
         try:
-            remove_before(self._directory, self.number)
+            remove_before(self._directory, number)
         except OSError as error:
             # The checkpoint stands. Recovery ignores older segments, and the next checkpoint tries again.
             logger.warning("%s: older segments could not be deleted: %s", self._directory, error)
@@ -96,26 +97,18 @@ class SegmentWriter:
             os.close(self._fd)
             self._fd = -1
 
-    def _begin_segment(self, first_sequence: int, checkpoint: Sequence[bytes] | None = None) -> None:
+    def _begin_segment(self, first_sequence: int, *, number: int | None = None, skipped: int = 0) -> None:
         """Create the next segment aside, make it durable, give it its name, and go on there."""
-        salt, number = new_salt(), self.number + 1
-        buffers, end = encode_frames(checkpoint or (), HEADER_SIZE, first_sequence, salt, sealed=True)
+        salt, number = new_salt(), self.number + 1 if number is None else number
         header = SegmentHeader(
-            *(self._identity, number, first_sequence, checkpoint is not None, len(checkpoint or ()), salt, end)
+            self.identity, number, first_sequence, False, 0, salt, sealed=HEADER_SIZE, skipped=skipped
         )
         path = segment_path(self._directory, number)
         aside = path.with_name(path.name + ASIDE)
-        self.doing = ("the start of segment %d with %d bytes", number, end)
-        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self.doing = ("the start of segment %d", number)
+        fd = create(aside)
         try:
-            offset = 0
-            for piece, is_last in _pieces([encode_header(header), *buffers]):
-                if is_last:
-                    write_all(fd, piece, offset)
-                else:
-                    write_durably(fd, piece, offset)
-                    self.on_progress()
-                offset += sum(map(len, piece))
+            write_all(fd, [encode_header(header)], 0)
             os.fsync(fd)
             publish(aside, path)
         except OSError:
@@ -125,21 +118,4 @@ class SegmentWriter:
             raise
         self.close()
         not_for_forks(fd)
-        self._fd, self._salt, self.number, self.end = fd, salt, number, end
-
-
-def _pieces(buffers: Sequence[Buffer]) -> Iterator[tuple[list[Buffer], bool]]:
-    """The buffers in order, in lists of some size (one that is larger is alone), and whether it is the last list."""
-    piece: list[Buffer] = []
-    size = 0
-    for buffer in buffers:
-        if piece and size + len(buffer) > PIECE_SIZE_BYTES_MAX:
-            yield piece, False
-            piece, size = [], 0
-        piece.append(buffer)
-        size += len(buffer)
-    yield piece, True
-
-
-def _nobody_waits() -> None:
-    """For a part of a write."""
+        self._fd, self._salt, self.number, self.end = fd, salt, number, HEADER_SIZE

@@ -18,6 +18,7 @@ from typing import ClassVar, Final, Self, TypeVar
 
 from quorate.machines.kv import commands as kv
 from quorate.machines.kv.refusals import RESOURCE_EXHAUSTED
+from quorate.parts.bounds import TIME_S_MAX
 from quorate.parts.crypto.keys import Signer
 from quorate.service.client.administration import Administration
 from quorate.service.client.arguments import check_bytes
@@ -57,6 +58,8 @@ class Connection(Administration):
     ) -> None:
         """Raises ValueError for endpoints that are none, or too few for so many faults."""
         self.endpoints = Endpoints(endpoints)
+        if not 0 < timeout_s <= TIME_S_MAX:
+            raise ValueError(f"timeout_s is {timeout_s}: it must be above 0 and at most {TIME_S_MAX:g}")
         self.timeout_s = timeout_s
         self.cluster = cluster
         self._key = key

@@ -237,12 +237,12 @@ class ClientCore:
         self.out.finished.append(call)
 
     def _has_room(self, call: ClientCall) -> bool:
-        return self._under_way < self._pace.pipeline_max and (call.kind != COMMAND or not self.session.is_full)
+        return self._under_way < self._pace.pipeline_max and (call.kind != COMMAND or self.session.has_room)
 
     def _admit(self) -> None:
         queue = self._queue
-        while queue and self._has_room(call := next(iter(queue))) and self.is_running:
-            del queue[call]
+        while queue and self._has_room(next(iter(queue))) and self.is_running:
+            call, _ = queue.popitem(last=False)
             if self.out.now < call.deadline:
                 self._under_way += 1
                 self._ask(call)

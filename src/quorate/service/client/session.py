@@ -1,7 +1,6 @@
 """A client's session: numbers its commands, so that each takes effect once however often it is sent. Pure."""
 
-from quorate.service.requests import Apply, CloseSession, OpenSession, encode
-from quorate.service.sessions import UNANSWERED_PER_SESSION_MAX
+from quorate.service.requests import UNANSWERED_PER_SESSION_MAX, Apply, CloseSession, OpenSession, encode
 
 INDEX_DIGITS_MAX = 18
 """An index is below 2**62; this many digits are."""
@@ -33,6 +32,15 @@ class ClientSession:
         assert self.id is not None
         return encode(CloseSession(self.id))
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the replicas take one more: they keep the results from the lowest serial without an answer on.
+
+        Else one command that waits long, while later ones are answered, would have those refused.
+        """
+        lowest = next(iter(self._outstanding), self._serial)
+        return self._serial + 1 - lowest < UNANSWERED_PER_SESSION_MAX
+
     def command(self, operation: bytes) -> tuple[int, bytes]:
         """A new command: its serial and its entry."""
         assert self.id is not None
@@ -41,12 +49,6 @@ class ClientSession:
         outstanding[serial] = None
         # Serials are added in ascending order, so the first is the lowest.
         return serial, encode(Apply(self.id, serial, next(iter(outstanding)), operation))
-
-    @property
-    def is_full(self) -> bool:
-        """Whether replicas would refuse a new command, as they keep all results from the first that is not answered."""
-        first = next(iter(self._outstanding), self._serial + 1)
-        return self._serial + 1 - first >= UNANSWERED_PER_SESSION_MAX
 
     def answered(self, serial: int) -> None:
         """The answer came, or nobody waits for it any more: the replicas may forget it."""

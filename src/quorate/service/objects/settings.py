@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import socket
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from quorate.parts.bounds import TIME_S_MAX
 from quorate.protocols import REGISTRY
 from quorate.runtime.address import format_address, is_wildcard, parse_address
 from quorate.runtime.files import make_directory
@@ -24,8 +24,10 @@ EXAMPLE = '{1: "10.0.0.1:7801", 2: "10.0.0.2:7801", 3: "10.0.0.3:7801"}'
 def checked_timeout(timeout_s: Any) -> float:
     """A number of seconds. Raises ConfigError."""
     is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
-    if not is_number or not 0 < timeout_s < math.inf:
+    if not is_number or not timeout_s > 0:
         raise ConfigError(f"timeout_s: {timeout_s!r} is not a number of seconds above 0")
+    if timeout_s > TIME_S_MAX:
+        raise ConfigError(f"timeout_s: {timeout_s!r} is more than a day; it is at most {TIME_S_MAX:g}")
     return float(timeout_s)
 
 

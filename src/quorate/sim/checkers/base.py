@@ -85,3 +85,26 @@ class Checker:
 
     def finish(self, world: Watched) -> None:
         """The run is over and healed."""
+
+
+class Promises(Checker):
+    """Several checkers that mark Turns, as one: their marks travel together."""
+
+    def __init__(self, checkers: Sequence[Checker]) -> None:
+        self._checkers = checkers
+
+    def mark(self, node: int) -> tuple[Any, ...]:
+        return tuple([checker.mark(node) for checker in self._checkers])
+
+    def released(self, node: int, mark: tuple[Any, ...]) -> None:
+        for checker, its in zip(self._checkers, mark, strict=True):
+            if its is not None:
+                checker.released(node, its)
+
+
+def promises_of(checkers: Sequence[Checker]) -> Checker:
+    """Those among them that mark Turns, as one; a checker that does nothing where none does."""
+    marking = [checker for checker in checkers if type(checker).mark is not Checker.mark]
+    if not marking:
+        return Checker()
+    return marking[0] if len(marking) == 1 else Promises(marking)

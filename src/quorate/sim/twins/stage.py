@@ -154,7 +154,7 @@ class Process(Machine):
         self.shell.barrier.durable(self._written)
         return self._written
 
-    def replace(self, records: Sequence[Record]) -> int:
+    def replace(self, state: Sequence[Record], records: Sequence[Record]) -> int:
         """Never due."""
         return self.append(records)
 

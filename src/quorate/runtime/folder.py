@@ -1,0 +1,232 @@
+"""The data folder of a node as a whole: who may begin one, whose it is, and whether all of it is still there.
+
+How it works. A node that comes back without what it promised can make its cluster lose committed data, so a folder is
+made only if somebody says that the node is new. With the first segment of its journal it gets an *incarnation*, 16
+random bytes, which it keeps for good. A node names it when it calls another one, and each keeps those that it has
+heard: a node that calls under a known number as another incarnation has lost its folder, and is refused
+(``incarnations.py``). Whether a node is new is for whoever starts it to say; the others' memory catches mistakes.
+
+All of that is in the file ``identity``, a line of JSON and one with its checksum, replaced as a whole:
+
+- whose folder it is, and the incarnation;
+- ``durable``: a sequence number that the journal has reached, as of the last start or stop in order. A journal that
+  ends before that has lost frames which others may count on. After a crash it is a lower bound: what was appended
+  since the start can be cut off unseen;
+- the incarnations of the other nodes, as far as they have called.
+
+A folder of a release that had no such file is taken as it is, and gets one.
+
+The lock of the journal is taken first; before that nothing in the folder is changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from quorate.kernel.ids import NodeId
+from quorate.runtime.errors import (
+    REJOIN,
+    FolderDamaged,
+    FolderEmpty,
+    FolderNotEmpty,
+    StorageError,
+    UnknownFormat,
+    WrongIdentity,
+)
+from quorate.runtime.files import (
+    ASIDE,
+    FolderLock,
+    Identity,
+    fsync_directory,
+    make_directory,
+    own_directory,
+    read_file,
+    replace_file,
+)
+from quorate.runtime.journal.journal import LOCK_NAME
+from quorate.runtime.journal.segment import segment_numbers
+
+log = logging.getLogger("quorate.folder")
+
+NAME: Final = "identity"
+VERSION: Final = 1
+INCARNATION_BYTES: Final = 16
+SIZE_BYTES_MAX: Final = 64 << 10
+
+
+class Beginning(Enum):
+    """What a node may find where its folder should be."""
+
+    NEW = "new"
+    """Nothing: the folder is made, and one that is there is an error."""
+    EXISTING = "existing"
+    """What an earlier life has left; an empty folder is an error."""
+    EITHER = "either"
+    """Whichever it is. The memory of the other nodes is all that keeps out one that has lost its folder."""
+
+
+class FolderRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in the file."""
+
+    version: int = VERSION
+    cluster: str
+    node: int
+    incarnation: bytes
+    durable: Annotated[int, msgspec.Meta(ge=0)] = 0
+    others: dict[NodeId, bytes] = {}
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(FolderRecord).decode
+
+
+class DataFolder:
+    """The folder of one node, which this process has locked.
+
+    ``lock`` goes to the journal, which gives it back. ``incarnation`` and ``others`` are there once it is ``settled``.
+    """
+
+    def __init__(self, path: Path, identity: Identity, beginning: Beginning = Beginning.EITHER) -> None:
+        """Lock it. Raises FolderEmpty, FolderNotEmpty, FolderDamaged, JournalLocked, WrongIdentity, OSError.
+
+        Nothing is made where none may be, and nothing is changed before the lock is held.
+        """
+        self.path = path
+        self._identity = identity
+        self._journal = path / "journal"
+        self._record: FolderRecord | None = None
+        self._write_lock = threading.Lock()
+        self._is_closed = False
+        if beginning is Beginning.EXISTING:
+            self._must_have_data()
+        make_directory(path.absolute())
+        own_directory(self._journal)
+        self.lock = FolderLock(self._journal / LOCK_NAME)
+        try:
+            if beginning is Beginning.NEW and self._has_journal():
+                raise FolderNotEmpty(
+                    f"{path} has the data of a node already, so node {identity.node} is not new: leave --bootstrap out"
+                )
+            if not self._has_journal():
+                self._must_be_empty()
+            self._record = self._read()
+            with suppress(PermissionError):  # a folder that was there, in one that this user cannot read
+                fsync_directory(path.absolute().parent)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    @property
+    def incarnation(self) -> bytes:
+        """Of this node, for as long as it has this folder."""
+        return b"" if self._record is None else self._record.incarnation
+
+    @property
+    def others(self) -> Mapping[int, bytes]:
+        """The incarnations of other nodes, by number."""
+        return {} if self._record is None else self._record.others
+
+    def settle(self, last_sequence: int) -> None:
+        """The journal was read and ends here. Raises FolderDamaged if it once reached further.
+
+        A folder that has no identity yet gets one. Raises StorageError if that of a new node cannot be written.
+        """
+        if self._record is None:
+            if last_sequence:
+                log.info("%s: a folder without the file %s gets one", self.path, NAME)
+            cluster, node = self._identity.cluster, self._identity.node
+            incarnation = os.urandom(INCARNATION_BYTES)
+            record = FolderRecord(cluster=cluster, node=node, incarnation=incarnation, durable=last_sequence)
+            try:
+                self._write(record)
+            except OSError as error:
+                text = f"{self.path / NAME} cannot be written: {error}"
+                if not last_sequence:
+                    raise StorageError(f"{text}. Free some space if the disk is full, then start it again") from error
+                log.warning("%s: until it can, the other nodes cannot tell whether this folder was lost", text)
+            return
+        if last_sequence < self._record.durable:
+            raise FolderDamaged(
+                f"{self._journal}: it ends with frame {last_sequence}, and frame {self._record.durable} was durable "
+                f"when this node ran: what it acknowledged since is gone. {REJOIN}"
+            )
+        self.reached(last_sequence)
+
+    def reached(self, last_sequence: int) -> None:
+        """The journal is durable so far. A disk that does not take this (a full one) takes it the next time."""
+        with self._write_lock:
+            if self._record is not None and last_sequence > self._record.durable:
+                try:
+                    self._write(msgspec.structs.replace(self._record, durable=last_sequence))
+                except OSError as error:
+                    log.warning("%s: %s", self.path / NAME, error)
+
+    def close(self) -> None:
+        """Keep no more incarnations. It does not wait; the journal gives the lock back."""
+        self._is_closed = True
+
+    def know(self, others: Mapping[int, bytes]) -> None:
+        """Keep these incarnations of other nodes. Any thread. Raises OSError."""
+        with self._write_lock:
+            if self._record is not None and not self._is_closed and dict(others) != self._record.others:
+                self._write(msgspec.structs.replace(self._record, others=dict(others)))
+
+    def _must_have_data(self) -> None:
+        if not self._has_journal():
+            self._must_be_empty()
+            raise FolderEmpty(
+                f"{self.path} has no data of node {self._identity.node}. If it has run before, its folder is lost or "
+                "its disk is not mounted: do not start it without. If it is new, start it once with --bootstrap"
+            )
+
+    def _must_be_empty(self) -> None:
+        """Without a journal there can be nothing else."""
+        for left in (self.path / NAME, *sorted((self.path / "snapshots").rglob("*.snap*"))):
+            if left.is_file() and left.suffix != ASIDE:
+                raise FolderDamaged(f"{self._journal}: the journal is gone, and {left} is there. {REJOIN}")
+
+    def _has_journal(self) -> bool:
+        return self._journal.is_dir() and bool(segment_numbers(self._journal))
+
+    def _read(self) -> FolderRecord | None:
+        path = self.path / NAME
+        if not path.exists():
+            return None
+        data = read_file(path, SIZE_BYTES_MAX)
+        text, _, checksum = data.rstrip(b"\n").rpartition(b"\n")
+        try:
+            record = _decode(text)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise _damaged(path, str(error)) from None
+        if record.version != VERSION:
+            raise UnknownFormat(
+                f"{path}: format version {record.version}; this release reads version {VERSION}. Start the release "
+                "that wrote it"
+            )
+        if checksum != b"%08x" % zlib.crc32(text) or len(record.incarnation) != INCARNATION_BYTES:
+            raise _damaged(path, "its checksum is wrong")
+        if (record.cluster, record.node) != (self._identity.cluster, self._identity.node):
+            raise WrongIdentity(
+                f"{path} belongs to node {record.node} of cluster {record.cluster!r}; this is node "
+                f"{self._identity.node} of cluster {self._identity.cluster!r}. Give each node its own data folder"
+            )
+        return record
+
+    def _write(self, record: FolderRecord) -> None:
+        text = _encode(record)
+        replace_file(self.path / NAME, b"%s\n%08x\n" % (text, zlib.crc32(text)))
+        self._record = record
+
+
+def _damaged(path: Path, problem: str) -> FolderDamaged:
+    return FolderDamaged(f"{path}: it is damaged: {problem}. {REJOIN}")

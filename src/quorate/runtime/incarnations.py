@@ -1,0 +1,105 @@
+"""Incarnations: how nodes notice that one of them has come back without what it promised.
+
+How it works. A node draws 16 random bytes when its folder is made (``folder.py``), and names them in each Hello to
+another node. Each keeps, durably, the first that it has heard from each number. A node that calls under such a number
+as another incarnation has lost its folder, or is a second one under a number that is taken. Its votes and
+acknowledgements are worth nothing, so it is refused, and nothing that it says is believed. Of a node that has left,
+the incarnation is forgotten with the number.
+
+A node of an older release names none, and is taken as before. If nodes have no keys this is no proof, as nothing in a
+Hello is: it catches mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+
+from quorate.runtime.handshake import Hello, LocalNode, Refused, refused
+
+LOST_CODE: Final = "incarnation"
+INCARNATION_BYTES_MAX: Final = 64
+SHOWN_BYTES: Final = 4
+
+Incarnation: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=INCARNATION_BYTES_MAX)]
+
+
+class PeerHello(Hello, frozen=True, array_like=True):
+    """A Hello of a node without keys. One of an older release has no incarnation."""
+
+    incarnation: Incarnation = b""
+
+
+_decode = msgspec.msgpack.Decoder(PeerHello).decode
+
+
+def peer_hello(me: LocalNode, target: int, incarnation: bytes) -> Hello:
+    """What a node without keys says when it calls another one."""
+    plain = me.hello(target)
+    if not incarnation:
+        return plain
+    fields = {name: getattr(plain, name) for name in plain.__struct_fields__}
+    return PeerHello(**fields, incarnation=incarnation)
+
+
+def incarnation_in(frame: bytes) -> bytes:
+    """The one in a Hello; empty if there is none. Whether the Hello is right is for ``judge`` to say."""
+    try:
+        return _decode(frame).incarnation
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return b""
+
+
+class Incarnations:
+    """What one node knows. ``own``: its own; ``advice``: what whoever runs a node that was lost can do."""
+
+    def __init__(self, node: int) -> None:
+        self._node = node
+        self._others: dict[int, bytes] = {}
+        self._on_change: Callable[[], object] = _nothing
+        self.own = b""
+        self.advice = ""
+
+    @property
+    def others(self) -> Mapping[int, bytes]:
+        """By number."""
+        return self._others
+
+    def recall(self, own: bytes, others: Mapping[int, bytes], on_change: Callable[[], object]) -> None:
+        """What is durable; ``on_change`` is called when there is more, or less."""
+        self.own = own
+        self._others = dict(others)
+        self._on_change = on_change
+
+    def refuses(self, node: int, incarnation: bytes) -> Refused | None:
+        """Why a caller is not the node that it says it is."""
+        known = self._others.get(node)
+        if known is None or not incarnation or incarnation == known:
+            return None
+        why = (
+            f"node {node} was here with another data folder (incarnation {_shown(known)}, now {_shown(incarnation)}): "
+            "it has lost its log and its votes, or two nodes have this number. Start it with the folder it had; "
+            f"without that, never start it under this number again{self.advice}"
+        )
+        return refused(LOST_CODE, why)
+
+    def learn(self, node: int, incarnation: bytes) -> None:
+        """A caller was let in."""
+        if incarnation and node not in self._others:
+            self._others[node] = incarnation
+            self._on_change()
+
+    def forget(self, node: int) -> None:
+        """It has left, or is another one by its key."""
+        if self._others.pop(node, None) is not None:
+            self._on_change()
+
+
+def _shown(incarnation: bytes) -> str:
+    return incarnation[:SHOWN_BYTES].hex()
+
+
+def _nothing() -> None:
+    """Nothing is durable here."""

@@ -1,0 +1,117 @@
+"""A leader that is about to stop has another server lead (§3.10): one step at a time, with the exact effects."""
+
+import pytest
+
+from quorate.kernel import HandOver
+from quorate.parts.leaderlog.handover import HANDING_OVER
+from quorate.parts.log.replicated import Dropped, Leads
+from quorate.protocols.raft.messages import (
+    Appended,
+    Entries,
+    HardState,
+    Heartbeat,
+    RequestVote,
+    RequestVoteWithLeave,
+    TimeoutNow,
+    Vote,
+)
+
+from tests.protocols.raft.raft_nodes import CONFIG, NOTHING, Server, effects, entry, follower, settled_leader
+
+ASKED = (2, 3)
+
+
+def handing_over() -> Server:
+    """A leader of term 1 that wants another to lead, and whose newest entry nobody else holds yet."""
+    server = settled_leader()
+    server.submit(b"a")
+    assert server.step(HandOver()) == NOTHING, "nobody holds all"
+    return server
+
+
+def test_a_leader_that_stops_asks_one_that_holds_all_to_stand() -> None:
+    server = settled_leader()
+    server.now += 0.01
+    server.on(3, Appended(1, 1))
+    assert server.step(HandOver()) == effects(early=[(3, TimeoutNow(1))]), "the one that was heard last"
+    assert server.step(HandOver()) == NOTHING, "once"
+
+
+def test_it_waits_until_all_is_committed_and_a_member_holds_it() -> None:
+    server = handing_over()
+    turn = server.on(3, Appended(1, 2))
+    assert TimeoutNow(1) not in [send.message for send in turn.early], "its own disk has not got it"
+    turn = server.on(1, Appended(1, 2))
+    assert [(send.to, send.message) for send in turn.early if isinstance(send.message, TimeoutNow)] == [
+        ((3,), TimeoutNow(1))
+    ]
+
+
+def test_it_takes_no_values_meanwhile_and_proposes_them_if_nothing_comes_of_it() -> None:
+    server = handing_over()
+    assert server.submit(b"kept") == NOTHING
+    held = CONFIG.election_timeout_s_min
+    while held > 0.11:
+        for peer in ASKED:
+            server.on(peer, Appended(1, 2))
+        server.beat()
+        held -= CONFIG.heartbeat_s
+        assert len(server.log) == 2
+    turns = [server.beat(), server.beat()]
+    assert [record.value for turn in turns for record in turn.records] == [Entries(3, [entry(1, "kept")])]
+    assert server.core.role == "leader"
+    assert server.submit(b"more").records, "it leads as before"
+
+
+def test_it_asks_again_at_a_heartbeat() -> None:
+    server = settled_leader()
+    server.step(HandOver())
+    turn = server.beat()
+    assert TimeoutNow(1) in [send.message for send in turn.early]
+
+
+def test_what_it_kept_is_dropped_when_another_leads() -> None:
+    server = handing_over()
+    server.submit(b"kept")
+    assert server.on(3, RequestVoteWithLeave(2, 2, 1)).outputs == [Leads(2, None)]
+    turn = server.on(3, Heartbeat(2, 0, 0))
+    assert turn.outputs == [Leads(2, 3), Dropped((b"kept",), HANDING_OVER)]
+    assert server.on(3, Heartbeat(2, 0, 0)).outputs == ()
+
+
+def test_whoever_is_asked_stands_at_once() -> None:
+    server = follower(2)
+    turn = server.on(2, TimeoutNow(1))
+    assert [record.value for record in turn.records] == [HardState(2, 1)]
+    assert [(send.to, send.message) for send in turn.sends] == [((1, 2, 3), RequestVoteWithLeave(2, 0, 0))]
+    assert server.core.role == "candidate"
+    assert server.on(3, TimeoutNow(1)).sends, "that of an older term is answered, and asks for nothing"
+    assert server.core.term == 2
+
+
+@pytest.mark.parametrize("why", ["stalled", "an old term", "leads itself"])
+def test_whoever_must_not_stand_does_not(why: str) -> None:
+    server = settled_leader() if why == "leads itself" else follower(2, term=3)
+    if why == "stalled":
+        server.stall("disk full")
+    server.on(2, TimeoutNow(2 if why == "an old term" else server.core.term))
+    assert server.core.role in ("follower", "leader")
+
+
+def test_a_voter_that_hears_the_leader_votes_for_whom_it_asked_and_for_nobody_else() -> None:
+    server = follower(2)
+    assert server.on(3, RequestVote(2, 0, 0)) == NOTHING
+    turn = server.on(3, RequestVoteWithLeave(2, 0, 0))
+    assert turn.records[-1].value == HardState(2, 3)
+    assert turn.sends[0].message == Vote(2, True)
+
+
+def test_a_log_that_is_older_gets_no_vote_all_the_same() -> None:
+    server = follower(2, log=[1, 1])
+    assert server.on(3, RequestVoteWithLeave(2, 1, 1)).sends[0].message == Vote(2, False)
+
+
+def test_nobody_is_asked_by_one_that_is_alone_or_does_not_lead() -> None:
+    alone = Server(peers=(1,))
+    assert alone.step(HandOver()) == NOTHING
+    assert follower(2).step(HandOver()) == NOTHING

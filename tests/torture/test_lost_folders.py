@@ -1,0 +1,52 @@
+"""A node whose folder is lost, among processes under load: it never takes part again, and what was promised holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import quorate
+from tests.cluster import LocalCluster, until
+from tests.torture.protocols import cluster_of
+from tests.torture.traffic import Traffic
+from tests.torture.verify import check_history
+
+pytestmark = [pytest.mark.torture, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def ended(cluster: LocalCluster, node: int) -> int | None:
+    """The exit code of a node that has ended."""
+    return cluster.processes[node].poll()
+
+
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos", "paxos"])
+def test_an_emptied_folder_among_three(protocol: str, tmp_path: Path) -> None:
+    """A follower's and then, under another leader, the same once more: nothing that was acknowledged goes."""
+    with cluster_of(protocol, tmp_path) as cluster, Traffic(cluster, tmp_path / "history.jsonl", seed=12) as traffic:
+        traffic.progress()
+        leader = cluster.leader()
+        lost, other = (node for node in cluster.ids if node != leader)
+        cluster.kill(lost)
+        cluster.lose(lost)
+        refused = quorate("node", "--config", str(cluster.config_path), "--node", str(lost))
+        assert (refused.code, "--bootstrap" in refused.stderr) == (1, True)
+        traffic.progress(60)
+
+        cluster.start_node(lost, wait=False)  # somebody says that it is new
+        assert until(lambda: ended(cluster, lost), "the emptied node ends") == 1
+        assert f"node {lost} was here with another data folder" in cluster.log(lost)
+        assert f"peer port: node {lost} was here with another data folder" in cluster.log(leader)
+        del cluster.processes[lost]
+        traffic.progress(60)
+
+        # The leader dies: what is left of the cluster is one node that remembers, and one that was emptied.
+        cluster.kill(leader)
+        cluster.start_node(lost, wait=False)
+        assert until(lambda: ended(cluster, lost), "the emptied node ends") == 1
+        del cluster.processes[lost]
+        assert cluster.statuses()[other].leader != other, "a vote of the emptied node counted"
+        cluster.start_node(leader)
+        traffic.progress(60)
+        traffic.finish()
+        check_history(traffic.recorder)
