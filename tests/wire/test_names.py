@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from quorate.runtime.framing import FrameLimits
 from quorate.runtime.names import NameLimits, Names, system_look_up
 
-from tests.wire.harness import listening_socket, until
+from tests.wire.harness import Collector, listening_socket, until
 
 QUICK = NameLimits(wait_s_max=0.05, prompt_s=0.02)
 
@@ -181,6 +182,35 @@ def test_an_asker_that_goes_away_takes_nothing_from_the_others(run) -> None:
             assert await stays == "127.0.0.1"
             assert resolver.asked == ["node"]
 
+    run(main())
+
+
+def test_a_dial_that_is_given_up_when_the_connection_has_come_leaves_none(run) -> None:
+    """Either loop tells the protocol a moment before it tells who dialled."""
+
+    class Given(Collector):
+        def on_open(self) -> None:
+            self.send(b"hello")
+            dialling.cancel()
+
+    async def main() -> None:
+        nonlocal dialling
+        made: list[Given] = []
+
+        def make() -> Given:
+            made.append(Given(FrameLimits(1000, 10_000, 100)))
+            return made[-1]
+
+        with server() as port:
+            dialling = asyncio.ensure_future(Names().connect(make, "127.0.0.1", port, 5.0))
+            await asyncio.wait((dialling,))
+            assert dialling.cancelled()
+            (connection,) = made
+            assert not connection.is_open
+            assert await connection.lost
+            await asyncio.sleep(0)
+
+    dialling: asyncio.Future[tuple[Given, str]]
     run(main())
 
 

@@ -201,6 +201,8 @@ class FrameConnection(asyncio.Protocol):
             self.on_writable()
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._transport is None:
+            return  # it never was, or is lost already: whoever dials tells it, too
         self._end(f"broke: {error}" if error else "closed by the other side")
         self._received.clear()
         let_go(self._descriptor)  # asyncio closes it after this

@@ -94,13 +94,25 @@ class Names:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
+        made: list[P] = []
+
+        def make_one() -> P:
+            made.append(make())
+            return made[-1]
+
         addresses = await self.addresses(host, port, timeout_s / 2)
         failures: list[tuple[str, Exception]] = []
         for position, address in enumerate(addresses):
             share_s = (deadline - loop.time()) / (len(addresses) - position)
             try:
                 async with asyncio.timeout(share_s):
-                    _, connection = await loop.create_connection(make, address, port)
+                    try:
+                        _, connection = await loop.create_connection(make_one, address, port)
+                    except BaseException as error:
+                        # It may have been told of a connection already, and uvloop does not tell it of the end.
+                        for each in made:
+                            each.connection_lost(error if isinstance(error, Exception) else None)
+                        raise
             except (OSError, ValueError, OverflowError) as error:  # a port that is not one, too
                 failures.append((address, error))
             else:
