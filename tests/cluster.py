@@ -254,4 +254,7 @@ class LocalCluster:
 
     def _ended(self, node: int) -> int:
         self.paused.discard(node)
-        return self.processes.pop(node).wait(STOP_TIMEOUT_S)
+        code = self.processes.pop(node).wait(STOP_TIMEOUT_S)
+        if not any((self.data(node) / "journal").glob("*.journal")):
+            self._begun.discard(node)  # it was killed before it had made its folder
+        return code
