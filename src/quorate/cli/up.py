@@ -24,8 +24,8 @@ from quorate.service.requests import Status
 
 READY_TIMEOUT_S: Final = 60.0
 ALL_KNOW_S: Final = 10.0
-"""How long to wait for every node to know a leader. From then on most are enough, if they serve: a node of PBFT that went
-on to a later view alone knows none until the others get there."""
+"""How long to wait for every node to know a leader. From then on most are enough, if they serve: a node of PBFT that
+went on to a later view alone knows none until the others get there."""
 POLL_S: Final = 0.05
 DATA_DEFAULT: Final = Path("data")
 
