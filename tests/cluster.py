@@ -204,6 +204,10 @@ class LocalCluster:
         with self.client(*asked, timeout_s=STATUS_TIMEOUT_S) as client:
             return {status.node: status for _, status in client.statuses() if isinstance(status, Status)}
 
+    def status(self, node: int) -> Status:
+        """Of one node, as soon as it answers."""
+        return until(lambda: self.statuses().get(node), f"a status of node {node}; logs in {self.folder}")
+
     def leader(self, everyone: bool = False) -> int:
         """The node that it and a majority take for the leader; waits until there is one.
 

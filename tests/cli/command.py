@@ -15,9 +15,9 @@ from typing import IO, Any, Self
 from tests.cluster import environment
 
 QUORATE = (sys.executable, "-m", "quorate")
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 TIMED = ("put", "get", "delete", "members")
-PATIENCE = ("--timeout", "50")
+PATIENCE = ("--timeout", "60")
 
 
 class Outcome:
@@ -84,7 +84,7 @@ class Up:
             take(None)
 
     def line(self) -> str:
-        """The next line on stdout. Fails if there is none within a minute, or ever."""
+        """The next line on stdout. Fails if there is none within two minutes, or ever."""
         line = self._lines.get(timeout=TIMEOUT_S)
         assert line is not None, f"it ended: {self.errors()}"
         return line

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import Outcome, Up, done, quorate
+from tests.cli.command import PATIENCE, Outcome, Up, done, quorate
 from tests.cluster import LocalCluster, until
 from tests.ports import free_base_port
 
 MULTIPAXOS = "[multipaxos]\nalpha = 64"
 PBFT = "window = 16\ncheckpoint_batches = 8"
-PATIENCE = ("--timeout", "60")
 
 
 def test_a_new_majority_goes_on_and_an_old_one_cannot(tmp_path: Path) -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import done, quorate
+from tests.cli.command import PATIENCE, done, quorate
 from tests.cluster import LocalCluster, until
 from tests.ports import free_base_port
 
-PATIENCE = ("--timeout", "60")
 OPTIONS = {
     "multipaxos": "[multipaxos]\nalpha = 64",
     "pbft": '[pbft]\nwindow = 16\ncheckpoint_batches = 8\nrequest_timeout_s = 1.0\nadmins = ["{admin}"]',

@@ -71,7 +71,7 @@ def test_a_violation_is_explained_and_traced(tmp_path: Path, monkeypatch: pytest
 
 def test_lies_are_counted_and_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ("raft", "--faults", "none", "--seeds", "0:20", "--byzantine", "1", "--jobs", "1")
+    arguments = ("raft", "--faults", "none", "--seeds", "0:8", "--byzantine", "1", "--jobs", "1")
     code, out, err = call(*arguments, "--adversary", "silent")
     assert code == 0
     assert "\nlies: " in out

@@ -113,6 +113,7 @@ def _equal_values(cluster: LocalCluster) -> set[bytes] | None:
     """What each node says for itself, once that is the same everywhere."""
     found = set()
     for node in cluster.ids:
+        assert cluster.processes[node].poll() is None, cluster.log(node)
         with cluster.client(node, faults=0) as client:
             value = client.get(b"key-0", serializable=True)
             found.add(value.value if value is not None else b"")

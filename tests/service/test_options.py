@@ -10,14 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.parts.bounds import BYTES_MAX, COUNT_MAX, MESSAGE_BYTES_MAX, TIME_S_MAX
+from quorate.parts.bounds import BYTES_MAX, COUNT_MAX, MESSAGE_BYTES_MAX, TIME_S_MAX, BoundedConfig
 from quorate.parts.leaderlog.config import LeaderConfig
 from quorate.protocols import REGISTRY
+from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime import key_files
+from quorate.runtime.listener import ClientLimits
 from quorate.runtime.memory import memory_of_machine
 from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.snapshots import CHUNK_SIZE_BYTES_MAX
+from quorate.runtime.stranger_limits import StrangerLimits
 from quorate.service.client.aio import AsyncClient
 from quorate.service.config import ConfigError, from_mapping
 from quorate.service.server import Server
@@ -165,11 +168,42 @@ def test_a_number_of_a_node_is_refused(node: str, tmp_path: Path) -> None:
         ({"snapshot_bytes_min": 2, "snapshot_bytes_max": 1}, "snapshot_bytes_min is 2, above snapshot_bytes_max 1"),
         ({"keep_entries": COUNT_MAX + 1}, f"keep_entries is .* at most {COUNT_MAX}"),
         ({"keep_bytes": BYTES_MAX + 1}, f"keep_bytes is .* at most {BYTES_MAX}"),
+        ({"hold_bytes_max": -1}, "hold_bytes_max is -1"),
     ],
 )
 def test_limits_are_held_against_each_other_and_against_the_links(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RaftConfig(**wrong)
+
+
+@pytest.mark.parametrize("limits", [PeerLimits, ClientLimits, StrangerLimits])
+def test_a_limit_of_links_is_refused_by_its_name(limits: type[BoundedConfig]) -> None:
+    fields = msgspec.structs.fields(limits)
+    assert {field.name for field in fields} == set(limits.bounds)
+    for field in fields:
+        for value in ODD:
+            if value not in (0, 1e-300) or limits.bounds[field.name].least > 0:
+                with pytest.raises(ValueError, match=f"^{field.name} is "):
+                    limits(**{field.name: value})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"memory_bytes_max": math.nan}, "memory_bytes_max: "),
+        ({"memory_bytes_max": 1}, "memory_bytes_max: "),
+        ({"protocol": "none"}, "protocol: 'none' is not known"),
+        ({"options": PbftConfig()}, "options: raft has a RaftConfig, not a PbftConfig"),
+        ({"node": 2}, "node: 2 is not one of"),
+        ({"nodes": {}}, "nodes: 0 of them"),
+        ({"cluster": ""}, "cluster: "),
+    ],
+)
+def test_a_configuration_made_by_hand_is_checked_too(wrong: dict[str, Any], words: str, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(from_mapping(raw(tmp_path, "raft")), **wrong)
+    with pytest.raises(ConfigError, match=words):
+        Server(config)
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, math.inf, math.nan, 1e300])

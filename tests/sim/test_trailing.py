@@ -18,6 +18,7 @@ from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.raft import Raft
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.checkers.catching_up import CATCHING_UP, CatchingUp
+from quorate.sim.node import SimNode
 from quorate.sim.options import Options
 from quorate.sim.swarm import Mix
 from quorate.sim.trial import Trial
@@ -47,11 +48,11 @@ def world_of(protocol: str, seed: int, nodes: int = 3, **more: Any) -> tuple[Wor
     return World(trial, checkers), checker
 
 
-def returns(world: World) -> int:
+def returns(world: World, who: Callable[[SimNode], bool] = lambda node: True) -> int:
     """A node that does not lead is away for a while, and clients go on until it must have caught up; which node."""
     world.start()
     world.run_until(AWAY[0])
-    follower = next(node for node in world.nodes if not node.host.root.standing().was_elected)
+    follower = next(node for node in world.nodes if not node.host.root.standing().was_elected and who(node))
     follower.switch_off()
     world.run_until(AWAY[1])
     follower.is_off = False
@@ -71,6 +72,47 @@ def test_a_follower_catches_up_under_load_though_snapshots_come_faster_than_they
     world.heal()
     for each in world.checkers:
         each.finish(world)
+
+
+@pytest.mark.parametrize("protocol", LEADERLOGS)
+def test_a_transfer_goes_on_where_it_was_when_its_link_is_back(protocol: str) -> None:
+    world, checker = world_of(protocol, 1)
+
+    follower = world.nodes[0]
+    cuts: list[float] = []
+
+    def cut_off(node: int, core: Core) -> None:
+        if not cuts and follower.snapshots.pieces > 10:
+            cuts.append(world.now)
+            world.network.cuts = [0 if node == follower.id else 1 << follower.id for node in world.peers]
+            world.after(1.0, mend)
+
+    def mend() -> None:
+        world.network.cuts = [0] * len(world.nodes)
+
+    world.on_step.append(cut_off)
+    assert returns(world, lambda node: node is follower) == follower.id
+    assert checker.caught_up == 4
+    assert len(cuts) == 1
+    assert (follower.snapshots.received, follower.snapshots.cut) == (1, 0), "nothing came twice"
+
+
+@pytest.mark.parametrize("protocol", LEADERLOGS)
+def test_a_follower_catches_up_though_its_source_restarts_in_the_middle(protocol: str) -> None:
+    world, checker = world_of(protocol, 1)
+    crashed: list[SimNode] = []
+
+    def crash(node: int, core: Core) -> None:
+        if not crashed and follower.snapshots.pieces > 10:
+            crashed.append(next(each for each in world.nodes if each.host.root.standing().was_elected))
+            world.after(0.0, crashed[0].crash)
+            world.after(0.2, crashed[0].restart)
+
+    world.on_step.append(crash)
+    follower = world.nodes[0]
+    assert returns(world, lambda node: node is follower) == follower.id
+    assert checker.caught_up == 5, "and so does the source"
+    assert len(crashed) == 1
 
 
 @pytest.mark.parametrize("protocol", LEADERLOGS)

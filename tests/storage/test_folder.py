@@ -236,6 +236,29 @@ def test_incarnations_of_others_are_kept(tmp_path: Path) -> None:
         assert folder.others == {3: b"three"}
 
 
+def test_a_person_can_take_out_one_of_them(tmp_path: Path) -> None:
+    with life(tmp_path) as folder:
+        folder.know({2: b"two", 3: b"three"})
+    path = tmp_path / "others"
+    assert path.read_text() == f"2 {b'two'.hex()}\n3 {b'three'.hex()}\n"
+    path.write_text(path.read_text().split("\n")[1])
+    with life(tmp_path) as folder:
+        assert folder.others == {3: b"three"}
+    path.unlink()
+    with life(tmp_path) as folder:
+        assert folder.others == {}
+
+
+@pytest.mark.parametrize("line", ["x", "2", "2 xyz", "1024 00", "-1 00", "2 0", "2 00 00", "2 " + "00" * 65, "\0"])
+def test_a_line_that_is_damaged_is_told_with_what_to_do(tmp_path: Path, line: str) -> None:
+    with life(tmp_path):
+        pass
+    (tmp_path / "others").write_text(f"3 00\n{line}\n")
+    for _ in range(2):
+        with pytest.raises(FolderDamaged, match=rf"{tmp_path}/others: line 2 is not .* Take it out"):
+            DataFolder(tmp_path, IDENTITY)
+
+
 # --- one process, and nobody else ---
 
 

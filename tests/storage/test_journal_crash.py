@@ -165,7 +165,9 @@ def _histories(draw: st.DrawFn) -> list[tuple[str, list[bytes]]]:
     return draw(st.lists(st.tuples(st.sampled_from(["append", "group", "checkpoint", "reopen"]), st.lists(frame))))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(history=_histories(), last=st.lists(st.binary(max_size=100), min_size=1), seed=st.integers(0, 2**32))
 def test_any_history_and_any_torn_end(
     tmp_path: Path, history: list[tuple[str, list[bytes]]], last: list[bytes], seed: int

@@ -252,7 +252,9 @@ def test_leftovers_are_removed(store: SnapshotStore, tmp_path: Path) -> None:
     assert sorted(read_state(tmp_path / "snapshots")) == ["README", "snapshot-7-3.snap"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(payload=st.binary(max_size=2000), sizes=st.lists(st.integers(1, 700), min_size=1), seeks=st.data())
 def test_any_chunks_in_any_order_make_the_snapshot(
     tmp_path: Path, payload: bytes, sizes: list[int], seeks: st.DataObject

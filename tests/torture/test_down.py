@@ -56,7 +56,7 @@ def test_one_that_is_far_behind_catches_up_while_the_rest_goes_on(protocol: str,
         leader = cluster.leader()
         behind = next(node for node in cluster.ids if node != leader)
         others = [node for node in cluster.ids if node != behind]
-        index = cluster.statuses()[behind].applied_index + SLACK
+        index = cluster.status(behind).applied_index + SLACK
         cluster.kill(behind)
         until(lambda: are_past(cluster, others, index), f"snapshots past {index}; logs in {cluster.folder}")
         traffic.progress()

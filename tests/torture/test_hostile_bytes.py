@@ -117,7 +117,7 @@ class Victim:
         check_replicas(self.cluster)
         for node, (pid, before) in self._before.items():
             assert self.cluster.processes[node].poll() is None, self.cluster.log(node)
-            assert self.cluster.statuses()[node].pid == pid
+            assert self.cluster.status(node).pid == pid
             assert resident_bytes(pid) - before < GROWTH_BYTES_MAX
             assert "Traceback" not in self.cluster.log(node)
 

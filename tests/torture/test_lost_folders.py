@@ -45,7 +45,7 @@ def test_an_emptied_folder_among_three(protocol: str, tmp_path: Path) -> None:
         cluster.start_node(lost, wait=False)
         assert until(lambda: ended(cluster, lost), "the emptied node ends") == 1
         del cluster.processes[lost]
-        assert cluster.statuses()[other].leader != other, "a vote of the emptied node counted"
+        assert cluster.status(other).leader != other, "a vote of the emptied node counted"
         cluster.start_node(leader)
         traffic.progress(60)
         traffic.finish()

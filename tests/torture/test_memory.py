@@ -62,7 +62,7 @@ def test_large_values_with_a_dead_follower_and_slow_readers_stay_within_the_budg
         dead = next(node for node in cluster.ids if node != leader)
         cluster.kill(dead)
         alive = [node for node in cluster.ids if node != dead]
-        term = cluster.statuses()[leader].term
+        term = cluster.status(leader).term
         peak = dict.fromkeys(alive, 0)
         readers: list[socket.socket] = []
         with cluster.client(*alive, timeout_s=60) as client:
@@ -79,7 +79,7 @@ def test_large_values_with_a_dead_follower_and_slow_readers_stay_within_the_budg
             assert found.value == VALUE
         for reader in readers:
             reader.close()
-        assert cluster.statuses()[leader].term == term, "nobody was elected meanwhile"
+        assert cluster.status(leader).term == term, "nobody was elected meanwhile"
         allowed = MEMORY_BYTES_MIN + NODE_ITSELF_BYTES
         assert max(peak.values()) <= allowed, f"{peak}, at most {allowed}; logs in {cluster.folder}"
         assert max(peak.values()) >= MEMORY_BYTES_MIN // 4, "a log that holds next to nothing shows nothing"

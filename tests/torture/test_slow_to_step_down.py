@@ -75,7 +75,7 @@ def test_a_leader_that_does_not_know_yet_serves_nothing_old(cluster: UnequalClus
         assert value_of(cut_off) == b"old"
         cluster.network.isolate(SLOW)
         client.put(b"k", b"new")
-        assert cluster.statuses()[SLOW].leader == SLOW, "it does not know yet"
+        assert cluster.status(SLOW).leader == SLOW, "it does not know yet"
         with pytest.raises(QuorateError):
             cut_off.get(b"k")
         cluster.network.heal()

@@ -89,7 +89,7 @@ class ClusterFolder:
             raise FolderError(f"{folder} cannot be written: {error.strerror}. Choose another with --data") from None
         try:
             self.configs = self._settle(nodes, protocol, base_port)
-            self.begins = not any((config.data / "journal").exists() for config in self.configs)
+            self.begins = not any(list(config.data.glob("journal/*.journal")) for config in self.configs)
             """Whether the nodes are to make their data folders. If one has its own, one without has lost it."""
         except BaseException:
             self._lock.release()

@@ -32,7 +32,7 @@ log = logging.getLogger("quorate.cli")
 ORPHAN_GRACE_S: Final = 10
 """A node whose parent has died has this long to stop in order."""
 
-START_GRACE_S: Final = 5.0
+START_GRACE_S: Final = 1.5
 """A node that is to stop before it has started has this long to start; most do, and stop in order then."""
 
 LogLevel = Enum("LogLevel", {name: name for name in ("debug", "info", "warning", "error")}, type=str)  # type: ignore[misc]

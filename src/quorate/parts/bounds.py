@@ -1,4 +1,4 @@
-"""Bounds: what the fields of a protocol's config may be, so that a node is told before it starts.
+"""Bounds: what the fields of a config may be, a protocol's or that of links, so that a node is told before it starts.
 
 A field is named in the text of the error, with the least and the most that it may be. Fields that bound each other are
 for the config itself to compare. Infinities and values that are not numbers are within no bounds.
@@ -28,10 +28,15 @@ class Bounds(NamedTuple):
     most: float
 
 
+FRAME_BYTES_MAX: Final = (1 << 32) - 1
+"""What the length before a frame can say."""
+
 TIMES: Final = Bounds(TIME_S_MIN, TIME_S_MAX)
 COUNTS: Final = Bounds(1, COUNT_MAX)
 SIZES: Final = Bounds(1, BYTES_MAX)
 MESSAGE_SIZES: Final = Bounds(1, MESSAGE_BYTES_MAX)
+FRAME_SIZES: Final = Bounds(64, FRAME_BYTES_MAX)
+GRACES: Final = Bounds(0, TIME_S_MAX)
 
 
 class BoundedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,13 +6,15 @@ random bytes, which it keeps for good. A node names it when it calls another one
 heard: a node that calls under a known number as another incarnation has lost its folder, and is refused
 (``incarnations.py``). Whether a node is new is for whoever starts it to say; the others' memory catches mistakes.
 
-All of that is in the file ``identity``, a line of JSON and one with its checksum, replaced as a whole:
+Two files have that, each replaced as a whole. ``identity`` is a line of JSON and one with its checksum:
 
 - whose folder it is, and the incarnation;
 - ``durable``: a sequence number that the journal has reached, as of the last start or stop in order. A journal that
   ends before that has lost frames which others may count on. After a crash it is a lower bound: what was appended
-  since the start can be cut off unseen;
-- the incarnations of the other nodes, as far as they have called.
+  since the start can be cut off unseen.
+
+``others`` has a line with number and incarnation for each other node that has called. It has no checksum: if a wrong
+one called first under a number, a person takes that line out.
 
 A folder of a release that had no such file is taken as it is, and gets one.
 
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import zlib
 from collections.abc import Mapping
@@ -33,7 +36,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from quorate.kernel.ids import NodeId
+from quorate.kernel.ids import NODE_ID_MAX
 from quorate.runtime.errors import (
     REJOIN,
     FolderDamaged,
@@ -59,6 +62,7 @@ from quorate.runtime.journal.segment import segment_numbers
 log = logging.getLogger("quorate.folder")
 
 NAME: Final = "identity"
+OTHERS_NAME: Final = "others"
 VERSION: Final = 1
 INCARNATION_BYTES: Final = 16
 SIZE_BYTES_MAX: Final = 64 << 10
@@ -83,9 +87,9 @@ class FolderRecord(msgspec.Struct, frozen=True, kw_only=True):
     node: int
     incarnation: bytes
     durable: Annotated[int, msgspec.Meta(ge=0)] = 0
-    others: dict[NodeId, bytes] = {}
 
 
+_OTHER: Final = re.compile(rb"(\d{1,4}) ((?:[0-9a-f]{2}){1,64})")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(FolderRecord).decode
 
@@ -105,6 +109,7 @@ class DataFolder:
         self._identity = identity
         self._journal = path / "journal"
         self._record: FolderRecord | None = None
+        self._others: dict[int, bytes] = {}
         self._write_lock = threading.Lock()
         self._is_closed = False
         if beginning is Beginning.EXISTING:
@@ -120,6 +125,7 @@ class DataFolder:
             if not self._has_journal():
                 self._must_be_empty()
             self._record = self._read()
+            self._others = self._read_others()
             with suppress(PermissionError):  # a folder that was there, in one that this user cannot read
                 fsync_directory(path.absolute().parent)
         except BaseException:
@@ -134,7 +140,7 @@ class DataFolder:
     @property
     def others(self) -> Mapping[int, bytes]:
         """The incarnations of other nodes, by number."""
-        return {} if self._record is None else self._record.others
+        return self._others
 
     def settle(self, last_sequence: int) -> None:
         """The journal was read and ends here. Raises FolderDamaged if it once reached further.
@@ -178,8 +184,10 @@ class DataFolder:
     def know(self, others: Mapping[int, bytes]) -> None:
         """Keep these incarnations of other nodes. Any thread. Raises OSError."""
         with self._write_lock:
-            if self._record is not None and not self._is_closed and dict(others) != self._record.others:
-                self._write(msgspec.structs.replace(self._record, others=dict(others)))
+            if not self._is_closed and dict(others) != self._others:
+                lines = [f"{node} {incarnation.hex()}\n" for node, incarnation in sorted(others.items())]
+                replace_file(self.path / OTHERS_NAME, "".join(lines).encode())
+                self._others = dict(others)
 
     def _must_have_data(self) -> None:
         if not self._has_journal():
@@ -191,7 +199,7 @@ class DataFolder:
 
     def _must_be_empty(self) -> None:
         """Without a journal there can be nothing else."""
-        for left in (self.path / NAME, *sorted((self.path / "snapshots").rglob("*.snap*"))):
+        for left in (self.path / NAME, self.path / OTHERS_NAME, *sorted((self.path / "snapshots").rglob("*.snap*"))):
             if left.is_file() and left.suffix != ASIDE:
                 raise FolderDamaged(f"{self._journal}: the journal is gone, and {left} is there. {REJOIN}")
 
@@ -221,6 +229,21 @@ class DataFolder:
                 f"{self._identity.node} of cluster {self._identity.cluster!r}. Give each node its own data folder"
             )
         return record
+
+    def _read_others(self) -> dict[int, bytes]:
+        path = self.path / OTHERS_NAME
+        if not path.exists():
+            return {}
+        found: dict[int, bytes] = {}
+        for number, line in enumerate(read_file(path, SIZE_BYTES_MAX).splitlines(), 1):
+            matched = _OTHER.fullmatch(line)
+            if matched is None or int(matched[1]) > NODE_ID_MAX:
+                raise FolderDamaged(
+                    f"{path}: line {number} is not the number and the incarnation of a node. Take it out: this node "
+                    "then knows the other one by its next call"
+                )
+            found[int(matched[1])] = bytes.fromhex(matched[2].decode())
+        return found
 
     def _write(self, record: FolderRecord) -> None:
         text = _encode(record)

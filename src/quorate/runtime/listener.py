@@ -16,10 +16,12 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import msgspec
 
+from quorate.parts.bounds import COUNT_MAX, COUNTS, FRAME_SIZES, GRACES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.runtime.admission import Admission
 from quorate.runtime.bans import host_of
 from quorate.runtime.framing import FrameLimits, close_all
@@ -34,8 +36,24 @@ ACCEPT_BACKLOG = 1024  # all clients of a node that failed come at once
 log = logging.getLogger("quorate.clients")
 
 
-class ClientLimits(msgspec.Struct, frozen=True):
+class ClientLimits(BoundedConfig, frozen=True):
     """Bounds of the client port, for one connection; those of the second part are for all of them."""
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "frame_size_bytes_max": FRAME_SIZES,
+        "unanswered_max": COUNTS,
+        "unanswered_bytes_max": SIZES,
+        "backlog_bytes_max": SIZES,
+        "backlog_frames_max": COUNTS,
+        "handshake_timeout_s": TIMES,
+        "dead_after_s": TIMES,
+        "close_grace_s": GRACES,
+        "connections_max": COUNTS,
+        "refusals_max": Bounds(0, COUNT_MAX),
+        "requests_bytes_max": SIZES,
+        "unfinished_bytes_max": SIZES,
+        "replies_bytes_max": SIZES,
+    }
 
     frame_size_bytes_max: int = 2 * MIB
     unanswered_max: int = 1024

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import ClassVar
 from typing import Protocol as Interface
 
 import msgspec
 
+from quorate.parts.bounds import COUNTS, FRAME_SIZES, GRACES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.runtime.bans import host_of
 from quorate.runtime.framing import FrameLimits
 from quorate.runtime.greeting import Accepted, Dialled, Told
@@ -21,8 +23,21 @@ MIB = 1 << 20
 log = logging.getLogger("quorate.peers")
 
 
-class PeerLimits(msgspec.Struct, frozen=True):
+class PeerLimits(BoundedConfig, frozen=True):
     """Bounds and times of the links; all nodes of a cluster need the same ``frame_size_bytes_max``."""
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "callers_max": COUNTS,
+        "callers_per_host_max": COUNTS,
+        "frame_size_bytes_max": FRAME_SIZES,
+        "backlog_bytes_max": SIZES,
+        "backlog_frames_max": COUNTS,
+        "handshake_timeout_s": TIMES,
+        "dead_after_s": TIMES,
+        "redial_s_min": TIMES,
+        "redial_s_max": TIMES,
+        "close_grace_s": GRACES,
+    }
 
     callers_max: int = 128
     """Who has called and has not said, or proved, who it is."""
@@ -36,6 +51,11 @@ class PeerLimits(msgspec.Struct, frozen=True):
     redial_s_min: float = 0.05
     redial_s_max: float = 2.0
     close_grace_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.redial_s_min > self.redial_s_max:
+            raise ValueError(f"redial_s_min is {self.redial_s_min}, above redial_s_max {self.redial_s_max}")
 
     @property
     def frames(self) -> FrameLimits:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
 import msgspec
 
+from quorate.parts.bounds import COUNT_MAX, COUNTS, FRAME_SIZES, GRACES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.runtime.framing import FrameLimits
 from quorate.runtime.waiting import Guest
 
@@ -13,8 +15,22 @@ MIB: Final = 1 << 20
 TOO_SLOW: Final = "too slow"
 
 
-class StrangerLimits(msgspec.Struct, frozen=True):
+class StrangerLimits(BoundedConfig, frozen=True):
     """Bounds and times. All nodes of a network need the same ``frame_size_bytes_max``."""
+
+    bounds: ClassVar[Mapping[str, Bounds]] = {
+        "inbound_max": Bounds(0, COUNT_MAX),
+        "outbound_max": Bounds(0, COUNT_MAX),
+        "callers_max": COUNTS,
+        "callers_per_host_max": COUNTS,
+        "frame_size_bytes_max": FRAME_SIZES,
+        "unfinished_bytes_max": SIZES,
+        "backlog_bytes_max": SIZES,
+        "backlog_frames_max": COUNTS,
+        "handshake_timeout_s": TIMES,
+        "dead_after_s": TIMES,
+        "close_grace_s": GRACES,
+    }
 
     inbound_max: int = 64
     outbound_max: int = 16

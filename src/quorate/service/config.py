@@ -187,7 +187,7 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
     protocol = rest.get("protocol", "raft")
     entry = REGISTRY.get(protocol) if isinstance(protocol, str) else None
     if entry is None:
-        raise ConfigError(f"protocol: {protocol!r} is not known; choose from {', '.join(REGISTRY)}")
+        raise _unknown(protocol)
     options = rest.pop(entry.name, None)
     unknown = sorted(set(rest) - {"cluster", "node", "data", "nodes", "protocol", "keys", "memory_bytes_max"})
     if unknown:
@@ -199,7 +199,7 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
         config = msgspec.structs.replace(config, data=data)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(str(error)) from error
-    _check(config)
+    check_config(config)
     return config if options is None else msgspec.structs.replace(config, options=_options(entry, options))
 
 
@@ -229,6 +229,10 @@ def _path(kind: type, value: Any) -> Any:
     raise ValueError(f"{value!r} is no {kind.__name__}: write it in quotes")
 
 
+def _unknown(protocol: Any) -> ConfigError:
+    return ConfigError(f"protocol: {protocol!r} is not known; choose from {', '.join(REGISTRY)}")
+
+
 def _generate(config: NodeConfig) -> str:
     return f"`quorate keys generate --nodes {max(config.nodes)} --out keys` makes keys"
 
@@ -237,7 +241,13 @@ def _list(nodes: Iterable[int]) -> str:
     return ", ".join(map(str, nodes))
 
 
-def _check(config: NodeConfig) -> None:
+def check_config(config: NodeConfig) -> None:
+    """Raises ConfigError for a configuration that cannot be used, also one that was not read from a file."""
+    if config.protocol not in REGISTRY:
+        raise _unknown(config.protocol)
+    if config.options is not None and not isinstance(config.options, config.entry.config):
+        wanted = config.entry.config.__name__
+        raise ConfigError(f"options: {config.protocol} has a {wanted}, not a {type(config.options).__name__}")
     if not 0 < len(config.cluster.encode(errors="replace")) <= 128:
         raise ConfigError("cluster: a name of 1 to 128 bytes")
     if not config.cluster.isprintable():
@@ -263,9 +273,9 @@ def _check(config: NodeConfig) -> None:
 
 def _check_memory(asked: int) -> None:
     most = memory_of_machine()
-    if asked < MEMORY_BYTES_MIN:
+    if not asked >= MEMORY_BYTES_MIN:
         raise ConfigError(f"memory_bytes_max: {asked} bytes are too few; it is at least {MEMORY_BYTES_MIN} (256 MiB)")
-    if asked > most:
+    if not asked <= most:
         raise ConfigError(f"memory_bytes_max: {asked} bytes are more than this machine has; it is at most {most}")
 
 

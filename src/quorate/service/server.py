@@ -32,7 +32,7 @@ from quorate.runtime.node import Node
 from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
-from quorate.service.config import NodeConfig
+from quorate.service.config import NodeConfig, check_config
 from quorate.service.reconfiguration import Membership
 from quorate.service.replica import Replica
 from quorate.service.requests import (
@@ -100,8 +100,9 @@ class Server:
     ) -> None:
         """``beginning``: whether the node is new, or has a folder of an earlier life.
 
-        Raises ConfigError where the keys are not there or not those of this cluster.
+        Raises ConfigError if the configuration cannot be used, or the keys are not there or not those of this cluster.
         """
+        check_config(config)
         entry = config.entry
         self.config = config
         budget = config.memory

@@ -229,7 +229,8 @@ def test_a_node_whose_folder_was_emptied_is_refused_by_the_others_and_says_so(tm
     try:
         assert counters[0].add() == 1
         for node in (1, 2):  # they have heard of the third, and will know it after a restart too
-            eventually(lambda node=node: b'"3":' in (tmp_path / str(node) / "identity").read_bytes())
+            others = tmp_path / str(node) / "others"
+            eventually(lambda others=others: others.exists() and "\n3 " in others.read_text())
         third.stop()
         shutil.rmtree(tmp_path / "3")
         third = made(3)

@@ -50,7 +50,9 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
         "chunk_bytes": MESSAGE_SIZES,
         "reads_pending_max": Bounds(1, TOKENS_PER_READ_MAX),
         "keep_bytes": Bounds(0, BYTES_MAX),
+        "hold_bytes_max": Bounds(0, BYTES_MAX),
         "log_bytes_max": SIZES,
+        "hold_bytes_max": Bounds(0, BYTES_MAX),
     }
 
     heartbeat_s: float = 0.1
