@@ -52,7 +52,6 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
         "keep_bytes": Bounds(0, BYTES_MAX),
         "hold_bytes_max": Bounds(0, BYTES_MAX),
         "log_bytes_max": SIZES,
-        "hold_bytes_max": Bounds(0, BYTES_MAX),
     }
 
     heartbeat_s: float = 0.1
