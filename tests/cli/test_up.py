@@ -1,18 +1,21 @@
 """`quorate up`: real clusters through their whole life."""
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from quorate.cli import up as up_module
 from quorate.cli.folder import ClusterFolder
 
 from tests.cli.command import Up, quorate
-from tests.cluster import until
+from tests.cluster import LocalCluster, until
 from tests.ports import free_base_port
 from tests.wire.harness import needs_ipv6
 
@@ -174,6 +177,22 @@ def test_a_node_that_cannot_start_is_reported_and_the_others_serve(tmp_path: Pat
         ready = up.event("ready")
         assert [row["name"] for row in ready["nodes"]] == ["n1", "n3"]
         assert up.stop() == 0
+
+
+def test_a_cluster_that_serves_is_ready_though_one_node_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalCluster(tmp_path) as cluster:
+        processes = SimpleNamespace(living=[SimpleNamespace(node=node) for node in cluster.ids])
+        silent = next(node for node in cluster.ids if node != cluster.leader(everyone=True))
+        cluster.pause(silent)
+        monkeypatch.setattr(up_module, "ALL_KNOW_S", 0.1)
+        statuses = asyncio.run(up_module._wait_until_it_serves(processes, cluster.endpoints))
+        assert statuses is not None
+        assert set(statuses) == set(cluster.ids) - {silent}
+        cluster.kill(next(iter(statuses)))
+        monkeypatch.setattr(up_module, "READY_TIMEOUT_S", 3.0)  # one of three serves nobody
+        assert asyncio.run(up_module._wait_until_it_serves(processes, cluster.endpoints)) is None
 
 
 def test_a_closed_terminal_stops_it(tmp_path: Path) -> None:

@@ -267,6 +267,30 @@ def test_a_caller_of_too_many_takes_the_place_of_the_oldest(run) -> None:
     run(main())
 
 
+def test_idle_callers_who_call_again_at_once_keep_no_node_out(run) -> None:
+    """More than may wait from one host, and the node that starts is on that host too."""
+
+    async def idle(port: int) -> None:
+        while True:
+            caller = await call(port)
+            await caller.hung_up()
+            caller.close()
+
+    async def main() -> None:
+        limits = msgspec.structs.replace(FAST, handshake_timeout_s=60.0)
+        async with cluster(3, running=2, limits=limits) as made:
+            ports = [made.addresses[node][1] for node in (0, 1)]
+            many = [asyncio.ensure_future(idle(port)) for port in ports for _ in range(limits.callers_per_host_max + 8)]
+            await until(lambda: min(made.peers[node].totals.evictions for node in (0, 1)) > 100)
+            await made.start(2)
+            await made.connected()
+            for each in many:
+                each.cancel()
+            await asyncio.wait(many)
+
+    run(main())
+
+
 def test_a_refusal_fits_the_frame_that_a_caller_takes() -> None:
     made = Cluster(1)
     peers = made.make(0)

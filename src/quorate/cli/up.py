@@ -23,6 +23,9 @@ from quorate.service.client.errors import QuorateError
 from quorate.service.requests import Status
 
 READY_TIMEOUT_S: Final = 60.0
+ALL_KNOW_S: Final = 10.0
+"""How long to wait for every node to know a leader. From then on most are enough, if they serve: a node of PBFT that
+went on to a later view alone knows none until the others get there."""
 POLL_S: Final = 0.05
 DATA_DEFAULT: Final = Path("data")
 
@@ -149,15 +152,21 @@ async def _watch(processes: Processes, folder: ClusterFolder, report: _Reporter,
 
 
 async def _wait_until_it_serves(processes: Processes, endpoints: list[str]) -> dict[int, Status] | None:
-    """Every living node knows a leader, and a linearizable read is answered; None where that takes too long."""
+    """A linearizable read is answered, and every living node knows a leader, or most do after a while.
+
+    The nodes that answered; None where it takes too long.
+    """
+    loop = asyncio.get_running_loop()
+    all_know_until = loop.time() + ALL_KNOW_S
     try:
         async with asyncio.timeout(READY_TIMEOUT_S), AsyncClient(endpoints, timeout_s=READY_TIMEOUT_S) as client:
             while True:
-                found = [status for _, status in await client.statuses() if isinstance(status, Status)]
-                statuses = {status.node: status for status in found if status.leader is not None}
-                if all(node.node in statuses for node in processes.living):
+                found = {status.node: status for _, status in await client.statuses() if isinstance(status, Status)}
+                led = {node for node, status in found.items() if status.leader is not None}
+                all_know = all(node.node in led for node in processes.living)
+                if all_know or (2 * len(led) > len(endpoints) and loop.time() > all_know_until):
                     await client.range(b"\0", limit=1, keys_only=True)
-                    return statuses
+                    return found
                 await asyncio.sleep(POLL_S)
     except (TimeoutError, QuorateError):
         return None
