@@ -168,7 +168,7 @@ SEEDS_RARE = 2000
 RARE = {
     ("paxos", "passes-by-one"): Task(protocol="paxos", seed=200, nodes=3, workload="mix", duration_s=20.0),
     ("pbft", "takes-any-members"): Task(protocol="pbft", seed=700),
-    ("pbft", "forgets-advice"): Task(protocol="pbft", nodes=4, seed=40, workload="mix", duration_s=20.0),
+    ("pbft", "forgets-advice"): Task(protocol="pbft", nodes=4, seed=365, workload="mix", duration_s=20.0),
     ("pbft", "runs-on"): Task(protocol="pbft", seed=415),
     ("pbft", "renews-patience"): Task(protocol="pbft", seed=280),
     ("pbft", "counts-equals"): Task(protocol="pbft", seed=180),

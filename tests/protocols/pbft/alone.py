@@ -155,7 +155,7 @@ class Alone(bench.Alone[Env]):
     def catch_up(self) -> CatchUp:
         return CatchUp(
             *(self.env, self.others, self.view, self.log, self.history),
-            *(self.checkpoints, self.fetching, self.transfer),
+            *(self.checkpoints, self.fetching, self.transfer, self.images),
         )
 
     @cached_property

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from quorate.kernel import Blame, Failed, Timer
 from quorate.parts.log.configuration import FOUNDERS_ALONE
-from quorate.parts.log.replicated import ReadPiece, Restored, WriteChunk, Written
+from quorate.parts.log.replicated import ReadPiece, Restored, SnapshotInfo, WriteChunk, Written
 from quorate.protocols.pbft.fetching import ANSWER_BYTES, FETCHED_MAX, SERVED_BATCHES
 from quorate.protocols.pbft.messages import (
     BatchOf,
@@ -268,6 +268,44 @@ def test_a_snapshot_is_served_a_piece_at_a_time() -> None:
     assert alone.transfer.serving == {}
     (sent,) = messages(alone.do(alone.transfer.on_fetch_image, 3, FetchImage(19, 0)))
     assert sent.images == (IMAGE,), "it has another"
+
+
+def standing_still() -> Alone:
+    """A node with a stable checkpoint, and a proposal behind it with which nothing happens."""
+    alone = Alone()
+    alone.execute((X,), (Y,))
+    alone.do(alone.history.stabilize, stable((X,), (Y,)))
+    alone.history.base = 1
+    alone.do(alone.log.accept, 0, 3, digest_of((X,)), b"")
+    stand(alone)
+    return alone
+
+
+def stand(alone: Alone) -> None:
+    """For long."""
+    for _ in range(PATIENCE_BEATS + 1):
+        alone.do(alone.catch_up.beat)
+
+
+def test_where_the_order_stands_still_one_more_snapshot_is_taken_for_who_cannot_go_on() -> None:
+    """Those that nodes have may differ, where some could not be taken; here they all stand."""
+    alone = standing_still()
+    (job,) = alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0)).jobs
+    assert (job.work.index, job.work.piece_bytes) == (2, CONFIG.chunk_bytes)
+    assert alone.do(alone.catch_up.on_fetch_log, 4, FetchLog(0)).jobs == (), "one at a time"
+    alone.do(alone.images.taken, SnapshotInfo(2, 0, 10, b"d" * 32, b"r" * 32))
+    turn = alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0))
+    assert turn.jobs == (), "and one of each state"
+    assert [image.sequence for image in messages(turn)[0].images] == [2]
+
+
+def test_no_snapshot_is_taken_for_a_node_while_the_order_goes_on_or_there_is_nothing_to_order() -> None:
+    alone = standing_still()
+    alone.execute((Y,))
+    alone.do(alone.catch_up.beat)
+    assert alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0)).jobs == ()
+    stand(alone)
+    assert alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0)).jobs == (), "all that was accepted is executed"
 
 
 # --- what others fetch ---

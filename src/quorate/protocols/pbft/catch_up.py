@@ -2,7 +2,8 @@
 
 It asks for the digests of the batches up to the checkpoint. The checkpoint's history proves them, they prove the
 batches, and these are executed without a vote. Where others do not have them any more, they offer snapshots
-(``transfer.py``).
+(``transfer.py``). Those that they have may differ, and then none is believed. If the order stands still meanwhile, as
+the node that is behind is needed for a quorum, each of them takes one of the state where they all stand.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.fetching import FETCHED_MAX, Fetching
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.images import Images
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import FetchLog, LogOf, extend
 from quorate.protocols.pbft.others import Others
@@ -32,6 +34,7 @@ class CatchUp:
         checkpoints: Checkpoints,
         fetching: Fetching,
         transfer: ImageTransfer,
+        images: Images,
     ) -> None:
         self._env = env
         self._others = others
@@ -41,12 +44,15 @@ class CatchUp:
         self._checkpoints = checkpoints
         self._fetching = fetching
         self._transfer = transfer
-        self._beats = 0  # for which nothing was executed
+        self._images = images
+        self._beats = 0  # for which nothing was executed, though others are ahead
+        self._still_beats = 0  # for which nothing was executed
         self._executed_at_beat = 0
 
     def beat(self) -> None:
         """Once a beat: if nothing was executed for a beat, and others are proven to be ahead, ask for what is next."""
         history = self._history
+        self._still_beats = self._still_beats + 1 if history.executed == self._executed_at_beat else 0
         if self._transfer.fetched is not None:
             self._transfer.beat()
         elif history.ahead is not None and history.executed == self._executed_at_beat:
@@ -82,8 +88,16 @@ class CatchUp:
             digests = tuple(history.digests[sequence] for sequence in range(m.after + 1, last + 1))
             if self._fetching.allowance.grants(sender, sum(map(len, digests))):
                 self._env.send(sender, LogOf(m.after, digests, proof))
-        elif history.images:
-            self._env.send(sender, self._transfer.offer(sender))
+        else:
+            if self._stands_still and self._images.is_newest_old:
+                self._images.take()
+            if history.images:
+                self._env.send(sender, self._transfer.offer(sender))
+
+    @property
+    def _stands_still(self) -> bool:
+        """Whether something is proposed, and nothing was executed for long."""
+        return self._log.accepted_to > self._history.executed and self._still_beats >= PATIENCE_BEATS
 
     def on_log_of(self, sender: int, m: LogOf) -> None:
         """Believed if the digests lead from this node's history to the checkpoint's."""

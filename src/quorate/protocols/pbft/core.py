@@ -163,7 +163,7 @@ class Pbft(Core, Reconfigurable):
         self.transfer = self.transfer_class(env, others, founders, view, history, self.execution)
         self.catch_up = CatchUp(
             *(env, others, view, log, history),
-            *(self.checkpoints, self.fetching, self.transfer),
+            *(self.checkpoints, self.fetching, self.transfer, self.images),
         )
         self.retransmission = Retransmission(
             *(env, others, config, view, log, history),

@@ -125,4 +125,5 @@ class Execution:
         self._waiting.forget_all()
         self._history.record_image(image, nodes, fetched=True)
         self._env.deliver(Restored(image.index, TERM))
-        self._checkpoints.make()  # others may have waited for this node's word
+        if image.sequence % self._config.checkpoint_batches == 0:
+            self._checkpoints.make()  # others may have waited for this node's word

@@ -1,7 +1,8 @@
 """Images: the snapshots that this node takes.
 
 They are rarer than checkpoints, and taken at those that follow from the order alone, so that nodes have the same ones.
-Two are kept, and the batches after the older.
+Two are kept, and the batches after the older. Where some could not be taken, for want of space, nodes may have none in
+common: one more is taken, where the order stands still, when a node asks that cannot go on without.
 """
 
 from __future__ import annotations
@@ -46,11 +47,18 @@ class Images:
         if executed % config.checkpoint_batches:
             return False
         is_switch = executed == self._history.switch_at  # else who is behind could not tell who votes
-        few = executed - self._due_at < config.snapshot_batches
+        # Counted from 0, so that nodes agree again that went on from a snapshot between two of these.
+        few = executed // config.snapshot_batches == self._due_at // config.snapshot_batches
         if few and self._bytes_since_due < config.snapshot_bytes and not is_switch:
             return False
         self.stand_at(executed)
         return True
+
+    @property
+    def is_newest_old(self) -> bool:
+        """Whether there is no snapshot of the state as it is."""
+        images = self._history.images
+        return not images or images[-1].sequence < self._history.executed
 
     def take(self) -> None:
         """Of the state as it is, unless one is being taken."""
