@@ -166,6 +166,7 @@ def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
 
 SEEDS_RARE = 2000
 RARE = {
+    ("multipaxos", "silent-where-compacted"): Task(protocol="multipaxos", seed=115, faults="common,members"),
     ("paxos", "passes-by-one"): Task(protocol="paxos", seed=200, nodes=3, workload="mix", duration_s=20.0),
     ("pbft", "takes-any-members"): Task(protocol="pbft", seed=700),
     ("pbft", "forgets-advice"): Task(protocol="pbft", nodes=4, seed=365, workload="mix", duration_s=20.0),
