@@ -47,8 +47,7 @@ class Images:
         if executed % config.checkpoint_batches:
             return False
         is_switch = executed == self._history.switch_at  # else who is behind could not tell who votes
-        # Counted from 0, so that nodes agree again that went on from a snapshot between two of these.
-        few = executed // config.snapshot_batches == self._due_at // config.snapshot_batches
+        few = executed - self._due_at < config.snapshot_batches
         if few and self._bytes_since_due < config.snapshot_bytes and not is_switch:
             return False
         self.stand_at(executed)
