@@ -173,6 +173,7 @@ RARE = {
     ("pbft", "runs-on"): Task(protocol="pbft", seed=415),
     ("pbft", "renews-patience"): Task(protocol="pbft", seed=280),
     ("pbft", "counts-equals"): Task(protocol="pbft", seed=180),
+    ("raft", "stale-reads"): Task(protocol="raft", nodes=3, seed=520, workload="register"),
 }
 """Where the first seeds find nothing, or other mixes find it sooner."""
 
