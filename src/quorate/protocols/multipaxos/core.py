@@ -20,11 +20,10 @@ Beyond the papers: a poll before phase 1, so that a node that was cut off depose
 answered steps down, and one that is about to stop hands over (``parts/leaderlog/handover.py``); reads confirmed by a
 round of heartbeats, or by a lease; pipelining and flow control; proposals and reads are forwarded to the leader.
 
-Deviations: (1) an acceptor answers with one number, up to where it accepted in this
-ballot or knows what is chosen, and not slot by slot; (2) it refuses a candidate that lacks what it has compacted, or
-that is more than a window behind, and says so; (3) what is known to be chosen is told and sent again as accepted in the
-newest ballot; (4) the first slot of new members is proposed in only when all before it is chosen, and they are in force
-when it is chosen too.
+Deviations: (1) an acceptor answers with one number, up to where it accepted in this ballot or knows what is chosen, and
+not slot by slot; (2) it refuses a candidate that lacks what it has compacted, or that is more than a window behind, and
+says so; (3) what is known to be chosen is told and sent again as accepted in the newest ballot; (4) the first slot of
+new members is proposed in only when all before it is chosen, and they are in force when it is chosen too.
 """
 
 from __future__ import annotations

@@ -170,9 +170,8 @@ class Following(Core, Reconfigurable, Journaled):
         self._keep_roster()
         self.ballot = acceptor.promised
         if self.config.lease_s is not None:
-            self._watch.heard_at = self._began_at = (
-                self.env.now
-            )  # an earlier life may have heard a leader just now, who reads by lease
+            # An earlier life may have heard a leader just now, who reads by lease.
+            self._watch.heard_at = self._began_at = self.env.now
         self._become_follower(self.ballot, None)
         if self.members.at(acceptor.chosen_index + 1).members == (self.env.id,):
             self._stand()  # alone, there is nobody to wait for
