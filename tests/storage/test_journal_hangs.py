@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quorate.runtime.errors import DiskHangs, JournalLocked
-from quorate.runtime.journal import journal
+from quorate.runtime.journal import checkpoint, journal
 
 from tests.hanging import HangingDisk, hanging_disk
 from tests.storage.helpers import Recorder, recovered
@@ -48,6 +48,44 @@ def test_close_gives_up_and_says_what_was_not_written(disk: HangingDisk) -> None
     disk.release()
     recorder.journal._thread.join(5)
     assert recovered(disk.folder) == [b"kept", b"hangs"], "what it was in is done, and nothing after it"
+
+
+def test_a_checkpoint_that_hangs_holds_up_what_comes_after_it_and_says_so(disk: HangingDisk) -> None:
+    with Recorder(disk.folder) as recorder:
+        recorder.append(b"before")
+        disk.hang()
+        recorder.journal.checkpoint([b"state"])
+        assert disk.entered.wait(5)
+        recorder.journal.append(b"after")
+        assert recorder.durable == [1]
+        assert "the start of segment 3 has taken 0." in recorder.journal.doing
+        disk.release()
+        recorder.settle()
+        recorder.wait(4)
+    assert recovered(disk.folder) == [b"state", b"after"]
+
+
+def test_close_gives_up_a_checkpoint_on_a_disk_that_hangs(disk: HangingDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PIECE_BYTES", 1)
+    recorder = Recorder(disk.folder)
+    recorder.append(b"before")
+    reached = journal.threading.Event()
+
+    def encode(number: int) -> bytes:
+        if number == 2:
+            disk.hang()
+            reached.set()
+        return b"%d" % number
+
+    recorder.journal.checkpoint(range(9), encode)
+    assert reached.wait(5)
+    assert disk.entered.wait(5)
+    with pytest.raises(DiskHangs, match="a piece of the checkpoint in segment 2"):
+        recorder.journal.close()
+    disk.release()
+    recorder.journal._thread.join(5)
+    assert not list(disk.folder.glob("*.aside"))
+    assert recovered(disk.folder) == [b"before"]
 
 
 def test_close_waits_for_a_disk_that_gets_on(disk: HangingDisk, monkeypatch: pytest.MonkeyPatch) -> None:

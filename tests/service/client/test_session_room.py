@@ -68,6 +68,24 @@ def test_while_one_command_waits_later_ones_are_sent_only_as_far_as_replicas_kee
     assert all(call.is_over and call.error is None for call in calls)
 
 
+def test_once_nobody_waits_for_the_oldest_command_the_others_go_on(client: Linked) -> None:
+    client.sent()  # its time is up after 5 s, that of the others after 60
+    calls = [ClientCall(COMMAND, b"x", 60.0) for _ in range(UNANSWERED_PER_SESSION_MAX)]
+    for call in calls:
+        client.core.begin(call, client.now)
+    while sent := applies(client.sent()):
+        for number in sent:
+            client.answer(number, b"")
+    assert not all(call.is_over for call in calls)
+    client.pass_time(5.1)
+    client.link()
+    while sent := applies(client.sent()):
+        for number in sent:
+            client.answer(number, b"")
+    assert client.call.is_over
+    assert all(call.is_over and call.error is None for call in calls)
+
+
 def test_a_read_goes_out_while_a_session_has_no_room(client: Linked) -> None:
     client.sent()
     for _ in range(UNANSWERED_PER_SESSION_MAX):

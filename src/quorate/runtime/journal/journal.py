@@ -25,10 +25,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from quorate.runtime.descriptors import NONE_LEFT
 from quorate.runtime.errors import REJOIN, DiskHangs, JournalFailed, StorageError
@@ -39,6 +40,8 @@ from quorate.runtime.journal.segment import FRAME_HEADER_SIZE, HEADER_SIZE, chec
 from quorate.runtime.journal.writer import SegmentWriter
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 RETRY_S = 0.2  # between attempts on a full disk
 WRITE_SIZE_BYTES_MAX = 8 << 20  # frames that share one sync; one larger frame still goes alone
@@ -65,7 +68,7 @@ class Journal:
 
     `append`, `checkpoint` and `close` belong to one thread (the event loop's). backlog_bytes: what was appended and is
     not yet durable; the node takes in less when it grows (runtime/burden.py). last_sequence: of the last frame
-    queued; recovered: what was found at open; checkpoints: how many were asked for and have ended.
+    queued; recovered: what was found at open.
     """
 
     def __init__(
@@ -270,7 +273,7 @@ class Journal:
                         self._write_piece()
                     self._begin(work)
                 elif work:
-                    self._persist(lambda frames=work: self._writer.append(frames))  # type: ignore[misc]
+                    self._persist(partial(self._writer.append, work))
                     self._durable_bytes += _size(work)
                     self._tell(self._on_durable, self._writer.sequence)
                 if self._under_way is not None:
@@ -311,14 +314,17 @@ class Journal:
             size += len(item)
         return frames
 
-    def _persist(self, write: Callable[[], object]) -> None:
-        """Make something durable, however long the disk is full or there is no descriptor. Raises what is final."""
+    def _persist(self, write: Callable[[], R]) -> R:
+        """Make something durable, however long the disk is full or there is no descriptor; what ``write`` gives.
+
+        Raises what is final.
+        """
         stalled = False
         self._began_at = time.monotonic()
         while True:
             last_attempt = stalled and self._closing.is_set()
             try:
-                write()
+                result = write()
                 break
             except OSError as error:
                 if error.errno not in TEMPORARY:
@@ -335,20 +341,14 @@ class Journal:
         self._progress += 1
         if stalled:
             self._tell(self._on_stall, None)
+        return result
 
     # A checkpoint, in the writer thread.
 
     def _begin(self, work: _Checkpoint) -> None:
         """What is appended from now on comes after it."""
         writer = self._writer
-        place = None
-
-        def make_way() -> None:
-            nonlocal place
-            place = writer.make_way(len(work.items))
-
-        self._persist(make_way)
-        assert place is not None
+        place = self._persist(partial(writer.make_way, len(work.items)))
         work.writer = CheckpointWriter(writer.path.parent, writer.identity, place, work.items, work.encode)
         work.pieces = work.writer.pieces()
         self._under_way = work

@@ -9,13 +9,14 @@ INDEX_DIGITS_MAX = 18
 class ClientSession:
     """One session. A command is encoded once; a retry sends the same bytes."""
 
-    __slots__ = ("_outstanding", "_serial", "id", "nonce")
+    __slots__ = ("_lowest", "_outstanding", "_serial", "id", "nonce")
 
     def __init__(self, nonce: int) -> None:
         self.id: int | None = None
         self.nonce = nonce
         self._serial = 0
         self._outstanding: dict[int, None] = {}
+        self._lowest = 1  # of the outstanding; the next serial if there are none
 
     def opening(self) -> bytes:
         """The entry that opens the session."""
@@ -38,18 +39,18 @@ class ClientSession:
 
         Else one command that waits long, while later ones are answered, would have those refused.
         """
-        lowest = next(iter(self._outstanding), self._serial)
-        return self._serial + 1 - lowest < UNANSWERED_PER_SESSION_MAX
+        return self._serial + 1 - self._lowest < UNANSWERED_PER_SESSION_MAX
 
     def command(self, operation: bytes) -> tuple[int, bytes]:
         """A new command: its serial and its entry."""
         assert self.id is not None
         self._serial = serial = self._serial + 1
-        outstanding = self._outstanding
-        outstanding[serial] = None
-        # Serials are added in ascending order, so the first is the lowest.
-        return serial, encode(Apply(self.id, serial, next(iter(outstanding)), operation))
+        self._outstanding[serial] = None
+        return serial, encode(Apply(self.id, serial, self._lowest, operation))
 
     def answered(self, serial: int) -> None:
         """The answer came, or nobody waits for it any more: the replicas may forget it."""
         self._outstanding.pop(serial, None)
+        if serial == self._lowest:
+            # Serials were added in ascending order, so the first is the lowest.
+            self._lowest = next(iter(self._outstanding), self._serial + 1)
