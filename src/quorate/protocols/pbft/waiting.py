@@ -96,7 +96,7 @@ class WaitingRequests:
             request = requests.decode_signed_request(value)
             if request is None:
                 self._refuse(sender, value)
-            elif checks.is_full or not self._has_room(value):
+            elif checks.is_full or not self._has_room(value) or (is_own and self._is_late):
                 refused.append(value)
             elif was_executed:
                 again[digest] = (value, requests.claim(request))
@@ -132,6 +132,17 @@ class WaitingRequests:
             len(self.pending) + len(checks.held) < config.pending_max
             and self.pending_bytes + checks.held_bytes + len(value) <= config.pending_bytes_max
         )
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether more than what is ordered at a time waits, for longer than any request should. What clients send now
+        would be ordered when they have given up, and so would all that follows: no more of it is taken. What other
+        nodes pass on is, as they hold the primary to it."""
+        config = self._config
+        if self.pending_bytes <= config.inflight_batches * config.batch_bytes_max:
+            return False
+        oldest = next(iter(self.pending))
+        return self._env.now - self._came[oldest] > config.request_timeout_s
 
     def _admit(self, digest: bytes, value: bytes) -> None:
         """A request whose signature is right waits for its execution."""
