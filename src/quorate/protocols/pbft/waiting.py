@@ -9,7 +9,7 @@ by its digest, what the sessions have answered the App knows (``checks.py``); ne
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -21,6 +21,7 @@ from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Forward, PbftConfig
 from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.turns import Turns
 from quorate.protocols.pbft.view import CurrentView
 
 EXECUTED_MAX = 1 << 15
@@ -50,8 +51,8 @@ class WaitingRequests:
         self.pending: OrderedDict[bytes, bytes] = OrderedDict()
         """By digest, the oldest first."""
         self.pending_bytes = 0
-        self.queue: deque[bytes] = deque()
-        """Digests of what has no number yet."""
+        self.turns = Turns()
+        """Of what has no number yet."""
         self._executed: OrderedDict[bytes, None] = OrderedDict()  # digests, the oldest first
         self._came: dict[bytes, float] = {}  # when, by digest
         self._has_progress = False
@@ -91,6 +92,8 @@ class WaitingRequests:
         for value in values:
             digest = sha256(value).digest()
             was_executed = digest in self._executed
+            if digest in self.turns:
+                self.turns.add(sender, digest)
             if digest in self.pending or digest in checks.held or (was_executed and not is_own):
                 continue
             request = requests.decode_signed_request(value)
@@ -115,7 +118,7 @@ class WaitingRequests:
             is_wanted = self._checks.release(digest)  # else it was executed meanwhile
             if check.mask >> place & 1:
                 if is_wanted:
-                    self._admit(digest, value)
+                    self._admit(check.sender, digest, value)
             elif check.sequence is None:
                 self._refuse(check.sender, value, is_known=check.failure is None)
 
@@ -135,46 +138,46 @@ class WaitingRequests:
 
     @property
     def _is_late(self) -> bool:
-        """Whether more than what is ordered at a time waits, for longer than any request should. What clients send now
-        would be ordered when they have given up, and so would all that follows: no more of it is taken. What other
-        nodes pass on is, as they hold the primary to it."""
+        """Whether more waits than is ordered at a time, and has waited for half the time after which the primary is
+        suspected. What clients send now would be ordered when they have given up, and so would all that follows: no
+        more of it is taken. What other nodes pass on is, as they hold the primary to it."""
         config = self._config
         if self.pending_bytes <= config.inflight_batches * config.batch_bytes_max:
             return False
-        oldest = next(iter(self.pending))
-        return self._env.now - self._came[oldest] > config.request_timeout_s
+        return self._env.now - self._came[next(iter(self.pending))] > config.request_timeout_s / 2
 
-    def _admit(self, digest: bytes, value: bytes) -> None:
+    def _admit(self, sender: int, digest: bytes, value: bytes) -> None:
         """A request whose signature is right waits for its execution."""
         if digest in self.pending or not self._has_room(value):
             return
         self.pending[digest] = value
         self.pending_bytes += len(value)
-        self.queue.append(digest)
+        self.turns.add(sender, digest)
         self._came[digest] = self._env.now
 
     # --- out ---
 
     def next_batch(self) -> tuple[bytes, ...]:
-        """What a primary proposes next; empty if all that has no number was executed meanwhile."""
-        config, queue = self._config, self.queue
+        """What a primary proposes next; empty if nothing waits for a number."""
+        config = self._config
         batch: list[bytes] = []
         size = 0
-        while queue and len(batch) < config.batch_count_max:
-            value = self.pending.get(queue[0])
-            if value is not None:  # else it was executed meanwhile
-                size += len(value)
-                if batch and size > config.batch_bytes_max:
-                    break
-                batch.append(value)
-            queue.popleft()
+        while len(batch) < config.batch_count_max and (digest := self.turns.first()) is not None:
+            value = self.pending[digest]
+            size += len(value)
+            if batch and size > config.batch_bytes_max:
+                break
+            batch.append(value)
+            self.turns.take()
         return tuple(batch)
 
     def requeue(self) -> None:
         """A view began: what is pending is to be proposed in it, or its execution awaited."""
         numbered = self._log.numbered(self._history.executed)
-        self.queue.clear()
-        self.queue.extend(digest for digest in self.pending if digest not in numbered)
+        self.turns.clear()
+        for digest in self.pending:
+            if digest not in numbered:
+                self.turns.add(self._env.id, digest)
 
     def forget(self, value: bytes) -> None:
         """It was executed."""
@@ -188,6 +191,7 @@ class WaitingRequests:
         oldest = next(iter(self.pending))
         if self.pending.pop(digest, None) is not None:
             self.pending_bytes -= len(value)
+            self.turns.discard(digest)
             if digest == oldest or self._is_in_turn(self._came[digest], self._came[oldest]):
                 self._has_progress = True
             del self._came[digest]
@@ -205,7 +209,7 @@ class WaitingRequests:
     def forget_all(self) -> None:
         """Nobody can tell which of them a snapshot holds. A client that has no answer sends its request again."""
         self.pending.clear()
-        self.queue.clear()
+        self.turns.clear()
         self._came.clear()
         self.pending_bytes = 0
 
