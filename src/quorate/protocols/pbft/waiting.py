@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Any
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.log.replicated import Busy, Dropped
+from quorate.parts.log.replicated import Busy, Dropped, Screen, Screened
 from quorate.protocols.pbft.checks import Check, FreshRequests, SignatureChecks
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
@@ -24,6 +25,7 @@ from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.turns import Turns
 from quorate.protocols.pbft.view import CurrentView
 
+DOUBT = "doubt"
 EXECUTED_MAX = 1 << 15
 """Requests whose execution is remembered, each by its digest."""
 
@@ -57,6 +59,8 @@ class WaitingRequests:
         self._came: dict[bytes, float] = {}  # when, by digest
         self._has_progress = False
         self._seen_at_beat: set[bytes] = set()
+        self._passed_on: set[bytes] = set()  # at the last beat
+        self._doubted: tuple[bytes, ...] = ()  # of which the App is asked
 
     # --- in ---
 
@@ -186,15 +190,19 @@ class WaitingRequests:
         if len(self._executed) > EXECUTED_MAX:
             self._executed.popitem(last=False)
         self._checks.release(digest)
-        if not self.pending:
+        self._end(digest)
+
+    def _end(self, digest: bytes) -> None:
+        """It waits no more, if it did."""
+        oldest = next(iter(self.pending), None)
+        value = self.pending.pop(digest, None)
+        if value is None or oldest is None:
             return
-        oldest = next(iter(self.pending))
-        if self.pending.pop(digest, None) is not None:
-            self.pending_bytes -= len(value)
-            self.turns.discard(digest)
-            if digest == oldest or self._is_in_turn(self._came[digest], self._came[oldest]):
-                self._has_progress = True
-            del self._came[digest]
+        self.pending_bytes -= len(value)
+        self.turns.discard(digest)
+        if digest == oldest or self._is_in_turn(self._came[digest], self._came[oldest]):
+            self._has_progress = True
+        del self._came[digest]
 
     def _is_in_turn(self, came: float, oldest_came: float) -> bool:
         """Whether an honest primary may have had a request before the one that came here first of those that wait."""
@@ -219,6 +227,7 @@ class WaitingRequests:
         """Once a beat: what this backup has had for a beat, and the primary may lack. The oldest first."""
         if self._view.is_changing or self._view.is_primary or not self.pending:
             self._seen_at_beat.clear()
+            self._passed_on.clear()
             return
         config = self._config
         numbered = self._log.numbered(self._history.executed)
@@ -234,3 +243,20 @@ class WaitingRequests:
         if late:
             self._env.send(self._view.primary, Forward(tuple(late)))
         self._seen_at_beat = set(self.pending)
+        self._doubt(late)
+
+    def _doubt(self, late: Sequence[bytes]) -> None:
+        """What got no number though it was passed on, the primary's App may know to be answered, or given up by its
+        client: nobody orders that any more. Ask this node's App before the primary is suspected for it."""
+        passed_on = {sha256(value).digest(): value for value in late}
+        again = tuple(value for digest, value in passed_on.items() if digest in self._passed_on)
+        self._passed_on = set(passed_on)
+        if again and not self._doubted:
+            self._doubted = again
+            self._env.work(DOUBT, Screen(again))
+
+    def doubted(self, result: Any) -> None:
+        """The App has said it; if it could not, it is asked again."""
+        doubted, self._doubted = self._doubted, ()
+        for place in result.spent if isinstance(result, Screened) else ():
+            self._end(sha256(doubted[place]).digest())
