@@ -15,7 +15,7 @@ from tests.protocols.pbft.pbft_nodes import CONFIG, Node, X, Y, request
 class Trusting(Pbft):
     """Planted: what waits is never doubted."""
 
-    class waiting_class(WaitingRequests):  # noqa: N801
+    class waiting_class(WaitingRequests):
         def _doubt(self, late: object) -> None:
             pass
 

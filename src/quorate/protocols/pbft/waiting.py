@@ -4,7 +4,8 @@ Every node gets a request from its client, or from another node. Its signature i
 on to the primary what that may not have. How long it waits for their execution, ``watch.py`` says.
 
 A node that lies can pass on whatever clients signed once, as often as it likes. What was executed lately is known here
-by its digest, what the sessions have answered the App knows (``checks.py``); neither is ordered again.
+by its digest, what the sessions have answered the App knows (``checks.py``); neither is ordered again. A client that
+gives up a request has it count as answered, so what waits for long may be such a one: the App is asked then, too.
 """
 
 from __future__ import annotations
