@@ -234,6 +234,15 @@ def test_no_file_is_left_open_or_behind(tmp_path: Path) -> None:
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
+@pytest.mark.parametrize("left", ["kv-0.lmdb", "kv-0.lmdb-lock"])
+def test_a_process_that_was_killed_while_it_removed_a_table_left_one_file(left: str, tmp_path: Path) -> None:
+    KvMachine.opened(tmp_path).close()
+    (tmp_path / left).touch()
+    machine = KvMachine.opened(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["kv-0.lmdb", "kv-0.lmdb-lock"]
+    machine.close()
+
+
 def test_a_start_is_empty_whatever_was_there(tmp_path: Path) -> None:
     crashed = KvMachine.opened(tmp_path)
     apply(crashed, Put(b"a", b"b"))

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from quorate.kernel import Env
+from quorate.kernel import Env, Received
 from quorate.protocols.pbft import Pbft
-from quorate.protocols.pbft.messages import PbftConfig
+from quorate.protocols.pbft.messages import Forward, PbftConfig
 from quorate.protocols.pbft.waiting import WaitingRequests
 
 from tests.protocols.pbft.pbft_nodes import CONFIG, PbftCluster, request
@@ -32,6 +32,20 @@ class Impatient(WaitingRequests):
 
     def _is_in_turn(self, came: float, oldest_came: float) -> bool:
         return False
+
+
+class OneLine(WaitingRequests):
+    """Planted: what others pass on stands behind all that is here."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        turns, own = self.turns, parts[0].id
+        add = turns.add
+        turns.add = lambda node, digest: None if digest in turns else add(own, digest)  # type: ignore[method-assign]
+
+
+class ImpatientLine(Impatient, OneLine):
+    """Planted: both."""
 
 
 class Indulgent(WaitingRequests):
@@ -62,7 +76,7 @@ def views(group: PbftCluster) -> list[int]:
     return [group[node].core.view.number for node in group.peers]
 
 
-@pytest.mark.parametrize("kind", [WaitingRequests, Impatient])
+@pytest.mark.parametrize("kind", [WaitingRequests, ImpatientLine])
 def test_a_backlog_deposes_nobody(kind: type[WaitingRequests]) -> None:
     group = cluster(kind)
     for node in group.peers:  # a client's message may overtake another's: the primary has the oldest of a backup last
@@ -73,6 +87,37 @@ def test_a_backlog_deposes_nobody(kind: type[WaitingRequests]) -> None:
     assert (max(views(group)) == 0) is (kind is WaitingRequests), "with the old rule it did"
     group.run(10.0)
     assert [group[node].core.history.index for node in group.peers] == [len(BACKLOG)] * 4
+
+
+@pytest.mark.parametrize("kind", [WaitingRequests, OneLine])
+def test_a_backlog_that_others_never_saw_deposes_nobody(kind: type[WaitingRequests]) -> None:
+    """A primary may have more requests than the others, as they were away or had no room."""
+    group = cluster(kind)
+    group.submit(1, *BACKLOG)
+    for node in group.peers:
+        group.submit(node, STARVED)
+    group.run(0.06 * 50)
+    assert (max(views(group)) == 0) is (kind is WaitingRequests), "in one line it did"
+    assert STARVED in group[2].applied
+
+
+@pytest.mark.parametrize("kind", [WaitingRequests, OneLine])
+def test_a_backup_that_floods_the_primary_fills_its_own_line(kind: type[WaitingRequests]) -> None:
+    group = cluster(kind)
+    group.step(1, Received(2, Forward(tuple(BACKLOG))))
+    group.submit(3, STARVED)
+    group.run(0.06 * 15)
+    assert (STARVED in group[4].applied) is (kind is WaitingRequests)
+
+
+def test_what_was_executed_takes_no_room() -> None:
+    group = cluster()
+    for node in group.peers:
+        group.submit(node, *BACKLOG)
+    group.run(10.0)
+    for node in group.peers:
+        waiting = group[node].core.waiting
+        assert (len(waiting.pending), waiting.pending_bytes, list(waiting.turns)) == (0, 0, [])
 
 
 @pytest.mark.parametrize("kind", [WaitingRequests, Indulgent])

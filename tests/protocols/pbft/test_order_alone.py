@@ -228,7 +228,7 @@ def test_batches_are_taken_in_order_and_within_their_limits() -> None:
 def test_what_has_no_number_in_a_view_is_proposed_again() -> None:
     alone = Alone()
     admit(alone, X, Y)
-    alone.waiting.queue.clear()
+    alone.waiting.turns.clear()
     alone.do(alone.log.keep_batch, digest_of((X,)), (X,))
     alone.do(alone.log.accept, 0, 1, digest_of((X,)), b"")
     alone.do(alone.waiting.requeue)

@@ -51,7 +51,7 @@ def test_old_requests_are_not_ordered_again() -> None:
 
 def refused(make: Callable[..., Any]) -> int:
     """Of 20 requests of an honest client those that no honest node has room for, in a storm of old ones."""
-    config = replace(LARGE, batch_count_max=8, inflight_batches=1, pending_max=64)
+    config = replace(LARGE, batch_count_max=8, inflight_batches=1, pending_max=len(OLD))
     cluster = PbftCluster(config=config, delay_s=(0.02, 0.03), make=make)
     for node in HONEST:
         cluster.submit(node, *OLD)

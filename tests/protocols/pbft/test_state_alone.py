@@ -27,7 +27,7 @@ from quorate.protocols.pbft.messages import (
     digest_of,
 )
 from quorate.protocols.pbft.mutants import MUTANTS
-from quorate.protocols.pbft.view import CurrentView
+from quorate.protocols.pbft.view import STEADY, CurrentView
 
 from tests.protocols.effects import to, written
 from tests.protocols.pbft.alone import Alone
@@ -113,7 +113,7 @@ def test_a_view_that_is_entered_is_recorded_and_ends_the_view_changes_to_it() ->
     assert list(view.changes) == [4]
 
 
-def test_views_get_longer_until_one_gets_something_done() -> None:
+def test_views_get_longer_until_one_works() -> None:
     alone = Alone()
     waits = []
     for number in range(1, 9):
@@ -124,6 +124,11 @@ def test_views_get_longer_until_one_gets_something_done() -> None:
     alone.do(alone.view.enter, new_view({node: view_change(node, 8) for node in (1, 3, 4)}))
     alone.view.note_executed()
     alone.do(alone.view.leave, 9)
+    assert alone.view.timeout_s == longest, "what it took over from the last view"
+    alone.do(alone.view.enter, new_view({node: view_change(node, 9) for node in (1, 3, 4)}))
+    alone.now += STEADY * longest
+    alone.do(alone.view.note_executed)
+    alone.do(alone.view.leave, 10)
     assert alone.view.timeout_s == first
 
 

@@ -29,7 +29,7 @@ from quorate.machines.kv.commands import (
 from quorate.machines.kv.costs import Costs
 from quorate.machines.kv.reading import Counts, RawRangeResult, digesting, finish, getting, ranging, reading_events
 from quorate.machines.kv.refusals import KvError
-from quorate.machines.kv.revisions import FOLDER_MODE, MAP_BYTES, remove_table
+from quorate.machines.kv.revisions import FOLDER_MODE, MAP_BYTES
 from quorate.machines.kv.store import KvStore
 from quorate.machines.state_machine import StateMachine
 
@@ -77,8 +77,9 @@ class KvMachine(StateMachine):
         self._directory.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         with suppress(PermissionError):  # another user's, who has let this one in
             self._directory.chmod(FOLDER_MODE)
-        for stale in self._directory.glob("kv-*.lmdb"):
-            remove_table(stale)
+        # A process that was killed may have left a table's lock file alone.
+        for stale in self._directory.glob("kv-*.lmdb*"):
+            stale.unlink(missing_ok=True)
         self.store = KvStore(self._fresh_path(), self._map_bytes)
         self._is_open = True
 

@@ -91,7 +91,7 @@ from quorate.protocols.pbft.retransmission import BEAT, Retransmission
 from quorate.protocols.pbft.transfer import INSTALL, SERVE, ImageTransfer
 from quorate.protocols.pbft.view import VIEW, CurrentView
 from quorate.protocols.pbft.view_changes import ViewChanges
-from quorate.protocols.pbft.waiting import WaitingRequests
+from quorate.protocols.pbft.waiting import DOUBT, WaitingRequests
 from quorate.protocols.pbft.watch import REQUEST, PrimaryWatch
 
 
@@ -247,6 +247,8 @@ class Pbft(Core, Reconfigurable):
             self._proven(self.proofs.done(key[1], result))
         elif isinstance(key, tuple) and key[0] == SCREEN:
             self.checks.screened(key[1], result)
+        elif key == DOUBT:
+            self.waiting.doubted(result)
         elif isinstance(key, tuple) and key[0] == CHECK and (check := self.checks.done(key[1], result)) is not None:
             self.waiting.checked(check)
             if check.sequence is not None:

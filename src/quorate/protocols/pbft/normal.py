@@ -71,7 +71,7 @@ class NormalCase:
         config, view, log, history = self._config, self._view, self._log, self._history
         log.next_sequence = max(log.next_sequence, history.executed + 1)  # a later view may have decided some of ours
         while (
-            (self._waiting.queue or history.executed < history.switch_at)
+            (self._waiting.turns or history.executed < history.switch_at)
             and view.is_primary
             and view.stalled is None
             and log.next_sequence <= history.high

@@ -16,6 +16,8 @@ from quorate.protocols.pbft.group import Group, reach_of
 from quorate.protocols.pbft.messages import Changing, Entered, NewView, PbftConfig, ViewChange
 
 VIEW = "view"
+STEADY = 4
+"""A view works once it executes when it has lasted for so many of its timeouts."""
 
 
 class CurrentView:
@@ -43,7 +45,8 @@ class CurrentView:
         """Whether an epoch began in this step; ``NewViews`` sees to it and sets it back."""
         self.stalled: str | None = None
         """Why nothing can be recorded, so that this node is silent. Set by the core."""
-        self._has_executed = False
+        self._began_at = 0.0
+        self._works = False
 
     @property
     def keys(self) -> Keys:
@@ -95,21 +98,24 @@ class CurrentView:
         self.announce()
 
     def _widen_timeout(self) -> None:
-        """§4.5.2: twice as long each time, until a view gets something done."""
-        if self.is_changing or not self._has_executed:
+        """§4.5.2: twice as long each time, until a view works."""
+        if self.is_changing or not self._works:
             self.timeout_s = min(2 * self.timeout_s, self._config.view_timeout_s_max)
         else:
             self.timeout_s = self._config.request_timeout_s
-        self._has_executed = False
+        self._works = False
 
     def note_executed(self) -> None:
-        """A batch was executed: the view gets something done."""
-        self._has_executed = True
+        """A batch was executed. What a view does soon after its beginning tells nothing of its timeout: nodes that are
+        slow for their load would leave each view after some batches, most of them taken over from the last one."""
+        if self._env.now - self._began_at >= STEADY * self.timeout_s:
+            self._works = True
 
     def enter(self, message: NewView) -> None:
         """§4.4: work in the view of this message, which was checked."""
         self.number, self.is_changing, self.new_view = message.view, False, message
         self.reach = reach_of(message)
+        self._began_at = self._env.now
         self.alarm.stop()
         self.changes = {node: change for node, change in self.changes.items() if change.view > message.view}
         self._env.persist(Entered(message))
@@ -123,6 +129,7 @@ class CurrentView:
         self.changes.clear()
         self.alarm.stop()
         self.timeout_s = self._config.request_timeout_s
+        self._began_at = self._env.now
         self.has_new_members = True
 
     def know(self, node: int, key: bytes) -> None:

@@ -4,25 +4,29 @@ Every node gets a request from its client, or from another node. Its signature i
 on to the primary what that may not have. How long it waits for their execution, ``watch.py`` says.
 
 A node that lies can pass on whatever clients signed once, as often as it likes. What was executed lately is known here
-by its digest, what the sessions have answered the App knows (``checks.py``); neither is ordered again.
+by its digest, what the sessions have answered the App knows (``checks.py``); neither is ordered again. A client that
+gives up a request has it count as answered, so what waits for long may be such a one: the App is asked then, too.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Any
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.log.replicated import Busy, Dropped
+from quorate.parts.log.replicated import Busy, Dropped, Screen, Screened
 from quorate.protocols.pbft.checks import Check, FreshRequests, SignatureChecks
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Forward, PbftConfig
 from quorate.protocols.pbft.others import Others
+from quorate.protocols.pbft.turns import Turns
 from quorate.protocols.pbft.view import CurrentView
 
+DOUBT = "doubt"
 EXECUTED_MAX = 1 << 15
 """Requests whose execution is remembered, each by its digest."""
 
@@ -50,12 +54,14 @@ class WaitingRequests:
         self.pending: OrderedDict[bytes, bytes] = OrderedDict()
         """By digest, the oldest first."""
         self.pending_bytes = 0
-        self.queue: deque[bytes] = deque()
-        """Digests of what has no number yet."""
+        self.turns = Turns()
+        """Of what has no number yet."""
         self._executed: OrderedDict[bytes, None] = OrderedDict()  # digests, the oldest first
         self._came: dict[bytes, float] = {}  # when, by digest
         self._has_progress = False
         self._seen_at_beat: set[bytes] = set()
+        self._passed_on: set[bytes] = set()  # at the last beat
+        self._doubted: tuple[bytes, ...] = ()  # of which the App is asked
 
     # --- in ---
 
@@ -91,12 +97,14 @@ class WaitingRequests:
         for value in values:
             digest = sha256(value).digest()
             was_executed = digest in self._executed
+            if digest in self.turns:
+                self.turns.add(sender, digest)
             if digest in self.pending or digest in checks.held or (was_executed and not is_own):
                 continue
             request = requests.decode_signed_request(value)
             if request is None:
                 self._refuse(sender, value)
-            elif checks.is_full or not self._has_room(value):
+            elif checks.is_full or not self._has_room(value) or (is_own and self._is_late):
                 refused.append(value)
             elif was_executed:
                 again[digest] = (value, requests.claim(request))
@@ -115,7 +123,7 @@ class WaitingRequests:
             is_wanted = self._checks.release(digest)  # else it was executed meanwhile
             if check.mask >> place & 1:
                 if is_wanted:
-                    self._admit(digest, value)
+                    self._admit(check.sender, digest, value)
             elif check.sequence is None:
                 self._refuse(check.sender, value, is_known=check.failure is None)
 
@@ -133,37 +141,48 @@ class WaitingRequests:
             and self.pending_bytes + checks.held_bytes + len(value) <= config.pending_bytes_max
         )
 
-    def _admit(self, digest: bytes, value: bytes) -> None:
+    @property
+    def _is_late(self) -> bool:
+        """Whether more waits than is ordered at a time, and has waited for half the time after which the primary is
+        suspected. What clients send now would be ordered when they have given up, and so would all that follows: no
+        more of it is taken. What other nodes pass on is, as they hold the primary to it."""
+        config = self._config
+        if self.pending_bytes <= config.inflight_batches * config.batch_bytes_max:
+            return False
+        return self._env.now - self._came[next(iter(self.pending))] > config.request_timeout_s / 2
+
+    def _admit(self, sender: int, digest: bytes, value: bytes) -> None:
         """A request whose signature is right waits for its execution."""
         if digest in self.pending or not self._has_room(value):
             return
         self.pending[digest] = value
         self.pending_bytes += len(value)
-        self.queue.append(digest)
+        self.turns.add(sender, digest)
         self._came[digest] = self._env.now
 
     # --- out ---
 
     def next_batch(self) -> tuple[bytes, ...]:
-        """What a primary proposes next; empty if all that has no number was executed meanwhile."""
-        config, queue = self._config, self.queue
+        """What a primary proposes next; empty if nothing waits for a number."""
+        config = self._config
         batch: list[bytes] = []
         size = 0
-        while queue and len(batch) < config.batch_count_max:
-            value = self.pending.get(queue[0])
-            if value is not None:  # else it was executed meanwhile
-                size += len(value)
-                if batch and size > config.batch_bytes_max:
-                    break
-                batch.append(value)
-            queue.popleft()
+        while len(batch) < config.batch_count_max and (digest := self.turns.first()) is not None:
+            value = self.pending[digest]
+            size += len(value)
+            if batch and size > config.batch_bytes_max:
+                break
+            batch.append(value)
+            self.turns.take()
         return tuple(batch)
 
     def requeue(self) -> None:
         """A view began: what is pending is to be proposed in it, or its execution awaited."""
         numbered = self._log.numbered(self._history.executed)
-        self.queue.clear()
-        self.queue.extend(digest for digest in self.pending if digest not in numbered)
+        self.turns.clear()
+        for digest in self.pending:
+            if digest not in numbered:
+                self.turns.add(self._env.id, digest)
 
     def forget(self, value: bytes) -> None:
         """It was executed."""
@@ -172,14 +191,19 @@ class WaitingRequests:
         if len(self._executed) > EXECUTED_MAX:
             self._executed.popitem(last=False)
         self._checks.release(digest)
-        if not self.pending:
+        self._end(digest)
+
+    def _end(self, digest: bytes) -> None:
+        """It waits no more, if it did."""
+        oldest = next(iter(self.pending), None)
+        value = self.pending.pop(digest, None)
+        if value is None or oldest is None:
             return
-        oldest = next(iter(self.pending))
-        if self.pending.pop(digest, None) is not None:
-            self.pending_bytes -= len(value)
-            if digest == oldest or self._is_in_turn(self._came[digest], self._came[oldest]):
-                self._has_progress = True
-            del self._came[digest]
+        self.pending_bytes -= len(value)
+        self.turns.discard(digest)
+        if digest == oldest or self._is_in_turn(self._came[digest], self._came[oldest]):
+            self._has_progress = True
+        del self._came[digest]
 
     def _is_in_turn(self, came: float, oldest_came: float) -> bool:
         """Whether an honest primary may have had a request before the one that came here first of those that wait."""
@@ -194,7 +218,7 @@ class WaitingRequests:
     def forget_all(self) -> None:
         """Nobody can tell which of them a snapshot holds. A client that has no answer sends its request again."""
         self.pending.clear()
-        self.queue.clear()
+        self.turns.clear()
         self._came.clear()
         self.pending_bytes = 0
 
@@ -204,6 +228,7 @@ class WaitingRequests:
         """Once a beat: what this backup has had for a beat, and the primary may lack. The oldest first."""
         if self._view.is_changing or self._view.is_primary or not self.pending:
             self._seen_at_beat.clear()
+            self._passed_on.clear()
             return
         config = self._config
         numbered = self._log.numbered(self._history.executed)
@@ -219,3 +244,20 @@ class WaitingRequests:
         if late:
             self._env.send(self._view.primary, Forward(tuple(late)))
         self._seen_at_beat = set(self.pending)
+        self._doubt(late)
+
+    def _doubt(self, late: Sequence[bytes]) -> None:
+        """What got no number though it was passed on, the primary's App may know to be answered, or given up by its
+        client: nobody orders that any more. Ask this node's App before the primary is suspected for it."""
+        passed_on = {sha256(value).digest(): value for value in late}
+        again = tuple(value for digest, value in passed_on.items() if digest in self._passed_on)
+        self._passed_on = set(passed_on)
+        if again and not self._doubted:
+            self._doubted = again
+            self._env.work(DOUBT, Screen(again))
+
+    def doubted(self, result: Any) -> None:
+        """The App has said it; if it could not, it is asked again."""
+        doubted, self._doubted = self._doubted, ()
+        for place in result.spent if isinstance(result, Screened) else ():
+            self._end(sha256(doubted[place]).digest())

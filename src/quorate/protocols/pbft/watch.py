@@ -5,11 +5,12 @@ an idle primary fills with null requests; and those that the view took over from
 that watched requests alone would leave a change of members where it is if its primary dies while no client asks for
 anything.
 
-Patience. An honest primary takes requests in the order in which they reach it, and a backlog may take longer than the
-timeout. So the timer starts again with each execution of a request that came here before the oldest that still waits,
-or at most a timeout after it (messages overtake each other, and what was lost is passed on after a beat). These are
-finitely many, whatever the primary prefers, so that it can starve nobody. The paper's timer starts again with whatever
-is executed, which lets it starve one client for ever (deviation 5 of ``core.py``).
+Patience. An honest primary takes requests in the order in which they reach it, from each node in turn (``turns.py``),
+and a backlog may take longer than the timeout. So the timer starts again with each execution of a request that came
+here before the oldest that still waits, or at most a timeout after it (messages overtake each other, and what was lost
+is passed on after a beat). These are finitely many, whatever the primary prefers, so that it can starve nobody. The
+paper's timer starts again with whatever is executed, which lets it starve one client for ever (deviation 5 of
+``core.py``). What the sessions have answered meanwhile is owed no more (``waiting.py``).
 """
 
 from __future__ import annotations
