@@ -10,6 +10,11 @@ timeout. So the timer starts again with each execution of a request that came he
 or at most a timeout after it (messages overtake each other, and what was lost is passed on after a beat). These are
 finitely many, whatever the primary prefers, so that it can starve nobody. The paper's timer starts again with whatever
 is executed, which lets it starve one client for ever (deviation 5 of ``core.py``).
+
+A node that a stable checkpoint has left behind suspects nobody: what it waits for may be executed already, and it would
+leave a view that the others stay in, and have no vote until they follow (deviation 9 of ``core.py``). At least f + 1
+correct nodes have executed that checkpoint. If more is owed, they suspect the primary, and this node joins them
+(§4.5.2).
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from quorate.kernel import Env
 from quorate.parts.alarm import Alarm
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
+from quorate.protocols.pbft.messages import PbftConfig
 from quorate.protocols.pbft.view import CurrentView
 from quorate.protocols.pbft.waiting import WaitingRequests
 
@@ -28,8 +34,15 @@ class PrimaryWatch:
     """Of this node, while it is a backup of a view that has begun."""
 
     def __init__(
-        self, env: Env, view: CurrentView, log: MessageLog, history: History, waiting: WaitingRequests
+        self,
+        env: Env,
+        config: PbftConfig,
+        view: CurrentView,
+        log: MessageLog,
+        history: History,
+        waiting: WaitingRequests,
     ) -> None:
+        self._beat_s = config.beat_s
         self._view = view
         self._log = log
         self._history = history
@@ -66,5 +79,14 @@ class PrimaryWatch:
         return sequence <= self._promised or not self._waiting.pending
 
     def is_late(self) -> bool:
-        """The timer ran out: whether what is owed took too long."""
-        return self._alarm.is_due()
+        """The timer ran out: whether what is owed took too long. While this node is behind it asks again in a beat."""
+        is_due = self._alarm.is_due()
+        if is_due and self._is_behind:
+            self._alarm.put_off(self._beat_s)
+            return False
+        return is_due
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether a quorum has executed what this node has not."""
+        return self._history.ahead is not None
