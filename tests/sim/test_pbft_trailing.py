@@ -100,7 +100,7 @@ def test_it_does_not_where_whoever_has_dropped_the_batches_is_asked_as_often(mon
 
 def test_a_node_that_is_behind_would_leave_the_view_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: what waits here, and was executed elsewhere, makes it suspect the primary."""
-    monkeypatch.setattr(PrimaryWatch, "_is_behind", False)
+    monkeypatch.setattr(PrimaryWatch, "_catches_up", False)
     world, _ = world_of(1)
     returns(world)
     assert [core_of(node).view.number for node in world.nodes] == [0, 0, 0, 1]

@@ -51,6 +51,8 @@ class History:
         """The last sequence number whose digest is in a record."""
         self.ahead: Certificate | None = None
         """The latest checkpoint that is proven and not reached."""
+        self.came_at = float("-inf")
+        """When something came last that was missing here: a batch to execute, or a piece of a snapshot."""
         self._proofs: dict[int, Certificate] = {}  # checkpoints in the journal, until it is recovered
         # Follows from what was executed.
         self.next_members: tuple[int, ...] = ()
@@ -109,6 +111,11 @@ class History:
         self.index += count
         self.digest = extend(self.digest, digest)
         self.digests[self.executed] = digest
+        self.came_at = self._env.now
+
+    def note_piece(self) -> None:
+        """A piece of a snapshot has come."""
+        self.came_at = self._env.now
 
     def stand_on(self, image: Image) -> None:
         """The state is that of this snapshot."""

@@ -320,6 +320,7 @@ class ImageTransfer:
             self._is_disk_slow = True
         elif isinstance(result, Written) and result.index == image.index:
             self._stored += 1
+            self._history.note_piece()
             self.offset = result.next_offset
             if result.complete:
                 self._install(image, nodes)

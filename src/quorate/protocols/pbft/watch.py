@@ -11,10 +11,9 @@ or at most a timeout after it (messages overtake each other, and what was lost i
 finitely many, whatever the primary prefers, so that it can starve nobody. The paper's timer starts again with whatever
 is executed, which lets it starve one client for ever (deviation 5 of ``core.py``).
 
-A node that a stable checkpoint has left behind suspects nobody: what it waits for may be executed already, and it would
-leave a view that the others stay in, and have no vote until they follow (deviation 9 of ``core.py``). At least f + 1
-correct nodes have executed that checkpoint. If more is owed, they suspect the primary, and this node joins them
-(§4.5.2).
+A node that a stable checkpoint has left behind suspects nobody as long as it catches up: what it waits for may be
+executed already, and it would leave a view that the others stay in, and have no vote until they follow (deviation 9 of
+``core.py``). If nothing comes for a timeout, it suspects as any: the others may need its vote to go on.
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ class PrimaryWatch:
         history: History,
         waiting: WaitingRequests,
     ) -> None:
+        self._env = env
         self._beat_s = config.beat_s
         self._view = view
         self._log = log
@@ -79,14 +79,15 @@ class PrimaryWatch:
         return sequence <= self._promised or not self._waiting.pending
 
     def is_late(self) -> bool:
-        """The timer ran out: whether what is owed took too long. While this node is behind it asks again in a beat."""
+        """The timer ran out: whether what is owed took too long. A node that catches up looks again in a beat."""
         is_due = self._alarm.is_due()
-        if is_due and self._is_behind:
+        if is_due and self._catches_up:
             self._alarm.put_off(self._beat_s)
             return False
         return is_due
 
     @property
-    def _is_behind(self) -> bool:
-        """Whether a quorum has executed what this node has not."""
-        return self._history.ahead is not None
+    def _catches_up(self) -> bool:
+        """Whether a quorum has executed what this node has not, and this node gets it."""
+        history, view = self._history, self._view
+        return history.ahead is not None and self._env.now - history.came_at < view.timeout_s
