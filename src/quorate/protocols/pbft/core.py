@@ -30,8 +30,9 @@ is starved and no backlog deposes an honest primary (``watch.py``). (6) MACs ser
 one node tells another that is behind, which no third needs to believe; with signatures for the rest, the view change is
 the simple one of OSDI 1999. (7) A quorum's commits decide for a node that has left their view, or did not prepare there
 itself, and so does the word of f + 1 nodes that executed it: it could else stay behind for as long as the others need
-no other view. (8) No tentative execution. (9) A node that a stable checkpoint has left behind suspects nobody
-(``watch.py``).
+no other view. (8) No tentative execution. (9) A node that a stable checkpoint has left behind suspects nobody while it
+catches up (``watch.py``). (10) A node that alone has left a view executes what the others decide there, without a vote
+(``execution.py``).
 """
 
 from __future__ import annotations
@@ -182,7 +183,19 @@ class Pbft(Core, Reconfigurable):
         """As ``Core.standing``; a view counts as a term."""
         view = self.view
         role = "primary" if view.is_primary else "backup" if view.is_member else "learner"
-        return Standing(role, view.leader, view.number, self.history.index)
+        return Standing(role, view.leader, view.number, self.history.index, self._note())
+
+    def _note(self) -> str:
+        """Why a member has no vote for now, or what it fetches; empty where neither."""
+        view, transfer = self.view, self.transfer
+        if transfer.fetched is not None:
+            return f"is behind, and fetches a snapshot: {transfer.offset} of {transfer.fetched[0].size_bytes} bytes"
+        if not view.is_changing or not view.is_member:
+            return ""
+        return (
+            f"waits for view {view.number}, for which {self.view_changes.gone_count} of {view.group.quorum.size} nodes "
+            "have asked that it takes: until it begins this node does not vote, and executes what the others decide"
+        )
 
     def in_force(self) -> InForce:
         """As ``Reconfigurable.in_force``."""
