@@ -146,7 +146,7 @@ def test_a_greedy_node_asks_for_batches_that_its_victim_has() -> None:
 # --- planted bugs ---
 
 CAUGHT = [
-    ("renews-patience", 5, 19, "all", "lying-source", 10.0),
+    ("renews-patience", 5, 15, "all", "lying-source", 10.0),
     ("answers-all", 4, 0, "common", "greedy", 5.0),
 ]
 """Mutant, nodes, seed, faults, the liars that catch it, and for how long. It holds with liars that say nothing. Each

@@ -95,6 +95,16 @@ def test_few_trees_are_kept(store: SnapshotStore) -> None:
     assert len(store._trees) == TREES_MAX
 
 
+def test_the_tree_of_a_file_that_travels_stays(store: SnapshotStore) -> None:
+    """All of a file is read for its tree: not again each time that newer ones have come."""
+    store.write(7, 0, of(PAYLOAD), is_common=True)
+    travelling = store.tree(7, PIECE_BYTES)
+    for index in range(8, 8 + 2 * TREES_MAX):
+        store.write(index, 0, of(PAYLOAD), is_common=True)
+        store.tree(index, PIECE_BYTES)
+        assert store.tree(7, PIECE_BYTES) is travelling
+
+
 def test_a_snapshot_that_is_written_anew_has_a_new_tree(store: SnapshotStore) -> None:
     store.write(7, 0, of(PAYLOAD), is_common=True)
     before = store.tree(7, PIECE_BYTES).root

@@ -34,8 +34,8 @@ def status(
     Example:  quorate status --endpoints 10.0.0.1:7401,10.0.0.2:7401,10.0.0.3:7401
 
     With --json: {"nodes": [{"name", "role", "pid", "endpoint", "term", "commit_index", "applied_index", "lag",
-    "leader", "protocol", "stalled", "error"}]}. A node that does not answer has the role "unreachable", an error, and
-    null for what is not known.
+    "leader", "protocol", "stalled", "note", "error"}]}. A node that does not answer has the role "unreachable", an
+    error, and null for what is not known.
 
     Exit code: 0 a leader is known, 2 wrong use, 3 there is none or nobody can be reached.
     """
@@ -75,12 +75,13 @@ def _row(endpoint: str, status: Status, commit_index_max: int) -> dict[str, Any]
         "leader": None if status.leader is None else f"n{status.leader}",
         "protocol": status.protocol,
         "stalled": status.stalled,
+        "note": status.note or None,
         "error": None,
     }
 
 
 def _row_without(endpoint: str, error: QuorateError) -> dict[str, Any]:
-    unknown = ("name", "pid", "term", "commit_index", "applied_index", "lag", "leader", "protocol", "stalled")
+    unknown = ("name", "pid", "term", "commit_index", "applied_index", "lag", "leader", "protocol", "stalled", "note")
     return {**dict.fromkeys(unknown), "role": "unreachable", "endpoint": endpoint, "error": str(error)}
 
 
@@ -103,3 +104,5 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             console.print(row["error"], markup=False)
         if row["stalled"]:
             console.print(f"{row['name']} takes no records: {row['stalled']}", markup=False)
+        if row["note"]:
+            console.print(f"{row['name']} {row['note']}", markup=False)

@@ -21,6 +21,9 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     """Of the leader: what its paper counts, be it a term, a view or a ballot's round. 0: it counts nothing."""
     commit_index: int | None = None
     """Up to where the log is known to be committed, from 1 on; None: the core does not say."""
+    note: str = ""
+    """What else an operator should know of it now, in words that follow the node's name, such as "fetches a snapshot";
+    empty: nothing."""
 
     @property
     def was_elected(self) -> bool:

@@ -179,7 +179,8 @@ class SnapshotStore:
         self._verified: dict[SnapshotInfo, VerifiedFile] = {}
         self._verify_lock = threading.Lock()
         self._aside_numbers = itertools.count()
-        self._trees: dict[tuple[SnapshotInfo, int], PieceTree] = {}
+        self._trees: dict[tuple[SnapshotInfo, int], PieceTree] = {}  # that which was asked for longest ago first
+        self._tree_lock = threading.Lock()
         self._stops = threading.Event()
         own_directory(self._directory)
         remove_asides(self._directory)
@@ -234,7 +235,8 @@ class SnapshotStore:
             aside.unlink(missing_ok=True)
             raise
         info = SnapshotInfo(index, term, size, digest)
-        self._trees = {key: tree for key, tree in self._trees.items() if key[0] != info}
+        with self._tree_lock:
+            self._trees = {key: tree for key, tree in self._trees.items() if key[0] != info}
         return info
 
     def open(self, index: int) -> SnapshotReader:
@@ -274,12 +276,17 @@ class SnapshotStore:
     def tree(self, index: int, piece_bytes: int) -> PieceTree:
         """The tree over a snapshot's pieces; the first time all of it is read. Raises SnapshotMissing, OSError."""
         info = self._find(index)
-        tree = self._trees.get((info, piece_bytes))
-        if tree is None:
-            with self._open_file(self._path(info.index, info.term)) as file:
-                tree = PieceTree([leaf_of(data) for data in _pieces(file, info.size_bytes, piece_bytes)])
-            kept = list(self._trees.items())[1 - TREES_MAX :]
-            self._trees = {**dict(kept), (info, piece_bytes): tree}
+        key = info, piece_bytes
+        with self._tree_lock:
+            if (known := self._trees.pop(key, None)) is not None:
+                self._trees[key] = known  # the newest now: that of a file which travels stays, whatever else comes
+                return known
+        with self._open_file(self._path(info.index, info.term)) as file:
+            tree = PieceTree([leaf_of(data) for data in _pieces(file, info.size_bytes, piece_bytes)])
+        with self._tree_lock:
+            self._trees[key] = tree
+            while len(self._trees) > TREES_MAX:
+                del self._trees[next(iter(self._trees))]
         return tree
 
     def read_piece(

@@ -30,6 +30,8 @@ REMAINING_MS_MAX: Final = 2**31 - 1
 AUDITED_MAX: Final = 4096
 """Names of a state that an audit has."""
 ANNOUNCEMENT_BYTES_MAX: Final = 65_536
+NOTE_MAX: Final = 1024
+"""Characters of what a node says of itself beside figures."""
 
 _Bytes: TypeAlias = Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX)]
 _Name: TypeAlias = Annotated[str, Meta(max_length=256)]
@@ -193,6 +195,8 @@ class Status(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=Fals
     voters: Voters | None = None
     nodes: Annotated[tuple[NodeId, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
     """All that there are, as far as it knows."""
+    note: Annotated[str, Meta(max_length=NOTE_MAX)] = ""
+    """What else there is to say of it, in words that follow its name; empty: nothing."""
 
 
 class Results(msgspec.Struct, frozen=True, array_like=True, tag="results"):

@@ -220,6 +220,7 @@ class Server:
             stalled=self.node.stalled_why,
             voters=in_force.voters,
             nodes=self.membership.here(in_force.nodes),
+            note=core.note,
         )
 
     def read(self, query: bytes) -> bytes:

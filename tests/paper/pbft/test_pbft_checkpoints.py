@@ -316,7 +316,7 @@ def test_a_snapshot_is_believed_if_f_plus_1_name_it() -> None:
     node = behind(*FOUR_BATCHES)
     image = image_at(*FOUR_BATCHES)
     lie = msgspec.structs.replace(image, history=NO_HISTORY)
-    assert node.on(4, offer(4, lie)) == Turn()
+    assert node.on(4, offer(4, lie)) == Turn(sends=[to((1, 3), FetchLog(0))]), "what do the others have?"
     assert node.on(1, offer(1, image)) == Turn()
     assert node.on(3, offer(3, image)).sends == [to(3, FetchImage(5, 0))]
 

@@ -14,6 +14,7 @@ from quorate.protocols.pbft.execution import Execution
 from quorate.protocols.pbft.fetching import Fetching
 from quorate.protocols.pbft.group import Group
 from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.holding import Holding
 from quorate.protocols.pbft.images import Images
 from quorate.protocols.pbft.members import EpochMembers
 from quorate.protocols.pbft.message_log import MessageLog
@@ -86,7 +87,7 @@ class Alone(bench.Alone[Env]):
 
     @cached_property
     def watch(self) -> PrimaryWatch:
-        return PrimaryWatch(self.env, self.view, self.log, self.history, self.waiting)
+        return PrimaryWatch(self.env, self.config, self.view, self.log, self.history, self.waiting)
 
     @cached_property
     def normal(self) -> NormalCase:
@@ -107,8 +108,12 @@ class Alone(bench.Alone[Env]):
         )
 
     @cached_property
+    def holding(self) -> Holding:
+        return Holding(self.env, self.view)
+
+    @cached_property
     def images(self) -> Images:
-        return Images(self.env, self.config, self.view, self.history)
+        return Images(self.env, self.config, self.view, self.history, self.holding)
 
     @cached_property
     def fetching(self) -> Fetching:
@@ -147,20 +152,20 @@ class Alone(bench.Alone[Env]):
     @cached_property
     def transfer(self) -> ImageTransfer:
         return ImageTransfer(
-            *(self.env, self.others, FOUR, self.view, self.history),
-            *(self.execution,),
+            *(self.env, self.others, self.config, FOUR, self.view, self.history),
+            *(self.execution, self.holding),
         )
 
     @cached_property
     def catch_up(self) -> CatchUp:
         return CatchUp(
             *(self.env, self.others, self.view, self.log, self.history),
-            *(self.checkpoints, self.fetching, self.transfer, self.images),
+            *(self.checkpoints, self.fetching, self.transfer, self.images, self.holding),
         )
 
     @cached_property
     def retransmission(self) -> Retransmission:
         return Retransmission(
             *(self.env, self.others, self.config, self.view, self.log, self.history),
-            *(self.waiting, self.normal, self.checkpoints, self.transfer, self.catch_up),
+            *(self.waiting, self.normal, self.checkpoints, self.transfer, self.catch_up, self.holding),
         )

@@ -137,7 +137,7 @@ def test_a_node_that_got_further_asks_for_nothing() -> None:
 def transferring() -> Alone:
     """Nodes 3 and 4 named a snapshot, and 4 is asked for it."""
     alone = Alone()
-    assert messages(alone.do(alone.transfer.on_offer, 3, offer(3, IMAGE))) == []
+    assert alone.do(alone.transfer.on_offer, 3, offer(3, IMAGE)).sends == [to((1, 4), FetchLog(0))], "do others, too?"
     assert alone.do(alone.transfer.on_offer, 4, offer(4, IMAGE)).sends == [to(4, FetchImage(20, 0))]
     assert alone.transfer.fetched == (IMAGE, FOUNDERS_ALONE)
     return alone

@@ -200,7 +200,8 @@ def test_a_newcomer_believes_f_plus_1_of_those_it_was_told_of() -> None:
     node = Node(9, (5, 6, 7, 8, 9), config=ADMINISTERED, make=_with(scheme.keys(9)))
     assert node.on(5, offer(scheme.keys(8).knowing(9, scheme.signer(9).public), image, nodes, (9,))).blames != ()
     keys = {n: Keys(scheme.signer(n), scheme.keys(9).keyring) for n in (5, 6)}
-    assert node.on(5, offer(keys[5], image, nodes, (9,))).sends == ()
+    turn = node.on(5, offer(keys[5], image, nodes, (9,)))
+    assert [(send.to, type(send.message).__name__) for send in turn.sends] == [((6, 7, 8), "FetchLog")]
     turn = node.on(6, offer(keys[6], image, nodes, (9,)))
     assert [type(send.message).__name__ for send in turn.sends] == ["FetchImage"]
 

@@ -10,7 +10,7 @@ from quorate.protocols.pbft.messages import NULL, digest_of
 from quorate.protocols.pbft.watch import REQUEST
 
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, X, Y, Z, new_view, prepared, request, view_change
+from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, X, Y, Z, new_view, prepared, request, stable, view_change
 
 TIMEOUT_S = CONFIG.request_timeout_s
 
@@ -102,6 +102,30 @@ def test_who_cannot_suspect_watches_nobody(why: str) -> None:
         alone.view.stalled = "full"
     alone.do(alone.watch.look)
     assert not is_late(alone, TIMEOUT_S)
+
+
+def test_a_node_that_catches_up_suspects_nobody() -> None:
+    """What it waits for may be executed elsewhere. It looks again after a beat, so a primary gains no time by it."""
+    alone = Alone()
+    admit(alone, X)
+    alone.do(alone.watch.look)
+    alone.history.look_ahead(stable((Y,), (Z,)))
+    alone.now += TIMEOUT_S / 2
+    alone.do(alone.history.note_piece)
+    assert not is_late(alone, TIMEOUT_S / 2)
+    assert not is_late(alone, CONFIG.beat_s)
+    alone.execute((Y,), (Z,))
+    assert alone.history.reached() is not None
+    assert is_late(alone, CONFIG.beat_s)
+
+
+def test_a_node_that_is_behind_and_gets_nothing_suspects_as_any() -> None:
+    """The others may need its vote to go on."""
+    alone = Alone()
+    admit(alone, X)
+    alone.do(alone.watch.look)
+    alone.history.look_ahead(stable((Y,), (Z,)))
+    assert is_late(alone, TIMEOUT_S)
 
 
 # --- patience ---

@@ -13,6 +13,7 @@ from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.fetching import FETCHED_MAX, Fetching
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.holding import Holding
 from quorate.protocols.pbft.images import Images
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import FetchLog, LogOf, extend
@@ -35,6 +36,7 @@ class CatchUp:
         fetching: Fetching,
         transfer: ImageTransfer,
         images: Images,
+        holding: Holding,
     ) -> None:
         self._env = env
         self._others = others
@@ -45,6 +47,7 @@ class CatchUp:
         self._fetching = fetching
         self._transfer = transfer
         self._images = images
+        self._holding = holding
         self._beats = 0  # for which nothing was executed, though others are ahead
         self._still_beats = 0  # for which nothing was executed
         self._executed_at_beat = 0
@@ -83,7 +86,8 @@ class CatchUp:
         if history.stable is None or m.after >= history.low:
             return
         proof = history.proof_for(m.after, m.after)
-        if m.after >= history.base and history.recorded >= history.low and proof is not None:
+        self._holding.follows(sender)
+        if m.after >= history.kept_after and history.recorded >= history.low and proof is not None:
             last = point_of(proof)[0]
             digests = tuple(history.digests[sequence] for sequence in range(m.after + 1, last + 1))
             if self._fetching.allowance.grants(sender, sum(map(len, digests))):
@@ -92,7 +96,7 @@ class CatchUp:
             if self._stands_still and self._images.is_newest_old:
                 self._images.take()
             if history.images:
-                self._env.send(sender, self._transfer.offer(sender))
+                self._transfer.send_offer(sender)
 
     @property
     def _stands_still(self) -> bool:
@@ -123,10 +127,18 @@ class CatchUp:
         return history == proven
 
     def look(self) -> None:
-        """What was reached needs no proof; and the checkpoint that proved it is ours now."""
+        """What was reached needs no proof; and the checkpoint that proved it is ours now.
+
+        Who proved it may be ahead of it again by now. It is asked at once: a beat for each checkpoint would be too slow
+        under load.
+        """
+        is_over = False
         if self._log.proven:
             self._log.drop_proven(self._history.executed)
+            is_over = not self._log.proven
             if missing := self._next_proven():
                 self._fetching.fetch(missing)
         if (reached := self._history.reached()) is not None:
             self._checkpoints.learn(reached)
+        if is_over:
+            self._env.send(self._fetching.whom(), FetchLog(self._history.executed))

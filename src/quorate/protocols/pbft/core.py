@@ -30,7 +30,9 @@ is starved and no backlog deposes an honest primary (``watch.py``). (6) MACs ser
 one node tells another that is behind, which no third needs to believe; with signatures for the rest, the view change is
 the simple one of OSDI 1999. (7) A quorum's commits decide for a node that has left their view, or did not prepare there
 itself, and so does the word of f + 1 nodes that executed it: it could else stay behind for as long as the others need
-no other view. (8) No tentative execution.
+no other view. (8) No tentative execution. (9) A node that a stable checkpoint has left behind suspects nobody while it
+catches up (``watch.py``). (10) A node that alone has left a view executes what the others decide there, without a vote
+(``execution.py``).
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from quorate.protocols.pbft.execution import EXECUTE, Execution
 from quorate.protocols.pbft.fetching import Fetching
 from quorate.protocols.pbft.group import Group, founders_of
 from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.holding import Holding
 from quorate.protocols.pbft.images import SNAPSHOT, Images
 from quorate.protocols.pbft.members import EpochMembers
 from quorate.protocols.pbft.message_log import MessageLog
@@ -139,11 +142,12 @@ class Pbft(Core, Reconfigurable):
         self.checks = self.checks_class(env)
         self.proofs = ProofChecks(env)
         self.waiting = self.waiting_class(env, others, config, view, log, history, self.checks)
-        self.watch = self.watch_class(env, view, log, history, self.waiting)
+        self.watch = self.watch_class(env, config, view, log, history, self.waiting)
         self.normal = self.normal_class(env, others, config, view, log, history, self.checks, self.waiting, leave_view)
         self.members = self.members_class(env, config, founders, view, log, history)
         self.checkpoints = self.checkpoints_class(env, others, config, view, log, history, self.members, self.normal)
-        self.images = Images(env, config, view, history)
+        self.holding = Holding(env, view)
+        self.images = Images(env, config, view, history, self.holding)
         self.fetching = self.fetching_class(env, others, config, view, log)
         self.execution = Execution(
             *(env, config, view, log, history),
@@ -160,14 +164,17 @@ class Pbft(Core, Reconfigurable):
             *(self.watch, self.new_views, self.proofs),
         )
         leave_view.to = self.view_changes.leave
-        self.transfer = self.transfer_class(env, others, founders, view, history, self.execution)
+        self.transfer = self.transfer_class(
+            *(env, others, config, founders, view, history),
+            *(self.execution, self.holding),
+        )
         self.catch_up = CatchUp(
             *(env, others, view, log, history),
-            *(self.checkpoints, self.fetching, self.transfer, self.images),
+            *(self.checkpoints, self.fetching, self.transfer, self.images, self.holding),
         )
         self.retransmission = Retransmission(
             *(env, others, config, view, log, history),
-            *(self.waiting, self.normal, self.checkpoints, self.transfer, self.catch_up),
+            *(self.waiting, self.normal, self.checkpoints, self.transfer, self.catch_up, self.holding),
         )
 
     # --- for status pages ---
@@ -176,7 +183,19 @@ class Pbft(Core, Reconfigurable):
         """As ``Core.standing``; a view counts as a term."""
         view = self.view
         role = "primary" if view.is_primary else "backup" if view.is_member else "learner"
-        return Standing(role, view.leader, view.number, self.history.index)
+        return Standing(role, view.leader, view.number, self.history.index, self._note())
+
+    def _note(self) -> str:
+        """Why a member has no vote for now, or what it fetches; empty where neither."""
+        view, transfer = self.view, self.transfer
+        if transfer.fetched is not None:
+            return f"is behind, and fetches a snapshot: {transfer.offset} of {transfer.fetched[0].size_bytes} bytes"
+        if not view.is_changing or not view.is_member:
+            return ""
+        return (
+            f"waits for view {view.number}, for which {self.view_changes.gone_count} of {view.group.quorum.size} nodes "
+            "have asked that it takes: until it begins this node does not vote, and executes what the others decide"
+        )
 
     def in_force(self) -> InForce:
         """As ``Reconfigurable.in_force``."""

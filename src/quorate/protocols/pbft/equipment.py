@@ -26,6 +26,7 @@ EQUIPMENT = Equipment(
         chunk_bytes=256,
         request_timeout_s=1.0,
         view_timeout_s_max=8.0,
+        hold_bytes_max=16384,
     ),
     kinds=("gone", "members", "snapshots", "delays", "clients"),
     variants={  # pieces not too small for the largest states: a transfer has to end while its source keeps the snapshot

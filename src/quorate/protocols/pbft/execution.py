@@ -10,7 +10,7 @@ from quorate.parts.log.configuration import Nodes
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Decided, Restored
 from quorate.protocols.pbft.checkpoints import Checkpoints
-from quorate.protocols.pbft.fetching import Fetching
+from quorate.protocols.pbft.fetching import FETCHED_MAX, Fetching
 from quorate.protocols.pbft.history import TERM, History
 from quorate.protocols.pbft.images import Images
 from quorate.protocols.pbft.members import EpochMembers
@@ -57,7 +57,7 @@ class Execution:
         while not self._is_paused and (digest := log.decided(history.executed + 1)) is not None:
             batch = log.batches.get(digest)
             if batch is None:
-                self._fetching.fetch([digest])
+                self._fetching.fetch(self._missing(digest))
                 break
             self._execute(digest, batch)
             self._view.note_executed()
@@ -68,6 +68,15 @@ class Execution:
             if history.executed % self._config.checkpoint_batches == 0:
                 self._checkpoints.make()
         self._flush()
+
+    def _missing(self, digest: bytes) -> list[bytes]:
+        """What to fetch: the batch that is next. A node that has left the view in which others go on takes no proposals
+        there, and so needs all that they decide."""
+        if not self._view.is_changing:
+            return [digest]
+        first = self._history.executed + 1
+        decided = [self._log.decided(sequence) for sequence in range(first, first + FETCHED_MAX)]
+        return [digest for digest in decided if digest is not None]
 
     def go_on(self) -> None:
         """The step after a snapshot."""

@@ -2,6 +2,9 @@
 
 A question is small and its answer may be large, so a node that only asks could keep others busy with answering. Each
 is answered with so many bytes a beat; what it asks for beyond that it asks for again, and of another.
+
+Whom to ask: some nodes have dropped what is missing here, have sent as much as they may, or are away, and each question
+that is not answered costs a beat. So those are asked that left fewest unanswered, one of them by chance.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ SERVED_BATCHES = 4
 """As many bytes as this many full batches have are sent to one node in a beat: 20 MB/s with the defaults."""
 ANSWER_BYTES = 256
 """What an answer costs beside what is in it."""
+UNANSWERED_MAX = 64
+"""More unanswered questions are not counted: a node that was away for long is asked again before too long."""
 
 
 class Allowance:
@@ -54,8 +59,9 @@ class Fetching:
         self._config = config
         self._view = view
         self._log = log
-        self.wanted: dict[bytes, float] = {}
-        """Digests, and when they were asked for last."""
+        self.wanted: dict[bytes, tuple[float, int]] = {}
+        """Digests, when they were asked for last, and of whom."""
+        self._unanswered: dict[int, int] = {}  # by node: one more for each question without an answer, one less with
         self.allowance = Allowance(env, SERVED_BATCHES * config.batch_bytes_max, config.beat_s)
         """Of what others fetch: batches, and digests of them (``catch_up.py``)."""
 
@@ -63,14 +69,31 @@ class Fetching:
         """Ask for those of these batches that this node lacks, each once a beat."""
         now, beat_s = self._env.now, self._config.beat_s
         for digest in digests if self._view.stalled is None else ():
-            if digest in self._log.batches or now - self.wanted.get(digest, float("-inf")) < beat_s:
+            if digest in self._log.batches:
                 continue
-            if len(self.wanted) >= FETCHED_MAX and digest not in self.wanted:
-                self.wanted = {d: at for d, at in self.wanted.items() if now - at < beat_s}
+            if (asked := self.wanted.get(digest)) is not None:
+                if now - asked[0] < beat_s:
+                    continue
+                self._give_up(digest)
+            elif len(self.wanted) >= FETCHED_MAX:
+                for late in [d for d, (at, _) in self.wanted.items() if now - at >= beat_s]:
+                    self._give_up(late)
                 if len(self.wanted) >= FETCHED_MAX:
                     return
-            self.wanted[digest] = now
-            self._env.send(self._others.any_one(), FetchBatch(digest))
+            node = self.whom()
+            self.wanted[digest] = (now, node)
+            self._env.send(node, FetchBatch(digest))
+
+    def _give_up(self, digest: bytes) -> None:
+        """Nobody answered."""
+        _, node = self.wanted.pop(digest)
+        self._unanswered[node] = min(UNANSWERED_MAX, self._unanswered.get(node, 0) + 1)
+
+    def whom(self) -> int:
+        """The node to ask."""
+        others, unanswered = self._env.others, self._unanswered
+        fewest = min([unanswered.get(node, 0) for node in others], default=0)
+        return self._others.any_one([node for node in others if unanswered.get(node, 0) == fewest])
 
     def on_fetch_batch(self, sender: int, m: FetchBatch) -> None:
         """Whoever has it answers, within limits."""
@@ -83,3 +106,4 @@ class Fetching:
         digest = digest_of(m.batch)
         if self._view.stalled is None and self.wanted.pop(digest, None) is not None:
             self._log.keep_batch(digest, m.batch)
+            self._unanswered[sender] = max(0, self._unanswered.get(sender, 0) - 1)

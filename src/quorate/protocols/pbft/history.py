@@ -9,7 +9,7 @@ crash the order is executed again up to the stable checkpoint; what is beyond it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from quorate.kernel import Env
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
@@ -37,7 +37,10 @@ class History:
         self.base = 0
         """The number of the older one, or of the only one if it came from others."""
         self.digests: dict[int, bytes] = {}
-        """Of the batches that were executed after ``base``, by sequence number."""
+        """Of the batches that were executed after ``kept_after``, by sequence number."""
+        # Volatile.
+        self.held: list[Image] = []
+        """Snapshots before those two that travel to other nodes (``holding.py``), by number."""
         # Recovered up to the stable checkpoint.
         self.executed = 0
         self.index = 0
@@ -48,6 +51,8 @@ class History:
         """The last sequence number whose digest is in a record."""
         self.ahead: Certificate | None = None
         """The latest checkpoint that is proven and not reached."""
+        self.came_at = float("-inf")
+        """When something came last that was missing here: a batch to execute, or a piece of a snapshot."""
         self._proofs: dict[int, Certificate] = {}  # checkpoints in the journal, until it is recovered
         # Follows from what was executed.
         self.next_members: tuple[int, ...] = ()
@@ -84,6 +89,11 @@ class History:
         """Sequence, index and history, as a checkpoint states them."""
         return self.executed, self.index, self.digest
 
+    @property
+    def kept_after(self) -> int:
+        """The number after which the order is here, with its batches: ``base``, or that of the oldest that travels."""
+        return self.held[0].sequence if self.held else self.base
+
     def is_beyond_switch(self, sequence: int) -> bool:
         """Whether others vote there than those whom this node knows: it cannot tell what proves anything there."""
         return self.switch_at != 0 and sequence > self.switch_at
@@ -101,6 +111,11 @@ class History:
         self.index += count
         self.digest = extend(self.digest, digest)
         self.digests[self.executed] = digest
+        self.came_at = self._env.now
+
+    def note_piece(self) -> None:
+        """A piece of a snapshot has come."""
+        self.came_at = self._env.now
 
     def stand_on(self, image: Image) -> None:
         """The state is that of this snapshot."""
@@ -158,17 +173,19 @@ class History:
 
     def drop_switches(self) -> None:
         """Those that only a node needs which must fetch a snapshot anyway."""
-        for sequence in [s for s in self.switches if s < self.base]:
+        for sequence in [s for s in self.switches if s < self.kept_after]:
             del self.switches[sequence], self._since[sequence]
 
     # --- snapshots ---
 
-    def record_image(self, image: Image, nodes: Nodes, *, fetched: bool) -> None:
-        """A snapshot is durable: our own, or fetched from others."""
+    def record_image(self, image: Image, nodes: Nodes, *, fetched: bool, held: Collection[int] = ()) -> None:
+        """A snapshot is durable: our own, or fetched from others. Those at the numbers ``held`` stay besides."""
         self._env.persist(_taken(image, nodes, fetched))
-        self._keep_image(image, nodes, fetched)
+        self._keep_image(image, nodes, fetched, held)
 
-    def _keep_image(self, image: Image, nodes: Nodes, fetched: bool) -> None:
+    def _keep_image(self, image: Image, nodes: Nodes, fetched: bool, held: Collection[int] = ()) -> None:
+        before = () if fetched else (*self.held, *self.images[:-1])
+        self.held = [old for old in before if old.sequence in held]
         if fetched:
             self.base = image.sequence
             self.recorded = max(self.recorded, image.sequence)
@@ -176,9 +193,14 @@ class History:
             self.base = self.images[-1].sequence
         self.images = [image] if fetched else [*self.images[-1:], image]
         self.nodes_at[image.sequence] = nodes
-        self.nodes_at = {kept.sequence: self.nodes_at[kept.sequence] for kept in self.images}
-        for sequence in [s for s in self.digests if s <= self.base]:
+        self.nodes_at = {kept.sequence: self.nodes_at[kept.sequence] for kept in self.stored}
+        for sequence in [s for s in self.digests if s <= self.kept_after]:
             del self.digests[sequence]
+
+    @property
+    def stored(self) -> list[Image]:
+        """All snapshots that are here, by number."""
+        return [*self.held, *self.images]
 
     # --- recovery ---
 

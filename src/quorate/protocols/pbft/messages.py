@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
-from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
+from quorate.parts.bounds import BYTES_MAX, COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.crypto.keys import Public, Signature
 from quorate.parts.log.configuration import Nodes
 from quorate.parts.log.pieces import HASH_BYTES, PieceProof
@@ -364,7 +364,9 @@ class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields
 
     A checkpoint is made every ``checkpoint_batches``, and at most ``window`` batches are ordered beyond a stable one.
     A snapshot is taken at a checkpoint when ``snapshot_batches``, or ``snapshot_bytes`` of requests, were executed
-    since the last. The primary has at most ``inflight_batches`` undecided; what comes meanwhile makes the next batch.
+    since the last. While one is on its way to a node, it stays, and so do the batches after it, as long as these are no
+    more than ``hold_bytes_max``: so much may be written during a transfer, or it begins again with a newer snapshot.
+    The primary has at most ``inflight_batches`` undecided; what comes meanwhile makes the next batch.
 
     A request that is not executed within ``request_timeout_s`` costs the primary its view; a view that does not begin
     in time costs twice as much as the one before, up to ``view_timeout_s_max``.
@@ -381,6 +383,7 @@ class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields
         "window": Bounds(2, WINDOW_MAX),
         "snapshot_bytes": SIZES,
         "chunk_bytes": MESSAGE_SIZES,
+        "hold_bytes_max": Bounds(0, BYTES_MAX),
         "pending_max": COUNTS,
         "pending_bytes_max": SIZES,
         "request_timeout_s": TIMES,
@@ -405,6 +408,7 @@ class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields
     members: tuple[NodeId, ...] = ()
     founders: tuple[NodeId, ...] = ()
     admins: tuple[Public, ...] = ()
+    hold_bytes_max: int = 256 << 20
 
     def __post_init__(self) -> None:
         super().__post_init__()

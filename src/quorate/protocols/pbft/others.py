@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from quorate.kernel import Env
@@ -17,9 +18,9 @@ class Others:
         """To all of them."""
         self._env.send(self._env.others, message)
 
-    def any_one(self) -> int:
-        """One by chance, to ask for something; this node itself if there is no other."""
-        others = self._env.others
+    def any_one(self, among: Sequence[int] | None = None) -> int:
+        """One by chance, of these or of all, to ask for something; this node itself if there is no other."""
+        others = self._env.others if among is None else among
         return others[int(self._env.rng.random() * len(others))] if others else self._env.id
 
     def blame(self, node: int, why: str) -> None:

@@ -10,6 +10,7 @@ from quorate.kernel import Env
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.history import History
+from quorate.protocols.pbft.holding import Holding
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import PbftConfig, Stable, Status
 from quorate.protocols.pbft.normal import NormalCase
@@ -39,6 +40,7 @@ class Retransmission:
         checkpoints: Checkpoints,
         transfer: ImageTransfer,
         catch_up: CatchUp,
+        holding: Holding,
     ) -> None:
         self._env = env
         self._others = others
@@ -51,6 +53,7 @@ class Retransmission:
         self._checkpoints = checkpoints
         self._transfer = transfer
         self._catch_up = catch_up
+        self._holding = holding
         self.helped: dict[int, float] = {}
         """Whose Status was answered, and when."""
 
@@ -70,12 +73,14 @@ class Retransmission:
             return
         self.helped[sender] = self._env.now
         view, history = self._view, self._history
+        if m.executed >= history.low:
+            self._holding.release(sender)
         if m.view < view.number or (m.view == view.number and m.is_changing):
             self._show_view(sender)
         proof = history.proof_for(m.stable, m.executed)
-        is_lost = m.executed < history.base or (m.executed < history.began_at and proof is None)
+        is_lost = m.executed < history.kept_after or (m.executed < history.began_at and proof is None)
         if is_lost and view.group.epoch:
-            self._env.send(sender, self._transfer.offer(sender))  # it may not know who votes now
+            self._transfer.send_offer(sender)  # it may not know who votes now
         elif m.stable < history.low and proof is not None:
             self._env.send(sender, Stable(proof))
         self._checkpoints.resend(sender, m.stable)

@@ -33,6 +33,7 @@ from quorate.parts.quorum import Byzantine
 from quorate.protocols.pbft.execution import Execution
 from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.history import TERM, History
+from quorate.protocols.pbft.holding import Holding
 from quorate.protocols.pbft.messages import (
     OFFER,
     FetchImage,
@@ -41,6 +42,7 @@ from quorate.protocols.pbft.messages import (
     ImagePiece,
     Offer,
     OfferAmong,
+    PbftConfig,
     offer_among_statement,
     offer_statement,
 )
@@ -63,17 +65,22 @@ class ImageTransfer:
         self,
         env: Env,
         others: Others,
+        config: PbftConfig,
         founders: tuple[int, ...],
         view: CurrentView,
         history: History,
         execution: Execution,
+        holding: Holding,
     ) -> None:
         self._env = env
         self._others = others
         self._founders = founders
+        self._beat_s = config.beat_s
         self._view = view
         self._history = history
         self._execution = execution
+        self._holding = holding
+        self._asked_rest_at = float("-inf")
         self.offers: dict[int, tuple[Still, ...]] = {}
         """By node, the latest."""
         self.fetched: Still | None = None
@@ -105,13 +112,20 @@ class ImageTransfer:
     # --- offers ---
 
     def offer(self, to: int, unreadable: Image | None = None) -> Offer | OfferAmong:
-        """The snapshots that are here, but for one that cannot be read, for one node."""
-        history = self._history
-        images = tuple(image for image in history.images if image != unreadable)
+        """The snapshots that are here, but for one that cannot be read and those that are held for others."""
+        history, held = self._history, self._holding.of(to)
+        here = [*(image for image in history.held if image.sequence == held), *history.images]
+        images = tuple(image for image in here if image != unreadable)
         nodes = tuple(history.nodes_at[image.sequence] for image in images)
         if any(nodes):
             return OfferAmong(images, nodes, self._view.prove(OFFER, offer_among_statement(images, nodes), to))
         return Offer(images, self._view.prove(OFFER, offer_statement(images), to))
+
+    def send_offer(self, to: int) -> None:
+        """To a node that cannot go on without a snapshot. The newest is held, as it may be the one that it fetches."""
+        if self._history.images:
+            self._holding.offered(to, self._history.images[-1])
+        self._env.send(to, self.offer(to))
 
     def on_offer(self, sender: int, m: Offer) -> None:
         """Snapshots from before anybody joined or left."""
@@ -133,8 +147,17 @@ class ImageTransfer:
         self.offers[sender] = tuple(offered)
         if self.fetched is None:
             self._choose(sender)
+            if self.fetched is None and any(image.sequence > self._history.executed for image, _ in offered):
+                self._ask_rest(sender)
         elif sender == self.source and self.fetched not in offered:
             self._next_source(is_over=True)
+
+    def _ask_rest(self, sender: int) -> None:
+        """Others may name the same ones now; asked one by one, a beat apart, each might have newer ones by then."""
+        if self._env.now - self._asked_rest_at >= self._beat_s:
+            self._asked_rest_at = self._env.now
+            rest = tuple(node for node in self._env.others if node != sender)
+            self._env.send(rest, FetchLog(self._history.executed))
 
     def _choose(self, sender: int) -> None:
         """f + 1 nodes that name the same snapshot: one of them is correct."""
@@ -240,10 +263,11 @@ class ImageTransfer:
         """One piece at a time for each node. Who asks for what is not here any more is told what is."""
         if sender in self.serving:
             return
-        image = next((image for image in self._history.images if image.index == m.index), None)
+        image = next((image for image in self._history.stored if image.index == m.index), None)
         if image is None:
-            self._env.send(sender, self.offer(sender))
+            self.send_offer(sender)
         elif _is_in_pieces(image):
+            self._holding.fetches(sender, image)
             self.serving[sender] = image
             self._env.work((SERVE, sender), ReadPiece(m.index, m.offset, image.piece_bytes, image.root))
 
@@ -253,6 +277,7 @@ class ImageTransfer:
         if isinstance(result, Piece):
             self._env.send(node, ImagePiece(result.chunk, result.proof))
         else:
+            self._holding.release(node)
             self._env.send(node, self.offer(node, unreadable=image))
 
     def on_image_piece(self, sender: int, m: ImagePiece) -> None:
@@ -295,6 +320,7 @@ class ImageTransfer:
             self._is_disk_slow = True
         elif isinstance(result, Written) and result.index == image.index:
             self._stored += 1
+            self._history.note_piece()
             self.offset = result.next_offset
             if result.complete:
                 self._install(image, nodes)
@@ -309,7 +335,7 @@ class ImageTransfer:
             return
         self._execution.install(image, nodes)
         if point_of(history.ahead)[0] > image.sequence:
-            self._env.send(self._others.any_one(), FetchLog(history.executed))
+            self._env.send(self.source, FetchLog(history.executed))  # others may have dropped what follows
 
 
 def _is_in_pieces(image: Image) -> bool:

@@ -154,6 +154,11 @@ class ViewChanges:
         if view.primary == self._env.id and quorum.is_quorum(mask_of([node for node, _ in changes])):
             self._new_views.make(changes)
 
+    @property
+    def gone_count(self) -> int:
+        """How many nodes work in no view below the one that this node asks for, as far as it knows."""
+        return self._gone().bit_count()
+
     def _gone(self) -> int:
         """The mask of those who work in no view below the one that this node asks for."""
         number = self._view.number

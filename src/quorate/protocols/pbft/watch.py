@@ -11,6 +11,10 @@ here before the oldest that still waits, or at most a timeout after it (messages
 is passed on after a beat). These are finitely many, whatever the primary prefers, so that it can starve nobody. The
 paper's timer starts again with whatever is executed, which lets it starve one client for ever (deviation 5 of
 ``core.py``). What the sessions have answered meanwhile is owed no more (``waiting.py``).
+
+A node that a stable checkpoint has left behind suspects nobody as long as it catches up: what it waits for may be
+executed already, and it would leave a view that the others stay in, and have no vote until they follow (deviation 9 of
+``core.py``). If nothing comes for a timeout, it suspects as any: the others may need its vote to go on.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from quorate.kernel import Env
 from quorate.parts.alarm import Alarm
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
+from quorate.protocols.pbft.messages import PbftConfig
 from quorate.protocols.pbft.view import CurrentView
 from quorate.protocols.pbft.waiting import WaitingRequests
 
@@ -29,8 +34,16 @@ class PrimaryWatch:
     """Of this node, while it is a backup of a view that has begun."""
 
     def __init__(
-        self, env: Env, view: CurrentView, log: MessageLog, history: History, waiting: WaitingRequests
+        self,
+        env: Env,
+        config: PbftConfig,
+        view: CurrentView,
+        log: MessageLog,
+        history: History,
+        waiting: WaitingRequests,
     ) -> None:
+        self._env = env
+        self._beat_s = config.beat_s
         self._view = view
         self._log = log
         self._history = history
@@ -67,5 +80,15 @@ class PrimaryWatch:
         return sequence <= self._promised or not self._waiting.pending
 
     def is_late(self) -> bool:
-        """The timer ran out: whether what is owed took too long."""
-        return self._alarm.is_due()
+        """The timer ran out: whether what is owed took too long. A node that catches up looks again in a beat."""
+        is_due = self._alarm.is_due()
+        if is_due and self._catches_up:
+            self._alarm.put_off(self._beat_s)
+            return False
+        return is_due
+
+    @property
+    def _catches_up(self) -> bool:
+        """Whether a quorum has executed what this node has not, and this node gets it."""
+        history, view = self._history, self._view
+        return history.ahead is not None and self._env.now - history.came_at < view.timeout_s
