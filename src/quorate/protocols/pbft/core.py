@@ -32,7 +32,8 @@ the simple one of OSDI 1999. (7) A quorum's commits decide for a node that has l
 itself, and so does the word of f + 1 nodes that executed it: it could else stay behind for as long as the others need
 no other view. (8) No tentative execution. (9) A node that a stable checkpoint has left behind suspects nobody while it
 catches up (``watch.py``). (10) A node that alone has left a view executes what the others decide there, without a vote
-(``execution.py``).
+(``execution.py``). (11) What a view executes soon after its beginning does not set the time for the next one back
+(``view.py``): nodes that are slow for their load would leave one view after the other.
 """
 
 from __future__ import annotations
