@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from quorate.kernel import Blame, Failed, Timer
+from quorate.kernel import Blame, Failed, Received, Timer
 from quorate.parts.log.configuration import FOUNDERS_ALONE
 from quorate.parts.log.replicated import ReadPiece, Restored, SnapshotInfo, WriteChunk, Written
 from quorate.protocols.pbft.fetching import ANSWER_BYTES, FETCHED_MAX, SERVED_BATCHES
@@ -34,14 +34,17 @@ from tests.protocols.pbft.alone import Alone
 from tests.protocols.pbft.pbft_nodes import (
     CONFIG,
     FOUR,
+    Node,
     X,
     Y,
+    commit,
     image_piece,
     in_pieces,
     new_view,
     offer,
     piece,
     pre_prepare,
+    prepare,
     prepared,
     stable,
     view_change,
@@ -287,25 +290,49 @@ def stand(alone: Alone) -> None:
         alone.do(alone.catch_up.beat)
 
 
+def cannot_go_on(alone: Alone, node: int) -> Any:
+    """It asks for a log that is not here: what that step does at its end."""
+    assert alone.do(alone.catch_up.on_fetch_log, node, FetchLog(0)).jobs == (), "more may be executed in this step"
+    return alone.do(alone.catch_up.look)
+
+
 def test_where_the_order_stands_still_one_more_snapshot_is_taken_for_who_cannot_go_on() -> None:
     """Those that nodes have may differ, where some could not be taken; here they all stand."""
     alone = standing_still()
-    (job,) = alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0)).jobs
+    (job,) = cannot_go_on(alone, 3).jobs
     assert (job.work.index, job.work.piece_bytes) == (2, CONFIG.chunk_bytes)
-    assert alone.do(alone.catch_up.on_fetch_log, 4, FetchLog(0)).jobs == (), "one at a time"
+    assert cannot_go_on(alone, 4).jobs == (), "one at a time"
     alone.do(alone.images.taken, SnapshotInfo(2, 0, 10, b"d" * 32, b"r" * 32))
     turn = alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0))
-    assert turn.jobs == (), "and one of each state"
     assert [image.sequence for image in messages(turn)[0].images] == [2]
+    assert alone.do(alone.catch_up.look).jobs == (), "and one of each state"
 
 
 def test_no_snapshot_is_taken_for_a_node_while_the_order_goes_on_or_there_is_nothing_to_order() -> None:
     alone = standing_still()
     alone.execute((Y,))
     alone.do(alone.catch_up.beat)
-    assert alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0)).jobs == ()
+    assert cannot_go_on(alone, 3).jobs == ()
     stand(alone)
-    assert alone.do(alone.catch_up.on_fetch_log, 3, FetchLog(0)).jobs == (), "all that was accepted is executed"
+    assert cannot_go_on(alone, 3).jobs == (), "all that was accepted is executed"
+
+
+def test_such_a_snapshot_is_of_all_that_the_step_executes() -> None:
+    """It was asked for first, and then commits came that the others had waited for."""
+    node = Node()
+    for sequence, batch in enumerate(((X,), (Y,)), 1):
+        node.order(sequence, *batch)
+    node.on(3, Stable(stable((X,), (Y,))))
+    node.core.history.base = 1
+    for proposed in (third := pre_prepare(3, X, Y), pre_prepare(4, Y, X)):
+        node.on(1, proposed)
+        node.on(3, prepare(3, proposed))
+    node.on(1, commit(1, third))
+    node.core.catch_up._still_beats = PATIENCE_BEATS
+    turn = node.step(Received(4, FetchLog(0)), Received(3, commit(3, third)))
+    (job,) = turn.jobs
+    assert [(output.first_index, len(output.entries)) for output in turn.outputs] == [(3, 2)]
+    assert job.work.index == 4
 
 
 # --- what others fetch ---

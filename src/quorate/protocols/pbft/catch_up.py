@@ -51,6 +51,7 @@ class CatchUp:
         self._beats = 0  # for which nothing was executed, though others are ahead
         self._still_beats = 0  # for which nothing was executed
         self._executed_at_beat = 0
+        self._is_image_wanted = False  # by a node that asked in this step, and cannot go on without one
 
     def beat(self) -> None:
         """Once a beat: if nothing was executed for a beat, and others are proven to be ahead, ask for what is next."""
@@ -93,8 +94,7 @@ class CatchUp:
             if self._fetching.allowance.grants(sender, sum(map(len, digests))):
                 self._env.send(sender, LogOf(m.after, digests, proof))
         else:
-            if self._stands_still and self._images.is_newest_old:
-                self._images.take()
+            self._is_image_wanted = True
             if history.images:
                 self._transfer.send_offer(sender)
 
@@ -140,5 +140,9 @@ class CatchUp:
                 self._fetching.fetch(missing)
         if (reached := self._history.reached()) is not None:
             self._checkpoints.learn(reached)
+        if self._is_image_wanted:
+            self._is_image_wanted = False
+            if self._stands_still and self._images.is_newest_old:
+                self._images.take()  # now that all is handed up which is executed in this step
         if is_over:
             self._env.send(self._fetching.whom(), FetchLog(self._history.executed))

@@ -408,10 +408,13 @@ class Voting:
                 del self.requests[number]
                 continue
             if now >= request.resend_at:
+                # Nodes that have executed a request and remember no answer (an opening of a session that has expired)
+                # wait for it to be ordered again, which only its primary does, who may have answered before that.
+                is_late = request.resend_s >= self._pace.resend_s_max
                 request.resend_s = min(2 * request.resend_s, self._pace.resend_s_max)
                 request.resend_at = now + request.resend_s
                 for node in self.nodes:
-                    if request.wants(node.number):
+                    if is_late or request.wants(node.number):
                         self._send(request, node)
             out.wake(request.resend_at)
 
