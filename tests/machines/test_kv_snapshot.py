@@ -164,8 +164,8 @@ def test_it_is_written_in_another_thread_while_the_map_grows(machine: KvMachine,
 
 def test_a_snapshot_that_is_never_written_holds_nothing_back(machine: KvMachine) -> None:
     fill(machine, 300)
-    apply(machine, Compact(machine.store.revision))
     writer: Any = machine.snapshot()
+    apply(machine, Compact(machine.store.revision))
     held = records_on_disk(machine)
     for _ in range(10):
         machine.begin()
@@ -179,6 +179,44 @@ def test_a_snapshot_that_is_never_written_holds_nothing_back(machine: KvMachine)
     closed.close()
     with pytest.raises(ValueError, match="closed already"):
         closed(io.BytesIO())
+
+
+def test_the_sweep_goes_on_under_readers_that_follow_each_other(machine: KvMachine, other: KvMachine) -> None:
+    """There is always one of them, and each was made after the compaction before the last."""
+    store, views = machine.store, [machine.store.view()]
+    for _ in range(20):
+        fill(machine, 300)
+        apply(machine, Compact(store.revision))
+        views.append(store.view())
+        views.pop(0).close()
+        machine.commit()
+        writer, before = machine.snapshot(), digest(machine)
+        for _ in range(20):
+            machine.commit()
+        out = io.BytesIO()
+        writer(out)
+        other.restore(io.BytesIO(out.getvalue()))()
+        assert digest(other) == before
+    assert records_on_disk(machine) < 1000, "6,000 were written, and few can be read"
+
+
+def test_nodes_that_swept_differently_write_the_same_snapshot(machine: KvMachine, other: KvMachine) -> None:
+    """Nodes that may lie believe a snapshot that others have as well, byte by byte."""
+    apply(machine, Put(b"own", b"state"))  # as the other one has it
+    for one in (machine, other):
+        one.begin()
+        for _ in range(3):
+            fill(one, 500, 400)
+        apply(one, DeleteRange(b"3", b"4"))
+        fill(one, 500, 400)
+        apply(one, Compact(one.store.revision - 100))
+    machine.commit()
+    for _ in range(3):
+        other.commit()
+    assert records_on_disk(machine) != records_on_disk(other)
+    assert snapshot_bytes(machine) == snapshot_bytes(other)
+    sweep(machine)
+    assert snapshot_bytes(machine) == snapshot_bytes(other)
 
 
 def test_a_store_that_is_replaced_ends_its_snapshots(machine: KvMachine, other: KvMachine) -> None:

@@ -9,12 +9,16 @@ and trusted.
     frame: length u32, crc32 u32 (chained: each starts from the one before), payload
 
 The chain and the totals make a lost, repeated or reordered frame as visible as a flipped bit.
+
+Records that a compaction made unreachable are left out, swept already or not. So the stream follows from what clients
+can read alone, and nodes that have applied the same commands write the same bytes.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -78,12 +82,28 @@ class SnapshotWriter:
         file.write(MAGIC)
         crc = _write_frame(file, encode(_Header(view.revision, view.compact_revision)), 0)
         end = to_key(first_stamp(view.revision + 1))
-        after, total = b"", 0
-        while records := view.records.read_chunk(after, end, _CHUNK_BYTES):
-            after = records[-1][0]
+        total = 0
+        for records in _in_frames(view, end):
             total += len(records)
             crc = _write_frame(file, encode(_Frame(records, total)), crc)
         _write_frame(file, encode(_Frame([], total)), crc)
+
+
+def _in_frames(view: View, end: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
+    """What can be read, each list with a frame's bytes, or a record more; how it was read shows in none."""
+    frame: list[tuple[bytes, bytes]] = []
+    size_bytes, after = 0, b""
+    while records := view.records.read_chunk(after, end, _CHUNK_BYTES):
+        after = records[-1][0]
+        for key, record in records:
+            if view.is_readable(key, record):
+                frame.append((key, record))
+                size_bytes += len(record)
+                if size_bytes >= _CHUNK_BYTES:
+                    yield frame
+                    frame, size_bytes = [], 0
+    if frame:
+        yield frame
 
 
 def _write_frame(file: BinaryIO, payload: bytes, crc: int) -> int:
