@@ -54,6 +54,7 @@ PAGE_KEYS = 1000
 SLOW_BYTES_PER_S = 64 * 1024
 SLOW_QUESTIONS = 11
 TIMEOUT_S = 20.0
+GRACE_S = 10.0
 STILL_S_MAX = 10.0
 
 
@@ -109,7 +110,15 @@ class Load:
     async def run(self) -> None:
         """All of it at once, to the end."""
         works = [self._small(seed) for seed in range(CLIENTS)] + [self._large(seed) for seed in range(LARGE_PUTTERS)]
-        await asyncio.gather(*works, self._scan(), self._compact(), *map(self._slow, self.endpoints.split(",")))
+        slow = [asyncio.create_task(self._slow(address)) for address in self.endpoints.split(",")]
+        tasks = [asyncio.create_task(work) for work in (*works, self._scan(), self._compact())]
+        _, late = await asyncio.wait(tasks, timeout=self.until - time.monotonic() + TIMEOUT_S + GRACE_S)
+        for task in late:
+            task.print_stack()
+            self.errors["a call that does not end with its timeout"] += 1
+        for task in (*late, *slow):
+            task.cancel()
+        await asyncio.gather(*tasks, *slow, return_exceptions=True)
 
     # --- small requests ---
 

@@ -71,7 +71,9 @@ def interrupted(at: int, change: Callable[[], Any], ask: Callable[[], bool], whe
 
 
 @pytest.mark.parametrize("change", [put, delete, prune, put_and_take_back, prune_and_put])
-@pytest.mark.parametrize("revisions", [(1, 3, 5, 7, 8), (1, 3, 4, 7, 8), (1, 4, 7, 8), (1, 2, 3, 4), (4,), (7, 8), (2, 7)])
+@pytest.mark.parametrize(
+    "revisions", [(1, 3, 5, 7, 8), (1, 3, 4, 7, 8), (1, 4, 7, 8), (1, 2, 3, 4), (4,), (7, 8), (2, 7)]
+)
 @pytest.mark.parametrize("at", range(1, STEPS))
 def test_what_can_be_read_is_never_taken_for_garbage(
     change: Callable[[KeyIndex], None], revisions: tuple[int, ...], at: int

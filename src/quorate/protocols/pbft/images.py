@@ -3,6 +3,9 @@
 They are rarer than checkpoints, and taken at those that follow from the order alone, so that nodes have the same ones.
 Two are kept, and the batches after the older. Where some could not be taken, for want of space, nodes may have none in
 common: one more is taken, where the order stands still, when a node asks that cannot go on without.
+
+When the log is nearly full, one is taken at the next checkpoint, whether it is due or not. If there is no more room when
+it is written, nothing before it is kept: a node that is behind can use it as well.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from quorate.kernel import Env
 from quorate.parts.log.configuration import Nodes
 from quorate.parts.log.replicated import SnapshotInfo, TakeCommonSnapshot
 from quorate.protocols.pbft.history import TERM, History
+from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Image, PbftConfig
 from quorate.protocols.pbft.view import CurrentView
 
@@ -24,10 +28,11 @@ SNAPSHOT = "snapshot"
 class Images:
     """When one is due, and the one that is being taken."""
 
-    def __init__(self, env: Env, config: PbftConfig, view: CurrentView, history: History) -> None:
+    def __init__(self, env: Env, config: PbftConfig, view: CurrentView, log: MessageLog, history: History) -> None:
         self._env = env
         self._config = config
         self._view = view
+        self._log = log
         self._history = history
         self._due_at = 0  # the number of the one that was due last
         self._bytes_since_due = 0
@@ -54,6 +59,11 @@ class Images:
         return True
 
     @property
+    def is_wanted(self) -> bool:
+        """After a batch was executed: whether it is time to make room."""
+        return self._log.is_nearly_full and not self._history.executed % self._config.checkpoint_batches
+
+    @property
     def is_newest_old(self) -> bool:
         """Whether there is no snapshot of the state as it is."""
         images = self._history.images
@@ -65,6 +75,7 @@ class Images:
             return
         history = self._history
         self._taking = self._image_now(), history.nodes
+        self._log.is_making_room = True
         keep = history.images[-1].index if history.images else 0
         self._env.work(SNAPSHOT, TakeCommonSnapshot(history.index, TERM, keep, piece_bytes=self._config.chunk_bytes))
 
@@ -80,6 +91,7 @@ class Images:
     def taken(self, result: Any) -> None:
         """A snapshot is durable; or it is not, and the next one may be."""
         taking, self._taking = self._taking, None
+        self._log.is_making_room = False
         if taking is None or not isinstance(result, SnapshotInfo) or result.index != taking[0].index:
             return
         image, nodes = taking
@@ -93,4 +105,7 @@ class Images:
             root=result.root,
             piece_bytes=self._config.chunk_bytes,
         )
-        self._history.record_image(image, nodes, fetched=False)
+        has_room = not self._log.is_nearly_full
+        self._history.record_image(image, nodes, fetched=not has_room)
+        if not has_room:
+            self._log.drop_batches(self._history.low, self._history.digests.values())
