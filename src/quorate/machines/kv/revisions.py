@@ -76,7 +76,7 @@ class Revisions:
                 sync=False,
                 metasync=False,
                 meminit=False,
-                readahead=False,
+                readahead=True,  # a value of a megabyte is 350 pages: one by one they take as long as a slow disk likes
                 max_readers=16,
             )
         except lmdb.Error as error:

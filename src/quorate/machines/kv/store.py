@@ -26,6 +26,8 @@ from quorate.machines.kv.revisions import MAP_BYTES, Revisions, from_key, to_key
 
 decode_record = msgspec.msgpack.Decoder(KeyValue).decode
 _SWEEP_RECORDS = 256
+_SWEEP_BYTES = 256 << 10
+"""What the sweep looks at with each commit, beside twice what that one adds. To look at a record is to read it."""
 _ABSENT = KeyValue(b"")
 
 
@@ -132,9 +134,11 @@ class KvStore:
         if not self.sweeping:
             self.records.flush()
             return
-        share = _SWEEP_RECORDS + 2 * len(self.records.pending)  # more than the batch adds, so the sweep ends
+        pending = self.records.pending
+        share = _SWEEP_RECORDS + 2 * len(pending)  # more than the batch adds, so the sweep ends
+        share_bytes = _SWEEP_BYTES + 2 * sum(map(len, pending.values()))
         self.records.flush(share)
-        self._sweep(share)
+        self._sweep(share, share_bytes)
 
     # Reading.
 
@@ -175,15 +179,16 @@ class KvStore:
         """The revision up to which the sweep may go: views read as of a compaction that may be older."""
         return min([self.compact_revision, *(view.compact_revision for view in self._views if not view.closed)])
 
-    def _sweep(self, share: int) -> None:
+    def _sweep(self, share: int, share_bytes: int) -> None:
         """Look at the next records up to the compacted revision, and doom what their keys no longer need."""
         if self.records.doomed >= share:
             return
         revision = self._sweepable
         for key, record in self.records.scan(self._swept, first_stamp(revision + 1)):
-            if not share:
+            if share <= 0 or share_bytes <= 0:
                 self._swept = from_key(key)
                 return
             share -= 1
+            share_bytes -= len(record)
             self.records.doom(self.index.prune(decode_record_key(record).key, revision))
         self._swept = max(self._swept, first_stamp(revision))  # its own records are due at the next compaction

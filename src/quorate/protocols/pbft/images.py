@@ -4,8 +4,8 @@ They are rarer than checkpoints, and taken at those that follow from the order a
 Two are kept, and the batches after the older. Where some could not be taken, for want of space, nodes may have none in
 common: one more is taken, where the order stands still, when a node asks that cannot go on without.
 
-When the log is nearly full, one is taken at the next checkpoint, whether it is due or not. If there is no more room when
-it is written, nothing before it is kept: a node that is behind can use it as well.
+When the log is nearly full, one is taken at the next checkpoint, whether it is due or not. If there is no more room
+when it is written, nothing before it is kept: a node that is behind can use it as well.
 """
 
 from __future__ import annotations
