@@ -7,6 +7,7 @@ with phase 1 done once for all slots by one leader.
 from typing import ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
 from quorate.kernel import Core, Env
 from quorate.parts.slots import Slots, SlotsConfig
@@ -23,6 +24,11 @@ class PaxosLogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if self.paxos.proposers or self.paxos.acceptors or self.paxos.learners:
             raise ValueError("paxos names roles: in a log every node plays all of them")
+
+    def within(self, log_bytes_max: int) -> "PaxosLogConfig":
+        """The same with no more than so many bytes of log."""
+        bounded = replace(self.slots, log_bytes_max=min(self.slots.log_bytes_max, log_bytes_max))
+        return replace(self, slots=bounded)
 
 
 class PaxosLog(Slots):

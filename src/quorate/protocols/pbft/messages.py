@@ -345,7 +345,7 @@ class Executed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """This snapshot is here, and durable. ``fetched``: nothing before it is, as it came from others, or for want of room."""
+    """This snapshot is here, and durable. ``fetched``: nothing before it is: it came from others, or room was short."""
 
     image: Image
     fetched: bool = False
