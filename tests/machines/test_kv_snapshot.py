@@ -269,3 +269,58 @@ def test_random_bytes_are_refused(other: KvMachine) -> None:
     assert_refused(other, os.urandom(1000))
     assert_refused(other, MAGIC + os.urandom(1000))
     assert_refused(other, MAGIC + struct.pack(">II", 2**32 - 1, 0))
+
+
+def test_large_records_are_read_ahead_and_change_nothing(machine: KvMachine, other: KvMachine) -> None:
+    """Threads that touch them, a map that grows under them, and a store that is closed while they do."""
+    for _ in range(3):
+        for number in range(30):
+            apply(machine, Put(b"%d" % number, os.urandom(100_000)))
+    apply(machine, Compact(machine.store.revision - 10))
+    before = digest(machine)
+    touched: list[tuple[int, int]] = []
+    touch = machine.store.records.touch
+
+    def watched(start: int, end: int) -> None:
+        touched.append((start, end))
+        touch(start, end)
+
+    machine.store.records.touch = watched  # type: ignore[method-assign]
+    out = Meddler(lambda: apply(machine, Put(b"more", os.urandom(500_000))))
+    machine.snapshot()(out)
+    assert touched
+    assert all(start < end for start, end in touched)
+    other.restore(io.BytesIO(out.getvalue()))()
+    assert digest(other) == before
+    sweep(machine)
+    closed = Meddler(machine.close)
+    with pytest.raises(ValueError, match="closed or replaced"):
+        machine.snapshot()(closed)
+
+
+def test_a_reader_holds_the_map_and_the_file_in_place(machine: KvMachine) -> None:
+    """Whoever would move or close it waits, and nobody begins meanwhile."""
+    apply(machine, Put(b"a", bytes(1000)))
+    records, order = machine.store.records, []
+
+    def read_late() -> None:
+        with pytest.raises(ValueError, match="closed or replaced"):
+            records.touch(0, 1 << 60)
+        order.append("too late")
+
+    def close() -> None:
+        records.close()
+        order.append("closed")
+
+    with records._reading():
+        closing, late = threading.Thread(target=close), threading.Thread(target=read_late)
+        closing.start()
+        while not records._is_moving:
+            closing.join(0.001)
+        late.start()
+        late.join(0.05)
+        order.append("read")
+    closing.join()
+    late.join()
+    assert order[0] == "read"
+    assert sorted(order[1:]) == ["closed", "too late"]

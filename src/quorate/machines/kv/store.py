@@ -187,6 +187,8 @@ class KvStore:
         for key, record in self.records.scan(self._swept, first_stamp(revision + 1)):
             if share <= 0 or share_bytes <= 0:
                 self._swept = from_key(key)
+                if share_bytes <= 0:  # then the next are large, too, and where memory is short on the disk
+                    self.records.touch_soon(self._swept, first_stamp(revision + 1))
                 return
             share -= 1
             share_bytes -= len(record)
