@@ -62,7 +62,7 @@ VALUE_OVERHEAD_BYTES = 64
 FULL = "the log in memory is full, and Paxos keeps all of it: raise memory_bytes_max, or use multipaxos"
 
 
-def size_of(value: bytes) -> int:
+def _size_of(value: bytes) -> int:
     """What a value counts for in the limits."""
     return len(value) + VALUE_OVERHEAD_BYTES
 
@@ -198,7 +198,7 @@ class Slots(Core):
         """As ``Core.standing``. Nobody is elected: the leader is the one to propose at."""
         return Standing(LEADER if self.leader == self.env.id else FOLLOWER, self.leader, commit_index=self.delivered)
 
-    size = staticmethod(size_of)
+    size = staticmethod(_size_of)
 
     @property
     def _silent(self) -> str | None:

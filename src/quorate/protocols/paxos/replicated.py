@@ -7,7 +7,6 @@ with phase 1 done once for all slots by one leader.
 from typing import ClassVar
 
 import msgspec
-from msgspec.structs import replace
 
 from quorate.kernel import Core, Env
 from quorate.parts.slots import Slots, SlotsConfig
@@ -27,8 +26,8 @@ class PaxosLogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def within(self, log_bytes_max: int) -> "PaxosLogConfig":
         """The same with no more than so many bytes of log."""
-        bounded = replace(self.slots, log_bytes_max=min(self.slots.log_bytes_max, log_bytes_max))
-        return replace(self, slots=bounded)
+        slots = self.slots.but(log_bytes_max=min(self.slots.log_bytes_max, log_bytes_max))
+        return PaxosLogConfig(slots=slots, paxos=self.paxos)
 
 
 class PaxosLog(Slots):

@@ -32,7 +32,7 @@ UNDECIDED_SHARE = 4
 """Of the log's bytes, one part in so many may be of batches that were not executed here."""
 
 
-def size_of(batch: tuple[bytes, ...]) -> int:
+def _size_of(batch: tuple[bytes, ...]) -> int:
     """What a batch counts for in the limits."""
     return sum(map(len, batch)) + REQUEST_OVERHEAD_BYTES * len(batch)
 
@@ -99,7 +99,7 @@ class MessageLog:
 
     # --- room ---
 
-    size = staticmethod(size_of)
+    size = staticmethod(_size_of)
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether batches of so many bytes may be taken in."""
@@ -236,5 +236,6 @@ class MessageLog:
         checkpoint is beyond the mark, and take nobody's room until then.
         """
         self._accepted_at = dict.fromkeys(self.batches, high)
-        for digest in self._sizes.keys() - self._named(executed):
+        named = self._named(executed)
+        for digest in [digest for digest in self._sizes if digest not in named]:
             self._uncount(digest)

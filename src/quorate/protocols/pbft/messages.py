@@ -15,7 +15,6 @@ from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import replace
 
 from quorate.kernel import NODE_ID_MAX, NodeId
 from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
@@ -443,8 +442,7 @@ class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields
         of messages for a later view. When snapshots are due by the order alone stays as it is: nodes have them in
         common."""
         least = LOG_BATCHES_MIN * self.batch_bytes_max
-        return replace(
-            self,
+        return self.but(
             log_bytes_max=max(least, min(self.log_bytes_max, log_bytes_max * 5 // 8)),
             pending_bytes_max=min(self.pending_bytes_max, log_bytes_max // 4),
         )
