@@ -16,6 +16,7 @@ import pytest
 
 from quorate.machines.kv.commands import Compact, DeleteRange, Events, Put, Range
 from quorate.machines.kv.machine import KvMachine
+from quorate.machines.kv.revisions import remove_table
 from quorate.machines.kv.snapshot import MAGIC, SnapshotError
 
 from tests.machines.kv_model import apply, ask, digest, records_on_disk, snapshot_bytes, sweep
@@ -73,6 +74,9 @@ def test_it_goes_in_the_middle_of_a_file(machine: KvMachine, other: KvMachine, t
     assert digest(other) == digest(machine)
     assert ask(other, Events(1, prev_kv=True)) == ask(machine, Events(1, prev_kv=True))
     assert apply(other, Put(b"next", b"")) == apply(machine, Put(b"next", b""))
+    for thread in threading.enumerate():
+        if thread.name == "quorate-remove":
+            thread.join()
     assert len(list((tmp_path / "other").iterdir())) == 2, "the replaced file is gone"
 
 
@@ -224,6 +228,30 @@ def test_a_store_that_is_replaced_ends_its_snapshots(machine: KvMachine, other: 
     other.restore(io.BytesIO(snapshot_bytes(machine)))()
     with pytest.raises(ValueError, match="closed or replaced"):
         writer(io.BytesIO())
+
+
+def test_the_file_of_a_replaced_store_is_removed_by_a_thread(
+    machine: KvMachine, other: KvMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one takes a second, and this is the event loop."""
+    old, removed = other.store.records._path, threading.Event()
+    threads: list[threading.Thread] = []
+    let_go = threading.Event()
+
+    def remove(path: Path) -> None:
+        threads.append(threading.current_thread())
+        let_go.wait(60)
+        remove_table(path)
+        removed.set()
+
+    monkeypatch.setattr("quorate.machines.kv.revisions.remove_table", remove)
+    other.restore(io.BytesIO(snapshot_bytes(machine)))()
+    assert digest(other) == digest(machine), "it goes on before the file is gone"
+    assert old.exists()
+    let_go.set()
+    assert removed.wait(60)
+    assert threads[0] is not threading.current_thread()
+    assert not old.exists()
 
 
 def assert_refused(other: KvMachine, payload: bytes) -> None:

@@ -163,9 +163,9 @@ class KvStore:
         self._views.add(view)
         return view
 
-    def close(self) -> None:
-        """Close and remove the records. A view of them becomes unreadable."""
-        self.records.close()
+    def close(self, *, waits: bool = True) -> None:
+        """Close and remove the records, as ``Revisions.close``. A view of them becomes unreadable."""
+        self.records.close(waits=waits)
 
     # Sweeping.
 
