@@ -71,6 +71,28 @@ def test_events_name_no_previous_version_that_is_compacted(machine: KvMachine) -
     assert digest(machine) == before
 
 
+def test_a_commit_sweeps_so_many_bytes(machine: KvMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not so many records, which may have a megabyte each."""
+    for _ in range(40):
+        apply(machine, Put(b"large", bytes(200_000)))
+    looked: list[bytes] = []
+    scan = machine.store.records.scan
+
+    def scanned(start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+        for key, record in scan(start, end):
+            looked.append(record)
+            yield key, record
+
+    monkeypatch.setattr(machine.store.records, "scan", scanned)
+    apply(machine, Compact(machine.store.revision))
+    while machine.store.sweeping:
+        assert sum(map(len, looked)) < 4 * 201_000, "two within the share, one above it, and one that it stops at"
+        looked.clear()
+        machine.commit()
+    monkeypatch.undo()
+    assert records_on_disk(machine) < 10
+
+
 def test_what_is_refused(machine: KvMachine) -> None:
     assert apply(machine, Compact(9)) == FUTURE
     assert apply(machine, Compact(-1)) == COMPACTED

@@ -16,6 +16,7 @@ import pytest
 
 from quorate.machines.kv.commands import Compact, DeleteRange, Events, Put, Range
 from quorate.machines.kv.machine import KvMachine
+from quorate.machines.kv.revisions import remove_table
 from quorate.machines.kv.snapshot import MAGIC, SnapshotError
 
 from tests.machines.kv_model import apply, ask, digest, records_on_disk, snapshot_bytes, sweep
@@ -73,6 +74,9 @@ def test_it_goes_in_the_middle_of_a_file(machine: KvMachine, other: KvMachine, t
     assert digest(other) == digest(machine)
     assert ask(other, Events(1, prev_kv=True)) == ask(machine, Events(1, prev_kv=True))
     assert apply(other, Put(b"next", b"")) == apply(machine, Put(b"next", b""))
+    for thread in threading.enumerate():
+        if thread.name == "quorate-remove":
+            thread.join()
     assert len(list((tmp_path / "other").iterdir())) == 2, "the replaced file is gone"
 
 
@@ -164,8 +168,8 @@ def test_it_is_written_in_another_thread_while_the_map_grows(machine: KvMachine,
 
 def test_a_snapshot_that_is_never_written_holds_nothing_back(machine: KvMachine) -> None:
     fill(machine, 300)
-    apply(machine, Compact(machine.store.revision))
     writer: Any = machine.snapshot()
+    apply(machine, Compact(machine.store.revision))
     held = records_on_disk(machine)
     for _ in range(10):
         machine.begin()
@@ -181,11 +185,73 @@ def test_a_snapshot_that_is_never_written_holds_nothing_back(machine: KvMachine)
         closed(io.BytesIO())
 
 
+def test_the_sweep_goes_on_under_readers_that_follow_each_other(machine: KvMachine, other: KvMachine) -> None:
+    """There is always one of them, and each was made after the compaction before the last."""
+    store, views = machine.store, [machine.store.view()]
+    for _ in range(20):
+        fill(machine, 300)
+        apply(machine, Compact(store.revision))
+        views.append(store.view())
+        views.pop(0).close()
+        machine.commit()
+        writer, before = machine.snapshot(), digest(machine)
+        for _ in range(20):
+            machine.commit()
+        out = io.BytesIO()
+        writer(out)
+        other.restore(io.BytesIO(out.getvalue()))()
+        assert digest(other) == before
+    assert records_on_disk(machine) < 1000, "6,000 were written, and few can be read"
+
+
+def test_nodes_that_swept_differently_write_the_same_snapshot(machine: KvMachine, other: KvMachine) -> None:
+    """Nodes that may lie believe a snapshot that others have as well, byte by byte."""
+    apply(machine, Put(b"own", b"state"))  # as the other one has it
+    for one in (machine, other):
+        one.begin()
+        for _ in range(3):
+            fill(one, 500, 400)
+        apply(one, DeleteRange(b"3", b"4"))
+        fill(one, 500, 400)
+        apply(one, Compact(one.store.revision - 100))
+    machine.commit()
+    for _ in range(3):
+        other.commit()
+    assert records_on_disk(machine) != records_on_disk(other)
+    assert snapshot_bytes(machine) == snapshot_bytes(other)
+    sweep(machine)
+    assert snapshot_bytes(machine) == snapshot_bytes(other)
+
+
 def test_a_store_that_is_replaced_ends_its_snapshots(machine: KvMachine, other: KvMachine) -> None:
     writer = other.snapshot()
     other.restore(io.BytesIO(snapshot_bytes(machine)))()
     with pytest.raises(ValueError, match="closed or replaced"):
         writer(io.BytesIO())
+
+
+def test_the_file_of_a_replaced_store_is_removed_by_a_thread(
+    machine: KvMachine, other: KvMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one takes a second, and this is the event loop."""
+    old, removed = other.store.records._path, threading.Event()
+    threads: list[threading.Thread] = []
+    let_go = threading.Event()
+
+    def remove(path: Path) -> None:
+        threads.append(threading.current_thread())
+        let_go.wait(60)
+        remove_table(path)
+        removed.set()
+
+    monkeypatch.setattr("quorate.machines.kv.revisions.remove_table", remove)
+    other.restore(io.BytesIO(snapshot_bytes(machine)))()
+    assert digest(other) == digest(machine), "it goes on before the file is gone"
+    assert old.exists()
+    let_go.set()
+    assert removed.wait(60)
+    assert threads[0] is not threading.current_thread()
+    assert not old.exists()
 
 
 def assert_refused(other: KvMachine, payload: bytes) -> None:
@@ -231,3 +297,58 @@ def test_random_bytes_are_refused(other: KvMachine) -> None:
     assert_refused(other, os.urandom(1000))
     assert_refused(other, MAGIC + os.urandom(1000))
     assert_refused(other, MAGIC + struct.pack(">II", 2**32 - 1, 0))
+
+
+def test_large_records_are_read_ahead_and_change_nothing(machine: KvMachine, other: KvMachine) -> None:
+    """Threads that touch them, a map that grows under them, and a store that is closed while they do."""
+    for _ in range(3):
+        for number in range(30):
+            apply(machine, Put(b"%d" % number, os.urandom(100_000)))
+    apply(machine, Compact(machine.store.revision - 10))
+    before = digest(machine)
+    touched: list[tuple[int, int]] = []
+    touch = machine.store.records.touch
+
+    def watched(start: int, end: int) -> None:
+        touched.append((start, end))
+        touch(start, end)
+
+    machine.store.records.touch = watched  # type: ignore[method-assign]
+    out = Meddler(lambda: apply(machine, Put(b"more", os.urandom(500_000))))
+    machine.snapshot()(out)
+    assert touched
+    assert all(start < end for start, end in touched)
+    other.restore(io.BytesIO(out.getvalue()))()
+    assert digest(other) == before
+    sweep(machine)
+    closed = Meddler(machine.close)
+    with pytest.raises(ValueError, match="closed or replaced"):
+        machine.snapshot()(closed)
+
+
+def test_a_reader_holds_the_map_and_the_file_in_place(machine: KvMachine) -> None:
+    """Whoever would move or close it waits, and nobody begins meanwhile."""
+    apply(machine, Put(b"a", bytes(1000)))
+    records, order = machine.store.records, []
+
+    def read_late() -> None:
+        with pytest.raises(ValueError, match="closed or replaced"):
+            records.touch(0, 1 << 60)
+        order.append("too late")
+
+    def close() -> None:
+        records.close()
+        order.append("closed")
+
+    with records._reading():
+        closing, late = threading.Thread(target=close), threading.Thread(target=read_late)
+        closing.start()
+        while not records._is_moving:
+            closing.join(0.001)
+        late.start()
+        late.join(0.05)
+        order.append("read")
+    closing.join()
+    late.join()
+    assert order[0] == "read"
+    assert sorted(order[1:]) == ["closed", "too late"]

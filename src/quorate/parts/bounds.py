@@ -7,9 +7,10 @@ for the config itself to compare. Infinities and values that are not numbers are
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import msgspec
+from msgspec.structs import replace
 
 MESSAGE_BYTES_MAX: Final = 8 << 20
 """Of what one message carries of entries, batches or a snapshot. Links between nodes take frames of twice as much: a
@@ -51,3 +52,7 @@ class BoundedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise ValueError(f"{name} is {value}: it must be at least {least} and at most {most}")
+
+    def but(self, **changes: Any) -> Self:
+        """The same with other values of these fields. Raises ValueError as above."""
+        return replace(self, **changes)

@@ -23,6 +23,10 @@ nothing is wrong where nodes disagree about it, as each proposes for itself.
 Durable: ``Life``, ``Chosen``, and what the children record. Limits, on purpose: all decided values stay in memory and
 in the journal (no snapshots, no compaction), one value a slot, and no defence against lies.
 
+So the log ends when it has ``log_bytes_max``. At three quarters of that commands are refused, which leaves the last for
+what all nodes have under way, each its part, and for the no-ops of reads; reads are refused when it is used up. Whoever
+holds more, as others have larger budgets, is silent and takes no more in, as if its disk were full.
+
 The child: ``submit((value,))`` proposes, and it delivers the decided value, as bytes, at most once.
 """
 
@@ -39,7 +43,7 @@ from msgspec import Meta
 
 from quorate.kernel import Core, Env, Key, Name, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
-from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, TIMES, BoundedConfig, Bounds
+from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.log.entries import COMMAND, NOOP, Entry
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.parts.quorum import Majority, QuorumSystem
@@ -53,10 +57,19 @@ PASSED_RETIRED_MAX = 1024
 """Passed slots whose late messages are dropped at once; the few for older ones wait in the kernel, which is bounded."""
 TAG = struct.Struct(">HQQB")
 """Before each value: node, life, serial, kind."""
+VALUE_OVERHEAD_BYTES = 64
+"""What a value counts for in the limits beside its own bytes."""
+FULL = "the log in memory is full, and Paxos keeps all of it: raise memory_bytes_max, or use multipaxos"
+
+
+def _size_of(value: bytes) -> int:
+    """What a value counts for in the limits."""
+    return len(value) + VALUE_OVERHEAD_BYTES
 
 
 class SlotsConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Times in seconds of the local clock, sizes in bytes; ``pending_max`` bounds values, and reads, that wait."""
+    """Times in seconds of the local clock, sizes in bytes; ``pending_max`` bounds values, and reads, that wait, and
+    ``log_bytes_max`` the log, all of which is in memory."""
 
     bounds: ClassVar[Mapping[str, Bounds]] = {
         "window": Bounds(1, 4096),
@@ -65,6 +78,7 @@ class SlotsConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_field
         "message_entries_max": Bounds(1, BATCH_COUNT_MAX),
         "message_bytes_max": MESSAGE_SIZES,
         "pending_max": COUNTS,
+        "log_bytes_max": SIZES,
     }
 
     window: int = 32
@@ -73,6 +87,7 @@ class SlotsConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_field
     message_entries_max: int = 1024
     message_bytes_max: int = 1 << 20
     pending_max: int = 65_536
+    log_bytes_max: int = 1 << 30
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,6 +176,8 @@ class Slots(Core):
         self._stalled: str | None = None
         self._queue: deque[bytes] = deque()  # tagged values to be proposed
         self._mine: dict[int, bytes] = {}  # proposed by us, by slot
+        self._own_bytes = 0  # of what waits, and what is proposed by us
+        self._bytes = 0  # of what is decided
         self._serial = 0
         self._reads: list[int] = []  # tokens that wait for the next no-op
         self._asked: list[int] = []  # tokens that wait for this one
@@ -180,6 +197,15 @@ class Slots(Core):
     def standing(self) -> Standing:
         """As ``Core.standing``. Nobody is elected: the leader is the one to propose at."""
         return Standing(LEADER if self.leader == self.env.id else FOLLOWER, self.leader, commit_index=self.delivered)
+
+    size = staticmethod(_size_of)
+
+    @property
+    def _silent(self) -> str | None:
+        """Why this node takes nothing in, and says nothing."""
+        if self._stalled is None and self._bytes > self.config.log_bytes_max * 5 // 4:
+            return FULL
+        return self._stalled
 
     @property
     def floor(self) -> int:
@@ -230,6 +256,7 @@ class Slots(Core):
         self._started_at = self.env.now
         self.life += 1
         self.env.persist(Life(self.life))
+        self._bytes = sum(map(self.size, self.values)) + sum(map(self.size, self.ahead.values()))
         if self.values:
             self.env.deliver(Decided(1, [entry_of_value(value) for value in self.values]))
         self._next = self.delivered + 1
@@ -239,19 +266,39 @@ class Slots(Core):
 
     def submit(self, values: Sequence[bytes]) -> None:
         """Values to be decided; they are proposed in ``settle``."""
-        room = 0 if self._stalled else self.config.pending_max - len(self._queue)
-        self._queue.extend([self._tagged(COMMAND, value) for value in values[:room]])
-        if len(values) > room:
-            refused = tuple(values[room:])
-            stalled = self._stalled
-            self.env.deliver(Dropped(refused, stalled) if stalled else Busy(refused, "too many values wait for a slot"))
+        if self._silent is not None and self._silent != FULL:
+            self.env.deliver(Dropped(tuple(values), self._silent))
+            return
+        refused: dict[str, list[bytes]] = {}
+        for value in values:
+            if (why := self._why_not(value)) is not None:
+                refused.setdefault(why, []).append(value)
+            else:
+                self._wait(self._tagged(COMMAND, value))
+        for why, some in refused.items():
+            self.env.deliver(Busy(tuple(some), why))
+
+    def _why_not(self, value: bytes) -> str | None:
+        """Why a command cannot wait for a slot; None: it can."""
+        log_bytes_max, size = self.config.log_bytes_max, self.size(value)
+        if self._bytes + self._own_bytes + size > log_bytes_max * 3 // 4:
+            return FULL
+        part = log_bytes_max // (4 * len(self.env.peers))
+        if len(self._queue) >= self.config.pending_max or (self._own_bytes and self._own_bytes + size > part):
+            return "too many values wait for a slot"
+        return None
+
+    def _wait(self, value: bytes) -> None:
+        self._queue.append(value)
+        self._own_bytes += self.size(value)
 
     def read(self, tokens: Sequence[int]) -> None:
         """Reads; those that come while a no-op is on its way share the next."""
-        room = self.config.pending_max - len(self._reads)
+        is_full = self._bytes >= self.config.log_bytes_max
+        room = 0 if is_full else self.config.pending_max - len(self._reads)
         self._reads += tokens[:room]
         if len(tokens) > room:
-            self.env.deliver(ReadFailed(tuple(tokens[room:]), "too many reads wait for a slot"))
+            self.env.deliver(ReadFailed(tuple(tokens[room:]), FULL if is_full else "too many reads wait for a slot"))
 
     def on_stalled(self, why: str | None) -> None:
         """While the disk is full propose nothing and take nothing in."""
@@ -281,7 +328,7 @@ class Slots(Core):
         """Take what is next."""
         first = m.first_index
         is_next = 1 <= first <= self.delivered + 1 <= first + len(m.values) - 1
-        if not is_next or self._stalled is not None:
+        if not is_next or self._silent is not None:
             return
         for slot, value in enumerate(m.values, first):
             self._choose(slot, value)
@@ -295,16 +342,18 @@ class Slots(Core):
         if key != BEAT:
             return
         self.env.set_timer(BEAT, self.config.beat_s)
-        if self._stalled is None:  # else be silent, and let clients go elsewhere
+        if self._silent is None:  # else let clients go elsewhere
             self._announce()
         self._fetching = False
         if self.floor > self.delivered:
             self._fetch()
         gap = self.delivered + 1
-        if self.ahead and self._gap_at_beat == gap and self._stalled is None:
+        if self.ahead and self._gap_at_beat == gap and self._silent is None:
             last = max(self.ahead)
             for slot in sorted(slot for slot in self.open if slot < last and slot not in self._mine):
-                self._propose(slot, self._tagged(NOOP))
+                noop = self._tagged(NOOP)
+                self._own_bytes += self.size(noop)
+                self._propose(slot, noop)
         self._gap_at_beat = gap if self.ahead else 0
         self._lead()
 
@@ -313,12 +362,13 @@ class Slots(Core):
         self._move_window()
         if self._announced < self.delivered:
             self._announce()  # before the proposals, so that they find their slots open
-        if self._stalled is not None:
+        if self._silent is not None:
             return
         if self._reads and not self._asked:
             self._asked, self._reads = self._reads, []
             self._asked_value = self._tagged(NOOP)
             self._queue.appendleft(self._asked_value)
+            self._own_bytes += self.size(self._asked_value)
         if self._queue:
             floor = self.floor
             free = sorted(slot for slot in self.open if slot > floor and slot not in self._mine)
@@ -352,8 +402,8 @@ class Slots(Core):
         for slot in range(max(self._next, self.delivered + 1), last + 1):
             if slot not in self.open and slot not in self.ahead:
                 self._spawn(slot)
-                if self._stalled is not None:
-                    self.open[slot].on_stalled(self._stalled)
+                if (why := self._silent) is not None:
+                    self.open[slot].on_stalled(why)
         self._next = max(self._next, last + 1)
 
     def _spawn(self, slot: int) -> None:
@@ -378,11 +428,16 @@ class Slots(Core):
         if slot <= self.delivered or slot in self.ahead:
             return
         self.ahead[slot] = value
+        self._bytes += self.size(value)
         self.env.persist(Chosen(slot, (value,)))
         self._close(slot)
-        mine = self._mine.pop(slot, value)
+        mine = self._mine.pop(slot, None)
+        if mine is None:
+            return
         if mine != value and (mine[TAG.size - 1] == COMMAND or mine == self._asked_value):
             self._queue.appendleft(mine)  # another won; a no-op that filled a gap has done its work
+        else:
+            self._own_bytes -= self.size(mine)
 
     def _collect(self) -> None:
         """Move what follows without a gap from ``ahead`` to ``values``."""
@@ -414,7 +469,7 @@ class Slots(Core):
     def _fetch(self) -> None:
         """From any node that has more; another one next time, perhaps."""
         ahead = [node for node, index in sorted(self._reached.items()) if index > self.delivered]
-        if ahead and not self._fetching and self._stalled is None:
+        if ahead and not self._fetching and self._silent is None:
             self._fetching = True
             self.env.send(ahead[int(self.env.rng.random() * len(ahead))], Fetch(self.delivered + 1))
 
@@ -422,7 +477,7 @@ class Slots(Core):
         """Who to propose at: the lowest node heard lately. A process that has just begun waits for that of all."""
         since = self.env.now - self.config.suspect_s
         lately = [node for node, at in sorted(self._heard.items()) if at >= since]
-        leader = min(lately if self._stalled is not None and lately else [self.env.id, *lately])
+        leader = min(lately if self._silent is not None and lately else [self.env.id, *lately])
         is_sure = leader == self.env.peers[0] or self._started_at <= since
         if is_sure and leader != self.leader:
             self.leader = leader

@@ -51,7 +51,16 @@ from quorate.runtime.errors import (
     UnknownFormat,
     WrongIdentity,
 )
-from quorate.runtime.files import ASIDE, Identity, create, fsync_directory, own_directory, publish, remove_asides
+from quorate.runtime.files import (
+    ASIDE,
+    Identity,
+    create,
+    drop_cached,
+    fsync_directory,
+    own_directory,
+    publish,
+    remove_asides,
+)
 from quorate.runtime.verified import VerifiedFile, identity_of
 
 MAGIC = b"QUORSNAP"
@@ -230,6 +239,7 @@ class SnapshotStore:
                 header = _Header(self._cluster, node, index, term, size - HEADER_SIZE, digest)
                 os.pwrite(file.fileno(), _encode(header), 0)
                 os.fsync(file.fileno())
+                drop_cached(file.fileno())
             publish(aside, final)
         except BaseException:
             aside.unlink(missing_ok=True)

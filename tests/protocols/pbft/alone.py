@@ -45,7 +45,7 @@ class Alone(bench.Alone[Env]):
         self.env = self.part
         self.config = config
         self.view = CurrentView(self.env, config, Group(FOUR, SCHEME.keys(node)))
-        self.log = MessageLog(self.env)
+        self.log = MessageLog(self.env, config)
         self.history = History(self.env, config.window)
         self.others = Others(self.env)
         self.left: list[int] = []
@@ -113,7 +113,7 @@ class Alone(bench.Alone[Env]):
 
     @cached_property
     def images(self) -> Images:
-        return Images(self.env, self.config, self.view, self.history, self.holding)
+        return Images(self.env, self.config, self.view, self.log, self.history, self.holding)
 
     @cached_property
     def fetching(self) -> Fetching:

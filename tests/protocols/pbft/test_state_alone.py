@@ -170,7 +170,7 @@ def test_a_vote_is_recorded_with_its_batch_which_is_recorded_once() -> None:
     assert log.prepared == {1: proof}
     records = [*log.batch_records(), *log.vote_records()]
     assert records == [Stored(()), Stored((X,)), log.accepted[1], Prepared(proof)]
-    again = MessageLog(alone.env)
+    again = MessageLog(alone.env, alone.config)
     for record in records:
         again.restore(record)
     assert (again.batches, again.accepted, again.prepared) == (log.batches, log.accepted, log.prepared)

@@ -45,7 +45,7 @@ class KeyState(msgspec.Struct, gc=False):
 
 
 class KeyIndex:
-    """All keys that have a version, live or deleted. One thread."""
+    """All keys that have a version, live or deleted. One thread; another may ask ``is_garbage`` meanwhile."""
 
     __slots__ = ("_dead", "_live", "_states")
 
@@ -154,10 +154,30 @@ class KeyIndex:
 
     def is_garbage(self, key: bytes, stamp: int, compact_revision: int) -> bool:
         """Whether a compaction makes a version unreachable: older than the compacted revision, and by then
-        replaced or deleted. What happened at that very revision stays, for whoever watches from it on."""
+        replaced or deleted. What happened at that very revision stays, for whoever watches from it on.
+
+        Any thread, as long as nobody prunes at a later revision (``KvStore`` sees to it while there is a view).
+        """
         if stamp >= first_stamp(compact_revision):
             return False
-        return bool(stamp & 1) or self.at(key, compact_revision) != stamp
+        return bool(stamp & 1) or self._at(key, first_stamp(compact_revision + 1)) != stamp
+
+    def _at(self, key: bytes, bound: int) -> int:
+        """As ``at``, while another thread may change the key between any two steps.
+
+        The newest stamp is read first, as a change puts it among the older ones before it takes its place. Between the
+        look-up and the reading older ones may be pruned; what stands in that place then is above the bound, or nothing.
+        """
+        while (state := self._states.get(key)) is not None:
+            newest, past = state.stamp, state.past
+            if newest < bound:
+                return newest
+            if not past or not (older := bisect_left(past, bound)):
+                return NONE
+            found = past[older - 1 : older]
+            if found and found[0] < bound:
+                return found[0]
+        return NONE
 
     def revert(self, key: bytes, create_revision: int, version: int) -> int:
         """Forget the key's latest version; return the stamp of the one before, which gets these numbers back."""
@@ -166,9 +186,7 @@ class KeyIndex:
             del self._states[key]
             self._live.remove(key)
             return NONE
-        before = state.past.pop()
-        if not state.past:
-            state.past = None
+        before = state.past[-1]
         if state.stamp & 1:
             self._dead.remove(key)
             self._live.add(key)
@@ -176,6 +194,9 @@ class KeyIndex:
             self._live.remove(key)
             self._dead.add(key)
         state.stamp, state.create_revision, state.version = before, create_revision, version
+        state.past.pop()  # last: another thread finds it in one place or the other
+        if not state.past:
+            state.past = None
         return before
 
     def prune(self, key: bytes, revision: int) -> list[int]:

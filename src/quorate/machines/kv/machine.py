@@ -151,7 +151,7 @@ class KvMachine(StateMachine):
             old, self.store = self.store, store
             self._counts = Counts()
             self._in_batch = False
-            old.close()
+            old.close(waits=False)
 
         return adopt
 

@@ -7,7 +7,7 @@ batch waits.
 The file is *working storage*, opened with sync off: durability is the journal's business. After a crash the state
 comes from the last snapshot and the log, and a new file is created; an old one is never opened.
 
-Threads: one writes. Another may use `read_chunk`; the lock keeps the map in place under it.
+Threads: one writes. Others may use `read_chunk` and `touch`; the map stays in place while they read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from quorate.machines.kv.index import STAMP_BYTES
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+TOUCHED_BYTES_MAX = 4 << 20
+"""Of one `touch`, and a record more."""
 MAP_BYTES = 256 * 1024 * 1024  # address space, not memory: pages and disk blocks are taken as they are written
 
 
@@ -65,7 +69,11 @@ class Revisions:
         self.pending: dict[bytes, bytes] = {}
         self._doomed: deque[int] = deque()
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._readers = 0  # other threads that read
+        self._is_moving = False  # the map, as soon as none does
+        self._toucher: ThreadPoolExecutor | None = None
+        self._touching: Future[None] | None = None
         self._read: Any = None
         self._closed = False
         try:
@@ -76,7 +84,7 @@ class Revisions:
                 sync=False,
                 metasync=False,
                 meminit=False,
-                readahead=False,
+                readahead=False,  # where the table is larger than memory, a page that is needed costs 32 others
                 max_readers=16,
             )
         except lmdb.Error as error:
@@ -145,31 +153,81 @@ class Revisions:
         """The written records with after < key < end, at least one and about `size_bytes` of them. Any thread."""
         chunk: list[tuple[bytes, bytes]] = []
         taken = 0
-        with self._lock:
-            if self._closed:
-                raise ValueError("the store was closed or replaced while its snapshot was being written")
-            with self._env.begin() as txn:
-                cursor = txn.cursor()
-                if not cursor.set_range(after + b"\0"):
-                    return chunk
-                for item in cursor:
-                    if item[0] >= end:
-                        break
-                    chunk.append(item)
-                    taken += len(item[1])
-                    if taken >= size_bytes:
-                        break
+        with self._reading(), self._env.begin() as txn:
+            cursor = txn.cursor()
+            if not cursor.set_range(after + b"\0"):
+                return chunk
+            for item in cursor:
+                if item[0] >= end:
+                    break
+                chunk.append(item)
+                taken += len(item[1])
+                if taken >= size_bytes:
+                    break
         return chunk
 
-    def close(self) -> None:
-        """Close and remove the file. Harmless twice."""
-        with self._lock:
+    def touch(self, start: int, end: int) -> None:
+        """Have the pages of records with start <= stamp < end in memory, as far as a few megabytes. Any thread.
+
+        A page that is missing is read while other threads go on, and no value is copied. Raises ValueError once closed.
+        """
+        taken = 0
+        with self._reading(), self._env.begin(buffers=True) as txn:
+            cursor, stop = txn.cursor(), to_key(end)
+            if not cursor.set_range(to_key(start)):
+                return
+            for key, record in cursor:
+                taken += len(record)
+                if bytes(key) >= stop or taken > TOUCHED_BYTES_MAX:
+                    return
+
+    def touch_soon(self, start: int, end: int) -> None:
+        """The same in a thread of its own, unless it is still busy."""
+        if self._touching is None or self._touching.done():
+            if self._toucher is None:
+                self._toucher = ThreadPoolExecutor(1, "quorate-touch")
+            self._touching = self._toucher.submit(self.touch, start, end)
+
+    def close(self, *, waits: bool = True) -> None:
+        """Close and remove the file, in a thread unless this ``waits``: a gigabyte takes 0.2 s. Harmless twice."""
+        with self._alone():
             if self._closed:
                 return
             self._closed = True
             self._end_read()
             self._env.close()
-        remove_table(self._path)
+        if self._toucher is not None:
+            self._toucher.shutdown()
+        if waits:
+            remove_table(self._path)
+        else:
+            threading.Thread(target=remove_table, args=(self._path,), name="quorate-remove").start()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock:
+            self._lock.wait_for(lambda: not self._is_moving)
+            if self._closed:
+                raise ValueError("the store was closed or replaced while its snapshot was being written")
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readers -= 1
+                self._lock.notify_all()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for those that read, each a megabyte or a few, and let nobody begin."""
+        with self._lock:
+            self._is_moving = True
+            try:
+                self._lock.wait_for(lambda: not self._readers)
+                yield
+            finally:
+                self._is_moving = False
+                self._lock.notify_all()
 
     def _end_read(self) -> None:
         if self._read is not None:
@@ -177,7 +235,7 @@ class Revisions:
             self._read = None
 
     def _grow(self) -> None:
-        with self._lock:
+        with self._alone():
             try:
                 self._env.set_mapsize(2 * self._env.info()["map_size"])
             except lmdb.Error as error:

@@ -7,6 +7,9 @@ makes revision 2, as etcd's does.
 Compaction is two things. The *rule* is at once: reads before the compacted revision are refused. The *removal* is
 a sweep over the records up to it, a share with each commit, so that no single command stalls the replica. What a
 client or another replica can see follows the rule alone.
+
+Readers that take long hold a `View`. The sweep goes on under it, up to what was compacted when the view was made: a
+store whose sweep waited for its readers would grow for as long as somebody always reads.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from quorate.machines.kv.revisions import MAP_BYTES, Revisions, from_key, to_key
 
 decode_record = msgspec.msgpack.Decoder(KeyValue).decode
 _SWEEP_RECORDS = 256
+_SWEEP_BYTES = 256 << 10
+"""What the sweep looks at with each commit, beside twice what that one adds. To look at a record is to read it."""
 _ABSENT = KeyValue(b"")
 
 
@@ -36,13 +41,24 @@ decode_record_key = msgspec.msgpack.Decoder(_RecordKey).decode
 
 
 class View:
-    """A promise that the records up to a revision stay readable. It ends with `close`, or with its last reference."""
+    """A promise that what can be read of the records up to a revision stays readable.
 
-    def __init__(self, revision: int, compact_revision: int, records: Revisions) -> None:
+    It ends with `close`, or with its last reference.
+    """
+
+    def __init__(self, revision: int, compact_revision: int, records: Revisions, index: KeyIndex) -> None:
         self.revision = revision
         self.compact_revision = compact_revision
         self.records = records
+        self._index = index
         self.closed = False
+
+    def is_readable(self, key: bytes, record: bytes) -> bool:
+        """Whether a record is part of what can be read; others are there until the sweep finds them. Any thread."""
+        stamp, compacted = from_key(key), self.compact_revision
+        if stamp >= first_stamp(compacted):
+            return True
+        return not self._index.is_garbage(decode_record_key(record).key, stamp, compacted)
 
     def close(self) -> None:
         self.closed = True
@@ -115,12 +131,14 @@ class KvStore:
 
     def commit(self) -> None:
         """Write what the transactions left, and sweep on. Raises OSError; what wasn't written waits for the next."""
-        if not self.sweeping or any(not view.closed for view in self._views):
+        if not self.sweeping:
             self.records.flush()
             return
-        share = _SWEEP_RECORDS + 2 * len(self.records.pending)  # more than the batch adds, so the sweep ends
+        pending = self.records.pending
+        share = _SWEEP_RECORDS + 2 * len(pending)  # more than the batch adds, so the sweep ends
+        share_bytes = _SWEEP_BYTES + 2 * sum(map(len, pending.values()))
         self.records.flush(share)
-        self._sweep(share)
+        self._sweep(share, share_bytes)
 
     # Reading.
 
@@ -140,31 +158,39 @@ class KvStore:
         return None if stamp & 1 else decode_record(self.records.get(stamp))
 
     def view(self) -> View:
-        """Hold what is committed now for a reader in another thread: the sweep pauses until the view is closed."""
-        view = View(self.revision, self.compact_revision, self.records)
+        """Hold what is committed now for a reader, in this thread or another, until the view is closed."""
+        view = View(self.revision, self.compact_revision, self.records, self.index)
         self._views.add(view)
         return view
 
-    def close(self) -> None:
-        """Close and remove the records. A view of them becomes unreadable."""
-        self.records.close()
+    def close(self, *, waits: bool = True) -> None:
+        """Close and remove the records, as ``Revisions.close``. A view of them becomes unreadable."""
+        self.records.close(waits=waits)
 
     # Sweeping.
 
     @property
     def sweeping(self) -> bool:
-        """Whether records that compaction made unreachable may still be on disk."""
-        return self._swept < first_stamp(self.compact_revision) or self.records.doomed > 0
+        """Whether records that compaction made unreachable may still be on disk, and no view holds them."""
+        return self._swept < first_stamp(self._sweepable) or self.records.doomed > 0
 
-    def _sweep(self, share: int) -> None:
+    @property
+    def _sweepable(self) -> int:
+        """The revision up to which the sweep may go: views read as of a compaction that may be older."""
+        return min([self.compact_revision, *(view.compact_revision for view in self._views if not view.closed)])
+
+    def _sweep(self, share: int, share_bytes: int) -> None:
         """Look at the next records up to the compacted revision, and doom what their keys no longer need."""
         if self.records.doomed >= share:
             return
-        revision = self.compact_revision
+        revision = self._sweepable
         for key, record in self.records.scan(self._swept, first_stamp(revision + 1)):
-            if not share:
+            if share <= 0 or share_bytes <= 0:
                 self._swept = from_key(key)
+                if share_bytes <= 0:  # then the next are large, too, and where memory is short on the disk
+                    self.records.touch_soon(self._swept, first_stamp(revision + 1))
                 return
             share -= 1
+            share_bytes -= len(record)
             self.records.doom(self.index.prune(decode_record_key(record).key, revision))
-        self._swept = first_stamp(revision)  # its own records are due at the next compaction
+        self._swept = max(self._swept, first_stamp(revision))  # its own records are due at the next compaction

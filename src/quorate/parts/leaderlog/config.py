@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from msgspec.structs import replace
-
 from quorate.parts.bounds import BYTES_MAX, COUNT_MAX, COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
 
@@ -91,8 +89,7 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def within(self, log_bytes_max: int) -> LeaderConfig:
         """The same with no more than so many bytes of log in memory, and of what is on its way into it."""
-        return replace(
-            self,
+        return self.but(
             log_bytes_max=min(self.log_bytes_max, log_bytes_max),
             keep_bytes=min(self.keep_bytes, log_bytes_max // 8),
             hold_bytes_max=min(self.hold_bytes_max, log_bytes_max // 4),

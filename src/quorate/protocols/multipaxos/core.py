@@ -36,10 +36,10 @@ from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.ballot import NO_BALLOT, ROUND_MAX, Ballot
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
+from quorate.parts.leaderlog.delivery import portion
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
-from quorate.parts.log.entries import size_of
 from quorate.parts.log.replicated import Busy, Decided
 from quorate.protocols.multipaxos.following import PREPARING, Following
 from quorate.protocols.multipaxos.leadership import Leadership
@@ -75,7 +75,7 @@ class MultiPaxos(Following):
     leadership_class: ClassVar[type[Leadership]] = Leadership
 
     def on_timer(self, key: Key) -> None:
-        """The election time-out, or the heartbeat."""
+        """The election time-out, or the heartbeat; or there is more to deliver (``settle``)."""
         if key == ELECTION:
             if self._watch.alarm.is_due():
                 self._stand()
@@ -307,10 +307,9 @@ class MultiPaxos(Following):
         self.handover.settle(leadership.followers, members, last_index, is_quiet=is_quiet)
 
     def _deliver(self) -> None:
-        first, last = self.delivered_index + 1, self.acceptor.chosen_index
-        entries = self.acceptor.log.slice(first, last)
-        size = size_of(entries)
-        self.delivered_index = last
+        first, acceptor = self.delivered_index + 1, self.acceptor
+        entries, size = portion(self.env, acceptor.log, self.delivered_index, acceptor.chosen_index)
+        self.delivered_index = last = first + len(entries) - 1
         self.env.deliver(Decided(first, entries))
         self._snapshots.delivered(last, entries, size)
         if self.leadership is not None:

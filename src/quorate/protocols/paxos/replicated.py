@@ -24,6 +24,11 @@ class PaxosLogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if self.paxos.proposers or self.paxos.acceptors or self.paxos.learners:
             raise ValueError("paxos names roles: in a log every node plays all of them")
 
+    def within(self, log_bytes_max: int) -> "PaxosLogConfig":
+        """The same with no more than so many bytes of log."""
+        slots = self.slots.but(log_bytes_max=min(self.slots.log_bytes_max, log_bytes_max))
+        return PaxosLogConfig(slots=slots, paxos=self.paxos)
+
 
 class PaxosLog(Slots):
     """One node. ``single`` is the class of a slot's core."""

@@ -136,7 +136,7 @@ class Pbft(Core, Reconfigurable):
         self.founders = founders = founders_of(config, env.peers, keys)
         # The state that parts share.
         self.view = view = CurrentView(env, config, Group(config.members or founders, keys))
-        self.log = log = self.log_class(env)
+        self.log = log = self.log_class(env, config)
         self.history = history = History(env, config.window)
         # Each part knows those before it.
         others, leave_view = self.others_class(env), Later()
@@ -148,7 +148,7 @@ class Pbft(Core, Reconfigurable):
         self.members = self.members_class(env, config, founders, view, log, history)
         self.checkpoints = self.checkpoints_class(env, others, config, view, log, history, self.members, self.normal)
         self.holding = Holding(env, view)
-        self.images = Images(env, config, view, history, self.holding)
+        self.images = Images(env, config, view, log, history, self.holding)
         self.fetching = self.fetching_class(env, others, config, view, log)
         self.execution = Execution(
             *(env, config, view, log, history),

@@ -11,12 +11,16 @@ from quorate.protocols.pbft.messages import Prepare, PrePrepare
 
 COUNT_MAX = 256
 BYTES_MAX = 4 << 20
+LOG_SHARE = 5
+"""All senders together have at most one part in so many of what the log may have."""
 
 
 class Early:
     """By sender; the oldest go first. What is lost is sent again at a beat."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
+        """``bytes_max``: of one sender."""
+        self._bytes_max = bytes_max
         self._kept: dict[int, deque[PrePrepare | Prepare]] = {}
         self._bytes: dict[int, int] = {}
 
@@ -28,7 +32,7 @@ class Early:
         kept = self._kept.setdefault(sender, deque())
         kept.append(message)
         size = self._bytes.get(sender, 0) + _size(message)
-        while len(kept) > COUNT_MAX or size > BYTES_MAX:
+        while len(kept) > COUNT_MAX or size > self._bytes_max:
             size -= _size(kept.popleft())
         self._bytes[sender] = size
 

@@ -61,7 +61,7 @@ class Execution:
                 break
             self._execute(digest, batch)
             self._view.note_executed()
-            if self._images.is_due(sum(map(len, batch))):
+            if self._images.is_due(sum(map(len, batch))) or self._images.is_wanted:
                 self._images.take()
                 self._is_paused = True  # outputs of this Turn end here
                 self._env.set_timer(EXECUTE, 0.0)
@@ -85,6 +85,7 @@ class Execution:
     def _execute(self, digest: bytes, batch: tuple[bytes, ...]) -> None:
         """One batch; ``_flush`` hands it up."""
         self._history.advance(digest, len(batch))
+        self._log.executed(digest)
         self._entries += [Entry(TERM, value, self._members.kind_of(value)) for value in batch]
         for value in batch:
             self._waiting.forget(value)
@@ -119,7 +120,7 @@ class Execution:
             self._images.is_due(sum(map(len, batch)))
             self._members.switch_if_stable()
         history.recovered()
-        log.recovered(history.high)
+        log.recovered(history.high, history.digests.values())
         self._flush()
         if history.executed > history.low and history.executed % self._config.checkpoint_batches == 0:
             self._checkpoints.make()  # of the snapshot: it may be the others' last one, too

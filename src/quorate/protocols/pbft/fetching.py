@@ -66,9 +66,13 @@ class Fetching:
         """Of what others fetch: batches, and digests of them (``catch_up.py``)."""
 
     def fetch(self, digests: Iterable[bytes]) -> None:
-        """Ask for those of these batches that this node lacks, each once a beat."""
+        """Ask for those of these batches that this node lacks, each once a beat; for the first even without room."""
         now, beat_s = self._env.now, self._config.beat_s
-        for digest in digests if self._view.stalled is None else ():
+        if self._view.stalled is not None or self._log.is_full:
+            return
+        for place, digest in enumerate(digests):
+            if place and not self._log.has_room((len(self.wanted) + 1) * self._config.batch_bytes_max):
+                return
             if digest in self._log.batches:
                 continue
             if (asked := self.wanted.get(digest)) is not None:

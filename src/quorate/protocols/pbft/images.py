@@ -4,6 +4,9 @@ They are rarer than checkpoints, and taken at those that follow from the order a
 Two are kept, and the batches after the older; besides those that travel (``holding.py``). Where some could not be
 taken, for want of space, nodes may have none in common: one more is taken, where the order stands still, when a node
 asks that cannot go on without.
+
+When the log is nearly full, one is taken at the next checkpoint, whether it is due or not. If there is no more room
+when it is written, nothing before it is kept: a node that is behind can use it as well.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from quorate.parts.log.configuration import Nodes
 from quorate.parts.log.replicated import SnapshotInfo, TakeCommonSnapshot
 from quorate.protocols.pbft.history import TERM, History
 from quorate.protocols.pbft.holding import Holding
+from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import Image, PbftConfig
 from quorate.protocols.pbft.view import CurrentView
 
@@ -27,10 +31,13 @@ SNAPSHOT = "snapshot"
 class Images:
     """When one is due, and the one that is being taken."""
 
-    def __init__(self, env: Env, config: PbftConfig, view: CurrentView, history: History, holding: Holding) -> None:
+    def __init__(
+        self, env: Env, config: PbftConfig, view: CurrentView, log: MessageLog, history: History, holding: Holding
+    ) -> None:
         self._env = env
         self._config = config
         self._view = view
+        self._log = log
         self._history = history
         self._holding = holding
         self._due_at = 0  # the number of the one that was due last
@@ -62,6 +69,11 @@ class Images:
         return True
 
     @property
+    def is_wanted(self) -> bool:
+        """After a batch was executed: whether it is time to make room."""
+        return self._log.is_nearly_full and not self._history.executed % self._config.checkpoint_batches
+
+    @property
     def is_newest_old(self) -> bool:
         """Whether there is no snapshot of the state as it is."""
         images = self._history.images
@@ -74,6 +86,7 @@ class Images:
         history = self._history
         held = self._to_hold()
         self._taking = self._image_now(), history.nodes, held
+        self._log.is_making_room = True
         keep = history.images[-1].index if history.images else 0
         spared = tuple(image.index for image in held) or UNSET
         piece_bytes = self._config.chunk_bytes
@@ -101,6 +114,7 @@ class Images:
     def taken(self, result: Any) -> None:
         """A snapshot is durable; or it is not, and the next one may be."""
         taking, self._taking = self._taking, None
+        self._log.is_making_room = False
         if taking is None or not isinstance(result, SnapshotInfo) or result.index != taking[0].index:
             return
         image, nodes, held = taking
@@ -114,6 +128,10 @@ class Images:
             root=result.root,
             piece_bytes=self._config.chunk_bytes,
         )
-        self._history.record_image(image, nodes, fetched=False, held=[old.sequence for old in held])
+        has_room = not self._log.is_nearly_full
+        kept = [old.sequence for old in held]
+        self._history.record_image(image, nodes, fetched=not has_room, held=kept if has_room else ())
+        if not has_room:
+            self._log.drop_batches(self._history.low, self._history.digests.values())
         first = self._history.stored[0].sequence
         self._bytes_at = {sequence: size for sequence, size in self._bytes_at.items() if sequence >= first}

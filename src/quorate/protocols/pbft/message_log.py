@@ -2,6 +2,14 @@
 
 Durable: ``Stored``, ``Accepted``, ``Prepared``. What a vote rests on is recorded here before the vote is sent.
 
+Bytes. Batches are kept from the older of two snapshots on, for nodes that are behind, and those that were accepted in
+whatever view until a stable checkpoint is beyond them. All have at most ``log_bytes_max`` together, and those that were
+not executed a quarter of that, so that a primary that lies cannot fill a node with batches that nobody decides. A
+backup takes no batch beyond; it does not vote for it, and fetches it if others decide it. The null batch needs no room.
+An honest primary gives no reason to refuse: when the log, or its part of the order since the last checkpoint, has grown
+so much, it fills the numbers up to the next checkpoint with null batches (``normal.py``). There a snapshot is taken
+that lets the rest go (``images.py``), and until it is written, a full log takes nothing.
+
 ``NormalCase`` votes, ``Fetching`` adds batches that were missing, ``CatchUp`` adds what a checkpoint proves, and
 ``Checkpoints`` drops what a stable one stands for. When the view ends, its slots go, and nothing else.
 """
@@ -15,8 +23,18 @@ from typing import Any, ClassVar
 from quorate.kernel import Env
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate
-from quorate.protocols.pbft.messages import NULL, Accepted, Prepared, Stored, digest_of, order_of
+from quorate.protocols.pbft.messages import NULL, Accepted, PbftConfig, Prepared, Stored, digest_of, order_of
 from quorate.protocols.pbft.slot import Commits, Slot
+
+REQUEST_OVERHEAD_BYTES = 64
+"""What a request of a batch counts for beside its own bytes."""
+UNDECIDED_SHARE = 4
+"""Of the log's bytes, one part in so many may be of batches that were not executed here."""
+
+
+def _size_of(batch: tuple[bytes, ...]) -> int:
+    """What a batch counts for in the limits."""
+    return sum(map(len, batch)) + REQUEST_OVERHEAD_BYTES * len(batch)
 
 
 class MessageLog:
@@ -24,8 +42,9 @@ class MessageLog:
 
     commits_class: ClassVar[type[Commits]] = Commits
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Env, config: PbftConfig) -> None:
         self._env = env
+        self._bytes_max, self._batch_bytes_max = config.log_bytes_max, config.batch_bytes_max
         # Durable: by digest, and by sequence number in the latest view.
         self.batches: dict[bytes, tuple[bytes, ...]] = {NULL: ()}
         self.accepted: dict[int, Accepted] = {}
@@ -41,6 +60,13 @@ class MessageLog:
         self.accepted_to = 0
         """The highest number at which something was accepted in this view. Set by ``NormalCase`` after a crash."""
         self._accepted_at: dict[bytes, int] = {}  # the highest number that a batch was accepted at, in any view
+        self.size_bytes = 0
+        """Of the batches."""
+        self._sizes: dict[bytes, int] = {}
+        self._undecided: dict[bytes, int] = {}  # of those that were not executed
+        self._undecided_bytes = 0
+        self.is_making_room = False
+        """Whether a snapshot is being written that will let batches go. Set by ``Images``."""
 
     # --- votes ---
 
@@ -54,8 +80,44 @@ class MessageLog:
     def keep_batch(self, digest: bytes, batch: tuple[bytes, ...]) -> None:
         """A batch that may be executed."""
         if digest not in self.batches:
-            self.batches[digest] = batch
+            self._add(digest, batch)
             self._env.persist(Stored(batch))
+
+    def _add(self, digest: bytes, batch: tuple[bytes, ...]) -> None:
+        self.batches[digest] = batch
+        size = self._sizes[digest] = self._undecided[digest] = self.size(batch)
+        self.size_bytes += size
+        self._undecided_bytes += size
+
+    def executed(self, digest: bytes) -> None:
+        """The batch was executed; it is kept for others, and to be executed again."""
+        self._undecided_bytes -= self._undecided.pop(digest, 0)
+
+    def _uncount(self, digest: bytes) -> None:
+        self.executed(digest)
+        self.size_bytes -= self._sizes.pop(digest, 0)
+
+    # --- room ---
+
+    size = staticmethod(_size_of)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether batches of so many bytes may be taken in."""
+        coming = size_bytes + sum([self.size(m.batch) for slot in self.slots.values() if (m := slot.waiting)])
+        return (
+            self._undecided_bytes + coming <= self._bytes_max // UNDECIDED_SHARE
+            and self.size_bytes + coming <= self._bytes_max
+        )
+
+    @property
+    def is_nearly_full(self) -> bool:
+        """Whether it is time for a snapshot, whether one is due or not."""
+        return self.size_bytes >= self._bytes_max * 3 // 4
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has no room for a batch, and the snapshot that lets most of it go is being written."""
+        return self.is_making_room and self.size_bytes > self._bytes_max - self._batch_bytes_max
 
     def accept(self, view: int, sequence: int, digest: bytes, proposal: bytes) -> Slot:
         """§4.2: vote for this order, once and for ever in this view."""
@@ -119,12 +181,18 @@ class MessageLog:
         """Batches that nothing names any more. One that was accepted above the stable checkpoint, in whatever view,
         may have prepared elsewhere: a later view may need it, and nobody else may have it (§4.3: the log holds it)."""
         self._accepted_at = {digest: at for digest, at in self._accepted_at.items() if at > low}
-        named = {NULL, *executed, *self._accepted_at}
-        named.update(accepted.digest for accepted in self.accepted.values())
+        named = self._named(executed) | self._accepted_at.keys()
+        for digest in [digest for digest in self.batches if digest not in named]:
+            self._uncount(digest)
+            del self.batches[digest]
+
+    def _named(self, executed: Iterable[bytes]) -> set[bytes]:
+        """The batches of these digests, and those that this node's votes are for."""
+        named = {NULL, *executed, *(accepted.digest for accepted in self.accepted.values())}
         for certificate in self.prepared.values():
             if order := order_of(certificate.statement):
                 named.add(order[2])
-        self.batches = {digest: batch for digest, batch in self.batches.items() if digest in named}
+        return named
 
     def drop_proven(self, executed: int) -> None:
         """What was executed needs no proof."""
@@ -140,7 +208,8 @@ class MessageLog:
     def restore(self, record: Stored | Accepted | Prepared) -> None:
         """One durable record. What was persisted last about a number holds."""
         if isinstance(record, Stored):
-            self.batches[digest_of(record.batch)] = record.batch
+            if (digest := digest_of(record.batch)) not in self.batches:
+                self._add(digest, record.batch)
         elif isinstance(record, Accepted):
             self.accepted[record.sequence] = record
         else:
@@ -160,6 +229,13 @@ class MessageLog:
         for certificate in self.prepared.values():
             yield Prepared(certificate)
 
-    def recovered(self, high: int) -> None:
-        """Records do not say at which numbers a batch was accepted in earlier views: at most at the high water mark."""
+    def recovered(self, high: int, executed: Iterable[bytes]) -> None:
+        """Records do not say at which numbers a batch was accepted in earlier views: at most at the high water mark.
+
+        Most of those that nothing else names were executed long ago, and are still in the journal. They go when a
+        checkpoint is beyond the mark, and take nobody's room until then.
+        """
         self._accepted_at = dict.fromkeys(self.batches, high)
+        named = self._named(executed)
+        for digest in [digest for digest in self._sizes if digest not in named]:
+            self._uncount(digest)

@@ -35,6 +35,8 @@ BATCH_COUNT_MAX: Final = 4096
 LOG_MAX: Final = 1 << 16
 """Batches between the older of two snapshots and the newest stable checkpoint."""
 NODES_MAX: Final = NODE_ID_MAX + 1
+LOG_BATCHES_MIN: Final = 32
+"""Full batches that the log must have room for."""
 
 Proofs: TypeAlias = Annotated[tuple[Signature, ...], Meta(min_length=1, max_length=NODES_MAX)]
 """A MAC for each node of the group, in order; or one signature."""
@@ -342,7 +344,7 @@ class Executed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """This snapshot is here, and durable. ``fetched``: from others, so that what was before is skipped."""
+    """This snapshot is here, and durable. ``fetched``: nothing before it is: it came from others, or room was short."""
 
     image: Image
     fetched: bool = False
@@ -360,13 +362,17 @@ RECORDS = (Stored, Accepted, Prepared, Changing, Entered, Executed, Taken, Taken
 
 
 class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Times in seconds of the local clock, sizes in bytes. All nodes must be given the same.
+    """Times in seconds of the local clock, sizes in bytes. All nodes must be given the same, unless it says otherwise.
 
     A checkpoint is made every ``checkpoint_batches``, and at most ``window`` batches are ordered beyond a stable one.
     A snapshot is taken at a checkpoint when ``snapshot_batches``, or ``snapshot_bytes`` of requests, were executed
     since the last. While one is on its way to a node, it stays, and so do the batches after it, as long as these are no
     more than ``hold_bytes_max``: so much may be written during a transfer, or it begins again with a newer snapshot.
     The primary has at most ``inflight_batches`` undecided; what comes meanwhile makes the next batch.
+
+    The batches since the older of two snapshots, and those that are not executed yet, are in memory, and have at most
+    ``log_bytes_max`` (``message_log.py``). Where they come near to that, a snapshot is taken besides. Nodes may differ
+    in this, but one that may hold less than the others falls behind when they hold more.
 
     A request that is not executed within ``request_timeout_s`` costs the primary its view; a view that does not begin
     in time costs twice as much as the one before, up to ``view_timeout_s_max``.
@@ -386,6 +392,7 @@ class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields
         "hold_bytes_max": Bounds(0, BYTES_MAX),
         "pending_max": COUNTS,
         "pending_bytes_max": SIZES,
+        "log_bytes_max": SIZES,
         "request_timeout_s": TIMES,
         "view_timeout_s_max": TIMES,
         "beat_s": TIMES,
@@ -401,6 +408,7 @@ class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields
     chunk_bytes: int = 1 << 20
     pending_max: int = 65_536
     pending_bytes_max: int = 64 << 20
+    log_bytes_max: int = 1 << 30
     request_timeout_s: float = 2.0
     view_timeout_s_max: float = 60.0
     beat_s: float = 0.2
@@ -427,3 +435,18 @@ class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields
                 f"beat_s is {self.beat_s}, request_timeout_s {self.request_timeout_s}: the time-out must be at least "
                 "two beats, which send again what was lost, and at most view_timeout_s_max"
             )
+        if self.log_bytes_max < LOG_BATCHES_MIN * self.batch_bytes_max:
+            raise ValueError(
+                f"log_bytes_max is {self.log_bytes_max}: it must have room for {LOG_BATCHES_MIN} batches of "
+                f"batch_bytes_max, {self.batch_bytes_max}, so that a few are under way while a snapshot is written"
+            )
+
+    def within(self, log_bytes_max: int) -> PbftConfig:
+        """The same with no more than so many bytes in memory of batches, of requests that wait for their execution, and
+        of messages for a later view. When snapshots are due by the order alone stays as it is: nodes have them in
+        common."""
+        least = LOG_BATCHES_MIN * self.batch_bytes_max
+        return self.but(
+            log_bytes_max=max(least, min(self.log_bytes_max, log_bytes_max * 5 // 8)),
+            pending_bytes_max=min(self.pending_bytes_max, log_bytes_max // 4),
+        )

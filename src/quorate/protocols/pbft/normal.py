@@ -15,7 +15,7 @@ from quorate.kernel import Env
 from quorate.parts import requests
 from quorate.parts.votes.certificate import Collector
 from quorate.protocols.pbft.checks import Check, FreshRequests, SignatureChecks
-from quorate.protocols.pbft.early import Early
+from quorate.protocols.pbft.early import BYTES_MAX, LOG_SHARE, Early
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import (
@@ -35,6 +35,9 @@ from quorate.protocols.pbft.others import Others
 from quorate.protocols.pbft.slot import Commits, Slot
 from quorate.protocols.pbft.view import CurrentView
 from quorate.protocols.pbft.waiting import WaitingRequests
+
+INTERVAL_SHARE = 8
+"""Between two checkpoints a primary proposes one part in so many of the bytes of the log."""
 
 
 class NormalCase:
@@ -62,7 +65,9 @@ class NormalCase:
         self._checks = checks
         self._waiting = waiting
         self._leave_view = leave_view
-        self.early = Early()
+        self.early = Early(min(BYTES_MAX, config.log_bytes_max // LOG_SHARE // max(len(env.peers), 4)))
+        # As primary: between which checkpoints we proposed last, how many bytes there, and up to where null batches.
+        self._interval = self._bytes = self._fill_to = 0
 
     # --- the primary ---
 
@@ -74,15 +79,36 @@ class NormalCase:
             (self._waiting.turns or history.executed < history.switch_at)
             and view.is_primary
             and view.stalled is None
+            and not log.is_full
             and log.next_sequence <= history.high
-            and log.next_sequence - 1 - history.executed < config.inflight_batches
         ):
-            batch = self._waiting.next_batch()
-            if batch or history.executed < history.switch_at:
+            is_filling = self._is_filling(log.next_sequence)
+            under_way = log.next_sequence - 1 - history.executed
+            if not is_filling and (under_way >= config.inflight_batches or not log.has_room(config.batch_bytes_max)):
+                return
+            batch = () if is_filling else self._waiting.next_batch()
+            if batch or is_filling or history.executed < history.switch_at:
                 self._order(log.next_sequence, batch)
                 log.next_sequence += 1
 
+    def _is_filling(self, sequence: int) -> bool:
+        """Whether this number, and all up to the next checkpoint, are for null batches.
+
+        What was ordered stays in memory until a checkpoint is beyond it, so there is a bound for what is ordered
+        between two. And where there is no room, and nothing under way that would make some, it takes a checkpoint.
+        """
+        config, log = self._config, self._log
+        if sequence > self._fill_to:
+            interval = (sequence - 1) // config.checkpoint_batches
+            is_enough = interval == self._interval and self._bytes >= config.log_bytes_max // INTERVAL_SHARE
+            if is_enough or (sequence == self._history.executed + 1 and not log.has_room(config.batch_bytes_max)):
+                self._fill_to = (interval + 1) * config.checkpoint_batches
+        return sequence <= self._fill_to
+
     def _order(self, sequence: int, batch: tuple[bytes, ...]) -> None:
+        interval = (sequence - 1) // self._config.checkpoint_batches
+        self._bytes = self._log.size(batch) + (self._bytes if interval == self._interval else 0)
+        self._interval = interval
         digest, view = digest_of(batch), self._view
         signature = view.keys.sign(PREPARE, order_statement(view.number, sequence, digest))
         self._log.keep_batch(digest, batch)
@@ -107,7 +133,7 @@ class NormalCase:
             self._others.blame(sender, "proposes with a signature that is wrong")
         elif slot.digest is not None or slot.waiting is not None:
             self._equivocates(sender)
-        else:
+        elif not m.batch or self._log.has_room(self._log.size(m.batch)):
             self._check_batch(slot, m)
 
     def _is_digest(self, digest: bytes, batch: tuple[bytes, ...]) -> bool:

@@ -10,7 +10,8 @@ and a backlog may take longer than the timeout. So the timer starts again with e
 here before the oldest that still waits, or at most a timeout after it (messages overtake each other, and what was lost
 is passed on after a beat). These are finitely many, whatever the primary prefers, so that it can starve nobody. The
 paper's timer starts again with whatever is executed, which lets it starve one client for ever (deviation 5 of
-``core.py``). What the sessions have answered meanwhile is owed no more (``waiting.py``).
+``core.py``). What the sessions have answered meanwhile is owed no more (``waiting.py``). While this node's log is full,
+it would take nothing from any primary, and watches none.
 
 A node that a stable checkpoint has left behind suspects nobody as long as it catches up: what it waits for may be
 executed already, and it would leave a view that the others stay in, and have no vote until they follow (deviation 9 of
@@ -67,7 +68,8 @@ class PrimaryWatch:
         view, executed = self._view, self._history.executed
         has_progress = self._waiting.take_progress() or (executed > self._executed and self._is_due(self._executed + 1))
         self._executed = executed
-        if view.is_changing or view.is_primary or not view.is_member or view.stalled is not None or not self.is_owed:
+        is_idle = view.stalled is not None or self._log.is_full or not self.is_owed
+        if view.is_changing or view.is_primary or not view.is_member or is_idle:
             self._alarm.stop()
             return
         if has_progress or not self._alarm.is_set or view.number != self._number:

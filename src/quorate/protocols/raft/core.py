@@ -33,12 +33,12 @@ from quorate.kernel import Core, Env, Key, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
+from quorate.parts.leaderlog.delivery import portion
 from quorate.parts.leaderlog.handover import Handover
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.entries import size_of
 from quorate.parts.log.replicated import Busy, Decided, Journaled
 from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.protocols.raft.election import Election
@@ -167,7 +167,7 @@ class Raft(Core, Journaled):
     # --- time ---
 
     def on_timer(self, key: Key) -> None:
-        """The election timeout, or the leader's heartbeat."""
+        """The election timeout, or the leader's heartbeat; or there is more to deliver (``settle``)."""
         if key == ELECTION:
             self.election.timed_out()
         elif key == HEARTBEAT and self.election.role == LEADER:
@@ -289,10 +289,9 @@ class Raft(Core, Journaled):
 
     def _deliver(self) -> None:
         state = self.state
-        first, last = state.delivered_index + 1, state.commit_index
-        entries = state.log.slice(first, last)
-        size = size_of(entries)
-        state.delivered_index = last
+        first = state.delivered_index + 1
+        entries, size = portion(self.env, state.log, state.delivered_index, state.commit_index)
+        state.delivered_index = last = first + len(entries) - 1
         self.env.deliver(Decided(first, entries))
         self.replication.delivered(size)
         self.snapshots.delivered(last, entries, size)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from quorate.runtime.files import ASIDE, Buffer, Identity, create, publish, write_all, write_durably
+from quorate.runtime.files import ASIDE, Buffer, Identity, create, drop_cached, publish, write_all, write_durably
 from quorate.runtime.journal.segment import (
     HEADER_SIZE,
     SegmentHeader,
@@ -122,5 +122,6 @@ class CheckpointWriter:
         write_all(self._fd, buffers, offset)
         write_all(self._fd, [encode_header(header)], 0)
         os.fsync(self._fd)
+        drop_cached(self._fd)
         publish(self._aside, self.path)
         logger.info("journal: checkpoint of %d bytes", self.size_bytes)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from quorate.runtime.files import ASIDE, Identity, create, publish, write_all, write_durably
+from quorate.runtime.files import ASIDE, Identity, create, drop_cached, publish, write_all, write_durably
 from quorate.runtime.forks import let_go, not_for_forks
 from quorate.runtime.journal.checkpoint import Place
 from quorate.runtime.journal.recovery import Recovered, remove_before
@@ -116,6 +116,8 @@ class SegmentWriter:
             with suppress(OSError):
                 aside.unlink()
             raise
+        if self._fd >= 0:
+            drop_cached(self._fd)
         self.close()
         not_for_forks(fd)
         self._fd, self._salt, self.number, self.end = fd, salt, number, HEADER_SIZE
