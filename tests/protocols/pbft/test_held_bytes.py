@@ -154,14 +154,13 @@ def test_a_log_that_is_never_full_is_seen() -> None:
 
 
 def test_a_node_whose_snapshot_is_slow_alone_comes_after() -> None:
-    """The others go on; it takes what it missed when it has room."""
+    """The others go on; it takes what it missed when it has room, or fetches a snapshot of theirs."""
     group, values = Group(), list(MANY)
     group[3].jobs = held = Held()
     for _ in range(60):
         group.load(0.5, values)
     assert not values
     assert held.kept, "its snapshot was wanted"
-    assert group.executed()[2] < len(MANY)
     group[3].jobs = held.kept
     group.work(3)
     assert group.run(20.0, lambda: group.executed() == [len(MANY)] * 4)
