@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from quorate.kernel import Received, Turn
+from quorate.kernel import Done, Failed, Received, Turn
 from quorate.parts.log.replicated import Busy, TakeSnapshot
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.message_log import UNDECIDED_SHARE, MessageLog
@@ -96,7 +96,7 @@ class Group(PbftCluster):
         """Clients bring a few every 20 ms, to all nodes, those first that have waited longest."""
         end = self.now + seconds
         while self.now < end:
-            done = set(self[1].applied)
+            done = set().union(*(self[node].applied for node in self.peers))
             values[:] = [value for value in values if value not in done]
             for node in self.peers:
                 self.submit(node, *values[:16])
@@ -115,7 +115,7 @@ def test_ten_times_the_budget_is_ordered_within_it() -> None:
         group.load(0.5, values)
         if not values:
             break
-    assert group.executed() == [len(MANY)] * 4
+    assert group.run(5.0, lambda: group.executed() == [len(MANY)] * 4)
     assert LOG_BYTES // 2 < group.most <= BOUND
     assert [group[node].core.view.number for node in group.peers] == [0] * 4, "nobody was suspected"
 
@@ -284,6 +284,37 @@ def test_a_snapshot_for_want_of_room_stands_alone() -> None:
         group.load(0.5, values)
     assert group.run(20.0, lambda: group.executed() == [len(MANY)] * 4)
     assert before <= group[2].applied_index
+
+
+def test_what_was_executed_before_a_snapshot_is_executed_after_a_restart() -> None:
+    """It is kept for others, and takes none of the room of what nobody has decided."""
+    group, values = Group(config=replace(LIMITED, snapshot_bytes=8192)), list(MANY)
+    group.load(1.0, values)
+    group.crash(2)
+    group.restart(2)
+    core = group[2].core
+    kept = set(core.history.digests.values())
+    assert any(sequence < core.history.images[-1].sequence for sequence in core.history.digests)
+    assert not kept & core.log._undecided.keys()
+    assert core.log.size_bytes > 0
+
+
+def test_a_primary_whose_snapshots_fail_is_left_and_holds_no_more() -> None:
+    """It does not go on with null batches for ever."""
+    group, values = Group(), list(MANY)
+    done = group[1].do
+    group[1].do = lambda job, state: (  # type: ignore[method-assign]
+        Done(job.key, Failed("no"), job.path) if isinstance(job.work, TakeSnapshot) else done(job, state)
+    )
+    for _ in range(120):
+        group.load(0.5, values)
+        if not values:
+            break
+    assert group.run(10.0, lambda: len(group[2].applied) == len(group[3].applied) == len(group[4].applied))
+    assert {len(group[node].applied) for node in (2, 3, 4)} == {len(MANY)}
+    assert group[2].core.view.number > 0
+    assert group.most <= BOUND
+    assert group[2].core.history.executed < 100 * LIMITED.window
 
 
 def test_options_must_leave_room_for_some_batches() -> None:

@@ -236,6 +236,9 @@ class MessageLog:
         checkpoint is beyond the mark, and take nobody's room until then.
         """
         self._accepted_at = dict.fromkeys(self.batches, high)
+        executed = list(executed)
+        for digest in executed:  # those before the snapshot were executed in an earlier life
+            self.executed(digest)
         named = self._named(executed)
         for digest in [digest for digest in self._sizes if digest not in named]:
             self._uncount(digest)
