@@ -1,6 +1,7 @@
 """PBFT with a log so small that it is full all the time, among every fault, with a liar and without.
 
-Each promise is kept, and clients are served when the faults are over.
+Each promise is kept, and clients are served when the faults are over. Seed 205 had a snapshot taken in a step that
+executed more, and then a node that could not come after, as each of the others had another snapshot.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.parametrize(("seed", "nodes", "byzantine"), [(0, 4, 0), (3, 4, 0), (1, 4, 1), (100, 5, 1)])
+@pytest.mark.parametrize(("seed", "nodes", "byzantine"), [(0, 4, 0), (3, 4, 0), (1, 4, 1), (100, 5, 1), (205, 7, 2)])
 def test_promises_are_kept(seed: int, nodes: int, byzantine: int, seen: dict[str, int]) -> None:
     outcome = run_task(Task(protocol="pbft", seed=seed, nodes=nodes, faults="all", byzantine=byzantine))
     assert outcome.violated is None, outcome.text

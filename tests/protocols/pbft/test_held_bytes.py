@@ -12,7 +12,17 @@ from quorate.protocols.pbft.message_log import UNDECIDED_SHARE, MessageLog
 from quorate.protocols.pbft.messages import BatchOf, FetchBatch, Forward, PrePrepare, Stored
 
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.pbft_nodes import CONFIG, Node, PbftCluster, X, digest_of, pre_prepare, request
+from tests.protocols.pbft.pbft_nodes import (
+    CONFIG,
+    Node,
+    PbftCluster,
+    X,
+    commit,
+    digest_of,
+    pre_prepare,
+    prepare,
+    request,
+)
 
 LOG_BYTES = 64 << 10
 LIMITED = replace(
@@ -268,22 +278,62 @@ def test_a_node_without_room_asks_for_the_next_batch_alone() -> None:
     assert not alone.do(alone.fetching.fetch, [digest_of((X,))]).sends, "it is full until the snapshot is written"
 
 
-def test_a_snapshot_for_want_of_room_stands_alone() -> None:
+def test_a_snapshot_that_finds_the_log_full_stands_alone() -> None:
     """The batches before it go at once; a restart goes on from it."""
     group, values = Group(), list(MANY)
-    group.load(3.0, values)
+    group.are_slow = True
+    group.load(5.0, values)
     core = group[2].core
-    assert len(core.history.images) == 1
-    assert core.history.base == core.history.images[0].sequence
+    assert core.log.is_full
+    group.are_slow = False
+    group.work(2)
+    assert core.images.is_alone
+    assert [image.sequence for image in core.history.images] == [core.history.base]
     assert not core.log.is_making_room
-    before = group[2].applied_index
+    assert core.log.size_bytes < LOG_BYTES // 2
     group.crash(2)
     group.restart(2)
     assert group[2].core.history.executed >= core.history.base
+    for node in group.peers:
+        group.work(node)
     while values:
         group.load(0.5, values)
     assert group.run(20.0, lambda: group.executed() == [len(MANY)] * 4)
-    assert before <= group[2].applied_index
+
+
+def test_nodes_that_have_no_snapshot_in_common_take_one_where_they_stand() -> None:
+    """Each has one alone, at another number, and no client asks for anything; who was away comes after."""
+    group, values = Group(), list(MANY[:700])
+    group.cut((4,), (1, 2, 3))
+    group.are_slow = True
+    while values:
+        group.load(0.5, values)
+        for node in (1, 2, 3):
+            if group.rng.random() < 0.5:
+                group.are_slow = False
+                group.work(node)
+                group.are_slow = True
+    group.are_slow = False
+    for node in (1, 2, 3):
+        group.work(node)
+        group[node].core.images.is_alone = True
+    group.heal()
+    assert group.run(60.0, lambda: group.executed() == [700] * 4)
+
+
+def test_a_snapshot_is_of_the_state_in_the_step_in_which_it_was_asked_for() -> None:
+    """Commits may come in the same step; what they decide is executed in the next."""
+    node = Node(config=LIMITED)
+    batch = (request("w"),)
+    node.on(1, proposed := pre_prepare(1, *batch))
+    for other in (3, 4):
+        node.on(other, prepare(other, proposed))
+    node.on(3, commit(3, proposed))
+    inputs = [Received(4, commit(4, proposed))]
+    node.core.images.take()
+    turn = node.step(*inputs)
+    assert not turn.outputs, "the App is still where the snapshot is"
+    assert [output.first_index for output in node.fire("execute").outputs] == [1]
 
 
 def test_what_was_executed_before_a_snapshot_is_executed_after_a_restart() -> None:
@@ -322,5 +372,6 @@ def test_options_must_leave_room_for_some_batches() -> None:
         replace(LIMITED, log_bytes_max=2048)
     within = PbftConfig().within(64 << 20)
     assert (within.log_bytes_max, within.pending_bytes_max) == (40 << 20, 16 << 20)
-    assert within.snapshot_bytes == PbftConfig().snapshot_bytes
+    assert within.snapshot_bytes == 8 << 20
+    assert PbftConfig().within(512 << 20).snapshot_bytes == PbftConfig().snapshot_bytes, "with the default budget"
     assert replace(PbftConfig(), batch_bytes_max=8 << 20).within(64 << 20).log_bytes_max == 256 << 20

@@ -54,6 +54,8 @@ class Execution:
     def execute_ready(self) -> None:
         """All that is decided and here."""
         log, history = self._log, self._history
+        if self._images.is_of_this_step and not self._is_paused:  # somebody asked for one, and commits came as well
+            self._pause()
         while not self._is_paused and (digest := log.decided(history.executed + 1)) is not None:
             batch = log.batches.get(digest)
             if batch is None:
@@ -63,15 +65,18 @@ class Execution:
             self._view.note_executed()
             if self._images.is_due(sum(map(len, batch))) or self._images.is_wanted:
                 self._images.take()
-                self._is_paused = True  # outputs of this Turn end here
-                self._env.set_timer(EXECUTE, 0.0)
+                self._pause()
             if history.executed % self._config.checkpoint_batches == 0:
                 self._checkpoints.make()
         self._flush()
 
+    def _pause(self) -> None:
+        self._is_paused = True  # outputs of this Turn end here
+        self._env.set_timer(EXECUTE, 0.0)
+
     def go_on(self) -> None:
         """The step after a snapshot."""
-        self._is_paused = False
+        self._is_paused = self._images.is_of_this_step = False
 
     def _execute(self, digest: bytes, batch: tuple[bytes, ...]) -> None:
         """One batch; ``_flush`` hands it up."""

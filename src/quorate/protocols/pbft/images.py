@@ -4,8 +4,8 @@ They are rarer than checkpoints, and taken at those that follow from the order a
 Two are kept, and the batches after the older. Where some could not be taken, for want of space, nodes may have none in
 common: one more is taken, where the order stands still, when a node asks that cannot go on without.
 
-When the log is nearly full, one is taken at the next checkpoint, whether it is due or not. If there is no more room
-when it is written, nothing before it is kept: a node that is behind can use it as well.
+When the log is nearly full, one is taken at the next checkpoint, whether it is due or not. If there is no room for a
+batch when it is written, nothing before it is kept. Others may not have that one, so it counts as none in common.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class Images:
         self._due_at = 0  # the number of the one that was due last
         self._bytes_since_due = 0
         self._taking: tuple[Image, Nodes] | None = None
+        self.is_alone = False
+        """Whether the only one here is one that was taken for want of room, so that others may not have it."""
+        self.is_of_this_step = False
+        """Whether one is being taken of the state as it is in this step. Set back by ``Execution``, in the next."""
 
     def stand_at(self, sequence: int) -> None:
         """The state is that of a snapshot at this number."""
@@ -75,7 +79,7 @@ class Images:
             return
         history = self._history
         self._taking = self._image_now(), history.nodes
-        self._log.is_making_room = True
+        self._log.is_making_room = self.is_of_this_step = True
         keep = history.images[-1].index if history.images else 0
         self._env.work(SNAPSHOT, TakeCommonSnapshot(history.index, TERM, keep, piece_bytes=self._config.chunk_bytes))
 
@@ -105,7 +109,7 @@ class Images:
             root=result.root,
             piece_bytes=self._config.chunk_bytes,
         )
-        has_room = not self._log.is_nearly_full
-        self._history.record_image(image, nodes, fetched=not has_room)
-        if not has_room:
+        self.is_alone = not self._log.has_space
+        self._history.record_image(image, nodes, fetched=self.is_alone)
+        if self._log.is_nearly_full:
             self._log.drop_batches(self._history.low, self._history.digests.values())

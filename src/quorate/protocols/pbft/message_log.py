@@ -117,7 +117,12 @@ class MessageLog:
     @property
     def is_full(self) -> bool:
         """Whether it has no room for a batch, and the snapshot that lets most of it go is being written."""
-        return self.is_making_room and self.size_bytes > self._bytes_max - self._batch_bytes_max
+        return self.is_making_room and not self.has_space
+
+    @property
+    def has_space(self) -> bool:
+        """Whether a batch fits in, decided or not."""
+        return self.size_bytes <= self._bytes_max - self._batch_bytes_max
 
     def accept(self, view: int, sequence: int, digest: bytes, proposal: bytes) -> Slot:
         """§4.2: vote for this order, once and for ever in this view."""
