@@ -5,14 +5,23 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from quorate.kernel import Received, Turn
+from quorate.kernel import Done, Failed, Fired, Received, Turn
 from quorate.parts.log.replicated import Busy, TakeSnapshot
 from quorate.protocols.pbft import Pbft, PbftConfig
 from quorate.protocols.pbft.message_log import UNDECIDED_SHARE, MessageLog
 from quorate.protocols.pbft.messages import BatchOf, FetchBatch, Forward, PrePrepare, Stored
+from quorate.protocols.pbft.retransmission import BEAT
 
 from tests.protocols.pbft.alone import Alone
-from tests.protocols.pbft.pbft_nodes import CONFIG, Node, PbftCluster, X, digest_of, pre_prepare, request
+from tests.protocols.pbft.pbft_nodes import (
+    CONFIG,
+    Node,
+    PbftCluster,
+    X,
+    digest_of,
+    pre_prepare,
+    request,
+)
 
 LOG_BYTES = 64 << 10
 LIMITED = replace(
@@ -96,7 +105,7 @@ class Group(PbftCluster):
         """Clients bring a few every 20 ms, to all nodes, those first that have waited longest."""
         end = self.now + seconds
         while self.now < end:
-            done = set(self[1].applied)
+            done = set().union(*(self[node].applied for node in self.peers))
             values[:] = [value for value in values if value not in done]
             for node in self.peers:
                 self.submit(node, *values[:16])
@@ -115,7 +124,7 @@ def test_ten_times_the_budget_is_ordered_within_it() -> None:
         group.load(0.5, values)
         if not values:
             break
-    assert group.executed() == [len(MANY)] * 4
+    assert group.run(5.0, lambda: group.executed() == [len(MANY)] * 4)
     assert LOG_BYTES // 2 < group.most <= BOUND
     assert [group[node].core.view.number for node in group.peers] == [0] * 4, "nobody was suspected"
 
@@ -267,22 +276,75 @@ def test_a_node_without_room_asks_for_the_next_batch_alone() -> None:
     assert not alone.do(alone.fetching.fetch, [digest_of((X,))]).sends, "it is full until the snapshot is written"
 
 
-def test_a_snapshot_for_want_of_room_stands_alone() -> None:
+def test_a_snapshot_that_finds_the_log_full_stands_alone() -> None:
     """The batches before it go at once; a restart goes on from it."""
     group, values = Group(), list(MANY)
-    group.load(3.0, values)
+    group.are_slow = True
+    group.load(5.0, values)
     core = group[2].core
-    assert len(core.history.images) == 1
-    assert core.history.base == core.history.images[0].sequence
+    assert core.log.is_full
+    group.are_slow = False
+    group.work(2)
+    assert core.images.is_alone
+    assert [image.sequence for image in core.history.images] == [core.history.base]
     assert not core.log.is_making_room
-    before = group[2].applied_index
+    assert core.log.size_bytes < LOG_BYTES // 2
     group.crash(2)
     group.restart(2)
     assert group[2].core.history.executed >= core.history.base
+    for node in group.peers:
+        group.work(node)
     while values:
         group.load(0.5, values)
     assert group.run(20.0, lambda: group.executed() == [len(MANY)] * 4)
-    assert before <= group[2].applied_index
+
+
+def test_nodes_that_have_no_snapshot_in_common_take_one_where_they_stand() -> None:
+    """Each has one alone, at another number, and no client asks for anything; a node that was away comes after."""
+    group = Group()
+    group.cut((4,), (1, 2, 3))
+    for node in (1, 2, 3):
+        group.load(0.5, MANY[15 * node : 15 * node + 15])
+        core = group[node].core
+        core.log._bytes_max, bytes_max = 0, core.log._bytes_max
+        core.images.take()
+        group.step(node, Fired(BEAT))
+        core.log._bytes_max = bytes_max
+        assert core.images.is_alone
+    assert len({group[node].core.history.images[-1].sequence for node in (1, 2, 3)}) == 3
+    group.heal()
+    assert group.run(20.0, lambda: group.executed() == [45] * 4)
+
+
+def test_what_was_executed_before_a_snapshot_is_executed_after_a_restart() -> None:
+    """It is kept for others, and takes none of the room of what nobody has decided."""
+    group, values = Group(config=replace(LIMITED, snapshot_bytes=8192)), list(MANY)
+    group.load(1.0, values)
+    group.crash(2)
+    group.restart(2)
+    core = group[2].core
+    kept = set(core.history.digests.values())
+    assert any(sequence < core.history.images[-1].sequence for sequence in core.history.digests)
+    assert not kept & core.log._undecided.keys()
+    assert core.log.size_bytes > 0
+
+
+def test_a_primary_whose_snapshots_fail_is_left_and_holds_no_more() -> None:
+    """It does not go on with null batches for ever."""
+    group, values = Group(), list(MANY)
+    done = group[1].do
+    group[1].do = lambda job, state: (  # type: ignore[method-assign]
+        Done(job.key, Failed("no"), job.path) if isinstance(job.work, TakeSnapshot) else done(job, state)
+    )
+    for _ in range(120):
+        group.load(0.5, values)
+        if not values:
+            break
+    assert group.run(10.0, lambda: len(group[2].applied) == len(group[3].applied) == len(group[4].applied))
+    assert {len(group[node].applied) for node in (2, 3, 4)} == {len(MANY)}
+    assert group[2].core.view.number > 0
+    assert group.most <= BOUND
+    assert group[2].core.history.executed < 100 * LIMITED.window
 
 
 def test_options_must_leave_room_for_some_batches() -> None:
@@ -290,5 +352,6 @@ def test_options_must_leave_room_for_some_batches() -> None:
         replace(LIMITED, log_bytes_max=2048)
     within = PbftConfig().within(64 << 20)
     assert (within.log_bytes_max, within.pending_bytes_max) == (40 << 20, 16 << 20)
-    assert within.snapshot_bytes == PbftConfig().snapshot_bytes
+    assert within.snapshot_bytes == 8 << 20
+    assert PbftConfig().within(512 << 20).snapshot_bytes == PbftConfig().snapshot_bytes, "with the default budget"
     assert replace(PbftConfig(), batch_bytes_max=8 << 20).within(64 << 20).log_bytes_max == 256 << 20

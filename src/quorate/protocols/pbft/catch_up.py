@@ -100,8 +100,9 @@ class CatchUp:
 
     @property
     def _stands_still(self) -> bool:
-        """Whether something is proposed, and nothing was executed for long."""
-        return self._log.accepted_to > self._history.executed and self._still_beats >= PATIENCE_BEATS
+        """Whether nothing was executed for long, though something is proposed, or nobody may have what is here."""
+        is_owed = self._log.accepted_to > self._history.executed or self._images.is_alone
+        return is_owed and self._still_beats >= PATIENCE_BEATS
 
     def on_log_of(self, sender: int, m: LogOf) -> None:
         """Believed if the digests lead from this node's history to the checkpoint's."""

@@ -68,7 +68,7 @@ class Fetching:
     def fetch(self, digests: Iterable[bytes]) -> None:
         """Ask for those of these batches that this node lacks, each once a beat; for the first even without room."""
         now, beat_s = self._env.now, self._config.beat_s
-        if self._view.stalled is not None or self._log.is_full:
+        if self._view.stalled is not None or self._log.is_full or self._log.is_over:
             return
         for place, digest in enumerate(digests):
             if place and not self._log.has_room((len(self.wanted) + 1) * self._config.batch_bytes_max):

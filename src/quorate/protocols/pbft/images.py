@@ -5,8 +5,8 @@ Two are kept, and the batches after the older; besides those that travel (``hold
 taken, for want of space, nodes may have none in common: one more is taken, where the order stands still, when a node
 asks that cannot go on without.
 
-When the log is nearly full, one is taken at the next checkpoint, whether it is due or not. If there is no more room
-when it is written, nothing before it is kept: a node that is behind can use it as well.
+When the log is nearly full, one is taken at the next checkpoint, whether it is due or not. If there is no room for a
+batch when it is written, nothing before it is kept. Others may not have that one, so it counts as none in common.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Images:
         self._bytes = 0  # of requests, in this life
         self._bytes_at: dict[int, int] = {}  # the same when a snapshot was due, by its number
         self._taking: tuple[Image, Nodes, list[Image]] | None = None  # and those that stay besides
+        self.is_alone = False
+        """Whether the only one here is one that was taken for want of room, so that others may not have it."""
 
     def stand_at(self, sequence: int) -> None:
         """The state is that of a snapshot at this number."""
@@ -128,10 +130,10 @@ class Images:
             root=result.root,
             piece_bytes=self._config.chunk_bytes,
         )
-        has_room = not self._log.is_nearly_full
-        kept = [old.sequence for old in held]
-        self._history.record_image(image, nodes, fetched=not has_room, held=kept if has_room else ())
-        if not has_room:
+        self.is_alone = not self._log.has_space
+        kept = () if self._log.is_nearly_full else [old.sequence for old in held]
+        self._history.record_image(image, nodes, fetched=self.is_alone, held=kept)
+        if self._log.is_nearly_full:
             self._log.drop_batches(self._history.low, self._history.digests.values())
         first = self._history.stored[0].sequence
         self._bytes_at = {sequence: size for sequence, size in self._bytes_at.items() if sequence >= first}

@@ -117,7 +117,17 @@ class MessageLog:
     @property
     def is_full(self) -> bool:
         """Whether it has no room for a batch, and the snapshot that lets most of it go is being written."""
-        return self.is_making_room and self.size_bytes > self._bytes_max - self._batch_bytes_max
+        return self.is_making_room and not self.has_space
+
+    @property
+    def has_space(self) -> bool:
+        """Whether a batch fits in, decided or not."""
+        return self.size_bytes <= self._bytes_max - self._batch_bytes_max
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what is decided has no room either: no snapshot can be taken, and only one of others will help."""
+        return self.size_bytes > self._bytes_max * 9 // 8
 
     def accept(self, view: int, sequence: int, digest: bytes, proposal: bytes) -> Slot:
         """§4.2: vote for this order, once and for ever in this view."""
@@ -236,6 +246,9 @@ class MessageLog:
         checkpoint is beyond the mark, and take nobody's room until then.
         """
         self._accepted_at = dict.fromkeys(self.batches, high)
+        executed = list(executed)
+        for digest in executed:  # those before the snapshot were executed in an earlier life
+            self.executed(digest)
         named = self._named(executed)
         for digest in [digest for digest in self._sizes if digest not in named]:
             self._uncount(digest)

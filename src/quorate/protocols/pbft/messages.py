@@ -35,6 +35,8 @@ BATCH_COUNT_MAX: Final = 4096
 LOG_MAX: Final = 1 << 16
 """Batches between the older of two snapshots and the newest stable checkpoint."""
 NODES_MAX: Final = NODE_ID_MAX + 1
+SNAPSHOT_SHARE: Final = 5
+"""Within a budget, a snapshot is due when one part in so many of the log's bytes was executed since the last."""
 LOG_BATCHES_MIN: Final = 32
 """Full batches that the log must have room for."""
 
@@ -443,10 +445,11 @@ class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields
 
     def within(self, log_bytes_max: int) -> PbftConfig:
         """The same with no more than so many bytes in memory of batches, of requests that wait for their execution, and
-        of messages for a later view. When snapshots are due by the order alone stays as it is: nodes have them in
-        common."""
-        least = LOG_BATCHES_MIN * self.batch_bytes_max
+        of messages for a later view. Snapshots are due as often as that takes, so nodes with the same budget have them
+        in common."""
+        log = max(LOG_BATCHES_MIN * self.batch_bytes_max, min(self.log_bytes_max, log_bytes_max * 5 // 8))
         return self.but(
-            log_bytes_max=max(least, min(self.log_bytes_max, log_bytes_max * 5 // 8)),
+            log_bytes_max=log,
+            snapshot_bytes=min(self.snapshot_bytes, log // SNAPSHOT_SHARE),
             pending_bytes_max=min(self.pending_bytes_max, log_bytes_max // 4),
         )

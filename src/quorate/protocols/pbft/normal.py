@@ -66,8 +66,10 @@ class NormalCase:
         self._waiting = waiting
         self._leave_view = leave_view
         self.early = Early(min(BYTES_MAX, config.log_bytes_max // LOG_SHARE // max(len(env.peers), 4)))
-        # As primary: between which checkpoints we proposed last, how many bytes there, and up to where null batches.
+        # As primary: between which checkpoints we proposed last, how many bytes there, and up to where null batches;
+        # how many of these one after another, in which view.
         self._interval = self._bytes = self._fill_to = 0
+        self._filled = self._filled_in = 0
 
     # --- the primary ---
 
@@ -95,13 +97,16 @@ class NormalCase:
         """Whether this number, and all up to the next checkpoint, are for null batches.
 
         What was ordered stays in memory until a checkpoint is beyond it, so there is a bound for what is ordered
-        between two. And where there is no room, and nothing under way that would make some, it takes a checkpoint.
+        between two. And where there is no room, and nothing under way that would make some, it takes a checkpoint. If a
+        window of null batches has made none, snapshots fail here: the others will have another lead.
         """
         config, log = self._config, self._log
         if sequence > self._fill_to:
             interval = (sequence - 1) // config.checkpoint_batches
             is_enough = interval == self._interval and self._bytes >= config.log_bytes_max // INTERVAL_SHARE
-            if is_enough or (sequence == self._history.executed + 1 and not log.has_room(config.batch_bytes_max)):
+            is_stuck = sequence == self._history.executed + 1 and not log.has_room(config.batch_bytes_max)
+            has_tried = self._filled_in == self._view.number and self._filled >= config.window
+            if is_enough or (is_stuck and not has_tried):
                 self._fill_to = (interval + 1) * config.checkpoint_batches
         return sequence <= self._fill_to
 
@@ -109,6 +114,8 @@ class NormalCase:
         interval = (sequence - 1) // self._config.checkpoint_batches
         self._bytes = self._log.size(batch) + (self._bytes if interval == self._interval else 0)
         self._interval = interval
+        self._filled = 0 if batch or self._filled_in != self._view.number else self._filled + 1
+        self._filled_in = self._view.number
         digest, view = digest_of(batch), self._view
         signature = view.keys.sign(PREPARE, order_statement(view.number, sequence, digest))
         self._log.keep_batch(digest, batch)
