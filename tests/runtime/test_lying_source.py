@@ -94,14 +94,20 @@ class Lying:
                 self.asked += send.to
         self._laggard_send(sends)
 
-    async def volunteer(self) -> None:
-        """Offer as soon as another has: then f + 1 have, and this is the node to be asked."""
+    def volunteer(self) -> None:
+        """Offer as soon as another has: then f + 1 have, and this is the node to be asked.
+
+        The laggard asks all at once what they have, so this is done where it hears of the first.
+        """
         transfer = self.cluster.core(LAGGARD).transfer
-        while not self.asked:
-            if transfer.offers and transfer.fetched is None:
-                offer = self.cluster.core(LIAR).transfer.offer(LAGGARD)
-                self._send([Send((LAGGARD,), (), offer)])
-            await asyncio.sleep(0.005)
+        heard: Callable[[int, Offer], None] = transfer.on_offer
+
+        def on_offer(sender: int, m: Offer) -> None:
+            heard(sender, m)
+            if transfer.fetched is None and not self.asked:
+                heard(LIAR, self.cluster.core(LIAR).transfer.offer(LAGGARD))
+
+        transfer.on_offer = on_offer
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -120,7 +126,7 @@ def test_a_laggard_catches_up_and_names_the_liar(mode: str, tmp_path: Path, capl
             lying = Lying(cluster, MODES[mode])
             lying.begin()
             began = asyncio.get_running_loop().time()
-            await lying.volunteer()
+            lying.volunteer()
             await until(lambda: cluster.core(LAGGARD).history.images)
             took_s = asyncio.get_running_loop().time() - began
             assert lying.asked[0] == LIAR

@@ -206,9 +206,3 @@ def test_sessions_that_made_up_keys_push_out_are_missed(protocol: str) -> None:
     assert healthy.counts["sessions of made-up keys"] > 500
     assert campaign.run_task(replace(task, mutant="expires-anybody")).violated == KEPT
     assert campaign.run_task(replace(task, mutant="expires-anybody", faults="common")).holds
-
-
-def test_a_newcomer_that_soon_forgets_what_it_was_told_is_caught() -> None:
-    task = Task(protocol="pbft", nodes=4, seed=369, duration_s=20.0, workload="mix")
-    assert campaign.run_task(task).holds
-    assert campaign.run_task(replace(task, mutant="forgets-advice")).violated == "liveness"

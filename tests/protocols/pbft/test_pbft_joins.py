@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from quorate.kernel import Blame, Failed, Meet, Part
+from quorate.kernel import Blame, Core, Failed, Meet, Part
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Keys, Symbolic
@@ -30,6 +30,7 @@ from quorate.protocols.pbft.messages import (
     offer_among_statement,
     order_statement,
 )
+from quorate.protocols.pbft.mutants import MUTANTS
 
 from tests.protocols.cluster import Cluster, Member
 from tests.protocols.pbft.pbft_nodes import CONFIG, FOUR, SCHEME, Node, X, in_pieces
@@ -157,8 +158,8 @@ def test_founders_without_a_key_are_refused() -> None:
         Node(config=msgspec.structs.replace(ADMINISTERED, founders=(*FOUR, 6)), make=_with(Founders().keys(2)))
 
 
-def _with(keys: Keys) -> Any:
-    return lambda env, config, _: Pbft(env, config, keys)
+def _with(keys: Keys, core: Any = Pbft) -> Any:
+    return lambda env, config, _: core(env, config, keys)
 
 
 # --- snapshots ---
@@ -208,6 +209,17 @@ def test_a_newcomer_believes_f_plus_1_of_those_it_was_told_of() -> None:
 
 @pytest.mark.parametrize("is_introduced", [False, True])
 def test_a_newcomer_believes_them_until_it_has_the_state_in_which_it_was_introduced(is_introduced: bool) -> None:
+    assert believes_them(is_introduced, Pbft) is not is_introduced
+
+
+def test_one_that_forgets_what_it_was_told_once_it_has_proven_a_checkpoint_is_stuck() -> None:
+    """Planted. In a simulated run it takes hundreds of seeds to show (``RARE`` in tests/sim/test_world_campaign.py)."""
+    planted = next(mutant.core for mutant in MUTANTS if mutant.name == "forgets-advice")
+    assert planted is not None
+    assert not believes_them(False, planted)
+
+
+def believes_them(is_introduced: bool, core: type[Core]) -> bool:
     """It has caught up with an epoch that is over, and proved a checkpoint there: of its members too few are left."""
     scheme, joined, image, nodes = evolved()
     known = Nodes((*joined, newcomer(scheme, 9)) if is_introduced else tuple(joined), (1, 2))
@@ -215,12 +227,12 @@ def test_a_newcomer_believes_them_until_it_has_the_state_in_which_it_was_introdu
         IMAGE, sequence=48, members=(3, 4, 5, 6), epoch=4, began_at=46, past_members=(2, 3, 4, 5)
     )
     records = [TakenAmong(earlier, True, known), Executed(stable_at(earlier, scheme), 49, ())]
-    node = Node(9, (5, 6, 7, 8, 9), config=ADMINISTERED, records=records, make=_with(scheme.keys(9)))
+    node = Node(9, (5, 6, 7, 8, 9), config=ADMINISTERED, records=records, make=_with(scheme.keys(9), core))
     assert node.core.history.low == 48
     assert node.core.view.group.members == (3, 4, 5, 6)
     for n in (7, 8):
         turn = node.on(n, offer(Keys(scheme.signer(n), scheme.keys(9).keyring), image, nodes, (9,)))
-    assert [type(send.message).__name__ for send in turn.sends] == ([] if is_introduced else ["FetchImage"])
+    return [type(send.message).__name__ for send in turn.sends] == ["FetchImage"]
 
 
 def stable_at(image: Image, scheme: Symbolic) -> Certificate:
