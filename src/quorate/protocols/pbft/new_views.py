@@ -169,9 +169,8 @@ class NewViews:
     def begin_epoch(self) -> None:
         """Once new members vote: their first view begins."""
         view = self._view
-        if view.has_new_members:
-            view.has_new_members = False
-            self._reads.fail()
-            view.announce()
-            self._waiting.requeue()
-            self._normal.hear_early()
+        view.has_new_members = False
+        self._reads.fail()
+        view.announce()
+        self._waiting.requeue()
+        self._normal.hear_early()
