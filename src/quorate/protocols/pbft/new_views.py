@@ -169,8 +169,9 @@ class NewViews:
     def begin_epoch(self) -> None:
         """Once new members vote: their first view begins."""
         view = self._view
-        view.has_new_members = False
-        self._reads.fail()
-        view.announce()
-        self._waiting.requeue()
-        self._normal.hear_early()
+        if view.has_new_members:
+            view.has_new_members = False
+            self._reads.fail()
+            view.announce()
+            self._waiting.requeue()
+            self._normal.hear_early()
