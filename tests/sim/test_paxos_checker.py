@@ -35,8 +35,8 @@ def single(**changes: Any) -> SimpleNamespace:
 
 def step(checker: Any, node: int, core: Any, release: bool = True) -> None:
     checker.stepped(node, core)
-    if release:
-        checker.released(node, checker.mark(node))
+    if release and (mark := checker.mark(node)) is not None:
+        checker.released(node, mark)
 
 
 def watching(checker: Any, make: Any) -> Any:

@@ -66,10 +66,9 @@ def test_logs_that_do_not_agree(outputs: list[tuple[int, Any]], words: str) -> N
 def core(term: int = 1, **changes: Any) -> SimpleNamespace:
     """What the checker reads of a core."""
     made = SimpleNamespace(
-        **{"term": term, "vote": None, "role": "follower", "commit_index": 0, "log": Log()} | changes
+        **{"term": term, "vote": None, "role": "follower", "commit_index": 0, "log": Log(), "stalled": None} | changes
     )
-    made.state = made
-    made.election = SimpleNamespace(stalled=changes.get("stalled"))
+    made.state = made.election = made
     return made
 
 

@@ -92,7 +92,14 @@ class Host(Tree):
         """Run the inputs in order and return all their effects. ``now``: monotonic; ``wall_ns``: the world's clock."""
         effects = self._effects
         effects.now, effects.wall_ns = now, wall_ns
-        self._run(inputs)
+        for item in inputs:
+            if type(item) is Received:
+                self._receive(item)
+            else:
+                self._take_other(item)
+            if effects.upcalls:
+                self._upcalls()
+        self._settle()
         journaled = self._journaled
         return self._take() if journaled.whole or journaled.subtrees else effects.take()
 

@@ -145,9 +145,11 @@ class Shell:
         machine = self._machine
         if turn.early:
             self._send(turn.early)
-        sequence = self.write(turn.records) if turn.records else None
-        if sequence is not None and self._writes.wrote(sequence):
-            machine.tick_later(self.tick_s)
+        sequence = None
+        if turn.records:
+            sequence = self.write(turn.records)
+            if self._writes.wrote(sequence):
+                machine.tick_later(self.tick_s)
         if turn.timers:
             machine.set_timers(turn.timers)
         if turn.roster or turn.blames:
@@ -155,11 +157,13 @@ class Shell:
                 machine.change_roster(change)
             for blame in turn.blames:
                 machine.blame(blame)
-        if self._may_leave(turn, None if turn.lazy else sequence):
-            if turn.sends or turn.outputs or turn.jobs:
+        if turn.sends or turn.outputs or turn.jobs:
+            if self._may_leave(turn, None if turn.lazy else sequence):
                 self._release(turn, False)
-        elif self._watches and (turn.sends or turn.outputs or turn.jobs):
-            machine.holds(turn)
+            elif self._watches:
+                machine.holds(turn)
+        elif sequence is not None and not turn.lazy:
+            self._may_leave(turn, sequence)  # nothing of it waits, but the next may have to
 
     def write(self, records: Sequence[Record]) -> int:
         """A frame for the Turn; now and then a checkpoint of the state after it, in place of all before."""

@@ -14,7 +14,7 @@ dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from quorate.kernel.core import Core
@@ -68,22 +68,16 @@ class Tree:
 
     # --- inputs ---
 
-    def _run(self, inputs: Sequence[Input]) -> None:
-        upcalls = self._effects.upcalls
-        for item in inputs:
-            kind = type(item)
-            if kind is Received:
-                self._receive(item)  # type: ignore[arg-type]
-            elif kind in TO_ALL:
-                self._tell_everyone(item)
-            elif kind is Misbehaved:
-                self._journaled.saw(item)
-                self._tell(self.root, item)
-            else:
-                self._take_in(item)
-            if upcalls:
-                self._upcalls()
-        self._settle()
+    def _take_other(self, item: Input) -> None:
+        """An input that is no message."""
+        kind = type(item)
+        if kind in TO_ALL:
+            self._tell_everyone(item)
+        elif kind is Misbehaved:
+            self._journaled.saw(item)
+            self._tell(self.root, item)
+        else:
+            self._take_in(item)
 
     def _receive(self, item: Received) -> None:
         roster = self.roster

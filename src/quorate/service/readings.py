@@ -88,9 +88,13 @@ class Readings:
         return bool(self._due)
 
     @property
-    def has_steps(self) -> bool:
-        """Whether ``step`` would."""
-        return any(reading.answer is None for reading in self._readings)
+    def pause_s(self) -> float | None:
+        """How long to wait before the next pass, or the next ``step``; None: there is nothing to go on with."""
+        if self._due:
+            return 0.0
+        if self._readings and any(reading.answer is None for reading in self._readings):
+            return PAUSE_S
+        return None
 
     def due(self, waiting: Iterable[tuple[Requester, Query, int]]) -> None:
         """These are to be answered from the state as it is, or a newer one. The last number is the deadline's tick."""

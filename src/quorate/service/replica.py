@@ -26,7 +26,7 @@ from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
 from quorate.service.audits import Audits
 from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
-from quorate.service.readings import GO_ON, LATE, PAUSE_S, Readings
+from quorate.service.readings import GO_ON, LATE, Readings
 from quorate.service.reports import Reports
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
@@ -247,8 +247,8 @@ class Replica(App):
         if not self._batch:
             self.machine.begin()
         self._batch += len(committed.entries)
-        self._batch_bytes += sum(len(entry.data) for entry in committed.entries)
         for entry in committed.entries:
+            self._batch_bytes += len(entry.data)
             has_changed = False
             if entry.kind == COMMAND:
                 try:
@@ -379,11 +379,8 @@ class Replica(App):
 
     def _set_timers(self) -> None:
         """For what is to go on after this."""
-        if GO_ON not in self._timers:
-            if self.reads.has_due:
-                self._set_timer(GO_ON, 0.0)
-            elif self.reads.has_steps:
-                self._set_timer(GO_ON, PAUSE_S)
+        if GO_ON not in self._timers and (pause_s := self.reads.pause_s) is not None:
+            self._set_timer(GO_ON, pause_s)
         if TICK not in self._timers and self._waiting_count():
             self._set_timer(TICK, TICK_S)
 

@@ -187,8 +187,9 @@ class Sessions:
         """The client has the answers to all serials below."""
         found = self._established.get(session) or self._new[session]
         found.answered_below = below
-        for serial in [serial for serial in found.results if serial < below]:
-            self._count(session, -len(found.results.pop(serial) or b"") - RESULT_OVERHEAD_BYTES)
+        results = found.results
+        for serial in [serial for serial in results if serial < below]:
+            self._count(session, -len(results.pop(serial) or b"") - RESULT_OVERHEAD_BYTES)
 
     def _count(self, session: int, size_bytes: int) -> None:
         self.kept_bytes += size_bytes

@@ -12,7 +12,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from quorate.kernel import Core, nodes_of
+from quorate.kernel import Core, Turn, nodes_of
 from quorate.parts.log.configuration import Reconfigurable
 from quorate.sim.disk_nemesis import DAMAGING, DiskNemesis
 from quorate.sim.farewell import Farewell
@@ -136,12 +136,17 @@ class Nemesis:
         self._world.after(rng.expovariate(1.0 / every_s), act)
 
     def _plot_coups(self, rng: Random) -> None:
-        """Watch who leads, and strike new leaders at or soon after their election, where the hardest cases are."""
+        """Watch who leads, and strike new leaders at or soon after their election, where the hardest cases are.
+
+        Who was elected tells its App so: a Turn without outputs, as most are, makes no leader.
+        """
         known: dict[int, int] = {}
 
-        def watch(node: int, core: Core) -> None:
+        def watch(node: int, core: Core, turn: Turn) -> None:
+            if not turn.outputs or self._over:
+                return
             standing = core.standing()
-            if not standing.was_elected or known.get(node) == standing.term or self._over:
+            if not standing.was_elected or known.get(node) == standing.term:
                 return
             known[node] = standing.term
             for end in self._exiles:
@@ -150,7 +155,7 @@ class Nemesis:
             if rng.random() < self._world.mix.coup:
                 self._world.after(self._coup_delay_s(rng), partial(self._coup, rng, self._world.nodes[node]))
 
-        self._world.on_step.append(watch)
+        self._world.on_turn.append(watch)
 
     def _coup_delay_s(self, rng: Random) -> float:
         """At once, so that not even its first messages arrive; while some have arrived; or later."""

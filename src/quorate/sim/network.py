@@ -117,10 +117,8 @@ class Network:
         world = self._world
         nodes, heap, sequence = world.nodes, world.heap, world.sequence
         now = since = world.now
-        random = self._random
-        loss, duplication, clogs, fifo = self.loss, self.duplication, self.clogs, self._fifo
-        cuts, slow, last = self.cuts[sender], self._slow[sender], self._last[sender]
-        parted, delays, ways, drifting = self.parted, self._delays, self.ways, self.drifting
+        random, loss, ways, parted = self._random, self.loss, self.ways, self.parted  # what many sends would look up
+        cuts, slow, delays = self.cuts[sender], self._slow[sender], self._delays
         for send in sends:
             item = Received(sender, send.message, send.path)
             size_bytes = 0 if ways is None else ways.size_bytes(send.message)
@@ -149,18 +147,19 @@ class Network:
                 delay = delays[int(draw * DELAYS)]
                 if slow and slow >> to & 1:
                     delay *= SLOW_FACTOR
-                if drifting is not None:
-                    delay = drifting.delay_s(sender, to, delay, now)
+                if self.drifting is not None:
+                    delay = self.drifting.delay_s(sender, to, delay, now)
                 at = since + delay
-                if clogs:
+                if self.clogs:
                     at = self._behind_clog(sender, to, at)
-                if fifo:
+                if self._fifo:
+                    last = self._last[sender]
                     if to in last and at <= last[to]:
                         at = last[to] + EPSILON_S
                     last[to] = at
                 sequence += 1
                 heappush(heap, (at, sequence, nodes[to].receive, item, None))
-                if duplication and random() < duplication:
+                if self.duplication and random() < self.duplication:
                     self.duplicated += 1
                     again = delays[int(random() * DELAYS)] * AGAIN_FACTOR * (SLOW_FACTOR if slow >> to & 1 else 1.0)
                     sequence += 1

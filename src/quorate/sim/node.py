@@ -480,20 +480,17 @@ class SimNode(Machine):
             if self.inbox or self.requests or self._asked or (self._submitted and self._may_submit()):
                 self._go()
 
-    def _go(self) -> None:
-        """There is something to do, and nothing in the way."""
-        self.stepping = True
-        if self.world.now < self._busy_until:
-            self.world.at(self._busy_until, self._go_on, self.life, None)
-        else:
-            self._run()
-
     def _go_on(self, life: int, _: Any) -> None:
         if life == self.life and self.up:
-            self._run()
+            self._go()
 
-    def _run(self) -> None:
+    def _go(self) -> None:
+        """There is something to do, and nothing in the way, but that the node may still be busy."""
+        self.stepping = True
         step_s = self._step_s
+        if step_s and self.world.now < self._busy_until:
+            self.world.at(self._busy_until, self._go_on, self.life, None)
+            return
         for _step in range(STEPS_AT_ONCE_MAX):
             if self.paused:
                 break
@@ -514,7 +511,7 @@ class SimNode(Machine):
         else:
             raise Violation("progress", f"node {self.id} steps without end in no time: it sends to itself for ever")
         self.stepping = False
-        if step_s:
+        if step_s and (self.inbox or self.requests or self._submitted or self._asked):
             self._wake()
 
     def _serve(self) -> None:
@@ -541,16 +538,16 @@ class SimNode(Machine):
         return inputs + asked
 
     def _step(self, inputs: list[Any]) -> None:
-        world = self.world
+        world, node, host = self.world, self.id, self.host
         now = world.now
-        turn = self.host.step(inputs, self.clock.at(now), int(now * 1e9) + self.wall.epoch_ns)
-        root = self.host.root
+        turn = host.step(inputs, self.clock.at(now), int(now * 1e9) + self.wall.epoch_ns)
+        root = host.root
         for check in self._on_step:
-            check(self.id, root)
+            check(node, root)
         for look in self._on_turn:
-            look(self.id, root, turn)
+            look(node, root, turn)
         world.steps += 1
-        world.digest.step(now, self.id, len(inputs), turn)
+        world.digest.step(now, node, len(inputs), turn)
         self._act(turn)
         if world.strangers is not None:
             for item in inputs:

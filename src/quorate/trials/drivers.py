@@ -104,7 +104,8 @@ class ServiceDriver(Driver):
         """As the core's outputs say."""
         core, nodes = self._core, self._nodes
         out = core.out
-        core.settle(out.now)
+        if core.voting is not None:
+            core.settle(out.now)
         if out.hangups or out.dials:
             hangups, dials = [nodes[at] for at, _, _ in out.hangups], [nodes[at] for at in out.dials]
             out.hangups.clear()

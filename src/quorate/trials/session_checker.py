@@ -36,8 +36,8 @@ class SessionsLast(Checker):
         self._seen.pop(node, None)
 
     def stepped(self, node: int, core: Any) -> None:
-        self._steps[node] = self._steps.get(node, 0) + 1
-        if self._steps[node] % EVERY_STEPS == 0:
+        steps = self._steps[node] = self._steps.get(node, 0) + 1
+        if steps % EVERY_STEPS == 0:
             app = self._world.nodes[node].app
             if isinstance(app, Replica):
                 self._look(node, app.sessions)

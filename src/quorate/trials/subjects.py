@@ -39,6 +39,11 @@ from quorate.trials.session_checker import SessionsLast
 
 SESSIONS_MAX = 64
 
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+_decode_key = msgspec.msgpack.Decoder(str).decode
+_TRUE, _FALSE = _encode(True), _encode(False)
+
 
 class RegisterMachine(StateMachine):
     """A map from name to value. Operations are msgpack of ``[f, key, value]`` as in ``sim.workload.Op``."""
@@ -52,7 +57,7 @@ class RegisterMachine(StateMachine):
 
     def apply(self, command: bytes) -> bytes:
         """A write gives True, a cas whether it took place."""
-        f, key, value = msgspec.msgpack.decode(command)
+        f, key, value = _decode(command)
         self.applied += 1
         if command in self._seen:
             self.repeated = f"{f} {key} {value}"
@@ -60,17 +65,17 @@ class RegisterMachine(StateMachine):
         if f == "cas":
             expected, value = value
             if self.values.get(key) != expected:
-                return msgspec.msgpack.encode(False)
+                return _FALSE
         self.values[key] = value
-        return msgspec.msgpack.encode(True)
+        return _TRUE
 
     def query(self, query: bytes) -> bytes:
         """The value of a key, or None."""
-        return msgspec.msgpack.encode(self.values.get(msgspec.msgpack.decode(query, type=str)))
+        return _encode(self.values.get(_decode_key(query)))
 
     def digest(self) -> bytes:
         """All that is here, and how many operations made it."""
-        return msgspec.msgpack.encode((self.applied, sorted(self.values.items())))
+        return _encode((self.applied, sorted(self.values.items())))
 
     def snapshot(self) -> Callable[[BinaryIO], None]:
         """The map as it is now."""
@@ -96,15 +101,15 @@ class RegisterDialect(Dialect):
 
     def operation(self, op: Op) -> bytes:
         """As the base says."""
-        return msgspec.msgpack.encode((op.f, op.key, op.value))
+        return _encode((op.f, op.key, op.value))
 
     def question(self, op: Op) -> bytes:
         """As the base says."""
-        return msgspec.msgpack.encode(op.key)
+        return _encode(op.key)
 
     def answer(self, op: Op, data: bytes) -> Answer:
         """As the base says."""
-        return Answer("ok", msgspec.msgpack.decode(data))
+        return Answer("ok", _decode(data))
 
 
 class ServiceSubject(LogSubject):

@@ -23,6 +23,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Annotated, Any, Final, Self, TypeAlias
@@ -61,14 +62,20 @@ def to_sign(cluster: str, context: str, message: bytes) -> bytes:
     Raises ValueError for a name of more than 1 KiB, a context that is not 1 to 32 characters of ASCII, or a message of
     more than 1 MiB.
     """
+    if len(message) > MESSAGE_BYTES_MAX:
+        raise ValueError(f"{len(message)} bytes to sign, at most {MESSAGE_BYTES_MAX}: sign their digest")
+    return _head(cluster, context) + message
+
+
+@lru_cache(maxsize=256)
+def _head(cluster: str, context: str) -> bytes:
+    """What stands before a message: the same for many."""
     name = cluster.encode()
     if len(name) > CLUSTER_BYTES_MAX:
         raise ValueError(f"the name of a cluster has at most {CLUSTER_BYTES_MAX} bytes: {cluster[:40]!r}...")
     if not (1 <= len(context) <= CONTEXT_BYTES_MAX and context.isascii()):
         raise ValueError(f"a context has 1 to {CONTEXT_BYTES_MAX} characters of ASCII: {context[:40]!r}")
-    if len(message) > MESSAGE_BYTES_MAX:
-        raise ValueError(f"{len(message)} bytes to sign, at most {MESSAGE_BYTES_MAX}: sign their digest")
-    return b"%b%b%b%c%b%b" % (_PREFIX, len(name).to_bytes(2, "big"), name, len(context), context.encode(), message)
+    return b"%b%b%b%c%b" % (_PREFIX, len(name).to_bytes(2, "big"), name, len(context), context.encode())
 
 
 class _Shared:
@@ -208,6 +215,10 @@ class Keyring(_Shared):
         """Whose signatures it can check, ascending."""
         return tuple(self._verifiers)
 
+    def has(self, node: int) -> bool:
+        """Whether it is one of these."""
+        return node in self._verifiers
+
     def public(self, node: int) -> bytes:
         """A node's public key. Raises KeyError for one that is not here."""
         return self._verifiers[node].public
@@ -317,7 +328,7 @@ class Keys(_Shared):
 
     def has_mac(self, sender: int, context: str, message: bytes, macs: Sequence[bytes]) -> bool:
         """Whether one of these MACs is what that node made for this one."""
-        if sender not in self.keyring.nodes:
+        if not self.keyring.has(sender):
             return False
         try:
             data = to_sign(self.cluster, context, message)

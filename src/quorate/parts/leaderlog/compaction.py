@@ -46,9 +46,10 @@ class Compactor:
         self._bytes_taken = 0
         """Of the log, when the snapshot that is being written was taken."""
         self._busy = False
-        # The last that was delivered, and from where on a snapshot is wanted (0: none is).
+        # The last that was delivered.
         self._index = self._term = 0
-        self._wanted_index = 0
+        self.wanted_index = 0
+        """From where on a snapshot is wanted; 0: none is."""
         self._held: dict[int, float] = {}
         """Snapshots that travel, by index, and when a piece of each was asked for last."""
 
@@ -62,11 +63,11 @@ class Compactor:
 
     def want(self, index: int) -> None:
         """A snapshot at ``index`` or beyond is wanted, and there is none."""
-        self._wanted_index = index
+        self.wanted_index = index
 
     def settle(self) -> None:
         """Once a step, when all of it is delivered: have the snapshot taken that is wanted."""
-        if 0 < self._wanted_index <= self._index:
+        if 0 < self.wanted_index <= self._index:
             self._take()
 
     def _take(self) -> None:
@@ -84,7 +85,7 @@ class Compactor:
 
     def restart(self) -> None:
         """A snapshot stands for all that was delivered."""
-        self._entries = self._bytes = self._wanted_index = 0
+        self._entries = self._bytes = self.wanted_index = 0
 
     def taken(self, result: Any) -> SnapshotInfo | None:
         """The job ended: the snapshot, or None where there is none."""

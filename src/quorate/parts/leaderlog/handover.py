@@ -30,7 +30,8 @@ class Handover:
         self._ask = ask
         self._until = 0.0
         self._was_asked = False
-        self._values: list[bytes] = []
+        self.values: list[bytes] = []
+        """What is kept meanwhile."""
         self._bytes = 0
         self.is_under_way = False
         """Whether this node leads, and wants another to."""
@@ -49,7 +50,7 @@ class Handover:
         if self._bytes > self._config.uncommitted_bytes_max:
             self._env.deliver(Busy(tuple(values), HANDING_OVER))
         else:
-            self._values += values
+            self.values += values
             self._bytes += sum(map(len, values)) + ENTRY_OVERHEAD_BYTES * len(values)
         return True
 
@@ -87,9 +88,9 @@ class Handover:
 
     def following(self, leader: int | None) -> None:
         """Once a step: drop what was kept, which is not in the log; its clients know by now who leads."""
-        if self._values and (leader is not None or self._env.now >= self._until):
+        if self.values and (leader is not None or self._env.now >= self._until):
             self._env.deliver(Dropped(tuple(self._take_out()), HANDING_OVER))
 
     def _take_out(self) -> list[bytes]:
-        values, self._values, self._bytes = self._values, [], 0
+        values, self.values, self._bytes = self.values, [], 0
         return values

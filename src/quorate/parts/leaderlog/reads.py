@@ -236,12 +236,13 @@ class Reads:
         if tokens := self._forwarded.drain():
             self._env.deliver(ReadFailed(tokens, "the leader changed"))
 
-    def applied(self, index: int) -> None:
-        """All up to ``index`` has been delivered: what waited for that is ready."""
-        if self._forwarded.ready_at and (tokens := self._forwarded.ready(index)):
-            self._env.deliver(ReadReady(tokens))
+    def settle(self, index: int, *, leads: bool) -> None:
+        """Once a step. All up to ``index`` has been delivered: what waited for that is ready.
 
-    def give_up(self) -> None:
-        """A leader that lives confirms a read or steps down in that time, so what is older was lost."""
-        if self._forwarded.asked and (tokens := self._forwarded.expired(self._env.now - self._patience_s)):
+        A leader that lives confirms a read or steps down in that time, so what is older was lost.
+        """
+        forwarded = self._forwarded
+        if forwarded.ready_at and (tokens := forwarded.ready(index)):
+            self._env.deliver(ReadReady(tokens))
+        if forwarded.asked and not leads and (tokens := forwarded.expired(self._env.now - self._patience_s)):
             self._env.deliver(ReadFailed(tokens, "the leader did not answer"))

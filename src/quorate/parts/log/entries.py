@@ -33,8 +33,11 @@ ENTRY_OVERHEAD_BYTES = 16
 
 
 def size_of(entries: Sequence[Entry]) -> int:
-    """The sum of their ``size_bytes``. A list beats a generator here, and a log has a hundred thousand entries."""
-    return sum([len(entry.data) for entry in entries]) + ENTRY_OVERHEAD_BYTES * len(entries)
+    """The sum of their ``size_bytes``. A loop beats ``sum`` where they are few, as they mostly are."""
+    size_bytes = ENTRY_OVERHEAD_BYTES * len(entries)
+    for entry in entries:
+        size_bytes += len(entry.data)
+    return size_bytes
 
 
 class Log:

@@ -46,11 +46,11 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fal
 
     def nodes(self) -> tuple[int, ...]:
         """Who is said to have signed, ascending."""
-        return tuple(node for node, _ in self.signatures)
+        return tuple([node for node, _ in self.signatures])
 
     def signed(self) -> tuple[Signed, ...]:
         """The claims in it, for a VerifyBatch; ``has_quorum`` is to be asked besides."""
-        return tuple(Signed(node, self.context, self.statement, signature) for node, signature in self.signatures)
+        return tuple([Signed(node, self.context, self.statement, signature) for node, signature in self.signatures])
 
 
 def _too_large(statement: bytes) -> str:

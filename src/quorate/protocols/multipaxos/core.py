@@ -282,7 +282,6 @@ class MultiPaxos(Following):
             leadership.fill()
             leadership.acknowledge()
             leadership.replicate()
-            leadership.announce()
             if self._is_new:
                 self._is_new = False
                 self._beat(retries=False)
@@ -291,13 +290,14 @@ class MultiPaxos(Following):
             self.env.send(leader, Accepted(self.ballot, self.acceptor.log.last_index))
         if self.delivered_index < self.acceptor.chosen_index:
             self._deliver()
-        self._snapshots.settle()
-        self._reads.applied(self.delivered_index)
+        if self._compactor.wanted_index:
+            self._compactor.settle()
+        self._reads.settle(self.delivered_index, leads=self.leadership is not None)
         if self.leadership is not None:
             self._begin_round(self.leadership)
-            self._settle_handover(self.leadership)
-        else:
-            self._reads.give_up()
+            if self.handover.is_under_way:
+                self._settle_handover(self.leadership)
+        elif self.handover.values:
             self.handover.following(self.leader)
 
     def _settle_handover(self, leadership: Leadership) -> None:

@@ -73,6 +73,7 @@ class Following(Core, Reconfigurable, Journaled):
         self._leaving: list[int] = []
         """Nodes that left, and are still known here."""
         self._snapshots = self.snapshots_class(env, config, self.acceptor, self.members)
+        self._compactor = self._snapshots.compactor
         self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
         self._watch = Watch(env, ELECTION, config, self._reads)
         # Of a proposer.
@@ -318,8 +319,10 @@ class Following(Core, Reconfigurable, Journaled):
 
     def _hear_chosen(self, index: int) -> None:
         """The leader says that all up to a slot is chosen. What is not here yet counts when the gap closes."""
-        self._told_chosen = max(self._told_chosen, index)
-        self._learn(min(self._told_chosen, self.acceptor.log.last_index))
+        if index > self._told_chosen:
+            self._told_chosen = index
+        if self._told_chosen > self.acceptor.chosen_index:
+            self._learn(min(self._told_chosen, self.acceptor.log.last_index))
 
     def _learn(self, index: int) -> None:
         """All up to a slot is chosen, and is here."""

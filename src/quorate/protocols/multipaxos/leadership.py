@@ -60,12 +60,15 @@ class Leadership:
         self._filled = False
         self._counts = False
         """Whether something came since ``advance`` that could make more chosen."""
+        self._may_send = False
+        """Whether something came since ``replicate`` that may let more leave."""
 
     # --- nodes that come and go ---
 
     def met(self, node: int) -> None:
         """It follows from now on."""
         self.followers.met(node, self._acceptor.log.last_index + 1, self._env.now)
+        self._may_send = True
 
     def parted(self, node: int) -> None:
         """It gets nothing more."""
@@ -101,7 +104,7 @@ class Leadership:
             entries += self._hasten(first + len(entries), last)
         if entries:
             self._acceptor.accept(first, entries)
-            self._filled = self._counts = True
+            self._filled = self._counts = self._may_send = True
 
     def _last_usable(self) -> int:
         """The window (alpha), no slot whose members have not promised this ballot, and none of later members.
@@ -142,7 +145,13 @@ class Leadership:
     # --- sending ---
 
     def replicate(self) -> None:
-        """Send what each node lacks and may get."""
+        """Send what each node lacks and may get, and tell what is chosen."""
+        if self._may_send:
+            self._may_send = False
+            self._send_values()
+            self._announce()
+
+    def _send_values(self) -> None:
         acceptor = self._acceptor
         for nodes, first_slot, entries in outgoing(
             self._config, acceptor.log, acceptor.chosen_index, self.followers, self._transfers
@@ -161,7 +170,7 @@ class Leadership:
             self._filled = False
             self._env.send(self._env.id, Accepted(self.ballot, self._acceptor.log.last_index))
 
-    def announce(self) -> None:
+    def _announce(self) -> None:
         """Tell what is chosen to who owes no answer; who owes one is about to be sent something anyway."""
         for chosen_index, nodes in self.followers.uninformed(self._acceptor.chosen_index, idle=True).items():
             # What is chosen is durable at a quorum already.
@@ -169,6 +178,7 @@ class Leadership:
 
     def beat(self, number: int, retries: bool) -> None:
         """Heartbeats, and again what seems lost. A node that has not answered in this ballot is asked how far it is."""
+        self._may_send = True
         followers = self.followers
         for node, chosen_index in followers.knowing(self._acceptor.chosen_index):
             # No durable state: the ballot is, since it was promised, and so is what is chosen.
@@ -210,12 +220,12 @@ class Leadership:
         It may name a slot that we have not proposed in: one that members chose whom we do not know of yet.
         """
         self.followers.acknowledged(node, slot, self._env.now)
-        self._counts = True
+        self._counts = self._may_send = True
 
     def received(self, node: int, m: SnapshotProgress) -> None:
         """A node stored a piece of a snapshot, or all of it, and with it all that was chosen up to there."""
         self._transfers.progressed(node, self.followers, m.index, m.next_offset, m.complete)
-        self._counts = True
+        self._counts = self._may_send = True
 
     def advance(self, choose: Callable[[int], None]) -> None:
         """Chosen: what a phase-2 quorum of a slot's members accepted, and all before it."""

@@ -48,10 +48,10 @@ class Snapshots:
         self._env = env
         self._acceptor = acceptor
         self._members = members
-        self._compactor = Compactor(env, config)
+        self.compactor = Compactor(env, config)
         self._known: dict[int, Known] = {}
         self._offered: tuple[Index, Known] = (0, ((), FOUNDERS_ALONE))
-        self._serving = Serving(env, acceptor, self._compactor, config.chunk_bytes)
+        self._serving = Serving(env, acceptor, self.compactor, config.chunk_bytes)
         self._receiving = Receiving(env)
         self.transfers = self.transfers_class(env, acceptor.log, self._ask)
 
@@ -77,32 +77,28 @@ class Snapshots:
         """Of a few snapshots, as an older one may be on its way to somebody."""
         self._known[index] = known
         for old in sorted(self._known)[:-SNAPSHOTS_NOTED]:
-            if old not in self._compactor.held:
+            if old not in self.compactor.held:
                 del self._known[old]
 
     # --- taking one ---
 
     def delivered(self, index: int, entries: list[Entry], size_bytes: int) -> None:
         """The App was given these, the last at ``index``."""
-        self._compactor.delivered(index, entries, size_bytes)
-
-    def settle(self) -> None:
-        """Once a step, when all of it is delivered."""
-        self._compactor.settle()
+        self.compactor.delivered(index, entries, size_bytes)
 
     def taken(self, result: Any, followers: Followers | None) -> None:
         """A snapshot is durable: drop what it stands for, but for what ``followers`` need, where this node leads."""
-        info = self._compactor.taken(result)
+        info = self.compactor.taken(result)
         if info is not None and info.index > self._acceptor.snapshot_index:
             self._compact(info, followers)
 
     @property
     def is_full(self) -> bool:
         """Whether the log takes nothing until a snapshot is written."""
-        return self._compactor.is_full(self._acceptor.log)
+        return self.compactor.is_full(self._acceptor.log)
 
     def _compact(self, info: SnapshotInfo, followers: Followers | None) -> None:
-        base, base_term = self._compactor.base(self._acceptor.log, info.index, followers)
+        base, base_term = self.compactor.base(self._acceptor.log, info.index, followers)
         known = self._members.known_at(info.index), self._members.nodes_at(info.index)
         self._note(info.index, known)
         self._acceptor.compact(_snapshotted(info.index, info.term, base, base_term, known))
@@ -168,7 +164,7 @@ class Snapshots:
             return False
         self._start_from(index, known)
         self._acceptor.compact(_snapshotted(index, written.term, index, written.term, known))
-        self._compactor.restart()
+        self.compactor.restart()
         self._env.deliver(Restored(index, written.term))
         return True
 

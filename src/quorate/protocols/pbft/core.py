@@ -286,8 +286,10 @@ class Pbft(Core, Reconfigurable):
         """What the inputs of this step share: execute, propose, answer. Once."""
         self.execution.execute_ready()
         self.catch_up.look()
-        self.new_views.begin_epoch()
-        self.view_changes.ask_late()
+        if self.view.has_new_members:
+            self.new_views.begin_epoch()
+        if self.view.is_changing:
+            self.view_changes.ask_late()
         self.normal.propose()
         self.reads.answer()
         self.watch.look()

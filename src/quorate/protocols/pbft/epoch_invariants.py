@@ -45,12 +45,15 @@ class PbftEpochs(Checker):
         """By node, up to where it was seen to execute in this life."""
         self._fresh: dict[int, list[ExecutedRequests]] = {}
         """By node, what nobody was told yet."""
+        self._right: dict[int, Any] = {}
+        """By node, the group that was found right, for all that the node has executed."""
         self._told: dict[int, tuple[bytes, ...]] = {}
         """What was told, by number, beyond a batch that nobody has told of."""
 
     def started(self, node: int, core: Any) -> None:
         self._seen[node] = 0
         self._fresh[node] = []
+        self._right.pop(node, None)
         if self._config is None:
             config, keys = core.config, core.view.keys
             self._config, self._is_key = config, keys.keyring.is_key
@@ -72,15 +75,15 @@ class PbftEpochs(Checker):
             self._execute(self.executed + 1, batch)
 
     def stepped(self, node: int, core: Any) -> None:
-        history = core.history
+        history, group = core.history, core.view.group
         if history.executed != self._seen[node]:
+            self._right.pop(node, None)
             for sequence in range(max(self._seen[node], self.executed) + 1, history.executed + 1):
                 batch = core.log.batches.get(history.digests.get(sequence))
                 if batch is not None:  # else a snapshot stands for it, and another node has executed it or will
                     self._fresh[node].append((sequence, batch))
             self._seen[node] = history.executed
-        group = core.view.group
-        if group.began_at > self.executed:
+        if self._right.get(node) is group or group.began_at > self.executed:
             return
         known = self.epochs[group.epoch] if group.epoch < len(self.epochs) else None
         if known != (group.began_at, group.members):
@@ -95,6 +98,7 @@ class PbftEpochs(Checker):
                 f"node {node} executes {history.executed} with the members of epoch {group.epoch}, which ended at "
                 f"{self.epochs[group.epoch + 1][0]}",
             )
+        self._right[node] = group
 
     def _execute(self, sequence: int, batch: tuple[bytes, ...]) -> None:
         self.executed = sequence
@@ -109,6 +113,7 @@ class PbftEpochs(Checker):
         if self._next is not None and self._next[0] == sequence:
             self.epochs.append(self._next)
             self._next = None
+            self._right.clear()
 
     def _change_of(self, value: bytes) -> Change | None:
         """What it changes when it is executed now."""

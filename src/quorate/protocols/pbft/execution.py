@@ -67,7 +67,8 @@ class Execution:
                 self._env.set_timer(EXECUTE, 0.0)
             if history.executed % self._config.checkpoint_batches == 0:
                 self._checkpoints.make()
-        self._flush()
+        if self._entries:
+            self._flush()
 
     def _missing(self, digest: bytes) -> list[bytes]:
         """What to fetch: the batch that is next. A node that has left the view in which others go on takes no proposals

@@ -77,10 +77,12 @@ class SeenReplica:
 
     __slots__ = (
         *("accepted", "again", "done", "executed", "fresh", "is_changing", "low", "prepared", "requests", "slots"),
-        *("fetching", "now", "proven", "stable", "view", "waited_s", "writing"),
+        *("fetched_at", "fetching", "now", "proven", "stable", "view", "waited_s", "writing"),
     )
 
     def __init__(self) -> None:
+        self.now: tuple[Any, ...] = ()
+        """Group, view and stable checkpoint: one comparison instead of four."""
         self.view = 0
         self.is_changing = False
         self.accepted: dict[int, Any] = {}
@@ -101,7 +103,7 @@ class SeenReplica:
         self.writing: Any = None
         self.fetching: tuple[Any, int, int] | None = None
         """Which snapshot from whom, and from where on."""
-        self.now = 0.0
+        self.fetched_at = 0.0
         self.waited_s = 0.0
         """By its own clock, for that."""
 
@@ -124,8 +126,8 @@ class PbftInvariants(Checker):
         self._prepared: dict[tuple[int, int], bytes] = {}
         self._prepared_last: dict[int, int] = {}
         """By sequence number, the last view in which anything prepared."""
-        self._prepared_by: dict[VoteCast, int] = {}
-        """At which nodes, as a mask."""
+        self._prepared_by: dict[tuple[int, bytes], dict[int, int]] = {}
+        """By sequence number and digest, and by view: at which nodes, as a mask."""
         self._verified: set[Certificate] = set()
         self._seen: dict[int, SeenReplica] = {}
         self._promised: dict[int, tuple[int, bool]] = {}
@@ -168,33 +170,25 @@ class PbftInvariants(Checker):
         seen = self._seen[node]
         view, log, history = core.view, core.log, core.history
         group = view.group
-        members = self.members.setdefault(group.epoch, group.members)
-        if members is not group.members and members != group.members:
-            raise Violation(
-                MEMBERS, f"in epoch {group.epoch} node {node} knows members {group.members}, others {members}"
-            )
-        began_at = self._began.setdefault(group.epoch, group.began_at)
-        if began_at != group.began_at:
-            raise Violation(
-                MEMBERS, f"epoch {group.epoch} begins at {group.began_at} for node {node}, at {began_at} for others"
-            )
-        if view.number != seen.view or view.is_changing != seen.is_changing:
-            self._view_changed(node, seen, view)
-        if history.stable is not seen.stable:
-            self._stable_changed(node, seen, history)
-        prepared = seen.prepared
-        for sequence, certificate in log.prepared.items():
-            if prepared.get(sequence) is not certificate:
-                prepared[sequence] = certificate
-                self._prepared_now(node, group.members, sequence, certificate)
+        now = (group, view.number, view.is_changing, history.stable)
+        if now != seen.now:
+            seen.now = now
+            self._standing_changed(node, seen, view, history)
+        if log.prepared != seen.prepared:  # dicts compare faster than the loop runs, which is for what changed
+            prepared = seen.prepared
+            for sequence, certificate in log.prepared.items():
+                if prepared.get(sequence) is not certificate:
+                    prepared[sequence] = certificate
+                    self._prepared_now(node, group.members, sequence, certificate)
         if history.executed != seen.executed:
             self._executed(node, seen, core)
-        accepted = seen.accepted
-        for sequence, vote in log.accepted.items():
-            if accepted.get(sequence) is not vote:
-                self._voted_now(node, seen, sequence, vote)
-                if sequence > view.reach and group.primary(vote.view) == node:
-                    self._proposed_now(node, core, sequence, log.batches.get(vote.digest, ()))
+        if log.accepted != seen.accepted:
+            accepted = seen.accepted
+            for sequence, vote in log.accepted.items():
+                if accepted.get(sequence) is not vote:
+                    self._voted_now(node, seen, sequence, vote)
+                    if sequence > view.reach and group.primary(vote.view) == node:
+                        self._proposed_now(node, core, sequence, log.batches.get(vote.digest, ()))
         if len(log.slots) != seen.slots:
             seen.slots = len(log.slots)
             self._in_window(node, core)
@@ -214,6 +208,23 @@ class PbftInvariants(Checker):
                 raise Violation(CAUSE, f"node {node} is in view {seen.view}, and nothing had failed")
 
     # --- what changed ---
+
+    def _standing_changed(self, node: int, seen: SeenReplica, view: Any, history: Any) -> None:
+        group = view.group
+        members = self.members.setdefault(group.epoch, group.members)
+        if members != group.members:
+            raise Violation(
+                MEMBERS, f"in epoch {group.epoch} node {node} knows members {group.members}, others {members}"
+            )
+        began_at = self._began.setdefault(group.epoch, group.began_at)
+        if began_at != group.began_at:
+            raise Violation(
+                MEMBERS, f"epoch {group.epoch} begins at {group.began_at} for node {node}, at {began_at} for others"
+            )
+        if view.number != seen.view or view.is_changing != seen.is_changing:
+            self._view_changed(node, seen, view)
+        if history.stable is not seen.stable:
+            self._stable_changed(node, seen, history)
 
     def _view_changed(self, node: int, seen: SeenReplica, view: Any) -> None:
         if (view.number, not view.is_changing) < (seen.view, not seen.is_changing):
@@ -290,8 +301,9 @@ class PbftInvariants(Checker):
         if _is_alone(members):
             return
         liars = mask_of([member for member in members if member not in self._cores])
-        views = {view: who for (view, at, what), who in self._prepared_by.items() if (at, what) == (sequence, digest)}
-        if not any(Byzantine(members).is_quorum(who & mask_of(members) | liars) for who in views.values()):
+        views = self._prepared_by.get((sequence, digest), {})
+        quorum = Byzantine(members)
+        if not any(quorum.is_quorum(who | liars) for who in views.values()):
             raise Violation(
                 COMMITTED,
                 f"node {node} executes {_hex(digest)} at {sequence}, which prepared at too few in any one view: "
@@ -333,7 +345,8 @@ class PbftInvariants(Checker):
             raise Violation(CERTIFICATES, f"node {node} holds a certificate of {named} for {sequence}")
         if _is_alone(members):
             return
-        self._prepared_by[view, sequence, digest] = self._prepared_by.get((view, sequence, digest), 0) | 1 << node
+        views = self._prepared_by.setdefault((sequence, digest), {})
+        views[view] = views.get(view, 0) | 1 << node
         known = self._prepared.setdefault((view, sequence), digest)
         if known != digest:
             raise Violation(
@@ -377,8 +390,8 @@ class PbftInvariants(Checker):
         if fetching != seen.fetching or fetching is None or is_ours:
             seen.fetching, seen.waited_s = fetching, 0.0
         else:
-            seen.waited_s += min(now - seen.now, config.beat_s)
-        seen.now = now
+            seen.waited_s += min(now - seen.fetched_at, config.beat_s)
+        seen.fetched_at = now
         if seen.waited_s > TURNS_MAX * PATIENCE_BEATS * config.beat_s:
             raise Violation(TURNS, f"node {node} waits {seen.waited_s:.1f} s for one piece from node {transfer.source}")
 

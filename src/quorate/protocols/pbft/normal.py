@@ -76,7 +76,8 @@ class NormalCase:
     def propose(self) -> None:
         """Give numbers to what waits; few at a time, so that the rest goes together."""
         config, view, log, history = self._config, self._view, self._log, self._history
-        log.next_sequence = max(log.next_sequence, history.executed + 1)  # a later view may have decided some of ours
+        if log.next_sequence <= history.executed:  # a later view may have decided some of ours
+            log.next_sequence = history.executed + 1
         while (
             (self._waiting.turns or history.executed < history.switch_at)
             and view.is_primary

@@ -5,7 +5,6 @@ Each node has one vote a kind: its first that is rightly signed. That bounds wha
 
 from __future__ import annotations
 
-from quorate.kernel import mask_of
 from quorate.parts.quorum import Byzantine
 from quorate.parts.votes.certificate import Certificate, Collector
 from quorate.protocols.pbft.messages import PrePrepare
@@ -72,7 +71,11 @@ class Commits:
     def _alike(self, view: int, digest: bytes) -> int:
         """The mask of those who committed this in this view. Commits of two views never add up: that some prepared a
         batch in one and some in another keeps no later view from choosing another."""
-        return mask_of([node for node, said in self._said.items() if said == (view, digest)])
+        mask, this = 0, (view, digest)
+        for node, said in self._said.items():
+            if said == this:
+                mask |= 1 << node
+        return mask
 
     def tell(self, node: int, digest: bytes) -> bool:
         """A node executed it. False where it said otherwise before."""

@@ -33,7 +33,13 @@ class CurrentView:
         self.is_changing = False
         """Whether this node has asked for the view, and it has not begun."""
         self.new_view: NewView | None = None
-        # Volatile.
+        # Volatile. The first three follow from the above, and are read too often to be worked out each time.
+        self.primary = group.primary(0)
+        """§4.1: the one that gives numbers to batches in this view."""
+        self.is_primary = self.primary == env.id
+        """Whether this node leads the view, and the view has begun."""
+        self.is_member = group.has(env.id)
+        """Whether this node votes."""
         self.reach = 0
         """Up to where ``new_view`` goes on from earlier views."""
         self.changes: dict[int, ViewChange] = {}
@@ -52,21 +58,6 @@ class CurrentView:
     def keys(self) -> Keys:
         """This node's own, and what it knows of the others'."""
         return self.group.keys
-
-    @property
-    def primary(self) -> int:
-        """§4.1: the one that gives numbers to batches in this view."""
-        return self.group.primary(self.number)
-
-    @property
-    def is_primary(self) -> bool:
-        """Whether this node leads the view, and the view has begun."""
-        return not self.is_changing and self.group.primary(self.number) == self._env.id
-
-    @property
-    def is_member(self) -> bool:
-        """Whether this node votes."""
-        return self.group.has(self._env.id)
 
     @property
     def leader(self) -> int | None:
@@ -92,10 +83,16 @@ class CurrentView:
     def leave(self, number: int) -> None:
         """§4.4: vote no more below this view, and ask for it. Durable before anybody hears of it."""
         self._widen_timeout()
-        self.number, self.is_changing = number, True
+        self._be_in(number, is_changing=True)
         self.alarm.stop()
         self._env.persist(Changing(number))
         self.announce()
+
+    def _be_in(self, number: int, *, is_changing: bool) -> None:
+        self.number, self.is_changing = number, is_changing
+        self.primary = self.group.primary(number)
+        self.is_primary = self.primary == self._env.id and not is_changing
+        self.is_member = self.group.has(self._env.id)
 
     def _widen_timeout(self) -> None:
         """§4.5.2: twice as long each time, until a view works."""
@@ -113,7 +110,8 @@ class CurrentView:
 
     def enter(self, message: NewView) -> None:
         """§4.4: work in the view of this message, which was checked."""
-        self.number, self.is_changing, self.new_view = message.view, False, message
+        self._be_in(message.view, is_changing=False)
+        self.new_view = message
         self.reach = reach_of(message)
         self._began_at = self._env.now
         self.alarm.stop()
@@ -124,7 +122,10 @@ class CurrentView:
         """Others vote now: their first view begins, unless this node was in a later one before a crash."""
         self.group = group
         if self.number < group.first_view:
-            self.number, self.is_changing, self.new_view = group.first_view, False, None
+            self._be_in(group.first_view, is_changing=False)
+            self.new_view = None
+        else:
+            self._be_in(self.number, is_changing=self.is_changing)
         self.reach = 0
         self.changes.clear()
         self.alarm.stop()
@@ -145,9 +146,10 @@ class CurrentView:
     def restore(self, record: Changing | Entered) -> None:
         """One durable record; the last one holds."""
         if isinstance(record, Changing):
-            self.number, self.is_changing = record.view, True
+            self._be_in(record.view, is_changing=True)
         else:
-            self.number, self.is_changing, self.new_view = record.message.view, False, record.message
+            self._be_in(record.message.view, is_changing=False)
+            self.new_view = record.message
 
     def records(self) -> Iterator[Entered | Changing]:
         """The durable state as it is now."""

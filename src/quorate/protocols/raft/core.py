@@ -89,6 +89,7 @@ class Raft(Core, Journaled):
         self.log = self.state.log
         self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
         self.snapshots = self.compaction_class(env, config, self.state)
+        self._compactor = self.snapshots.compactor
         self.follower = self.follower_class(env, self.state)
         self.replication = self.replication_class(
             env, config, self.state, self.quorum, self._reads, self.snapshots.transfers
@@ -276,15 +277,16 @@ class Raft(Core, Journaled):
             self.follower.settle(self.election.watch.leader)
         if state.delivered_index < state.commit_index:
             self._deliver()
-        self.snapshots.settle()
-        self._reads.applied(state.delivered_index)
+        if self._compactor.wanted_index:
+            self._compactor.settle()
+        self._reads.settle(state.delivered_index, leads=leads)
         if leads:
             self.replication.begin_round()
-            last_index = state.log.last_index
-            is_quiet = state.commit_index == last_index
-            self.handover.settle(self.replication.followers, self.quorum.members, last_index, is_quiet=is_quiet)
-        else:
-            self._reads.give_up()
+            if self.handover.is_under_way:
+                last_index = state.log.last_index
+                is_quiet = state.commit_index == last_index
+                self.handover.settle(self.replication.followers, self.quorum.members, last_index, is_quiet=is_quiet)
+        elif self.handover.values:
             self.handover.following(self.election.watch.leader)
 
     def _deliver(self) -> None:

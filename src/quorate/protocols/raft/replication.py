@@ -60,6 +60,8 @@ class LogReplication:
         self._uncommitted_bytes = 0
         self._appended = False
         self._acknowledged = False
+        self._may_send = False
+        """Whether something came since entries were sent last that may let more of them leave."""
 
     # --- a leadership begins and ends ---
 
@@ -98,7 +100,7 @@ class LogReplication:
         before = log.size_bytes
         self._state.write(log.last_index + 1, entries)
         self._uncommitted_bytes += log.size_bytes - before
-        self._appended = True
+        self._appended = self._may_send = True
 
     def advance(self) -> None:
         """Once a step: acknowledge to itself, commit, and send what is new of both."""
@@ -107,7 +109,9 @@ class LogReplication:
             self._acknowledge()
         if self._acknowledged:
             self._advance_commit()
-        self._send_entries()
+        if self._may_send:
+            self._may_send = False
+            self._send_entries()
         if self._acknowledged:
             self._acknowledged = False
             self._announce_commit()
@@ -134,7 +138,7 @@ class LogReplication:
             self._env.blame(sender, f"acknowledges index {m.index} of a log that ends at {last_index}")
             return
         self.followers.acknowledged(sender, m.index, self._env.now)
-        self._acknowledged = True
+        self._acknowledged = self._may_send = True
 
     def on_conflict(self, sender: int, m: Conflict) -> None:
         """§3.5: go back to where the logs may agree, whole terms at a time."""
@@ -147,6 +151,7 @@ class LogReplication:
             return  # an answer to something older
         agreed = self._state.log.last_at_or_below_term(min(m.hint_index, m.prev_index - 1), m.hint_term)
         progress.probe(max(agreed, match_index) + 1)
+        self._may_send = True
 
     def on_snapshot_progress(self, sender: int, m: SnapshotProgress) -> None:
         """The next piece, or back to entries (§5.3)."""
@@ -155,7 +160,7 @@ class LogReplication:
             self._env.blame(sender, f"has a snapshot at index {m.index} of a log that ends at {last_index}")
         elif sender in self.followers:
             self._transfers.progressed(sender, self.followers, m.index, m.next_offset, m.complete)
-            self._acknowledged = True
+            self._acknowledged = self._may_send = True
 
     # --- commitment (§3.6.2) ---
 
@@ -185,6 +190,7 @@ class LogReplication:
         if not self._quorum.is_quorum(heard | 1 << env.id):
             return False
         env.set_timer(HEARTBEAT, self._config.heartbeat_s)
+        self._may_send = True
         number = self._reads.rounds.number
         for node, commit_index in followers.knowing(state.commit_index):
             # No durable state: the term is durable since the election, and so is what is committed.

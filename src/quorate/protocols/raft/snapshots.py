@@ -34,8 +34,8 @@ class LogCompaction:
     def __init__(self, env: Env, config: RaftConfig, state: ServerState) -> None:
         self._env = env
         self._state = state
-        self._compactor = Compactor(env, config)
-        self._serving = Serving(env, state, self._compactor, config.chunk_bytes)
+        self.compactor = Compactor(env, config)
+        self._serving = Serving(env, state, self.compactor, config.chunk_bytes)
         self._receiving = Receiving(env)
         self.transfers = self.transfers_class(env, state.log, self._ask)
 
@@ -43,22 +43,18 @@ class LogCompaction:
 
     def delivered(self, index: int, entries: list[Entry], size_bytes: int) -> None:
         """The App was given these, the last at ``index``; §5.1.3: when it is time, its state is written."""
-        self._compactor.delivered(index, entries, size_bytes)
-
-    def settle(self) -> None:
-        """Once a step, when all of it is delivered."""
-        self._compactor.settle()
+        self.compactor.delivered(index, entries, size_bytes)
 
     def taken(self, result: Any, followers: Followers) -> None:
         """A snapshot is durable: drop what it stands for, but for what followers need that are behind."""
-        info = self._compactor.taken(result)
+        info = self.compactor.taken(result)
         if info is not None and info.index > self._state.snapshot_index:
-            self._state.compact(info.index, info.term, *self._compactor.base(self._state.log, info.index, followers))
+            self._state.compact(info.index, info.term, *self.compactor.base(self._state.log, info.index, followers))
 
     @property
     def is_full(self) -> bool:
         """Whether the log takes no entries until a snapshot is written."""
-        return self._compactor.is_full(self._state.log)
+        return self.compactor.is_full(self._state.log)
 
     # --- sending one (§5.3) ---
 
@@ -103,7 +99,7 @@ class LogCompaction:
         if written is None:
             return
         if written.complete and written.index > self._state.commit_index:
-            self._compactor.restart()
+            self.compactor.restart()
             self._state.install(written.index, written.term)
         if leader is not None:
             progress = SnapshotProgress(self._state.term, written.index, written.next_offset, written.complete)

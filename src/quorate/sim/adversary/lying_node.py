@@ -57,8 +57,8 @@ class LyingNode(SimNode):
         """As any node, but what it raises is its own affair."""
         super().after(delay_s, lambda: self._try(act))
 
-    def _run(self) -> None:
-        self._try(super()._run)
+    def _go(self) -> None:
+        self._try(super()._go)
 
     def _synced(self, sequence: int) -> None:
         self._try(lambda: super(LyingNode, self)._synced(sequence))

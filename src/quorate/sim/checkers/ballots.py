@@ -35,6 +35,7 @@ class Life:
         "chosen_index",
         "last",
         "log_ballot",
+        "news",
         "noted",
         "promised",
         "promises",
@@ -49,6 +50,8 @@ class Life:
         self.begun: list[tuple[int, Ballot]] = []
         self.promises_told = self.votes_told = self.begun_told = 0
         """How many of each left the node."""
+        self.news = False
+        """Whether some came since a Turn was marked last."""
         self.noted: dict[Any, Any] = {}
         # Of Multi-Paxos alone.
         self.promised = NO_BALLOT
@@ -111,8 +114,11 @@ class Ballots(Checker):
     def stepped(self, node: int, core: Any) -> None:
         self.look(node, core, self._lives[node])
 
-    def mark(self, node: int) -> tuple[Life, int, int, int]:
+    def mark(self, node: int) -> tuple[Life, int, int, int] | None:
         life = self._lives[node]
+        if not life.news:
+            return None
+        life.news = False
         return life, len(life.promises), len(life.votes), len(life.begun)
 
     def released(self, node: int, mark: tuple[Life, int, int, int]) -> None:
@@ -137,12 +143,14 @@ class Ballots(Checker):
     def promise(self, node: int, life: Life, slot: int, ballot: Ballot) -> None:
         """A node promised."""
         life.promises.append((slot, ballot))
+        life.news = True
 
     def begin(self, node: int, life: Life, slot: int, ballot: Ballot) -> None:
         """A node begins a ballot of its own."""
         if (slot, ballot) in self._begun.get(node, ()):
             raise Violation(REUSE, f"node {node} uses ballot {ballot}{_in(slot)} again after a restart")
         life.begun.append((slot, ballot))
+        life.news = True
 
     def accept(self, node: int, life: Life, slot: int, ballot: Ballot, value: Any) -> None:
         """A node accepted."""
@@ -157,6 +165,7 @@ class Ballots(Checker):
         if chosen is not None:
             self._compare(slot, chosen, ballot, value)
         life.votes.append((slot, ballot))
+        life.news = True
 
     def _count(self, node: int, slot: int, ballot: Ballot) -> None:
         told = self.told.setdefault(slot, {})

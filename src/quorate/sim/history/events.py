@@ -113,10 +113,11 @@ def _operation(start: int, invoke: Event, end: int | None, completion: Event | N
             f"{where(completion, end or 0)}: process {named(invoke.process)} completes {completion.f} but its "
             f"open operation is {invoke.f} ({where(invoke, start)})"
         )
-    if completion is not None and completion.key is not None and freeze(completion.key) != freeze(invoke.key):
+    key = None if completion is None or completion.key is invoke.key else completion.key
+    if completion is not None and key is not None and freeze(key) != freeze(invoke.key):
         raise HistoryError(
             f"{where(completion, end or 0)}: process {named(invoke.process)} completes {completion.f} of key "
-            f"{brief(completion.key)} but invoked it with key {brief(invoke.key)} ({where(invoke, start)})"
+            f"{brief(key)} but invoked it with key {brief(invoke.key)} ({where(invoke, start)})"
         )
     known = completion is not None and completion.type == "ok"
     return Operation(
