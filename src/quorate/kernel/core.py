@@ -96,6 +96,13 @@ class Core:
         """Where it stands now: role, leader, term, commit. Asked for between steps; it changes nothing."""
         return Standing()
 
+    def unrepairable(self) -> str:
+        """Of a root: why a node that lost its memory cannot be repaired from its peers; empty if it can.
+
+        Whoever can looks at ``env.incarnation``, and promises nothing before what it lost cannot matter any more.
+        """
+        return f"{type(self).__name__} cannot do without what a node promised"
+
     def awaits(self, path: Path) -> bool:
         """Whether there may yet be a core at this path, below this one. What comes for others is dropped."""
         return True

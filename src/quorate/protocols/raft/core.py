@@ -30,7 +30,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key, Standing
-from quorate.kernel.standing import FOLLOWER, LEADER
+from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.handover import Handover
@@ -47,11 +47,14 @@ from quorate.protocols.raft.messages import (
     MESSAGES,
     RECORDS,
     Appended,
+    AppendedAs,
     AppendEntries,
     Conflict,
+    Forgot,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
+    InstallSnapshotAfter,
     PreVote,
     PreVoteReply,
     RaftConfig,
@@ -59,6 +62,7 @@ from quorate.protocols.raft.messages import (
     RequestVoteWithLeave,
     ServeSnapshot,
     SnapshotPiece,
+    SnapshotPieceAfter,
     SnapshotProgress,
     TimeoutNow,
     Vote,
@@ -143,9 +147,16 @@ class Raft(Core, Journaled):
     def standing(self) -> Standing:
         """As ``Core.standing``."""
         election, state = self.election, self.state
-        return Standing(election.role, election.watch.leader, state.term, state.commit_index)
+        role = LEARNER if state.has_forgotten else election.role
+        return Standing(role, election.watch.leader, state.term, state.commit_index)
 
     # --- recovery ---
+
+    def unrepairable(self) -> str:
+        """As ``Core.unrepairable``: the others must be a quorum without this server."""
+        if self.quorum.is_blocking(1 << self.env.id):
+            return f"the other {len(self.env.others)} of {len(self.env.peers)} nodes are no quorum without this one"
+        return ""
 
     def restore(self, record: Any) -> None:
         """Take back the durable state, record by record."""
@@ -251,6 +262,17 @@ class Raft(Core, Journaled):
         if self.election.leads_in(m.term):
             self.replication.on_appended(sender, m)
 
+    def on_appended_as(self, sender: int, m: AppendedAs) -> None:
+        """The same of one that lost its memory once."""
+        if self.election.leads_in(m.term):
+            self.replication.on_appended_as(sender, m)
+
+    def on_forgot(self, sender: int, m: Forgot) -> None:
+        """A follower lives, and has lost its memory."""
+        is_going = self.handover.is_under_way or self.snapshots.is_full
+        if self.election.leads_in(m.term) and not is_going:
+            self.replication.on_forgot(sender, m)
+
     def on_conflict(self, sender: int, m: Conflict) -> None:
         """A follower's log differs."""
         if self.election.leads_in(m.term):
@@ -282,7 +304,9 @@ class Raft(Core, Journaled):
             self.replication.begin_round()
             last_index = state.log.last_index
             is_quiet = state.commit_index == last_index
-            self.handover.settle(self.replication.followers, self.quorum.members, last_index, is_quiet=is_quiet)
+            followers = self.replication.followers
+            members = self.quorum.members & ~followers.forgetful
+            self.handover.settle(followers, members, last_index, is_quiet=is_quiet)
         else:
             self._reads.give_up()
             self.handover.following(self.election.watch.leader)
@@ -293,6 +317,7 @@ class Raft(Core, Journaled):
         entries = state.log.slice(first, last)
         size = size_of(entries)
         state.delivered_index = last
+        state.settle_returns(state.returns.note(first, entries))
         self.env.deliver(Decided(first, entries))
         self.replication.delivered(size)
         self.snapshots.delivered(last, entries, size)
@@ -332,6 +357,11 @@ class Raft(Core, Journaled):
         if self.election.accept_leader(sender, m.term):
             self.snapshots.take_piece(sender, m.chunk)
 
+    def on_install_snapshot_after(self, sender: int, m: InstallSnapshotAfter) -> None:
+        """The same, and who returned before it."""
+        if self.election.accept_leader(sender, m.term):
+            self.snapshots.take_piece(sender, m.chunk, m.returns)
+
     def on_serve_snapshot(self, sender: int, m: ServeSnapshot) -> None:
         """The leader wants a piece of our snapshot sent to a follower."""
         if self.election.accept_leader(sender, m.term):
@@ -341,6 +371,11 @@ class Raft(Core, Journaled):
         """A piece of another server's snapshot, sent for the leader that we follow."""
         if self.leader is not None and self.role == FOLLOWER and m.term == self.term:
             self.snapshots.take_piece(self.leader, m.chunk)
+
+    def on_snapshot_piece_after(self, sender: int, m: SnapshotPieceAfter) -> None:
+        """The same, and who returned before it."""
+        if self.leader is not None and self.role == FOLLOWER and m.term == self.term:
+            self.snapshots.take_piece(self.leader, m.chunk, m.returns)
 
     def on_snapshot_progress(self, sender: int, m: SnapshotProgress) -> None:
         """A follower has stored a piece."""
