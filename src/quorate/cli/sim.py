@@ -62,9 +62,7 @@ def sim(
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Plant each known bug in turn; all must be caught.")
     ] = False,
-    trace: Annotated[
-        str | None, typer.Option(help="Write a line an event of one seed to a file, or - to print.")
-    ] = None,
+    trace: Annotated[str | None, typer.Option(help="Write the events of one seed to a file, or - to print.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Simulate a cluster under faults, and check that it keeps its promises.
