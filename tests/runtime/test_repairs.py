@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime.errors import FolderWhole, MemoryLost, NoRepair, StorageError
 from quorate.runtime.folder import Beginning
@@ -18,7 +19,8 @@ from quorate.service.server import Server
 from tests.runtime.servers import Servers, run, servers, until
 from tests.runtime.test_lost_folders import acquainted, follower, put
 
-OPTIONS = {"raft": RaftConfig(heartbeat_s=0.04, election_timeout_s_min=0.2, snapshot_entries=20, keep_entries=2)}
+SMALL = {"heartbeat_s": 0.04, "election_timeout_s_min": 0.2, "snapshot_entries": 20, "keep_entries": 2}
+OPTIONS = {"raft": RaftConfig(**SMALL), "multipaxos": MultiPaxosConfig(**SMALL)}  # type: ignore[arg-type]
 
 
 def nothing_left(folder: Path) -> None:

@@ -11,16 +11,18 @@ from quorate.sim.options import OptionsError
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 
-HOLDS = [("raft", 3), ("raft", 5)]
+HOLDS = [("raft", 3), ("raft", 5), ("multipaxos", 3), ("multipaxos", 5)]
 CAUGHT = [
     ("raft", "votes-at-once", 3, 0),
     ("raft", "counts-at-once", 3, 23),
     ("raft", "returns-early", 3, 47),
     ("raft", "keeps-former-lives", 3, 198),
+    ("multipaxos", "counts-at-once", 3, 1),
+    ("multipaxos", "returns-early", 3, 47),
 ]
 """Protocol, mutant, nodes, seed."""
-HELD_SINCE = [("raft", 3, seed) for seed in (280, 354)]
-"""Seeds that found something that is mended."""
+HELD_SINCE = [("raft", 3, 280), ("raft", 3, 354), ("multipaxos", 3, 122)]
+"""Seeds that found something that is mended, in the nemesis and in a checker."""
 
 
 def repairs(protocol: str, seed: int, **more: Any) -> Task:

@@ -52,7 +52,7 @@ def test_an_emptied_folder_among_three(protocol: str, tmp_path: Path) -> None:
         check_history(traffic.recorder)
 
 
-@pytest.mark.parametrize("protocol", ["raft"])
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
 def test_emptied_folders_among_three_are_repaired(protocol: str, tmp_path: Path) -> None:
     """One node after the other loses all that it had, the leader too, and nothing that was acknowledged goes."""
     with cluster_of(protocol, tmp_path) as cluster, Traffic(cluster, tmp_path / "history.jsonl", seed=13) as traffic:

@@ -82,6 +82,15 @@ def return_entry(term: int, node: int, incarnation: bytes) -> Entry:
     return Entry(term, msgspec.msgpack.encode(_Encoded(node, incarnation)), RETURN)
 
 
+def return_in(entry: Entry) -> tuple[int, bytes] | None:
+    """Which node returns, and as which incarnation; None for an entry of a later release, which counts nowhere."""
+    try:
+        said = _decoder.decode(entry.data)
+    except msgspec.MsgspecError:
+        return None
+    return said.node, said.incarnation
+
+
 class Returns:
     """Who returned, by the part of the log that is known to be committed: the last time of each node."""
 
@@ -95,11 +104,8 @@ class Returns:
         found = []
         for index, entry in enumerate(entries, first):
             if entry.kind == RETURN:
-                try:
-                    said = _decoder.decode(entry.data)
-                except msgspec.MsgspecError:
-                    continue  # of a later release; it is the same on every node
-                found.append(Return(said.node, said.incarnation, index))
+                if (said := return_in(entry)) is not None:
+                    found.append(Return(*said, index))
         self.start_from(found)
         return tuple(found)
 
@@ -121,8 +127,12 @@ class Returns:
 
     def has(self, node: int, incarnation: bytes) -> bool:
         """Whether this is the node's last return."""
+        return self.incarnation(node) == incarnation
+
+    def incarnation(self, node: int) -> bytes:
+        """As which it returned last; empty: it never did."""
         known = self._known.get(node)
-        return known is not None and known.incarnation == incarnation
+        return b"" if known is None else known.incarnation
 
 
 class Proposed:

@@ -5,6 +5,7 @@ from typing import Any
 
 from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.followers import Followers, Transfer
+from quorate.parts.leaderlog.returns import Returned, Returns
 from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.configuration import Voters
 from quorate.parts.log.entries import Entry
@@ -16,6 +17,7 @@ from quorate.protocols.multipaxos.lease import Lease
 from quorate.protocols.multipaxos.membership import Span, Spans
 from quorate.protocols.multipaxos.messages import (
     Accepted,
+    AcceptedAs,
     MultiPaxosConfig,
     Prepare,
     Promised,
@@ -25,6 +27,24 @@ from quorate.protocols.multipaxos.messages import (
 from quorate.protocols.multipaxos.preparation import Preparation
 from quorate.protocols.multipaxos.slot_snapshots import Snapshots
 from quorate.sim.mutant import Mutant
+
+
+class AcceptorCountsAtOnce(MultiPaxos):
+    """Breaks ``returns.py``: its acceptances count for nothing before it has returned, not for that either."""
+
+    def _answer(self) -> Accepted:
+        last_slot, incarnation = self.acceptor.log.last_index, self.env.incarnation
+        return AcceptedAs(self.ballot, last_slot, incarnation, True) if incarnation else super()._answer()
+
+
+class AcceptorReturnsEarly(Acceptor):
+    """Breaks ``returns.py``: a return counts when it is chosen, not when it is accepted."""
+
+    def accept(self, first: int, entries: list[Entry]) -> str | None:
+        """And it has returned."""
+        why = super().accept(first, entries)
+        self.settle_returns(Returns().note(first, entries))
+        return why
 
 
 class ForgetsBallot(Acceptor):
@@ -41,7 +61,7 @@ class ForgetsBallot(Acceptor):
 class LosesPromise(Acceptor):
     """Breaks §2.5: an acceptor remembers its promise. This one has it in memory only."""
 
-    def restore(self, record: Promised | Voted | Snapshotted) -> None:
+    def restore(self, record: Promised | Voted | Snapshotted | Returned) -> None:
         """All but promises."""
         promised = self.promised
         super().restore(record)
@@ -267,6 +287,21 @@ def _with(name: str, **roles: Any) -> type[MultiPaxos]:
 
 
 MUTANTS = (
+    *[
+        Mutant(name, summary, core=core, repairs=True)
+        for name, summary, core in (
+            (
+                "counts-at-once",
+                "what a node accepts counts before it has returned, for its return too",
+                AcceptorCountsAtOnce,
+            ),
+            (
+                "returns-early",
+                "a node has returned when it has accepted the entry that says so",
+                _with("Returning", acceptor_class=AcceptorReturnsEarly),
+            ),
+        )
+    ],
     Mutant(
         "reuses-ballot",
         "a proposer does not record its ballots, and uses them again after a restart",
