@@ -189,6 +189,7 @@ def test_a_whole_folder_is_not_repaired(tmp_path: Path) -> None:
     [
         ("raft", 2, "the other 1 of 2 nodes are no quorum without this one"),
         ("paxos", 3, "PaxosLog cannot do without what a node promised"),
+        ("pbft", 4, "may still show a view-change that this one signed"),
     ],
 )
 def test_who_cannot_be_repaired_hears_why_and_nothing_is_moved(

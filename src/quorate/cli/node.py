@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from quorate.cli.common import Code, fail
-from quorate.kernel import Core
 from quorate.runtime.descriptors import NONE_LEFT, raise_limit
 from quorate.runtime.folder import Beginning
 from quorate.service.config import ConfigError, NodeConfig, load
@@ -80,7 +79,7 @@ def node(
     again = shlex.join(["quorate", "node", "--config", str(config), "--node", str(chosen.node)])
     if ending.is_empty:
         typer.echo(f"To begin a new node:\n  {again} --bootstrap", err=True)
-    if ending.is_damaged and len(chosen.nodes) > 1 and chosen.entry.core.unrepairable is not Core.unrepairable:
+    if ending.is_damaged and len(chosen.nodes) > 1 and chosen.entry.core.is_repairable:
         typer.echo(f"To have the other nodes send what this one lost:\n  {again} --repair", err=True)
     if ending.is_stuck:
         # What it is has been said. The interpreter would wait for that thread as long as the disk hangs.

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from quorate.kernel import Core
 from quorate.machines.kv.machine import KvMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
@@ -137,7 +136,7 @@ class Server:
             on_folder=self.machine.open,
         )
         self.node.on_roster = self._on_roster
-        if entry.core.unrepairable is not Core.unrepairable:
+        if entry.core.is_repairable:
             self.node.peers.incarnations.advice = REPAIR
         elif entry.traits.members.can_change:
             self.node.peers.incarnations.advice = REPLACE

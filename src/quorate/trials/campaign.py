@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from quorate.kernel import Core, Shell
+from quorate.kernel import Shell
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Signer, Symbolic
 from quorate.protocols import REGISTRY, ProtocolEntry
@@ -178,18 +178,13 @@ def check_repairs(task: Task) -> None:
     if not task.repairs:
         return
     entry = entry_of(task.protocol)
-    if not can_repair(entry):
-        able = " or ".join(sorted(name for name, other in REGISTRY.items() if can_repair(other)))
+    if not entry.core.is_repairable:
+        able = " or ".join(sorted(name for name, other in REGISTRY.items() if other.core.is_repairable))
         raise OptionsError(f"a node of {entry.name} cannot be repaired: leave out --repairs, or choose {able}")
     if task.joins:
         raise OptionsError("--repairs and --joins are not tested together: leave one out")
     if entry.faults(task.nodes) < 1:
         raise OptionsError(f"--repairs with {task.nodes} nodes: too few to go on while one is without its memory")
-
-
-def can_repair(entry: ProtocolEntry) -> bool:
-    """Whether the protocol has a way back for a node that lost its memory."""
-    return entry.core.unrepairable is not Core.unrepairable
 
 
 def check_faults(task: Task) -> str:

@@ -74,6 +74,7 @@ class MultiPaxos(Following):
     messages = MESSAGES
     records = RECORDS
     hands_over = True
+    is_repairable = True
     leadership_class: ClassVar[type[Leadership]] = Leadership
 
     def on_timer(self, key: Key) -> None:

@@ -78,6 +78,7 @@ class Raft(Core, Journaled):
     messages = MESSAGES
     records = RECORDS
     hands_over = True
+    is_repairable = True
     state_class: ClassVar[type[ServerState]] = ServerState
     election_class: ClassVar[type[Election]] = Election
     replication_class: ClassVar[type[LogReplication]] = LogReplication
