@@ -14,15 +14,14 @@ from quorate.trials.campaign import Task
 HOLDS = [("raft", 3), ("raft", 5), ("multipaxos", 3), ("multipaxos", 5)]
 CAUGHT = [
     ("raft", "votes-at-once", 3, 0),
-    ("raft", "counts-at-once", 3, 23),
+    ("raft", "counts-at-once", 3, 47),
     ("raft", "returns-early", 3, 47),
-    ("raft", "keeps-former-lives", 3, 198),
-    ("multipaxos", "counts-at-once", 3, 1),
-    ("multipaxos", "returns-early", 3, 47),
+    ("raft", "keeps-former-lives", 3, 128),
+    ("multipaxos", "promises-at-once", 3, 57),
+    ("multipaxos", "counts-at-once", 3, 2),
+    ("multipaxos", "returns-early", 3, 5),
 ]
 """Protocol, mutant, nodes, seed."""
-HELD_SINCE = [("raft", 3, 280), ("raft", 3, 354), ("multipaxos", 3, 122)]
-"""Seeds that found something that is mended, in the nemesis and in a checker."""
 
 
 def repairs(protocol: str, seed: int, **more: Any) -> Task:
@@ -46,12 +45,6 @@ def test_they_are_kept_with_many_seeds(protocol: str, nodes: int) -> None:
     for seed in range(8, 300):
         outcome = campaign.run_task(repairs(protocol, seed, nodes=nodes))
         assert outcome.holds, f"seed {seed}: {outcome.text}"
-
-
-@pytest.mark.parametrize(("protocol", "nodes", "seed"), HELD_SINCE)
-def test_what_was_mended_holds(protocol: str, nodes: int, seed: int) -> None:
-    outcome = campaign.run_task(repairs(protocol, seed, nodes=nodes))
-    assert outcome.holds, outcome.text
 
 
 @pytest.mark.parametrize(("protocol", "mutant", "nodes", "seed"), CAUGHT)

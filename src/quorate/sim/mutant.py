@@ -28,4 +28,5 @@ class Mutant(msgspec.Struct, frozen=True):
     joins: bool = False
     """Whether it shows only where nodes come and go: campaigns then have them do so."""
     repairs: bool = False
-    """Whether it shows only where nodes lose their folders and are repaired: campaigns then have that."""
+    """Whether it shows only where nodes lose their folders and are repaired: campaigns then have that, with three nodes
+    at most, of which each matters."""

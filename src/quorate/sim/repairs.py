@@ -7,7 +7,8 @@ is as without any of this: what clients were told stays, and nobody decides othe
 
 The hardest case is brought about on purpose. A leader is elected while an older one, which was cut off, still leads.
 At that moment one that may have voted loses its memory, starts at once, and reaches the older leader, while the new one
-is cut off.
+is cut off. And often the leader is cut off when another node loses its memory, which may be all that knew, besides the
+leader, of what was just committed.
 
 It is no kind of ``--faults``, as what it needs of a run (nothing else may take nodes or disks for good) would change
 what the seeds do that have other kinds.
@@ -34,6 +35,9 @@ TURNED: Final = 0.8
 TURNED_S: Final = 1.0
 """How long it lasts, on average."""
 AT_ONCE_S: Final = 0.02
+"""After how long it is there again, on average."""
+ALONE: Final = 0.4
+"""How often the leader is cut off when another node loses its memory."""
 APART: Final = 0.5
 """How many seeds have new leaders cut off often, as it is votes that must not be lost."""
 
@@ -108,8 +112,13 @@ class Repairs:
             return
         self._look()
         node = self._victim()
+        is_alone = self._rng.random() < ALONE
+        leading = [other for other in self._world.present if other is not node and other.up and _leads(other)]
         if node is not None:
-            self._lose(node, self._world.mix.down_s)
+            self._lose(node, AT_ONCE_S if is_alone else self._world.mix.down_s)
+        if node is not None and is_alone and leading:
+            self._count("lost folders without leader")
+            self._mend_later(self._cut(leading[0].id))
         self._world.after(self._wait_s(), self._strike)
 
     def _lose(self, node: SimNode, down_s: float) -> None:
@@ -140,6 +149,9 @@ class Repairs:
         self._count("lost folders after votes")
         mend = self._cut(number)
         self._lose(others[int(self._rng.random() * len(others))], AT_ONCE_S)
+        self._mend_later(mend)
+
+    def _mend_later(self, mend: Callable[[], None]) -> None:
         self._world.after(self._rng.expovariate(1.0 / TURNED_S), lambda: None if self._over else mend())
 
     def _restart(self, node: SimNode) -> Callable[[], None]:

@@ -42,6 +42,8 @@ CLUSTER = "simulated"
 """For which everything is signed in a campaign."""
 SEEDS_MAX = 10_000_000
 JOINS_NODES_MIN = 3
+REPAIRS_NODES = 3
+"""With so many nodes bugs that are planted in repairs show soonest."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +91,7 @@ def trial_of(task: Task) -> Trial:
     if mutant.joins:
         task = msgspec.structs.replace(task, joins=True)
     if mutant.repairs:
-        task = msgspec.structs.replace(task, repairs=True)
+        task = msgspec.structs.replace(task, repairs=True, nodes=min(task.nodes, REPAIRS_NODES))
     check_joins(task)
     check_repairs(task)
     workload = task.workload

@@ -59,6 +59,7 @@ from quorate.protocols.multipaxos.messages import (
     PrepareWithLeave,
     Promise,
     PromiseAs,
+    Run,
     ServeSnapshot,
     SnapshotPiece,
     SnapshotProgress,
@@ -142,10 +143,12 @@ class MultiPaxos(Following):
             self._become_follower(m.ballot, None)
             self._watch.put_off()
         runs, next_slot = acceptor.votes(m.first_slot)
+        self.env.send(sender, self._promise(m, runs, next_slot))
+
+    def _promise(self, m: Prepare, runs: list[Run], next_slot: int) -> Promise:
         if incarnation := self.env.incarnation:
-            self.env.send(sender, PromiseAs(m.ballot, m.first_slot, runs, next_slot, incarnation))
-        else:
-            self.env.send(sender, Promise(m.ballot, m.first_slot, runs, next_slot))
+            return PromiseAs(m.ballot, m.first_slot, runs, next_slot, incarnation)
+        return Promise(m.ballot, m.first_slot, runs, next_slot)
 
     def on_prepare_with_leave(self, sender: int, m: PrepareWithLeave) -> None:
         """The same; the leader that we heard made way, perhaps."""

@@ -19,14 +19,41 @@ from quorate.protocols.multipaxos.messages import (
     Accepted,
     AcceptedAs,
     MultiPaxosConfig,
+    Poll,
     Prepare,
+    Promise,
     Promised,
+    Run,
     Snapshotted,
     Voted,
 )
 from quorate.protocols.multipaxos.preparation import Preparation
 from quorate.protocols.multipaxos.slot_snapshots import Snapshots
 from quorate.sim.mutant import Mutant
+
+
+class PromisesAtOnce(MultiPaxos):
+    """Breaks ``returns.py``: who lost what it accepted does not answer phase 1 before it has returned."""
+
+    def on_poll(self, sender: int, m: Poll) -> None:
+        """It would."""
+        self._as_if_it_knew(super().on_poll, sender, m)
+
+    def on_prepare(self, sender: int, m: Prepare) -> None:
+        """It says what it has."""
+        self._as_if_it_knew(super().on_prepare, sender, m)
+
+    def _promise(self, m: Prepare, runs: list[Run], next_slot: int) -> Promise:
+        """Under its old name as long as there is no return: nobody would count it otherwise."""
+        if self._snapshots.returns.has(self.env.id, self.env.incarnation):
+            return super()._promise(m, runs, next_slot)
+        return Promise(m.ballot, m.first_slot, runs, next_slot)
+
+    def _as_if_it_knew(self, handle: Callable[[int, Any], None], sender: int, m: Any) -> None:
+        acceptor = self.acceptor
+        has_forgotten, acceptor.has_forgotten = acceptor.has_forgotten, False
+        handle(sender, m)
+        acceptor.has_forgotten = has_forgotten
 
 
 class AcceptorCountsAtOnce(MultiPaxos):
@@ -290,6 +317,7 @@ MUTANTS = (
     *[
         Mutant(name, summary, core=core, repairs=True)
         for name, summary, core in (
+            ("promises-at-once", "a node that lost what it accepted promises before it has returned", PromisesAtOnce),
             (
                 "counts-at-once",
                 "what a node accepts counts before it has returned, for its return too",
