@@ -12,7 +12,15 @@ import pytest
 
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.raft import RaftConfig
-from quorate.runtime.errors import FolderWhole, MemoryLost, NoRepair, StorageError
+from quorate.runtime.errors import (
+    FolderWhole,
+    JournalLocked,
+    MemoryLost,
+    NoRepair,
+    StorageError,
+    UnknownFormat,
+    WrongIdentity,
+)
 from quorate.runtime.folder import Beginning
 from quorate.service.server import Server
 
@@ -182,6 +190,28 @@ def test_a_whole_folder_is_not_repaired(tmp_path: Path) -> None:
             await cluster.converged()
 
     run(main())
+
+
+def test_what_is_no_damage_is_no_reason_to_set_anything_aside(tmp_path: Path) -> None:
+    """A folder of another node, one of a later release, and one that another process has."""
+
+    async def main() -> None:
+        async with servers(tmp_path, options=OPTIONS["raft"]) as cluster:
+            await put(cluster, 5)
+            with pytest.raises(JournalLocked):
+                await cluster.make(2, beginning=Beginning.REPAIR).start()
+            await cluster.stop(2, 3)
+            shutil.rmtree(tmp_path / "n2")
+            shutil.copytree(tmp_path / "n3", tmp_path / "n2")
+            with pytest.raises(WrongIdentity):
+                await cluster.make(2, beginning=Beginning.REPAIR).start()
+            identity = tmp_path / "n3" / "identity"
+            identity.write_text(identity.read_text().replace('"version":1', '"version":2'))
+            with pytest.raises(UnknownFormat):
+                await cluster.make(3, beginning=Beginning.REPAIR).start()
+
+    run(main())
+    assert not list(tmp_path.glob("n*/damaged-*"))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ def test_one_that_was_repaired_takes_the_place_of_those_before_for_good() -> Non
     found = Incarnations(1)
     found.recall(b"own", {2: (FIRST,)}, lambda: changes.append(dict(found.others)))
     again, later = b"\1" + b"3" * 16, b"\1" + b"4" * 16
+    assert found.refuses(2, again) is not None, "its protocol has no way back"
+    found.takes_repaired = True
     assert found.refuses(2, again) is None
     found.learn(2, again)
     assert found.refuses(2, again) is None

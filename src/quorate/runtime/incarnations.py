@@ -28,8 +28,8 @@ INCARNATION_BYTES_MAX: Final = 64
 RANDOM_BYTES: Final = 16
 REPAIRED: Final = b"\x01"
 """Stands before the random bytes of a repaired node; of others there are only these."""
-FORMER_MAX: Final = 64
-"""How many earlier incarnations of a node are remembered."""
+FORMER_MAX: Final = 16
+"""How many incarnations of a node are remembered. Those of 64 nodes fit the file that keeps them (``folder.py``)."""
 SHOWN_BYTES: Final = 4
 
 Incarnation: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=INCARNATION_BYTES_MAX)]
@@ -78,6 +78,8 @@ class Incarnations:
         self._on_change: Callable[[], object] = _nothing
         self.own = b""
         self.advice = NEVER_AGAIN
+        self.takes_repaired = False
+        """Whether the protocol has a way back for nodes that were repaired."""
 
     @property
     def others(self) -> Mapping[int, tuple[bytes, ...]]:
@@ -95,7 +97,7 @@ class Incarnations:
         known = self._others.get(node)
         if known is None or not incarnation or incarnation == known[-1]:
             return None
-        if is_repaired(incarnation) and incarnation not in known:
+        if self._may_replace(known, incarnation):
             return None
         why = (
             f"node {node} was here with another data folder (incarnation {_shown(known[-1])}, now "
@@ -107,9 +109,12 @@ class Incarnations:
     def learn(self, node: int, incarnation: bytes) -> None:
         """A caller was let in."""
         known = self._others.get(node, ())
-        if incarnation and (not known or (is_repaired(incarnation) and incarnation not in known)):
+        if incarnation and (not known or self._may_replace(known, incarnation)):
             self._others[node] = (*known[1 - FORMER_MAX :], incarnation)
             self._on_change()
+
+    def _may_replace(self, known: tuple[bytes, ...], incarnation: bytes) -> bool:
+        return self.takes_repaired and is_repaired(incarnation) and incarnation not in known
 
     def forget(self, node: int) -> None:
         """It has left, or is another one by its key."""

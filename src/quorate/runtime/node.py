@@ -251,6 +251,7 @@ class Node(Machine):
             self._check_own_snapshot(self.host.root, opened.snapshot_index)
             del opened
             if not self.is_open:
+                self.peers.incarnations.takes_repaired = self.host.root.is_repairable
                 self.peers.incarnations.recall(self._folder.incarnation, self._folder.others, self._learnt)
             await self._links.start()
             self.shell.start(time.monotonic(), time.time_ns())

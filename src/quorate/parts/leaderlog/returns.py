@@ -14,10 +14,12 @@ everything else, takes a quorum without X. If there is none (two of three nodes 
 Why that is enough. Let T be the term, or ballot, in which the quorum Q that committed R acknowledged it. X is not in Q.
 
 - *A promise that X lost*, to a candidate C of a later term, was given before X began to live as I, and R was proposed
-  after that. So C asks with a log that ends before R, or learns of no acceptance of it from X. But each quorum that
-  elects has a node of Q in it. If that node acknowledged R first, it refuses C, or tells it of R; if it promised C
-  first, it has not acknowledged R in T. So C never leads without R, whatever X promises to others later. And what X
-  promised up to T cannot matter to what it does later, as it is in T at least when it returns, and abstains there.
+  after that; so C asked without R in its log. But each quorum that elects has a node of Q in it. If that node promised
+  C first, it did not acknowledge R in T. If it acknowledged R first, then in Raft it does not vote for C, whose log is
+  older: C never leads, whatever X promises to others later. In Multi-Paxos it tells C of R, and C may lead; but as it
+  knows of R, it does not count the promise that X has forgotten, and by which X does not abide (``preparation.py``).
+- *A promise of T or before* does not matter: X is in T at least when it returns, and votes for nobody there. (A ballot
+  has one leader anyway.)
 - *An entry that X acknowledged and lost*, e, and that was committed thereby: before R in the log. For X acknowledged it
   to the leader of a term up to T (a later one would have been elected by a node of Q). A leader of an earlier term than
   T: the leader of T has e, as leaders have all that is committed (X, when it voted for that leader, still had e). The

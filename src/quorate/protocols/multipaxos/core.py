@@ -12,13 +12,14 @@ there is one, a no-op in each gap, and new values in the slots after these, as m
 counts, and tells with its next message (§2.3: a distinguished learner). Members change through the log
 (``membership.py``).
 
-Durable: ``Promised``, ``Voted``, ``Snapshotted`` (``acceptor.py``). A ballot is recorded as promised before Prepare
-leaves, so it is used once. The kernel's barrier keeps a promise or an acceptance from leaving before it is durable; the
+Durable: ``Promised``, ``Voted``, ``Snapshotted``, ``Returned`` (``acceptor.py``). A ballot is recorded as promised
+before Prepare leaves, so it is used once. The kernel's barrier keeps a promise or an acceptance from leaving before it is durable; the
 leader's own are messages to itself and pass the same barrier, so its disk works in parallel with the others'.
 
 Beyond the papers: a poll before phase 1, so that a node that was cut off deposes nobody; a leader that no quorum has
 answered steps down, and one that is about to stop hands over (``parts/leaderlog/handover.py``); reads confirmed by a
-round of heartbeats, or by a lease; pipelining and flow control; proposals and reads are forwarded to the leader.
+round of heartbeats, or by a lease; pipelining and flow control; proposals and reads are forwarded to the leader; a node
+that lost its memory returns by a slot of the log (``parts/leaderlog/returns.py``).
 
 Deviations: (1) an acceptor answers with one number, up to where it accepted in this ballot or knows what is chosen, and
 not slot by slot; (2) it refuses a candidate that lacks what it has compacted, or that is more than a window behind, and

@@ -11,11 +11,13 @@ beginning of the log (chapter 5: ``snapshots.py``). All of them stand on what a 
 This file joins the parts: it says which message goes to which, and what the inputs of one step share.
 
 Durable state. ``HardState`` (term and vote), ``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its
-beginning). The kernel's barrier keeps a vote or an acknowledgement from leaving before they are durable.
+beginning), ``Returned`` (of a server that lost these once, and counts again). The kernel's barrier keeps a vote or an
+acknowledgement from leaving before they are durable.
 
 Beyond the paper's core: pre-vote (§9.6); a leader that a quorum has not answered steps down (§6.2); votes are refused
 while a leader is heard (§4.2.3); ReadIndex (§6.4); pipelining and flow control (§10.2); proposals and reads are
-forwarded to the leader; a leader that is about to stop hands over (§3.10: ``parts/leaderlog/handover.py``).
+forwarded to the leader; a leader that is about to stop hands over (§3.10: ``parts/leaderlog/handover.py``); a server
+that lost its memory returns by an entry in the log (``parts/leaderlog/returns.py``).
 
 Deviations, each explained in the part that has it: (1) a rejection carries a hint from which both sides skip whole
 terms; (2) snapshots travel in pieces, each asked for by offset, and from another server where the leader's does not
