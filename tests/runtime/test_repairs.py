@@ -22,6 +22,7 @@ from quorate.runtime.errors import (
     WrongIdentity,
 )
 from quorate.runtime.folder import Beginning
+from quorate.service.client.errors import QuorateError
 from quorate.service.server import Server
 
 from tests.runtime.servers import Servers, run, servers, until
@@ -150,6 +151,32 @@ def test_one_after_the_other_is_emptied_and_repaired(tmp_path: Path, protocol: s
                     found = await client.get(b"k%d" % number)
                     assert found is not None
                     assert found.value == b"v%d" % number
+
+    run(main())
+
+
+@pytest.mark.parametrize("protocol", sorted(OPTIONS))
+def test_it_does_not_count_before_the_others_agreed_whatever_happens_meanwhile(tmp_path: Path, protocol: str) -> None:
+    async def main() -> None:
+        async with servers(tmp_path, protocol=protocol, options=OPTIONS[protocol]) as cluster:
+            await put(cluster, 60)
+            await cluster.stop()
+            shutil.rmtree(tmp_path / "n1")
+            await cluster.start(2)
+            for beginning in (Beginning.REPAIR, Beginning.EXISTING, Beginning.EXISTING):
+                cluster.running[1] = cluster.make(1, beginning=beginning)
+                await cluster.running[1].start()
+                await until(lambda: all(server.node.peers.connected() for server in cluster.running.values()))
+                async with cluster.client(timeout_s=0.5) as client:
+                    with pytest.raises(QuorateError):
+                        await client.put(b"k", b"v")
+                assert cluster.core(1).standing().role == "learner"
+                assert cluster.core(2).standing().leader is None, "the vote of node 1 counted"
+                await cluster.crash(1)
+            await cluster.start()
+            await until(lambda: cluster.core(1).standing().role in ("follower", "leader"))
+            await put(cluster, 1, 100)
+            await cluster.converged()
 
     run(main())
 

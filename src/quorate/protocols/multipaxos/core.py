@@ -13,8 +13,9 @@ counts, and tells with its next message (§2.3: a distinguished learner). Member
 (``membership.py``).
 
 Durable: ``Promised``, ``Voted``, ``Snapshotted``, ``Returned`` (``acceptor.py``). A ballot is recorded as promised
-before Prepare leaves, so it is used once. The kernel's barrier keeps a promise or an acceptance from leaving before it is durable; the
-leader's own are messages to itself and pass the same barrier, so its disk works in parallel with the others'.
+before Prepare leaves, so it is used once. The kernel's barrier keeps a promise or an acceptance from leaving before it
+is durable; the leader's own are messages to itself and pass the same barrier, so its disk works in parallel with the
+others'.
 
 Beyond the papers: a poll before phase 1, so that a node that was cut off deposes nobody; a leader that no quorum has
 answered steps down, and one that is about to stop hands over (``parts/leaderlog/handover.py``); reads confirmed by a
