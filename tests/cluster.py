@@ -91,6 +91,8 @@ class LocalCluster:
             options = f'{section}\nadmins = ["{admin}"]\n{options.replace(section, "")}'
         self.config_path.write_text(f"{self.layout.toml()}\n{options}\n")
         self._child_end, self._own_end = os.pipe()
+        self._repaired: set[int] = set()
+        """Those that start with --repair the next time."""
         self._begun = {node for node in self.ids if (self.data(node) / "journal").exists()}
 
     def __enter__(self) -> Self:
@@ -230,9 +232,20 @@ class LocalCluster:
         shutil.rmtree(self.data(node))
         self._begun.discard(node)
 
+    def repair(self, node: int) -> None:
+        """Start one that does not run, and whose folder has lost something; wait until it counts again."""
+        self._repaired.add(node)
+        self.start_node(node, wait=False)
+        roles = ("follower", "leader", "primary", "backup")
+        what = f"node {node} counts again; log in {self.folder}/n{node}.log"
+        until(lambda: (status := self.statuses().get(node)) and self._must_run(node) and status.role in roles, what)
+
     def command(self, node: int) -> list[str]:
         """What starts a node; one that was never started makes its folder."""
         is_new, self._begun = node not in self._begun, self._begun | {node}
+        if node in self._repaired:
+            self._repaired.discard(node)
+            return [*node_command(self.config_path, node, self._child_end, False), "--repair"]
         return node_command(self.config_path, node, self._child_end, is_new)
 
     def _spawn(self, node: int) -> subprocess.Popen[bytes]:

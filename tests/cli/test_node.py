@@ -133,6 +133,15 @@ def test_a_node_whose_folder_is_empty_is_exit_1_and_told_what_begins_a_new_one(s
         single.start_node(1)
 
 
+def test_what_cannot_be_repaired_is_said_and_stays_as_it_is(single: LocalCluster) -> None:
+    start = ("node", "--config", str(single.config_path), "--node", "1")
+    both = quorate(*start, "--bootstrap", "--repair")
+    assert (both.code, "leave one out" in both.stderr) == (2, True)
+    alone = quorate(*start, "--repair")
+    assert (alone.code, "the other 0 of 1 nodes are no quorum without this one" in alone.stderr) == (1, True)
+    assert not single.data(1).exists()
+
+
 def test_a_second_process_on_a_folder_changes_nothing_in_it(single: LocalCluster) -> None:
     with single, single.client() as client:
         client.put(b"k", b"v" * 100_000)

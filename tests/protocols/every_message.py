@@ -11,7 +11,7 @@ def assert_draws_all(strategy: st.SearchStrategy[Any], messages: tuple[type, ...
     """Each type at least once."""
     drawn: set[type] = set()
 
-    @settings(max_examples=400, database=None, derandomize=True)
+    @settings(max_examples=1000, database=None, derandomize=True)
     @given(strategy)
     def draw(message: Any) -> None:
         drawn.add(type(message))

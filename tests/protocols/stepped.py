@@ -24,10 +24,11 @@ class SteppedNode:
         records: Sequence[Any] = (),
         seed: int = 0,
         now: float = 100.0,
+        incarnation: bytes = b"",
     ) -> None:
         self.now = now
         self.node = node
-        self.host = Host(make, node, peers, streams(seed))
+        self.host = Host(make, node, peers, streams(seed), incarnation=incarnation)
         for record in records:
             self.host.restore(Record((), record))
         self.started = self.host.start(now)

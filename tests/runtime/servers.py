@@ -21,6 +21,7 @@ from quorate.machines.kv import commands as kv
 from quorate.machines.state_machine import StateMachine
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime import key_files
+from quorate.runtime.folder import Beginning
 from quorate.service.client.aio import AsyncClient
 from quorate.service.config import Member, NodeConfig
 from quorate.service.server import Server, kv_machine
@@ -86,10 +87,10 @@ class Servers:
         self.machine = machine
         self.running: dict[int, Server] = {}
 
-    def make(self, node: int, **changes: Any) -> Server:
+    def make(self, node: int, beginning: Beginning = Beginning.EITHER, **changes: Any) -> Server:
         """A server that is not started yet."""
         config = msgspec.structs.replace(self.config, node=node, data=self.folder / f"n{node}")
-        return Server(msgspec.structs.replace(config, **changes), self.machine)
+        return Server(msgspec.structs.replace(config, **changes), self.machine, beginning)
 
     async def start(self, *nodes: int) -> None:
         """Start nodes (all, if none is named) that do not run."""

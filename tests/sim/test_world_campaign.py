@@ -185,7 +185,10 @@ RARE = {
         (name, mutant.name)
         for name in PROTOCOLS
         for mutant in mutants_of(name)
-        if mutant.shell is None and mutant.storage is None and mutant.name not in (*CAUGHT_SOON.get(name, ()), *HANGS)
+        if mutant.shell is None
+        and mutant.storage is None
+        and not mutant.repairs  # test_repairs.py
+        and mutant.name not in (*CAUGHT_SOON.get(name, ()), *HANGS)
     ],
 )
 def test_rare_planted_bugs_are_caught(protocol: str, mutant: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ from quorate.runtime.snapshots import SnapshotStore
 
 from tests.storage.helpers import IDENTITY, of
 
-NEW, EXISTING, EITHER = Beginning
+NEW, EXISTING, EITHER, REPAIR = Beginning
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def test_a_full_disk_keeps_a_new_node_out_and_no_other(tmp_path: Path, monkeypat
 # --- what must be there ---
 
 
-@pytest.mark.parametrize("beginning", Beginning)
+@pytest.mark.parametrize("beginning", [NEW, EXISTING, EITHER])
 def test_a_journal_that_is_gone_is_refused_whatever_is_said(tmp_path: Path, beginning: Beginning) -> None:
     with life(tmp_path, frames=2):
         pass
@@ -139,7 +139,7 @@ def test_a_journal_that_is_gone_is_refused_whatever_is_said(tmp_path: Path, begi
         DataFolder(tmp_path, IDENTITY, beginning)
 
 
-@pytest.mark.parametrize("beginning", Beginning)
+@pytest.mark.parametrize("beginning", [NEW, EXISTING, EITHER])
 @pytest.mark.parametrize("suffix", ["", ".corrupt"])
 def test_snapshots_without_a_journal_are_refused(tmp_path: Path, beginning: Beginning, suffix: str) -> None:
     SnapshotStore(tmp_path / "snapshots", IDENTITY).write(7, 1, of(b"state"))
@@ -226,24 +226,24 @@ def test_a_damaged_identity_is_refused_in_words(tmp_path: Path, damage: object, 
 
 def test_incarnations_of_others_are_kept(tmp_path: Path) -> None:
     with life(tmp_path) as folder:
-        folder.know({2: b"two", 3: b"three"})
-        folder.know({3: b"three"})
+        folder.know({2: (b"two",), 3: (b"three",)})
+        folder.know({3: (b"three", b"three again")})
     with life(tmp_path) as folder:
-        assert folder.others == {3: b"three"}
+        assert folder.others == {3: (b"three", b"three again")}
         folder.close()
         folder.know({})
     with life(tmp_path) as folder:
-        assert folder.others == {3: b"three"}
+        assert folder.others == {3: (b"three", b"three again")}
 
 
 def test_a_person_can_take_out_one_of_them(tmp_path: Path) -> None:
     with life(tmp_path) as folder:
-        folder.know({2: b"two", 3: b"three"})
+        folder.know({2: (b"two",), 3: (b"three",)})
     path = tmp_path / "others"
     assert path.read_text() == f"2 {b'two'.hex()}\n3 {b'three'.hex()}\n"
     path.write_text(path.read_text().split("\n")[1])
     with life(tmp_path) as folder:
-        assert folder.others == {3: b"three"}
+        assert folder.others == {3: (b"three",)}
     path.unlink()
     with life(tmp_path) as folder:
         assert folder.others == {}
@@ -259,12 +259,72 @@ def test_a_line_that_is_damaged_is_told_with_what_to_do(tmp_path: Path, line: st
             DataFolder(tmp_path, IDENTITY)
 
 
+# --- repair ---
+
+
+def test_what_is_repaired_is_set_aside_and_begins_anew(tmp_path: Path) -> None:
+    with life(tmp_path, NEW, frames=3) as folder:
+        folder.know({2: (b"two",)})
+        first = folder.incarnation
+        assert folder.anew == b""
+    SnapshotStore(tmp_path / "snapshots", IDENTITY).write(1, 1, lambda file: None)
+    (tmp_path / "kv").mkdir()
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    with life(tmp_path, REPAIR, frames=1) as folder:
+        assert folder.aside is not None
+        moved = {str(path.relative_to(folder.aside)) for path in folder.aside.rglob("*") if path.is_file()}
+        assert moved == left - {"others", "journal/journal.lock"}
+        assert folder.others == {2: (b"two",)}
+        anew = folder.anew
+        assert (len(anew), anew == folder.incarnation, anew[1:] != first) == (17, True, True)
+    with life(tmp_path, EXISTING) as folder:
+        assert (folder.anew, folder.aside) == (anew, None)
+    with life(tmp_path, REPAIR) as folder:
+        assert folder.anew not in (b"", anew)
+    assert len(list(tmp_path.glob("damaged-*"))) == 2
+
+
+def test_an_empty_folder_that_is_repaired_leaves_nothing_aside(tmp_path: Path) -> None:
+    with life(tmp_path / "a" / "b", REPAIR) as folder:
+        assert folder.aside is None
+        assert folder.anew
+
+
+@pytest.mark.parametrize("moved", range(6))
+def test_a_repair_that_a_crash_cut_short_leaves_nothing_that_looks_whole(
+    tmp_path: Path, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with life(tmp_path, NEW, frames=3):
+        pass
+    SnapshotStore(tmp_path / "snapshots", IDENTITY).write(1, 1, lambda file: None)
+    rename, count = Path.rename, 0
+
+    def dies(path: Path, target: Path) -> Path:
+        nonlocal count
+        if count == moved:
+            raise OSError(5, "the machine is gone")
+        count += 1
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", dies)
+        with suppress(OSError):
+            DataFolder(tmp_path, IDENTITY, REPAIR).lock.release()
+    if moved <= 1:  # the journal is whole: a start asks the core for the snapshot that it needs
+        assert (tmp_path / "identity").exists()
+        return
+    with pytest.raises(FolderDamaged, match="the journal is gone"):
+        DataFolder(tmp_path, IDENTITY, EXISTING)
+    with life(tmp_path, REPAIR) as folder:
+        assert folder.anew
+
+
 # --- one process, and nobody else ---
 
 
 def test_a_second_one_changes_nothing_before_it_holds_the_lock(tmp_path: Path) -> None:
     with life(tmp_path, frames=1) as folder:
-        folder.know({2: b"two"})
+        folder.know({2: (b"two",)})
         SnapshotStore(tmp_path / "snapshots", IDENTITY).write(1, 1, of(b"state"))
         (tmp_path / "snapshots" / "snapshot-2-1.snap.0.aside").write_bytes(b"under way")
         machine = KvMachine.opened(tmp_path / "kv")

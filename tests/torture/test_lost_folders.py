@@ -1,4 +1,4 @@
-"""A node whose folder is lost, among processes under load: it never takes part again, and what was promised holds."""
+"""Nodes whose folders are lost, among processes under load: refused or repaired, what was promised holds."""
 
 from __future__ import annotations
 
@@ -48,5 +48,34 @@ def test_an_emptied_folder_among_three(protocol: str, tmp_path: Path) -> None:
         assert cluster.status(other).leader != other, "a vote of the emptied node counted"
         cluster.start_node(leader)
         traffic.progress(60)
+        traffic.finish()
+        check_history(traffic.recorder)
+
+
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
+def test_emptied_folders_among_three_are_repaired(protocol: str, tmp_path: Path) -> None:
+    """One node after the other loses all that it had, the leader too, and nothing that was acknowledged goes."""
+    with cluster_of(protocol, tmp_path) as cluster, Traffic(cluster, tmp_path / "history.jsonl", seed=13) as traffic:
+        for round_ in range(3):
+            traffic.progress()
+            leader = cluster.leader()
+            others = [node for node in cluster.ids if node != leader]
+            lost = leader if round_ == 1 else others[round_ % 2]
+            cluster.kill(lost)
+            cluster.lose(lost)
+            refused = quorate("node", "--config", str(cluster.config_path), "--node", str(lost))
+            assert (refused.code, f"--node {lost} --repair" in refused.stderr) == (1, True)
+            traffic.progress(20)
+            cluster.repair(lost)
+            assert "this node is repaired" in cluster.log(lost)
+            traffic.progress(60)
+
+            # It counts: without another one there is no quorum but with it.
+            away = next(node for node in cluster.ids if node != lost)
+            cluster.kill(away)
+            traffic.progress(20)
+            cluster.start_node(away)
+        whole = quorate("node", "--config", str(cluster.config_path), "--node", str(lost), "--repair")
+        assert whole.code == 1, "a second process, and nothing is damaged"
         traffic.finish()
         check_history(traffic.recorder)

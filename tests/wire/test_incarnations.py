@@ -6,7 +6,7 @@ import msgspec
 
 from quorate.runtime import handshake
 from quorate.runtime.handshake import LocalNode, Refused
-from quorate.runtime.incarnations import LOST_CODE, Incarnations, incarnation_in, peer_hello
+from quorate.runtime.incarnations import FORMER_MAX, LOST_CODE, NEVER_AGAIN, Incarnations, incarnation_in, peer_hello
 from quorate.runtime.peer_handshake import PeerDialler
 from quorate.runtime.sealing import Ephemeral
 
@@ -36,9 +36,9 @@ def test_what_is_no_hello_has_none() -> None:
 
 
 def test_the_first_one_counts_until_the_node_has_left() -> None:
-    changes: list[dict[int, bytes]] = []
+    changes: list[dict[int, tuple[bytes, ...]]] = []
     found = Incarnations(1)
-    found.recall(b"own", {3: FIRST}, lambda: changes.append(dict(found.others)))
+    found.recall(b"own", {3: (FIRST,)}, lambda: changes.append(dict(found.others)))
     assert found.refuses(2, FIRST) is None
     found.learn(2, FIRST)
     found.learn(2, FIRST)
@@ -53,16 +53,37 @@ def test_the_first_one_counts_until_the_node_has_left() -> None:
     found.forget(2)
     found.forget(2)
     assert found.refuses(2, SECOND) is None
-    assert changes == [{2: FIRST, 3: FIRST}, {3: FIRST}]
+    assert changes == [{2: (FIRST,), 3: (FIRST,)}, {3: (FIRST,)}]
 
 
 def test_what_can_be_done_is_said_where_something_can() -> None:
     found = Incarnations(1)
-    found.advice = ": add another"
+    found.advice = f"{NEVER_AGAIN}: add another"
     found.learn(2, FIRST)
     refusal = found.refuses(2, SECOND)
     assert refusal is not None
     assert refusal.why.endswith("never start it under this number again: add another")
+
+
+def test_one_that_was_repaired_takes_the_place_of_those_before_for_good() -> None:
+    changes: list[dict[int, tuple[bytes, ...]]] = []
+    found = Incarnations(1)
+    found.recall(b"own", {2: (FIRST,)}, lambda: changes.append(dict(found.others)))
+    again, later = b"\1" + b"3" * 16, b"\1" + b"4" * 16
+    assert found.refuses(2, again) is not None, "its protocol has no way back"
+    found.takes_repaired = True
+    assert found.refuses(2, again) is None
+    found.learn(2, again)
+    assert found.refuses(2, again) is None
+    assert found.refuses(2, FIRST) is not None, "a disk was mounted again"
+    found.learn(2, later)
+    refusal = found.refuses(2, again)
+    assert refusal is not None
+    assert "(incarnation 34343434, now 33333333)" in refusal.why
+    assert changes == [{2: (FIRST, again)}, {2: (FIRST, again, later)}]
+    for number in range(100):
+        found.learn(2, b"\1" + b"%016d" % number)
+    assert len(found.others[2]) == FORMER_MAX
 
 
 def test_nodes_with_keys_name_theirs_behind_what_they_prove() -> None:

@@ -47,6 +47,9 @@ def node(
     bootstrap: Annotated[
         bool, typer.Option("--bootstrap", help="The node is new: make its data folder. Only at its very first start.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Its folder lost something: set it aside, and have the others send it.")
+    ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="The least that is logged.")] = DEFAULT_LOG_LEVEL,
     stop_with_parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this pipe is closed.")] = None,
 ) -> None:
@@ -55,7 +58,8 @@ def node(
     Example:  quorate node --config /etc/quorate/cluster.toml --node 1 --bootstrap
 
     Without --bootstrap a node whose data folder is empty or missing does not start: it would have forgotten its votes.
-    With it, one whose folder has data does not.
+    With it, one whose folder has data does not. With --repair one whose folder is damaged, empty or missing sets aside
+    what is left and fetches the state from the other nodes; it counts again when they have agreed to that.
 
     Exit code: 0 stopped in order, 1 the node cannot start or go on (its files, its ports), 2 wrong use or a
     configuration that cannot be used.
@@ -66,13 +70,17 @@ def node(
         fail(str(error), Code.WRONG_USE)
     except OSError as error:
         fail(f"{config}: cannot be read: {error.strerror}", Code.WRONG_USE)
+    if bootstrap and repair:
+        fail("a node is new (--bootstrap), or has lost something (--repair): leave one out", Code.WRONG_USE)
     log_to_stderr(chosen.node, log_level.value)
     _tune()
-    beginning = Beginning.NEW if bootstrap else Beginning.EXISTING
+    beginning = Beginning.NEW if bootstrap else Beginning.REPAIR if repair else Beginning.EXISTING
     ending = _run(_serve(chosen, beginning, stop_with_parent))
+    again = shlex.join(["quorate", "node", "--config", str(config), "--node", str(chosen.node)])
     if ending.is_empty:
-        again = shlex.join(["quorate", "node", "--config", str(config), "--node", str(chosen.node), "--bootstrap"])
-        typer.echo(f"To begin a new node:\n  {again}", err=True)
+        typer.echo(f"To begin a new node:\n  {again} --bootstrap", err=True)
+    if ending.is_damaged and len(chosen.nodes) > 1 and chosen.entry.core.is_repairable:
+        typer.echo(f"To have the other nodes send what this one lost:\n  {again} --repair", err=True)
     if ending.is_stuck:
         # What it is has been said. The interpreter would wait for that thread as long as the disk hangs.
         log.warning("the process ends without a thread that waits for the disk")
@@ -88,6 +96,8 @@ class Ending(NamedTuple):
     is_stuck: bool = False
     is_empty: bool = False
     """Whether it did not start, because its folder is empty."""
+    is_damaged: bool = False
+    """Whether it ended because its folder, which may be empty, has lost something."""
 
 
 def _tune() -> None:
@@ -112,6 +122,7 @@ async def _serve(config: NodeConfig, beginning: Beginning, parent_fd: int | None
     """The life of a node, and how it ended."""
     from quorate.kernel import AppEnded
     from quorate.runtime.errors import DiskHangs, FolderEmpty, StorageError
+    from quorate.runtime.repair import DAMAGE
     from quorate.service.server import Server
 
     stopping = _on_signals(parent_fd)
@@ -129,7 +140,8 @@ async def _serve(config: NodeConfig, beginning: Beginning, parent_fd: int | None
         return Ending(Code.WRONG_USE)
     except (StorageError, AppEnded, OSError, ValueError) as error:
         typer.echo(f"error: node {config.node} cannot start: {error}", err=True)
-        return Ending(Code.FAILED, isinstance(error, DiskHangs), isinstance(error, FolderEmpty))
+        is_stuck, is_empty = isinstance(error, DiskHangs), isinstance(error, FolderEmpty)
+        return Ending(Code.FAILED, is_stuck, is_empty, isinstance(error, DAMAGE))
     ended = asyncio.ensure_future(server.wait())
     await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
     return await _stop(server, ended)
@@ -138,8 +150,10 @@ async def _serve(config: NodeConfig, beginning: Beginning, parent_fd: int | None
 async def _stop(server: Server, ended: asyncio.Future[None]) -> Ending:
     """Stop in order. What ended the node, if it ended by itself, has been logged by it."""
     from quorate.runtime.errors import DiskHangs, WorkLeft
+    from quorate.runtime.repair import DAMAGE
 
-    has_failed = ended.done() and ended.exception() is not None
+    why = ended.exception() if ended.done() else None
+    has_failed = why is not None
     is_stuck = False
     try:
         await server.stop()
@@ -153,7 +167,7 @@ async def _stop(server: Server, ended: asyncio.Future[None]) -> Ending:
     if not ended.done():
         await ended
     log.info("stopped")
-    return Ending(Code.FAILED if has_failed else Code.OK, is_stuck)
+    return Ending(Code.FAILED if has_failed else Code.OK, is_stuck, is_damaged=isinstance(why, DAMAGE))
 
 
 def _tell_of_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

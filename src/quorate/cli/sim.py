@@ -46,6 +46,7 @@ def sim(
     joins: Annotated[
         bool, typer.Option("--joins", help="Have nodes join, leave and be replaced, where members can change.")
     ] = False,
+    repairs: Annotated[bool, typer.Option("--repairs", help="Have nodes lose their folders, and be repaired.")] = False,
     byzantine: Annotated[int, typer.Option(help="How many nodes lie.", min=0)] = 0,
     adversary: Annotated[
         str, typer.Option(help="In which ways they lie: all, none, or names; docs/simulation.md has them.")
@@ -61,22 +62,19 @@ def sim(
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Plant each known bug in turn; all must be caught.")
     ] = False,
-    trace: Annotated[
-        str | None, typer.Option(help="Write a line an event of one seed to a file, or - to print.")
-    ] = None,
+    trace: Annotated[str | None, typer.Option(help="Write the events of one seed to a file, or - to print.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Simulate a cluster under faults, and check that it keeps its promises.
 
-    Each seed draws its own mix of faults, and is a run that can be repeated exactly. After the faults everything is
-    healed, and the cluster must answer every client and agree. The first seed that breaks a promise ends the
-    campaign; its trace is written to a file. The methods of a Replicated class are called by clients, and each node is
-    compared with an object that is fed the same log.
+    Each seed draws its own mix of faults, and is a run that can be repeated exactly. Then all is healed, and the
+    cluster must answer every client and agree. The first seed that breaks a promise ends the campaign; its trace is
+    written to a file. Clients call the methods of a Replicated class; nodes are compared with an object fed their log.
 
     Example:  quorate sim raft --seeds 0:500 --faults crash,partition
 
-    Exit code: 0 every promise was kept, 1 one was broken (or a planted bug was not caught), 2 wrong use, 3 every
-    promise was kept, but in 500 seeds or more a kind of fault that was switched on came too seldom to say so.
+    Exit code: 0 every promise was kept, 1 one was broken (or a planted bug not caught), 2 wrong use, 3 kept, but in
+    500 seeds or more a kind of fault that was switched on came too seldom to say so.
     """
     try:
         protocol, replicated = _resolved(protocol, under, twins or mutants or bool(mutant) or workload != "register")
@@ -95,6 +93,7 @@ def sim(
             byzantine=byzantine,
             adversary=adversary,
             joins=joins,
+            repairs=repairs,
             replicated=replicated,
         )
         _check(task, chosen, mutants, trace)
@@ -143,6 +142,7 @@ def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
     parse_faults(task.faults)
     Options(seed=task.seed, nodes=task.nodes, duration_s=task.duration_s, byzantine=task.byzantine)
     campaign.check_joins(task)
+    campaign.check_repairs(task)
     warnings = [text for text in (campaign.check_faults(task), campaign.check_adversary(task)) if text]
     if trace is not None and len(seeds) > 1:
         raise OptionsError("--trace shows one run; say which with --seed")
@@ -234,6 +234,8 @@ def _explain(task: Task, broken: RunOutcome) -> dict[str, Any]:
     command += f"--protocol {shlex.quote(task.protocol)}" if task.replicated else f"--workload {task.workload}"
     if task.joins:
         command += " --joins"
+    if task.repairs:
+        command += " --repairs"
     if task.byzantine:
         command += f" --byzantine {task.byzantine} --adversary {task.adversary}"
     if task.mutant:

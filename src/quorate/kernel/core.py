@@ -51,6 +51,8 @@ class Core:
     """Of a root: whether submissions wait for a quiet journal, so that many share a batch. False: they only pass on."""
     hands_over: ClassVar[bool] = False
     """Of a root: whether it does something in ``hand_over``, so that a node which stops waits for it."""
+    is_repairable: ClassVar[bool] = False
+    """Of a root: whether a node that lost its memory can come back under its number; see ``unrepairable``."""
     parking: ClassVar[ParkingLimits] = ParkingLimits()
     """How much of each sender may wait for children that are not there yet."""
     handlers: ClassVar[dict[type, Callable[[Any, int, Any], None]]] = {}
@@ -95,6 +97,13 @@ class Core:
     def standing(self) -> Standing:
         """Where it stands now: role, leader, term, commit. Asked for between steps; it changes nothing."""
         return Standing()
+
+    def unrepairable(self) -> str:
+        """Of a root: why this node could not be repaired from its peers if it lost its memory; empty if it could.
+
+        Whoever can looks at ``env.incarnation``, and promises nothing before what it lost cannot matter any more.
+        """
+        return f"{type(self).__name__} cannot do without what a node promised"
 
     def awaits(self, path: Path) -> bool:
         """Whether there may yet be a core at this path, below this one. What comes for others is dropped."""

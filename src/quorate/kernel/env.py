@@ -186,6 +186,14 @@ class Env:
         return self._roster.others
 
     @property
+    def incarnation(self) -> bytes:
+        """Empty, or what this node has been since it lost its memory and was repaired: 16 random bytes, of every life.
+
+        What it promised and recorded before that is gone, and the others may still count on it.
+        """
+        return self._roster.incarnation
+
+    @property
     def rng(self) -> Rng:
         """This path's own stream of chance."""
         if self._rng is None:

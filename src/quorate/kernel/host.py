@@ -30,8 +30,8 @@ class Host(Tree):
     """One node's cores. ``make`` builds the root core from its Env; ``peers`` are the members of a closed roster.
 
     ``chance`` gives each path its stream. ``seed`` is what it draws from, where a start is to record it.
-    ``by_inputs`` chooses recovery by journaled inputs for the whole tree. The order of calls is: ``restore`` for each
-    durable record, then ``start`` once, then ``step`` for ever.
+    ``by_inputs`` chooses recovery by journaled inputs for the whole tree. ``incarnation`` as in ``Env``. The order of
+    calls is: ``restore`` for each durable record, then ``start`` once, then ``step`` for ever.
     """
 
     def __init__(
@@ -44,8 +44,9 @@ class Host(Tree):
         by_inputs: bool = False,
         is_open: bool = False,
         seed: bytes = b"",
+        incarnation: bytes = b"",
     ) -> None:
-        super().__init__(Roster(node, peers, is_open=is_open))
+        super().__init__(Roster(node, peers, is_open=is_open, incarnation=incarnation))
         self.seed = seed
         self._chance = chance
         self._started = False

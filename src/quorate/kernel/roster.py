@@ -19,13 +19,14 @@ SELF = 0
 class Roster:
     """``peers`` are the nodes that can be sent to, ascending; ``others`` are these without this node itself.
 
-    ``members`` are the same as a set.
+    ``members`` are the same as a set. ``incarnation``: as ``Env.incarnation``.
     """
 
-    __slots__ = ("_meets", "_parts", "is_open", "members", "node", "others", "peers")
+    __slots__ = ("_meets", "_parts", "incarnation", "is_open", "members", "node", "others", "peers")
 
-    def __init__(self, node: int, peers: Iterable[int], *, is_open: bool = False) -> None:
+    def __init__(self, node: int, peers: Iterable[int], *, is_open: bool = False, incarnation: bytes = b"") -> None:
         self.node = node
+        self.incarnation = incarnation
         self.is_open = is_open
         self._meets: dict[int, Meet] = {}
         self._parts: dict[int, Part] = {}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 # One remedy fits all damage: a node whose journal lost records may have lost a vote or an acknowledged entry.
 REJOIN = (
-    "Restore the file from the same disk's backup image, or remove this node from the cluster and let it join "
-    "again under a new id with an empty folder. Do not delete single files: a node that forgets its vote or its "
-    "acknowledged entries under its old id can make the cluster lose committed data."
+    "Start it with --repair, if its protocol has that: the others then send what it lost. Otherwise remove this node "
+    "from the cluster and let it join again under a new id with an empty folder. Do not delete single files: a node "
+    "that forgets its vote or its acknowledged entries under its old id can make the cluster lose committed data."
 )
 
 
@@ -67,6 +67,14 @@ class FolderNotEmpty(StorageError):
 
 class FolderDamaged(StorageError):
     """What a node knew when it ran last is not in its folder any more, so it may break what it has promised."""
+
+
+class FolderWhole(StorageError):
+    """A folder that was to be repaired has lost nothing."""
+
+
+class NoRepair(StorageError):
+    """A node cannot be repaired from its peers: its protocol has no way, or there are too few of them."""
 
 
 class MemoryLost(StorageError):

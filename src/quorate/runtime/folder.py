@@ -13,8 +13,12 @@ Two files have that, each replaced as a whole. ``identity`` is a line of JSON an
   ends before that has lost frames which others may count on. After a crash it is a lower bound: what was appended
   since the start can be cut off unseen.
 
-``others`` has a line with number and incarnation for each other node that has called. It has no checksum: if a wrong
-one called first under a number, a person takes that line out.
+``others`` has a line with number and incarnation for each other node that has called, and another one each time that
+it was repaired, of which the last counts. It has no checksum: if a wrong one called first under a number, a person
+takes its lines out.
+
+A folder that has lost something, or everything, can be *repaired* (``repair.py``): what is left is set aside, and a new
+incarnation begins, whose protocol has the others send what was lost. It says so in each Hello.
 
 A folder of a release that had no such file is taken as it is, and gets one.
 
@@ -56,15 +60,16 @@ from quorate.runtime.files import (
     read_file,
     replace_file,
 )
+from quorate.runtime.incarnations import RANDOM_BYTES, REPAIRED, is_repaired
 from quorate.runtime.journal.journal import LOCK_NAME
 from quorate.runtime.journal.segment import segment_numbers
+from quorate.runtime.repair import set_aside
 
 log = logging.getLogger("quorate.folder")
 
 NAME: Final = "identity"
 OTHERS_NAME: Final = "others"
 VERSION: Final = 1
-INCARNATION_BYTES: Final = 16
 SIZE_BYTES_MAX: Final = 64 << 10
 
 
@@ -77,6 +82,8 @@ class Beginning(Enum):
     """What an earlier life has left; an empty folder is an error."""
     EITHER = "either"
     """Whichever it is. The memory of the other nodes is all that keeps out one that has lost its folder."""
+    REPAIR = "repair"
+    """Less than an earlier life had: it is set aside, and the node begins anew as one that has forgotten."""
 
 
 class FolderRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,15 +110,18 @@ class DataFolder:
     def __init__(self, path: Path, identity: Identity, beginning: Beginning = Beginning.EITHER) -> None:
         """Lock it. Raises FolderEmpty, FolderNotEmpty, FolderDamaged, JournalLocked, WrongIdentity, OSError.
 
-        Nothing is made where none may be, and nothing is changed before the lock is held.
+        Nothing is made where none may be, and nothing is changed before the lock is held. One that is to be repaired is
+        empty then, but for what is set aside; that something is lost must be certain.
         """
         self.path = path
         self._identity = identity
         self._journal = path / "journal"
         self._record: FolderRecord | None = None
-        self._others: dict[int, bytes] = {}
+        self._others: dict[int, tuple[bytes, ...]] = {}
         self._write_lock = threading.Lock()
         self._is_closed = False
+        self.aside: Path | None = None
+        """Where what was found has been set aside; None: nothing was."""
         if beginning is Beginning.EXISTING:
             self._must_have_data()
         make_directory(path.absolute())
@@ -122,7 +132,10 @@ class DataFolder:
                 raise FolderNotEmpty(
                     f"{path} has the data of a node already, so node {identity.node} is not new: leave --bootstrap out"
                 )
-            if not self._has_journal():
+            if beginning is Beginning.REPAIR:
+                self.aside = set_aside(path, (LOCK_NAME, OTHERS_NAME))
+                self._write(self._new_record(REPAIRED + os.urandom(RANDOM_BYTES), 0))
+            elif not self._has_journal():
                 self._must_be_empty()
             self._record = self._read()
             self._others = self._read_others()
@@ -138,7 +151,12 @@ class DataFolder:
         return b"" if self._record is None else self._record.incarnation
 
     @property
-    def others(self) -> Mapping[int, bytes]:
+    def anew(self) -> bytes:
+        """The incarnation, if it is that of a repaired folder; otherwise nothing."""
+        return self.incarnation if is_repaired(self.incarnation) else b""
+
+    @property
+    def others(self) -> Mapping[int, tuple[bytes, ...]]:
         """The incarnations of other nodes, by number."""
         return self._others
 
@@ -150,11 +168,8 @@ class DataFolder:
         if self._record is None:
             if last_sequence:
                 log.info("%s: a folder without the file %s gets one", self.path, NAME)
-            cluster, node = self._identity.cluster, self._identity.node
-            incarnation = os.urandom(INCARNATION_BYTES)
-            record = FolderRecord(cluster=cluster, node=node, incarnation=incarnation, durable=last_sequence)
             try:
-                self._write(record)
+                self._write(self._new_record(os.urandom(RANDOM_BYTES), last_sequence))
             except OSError as error:
                 text = f"{self.path / NAME} cannot be written: {error}"
                 if not last_sequence:
@@ -181,20 +196,25 @@ class DataFolder:
         """Keep no more incarnations. It does not wait; the journal gives the lock back."""
         self._is_closed = True
 
-    def know(self, others: Mapping[int, bytes]) -> None:
+    def know(self, others: Mapping[int, tuple[bytes, ...]]) -> None:
         """Keep these incarnations of other nodes. Any thread. Raises OSError."""
         with self._write_lock:
             if not self._is_closed and dict(others) != self._others:
-                lines = [f"{node} {incarnation.hex()}\n" for node, incarnation in sorted(others.items())]
+                lines = [f"{node} {one.hex()}\n" for node, known in sorted(others.items()) for one in known]
                 replace_file(self.path / OTHERS_NAME, "".join(lines).encode())
                 self._others = dict(others)
+
+    def _new_record(self, incarnation: bytes, durable: int) -> FolderRecord:
+        cluster, node = self._identity.cluster, self._identity.node
+        return FolderRecord(cluster=cluster, node=node, incarnation=incarnation, durable=durable)
 
     def _must_have_data(self) -> None:
         if not self._has_journal():
             self._must_be_empty()
             raise FolderEmpty(
                 f"{self.path} has no data of node {self._identity.node}. If it has run before, its folder is lost or "
-                "its disk is not mounted: do not start it without. If it is new, start it once with --bootstrap"
+                "its disk is not mounted: do not start it without. If it is new, start it once with --bootstrap; if "
+                "its folder is lost for good, with --repair"
             )
 
     def _must_be_empty(self) -> None:
@@ -221,7 +241,8 @@ class DataFolder:
                 f"{path}: format version {record.version}; this release reads version {VERSION}. Start the release "
                 "that wrote it"
             )
-        if checksum != b"%08x" % zlib.crc32(text) or len(record.incarnation) != INCARNATION_BYTES:
+        is_known = len(record.incarnation) == RANDOM_BYTES or is_repaired(record.incarnation)
+        if checksum != b"%08x" % zlib.crc32(text) or not is_known:
             raise _damaged(path, "its checksum is wrong")
         if (record.cluster, record.node) != (self._identity.cluster, self._identity.node):
             raise WrongIdentity(
@@ -230,11 +251,11 @@ class DataFolder:
             )
         return record
 
-    def _read_others(self) -> dict[int, bytes]:
+    def _read_others(self) -> dict[int, tuple[bytes, ...]]:
         path = self.path / OTHERS_NAME
         if not path.exists():
             return {}
-        found: dict[int, bytes] = {}
+        found: dict[int, tuple[bytes, ...]] = {}
         for number, line in enumerate(read_file(path, SIZE_BYTES_MAX).splitlines(), 1):
             matched = _OTHER.fullmatch(line)
             if matched is None or int(matched[1]) > NODE_ID_MAX:
@@ -242,7 +263,8 @@ class DataFolder:
                     f"{path}: line {number} is not the number and the incarnation of a node. Take it out: this node "
                     "then knows the other one by its next call"
                 )
-            found[int(matched[1])] = bytes.fromhex(matched[2].decode())
+            node, incarnation = int(matched[1]), bytes.fromhex(matched[2].decode())
+            found[node] = (*found.get(node, ()), incarnation)
         return found
 
     def _write(self, record: FolderRecord) -> None:

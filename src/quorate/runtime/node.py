@@ -59,7 +59,15 @@ from quorate.parts.log.replicated import Journaled, Restored, TakeSnapshot
 from quorate.runtime.burden import Burden
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec, MalformedMessage
-from quorate.runtime.errors import REJOIN, DiskHangs, FolderDamaged, MemoryLost, StorageError
+from quorate.runtime.errors import (
+    REJOIN,
+    DiskHangs,
+    FolderDamaged,
+    FolderWhole,
+    MemoryLost,
+    NoRepair,
+    StorageError,
+)
 from quorate.runtime.files import Identity
 from quorate.runtime.folder import Beginning, DataFolder
 from quorate.runtime.greeting import Told
@@ -67,6 +75,7 @@ from quorate.runtime.jobs import Doer, Jobs
 from quorate.runtime.journal import Journal
 from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.peers import Peers
+from quorate.runtime.repair import check_state, what_is_lost
 from quorate.runtime.stores import SnapshotStores
 from quorate.runtime.submissions import Submissions
 from quorate.runtime.threads import in_daemon
@@ -239,9 +248,10 @@ class Node(Machine):
         self._jobs = Jobs(self._stores, self.app, self._keyring, self._doers, self._end)
         try:
             self._recover(opened.frames)
-            self._check_own_snapshot(opened.snapshot_index)
+            self._check_own_snapshot(self.host.root, opened.snapshot_index)
             del opened
             if not self.is_open:
+                self.peers.incarnations.takes_repaired = self.host.root.is_repairable
                 self.peers.incarnations.recall(self._folder.incarnation, self._folder.others, self._learnt)
             await self._links.start()
             self.shell.start(time.monotonic(), time.time_ns())
@@ -253,7 +263,18 @@ class Node(Machine):
 
     def _open(self) -> Opened:
         """What is durable."""
-        folder = DataFolder(self._data, self._identity, self._beginning)
+        if self._beginning is Beginning.REPAIR:
+            self._check_repair()
+        opened = self._open_as(self._beginning)
+        try:
+            self._on_folder()
+            return opened
+        except BaseException:
+            opened.journal.close()
+            raise
+
+    def _open_as(self, beginning: Beginning) -> Opened:
+        folder = DataFolder(self._data, self._identity, beginning)
         journal, frames = Journal.open(
             self._data / "journal",
             identity=self._identity,
@@ -264,13 +285,38 @@ class Node(Machine):
         )
         try:
             folder.settle(journal.last_sequence)
-            self._on_folder()
+            if folder.aside is not None:
+                log.warning("what was left of this node's memory is in %s", folder.aside)
             stores = SnapshotStores(self._data / "snapshots", self._identity)
             newest = max((info.index for info in stores().own()), default=0)
             return Opened(folder, journal, stores, frames, newest)
         except BaseException:
             journal.close()
             raise
+
+    def _check_repair(self) -> None:
+        """Raises NoRepair, FolderWhole; StorageError or OSError where it cannot be told."""
+        if why := self._new_host([], b"repaired").root.unrepairable():
+            raise NoRepair(
+                f"node {self.id} cannot be repaired from its peers: {why}. Remove it from the cluster, and let a new "
+                "node join under another id, if the protocol has that"
+            )
+        lost = what_is_lost(self._check_whole)
+        if lost is None:
+            raise FolderWhole(f"{self._data}: nothing is damaged or missing: start this node without --repair")
+        log.warning("this node is repaired: %s", lost)
+
+    def _check_whole(self) -> None:
+        """As a start, but that nothing is begun."""
+        opened = self._open_as(Beginning.EXISTING)
+        try:
+            records = self._decode(opened.frames)
+            host = self._new_host(records, opened.folder.anew)
+            check_state(host, records, opened.stores)
+            self._check_own_snapshot(host.root, opened.snapshot_index)
+        finally:
+            opened.folder.close()
+            opened.journal.close()
 
     @property
     def is_loading(self) -> bool:
@@ -326,12 +372,24 @@ class Node(Machine):
             if error is not None:
                 raise error
 
-    def _recover(self, frames: Sequence[bytes]) -> None:
+    def _decode(self, frames: Sequence[bytes]) -> list[Record]:
         records: list[Record] = []
         for frame in frames:
             records += self._codec.decode_records(frame)
+        return records
+
+    def _new_host(self, records: Sequence[Record], anew: bytes) -> Host:
         seed = seed_in(records) or new_seed()
-        self.host = Host(self._make, self.id, self._members, seeded_streams(seed), seed=seed, is_open=self.is_open)
+        return Host(
+            *(self._make, self.id, self._members, seeded_streams(seed)),
+            seed=seed,
+            is_open=self.is_open,
+            incarnation=anew,
+        )
+
+    def _recover(self, frames: Sequence[bytes]) -> None:
+        records = self._decode(frames)
+        self.host = self._new_host(records, self._folder.anew)
         if self.host.root.is_open != self.is_open:
             raise ValueError(f"{type(self.host.root).__name__} is for {ROSTERS[not self.is_open]}, this node is not")
         self.shell = self._shell_class(self.host, self.app, self, Restored)
@@ -339,9 +397,8 @@ class Node(Machine):
         for record in records:
             self.host.restore(record)
 
-    def _check_own_snapshot(self, index: int) -> None:
+    def _check_own_snapshot(self, core: Core, index: int) -> None:
         """What this node took a snapshot of was in its journal. One that came from another node may be newer."""
-        core = self.host.root
         if isinstance(core, Journaled) and index > core.log_end:
             raise FolderDamaged(
                 f"{self._data}: this node took a snapshot at index {index}, and its journal ends at {core.log_end}: "
@@ -355,7 +412,7 @@ class Node(Machine):
         self._loads.add(task)
         task.add_done_callback(self._loads.discard)
 
-    def _keep(self, others: dict[int, bytes]) -> None:
+    def _keep(self, others: dict[int, tuple[bytes, ...]]) -> None:
         """In a thread: what is not written now is when the next one calls, or after a restart."""
         try:
             self._folder.know(others)

@@ -26,6 +26,7 @@ from quorate.runtime.errors import DiskHangs
 from quorate.runtime.folder import Beginning
 from quorate.runtime.framing import FrameTooLarge
 from quorate.runtime.handshake import Bears, LocalNode
+from quorate.runtime.incarnations import NEVER_AGAIN
 from quorate.runtime.listener import ClientConnection, ClientLimits, ClientListener
 from quorate.runtime.memory import MemoryBudget
 from quorate.runtime.node import Node
@@ -54,8 +55,10 @@ from quorate.service.signed import SignedReplica
 
 log = logging.getLogger("quorate.server")
 TOO_MANY = "too many requests wait at this node"
+REPAIR = f"{NEVER_AGAIN}, unless by `quorate node --repair`, with nothing where its folder should be"
 REPLACE = (
-    ": add a new node under another number (`quorate members add`), then remove this one (`quorate members remove`)"
+    f"{NEVER_AGAIN}: add a new node under another number (`quorate members add`), then remove this one (`quorate "
+    "members remove`)"
 )
 UNREAD = "too many answers wait at this node for clients that do not read them"
 
@@ -133,7 +136,9 @@ class Server:
             on_folder=self.machine.open,
         )
         self.node.on_roster = self._on_roster
-        if entry.traits.members.can_change:
+        if entry.core.is_repairable:
+            self.node.peers.incarnations.advice = REPAIR
+        elif entry.traits.members.can_change:
             self.node.peers.incarnations.advice = REPLACE
         self.watchdog = Watchdog()
         bears = self._bears(len(config.nodes))

@@ -121,6 +121,14 @@ class Disk:
         self._written = 0
         self.is_hung, self._overdue = False, None
 
+    def lose(self) -> None:
+        """All that was ever written is gone. ``crash`` first."""
+        self.journal.clear()
+        self.numbers.clear()
+        self.damage.clear()
+        self.begins_with_checkpoint = False
+        self.acknowledged = 0
+
     def _queue(self, records: Sequence[Record], replaces: bool) -> int:
         self._written += 1
         self._queued.append((self._written, records, replaces))

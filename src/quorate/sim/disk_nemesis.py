@@ -125,7 +125,8 @@ class DiskNemesis:
         changes = world.change is not None and (
             world.mix.members_every_s is not None or world.mix.plan_every_s is not None
         )
-        if "hung-disk" not in world.mix.disk_faults or world.mix.gone or changes:
+        is_last = changes or world.mix.gone or world.mix.loss_every_s is not None
+        if "hung-disk" not in world.mix.disk_faults or is_last:
             return None
         node = self._victim(
             rng, [node for node in world.honest if node.up and node.id not in world.doomed and self._may_doom(node)]

@@ -27,3 +27,6 @@ class Mutant(msgspec.Struct, frozen=True):
     """Whether it shows where nothing fails: campaigns then bring no faults."""
     joins: bool = False
     """Whether it shows only where nodes come and go: campaigns then have them do so."""
+    repairs: bool = False
+    """Whether it shows only where nodes lose their folders and are repaired: campaigns then have that, with three nodes
+    at most, of which each matters."""

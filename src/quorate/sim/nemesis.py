@@ -20,6 +20,7 @@ from quorate.sim.ground import Ground
 from quorate.sim.jobs import SimDoer
 from quorate.sim.node import SimNode
 from quorate.sim.operator import Operator
+from quorate.sim.repairs import Repairs
 from quorate.sim.snags import Snagging
 from quorate.sim.strikes import Strikes
 
@@ -55,6 +56,7 @@ class Nemesis:
         self._operator = self._hire(Random(f"{world.seed}/nemesis/operator")) if makes_plans else None
         self._strikes = self._plan_strikes()
         self._snagging = self._plan_snags()
+        self._repairs = None if world.mix.loss_every_s is None else Repairs(world, self._count, self._cut_anew)
         self._epoch: int | None = None
         """The newest that was in force."""
 
@@ -82,6 +84,8 @@ class Nemesis:
             self._operator.start()
         if self._strikes is not None:
             self._strikes.start()
+        if self._repairs is not None:
+            self._repairs.start()
         changes = mix.members_every_s is not None or mix.plan_every_s is not None or mix.gone
         if self._world.change is not None and changes:
             self._look_at_epochs()
@@ -93,7 +97,7 @@ class Nemesis:
         self._over = True
         self._disks.finish()
         world = self._world
-        for part in (self._operator, self._strikes, self._snagging):
+        for part in (self._operator, self._strikes, self._snagging, self._repairs):
             if part is not None:
                 part.finish()
         self._cuts.clear()
@@ -275,7 +279,7 @@ class Nemesis:
             return None
         # Whoever is gone could have been the only other source, and members who are one node have none.
         changes = world.change is not None and (mix.members_every_s is not None or mix.plan_every_s is not None)
-        is_last = changes or mix.gone or not set(DAMAGING).isdisjoint(mix.disk_faults)
+        is_last = changes or mix.gone or mix.loss_every_s is not None or not set(DAMAGING).isdisjoint(mix.disk_faults)
         rng = Random(f"{world.seed}/nemesis/snags")
         return Snagging(
             replace(mix.snags, spent=0.0) if is_last else mix.snags,
@@ -327,11 +331,13 @@ class Nemesis:
     @property
     def has_settled(self) -> bool:
         """Whether what was begun about members is over."""
-        return self._operator is None or self._operator.has_settled
+        has_operated = self._operator is None or self._operator.has_settled
+        return has_operated and (self._repairs is None or self._repairs.has_settled)
 
     def missing(self) -> str:
         """What is not over, for a person; empty if there is nothing."""
-        return "" if self._operator is None else self._operator.missing()
+        parts = [part.missing() for part in (self._operator, self._repairs) if part is not None]
+        return "; ".join(part for part in parts if part)
 
     def _members(self, rng: Random) -> None:
         """An operator names other members, at any node; whoever leads then may take it in or not."""
@@ -365,6 +371,11 @@ class Nemesis:
                 self._apply_cuts()
 
         return mend
+
+    def _cut_anew(self, node: int) -> Callable[[], None]:
+        """This node is cut off, and nobody else; the returned function mends it."""
+        self._cuts.clear()
+        return self._cut(self._cuts_around(1 << node))
 
     def _apply_cuts(self) -> None:
         masks = [0] * len(self._world.nodes)

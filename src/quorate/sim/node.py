@@ -127,6 +127,7 @@ class SimNode(Machine):
         "host",
         "id",
         "inbox",
+        "incarnation",
         "is_off",
         "jobs",
         "life",
@@ -172,6 +173,8 @@ class SimNode(Machine):
         """The snapshots of the core at each path."""
         self.peers = world.peers if peers is None else peers
         """Whom it is told of at its start, itself among them."""
+        self.incarnation = b""
+        """Of one that lost its folder and was repaired."""
         self.life = 0
         self.up = False
         self.is_off = False
@@ -222,7 +225,8 @@ class SimNode(Machine):
         chance = streams(f"{self._seed}/core/{self.id}{life}")
         now = self.clock.at(world.now)
         if world.strangers is None:
-            self.host = Host(world.make, self.id, self.peers, chance, by_inputs=world.options.by_inputs)
+            by_inputs, incarnation = world.options.by_inputs, self.incarnation
+            self.host = Host(world.make, self.id, self.peers, chance, by_inputs=by_inputs, incarnation=incarnation)
         else:
             self.host = Host(world.make, SELF, (), chance, by_inputs=world.options.by_inputs, is_open=True)
         assert self.host.root.is_open == world.is_open, "the core and its subject differ on who may connect"
@@ -286,6 +290,16 @@ class SimNode(Machine):
         self.is_off = True
         if self.up:
             self.crash()
+
+    def lose_folder(self, incarnation: bytes) -> None:
+        """The process is gone, and all that it kept; it will be repaired as another incarnation."""
+        if self.up:
+            self.crash()
+        self.disk.lose()
+        self.stores = {ROOT: self.world.storage.snapshots()}
+        self.incarnation = incarnation
+        for checker in self._checkers:
+            checker.lost(self.id)
 
     def end(self, why: str) -> None:
         """What is on its disk cannot be trusted: it stops, and another start would be refused."""

@@ -77,7 +77,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     ``clients`` is how many there are, perhaps none; None: as many as the seed draws.
 
-    ``byzantine`` nodes lie, in the ways that ``adversary`` names, during both phases. With ``joins`` nodes come and go.
+    ``byzantine`` nodes lie, in the ways that ``adversary`` names, during both phases. With ``joins`` nodes come and go,
+    with ``repairs`` they lose their folders and are repaired.
     """
 
     seed: int = 0
@@ -90,6 +91,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     byzantine: int = 0
     adversary: tuple[str, ...] = ()
     joins: bool = False
+    repairs: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= NODES_MAX:

@@ -39,19 +39,21 @@ CLOSE: Final = 0.5
 """How many of the others have leaders cut off often."""
 
 FALSE_CLIENTS_MAX: Final = 3
-
 FaultsOfSeed = tuple[str, ...]
 
 
-def chosen(seed: int, faults: tuple[str, ...], *, joins: bool = False) -> FaultsOfSeed:
+def chosen(seed: int, faults: tuple[str, ...], *, joins: bool = False, repairs: bool = False) -> FaultsOfSeed:
     """Which of the further kinds that are allowed this seed has.
 
-    Other quorums are made for the nodes that there are at first, so nobody comes and goes then.
+    Other quorums are made for the nodes that there are at first, so nobody comes and goes then. Nor does anybody where
+    nodes lose their folders, and all come back.
     """
     kinds = [kind for kind in FURTHER if kind in faults and Random(f"{seed}/ordeal/{kind}").random() < SHARES[kind]]
     if joins or "quorums" in kinds:
         without = "quorums" if joins else "members"
         kinds = [kind for kind in kinds if kind != without]
+    if repairs:
+        kinds = [kind for kind in kinds if kind not in ("gone", "members")]
     return tuple(kinds)
 
 

@@ -121,6 +121,11 @@ class Mix(msgspec.Struct, kw_only=True):
     absence_every_s: float | None = None
     absence_s: float = 60.0
     """How long a node is away, that comes back far behind."""
+    # nodes that lose their folders
+    loss_every_s: float | None = None
+    """How often a node loses all that it kept, to be repaired from the others."""
+    lost_max: int = 0
+    """How many may be without their memory at a time."""
     # snapshots
     snags: Snags | None = None
     """What happens to snapshots on their way; None: nothing."""

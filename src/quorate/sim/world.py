@@ -30,6 +30,7 @@ from quorate.sim.nemesis import Nemesis
 from quorate.sim.network import Network
 from quorate.sim.node import SimNode
 from quorate.sim.options import DISK_FAULTS, Options
+from quorate.sim.repairs import draw_repairs
 from quorate.sim.strangers import SimStrangers
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.trace import Trace
@@ -164,9 +165,13 @@ def _drawn(trial: Trial) -> Mix:
     options = trial.options
     mix = draw(Random(f"{options.seed}/swarm"), options.faults, joins=options.joins)
     ordeals.burden(mix, options.seed, trial.kinds, options.faults, joins=options.joins)
+    if options.repairs:
+        lost_max = max(0, trial.borne(range(options.nodes)) - options.byzantine)
+        draw_repairs(mix, Random(f"{options.seed}/swarm/repairs"), options.faults, lost_max)
     if not set(DISK_FAULTS).isdisjoint(options.faults):
         change = trial.change is not None and (mix.members_every_s is not None or mix.plan_every_s is not None)
-        dooms = trial.storage.borne > options.byzantine and not change and "gone" not in trial.kinds
+        may_doom = not change and "gone" not in trial.kinds and not options.repairs
+        dooms = trial.storage.borne > options.byzantine and may_doom
         draw_disks(mix, Random(f"{options.seed}/swarm/disks"), options.faults, dooms=dooms)
     return mix
 

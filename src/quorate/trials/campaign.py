@@ -42,6 +42,8 @@ CLUSTER = "simulated"
 """For which everything is signed in a campaign."""
 SEEDS_MAX = 10_000_000
 JOINS_NODES_MIN = 3
+REPAIRS_NODES = 3
+"""With so many nodes bugs that are planted in repairs show soonest."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     byzantine: int = 0
     adversary: str = "all"
     joins: bool = False
+    repairs: bool = False
     replicated: str = ""
     """A replicated class in a file, instead of a workload: ``counter.py:Counter``."""
 
@@ -87,7 +90,10 @@ def trial_of(task: Task) -> Trial:
     mutant = mutant_of(task.protocol, task.mutant) if task.mutant else Mutant("", "")
     if mutant.joins:
         task = msgspec.structs.replace(task, joins=True)
+    if mutant.repairs:
+        task = msgspec.structs.replace(task, repairs=True, nodes=min(task.nodes, REPAIRS_NODES))
     check_joins(task)
+    check_repairs(task)
     workload = task.workload
     if workload not in WORKLOADS:
         raise OptionsError(f"no workload is called {workload!r}; known are {', '.join(WORKLOADS)}")
@@ -95,7 +101,7 @@ def trial_of(task: Task) -> Trial:
         workload = "kv" if task.seed % KV_EVERY == 0 else "register"
     liars, adversary = adversary_of(task.protocol, task.adversary)
     faults = () if mutant.quiet else tuple(kind for kind in parse_faults(task.faults) if kind in equipment.tested_with)
-    kinds = ordeals.chosen(task.seed, faults, joins=task.joins)
+    kinds = ordeals.chosen(task.seed, faults, joins=task.joins, repairs=task.repairs)
     options = Options(
         seed=task.seed,
         nodes=task.nodes,
@@ -105,6 +111,7 @@ def trial_of(task: Task) -> Trial:
         byzantine=byzantine_of(task, mutant),
         adversary=adversary,
         joins=task.joins,
+        repairs=task.repairs,
     )
     scheme = Symbolic(range(task.nodes), b"%d" % task.seed, CLUSTER) if traits.has_keys else None
     config = _config(equipment, task, kinds)
@@ -166,6 +173,20 @@ def check_joins(task: Task) -> None:
         raise OptionsError(f"the members of {entry.name} do not change: leave out --joins, or choose {able}")
     if task.nodes < JOINS_NODES_MIN:
         raise OptionsError(f"--joins with {task.nodes} nodes: it takes {JOINS_NODES_MIN} or more, as some leave")
+
+
+def check_repairs(task: Task) -> None:
+    """Whether nodes that lose their folders can be repaired. Raises OptionsError."""
+    if not task.repairs:
+        return
+    entry = entry_of(task.protocol)
+    if not entry.core.is_repairable:
+        able = " or ".join(sorted(name for name, other in REGISTRY.items() if other.core.is_repairable))
+        raise OptionsError(f"a node of {entry.name} cannot be repaired: leave out --repairs, or choose {able}")
+    if task.joins:
+        raise OptionsError("--repairs and --joins are not tested together: leave one out")
+    if entry.faults(task.nodes) < 1:
+        raise OptionsError(f"--repairs with {task.nodes} nodes: too few to go on while one is without its memory")
 
 
 def check_faults(task: Task) -> str:

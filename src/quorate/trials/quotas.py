@@ -61,6 +61,9 @@ def quotas_of(task: Task, seeds: int, counts: Mapping[str, int]) -> dict[str, Qu
     tested = (*COMMON, *equipment_of(task.protocol).kinds, *_of_disks(task))
     least = LEAST * seeds // SEEDS if seeds >= SEEDS else 0
     asked = {kind: QUOTAS.get(kind, ()) for kind in parse_faults(task.faults) if kind in tested}
+    if task.repairs:
+        asked = {kind: faults for kind, faults in asked.items() if kind not in ("gone", "members")}
+        asked["repairs"] = ("lost folders", "returned")
     if "gone" in asked and not _spares_one(task):
         asked["gone"] = ("absence",)
     if task.byzantine and task.joins:
@@ -80,7 +83,7 @@ def _of_disks(task: Task) -> tuple[str, ...]:
     equipment = equipment_of(task.protocol)
     if not equipment.spares_nodes:
         return ()
-    dooms = _spares_one(task) and not task.joins
+    dooms = _spares_one(task) and not (task.joins or task.repairs)
     of_snapshots = () if equipment.takes_snapshots else ("snapshot-rot", "snapshot-full")
     return tuple(kind for kind in DISK_FAULTS if (dooms or kind not in DAMAGING) and kind not in of_snapshots)
 

@@ -57,8 +57,11 @@ class Node(SteppedNode):
         config: MultiPaxosConfig = CONFIG,
         make: type[MultiPaxos] = MultiPaxos,
         seed: int = 0,
+        incarnation: bytes = b"",
     ) -> None:
-        super().__init__(lambda env: make(env, config), node, peers, records=records, seed=seed)
+        super().__init__(
+            lambda env: make(env, config), node, peers, records=records, seed=seed, incarnation=incarnation
+        )
 
     @property
     def log(self) -> list[Entry]:

@@ -8,19 +8,22 @@ from hypothesis import strategies as st
 from quorate.kernel import Asked, Fired, HandOver, Input, Received, Stalled, Submitted
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.leaderlog.returns import Return, return_entry
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import Newcomer, Nodes, encode_change
-from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
+from quorate.parts.log.entries import CONFIGURATION, NOOP, RETURN, Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.multipaxos.messages import (
     MESSAGES,
     Accept,
     Accepted,
+    AcceptedAs,
     Behind,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
+    InstallSnapshotAfter,
     InstallSnapshotAmong,
     Membership,
     Nack,
@@ -29,9 +32,11 @@ from quorate.protocols.multipaxos.messages import (
     Prepare,
     PrepareWithLeave,
     Promise,
+    PromiseAs,
     Run,
     ServeSnapshot,
     SnapshotPiece,
+    SnapshotPieceAfter,
     SnapshotProgress,
     TakeOver,
 )
@@ -74,7 +79,8 @@ NODES = st.sampled_from(
     ]
 )
 ENTRY = st.one_of(
-    st.builds(Entry, SMALL, st.sampled_from([b"v", b"w"]), st.sampled_from([0, NOOP])),
+    st.builds(Entry, SMALL, st.sampled_from([b"v", b"w"]), st.sampled_from([0, NOOP, RETURN])),
+    st.builds(return_entry, SMALL, st.integers(0, 4), st.sampled_from([b"a", b"b"])),
     st.builds(
         Entry,
         SMALL,
@@ -84,6 +90,8 @@ ENTRY = st.one_of(
 )
 ENTRIES = st.lists(ENTRY, max_size=5)
 TOKENS = st.lists(NUMBER, max_size=3)
+INCARNATION = st.sampled_from([b"a", b"b"])
+RETURNS = st.lists(st.builds(Return, st.integers(0, 4), INCARNATION, NUMBER), max_size=2).map(tuple)
 CHUNK = st.builds(Chunk, NUMBER, SMALL, NUMBER, st.just(b"data"), NUMBER)
 MEMBERSHIPS = st.lists(st.builds(Membership, NUMBER, st.sampled_from([(1, 2, 3), (1,), (), (9,)])), max_size=2).map(
     tuple
@@ -110,6 +118,12 @@ MESSAGE = st.one_of(
     st.builds(ReadReply, NUMBER, TOKENS, NUMBER),
     st.builds(TakeOver, BALLOT),
     st.builds(PrepareWithLeave, BALLOT, NUMBER, BALLOT),
+    st.builds(
+        PromiseAs, BALLOT, SMALL, st.lists(st.builds(Run, BALLOT, NUMBER, ENTRIES), max_size=3), NUMBER, INCARNATION
+    ),
+    st.builds(AcceptedAs, BALLOT, NUMBER, INCARNATION, st.booleans()),
+    st.builds(InstallSnapshotAfter, BALLOT, CHUNK, MEMBERSHIPS, NODES, RETURNS),
+    st.builds(SnapshotPieceAfter, BALLOT, CHUNK, MEMBERSHIPS, NODES, RETURNS),
 )
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.sampled_from([(b"mine",), (encode_change((1, 2)),)])),

@@ -55,10 +55,18 @@ class Server(SteppedNode):
         config: RaftConfig = CONFIG,
         make: type[Raft] = Raft,
         seed: int = 0,
+        incarnation: bytes = b"",
     ) -> None:
         begin = [HardState(term, vote)] if term else []
         held = [Entries(1, log_of(log))] if log else []
-        super().__init__(lambda env: make(env, config), node, peers, records=[*begin, *held, *records], seed=seed)
+        super().__init__(
+            lambda env: make(env, config),
+            node,
+            peers,
+            records=[*begin, *held, *records],
+            seed=seed,
+            incarnation=incarnation,
+        )
 
     @property
     def log(self) -> list[Entry]:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Fired, HandOver, Input, Received, Stalled, Submitted
+from quorate.parts.leaderlog.returns import Return
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Chunk
@@ -13,11 +14,14 @@ from quorate.protocols.raft import RaftConfig
 from quorate.protocols.raft.messages import (
     MESSAGES,
     Appended,
+    AppendedAs,
     AppendEntries,
     Conflict,
+    Forgot,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
+    InstallSnapshotAfter,
     PreVote,
     PreVoteReply,
     Propose,
@@ -27,6 +31,7 @@ from quorate.protocols.raft.messages import (
     RequestVoteWithLeave,
     ServeSnapshot,
     SnapshotPiece,
+    SnapshotPieceAfter,
     SnapshotProgress,
     TimeoutNow,
     Vote,
@@ -55,6 +60,8 @@ ENTRIES = st.lists(st.builds(Entry, SMALL, st.just(b"v"), st.sampled_from([0, NO
 TOKENS = st.lists(NUMBER, max_size=3)
 CHUNK = st.builds(Chunk, NUMBER, SMALL, NUMBER, st.just(b"data"), NUMBER)
 WANTED = st.builds(Wanted, st.integers(0, 9), NUMBER, NUMBER, NUMBER, NUMBER)
+INCARNATION = st.sampled_from([b"a", b"b"])
+RETURNS = st.lists(st.builds(Return, st.integers(0, 4), INCARNATION, NUMBER), max_size=2).map(tuple)
 MESSAGE = st.one_of(
     st.builds(PreVote, TERM, NUMBER, TERM),
     st.builds(PreVoteReply, TERM, st.booleans()),
@@ -75,6 +82,10 @@ MESSAGE = st.one_of(
     st.builds(ReadReply, NUMBER, TOKENS, NUMBER),
     st.builds(TimeoutNow, TERM),
     st.builds(RequestVoteWithLeave, TERM, NUMBER, TERM),
+    st.builds(AppendedAs, TERM, NUMBER, INCARNATION, st.booleans()),
+    st.builds(Forgot, TERM, INCARNATION, NUMBER),
+    st.builds(InstallSnapshotAfter, TERM, CHUNK, RETURNS),
+    st.builds(SnapshotPieceAfter, TERM, CHUNK, RETURNS),
 )
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.just((b"mine",))),

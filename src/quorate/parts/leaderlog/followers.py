@@ -135,6 +135,10 @@ class Followers(dict[int, Progress]):
         super().__init__({node: Progress(next_index, now) for node in nodes})
         self.match: dict[int, int] = dict.fromkeys(nodes, 0)
         """Up to where each node is known to hold the leader's log, durably: followers, and the leader's own disk."""
+        self.incarnations: dict[int, bytes] = {}
+        """As which a node was heard last, if it has lost its memory some time."""
+        self.forgetful = 0
+        """The mask of those of them that have not said yet that they count."""
 
     # --- nodes that come and go ---
 
@@ -147,6 +151,29 @@ class Followers(dict[int, Progress]):
         """It gets nothing more."""
         self.pop(node, None)
         self.match.pop(node, None)
+
+    # --- nodes that lost their memory (``returns.py``) ---
+
+    def heard(self, node: int, incarnation: bytes, next_index: int, now: float, *, counts: bool) -> None:
+        """A node says as which it lives, and whether it counts. Of another one that it was nothing holds any more."""
+        if self.incarnations.get(node) != incarnation:
+            self.incarnations[node] = incarnation
+            self.forgetful |= 1 << node
+            self.met(node, next_index, now)
+        if counts:
+            self.forgetful &= ~(1 << node)
+
+    def forgot(self, node: int, last_index: int, next_index: int, now: float) -> None:
+        """Its log ends here: if more was heard, that was of an earlier life of it."""
+        if self.match[node] > last_index:
+            self.met(node, next_index, now)
+        self[node].active_at = now
+
+    @property
+    def counted(self) -> dict[int, int]:
+        """What those hold who count."""
+        match, forgetful = self.match, self.forgetful
+        return {node: index for node, index in match.items() if not forgetful >> node & 1} if forgetful else match
 
     # --- what they hold ---
 

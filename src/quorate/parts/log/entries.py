@@ -13,7 +13,8 @@ from quorate.parts.wire import Index, Term
 COMMAND = 0
 NOOP = 1
 CONFIGURATION = 2
-"""Kinds of entries. Configurations are reserved for membership changes."""
+RETURN = 3
+"""Kinds of entries. Configurations are reserved for membership changes; ``leaderlog/returns.py`` has returns."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):

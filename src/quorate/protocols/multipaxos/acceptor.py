@@ -7,18 +7,20 @@ to ``ahead``; as the leader proposes these slots anew it comes back. So one numb
 leader "all this I accepted in your ballot, or know to be chosen", and acceptances of two ballots are never counted
 together.
 
-Durable: ``Promised``, ``Voted``, ``Snapshotted``. Each record of a vote or promise says how far the log was known to be
-chosen, which costs nothing then, and spares a node that restarts from asking. What is said to the leader is no more
-than the records say: a slot that counts as chosen when a ballot begins is so in the first record of that ballot. That
-the last slot of some members is chosen is recorded at once (``record_chosen``): it decides whom the next life asks.
+Durable: ``Promised``, ``Voted``, ``Snapshotted``; and ``Returned`` at a node that lost all of these once. Each record
+of a vote or promise says how far the log was known to be chosen, which costs nothing then, and spares a node that
+restarts from asking. What is said to the leader is no more than the records say: a slot that counts as chosen when a
+ballot begins is so in the first record of that ballot. That the last slot of some members is chosen is recorded at once
+(``record_chosen``): it decides whom the next life asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from quorate.kernel import Env
 from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.leaderlog.returns import Return, Returned
 from quorate.parts.log.entries import ENTRY_OVERHEAD_BYTES, Entry, Log
 from quorate.protocols.multipaxos.messages import MultiPaxosConfig, Promised, Run, Snapshotted, Voted
 
@@ -36,6 +38,8 @@ class Acceptor:
         self.chosen_index = 0
         self.snapshot_index = 0
         self.snapshot_term = 0
+        self.has_forgotten = bool(env.incarnation)
+        """Whether this node lost what it promised and accepted, and has not returned yet: its votes do not count."""
         self.changes = 0
         """Counts what changed the votes, for whoever watches."""
         self._ahead_bytes = 0
@@ -43,8 +47,11 @@ class Acceptor:
 
     # --- recovery ---
 
-    def restore(self, record: Promised | Voted | Snapshotted) -> None:
+    def restore(self, record: Promised | Voted | Snapshotted | Returned) -> None:
         """One durable record. Raises ValueError where records before it are missing."""
+        if isinstance(record, Returned):
+            self.has_forgotten = record.incarnation != self._env.incarnation
+            return
         if isinstance(record, Snapshotted):
             self._stand_on(record)
             return
@@ -67,15 +74,28 @@ class Acceptor:
             )
         self.chosen_index = self._recorded_chosen = max(self.chosen_index, index)
 
-    def checkpoint(self) -> Iterator[Promised | Voted]:
+    def checkpoint(self) -> Iterator[Promised | Voted | Returned]:
         """The durable state in records of bounded size, after the Snapshotted that stands before them."""
         config = self._config
+        if self._env.incarnation and not self.has_forgotten:
+            yield Returned(self._env.incarnation)
         for first, entries in self.log.batches(config.message_entries_max, config.message_bytes_max):
             yield Voted(self.ballot, first, entries, min(first - 1, self.chosen_index))
         for slot, (ballot, entry) in sorted(self.ahead.items()):
             yield Voted(ballot, slot, [entry], self.chosen_index)
         if self.promised > NO_BALLOT:
             yield Promised(self.promised, self.chosen_index)
+
+    def settle_returns(self, returns: Iterable[Return]) -> None:
+        """These are chosen, and this node holds all up to there. If it is one of them, its votes count from now on.
+
+        It has promised the ballot of the leader that says so, which is no lower than that in which they were chosen.
+        """
+        incarnation = self._env.incarnation
+        if self.has_forgotten and any(known.incarnation == incarnation for known in returns):
+            self.has_forgotten = False
+            self.changes += 1
+            self._env.persist(Returned(incarnation))
 
     # --- phase 1b ---
 

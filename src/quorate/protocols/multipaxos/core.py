@@ -12,13 +12,15 @@ there is one, a no-op in each gap, and new values in the slots after these, as m
 counts, and tells with its next message (§2.3: a distinguished learner). Members change through the log
 (``membership.py``).
 
-Durable: ``Promised``, ``Voted``, ``Snapshotted`` (``acceptor.py``). A ballot is recorded as promised before Prepare
-leaves, so it is used once. The kernel's barrier keeps a promise or an acceptance from leaving before it is durable; the
-leader's own are messages to itself and pass the same barrier, so its disk works in parallel with the others'.
+Durable: ``Promised``, ``Voted``, ``Snapshotted``, ``Returned`` (``acceptor.py``). A ballot is recorded as promised
+before Prepare leaves, so it is used once. The kernel's barrier keeps a promise or an acceptance from leaving before it
+is durable; the leader's own are messages to itself and pass the same barrier, so its disk works in parallel with the
+others'.
 
 Beyond the papers: a poll before phase 1, so that a node that was cut off deposes nobody; a leader that no quorum has
 answered steps down, and one that is about to stop hands over (``parts/leaderlog/handover.py``); reads confirmed by a
-round of heartbeats, or by a lease; pipelining and flow control; proposals and reads are forwarded to the leader.
+round of heartbeats, or by a lease; pipelining and flow control; proposals and reads are forwarded to the leader; a node
+that lost its memory returns by a slot of the log (``parts/leaderlog/returns.py``).
 
 Deviations: (1) an acceptor answers with one number, up to where it accepted in this ballot or knows what is chosen, and
 not slot by slot; (2) it refuses a candidate that lacks what it has compacted, or that is more than a window behind, and
@@ -49,6 +51,7 @@ from quorate.protocols.multipaxos.messages import (
     RECORDS,
     Accept,
     Accepted,
+    AcceptedAs,
     Behind,
     Heartbeat,
     HeartbeatReply,
@@ -57,6 +60,8 @@ from quorate.protocols.multipaxos.messages import (
     Prepare,
     PrepareWithLeave,
     Promise,
+    PromiseAs,
+    Run,
     ServeSnapshot,
     SnapshotPiece,
     SnapshotProgress,
@@ -72,6 +77,7 @@ class MultiPaxos(Following):
     messages = MESSAGES
     records = RECORDS
     hands_over = True
+    is_repairable = True
     leadership_class: ClassVar[type[Leadership]] = Leadership
 
     def on_timer(self, key: Key) -> None:
@@ -123,8 +129,8 @@ class MultiPaxos(Following):
         if m.ballot[1] != sender or m.ballot[0] == 0:
             self.env.blame(sender, "uses a ballot that is not its own")
             return
-        if self.stalled is not None:
-            return
+        if self.stalled is not None or acceptor.has_forgotten:
+            return  # who lost what it promised, and what it accepted, cannot answer
         if m.ballot < acceptor.promised:
             self.env.send(sender, Nack(m.ballot, acceptor.promised))
             return
@@ -139,7 +145,12 @@ class MultiPaxos(Following):
             self._become_follower(m.ballot, None)
             self._watch.put_off()
         runs, next_slot = acceptor.votes(m.first_slot)
-        self.env.send(sender, Promise(m.ballot, m.first_slot, runs, next_slot))
+        self.env.send(sender, self._promise(m, runs, next_slot))
+
+    def _promise(self, m: Prepare, runs: list[Run], next_slot: int) -> Promise:
+        if incarnation := self.env.incarnation:
+            return PromiseAs(m.ballot, m.first_slot, runs, next_slot, incarnation)
+        return Promise(m.ballot, m.first_slot, runs, next_slot)
 
     def on_prepare_with_leave(self, sender: int, m: PrepareWithLeave) -> None:
         """The same; the leader that we heard made way, perhaps."""
@@ -154,10 +165,17 @@ class MultiPaxos(Following):
             return
         if why := preparation.take(sender, m, SLOTS_AHEAD_MAX * self.config.alpha):
             self.env.blame(sender, why)
-        elif m.next_slot:
+            return
+        # A ballot in which this node leads already had its quorum when it began.
+        preparation.drop_lapsed(self._snapshots.returns, -1 if self.role == PREPARING else 1 << sender)
+        if m.next_slot:
             self.env.send(sender, self._asking(m.next_slot))
         elif self.role == PREPARING and preparation.covers(self.members.at(self.acceptor.chosen_index + 1)):
             self._become_leader()
+
+    def on_promise_as(self, sender: int, m: PromiseAs) -> None:
+        """The same of one that lost its memory once, and has returned."""
+        self.on_promise(sender, m)
 
     def on_nack(self, sender: int, m: Nack) -> None:
         """Somebody promised a higher ballot: this one can get no quorum, perhaps, and leads no more."""
@@ -242,7 +260,9 @@ class MultiPaxos(Following):
         if not self._accept_leader(sender, m.ballot):
             return
         self._hear_chosen(m.chosen_index)
-        if m.round:
+        if self.acceptor.has_forgotten:
+            self._owes_answer = True  # of another kind: it confirms nothing
+        elif m.round:
             # We say that no higher ballot had our promise when the round reached us; that needs no durable state.
             self.env.send_now(sender, HeartbeatReply(m.ballot, m.round))
 
@@ -274,6 +294,12 @@ class MultiPaxos(Following):
         if self.leadership is not None and m.ballot == self.ballot:
             self.leadership.accepted(sender, m.slot)
 
+    def on_accepted_as(self, sender: int, m: AcceptedAs) -> None:
+        """The same of one that lost its memory once; it may want to return."""
+        if self.leadership is not None and m.ballot == self.ballot:
+            may_propose = not (self.handover.is_under_way or self._snapshots.is_full)
+            self.leadership.accepted_as(sender, m, self._snapshots.returns, may_propose=may_propose)
+
     def settle(self) -> None:
         """What the inputs of this step share: propose, count, send, deliver. Once."""
         leadership = self.leadership
@@ -287,7 +313,7 @@ class MultiPaxos(Following):
                 self._beat(retries=False)
         elif self._owes_answer and (leader := self._watch.leader) is not None:
             self._owes_answer = False
-            self.env.send(leader, Accepted(self.ballot, self.acceptor.log.last_index))
+            self.env.send(leader, self._answer())
         if self.delivered_index < self.acceptor.chosen_index:
             self._deliver()
         if self._compactor.wanted_index:
@@ -300,10 +326,16 @@ class MultiPaxos(Following):
         elif self.handover.values:
             self.handover.following(self.leader)
 
+    def _answer(self) -> Accepted:
+        last_slot, incarnation = self.acceptor.log.last_index, self.env.incarnation
+        if incarnation:
+            return AcceptedAs(self.ballot, last_slot, incarnation, not self.acceptor.has_forgotten)
+        return Accepted(self.ballot, last_slot)
+
     def _settle_handover(self, leadership: Leadership) -> None:
         chosen_index, last_index = self.acceptor.chosen_index, self.acceptor.log.last_index
         is_quiet = chosen_index == last_index and not leadership.queue
-        members = self.members.at(chosen_index + 1).mask
+        members = self.members.at(chosen_index + 1).mask & ~leadership.followers.forgetful
         self.handover.settle(leadership.followers, members, last_index, is_quiet=is_quiet)
 
     def _deliver(self) -> None:
@@ -372,6 +404,7 @@ class MultiPaxos(Following):
             self._take_piece(sender, sender, m)
 
     on_install_snapshot_among = on_install_snapshot
+    on_install_snapshot_after = on_install_snapshot
 
     def on_serve_snapshot(self, sender: int, m: ServeSnapshot) -> None:
         """The leader wants a piece of our snapshot sent to another node."""
@@ -382,6 +415,8 @@ class MultiPaxos(Following):
         """A piece of another node's snapshot, sent for the leader that we follow."""
         if self.leader is not None and self.role == FOLLOWER and m.ballot == self.ballot:
             self._take_piece(sender, self.leader, m)
+
+    on_snapshot_piece_after = on_snapshot_piece
 
     def _take_piece(self, sender: int, leader: int, m: InstallSnapshot | SnapshotPiece) -> None:
         """Store it; the leader has the next one sent when it is stored."""

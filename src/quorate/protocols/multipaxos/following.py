@@ -17,9 +17,10 @@ from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.handover import Handover
 from quorate.parts.leaderlog.reads import Reads
+from quorate.parts.leaderlog.returns import Returned
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.configuration import InForce, Nodes, Reconfigurable, Voters, decode_change
-from quorate.parts.log.entries import CONFIGURATION
+from quorate.parts.log.entries import CONFIGURATION, RETURN
 from quorate.parts.log.replicated import Dropped, Journaled, Restored
 from quorate.parts.votes.tally import Tally
 from quorate.protocols.multipaxos.acceptor import Acceptor
@@ -129,7 +130,8 @@ class Following(Core, Reconfigurable, Journaled):
     def standing(self) -> Standing:
         """As ``Core.standing``; one that does not vote in the next slot is a learner."""
         role, chosen = self.role, self.acceptor.chosen_index
-        if role == FOLLOWER and not self.members.at(chosen + 1).mask >> self.env.id & 1:
+        is_member = self.members.at(chosen + 1).mask >> self.env.id & 1
+        if self.acceptor.has_forgotten or (role == FOLLOWER and not is_member):
             role = LEARNER
         return Standing(role, self._watch.leader, self.ballot[0], chosen)
 
@@ -144,7 +146,15 @@ class Following(Core, Reconfigurable, Journaled):
 
     # --- recovery ---
 
-    def restore(self, record: Promised | Voted | Snapshotted) -> None:
+    def unrepairable(self) -> str:
+        """As ``Core.unrepairable``: the others must be quorums of both phases without this node."""
+        quorums, bit = self.members.spans[0].quorums, 1 << self.env.id
+        for phase, system in (("first", quorums.phase1), ("second", quorums.phase2)):
+            if system.is_blocking(bit):
+                return f"without this node there is no quorum for the {phase} phase ({system!r})"
+        return ""
+
+    def restore(self, record: Promised | Voted | Snapshotted | Returned) -> None:
         """Take back the durable state, record by record."""
         self.acceptor.restore(record)
         if isinstance(record, Snapshotted):
@@ -202,7 +212,8 @@ class Following(Core, Reconfigurable, Journaled):
         self.handover.resigned()
         self._reads.resign()
         if leadership.queue:
-            self.env.deliver(Dropped(tuple(entry.data for entry in leadership.queue), "leadership was lost"))
+            dropped = tuple(entry.data for entry in leadership.queue if entry.kind != RETURN)
+            self.env.deliver(Dropped(dropped, "leadership was lost"))
 
     def _follow(self, leader: int | None) -> None:
         """Note who leads, and tell those above."""
@@ -254,7 +265,7 @@ class Following(Core, Reconfigurable, Journaled):
             self._yields = False
             return
         waited, self._waited = self._waited, True
-        if self.stalled is not None or not (waited or self._is_member()):
+        if self.stalled is not None or self.acceptor.has_forgotten or not (waited or self._is_member()):
             return  # who is no member leads only where no member does: one that does not know yet that it is one
         span = self.members.at(self.acceptor.chosen_index + 1)
         if self.role == PREPARING:
@@ -293,7 +304,7 @@ class Following(Core, Reconfigurable, Journaled):
 
     def on_take_over(self, sender: int, m: TakeOver) -> None:
         """The leader wants us to lead: no poll, as those who hear it would say no."""
-        if self._accept_leader(sender, m.ballot) and self.stalled is None:
+        if self._accept_leader(sender, m.ballot) and self.stalled is None and not self.acceptor.has_forgotten:
             if self._is_member() and not self._hears_leader(m.ballot):
                 self._prepare(m.ballot)
 
@@ -304,7 +315,8 @@ class Following(Core, Reconfigurable, Journaled):
 
     def on_poll(self, sender: int, m: Poll) -> None:
         """Yes, if we hear no leader and could tell the candidate what it lacks."""
-        granted = not self._hears_leader() and self._could_follow(m.chosen_index)
+        may_promise = not self._hears_leader() and not self.acceptor.has_forgotten
+        granted = may_promise and self._could_follow(m.chosen_index)
         # An opinion, not a promise: rests on no durable state.
         self.env.send_now(sender, PollReply(m.serial, granted, self.acceptor.promised))
 
@@ -338,6 +350,7 @@ class Following(Core, Reconfigurable, Journaled):
 
     def _note_members(self, first: int) -> None:
         entries = self.acceptor.log.slice(first, self.acceptor.chosen_index)
+        self.acceptor.settle_returns(self._snapshots.returns.note(first, entries))
         if CONFIGURATION in [entry.kind for entry in entries]:
             for slot, entry in enumerate(entries, first):
                 if entry.kind == CONFIGURATION and (change := decode_change(entry.data)) is not None:

@@ -69,6 +69,8 @@ class MultiPaxosInvariants(Ballots):
     def __init__(self) -> None:
         super().__init__()
         self._members: ChosenMembers | None = None
+        self._returned_in: dict[int, Ballot | None] = {}
+        """In which ballot a node that lost its memory returned: what it accepted before, in lower ones, is no vote."""
 
     def is_quorum(self, slot: int, nodes: int) -> bool:
         assert self._members is not None
@@ -106,6 +108,12 @@ class MultiPaxosInvariants(Ballots):
             raise Violation(STALLED, f"node {node} leads in ballot {core.ballot}, and cannot write: {core.stalled}")
 
     def _look_at_votes(self, node: int, acceptor: Any, life: Life) -> None:
+        if acceptor.has_forgotten:
+            self._returned_in[node] = None
+            return
+        if self._returned_in.get(node, NO_BALLOT) is None:
+            self._returned_in[node] = acceptor.ballot
+        returned_in = self._returned_in.get(node) or NO_BALLOT
         log, ballot = acceptor.log, acceptor.ballot
         if ballot != life.log_ballot:
             life.log_ballot, life.last = ballot, life.chosen_index
@@ -115,7 +123,7 @@ class MultiPaxosInvariants(Ballots):
                 self.accept(node, life, slot, ballot, entry)
         life.last = log.last_index
         for slot, (voted, entry) in acceptor.ahead.items():
-            if life.noted.get((slot, voted)) is None:
+            if voted >= returned_in and life.noted.get((slot, voted)) is None:
                 life.noted[slot, voted] = True
                 self.accept(node, life, slot, voted, entry)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from quorate.kernel import Env
 from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.leaderlog.returns import Proposed, Returns, return_entry
 from quorate.parts.leaderlog.sending import outgoing
 from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.configuration import PREFIX
@@ -25,6 +26,7 @@ from quorate.protocols.multipaxos.membership import Span, Spans
 from quorate.protocols.multipaxos.messages import (
     Accept,
     Accepted,
+    AcceptedAs,
     Heartbeat,
     MultiPaxosConfig,
     Prepare,
@@ -57,6 +59,7 @@ class Leadership:
         """Of what is proposed and not known to be chosen, and of what waits."""
         self.followers = Followers(env.others, acceptor.log.last_index + 1, env.now)
         """A node holds the log up to where it accepted in this ballot, or knows what is chosen."""
+        self._proposed = Proposed()
         self._filled = False
         self._counts = False
         """Whether something came since ``advance`` that could make more chosen."""
@@ -207,9 +210,10 @@ class Leadership:
 
         Then one of them can lead. Who accepted their first slot in this ballot has recorded that all before is chosen.
         """
-        match, base = self.followers.match, self._acceptor.log.base_index
+        match, base = self.followers.counted, self._acceptor.log.base_index
         enough = max(span.first_slot, base)
-        ready = sum(1 << node for node, p in self.followers.items() if match[node] >= enough and p.commit_sent >= base)
+        followers = self.followers.items()
+        ready = sum(1 << node for node, p in followers if match.get(node, 0) >= enough and p.commit_sent >= base)
         return span.quorums.phase1.is_quorum(ready)
 
     # --- counting (phase 2b) ---
@@ -219,8 +223,26 @@ class Leadership:
 
         It may name a slot that we have not proposed in: one that members chose whom we do not know of yet.
         """
-        self.followers.acknowledged(node, slot, self._env.now)
+        if node not in self.followers.incarnations:  # else it is of an earlier life
+            self.followers.acknowledged(node, slot, self._env.now)
+            self._counts = self._may_send = True
+
+    def accepted_as(self, node: int, m: AcceptedAs, returns: Returns, *, may_propose: bool) -> None:
+        """The answer of one that lost its memory once. Unless it has returned as this one, that is proposed."""
+        if node not in self.followers:
+            return
+        followers, now, next_slot = self.followers, self._env.now, self._acceptor.log.last_index + 1
+        followers.heard(node, m.incarnation, next_slot, now, counts=m.counts)
+        if not m.counts:
+            followers.forgot(node, m.slot, next_slot, now)
+        followers.acknowledged(node, m.slot, now)
         self._counts = self._may_send = True
+        if may_propose and self._proposed.wants(returns, node, m.incarnation, self._acceptor.chosen_index):
+            after = max(next_slot, self._preparation.highest_slot + 1) + len(self.queue)
+            self._proposed.put(node, m.incarnation, after)
+            entry = return_entry(self.ballot[0], node, m.incarnation)
+            self.open_bytes += entry.size_bytes
+            self.queue.append(entry)
 
     def received(self, node: int, m: SnapshotProgress) -> None:
         """A node stored a piece of a snapshot, or all of it, and with it all that was chosen up to there."""
@@ -233,7 +255,7 @@ class Leadership:
             chosen_index = self._acceptor.chosen_index
             span, end = self._members.at(chosen_index + 1), self._members.end(chosen_index + 1)
             last = self._acceptor.log.last_index
-            reached = min(span.quorums.phase2.reached(self.followers.match), last)
+            reached = min(span.quorums.phase2.reached(self.followers.counted), last)
             if end is not None:
                 reached = min(reached, end)
             if reached > chosen_index:

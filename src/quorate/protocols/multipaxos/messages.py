@@ -17,6 +17,7 @@ from quorate.parts.bounds import Bounds
 from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.leaderlog.returns import KnownReturns, Return, Returned, ReturningAs
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
 from quorate.parts.log.entries import Entry
@@ -88,6 +89,12 @@ class Promise(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     next_slot: Index
 
 
+class PromiseAs(Promise, frozen=True, array_like=True, tag=True, gc=False):
+    """The same of a node that lost its memory once, and has returned (``parts/leaderlog/returns.py``)."""
+
+    incarnation: ReturningAs
+
+
 class Nack(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Your ballot is too low, a higher one was promised (Lamport 2001, §2.5)."""
 
@@ -116,6 +123,13 @@ class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
 
     ballot: Ballot
     slot: Index
+
+
+class AcceptedAs(Accepted, frozen=True, array_like=True, tag=True, gc=False):
+    """The same of a node that lost its memory once; ``counts``: it has returned."""
+
+    incarnation: ReturningAs
+    counts: bool
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -147,6 +161,12 @@ class InstallSnapshotAmong(InstallSnapshot, frozen=True, array_like=True, tag=Tr
     nodes: Nodes
 
 
+class InstallSnapshotAfter(InstallSnapshotAmong, frozen=True, array_like=True, tag=True, gc=False):
+    """The same, and which nodes returned before it."""
+
+    returns: KnownReturns
+
+
 class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """The next piece that is wanted of the snapshot at ``index``; ``complete`` when all is durable."""
 
@@ -170,6 +190,12 @@ class SnapshotPiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=F
     chunk: Chunk
     memberships: Memberships
     nodes: Nodes
+
+
+class SnapshotPieceAfter(SnapshotPiece, frozen=True, array_like=True, tag=True, gc=False):
+    """The same, and which nodes returned before it."""
+
+    returns: KnownReturns
 
 
 class TakeOver(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -199,6 +225,10 @@ MESSAGES = (
     ReadReply,
     TakeOver,
     PrepareWithLeave,
+    PromiseAs,
+    AcceptedAs,
+    InstallSnapshotAfter,
+    SnapshotPieceAfter,
 )
 
 
@@ -237,7 +267,19 @@ class SnapshottedAmong(Snapshotted, frozen=True, array_like=True, tag=True, gc=F
     nodes: Nodes
 
 
-RECORDS = (Promised, Voted, Snapshotted, SnapshottedAmong)
+class SnapshottedAfter(SnapshottedAmong, frozen=True, array_like=True, tag=True, gc=False):
+    """The same, and which nodes returned up to ``index``."""
+
+    returns: KnownReturns
+
+
+RECORDS = (Promised, Voted, Snapshotted, SnapshottedAmong, SnapshottedAfter, Returned)
+
+
+def returns_of(snapshot: InstallSnapshot | SnapshotPiece | Snapshotted) -> tuple[Return, ...]:
+    """Which nodes returned before it."""
+    after = InstallSnapshotAfter | SnapshotPieceAfter | SnapshottedAfter
+    return snapshot.returns if isinstance(snapshot, after) else ()
 
 
 def nodes_of(snapshot: InstallSnapshot | SnapshotPiece | Snapshotted) -> Nodes:

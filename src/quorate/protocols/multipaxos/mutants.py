@@ -5,6 +5,7 @@ from typing import Any
 
 from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.followers import Followers, Transfer
+from quorate.parts.leaderlog.returns import Returned, Returns
 from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.configuration import Voters
 from quorate.parts.log.entries import Entry
@@ -16,15 +17,61 @@ from quorate.protocols.multipaxos.lease import Lease
 from quorate.protocols.multipaxos.membership import Span, Spans
 from quorate.protocols.multipaxos.messages import (
     Accepted,
+    AcceptedAs,
     MultiPaxosConfig,
+    Poll,
     Prepare,
+    Promise,
     Promised,
+    Run,
     Snapshotted,
     Voted,
 )
 from quorate.protocols.multipaxos.preparation import Preparation
 from quorate.protocols.multipaxos.slot_snapshots import Snapshots
 from quorate.sim.mutant import Mutant
+
+
+class PromisesAtOnce(MultiPaxos):
+    """Breaks ``returns.py``: who lost what it accepted does not answer phase 1 before it has returned."""
+
+    def on_poll(self, sender: int, m: Poll) -> None:
+        """It would."""
+        self._as_if_it_knew(super().on_poll, sender, m)
+
+    def on_prepare(self, sender: int, m: Prepare) -> None:
+        """It says what it has."""
+        self._as_if_it_knew(super().on_prepare, sender, m)
+
+    def _promise(self, m: Prepare, runs: list[Run], next_slot: int) -> Promise:
+        """Under its old name as long as there is no return: nobody would count it otherwise."""
+        if self._snapshots.returns.has(self.env.id, self.env.incarnation):
+            return super()._promise(m, runs, next_slot)
+        return Promise(m.ballot, m.first_slot, runs, next_slot)
+
+    def _as_if_it_knew(self, handle: Callable[[int, Any], None], sender: int, m: Any) -> None:
+        acceptor = self.acceptor
+        has_forgotten, acceptor.has_forgotten = acceptor.has_forgotten, False
+        handle(sender, m)
+        acceptor.has_forgotten = has_forgotten
+
+
+class AcceptorCountsAtOnce(MultiPaxos):
+    """Breaks ``returns.py``: its acceptances count for nothing before it has returned, not for that either."""
+
+    def _answer(self) -> Accepted:
+        last_slot, incarnation = self.acceptor.log.last_index, self.env.incarnation
+        return AcceptedAs(self.ballot, last_slot, incarnation, True) if incarnation else super()._answer()
+
+
+class AcceptorReturnsEarly(Acceptor):
+    """Breaks ``returns.py``: a return counts when it is chosen, not when it is accepted."""
+
+    def accept(self, first: int, entries: list[Entry]) -> str | None:
+        """And it has returned."""
+        why = super().accept(first, entries)
+        self.settle_returns(Returns().note(first, entries))
+        return why
 
 
 class ForgetsBallot(Acceptor):
@@ -41,7 +88,7 @@ class ForgetsBallot(Acceptor):
 class LosesPromise(Acceptor):
     """Breaks §2.5: an acceptor remembers its promise. This one has it in memory only."""
 
-    def restore(self, record: Promised | Voted | Snapshotted) -> None:
+    def restore(self, record: Promised | Voted | Snapshotted | Returned) -> None:
         """All but promises."""
         promised = self.promised
         super().restore(record)
@@ -267,6 +314,22 @@ def _with(name: str, **roles: Any) -> type[MultiPaxos]:
 
 
 MUTANTS = (
+    *[
+        Mutant(name, summary, core=core, repairs=True)
+        for name, summary, core in (
+            ("promises-at-once", "a node that lost what it accepted promises before it has returned", PromisesAtOnce),
+            (
+                "counts-at-once",
+                "what a node accepts counts before it has returned, for its return too",
+                AcceptorCountsAtOnce,
+            ),
+            (
+                "returns-early",
+                "a node has returned when it has accepted the entry that says so",
+                _with("Returning", acceptor_class=AcceptorReturnsEarly),
+            ),
+        )
+    ],
     Mutant(
         "reuses-ballot",
         "a proposer does not record its ballots, and uses them again after a restart",

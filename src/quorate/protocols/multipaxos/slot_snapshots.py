@@ -14,29 +14,34 @@ from quorate.kernel import Env
 from quorate.parts.ballot import Ballot
 from quorate.parts.leaderlog.compaction import Compactor
 from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.leaderlog.returns import Return, Returns
 from quorate.parts.leaderlog.transfers import Receiving, Serving, Transfers, Wanted
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
 from quorate.parts.log.entries import Entry
-from quorate.parts.log.replicated import Restored, SnapshotInfo, Written
+from quorate.parts.log.replicated import Chunk, Restored, SnapshotInfo, Written
 from quorate.parts.wire import Index
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.membership import Spans
 from quorate.protocols.multipaxos.messages import (
     InstallSnapshot,
+    InstallSnapshotAfter,
     InstallSnapshotAmong,
     Membership,
     MultiPaxosConfig,
     ServeSnapshot,
     SnapshotPiece,
+    SnapshotPieceAfter,
     Snapshotted,
+    SnapshottedAfter,
     SnapshottedAmong,
     nodes_of,
+    returns_of,
 )
 
 SNAPSHOTS_NOTED = 4
 
-Known: TypeAlias = tuple[tuple[Membership, ...], Nodes]
-"""Whose votes count after a snapshot, and which nodes there are."""
+Known: TypeAlias = tuple[tuple[Membership, ...], Nodes, tuple[Return, ...]]
+"""Whose votes count after a snapshot, which nodes there are, and who returned before it."""
 
 
 class Snapshots:
@@ -50,7 +55,9 @@ class Snapshots:
         self._members = members
         self.compactor = Compactor(env, config)
         self._known: dict[int, Known] = {}
-        self._offered: tuple[Index, Known] = (0, ((), FOUNDERS_ALONE))
+        self._offered: tuple[Index, Known] = (0, ((), FOUNDERS_ALONE, ()))
+        self.returns = Returns()
+        """Of all nodes, by what is chosen."""
         self._serving = Serving(env, acceptor, self.compactor, config.chunk_bytes)
         self._receiving = Receiving(env)
         self.transfers = self.transfers_class(env, acceptor.log, self._ask)
@@ -59,7 +66,7 @@ class Snapshots:
 
     def restore(self, record: Snapshotted) -> None:
         """The members as of the snapshot; the acceptor has restored the rest."""
-        self._start_from(record.index, (record.memberships, nodes_of(record)))
+        self._start_from(record.index, (record.memberships, nodes_of(record), returns_of(record)))
 
     def record(self) -> Snapshotted | None:
         """What a checkpoint begins with."""
@@ -70,8 +77,10 @@ class Snapshots:
         return _snapshotted(acceptor.snapshot_index, acceptor.snapshot_term, log.base_index, log.base_term, known)
 
     def _start_from(self, index: int, known: Known) -> None:
+        memberships, nodes, returns = known
         self._note(index, known)
-        self._members.replace(*known)
+        self._members.replace(memberships, nodes)
+        self.returns.start_from(returns)
 
     def _note(self, index: int, known: Known) -> None:
         """Of a few snapshots, as an older one may be on its way to somebody."""
@@ -99,7 +108,8 @@ class Snapshots:
 
     def _compact(self, info: SnapshotInfo, followers: Followers | None) -> None:
         base, base_term = self.compactor.base(self._acceptor.log, info.index, followers)
-        known = self._members.known_at(info.index), self._members.nodes_at(info.index)
+        index = info.index
+        known = self._members.known_at(index), self._members.nodes_at(index), self.returns.until(index)
         self._note(info.index, known)
         self._acceptor.compact(_snapshotted(info.index, info.term, base, base_term, known))
         self._members.forget_before(info.index)
@@ -131,22 +141,20 @@ class Snapshots:
         if known is None:
             self._serving.serve(ballot, replace(wanted, offset=0))  # too old: begin again with the newest
             return
-        memberships, nodes = known
         if followers is None:
             # A snapshot is durable and of chosen values only.
-            self._env.send_now(node, SnapshotPiece(ballot, chunk, memberships, nodes))
+            self._env.send_now(node, _piece(ballot, chunk, known))
         elif self.transfers.is_ours(followers.get(node)):
-            message = InstallSnapshot(ballot, chunk, memberships)
             # The same.
-            self._env.send_now(node, InstallSnapshotAmong(ballot, chunk, memberships, nodes) if nodes else message)
+            self._env.send_now(node, _part(ballot, chunk, known))
 
     # --- receiving one ---
 
     def store(self, m: InstallSnapshot | SnapshotPiece) -> str | None:
         """Have a piece stored; returns what is wrong with it, if it is."""
-        known = (m.memberships, nodes_of(m))
+        known = (m.memberships, nodes_of(m), returns_of(m))
         try:
-            self._members.check(*known)
+            self._members.check(m.memberships, nodes_of(m))
         except ValueError:
             return "sent a snapshot with memberships that cannot be"
         if self._receiving.store(m.chunk):
@@ -164,13 +172,32 @@ class Snapshots:
             return False
         self._start_from(index, known)
         self._acceptor.compact(_snapshotted(index, written.term, index, written.term, known))
+        self._acceptor.settle_returns(known[2])
         self.compactor.restart()
         self._env.deliver(Restored(index, written.term))
         return True
 
 
+def _piece(ballot: Ballot, chunk: Chunk, known: Known) -> SnapshotPiece:
+    memberships, nodes, returns = known
+    if returns:
+        return SnapshotPieceAfter(ballot, chunk, memberships, nodes, returns)
+    return SnapshotPiece(ballot, chunk, memberships, nodes)
+
+
+def _part(ballot: Ballot, chunk: Chunk, known: Known) -> InstallSnapshot:
+    memberships, nodes, returns = known
+    if returns:
+        return InstallSnapshotAfter(ballot, chunk, memberships, nodes, returns)
+    if nodes:
+        return InstallSnapshotAmong(ballot, chunk, memberships, nodes)
+    return InstallSnapshot(ballot, chunk, memberships)
+
+
 def _snapshotted(index: int, term: int, base_index: int, base_term: int, known: Known) -> Snapshotted:
-    memberships, nodes = known
+    memberships, nodes, returns = known
+    if returns:
+        return SnapshottedAfter(index, term, base_index, base_term, memberships, nodes, returns)
     if nodes:
         return SnapshottedAmong(index, term, base_index, base_term, memberships, nodes)
     return Snapshotted(index, term, base_index, base_term, memberships)

@@ -206,6 +206,10 @@ class Pbft(Core, Reconfigurable):
 
     # --- a life ---
 
+    def unrepairable(self) -> str:
+        """As ``Core.unrepairable``: votes that are lost could wait for a stable checkpoint, but not view-changes."""
+        return "a node that lies may still show a view-change that this one signed and does not remember"
+
     def restore(self, record: Any) -> None:
         """One durable record, to the state that it is of."""
         if isinstance(record, Stored | Accepted | Prepared):

@@ -11,11 +11,13 @@ beginning of the log (chapter 5: ``snapshots.py``). All of them stand on what a 
 This file joins the parts: it says which message goes to which, and what the inputs of one step share.
 
 Durable state. ``HardState`` (term and vote), ``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its
-beginning). The kernel's barrier keeps a vote or an acknowledgement from leaving before they are durable.
+beginning), ``Returned`` (of a server that lost these once, and counts again). The kernel's barrier keeps a vote or an
+acknowledgement from leaving before they are durable.
 
 Beyond the paper's core: pre-vote (§9.6); a leader that a quorum has not answered steps down (§6.2); votes are refused
 while a leader is heard (§4.2.3); ReadIndex (§6.4); pipelining and flow control (§10.2); proposals and reads are
-forwarded to the leader; a leader that is about to stop hands over (§3.10: ``parts/leaderlog/handover.py``).
+forwarded to the leader; a leader that is about to stop hands over (§3.10: ``parts/leaderlog/handover.py``); a server
+that lost its memory returns by an entry in the log (``parts/leaderlog/returns.py``).
 
 Deviations, each explained in the part that has it: (1) a rejection carries a hint from which both sides skip whole
 terms; (2) snapshots travel in pieces, each asked for by offset, and from another server where the leader's does not
@@ -30,7 +32,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key, Standing
-from quorate.kernel.standing import FOLLOWER, LEADER
+from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.delivery import portion
@@ -47,11 +49,14 @@ from quorate.protocols.raft.messages import (
     MESSAGES,
     RECORDS,
     Appended,
+    AppendedAs,
     AppendEntries,
     Conflict,
+    Forgot,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
+    InstallSnapshotAfter,
     PreVote,
     PreVoteReply,
     RaftConfig,
@@ -59,6 +64,7 @@ from quorate.protocols.raft.messages import (
     RequestVoteWithLeave,
     ServeSnapshot,
     SnapshotPiece,
+    SnapshotPieceAfter,
     SnapshotProgress,
     TimeoutNow,
     Vote,
@@ -74,6 +80,7 @@ class Raft(Core, Journaled):
     messages = MESSAGES
     records = RECORDS
     hands_over = True
+    is_repairable = True
     state_class: ClassVar[type[ServerState]] = ServerState
     election_class: ClassVar[type[Election]] = Election
     replication_class: ClassVar[type[LogReplication]] = LogReplication
@@ -144,9 +151,16 @@ class Raft(Core, Journaled):
     def standing(self) -> Standing:
         """As ``Core.standing``."""
         election, state = self.election, self.state
-        return Standing(election.role, election.watch.leader, state.term, state.commit_index)
+        role = LEARNER if state.has_forgotten else election.role
+        return Standing(role, election.watch.leader, state.term, state.commit_index)
 
     # --- recovery ---
+
+    def unrepairable(self) -> str:
+        """As ``Core.unrepairable``: the others must be a quorum without this server."""
+        if self.quorum.is_blocking(1 << self.env.id):
+            return f"the other {len(self.env.others)} of {len(self.env.peers)} nodes are no quorum without this one"
+        return ""
 
     def restore(self, record: Any) -> None:
         """Take back the durable state, record by record."""
@@ -252,6 +266,17 @@ class Raft(Core, Journaled):
         if self.election.leads_in(m.term):
             self.replication.on_appended(sender, m)
 
+    def on_appended_as(self, sender: int, m: AppendedAs) -> None:
+        """The same of one that lost its memory once."""
+        if self.election.leads_in(m.term):
+            self.replication.on_appended_as(sender, m)
+
+    def on_forgot(self, sender: int, m: Forgot) -> None:
+        """A follower lives, and has lost its memory."""
+        is_going = self.handover.is_under_way or self.snapshots.is_full
+        if self.election.leads_in(m.term) and not is_going:
+            self.replication.on_forgot(sender, m)
+
     def on_conflict(self, sender: int, m: Conflict) -> None:
         """A follower's log differs."""
         if self.election.leads_in(m.term):
@@ -285,7 +310,9 @@ class Raft(Core, Journaled):
             if self.handover.is_under_way:
                 last_index = state.log.last_index
                 is_quiet = state.commit_index == last_index
-                self.handover.settle(self.replication.followers, self.quorum.members, last_index, is_quiet=is_quiet)
+                followers = self.replication.followers
+                members = self.quorum.members & ~followers.forgetful
+                self.handover.settle(followers, members, last_index, is_quiet=is_quiet)
         elif self.handover.values:
             self.handover.following(self.election.watch.leader)
 
@@ -294,6 +321,7 @@ class Raft(Core, Journaled):
         first = state.delivered_index + 1
         entries, size = portion(self.env, state.log, state.delivered_index, state.commit_index)
         state.delivered_index = last = first + len(entries) - 1
+        state.settle_returns(state.returns.note(first, entries))
         self.env.deliver(Decided(first, entries))
         self.replication.delivered(size)
         self.snapshots.delivered(last, entries, size)
@@ -333,6 +361,11 @@ class Raft(Core, Journaled):
         if self.election.accept_leader(sender, m.term):
             self.snapshots.take_piece(sender, m.chunk)
 
+    def on_install_snapshot_after(self, sender: int, m: InstallSnapshotAfter) -> None:
+        """The same, and who returned before it."""
+        if self.election.accept_leader(sender, m.term):
+            self.snapshots.take_piece(sender, m.chunk, m.returns)
+
     def on_serve_snapshot(self, sender: int, m: ServeSnapshot) -> None:
         """The leader wants a piece of our snapshot sent to a follower."""
         if self.election.accept_leader(sender, m.term):
@@ -342,6 +375,11 @@ class Raft(Core, Journaled):
         """A piece of another server's snapshot, sent for the leader that we follow."""
         if self.leader is not None and self.role == FOLLOWER and m.term == self.term:
             self.snapshots.take_piece(self.leader, m.chunk)
+
+    def on_snapshot_piece_after(self, sender: int, m: SnapshotPieceAfter) -> None:
+        """The same, and who returned before it."""
+        if self.leader is not None and self.role == FOLLOWER and m.term == self.term:
+            self.snapshots.take_piece(self.leader, m.chunk, m.returns)
 
     def on_snapshot_progress(self, sender: int, m: SnapshotProgress) -> None:
         """A follower has stored a piece."""

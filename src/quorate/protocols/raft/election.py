@@ -130,7 +130,7 @@ class Election:
     def _ask_for_votes(self) -> None:
         """§9.6: first ask whether an election could be won; the term does not change yet."""
         self.watch.rest()
-        if self.stalled is not None or not self._quorum.members >> self._env.id & 1:
+        if not self._may_stand():
             return
         state = self._state
         self.role = PRECANDIDATE
@@ -150,8 +150,13 @@ class Election:
 
     def take_over(self) -> None:
         """§3.10: the leader has made way for us: no pre-vote, which those who hear it would refuse."""
-        if self.stalled is None and self._quorum.members >> self._env.id & 1:
+        if self._may_stand():
             self._campaign(has_leave=True)
+
+    def _may_stand(self) -> bool:
+        """Whether it can write, and counts: who lost its votes stands when it has returned."""
+        is_member = bool(self._quorum.members >> self._env.id & 1)
+        return self.stalled is None and is_member and not self._state.has_forgotten
 
     def _campaign(self, *, has_leave: bool = False) -> None:
         """§3.4: a new term, a vote for itself, and a request to all. It answers its own like any other."""
@@ -178,7 +183,8 @@ class Election:
     def on_pre_vote(self, sender: int, m: PreVote) -> None:
         """§9.6: yes, if we would vote for that log and hear no leader."""
         term = self._state.term
-        granted = m.term > term and not self._hears_leader() and self._is_up_to_date(m.last_index, m.last_term)
+        may_vote = m.term > term and not self._hears_leader() and not self._state.has_forgotten
+        granted = may_vote and self._is_up_to_date(m.last_index, m.last_term)
         # An opinion, not a promise: rests on no durable state.
         self._env.send_now(sender, PreVoteReply(m.term if granted else term, granted))
 
@@ -196,7 +202,9 @@ class Election:
         self._env.send(sender, Vote(state.term, granted))
 
     def _may_vote_for(self, candidate: int) -> bool:
-        return self._state.vote is None or self._state.vote == candidate
+        """Not if it may have forgotten a vote (``parts/leaderlog/returns.py``)."""
+        state = self._state
+        return not state.has_forgotten and (state.vote is None or state.vote == candidate)
 
     def _is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """§3.6.1: the later last term wins, then the longer log."""

@@ -8,7 +8,15 @@ sides skip whole terms; the paper's (§3.5, last paragraph) lets only the leader
 from __future__ import annotations
 
 from quorate.kernel import Env
-from quorate.protocols.raft.messages import Appended, AppendEntries, Conflict, Heartbeat, HeartbeatReply
+from quorate.protocols.raft.messages import (
+    Appended,
+    AppendedAs,
+    AppendEntries,
+    Conflict,
+    Forgot,
+    Heartbeat,
+    HeartbeatReply,
+)
 from quorate.protocols.raft.state import ServerState
 
 
@@ -58,6 +66,10 @@ class LogFollower:
     def on_heartbeat(self, sender: int, m: Heartbeat) -> None:
         """The leader lives, and has committed this far."""
         state = self._state
+        if state.has_forgotten:
+            # What is committed here may be what an earlier life held. And this claims nothing that must be durable.
+            self._env.send_now(sender, Forgot(state.term, self._env.incarnation, state.log.last_index))
+            return
         if m.commit_index > state.log.last_index:
             why = f"says that index {m.commit_index} is here, but the log ends at {state.log.last_index}"
             self._env.blame(sender, why)
@@ -75,4 +87,8 @@ class LogFollower:
 
     def _acknowledge(self, leader: int, index: int) -> None:
         """§3.8: it leaves when the log is durable up to there."""
-        self._env.send(leader, Appended(self._state.term, index))
+        state, incarnation = self._state, self._env.incarnation
+        if incarnation:
+            self._env.send(leader, AppendedAs(state.term, index, incarnation, not state.has_forgotten))
+        else:
+            self._env.send(leader, Appended(state.term, index))

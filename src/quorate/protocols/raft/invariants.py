@@ -74,6 +74,9 @@ class RaftInvariants(Checker):
             )
         self.stepped(node, core)
 
+    def lost(self, node: int) -> None:
+        self._promised.pop(node, None)
+
     def mark(self, node: int) -> tuple[int, int | None]:
         return self._seen[node].promise
 

@@ -13,6 +13,7 @@ from quorate.kernel import NodeId
 from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.leaderlog.returns import KnownReturns, Returned, ReturningAs
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Chunk
@@ -70,6 +71,13 @@ class Appended(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
     index: Index
 
 
+class AppendedAs(Appended, frozen=True, array_like=True, tag=True, gc=False):
+    """The same from a node that lost its memory once; ``counts``: it has returned (``parts/leaderlog/returns.py``)."""
+
+    incarnation: ReturningAs
+    counts: bool
+
+
 class Conflict(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """No entry of that term at ``prev_index``. The logs may agree at or below ``hint_index``, of ``hint_term``."""
 
@@ -97,11 +105,25 @@ class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=
     round: Natural
 
 
+class Forgot(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """You lead in this term, but my word counts for nothing: I lost what I promised. My log ends at ``last_index``."""
+
+    term: Term
+    incarnation: ReturningAs
+    last_index: Index
+
+
 class InstallSnapshot(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A piece of the leader's snapshot, for one who lags behind its log (§5.3)."""
 
     term: Term
     chunk: Chunk
+
+
+class InstallSnapshotAfter(InstallSnapshot, frozen=True, array_like=True, tag=True, gc=False):
+    """The same, and which nodes returned before it."""
+
+    returns: KnownReturns
 
 
 class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -125,6 +147,12 @@ class SnapshotPiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=F
 
     term: Term
     chunk: Chunk
+
+
+class SnapshotPieceAfter(SnapshotPiece, frozen=True, array_like=True, tag=True, gc=False):
+    """The same, and which nodes returned before it."""
+
+    returns: KnownReturns
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -152,6 +180,10 @@ MESSAGES = (
     ReadReply,
     TimeoutNow,
     RequestVoteWithLeave,
+    AppendedAs,
+    Forgot,
+    InstallSnapshotAfter,
+    SnapshotPieceAfter,
 )
 
 
@@ -178,7 +210,13 @@ class Snapshotted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fal
     base_term: Term
 
 
-RECORDS = (HardState, Entries, Snapshotted)
+class SnapshottedAfter(Snapshotted, frozen=True, array_like=True, tag=True, gc=False):
+    """The same, and which nodes returned up to ``index``."""
+
+    returns: KnownReturns
+
+
+RECORDS = (HardState, Entries, Snapshotted, SnapshottedAfter, Returned)
 
 
 class RaftConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

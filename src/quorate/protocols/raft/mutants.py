@@ -8,16 +8,23 @@ from typing import Any
 
 from quorate.kernel.standing import LEADER
 from quorate.parts.leaderlog.followers import Followers, Transfer
+from quorate.parts.leaderlog.returns import Returns
 from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import ReadReady
 from quorate.protocols.raft.core import Raft
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
-from quorate.protocols.raft.messages import Appended, AppendEntries, Entries, HardState, Snapshotted
+from quorate.protocols.raft.messages import (
+    Appended,
+    AppendedAs,
+    AppendEntries,
+    Forgot,
+    HardState,
+)
 from quorate.protocols.raft.replication import LogReplication
 from quorate.protocols.raft.snapshots import LogCompaction
-from quorate.protocols.raft.state import ServerState
+from quorate.protocols.raft.state import Durable, ServerState
 from quorate.sim.mutant import Mutant
 
 
@@ -39,7 +46,7 @@ class KeepsLeading(Election):
 class ForgetsTerm(ServerState):
     """Breaks figure 3.1: currentTerm and votedFor survive a restart."""
 
-    def restore(self, record: HardState | Entries | Snapshotted) -> None:
+    def restore(self, record: Durable) -> None:
         """All but the term and the vote."""
         if not isinstance(record, HardState):
             super().restore(record)
@@ -93,6 +100,46 @@ class LeaderAcknowledgesEarly(LogReplication):
 
     def _acknowledge(self) -> None:
         self._env.send_now(self._env.id, Appended(self._state.term, self._state.log.last_index))
+
+
+class VotesAtOnce(Election):
+    """Breaks ``returns.py``: who lost its votes does not vote before it has returned."""
+
+    def _may_vote_for(self, candidate: int) -> bool:
+        return self._state.vote is None or self._state.vote == candidate
+
+
+class CountsAtOnce(LogFollower):
+    """Breaks ``returns.py``: its acknowledgements count for nothing before it has returned, not for R either."""
+
+    def _acknowledge(self, leader: int, index: int) -> None:
+        term, incarnation = self._state.term, self._env.incarnation
+        self._env.send(leader, AppendedAs(term, index, incarnation, True) if incarnation else Appended(term, index))
+
+
+class KeepsFormerLives(LogReplication):
+    """Breaks ``returns.py``: what a node acknowledged in a former life says nothing of what it holds now."""
+
+    def on_appended(self, sender: int, m: Appended) -> None:
+        """It is as far as it ever was."""
+        self.followers.incarnations.pop(sender, None)
+        super().on_appended(sender, m)
+
+    def on_forgot(self, sender: int, m: Forgot) -> None:
+        """Nothing is forgotten."""
+        if sender in self.followers:
+            match_index = self.followers.match[sender]
+            super().on_forgot(sender, m)
+            self.followers.match[sender] = match_index
+
+
+class ReturnsEarly(LogFollower):
+    """Breaks ``returns.py``: a return counts when it is committed, not when it is in the log."""
+
+    def _take_entries(self, sender: int, m: AppendEntries) -> bool:
+        taken = super()._take_entries(sender, m)
+        self._state.settle_returns(Returns().note(m.prev_index + 1, m.entries) if taken else ())
+        return taken
 
 
 class OneServer(Transfers):
@@ -151,6 +198,31 @@ MUTANTS = (
         "a leader whose disk hangs goes on leading",
         core=_with("Clinging", election_class=KeepsLeading),
     ),
+    *[
+        Mutant(name, summary, core=core, repairs=True)
+        for name, summary, core in (
+            (
+                "votes-at-once",
+                "a server that lost its votes votes before it has returned",
+                _with("Voting", election_class=VotesAtOnce),
+            ),
+            (
+                "counts-at-once",
+                "what a server acknowledges counts before it has returned, for its return too",
+                _with("Counting", follower_class=CountsAtOnce),
+            ),
+            (
+                "keeps-former-lives",
+                "a leader takes what a server acknowledged before it lost its log for what it holds",
+                _with("Reviving", replication_class=KeepsFormerLives),
+            ),
+            (
+                "returns-early",
+                "a server has returned when the entry that says so is in its log",
+                _with("Returning", follower_class=ReturnsEarly),
+            ),
+        )
+    ],
     Mutant(
         "one-source",
         "a leader that cannot send its snapshot asks nobody else to",

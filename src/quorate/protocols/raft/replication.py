@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quorate.kernel import Env
+from quorate.kernel import Env, nodes_of
 from quorate.parts.leaderlog.config import HEARTBEAT
 from quorate.parts.leaderlog.followers import Followers
 from quorate.parts.leaderlog.reads import Reads
+from quorate.parts.leaderlog.returns import Proposed, return_entry
 from quorate.parts.leaderlog.sending import outgoing
 from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.entries import COMMAND, NOOP, Entry, size_of
@@ -25,8 +26,10 @@ from quorate.parts.log.replicated import Busy
 from quorate.parts.quorum import QuorumSystem
 from quorate.protocols.raft.messages import (
     Appended,
+    AppendedAs,
     AppendEntries,
     Conflict,
+    Forgot,
     Heartbeat,
     HeartbeatReply,
     RaftConfig,
@@ -57,6 +60,7 @@ class LogReplication:
         self.followers = Followers((), 0, 0.0)
         self.noop_index = 0
         """Of the entry that opened the term."""
+        self._returns = Proposed()
         self._uncommitted_bytes = 0
         self._appended = False
         self._acknowledged = False
@@ -69,6 +73,7 @@ class LogReplication:
         """Elected: nothing is known of the followers yet (figure 3.1)."""
         state, log = self._state, self._state.log
         self.followers = Followers(self._env.others, log.last_index + 1, self._env.now)
+        self._returns = Proposed()
         self._reads.lead()
         self._uncommitted_bytes = size_of(log.slice(state.commit_index + 1, log.last_index))
         self._open_term()
@@ -133,11 +138,35 @@ class LogReplication:
 
     def on_appended(self, sender: int, m: Appended) -> None:
         """A follower, or our own disk, holds the log up to an index."""
+        if self._may_hold(sender, m.index) and sender not in self.followers.incarnations:
+            self.followers.acknowledged(sender, m.index, self._env.now)
+            self._acknowledged = self._may_send = True
+
+    def on_appended_as(self, sender: int, m: AppendedAs) -> None:
+        """The same of one that lost its memory once: it counts if it says so."""
+        if self._may_hold(sender, m.index) and sender in self.followers:
+            followers, now = self.followers, self._env.now
+            followers.heard(sender, m.incarnation, self._state.log.last_index + 1, now, counts=m.counts)
+            followers.acknowledged(sender, m.index, now)
+            self._acknowledged = self._may_send = True
+
+    def _may_hold(self, sender: int, index: int) -> bool:
         last_index = self._state.log.last_index
-        if m.index > last_index:
-            self._env.blame(sender, f"acknowledges index {m.index} of a log that ends at {last_index}")
+        if index > last_index:
+            self._env.blame(sender, f"acknowledges index {index} of a log that ends at {last_index}")
+        return index <= last_index
+
+    def on_forgot(self, sender: int, m: Forgot) -> None:
+        """A follower lost its memory. The log is to say that it returns, and it is sent all of it anew."""
+        if sender not in self.followers:
             return
-        self.followers.acknowledged(sender, m.index, self._env.now)
+        state, now = self._state, self._env.now
+        next_index = state.log.last_index + 1
+        self.followers.heard(sender, m.incarnation, next_index, now, counts=False)
+        self.followers.forgot(sender, m.last_index, next_index, now)
+        if self._returns.wants(state.returns, sender, m.incarnation, state.commit_index):
+            self._returns.put(sender, m.incarnation, next_index)
+            self._append([return_entry(state.term, sender, m.incarnation)])
         self._acknowledged = self._may_send = True
 
     def on_conflict(self, sender: int, m: Conflict) -> None:
@@ -167,7 +196,7 @@ class LogReplication:
     def _advance_commit(self) -> None:
         """§3.6.2: count replicas only for an entry of the own term (figure 3.7 shows why)."""
         state = self._state
-        index = self._quorum.reached(self.followers.match)
+        index = self._quorum.reached(self.followers.counted)
         if index > state.commit_index and state.log.term_at(index) == state.term:
             state.commit(index)
 
@@ -198,7 +227,18 @@ class LogReplication:
             followers.told(node, commit_index)
             followers.beat(node)
             self._transfers.beat(node, followers)
+        for node in nodes_of(followers.forgetful):
+            self._inform(node)
         return True
+
+    def _inform(self, node: int) -> None:
+        """One that has forgotten takes from no heartbeat what is committed, which may be for an earlier life of it."""
+        state, progress = self._state, self.followers[node]
+        prev_index = progress.next_index - 1 if progress.probing else self.followers.match[node]
+        prev_term = state.log.term_at(prev_index)
+        if prev_term is not None and progress.transfer is None:
+            # As for entries: what is committed is durable at a quorum.
+            self._env.send_now(node, AppendEntries(state.term, prev_index, prev_term, [], state.commit_index))
 
     def on_heartbeat_reply(self, sender: int, m: HeartbeatReply) -> None:
         """The follower lives, and has seen this round (§6.4)."""

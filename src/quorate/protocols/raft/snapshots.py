@@ -13,14 +13,17 @@ from typing import Any, ClassVar
 from quorate.kernel import Env
 from quorate.parts.leaderlog.compaction import Compactor
 from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.leaderlog.returns import Return
 from quorate.parts.leaderlog.transfers import Receiving, Serving, Transfers, Wanted
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.raft.messages import (
     InstallSnapshot,
+    InstallSnapshotAfter,
     RaftConfig,
     ServeSnapshot,
     SnapshotPiece,
+    SnapshotPieceAfter,
     SnapshotProgress,
 )
 from quorate.protocols.raft.state import ServerState
@@ -37,6 +40,8 @@ class LogCompaction:
         self.compactor = Compactor(env, config)
         self._serving = Serving(env, state, self.compactor, config.chunk_bytes)
         self._receiving = Receiving(env)
+        self._offered: tuple[Return, ...] = ()
+        """Who returned before the snapshot of which a piece is being stored."""
         self.transfers = self.transfers_class(env, state.log, self._ask)
 
     # --- taking one (§5.1) ---
@@ -77,21 +82,24 @@ class LogCompaction:
         if served is None or leader is None or served[0] != term:
             return
         chunk = served[2]
+        returns = self._state.returns.until(chunk.index)
         if leader != self._env.id:
+            piece = SnapshotPieceAfter(term, chunk, returns) if returns else SnapshotPiece(term, chunk)
             # A snapshot is durable and of committed entries only.
-            self._env.send_now(node, SnapshotPiece(term, chunk))
+            self._env.send_now(node, piece)
         elif self.transfers.is_ours(followers.get(node)):
+            part = InstallSnapshotAfter(term, chunk, returns) if returns else InstallSnapshot(term, chunk)
             # The same.
-            self._env.send_now(node, InstallSnapshot(term, chunk))
+            self._env.send_now(node, part)
 
     # --- receiving one (§5.3) ---
 
-    def take_piece(self, leader: int, chunk: Chunk) -> None:
+    def take_piece(self, leader: int, chunk: Chunk, returns: tuple[Return, ...] = ()) -> None:
         """§5.3: store the piece, whoever sent it; the leader has the next one sent when it is stored."""
         if chunk.index <= self._state.commit_index:
             self._env.send(leader, SnapshotProgress(self._state.term, chunk.index, chunk.total_bytes, True))
-        else:
-            self._receiving.store(chunk)
+        elif self._receiving.store(chunk):
+            self._offered = returns
 
     def stored(self, result: Any, leader: int | None) -> None:
         """A piece is stored: ``leader``, if there is one to follow, is told. The last one makes the snapshot ours."""
@@ -100,7 +108,7 @@ class LogCompaction:
             return
         if written.complete and written.index > self._state.commit_index:
             self.compactor.restart()
-            self._state.install(written.index, written.term)
+            self._state.install(written.index, written.term, self._offered)
         if leader is not None:
             progress = SnapshotProgress(self._state.term, written.index, written.next_offset, written.complete)
             self._env.send(leader, progress)

@@ -1,17 +1,22 @@
 """State: what every server keeps (figure 3.1): term, vote and log, which are durable, and how far it has committed.
 
 Each change of what is durable is recorded here, in the same call. The records are ``HardState`` (term and vote),
-``Entries`` (a suffix of the log) and ``Snapshotted`` (what replaced its beginning).
+``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its beginning) and ``Returned``: a server that lost
+all of these once votes and acknowledges when it has returned (``parts/leaderlog/returns.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from quorate.kernel import Env
+from quorate.parts.leaderlog.returns import Return, Returned, Returns
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Restored
-from quorate.protocols.raft.messages import Entries, HardState, RaftConfig, Snapshotted
+from quorate.protocols.raft.messages import Entries, HardState, RaftConfig, Snapshotted, SnapshottedAfter
+
+Durable: TypeAlias = HardState | Entries | Snapshotted | Returned
 
 
 class ServerState:
@@ -22,7 +27,9 @@ class ServerState:
         "_env",
         "commit_index",
         "delivered_index",
+        "has_forgotten",
         "log",
+        "returns",
         "snapshot_index",
         "snapshot_term",
         "term",
@@ -38,6 +45,10 @@ class ServerState:
         self.log = Log()
         self.snapshot_index = 0
         self.snapshot_term = 0
+        self.has_forgotten = bool(env.incarnation)
+        """Whether this server lost its memory, and has not returned yet."""
+        self.returns = Returns()
+        """Of all servers, by what is committed: durable with the log and the snapshot."""
         # Volatile.
         self.commit_index = 0
         self.delivered_index = 0
@@ -45,7 +56,7 @@ class ServerState:
 
     # --- recovery ---
 
-    def restore(self, record: HardState | Entries | Snapshotted) -> None:
+    def restore(self, record: Durable) -> None:
         """Take back one record. Raises ValueError if records before it are missing."""
         log = self.log
         if isinstance(record, HardState):
@@ -58,16 +69,22 @@ class ServerState:
                 )
             log.truncate(record.first_index)
             log.append(record.entries)
+        elif isinstance(record, Returned):
+            self.has_forgotten = record.incarnation != self._env.incarnation
         else:
+            if isinstance(record, SnapshottedAfter):
+                self.returns.start_from(record.returns)
             self.snapshot_index, self.snapshot_term = record.index, record.term
             log.compact(record.base_index, record.base_term)
 
-    def checkpoint(self) -> Iterator[HardState | Entries | Snapshotted]:
+    def checkpoint(self) -> Iterator[Durable]:
         """The durable state as it is now, the log in records of bounded size."""
         yield HardState(self.term, self.vote)
+        if self._env.incarnation and not self.has_forgotten:
+            yield Returned(self._env.incarnation)
         log, config = self.log, self._config
         if self.snapshot_index:
-            yield Snapshotted(self.snapshot_index, self.snapshot_term, log.base_index, log.base_term)
+            yield self._snapshotted(log.base_index, log.base_term)
         for first, entries in log.batches(config.message_entries_max, config.message_bytes_max):
             yield Entries(first, entries)
 
@@ -89,6 +106,17 @@ class ServerState:
         self.term, self.vote = term, vote
         self._env.persist(HardState(term, vote))
 
+    def settle_returns(self, returns: Iterable[Return]) -> None:
+        """These are committed, and this server holds the log up to there. If it is one of them, it has returned.
+
+        It abstains in the term that it is in: it may have voted in it before.
+        """
+        env = self._env
+        if self.has_forgotten and any(known.incarnation == env.incarnation for known in returns):
+            self.has_forgotten = False
+            self.pledge(self.term, env.id)
+            env.persist(Returned(env.incarnation))
+
     # --- log ---
 
     def write(self, first: int, entries: list[Entry]) -> None:
@@ -109,11 +137,20 @@ class ServerState:
     def compact(self, index: int, term: int, base_index: int, base_term: int) -> None:
         """A durable snapshot stands at ``index``; of the log, what follows ``base_index`` stays."""
         self.snapshot_index, self.snapshot_term = index, term
-        self._env.persist(Snapshotted(index, term, base_index, base_term))
+        self._env.persist(self._snapshotted(base_index, base_term))
         self.log.compact(base_index, base_term)
 
-    def install(self, index: int, term: int) -> None:
+    def _snapshotted(self, base_index: int, base_term: int) -> Snapshotted:
+        index, term = self.snapshot_index, self.snapshot_term
+        returns = self.returns.until(index)
+        if returns:
+            return SnapshottedAfter(index, term, base_index, base_term, returns)
+        return Snapshotted(index, term, base_index, base_term)
+
+    def install(self, index: int, term: int, returns: tuple[Return, ...] = ()) -> None:
         """A durable snapshot of the leader's stands at ``index``, which is beyond what was committed here."""
+        self.returns.start_from(returns)
         self.compact(index, term, index, term)
         self.commit_index = self.delivered_index = index
+        self.settle_returns(returns)
         self._env.deliver(Restored(index, term))

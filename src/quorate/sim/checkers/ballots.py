@@ -111,6 +111,12 @@ class Ballots(Checker):
         self._lives[node] = Life()
         self.stepped(node, core)
 
+    def lost(self, node: int) -> None:
+        """What it told others is out all the same; but it may use a ballot again in which nobody heard of it."""
+        self._promised.pop(node, None)
+        self._voted.pop(node, None)
+        self._begun.pop(node, None)
+
     def stepped(self, node: int, core: Any) -> None:
         self.look(node, core, self._lives[node])
 

@@ -67,6 +67,9 @@ class Checker:
     def started(self, node: int, core: Core) -> None:
         """A node began, perhaps again: all that was not durable is forgotten."""
 
+    def lost(self, node: int) -> None:
+        """A node that is down has lost all that was durable: what it promised it will not know."""
+
     def stepped(self, node: int, core: Core) -> None:
         """A node took a step."""
 
