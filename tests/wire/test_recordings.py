@@ -19,10 +19,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from quorate.parts.leaderlog.returns import Returned
 from quorate.parts.slots import Reached
 from quorate.protocols import REGISTRY
+from quorate.protocols.multipaxos import messages as multipaxos
 from quorate.protocols.multipaxos.messages import SnapshottedAmong
 from quorate.protocols.pbft.messages import ImagePiece, Offer, Taken, TakenAmong
+from quorate.protocols.raft import messages as raft
 from quorate.runtime import handshake
 from quorate.runtime.codec import Codec
 from quorate.runtime.files import Identity
@@ -31,7 +34,11 @@ from quorate.service import requests
 
 FOLDER = Path(__file__).parent / "recordings"
 PROTOCOLS = sorted(file.stem for file in FOLDER.glob("*.txt"))
-SINCE = {"multipaxos": {SnapshottedAmong}, "pbft": {TakenAmong}}
+SINCE = {
+    "multipaxos": {SnapshottedAmong, multipaxos.SnapshottedAfter, Returned},
+    "pbft": {TakenAmong},
+    "raft": {raft.SnapshottedAfter, Returned},
+}
 """Records that there are since then."""
 LONGER = {"paxos": {Reached}, "pbft": {Offer, ImagePiece, Taken}}
 """Messages and records with fields more since then: a node says what a quorum holds, a snapshot has the root of its
