@@ -10,9 +10,10 @@ from pathlib import Path
 
 # One remedy fits all damage: a node whose journal lost records may have lost a vote or an acknowledged entry.
 REJOIN = (
-    "Start it with --repair, if its protocol has that: the others then send what it lost. Otherwise remove this node "
-    "from the cluster and let it join again under a new id with an empty folder. Do not delete single files: a node "
-    "that forgets its vote or its acknowledged entries under its old id can make the cluster lose committed data."
+    "Restore the file from the same disk's backup image; or start the node with --repair, if its protocol has that: "
+    "the others then send what it lost; or remove it from the cluster and let it join again under a new id with an "
+    "empty folder. Do not delete single files: a node that forgets its vote or its acknowledged entries under its old "
+    "id can make the cluster lose committed data."
 )
 
 

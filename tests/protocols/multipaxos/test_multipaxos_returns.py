@@ -149,6 +149,37 @@ def test_a_promise_lapses_when_another_tells_that_its_node_has_returned() -> Non
     assert node.core.role == "leader"
 
 
+def test_what_a_returned_node_helped_to_choose_outlives_the_promise_that_it_forgot() -> None:
+    """ADR 0030: node 4 asks for a ballot, 5 promises and forgets, returns in a lower one, and accepts there."""
+    leads, two, three, five = leader(peers=FIVE), Node(2, FIVE), Node(3, FIVE), Node(5, FIVE)
+    low, asks = leads.core.ballot, preparing(node=4, peers=FIVE)
+    high = asks.core.ballot
+    assert high > low
+    asks.on(4, *messages(asks.on(4, Prepare(high, 1))))
+    asks.on(5, *messages(five.on(4, Prepare(high, 1))))
+
+    five = Node(5, FIVE, incarnation=ANEW)
+    (accept,) = messages(leads.on(5, *messages(five.on(1, Heartbeat(low, 0, 1)))))[:1]
+    assert accept.entries == [return_entry(low[0], 5, ANEW)]
+    leads.on(1, Accepted(low, 1))
+    for number, node in ((5, five), (2, two), (3, three)):
+        leads.on(number, *messages(node.on(1, accept)))
+    assert leads.core.acceptor.chosen_index == 1, "it returns, by nodes 1, 2 and 3"
+    (value,) = [m for m in messages(leads.submit("e")) if isinstance(m, Accept)]
+    leads.on(1, Accepted(low, 2))
+    for number, node in ((3, three), (5, five)):
+        leads.on(number, *messages(node.on(1, value)))
+    assert leads.core.acceptor.chosen_index == 2, "a value is chosen, by nodes 1, 3 and 5"
+
+    for node in (two, five):
+        node.now += 2 * CONFIG.election_timeout_s_min
+    asks.on(2, *messages(two.on(4, Prepare(high, 1))))
+    assert asks.core.role == "preparing", "nodes 4, 2 and the former 5 do not know of the value"
+    asks.on(5, *messages(five.on(4, Prepare(high, 1))))
+    assert asks.core.role == "leader"
+    assert asks.log == [return_entry(low[0], 5, ANEW), *value.entries]
+
+
 def test_of_two_returns_the_later_counts() -> None:
     node = among_five()
     ballot = node.core.ballot
