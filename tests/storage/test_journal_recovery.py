@@ -49,7 +49,7 @@ def test_a_flipped_byte_before_the_last_write_is_refused(folder: Path) -> None:
         damaged = bytearray(data)
         damaged[position] ^= 0x20
         path.write_bytes(damaged)
-        with pytest.raises(JournalCorrupt, match=r"offset \d+: a frame is damaged .*Start it with --repair") as caught:
+        with pytest.raises(JournalCorrupt, match=r"offset \d+: a frame is damaged .*Restore the file") as caught:
             Recorder(folder)
         assert caught.value.path == path
         assert caught.value.offset == max(offset for offset in offsets if offset <= position)

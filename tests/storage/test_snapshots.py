@@ -164,7 +164,7 @@ def test_every_flipped_byte_is_found(store: SnapshotStore, tmp_path: Path) -> No
             store.open(7)
     for damaged in (data[:-1], data + b"\0", data[:100], b""):
         path.write_bytes(damaged)
-        with pytest.raises(SnapshotSpoiled, match=r"kept as snapshot-7-3\.snap\.corrupt. Start it with --repair"):
+        with pytest.raises(SnapshotSpoiled, match=r"kept as snapshot-7-3\.snap\.corrupt. Restore the file"):
             store.open(7)
         with pytest.raises(SnapshotSpoiled, match=r"index 7 was found corrupt. It is kept as .* join again"):
             store.open(7)

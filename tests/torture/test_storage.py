@@ -76,7 +76,7 @@ def test_a_flipped_byte_in_the_journal_is_refused_and_named(cluster: LocalCluste
     found = re.search(re.escape(str(path)) + r": offset (\d+): a frame is damaged", line)
     assert found, line
     assert int(found[1]) <= position
-    assert "Start it with --repair" in line
+    assert "Restore the file" in line
     assert path.read_bytes() == data, "a refused journal is left as it was"
     put_many(cluster, 10)  # the other two serve
 
@@ -157,7 +157,7 @@ def test_a_snapshot_that_was_spoiled_is_refused_and_named_each_time(cluster: Loc
         assert outcome.code == 1
         assert f"{path.parent}" in outcome.stderr
         assert said in outcome.stderr
-        assert ".snap.corrupt. Start it with --repair" in outcome.stderr
+        assert ".snap.corrupt. Restore the file" in outcome.stderr
     put_many(cluster, 10)
 
 
