@@ -56,6 +56,7 @@ class SimClient:
         self._driver = self._make_driver()
         self._wake_at = inf
         self._last: list[Op] | None = None
+        self._has_stopped = False
         self.links: dict[int, ClientLink] = {}
         self.op: Op | None = None
 
@@ -70,14 +71,14 @@ class SimClient:
 
     def finish(self) -> None:
         """After what is under way, read each key once more and stop."""
-        idle = self._last is None and self.op is None and self._clients.is_full
         self._last = [Op("read", key) for key in self._clients.generator.keys]
         if self.op is not None:
             if self._nodes == self._world.peers:
                 self._driver.extend(inf)
             elif not set(self._nodes).intersection(self._world.peers):
                 self._driver.extend(self._world.now + self._patience_s)  # all that it knows are gone for good
-        if idle:
+        if self._has_stopped:
+            self._has_stopped = False
             self.wait()
 
     # --- operations ---
@@ -85,6 +86,7 @@ class SimClient:
     def _begin(self) -> None:
         if self._last is None:
             if self._clients.is_full:
+                self._has_stopped = True
                 return
             if self._world.now < self._clients.quiet_until:
                 self.wait()
