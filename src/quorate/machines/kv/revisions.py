@@ -252,7 +252,7 @@ class Revisions:
         try:
             os.posix_fallocate(fd, os.fstat(fd).st_size, self._batch_bytes_max(deletes))
         except OSError as error:
-            raise OSError(error.errno, f"working storage: {os.strerror(error.errno)}", str(self._path)) from error
+            raise OSError(error.errno, f"working storage: {error.strerror}", str(self._path)) from error
         finally:
             os.close(fd)
 
