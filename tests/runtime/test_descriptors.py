@@ -11,7 +11,9 @@ import pytest
 
 from quorate.runtime.descriptors import DESCRIPTORS_MAX, FILES, LEAST, shares
 from quorate.runtime.journal import journal
+from quorate.service import server
 
+from tests.runtime.servers import Servers
 from tests.storage.helpers import Recorder, recovered, segments
 
 RAISED = """
@@ -36,6 +38,17 @@ def test_with_enough_descriptors_all_is_as_usual_and_with_none_somebody_is_serve
     assert shares(65_536, 5, 4352, 128) == shares(10_000, 5, 4352, 128)
     assert shares(10_000, 5, 4352, 128).clients == 4352
     assert shares(64, 63, 4352, 128).clients == shares(64, 63, 4352, 128).callers == LEAST
+
+
+def test_a_node_tells_how_many_clients_it_serves_with_few_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As many as are admitted; beyond them it only has a few to whom it says that it is full."""
+    monkeypatch.setattr(server, "limit_now", lambda: 256)
+    limits = Servers(tmp_path, nodes=1).make(1).listener.limits
+    assert limits.refusals_max > 0
+    (said,) = [text for text in caplog.messages if "descriptors" in text]
+    assert said.startswith(f"256 file descriptors are enough for {limits.connections_max} clients")
 
 
 @pytest.mark.parametrize(("hard", "soft"), [(100, 100), (20_000, 20_000), (100_000, DESCRIPTORS_MAX)])

@@ -154,3 +154,30 @@ def test_a_store_without_space_does_not_end_the_node(tmp_path, small_disk: Path)
                     assert (await client.get(key)).value == value
 
     run(main())
+
+
+def test_nor_does_a_store_that_gets_a_part_of_its_space(tmp_path, small_disk: Path) -> None:
+    """LMDB says of a write of which a part was taken what it says of a disk that is broken."""
+
+    async def main() -> None:
+        async with servers(tmp_path, 1, start=False) as cluster:
+            (tmp_path / "n1").mkdir()
+            (small_disk / "kv").mkdir()
+            (tmp_path / "n1" / "kv").symlink_to(small_disk / "kv")
+            await cluster.start()
+            async with cluster.client() as client:
+                await client.put(b"before", b"1")
+                ballast = fill(small_disk)
+                os.truncate(ballast, ballast.stat().st_size - 200_000)
+                value = os.urandom(100_000)
+                for number in range(20):
+                    await client.put(b"large/%d" % number, value)
+                async with cluster.client(timeout_s=1.0) as hasty:
+                    with pytest.raises(QuorateError, match="disk full"):
+                        await hasty.get(b"before")
+                assert cluster.alive()
+                ballast.unlink()
+                assert (await client.get(b"before")).value == b"1"
+                assert (await client.get(b"large/19")).value == value
+
+    run(main())

@@ -307,11 +307,10 @@ def _limits(nodes: int, budget: MemoryBudget) -> tuple[ClientLimits, PeerLimits]
     wanted = clients.connections_max + clients.refusals_max
     found = shares(limit, nodes, wanted, peers.callers_max)
     if found.clients < wanted:
-        log.warning("%d file descriptors are enough for %d clients: raise the limit (ulimit -n)", limit, found.clients)
         refusals_max = min(clients.refusals_max, found.clients // 8)
-        clients = msgspec.structs.replace(
-            clients, connections_max=found.clients - refusals_max, refusals_max=refusals_max
-        )
+        most = found.clients - refusals_max
+        log.warning("%d file descriptors are enough for %d clients: raise the limit (ulimit -n)", limit, most)
+        clients = msgspec.structs.replace(clients, connections_max=most, refusals_max=refusals_max)
     return clients, msgspec.structs.replace(peers, callers_max=found.callers)
 
 

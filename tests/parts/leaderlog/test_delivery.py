@@ -8,8 +8,10 @@ from quorate.kernel import Turn
 from quorate.parts.leaderlog import delivery
 from quorate.parts.leaderlog.delivery import DELIVER
 from quorate.parts.log.entries import Entry
-from quorate.parts.log.replicated import Decided
+from quorate.parts.log.replicated import Decided, ReadReady
+from quorate.protocols.multipaxos import messages as multipaxos
 from quorate.protocols.multipaxos.messages import Accept
+from quorate.protocols.raft import messages as raft
 from quorate.protocols.raft.messages import AppendEntries
 
 from tests.protocols.multipaxos import multipaxos_nodes
@@ -64,3 +66,26 @@ def test_what_comes_meanwhile_goes_up_as_well(committed: Any, monkeypatch: pytes
     turn = node.fire("heartbeat")  # which does nothing else in a follower
     assert [output.first_index for output in turn.outputs if isinstance(output, Decided)] == [5]
     assert not node.fire(DELIVER).outputs
+
+
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
+def test_a_read_waits_for_all_that_was_committed_when_it_came(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is certain at once that the leader still leads."""
+    monkeypatch.setattr(delivery, "ENTRIES_MAX", 1)
+    if protocol == "raft":
+        node: Any = raft_nodes.leader(log=[1] * 7)
+        term, last_index = node.core.term, node.core.log.last_index
+        node.on(1, raft.Appended(term, last_index))
+        node.on(2, raft.Appended(term, last_index))
+        confirmed: Any = raft.HeartbeatReply(term, node.core._reads.rounds.number + 1)
+    else:
+        node = multipaxos_nodes.leader()
+        node.submit(*[b"%d" % number for number in range(8)])
+        multipaxos_nodes.agreed(node, 2)
+        last_index = node.core.acceptor.chosen_index
+        confirmed = multipaxos.HeartbeatReply(node.core.ballot, node.core._reads.rounds.number + 1)
+    assert last_index == 8
+    turns = [node.read(7), node.on(2, confirmed), *[node.fire(DELIVER) for _ in range(8)]]
+    outputs = [output for turn in turns for output in turn.outputs]
+    assert outputs[-1] == ReadReady((7,))
+    assert outputs[-2].first_index + len(outputs[-2].entries) - 1 == last_index

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import threading
 from collections import deque
@@ -32,6 +33,9 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 TOUCHED_BYTES_MAX = 4 << 20
 """Of one `touch`, and a record more."""
+PAGE_BYTES = mmap.PAGESIZE
+SPARE_BYTES = 1 << 20
+"""Inner pages of the tree, and LMDB's list of free ones."""
 MAP_BYTES = 256 * 1024 * 1024  # address space, not memory: pages and disk blocks are taken as they are written
 
 
@@ -121,6 +125,7 @@ class Revisions:
         doomed = list(islice(self._doomed, deletes))
         if not self.pending and not doomed:
             return
+        has_room = False
         while True:
             try:
                 with self._env.begin(write=True) as txn:
@@ -131,7 +136,11 @@ class Revisions:
             except lmdb.MapFullError:
                 self._grow()
             except lmdb.Error as error:
-                raise _os_error(error, self._path) from error
+                found = _os_error(error, self._path)
+                if found.errno != errno.EIO or has_room:
+                    raise found from error
+                self._make_room(len(doomed))
+                has_room = True
         self.pending.clear()
         for _ in doomed:
             self._doomed.popleft()
@@ -233,6 +242,23 @@ class Revisions:
         if self._read is not None:
             self._read.abort()
             self._read = None
+
+    def _make_room(self, deletes: int) -> None:
+        """Take the space that the batch needs. Raises OSError, which says why there is none.
+
+        LMDB says EIO of a disk that broke and of one that took a part of a write and had no room for the rest.
+        """
+        fd = os.open(self._path, os.O_WRONLY)
+        try:
+            os.posix_fallocate(fd, os.fstat(fd).st_size, self._batch_bytes_max(deletes))
+        except OSError as error:
+            raise OSError(error.errno, f"working storage: {error.strerror}", str(self._path)) from error
+        finally:
+            os.close(fd)
+
+    def _batch_bytes_max(self, deletes: int) -> int:
+        """What the batch takes at most, in pages: half of each may be empty, and a deletion copies one."""
+        return 2 * sum(map(len, self.pending.values())) + PAGE_BYTES * (len(self.pending) + deletes) + SPARE_BYTES
 
     def _grow(self) -> None:
         with self._alone():

@@ -123,7 +123,7 @@ class ForwardedReads:
         self.asked: dict[int, float] = {}
         """When, in the order of asking."""
         self.ready_at: list[tuple[int, tuple[int, ...]]] = []
-        """What was answered, and from which index on it may be served."""
+        """What was confirmed, and from which index on it may be served."""
 
     def ask(self, tokens: tuple[int, ...], now: float) -> None:
         """These went to the leader."""
@@ -133,7 +133,11 @@ class ForwardedReads:
         """The leader's answer. Tokens that were not asked for are ignored."""
         known = tuple(token for token in tokens if self.asked.pop(token, None) is not None)  # once, if it comes twice
         if known:
-            self.ready_at.append((index, known))
+            self.wait(known, index)
+
+    def wait(self, tokens: tuple[int, ...], index: int) -> None:
+        """These are confirmed, and may be served from that index on."""
+        self.ready_at.append((index, tokens))
 
     def expired(self, before: float) -> tuple[int, ...]:
         """Tokens asked before that time, taken out: the question or its answer was lost, or refused."""
@@ -168,6 +172,7 @@ class Reads:
         self._patience_s = patience_s
         self._nonce = env.rng.getrandbits(60)
         self._forwarded = ForwardedReads()
+        self._delivered_index = 0
         self.rounds = ReadRounds()
 
     # --- at the leader ---
@@ -197,7 +202,7 @@ class Reads:
             self._env.deliver(ReadFailed(request.tokens, "too many reads wait for a quorum"))
 
     def confirm(self, node: int, number: int) -> None:
-        """§6.4, step 4. All that was committed when the reads came has been delivered before them."""
+        """§6.4, step 4: what was asked before the round began may be served from the state at its index."""
         for round_ in self.rounds.answered(node, number):
             for request in round_.requests:
                 self.serve(request, round_.read_index)
@@ -208,9 +213,15 @@ class Reads:
             self.serve(request, index)
 
     def serve(self, request: ReadRequestOf, index: int) -> None:
-        """It is certain that the request may be served from the state at ``index``."""
+        """It is certain that the request may be served from the state at ``index``, once that is delivered.
+
+        Usually it is. After a restart, or at the end of a partition, what is committed goes up in portions.
+        """
         if request.node == self._env.id:
-            self._env.deliver(ReadReady(request.tokens))
+            if index <= self._delivered_index:
+                self._env.deliver(ReadReady(request.tokens))
+            else:
+                self._forwarded.wait(request.tokens, index)
         else:
             # What is committed is durable at a quorum already.
             self._env.send_now(request.node, ReadReply(request.nonce, list(request.tokens), index))
@@ -241,6 +252,7 @@ class Reads:
 
         A leader that lives confirms a read or steps down in that time, so what is older was lost.
         """
+        self._delivered_index = index
         forwarded = self._forwarded
         if forwarded.ready_at and (tokens := forwarded.ready(index)):
             self._env.deliver(ReadReady(tokens))
