@@ -139,6 +139,19 @@ def with_snapshot() -> Life:
     return node
 
 
+def with_two_snapshots() -> Life:
+    """At 4, where a second snapshot was taken; the checkpoint there is not stable. The first is at 2."""
+    node = at_checkpoint()
+    node.core.images.take()
+    node.step(Done("snapshot", SnapshotInfo(point(*XS[:2])[1], 0, 40, b"r" * 32)))
+    for sequence, batch in enumerate(XS[2:], 3):
+        node.order(sequence, *batch)
+        node.fire("execute")
+    node.step(Done("snapshot", SnapshotInfo(point(*XS)[1], 0, 40, b"s" * 32)))
+    assert [image.sequence for image in node.core.history.images] == [2, 4]
+    return node
+
+
 def fetched() -> Life:
     """From 0 to a snapshot at 4, by the word of two, and then up to the checkpoint there."""
     node = Life()
@@ -153,7 +166,7 @@ def fetched() -> Life:
     return node
 
 
-STATES = [accepted, prepared_one, changing, entered, at_checkpoint, with_snapshot, fetched]
+STATES = [accepted, prepared_one, changing, entered, at_checkpoint, with_snapshot, with_two_snapshots, fetched]
 
 
 @pytest.mark.parametrize("make", STATES, ids=lambda make: make.__name__)
@@ -227,6 +240,16 @@ def test_a_snapshot_newer_than_the_checkpoint_is_where_it_begins() -> None:
     node = with_snapshot().again()
     assert node.started.outputs == [Restored(point(*XS)[1], 0), Leads(0, 1)]
     assert (node.core.history.executed, node.core.history.low) == (4, 2)
+
+
+def test_the_snapshot_before_a_newer_one_is_still_offered() -> None:
+    """The order between them is not in the journal, but it may be the only one that others have, too."""
+    node = with_two_snapshots()
+    for _ in range(2):
+        node = node.again()
+        assert [image.sequence for image in node.core.history.images] == [4]
+        assert [image.sequence for image in node.core.transfer.offer(3).images] == [2, 4]
+        assert node.core.history.kept_after == 4
 
 
 def test_the_checkpoint_at_a_newer_snapshot_is_said_again() -> None:

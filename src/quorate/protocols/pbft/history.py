@@ -41,6 +41,8 @@ class History:
         # Volatile.
         self.held: list[Image] = []
         """Snapshots before those two that travel to other nodes (``holding.py``), by number."""
+        self.cut_off: list[Image] = []
+        """One from before a crash, of which the journal no longer has what follows it: others may have the same one."""
         # Recovered up to the stable checkpoint.
         self.executed = 0
         self.index = 0
@@ -184,6 +186,7 @@ class History:
         self._keep_image(image, nodes, fetched, held)
 
     def _keep_image(self, image: Image, nodes: Nodes, fetched: bool, held: Collection[int] = ()) -> None:
+        self.cut_off = []
         before = () if fetched else (*self.held, *self.images[:-1])
         self.held = [old for old in before if old.sequence in held]
         if fetched:
@@ -200,7 +203,7 @@ class History:
     @property
     def stored(self) -> list[Image]:
         """All snapshots that are here, by number."""
-        return [*self.held, *self.images]
+        return [*self.cut_off, *self.held, *self.images]
 
     # --- recovery ---
 
@@ -217,8 +220,9 @@ class History:
 
     def image_records(self) -> Iterator[Taken | TakenAmong]:
         """The snapshots as they are now."""
-        for image in self.images:
-            yield _taken(image, self.nodes_at[image.sequence], fetched=image.sequence == self.base)
+        for image in [*self.cut_off, *self.images]:
+            fetched = image.sequence == self.base and not self.cut_off  # what is cut off is found out again
+            yield _taken(image, self.nodes_at[image.sequence], fetched=fetched)
 
     def order_records(self) -> Iterator[Executed]:
         """The order after the older snapshot, as far as it is recorded."""
@@ -238,7 +242,10 @@ class History:
         if image.epoch == epoch + 1 and (proof := self._proofs.get(image.began_at)) is not None:
             self.switches[image.began_at], self._since[image.began_at] = proof, since
         if any(sequence not in self.digests for sequence in range(self.base + 1, image.sequence + 1)):
-            self._keep_image(image, self.nodes_at[image.sequence], fetched=True)
+            nodes_at, older = self.nodes_at, self.images[:-1]
+            self._keep_image(image, nodes_at[image.sequence], fetched=True)
+            self.cut_off = older
+            self.nodes_at.update({old.sequence: nodes_at[old.sequence] for old in older})
 
     def recovered(self) -> None:
         """All that the journal proves was executed. Raises ValueError if that is not what its checkpoint says."""

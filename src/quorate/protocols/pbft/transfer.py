@@ -114,7 +114,8 @@ class ImageTransfer:
     def offer(self, to: int, unreadable: Image | None = None) -> Offer | OfferAmong:
         """The snapshots that are here, but for one that cannot be read and those that are held for others."""
         history, held = self._history, self._holding.of(to)
-        here = [*(image for image in history.held if image.sequence == held), *history.images]
+        travels = [image for image in history.held if image.sequence == held]
+        here = [*history.cut_off, *travels, *history.images]
         images = tuple(image for image in here if image != unreadable)
         nodes = tuple(history.nodes_at[image.sequence] for image in images)
         if any(nodes):
