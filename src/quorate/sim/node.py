@@ -496,7 +496,8 @@ class SimNode(Machine):
 
     def _go_on(self, life: int, _: Any) -> None:
         if life == self.life and self.up:
-            self._go()
+            self.stepping = False
+            self._wake()
 
     def _go(self) -> None:
         """There is something to do, and nothing in the way, but that the node may still be busy."""
@@ -506,17 +507,15 @@ class SimNode(Machine):
             self.world.at(self._busy_until, self._go_on, self.life, None)
             return
         for _step in range(STEPS_AT_ONCE_MAX):
-            if self.paused:
-                break
             if self.requests:
                 self._serve()
             if self._submitted or self._asked:
                 inputs = self._take_inputs()
+                if not inputs:
+                    break
             elif self.inbox:
                 inputs, self.inbox = self.inbox, []
             else:
-                break
-            if not inputs:
                 break
             self._step(inputs)
             if step_s:

@@ -98,8 +98,11 @@ class Retransmission:
     def _resend_votes(self, to: int, m: Status) -> None:
         view, log, history = self._view, self._log, self._history
         first = max(m.executed, history.low) + 1
+        numbers = range(first, first + RESENT_MAX)
+        if all(known.keys().isdisjoint(numbers) for known in (log.slots, log.prepared, history.digests)):
+            return  # it has all that there is, as most have
         in_view = m.view == view.number and not view.is_changing and not m.is_changing
-        for sequence in range(first, first + RESENT_MAX):
+        for sequence in numbers:
             slot = log.slots.get(sequence)
             if slot is not None and self._env.now - slot.sent_at < self._config.beat_s:
                 break  # it may still be on its way

@@ -68,8 +68,8 @@ class PrimaryWatch:
         view, executed = self._view, self._history.executed
         has_progress = self._waiting.take_progress() or (executed > self._executed and self._is_due(self._executed + 1))
         self._executed = executed
-        is_idle = view.stalled is not None or self._log.is_full or not self.is_owed
-        if view.is_changing or view.is_primary or not view.is_member or is_idle:
+        is_none_watched = view.is_primary or view.is_changing or not view.is_member
+        if is_none_watched or view.stalled is not None or self._log.is_full or not self.is_owed:
             self._alarm.stop()
             return
         if has_progress or not self._alarm.is_set or view.number != self._number:
