@@ -35,8 +35,8 @@ def single(**changes: Any) -> SimpleNamespace:
 
 def step(checker: Any, node: int, core: Any, release: bool = True) -> None:
     checker.stepped(node, core)
-    if release and (mark := checker.mark(node)) is not None:
-        checker.released(node, mark)
+    if release:
+        checker.released(node, checker.mark(node))
 
 
 def watching(checker: Any, make: Any) -> Any:
@@ -123,6 +123,7 @@ def multi(promised: Any = (0, 0), ballot: Any = (0, 0), entries: Any = (), chose
         log=log,
         ahead=more.get("ahead", {}),
         chosen_index=chosen,
+        has_forgotten=False,
         changes=(ballot, tuple(entries), tuple(more.get("ahead", {}))),
     )
     return SimpleNamespace(

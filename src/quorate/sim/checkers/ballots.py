@@ -35,7 +35,6 @@ class Life:
         "chosen_index",
         "last",
         "log_ballot",
-        "news",
         "noted",
         "promised",
         "promises",
@@ -50,8 +49,6 @@ class Life:
         self.begun: list[tuple[int, Ballot]] = []
         self.promises_told = self.votes_told = self.begun_told = 0
         """How many of each left the node."""
-        self.news = False
-        """Whether some came since a Turn was marked last."""
         self.noted: dict[Any, Any] = {}
         # Of Multi-Paxos alone.
         self.promised = NO_BALLOT
@@ -120,11 +117,9 @@ class Ballots(Checker):
     def stepped(self, node: int, core: Any) -> None:
         self.look(node, core, self._lives[node])
 
-    def mark(self, node: int) -> tuple[Life, int, int, int] | None:
+    def mark(self, node: int) -> tuple[Life, int, int, int]:
+        # Of each Turn, also where nothing is new: one that overtakes earlier ones tells what they did not yet.
         life = self._lives[node]
-        if not life.news:
-            return None
-        life.news = False
         return life, len(life.promises), len(life.votes), len(life.begun)
 
     def released(self, node: int, mark: tuple[Life, int, int, int]) -> None:
@@ -149,14 +144,12 @@ class Ballots(Checker):
     def promise(self, node: int, life: Life, slot: int, ballot: Ballot) -> None:
         """A node promised."""
         life.promises.append((slot, ballot))
-        life.news = True
 
     def begin(self, node: int, life: Life, slot: int, ballot: Ballot) -> None:
         """A node begins a ballot of its own."""
         if (slot, ballot) in self._begun.get(node, ()):
             raise Violation(REUSE, f"node {node} uses ballot {ballot}{_in(slot)} again after a restart")
         life.begun.append((slot, ballot))
-        life.news = True
 
     def accept(self, node: int, life: Life, slot: int, ballot: Ballot, value: Any) -> None:
         """A node accepted."""
@@ -171,7 +164,6 @@ class Ballots(Checker):
         if chosen is not None:
             self._compare(slot, chosen, ballot, value)
         life.votes.append((slot, ballot))
-        life.news = True
 
     def _count(self, node: int, slot: int, ballot: Ballot) -> None:
         told = self.told.setdefault(slot, {})
