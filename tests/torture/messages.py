@@ -7,6 +7,7 @@ from typing import Any, Final
 from quorate.parts.crypto.keys import Symbolic
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
+from quorate.parts.leaderlog.returns import Return
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import Newcomer, Nodes
 from quorate.parts.log.entries import COMMAND, Entry
@@ -30,6 +31,8 @@ CERTIFICATE: Final = Certificate(
     pbft.CHECKPOINT, pbft.checkpoint_statement(16, 16, DIGEST), tuple((node, SIGNATURE) for node in (1, 2, 3))
 )
 AMONG: Final = Nodes((Newcomer(4, "n4.example:7501", bytes(32)),), (3,))
+INCARNATION: Final = bytes(17)
+RETURNS: Final = (Return(2, INCARNATION, 4),)
 CHANGE: Final = pbft.ViewChange(1, CERTIFICATE, (CERTIFICATE,), SIGNATURE)
 
 MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
@@ -56,6 +59,10 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         raft.SnapshotProgress(3, 4, 0, False),
         raft.ServeSnapshot(3, WANTED),
         raft.SnapshotPiece(3, CHUNK),
+        raft.AppendedAs(3, 5, INCARNATION, True),
+        raft.Forgot(3, INCARNATION, 5),
+        raft.InstallSnapshotAfter(3, CHUNK, RETURNS),
+        raft.SnapshotPieceAfter(3, CHUNK, RETURNS),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
         ReadReply(1, [1, 2], 4),
@@ -78,6 +85,10 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         multipaxos.SnapshotProgress(BALLOT, 4, 0, False),
         multipaxos.ServeSnapshot(BALLOT, WANTED),
         multipaxos.SnapshotPiece(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG),
+        multipaxos.PromiseAs(BALLOT, 5, [multipaxos.Run(BALLOT, 5, [ENTRY])], 0, INCARNATION),
+        multipaxos.AcceptedAs(BALLOT, 5, INCARNATION, True),
+        multipaxos.InstallSnapshotAfter(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG, RETURNS),
+        multipaxos.SnapshotPieceAfter(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG, RETURNS),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
         ReadReply(1, [1, 2], 4),
