@@ -3,7 +3,7 @@
 A backup holds the primary to what it passes on: if that is not executed in time, it asks for another view. In one line
 for all, a request that is passed on would stand behind a backlog that this backup may never have seen, so that each
 primary would be left, and none would come to the end of the backlog. Where the lines take turns, each node's oldest
-requests are next, and a node that floods the primary fills but its own line.
+requests are next, and a node that floods the primary fills its own line alone.
 """
 
 from __future__ import annotations

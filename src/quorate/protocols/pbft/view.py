@@ -17,7 +17,7 @@ from quorate.protocols.pbft.messages import Changing, Entered, NewView, PbftConf
 
 VIEW = "view"
 STEADY = 4
-"""A view works once it executes when it has lasted for so many of its timeouts."""
+"""A view works if it still executes when it has lasted for so many of its timeouts."""
 
 
 class CurrentView:

@@ -11,7 +11,7 @@ gives up a request has it count as answered, so what waits for long may be such 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -61,7 +61,7 @@ class WaitingRequests:
         self._has_progress = False
         self._seen_at_beat: set[bytes] = set()
         self._passed_on: set[bytes] = set()  # at the last beat
-        self._doubted: tuple[bytes, ...] = ()  # of which the App is asked
+        self._doubted: tuple[bytes, ...] = ()  # digests of those of which the App is asked
 
     # --- in ---
 
@@ -232,7 +232,7 @@ class WaitingRequests:
             return
         config = self._config
         numbered = self._log.numbered(self._history.executed)
-        late: list[bytes] = []
+        late: dict[bytes, bytes] = {}  # by digest
         size = 0
         for digest, value in self.pending.items():
             if digest not in self._seen_at_beat or digest in numbered:
@@ -240,24 +240,23 @@ class WaitingRequests:
             size += len(value)
             if late and (size > config.batch_bytes_max or len(late) == config.batch_count_max):
                 break
-            late.append(value)
+            late[digest] = value
         if late:
-            self._env.send(self._view.primary, Forward(tuple(late)))
+            self._env.send(self._view.primary, Forward(tuple(late.values())))
         self._seen_at_beat = set(self.pending)
         self._doubt(late)
 
-    def _doubt(self, late: Sequence[bytes]) -> None:
+    def _doubt(self, late: Mapping[bytes, bytes]) -> None:
         """What got no number though it was passed on, the primary's App may know to be answered, or given up by its
         client: nobody orders that any more. Ask this node's App before the primary is suspected for it."""
-        passed_on = {sha256(value).digest(): value for value in late}
-        again = tuple(value for digest, value in passed_on.items() if digest in self._passed_on)
-        self._passed_on = set(passed_on)
+        again = tuple(digest for digest in late if digest in self._passed_on)
+        self._passed_on = set(late)
         if again and not self._doubted:
             self._doubted = again
-            self._env.work(DOUBT, Screen(again))
+            self._env.work(DOUBT, Screen(tuple(late[digest] for digest in again)))
 
     def doubted(self, result: Any) -> None:
         """The App has said it; if it could not, it is asked again."""
         doubted, self._doubted = self._doubted, ()
         for place in result.spent if isinstance(result, Screened) else ():
-            self._end(sha256(doubted[place]).digest())
+            self._end(doubted[place])
