@@ -7,7 +7,6 @@ power cut would: it comes back with what the file held at that moment.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from quorate.runtime.journal.writer import SegmentWriter
 from quorate.runtime.node import Node
 
 from tests.ports import free_ports
+from tests.runtime.crashes import power_cut
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -226,12 +226,7 @@ class Pair:
             await self.running.pop(node).stop()
 
     async def crash(self, node: int) -> None:
-        """What is in its files at this moment is what it comes back with."""
-        aside = self._folder / "aside"
-        shutil.copytree(self.data(node), aside)
-        await self.stop(node)
-        shutil.rmtree(self.data(node))
-        aside.rename(self.data(node))
+        await power_cut(self.data(node), lambda: self.stop(node))
 
     def core(self, node: int) -> Voter:
         core = self.running[node].host.root

@@ -1,6 +1,5 @@
 """Subtrees by inputs on a real Node: they come back from its journal, and from a checkpoint, as they were."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from quorate.runtime.node import Node
 from tests.kernel.test_replay import state_of
 from tests.kernel.trees import Deliver, Draw, Hand, Later, Look, Office, Retire, Say, Spawn
 from tests.ports import free_ports
+from tests.runtime.crashes import power_cut
 from tests.runtime.held_nodes import Words
 from tests.runtime.servers import run, until
 
@@ -65,13 +65,6 @@ async def told(node: Node, *says: Say) -> None:
     await until(lambda: not node._inbox and node._durable >= node._written)
 
 
-async def power_cut(node: Node, folder: Path, aside: Path) -> None:
-    shutil.copytree(folder, aside)
-    await node.stop()
-    shutil.rmtree(folder)
-    shutil.move(aside, folder)
-
-
 OPENING = [
     Say(0, (Spawn(("desk", 0), Say(1, (Spawn(("clerk", 0), Say(2, (Draw(), Look()))), Draw(), Look()))),)),
     Say(0, (Spawn(("desk", 1)), Spawn(("desk", 2)))),
@@ -97,7 +90,7 @@ def test_they_come_back_from_a_power_cut(tmp_path: Path, core: type[Director]) -
             await told(node, *(busy(10 * life + number) for number in range(5)))
             before = logs_of(node.host)
             lengths.append(len(before[(("desk", 0), ("clerk", 0))]))
-            await power_cut(node, folder, tmp_path / "aside")
+            await power_cut(folder, node.stop)
             node = await started(folder, core, port)
             after = logs_of(node.host)
             assert after.keys() == before.keys()
@@ -121,7 +114,7 @@ def test_a_checkpoint_holds_them_and_drops_those_that_are_retired(tmp_path: Path
         await until(lambda: not node._journal.has_checkpoint_under_way)
         await told(node, *map(busy, range(10, 20)))
         before = logs_of(node.host)
-        await power_cut(node, folder, tmp_path / "aside")
+        await power_cut(folder, node.stop)
         node = await started(folder, Director, port)
         after = logs_of(node.host)
         assert after.keys() == before.keys()
