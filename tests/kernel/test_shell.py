@@ -45,6 +45,8 @@ class Recorder(Machine, App):
         self.events: list[Event] = []
         self.written = 0
         self.checkpoint_due = False
+        self.pauses_after: int | None = None
+        """How many things go up before a pause; None: there is none."""
 
     def add(self, *event: Any) -> None:
         self.events.append(event)
@@ -89,6 +91,12 @@ class Recorder(Machine, App):
 
     def load(self, value: Any, path: Path) -> None:
         self.add("load", value, path)
+
+    def pauses(self) -> bool:
+        if self.pauses_after is None:
+            return False
+        self.pauses_after -= 1
+        return self.pauses_after <= 0
 
     def holds(self, turn: Turn) -> None:
         self.add("holds")
@@ -382,6 +390,59 @@ def test_a_node_is_current_when_what_it_recovered_has_gone_up() -> None:
     assert loading.shell.is_loading
     loading.loaded()
     assert not loading.shell.is_loading
+
+
+# --- pauses between what goes up ---
+
+
+def go_on(bench: Bench, pauses_after: int | None) -> list[Event]:
+    bench.recorder.pauses_after = pauses_after
+    bench.shell.go_on()
+    return bench.take()
+
+
+def test_a_pause_keeps_the_order_of_what_goes_up_and_holds_no_message() -> None:
+    bench = Bench()
+    bench.act(records=record("r"), outputs=["a", "b"], jobs=[job("j")])
+    bench.act(outputs=["c"])
+    bench.recorder.pauses_after = 1
+    assert bench.durable(1) == [("releases", True), ("output", "a", ()), ("settle",), ("releases", True)]
+    assert bench.act(sends=say("m"), outputs=["d"], jobs=[job("k")]) == [("releases", False), ("send", "m")]
+    assert go_on(bench, 3) == [("output", "b", ()), ("job", "j"), ("output", "c", ()), ("settle",)]
+    assert go_on(bench, None) == [("output", "d", ()), ("job", "k"), ("settle",)]
+    assert go_on(bench, 1) == [("settle",)], "nothing is left"
+
+
+def test_what_waited_for_a_snapshot_goes_up_with_pauses_and_before_what_came_later() -> None:
+    bench = Bench()
+    bench.act(outputs=[Output(LEFT, Load("s")), *(Output(LEFT, n) for n in range(3))])
+    bench.recorder.pauses_after = 1
+    assert bench.act(outputs=["a", "b"]) == [("releases", False), ("output", "a", ()), ("settle",)]
+    bench.recorder.pauses_after = 2
+    assert bench.loaded(LEFT) == [("adopts", LEFT), ("output", 0, LEFT), ("output", 1, LEFT), ("settle",)]
+    assert go_on(bench, 1) == [("output", 2, LEFT), ("settle",)]
+    assert go_on(bench, 1) == [("output", "b", ()), ("settle",)]
+
+
+def test_a_snapshot_behind_a_pause_holds_what_comes_after_it() -> None:
+    bench = Bench()
+    bench.recorder.pauses_after = 1
+    bench.act(outputs=["a", Load("s"), "b"])
+    assert go_on(bench, 1) == [("load", "s", ()), ("settle",)]
+    assert go_on(bench, None) == [("settle",)]
+    assert bench.loaded() == [("adopts", ()), ("output", "b", ()), ("settle",)]
+
+
+def test_a_node_is_not_current_while_a_pause_holds_what_it_recovered() -> None:
+    bench = Bench.__new__(Bench)
+    bench.recorder = Recorder()
+    bench.host = Host(lambda env: Puppet(env, lambda core: (env.deliver("a"), env.deliver("b"))), 1, (1, 2), streams(0))
+    bench.shell = Shell(bench.host, bench.recorder, bench.recorder, Load)
+    bench.recorder.pauses_after = 1
+    bench.shell.start(0.0)
+    assert bench.shell.is_loading
+    go_on(bench, None)
+    assert not bench.shell.is_loading
 
 
 # --- planted faults ---

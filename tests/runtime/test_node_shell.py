@@ -5,7 +5,9 @@ A scene says what it found and what a node that keeps the rule would have shown.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -126,10 +128,47 @@ def test_the_rule_holds(play: Any, scene: Scene) -> None:
     assert found == expected
 
 
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_the_rule_holds_with_a_pause_after_all_that_goes_up(
+    play: Any, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WORK_S", 0.0)
+    found, expected = play(scene)
+    assert found == expected
+
+
 @pytest.mark.parametrize(("scene", "shell"), SCENES.items(), ids=lambda each: each.__name__)
 def test_a_planted_fault_shows(play: Any, scene: Scene, shell: type[Shell]) -> None:
     found, expected = play(scene, shell)
     assert found != expected
+
+
+@pytest.mark.parametrize("waits_for", ["a disk", "a snapshot"])
+def test_what_waited_goes_up_a_little_at_a_time(play: Any, waits_for: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(nodes: Pair) -> tuple[Any, Any]:
+        monkeypatch.setattr(module, "WORK_S", 0.0)
+        app, seen = nodes.app(1), [0]
+        if waits_for == "a disk":
+            nodes.disks.hold(nodes.data(1))
+        else:
+            nodes.submit(b"snap x")
+            await until(lambda: nodes.core(1).snapshot_index == 1)
+            await nodes.stop(1)
+            app = Words()
+            app.may_restore.clear()
+            await nodes.start(1, app)
+        nodes.submit(*(b"put %d" % number for number in range(100)))
+        await nodes.mark()
+        assert app.words == []
+        nodes.disks.release(nodes.data(1))
+        app.may_restore.set()
+        while len(app.words) < 100:
+            await asyncio.sleep(0)
+            seen.append(len(app.words))
+        return max(after - before for before, after in pairwise(seen)) <= 2, True  # a snapshot and the next
+
+    found, expected = play(scene)
+    assert found == expected
 
 
 def test_without_a_barrier_no_turn_waits_for_another_either(play: Any) -> None:

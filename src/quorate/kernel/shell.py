@@ -5,6 +5,9 @@ When the Barrier lets the Turn go, its sends leave, its outputs go up to the App
 output of the type ``loads`` is not handed up: a snapshot is loaded aside, and whatever comes after it from the same
 core, or from those below it, waits until the snapshot is the App's state.
 
+Much may wait for one snapshot, or for a disk that was slow: what goes up stands in one line, and between two of it the
+Machine may ask for a pause, so that nothing else waits long.
+
 Storage that takes nothing is a stall, of which the App and every core hear: the Machine reports what it is told (a full
 disk), and the WriteWatch finds what nobody tells (a disk that hangs).
 
@@ -97,6 +100,10 @@ class Machine(ABC):
     def hands_up(self, value: Any, path: Path) -> None:  # noqa: B027 (optional)
         """An output is about to go to the App, or to be loaded."""
 
+    def pauses(self) -> bool:
+        """Whether what else is to go up waits until ``Shell.go_on``, which the Machine then calls soon."""
+        return False
+
 
 class Shell:
     """One life of a node: Host, App, Barrier, and what waits for a snapshot."""
@@ -113,6 +120,8 @@ class Shell:
         self._may_leave = self.barrier.add
         self._watches = machine.watches
         self._loads = loads
+        self._line: deque[Any] = deque()
+        """Outputs and jobs that nothing holds back, in the order in which they go up."""
         self._loading: dict[Path, deque[Any]] = {}
         """By the core whose snapshot is being loaded, what waits behind it."""
         self._is_current = False
@@ -209,12 +218,17 @@ class Shell:
     def loaded(self, adopt: Callable[[], None], path: Path = ROOT) -> None:
         """The snapshot that a core's output named is here."""
         adopt()
-        self._hand_up(self._loading.pop(path))
+        self._line.extendleft(reversed(self._loading.pop(path)))  # what stands in line already came later
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Hand up what stands in line, until the Machine pauses."""
+        self._hand_up()
         self.app.settle()
 
-    def upward(self, turn: Turn) -> deque[Any]:
+    def upward(self, turn: Turn) -> Sequence[Any]:
         """What goes up, in order: a job may be about the state that the outputs make."""
-        return deque((*turn.outputs, *turn.jobs))
+        return (*turn.outputs, *turn.jobs)
 
     def loading_before(self, path: Path) -> deque[Any] | None:
         """What waits for a snapshot that this path must wait for as well."""
@@ -229,18 +243,21 @@ class Shell:
         if turn.sends:
             self._send(turn.sends)
         if turn.outputs or turn.jobs:
-            self._hand_up(self.upward(turn))
-            self.app.settle()
+            is_first = not self._line
+            self._line += self.upward(turn)
+            if is_first:  # else the Machine has paused, and has it go on
+                self.go_on()
 
-    def _hand_up(self, items: deque[Any]) -> None:
-        machine = self._machine
-        while items:
-            item = items.popleft()
+    def _hand_up(self) -> None:
+        machine, line = self._machine, self._line
+        while line:
+            item = line.popleft()
             kind = type(item)
             path, value = (item.path, item.value) if kind is Output else (ROOT, item)
             if self._loading and (waiting := self.loading_before(item.path if kind is Job else path)) is not None:
                 waiting.append(item)
-            elif kind is Job:
+                continue
+            if kind is Job:
                 machine.begin(item)
             else:
                 machine.hands_up(value, path)
@@ -249,4 +266,6 @@ class Shell:
                     machine.load(value, path)
                 else:
                     self.app.output(value, path)
+            if line and machine.pauses():
+                return
         self._is_current = True

@@ -94,7 +94,7 @@ HAND_OVER_S_MAX = 0.8
 """How long a node that stops waits until another leads in its place."""
 HAND_OVER_POLL_S = 0.005
 WORK_S = 0.005
-"""How long the App's own jobs may keep the loop before something else has its turn."""
+"""How long the App's own jobs, or what goes up to it, may keep the loop before something else has its turn."""
 
 
 class NodePort:
@@ -223,7 +223,9 @@ class Node(Machine):
         self._timers: dict[tuple[CorePath | None, Key], asyncio.TimerHandle] = {}
         """By path and key; an App's have no path."""
         self._work = Work(app)
-        self._turn_is_due = self._work_is_due = False
+        self._turn_is_due = self._work_is_due = self._rest_is_due = False
+        self._pauses_at = 0.0
+        """When what goes up has kept the loop long enough."""
         self._loads: set[asyncio.Task[None]] = set()
         self._is_started = False
         self._is_ending = False
@@ -587,6 +589,7 @@ class Node(Machine):
 
     def _guarded(self, act: Callable[[], Any]) -> None:
         """What raises here is our own mistake, or a disk that cannot be trusted: the node ends."""
+        self._pauses_at = time.monotonic() + WORK_S
         try:
             act()
         except Exception as error:
@@ -633,6 +636,20 @@ class Node(Machine):
         """An output may be the decision that submissions wait for."""
         if turn.outputs:
             self._submissions.decided()
+
+    def pauses(self) -> bool:
+        """Once it has taken a few milliseconds."""
+        if time.monotonic() < self._pauses_at:
+            return False
+        if not self._rest_is_due:
+            self._rest_is_due = True
+            self._loop.call_soon(self._go_on)
+        return True
+
+    def _go_on(self) -> None:
+        self._rest_is_due = False
+        if not self._is_ending:
+            self._guarded(self.shell.go_on)
 
     # --- a disk that takes nothing ---
 
@@ -705,10 +722,11 @@ class Node(Machine):
     async def _load(self, index: int, path: CorePath) -> None:
         try:
             adopt = await self._jobs.load(index, path)
-            if not self._is_ending:
-                self.shell.loaded(adopt, path)
         except Exception as error:
             self._end(error)
+        else:
+            if not self._is_ending:
+                self._guarded(lambda: self.shell.loaded(adopt, path))
 
     # --- the journal ---
 

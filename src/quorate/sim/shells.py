@@ -35,9 +35,9 @@ class OutOfOrder(Shell):
 class JobsFirst(Shell):
     """Jobs begin before the outputs of their Turn are with the App."""
 
-    def upward(self, turn: Turn) -> deque[Any]:
+    def upward(self, turn: Turn) -> Sequence[Any]:
         """In the wrong order."""
-        return deque((*turn.jobs, *turn.outputs))
+        return (*turn.jobs, *turn.outputs)
 
 
 class Overtaking(Shell):
