@@ -10,6 +10,7 @@ from msgspec import Meta
 from quorate.kernel import Blame, Job, Record, Send, Timer, Turn
 from quorate.parts.crypto.keys import Symbolic
 from quorate.protocols import REGISTRY
+from quorate.protocols.pbft.transfer_liars import LyingSource
 from quorate.sim.adversary import GENERIC, parse_adversary
 from quorate.sim.adversary.actor import Adversary
 from quorate.sim.adversary.clients import Deceiving
@@ -304,6 +305,17 @@ def test_an_adversary_changes_its_liars_over_time_and_composes_them() -> None:
     assert [type(liar) for liar in adversary.liars] == [Slow]
     assert means_.core == "core"
     assert list(means_.said) == [Send((1, 2, 3), (), A)]
+
+
+@pytest.mark.parametrize(("dice", "laggards", "waits"), [(0.6, False, False), (0.6, True, True), (0.96, True, False)])
+def test_who_lies_to_laggards_is_nearly_always_there_in_a_run_with_many(
+    dice: float, laggards: bool, waits: bool
+) -> None:
+    means_ = means()
+    means_.rng = Dice(0.0, dice)
+    adversary = Adversary([Silent, LyingSource], means_, laggards=laggards)
+    assert [type(liar) for liar in adversary.waiting] == [LyingSource] * waits
+    assert (adversary.kinds == []) == waits, "then it is often patient: the others keep nodes from falling behind"
 
 
 def test_with_no_kinds_nothing_is_changed() -> None:

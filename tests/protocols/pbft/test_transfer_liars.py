@@ -121,16 +121,24 @@ def test_it_volunteers_to_who_is_behind_again_and_again() -> None:
     assert list(made.lie(Turn()).sends) == [], "it has no key for a node that it does not know"
 
 
-def test_one_that_is_not_eager_offers_what_it_is_asked_for_a_little_later() -> None:
+@pytest.mark.parametrize("question", [Status(0, False, 2, 0), FetchLog(2)], ids=["status", "fetch-log"])
+def test_one_that_is_not_eager_offers_a_little_later(question: Any) -> None:
     """The first source is whoever completes f + 1 offers."""
     made = liar(LyingSource, with_snapshot())
     made.late_s_max = 0.01
-    made.hear(Received(4, Status(0, False, 2, 0)))
+    made.hear(Received(4, question))
     offer = Send((4,), ROOT, made.means.core.transfer.offer(4))
-    assert list(made.lie(Turn(sends=[offer])).sends) == []
-    ((delay_s, late),) = made.means.delayed
-    assert 0.0 <= delay_s <= 0.01
-    assert late == offer
+    assert [late for _, late in made.means.delayed] == [offer] * 3
+    assert all(0.0 <= delay_s <= 0.01 for delay_s, _ in made.means.delayed)
+    assert list(made.lie(Turn(sends=[offer])).sends) == [], "its honest half is not to come first"
+
+
+def test_one_that_is_not_eager_offers_nothing_to_who_has_it_all_or_is_unknown() -> None:
+    made = liar(LyingSource, with_snapshot())
+    made.late_s_max = 0.01
+    made.hear(Received(4, FetchLog(IMAGE.sequence)))
+    made.hear(Received(9, FetchLog(0)))
+    assert made.means.delayed == []
 
 
 # --- proofs that come too early ---

@@ -39,18 +39,23 @@ HELP: Final = (Stable, LogOf, BatchOf, Offer, OfferAmong, ImagePiece, Decided)
 class LyingSource(Liar):
     """Offers its snapshots to whoever is behind, and sends pieces that are none.
 
-    It is eager, and offers unasked and again and again; or it comes a little later than honest nodes would, since the
-    first source is whoever completes f + 1 offers.
+    It is eager, and offers unasked and again and again; or it offers a few times, each a little later than honest nodes
+    would, since the first source is whoever completes f + 1 offers.
 
     Towards each node it has one way: empty pieces, single bytes, wrong bytes, a wrong proof, wrong bytes in the last
     piece alone, silence, silence after some pieces, or every piece late.
     """
 
-    is_rare = True
+    is_rare = needs_laggards = True
     name = "lying-source"
     summary = "offers snapshots, and sends pieces that are wrong, short, late or missing"
 
-    WAYS: Final = ("empty", "drip", "poison", "unproven", "last", "silent", "dries", "slow")
+    WRONG: Final = ("empty", "drip", "poison", "unproven", "last")
+    LATE: Final = ("silent", "dries", "slow")
+    WRONG_SHARE: Final = 0.75
+    """Who sees a wrong piece asks that liar no more, so these are over soon."""
+    OFFERS: Final = 3
+    """How often it offers to a node that says it is behind, if it is not eager."""
 
     def __init__(self, means: Means) -> None:
         super().__init__(means)
@@ -60,13 +65,16 @@ class LyingSource(Liar):
         self._offered_at: dict[int, float] = {}
         self.offers_every_s = means.rng.uniform(0.05, 0.5)
         self.late_s_max = 0.0 if means.chance(0.3) else means.rng.uniform(0.001, 0.02)
-        """Within how long after honest nodes it offers what it was asked for; 0: it is eager."""
+        """Within how long after it was asked it offers; 0: it is eager."""
 
     def hear(self, item: Received) -> None:
         """Who is how far behind, and who fell for it."""
         m = item.message
         if type(m) is Status and len(self._behind) < LAGGARDS_MAX:
             self._behind[item.sender] = m.executed
+            self._offer_late(item.sender, m.executed)
+        elif type(m) is FetchLog:
+            self._offer_late(item.sender, m.after)
         elif type(m) is FetchImage:
             self._asked[item.sender] = self._asked.get(item.sender, 0) + 1
 
@@ -76,30 +84,40 @@ class LyingSource(Liar):
         sends = [*told.sends, *self._volunteer()]
         return replace(told, sends=sends) if len(sends) > len(told.sends) else told
 
+    def _offer_late(self, node: int, executed: int) -> None:
+        if self.late_s_max and self._can_help(node, executed):
+            offer = Send((node,), ROOT, self.means.core.transfer.offer(node))
+            delays = (self.means.rng.uniform(0.0, self.late_s_max) for _ in range(self.OFFERS))
+            self.means.delayed.extend((delay_s, offer) for delay_s in delays)
+
     def _volunteer(self) -> Iterable[Send]:
-        means, core = self.means, self.means.core
-        if core is None or not core.history.images or self.late_s_max:
-            return
-        newest = core.history.images[-1].sequence
-        known = [node for node in sorted(self._behind) if node in core.env.peers]  # it can prove nothing to others
-        for node in known:
-            executed = self._behind[node]
+        means = self.means
+        for node, executed in sorted(self._behind.items()):
             since = means.now - self._offered_at.get(node, float("-inf"))
-            if executed < newest and since >= self.offers_every_s:
+            if not self.late_s_max and since >= self.offers_every_s and self._can_help(node, executed):
                 self._offered_at[node] = means.now
-                yield Send((node,), ROOT, core.transfer.offer(node))
+                yield Send((node,), ROOT, means.core.transfer.offer(node))
+
+    def _can_help(self, node: int, executed: int) -> bool:
+        """Whether it has what that node lacks. It can prove nothing to nodes that it does not know."""
+        core = self.means.core
+        if core is None or not core.history.images or node not in core.env.peers:
+            return False
+        newest: int = core.history.images[-1].sequence
+        return executed < newest
 
     def tell(self, send: Send) -> Iterable[Send]:
-        """A piece, as its way with this node makes it; an offer, when it counts."""
-        m = send.message
+        """A piece, as its way with this node makes it. Offers leave in its own time."""
+        m, means = send.message, self.means
         if type(m) in (Offer, OfferAmong) and self.late_s_max:
-            self.means.delayed.append((self.means.rng.uniform(0.0, self.late_s_max), send))
             return
         if type(m) is not ImagePiece or len(send.to) != 1:
             yield send
             return
-        node, means = send.to[0], self.means
-        way = self._ways.setdefault(node, means.pick(self.WAYS))
+        node = send.to[0]
+        if node not in self._ways:
+            self._ways[node] = means.pick(self.WRONG if means.chance(self.WRONG_SHARE) else self.LATE)
+        way = self._ways[node]
         if way == "slow":
             means.count("pieces late")
             means.delayed.append((means.rng.uniform(0.5, 1.0), send))

@@ -13,20 +13,30 @@ from quorate.sim.options import OptionsError
 EVERY_S: Final = 1.0
 """How long one set of liars is active, on average."""
 AT_ONCE_MAX: Final = 3
+SHARE: Final = 0.5
+"""Of the runs that may have a liar, those that do."""
+SURE: Final = 0.95
+"""The same where what it needs is there."""
+PATIENT: Final = 0.7
+"""Of those, the runs in which they do nothing else: nobody falls behind where a liar keeps all from going on."""
 
 
 class Adversary:
     """A function from Turn to Turn that changes over time. ``kinds`` are the liars that this node may be.
 
     Each run has its own selection of them (swarm testing), each stretch of time one to three of these. With one kind
-    alone it is always that one. Those that wait for something rare are active all the time.
+    alone it is always that one. Those that wait for something rare are active all the time. Those that lie to nodes
+    which catch up are there nearly always in a run with many of these (``laggards``).
     """
 
-    def __init__(self, kinds: Sequence[type[Liar]], means: Means) -> None:
+    def __init__(self, kinds: Sequence[type[Liar]], means: Means, *, laggards: bool = False) -> None:
         self.means = means
-        chosen = [kind for kind in kinds if means.chance(0.5)] or list(kinds)
+        shares = {kind: SURE if laggards and kind.needs_laggards else SHARE for kind in kinds}
+        chosen = [kind for kind, share in shares.items() if means.chance(share)] or list(kinds)
         self.kinds = [kind for kind in chosen if not kind.is_rare]
         self.waiting = [kind(means) for kind in chosen if kind.is_rare]
+        if laggards and self.waiting and means.chance(PATIENT):
+            self.kinds = []
         self.liars: list[Liar] = []
         self._until = 0.0
 

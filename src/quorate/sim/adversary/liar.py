@@ -89,6 +89,8 @@ class Liar:
     summary: ClassVar[str] = ""
     is_rare: ClassVar[bool] = False
     """Whether what it waits for comes seldom. Then it is active all the time, beside others: it would miss it else."""
+    needs_laggards: ClassVar[bool] = False
+    """Whether it can lie only to nodes that fetch a snapshot."""
     is_brought: ClassVar[bool] = False
     """Whether it comes from a file of the user's. Then what it raises is a mistake there and ends the campaign."""
 

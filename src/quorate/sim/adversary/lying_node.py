@@ -27,7 +27,7 @@ class LyingNode(SimNode):
         super().__init__(world, node, seed)
         keys = None if world.scheme is None else world.scheme.keys(node)
         self.means = Means(node, world.peers, Random(f"{seed}/adversary/{node}"), keys, resign)
-        self.adversary = Adversary(liars, self.means)
+        self.adversary = Adversary(liars, self.means, laggards=world.mix.snags is not None)
         self.fell: str = ""
         """What its honest half raised."""
         self._checkers = ()
