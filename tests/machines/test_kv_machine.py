@@ -6,8 +6,11 @@ import errno
 import itertools
 import os
 import resource
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from quorate.machines.kv.commands import (
     encode,
 )
 from quorate.machines.kv.machine import KvMachine
+from quorate.machines.kv.revisions import remove_table
 
 from tests.machines.kv_model import DELETES, PUTS, RANGES, apply, ask, digest, records_on_disk, sweep, txns
 
@@ -239,7 +243,34 @@ def test_a_process_that_was_killed_while_it_removed_a_table_left_one_file(left: 
     KvMachine.opened(tmp_path).close()
     (tmp_path / left).touch()
     machine = KvMachine.opened(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["kv-0.lmdb", "kv-0.lmdb-lock"]
+    assert len(list(tmp_path.iterdir())) == 2, "a table and its lock file"
+    machine.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_table_that_a_thread_removes_late_is_not_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that restored a snapshot ends, and another begins in its directory, as at a node that restarts."""
+    removals: list[Path] = []
+    removed = threading.Event()
+
+    def remove(path: Path) -> None:
+        removed.wait()
+        remove_table(path)
+        removals.append(path)
+
+    machine = KvMachine.opened(tmp_path)
+    snapshot = BytesIO()
+    machine.snapshot()(snapshot)
+    monkeypatch.setattr("quorate.machines.kv.revisions.remove_table", remove)
+    machine.restore(BytesIO(snapshot.getvalue()))()
+    new = KvMachine.opened(tmp_path)
+    removed.set()
+    while not removals:
+        time.sleep(0.001)
+    assert len(list(tmp_path.iterdir())) == 2
+    new.close()
     machine.close()
 
 
@@ -250,5 +281,8 @@ def test_a_start_is_empty_whatever_was_there(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"not ours")
     machine = KvMachine.opened(tmp_path)
     assert ask(machine, Range(b"a")).count == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "kv-0.lmdb", "kv-0.lmdb-lock"]
+    found = sorted(p.name for p in tmp_path.iterdir())
+    assert found[0] == "kept"
+    assert "kv-77.lmdb" not in found
+    assert len(found) == 3
     machine.close()

@@ -33,6 +33,8 @@ from quorate.machines.kv.revisions import FOLDER_MODE, MAP_BYTES
 from quorate.machines.kv.store import KvStore
 from quorate.machines.state_machine import StateMachine
 
+_NUMBERS: Final = itertools.count()
+"""Of files, each of one store in this process: a thread may still remove an old one when its directory has a new."""
 _TXN_TAG: Final = b"\x04"
 """The second byte of an encoded Txn."""
 
@@ -48,7 +50,6 @@ class KvMachine(StateMachine):
         """It has no files, and can do nothing, until it is opened."""
         self._directory = directory
         self._map_bytes = map_bytes
-        self._numbers = itertools.count()
         self._in_batch = self._is_open = False
         self.store: KvStore
         self._counts = Counts()
@@ -160,7 +161,7 @@ class KvMachine(StateMachine):
             self.store.close()
 
     def _fresh_path(self) -> Path:
-        return self._directory / f"kv-{next(self._numbers)}.lmdb"
+        return self._directory / f"kv-{next(_NUMBERS)}.lmdb"
 
     # Commands. `apply` ends their transactions.
 
