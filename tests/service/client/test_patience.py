@@ -147,10 +147,18 @@ def test_a_patience_that_nothing_needs_any_more_is_given_up() -> None:
 
 
 def test_a_vote_that_comes_after_the_read_was_sent_through_the_log_counts() -> None:
-    nodes = Nodes(1, {SLOW: 3 * PACE.read_patience_s}, Bears(1, 4))
-    call = nodes.ask(SLOW, LOCAL)
+    nodes = Nodes(2, {SLOW: 3 * PACE.read_patience_s}, Bears(1, 4))
+    call = nodes.ask(SLOW)
     nodes.until(2 * PACE.read_patience_s)
-    assert len(nodes.commands) == 1, "the one node that is reached is too few for the log"
+    assert len(nodes.commands) == 2, "one for each node that is reached, too few for the log"
     assert not call.is_over
     nodes.until(3 * PACE.read_patience_s)
     assert (call.is_over, call.result) == (True, b"")
+
+
+def test_what_any_node_may_answer_is_never_a_matter_of_the_log() -> None:
+    nodes = Nodes(1, {SLOW: 20 * PACE.read_patience_s}, Bears(1, 4))
+    call = nodes.ask(SLOW, LOCAL)
+    nodes.until(20 * PACE.read_patience_s)
+    assert (call.is_over, call.result) == (True, b"")
+    assert nodes.commands == []

@@ -21,7 +21,7 @@ from quorate.kernel import Rng
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Signer
 from quorate.runtime.handshake import Bears, Greeted
-from quorate.service.client.call import CHANGE, LOCAL, READS, ClientCall
+from quorate.service.client.call import CHANGE, LOCAL, QUERY, READS, ClientCall
 from quorate.service.client.errors import QuorateError, Refused, SessionExpired, TooLarge
 from quorate.service.client.outputs import Finish, Outputs, Sendable, Silence
 from quorate.service.client.pace import Pace
@@ -180,8 +180,9 @@ class Voting:
             return
         question = _Question(call, b"", Votes(found[0], len(self.nodes)))
         question.nodes_max = found[1]
-        question.until = self._out.now + self._pace.read_patience_s
-        self._out.wake(question.until)
+        if call.kind == QUERY or found[0] > 1:  # else there is nothing to agree on
+            question.until = self._out.now + self._pace.read_patience_s
+            self._out.wake(question.until)
         number = self._out.request_id()
         query = Query(number, call.body, call.kind == LOCAL, call.remaining_ms(self._out.now), self._asker)
         self._put(number, encode(query), [question])
