@@ -273,6 +273,16 @@ def test_a_restart_delivers_again_and_keeps_slots_that_have_records() -> None:
     assert again.on(2, Told(1, (b"", b"", b""), 3)).outputs[0].first_index == 2
 
 
+def test_a_restart_delivers_much_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quorate.parts.slots.PORTION_ENTRIES", 2)
+    log = Log()
+    for slot in range(1, 6):
+        log.decide(slot, tagged(slot, b"%d" % slot))
+    outputs = Log(records=log.host.checkpoint()).started.outputs[:-1]
+    assert [output.first_index for output in outputs] == [1, 3, 5]
+    assert [entry.data for output in outputs for entry in output.entries] == [b"%d" % slot for slot in range(1, 6)]
+
+
 def test_no_path_is_used_twice_and_late_messages_of_retired_slots_are_dropped() -> None:
     log = Log()
     log.decide(1, tagged(1, b"a"))

@@ -55,6 +55,9 @@ TERM = 0  # a slot has no term
 BATCH_COUNT_MAX = 65_536
 PASSED_RETIRED_MAX = 1024
 """Passed slots whose late messages are dropped at once; the few for older ones wait in the kernel, which is bounded."""
+PORTION_ENTRIES = 4096
+PORTION_BYTES = 4 << 20
+"""Of what was recovered, so much goes up at a time: no App is to be at it for long before something else has a turn."""
 TAG = struct.Struct(">HQQB")
 """Before each value: node, life, serial, kind."""
 VALUE_OVERHEAD_BYTES = 64
@@ -257,8 +260,10 @@ class Slots(Core):
         self.life += 1
         self.env.persist(Life(self.life))
         self._bytes = sum(map(self.size, self.values)) + sum(map(self.size, self.ahead.values()))
-        if self.values:
-            self.env.deliver(Decided(1, [entry_of_value(value) for value in self.values]))
+        first = 1
+        while values := self._some(first, PORTION_ENTRIES, PORTION_BYTES):
+            self.env.deliver(Decided(first, [entry_of_value(value) for value in values]))
+            first += len(values)
         self._next = self.delivered + 1
         self.on_timer(BEAT)
 
@@ -485,10 +490,13 @@ class Slots(Core):
 
     def _batch(self, first: int) -> tuple[bytes, ...]:
         """Decided values from a slot on, as many as fit a message, but one at least."""
-        values = self.values[first - 1 : first - 1 + self.config.message_entries_max]
+        return self._some(first, self.config.message_entries_max, self.config.message_bytes_max)
+
+    def _some(self, first: int, entries_max: int, bytes_max: int) -> tuple[bytes, ...]:
+        values = self.values[first - 1 : first - 1 + entries_max]
         size = 0
         for position, value in enumerate(values):
             size += len(value)
-            if size > self.config.message_bytes_max and position > 0:
+            if size > bytes_max and position > 0:
                 return tuple(values[:position])
         return tuple(values)
