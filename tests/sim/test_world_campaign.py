@@ -144,6 +144,8 @@ def test_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
 
 HANGS = ("no-clock-on-writes", "keeps-leading")
 """They show where disks hang: ``test_hung_disks.py``."""
+BY_HAND = ("forgets-advice",)
+"""No seed of 1,500 shows them, since others than the rule that they break help as well: ``test_pbft_joins.py``."""
 SHELLS = [
     (protocol, mutant.name)
     for protocol in PROTOCOLS
@@ -169,7 +171,6 @@ RARE = {
     ("multipaxos", "silent-where-compacted"): Task(protocol="multipaxos", seed=115, faults="common,members"),
     ("paxos", "passes-by-one"): Task(protocol="paxos", seed=200, nodes=3, workload="mix", duration_s=20.0),
     ("pbft", "takes-any-members"): Task(protocol="pbft", seed=700),
-    ("pbft", "forgets-advice"): Task(protocol="pbft", nodes=4, seed=365, workload="mix", duration_s=20.0),
     ("pbft", "runs-on"): Task(protocol="pbft", seed=415),
     ("pbft", "renews-patience"): Task(protocol="pbft", seed=280),
     ("pbft", "counts-equals"): Task(protocol="pbft", seed=180),
@@ -188,7 +189,7 @@ RARE = {
         if mutant.shell is None
         and mutant.storage is None
         and not mutant.repairs  # test_repairs.py
-        and mutant.name not in (*CAUGHT_SOON.get(name, ()), *HANGS)
+        and mutant.name not in (*CAUGHT_SOON.get(name, ()), *HANGS, *BY_HAND)
     ],
 )
 def test_rare_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
