@@ -58,14 +58,15 @@ def test_members_must_go_for_good_where_one_can_be_spared_besides_the_liars() ->
     assert asked("pbft", nodes=4, byzantine=1) == asked("pbft", nodes=7, byzantine=2) == {"absence"}
 
 
-def test_a_liar_that_waits_for_laggards_must_find_some_where_nodes_join() -> None:
-    def asked(**more: object) -> set[str]:
-        task = Task(protocol="pbft", seed=0, nodes=4, faults="crash", **more)  # type: ignore[arg-type]
-        return set(quotas_of(task, SEEDS, {}))
+def test_a_liar_that_waits_for_laggards_must_find_some_where_there_are_snapshots() -> None:
+    def asked(faults: str, **more: object) -> set[str]:
+        task = Task(protocol="pbft", seed=0, nodes=4, faults=faults, **more)  # type: ignore[arg-type]
+        return set(quotas_of(task, SEEDS, {})) - set(QUOTAS["snapshots"])
 
-    assert asked(byzantine=1, joins=True) == {"crashed nodes", "pieces poisoned"}
-    assert asked(byzantine=1, joins=True, adversary="silent") == {"crashed nodes"}
-    assert asked(byzantine=1) == asked(joins=True) == {"crashed nodes"}
+    assert asked("crash,snapshots", byzantine=1) == {"crashed nodes", "pieces poisoned"}
+    assert asked("crash,snapshots", byzantine=1, joins=True) == {"crashed nodes", "pieces poisoned"}
+    assert asked("crash,snapshots", byzantine=1, adversary="silent") == {"crashed nodes"}
+    assert asked("crash", byzantine=1) == asked("crash,snapshots") == {"crashed nodes"}
 
 
 def test_the_table_names_kinds_that_there_are() -> None:

@@ -38,7 +38,7 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 LIES: Final[Mapping[str, tuple[str, ...]]] = {"lying-source": ("pieces poisoned",)}
-"""By liar, the lies of it that a campaign in which nodes join must bring: each of them needs a snapshot."""
+"""By liar, the lies of it that a campaign with snapshots must bring: each of them needs a node that fetches one."""
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ def quotas_of(task: Task, seeds: int, counts: Mapping[str, int]) -> dict[str, Qu
         asked["repairs"] = ("lost folders", "returned")
     if "gone" in asked and not _spares_one(task):
         asked["gone"] = ("absence",)
-    if task.byzantine and task.joins:
+    if task.byzantine and "snapshots" in asked:
         _, adversary = adversary_of(task.protocol, task.adversary)
         asked |= {liar: lies for liar, lies in LIES.items() if liar in adversary}
     return {fault: Quota(kind, counts.get(fault, 0), least) for kind, faults in asked.items() for fault in faults}

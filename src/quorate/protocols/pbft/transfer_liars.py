@@ -52,7 +52,7 @@ class LyingSource(Liar):
 
     WRONG: Final = ("empty", "drip", "poison", "unproven", "last")
     LATE: Final = ("silent", "dries", "slow")
-    WRONG_SHARE: Final = 0.75
+    WRONG_SHARE: Final = 0.8
     """Who sees a wrong piece asks that liar no more, so these are over soon."""
     OFFERS: Final = 3
     """How often it offers to a node that says it is behind, if it is not eager."""

@@ -17,7 +17,7 @@ SHARE: Final = 0.5
 """Of the runs that may have a liar, those that do."""
 SURE: Final = 0.95
 """The same where what it needs is there."""
-PATIENT: Final = 0.7
+PATIENT: Final = 0.85
 """Of those, the runs in which they do nothing else: nobody falls behind where a liar keeps all from going on."""
 
 
