@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -40,15 +41,22 @@ def life(
     *,
     is_killed: bool = False,
 ) -> Iterator[DataFolder]:
-    """A life of a node in a folder, as Node has one; ``frames`` are written in it."""
+    """A life of a node in a folder, as Node has one; ``frames`` are durable in it."""
     folder = DataFolder(data, identity, beginning)
+    durable: SimpleQueue[int] = SimpleQueue()
     journal, _ = Journal.open(
-        data / "journal", identity=identity, lock=folder.lock, on_end=_nothing if is_killed else folder.reached
+        data / "journal",
+        identity=identity,
+        lock=folder.lock,
+        on_end=_nothing if is_killed else folder.reached,
+        on_durable=durable.put,
     )
     try:
         folder.settle(journal.last_sequence)
         for number in range(frames):
-            journal.append(b"frame %d" % number)
+            written = journal.append(b"frame %d" % number)
+            while durable.get(timeout=60) < written:
+                pass
         yield folder
     finally:
         journal.close()
