@@ -16,7 +16,6 @@ from quorate.sim.node import SimNode
 from quorate.trials.campaign import Task, run_task
 
 PROTOCOLS = ("raft", "multipaxos", "paxos", "pbft")
-
 PAUSE_S = 0.02
 SEEDS = range(6)
 SEEDS_SOON = range(40)
