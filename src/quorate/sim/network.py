@@ -194,8 +194,10 @@ def _slow_links(rng: Random, mix: Mix, nodes: int) -> list[int]:
 
 
 def _delays(rng: Random, mix: Mix) -> list[float]:
-    """A table to pick delays from: a minimum, an exponential part, and now and then a long tail."""
+    """A table to pick delays from: a minimum, an exponential part, and now and then a long tail; or uniform ones."""
     random, least, rate, tail = rng.random, mix.delay_s_min, 1.0 / mix.delay_s_mean, mix.delay_tail
+    if mix.delay_s_max is not None:
+        return [rng.uniform(least, mix.delay_s_max) for _ in range(DELAYS)]
     delays = []
     for _ in range(DELAYS):
         delay = least - log(1.0 - random()) / rate  # as expovariate has it, which would be a call more for each

@@ -51,6 +51,9 @@ class Mix(msgspec.Struct, kw_only=True):
     # network
     delay_s_min: float = 0.0005
     delay_s_mean: float = 0.0005
+    """Of what comes on top of the shortest delay, exponentially distributed."""
+    delay_s_max: float | None = None
+    """If given, delays are uniform between the shortest and this one instead."""
     delay_tail: float = 0.0
     is_fifo: bool = False
     loss: float = 0.0
@@ -74,6 +77,8 @@ class Mix(msgspec.Struct, kw_only=True):
     coup_s: float = 0.01
     stop_every_s: float | None = None
     """How often a node stops in order: one that leads has another lead first."""
+    transfer_every_s: float | None = None
+    """How often a node that leads is told to have another one lead, often a certain one."""
     pause_every_s: float | None = None
     pause_s: float = 0.5
     step_s: float = 0.0
