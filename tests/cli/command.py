@@ -16,7 +16,7 @@ from tests.cluster import environment
 
 QUORATE = (sys.executable, "-m", "quorate")
 TIMEOUT_S = 120.0
-TIMED = ("put", "get", "delete", "members")
+TIMED = ("put", "get", "delete", "members", "leader")
 PATIENCE = ("--timeout", "60")
 
 

@@ -12,6 +12,7 @@ A file is blocks, parted by blank lines: commands, ``----``, what they print. ``
     duplicate 1 2                      deliver it, and leave it on its way as well
     settle                             deliver until nothing is on its way
     submit 1 x y    read 1 7           values and reads at a node
+    transfer 1 [2]                     have node 1 make way, for node 2 if it is named
     cut 1,2 3,4,5   heal               part the network, join it
     crash 2         restart 2          end a process, begin its next life
     hold 2          sync 2             let what node 2 writes wait, make it durable
@@ -35,7 +36,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from quorate.kernel import Core, Env, Turn
+from quorate.kernel import Core, Env, HandOver, Turn
 from quorate.parts.log.entries import NOOP, Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.multipaxos.messages import Run
@@ -169,6 +170,9 @@ class Script:
 
     def do_read(self, node: str, *tokens: str) -> None:
         self.cluster.read(int(node), *map(int, tokens))
+
+    def do_transfer(self, node: str, *to: str) -> None:
+        self.cluster.step(int(node), HandOver(to=int(to[0]) if to else None))
 
     def do_cut(self, *groups: str) -> None:
         self.cluster.cut(*[tuple(map(int, group.split(","))) for group in groups])

@@ -90,12 +90,18 @@ def ask(
         fail(str(error), Code.WRONG_USE)
     except errors.OutcomeUnknown as error:
         fail(f"outcome unknown: {error}", Code.UNAVAILABLE)
-    except errors.Busy as error:
+    except (errors.Busy, errors.NotTransferred) as error:
         fail(str(error), Code.UNAVAILABLE)
     except errors.NoQuorum as error:
         fail(f"no quorum: {error}. See: quorate status", Code.UNAVAILABLE)
     except errors.QuorateError as error:
         fail(f"{error}. Does the cluster run, and are the endpoints right ({endpoints})?", Code.UNAVAILABLE)
+
+
+def given(context: typer.Context) -> dict[str, Any]:
+    """The parameters of a group that stood on the command line, as defaults of its subcommand."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name: context.params[name] for name, s in sources.items() if s is not None and s.name == "COMMANDLINE"}
 
 
 def print_json(value: Any) -> None:

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "get": "quorate.cli.keys:get",
     "delete": "quorate.cli.keys:delete",
     "status": "quorate.cli.status:status",
+    "leader": "quorate.cli.leader:leader",
     "members": "quorate.cli.members:members",
     "bench": "quorate.cli.bench:bench",
     "sim": "quorate.cli.sim:sim",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from quorate.cli.common import (
     TimeoutOption,
     ask,
     fail,
+    given,
     print_json,
 )
 
@@ -53,7 +54,7 @@ def show_members(
     """
     if context.invoked_subcommand is not None:
         # An option may also stand before the subcommand.
-        context.default_map = {context.invoked_subcommand: _given(context)}
+        context.default_map = {context.invoked_subcommand: given(context)}
         return
     _print(ask(lambda client: client.members(), endpoints, timeout_s, faults), json)
 
@@ -162,11 +163,6 @@ def _numbers(nodes: str) -> tuple[int, ...]:
     except ValueError as error:
         fail(f"{nodes!r} is no list of nodes: write their numbers, such as 1,2,3 ({error})", Code.WRONG_USE)
     return chosen
-
-
-def _given(context: typer.Context) -> dict[str, Any]:
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name: context.params[name] for name, s in sources.items() if s is not None and s.name == "COMMANDLINE"}
 
 
 def _signer(path: Path | None) -> Signer | None:

@@ -79,8 +79,20 @@ class Core:
         """Reads from above: deliver the tokens when the local state is fresh enough to serve them."""
         raise NotImplementedError(f"{type(self).__name__} takes no reads")
 
-    def hand_over(self) -> None:
-        """This node is about to stop: if it leads, have another lead, soon. ``standing`` shows when that is done."""
+    def hand_over(self, to: int | None = None) -> None:
+        """If this node leads, have another lead, soon: ``to``, or whichever is ready, as this one is about to stop.
+
+        ``standing`` shows when that is done, ``is_handing_over`` whether it is still tried.
+        """
+
+    @property
+    def is_handing_over(self) -> bool:
+        """Of a root: whether it leads, and wants another node to."""
+        return False
+
+    def why_not_hand_over(self, to: int | None = None) -> str | None:
+        """Of a root that leads: why ``hand_over`` would be in vain as things are; None: it would not."""
+        return "this protocol has no transfer of leadership"
 
     def restore(self, record: Any) -> None:
         """One durable record, in the order in which they were persisted, before ``start``."""

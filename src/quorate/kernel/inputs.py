@@ -55,9 +55,10 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class HandOver(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """This node is about to stop: if the core leads, another node is to lead in its place, and soon."""
+    """If the core leads, another node is to lead in its place, and soon: ``to``, or whichever is ready (None)."""
 
     path: Path = ROOT
+    to: NodeId | None = None
 
 
 class Handed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

@@ -151,7 +151,7 @@ class Tree:
         elif isinstance(item, Handed):
             core.on_handed(item.value)
         elif isinstance(item, HandOver):
-            core.hand_over()
+            core.hand_over(item.to)
         else:
             raise TypeError(f"{item!r} is not an input")
 

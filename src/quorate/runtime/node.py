@@ -93,6 +93,8 @@ ROSTERS = ("a closed roster (Node)", "an open one (OpenNode)")
 HAND_OVER_S_MAX = 0.8
 """How long a node that stops waits until another leads in its place."""
 HAND_OVER_POLL_S = 0.005
+TRANSFER_S_MAX = 10.0
+"""How long a transfer may take; a core gives up much sooner, after an election timeout."""
 WORK_S = 0.005
 """How long the App's own jobs, or what goes up to it, may keep the loop before something else has its turn."""
 
@@ -348,6 +350,24 @@ class Node(Machine):
         log.info(
             "node %s leads in place of this one, after %.3f s", root.standing().leader, time.monotonic() - began_at
         )
+
+    async def transfer(self, to: int | None) -> int | None:
+        """Have another node lead, ``to`` or whichever is ready: which one does then, or None if this one leads on.
+
+        Ask ``why_not_hand_over`` of the core before. This node leads.
+        """
+        root, has_begun = self.host.root, False
+        self._put(HandOver(to=to))
+        until = time.monotonic() + TRANSFER_S_MAX
+        while not self._is_ending and time.monotonic() < until:
+            await asyncio.sleep(HAND_OVER_POLL_S)
+            leader = root.standing().leader
+            if leader not in (None, self.id):
+                return leader
+            has_begun = has_begun or root.is_handing_over
+            if leader == self.id and has_begun and not root.is_handing_over:
+                break
+        return None
 
     async def stop(self) -> None:
         """Leave in order: what is queued becomes durable. A second call does nothing, nor one before ``start``.

@@ -140,7 +140,17 @@ class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=F
     id: Natural
 
 
-Request: TypeAlias = Command | Reconfigure | Query | AskStatus
+class TransferLeadership(msgspec.Struct, frozen=True, array_like=True, tag="transfer", gc=False):
+    """Have another node lead: ``to``, or whichever is ready. For the node that leads.
+
+    The answer is a Result with the number of the node that leads then, in decimal digits.
+    """
+
+    id: Natural
+    to: NodeId | None = None
+
+
+Request: TypeAlias = Command | Reconfigure | Query | AskStatus | TransferLeadership
 
 # --- from node to client ---
 

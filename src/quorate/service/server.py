@@ -5,6 +5,7 @@ The frames of one read are decoded and handed to the Replica together; what they
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -45,8 +46,10 @@ from quorate.service.requests import (
     Query,
     Reconfigure,
     Response,
+    Result,
     Results,
     Status,
+    TransferLeadership,
     decode_request,
     encode,
 )
@@ -147,6 +150,8 @@ class Server:
         me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
         host, port = config.listen_client()
         self._callers: dict[ClientConnection, Caller] = {}
+        self._transfers: set[asyncio.Task[None]] = set()
+        """Of leadership, under way."""
         self.listener = ClientListener(
             host, port, me, self._on_connect, self._on_frames, self._on_close, client_limits, self._on_busy
         )
@@ -251,6 +256,8 @@ class Server:
                 return
             if type(request) is AskStatus:
                 self.node.after_durable(partial(_tell, caller, self._view(request.id)))
+            elif type(request) is TransferLeadership:
+                self._begin_transfer(caller, request)
             elif type(request) is Query and request.serializable and self.node.is_loading:
                 # However old an answer may be: what was here before the restart is not gone.
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
@@ -277,6 +284,34 @@ class Server:
             else:
                 payload = encode(Failure(request.id, Code.BUSY, TOO_MANY, self.replica.leader))
             connection.reply(payload)
+
+    def _begin_transfer(self, caller: Caller, request: TransferLeadership) -> None:
+        """What cannot come about is refused at once, in words."""
+        root, me = self.node.host.root, self.config.node
+        standing = root.standing()
+        if not root.hands_over:
+            why = f"{self.config.protocol} has no transfer of leadership"
+            caller.reply(Failure(request.id, Code.MALFORMED, why))
+        elif not standing.was_elected:
+            caller.reply(Failure(request.id, Code.UNAVAILABLE, f"node {me} does not lead", standing.leader))
+        elif request.to == me:
+            caller.reply(Result(request.id, b"%d" % me))
+        elif (why_not := root.why_not_hand_over(request.to)) is not None:
+            caller.reply(Failure(request.id, Code.MALFORMED, f"node {me} leads on: {why_not}"))
+        else:
+            task = asyncio.get_running_loop().create_task(self._transfer(caller, request))
+            self._transfers.add(task)
+            task.add_done_callback(self._transfers.discard)
+
+    async def _transfer(self, caller: Caller, request: TransferLeadership) -> None:
+        leader, me = await self.node.transfer(request.to), self.config.node
+        if leader is None:
+            who = "no other node" if request.to is None else f"node {request.to}"
+            why = f"{who} took over within an election timeout, so node {me} leads on: nothing has changed"
+            caller.reply(Failure(request.id, Code.UNAVAILABLE, why, me))
+        else:
+            log.info("node %d leads in place of this one, as somebody asked for", leader)
+            caller.reply(Result(request.id, b"%d" % leader))
 
     def _why_not(self, request: Reconfigure) -> str | None:
         in_force = self._in_force

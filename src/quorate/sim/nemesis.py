@@ -36,6 +36,9 @@ HAND_OVER_S_MAX = 0.8
 """How long a node that stops waits until another leads, as a real one does."""
 HAND_OVER_POLL_S = 0.005
 
+ANY = 0.3
+"""How many transfers name no node."""
+
 GLANCE_S = 0.1
 """How often it looks who the members are, to count."""
 
@@ -73,6 +76,7 @@ class Nemesis:
             ("clock", mix.clock_every_s, self._clock),
             ("absence", mix.absence_every_s, self._leave_alone),
             ("stop", mix.stop_every_s, self._stop),
+            ("transfer", mix.transfer_every_s, self._transfer),
         ]
         for name, every_s, strike in plots:
             if every_s is not None:
@@ -238,6 +242,27 @@ class Nemesis:
                 self._world.after(HAND_OVER_POLL_S, look)
 
         was_leading = node.host.root.standing().was_elected
+        self._world.after(HAND_OVER_POLL_S, look)
+
+    def _transfer(self, rng: Random) -> None:
+        """An operator has another node lead, or asks for one that cannot; and both go on."""
+        leading = [node for node in self._world.present if node.up and node.host.root.standing().was_elected]
+        if not leading:
+            return
+        node = leading[int(rng.random() * len(leading))]
+        others = [other for other in self._world.peers if other != node.id]
+        to = None if rng.random() < ANY or not others else others[int(rng.random() * len(others))]
+        self._say(node.id, "transfers", "to any" if to is None else to)
+        node.hand_over(to)
+        life, until = node.life, self._world.now + HAND_OVER_S_MAX
+
+        def look() -> None:
+            leader = node.host.root.standing().leader if node.life == life and node.up else node.id
+            if leader in (None, node.id) and self._world.now < until:
+                self._world.after(HAND_OVER_POLL_S, look)
+            elif leader not in (None, node.id):
+                self._count("transferred" if to in (None, leader) else "led by another")
+
         self._world.after(HAND_OVER_POLL_S, look)
 
     def _pause(self, rng: Random) -> None:

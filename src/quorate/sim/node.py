@@ -275,9 +275,9 @@ class SimNode(Machine):
         if self.world.tracing:
             self.world.trace(self.id, "crash", f"{len(self.disk.journal)} frames", "are durable")
 
-    def hand_over(self) -> None:
-        """It is about to stop; whether it still leads, ``standing`` says."""
-        self.inbox.append(HandOver())
+    def hand_over(self, to: int | None = None) -> None:
+        """It is about to stop, or ``to`` is to lead; whether it still leads, ``standing`` says."""
+        self.inbox.append(HandOver(to=to))
         self._wake()
 
     def restart(self) -> None:

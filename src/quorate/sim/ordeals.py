@@ -25,6 +25,7 @@ SHARES: Final = {
     "delays": 0.25,
     "clients": 0.3,
     "stops": 0.15,
+    "transfers": 0.15,
 }
 """How many of the seeds have each kind."""
 ABSENT: Final = 0.2
@@ -139,6 +140,10 @@ def _stops(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
         mix.crash_every_s, mix.coup = None, 0.0
 
 
+def _transfers(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
+    mix.transfer_every_s = log_uniform(rng, 0.3, 3.0)
+
+
 DRAWS: dict[str, Callable[[Mix, Random, tuple[str, ...]], None]] = {
     "gone": _gone,
     "members": _members,
@@ -147,5 +152,6 @@ DRAWS: dict[str, Callable[[Mix, Random, tuple[str, ...]], None]] = {
     "delays": _delays,
     "clients": _clients,
     "stops": _stops,
+    "transfers": _transfers,
 }
 """Kinds that change the mix. The others change the config alone."""

@@ -29,6 +29,7 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
     "leases": ("clocks begun anew",),
     "delays": ("slow turns of links",),
     "clients": ("requests of false clients",),
+    "transfers": ("transferred",),
     **{kind: (kind,) for kind in DAMAGING},
     "sync-error": ("syncs failed",),
     "snapshot-full": ("snapshot-full",),

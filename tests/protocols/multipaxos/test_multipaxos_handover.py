@@ -116,3 +116,17 @@ def test_after_a_restart_no_leave_counts_for_as_long_as_a_lease_may_hold() -> No
 def test_without_leases_there_is_nothing_to_wait_for() -> None:
     node = follower(2)
     assert records(node.on(3, PrepareWithLeave((2, 3), 1, (1, 2)))) == [Promised((2, 3), 0)]
+
+
+def test_the_one_that_is_named_is_asked() -> None:
+    node = leased()
+    turn = node.step(HandOver(to=2))
+    assert [send.to for send in (*turn.sends, *turn.early) if isinstance(send.message, TakeOver)] == [(2,)]
+    assert node.core.is_handing_over
+
+
+def test_why_a_transfer_would_be_in_vain() -> None:
+    core = leased().core
+    assert core.why_not_hand_over(2) is None
+    assert core.why_not_hand_over(7) == "node 7 does not vote: choose one of 1, 2, 3"
+    assert follower(2).core.why_not_hand_over() == "this node does not lead"

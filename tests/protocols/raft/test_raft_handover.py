@@ -115,3 +115,73 @@ def test_nobody_is_asked_by_one_that_is_alone_or_does_not_lead() -> None:
     alone = Server(peers=(1,))
     assert alone.step(HandOver()) == NOTHING
     assert follower(2).step(HandOver()) == NOTHING
+
+
+# --- to a certain one, as an operator wants it ---
+
+
+def test_the_one_that_is_named_is_asked_though_another_was_heard_last() -> None:
+    server = settled_leader()
+    server.now += 0.01
+    server.on(3, Appended(1, 1))
+    assert server.step(HandOver(to=2)) == effects(early=[(2, TimeoutNow(1))])
+
+
+def test_the_others_are_not_asked_where_the_one_that_is_named_is_behind() -> None:
+    server = settled_leader()
+    server.submit(b"a")
+    server.step(HandOver(to=2))
+    turns = [server.on(3, Appended(1, 2)), server.on(1, Appended(1, 2))]
+    assert TimeoutNow(1) not in [send.message for turn in turns for send in turn.early]
+    turn = server.on(2, Appended(1, 2))
+    assert [(send.to, send.message) for send in turn.early if isinstance(send.message, TimeoutNow)] == [
+        ((2,), TimeoutNow(1))
+    ]
+
+
+def test_one_that_stops_meanwhile_asks_anybody() -> None:
+    server = settled_leader()
+    server.submit(b"a")
+    server.step(HandOver(to=2))
+    server.step(HandOver())
+    server.on(3, Appended(1, 2))
+    turn = server.on(1, Appended(1, 2))
+    assert [send.to for send in turn.early if isinstance(send.message, TimeoutNow)] == [(3,)]
+
+
+@pytest.mark.parametrize("to", [1, 7])
+def test_itself_or_one_that_there_is_not_is_nobody_to_ask(to: int) -> None:
+    server = settled_leader()
+    turn = server.step(HandOver(to=to))
+    assert not turn.early
+    for _ in range(30):
+        for peer in ASKED:
+            server.on(peer, Appended(1, 1))
+        server.beat()
+    assert (server.core.role, server.core.is_handing_over) == ("leader", False)
+
+
+def test_why_a_transfer_would_be_in_vain() -> None:
+    server = settled_leader()
+    core = server.core
+    assert core.why_not_hand_over() is None
+    assert core.why_not_hand_over(2) is None
+    assert core.why_not_hand_over(7) == "node 7 does not vote: choose one of 1, 2, 3"
+    server.now += CONFIG.election_timeout_s_min
+    server.on(3, Appended(1, 1))
+    assert core.why_not_hand_over(2) == f"node 2 has not answered within {CONFIG.election_timeout_s_min:g} s"
+    assert core.why_not_hand_over() is None
+    server.submit(*[b"v"] * (CONFIG.message_entries_max + 1))
+    behind = f"is behind, by {CONFIG.message_entries_max + 1} entries: wait until it has caught up"
+    assert core.why_not_hand_over(3) == f"node 3 {behind}"
+    assert core.why_not_hand_over() == f"each other node that votes {behind}"
+    server.step(HandOver(to=3))
+    assert core.why_not_hand_over(3) == HANDING_OVER
+
+
+def test_a_leader_that_nobody_answers_has_nobody_to_transfer_to() -> None:
+    server = settled_leader()
+    server.now += 2 * CONFIG.election_timeout_s_min
+    server.on(1, Appended(1, 1))  # its own disk
+    why = server.core.why_not_hand_over()
+    assert why == f"no other node that votes has answered within {CONFIG.election_timeout_s_min:g} s"

@@ -335,8 +335,7 @@ class MultiPaxos(Following):
     def _settle_handover(self, leadership: Leadership) -> None:
         chosen_index, last_index = self.acceptor.chosen_index, self.acceptor.log.last_index
         is_quiet = chosen_index == last_index and not leadership.queue
-        members = self.members.at(chosen_index + 1).mask & ~leadership.followers.forgetful
-        self.handover.settle(leadership.followers, members, last_index, is_quiet=is_quiet)
+        self.handover.settle(leadership.followers, self._voting(leadership), last_index, is_quiet=is_quiet)
 
     def _deliver(self) -> None:
         first, acceptor = self.delivered_index + 1, self.acceptor

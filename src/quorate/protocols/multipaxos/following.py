@@ -287,13 +287,29 @@ class Following(Core, Reconfigurable, Journaled):
         """Stand, now that it seems possible: phase 1a. ``leave``: of a leader that made way."""
         raise NotImplementedError
 
-    # --- another leader in place of one that is about to stop ---
+    # --- another leader in place of this one ---
 
-    def hand_over(self) -> None:
+    @property
+    def is_handing_over(self) -> bool:
+        """As ``Core.is_handing_over``."""
+        return self.handover.is_under_way
+
+    def hand_over(self, to: int | None = None) -> None:
         """As ``Core.hand_over``. It gives up its lease first, for good: another may lead before that would be over."""
-        if self.leadership is not None and self.env.others:
+        if self.leadership is not None and self.env.others and to != self.env.id:
             self._give_up_lease()
-            self.handover.begin()
+            self.handover.begin(to)
+
+    def why_not_hand_over(self, to: int | None = None) -> str | None:
+        """As ``Core.why_not_hand_over``."""
+        if self.leadership is None:
+            return "this node does not lead"
+        followers, last_index = self.leadership.followers, self.acceptor.log.last_index
+        return self.handover.why_not(followers, self._voting(self.leadership), last_index, to)
+
+    def _voting(self, leadership: Leadership) -> int:
+        """The mask of those whose votes count in the next slot."""
+        return self.members.at(self.acceptor.chosen_index + 1).mask & ~leadership.followers.forgetful
 
     def _give_up_lease(self) -> None:
         self._lease = None

@@ -218,12 +218,26 @@ class Raft(Core, Journaled):
         self.replication.resign()
         self.handover.resigned()
 
-    # --- another leader in place of one that is about to stop (§3.10) ---
+    # --- another leader in place of this one (§3.10) ---
 
-    def hand_over(self) -> None:
+    @property
+    def is_handing_over(self) -> bool:
+        """As ``Core.is_handing_over``."""
+        return self.handover.is_under_way
+
+    def hand_over(self, to: int | None = None) -> None:
         """As ``Core.hand_over``."""
-        if self.election.role == LEADER and self.env.others:
-            self.handover.begin()
+        if self.election.role == LEADER and self.env.others and to != self.env.id:
+            self.handover.begin(to)
+
+    def why_not_hand_over(self, to: int | None = None) -> str | None:
+        """As ``Core.why_not_hand_over``."""
+        followers = self.replication.followers
+        return self.handover.why_not(followers, self._voting(), self.log.last_index, to)
+
+    def _voting(self) -> int:
+        """The mask of those whose votes count now."""
+        return self.quorum.members & ~self.replication.followers.forgetful
 
     def _ask_to_stand(self, node: int) -> None:
         # The term is durable since the election.
@@ -310,9 +324,7 @@ class Raft(Core, Journaled):
             if self.handover.is_under_way:
                 last_index = state.log.last_index
                 is_quiet = state.commit_index == last_index
-                followers = self.replication.followers
-                members = self.quorum.members & ~followers.forgetful
-                self.handover.settle(followers, members, last_index, is_quiet=is_quiet)
+                self.handover.settle(self.replication.followers, self._voting(), last_index, is_quiet=is_quiet)
         elif self.handover.values:
             self.handover.following(self.election.watch.leader)
 

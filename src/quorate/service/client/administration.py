@@ -1,4 +1,4 @@
-"""Administration: the part of the asynchronous client that asks nodes who votes, and has that changed.
+"""Administration: the part of the asynchronous client that asks nodes who votes and who leads, and has that changed.
 
 It is a program above the client: it asks every node for its status on a link of its own, until enough of them say the
 same (``membership.py``), and has changes decided as the client has commands.
@@ -15,7 +15,15 @@ from contextlib import suppress
 from quorate.parts.log import configuration
 from quorate.parts.log.configuration import Newcomer, Voters
 from quorate.service.client.endpoints import Endpoints
-from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
+from quorate.service.client.errors import (
+    NoQuorum,
+    NotTransferred,
+    OutcomeUnknown,
+    QuorateError,
+    Refused,
+    Unreachable,
+)
+from quorate.service.client.leadership import LeaderFound, leading
 from quorate.service.client.link import DIAL_TIMEOUT_S, dial
 from quorate.service.client.membership import (
     POLL_S,
@@ -28,7 +36,19 @@ from quorate.service.client.membership import (
     text_of,
     why_not_caught_up,
 )
-from quorate.service.requests import DECODE_ERRORS, AskStatus, Status, decode_response, encode
+from quorate.service.requests import (
+    DECODE_ERRORS,
+    AskStatus,
+    Code,
+    Failure,
+    Request,
+    Response,
+    Result,
+    Status,
+    TransferLeadership,
+    decode_response,
+    encode,
+)
 
 
 class Administration(ABC):
@@ -174,12 +194,66 @@ class Administration(ABC):
                 raise NoQuorum(f"{reached} nodes answered, and no {faults + 1} say the same of who votes")
             await asyncio.sleep(POLL_S)
 
+    # --- who leads ---
+
+    async def leader(self) -> LeaderFound:
+        """Who leads, by what nodes say. Raises Unreachable, NoQuorum, Refused."""
+        deadline = time.monotonic() + self.timeout_s
+        await self._has_mode_by(deadline)
+        return await self._leader(deadline)
+
+    async def transfer_leadership(self, to: int | None = None) -> int:
+        """Have another node lead, ``to`` or whichever is ready; which one does then. To name the one that leads already
+        changes nothing.
+
+        Raises Refused where the protocol has no such thing, or the node does not vote, does not answer, or is behind;
+        NotTransferred where the old leader leads on; OutcomeUnknown, Unreachable, NoQuorum.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        await self._has_mode_by(deadline)
+        while True:
+            found = await self._leader(deadline)
+            if found.address is None:
+                raise Unreachable(f"node {found.node} leads, and is at none of these endpoints: name its own, too")
+            answer = await self._ask(found.address, TransferLeadership(0, to), deadline - time.monotonic())
+            if isinstance(answer, Result) and answer.data.isdigit():
+                return int(answer.data)
+            if isinstance(answer, TimeoutError):
+                raise OutcomeUnknown(f"node {found.node} gave no answer within {self.timeout_s:g} s")
+            if isinstance(answer, QuorateError):
+                raise answer
+            if not isinstance(answer, Failure):
+                raise Refused(f"{found.address} answered {type(answer).__name__}")
+            if answer.code is Code.MALFORMED:
+                raise Refused(answer.why)
+            if answer.leader == found.node or time.monotonic() >= deadline:
+                raise NotTransferred(answer.why)
+            await asyncio.sleep(POLL_S)  # another leads by now
+
+    async def _leader(self, deadline: float) -> LeaderFound:
+        while (found := leading(await self.statuses(), self._liars)) is None:
+            if time.monotonic() >= deadline:
+                raise NoQuorum("no leader is known")
+            await asyncio.sleep(POLL_S)
+        return found
+
+    # --- one question, on a link of its own ---
+
     async def statuses(self) -> list[tuple[str, Status | QuorateError]]:
         """Each endpoint with what it says of itself, or why it says nothing."""
         found = await asyncio.gather(*(self._status_of(address) for address in self.endpoints.addresses))
         return list(zip(self.endpoints.addresses, found, strict=True))
 
     async def _status_of(self, address: str) -> Status | QuorateError:
+        answer = await self._ask(address, AskStatus(0), min(self.timeout_s, DIAL_TIMEOUT_S))
+        if isinstance(answer, Status | QuorateError):
+            return answer
+        if isinstance(answer, TimeoutError):
+            return Unreachable(f"{address} accepts connections but gives no answer")
+        return Refused(f"{address} answered no status")
+
+    async def _ask(self, address: str, request: Request, patience_s: float) -> Response | QuorateError | TimeoutError:
+        """What a node answers; TimeoutError if it was sent and no answer came in time, or the link ended."""
         answer: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
 
         def on_reply(frames: list[bytes]) -> None:
@@ -191,14 +265,16 @@ class Administration(ABC):
         except Unreachable as error:
             return error
         try:
-            link.send(encode(AskStatus(0)))
-            async with asyncio.timeout(min(self.timeout_s, DIAL_TIMEOUT_S)):
-                frames = await answer
-            status = decode_response(frames[0])
-            return status if isinstance(status, Status) else Refused(f"{address} answered no status")
-        except TimeoutError:
-            return Unreachable(f"{address} accepts connections but gives no answer")
+            link.send(encode(request))
+            async with asyncio.timeout(max(0.0, patience_s)):
+                await asyncio.wait((answer, link.lost), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                return TimeoutError()
+            response: Response = decode_response(answer.result()[0])
+            return response
+        except TimeoutError as error:
+            return error
         except DECODE_ERRORS as error:
-            return Refused(f"{address} sent what is no status: {error}")
+            return Refused(f"{address} sent what is no answer: {error}")
         finally:
             link.close("done")

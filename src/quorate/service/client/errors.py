@@ -36,6 +36,10 @@ class Busy(NoQuorum):
     """The nodes had too much to do for all of the time-out, or this client asked too much of them. Nothing happened."""
 
 
+class NotTransferred(QuorateError):
+    """No other node took over the leadership in time: the one that had it leads on. Nothing happened."""
+
+
 class OutcomeUnknown(QuorateError):
     """A command was sent and no answer came in time: it may or may not have taken effect, or still do so."""
 

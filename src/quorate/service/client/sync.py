@@ -16,6 +16,7 @@ from quorate.parts.log.configuration import Voters
 from quorate.service.client import aio
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 from quorate.service.client.errors import QuorateError
+from quorate.service.client.leadership import LeaderFound
 from quorate.service.client.loop_thread import LoopThread, refuse_on_loop
 from quorate.service.requests import Status
 
@@ -120,6 +121,14 @@ class Client:
     def remove_nodes(self, nodes: Sequence[int]) -> Voters:
         """As ``aio.Connection.remove_nodes``."""
         return self._run(self._client.remove_nodes(nodes))
+
+    def leader(self) -> LeaderFound:
+        """As ``aio.Connection.leader``."""
+        return self._run(self._client.leader())
+
+    def transfer_leadership(self, to: int | None = None) -> int:
+        """As ``aio.Connection.transfer_leadership``."""
+        return self._run(self._client.transfer_leadership(to))
 
     def statuses(self) -> list[tuple[str, Status | QuorateError]]:
         """Each endpoint with what it says of itself, or why it says nothing."""
