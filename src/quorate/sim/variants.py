@@ -27,6 +27,11 @@ def in_pieces(config: ConfigT, rng: Random, nodes: int) -> ConfigT:
     )
 
 
+def leased(config: ConfigT, rng: Random, nodes: int) -> ConfigT:
+    """Leaders read by leases, of nearly the longest length that there may be."""
+    return replace(config, lease_s=config.election_timeout_s_min * rng.uniform(0.7, 1.0))
+
+
 def drawn_choice(rng: Random, nodes: int) -> QuorumChoice:
     """Quorums of so many nodes that are no majorities: of two sizes, a grid where they fill one, or by weight."""
     style = rng.random()

@@ -38,7 +38,7 @@ class Stage(Alone[Election]):
     def build(self, env: Env) -> Election:
         self.state = ServerState(env, CONFIG)
         watch = Watch(env, "election", CONFIG, Reads(env, 10, 1.0))
-        return Election(env, self.state, Majority(env.peers), watch, resign=self.resign, begin=self.begin)
+        return Election(env, self.state, Majority(env.peers), watch, CONFIG, resign=self.resign, begin=self.begin)
 
     def resign(self) -> None:
         self.resigned += 1

@@ -30,6 +30,10 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     follower takes no entries until it is. While a snapshot is on its way to a follower, and until that follower has
     caught up, the leader keeps the log that the follower needs next, as long as that is no more than
     ``hold_bytes_max``: so much may be written during a transfer, or it begins again with a newer snapshot.
+
+    ``lease_s`` (None: no leases; the same on all nodes): for so long after a leader was heard no other is elected, so
+    that it reads without asking. That holds only if clocks run at a rate within ``clock_drift`` of true time and are
+    never set.
     """
 
     bounds: ClassVar[Mapping[str, Bounds]] = {
@@ -69,6 +73,8 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     keep_bytes: int = 32 << 20
     log_bytes_max: int = 1 << 30
     hold_bytes_max: int = 256 << 20
+    lease_s: float | None = None
+    clock_drift: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,6 +87,13 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError(
                 f"election_timeout_s_max is {self.election_timeout_s_max}, below election_timeout_s_min "
                 f"{self.election_timeout_s_min}: leave it out for twice the shortest"
+            )
+        if not 0 <= self.clock_drift < 1:
+            raise ValueError(f"clock_drift is {self.clock_drift}: it must be at least 0 and below 1")
+        if self.lease_s is not None and not 0 < self.lease_s <= self.election_timeout_s_min:
+            raise ValueError(
+                f"lease_s is {self.lease_s}: it must be above 0 and at most election_timeout_s_min, "
+                f"{self.election_timeout_s_min}, for which nobody stands after hearing a leader"
             )
         if self.snapshot_bytes_min > self.snapshot_bytes_max:
             raise ValueError(

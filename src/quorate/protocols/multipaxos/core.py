@@ -39,13 +39,13 @@ from quorate.parts.ballot import NO_BALLOT, ROUND_MAX, Ballot
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.delivery import portion
+from quorate.parts.leaderlog.lease import Lease
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.log.replicated import Busy, Decided
 from quorate.protocols.multipaxos.following import PREPARING, Following
 from quorate.protocols.multipaxos.leadership import Leadership
-from quorate.protocols.multipaxos.lease import Lease
 from quorate.protocols.multipaxos.messages import (
     MESSAGES,
     RECORDS,

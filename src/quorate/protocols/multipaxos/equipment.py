@@ -7,7 +7,7 @@ from quorate.protocols.multipaxos.messages import MultiPaxosConfig
 from quorate.protocols.multipaxos.mutants import MUTANTS
 from quorate.sim.equipment import Equipment
 from quorate.sim.shells import HANGS
-from quorate.sim.variants import drawn_choice, in_pieces, spared
+from quorate.sim.variants import drawn_choice, in_pieces, leased, spared
 
 SIMULATION = MultiPaxosConfig(
     message_entries_max=16,
@@ -28,7 +28,7 @@ EQUIPMENT = Equipment(
     spared=lambda config, members: spared(config.quorum, members),
     variants={
         "snapshots": in_pieces,
-        "leases": lambda config, rng, _: replace(config, lease_s=config.election_timeout_s_min * rng.uniform(0.7, 1.0)),
+        "leases": leased,
         "quorums": lambda config, rng, nodes: replace(config, quorum=drawn_choice(rng, nodes)),
     },
     takes_snapshots=True,

@@ -16,6 +16,7 @@ from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
 from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.handover import Handover
+from quorate.parts.leaderlog.lease import Lease
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.returns import Returned
 from quorate.parts.leaderlog.watch import Watch
@@ -25,7 +26,6 @@ from quorate.parts.log.replicated import Dropped, Journaled, Restored
 from quorate.parts.votes.tally import Tally
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.leadership import Leadership
-from quorate.protocols.multipaxos.lease import Lease
 from quorate.protocols.multipaxos.membership import Spans
 from quorate.protocols.multipaxos.messages import (
     MultiPaxosConfig,

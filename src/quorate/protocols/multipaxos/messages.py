@@ -294,9 +294,8 @@ class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_f
     ``founders``: the nodes that the cluster began with, once others have joined it (empty: all that a node is told of
     at its start). ``members``: the first acceptors (empty: every founder); other nodes learn, and do not vote.
     ``quorum``: see ``parts/quorum/choice.py``. ``alpha``: so many slots may be open, and so many after the one that
-    names new members these begin to count. ``lease_s`` (None: no leases): for so long after the leader was heard nobody
-    promises another ballot, so that the leader reads without asking. That holds only where clocks run at a rate within
-    ``clock_drift`` of true time and are never set; see docs/protocols/multipaxos.md.
+    names new members these begin to count. For as long as a lease nobody promises another ballot; see
+    docs/protocols/multipaxos.md.
     """
 
     bounds: ClassVar[Mapping[str, Bounds]] = {**LeaderConfig.bounds, "alpha": Bounds(1, ALPHA_MAX)}
@@ -305,17 +304,8 @@ class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_f
     founders: tuple[NodeId, ...] = ()
     quorum: QuorumChoice = MajorityChoice()
     alpha: int = 8192
-    lease_s: float | None = None
-    clock_drift: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.clock_drift < 1:
-            raise ValueError(f"clock_drift is {self.clock_drift}: it must be at least 0 and below 1")
-        if self.lease_s is not None and not 0 < self.lease_s <= self.election_timeout_s_min:
-            raise ValueError(
-                f"lease_s is {self.lease_s}: it must be above 0 and at most election_timeout_s_min, "
-                f"{self.election_timeout_s_min}, for which nobody stands after hearing a leader"
-            )
         if self.members:
             self.quorum.build(self.members)  # refuses a pair that does not meet as early as it can be known

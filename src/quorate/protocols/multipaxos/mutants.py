@@ -5,6 +5,7 @@ from typing import Any
 
 from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.followers import Followers, Transfer
+from quorate.parts.leaderlog.lease import Lease
 from quorate.parts.leaderlog.returns import Returned, Returns
 from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.configuration import Voters
@@ -13,7 +14,6 @@ from quorate.parts.quorum import Flexible, Threshold
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.core import MultiPaxos
 from quorate.protocols.multipaxos.leadership import Leadership
-from quorate.protocols.multipaxos.lease import Lease
 from quorate.protocols.multipaxos.membership import Span, Spans
 from quorate.protocols.multipaxos.messages import (
     Accepted,

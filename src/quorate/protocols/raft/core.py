@@ -107,6 +107,7 @@ class Raft(Core, Journaled):
             self.state,
             self.quorum,
             Watch(env, ELECTION, config, self._reads),
+            config,
             resign=self._resign,
             begin=self.follower.begin,
         )
@@ -226,8 +227,9 @@ class Raft(Core, Journaled):
         return self.handover.is_under_way
 
     def hand_over(self, to: int | None = None) -> None:
-        """As ``Core.hand_over``."""
+        """As ``Core.hand_over``. It gives up its lease first, for all of the term: what asks the other may be late."""
         if self.election.role == LEADER and self.env.others and to != self.env.id:
+            self.replication.give_up_lease()
             self.handover.begin(to)
 
     def why_not_hand_over(self, to: int | None = None) -> str | None:

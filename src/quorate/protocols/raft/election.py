@@ -4,6 +4,11 @@ How it works. Time is cut into terms, each with at most one leader. A server tha
 first asks whether it could win (pre-vote), then begins a new term and asks for votes. A server votes once a term, and
 only for a log that is no older than its own, so whoever a majority elects has all that is committed.
 
+With leases (§6.4.1) a server that heard a leader keeps its vote back for the shortest election timeout, whatever it has
+heard since of terms: also one that restarts, as its earlier life may have heard one. Leave of the leader (§3.10) makes
+an exception. It is good for the next term alone, and whoever gives it reads by no lease again in its own term; so a
+request with leave elects nobody while another's lease lasts.
+
 It reads the log only to compare its end, and knows nothing of what a leader or a follower does with it: the two calls
 it is given end a leadership and a follower's duties.
 """
@@ -21,6 +26,7 @@ from quorate.protocols.raft.messages import (
     HeartbeatReply,
     PreVote,
     PreVoteReply,
+    RaftConfig,
     RequestVote,
     RequestVoteWithLeave,
     Vote,
@@ -40,6 +46,7 @@ class Election:
         state: ServerState,
         quorum: QuorumSystem,
         watch: Watch,
+        config: RaftConfig,
         *,
         resign: Callable[[], None],
         begin: Callable[[], None],
@@ -49,6 +56,7 @@ class Election:
         self._quorum = quorum
         self._resign = resign
         self._begin = begin
+        self._has_leases = config.lease_s is not None
         self.watch = watch
         self.role = FOLLOWER
         self.stalled: str | None = None
@@ -57,6 +65,9 @@ class Election:
 
     def start(self) -> None:
         """Every server begins as a follower (§3.4)."""
+        if self._has_leases:
+            # An earlier life may have heard a leader just now, who reads by lease.
+            self.watch.heard_at = self._env.now
         self.follow(self._state.term, None)
         if self._quorum.is_quorum(1 << self._env.id):
             self._ask_for_votes()  # alone, there is nobody to wait for
@@ -118,7 +129,16 @@ class Election:
 
     def _hears_leader(self) -> bool:
         """Whether a leader was heard within the shortest election timeout, or is us."""
-        return self.role == LEADER or (self.watch.leader is not None and self.watch.heard_lately())
+        counts = self._has_leases or self.watch.leader is not None
+        return self.role == LEADER or (counts and self.watch.heard_lately())
+
+    def _keeps_vote_back(self, m: RequestVote) -> bool:
+        """§4.2.3: a server that was removed or cut off must not depose a live leader. §6.4.1: nor break its lease."""
+        if isinstance(m, RequestVoteWithLeave):
+            return False
+        if m.term == self._state.term:
+            return self._has_leases and self.watch.heard_lately()
+        return m.term > self._state.term and self._hears_leader()
 
     # --- candidates (§3.4), pre-vote (§9.6) ---
 
@@ -130,7 +150,7 @@ class Election:
     def _ask_for_votes(self) -> None:
         """§9.6: first ask whether an election could be won; the term does not change yet."""
         self.watch.rest()
-        if not self._may_stand():
+        if not self._may_stand() or (self._has_leases and self.watch.heard_lately()):
             return
         state = self._state
         self.role = PRECANDIDATE
@@ -191,8 +211,8 @@ class Election:
     def on_request_vote(self, sender: int, m: RequestVote) -> None:
         """§3.4: one vote a term, first come first served, to a log that is no older (§3.6.1)."""
         state = self._state
-        if m.term > state.term and self._hears_leader() and not isinstance(m, RequestVoteWithLeave):
-            return  # §4.2.3: a server that was removed or cut off must not depose a live leader
+        if self._keeps_vote_back(m):
+            return
         self.observe(m.term)
         granted = m.term == state.term and self._may_vote_for(sender) and self._is_up_to_date(m.last_index, m.last_term)
         if granted:

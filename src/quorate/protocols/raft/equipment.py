@@ -7,7 +7,7 @@ from quorate.protocols.raft.messages import RaftConfig
 from quorate.protocols.raft.mutants import MUTANTS
 from quorate.sim.equipment import Equipment
 from quorate.sim.shells import HANGS
-from quorate.sim.variants import in_pieces
+from quorate.sim.variants import in_pieces, leased
 
 SIMULATION = RaftConfig(
     message_entries_max=16,
@@ -23,8 +23,8 @@ SIMULATION = RaftConfig(
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
-    kinds=("gone", "snapshots", "delays", "stops", "transfers"),
-    variants={"snapshots": in_pieces},
+    kinds=("gone", "snapshots", "leases", "delays", "stops", "transfers"),
+    variants={"snapshots": in_pieces, "leases": leased},
     takes_snapshots=True,
     invariants=(RaftInvariants,),
     mutants=(*MUTANTS, *HANGS),

@@ -13,10 +13,12 @@ rather than by a timeout for each message.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from quorate.kernel import Env, nodes_of
 from quorate.parts.leaderlog.config import HEARTBEAT
 from quorate.parts.leaderlog.followers import Followers
+from quorate.parts.leaderlog.lease import Lease
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.returns import Proposed, return_entry
 from quorate.parts.leaderlog.sending import outgoing
@@ -41,6 +43,8 @@ from quorate.protocols.raft.state import ServerState
 class LogReplication:
     """What one server does while it leads, from ``lead`` to ``resign``."""
 
+    lease_class: ClassVar[type[Lease]] = Lease
+
     def __init__(
         self,
         env: Env,
@@ -60,6 +64,7 @@ class LogReplication:
         self.followers = Followers((), 0, 0.0)
         self.noop_index = 0
         """Of the entry that opened the term."""
+        self._lease: Lease | None = None
         self._returns = Proposed()
         self._uncommitted_bytes = 0
         self._appended = False
@@ -75,6 +80,8 @@ class LogReplication:
         self.followers = Followers(self._env.others, log.last_index + 1, self._env.now)
         self._returns = Proposed()
         self._reads.lead()
+        if self._config.lease_s is not None:
+            self._lease = self.lease_class(self._config.lease_s, self._config.clock_drift)
         self._uncommitted_bytes = size_of(log.slice(state.commit_index + 1, log.last_index))
         self._open_term()
         self._env.set_timer(HEARTBEAT, self._config.heartbeat_s)
@@ -89,6 +96,11 @@ class LogReplication:
         self._env.cancel_timer(HEARTBEAT)
         self._reads.resign()
         self.followers = Followers((), 0, 0.0)
+        self._lease = None
+
+    def give_up_lease(self) -> None:
+        """§6.4.1: read by none any more while this leadership lasts, as another may soon lead with its leave."""
+        self._lease = None
 
     # --- entries (§3.5) ---
 
@@ -220,6 +232,9 @@ class LogReplication:
             return False
         env.set_timer(HEARTBEAT, self._config.heartbeat_s)
         self._may_send = True
+        if self._lease is not None:
+            self._reads.rounds.number += 1
+            self._begin_lease(self._lease)
         number = self._reads.rounds.number
         for node, commit_index in followers.knowing(state.commit_index):
             # No durable state: the term is durable since the election, and so is what is committed.
@@ -230,6 +245,12 @@ class LogReplication:
         for node in nodes_of(followers.forgetful):
             self._inform(node)
         return True
+
+    def _begin_lease(self, lease: Lease) -> None:
+        """§6.4.1: the round that leaves now is one if a quorum answers it."""
+        number = self._reads.rounds.number
+        lease.begin(number, self._env.now, self._quorum)
+        lease.answered(self._env.id, number)
 
     def _inform(self, node: int) -> None:
         """One that has forgotten takes from no heartbeat what is committed, which may be for an earlier life of it."""
@@ -245,19 +266,26 @@ class LogReplication:
         if progress := self.followers.get(sender):
             progress.active_at = self._env.now
             self._reads.confirm(sender, m.round)
+            if self._lease is not None:
+                self._lease.answered(sender, m.round)
 
     def is_current(self) -> bool:
         """§6.4, step 1: whether all that earlier terms committed is known to be."""
         return self._state.commit_index >= self.noop_index
 
     def begin_round(self) -> None:
-        """§6.4, steps 1 to 3. Reads wait until an entry of this term is committed."""
+        """§6.4, steps 1 to 3. Reads wait until an entry of this term is committed; §6.4.1: a lease saves the round."""
         if not self._reads.rounds.waiting or not self.is_current():
             return
         commit_index = self._state.commit_index
+        if self._lease is not None and self._lease.holds(self._env.now):
+            self._reads.serve_waiting(commit_index)
+            return
         number = self._reads.rounds.begin(commit_index, self._quorum)
         if number is None:
             return
+        if self._lease is not None:
+            self._begin_lease(self._lease)
         for node, known in self.followers.knowing(commit_index):
             # No durable state: a question whether we still lead.
             self._env.send_now(node, Heartbeat(self._state.term, known, number))

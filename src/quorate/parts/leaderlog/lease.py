@@ -1,10 +1,10 @@
-"""Lease: reads without asking, while nobody can lead but this node (Chandra and others 2007, §5.2).
+"""Lease: reads without asking, while nobody else can lead (Chandra and others 2007, §5.2; Ongaro 2014, §6.4.1).
 
-Who hears a leader promises no other ballot for ``lease_s`` of its own clock. A round of heartbeats that began at *t* on
-the leader's clock, and that nodes answered which meet every phase-1 quorum, is therefore a lease until *t* plus
-``lease_s``, less what the clocks may be apart: all run at a rate between 1 - drift and 1 + drift, so the leader's may
-show no more than ``lease_s * (1 - drift) / (1 + drift)`` since then. A clock that is set breaks that: leases need one
-that is not.
+A node that hears a leader lets nobody else lead for ``lease_s`` of its own clock. A round of heartbeats that began at
+*t* on the leader's clock, and that nodes answered which meet every quorum that elects, is therefore a lease until *t*
+plus ``lease_s``, less what the clocks may be apart: all run at a rate between 1 - drift and 1 + drift, so the leader's
+may show no more than ``lease_s * (1 - drift) / (1 + drift)`` since then. A clock that is set breaks that: leases need
+one that is not.
 """
 
 from __future__ import annotations
