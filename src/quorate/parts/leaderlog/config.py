@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from quorate.kernel import NodeId
 from quorate.parts.bounds import BYTES_MAX, COUNT_MAX, COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
 
@@ -33,7 +34,8 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
 
     ``lease_s`` (None: no leases; the same on all nodes): for so long after a leader was heard no other is elected, so
     that it reads without asking. That holds only if clocks run at a rate within ``clock_drift`` of true time and are
-    never set.
+    never set. ``preferred``: the nodes that are to lead if they can, the first of them rather than the second, and each
+    of them rather than one that is not named (``preference.py``; the same on all nodes).
     """
 
     bounds: ClassVar[Mapping[str, Bounds]] = {
@@ -75,6 +77,7 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     hold_bytes_max: int = 256 << 20
     lease_s: float | None = None
     clock_drift: float = 0.1
+    preferred: tuple[NodeId, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,10 +98,17 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"lease_s is {self.lease_s}: it must be above 0 and at most election_timeout_s_min, "
                 f"{self.election_timeout_s_min}, for which nobody stands after hearing a leader"
             )
+        if len(set(self.preferred)) < len(self.preferred):
+            raise ValueError(f"preferred is {list(self.preferred)}: name each node once")
         if self.snapshot_bytes_min > self.snapshot_bytes_max:
             raise ValueError(
                 f"snapshot_bytes_min is {self.snapshot_bytes_min}, above snapshot_bytes_max {self.snapshot_bytes_max}"
             )
+
+    def rank(self, node: int, missed: int | None = None) -> int:
+        """How many of the preferred nodes are to lead rather than this one, ``missed`` not counted."""
+        before = self.preferred[: self.preferred.index(node)] if node in self.preferred else self.preferred
+        return len(before) - (missed in before)
 
     def within(self, log_bytes_max: int) -> LeaderConfig:
         """The same with no more than so many bytes of log in memory, and of what is on its way into it."""

@@ -41,9 +41,13 @@ class Watch:
         return True
 
     def rest(self) -> None:
-        """Draw a wait, and begin it."""
-        shortest, longest = self._config.election_timeout_s_min, self._config.election_timeout_s_max
-        self.delay_s = self._env.rng.uniform(shortest, 2 * shortest if longest is None else longest)
+        """Draw a wait, and begin it. It is longer by half of the range for each node that is to lead rather than us."""
+        config = self._config
+        shortest = config.election_timeout_s_min
+        longest = 2 * shortest if config.election_timeout_s_max is None else config.election_timeout_s_max
+        self.delay_s = self._env.rng.uniform(shortest, longest)
+        if config.preferred:
+            self.delay_s += config.rank(self._env.id, missed=self.leader) * (longest - shortest) / 2
         self.alarm.put_off(self.delay_s)
 
     def put_off(self) -> None:

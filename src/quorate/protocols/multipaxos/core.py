@@ -254,6 +254,10 @@ class MultiPaxos(Following):
         leadership.beat(rounds.number, retries)
         if kept := self.handover.beat():
             self._propose(kept)
+        elif leadership.is_current():
+            followers, last_index = leadership.followers, self.acceptor.log.last_index
+            if (better := self.preference.better(followers, self._voting(leadership), last_index)) is not None:
+                self.hand_over(better)
 
     def on_heartbeat(self, sender: int, m: Heartbeat) -> None:
         """The leader lives, and so much is chosen."""

@@ -17,6 +17,7 @@ from quorate.parts.ballot import NO_BALLOT, Ballot
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.handover import Handover
 from quorate.parts.leaderlog.lease import Lease
+from quorate.parts.leaderlog.preference import Preference
 from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.returns import Returned
 from quorate.parts.leaderlog.watch import Watch
@@ -52,6 +53,7 @@ class Following(Core, Reconfigurable, Journaled):
     preparation_class: ClassVar[type[Preparation]] = Preparation
     snapshots_class: ClassVar[type[Snapshots]] = Snapshots
     handover_class: ClassVar[type[Handover]] = Handover
+    preference_class: ClassVar[type[Preference]] = Preference
 
     def __init__(self, env: Env, config: MultiPaxosConfig = MultiPaxosConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__(env)
@@ -90,6 +92,7 @@ class Following(Core, Reconfigurable, Journaled):
         """Of the leader that was heard last in this life."""
         self._began_at = env.now
         self.handover = self.handover_class(env, config, self._ask_to_lead)
+        self.preference = self.preference_class(env, config, self.handover)
 
     @property
     def leader(self) -> int | None:

@@ -37,6 +37,7 @@ from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.delivery import portion
 from quorate.parts.leaderlog.handover import Handover
+from quorate.parts.leaderlog.preference import Preference
 from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
@@ -87,6 +88,7 @@ class Raft(Core, Journaled):
     follower_class: ClassVar[type[LogFollower]] = LogFollower
     compaction_class: ClassVar[type[LogCompaction]] = LogCompaction
     handover_class: ClassVar[type[Handover]] = Handover
+    preference_class: ClassVar[type[Preference]] = Preference
 
     def __init__(self, env: Env, config: RaftConfig = RaftConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__(env)
@@ -102,6 +104,7 @@ class Raft(Core, Journaled):
             env, config, self.state, self.quorum, self._reads, self.snapshots.transfers
         )
         self.handover = self.handover_class(env, config, self._ask_to_stand)
+        self.preference = self.preference_class(env, config, self.handover)
         self.election = self.election_class(
             env,
             self.state,
@@ -191,6 +194,10 @@ class Raft(Core, Journaled):
                 self.election.step_down()  # §6.2
             elif kept := self.handover.beat():
                 self._propose(kept)
+            elif self.replication.is_current():
+                followers, last_index = self.replication.followers, self.log.last_index
+                if (better := self.preference.better(followers, self._voting(), last_index)) is not None:
+                    self.hand_over(better)
 
     # --- election (§3.4), pre-vote (§9.6) ---
 
