@@ -1,12 +1,14 @@
-"""For how long nobody can write when the leader stops (SIGTERM) or is killed (SIGKILL): Quorate, and etcd beside it.
+"""For how long nobody can write when the leader stops (SIGTERM), is killed (SIGKILL) or hangs (SIGSTOP): Quorate, and
+etcd beside it.
 
-    PYTHONPATH=src:. python bench/outage.py [--tries 50] [--systems raft,multipaxos,pbft,etcd]
+    PYTHONPATH=src:. python bench/outage.py [--tries 50] [--systems raft,etcd] [--signals TERM,KILL,STOP]
 
 Three processes on this machine (four of PBFT). One client writes without a pause, through whichever node answers; a
 try is one signal to the node that leads. The outage is the longest time between two writes that were acknowledged, from
 just before the signal on. Then the node is started again, and the next try waits until all follow. Both clients are
 told of all nodes: ours turns to another when its link ends; etcd's is asked through gRPC, at the next endpoint after an
-error or half a second. etcd has its defaults, an election timeout of 1 s; ours is 0.6 to 1.2 s.
+error or half a second. etcd has its defaults, an election timeout of 1 s; ours is 0.6 to 1.2 s, and a process that
+ends is noticed by its connections.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from tests.cluster import LocalCluster, until
 SETTLE_S = 1.0
 """Between two tries, and after the signal at the least."""
 ETCD_PATIENCE_S = 0.5
-SIGNALS = (signal.SIGTERM, signal.SIGKILL)
+SIGNALS = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL, "STOP": signal.SIGSTOP}
 
 
 class Quorate:
@@ -48,11 +50,16 @@ class Quorate:
     def end(self, node: int, number: signal.Signals) -> None:
         if number == signal.SIGTERM:
             self.cluster.stop_node(node)
+        elif number == signal.SIGSTOP:
+            self.cluster.pause(node)
         else:
             self.cluster.kill(node)
 
     def start(self, node: int) -> None:
-        self.cluster.start_node(node)
+        if node in self.cluster.paused:
+            self.cluster.resume(node)
+        else:
+            self.cluster.start_node(node)
 
     @contextmanager
     def writer(self) -> Iterator[Callable[[], None]]:
@@ -75,10 +82,14 @@ class Etcd:
 
     def end(self, node: int, number: signal.Signals) -> None:
         self.etcd.processes[node].send_signal(number)
-        self.etcd.processes[node].wait()
+        if number != signal.SIGSTOP:
+            self.etcd.processes[node].wait()
 
     def start(self, node: int) -> None:
-        self.etcd.start(node)
+        if self.etcd.processes[node].poll() is None:
+            self.etcd.processes[node].send_signal(signal.SIGCONT)
+        else:
+            self.etcd.start(node)
 
     @contextmanager
     def writer(self) -> Iterator[Callable[[], None]]:
@@ -144,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tries", type=int, default=50)
     parser.add_argument("--systems", default="raft,multipaxos,pbft,etcd")
+    parser.add_argument("--signals", default="TERM,KILL", help="TERM, KILL and STOP, separated by commas")
     parser.add_argument("--json", type=Path, help="write all outages there")
     arguments = parser.parse_args()
     results: dict[str, list[float]] = {}
@@ -151,7 +163,7 @@ def main() -> None:
         if name == "etcd" and not etcd.installed():
             print("etcd is not installed and left out; as root: apt-get install etcd-server etcd-client")
             continue
-        for number in SIGNALS:
+        for number in [SIGNALS[each] for each in arguments.signals.split(",")]:
             with tempfile.TemporaryDirectory(prefix="bench-outage-") as folder:
                 system = Etcd(Path(folder), name) if name == "etcd" else Quorate(Path(folder), name)
                 try:
@@ -159,9 +171,9 @@ def main() -> None:
                 finally:
                     system.close()
             results[f"{name} {number.name}"] = found
-            middle, high = statistics.median(found), found[min(len(found) - 1, len(found) * 95 // 100)]
+            middle, high = statistics.median(found), found[min(len(found) - 1, len(found) * 99 // 100)]
             print(
-                f"{name:10} {number.name}: median {middle:.3f} s, p95 {high:.3f} s, longest {found[-1]:.3f} s",
+                f"{name:10} {number.name}: median {middle:.3f} s, p99 {high:.3f} s, longest {found[-1]:.3f} s",
                 flush=True,
             )
     if arguments.json is not None:

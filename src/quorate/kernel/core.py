@@ -51,6 +51,8 @@ class Core:
     """Of a root: whether submissions wait for a quiet journal, so that many share a batch. False: they only pass on."""
     hands_over: ClassVar[bool] = False
     """Of a root: whether it does something in ``hand_over``, so that a node which stops waits for it."""
+    hears_hang_ups: ClassVar[bool] = False
+    """Of a root with a closed roster: whether it is told when a peer's connection ends (``on_hung_up``)."""
     is_repairable: ClassVar[bool] = False
     """Of a root: whether a node that lost its memory can come back under its number; see ``unrepairable``."""
     parking: ClassVar[ParkingLimits] = ParkingLimits()
@@ -133,6 +135,9 @@ class Core:
 
     def on_stalled(self, why: str | None) -> None:
         """Storage stopped taking records (a full disk, say), or takes them again (None)."""
+
+    def on_hung_up(self, node: int) -> None:
+        """A peer's connection to this node has ended: a hint that its process has, and no more."""
 
     def on_met(self, node: int, key: bytes, address: str, outbound: bool) -> None:
         """Open roster: a link to a stranger is there; ``env.peers`` has it."""

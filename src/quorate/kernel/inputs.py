@@ -61,6 +61,13 @@ class HandOver(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
     to: NodeId | None = None
 
 
+class HungUp(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Closed roster: a peer's connection to this node has ended. Its process may have, too; or it calls again soon."""
+
+    node: NodeId
+    path: Path = ROOT
+
+
 class Handed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A value that the parent of the core at ``path`` hands down. The Host makes these itself."""
 
@@ -108,4 +115,4 @@ class Misbehaved(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
 
 
 RosterInput: TypeAlias = Met | Parted | Unmet | Misbehaved
-Input: TypeAlias = Received | Submitted | Asked | Fired | Done | HandOver | Stalled | RosterInput
+Input: TypeAlias = Received | Submitted | Asked | Fired | Done | HandOver | HungUp | Stalled | RosterInput

@@ -26,6 +26,7 @@ from quorate.kernel.inputs import (
     Fired,
     Handed,
     HandOver,
+    HungUp,
     Input,
     Met,
     Misbehaved,
@@ -152,6 +153,8 @@ class Tree:
             core.on_handed(item.value)
         elif isinstance(item, HandOver):
             core.hand_over(item.to)
+        elif isinstance(item, HungUp):
+            core.on_hung_up(item.node)
         else:
             raise TypeError(f"{item!r} is not an input")
 

@@ -29,6 +29,7 @@ from quorate.kernel import (
     Fired,
     Handed,
     HandOver,
+    HungUp,
     Known,
     Met,
     Misbehaved,
@@ -91,7 +92,7 @@ class Codec:
             _twin(Handed, value=_union((*handed, *_PLAIN))): Handed,
             **{
                 _twin(kind): kind
-                for kind in (HandOver, Stalled, Met, Parted, Unmet, Misbehaved, Started, Settled, Known)
+                for kind in (HandOver, HungUp, Stalled, Met, Parted, Unmet, Misbehaved, Started, Settled, Known)
             },
         }
         self._stepped = stepped = _twin(Stepped, inputs=_TUPLE[_union(self._inputs), ...])

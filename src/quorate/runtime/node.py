@@ -36,6 +36,7 @@ from quorate.kernel import (
     Fired,
     HandOver,
     Host,
+    HungUp,
     Input,
     Job,
     Key,
@@ -204,6 +205,7 @@ class Node(Machine):
                 keys=keys,
             )
             self.peers.on_forgotten = self._forgotten
+            self.peers.on_hung_up = self._hung_up
         self._links: Links = links or self.peers
         self.on_roster: Callable[[], None] = _nothing
         """Called when a core has met a node or parted from one."""
@@ -529,6 +531,10 @@ class Node(Machine):
             return  # no turn will take it out again
         self._inbox.append(item)
         self.wake()
+
+    def _hung_up(self, peer: int) -> None:
+        if self._is_started and self.host.root.hears_hang_ups:
+            self._put(HungUp(peer))
 
     def _on_frames(self, sender: int, frames: list[bytes]) -> None:
         if self._is_ending:

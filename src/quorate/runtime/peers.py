@@ -96,6 +96,8 @@ class Peers:
         self.incarnations = Incarnations(node)
         self.on_forgotten: Callable[[str], object] = lambda why: None
         """Called with the reason if another node says that this one has lost what it was."""
+        self.on_hung_up: Callable[[int], object] = lambda node: None
+        """Called if the connection of a node to this one ends, unless another one has taken its place."""
         self.names = names
         self.tell = Told(log)
         self.is_stopping = False
@@ -292,6 +294,8 @@ class Peers:
         if self.incoming.get(caller.sender) is caller:
             del self.incoming[caller.sender]
             log.info("node %d's connection from %s ended: %s", caller.sender, caller.remote, why)
+            if not self.is_stopping:
+                self.on_hung_up(caller.sender)
         elif caller.sender < 0:
             log.debug("a caller from %s left: %s", caller.remote, why)
 

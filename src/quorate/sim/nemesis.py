@@ -12,7 +12,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from quorate.kernel import Core, Turn, nodes_of
+from quorate.kernel import Core, HungUp, Turn, nodes_of
 from quorate.parts.log.configuration import Reconfigurable
 from quorate.sim.disk_nemesis import DAMAGING, DiskNemesis
 from quorate.sim.farewell import Farewell
@@ -35,6 +35,9 @@ EXILE_S_MAX = 10.0
 HAND_OVER_S_MAX = 0.8
 """How long a node that stops waits until another leads, as a real one does."""
 HAND_OVER_POLL_S = 0.005
+
+HANG_UP_S = 0.02
+"""How long it takes until a node sees that a link has ended, on average: what was on its way comes first, mostly."""
 
 ANY = 0.3
 """How many transfers name no node."""
@@ -77,6 +80,7 @@ class Nemesis:
             ("absence", mix.absence_every_s, self._leave_alone),
             ("stop", mix.stop_every_s, self._stop),
             ("transfer", mix.transfer_every_s, self._transfer),
+            ("hang-up", mix.hang_up_every_s, self._hang_up),
         ]
         for name, every_s, strike in plots:
             if every_s is not None:
@@ -219,7 +223,30 @@ class Nemesis:
         if node.up and not self._over:
             self._count("crashed nodes")
             node.crash()
+            if self._world.mix.hang_ups and rng.random() < self._world.mix.hang_ups:
+                self._count("crashes noticed")
+                for other in self._world.present:
+                    self._tell_of_hang_up(rng, node, other)
             self._until(rng, self._world.mix.down_s, node.restart)
+
+    def _hang_up(self, rng: Random) -> None:
+        """A link ends between two nodes that live; aimed at who leads, as any other fault."""
+        node = self._victim(rng)
+        others = [other for other in self._world.present if other is not node]
+        if others:
+            self._tell_of_hang_up(rng, node, others[int(rng.random() * len(others))])
+
+    def _tell_of_hang_up(self, rng: Random, node: SimNode, other: SimNode) -> None:
+        """Another node sees soon that this one's link has ended."""
+        if other is node or not other.up or not other.host.root.hears_hang_ups:
+            return
+        life = other.life
+
+        def tell() -> None:
+            if other.up and other.life == life:
+                other.put(HungUp(node.id))
+
+        self._world.after(rng.expovariate(1.0 / HANG_UP_S), tell)
 
     def _stop(self, rng: Random) -> None:
         """SIGTERM: it hands over, if it leads, and ends when another leads, or when it has waited long enough."""

@@ -8,7 +8,7 @@ from quorate.kernel import NODE_ID_MAX
 
 COMMON = ("crash", "partition", "disk", "clock", "pause", "network")
 """Kinds of faults that every protocol is tested with. They share the stream of chance of a seed's mix."""
-FURTHER = ("gone", "members", "snapshots", "leases", "quorums", "delays", "clients", "stops", "transfers")
+FURTHER = ("gone", "members", "snapshots", "leases", "quorums", "delays", "clients", "stops", "transfers", "hang-ups")
 """Kinds that a protocol is tested with if its EQUIPMENT names them. Each is drawn from a stream of its own, so that one
 more changes nothing about a seed that does not have it."""
 FAULTS = (*COMMON, *FURTHER)

@@ -26,6 +26,7 @@ SHARES: Final = {
     "clients": 0.3,
     "stops": 0.15,
     "transfers": 0.15,
+    "hang-ups": 0.25,
 }
 """How many of the seeds have each kind."""
 ABSENT: Final = 0.2
@@ -144,6 +145,11 @@ def _transfers(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
     mix.transfer_every_s = log_uniform(rng, 0.3, 3.0)
 
 
+def _hang_ups(mix: Mix, rng: Random, faults: tuple[str, ...]) -> None:
+    mix.hang_ups = rng.uniform(0.3, 1.0)
+    mix.hang_up_every_s = log_uniform(rng, 0.1, 2.0) if rng.random() < 0.7 else None
+
+
 DRAWS: dict[str, Callable[[Mix, Random, tuple[str, ...]], None]] = {
     "gone": _gone,
     "members": _members,
@@ -153,5 +159,6 @@ DRAWS: dict[str, Callable[[Mix, Random, tuple[str, ...]], None]] = {
     "clients": _clients,
     "stops": _stops,
     "transfers": _transfers,
+    "hang-ups": _hang_ups,
 }
 """Kinds that change the mix. The others change the config alone."""

@@ -77,6 +77,10 @@ class Mix(msgspec.Struct, kw_only=True):
     coup_s: float = 0.01
     stop_every_s: float | None = None
     """How often a node stops in order: one that leads has another lead first."""
+    hang_ups: float = 0.0
+    """How many crashes the peers notice at once, as the links of the process end."""
+    hang_up_every_s: float | None = None
+    """How often a link ends between two nodes that live."""
     transfer_every_s: float | None = None
     """How often a node that leads is told to have another one lead, often a certain one."""
     pause_every_s: float | None = None

@@ -30,6 +30,7 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
     "delays": ("slow turns of links",),
     "clients": ("requests of false clients",),
     "transfers": ("transferred",),
+    "hang-ups": ("crashes noticed",),
     **{kind: (kind,) for kind in DAMAGING},
     "sync-error": ("syncs failed",),
     "snapshot-full": ("snapshot-full",),

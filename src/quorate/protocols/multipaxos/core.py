@@ -77,6 +77,7 @@ class MultiPaxos(Following):
     messages = MESSAGES
     records = RECORDS
     hands_over = True
+    hears_hang_ups = True
     is_repairable = True
     leadership_class: ClassVar[type[Leadership]] = Leadership
 

@@ -24,7 +24,7 @@ SIMULATION = MultiPaxosConfig(
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
-    kinds=("gone", "members", "snapshots", "leases", "quorums", "delays", "stops", "transfers"),
+    kinds=("gone", "members", "snapshots", "leases", "quorums", "delays", "stops", "transfers", "hang-ups"),
     spared=lambda config, members: spared(config.quorum, members),
     variants={
         "snapshots": in_pieces,

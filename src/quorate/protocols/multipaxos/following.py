@@ -190,6 +190,11 @@ class Following(Core, Reconfigurable, Journaled):
         if self.members.at(acceptor.chosen_index + 1).members == (self.env.id,):
             self._stand()  # alone, there is nobody to wait for
 
+    def on_hung_up(self, node: int) -> None:
+        """The process of the leader has ended, perhaps: ask soon whether this node could lead."""
+        if self.role == FOLLOWER and node == self._watch.leader:
+            self._watch.hung_up()
+
     def on_stalled(self, why: str | None) -> None:
         """A leader that cannot write must not keep the others from having one that can; nor may it become one."""
         self.stalled = why

@@ -81,6 +81,7 @@ class Raft(Core, Journaled):
     messages = MESSAGES
     records = RECORDS
     hands_over = True
+    hears_hang_ups = True
     is_repairable = True
     state_class: ClassVar[type[ServerState]] = ServerState
     election_class: ClassVar[type[Election]] = Election
@@ -178,6 +179,10 @@ class Raft(Core, Journaled):
         """From what is durable, as a follower."""
         self.state.start()
         self.election.start()
+
+    def on_hung_up(self, node: int) -> None:
+        """The process of the leader has ended, perhaps."""
+        self.election.on_hung_up(node)
 
     def on_stalled(self, why: str | None) -> None:
         """The disk takes nothing, or does again."""

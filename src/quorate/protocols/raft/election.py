@@ -127,6 +127,11 @@ class Election:
         if why is not None and self.role != FOLLOWER:
             self.step_down()
 
+    def on_hung_up(self, node: int) -> None:
+        """A peer's connection ended: if it is the leader's, ask soon whether an election could be won (§9.6)."""
+        if self.role == FOLLOWER and node == self.watch.leader:
+            self.watch.hung_up()
+
     def _hears_leader(self) -> bool:
         """Whether a leader was heard within the shortest election timeout, or is us."""
         counts = self._has_leases or self.watch.leader is not None
