@@ -1,6 +1,6 @@
 """Watchdog: tells when the event loop was held up, for how long and where.
 
-How it works. A thread looks some thirty times a second whether the loop waits for something to do. If it does not, the
+How it works. A thread looks some twenty times a second whether the loop waits for something to do. If it does not, the
 thread asks it to answer. An answer that is out for ``SUSPECT_S`` means that something runs for too long, and the thread
 looks what that is; when the answer comes, it logs where the loop was, and for how long. So each stall of 100 ms is
 seen, and none below ``SUSPECT_S`` is called one.
@@ -23,8 +23,8 @@ from typing import Final
 
 log = logging.getLogger("quorate.watchdog")
 
-PERIOD_S: Final = 0.03
-SUSPECT_S: Final = 0.07
+PERIOD_S: Final = 0.05
+SUSPECT_S: Final = 0.05
 """With the period a tenth of a second: longer stalls cannot be missed."""
 LATE_S: Final = 0.05
 """A look that comes so much too late is no look at what held the loop up."""
