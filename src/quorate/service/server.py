@@ -34,13 +34,16 @@ from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig, check_config
+from quorate.service.descriptions import describe
 from quorate.service.reconfiguration import Membership
 from quorate.service.replica import Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
+    AskCluster,
     AskStatus,
     Code,
     Command,
+    Description,
     Failure,
     Query,
     Reconfigure,
@@ -80,7 +83,7 @@ class Caller:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
-    def reply(self, response: Response) -> None:
+    def reply(self, response: Response | Description) -> None:
         """One answer to one request; a client that is gone is no error."""
         payload = encode(response)
         try:
@@ -111,6 +114,7 @@ class Server:
         budget = config.memory
         keys = config.load_keys() if entry.traits.has_keys else None
         self.machine = machine(config.data)
+        self._keyring = None if keys is None else keys.keyring
         self.membership = Membership(config)
         is_signed = entry.traits.value is Value.SIGNED_REQUESTS
         # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
@@ -228,6 +232,9 @@ class Server:
             note=core.note,
         )
 
+    def _describe(self, request: int) -> Description:
+        return describe(request, self.config, self._in_force, self._in_force.keyring or self._keyring)
+
     def read(self, query: bytes) -> bytes:
         """Ask this node's own state, however old it is. Raises Unavailable while there is none to ask."""
         if self.node.is_loading:
@@ -251,6 +258,8 @@ class Server:
                 return
             if type(request) is AskStatus:
                 self.node.after_durable(partial(_tell, caller, self._view(request.id)))
+            elif type(request) is AskCluster:
+                self.node.after_durable(partial(_tell_cluster, caller, self._describe(request.id)))
             elif type(request) is Query and request.serializable and self.node.is_loading:
                 # However old an answer may be: what was here before the restart is not gone.
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
@@ -280,7 +289,7 @@ class Server:
 
     def _why_not(self, request: Reconfigure) -> str | None:
         in_force = self._in_force
-        return self.membership.why_not(request.entry, in_force.nodes, in_force.keyring)
+        return self.membership.why_not(request.entry, in_force.nodes, in_force.keyring, in_force.voters)
 
     def _voters(self) -> tuple[int, ...]:
         return self._in_force.voters.members
@@ -314,7 +323,7 @@ def _limits(nodes: int, budget: MemoryBudget) -> tuple[ClientLimits, PeerLimits]
     return clients, msgspec.structs.replace(peers, callers_max=found.callers)
 
 
-def _too_large(response: Response, why: str) -> Response:
+def _too_large(response: Response | Description, why: str) -> Response:
     if isinstance(response, Results):  # what is too large goes alone
         return Results(response.id, tuple(Failure(answer.id, Code.TOO_LARGE, why) for answer in response.answers))
     return Failure(response.id, Code.TOO_LARGE, why)
@@ -327,3 +336,7 @@ def _tell(caller: Caller, view: Status, is_durable: bool) -> None:
 def _told(view: Status, is_durable: bool) -> Status:
     """Who votes is told when that is durable: people stop nodes on the strength of it."""
     return view if is_durable else msgspec.structs.replace(view, voters=None, nodes=())
+
+
+def _tell_cluster(caller: Caller, cluster: Description, is_durable: bool) -> None:
+    caller.reply(cluster if is_durable else msgspec.structs.replace(cluster, voters=None))
