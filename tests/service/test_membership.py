@@ -126,11 +126,14 @@ VOTERS = Voters((1, 2), (), 3)
         (configuration.encode_change((1, 2), 3, [SEVEN]), "not the token of node 7's newest invitation"),
         (configuration.encode_change((1, 2), 3, [SEVEN], secret=b"another"), "use the newest"),
         (configuration.encode_change((1, 2), 3, [Newcomer(8, "h:1")], secret=SECRET), "node 8 is not invited"),
-        (configuration.encode_change((1, 2, 7), 3, [SEVEN], secret=SECRET), "one node join, and changes nothing else"),
+        (configuration.encode_change((1, 2, 7), 3, [SEVEN], secret=SECRET), "1, 2 do: ask who votes, and join again"),
         (configuration.encode_change((1, 7), 3, [SEVEN], secret=SECRET), "1, 2 do: ask who votes, and join again"),
         (configuration.encode_change((1, 2), 3, [SEVEN], [6], secret=SECRET), "changes nothing else"),
         (configuration.encode_change((1, 2), None, [SEVEN], secret=SECRET), "changes nothing else"),
-        (configuration.encode_change((1, 2), 3, [SEVEN], places=[Place(7, "h7", "h7:2")], secret=SECRET), "'h7' is not"),
+        (
+            configuration.encode_change((1, 2), 3, [SEVEN], places=[Place(7, "h7", "h7:2")], secret=SECRET),
+            "'h7' is not",
+        ),
         (
             configuration.encode_change((1, 2), 3, [SEVEN], places=[Place(1, "h:1", "h:2")], secret=SECRET),
             "changes nothing else",

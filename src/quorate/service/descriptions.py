@@ -58,4 +58,3 @@ def known_nodes(config: NodeConfig, nodes: Nodes) -> tuple[Known, ...]:
 def _keys(config: NodeConfig, nodes: Nodes, keyring: Keyring) -> tuple[tuple[int, bytes], ...]:
     ever = {*config.founders, *(newcomer.node for newcomer in nodes.joined)}
     return tuple((node, keyring.public(node)) for node in sorted(ever) if node in keyring.nodes)
-

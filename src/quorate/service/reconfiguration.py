@@ -154,7 +154,7 @@ def _why_not_invited(change: Change, nodes: Nodes, lock: bytes, voters: Voters |
             )
         members = change.members if voters is None else voters.next_members or voters.members
         if not configuration.is_join(change, nodes, members, lock):
-            if tuple(members) != change.members and not set(change.members) - set(members) - {node}:
+            if tuple(members) != change.members:
                 return f"a node that joins does not vote yet, and {_list(members)} do: ask who votes, and join again"
             return "a token lets one node join, and changes nothing else"
     return None

@@ -140,6 +140,7 @@ class Server:
             on_folder=self.machine.open,
         )
         self.node.on_roster = self._on_roster
+        self.replica.on_configured = self._know_places
         if entry.core.is_repairable:
             self.node.peers.incarnations.advice = REPAIR
         elif entry.traits.members.can_change:
@@ -207,6 +208,16 @@ class Server:
             self.listener.me = msgspec.structs.replace(self.listener.me, bears=bears)
             for connection in list(self.listener.clients):
                 connection.cut("the nodes of this cluster are others now: call again")
+
+        self._know_places()
+
+    def _know_places(self) -> None:
+        """The log says where nodes are that joined or moved, and which folder each has: no later one may call so."""
+        peers = self.node.peers
+        for place in self._in_force.nodes.places:
+            if place.node in peers.links:
+                peers.move(place.node, place.peer)
+                peers.incarnations.expect(place.node, place.incarnation)
 
     def status(self) -> Status:
         """This node's view of itself, as it may be told at once."""

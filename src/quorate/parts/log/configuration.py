@@ -47,6 +47,7 @@ INCARNATION_BYTES_MAX: Final = 64
 
 Address: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ADDRESS_CHARACTERS_MAX)]
 
+
 class Voters(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Who votes, as a node knows it; ``next_members`` will, where a change is decided and does not count yet."""
 
