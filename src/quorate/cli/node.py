@@ -91,9 +91,7 @@ def node(
     """
     if join:
         if config is not None or node is not None or bootstrap or repair:
-            fail(
-                "a node that joins has no configuration yet: leave --config and what belongs to it out", Code.WRONG_USE
-            )
+            fail("a node that joins has no configuration yet: leave out --config and its options", Code.WRONG_USE)
         if data is None:
             fail("--join needs --data, the folder of the node's data", Code.WRONG_USE)
         from quorate.cli.joining import join_cluster

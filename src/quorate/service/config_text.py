@@ -24,14 +24,15 @@ def text_of(config: NodeConfig, head: str, data: Path, keys: Path | None) -> str
     for node, member in sorted(config.nodes.items()):
         lines += ["", f"[nodes.{node}]", *_fields(msgspec.structs.asdict(member))]
     if config.options is not None:
-        lines += ["", f"[{config.entry.name}]", *_fields(_options(config.options))]
+        lines += ["", f"[{config.entry.name}]", *_fields(_options(config.options, config.entry.config()))]
     return "\n".join(lines) + "\n"
 
 
-def _options(options: Any) -> Mapping[str, Any]:
-    """Public keys are in hex there."""
+def _options(options: Any, defaults: Any) -> Mapping[str, Any]:
+    """Those that are not the defaults, which another release may have otherwise, on all nodes. Keys are in hex."""
+    usual = msgspec.to_builtins(defaults, builtin_types=(bytes,))
     found: dict[str, Any] = msgspec.to_builtins(options, builtin_types=(bytes,))
-    return found
+    return {name: value for name, value in found.items() if value != usual[name]}
 
 
 def _fields(fields: Mapping[str, Any]) -> Iterator[str]:

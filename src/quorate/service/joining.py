@@ -68,27 +68,22 @@ async def join(plan: Plan) -> Path:
     """Have a node join; the path of its configuration. Called again it goes on where it was, or changes nothing.
 
     Raises Refused where the cluster does not take it, or the endpoints describe none that could be joined; NoQuorum,
-    Unreachable where it took too long: the same again may help; ValueError for endpoints that are none; StorageError,
-    KeyFileError, OSError for what is in the folder.
+    Unreachable where it took too long: the same again may help; ValueError for endpoints that are none, or too few;
+    StorageError, KeyFileError, OSError for what is in the folder.
     """
     token, data = plan.token, plan.data
     path = data / CONFIG_NAME
     if path.exists():
         _check_joined(path, plan)
         return path
-    incarnation = await in_daemon(partial(begin_folder, data, Identity(token.cluster, token.node)), "quorate-folder")
-    key = _own_key(data / KEYS_FOLDER, token.node) if token.is_signed else None
     client = AsyncClient(
         plan.endpoints,
         timeout_s=plan.timeout_s,
         faults=token.faults if token.is_signed else None,
         key=token.signer() if token.is_signed else None,
     )
-    if len(client.endpoints.addresses) <= token.faults:
-        raise Refused(
-            f"{token.faults} of these nodes may lie, so {token.faults + 1} of them must say the same: give the "
-            "addresses of more nodes"
-        )
+    incarnation = await in_daemon(partial(begin_folder, data, Identity(token.cluster, token.node)), "quorate-folder")
+    key = _own_key(data / KEYS_FOLDER, token.node) if token.is_signed else None
     async with client:
         config = await _Joining(plan, client, incarnation, b"" if key is None else key.public).run()
     replace_file(
