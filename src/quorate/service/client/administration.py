@@ -245,6 +245,8 @@ class Administration(ABC):
     async def _until_all_caught_up(self, nodes: Sequence[int], look: Look, deadline: float) -> None:
         clients = {known.node: known.client for known in look.cluster.there}
         for node in nodes:
+            if look.cluster.nodes.lock(node) is not None:
+                raise Refused(f"n{node} has not joined yet: start it with its token (quorate node --join)")
             if node not in clients:
                 raise Refused(f"there is no node n{node}: `quorate members add n{node}` prints what it joins with")
             if not clients[node]:
