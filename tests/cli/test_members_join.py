@@ -273,7 +273,7 @@ def test_wrong_use(tmp_path: Path) -> None:
         (("members", "move", "n4", "h:65535"), "there is no port after that of h:65535"),
         (("node",), "say which configuration the node has (--config), or which cluster it joins (--join)"),
         (("node", "--join", "h:1", "--config", "x"), "leave out --config and its options"),
-        (("node", "--config", "x", "--name", "n4"), "belong to --join; a configuration has its own"),
+        (("node", "--config", "x", "--name", "n4"), "belong to --join: the file says that"),
         (("node", "--join", "h:1"), "--join needs --data"),
         (join, "--join needs --name"),
         ((*join, "--name", "n4"), "--join needs --token"),

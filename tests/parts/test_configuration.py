@@ -18,12 +18,12 @@ from quorate.parts.log.configuration import (
     Change,
     Invitation,
     Newcomer,
+    NodePlace,
     Nodes,
-    Place,
     decode_change,
     encode_change,
+    invitation_lock,
     is_join,
-    lock_of,
 )
 
 ADDRESS = st.text(min_size=1, max_size=9)
@@ -51,7 +51,7 @@ def test_without_newcomers_and_leavers_the_encoding_is_what_it_was() -> None:
     st.lists(st.builds(Newcomer, NUMBER, st.text(min_size=1, max_size=9), st.binary(max_size=64)), max_size=3),
     st.lists(NUMBER, max_size=3),
     st.lists(st.builds(Invitation, NUMBER, st.binary(min_size=16, max_size=64)), max_size=3),
-    st.lists(st.builds(Place, NUMBER, ADDRESS, ADDRESS, st.binary(max_size=64)), max_size=3),
+    st.lists(st.builds(NodePlace, NUMBER, ADDRESS, ADDRESS, st.binary(max_size=64)), max_size=3),
     st.binary(max_size=64),
 )
 def test_what_is_encoded_is_decoded(
@@ -60,7 +60,7 @@ def test_what_is_encoded_is_decoded(
     newcomers: list[Newcomer],
     leavers: list[int],
     invitations: list[Invitation],
-    places: list[Place],
+    places: list[NodePlace],
     secret: bytes,
 ) -> None:
     found = decode_change(encode_change(members, epoch, newcomers, leavers, invitations, places, secret))
@@ -167,19 +167,19 @@ def test_what_cannot_have_come_of_changes() -> None:
     assert Nodes((FOUR,), (4, 1)).may_be(FOUNDERS)
     assert not Nodes((FOUR, FOUR)).may_be(FOUNDERS)
     assert not Nodes((Newcomer(2, "n2:1"),)).may_be(FOUNDERS)
-    assert Nodes((FOUR,), (1,), (Invitation(5, LOCK),), (Place(4, "n4:1", "n4:2"),)).may_be(FOUNDERS)
+    assert Nodes((FOUR,), (1,), (Invitation(5, LOCK),), (NodePlace(4, "n4:1", "n4:2"),)).may_be(FOUNDERS)
     assert not Nodes((FOUR,), (), (Invitation(4, LOCK),)).may_be(FOUNDERS)
     assert not Nodes((FOUR,), (), (Invitation(5, LOCK), Invitation(5, LOCK))).may_be(FOUNDERS)
-    assert not Nodes((), (1,), (), (Place(1, "n1:1", "n1:2"),)).may_be(FOUNDERS)
-    assert not Nodes((), (), (), (Place(2, "n2:1", "n2:2"), Place(2, "n2:1", "n2:3"))).may_be(FOUNDERS)
+    assert not Nodes((), (1,), (), (NodePlace(1, "n1:1", "n1:2"),)).may_be(FOUNDERS)
+    assert not Nodes((), (), (), (NodePlace(2, "n2:1", "n2:2"), NodePlace(2, "n2:1", "n2:3"))).may_be(FOUNDERS)
 
 
 # --- who is invited, and where nodes are ---
 
 SECRET = b"known to the one that joins"
-LOCK = lock_of(SECRET)
+LOCK = invitation_lock(SECRET)
 INVITED = Nodes((FOUR,), (1,), (Invitation(5, LOCK),))
-AT_5 = Place(5, "n5:1", "n5:2", b"folder of 5")
+AT_5 = NodePlace(5, "n5:1", "n5:2", b"folder of 5")
 
 
 def told(**changes: Any) -> Change:
@@ -197,8 +197,8 @@ def test_an_invitation_is_used_once() -> None:
 
 
 def test_another_invitation_takes_the_place_of_one_that_was_lost() -> None:
-    again = INVITED.after(told(invitations=(Invitation(5, lock_of(b"other")),)))
-    assert again.invited == (Invitation(5, lock_of(b"other")),)
+    again = INVITED.after(told(invitations=(Invitation(5, invitation_lock(b"other")),)))
+    assert again.invited == (Invitation(5, invitation_lock(b"other")),)
     assert not again.takes(told(newcomers=(FIVE,), secret=SECRET), FOUNDERS)
     assert again.takes(told(newcomers=(FIVE,), secret=b"other"), FOUNDERS)
 
@@ -211,10 +211,10 @@ def test_one_that_was_withdrawn_opens_nothing() -> None:
 
 def test_a_node_that_moved_keeps_its_folder() -> None:
     joined = INVITED.after(told(newcomers=(FIVE,), places=(AT_5,)))
-    moved = joined.after(told(places=(Place(5, "m5:1", "m5:2"),)))
-    assert moved.place(5) == Place(5, "m5:1", "m5:2", b"folder of 5")
+    moved = joined.after(told(places=(NodePlace(5, "m5:1", "m5:2"),)))
+    assert moved.place(5) == NodePlace(5, "m5:1", "m5:2", b"folder of 5")
     assert moved.place(4) is None
-    founder = moved.after(told(places=(Place(2, "m2:1", "m2:2"),)))
+    founder = moved.after(told(places=(NodePlace(2, "m2:1", "m2:2"),)))
     assert [place.node for place in founder.places] == [2, 5]
 
 
@@ -229,9 +229,9 @@ def test_a_node_that_moved_keeps_its_folder() -> None:
         told(newcomers=(FIVE,), secret=b"another"),
         told(newcomers=(Newcomer(6, "n6:1"),), secret=SECRET),
         told(places=(AT_5,)),
-        told(places=(Place(1, "n1:1", "n1:2"),)),
-        told(places=(Place(2, "n2:1", "n2:2"),) * 2),
-        told(places=(Place(4, "n4:1", "n4:2"),), leavers=(4,)),
+        told(places=(NodePlace(1, "n1:1", "n1:2"),)),
+        told(places=(NodePlace(2, "n2:1", "n2:2"),) * 2),
+        told(places=(NodePlace(4, "n4:1", "n4:2"),), leavers=(4,)),
     ],
     ids=[
         *("one that is here", "a founder", "one that left", "twice", "withdrawn at once", "another's secret"),
@@ -254,7 +254,7 @@ def test_who_is_invited_may_join_and_nothing_else() -> None:
         right._replace(newcomers=(FIVE, Newcomer(6, "n6:1"))),
         right._replace(newcomers=(Newcomer(6, "n6:1"),)),
         right._replace(newcomers=()),
-        right._replace(places=(AT_5, Place(2, "n2:1", "n2:2"))),
+        right._replace(places=(AT_5, NodePlace(2, "n2:1", "n2:2"))),
     ):
         assert not is_join(wrong, INVITED, (2, 3), LOCK), wrong
     assert not is_join(right, INVITED, (2, 3), bytes(32))

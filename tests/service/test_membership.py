@@ -13,7 +13,15 @@ import pytest
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Symbolic
 from quorate.parts.log import configuration
-from quorate.parts.log.configuration import FOUNDERS_ALONE, Invitation, Newcomer, Nodes, Place, Voters, lock_of
+from quorate.parts.log.configuration import (
+    FOUNDERS_ALONE,
+    Invitation,
+    Newcomer,
+    NodePlace,
+    Nodes,
+    Voters,
+    invitation_lock,
+)
 from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.quorum.choice import SizesChoice
 from quorate.protocols import REGISTRY
@@ -89,7 +97,7 @@ def test_a_change_of_members_that_may_lie() -> None:
 
 SEVEN = Newcomer(7, "h7:1")
 SECRET = b"of seven"
-GONE_5 = Nodes((Newcomer(6, "h6:1"),), (5,), (Invitation(7, lock_of(SECRET)),))
+GONE_5 = Nodes((Newcomer(6, "h6:1"),), (5,), (Invitation(7, invitation_lock(SECRET)),))
 
 
 def test_nodes_that_come_and_go() -> None:
@@ -131,20 +139,20 @@ VOTERS = Voters((1, 2), (), 3)
         (configuration.encode_change((1, 2), 3, [SEVEN], [6], secret=SECRET), "changes nothing else"),
         (configuration.encode_change((1, 2), None, [SEVEN], secret=SECRET), "changes nothing else"),
         (
-            configuration.encode_change((1, 2), 3, [SEVEN], places=[Place(7, "h7", "h7:2")], secret=SECRET),
+            configuration.encode_change((1, 2), 3, [SEVEN], places=[NodePlace(7, "h7", "h7:2")], secret=SECRET),
             "'h7' is not",
         ),
         (
-            configuration.encode_change((1, 2), 3, [SEVEN], places=[Place(1, "h:1", "h:2")], secret=SECRET),
+            configuration.encode_change((1, 2), 3, [SEVEN], places=[NodePlace(1, "h:1", "h:2")], secret=SECRET),
             "changes nothing else",
         ),
         (configuration.encode_change((1, 2), 3, leavers=[7]), None),
         (configuration.encode_change((1, 2), 3, invitations=[Invitation(7, bytes(32))]), None),
         (configuration.encode_change((1, 2), 3, invitations=[Invitation(6, bytes(32))]), "there is a node 6 already"),
         (configuration.encode_change((1, 2), 3, invitations=[Invitation(5, bytes(32))]), "a number is used once"),
-        (configuration.encode_change((1, 2), 3, places=[Place(6, "h:1", "h:2")]), None),
-        (configuration.encode_change((1, 2), 3, places=[Place(7, "h:1", "h:2")]), "there is no node 7"),
-        (configuration.encode_change((1, 2), 3, places=[Place(6, "h:1", "[::]:2")]), "nobody can dial [::]:2"),
+        (configuration.encode_change((1, 2), 3, places=[NodePlace(6, "h:1", "h:2")]), None),
+        (configuration.encode_change((1, 2), 3, places=[NodePlace(7, "h:1", "h:2")]), "there is no node 7"),
+        (configuration.encode_change((1, 2), 3, places=[NodePlace(6, "h:1", "[::]:2")]), "nobody can dial [::]:2"),
     ],
 )
 def test_a_token_lets_its_node_in_and_nothing_else(change: bytes, why: str | None) -> None:
@@ -184,7 +192,7 @@ def test_the_largest_change_fits() -> None:
     most_of = slice(configuration.NEWCOMERS_MAX)
     name = "n" * configuration.ADDRESS_CHARACTERS_MAX
     invitations = [Invitation(node, bytes(64)) for node in most[most_of]]
-    places = [Place(node, name, name, bytes(64)) for node in most[most_of]]
+    places = [NodePlace(node, name, name, bytes(64)) for node in most[most_of]]
     value = configuration.encode_change(most, 2**62 - 1, long[most_of], most, invitations, places, bytes(64))
     assert len(signed.sign(ADMIN, [value])) <= CHANGE_BYTES_MAX
 

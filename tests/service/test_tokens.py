@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.parts.log.configuration import lock_of
+from quorate.parts.log.configuration import invitation_lock
 from quorate.runtime.keys import Ed25519Signer, generate_secret
 from quorate.service.tokens import CHARACTERS_MAX, PREFIX, Token, TokenError, _checksum, new_token, read_token, to_text
 
@@ -25,7 +25,7 @@ def test_a_token_is_read_as_it_was_written() -> None:
         assert text.isascii()
         assert " " not in text
         assert token.secret.hex() not in repr(token)
-    assert (TOKEN.lock, SIGNED.lock) == (lock_of(TOKEN.secret), SIGNED.signer().public)
+    assert (TOKEN.lock, SIGNED.lock) == (invitation_lock(TOKEN.secret), SIGNED.signer().public)
     assert new_token("example", 4, 0, None).secret != TOKEN.secret
 
 

@@ -15,13 +15,19 @@ from quorate.runtime.key_files import KeyFileError
 from quorate.service.client.errors import QuorateError, Refused
 from quorate.service.config import Member
 from quorate.service.joining import Plan, join
-from quorate.service.names import number_of
+from quorate.service.node_names import number_of
 from quorate.service.reconfiguration import why_not_dialled
 from quorate.service.tokens import read_token
 
 
 def join_cluster(
-    endpoints: str, name: str, token: str, listen: str, listen_peer: str, data: Path, begin: Callable[[int], None]
+    endpoints: str,
+    name: str,
+    token: str,
+    listen: str,
+    listen_peer: str,
+    data: Path | None,
+    begin: Callable[[int], None],
 ) -> Path:
     """Have the node join, or see that it has; the path of its configuration. Ends the command where it cannot.
 
@@ -42,8 +48,10 @@ def join_cluster(
         raise typer.Exit(Code.FAILED) from None
 
 
-def _plan(endpoints: str, name: str, token: str, listen: str, listen_peer: str, data: Path) -> Plan:
+def _plan(endpoints: str, name: str, token: str, listen: str, listen_peer: str, data: Path | None) -> Plan:
     """What was asked for, checked."""
+    if data is None:
+        fail("--join needs --data, the folder of the node's data", Code.WRONG_USE)
     for option, value in (("--name", name), ("--token", token), ("--listen", listen)):
         if not value:
             fail(f"--join needs {option}: see quorate node --help", Code.WRONG_USE)

@@ -319,7 +319,7 @@ def _numbers(nodes: str) -> tuple[int, ...]:
 
 
 def _number(name: str) -> int:
-    from quorate.service.names import number_of
+    from quorate.service.node_names import number_of
 
     try:
         return number_of(name)

@@ -21,7 +21,7 @@ def print_look(look: Look, is_byzantine: bool, json: bool) -> None:
     voters = look.cluster.voters
     assert voters is not None  # it is believed
     word = quorum_word(settled(voters), look.live, is_byzantine)
-    rows = rows_of(look)
+    rows = node_rows(look)
     if json:
         said = {"members": voters.members, "next_members": voters.next_members, "epoch": voters.epoch}
         print_json({**said, "nodes": rows, "quorum": word})
@@ -32,10 +32,10 @@ def print_look(look: Look, is_byzantine: bool, json: bool) -> None:
     typer.echo(word)
 
 
-def rows_of(look: Look) -> list[dict[str, Any]]:
+def node_rows(look: Look) -> list[dict[str, Any]]:
     """One object for each node, as ``--json`` prints them; at last those that may join."""
     from quorate.service.client.membership import settled
-    from quorate.service.names import name_of
+    from quorate.service.node_names import name_of
     from quorate.service.requests import Status
 
     assert look.cluster.voters is not None

@@ -35,6 +35,8 @@ ORPHAN_GRACE_S: Final = 10
 START_GRACE_S: Final = 1.5
 """A node that is to stop before it has started has this long to start; most do, and stop in order then."""
 
+NO_CONFIG_YET: Final = "a node that joins has no configuration yet: leave out --config and its options"
+
 LogLevel = Enum("LogLevel", {name: name for name in ("debug", "info", "warning", "error")}, type=str)  # type: ignore[misc]
 DEFAULT_LOG_LEVEL: Final = LogLevel("info")
 
@@ -89,29 +91,39 @@ def node(
     Exit code: 0 stopped in order, 1 the node cannot start or go on (its files, its ports), 2 wrong use, a configuration
     that cannot be used, or a join that was refused, 3 it could not join in time.
     """
-    if join:
-        if config is not None or node is not None or bootstrap or repair:
-            fail("a node that joins has no configuration yet: leave out --config and its options", Code.WRONG_USE)
-        if data is None:
-            fail("--join needs --data, the folder of the node's data", Code.WRONG_USE)
+    if config is None:
+        if not join:
+            fail("say which configuration the node has (--config), or which cluster it joins (--join)", Code.WRONG_USE)
+        if node is not None or bootstrap or repair:
+            fail(NO_CONFIG_YET, Code.WRONG_USE)
         from quorate.cli.joining import join_cluster
 
         config = join_cluster(join, name, token, listen, listen_peer, data, lambda node: _begin(node, log_level))
-    elif config is None:
-        fail("say which configuration the node has (--config), or which cluster it joins (--join)", Code.WRONG_USE)
-    elif name or listen or listen_peer or data is not None:
-        fail("--name, --listen, --listen-peer and --data belong to --join; a configuration has its own", Code.WRONG_USE)
+        chosen = _load(config, None)
+    else:
+        if join:
+            fail(NO_CONFIG_YET, Code.WRONG_USE)
+        if name or listen or listen_peer or data is not None:
+            fail("--name, --listen, --listen-peer and --data belong to --join: the file says that", Code.WRONG_USE)
+        if bootstrap and repair:
+            fail("a node is new (--bootstrap), or has lost something (--repair): leave one out", Code.WRONG_USE)
+        chosen = _load(config, node)
+        _begin(chosen.node, log_level)
+    beginning = Beginning.NEW if bootstrap else Beginning.REPAIR if repair else Beginning.EXISTING
+    sys.exit(_run_node(chosen, config, beginning, stop_with_parent))
+
+
+def _load(config: Path, node: int | None) -> NodeConfig:
     try:
-        chosen = load(config, node)
+        return load(config, node)
     except ConfigError as error:
         fail(str(error), Code.WRONG_USE)
     except OSError as error:
         fail(f"{config}: cannot be read: {error.strerror}", Code.WRONG_USE)
-    if bootstrap and repair:
-        fail("a node is new (--bootstrap), or has lost something (--repair): leave one out", Code.WRONG_USE)
-    if not join:
-        _begin(chosen.node, log_level)
-    beginning = Beginning.NEW if bootstrap else Beginning.REPAIR if repair else Beginning.EXISTING
+
+
+def _run_node(chosen: NodeConfig, config: Path, beginning: Beginning, stop_with_parent: int | None) -> int:
+    """The life of a node, and what to do after it; the exit code."""
     ending = _run(_serve(chosen, beginning, stop_with_parent))
     again = shlex.join(["quorate", "node", "--config", str(config), "--node", str(chosen.node)])
     if ending.is_empty:
@@ -123,7 +135,7 @@ def node(
         log.warning("the process ends without a thread that waits for the disk")
         logging.shutdown()
         os._exit(ending.code)
-    sys.exit(ending.code)
+    return ending.code
 
 
 def _begin(node: int, log_level: LogLevel) -> None:

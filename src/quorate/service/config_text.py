@@ -12,7 +12,7 @@ import msgspec
 from quorate.service.config import NodeConfig
 
 
-def text_of(config: NodeConfig, head: str, data: Path, keys: Path | None) -> str:
+def toml_of(config: NodeConfig, head: str, data: Path, keys: Path | None) -> str:
     """The file. ``data`` and ``keys`` stand in it as they are given here; ``head``: a comment, a line or more."""
     lines = [f"# {line}" for line in head.splitlines()]
     lines += [f"cluster = {_value(config.cluster)}", f"node = {config.node}", f"data = {_value(str(data))}"]

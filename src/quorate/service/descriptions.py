@@ -17,7 +17,7 @@ from quorate.service.config import NodeConfig
 from quorate.service.requests import Description, Known
 
 
-def describe(request: int, config: NodeConfig, in_force: InForce, keyring: Keyring | None) -> Description:
+def describe_cluster(request: int, config: NodeConfig, in_force: InForce, keyring: Keyring | None) -> Description:
     """The cluster as this node knows it. ``keyring``: the nodes' keys, where they have some."""
     nodes = in_force.nodes
     return Description(

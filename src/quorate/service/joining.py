@@ -28,7 +28,7 @@ from typing import Any, Final
 import msgspec
 
 from quorate.parts.crypto.keys import Signer
-from quorate.parts.log.configuration import Newcomer, Place
+from quorate.parts.log.configuration import Newcomer, NodePlace
 from quorate.protocols import REGISTRY
 from quorate.runtime.beginning import begin_folder
 from quorate.runtime.files import Identity, make_directory, replace_file
@@ -37,7 +37,7 @@ from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import NoQuorum, QuorateError, Refused
 from quorate.service.client.membership import POLL_S, believed_cluster, why_not_believed
 from quorate.service.config import ConfigError, Member, NodeConfig, check_config, load
-from quorate.service.config_text import text_of
+from quorate.service.config_text import toml_of
 from quorate.service.requests import Description
 from quorate.service.tokens import Token
 
@@ -87,7 +87,7 @@ async def join(plan: Plan) -> Path:
     async with client:
         config = await _Joining(plan, client, incarnation, b"" if key is None else key.public).run()
     replace_file(
-        path, text_of(config, WHERE_IT_JOINED, Path(), Path(KEYS_FOLDER) if token.is_signed else None).encode()
+        path, toml_of(config, WHERE_IT_JOINED, Path(), Path(KEYS_FOLDER) if token.is_signed else None).encode()
     )
     return path
 
@@ -133,7 +133,7 @@ class _Joining:
         self._client = client
         member = plan.member
         self._newcomer = Newcomer(self._token.node, member.peer, key)
-        self._place = Place(self._token.node, member.peer, member.client, incarnation)
+        self._place = NodePlace(self._token.node, member.peer, member.client, incarnation)
 
     async def run(self) -> NodeConfig:
         """The configuration to start with, once the node is in the cluster."""

@@ -62,7 +62,7 @@ class Membership:
             return f"this key is no administrator's: {where} names {len(self._admins) or 'none'}"
         here = self.here(nodes)
         if not self._traits.members.by_admin:
-            lock = configuration.lock_of(change.secret)
+            lock = configuration.invitation_lock(change.secret)
         return (
             self._why_not_newcomers(change.newcomers, here, nodes, keyring)
             or _why_not_invited(change, nodes, b"" if lock is None else lock, voters)

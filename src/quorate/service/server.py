@@ -34,7 +34,7 @@ from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig, check_config
-from quorate.service.descriptions import describe
+from quorate.service.descriptions import describe_cluster
 from quorate.service.reconfiguration import Membership
 from quorate.service.replica import Replica
 from quorate.service.requests import (
@@ -60,8 +60,8 @@ log = logging.getLogger("quorate.server")
 TOO_MANY = "too many requests wait at this node"
 REPAIR = f"{NEVER_AGAIN}, unless by `quorate node --repair`, with nothing where its folder should be"
 REPLACE = (
-    f"{NEVER_AGAIN}: add a new node under another number (`quorate members add`), then remove this one (`quorate "
-    "members remove`)"
+    f"{NEVER_AGAIN}: have a new node join under another number (`quorate members add`), and take its place (`quorate "
+    "members replace`)"
 )
 UNREAD = "too many answers wait at this node for clients that do not read them"
 
@@ -244,7 +244,7 @@ class Server:
         )
 
     def _describe(self, request: int) -> Description:
-        return describe(request, self.config, self._in_force, self._in_force.keyring or self._keyring)
+        return describe_cluster(request, self.config, self._in_force, self._in_force.keyring or self._keyring)
 
     def read(self, query: bytes) -> bytes:
         """Ask this node's own state, however old it is. Raises Unavailable while there is none to ask."""

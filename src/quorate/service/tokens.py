@@ -23,7 +23,7 @@ from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
 from quorate.parts.crypto.keys import Signer, to_sign
-from quorate.parts.log.configuration import lock_of
+from quorate.parts.log.configuration import invitation_lock
 from quorate.parts.wire import decode_canonical
 from quorate.runtime.handshake import ClusterName
 
@@ -61,7 +61,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     @property
     def lock(self) -> bytes:
         """What the log has of its invitation."""
-        return self.signer().public if self.is_signed else lock_of(self.secret)
+        return self.signer().public if self.is_signed else invitation_lock(self.secret)
 
     def signer(self) -> Signer:
         """What the one that joins signs with, where nodes may lie."""

@@ -10,7 +10,7 @@ from quorate.kernel import Blame, Core, Failed, Meet, Part
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Keys, Symbolic
-from quorate.parts.log.configuration import Invitation, Newcomer, Nodes, Place, Voters, decode_change, encode_change
+from quorate.parts.log.configuration import Invitation, Newcomer, NodePlace, Nodes, Voters, decode_change, encode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft
@@ -88,7 +88,7 @@ def test_a_newcomer_is_met_with_its_key_when_the_request_is_executed() -> None:
 
 
 TOKEN = SCHEME.client(78)
-AT_5 = Place(5, "n5:1", "n5:2", b"folder of 5")
+AT_5 = NodePlace(5, "n5:1", "n5:2", b"folder of 5")
 
 
 def inviting() -> tuple[Node, Newcomer]:
@@ -123,7 +123,7 @@ def test_who_was_invited_joins_with_its_token_and_once() -> None:
         {"members": (1, 2, 3)},
         {"leavers": (4,), "members": (1, 2, 3)},
         {"invitations": (Invitation(6, bytes(32)),)},
-        {"places": (Place(1, "m1:1", "m1:2"),)},
+        {"places": (NodePlace(1, "m1:1", "m1:2"),)},
         {"epoch": None},
         {"newcomers": ()},
         {"signer": SCHEME.client(79)},

@@ -71,7 +71,7 @@ class Invitation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lock: Annotated[bytes, Meta(min_length=16, max_length=KEY_BYTES_MAX)]
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class NodePlace(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where nodes dial a node (``peer``), and clients (``client``), and which folder it has, where that is known."""
 
     node: NodeId
@@ -91,7 +91,7 @@ class Change(NamedTuple):
     newcomers: tuple[Newcomer, ...] = ()
     leavers: tuple[int, ...] = ()
     invitations: tuple[Invitation, ...] = ()
-    places: tuple[Place, ...] = ()
+    places: tuple[NodePlace, ...] = ()
     secret: bytes = b""
 
 
@@ -106,7 +106,7 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     joined: Annotated[tuple[Newcomer, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
     left: Annotated[tuple[NodeId, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
     invited: Annotated[tuple[Invitation, ...], Meta(max_length=INVITED_MAX)] = ()
-    places: Annotated[tuple[Place, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
+    places: Annotated[tuple[NodePlace, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
 
     def __bool__(self) -> bool:
         """Whether anybody came, went, moved or may come."""
@@ -116,7 +116,7 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Of all nodes that there are."""
         return frozenset([*founders, *(newcomer.node for newcomer in self.joined)]).difference(self.left)
 
-    def place(self, node: int) -> Place | None:
+    def place(self, node: int) -> NodePlace | None:
         """Where it said later that it is."""
         return next((place for place in self.places if place.node == node), None)
 
@@ -153,7 +153,7 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
             and set(change.members) <= here | new
             and self._takes_invitations(change, here | new)
             and _places_fit(change, here | new)
-            and (not change.secret or all(self.lock(node) == lock_of(change.secret) for node in new))
+            and (not change.secret or all(self.lock(node) == invitation_lock(change.secret) for node in new))
         )
 
     def _takes_invitations(self, change: Change, here: AbstractSet[int]) -> bool:
@@ -193,7 +193,7 @@ def _places_fit(change: Change, there: AbstractSet[int]) -> bool:
     return len(placed) == len(change.places) and placed <= there and placed.isdisjoint(change.leavers)
 
 
-def lock_of(secret: bytes) -> bytes:
+def invitation_lock(secret: bytes) -> bytes:
     """What locks an invitation that this secret opens."""
     return sha256(b"quorate/invitation\x00" + secret).digest()
 
@@ -242,7 +242,7 @@ class _Encoded(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_un
     newcomers: Annotated[tuple[Newcomer, ...], Meta(max_length=NEWCOMERS_MAX)] = ()
     leavers: Annotated[tuple[NodeId, ...], Meta(max_length=MEMBERS_MAX)] = ()
     invitations: Annotated[tuple[Invitation, ...], Meta(max_length=NEWCOMERS_MAX)] = ()
-    places: Annotated[tuple[Place, ...], Meta(max_length=NEWCOMERS_MAX)] = ()
+    places: Annotated[tuple[NodePlace, ...], Meta(max_length=NEWCOMERS_MAX)] = ()
     secret: Annotated[bytes, Meta(max_length=SECRET_BYTES_MAX)] = b""
 
 
@@ -255,7 +255,7 @@ def encode_change(
     newcomers: Sequence[Newcomer] = (),
     leavers: Sequence[int] = (),
     invitations: Sequence[Invitation] = (),
-    places: Sequence[Place] = (),
+    places: Sequence[NodePlace] = (),
     secret: bytes = b"",
 ) -> bytes:
     """The value that makes these the members. Raises ValueError for none, or too many; also of the others."""

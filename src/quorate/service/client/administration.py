@@ -17,7 +17,7 @@ import msgspec
 
 from quorate.parts.crypto.keys import Signer
 from quorate.parts.log import configuration
-from quorate.parts.log.configuration import Invitation, Newcomer, Place, Voters
+from quorate.parts.log.configuration import Invitation, Newcomer, NodePlace, Voters
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
 from quorate.service.client.link import DIAL_TIMEOUT_S, ask_node
@@ -202,10 +202,10 @@ class Administration(ABC):
         cluster = await self._described(deadline)
         if any((known.node, known.peer, known.client) == (node, peer, client) for known in cluster.there):
             return before
-        return await self._change(settled(before), before, deadline, places=(Place(node, peer, client),))
+        return await self._change(settled(before), before, deadline, places=(NodePlace(node, peer, client),))
 
     async def introduce(
-        self, newcomer: Newcomer, place: Place, secret: bytes, cluster: Description, deadline: float
+        self, newcomer: Newcomer, place: NodePlace, secret: bytes, cluster: Description, deadline: float
     ) -> None:
         """Have a node that was invited join the cluster as it was described; ``secret`` where nodes do not sign.
 
@@ -226,7 +226,7 @@ class Administration(ABC):
         *,
         leavers: Sequence[int] = (),
         invitations: Sequence[Invitation] = (),
-        places: Sequence[Place] = (),
+        places: Sequence[NodePlace] = (),
     ) -> Voters:
         change = configuration.encode_change(wanted, before.epoch, (), leavers, invitations, places)
         refused: Refused | None = None
