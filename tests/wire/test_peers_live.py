@@ -80,7 +80,7 @@ def test_a_node_that_was_parted_from_is_hung_up_on_and_refused_with_the_reason(r
             assert 2 not in made.peers[0].counters
             assert made.peers[0].connected() == (1,)
             made.peers[2].send(0, b"unheard")
-            text = "node 2 was removed from this cluster: replaced by 7; never start it again: a new node has another number"
+            text = "node 2 was removed from this cluster: replaced by 7; never start it again: a new node has another"
             await until(lambda: refusals(caplog, "to node 0", text))
             dials = made.peers[2].counters[0].dials
             await until(lambda: made.peers[2].counters[0].dials >= dials + 3)  # again and again, in vain
