@@ -93,6 +93,25 @@ def test_a_node_that_was_parted_from_is_hung_up_on_and_refused_with_the_reason(r
     run(main())
 
 
+def test_a_node_that_moved_is_dialled_there_and_one_that_did_not_is_left_alone(run) -> None:
+    async def main() -> None:
+        async with cluster(3) as made:
+            await flows(made, 0, 2, b"before")
+            link = made.peers[0].links[2]
+            made.peers[0].move(2, "{}:{}".format(*made.addresses[2]))
+            made.peers[0].move(2, "nowhere")
+            assert made.peers[0].links[2] is link, "nothing is to be changed, or can be"
+            await made.peers.pop(2).stop()
+            old = made.addresses[2]
+            await newcomer(made, 2)
+            assert made.addresses[2] != old
+            made.peers[0].move(2, "{}:{}".format(*made.addresses[2]))
+            assert made.peers[0].links[2] is not link
+            await flows(made, 0, 2, b"there")
+
+    run(main())
+
+
 def test_a_number_can_be_met_again_at_another_address(run) -> None:
     async def main() -> None:
         async with cluster(3) as made:
