@@ -135,6 +135,27 @@ def test_a_learner_follows_and_votes_when_it_is_told_to(tmp_path: Path) -> None:
     run(main())
 
 
+def test_clients_leave_a_leader_that_has_left_and_names_itself(tmp_path: Path) -> None:
+    """It led when it was heard of last, and hears of nobody since."""
+
+    async def main() -> None:
+        cluster = Joining(tmp_path, 4, options=FAST, protocol="multipaxos")
+        await cluster.start()
+        try:
+            leader = await cluster.leader()
+            others = [node for node in cluster.ids if node != leader]
+            async with cluster.clients(*others) as client:
+                await client.put(b"k", b"v")
+                await client.remove_nodes([leader])
+            async with cluster.clients(leader, *others, timeout_s=20.0) as client:
+                await client.put(b"k", b"w")
+                assert client.endpoints.position, "it has turned to another"
+        finally:
+            await cluster.stop()
+
+    run(main())
+
+
 def test_clients_count_on_the_nodes_that_there_are(tmp_path: Path) -> None:
     """Three equal answers of four nodes hold an honest one of every quorum; of six it takes four."""
 
