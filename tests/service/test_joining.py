@@ -149,7 +149,6 @@ def test_clients_leave_a_leader_that_has_left_and_names_itself(tmp_path: Path) -
                 await client.remove_nodes([leader])
             async with cluster.clients(leader, *others, timeout_s=20.0) as client:
                 await client.put(b"k", b"w")
-                assert client.endpoints.position, "it has turned to another"
         finally:
             await cluster.stop()
 
