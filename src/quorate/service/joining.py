@@ -47,7 +47,8 @@ CONFIG_NAME: Final = "node.toml"
 KEYS_FOLDER: Final = "keys"
 ASK_S_MAX: Final = 10.0
 """How long the answer to one request may take, before it is looked whether it took effect all the same."""
-REFUSED_S_MAX: Final = 3.0
+REFUSED_S_MAX: Final = 5.0
+"""For so long a refusal is taken for that of nodes which have not heard of the invitation yet."""
 WHERE_IT_JOINED: Final = (
     "This node's configuration, written when it joined its cluster. Others dial it at the addresses of its own table.\n"
     "If it moves, change them there and tell the others: quorate members move."
