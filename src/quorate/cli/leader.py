@@ -82,9 +82,9 @@ def transfer(
 
 
 def _number(node: str) -> int:
-    from quorate.kernel import NODE_ID_MAX
+    from quorate.service.node_names import number_of
 
-    digits = node.removeprefix("n")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) <= NODE_ID_MAX):
-        fail(f"{node!r} is not a node: write its number or its name, such as 2 or n2", Code.WRONG_USE)
-    return int(digits)
+    try:
+        return number_of(node)
+    except ValueError as error:
+        fail(str(error), Code.WRONG_USE)

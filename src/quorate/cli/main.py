@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "status": "quorate.cli.status:status",
     "leader": "quorate.cli.leader:leader",
     "members": "quorate.cli.members:members",
+    "recover": "quorate.cli.recover:recover_cluster",
     "bench": "quorate.cli.bench:bench",
     "sim": "quorate.cli.sim:sim",
     "check": "quorate.cli.check:check",

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from quorate.parts import requests
-from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, decode_change
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, decode_change, is_join
 from quorate.protocols.pbft.group import founders_of
 from quorate.sim.checkers.base import Checker, Violation
 
@@ -83,6 +83,7 @@ class PbftEpochs(Checker):
                 if batch is not None:  # else a snapshot stands for it, and another node has executed it or will
                     self._fresh[node].append((sequence, batch))
             self._seen[node] = history.executed
+        self._votes(node, core)
         if self._right.get(node) is group or group.began_at > self.executed:
             return
         known = self.epochs[group.epoch] if group.epoch < len(self.epochs) else None
@@ -99,6 +100,15 @@ class PbftEpochs(Checker):
                 f"{self.epochs[group.epoch + 1][0]}",
             )
         self._right[node] = group
+
+    def _votes(self, node: int, core: Any) -> None:
+        """What is voted for, is by those who vote there, and they may not know yet who else will."""
+        epoch, last = core.view.group.epoch + 1, core.log.accepted_to
+        if epoch < len(self.epochs) and last > self.epochs[epoch][0]:
+            raise Violation(
+                OWN_EPOCH,
+                f"node {node} votes at {last} as a member of epoch {epoch - 1}, which ended at {self.epochs[epoch][0]}",
+            )
 
     def _execute(self, sequence: int, batch: tuple[bytes, ...]) -> None:
         self.executed = sequence
@@ -118,10 +128,13 @@ class PbftEpochs(Checker):
     def _change_of(self, value: bytes) -> Change | None:
         """What it changes when it is executed now."""
         request = requests.decode_signed_request(value)
-        if request is None or request.client not in self._config.admins or len(request.commands) != 1:
+        if request is None or len(request.commands) != 1:
             return None
         change = decode_change(request.commands[0])
         if change is None or change.epoch not in (None, len(self.epochs) - 1):
+            return None
+        members = self.epochs[-1][1] if self._next is None else self._next[1]
+        if request.client not in self._config.admins and not is_join(change, self._nodes, members, request.client):
             return None
         keys = [newcomer.key for newcomer in change.newcomers]
         are_new = len(set(keys)) == len(keys) and self._taken.isdisjoint(keys) and all(map(self._is_key, keys))

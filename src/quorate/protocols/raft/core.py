@@ -42,7 +42,8 @@ from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.replicated import Busy, Decided, Journaled
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Busy, Decided, Journaled, Survivor
 from quorate.parts.quorum import Majority, QuorumSystem
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
@@ -54,6 +55,7 @@ from quorate.protocols.raft.messages import (
     AppendEntries,
     Conflict,
     Forgot,
+    HardState,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
@@ -67,6 +69,7 @@ from quorate.protocols.raft.messages import (
     SnapshotPiece,
     SnapshotPieceAfter,
     SnapshotProgress,
+    Snapshotted,
     TimeoutNow,
     Vote,
 )
@@ -75,7 +78,7 @@ from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
 
 
-class Raft(Core, Journaled):
+class Raft(Core, Journaled, Survivor):
     """One server (figure 3.1). Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
@@ -147,6 +150,15 @@ class Raft(Core, Journaled):
     def log_end(self) -> int:
         """As ``Journaled.log_end``."""
         return self.log.last_index
+
+    def surviving(self) -> list[Entry]:
+        """As ``Survivor.surviving``: all of the log, as a leader of a cluster of this server alone would commit it."""
+        return self.log.slice(self.state.snapshot_index + 1, self.log.last_index)
+
+    @staticmethod
+    def founded_on(index: int, term: int, node: int) -> list[Any]:
+        """As ``Survivor.founded_on``."""
+        return [HardState(term, None), Snapshotted(index, term, index, term)]
 
     @property
     def snapshot_index(self) -> int:
