@@ -18,6 +18,7 @@ from quorate.protocols import REGISTRY
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.messages import RequestVote
+from quorate.protocols.raft.mutants import LeasesTooLong
 from quorate.protocols.raft.replication import LogReplication
 from quorate.sim.checkers.base import Violation
 from quorate.sim.node import SimNode
@@ -177,12 +178,6 @@ def test_a_lease_of_multipaxos_that_ends_too_late_is_seen(monkeypatch: pytest.Mo
     assert finds_stale_reads("multipaxos")
 
 
-class LeadsTooLong(LogReplication):
-    """Reads by leases that last too long."""
-
-    lease_class = NeverEndingLease
-
-
 class GivesNoLease(Election):
     """Breaks §6.4.1: who answered a leader keeps its vote back."""
 
@@ -209,7 +204,7 @@ class CountsLate(LogReplication):
     lease_class = CountsFromItsEnd
 
 
-@pytest.mark.parametrize("replication", [LeadsTooLong, CountsLate])
+@pytest.mark.parametrize("replication", [LeasesTooLong, CountsLate])
 def test_a_lease_of_raft_that_ends_too_late_is_seen(replication: type[LogReplication]) -> None:
     assert finds_stale_reads("raft", type("Broken", (Raft,), {"replication_class": replication}))
 

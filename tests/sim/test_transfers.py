@@ -7,12 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from quorate.kernel import Core
-from quorate.parts.leaderlog.followers import Followers
 from quorate.parts.leaderlog.handover import Handover
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.raft import Raft
-from quorate.protocols.raft.election import Election
-from quorate.protocols.raft.messages import RequestVote, RequestVoteWithLeave, Vote
+from quorate.protocols.raft.mutants import AsksTheFirst, ElectsByLeave
 from quorate.sim.run import simulate
 from quorate.sim.swarm import Mix, draw
 from quorate.sim.world import World
@@ -114,35 +112,14 @@ def test_all_holds_where_leadership_is_transferred_all_the_time(core: type[Core]
     assert made > 10
 
 
-class VotesByLeave(Election):
-    """Breaks §3.6.1: leave of the leader excuses no log that is behind; it may have been given long ago."""
-
-    def on_request_vote(self, sender: int, m: RequestVote) -> None:
-        if not isinstance(m, RequestVoteWithLeave):
-            super().on_request_vote(sender, m)
-            return
-        self.observe(m.term)
-        granted = m.term == self._state.term and self._may_vote_for(sender)
-        if granted and self._state.vote is None:
-            self._state.pledge(self._state.term, sender)
-        self._env.send(sender, Vote(self._state.term, granted))
-
-
-class TransfersToTheLast(Handover):
-    """Asks one that may be behind, as a message that came late does."""
-
-    def _is_ready(self, followers: Followers, node: int, last_index: int) -> bool:
-        return True
-
-
 def test_votes_for_any_log_that_has_leave_are_seen() -> None:
-    core = type("Trusting", (Raft,), {"election_class": VotesByLeave, "handover_class": TransfersToTheLast})
+    core = type("Trusting", (Raft,), {"election_class": ElectsByLeave, "handover_class": AsksTheFirst})
     assert any(not simulate(trial_of(core, seed, transfers(seed), 5)).holds for seed in range(10))
 
 
 def test_one_that_is_behind_is_not_elected_by_its_leave_alone() -> None:
     """The same leader, and voters that compare logs."""
-    core = type("Hasty", (Raft,), {"handover_class": TransfersToTheLast})
+    core = type("Hasty", (Raft,), {"handover_class": AsksTheFirst})
     for seed in range(4):
         outcome = simulate(trial_of(core, seed, transfers(seed), 5))
         assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"

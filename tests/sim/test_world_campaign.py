@@ -181,6 +181,8 @@ RARE = {
     ("pbft", "counts-equals"): Task(protocol="pbft", seed=180),
     ("pbft", "stays-between-marks"): Task(protocol="pbft", seed=269, nodes=4, joins=True),
     ("pbft", "hides-footing"): Task(protocol="pbft", seed=269, nodes=4, joins=True),
+    ("raft", "elects-by-leave"): Task(protocol="raft", seed=45),
+    ("raft", "leases-too-long"): Task(protocol="raft", seed=290),
     ("raft", "stale-reads"): Task(protocol="raft", nodes=3, seed=520, workload="register"),
 }
 """Where the first seeds find nothing, or other mixes find it sooner."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from quorate.kernel.standing import LEADER
 from quorate.parts.leaderlog.followers import Followers, Transfer
+from quorate.parts.leaderlog.handover import Handover
+from quorate.parts.leaderlog.lease import Lease
 from quorate.parts.leaderlog.returns import Returns
 from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.entries import Entry
@@ -21,6 +23,8 @@ from quorate.protocols.raft.messages import (
     AppendEntries,
     Forgot,
     HardState,
+    RequestVote,
+    RequestVoteWithLeave,
 )
 from quorate.protocols.raft.replication import LogReplication
 from quorate.protocols.raft.snapshots import LogCompaction
@@ -156,6 +160,41 @@ class AsksNoOther(LogCompaction):
     transfers_class = OneServer
 
 
+class ElectsByLeave(Election):
+    """Breaks §3.6.1: leave of the leader (§3.10) excuses no log that is behind; it may have been given long ago."""
+
+    def _is_up_to_date(self, last_index: int, last_term: int) -> bool:
+        return self._is_asked_with_leave or super()._is_up_to_date(last_index, last_term)
+
+    _is_asked_with_leave = False
+
+    def on_request_vote(self, sender: int, m: RequestVote) -> None:
+        """With leave any log will do."""
+        self._is_asked_with_leave = isinstance(m, RequestVoteWithLeave)
+        super().on_request_vote(sender, m)
+        self._is_asked_with_leave = False
+
+
+class AsksTheFirst(Handover):
+    """Breaks §3.10: who is asked to stand holds all that the leader has."""
+
+    def _is_ready(self, followers: Followers, node: int, last_index: int) -> bool:
+        return True
+
+
+class EndlessLease(Lease):
+    """It lasts again and again as long."""
+
+    def __init__(self, lease_s: float, drift: float) -> None:
+        super().__init__(lease_s * 8, drift)
+
+
+class LeasesTooLong(LogReplication):
+    """Breaks the bound of a lease: it lasts no longer than those who gave it keep it."""
+
+    lease_class = EndlessLease
+
+
 def _with(name: str, **parts: Any) -> type[Raft]:
     """A server with these parts."""
     return type(name, (Raft,), parts)
@@ -197,6 +236,16 @@ MUTANTS = (
         "keeps-leading",
         "a leader whose disk hangs goes on leading",
         core=_with("Clinging", election_class=KeepsLeading),
+    ),
+    Mutant(
+        "elects-by-leave",
+        "a server that stands as the leader wants gets votes though its log is behind",
+        core=_with("Lenient", election_class=ElectsByLeave, handover_class=AsksTheFirst),
+    ),
+    Mutant(
+        "leases-too-long",
+        "a leader reads by a lease that is over",
+        core=_with("Reading", replication_class=LeasesTooLong),
     ),
     *[
         Mutant(name, summary, core=core, repairs=True)
