@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from quorate.kernel import NodeId
 from quorate.parts.bounds import BYTES_MAX, COUNT_MAX, COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.leaderlog.reads import TOKENS_PER_READ_MAX
 
@@ -30,6 +31,10 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     follower takes no entries until it is. While a snapshot is on its way to a follower, and until that follower has
     caught up, the leader keeps the log that the follower needs next, as long as that is no more than
     ``hold_bytes_max``: so much may be written during a transfer, or it begins again with a newer snapshot.
+
+    ``founders``: the nodes that the cluster began with, once others have joined it (empty: all that a node is told of
+    at its start). ``members``: the first of them whose votes count (empty: every founder); other nodes learn, and do
+    not vote. All nodes must be given the same of both.
     """
 
     bounds: ClassVar[Mapping[str, Bounds]] = {
@@ -69,6 +74,8 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     keep_bytes: int = 32 << 20
     log_bytes_max: int = 1 << 30
     hold_bytes_max: int = 256 << 20
+    members: tuple[NodeId, ...] = ()
+    founders: tuple[NodeId, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

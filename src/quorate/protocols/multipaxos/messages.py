@@ -291,8 +291,6 @@ def nodes_of(snapshot: InstallSnapshot | SnapshotPiece | Snapshotted) -> Nodes:
 class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a log kept by a leader has, and what follows. All nodes must be given the same.
 
-    ``founders``: the nodes that the cluster began with, once others have joined it (empty: all that a node is told of
-    at its start). ``members``: the first acceptors (empty: every founder); other nodes learn, and do not vote.
     ``quorum``: see ``parts/quorum/choice.py``. ``alpha``: so many slots may be open, and so many after the one that
     names new members these begin to count. ``lease_s`` (None: no leases): for so long after the leader was heard nobody
     promises another ballot, so that the leader reads without asking. That holds only where clocks run at a rate within
@@ -301,8 +299,6 @@ class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_f
 
     bounds: ClassVar[Mapping[str, Bounds]] = {**LeaderConfig.bounds, "alpha": Bounds(1, ALPHA_MAX)}
 
-    members: tuple[NodeId, ...] = ()
-    founders: tuple[NodeId, ...] = ()
     quorum: QuorumChoice = MajorityChoice()
     alpha: int = 8192
     lease_s: float | None = None

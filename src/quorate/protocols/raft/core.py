@@ -33,6 +33,7 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
+from quorate.parts.leaderlog.acquaintances import Acquaintances
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.delivery import portion
@@ -41,8 +42,9 @@ from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.replicated import Busy, Decided, Journaled
-from quorate.parts.quorum import Majority, QuorumSystem
+from quorate.parts.log.configuration import InForce, Reconfigurable
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled
+from quorate.parts.quorum import QuorumSystem
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
 from quorate.protocols.raft.messages import (
@@ -56,7 +58,6 @@ from quorate.protocols.raft.messages import (
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
-    InstallSnapshotAfter,
     PreVote,
     PreVoteReply,
     RaftConfig,
@@ -64,7 +65,6 @@ from quorate.protocols.raft.messages import (
     RequestVoteWithLeave,
     ServeSnapshot,
     SnapshotPiece,
-    SnapshotPieceAfter,
     SnapshotProgress,
     TimeoutNow,
     Vote,
@@ -74,7 +74,7 @@ from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
 
 
-class Raft(Core, Journaled):
+class Raft(Core, Reconfigurable, Journaled):
     """One server (figure 3.1). Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
@@ -91,8 +91,9 @@ class Raft(Core, Journaled):
     def __init__(self, env: Env, config: RaftConfig = RaftConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__(env)
         self.config = config
-        self.quorum: QuorumSystem = Majority(env.peers)
         self.state = self.state_class(env, config)
+        self.quorum: QuorumSystem = self.state.configurations
+        self._acquaintances = Acquaintances(env)
         self.log = self.state.log
         self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
         self.snapshots = self.compaction_class(env, config, self.state)
@@ -151,8 +152,19 @@ class Raft(Core, Journaled):
     def standing(self) -> Standing:
         """As ``Core.standing``."""
         election, state = self.election, self.state
-        role = LEARNER if state.has_forgotten else election.role
+        is_member = self.quorum.members >> self.env.id & 1
+        role = LEARNER if state.has_forgotten or (election.role == FOLLOWER and not is_member) else election.role
         return Standing(role, election.watch.leader, state.term, state.commit_index)
+
+    def in_force(self) -> InForce:
+        """As ``Reconfigurable.in_force``."""
+        committed = self.state.configurations.committed
+        return InForce(committed.voters, committed.nodes)
+
+    @property
+    def founders(self) -> tuple[int, ...]:
+        """The nodes that the cluster began with."""
+        return self.state.configurations.founders
 
     # --- recovery ---
 
@@ -173,6 +185,7 @@ class Raft(Core, Journaled):
     def start(self) -> None:
         """From what is durable, as a follower."""
         self.state.start()
+        self._keep_roster()
         self.election.start()
 
     def on_stalled(self, why: str | None) -> None:
@@ -188,8 +201,8 @@ class Raft(Core, Journaled):
         elif key == HEARTBEAT and self.election.role == LEADER:
             if not self.replication.beat():
                 self.election.step_down()  # §6.2
-            elif kept := self.handover.beat():
-                self._propose(kept)
+            else:
+                self._end_handover(self.handover.beat())
 
     # --- election (§3.4), pre-vote (§9.6) ---
 
@@ -224,6 +237,15 @@ class Raft(Core, Journaled):
         """As ``Core.hand_over``."""
         if self.election.role == LEADER and self.env.others:
             self.handover.begin()
+
+    def _end_handover(self, kept: list[bytes]) -> None:
+        """A heartbeat. ``kept``: what waited for another leader, where that was in vain."""
+        if self.state.configurations.is_left and not self.handover.is_under_way:
+            self.election.step_down()  # §4.2.2: it has committed C_new, and nobody took over
+            if kept:
+                self.env.deliver(Dropped(tuple(kept), "this node is not a member any more"))
+        elif kept:
+            self._propose(kept)
 
     def _ask_to_stand(self, node: int) -> None:
         # The term is durable since the election.
@@ -300,6 +322,10 @@ class Raft(Core, Journaled):
             self.replication.advance()
         else:
             self.follower.settle(self.election.watch.leader)
+        if state.configurations.is_changed:
+            self._keep_roster()
+        elif self._acquaintances.leaving:
+            self._part()
         if state.delivered_index < state.commit_index:
             self._deliver()
         if self._compactor.wanted_index:
@@ -325,6 +351,32 @@ class Raft(Core, Journaled):
         self.env.deliver(Decided(first, entries))
         self.replication.delivered(size)
         self.snapshots.delivered(last, entries, size)
+
+    # --- members (chapter 4) ---
+
+    def _keep_roster(self) -> None:
+        """Know whom the log says there is; a leader that does not vote any more has another lead (§4.2.2).
+
+        A newcomer is met as soon as its introduction is in the log, as one configuration is in effect then and the next
+        may need it. If the entry goes again, so does the newcomer.
+        """
+        configurations = self.state.configurations
+        configurations.is_changed = False
+        nodes = configurations.newest.nodes
+        leads = self.election.role == LEADER
+        for node in self._acquaintances.forget(nodes):
+            self.replication.parted(node)
+        for node in self._acquaintances.meet(nodes, configurations.committed.nodes.left, configurations.voting()):
+            if leads:
+                self.replication.met(node)
+        if self._acquaintances.leaving:
+            self._part()
+        if leads and configurations.is_left and self.env.others:
+            self.handover.begin()
+
+    def _part(self) -> None:
+        for node in self._acquaintances.part(self.state.configurations.voting(), self.leader):
+            self.replication.parted(node)
 
     # --- reads (§6.4) ---
 
@@ -359,12 +411,10 @@ class Raft(Core, Journaled):
     def on_install_snapshot(self, sender: int, m: InstallSnapshot) -> None:
         """A piece of the leader's snapshot."""
         if self.election.accept_leader(sender, m.term):
-            self.snapshots.take_piece(sender, m.chunk)
+            self.snapshots.take_piece(sender, sender, m)
 
-    def on_install_snapshot_after(self, sender: int, m: InstallSnapshotAfter) -> None:
-        """The same, and who returned before it."""
-        if self.election.accept_leader(sender, m.term):
-            self.snapshots.take_piece(sender, m.chunk, m.returns)
+    on_install_snapshot_after = on_install_snapshot
+    on_install_snapshot_among = on_install_snapshot
 
     def on_serve_snapshot(self, sender: int, m: ServeSnapshot) -> None:
         """The leader wants a piece of our snapshot sent to a follower."""
@@ -374,12 +424,10 @@ class Raft(Core, Journaled):
     def on_snapshot_piece(self, sender: int, m: SnapshotPiece) -> None:
         """A piece of another server's snapshot, sent for the leader that we follow."""
         if self.leader is not None and self.role == FOLLOWER and m.term == self.term:
-            self.snapshots.take_piece(self.leader, m.chunk)
+            self.snapshots.take_piece(sender, self.leader, m)
 
-    def on_snapshot_piece_after(self, sender: int, m: SnapshotPieceAfter) -> None:
-        """The same, and who returned before it."""
-        if self.leader is not None and self.role == FOLLOWER and m.term == self.term:
-            self.snapshots.take_piece(self.leader, m.chunk, m.returns)
+    on_snapshot_piece_after = on_snapshot_piece
+    on_snapshot_piece_among = on_snapshot_piece
 
     def on_snapshot_progress(self, sender: int, m: SnapshotProgress) -> None:
         """A follower has stored a piece."""

@@ -23,7 +23,7 @@ SIMULATION = RaftConfig(
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
-    kinds=("gone", "snapshots", "delays", "stops"),
+    kinds=("gone", "members", "snapshots", "delays", "stops"),
     variants={"snapshots": in_pieces},
     takes_snapshots=True,
     invariants=(RaftInvariants,),

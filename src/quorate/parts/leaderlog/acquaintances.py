@@ -1,0 +1,60 @@
+"""Acquaintances: whom a node knows, where nodes come and go by a log that a leader keeps.
+
+How it works. Which nodes there are follows from the founders and the log (``parts/log/configuration.py``), so every life
+of a node finds the same. A newcomer is met when the log says that it is there. From a node that has left one parts only
+when its vote is not needed any more and it does not lead: until then it is *leaving*. Nothing here is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from quorate.kernel import Env
+from quorate.parts.log.configuration import Nodes
+
+LEFT = "it has left the cluster"
+NEVER_CAME = "the change that introduced it was never decided"
+
+
+class Acquaintances:
+    """One node's."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._met: set[int] = set()
+        """Of those that are known here, whom the log introduced."""
+        self.leaving: list[int] = []
+        """Nodes that left, and are still known here."""
+
+    def meet(self, nodes: Nodes, left: Collection[int], needed: int) -> list[int]:
+        """Meet who joined, but those among ``left`` that are not needed; returns them. ``needed``: whose votes are."""
+        env, met = self._env, []
+        for newcomer in nodes.joined:
+            is_here = newcomer.node not in left or needed >> newcomer.node & 1
+            if is_here and newcomer.node not in env.peers:
+                env.meet(newcomer.address, newcomer.key, newcomer.node)
+                met.append(newcomer.node)
+        self._met.update(met)
+        self.leaving = [node for node in left if node in env.peers and node != env.id]
+        return met
+
+    def part(self, needed: int, leader: int | None) -> list[int]:
+        """Part from those who left, as soon as they are not needed; returns them."""
+        parted = [node for node in self.leaving if node != leader and not needed >> node & 1]
+        for node in parted:
+            self._part(node, LEFT)
+        return parted
+
+    def forget(self, nodes: Nodes) -> list[int]:
+        """Part from those whose introduction is in the log no more, as it was not decided; returns them."""
+        joined = {newcomer.node for newcomer in nodes.joined}
+        parted = sorted(self._met - joined)
+        for node in parted:
+            self._part(node, NEVER_CAME)
+        return parted
+
+    def _part(self, node: int, why: str) -> None:
+        self._met.discard(node)
+        if node in self.leaving:
+            self.leaving.remove(node)
+        self._env.part(node, why)
