@@ -1,8 +1,8 @@
 """Acquaintances: whom a node knows, where nodes come and go by a log that a leader keeps.
 
-How it works. Which nodes there are follows from the founders and the log (``parts/log/configuration.py``), so every life
-of a node finds the same. A newcomer is met when the log says that it is there. From a node that has left one parts only
-when its vote is not needed any more and it does not lead: until then it is *leaving*. Nothing here is durable.
+How it works. Which nodes there are follows from the founders and the log (``parts/log/configuration.py``), so every
+life of a node finds the same. A newcomer is met when the log says that it is there. From a node that has left one parts
+only when its vote is not needed any more and it does not lead: until then it is *leaving*. Nothing here is durable.
 """
 
 from __future__ import annotations

@@ -121,6 +121,10 @@ class Reconfigurable:
         """Who votes and which nodes there are, by what is decided so far. Asked for between steps."""
         raise NotImplementedError(f"{type(self).__name__} does not say who its members are")
 
+    def acting(self) -> Voters:
+        """Whose votes this node counts now: those in force, unless a change counts before it is decided."""
+        return self.in_force().voters
+
 
 def beginning(
     founders: Sequence[int], members: Sequence[int], peers: Sequence[int]

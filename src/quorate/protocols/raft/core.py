@@ -42,7 +42,7 @@ from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.configuration import InForce, Reconfigurable
+from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled
 from quorate.parts.quorum import QuorumSystem
 from quorate.protocols.raft.election import Election
@@ -160,6 +160,10 @@ class Raft(Core, Reconfigurable, Journaled):
         """As ``Reconfigurable.in_force``."""
         committed = self.state.configurations.committed
         return InForce(committed.voters, committed.nodes)
+
+    def acting(self) -> Voters:
+        """As ``Reconfigurable.acting``: by the newest configuration in the log (§4.1)."""
+        return self.state.configurations.newest.voters
 
     @property
     def founders(self) -> tuple[int, ...]:

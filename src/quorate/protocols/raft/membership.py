@@ -117,8 +117,8 @@ class Configurations(QuorumSystem):
     def _use(self) -> None:
         """§4.1: the newest in the log is in effect, committed or not."""
         self.is_changed = True
-        self.acting = self.newest
-        self.members = self.acting.mask
+        self.quorum = self.newest.quorum
+        self.members = self.quorum.members
 
     # --- the quorums in effect ---
 
@@ -127,11 +127,11 @@ class Configurations(QuorumSystem):
 
     def is_quorum(self, nodes: int) -> bool:
         """Of the configuration in effect: a majority, or two while it is joint (§4.3)."""
-        return self.acting.quorum.is_quorum(nodes)
+        return self.quorum.is_quorum(nodes)
 
     def reached(self, progress: Mapping[int, int]) -> int:
         """As the base says."""
-        return self.acting.quorum.reached(progress)
+        return self.quorum.reached(progress)
 
     # --- what they are ---
 
@@ -191,6 +191,7 @@ class Configurations(QuorumSystem):
 
     def truncated(self, first: int) -> None:
         """§4.1: the entries from ``first`` on are gone, and so is what they said."""
+        first = max(first, self._base_index + 1)  # what a snapshot stands for is committed, and so stays
         if self.newest.index >= first:
             while self.newest.index >= first:
                 self._known.pop()
@@ -217,7 +218,7 @@ class Configurations(QuorumSystem):
             raise ValueError("a configuration that comes later than the snapshot")
 
     def start_from(self, index: int, said: Configured | None, last_index: int) -> None:
-        """A snapshot stands for the log up to ``index``, which now ends at ``last_index``. None: that of the founders."""
+        """A snapshot stands for the log up to ``index``, which now ends at ``last_index``. None: the founders vote."""
         if said is None:
             first = self._first
         else:

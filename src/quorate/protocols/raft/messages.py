@@ -20,7 +20,6 @@ from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.parts.wire import Index, Natural, Term
 
-
 MemberNumbers = Annotated[tuple[NodeId, ...], Meta(max_length=MEMBERS_MAX)]
 
 

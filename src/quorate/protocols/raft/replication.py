@@ -119,7 +119,7 @@ class LogReplication:
     # --- changes of members (chapter 4) ---
 
     def _why_not(self, value: bytes) -> str:
-        """Why this change cannot be appended now, empty if it can. One that changes nothing can: so its fate is told."""
+        """Why this change cannot be appended now, or empty. One that changes nothing can be: so its fate is told."""
         configurations, log = self._state.configurations, self._state.log
         if configurations.is_pending:
             return "another change of members is under way"  # §4.1: one at a time
@@ -158,8 +158,8 @@ class LogReplication:
     # --- nodes that come and go ---
 
     def met(self, node: int) -> None:
-        """It follows from now on."""
-        self.followers.met(node, self._state.log.last_index + 1, self._env.now)
+        """It follows from now on. The last entry is sent at once, as its answer shows what the node lacks."""
+        self.followers.met(node, self._state.log.last_index, self._env.now)
         self._may_send = True
 
     def parted(self, node: int) -> None:
