@@ -12,6 +12,7 @@ from tests.cluster import LocalCluster, until
 from tests.ports import free_base_port
 
 OPTIONS = {
+    "raft": "[raft]",
     "multipaxos": "[multipaxos]\nalpha = 64",
     "pbft": '[pbft]\nwindow = 16\ncheckpoint_batches = 8\nrequest_timeout_s = 1.0\nadmins = ["{admin}"]',
 }
@@ -50,7 +51,7 @@ class Growing(LocalCluster):
         return ",".join(self.layout.client(n) if n in self.ids else self.newcomer_client for n in nodes)
 
 
-@pytest.mark.parametrize(("protocol", "size"), [("multipaxos", 3), ("pbft", 4)])
+@pytest.mark.parametrize(("protocol", "size"), [("raft", 3), ("multipaxos", 3), ("pbft", 4)])
 def test_a_node_joins_and_another_leaves_for_good(protocol: str, size: int, tmp_path: Path) -> None:
     new = size + 1
     key: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ import pytest
 from quorate.parts.log.configuration import Voters
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.pbft import PbftConfig
+from quorate.protocols.raft import RaftConfig
 from quorate.runtime import key_files
 from quorate.runtime.handshake import Bears
 from quorate.runtime.key_files import read_private_key
@@ -25,6 +26,8 @@ from tests.runtime.servers import Servers, run, until
 
 FAST = MultiPaxosConfig(heartbeat_s=0.04, election_timeout_s_min=0.2, alpha=32)
 FAST_PBFT = PbftConfig(request_timeout_s=0.6, beat_s=0.1, window=16, checkpoint_batches=8)
+FAST_RAFT = RaftConfig(heartbeat_s=0.04, election_timeout_s_min=0.2)
+OPTIONS = {"raft": FAST_RAFT, "multipaxos": FAST, "pbft": FAST_PBFT}
 
 
 class Joining(Servers):
@@ -73,11 +76,11 @@ class Joining(Servers):
         return self.client(*nodes, **({"key": self.key} if self.config.entry.traits.has_keys else {}), **options)
 
 
-@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos", "pbft"])
 def test_all_founders_are_replaced_one_by_one(protocol: str, tmp_path: Path) -> None:
     """And the last ones left have all data, through restarts too."""
-    options: Any = FAST if protocol == "multipaxos" else FAST_PBFT
-    size = 3 if protocol == "multipaxos" else 4
+    options: Any = OPTIONS[protocol]
+    size = 4 if protocol == "pbft" else 3
 
     async def main() -> None:
         cluster = Joining(tmp_path, size, options=options, protocol=protocol)
@@ -114,9 +117,10 @@ def test_all_founders_are_replaced_one_by_one(protocol: str, tmp_path: Path) -> 
     run(main())
 
 
-def test_a_node_that_nobody_introduced_is_refused_and_said_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
+def test_a_node_that_nobody_introduced_is_refused_and_said_so(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
-        cluster = Joining(tmp_path, 3, options=FAST, protocol="multipaxos")
+        cluster = Joining(tmp_path, 3, options=OPTIONS[protocol], protocol=protocol)
         await cluster.start()
         try:
             await cluster.join(4)
@@ -130,9 +134,10 @@ def test_a_node_that_nobody_introduced_is_refused_and_said_so(tmp_path: Path) ->
     run(main())
 
 
-def test_a_newcomer_that_is_not_there_follows_when_it_comes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
+def test_a_newcomer_that_is_not_there_follows_when_it_comes(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
-        cluster = Joining(tmp_path, 3, options=FAST, protocol="multipaxos")
+        cluster = Joining(tmp_path, 3, options=OPTIONS[protocol], protocol=protocol)
         await cluster.start()
         server = cluster.machine_of(4)
         member = cluster.members[4]
@@ -234,9 +239,10 @@ def test_what_cannot_join_is_refused(tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_number_that_left_is_not_used_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
+def test_a_number_that_left_is_not_used_again(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
-        cluster = Joining(tmp_path, 4, options=FAST, protocol="multipaxos")
+        cluster = Joining(tmp_path, 4, options=OPTIONS[protocol], protocol=protocol)
         await cluster.start()
         try:
             async with cluster.clients() as client:
@@ -251,9 +257,10 @@ def test_a_number_that_left_is_not_used_again(tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_file_that_counts_a_newcomer_among_the_founders_stops_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
+def test_a_file_that_counts_a_newcomer_among_the_founders_stops_it(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
-        cluster = Joining(tmp_path, 3, options=FAST, protocol="multipaxos")
+        cluster = Joining(tmp_path, 3, options=OPTIONS[protocol], protocol=protocol)
         await cluster.start()
         server = cluster.machine_of(4)
         member = cluster.members[4]
