@@ -12,6 +12,9 @@ from quorate.parts.log.configuration import Nodes, Reconfigurable
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.pbft import Pbft
 from quorate.protocols.pbft.members import EpochMembers
+from quorate.protocols.raft import Raft
+from quorate.protocols.raft.messages import Snapshotted
+from quorate.protocols.raft.state import ServerState
 from quorate.sim.mutant import Mutant
 from quorate.sim.options import OptionsError
 from quorate.sim.world import LIVENESS
@@ -121,6 +124,19 @@ def test_with_liars_among_those_that_come_and_go(workload: str, seeds: list[int]
         assert outcome.holds, outcome.text
 
 
+LOST = "seeds that lost a joint leader"
+
+
+def test_leaders_of_raft_are_lost_while_members_are_joint() -> None:
+    """With a majority of the old members parted from one of the new: no seed breaks a promise, and many have it."""
+    counts: Counter[str] = Counter()
+    for seed in range(40):
+        outcome = campaign.run_task(Task(protocol="raft", seed=seed, joins=True, faults="all"))
+        assert outcome.holds, outcome.text
+        counts.update(outcome.counts)
+    assert counts[LOST] >= counts[f"{LOST} with the majorities parted"] >= 4
+
+
 # --- what is planted is found ---
 
 
@@ -169,7 +185,29 @@ class MeetsWhenTheyVote(Pbft):
     members_class = WithoutNewcomers
 
 
+class KnowsFoundersAlone(Raft):
+    """Does not follow the log in whom it knows."""
+
+    def _keep_roster(self) -> None:
+        self.state.configurations.is_changed = False
+
+
+class WithoutConfigurations(ServerState):
+    """Its snapshots do not say who votes, nor where the nodes are."""
+
+    def _snapshotted(self, base_index: int, base_term: int) -> Snapshotted:
+        return Snapshotted(self.snapshot_index, self.snapshot_term, base_index, base_term)
+
+
+class ForgetsMembers(Raft):
+    """A server with this state."""
+
+    state_class = WithoutConfigurations
+
+
 PLANTED: list[tuple[str, type[Any]]] = [
+    ("raft", KnowsFoundersAlone),
+    ("raft", ForgetsMembers),
     ("multipaxos", MeetsNobody),
     ("multipaxos", ForgetsNodes),
     ("pbft", LearnsNoKeys),

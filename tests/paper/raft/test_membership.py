@@ -362,6 +362,22 @@ def test_another_leader_ends_what_one_began() -> None:
     assert server.log[-1] == Entry(2, LEAVES_JOINT, CONFIGURATION)
 
 
+def test_it_does_so_when_it_has_committed_an_entry_of_its_own_term() -> None:
+    """§4.1, as corrected in 2015, for the second half of a change too, even if the first is known to be committed."""
+    server = follower(**among(1, 2, 3))
+    server.on(2, AppendEntries(1, 0, 0, [noop(1), change(1, 4, 5)], 2))
+    assert server.core.in_force().voters.next_members == (1, 4, 5)
+    server.time_out()
+    for node in (2, 4):
+        server.on(node, PreVoteReply(2, True))
+    for node in (1, 2, 4):
+        server.on(node, Vote(2, True))
+    acknowledged(server, 1, 2)
+    assert server.log[-1] == noop(2)
+    server.on(4, Appended(2, 3))
+    assert server.log[-1] == Entry(2, LEAVES_JOINT, CONFIGURATION)
+
+
 def test_no_other_change_begins_while_members_are_joint() -> None:
     """§4.3: one at a time."""
     server = joint()

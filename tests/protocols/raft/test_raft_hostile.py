@@ -25,6 +25,7 @@ from quorate.protocols.raft.messages import (
     InstallSnapshot,
     InstallSnapshotAfter,
     InstallSnapshotAmong,
+    NodesKnown,
     PreVote,
     PreVoteReply,
     Propose,
@@ -110,6 +111,7 @@ MESSAGE = st.one_of(
     st.builds(SnapshotPieceAfter, TERM, CHUNK, RETURNS),
     st.builds(InstallSnapshotAmong, TERM, CHUNK, RETURNS, CONFIGURED),
     st.builds(SnapshotPieceAmong, TERM, CHUNK, RETURNS, CONFIGURED),
+    st.builds(NodesKnown, NODES),
 )
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.just((b"mine",))),

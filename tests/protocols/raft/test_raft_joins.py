@@ -1,14 +1,16 @@
 """Nodes that join and leave: what one server of Raft does, step by step. The paper's rules: ``tests/paper/raft``."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from quorate.kernel import Blame, Meet, Part
+from quorate.kernel import Blame, Env, Meet, Part, Received
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Newcomer, Nodes, Voters, encode_change
 from quorate.parts.log.entries import CONFIGURATION, Entry
 from quorate.parts.log.replicated import Chunk, SnapshotInfo
+from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import (
     Appended,
     AppendEntries,
@@ -16,11 +18,15 @@ from quorate.protocols.raft.messages import (
     Conflict,
     Heartbeat,
     InstallSnapshotAmong,
+    NodesKnown,
+    PreVote,
     ServeSnapshot,
     SnapshotPieceAmong,
+    TimeoutNow,
 )
 
-from tests.protocols.raft.raft_nodes import CONFIG, NOTHING, Server, follower, noop, settled_leader
+from tests.protocols.cluster import Cluster, Member
+from tests.protocols.raft.raft_nodes import CONFIG, NOTHING, Server, follower, noop, precandidate, settled_leader
 from tests.protocols.stepped import THREE
 
 FOUR = Newcomer(4, "n4:1")
@@ -143,9 +149,71 @@ def test_a_file_that_counts_a_newcomer_among_the_founders_stops_it() -> None:
         server.on(2, AppendEntries(1, 0, 0, [noop(1), introduces()], 1))
 
 
+def test_a_leader_that_is_asked_to_introduce_itself_refuses() -> None:
+    value = encode_change(THREE, None, [Newcomer(1, "n1:1")])
+    [dropped] = settled_leader().submit(value).outputs
+    assert dropped.values == (value,)
+    assert "write in founders which nodes the cluster began with" in dropped.why
+
+
 def test_members_that_are_no_founders_are_refused() -> None:
     with pytest.raises(ValueError, match=r"members \[9\] are not in the group"):
         Server(config=CONFIG.but(members=(1, 9)))
+
+
+# --- nodes that were away meanwhile ---
+
+
+def test_one_that_lacks_a_newcomer_is_told_of_it_when_it_asks_for_pre_votes() -> None:
+    server = introduced()
+    known = NodesKnown(Nodes((FOUR,)))
+    assert known in [send.message for send in server.on(2, PreVote(2, 1, 1)).early]
+    assert known not in [send.message for send in server.on(2, PreVote(2, 2, 1)).early], "it has it"
+    assert len(settled_leader().on(2, PreVote(2, 0, 0)).early) == 1, "nobody joined"
+
+
+def test_it_meets_who_is_there_and_only_while_it_hears_nobody() -> None:
+    known = NodesKnown(Nodes((FOUR, Newcomer(5, "n5:1")), (5,)))
+    assert follower().on(2, known) == NOTHING
+    server = precandidate(term=1)
+    assert server.on(2, known).roster == [MEETS_4]
+    assert server.on(2, known) == NOTHING
+    assert server.core.acting() == Voters(THREE, (), 0), "who votes is in the log alone"
+    for wrong in (Nodes((Newcomer(1, "h:1"),)), Nodes((FOUR, FOUR))):
+        assert precandidate(term=1).on(2, NodesKnown(wrong)) == NOTHING
+
+
+def test_a_server_that_was_away_while_a_node_joined_follows_it_when_it_leads() -> None:
+    def make(env: Env) -> Raft:
+        return Raft(env, CONFIG.but(founders=THREE))
+
+    cluster = Cluster(make, 3, seed=1, delay_s=(0.001, 0.01))
+
+    def leader() -> int | None:
+        return next((node for node, m in cluster.members.items() if m.up and m.core.role == "leader"), None)
+
+    def becomes(wanted: Callable[[], bool]) -> None:
+        assert cluster.run(30, wanted)
+
+    becomes(lambda: leader() is not None)
+    lead = leader()
+    assert lead is not None
+    away = next(node for node in THREE if node != lead)
+    cluster.crash(away)
+    cluster.run(0.5)
+    cluster.submit(lead, introduces().data)
+    cluster.run(0.5)
+    newcomer = cluster.members[4] = Member(cluster, make, 4, (1, 2, 3, 4))
+    becomes(lambda: bool(newcomer.core.in_force().nodes))
+    cluster.run(0.5)
+    cluster.submit(lead, encode_change((1, 2, 3, 4), newcomer.core.acting().epoch))
+    becomes(lambda: newcomer.core.in_force().voters.members == (1, 2, 3, 4))
+    cluster.step(4, Received(lead, TimeoutNow(newcomer.core.term)))
+    becomes(lambda: leader() == 4)
+    cluster.restart(away)
+    member = cluster[away]
+    assert 4 not in member.core.env.peers, "it would not take its calls"
+    becomes(lambda: bool(member.core.leader == 4 and member.core.acting().members == (1, 2, 3, 4)))
 
 
 # --- late messages of an earlier membership ---

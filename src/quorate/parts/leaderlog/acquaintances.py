@@ -2,7 +2,9 @@
 
 How it works. Which nodes there are follows from the founders and the log (``parts/log/configuration.py``), so every
 life of a node finds the same. A newcomer is met when the log says that it is there. From a node that has left one parts
-only when its vote is not needed any more and it does not lead: until then it is *leaving*. Nothing here is durable.
+only when its vote is not needed any more and it does not lead: until then it is *leaving*. A node that was away while
+others came is told of them by those whom it knows, or it would not take the calls of a newcomer that leads. Nothing
+here is durable.
 """
 
 from __future__ import annotations
@@ -37,6 +39,17 @@ class Acquaintances:
         self._met.update(met)
         self.leaving = [node for node in left if node in env.peers and node != env.id]
         return met
+
+    def introduced(self, nodes: Nodes, founders: Collection[int]) -> None:
+        """Another node says that it knows these: meet those that are there, as the log will say, too.
+
+        Whom a node knows decides nothing; who votes is in the log alone.
+        """
+        env = self._env
+        if nodes.may_be(founders):
+            for newcomer in nodes.joined:
+                if newcomer.node not in nodes.left and newcomer.node not in env.peers:
+                    env.meet(newcomer.address, newcomer.key, newcomer.node)
 
     def part(self, needed: int, leader: int | None) -> list[int]:
         """Part from those who left, as soon as they are not needed; returns them."""

@@ -7,12 +7,13 @@ How it works. Time is cut into terms, each with at most one leader, elected by a
 its own (§3.4, §3.6.1: ``election.py``). The leader alone appends; it sends its entries with the index and term of the
 one before, and commits an entry of its own term that a majority holds, and with it all before (§3.5, §3.6.2:
 ``replication.py``). A follower takes entries only if the one before agrees (``following.py``). Snapshots replace the
-beginning of the log (chapter 5: ``snapshots.py``). All of them stand on what a server keeps (figure 3.1: ``state.py``).
-This file joins the parts: it says which message goes to which, and what the inputs of one step share.
+beginning of the log (chapter 5: ``snapshots.py``). Members change through the log (chapter 4: ``configurations.py``).
+All of them stand on what a server keeps (figure 3.1: ``state.py``). This file joins the parts: it says which message
+goes to which, and what the inputs of one step share.
 
 Durable state. ``HardState`` (term and vote), ``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its
-beginning), ``Returned`` (of a server that lost these once, and counts again). The kernel's barrier keeps a vote or an
-acknowledgement from leaving before they are durable.
+beginning, and who were the members then), ``Returned`` (of a server that lost these once, and counts again). The
+kernel's barrier keeps a vote or an acknowledgement from leaving before they are durable.
 
 Beyond the paper's core: pre-vote (§9.6); a leader that a quorum has not answered steps down (§6.2); votes are refused
 while a leader is heard (§4.2.3); ReadIndex (§6.4); pipelining and flow control (§10.2); proposals and reads are
@@ -21,9 +22,9 @@ that lost its memory returns by an entry in the log (``parts/leaderlog/returns.p
 
 Deviations, each explained in the part that has it: (1) a rejection carries a hint from which both sides skip whole
 terms; (2) snapshots travel in pieces, each asked for by offset, and from another server where the leader's does not
-arrive; (3) heartbeats are a message of their own; (4) loss of entries is noticed between two heartbeats.
-
-Room is left for membership changes (chapter 4): quorums come from a QuorumSystem, and a kind of entry is reserved.
+arrive; (3) heartbeats are a message of their own; (4) loss of entries is noticed between two heartbeats; (5) members
+are joint only where majorities may miss each other, and a leader that is a member no more hands over before it steps
+down.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled
 from quorate.parts.quorum import QuorumSystem
-from quorate.protocols.raft.election import Election
+from quorate.protocols.raft.election import PRECANDIDATE, Election
 from quorate.protocols.raft.following import LogFollower
 from quorate.protocols.raft.messages import (
     MESSAGES,
@@ -58,6 +59,7 @@ from quorate.protocols.raft.messages import (
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
+    NodesKnown,
     PreVote,
     PreVoteReply,
     RaftConfig,
@@ -211,8 +213,17 @@ class Raft(Core, Reconfigurable, Journaled):
     # --- election (§3.4), pre-vote (§9.6) ---
 
     def on_pre_vote(self, sender: int, m: PreVote) -> None:
-        """Could we vote for the sender?"""
+        """Could we vote for the sender? If it lacks what we have, nodes may call it that it does not know."""
         self.election.on_pre_vote(sender, m)
+        log, nodes = self.log, self.state.configurations.committed.nodes
+        if nodes.joined and (m.last_term, m.last_index) < (log.last_term, log.last_index):
+            # What is committed is durable at a quorum.
+            self.env.send_now(sender, NodesKnown(nodes))
+
+    def on_nodes_known(self, sender: int, m: NodesKnown) -> None:
+        """We hear no leader, perhaps as it joined while we were away: then we did not take its calls."""
+        if self.role == PRECANDIDATE:
+            self._acquaintances.introduced(m.nodes, self.founders)
 
     def on_pre_vote_reply(self, sender: int, m: PreVoteReply) -> None:
         """Perhaps an election could be won."""
@@ -375,8 +386,8 @@ class Raft(Core, Reconfigurable, Journaled):
                 self.replication.met(node)
         if self._acquaintances.leaving:
             self._part()
-        if leads and configurations.is_left and self.env.others:
-            self.handover.begin()
+        if leads and configurations.is_left:
+            self.hand_over()
 
     def _part(self) -> None:
         for node in self._acquaintances.part(self.state.configurations.voting(), self.leader):

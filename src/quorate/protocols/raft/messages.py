@@ -38,6 +38,12 @@ class PreVoteReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fa
     granted: bool
 
 
+class NodesKnown(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """You asked for pre-votes with an older log than mine: these nodes came and went, by what is committed here."""
+
+    nodes: Nodes
+
+
 class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Vote for me in this term (§3.4)."""
 
@@ -124,7 +130,7 @@ class InstallSnapshot(msgspec.Struct, frozen=True, array_like=True, tag=True, gc
 
 
 class Configured(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The configuration of the log up to some index: that of the entry at ``index`` (``membership.py``)."""
+    """The configuration of the log up to some index: that of the entry at ``index`` (``configurations.py``)."""
 
     index: Index
     epoch: Index
@@ -211,6 +217,7 @@ MESSAGES = (
     SnapshotPieceAfter,
     InstallSnapshotAmong,
     SnapshotPieceAmong,
+    NodesKnown,
 )
 
 

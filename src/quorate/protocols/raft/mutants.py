@@ -14,10 +14,10 @@ from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import ReadReady
 from quorate.parts.quorum import Majority, QuorumSystem, Threshold
+from quorate.protocols.raft.configurations import Configurations
 from quorate.protocols.raft.core import Raft
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
-from quorate.protocols.raft.membership import Configurations
 from quorate.protocols.raft.messages import (
     Appended,
     AppendedAs,

@@ -8,6 +8,12 @@ work in parallel (§10.2.1). Sending is pipelined (§10.2.2): see ``parts/leader
 A heartbeat is a message of its own, not an empty AppendEntries: it rests on no durable state, so it leaves at once, and
 a slow disk does not cost an election. Lost entries are noticed by a follower that has not moved between two heartbeats,
 rather than by a timeout for each message.
+
+It also decides when a change of members may begin, and ends a joint configuration (chapter 4). A change that cannot
+begin now is dropped, and whoever asked tries again. An acknowledgement names its term and no epoch of the members: in
+one term a follower acknowledges only what agrees with a log that only grows, so what it said before it was removed and
+added again is still true. It would not be, had it lost its log; but then it has another number, or names its
+incarnation.
 """
 
 from __future__ import annotations
@@ -126,8 +132,11 @@ class LogReplication:
         if not self._may_change():
             return "this leader has committed nothing in its term yet"
         change = decode_change(value)
-        entry = Entry(self._state.term, value, CONFIGURATION)
-        if change is None or not configurations.takes(log.last_index + 1, entry):
+        try:
+            takes = configurations.takes(log.last_index + 1, Entry(self._state.term, value, CONFIGURATION))
+        except ValueError as error:
+            return str(error)
+        if change is None or not takes:
             return ""
         late = [node for node in change.members if not self._has_caught_up(node)]
         return f"nodes {late} have not caught up with the log yet" if late else ""
@@ -152,7 +161,7 @@ class LogReplication:
     def _leave_joint(self) -> None:
         """§4.3: when C_old,new is committed the leader appends C_new. Also one that found it in its log."""
         newest = self._state.configurations.newest
-        if newest.next_members and newest.index <= self._state.commit_index:
+        if newest.next_members and newest.index <= self._state.commit_index and self.is_current():
             self._append([Entry(self._state.term, b"", CONFIGURATION)])
 
     # --- nodes that come and go ---

@@ -3,7 +3,7 @@
 Each change of what is durable is recorded here, in the same call. The records are ``HardState`` (term and vote),
 ``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its beginning) and ``Returned``: a server that lost
 all of these once votes and acknowledges when it has returned (``parts/leaderlog/returns.py``). Who votes follows from
-the log and the snapshot, and so changes with them, here (``membership.py``).
+the log and the snapshot, and so changes with them, here (``configurations.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from quorate.kernel import Env
 from quorate.parts.leaderlog.returns import Return, Returned, Returns
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Restored
-from quorate.protocols.raft.membership import Configurations
+from quorate.protocols.raft.configurations import Configurations
 from quorate.protocols.raft.messages import (
     Configured,
     Entries,
