@@ -85,7 +85,9 @@ def core(node: int = 0, **changes: Any) -> SimpleNamespace:
     made = SimpleNamespace(
         view=SimpleNamespace(number=0, is_changing=False, reach=0, stalled=None, group=group, keys=SCHEME.keys(node)),
         log=SimpleNamespace(accepted={}, prepared={}, slots={}, batches={}),
-        history=SimpleNamespace(digests={}, stable=None, low=0, executed=0, index=0, digest=bytes(32), switches={}),
+        history=SimpleNamespace(
+            digests={}, stable=None, footing=None, low=0, high=16, executed=0, index=0, digest=bytes(32), switches={}
+        ),
         config=SimpleNamespace(window=16, beat_s=0.5, admins=(ADMIN.public,)),
         env=SimpleNamespace(now=0.0),
         transfer=SimpleNamespace(fetched=None, source=0, offset=0, writing=None, storing=None),
@@ -286,6 +288,26 @@ def test_work_outside_the_water_marks(table: str) -> None:
     getattr(one.log, table)[25] = entry[table]
     one.log.slots[23] = object()
     with pytest.raises(Violation, match="water marks: node 0 works on"):
+        step(checker, 0, one)
+
+
+@pytest.mark.parametrize(("sequence", "is_right"), [(40, False), (41, True), (56, True), (57, False)])
+def test_work_outside_them_above_the_checkpoint_that_a_new_view_began_with(sequence: int, is_right: bool) -> None:
+    one = core(footing=certificate(40, 40, A, "pbft checkpoint"))
+    checker = watch(one)
+    one.log.slots[sequence] = object()
+    if is_right:
+        step(checker, 0, one)
+    else:
+        with pytest.raises(Violation, match="water marks: node 0 works on"):
+            step(checker, 0, one)
+
+
+def test_a_checkpoint_that_a_view_began_with_and_that_is_not_proven() -> None:
+    one = core()
+    checker = watch(one)
+    change(one, footing=certificate(40, 40, A, "pbft checkpoint", (0, 1)))
+    with pytest.raises(Violation, match="node 0 holds a pbft checkpoint certificate that proves nothing"):
         step(checker, 0, one)
 
 

@@ -24,8 +24,8 @@ def check(task: Task) -> RunOutcome:
 
 
 def regressions() -> list[Any]:
-    """The tasks of the file: `protocol nodes seed faults workload [liars] [20s] # why`. `slow:` before a why says that
-    it takes long."""
+    """The tasks of the file: `protocol nodes seed faults workload [liars] [20s] [joins] # why`. `slow:` before a why
+    says that it takes long."""
     tasks = []
     for line in REGRESSIONS.read_text(encoding="utf-8").splitlines():
         what, _, why = line.partition("#")
@@ -34,12 +34,17 @@ def regressions() -> list[Any]:
             protocol, nodes, seed, faults, workload, *rest = words
             task = Task(protocol=protocol, nodes=int(nodes), seed=int(seed), faults=faults, workload=workload)
             for word in rest:
-                is_time = word.endswith("s")
-                more = {"duration_s": float(word[:-1])} if is_time else {"byzantine": int(word)}
-                task = msgspec.structs.replace(task, **more)
+                task = msgspec.structs.replace(task, **option(word))
             marks = [pytest.mark.slow] if why.strip().startswith("slow:") else []
             tasks.append(pytest.param(task, marks=marks, id=f"{protocol}-{nodes}-{seed}"))
     return tasks
+
+
+def option(word: str) -> dict[str, Any]:
+    """What one more word of a line says."""
+    if word == "joins":
+        return {"joins": True}
+    return {"duration_s": float(word[:-1])} if word.endswith("s") else {"byzantine": int(word)}
 
 
 @pytest.mark.parametrize("task", regressions())
@@ -187,6 +192,8 @@ RARE = {
     ("pbft", "runs-on"): Task(protocol="pbft", seed=415),
     ("pbft", "renews-patience"): Task(protocol="pbft", seed=280),
     ("pbft", "counts-equals"): Task(protocol="pbft", seed=180),
+    ("pbft", "stays-between-marks"): Task(protocol="pbft", seed=269, nodes=4, joins=True),
+    ("pbft", "hides-footing"): Task(protocol="pbft", seed=269, nodes=4, joins=True),
     ("raft", "stale-reads"): Task(protocol="raft", nodes=3, seed=520, workload="register"),
 }
 """Where the first seeds find nothing, or other mixes find it sooner."""

@@ -24,7 +24,7 @@ from quorate.parts.slots import Reached
 from quorate.protocols import REGISTRY
 from quorate.protocols.multipaxos import messages as multipaxos
 from quorate.protocols.multipaxos.messages import SnapshottedAmong
-from quorate.protocols.pbft.messages import ImagePiece, Offer, Taken, TakenAmong
+from quorate.protocols.pbft.messages import Footing, ImagePiece, Offer, Taken, TakenAmong
 from quorate.protocols.raft import messages as raft
 from quorate.runtime import handshake
 from quorate.runtime.codec import Codec
@@ -36,7 +36,7 @@ FOLDER = Path(__file__).parent / "recordings"
 PROTOCOLS = sorted(file.stem for file in FOLDER.glob("*.txt"))
 SINCE = {
     "multipaxos": {SnapshottedAmong, Returned, multipaxos.SnapshottedAfter},
-    "pbft": {TakenAmong},
+    "pbft": {TakenAmong, Footing},
     "raft": {Returned, raft.SnapshottedAfter, raft.SnapshottedAmong},
 }
 """Records that there are since then."""

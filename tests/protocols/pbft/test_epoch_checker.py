@@ -32,7 +32,9 @@ def replica(
 ) -> Any:
     """A node that executed so many batches, empty ones but for these, and has this group."""
     digests = {sequence: b"%d" % sequence for sequence in range(1, executed + 1)}
-    log = SimpleNamespace(batches={digest: batches.get(sequence, ()) for sequence, digest in digests.items()})
+    log = SimpleNamespace(
+        accepted_to=0, batches={digest: batches.get(sequence, ()) for sequence, digest in digests.items()}
+    )
     return SimpleNamespace(
         config=CONFIG,
         env=SimpleNamespace(peers=FOUNDERS),
@@ -86,6 +88,17 @@ def test_a_node_that_runs_on_in_an_epoch_that_has_ended() -> None:
     step(checker, 1, replica({5: (change(),)}, 16, LEFT, 1, 16))
     with pytest.raises(Violation, match="node 2 executes 17 with the members of epoch 0, which ended at 16"):
         step(checker, 2, replica({5: (change(),)}, 17))
+
+
+def test_a_vote_beyond_the_end_of_the_voters_epoch() -> None:
+    checker = watching()
+    step(checker, 1, replica({5: (change(),)}, 16, LEFT, 1, 16))
+    behind = replica({}, 3)
+    behind.log.accepted_to = 16
+    step(checker, 2, behind)
+    behind.log.accepted_to = 17
+    with pytest.raises(Violation, match="node 2 votes at 17 as a member of epoch 0, which ended at 16"):
+        step(checker, 2, behind)
 
 
 def test_an_epoch_that_was_never_begun() -> None:

@@ -302,20 +302,22 @@ def test_a_restarted_primary_gives_no_number_twice() -> None:
     node = Life()
     for sender, change in far_view().changes:
         node.on(sender, change)
-    assert (node.core.view.number, node.core.view.is_primary, sorted(node.core.log.accepted)) == (1, True, [3, 4])
+    assert (node.core.view.number, node.core.view.is_primary, node.core.history.high) == (1, True, 4)
+    assert sorted(node.core.log.accepted) == [3, 4, 5, 6]
     assert node.core.log.next_sequence == 7
     assert node.again().core.log.next_sequence == 7
 
 
-def test_what_a_new_view_proposes_beyond_the_window_is_accepted_when_it_moves() -> None:
-    """A primary that was behind would else never vote for it, and with one silent liar nobody could commit."""
+def test_what_a_new_view_proposes_is_accepted_once_a_node_has_a_checkpoint_of_its_members() -> None:
+    """A primary that goes on from a snapshot would else never vote for it, and with one silent liar nobody could."""
     node = Life()
+    node.core.history.began_at = 2
     for sender, change in far_view().changes:
         node.on(sender, change)
     node.on(3, LogOf(0, tuple(map(digest_of, XS[:2])), stable(*XS[:2])))
     turn = node.on(3, *map(BatchOf, XS[:2]))
     assert (node.core.history.executed, node.core.history.low) == (2, 2)
-    assert [r.value.sequence for r in turn.records if isinstance(r.value, Accepted)] == [5, 6]
+    assert [r.value.sequence for r in turn.records if isinstance(r.value, Accepted)] == [3, 4, 5, 6]
 
 
 def test_a_batch_that_was_accepted_is_there_while_a_later_view_may_need_it() -> None:

@@ -17,8 +17,9 @@ Each part is an object that gets what it needs when it is made. Three of them ho
 what comes; it has no rules of its own but the order of what a step does at its end.
 
 Durable state, so that a crash is only a crash: ``Accepted`` and ``Stored`` (what this node voted for), ``Prepared``
-(what it may have committed), ``Changing`` and ``Entered`` (its view), ``Executed`` (stable checkpoints and the order
-up to them), ``Taken`` (snapshots). All that a node says waits for the records before it, by the kernel's barrier.
+(what it may have committed), ``Changing`` and ``Entered`` (its view), ``Footing`` (a checkpoint ahead of it on which
+votes rest), ``Executed`` (stable checkpoints and the order up to them), ``Taken`` (snapshots). All that a node says
+waits for the records before it, by the kernel's barrier.
 
 Deviations. (1) A pre-prepare counts as its primary's prepare, signed as such, so that one certificate of a quorum
 proves an order. (2) A prepare carries the primary's signature: two that differ prove that it lied, and end its view at
@@ -33,7 +34,9 @@ itself, and so does the word of f + 1 nodes that executed it: it could else stay
 no other view. (8) No tentative execution. (9) A node that a stable checkpoint has left behind suspects nobody while it
 catches up (``watch.py``). (10) A node that alone has left a view executes what the others decide there, without a vote
 (``execution.py``). (11) What a view executes soon after its beginning does not set the time for the next one back
-(``view.py``): nodes that are slow for their load would leave one view after the other.
+(``view.py``): nodes that are slow for their load would leave one view after the other. (12) Water marks follow a
+checkpoint that this node has reached: others may have become members before one that it has not. What a new view goes
+on with it votes for all the same (``normal.py``): the others may need its vote before they can help it.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ from quorate.protocols.pbft.checkpoints import Checkpoints
 from quorate.protocols.pbft.checks import CHECK, SCREEN, SignatureChecks
 from quorate.protocols.pbft.execution import EXECUTE, Execution
 from quorate.protocols.pbft.fetching import Fetching
-from quorate.protocols.pbft.group import Group, founders_of
+from quorate.protocols.pbft.group import Group, founders_of, point_of
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.holding import Holding
 from quorate.protocols.pbft.images import SNAPSHOT, Images
@@ -69,6 +72,7 @@ from quorate.protocols.pbft.messages import (
     FetchBatch,
     FetchImage,
     FetchLog,
+    Footing,
     Forward,
     ImagePiece,
     LogOf,
@@ -216,10 +220,12 @@ class Pbft(Core, Reconfigurable):
             self.log.restore(record)
         elif isinstance(record, Changing | Entered):
             self.view.restore(record)
-        elif isinstance(record, Executed | Taken | TakenAmong):
+        elif isinstance(record, Executed | Taken | TakenAmong | Footing):
             self.history.restore(record)
             if isinstance(record, Executed):
                 self.log.drop_ordered(self.history.low)
+            elif isinstance(record, Footing):
+                self.log.drop_ordered(point_of(record.certificate)[0], above=self.history.high)
 
     def checkpoint(self) -> Iterator[Any]:
         """The durable state as it is now."""

@@ -83,6 +83,7 @@ class PbftEpochs(Checker):
                 if batch is not None:  # else a snapshot stands for it, and another node has executed it or will
                     self._fresh[node].append((sequence, batch))
             self._seen[node] = history.executed
+        self._votes(node, core)
         if self._right.get(node) is group or group.began_at > self.executed:
             return
         known = self.epochs[group.epoch] if group.epoch < len(self.epochs) else None
@@ -99,6 +100,15 @@ class PbftEpochs(Checker):
                 f"{self.epochs[group.epoch + 1][0]}",
             )
         self._right[node] = group
+
+    def _votes(self, node: int, core: Any) -> None:
+        """What is voted for, is by those who vote there, and they may not know yet who else will."""
+        epoch, last = core.view.group.epoch + 1, core.log.accepted_to
+        if epoch < len(self.epochs) and last > self.epochs[epoch][0]:
+            raise Violation(
+                OWN_EPOCH,
+                f"node {node} votes at {last} as a member of epoch {epoch - 1}, which ended at {self.epochs[epoch][0]}",
+            )
 
     def _execute(self, sequence: int, batch: tuple[bytes, ...]) -> None:
         self.executed = sequence

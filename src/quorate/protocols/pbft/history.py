@@ -1,7 +1,8 @@
 """History: what was executed and what proves it, snapshots, and what follows from the order: who is to vote, and when.
 
-Durable: ``Executed`` (a stable checkpoint and the order up to it), ``Taken`` and ``TakenAmong`` (snapshots). After a
-crash the order is executed again up to the stable checkpoint; what is beyond it is committed again.
+Durable: ``Executed`` (a stable checkpoint and the order up to it), ``Taken`` and ``TakenAmong`` (snapshots),
+``Footing`` (a checkpoint ahead on which votes rest). After a crash the order is executed again up to the stable
+checkpoint; what is beyond it is committed again.
 
 ``Execution`` advances it, ``Checkpoints`` makes a checkpoint stable, ``Images`` and ``ImageTransfer`` add snapshots,
 ``EpochMembers`` sets who is to vote and which nodes there are, and ``CatchUp`` takes up what is ahead.
@@ -15,7 +16,7 @@ from quorate.kernel import Env
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft.group import point_of
-from quorate.protocols.pbft.messages import NO_HISTORY, Executed, Image, Taken, TakenAmong, extend
+from quorate.protocols.pbft.messages import NO_HISTORY, Executed, Footing, Image, Taken, TakenAmong, extend
 
 TERM = 0
 """Of entries: replicas may execute a batch in different views."""
@@ -32,6 +33,8 @@ class History:
         self.stable: Certificate | None = None
         self.low = 0
         """§4.2, the low water mark h: the number of the last stable checkpoint."""
+        self.footing: Certificate | None = None
+        """§4.4: the checkpoint that a new view began with, if this node has not reached it yet."""
         self.images: list[Image] = []
         """The newest two snapshots."""
         self.base = 0
@@ -96,6 +99,11 @@ class History:
         """The number after which the order is here, with its batches: ``base``, or that of the oldest that travels."""
         return self.held[0].sequence if self.held else self.base
 
+    @property
+    def shown(self) -> Certificate | None:
+        """§4.4: the latest stable checkpoint known here on which votes rest. What prepared is shown from there on."""
+        return self.footing or self.stable
+
     def is_beyond_switch(self, sequence: int) -> bool:
         """Whether others vote there than those whom this node knows: it cannot tell what proves anything there."""
         return self.switch_at != 0 and sequence > self.switch_at
@@ -135,6 +143,18 @@ class History:
 
     def _set_stable(self, certificate: Certificate | None) -> None:
         self.stable, self.low = certificate, point_of(certificate)[0]
+        if self.low >= point_of(self.footing)[0]:
+            self.footing = None
+
+    def find_footing(self, certificate: Certificate) -> None:
+        """§4.4: a new view begins with this checkpoint. If it is not reached here, it is durable before a vote is."""
+        if point_of(certificate)[0] > max(self.low, point_of(self.footing)[0]):
+            self.footing = certificate
+            self._env.persist(Footing(certificate))
+
+    def lose_footing(self) -> None:
+        """Those who made the checkpoint on which votes rest had no vote there."""
+        self.footing = None
 
     def look_ahead(self, certificate: Certificate) -> None:
         """A checkpoint beyond what this node executed is proven."""
@@ -207,8 +227,11 @@ class History:
 
     # --- recovery ---
 
-    def restore(self, record: Executed | Taken | TakenAmong) -> None:
+    def restore(self, record: Executed | Taken | TakenAmong | Footing) -> None:
         """One durable record."""
+        if isinstance(record, Footing):
+            self.footing = record.certificate
+            return
         if isinstance(record, Executed):
             self.digests.update(enumerate(record.digests, record.first))
             self._set_stable(record.certificate)
@@ -224,13 +247,15 @@ class History:
             fetched = image.sequence == self.base and not self.cut_off  # what is cut off is found out again
             yield _taken(image, self.nodes_at[image.sequence], fetched=fetched)
 
-    def order_records(self) -> Iterator[Executed]:
+    def order_records(self) -> Iterator[Executed | Footing]:
         """The order after the older snapshot, as far as it is recorded."""
         first = self.base + 1
         for certificate in [*self.switches.values(), self.stable]:
             last = self.recorded if certificate is self.stable else point_of(certificate)[0]
             yield Executed(certificate, first, tuple(self.digests[s] for s in range(first, last + 1)))
             first = max(first, last + 1)
+        if self.footing is not None:
+            yield Footing(self.footing)
 
     def take_up_image(self) -> None:
         """The newest snapshot may be newer than the last checkpoint that became stable: then it is the only one.

@@ -78,6 +78,8 @@ class EpochMembers:
         history.change_members(members, at)
         if point_of(history.ahead)[0] > at:
             history.forget_ahead()
+        if history.low < at < point_of(history.footing)[0]:
+            history.lose_footing()
         self._log.forget_proven(at)
 
     def switch_if_stable(self) -> None:
@@ -98,6 +100,8 @@ class EpochMembers:
         history.began_at = group.began_at
         if history.ahead is not None and not group.is_stable(history.ahead):
             history.forget_ahead()
+        if history.footing is not None and not group.is_stable(history.footing):
+            history.lose_footing()
         self._log.begin_epoch(history.executed)
         self._part()
 

@@ -180,11 +180,14 @@ class MessageLog:
 
     # --- what is kept ---
 
-    def drop_ordered(self, low: int) -> None:
-        """§4.3: below a stable checkpoint no order is remembered; batches stay while a node may ask for them."""
+    def drop_ordered(self, low: int, *, above: int = 0) -> None:
+        """§4.3: below a stable checkpoint no order is remembered; batches stay while a node may ask for them.
+
+        Below one that this node has not reached, only those that are ``above`` its water marks.
+        """
         tables: tuple[dict[int, Any], ...] = (self.accepted, self.prepared, self.slots, self.commits)
         for table in tables:
-            for sequence in [s for s in table if s <= low]:
+            for sequence in [s for s in table if above < s <= low]:
                 del table[sequence]
 
     def drop_batches(self, low: int, executed: Iterable[bytes]) -> None:

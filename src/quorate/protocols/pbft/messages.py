@@ -360,7 +360,13 @@ class TakenAmong(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
     nodes: Nodes
 
 
-RECORDS = (Stored, Accepted, Prepared, Changing, Entered, Executed, Taken, TakenAmong)
+class Footing(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A checkpoint that this node has not reached, above which it votes for what a new view goes on with."""
+
+    certificate: Certificate
+
+
+RECORDS = (Stored, Accepted, Prepared, Changing, Entered, Executed, Taken, TakenAmong, Footing)
 
 
 class PbftConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -179,6 +179,23 @@ class RaisesOnLies(Others):
         raise ValueError(why)
 
 
+class StaysBetweenMarks(NormalCase):
+    """Breaks deviation 12 of ``core.py``: a node that is behind votes for what a new view goes on with."""
+
+    def _is_between(self, sequence: int) -> bool:
+        return self._history.low < sequence <= self._history.high
+
+
+class HidesFooting(ViewChanges):
+    """Breaks §4.4: a view-change has the checkpoint on which the orders in it rest."""
+
+    def _change(self) -> ViewChange:
+        footing, self._history.footing = self._history.footing, None
+        change = super()._change()
+        self._history.footing = footing
+        return change
+
+
 class NoWaterMarks(NormalCase):
     """Breaks §4.2: numbers above the high water mark are not taken."""
 
@@ -409,6 +426,16 @@ MUTANTS = (
         lies=True,
     ),
     Mutant("no-water-marks", "numbers far ahead are taken", core=_with(normal_class=NoWaterMarks)),
+    Mutant(
+        "stays-between-marks",
+        "a node that is behind votes for nothing that is beyond its water marks",
+        core=_with(normal_class=StaysBetweenMarks),
+    ),
+    Mutant(
+        "hides-footing",
+        "a view-change shows what prepared beyond the water marks, and not the checkpoint below it",
+        core=_with(view_changes_class=HidesFooting),
+    ),
     Mutant("small-quorum", "2f nodes are taken for a quorum", core=PbftSmallQuorum),
     Mutant("forgets-votes", "votes are not restored after a crash", core=ForgetsVotes),
     Mutant("forgets-prepared", "what prepared is not restored after a crash", core=ForgetsPrepared),

@@ -156,6 +156,7 @@ class NewViews:
         log.end_view()
         if stable is not None:
             self._checkpoints.learn(stable)
+            self._normal.find_footing(stable)
         self._reads.lower(view.reach)
         view.announce()
         self._normal.take_proposals()

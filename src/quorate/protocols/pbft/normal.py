@@ -13,9 +13,10 @@ from hashlib import sha256
 
 from quorate.kernel import Env
 from quorate.parts import requests
-from quorate.parts.votes.certificate import Collector
+from quorate.parts.votes.certificate import Certificate, Collector
 from quorate.protocols.pbft.checks import Check, FreshRequests, SignatureChecks
 from quorate.protocols.pbft.early import BYTES_MAX, LOG_SHARE, Early
+from quorate.protocols.pbft.group import point_of
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import (
@@ -337,11 +338,34 @@ class NormalCase:
 
     def _is_now(self, sender: int, m: PrePrepare | Prepare) -> bool:
         """Whether it is for the view and the numbers that this node works on; early ones are kept for their view."""
-        view, history = self._view, self._history
+        view = self._view
         if m.view > view.number or (m.view == view.number and view.is_changing):
             self.early.keep(sender, m)
             return False
-        return m.view == view.number and history.low < m.sequence <= history.high and view.stalled is None
+        return m.view == view.number and self._is_between(m.sequence) and view.stalled is None
+
+    def _is_between(self, sequence: int) -> bool:
+        """§4.2: whether it is between the water marks; or, §4.4, above the checkpoint with which the view began, as far
+        as it goes on from earlier views.
+
+        The paper's marks follow that checkpoint, reached or not. Here they do not: below it others may have become
+        members, whom this node does not know. But what a new view proposes again was prepared by a quorum of the
+        members that this node knows. Those of them who are correct voted between their marks, or for the same reason,
+        so it is not beyond the change.
+        """
+        history = self._history
+        if history.low < sequence <= history.high:
+            return True
+        if history.footing is None or not history.is_founded or history.is_beyond_switch(sequence):
+            return False
+        return point_of(history.footing)[0] < sequence <= self._view.reach
+
+    def find_footing(self, stable: Certificate) -> None:
+        """A new view begins with this checkpoint. What this node said below it, beyond its own marks, is settled."""
+        history, sequence = self._history, point_of(stable)[0]
+        if not history.is_beyond_switch(sequence):
+            history.find_footing(stable)
+            self._log.drop_ordered(sequence, above=history.high)
 
     def hear_early(self) -> None:
         """A view began: take the messages for it that came before."""
@@ -352,16 +376,16 @@ class NormalCase:
                 self.on_prepare(sender, m)
 
     def take_proposals(self) -> None:
-        """§4.4: pre-prepares of the new view, as if they came now, as far as the water marks allow; the rest when
-        they move. Else a primary that is behind stalls its view."""
-        view, history = self._view, self._history
+        """§4.4: pre-prepares of the new view, as if they came now. A node that goes on from a snapshot, and has no
+        checkpoint of its members yet, takes them when it has."""
+        view = self._view
         message = view.new_view
         if message is None:
             return
         for p in message.proposals:
             if view.number != message.view or view.is_changing:
                 return  # the primary was seen to lie
-            if history.low < p.sequence <= history.high:
+            if self._is_between(p.sequence):
                 slot = self._log.slot(p.sequence)
                 if slot.digest is None:
                     slot.waiting = None

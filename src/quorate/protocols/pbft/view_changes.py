@@ -11,7 +11,7 @@ the loop (``proofs.py``).
 from __future__ import annotations
 
 from quorate.kernel import Env, mask_of
-from quorate.protocols.pbft.group import NO_CHECKPOINT, NO_ORDERS, NO_SIGNATURE
+from quorate.protocols.pbft.group import NO_CHECKPOINT, NO_ORDERS, NO_SIGNATURE, point_of
 from quorate.protocols.pbft.history import History
 from quorate.protocols.pbft.message_log import MessageLog
 from quorate.protocols.pbft.messages import VIEW_CHANGE, PbftConfig, ViewChange, view_change_statement
@@ -89,8 +89,8 @@ class ViewChanges:
             self.look()
 
     def _change(self) -> ViewChange:
-        view, prepared, stable = self._view, self._log.prepared, self._history.stable
-        orders = tuple(prepared[sequence] for sequence in sorted(prepared) if sequence > self._history.low)
+        view, prepared, stable = self._view, self._log.prepared, self._history.shown
+        orders = tuple(prepared[sequence] for sequence in sorted(prepared) if sequence > point_of(stable)[0])
         signature = view.keys.sign(VIEW_CHANGE, view_change_statement(view.number, stable, orders))
         return ViewChange(view.number, stable, orders, signature)
 
