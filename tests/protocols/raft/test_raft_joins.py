@@ -181,6 +181,16 @@ def test_it_meets_who_is_there_and_only_while_it_hears_nobody() -> None:
     assert server.core.acting() == Voters(THREE, (), 0), "who votes is in the log alone"
     for wrong in (Nodes((Newcomer(1, "h:1"),)), Nodes((FOUR, FOUR))):
         assert precandidate(term=1).on(2, NodesKnown(wrong)) == NOTHING
+    many = Nodes(tuple(Newcomer(node, f"n{node}:1") for node in range(4, 200)))
+    assert len(precandidate(term=1).on(2, NodesKnown(many)).roster) == 61
+
+
+def test_what_the_log_says_of_a_newcomer_counts_and_not_what_it_was_told() -> None:
+    server = precandidate(term=1)
+    server.on(2, NodesKnown(Nodes((Newcomer(4, "wrong:1"),))))
+    turn = server.on(2, AppendEntries(1, 0, 0, [noop(1), introduces()], 1))
+    assert turn.roster == [MEETS_4]
+    assert server.on(2, AppendEntries(1, 2, 1, [noop(1)], 2)).roster == ()
 
 
 def test_a_server_that_was_away_while_a_node_joined_follows_it_when_it_leads() -> None:

@@ -10,10 +10,13 @@ here is durable.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from quorate.kernel import Env
 from quorate.parts.log.configuration import Nodes
 
+KNOWN_MAX: Final = 64
+"""So many nodes are known to one that is told of others: each is dialled, whether it is there or not."""
 LEFT = "it has left the cluster"
 NEVER_CAME = "the change that introduced it was never decided"
 
@@ -25,6 +28,8 @@ class Acquaintances:
         self._env = env
         self._met: set[int] = set()
         """Of those that are known here, whom the log introduced."""
+        self._told: set[int] = set()
+        """Of those, whom another node introduced, and the log has not."""
         self.leaving: list[int] = []
         """Nodes that left, and are still known here."""
 
@@ -33,23 +38,26 @@ class Acquaintances:
         env, met = self._env, []
         for newcomer in nodes.joined:
             is_here = newcomer.node not in left or needed >> newcomer.node & 1
-            if is_here and newcomer.node not in env.peers:
+            if is_here and (newcomer.node not in env.peers or newcomer.node in self._told):
                 env.meet(newcomer.address, newcomer.key, newcomer.node)
                 met.append(newcomer.node)
         self._met.update(met)
+        self._told.difference_update(met)
         self.leaving = [node for node in left if node in env.peers and node != env.id]
         return met
 
     def introduced(self, nodes: Nodes, founders: Collection[int]) -> None:
         """Another node says that it knows these: meet those that are there, as the log will say, too.
 
-        Whom a node knows decides nothing; who votes is in the log alone.
+        Whom a node knows decides nothing; who votes is in the log alone. If the log gives another address, that counts.
         """
         env = self._env
         if nodes.may_be(founders):
             for newcomer in nodes.joined:
-                if newcomer.node not in nodes.left and newcomer.node not in env.peers:
+                is_new = newcomer.node not in nodes.left and newcomer.node not in env.peers
+                if is_new and len(env.peers) < KNOWN_MAX:
                     env.meet(newcomer.address, newcomer.key, newcomer.node)
+                    self._told.add(newcomer.node)
 
     def part(self, needed: int, leader: int | None) -> list[int]:
         """Part from those who left, as soon as they are not needed; returns them."""
