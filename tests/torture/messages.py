@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorate.parts.crypto.keys import Symbolic
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.leaderlog.returns import Return
@@ -66,7 +67,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         raft.SnapshotPieceAfter(3, CHUNK, RETURNS),
         raft.InstallSnapshotAmong(3, CHUNK, RETURNS, CONFIGURED),
         raft.SnapshotPieceAmong(3, CHUNK, RETURNS, CONFIGURED),
-        raft.NodesKnown(AMONG),
+        NodesKnown(AMONG),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
         ReadReply(1, [1, 2], 4),
@@ -93,6 +94,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         multipaxos.AcceptedAs(BALLOT, 5, INCARNATION, True),
         multipaxos.InstallSnapshotAfter(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG, RETURNS),
         multipaxos.SnapshotPieceAfter(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG, RETURNS),
+        NodesKnown(AMONG),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
         ReadReply(1, [1, 2], 4),

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Fired, HandOver, Input, Received, Stalled, Submitted
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.returns import Return
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Newcomer, Nodes, encode_change
@@ -25,7 +26,6 @@ from quorate.protocols.raft.messages import (
     InstallSnapshot,
     InstallSnapshotAfter,
     InstallSnapshotAmong,
-    NodesKnown,
     PreVote,
     PreVoteReply,
     Propose,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from quorate.kernel import Blame, Env, Meet, Part, Received
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Newcomer, Nodes, Voters, encode_change
 from quorate.parts.log.entries import CONFIGURATION, Entry
@@ -18,7 +19,6 @@ from quorate.protocols.raft.messages import (
     Conflict,
     Heartbeat,
     InstallSnapshotAmong,
-    NodesKnown,
     PreVote,
     ServeSnapshot,
     SnapshotPieceAmong,

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+import msgspec
+
 from quorate.kernel import Env
 from quorate.parts.log.configuration import Nodes
 
@@ -19,6 +21,12 @@ KNOWN_MAX: Final = 64
 """So many nodes are known to one that is told of others: each is dialled, whether it is there or not."""
 LEFT = "it has left the cluster"
 NEVER_CAME = "the change that introduced it was never decided"
+
+
+class NodesKnown(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """You ask whether you could lead, and lack what I have: these nodes came and went, by what is committed here."""
+
+    nodes: Nodes
 
 
 class Acquaintances:

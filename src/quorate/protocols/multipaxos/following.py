@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from quorate.kernel import Core, Env, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
 from quorate.parts.ballot import NO_BALLOT, Ballot
-from quorate.parts.leaderlog.acquaintances import Acquaintances
+from quorate.parts.leaderlog.acquaintances import Acquaintances, NodesKnown
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.handover import Handover
 from quorate.parts.leaderlog.reads import Reads
@@ -314,11 +314,19 @@ class Following(Core, Reconfigurable, Journaled):
         return acceptor.log.base_index <= chosen_index and acceptor.chosen_index - chosen_index <= self.config.alpha
 
     def on_poll(self, sender: int, m: Poll) -> None:
-        """Yes, if we hear no leader and could tell the candidate what it lacks."""
+        """Yes, if we hear no leader and could tell the candidate what it lacks: of nodes that may call it, for one."""
         may_promise = not self._hears_leader() and not self.acceptor.has_forgotten
         granted = may_promise and self._could_follow(m.chosen_index)
         # An opinion, not a promise: rests on no durable state.
         self.env.send_now(sender, PollReply(m.serial, granted, self.acceptor.promised))
+        if self.nodes.joined and m.chosen_index < self.acceptor.chosen_index:
+            # What is chosen is durable at a quorum.
+            self.env.send_now(sender, NodesKnown(self.nodes))
+
+    def on_nodes_known(self, sender: int, m: NodesKnown) -> None:
+        """We hear no leader, perhaps as it joined while we were away: then we did not take its calls."""
+        if self.role == POLLING:
+            self._acquaintances.introduced(m.nodes, self.founders)
 
     def on_poll_reply(self, sender: int, m: PollReply) -> None:
         """A phase-1 quorum of yeses: begin."""

@@ -14,6 +14,7 @@ from msgspec import Meta
 from quorate.kernel import NodeId
 from quorate.parts.ballot import Ballot
 from quorate.parts.bounds import Bounds
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
@@ -229,6 +230,7 @@ MESSAGES = (
     AcceptedAs,
     InstallSnapshotAfter,
     SnapshotPieceAfter,
+    NodesKnown,
 )
 
 

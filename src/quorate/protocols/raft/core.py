@@ -34,7 +34,7 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
-from quorate.parts.leaderlog.acquaintances import Acquaintances
+from quorate.parts.leaderlog.acquaintances import Acquaintances, NodesKnown
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.delivery import portion
@@ -59,7 +59,6 @@ from quorate.protocols.raft.messages import (
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
-    NodesKnown,
     PreVote,
     PreVoteReply,
     RaftConfig,

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NodeId
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
@@ -36,12 +37,6 @@ class PreVoteReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fa
 
     term: Term
     granted: bool
-
-
-class NodesKnown(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """You asked for pre-votes with an older log than mine: these nodes came and went, by what is committed here."""
-
-    nodes: Nodes
 
 
 class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
