@@ -10,7 +10,7 @@ from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Newcomer, Nodes, Voters, encode_change
 from quorate.parts.log.entries import CONFIGURATION, Entry
-from quorate.parts.log.replicated import Chunk, SnapshotInfo
+from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft.messages import (
     Appended,
@@ -22,6 +22,7 @@ from quorate.protocols.raft.messages import (
     PreVote,
     ServeSnapshot,
     SnapshotPieceAmong,
+    SnapshottedAmong,
     TimeoutNow,
 )
 
@@ -284,6 +285,28 @@ def test_a_piece_of_a_snapshot_says_it_too() -> None:
     turn = server.done(("chunk", 3), piece)
     configured = Configured(2, 2, THREE, (), Nodes((FOUR,)))
     assert [send.message for send in turn.early] == [SnapshotPieceAmong(1, piece, (), configured)]
+
+
+def served(configured: Configured) -> Server:
+    """A follower that has restarted with a snapshot at 10, and reads a piece of an older one, at 6, for node 3."""
+    server = Server(node=2, records=[SnapshottedAmong(10, 1, 10, 1, (), configured)], term=1)
+    server.on(1, Heartbeat(1, 10, 0))
+    turn = server.on(1, ServeSnapshot(1, Wanted(3, 6, 4, 5, 20)))
+    assert [job.work for job in turn.jobs] == [ReadChunk(6, 4, CONFIG.chunk_bytes)]
+    return server
+
+
+def test_an_older_snapshot_goes_on_where_the_members_of_its_index_are_known() -> None:
+    configured = Configured(4, 4, THREE, (), Nodes((FOUR,)))
+    piece = Chunk(6, 1, 4, b"state", 9)
+    turn = served(configured).done(("chunk", 3), piece)
+    assert [send.message for send in turn.early] == [SnapshotPieceAmong(1, piece, (), configured)]
+
+
+def test_where_they_are_not_the_newest_one_is_sent_instead() -> None:
+    turn = served(Configured(8, 8, THREE, (), Nodes((FOUR,)))).done(("chunk", 3), Chunk(6, 1, 4, b"state", 9))
+    assert turn.early == ()
+    assert [job.work for job in turn.jobs] == [ReadChunk(10, 0, CONFIG.chunk_bytes)]
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ class Configurations(QuorumSystem):
         self._first = Configuration(0, 0, first)
         self._known = [self._first]
         self._base_index = 0
-        """From here on the configuration of each index is known."""
+        """Up to here a snapshot stands for the log; the first configuration is that of this index."""
         self.committed = self._first
         """The newest that is known to be committed."""
         self.is_changed = True
@@ -168,9 +168,7 @@ class Configurations(QuorumSystem):
 
     def at(self, index: int) -> Configuration | None:
         """That of the log up to ``index``; None where it is too long ago."""
-        if index < self._base_index:
-            return None
-        return next(known for known in reversed(self._known) if known.index <= index)
+        return next((known for known in reversed(self._known) if known.index <= index), None)
 
     def takes(self, index: int, entry: Entry) -> bool:
         """Whether an entry there would change something."""
