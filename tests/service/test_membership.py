@@ -265,6 +265,36 @@ def test_members_change_and_a_removed_leader_steps_aside(protocol: str, tmp_path
     run(main())
 
 
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
+def test_five_shrink_to_three_and_grow_again_while_clients_write(protocol: str, tmp_path: Path) -> None:
+    """The leader is among those that go, and no write fails: a client tries again by itself."""
+
+    async def main() -> None:
+        options = OPTIONS[protocol]
+        async with servers(tmp_path, 5, protocol=protocol, options=options) as cluster, cluster.client() as client:
+            leader = await cluster.leader()
+            three = tuple(node for node in FIVE if node != leader)[:3]
+            is_over = False
+
+            async def write(key: bytes) -> int:
+                number = 0
+                while not is_over:
+                    number += 1
+                    await client.put(key, b"%d" % number)
+                return number
+
+            writers = {key: asyncio.create_task(write(key)) for key in (b"a", b"b", b"c", b"d")}
+            assert (await client.set_members(three)).members == three
+            assert (await client.set_members(FIVE)).members == FIVE
+            is_over = True
+            for key, writer in writers.items():
+                last = await writer
+                assert last > 1
+                assert (await client.get(key)).value == b"%d" % last
+
+    run(main())
+
+
 def test_a_node_that_does_not_vote_is_a_learner(tmp_path: Path) -> None:
     async def main() -> None:
         options = msgspec.structs.replace(FAST, members=(2, 3))
