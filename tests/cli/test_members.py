@@ -17,8 +17,9 @@ MULTIPAXOS = "[multipaxos]\nalpha = 64"
 PBFT = "window = 16\ncheckpoint_batches = 8"
 
 
-def test_a_new_majority_goes_on_and_an_old_one_cannot(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, 5, "multipaxos", MULTIPAXOS) as cluster:
+@pytest.mark.parametrize(("protocol", "options"), [("raft", "[raft]"), ("multipaxos", MULTIPAXOS)])
+def test_a_new_majority_goes_on_and_an_old_one_cannot(protocol: str, options: str, tmp_path: Path) -> None:
+    with LocalCluster(tmp_path, 5, protocol, options) as cluster:
         env = {"QUORATE_ENDPOINTS": ",".join(cluster.endpoints)}
         assert done("members", "--json", **env).json["members"] == [1, 2, 3, 4, 5]
         assert done("members", "set", "3,1,2", *PATIENCE, **env).stdout == b"1,2,3\n"
@@ -114,7 +115,7 @@ def test_wrong_use(tmp_path: Path) -> None:
 
 
 def test_a_protocol_without_changes_says_so(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, 1) as cluster:
+    with LocalCluster(tmp_path, 1, "paxos") as cluster:
         env = {"QUORATE_ENDPOINTS": cluster.endpoints[0]}
         shown = done("members", "--json", **env).json
         address = {"peer": cluster.layout.peer(1), "client": cluster.layout.client(1)}
@@ -132,4 +133,4 @@ def test_a_protocol_without_changes_says_so(tmp_path: Path) -> None:
         assert shown == {"members": [1], "next_members": [], "epoch": 0, "quorum": quorum}
         outcome = quorate("members", "set", "2", "--force", **env)
         assert outcome.code == 2
-        assert outcome.stderr.startswith("error: raft has no membership change yet")
+        assert outcome.stderr.startswith("error: paxos has no membership change yet")

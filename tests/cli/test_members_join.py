@@ -17,13 +17,14 @@ from tests.cluster import LocalCluster, environment, until
 from tests.ports import free_ports
 
 OPTIONS = {
+    "raft": "[raft]\nsnapshot_entries = 200\nkeep_entries = 20",
     "multipaxos": "[multipaxos]\nalpha = 64\nsnapshot_entries = 200\nkeep_entries = 20",
     "pbft": "[pbft]\nwindow = 16\ncheckpoint_batches = 8\nsnapshot_batches = 16\nrequest_timeout_s = 1.0",
 }
-SIZE = {"multipaxos": 3, "pbft": 4}
+SIZE = {"raft": 3, "multipaxos": 3, "pbft": 4}
 SLOW = pytest.mark.slow
-MULTIPAXOS_FIRST = ["multipaxos", pytest.param("pbft", marks=SLOW)]
-PBFT_FIRST = [pytest.param("multipaxos", marks=SLOW), "pbft"]
+RAFT_FIRST = ["raft", *[pytest.param(name, marks=SLOW) for name in ("multipaxos", "pbft")]]
+PBFT_FIRST = [*[pytest.param(name, marks=SLOW) for name in ("raft", "multipaxos")], "pbft"]
 
 
 class Growing(LocalCluster):
@@ -154,7 +155,7 @@ def test_a_node_joins_and_another_leaves_for_good(protocol: str, tmp_path: Path)
         done("put", "k", "last", *PATIENCE, **cluster.env)
 
 
-@pytest.mark.parametrize("protocol", MULTIPAXOS_FIRST)
+@pytest.mark.parametrize("protocol", RAFT_FIRST)
 def test_a_node_that_is_killed_while_it_joins_joins_all_the_same(protocol: str, tmp_path: Path) -> None:
     """It is killed before, while and after it asks, and while it fetches a snapshot."""
     new = SIZE[protocol] + 1
@@ -180,7 +181,7 @@ def test_a_node_that_is_killed_while_it_joins_joins_all_the_same(protocol: str, 
         assert done("get", "k", "--serializable", QUORATE_ENDPOINTS=endpoint, QUORATE_FAULTS="0").stdout == b"v\n"
 
 
-@pytest.mark.parametrize("protocol", MULTIPAXOS_FIRST)
+@pytest.mark.parametrize("protocol", RAFT_FIRST)
 def test_a_node_that_lost_its_disk_is_replaced(protocol: str, tmp_path: Path) -> None:
     new = SIZE[protocol] + 1
     with Growing(tmp_path, protocol) as cluster:

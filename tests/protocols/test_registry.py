@@ -153,7 +153,7 @@ def test_traits_do_not_contradict_each_other(traits: dict[str, object], words: s
 @pytest.mark.parametrize(
     ("name", "byzantine", "keys", "belief", "value", "changes", "by_admin"),
     [
-        ("raft", False, False, Belief.LEADER, Value.OPAQUE, False, False),
+        ("raft", False, False, Belief.LEADER, Value.OPAQUE, True, False),
         ("multipaxos", False, False, Belief.LEADER, Value.OPAQUE, True, False),
         ("paxos", False, False, Belief.LEADER, Value.OPAQUE, False, False),
         ("echo", False, False, Belief.LEADER, Value.OPAQUE, False, False),

@@ -11,6 +11,7 @@ import pytest
 from quorate.parts.log.configuration import Voters
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.pbft import PbftConfig
+from quorate.protocols.raft import RaftConfig
 from quorate.runtime.folder import Beginning
 from quorate.runtime.handshake import Bears
 from quorate.runtime.key_files import read_private_key
@@ -27,6 +28,10 @@ from tests.runtime.servers import Servers, run, until
 
 FAST = MultiPaxosConfig(heartbeat_s=0.04, election_timeout_s_min=0.2, alpha=32)
 FAST_PBFT = PbftConfig(request_timeout_s=0.6, beat_s=0.1, window=16, checkpoint_batches=8)
+FAST_RAFT = RaftConfig(heartbeat_s=0.04, election_timeout_s_min=0.2)
+OPTIONS: dict[str, Any] = {"raft": FAST_RAFT, "multipaxos": FAST, "pbft": FAST_PBFT}
+SIZE = {"raft": 3, "multipaxos": 3, "pbft": 4}
+CRASH_ONLY = pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
 
 
 class Joining(Servers):
@@ -65,20 +70,18 @@ class Joining(Servers):
         return self.client(*nodes, **({"key": self.key} if self.config.entry.traits.has_keys else {}), **options)
 
 
-@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+@pytest.mark.parametrize("protocol", OPTIONS)
 def test_all_founders_are_replaced_one_by_one(protocol: str, tmp_path: Path) -> None:
     """And the last ones left have all data, through restarts too."""
-    options: Any = FAST if protocol == "multipaxos" else FAST_PBFT
-    size = 3 if protocol == "multipaxos" else 4
 
     async def main() -> None:
-        cluster = Joining(tmp_path, size, options=options, protocol=protocol)
+        cluster = Joining(tmp_path, SIZE[protocol], options=OPTIONS[protocol], protocol=protocol)
         await cluster.start()
         try:
             async with cluster.clients(*cluster.founders) as client:
                 await client.put(b"first", b"1")
             for old in cluster.founders:
-                new = old + size
+                new = old + SIZE[protocol]
                 async with cluster.clients(*cluster.running) as client:
                     voters = await cluster.add(client, new)
                     assert new in voters.members
@@ -94,7 +97,7 @@ def test_all_founders_are_replaced_one_by_one(protocol: str, tmp_path: Path) -> 
                 async with cluster.clients(*cluster.running) as client:
                     await client.put(b"last", b"%d" % old)
             newest = tuple(cluster.running)
-            assert newest == tuple(node + size for node in cluster.founders)
+            assert newest == tuple(node + SIZE[protocol] for node in cluster.founders)
             async with cluster.clients(*newest) as client:
                 assert (await client.get(b"first")).value == b"1"
                 assert (await client.members()).members == newest
@@ -106,9 +109,10 @@ def test_all_founders_are_replaced_one_by_one(protocol: str, tmp_path: Path) -> 
     run(main())
 
 
-def test_a_learner_follows_and_votes_when_it_is_told_to(tmp_path: Path) -> None:
+@CRASH_ONLY
+def test_a_learner_follows_and_votes_when_it_is_told_to(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
-        cluster = Joining(tmp_path, 3, options=FAST, protocol="multipaxos")
+        cluster = Joining(tmp_path, 3, options=OPTIONS[protocol], protocol=protocol)
         await cluster.start()
         try:
             async with cluster.clients(1, 2, 3) as client:
@@ -135,11 +139,12 @@ def test_a_learner_follows_and_votes_when_it_is_told_to(tmp_path: Path) -> None:
     run(main())
 
 
-def test_clients_leave_a_leader_that_has_left_and_names_itself(tmp_path: Path) -> None:
+@CRASH_ONLY
+def test_clients_leave_a_leader_that_has_left_and_names_itself(protocol: str, tmp_path: Path) -> None:
     """It led when it was heard of last, and hears of nobody since."""
 
     async def main() -> None:
-        cluster = Joining(tmp_path, 4, options=FAST, protocol="multipaxos")
+        cluster = Joining(tmp_path, 4, options=OPTIONS[protocol], protocol=protocol)
         await cluster.start()
         try:
             leader = await cluster.leader()
@@ -206,9 +211,10 @@ def test_a_node_that_speaks_of_more_nodes_is_done_without(tmp_path: Path) -> Non
     run(main())
 
 
-def test_a_number_that_left_is_not_used_again(tmp_path: Path) -> None:
+@CRASH_ONLY
+def test_a_number_that_left_is_not_used_again(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
-        cluster = Joining(tmp_path, 4, options=FAST, protocol="multipaxos")
+        cluster = Joining(tmp_path, 4, options=OPTIONS[protocol], protocol=protocol)
         await cluster.start()
         try:
             async with cluster.clients() as client:

@@ -28,10 +28,7 @@ from quorate.service.tokens import new_token
 
 from tests.ports import free_ports
 from tests.runtime.servers import run, until_async
-from tests.service.test_joining import FAST, FAST_PBFT, Joining
-
-OPTIONS: dict[str, Any] = {"multipaxos": FAST, "pbft": FAST_PBFT}
-SIZE = {"multipaxos": 3, "pbft": 4}
+from tests.service.test_joining import OPTIONS, SIZE, Joining
 
 
 @asynccontextmanager
@@ -48,7 +45,7 @@ async def grown(folder: Path, protocol: str, name: str = "test") -> AsyncIterato
 # --- one token, several users ---
 
 
-@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+@pytest.mark.parametrize("protocol", OPTIONS)
 def test_two_join_with_one_token_and_one_of_them_is_told(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with grown(tmp_path, protocol) as cluster, cluster.clients() as client:
@@ -74,7 +71,7 @@ def test_two_join_with_one_token_and_one_of_them_is_told(protocol: str, tmp_path
     run(main())
 
 
-@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+@pytest.mark.parametrize("protocol", OPTIONS)
 def test_a_join_that_is_cut_again_and_again_is_one_join(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with grown(tmp_path, protocol) as cluster, cluster.clients() as client:
@@ -124,7 +121,7 @@ def test_a_folder_that_was_lost_after_it_joined_does_not_join_again(tmp_path: Pa
     run(main())
 
 
-@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+@pytest.mark.parametrize("protocol", OPTIONS)
 def test_an_invitation_that_is_void(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with grown(tmp_path, protocol) as cluster, cluster.clients() as client:

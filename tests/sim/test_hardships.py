@@ -229,7 +229,7 @@ def test_members_leave_by_a_change_and_then_a_minority_dies(monkeypatch: pytest.
     )
 
 
-@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos", "pbft"])
 def test_who_has_left_by_an_earlier_change_is_not_seen_off_by_another(protocol: str) -> None:
     """Nodes refuse a change by which somebody leaves twice; whoever names it again would wait for ever."""
     trial = campaign.trial_of(Task(protocol=protocol, seed=1, faults="none"))

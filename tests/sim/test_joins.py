@@ -12,6 +12,9 @@ from quorate.parts.log.configuration import Nodes, Reconfigurable
 from quorate.protocols.multipaxos import MultiPaxos
 from quorate.protocols.pbft import Pbft
 from quorate.protocols.pbft.members import EpochMembers
+from quorate.protocols.raft import Raft
+from quorate.protocols.raft.messages import Snapshotted
+from quorate.protocols.raft.state import ServerState
 from quorate.sim.mutant import Mutant
 from quorate.sim.options import OptionsError
 from quorate.sim.world import LIVENESS
@@ -78,7 +81,7 @@ def test_what_was_mended_is_found_with_the_old_rule(
 # --- what holds ---
 
 
-@pytest.mark.parametrize("protocol", ["multipaxos", "pbft"])
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos", "pbft"])
 def test_nodes_come_and_go_and_promises_are_kept(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     worlds = []
     counts: Counter[str] = Counter()
@@ -88,7 +91,7 @@ def test_nodes_come_and_go_and_promises_are_kept(protocol: str, monkeypatch: pyt
         worlds.append(world)
         counts.update(outcome.counts)
     assert sum(map(came_and_went, worlds)) >= COME_AND_GO_MIN
-    if protocol == "multipaxos":
+    if protocol != "pbft":
         assert min(counts[plan] for plan in PLANS) > 0, "every plan is carried out"
 
 
@@ -109,6 +112,7 @@ def test_what_was_mended_holds(protocol: str, seed: int) -> None:
 
 
 def test_runs_repeat_exactly() -> None:
+    assert campaign.run_task(joins("raft", 1)) == campaign.run_task(joins("raft", 1))
     assert campaign.run_task(joins("multipaxos", 1)) == campaign.run_task(joins("multipaxos", 1))
     assert campaign.run_task(joins("pbft", 1, byzantine=1)) == campaign.run_task(joins("pbft", 1, byzantine=1))
 
@@ -118,6 +122,19 @@ def test_with_liars_among_those_that_come_and_go(workload: str, seeds: list[int]
     for seed in seeds:
         outcome = campaign.run_task(joins("pbft", seed, byzantine=1, workload=workload))
         assert outcome.holds, outcome.text
+
+
+LOST = "seeds that lost a joint leader"
+
+
+def test_leaders_of_raft_are_lost_while_members_are_joint() -> None:
+    """With a majority of the old members parted from one of the new: no seed breaks a promise, and many have it."""
+    counts: Counter[str] = Counter()
+    for seed in range(40):
+        outcome = campaign.run_task(Task(protocol="raft", seed=seed, joins=True, faults="all"))
+        assert outcome.holds, outcome.text
+        counts.update(outcome.counts)
+    assert counts[LOST] >= counts[f"{LOST} with the majorities parted"] >= 4
 
 
 # --- what is planted is found ---
@@ -168,7 +185,29 @@ class MeetsWhenTheyVote(Pbft):
     members_class = WithoutNewcomers
 
 
+class KnowsFoundersAlone(Raft):
+    """Does not follow the log in whom it knows."""
+
+    def _keep_roster(self) -> None:
+        self.state.configurations.is_changed = False
+
+
+class WithoutConfigurations(ServerState):
+    """Its snapshots do not say who votes, nor where the nodes are."""
+
+    def _snapshotted(self, base_index: int, base_term: int) -> Snapshotted:
+        return Snapshotted(self.snapshot_index, self.snapshot_term, base_index, base_term)
+
+
+class ForgetsMembers(Raft):
+    """A server with this state."""
+
+    state_class = WithoutConfigurations
+
+
 PLANTED: list[tuple[str, type[Any]]] = [
+    ("raft", KnowsFoundersAlone),
+    ("raft", ForgetsMembers),
     ("multipaxos", MeetsNobody),
     ("multipaxos", ForgetsNodes),
     ("pbft", LearnsNoKeys),
@@ -206,7 +245,9 @@ def test_whom_a_node_meets_must_be_who_joined(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_members_that_never_change() -> None:
-    with pytest.raises(OptionsError, match="raft do not change: leave out --joins, or choose multipaxos or pbft"):
-        campaign.run_task(joins("raft", 1))
+    with pytest.raises(
+        OptionsError, match="paxos do not change: leave out --joins, or choose multipaxos or pbft or raft"
+    ):
+        campaign.run_task(joins("paxos", 1))
     with pytest.raises(OptionsError, match="--joins with 2 nodes"):
         campaign.run_task(joins("multipaxos", 1, nodes=2))

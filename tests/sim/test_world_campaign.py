@@ -79,7 +79,20 @@ def test_a_long_campaign(protocol: str, nodes: int, first: int) -> None:
 CLIENT = ("serial-twice", "unknown-as-failed")
 CAUGHT_SOON = {
     "echo": CLIENT,
-    "raft": ("forgets-term", "truncates-on-match", "skips-noop", "acks-early", "drops-sessions", *CLIENT),
+    "raft": (
+        "forgets-term",
+        "truncates-on-match",
+        "skips-noop",
+        "acks-early",
+        "drops-sessions",
+        "union-of-majorities",
+        "new-majority-alone",
+        "effective-at-commit",
+        "no-rollback-on-truncation",
+        "changes-early",
+        "counts-itself",
+        *CLIENT,
+    ),
     "paxos": ("reuses-ballot", "loses-promise", "mixes-ballots", *CLIENT),
     "multipaxos": (
         "reuses-ballot",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorate.parts.crypto.keys import Symbolic
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.leaderlog.returns import Return
@@ -33,6 +34,7 @@ CERTIFICATE: Final = Certificate(
 AMONG: Final = Nodes((Newcomer(4, "n4.example:7501", bytes(32)),), (3,))
 INCARNATION: Final = bytes(17)
 RETURNS: Final = (Return(2, INCARNATION, 4),)
+CONFIGURED: Final = raft.Configured(4, 4, (1, 2, 4), (), AMONG)
 CHANGE: Final = pbft.ViewChange(1, CERTIFICATE, (CERTIFICATE,), SIGNATURE)
 
 MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
@@ -63,6 +65,9 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         raft.Forgot(3, INCARNATION, 5),
         raft.InstallSnapshotAfter(3, CHUNK, RETURNS),
         raft.SnapshotPieceAfter(3, CHUNK, RETURNS),
+        raft.InstallSnapshotAmong(3, CHUNK, RETURNS, CONFIGURED),
+        raft.SnapshotPieceAmong(3, CHUNK, RETURNS, CONFIGURED),
+        NodesKnown(AMONG),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
         ReadReply(1, [1, 2], 4),
@@ -89,6 +94,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         multipaxos.AcceptedAs(BALLOT, 5, INCARNATION, True),
         multipaxos.InstallSnapshotAfter(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG, RETURNS),
         multipaxos.SnapshotPieceAfter(BALLOT, CHUNK, (multipaxos.Membership(1, (1, 2)),), AMONG, RETURNS),
+        NodesKnown(AMONG),
         Propose([b"value"]),
         ReadRequest(1, [1, 2]),
         ReadReply(1, [1, 2], 4),

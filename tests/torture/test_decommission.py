@@ -13,8 +13,8 @@ from tests.torture.verify import check_replicas
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(150)]
 
-FOUNDERS = {"multipaxos": (1, 2, 3), "pbft": (1, 2, 3, 4)}
-"""The members at first. One of Multi-Paxos stays, or two of PBFT: no quorum of theirs."""
+FOUNDERS = {"raft": (1, 2, 3), "multipaxos": (1, 2, 3), "pbft": (1, 2, 3, 4)}
+"""The members at first. One of Raft or Multi-Paxos stays, or two of PBFT: no quorum of theirs."""
 
 
 @pytest.mark.parametrize("protocol", in_tiers(sorted(FOUNDERS)))

@@ -13,6 +13,7 @@ A file is blocks, parted by blank lines: commands, ``----``, what they print. ``
     settle                             deliver until nothing is on its way
     submit 1 x y    read 1 7           values and reads at a node
     transfer 1 [2]                     have node 1 make way, for node 2 if it is named
+    change 1 2,3                       others are to be the members, submitted at node 1 for the epoch it goes by
     cut 1,2 3,4,5   heal               part the network, join it
     crash 2         restart 2          end a process, begin its next life
     hold 2          sync 2             let what node 2 writes wait, make it durable
@@ -37,7 +38,8 @@ import msgspec
 from msgspec import UNSET
 
 from quorate.kernel import Core, Env, HandOver, Turn
-from quorate.parts.log.entries import NOOP, Entry
+from quorate.parts.log.configuration import Reconfigurable, Voters, decode_change, encode_change
+from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.multipaxos.messages import Run
 from quorate.protocols.raft import Raft, RaftConfig
@@ -76,8 +78,19 @@ def plain(field: Any) -> str:
 
 
 def entry_of(entry: Entry) -> str:
-    """``term:command``; a no-op has no command."""
+    """``term:command``; a no-op has no command, and a configuration says who the members are."""
+    if entry.kind == CONFIGURATION:
+        change = decode_change(entry.data)
+        return f"{entry.term}:" + (
+            "leaves-joint" if change is None else f"members({','.join(map(str, change.members))})"
+        )
     return f"{entry.term}:" + ("noop" if entry.kind == NOOP else entry.data.decode())
+
+
+def voters_text(voters: Voters) -> str:
+    """``1,2,3``, or ``1,2,3&1,4,5`` while they are joint."""
+    halves = (voters.members, voters.next_members) if voters.next_members else (voters.members,)
+    return "&".join(",".join(map(str, half)) for half in halves)
 
 
 class Script:
@@ -123,7 +136,10 @@ class Script:
 
     def do_cluster(self, size: str, *settings: str) -> None:
         self._size = int(size)
-        self._config = msgspec.convert(dict(s.split("=") for s in settings), self.config, strict=False)
+        given: dict[str, Any] = dict(s.split("=") for s in settings)
+        if "members" in given:
+            given["members"] = given["members"].split(",")
+        self._config = msgspec.convert(given, self.config, strict=False)
         self._journals = {}
         self._cluster = None
 
@@ -168,6 +184,12 @@ class Script:
     def do_submit(self, node: str, *values: str) -> None:
         self.cluster.submit(int(node), *[value.encode() for value in values])
 
+    def do_change(self, node: str, members: str) -> None:
+        core = self.cluster[int(node)].core
+        assert isinstance(core, Reconfigurable)
+        change = encode_change([int(member) for member in members.split(",")], core.acting().epoch)
+        self.cluster.submit(int(node), change)
+
     def do_read(self, node: str, *tokens: str) -> None:
         self.cluster.read(int(node), *map(int, tokens))
 
@@ -206,6 +228,8 @@ class Script:
             if log.base_index:
                 words.append(f"log after {log.base_index}:")
             words.append("[" + " ".join(map(entry_of, log.slice(log.base_index + 1, log.last_index))) + "]")
+            if isinstance(core, Reconfigurable) and core.acting().epoch:
+                words.append(f"goes by {voters_text(core.acting())}, committed {voters_text(core.in_force().voters)}")
             self.lines.append(f"  {node} {core.role if member.up else 'down'} " + " ".join(words))
 
     # --- printing ---

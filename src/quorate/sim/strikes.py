@@ -1,8 +1,11 @@
-"""Strikes: what befalls nodes at the moment when new members are in force.
+"""Strikes: what befalls nodes at the moment when new members are in force, or are about to be.
 
 How it works. After every step it looks whether the node says that another epoch is in force. The first that says so
 shows the moment at which two groups of nodes may both think that it is theirs to decide: one that has not heard, and
 one that has. So a new member restarts at once, cut off from the node that led; or old and new members are parted.
+
+Where a change counts before it is decided, as in Raft's joint consensus, the moment is an earlier one: a leader goes by
+old and new members together. Then a majority of the old ones is parted from one of the new, and the leader is lost.
 """
 
 from __future__ import annotations
@@ -19,6 +22,10 @@ from quorate.sim.node import SimNode
 DOWN_S: Final = (0.005, 0.1)
 """How long a new member is down: less than most leases last."""
 PARTED_S: Final = (0.3, 2.0)
+JOINT_PARTED_S: Final = (1.0, 4.0)
+"""Long enough for an election on either side."""
+LOST = "seeds that lost a joint leader"
+LOST_PARTED = "seeds that lost a joint leader with the majorities parted"
 
 
 class Strikes:
@@ -39,6 +46,15 @@ class Strikes:
         self._newest = 0
         self._decided = 0
         self._before: tuple[int, ...] = ()
+        self._own = Random(f"{world.seed}/nemesis/strikes/joint")
+        """Apart, so that runs in which no change counts early are what they were."""
+        self._joint = 0
+        """The newest epoch in which a leader was seen to go by old and new members together."""
+        self._joint_term: int | None = None
+        """Of such a leader, until it is lost or goes on to the new members."""
+        self._was_parted = False
+        """Whether the majorities were parted since it went by both."""
+        self._counted: set[str] = set()
 
     def start(self) -> None:
         """Look from now on."""
@@ -52,7 +68,9 @@ class Strikes:
         if self._is_over or self._world.liars >> node & 1:
             return
         assert isinstance(core, Reconfigurable)
-        voters = core.in_force().voters
+        voters, acting = core.in_force().voters, core.acting()
+        if self._joint_term is not None or acting != voters:
+            self._look_at_leader(node, core, acting)
         if voters.next_members:
             if voters.epoch > self._decided:
                 self._decided = voters.epoch
@@ -62,6 +80,67 @@ class Strikes:
             before, self._newest, self._before = self._before, voters.epoch, voters.members
             if before and self._rng.random() < self._world.mix.strikes:
                 self._strike(before, voters)
+
+    # --- while a leader goes by old and new members together ---
+
+    def _look_at_leader(self, node: int, core: Core, acting: Voters) -> None:
+        standing = core.standing()
+        if standing.leader != node:
+            return
+        if self._joint_term is not None and standing.term > self._joint_term:
+            self._count_once(LOST)
+            if self._was_parted:
+                self._count_once(LOST_PARTED)
+            self._joint_term, self._was_parted = None, False
+        if not acting.next_members:
+            if standing.term == self._joint_term:
+                self._joint_term, self._was_parted = None, False
+            return
+        self._joint_term = standing.term
+        if acting.epoch > self._joint:
+            self._joint = acting.epoch
+            if self._own.random() < self._world.mix.strikes:
+                self._strike_joint(node, acting)
+
+    def _strike_joint(self, leader: int, voters: Voters) -> None:
+        """Now, or when some of the others have it in their logs too."""
+        world, mix, rng = self._world, self._world.mix, self._own
+        delay_s = (
+            rng.choice((0.0, 1.0, 1.0)) * rng.uniform(0.0, 3.0) * (mix.delay_s_min + mix.delay_s_mean + mix.sync_s)
+        )
+        if "partition" in world.options.faults:
+            world.after(delay_s, lambda: None if self._is_over else self._part_majorities(leader, voters))
+        if "crash" in world.options.faults and rng.random() < 0.6:
+            node = world.nodes[leader]
+            world.after(delay_s, lambda: None if self._is_over else self._restart_leader(node))
+
+    def _part_majorities(self, leader: int, voters: Voters) -> None:
+        """Those who stay are dealt out so that, where it can be, each side has a majority of its own members."""
+        rng = self._own
+        stay = [node for node in voters.members if node in voters.next_members]
+        new = [node for node in voters.next_members if node not in voters.members]
+        rng.shuffle(stay)
+        lacking = max(0, len(voters.next_members) // 2 + 1 - len(new))
+        side = mask_of([*new, *stay[: min(lacking, len(stay))]])
+        if rng.random() < 0.3:
+            side ^= 1 << leader
+        self._count("majorities parted")
+        self._was_parted = self._joint_term is not None
+        self._world.after(rng.uniform(*JOINT_PARTED_S), self._cut(self._cuts(side, 0.0)))
+
+    def _restart_leader(self, node: SimNode) -> None:
+        if node.up and node in self._world.present:
+            self._count("joint leaders struck")
+            node.crash()
+            self._world.after(self._own.uniform(0.1, 2.0), node.restart)
+
+    def _count_once(self, name: str) -> None:
+        """In a run."""
+        if name not in self._counted:
+            self._counted.add(name)
+            self._count(name)
+
+    # --- when it is decided, and when it is in force ---
 
     def _strike_early(self, voters: Voters) -> None:
         """Now that a change is decided, and not in force."""
@@ -123,10 +202,13 @@ class Strikes:
 
     def _isolate(self, side: int, way: float) -> None:
         """Cut links between these nodes and the rest: both ways below 0.5, else one."""
+        self._world.after(self._rng.uniform(*PARTED_S), self._cut(self._cuts(side, way)))
+
+    def _cuts(self, side: int, way: float) -> list[int]:
         count = len(self._world.nodes)
         cuts = [0] * count
         for node in range(count):
             is_inside = bool(side >> node & 1)
             if way < 0.5 or is_inside == (way < 0.75):
                 cuts[node] = (1 << count) - 1 & ~side if is_inside else side
-        self._world.after(self._rng.uniform(*PARTED_S), self._cut(cuts))
+        return cuts

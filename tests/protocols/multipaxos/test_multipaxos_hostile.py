@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Fired, HandOver, Input, Received, Stalled, Submitted
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.leaderlog.returns import Return, return_entry
@@ -124,6 +125,9 @@ MESSAGE = st.one_of(
     st.builds(AcceptedAs, BALLOT, NUMBER, INCARNATION, st.booleans()),
     st.builds(InstallSnapshotAfter, BALLOT, CHUNK, MEMBERSHIPS, NODES, RETURNS),
     st.builds(SnapshotPieceAfter, BALLOT, CHUNK, MEMBERSHIPS, NODES, RETURNS),
+    st.builds(
+        NodesKnown, st.sampled_from([Nodes(), Nodes((FOURTH,)), Nodes((FOURTH, FOURTH)), Nodes((FOURTH,), (4,))])
+    ),
 )
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.sampled_from([(b"mine",), (encode_change((1, 2)),)])),

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from quorate.kernel import Meet, Part, Submitted, Turn
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.log.configuration import Newcomer, Nodes, Voters, encode_change
 from quorate.parts.log.entries import CONFIGURATION, Entry
 from quorate.parts.log.replicated import SnapshotInfo, Written
@@ -17,12 +18,23 @@ from quorate.protocols.multipaxos.messages import (
     InstallSnapshot,
     InstallSnapshotAmong,
     Membership,
+    Poll,
+    PollReply,
     Snapshotted,
     SnapshottedAmong,
 )
 
 from tests.protocols.cluster import Cluster, Member
-from tests.protocols.multipaxos.multipaxos_nodes import CONFIG, Node, agreed, entries, follower, leader, voted
+from tests.protocols.multipaxos.multipaxos_nodes import (
+    CONFIG,
+    Node,
+    agreed,
+    entries,
+    follower,
+    leader,
+    messages,
+    voted,
+)
 from tests.protocols.multipaxos.test_multipaxos_snapshots import chunk
 from tests.protocols.stepped import THREE
 
@@ -67,6 +79,19 @@ def test_a_follower_meets_it_as_well_and_so_does_its_next_life() -> None:
     again = Node(records=[*records_of(node), voted((1, 2), 2, "x", 1)])
     assert again.started.roster == [MEETS_4]
     assert again.core.env.peers == (1, 2, 3, 4)
+
+
+def test_one_that_lacks_a_newcomer_is_told_of_it_when_it_polls_and_meets_it() -> None:
+    node = introduced()
+    known = NodesKnown(Nodes((FOUR,)))
+    assert known in messages(node.on(2, Poll(1, 0)))
+    assert known not in messages(node.on(2, Poll(2, node.core.commit_index))), "it has it"
+    assert messages(leader(config=CONFIG).on(2, Poll(1, 0))) == [PollReply(1, False, (1, 1))], "nobody joined"
+    away = Node()
+    assert away.on(2, known).roster == (), "it polls nobody"
+    away.time_out()
+    assert away.on(2, known).roster == [MEETS_4]
+    assert away.core.members.nodes == Nodes(), "who there is follows from what is chosen alone"
 
 
 def test_the_leader_sends_it_the_log() -> None:

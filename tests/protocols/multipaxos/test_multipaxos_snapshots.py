@@ -182,3 +182,12 @@ def test_a_snapshot_says_the_members_as_of_its_slot() -> None:
     assert spans.known_at(10) == (Membership(10, (1, 2)), Membership(17, (2, 3)))
     spans.forget_before(10)
     assert spans.at(10).members == (1, 2)
+
+
+def test_an_older_snapshot_of_which_the_members_are_not_known_any_more_gives_way_to_the_newest() -> None:
+    """A node that restarted knows those of its newest one, and has the file of the one before."""
+    node = Node(records=[Snapshotted(10, 1, 10, 1, ALL)], config=SMALL)
+    node.on(2, Heartbeat((1, 2), 10, 0))
+    older, newest = ReadChunk(6, 4, 10), ReadChunk(10, 0, 10)
+    assert node.on(2, ServeSnapshot((1, 2), Wanted(3, 6, 4, 5, 20))).jobs == effects(jobs=[(("chunk", 3), older)]).jobs
+    assert node.done(("chunk", 3), chunk(4, index=6)) == effects(jobs=[(("chunk", 3), newest)])

@@ -21,6 +21,7 @@ from tests.protocols.raft.raft_nodes import NOTHING, effects, log_of
 
 SMALL = RaftConfig(snapshot_entries=3, keep_entries=1, chunk_bytes=10)
 PIECE = Chunk(5, 1, 0, b"state", 10)
+OFFERED = InstallSnapshot(0, PIECE)
 NOBODY = Followers((), 0, 0.0)
 
 
@@ -94,12 +95,12 @@ def test_a_piece_for_the_leader_goes_in_its_term_alone() -> None:
 def test_pieces_are_stored_and_the_last_replaces_log_and_state() -> None:
     stage = Stage()
     store = effects(jobs=[("install", WriteChunk(5, 1, 0, b"state", 10))])
-    assert stage.do(stage.part.take_piece, 2, PIECE) == store
-    assert stage.do(stage.part.take_piece, 2, PIECE) == NOTHING, "one is being stored"
+    assert stage.do(stage.part.take_piece, 2, 2, OFFERED) == store
+    assert stage.do(stage.part.take_piece, 2, 2, OFFERED) == NOTHING, "one is being stored"
     asked = effects(sends=[(2, SnapshotProgress(0, 5, 5, False))])
     assert stage.do(stage.part.stored, Written(5, 1, 5, False), 2) == asked
     assert stage.do(stage.part.stored, Written(5, 1, 10, True), None) == effects(
         records=[Snapshotted(5, 1, 5, 1)], outputs=[Restored(5, 1)]
     )
     done = effects(sends=[(2, SnapshotProgress(0, 5, 10, True))])
-    assert stage.do(stage.part.take_piece, 2, PIECE) == done, "it has that"
+    assert stage.do(stage.part.take_piece, 2, 2, OFFERED) == done, "it has that"

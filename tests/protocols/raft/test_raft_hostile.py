@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.kernel import Asked, Fired, HandOver, Input, Received, Stalled, Submitted
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.returns import Return
 from quorate.parts.leaderlog.transfers import Wanted
-from quorate.parts.log.entries import NOOP, Entry
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Newcomer, Nodes, encode_change
+from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.raft import RaftConfig
 from quorate.protocols.raft.messages import (
@@ -16,12 +18,14 @@ from quorate.protocols.raft.messages import (
     Appended,
     AppendedAs,
     AppendEntries,
+    Configured,
     Conflict,
     Forgot,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
     InstallSnapshotAfter,
+    InstallSnapshotAmong,
     PreVote,
     PreVoteReply,
     Propose,
@@ -32,6 +36,7 @@ from quorate.protocols.raft.messages import (
     ServeSnapshot,
     SnapshotPiece,
     SnapshotPieceAfter,
+    SnapshotPieceAmong,
     SnapshotProgress,
     TimeoutNow,
     Vote,
@@ -56,7 +61,25 @@ CONFIG = RaftConfig(
 SMALL = st.integers(0, 8)
 NUMBER = st.one_of(SMALL, SMALL, SMALL, st.integers(0, 2**62 - 2))
 TERM = st.one_of(SMALL, SMALL, SMALL, SMALL, st.integers(0, 2**40))
-ENTRIES = st.lists(st.builds(Entry, SMALL, st.just(b"v"), st.sampled_from([0, NOOP])), max_size=5)
+FOURTH = Newcomer(4, "n4:1")
+CHANGES = [
+    encode_change((1, 2), None),
+    encode_change((2, 3), None),
+    encode_change((3,), None),
+    encode_change((1, 2, 3), None, [FOURTH]),
+    encode_change((1, 4), None),
+    encode_change((1, 2), None, [], [3]),
+    encode_change((9,), None),
+    encode_change((1, 2, 3), 7),
+]
+COMMANDS = st.builds(Entry, SMALL, st.just(b"v"), st.sampled_from([0, NOOP]))
+CONFIGURATIONS = st.builds(Entry, SMALL, st.sampled_from([b"", b"?", *CHANGES]), st.just(CONFIGURATION))
+ENTRIES = st.lists(st.one_of(COMMANDS, CONFIGURATIONS), max_size=5)
+MEMBERS = st.sampled_from([(1, 2, 3), (2, 3), (1, 4), (4,), (9,), ()])
+NODES = st.sampled_from(
+    [FOUNDERS_ALONE, Nodes((FOURTH,)), Nodes((FOURTH,), (4,)), Nodes((), (2,)), Nodes((FOURTH, FOURTH))]
+)
+CONFIGURED = st.builds(Configured, SMALL, SMALL, MEMBERS, st.one_of(st.just(()), MEMBERS), NODES)
 TOKENS = st.lists(NUMBER, max_size=3)
 CHUNK = st.builds(Chunk, NUMBER, SMALL, NUMBER, st.just(b"data"), NUMBER)
 WANTED = st.builds(Wanted, st.integers(0, 9), NUMBER, NUMBER, NUMBER, NUMBER)
@@ -86,9 +109,13 @@ MESSAGE = st.one_of(
     st.builds(Forgot, TERM, INCARNATION, NUMBER),
     st.builds(InstallSnapshotAfter, TERM, CHUNK, RETURNS),
     st.builds(SnapshotPieceAfter, TERM, CHUNK, RETURNS),
+    st.builds(InstallSnapshotAmong, TERM, CHUNK, RETURNS, CONFIGURED),
+    st.builds(SnapshotPieceAmong, TERM, CHUNK, RETURNS, CONFIGURED),
+    st.builds(NodesKnown, NODES),
 )
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.just((b"mine",))),
+    st.builds(Submitted, st.tuples(st.sampled_from(CHANGES))),
     st.builds(Asked, st.tuples(SMALL)),
     st.sampled_from([Fired("heartbeat"), Fired("election"), Stalled("full"), Stalled(None), HandOver()]),
 )
@@ -122,7 +149,21 @@ class WatchedServer(Watched):
         elif core.term in self.voted:
             raise AssertionError(f"the vote of term {core.term} is forgotten")
         check_kept(self.committed, log, core.commit_index)
+        self.look_at_members(core)
         assert log.size_bytes == sum(e.size_bytes for e in log.slice(log.base_index + 1, log.last_index))
+
+    def look_at_members(self, core: Any) -> None:
+        """What it goes by is what its log and its snapshot say, however they came about."""
+        log, configurations = core.log, core.state.configurations
+        first = max(log.base_index, core.snapshot_index) + 1
+        known = configurations.at(first - 1)
+        for index, logged in enumerate(log.slice(first, log.last_index), first):
+            if logged.kind == CONFIGURATION:
+                known = known.after(index, logged, core.founders, 1)
+        newest = configurations.newest
+        assert (newest.index, newest.voters, newest.nodes) == (known.index, known.voters, known.nodes)
+        assert configurations.committed is configurations.at(core.commit_index)
+        assert {newcomer.node for newcomer in newest.nodes.joined} - set(newest.nodes.left) <= set(core.env.peers)
 
 
 @settings(max_examples=250, deadline=None)

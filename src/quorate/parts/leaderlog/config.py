@@ -36,6 +36,10 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     that it reads without asking. That holds only if clocks run at a rate within ``clock_drift`` of true time and are
     never set. ``preferred``: the nodes that are to lead if they can, the first of them rather than the second, and each
     of them rather than one that is not named (``preference.py``; the same on all nodes).
+
+    ``founders``: the nodes that the cluster began with, once others have joined it (empty: all that a node is told of
+    at its start). ``members``: the first of them whose votes count (empty: every founder); other nodes learn, and do
+    not vote. All nodes must be given the same of both.
     """
 
     bounds: ClassVar[Mapping[str, Bounds]] = {
@@ -78,6 +82,8 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     lease_s: float | None = None
     clock_drift: float = 0.1
     preferred: tuple[NodeId, ...] = ()
+    members: tuple[NodeId, ...] = ()
+    founders: tuple[NodeId, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -232,6 +232,37 @@ class Reconfigurable:
         """Who votes and which nodes there are, by what is decided so far. Asked for between steps."""
         raise NotImplementedError(f"{type(self).__name__} does not say who its members are")
 
+    def acting(self) -> Voters:
+        """Whose votes this node counts now: those in force, unless a change counts before it is decided."""
+        return self.in_force().voters
+
+
+def beginning(
+    founders: Sequence[int], members: Sequence[int], peers: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The nodes that a cluster began with, and its first members, of what a config names and a node is told.
+
+    ``peers`` are the founders where none are named, and all founders the members. Raises ValueError where members are
+    no founders.
+    """
+    all_founders = tuple(sorted(set(founders or peers)))
+    first = tuple(sorted(set(members))) or all_founders
+    if unknown := sorted(set(first).difference(all_founders)):
+        raise ValueError(f"members {unknown} are not in the group {list(all_founders)}")
+    return all_founders, first
+
+
+def check_own(node: int, founders: Sequence[int], change: Change) -> None:
+    """Raises ValueError if a change that counts introduces this node, which was told that it is a founder.
+
+    Its quorums would be others than everybody else's. What clients submit introduces no founder.
+    """
+    if node in founders and any(newcomer.node == node for newcomer in change.newcomers):
+        raise ValueError(
+            f"node {node} joined the cluster later, and its configuration counts it among the first: write in "
+            "founders which nodes the cluster began with"
+        )
+
 
 _Members = Annotated[tuple[NodeId, ...], Meta(min_length=1, max_length=MEMBERS_MAX)]
 

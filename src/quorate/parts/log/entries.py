@@ -14,7 +14,7 @@ COMMAND = 0
 NOOP = 1
 CONFIGURATION = 2
 RETURN = 3
-"""Kinds of entries. Configurations are reserved for membership changes; ``leaderlog/returns.py`` has returns."""
+"""Kinds of entries. ``configuration.py`` has configurations, ``leaderlog/returns.py`` returns."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):

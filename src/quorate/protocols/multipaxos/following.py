@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from quorate.kernel import Core, Env, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
 from quorate.parts.ballot import NO_BALLOT, Ballot
+from quorate.parts.leaderlog.acquaintances import Acquaintances, NodesKnown
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.handover import Handover
 from quorate.parts.leaderlog.lease import Lease
@@ -74,8 +75,7 @@ class Following(Core, Reconfigurable, Journaled, Survivor):
         """Up to where all is chosen, by what leaders said; the log may not reach so far yet."""
         self._yields = False
         """Whether we led, were too far behind to go on, and leave the next election to others."""
-        self._leaving: list[int] = []
-        """Nodes that left, and are still known here."""
+        self._acquaintances = Acquaintances(env)
         self._snapshots = self.snapshots_class(env, config, self.acceptor, self.members)
         self._compactor = self._snapshots.compactor
         self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
@@ -241,7 +241,7 @@ class Following(Core, Reconfigurable, Journaled, Survivor):
 
     def _follow(self, leader: int | None) -> None:
         """Note who leads, and tell those above."""
-        if self._watch.follow(self.ballot, self.term, leader) and self._leaving:
+        if self._watch.follow(self.ballot, self.term, leader) and self._acquaintances.leaving:
             self._part()
 
     def _hears_leader(self, leave: Ballot = NO_BALLOT) -> bool:
@@ -354,11 +354,19 @@ class Following(Core, Reconfigurable, Journaled, Survivor):
         return acceptor.log.base_index <= chosen_index and acceptor.chosen_index - chosen_index <= self.config.alpha
 
     def on_poll(self, sender: int, m: Poll) -> None:
-        """Yes, if we hear no leader and could tell the candidate what it lacks."""
+        """Yes, if we hear no leader and could tell the candidate what it lacks: of nodes that may call it, for one."""
         may_promise = not self._hears_leader() and not self.acceptor.has_forgotten
         granted = may_promise and self._could_follow(m.chosen_index)
         # An opinion, not a promise: rests on no durable state.
         self.env.send_now(sender, PollReply(m.serial, granted, self.acceptor.promised))
+        if self.nodes.joined and m.chosen_index < self.acceptor.chosen_index:
+            # What is chosen is durable at a quorum.
+            self.env.send_now(sender, NodesKnown(self.nodes))
+
+    def on_nodes_known(self, sender: int, m: NodesKnown) -> None:
+        """We hear no leader, perhaps as it joined while we were away: then we did not take its calls."""
+        if self.role == POLLING:
+            self._acquaintances.introduced(m.nodes, self.founders)
 
     def on_poll_reply(self, sender: int, m: PollReply) -> None:
         """A phase-1 quorum of yeses: begin."""
@@ -385,7 +393,7 @@ class Following(Core, Reconfigurable, Journaled, Survivor):
             self._note_members(first)
             if self.members.begins_in(first + 1, index + 1):
                 acceptor.record_chosen()
-            if self._leaving:
+            if self._acquaintances.leaving:
                 self._part()
 
     def _note_members(self, first: int) -> None:
@@ -405,22 +413,15 @@ class Following(Core, Reconfigurable, Journaled, Survivor):
     def _keep_roster(self) -> None:
         """Meet who joined. It follows from the founders and what is chosen, so every life of a node finds the same."""
         nodes, needed = self.members.nodes, self.members.voting_from(self.acceptor.chosen_index + 1)
-        for newcomer in nodes.joined:
-            is_here = newcomer.node not in nodes.left or needed >> newcomer.node & 1
-            if is_here and newcomer.node not in self.env.peers:
-                self.env.meet(newcomer.address, newcomer.key, newcomer.node)
-                if self.leadership is not None:
-                    self.leadership.met(newcomer.node)
-        self._leaving = [node for node in nodes.left if node in self.env.peers and node != self.env.id]
-        if self._leaving:
+        for node in self._acquaintances.meet(nodes, nodes.left, needed):
+            if self.leadership is not None:
+                self.leadership.met(node)
+        if self._acquaintances.leaving:
             self._part()
 
     def _part(self) -> None:
         """From those who left, as soon as they are not needed."""
         needed = self.members.voting_from(self.acceptor.chosen_index + 1)
-        for node in list(self._leaving):
-            if node != self.leader and not needed >> node & 1:
-                self._leaving.remove(node)
-                self.env.part(node, "it has left the cluster")
-                if self.leadership is not None:
-                    self.leadership.parted(node)
+        for node in self._acquaintances.part(needed, self.leader):
+            if self.leadership is not None:
+                self.leadership.parted(node)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorate.kernel import mask_of
-from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, Nodes
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, Nodes, beginning, check_own
 from quorate.parts.quorum import Flexible, QuorumSystem
 from quorate.protocols.multipaxos.messages import Membership, MultiPaxosConfig
 
@@ -60,10 +60,7 @@ class Spans:
         Raises ValueError where members are no founders, or the quorums of the two phases do not all meet.
         """
         self._config = config
-        self.founders = tuple(sorted(set(config.founders or peers)))
-        first = tuple(sorted(set(config.members))) or self.founders
-        if unknown := sorted(set(first).difference(self.founders)):
-            raise ValueError(f"members {unknown} are not in the group {list(self.founders)}")
+        self.founders, first = beginning(config.founders, config.members, peers)
         self.spans = [Span(1, first, config.quorum.build(first))]
 
     def at(self, slot: int) -> Span:
@@ -115,16 +112,9 @@ class Spans:
         return mask
 
     def check_own(self, node: int, change: Change) -> None:
-        """Raises ValueError if the change introduces this node, which was told that it is a founder.
-
-        Its quorums would be others than everybody else's. What clients submit introduces no founder.
-        """
-        is_meant = change.epoch in (None, self.epoch) and any(newcomer.node == node for newcomer in change.newcomers)
-        if is_meant and node in self.founders:
-            raise ValueError(
-                f"node {node} joined the cluster later, and its configuration counts it among the first: write in "
-                "founders which nodes the cluster began with"
-            )
+        """Raises ValueError if the change introduces this node, which was told that it is a founder."""
+        if change.epoch in (None, self.epoch):
+            check_own(node, self.founders, change)
 
     def add(self, slot: int, change: Change) -> None:
         """A configuration was chosen in this slot; slots come in order."""

@@ -14,6 +14,7 @@ from msgspec import Meta
 from quorate.kernel import NodeId
 from quorate.parts.ballot import Ballot
 from quorate.parts.bounds import Bounds
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
@@ -229,6 +230,7 @@ MESSAGES = (
     AcceptedAs,
     InstallSnapshotAfter,
     SnapshotPieceAfter,
+    NodesKnown,
 )
 
 
@@ -291,8 +293,6 @@ def nodes_of(snapshot: InstallSnapshot | SnapshotPiece | Snapshotted) -> Nodes:
 class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a log kept by a leader has, and what follows. All nodes must be given the same.
 
-    ``founders``: the nodes that the cluster began with, once others have joined it (empty: all that a node is told of
-    at its start). ``members``: the first acceptors (empty: every founder); other nodes learn, and do not vote.
     ``quorum``: see ``parts/quorum/choice.py``. ``alpha``: so many slots may be open, and so many after the one that
     names new members these begin to count. For as long as a lease nobody promises another ballot; see
     docs/protocols/multipaxos.md.
@@ -300,8 +300,6 @@ class MultiPaxosConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_f
 
     bounds: ClassVar[Mapping[str, Bounds]] = {**LeaderConfig.bounds, "alpha": Bounds(1, ALPHA_MAX)}
 
-    members: tuple[NodeId, ...] = ()
-    founders: tuple[NodeId, ...] = ()
     quorum: QuorumChoice = MajorityChoice()
     alpha: int = 8192
 

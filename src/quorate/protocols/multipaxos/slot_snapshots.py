@@ -139,6 +139,7 @@ class Snapshots:
         _, wanted, chunk = served
         known = self._known.get(chunk.index)
         if known is None:
+            self.compactor.release(chunk.index)
             self._serving.serve(ballot, replace(wanted, offset=0))  # too old: begin again with the newest
             return
         if followers is None:

@@ -7,12 +7,13 @@ How it works. Time is cut into terms, each with at most one leader, elected by a
 its own (§3.4, §3.6.1: ``election.py``). The leader alone appends; it sends its entries with the index and term of the
 one before, and commits an entry of its own term that a majority holds, and with it all before (§3.5, §3.6.2:
 ``replication.py``). A follower takes entries only if the one before agrees (``following.py``). Snapshots replace the
-beginning of the log (chapter 5: ``snapshots.py``). All of them stand on what a server keeps (figure 3.1: ``state.py``).
-This file joins the parts: it says which message goes to which, and what the inputs of one step share.
+beginning of the log (chapter 5: ``snapshots.py``). Members change through the log (chapter 4: ``configurations.py``).
+All of them stand on what a server keeps (figure 3.1: ``state.py``). This file joins the parts: it says which message
+goes to which, and what the inputs of one step share.
 
 Durable state. ``HardState`` (term and vote), ``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its
-beginning), ``Returned`` (of a server that lost these once, and counts again). The kernel's barrier keeps a vote or an
-acknowledgement from leaving before they are durable.
+beginning, and who were the members then), ``Returned`` (of a server that lost these once, and counts again). The
+kernel's barrier keeps a vote or an acknowledgement from leaving before they are durable.
 
 Beyond the paper's core: pre-vote (§9.6); a leader that a quorum has not answered steps down (§6.2); votes are refused
 while a leader is heard (§4.2.3); ReadIndex (§6.4); pipelining and flow control (§10.2); proposals and reads are
@@ -21,9 +22,9 @@ that lost its memory returns by an entry in the log (``parts/leaderlog/returns.p
 
 Deviations, each explained in the part that has it: (1) a rejection carries a hint from which both sides skip whole
 terms; (2) snapshots travel in pieces, each asked for by offset, and from another server where the leader's does not
-arrive; (3) heartbeats are a message of their own; (4) loss of entries is noticed between two heartbeats.
-
-Room is left for membership changes (chapter 4): quorums come from a QuorumSystem, and a kind of entry is reserved.
+arrive; (3) heartbeats are a message of their own; (4) loss of entries is noticed between two heartbeats; (5) members
+are joint only where majorities may miss each other, and a leader that is a member no more hands over before it steps
+down.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key, Standing
 from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
+from quorate.parts.leaderlog.acquaintances import Acquaintances, NodesKnown
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
 from quorate.parts.leaderlog.delivery import portion
@@ -42,10 +44,11 @@ from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
+from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
 from quorate.parts.log.entries import Entry
-from quorate.parts.log.replicated import Busy, Decided, Journaled, Survivor
-from quorate.parts.quorum import Majority, QuorumSystem
-from quorate.protocols.raft.election import Election
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled, Survivor
+from quorate.parts.quorum import QuorumSystem
+from quorate.protocols.raft.election import PRECANDIDATE, Election
 from quorate.protocols.raft.following import LogFollower
 from quorate.protocols.raft.messages import (
     MESSAGES,
@@ -59,7 +62,6 @@ from quorate.protocols.raft.messages import (
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
-    InstallSnapshotAfter,
     PreVote,
     PreVoteReply,
     RaftConfig,
@@ -67,7 +69,6 @@ from quorate.protocols.raft.messages import (
     RequestVoteWithLeave,
     ServeSnapshot,
     SnapshotPiece,
-    SnapshotPieceAfter,
     SnapshotProgress,
     Snapshotted,
     TimeoutNow,
@@ -78,7 +79,7 @@ from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
 
 
-class Raft(Core, Journaled, Survivor):
+class Raft(Core, Reconfigurable, Journaled, Survivor):
     """One server (figure 3.1). Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
@@ -97,8 +98,9 @@ class Raft(Core, Journaled, Survivor):
     def __init__(self, env: Env, config: RaftConfig = RaftConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__(env)
         self.config = config
-        self.quorum: QuorumSystem = Majority(env.peers)
         self.state = self.state_class(env, config)
+        self.quorum: QuorumSystem = self.state.configurations
+        self._acquaintances = Acquaintances(env)
         self.log = self.state.log
         self._reads = Reads(env, config.reads_pending_max, 2 * config.election_timeout_s_min)
         self.snapshots = self.compaction_class(env, config, self.state)
@@ -168,8 +170,23 @@ class Raft(Core, Journaled, Survivor):
     def standing(self) -> Standing:
         """As ``Core.standing``."""
         election, state = self.election, self.state
-        role = LEARNER if state.has_forgotten else election.role
+        is_member = self.quorum.members >> self.env.id & 1
+        role = LEARNER if state.has_forgotten or (election.role == FOLLOWER and not is_member) else election.role
         return Standing(role, election.watch.leader, state.term, state.commit_index)
+
+    def in_force(self) -> InForce:
+        """As ``Reconfigurable.in_force``."""
+        committed = self.state.configurations.committed
+        return InForce(committed.voters, committed.nodes)
+
+    def acting(self) -> Voters:
+        """As ``Reconfigurable.acting``: by the newest configuration in the log (§4.1)."""
+        return self.state.configurations.newest.voters
+
+    @property
+    def founders(self) -> tuple[int, ...]:
+        """The nodes that the cluster began with."""
+        return self.state.configurations.founders
 
     # --- recovery ---
 
@@ -190,6 +207,7 @@ class Raft(Core, Journaled, Survivor):
     def start(self) -> None:
         """From what is durable, as a follower."""
         self.state.start()
+        self._keep_roster()
         self.election.start()
 
     def on_hung_up(self, node: int) -> None:
@@ -209,18 +227,23 @@ class Raft(Core, Journaled, Survivor):
         elif key == HEARTBEAT and self.election.role == LEADER:
             if not self.replication.beat():
                 self.election.step_down()  # §6.2
-            elif kept := self.handover.beat():
-                self._propose(kept)
-            elif self.replication.is_current():
-                followers, last_index = self.replication.followers, self.log.last_index
-                if (better := self.preference.better(followers, self._voting(), last_index)) is not None:
-                    self.hand_over(better)
+            else:
+                self._look_at_handover(self.handover.beat())
 
     # --- election (§3.4), pre-vote (§9.6) ---
 
     def on_pre_vote(self, sender: int, m: PreVote) -> None:
-        """Could we vote for the sender?"""
+        """Could we vote for the sender? If it lacks what we have, nodes may call it that it does not know."""
         self.election.on_pre_vote(sender, m)
+        log, nodes = self.log, self.state.configurations.committed.nodes
+        if nodes.joined and (m.last_term, m.last_index) < (log.last_term, log.last_index):
+            # What is committed is durable at a quorum.
+            self.env.send_now(sender, NodesKnown(nodes))
+
+    def on_nodes_known(self, sender: int, m: NodesKnown) -> None:
+        """We hear no leader, perhaps as it joined while we were away: then we did not take its calls."""
+        if self.role == PRECANDIDATE:
+            self._acquaintances.introduced(m.nodes, self.founders)
 
     def on_pre_vote_reply(self, sender: int, m: PreVoteReply) -> None:
         """Perhaps an election could be won."""
@@ -264,6 +287,19 @@ class Raft(Core, Journaled, Survivor):
     def _voting(self) -> int:
         """The mask of those whose votes count now."""
         return self.quorum.members & ~self.replication.followers.forgetful
+
+    def _look_at_handover(self, kept: list[bytes]) -> None:
+        """A heartbeat. ``kept``: what waited for another leader, where that was in vain."""
+        if self.state.configurations.is_left and not self.handover.is_under_way:
+            self.election.step_down()  # §4.2.2: it has committed C_new, and nobody took over
+            if kept:
+                self.env.deliver(Dropped(tuple(kept), "this node is not a member any more"))
+        elif kept:
+            self._propose(kept)
+        elif self.replication.is_current():
+            followers, last_index = self.replication.followers, self.log.last_index
+            if (better := self.preference.better(followers, self._voting(), last_index)) is not None:
+                self.hand_over(better)
 
     def _ask_to_stand(self, node: int) -> None:
         # The term is durable since the election.
@@ -340,6 +376,10 @@ class Raft(Core, Journaled, Survivor):
             self.replication.advance()
         else:
             self.follower.settle(self.election.watch.leader)
+        if state.configurations.is_changed:
+            self._keep_roster()
+        elif self._acquaintances.leaving:
+            self._part()
         if state.delivered_index < state.commit_index:
             self._deliver()
         if self._compactor.wanted_index:
@@ -363,6 +403,32 @@ class Raft(Core, Journaled, Survivor):
         self.env.deliver(Decided(first, entries))
         self.replication.delivered(size)
         self.snapshots.delivered(last, entries, size)
+
+    # --- members (chapter 4) ---
+
+    def _keep_roster(self) -> None:
+        """Know whom the log says there is; a leader that does not vote any more has another lead (§4.2.2).
+
+        A newcomer is met as soon as its introduction is in the log, as one configuration is in effect then and the next
+        may need it. If the entry goes again, so does the newcomer.
+        """
+        configurations = self.state.configurations
+        configurations.is_changed = False
+        nodes = configurations.newest.nodes
+        leads = self.election.role == LEADER
+        for node in self._acquaintances.forget(nodes):
+            self.replication.parted(node)
+        for node in self._acquaintances.meet(nodes, configurations.committed.nodes.left, configurations.voting()):
+            if leads:
+                self.replication.met(node)
+        if self._acquaintances.leaving:
+            self._part()
+        if leads and configurations.is_left:
+            self.hand_over()
+
+    def _part(self) -> None:
+        for node in self._acquaintances.part(self.state.configurations.voting(), self.leader):
+            self.replication.parted(node)
 
     # --- reads (§6.4) ---
 
@@ -397,12 +463,10 @@ class Raft(Core, Journaled, Survivor):
     def on_install_snapshot(self, sender: int, m: InstallSnapshot) -> None:
         """A piece of the leader's snapshot."""
         if self.election.accept_leader(sender, m.term):
-            self.snapshots.take_piece(sender, m.chunk)
+            self.snapshots.take_piece(sender, sender, m)
 
-    def on_install_snapshot_after(self, sender: int, m: InstallSnapshotAfter) -> None:
-        """The same, and who returned before it."""
-        if self.election.accept_leader(sender, m.term):
-            self.snapshots.take_piece(sender, m.chunk, m.returns)
+    on_install_snapshot_after = on_install_snapshot
+    on_install_snapshot_among = on_install_snapshot
 
     def on_serve_snapshot(self, sender: int, m: ServeSnapshot) -> None:
         """The leader wants a piece of our snapshot sent to a follower."""
@@ -412,12 +476,10 @@ class Raft(Core, Journaled, Survivor):
     def on_snapshot_piece(self, sender: int, m: SnapshotPiece) -> None:
         """A piece of another server's snapshot, sent for the leader that we follow."""
         if self.leader is not None and self.role == FOLLOWER and m.term == self.term:
-            self.snapshots.take_piece(self.leader, m.chunk)
+            self.snapshots.take_piece(sender, self.leader, m)
 
-    def on_snapshot_piece_after(self, sender: int, m: SnapshotPieceAfter) -> None:
-        """The same, and who returned before it."""
-        if self.leader is not None and self.role == FOLLOWER and m.term == self.term:
-            self.snapshots.take_piece(self.leader, m.chunk, m.returns)
+    on_snapshot_piece_after = on_snapshot_piece
+    on_snapshot_piece_among = on_snapshot_piece
 
     def on_snapshot_progress(self, sender: int, m: SnapshotProgress) -> None:
         """A follower has stored a piece."""

@@ -180,8 +180,8 @@ class Election:
 
     def _may_stand(self) -> bool:
         """Whether it can write, and counts: who lost its votes stands when it has returned."""
-        is_member = bool(self._quorum.members >> self._env.id & 1)
-        return self.stalled is None and is_member and not self._state.has_forgotten
+        is_needed = self._state.configurations.needs(self._env.id)  # §4.2.2
+        return self.stalled is None and is_needed and not self._state.has_forgotten
 
     def _campaign(self, *, has_leave: bool = False) -> None:
         """§3.4: a new term, a vote for itself, and a request to all. It answers its own like any other."""

@@ -1,7 +1,9 @@
 """Raft in the REGISTRY."""
 
+from quorate.parts.log import configuration
 from quorate.protocols.entry import ProtocolEntry
 from quorate.protocols.raft import Raft, RaftConfig
+from quorate.protocols.traits import Members, Traits
 
 ENTRY = ProtocolEntry(
     name="raft",
@@ -9,5 +11,6 @@ ENTRY = ProtocolEntry(
     core=Raft,
     config=RaftConfig,
     tolerates="crashes of any f of 2f + 1 nodes",
+    traits=Traits(members=Members(configuration.encode_change)),
     equipment="quorate.protocols.raft.equipment",
 )

@@ -23,7 +23,7 @@ SIMULATION = RaftConfig(
 EQUIPMENT = Equipment(
     simulation=SIMULATION,
     one_by_one=replace(SIMULATION, message_entries_max=1),
-    kinds=("gone", "snapshots", "leases", "delays", "stops", "transfers", "hang-ups"),
+    kinds=("gone", "members", "snapshots", "leases", "delays", "stops", "transfers", "hang-ups"),
     variants={"snapshots": in_pieces, "leases": leased},
     takes_snapshots=True,
     invariants=(RaftInvariants,),

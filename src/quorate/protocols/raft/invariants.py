@@ -6,14 +6,23 @@ one first seen under its (index, term), and must follow an entry of the same ter
 below.
 
 A promise is a term and a vote that left the node: from then on no crash may take them back.
+
+Who votes is worked out here anew, from the founders and the entries of each log, whatever the core says of it
+(dissertation, chapter 4): what a leader commits must be in the logs of a quorum of the newest configuration in *its*
+log, of both halves while that is joint, and such a quorum must have voted for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
+from itertools import combinations
 from typing import Any
 
+from quorate.kernel import mask_of, nodes_of
 from quorate.kernel.standing import LEADER
-from quorate.parts.log.entries import Entry
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes, decode_change
+from quorate.parts.log.entries import CONFIGURATION, Entry
 from quorate.sim.checkers.base import Checker, Violation
 
 ELECTION_SAFETY = "election safety"
@@ -24,13 +33,52 @@ SAFETY = "state machine safety"
 MONOTONY = "monotonic state"
 ONE_VOTE = "one vote a term"
 STALLED = "a stalled node does not lead"
+QUORUMS = "committed by a quorum of its configuration"
+ELECTED = "elected by a quorum of its configuration"
+CONFIGURATIONS = "the newest configuration in the log is in effect"
+CHANGES = "no change before an entry of its term is committed"
+
+
+class LoggedMembers:
+    """Who votes by a log up to some entry, from the founders and the entries alone: no core is asked (§4.1, §4.3).
+
+    ``halves``: the masks of which each must have a majority, one, or two where members are joint.
+    """
+
+    __slots__ = ("epoch", "halves", "nodes")
+
+    def __init__(self, epoch: int, halves: tuple[int, ...], nodes: Nodes = FOUNDERS_ALONE) -> None:
+        self.epoch = epoch
+        self.halves = halves
+        self.nodes = nodes
+
+    def __repr__(self) -> str:
+        return " and ".join(str(list(nodes_of(half))) for half in self.halves)
+
+    def has_quorum(self, nodes: int) -> bool:
+        """Whether they are a majority of each half."""
+        return all(2 * (nodes & half).bit_count() > half.bit_count() for half in self.halves)
+
+    def after(self, index: int, entry: Entry, founders: Iterable[int]) -> LoggedMembers:
+        """With one entry more."""
+        if not entry.data:
+            return LoggedMembers(self.epoch, self.halves[1:], self.nodes) if len(self.halves) > 1 else self
+        change = decode_change(entry.data)
+        if change is None or len(self.halves) > 1 or change.epoch not in (None, self.epoch):
+            return self
+        if not self.nodes.takes(change, founders):
+            return self
+        old, new = self.halves[0], mask_of(change.members)
+        halves = (new,) if _always_meet(old, new) else (old, new)
+        return LoggedMembers(index, halves, self.nodes.after(change))
 
 
 class SeenServer:
     """What the checker last saw of one node. ``entries`` follow ``base_index``."""
 
     __slots__ = (
-        *("base_index", "commit_index", "entries", "last_index", "last_term", "now", "promise", "role", "term", "vote"),
+        *("base_index", "checked_index", "checked_term", "commit_index", "entries", "last_index", "last_term", "now"),
+        *("promise", "role", "term", "vote"),
     )
 
     def __init__(self) -> None:
@@ -44,7 +92,30 @@ class SeenServer:
         self.base_index = 0
         self.last_index = 0
         self.last_term = 0
+        self.checked_index = self.checked_term = -1
+        """The last entry up to which the members in effect were compared."""
         self.entries: list[Entry] = []
+
+
+@cache
+def _always_meet(old: int, new: int) -> bool:
+    """Whether each majority of the one shares a node with each of the other (§4.1); by trying all."""
+    members = nodes_of(old)
+    majorities = combinations(members, len(members) // 2 + 1)
+    return not any(2 * (new & ~mask_of(some)).bit_count() > new.bit_count() for some in majorities)
+
+
+class LoggedEntry:
+    """What was first seen under an index and a term. ``before`` is the term before it; ``members`` hold from it on."""
+
+    __slots__ = ("before", "entry", "holders", "members")
+
+    def __init__(self, entry: Entry, before: int, members: LoggedMembers) -> None:
+        self.entry = entry
+        self.before = before
+        self.members = members
+        self.holders = 0
+        """The mask of those in whose log it ever was."""
 
 
 class RaftInvariants(Checker):
@@ -57,11 +128,21 @@ class RaftInvariants(Checker):
         """What is committed, by index - 1."""
         self._seen: dict[int, SeenServer] = {}
         self._promised: dict[int, tuple[int, int | None]] = {}
-        self._matching: dict[tuple[int, int], tuple[Entry, int]] = {}
+        self._matching: dict[tuple[int, int], LoggedEntry] = {}
+        self._founders: tuple[int, ...] = ()
+        self._first: LoggedMembers | None = None
+        self._votes: dict[tuple[int, int], int] = {}
+        """By term and candidate, who voted for it."""
+        self._proposed: list[int] = []
+        """The terms of configurations that were appended in this step for the first time."""
 
     # --- a node's life ---
 
     def started(self, node: int, core: Any) -> None:
+        if self._first is None:
+            config, peers = core.config, core.env.peers
+            self._founders = tuple(sorted(config.founders or peers))
+            self._first = LoggedMembers(0, (mask_of(config.members or self._founders),))
         self._seen[node] = SeenServer()
         term, vote = self._promised.get(node, (0, None))
         state = core.state
@@ -113,6 +194,10 @@ class RaftInvariants(Checker):
             self._commit_changed(node, seen, state.commit_index, log)
         if role != seen.role or term != seen.term or state.vote != seen.vote:
             self._role_changed(node, seen, role, state)
+        if log.last_index != seen.checked_index or log.last_term != seen.checked_term:
+            self._members_changed(node, seen, state)
+        if self._proposed:
+            self._check_proposed(node)
 
     def _role_changed(self, node: int, seen: SeenServer, role: str, state: Any) -> None:
         term, vote = state.term, state.vote
@@ -120,6 +205,8 @@ class RaftInvariants(Checker):
             raise Violation(MONOTONY, f"node {node} goes back from term {seen.term} to {term}")
         if term == seen.term and seen.vote is not None and vote != seen.vote:
             raise Violation(ONE_VOTE, f"node {node} changes its vote in term {term} from {seen.vote} to {vote}")
+        if vote is not None and (term != seen.term or vote != seen.vote):
+            self._votes[term, vote] = self._votes.get((term, vote), 0) | 1 << node
         if role == LEADER and (seen.role != LEADER or seen.term != term):
             self._elected(node, term, state.log)
         if term != seen.term or vote != seen.vote:
@@ -143,6 +230,43 @@ class RaftInvariants(Checker):
                 COMPLETENESS,
                 f"node {node} leads term {term} with an entry of term {log.term_at(index)} at index {index}, "
                 f"where one of term {entry.term} is committed",
+            )
+        # Its entry of this term is in the log already, and says nothing of members.
+        members, votes = self._members_of(log.last_index, log.last_term), self._votes.get((term, node), 0)
+        if not members.has_quorum(votes):
+            raise Violation(
+                ELECTED,
+                f"node {node} leads term {term} by the votes of {list(nodes_of(votes))}, and its log names {members}",
+            )
+
+    # --- whose votes count ---
+
+    def _members_of(self, index: int, term: int) -> LoggedMembers:
+        """By the logs that have an entry of that term at that index."""
+        assert self._first is not None
+        return self._matching[index, term].members if index else self._first
+
+    def _members_changed(self, node: int, seen: SeenServer, state: Any) -> None:
+        seen.checked_index, seen.checked_term = index, term = state.log.last_index, state.log.last_term
+        members, newest = self._members_of(index, term), state.configurations.newest
+        voters = newest.voters
+        halves = tuple(
+            map(mask_of, (voters.members, voters.next_members) if voters.next_members else (voters.members,))
+        )
+        if (halves, voters.epoch) != (members.halves, members.epoch):
+            raise Violation(
+                CONFIGURATIONS,
+                f"node {node} goes by {newest}, and its log up to {index} says {members}, epoch {members.epoch}",
+            )
+
+    def _check_proposed(self, node: int) -> None:
+        """§4.1, as corrected in 2015. Whoever appends a configuration first is the leader of its term."""
+        terms, self._proposed = self._proposed, []
+        newest = self.committed[-1].term if self.committed else 0
+        if newest < max(terms):
+            raise Violation(
+                CHANGES,
+                f"node {node} changes the members in term {max(terms)}, and the newest committed is of {newest}",
             )
 
     def _log_changed(self, node: int, seen: SeenServer, log: Any, was_leader: bool) -> None:
@@ -183,7 +307,7 @@ class RaftInvariants(Checker):
     def _appended(self, node: int, seen: SeenServer, entries: list[Entry], log: Any) -> None:
         index = seen.base_index + len(seen.entries)
         before = seen.entries[-1].term if seen.entries else log.base_term
-        matching = self._matching
+        matching, bit = self._matching, 1 << node
         for entry in entries:
             index += 1
             term = entry.term
@@ -193,13 +317,18 @@ class RaftInvariants(Checker):
                     raise Violation(
                         LOG_MATCHING, f"node {node}: terms go down from {before} to {term} at index {index}"
                     )
-                matching[(index, term)] = (entry, before)
-            elif known[1] != before or (known[0] is not entry and known[0] != entry):
+                members = self._members_of(index - 1, before)
+                if entry.kind == CONFIGURATION:
+                    members = members.after(index, entry, self._founders)
+                    self._proposed.append(term)
+                known = matching[(index, term)] = LoggedEntry(entry, before, members)
+            elif known.before != before or (known.entry is not entry and known.entry != entry):
                 raise Violation(
                     LOG_MATCHING,
                     f"node {node} has {entry!r} at index {index} after one of term {before}; "
-                    f"another log has {known[0]!r} there after one of term {known[1]}",
+                    f"another log has {known.entry!r} there after one of term {known.before}",
                 )
+            known.holders |= bit
             before = term
         seen.entries.extend(entries)
 
@@ -209,6 +338,8 @@ class RaftInvariants(Checker):
         if index > log.last_index:
             raise Violation(SAFETY, f"node {node} commits up to {index}, but its log ends at {log.last_index}")
         committed = self.committed
+        if index > len(committed):
+            self._check_quorum(node, index, log)
         base = seen.base_index
         if base > len(committed):
             raise Violation(SAFETY, f"node {node} has a snapshot at {base}, but only {len(committed)} are committed")
@@ -221,3 +352,14 @@ class RaftInvariants(Checker):
             if known is not entry and known != entry:
                 raise Violation(SAFETY, f"node {node} commits {entry!r} at index {at}, where {known!r} is committed")
         seen.commit_index = index
+
+    def _check_quorum(self, node: int, index: int, log: Any) -> None:
+        """It is the first that knows this to be committed, so it leads, and by its log."""
+        members = self._members_of(log.last_index, log.last_term)
+        holders = self._matching[index, log.term_at(index)].holders
+        if not members.has_quorum(holders):
+            raise Violation(
+                QUORUMS,
+                f"node {node} commits index {index}, which nodes {list(nodes_of(holders))} hold, "
+                f"and its log names {members}",
+            )

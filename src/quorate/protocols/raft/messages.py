@@ -10,14 +10,18 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NodeId
+from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.config import ENTRIES_PER_MESSAGE_MAX, LeaderConfig
 from quorate.parts.leaderlog.proposals import Propose
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
-from quorate.parts.leaderlog.returns import KnownReturns, Returned, ReturningAs
+from quorate.parts.leaderlog.returns import KnownReturns, Return, Returned, ReturningAs
 from quorate.parts.leaderlog.transfers import Wanted
+from quorate.parts.log.configuration import MEMBERS_MAX, Nodes
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.parts.wire import Index, Natural, Term
+
+MemberNumbers = Annotated[tuple[NodeId, ...], Meta(max_length=MEMBERS_MAX)]
 
 
 class PreVote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -120,10 +124,26 @@ class InstallSnapshot(msgspec.Struct, frozen=True, array_like=True, tag=True, gc
     chunk: Chunk
 
 
+class Configured(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The configuration of the log up to some index: that of the entry at ``index`` (``configurations.py``)."""
+
+    index: Index
+    epoch: Index
+    members: MemberNumbers
+    next_members: MemberNumbers
+    nodes: Nodes
+
+
 class InstallSnapshotAfter(InstallSnapshot, frozen=True, array_like=True, tag=True, gc=False):
     """The same, and which nodes returned before it."""
 
     returns: KnownReturns
+
+
+class InstallSnapshotAmong(InstallSnapshotAfter, frozen=True, array_like=True, tag=True, gc=False):
+    """The same where members have changed: who votes after it, and which nodes there are (§4.1, §5.1)."""
+
+    configuration: Configured
 
 
 class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -155,6 +175,12 @@ class SnapshotPieceAfter(SnapshotPiece, frozen=True, array_like=True, tag=True, 
     returns: KnownReturns
 
 
+class SnapshotPieceAmong(SnapshotPieceAfter, frozen=True, array_like=True, tag=True, gc=False):
+    """The same where members have changed."""
+
+    configuration: Configured
+
+
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """I lead, and am about to stop: stand at once (§3.10)."""
 
@@ -184,6 +210,9 @@ MESSAGES = (
     Forgot,
     InstallSnapshotAfter,
     SnapshotPieceAfter,
+    InstallSnapshotAmong,
+    SnapshotPieceAmong,
+    NodesKnown,
 )
 
 
@@ -216,7 +245,25 @@ class SnapshottedAfter(Snapshotted, frozen=True, array_like=True, tag=True, gc=F
     returns: KnownReturns
 
 
-RECORDS = (HardState, Entries, Snapshotted, SnapshottedAfter, Returned)
+class SnapshottedAmong(SnapshottedAfter, frozen=True, array_like=True, tag=True, gc=False):
+    """The same where members have changed: the configuration of the log up to ``index``."""
+
+    configuration: Configured
+
+
+RECORDS = (HardState, Entries, Snapshotted, SnapshottedAfter, Returned, SnapshottedAmong)
+
+
+def returns_of(snapshot: InstallSnapshot | SnapshotPiece | Snapshotted) -> tuple[Return, ...]:
+    """Which nodes returned before it."""
+    after = InstallSnapshotAfter | SnapshotPieceAfter | SnapshottedAfter
+    return snapshot.returns if isinstance(snapshot, after) else ()
+
+
+def configuration_of(snapshot: InstallSnapshot | SnapshotPiece | Snapshotted) -> Configured | None:
+    """That of the log up to it; None: that of the founders."""
+    among = InstallSnapshotAmong | SnapshotPieceAmong | SnapshottedAmong
+    return snapshot.configuration if isinstance(snapshot, among) else None
 
 
 class RaftConfig(LeaderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

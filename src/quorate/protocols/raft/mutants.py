@@ -6,6 +6,7 @@ A mutant overrides as little as it can, so that what it breaks is the rule it na
 from collections.abc import Sequence
 from typing import Any
 
+from quorate.kernel import nodes_of
 from quorate.kernel.standing import LEADER
 from quorate.parts.leaderlog.followers import Followers, Transfer
 from quorate.parts.leaderlog.handover import Handover
@@ -14,6 +15,8 @@ from quorate.parts.leaderlog.returns import Returns
 from quorate.parts.leaderlog.transfers import Transfers
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import ReadReady
+from quorate.parts.quorum import Majority, QuorumSystem, Threshold
+from quorate.protocols.raft.configurations import Configurations
 from quorate.protocols.raft.core import Raft
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.following import LogFollower
@@ -195,9 +198,83 @@ class LeasesTooLong(LogReplication):
     lease_class = EndlessLease
 
 
+class UnionOfMajorities(Configurations):
+    """Breaks §4.3: a joint configuration takes a majority of each of its halves."""
+
+    def _use(self) -> None:
+        """A majority of all of them together."""
+        super()._use()
+        self.quorum = Majority(nodes_of(self.newest.mask))
+
+
+class NewMajorityAlone(Configurations):
+    """Breaks the same."""
+
+    def _use(self) -> None:
+        """A majority of the new members."""
+        super()._use()
+        self.quorum = Majority(self.newest.next_members or self.newest.members)
+
+
+class EffectiveAtCommit(Configurations):
+    """Breaks §4.1: a configuration is used as soon as it is in the log."""
+
+    def _use(self) -> None:
+        """The newest that is committed."""
+        super()._use()
+        self.quorum = self.committed.quorum
+        self.members = self.quorum.members
+
+    def commit(self, index: int) -> None:
+        """Then it is used."""
+        super().commit(index)
+        self._use()
+
+
+class NoRollback(Configurations):
+    """Breaks §4.1: a server whose entries are removed goes back to the configuration before."""
+
+    def truncated(self, first: int) -> None:
+        """What was said stays said."""
+
+
+class ChangesEarly(LogReplication):
+    """Breaks §4.1 as corrected in 2015: no change before an entry of the own term is committed."""
+
+    def _may_change(self) -> bool:
+        return True
+
+
+class WithItself(QuorumSystem):
+    """Another system, and one more node that counts in it."""
+
+    def __init__(self, other: Threshold, node: int) -> None:
+        self._others = other
+        self._bit = 1 << node
+        self.members = other.members | self._bit
+
+    def is_quorum(self, nodes: int) -> bool:
+        """The node in the place of any other."""
+        return (nodes & self.members).bit_count() >= self._others.size
+
+
+class CountsItself(Configurations):
+    """Breaks §4.2.2: a leader that is not in the configuration does not count itself."""
+
+    def _use(self) -> None:
+        super()._use()
+        if isinstance(self.quorum, Threshold) and not self.members >> self._node & 1:
+            self.quorum = WithItself(self.quorum, self._node)
+
+
 def _with(name: str, **parts: Any) -> type[Raft]:
     """A server with these parts."""
     return type(name, (Raft,), parts)
+
+
+def _state(configurations: type[Configurations]) -> type[ServerState]:
+    """The state of a server that uses these configurations."""
+    return type(configurations.__name__, (ServerState,), {"configurations_class": configurations})
 
 
 MUTANTS = (
@@ -269,6 +346,41 @@ MUTANTS = (
                 "returns-early",
                 "a server has returned when the entry that says so is in its log",
                 _with("Returning", follower_class=ReturnsEarly),
+            ),
+        )
+    ],
+    *[
+        Mutant(name, summary, core=core, joins=True)
+        for name, summary, core in (
+            (
+                "union-of-majorities",
+                "while members are joint, a majority of all of them decides",
+                _with("United", state_class=_state(UnionOfMajorities)),
+            ),
+            (
+                "new-majority-alone",
+                "while members are joint, a majority of the new ones decides",
+                _with("Renewed", state_class=_state(NewMajorityAlone)),
+            ),
+            (
+                "effective-at-commit",
+                "a configuration counts from when it is committed, and not from when it is in the log",
+                _with("Waiting", state_class=_state(EffectiveAtCommit)),
+            ),
+            (
+                "no-rollback-on-truncation",
+                "a configuration counts on when its entry is gone from the log",
+                _with("Insisting", state_class=_state(NoRollback)),
+            ),
+            (
+                "changes-early",
+                "a leader changes the members before it has committed an entry of its term",
+                _with("Hasty", replication_class=ChangesEarly),
+            ),
+            (
+                "counts-itself",
+                "a leader that is not a member any more counts itself",
+                _with("Vain", state_class=_state(CountsItself)),
             ),
         )
     ],

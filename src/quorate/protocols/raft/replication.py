@@ -8,6 +8,12 @@ work in parallel (§10.2.1). Sending is pipelined (§10.2.2): see ``parts/leader
 A heartbeat is a message of its own, not an empty AppendEntries: it rests on no durable state, so it leaves at once, and
 a slow disk does not cost an election. Lost entries are noticed by a follower that has not moved between two heartbeats,
 rather than by a timeout for each message.
+
+It also decides when a change of members may begin, and ends a joint configuration (chapter 4). A change that cannot
+begin now is dropped, and whoever asked tries again. An acknowledgement names its term and no epoch of the members: in
+one term a follower acknowledges only what agrees with a log that only grows, so what it said before it was removed and
+added again is still true. It would not be, had it lost its log; but then it has another number, or names its
+incarnation.
 """
 
 from __future__ import annotations
@@ -23,8 +29,9 @@ from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.returns import Proposed, return_entry
 from quorate.parts.leaderlog.sending import outgoing
 from quorate.parts.leaderlog.transfers import Transfers
-from quorate.parts.log.entries import COMMAND, NOOP, Entry, size_of
-from quorate.parts.log.replicated import Busy
+from quorate.parts.log.configuration import PREFIX, decode_change
+from quorate.parts.log.entries import COMMAND, CONFIGURATION, NOOP, Entry, size_of
+from quorate.parts.log.replicated import Busy, Dropped
 from quorate.parts.quorum import QuorumSystem
 from quorate.protocols.raft.messages import (
     Appended,
@@ -66,6 +73,8 @@ class LogReplication:
         """Of the entry that opened the term."""
         self._lease: Lease | None = None
         self._returns = Proposed()
+        self._settled_index = self._settling_index = 0
+        """Up to where all was committed at the heartbeat before the last, and at the last."""
         self._uncommitted_bytes = 0
         self._appended = False
         self._acknowledged = False
@@ -84,6 +93,7 @@ class LogReplication:
             self._lease = self.lease_class(self._config.lease_s, self._config.clock_drift)
         self._uncommitted_bytes = size_of(log.slice(state.commit_index + 1, log.last_index))
         self._open_term()
+        self._settled_index = self._settling_index = self.noop_index
         self._env.set_timer(HEARTBEAT, self._config.heartbeat_s)
 
     def _open_term(self) -> None:
@@ -110,7 +120,74 @@ class LogReplication:
             self._env.deliver(Busy(tuple(values), "too much is waiting for a quorum"))
             return
         term = self._state.term
-        self._append([Entry(term, value, COMMAND) for value in values])
+        if [value for value in values if value.startswith(PREFIX)]:
+            for value in values:
+                self._propose_one(value)
+        else:
+            self._append([Entry(term, value, COMMAND) for value in values])
+
+    def _propose_one(self, value: bytes) -> None:
+        if not value.startswith(PREFIX):
+            self._append([Entry(self._state.term, value, COMMAND)])
+        elif why := self._why_not(value):
+            self._env.deliver(Dropped((value,), why))
+        else:
+            self._append([Entry(self._state.term, value, CONFIGURATION)])
+
+    # --- changes of members (chapter 4) ---
+
+    def _why_not(self, value: bytes) -> str:
+        """Why this change cannot be appended now, or empty. One that changes nothing can be: so its fate is told."""
+        configurations, log = self._state.configurations, self._state.log
+        if configurations.is_pending:
+            return "another change of members is under way"  # §4.1: one at a time
+        if not self._may_change():
+            return "this leader has committed nothing in its term yet"
+        change = decode_change(value)
+        try:
+            takes = configurations.takes(log.last_index + 1, Entry(self._state.term, value, CONFIGURATION))
+        except ValueError as error:
+            return str(error)
+        if change is None or not takes:
+            return ""
+        late = [node for node in change.members if not self._has_caught_up(node)]
+        return f"nodes {late} have not caught up with the log yet" if late else ""
+
+    def _may_change(self) -> bool:
+        """§4.1, as corrected in 2015: no change before an entry of the own term is committed."""
+        return self.is_current()
+
+    def _has_caught_up(self, node: int) -> bool:
+        """§4.2.1: who does not vote yet is to hold the log first, but for the entries of the last moment.
+
+        That moment is two heartbeats at most, and an election timeout at least as long: as the paper asks. A node that
+        votes already is a matter of who wants it to go on voting.
+        """
+        if node == self._env.id or self._state.configurations.newest.mask >> node & 1:
+            return True
+        progress = self.followers.get(node)
+        if progress is None or progress.active_at <= self._env.now - self._config.election_timeout_s_min:
+            return False
+        return self.followers.counted.get(node, 0) >= self._settled_index
+
+    def _leave_joint(self) -> None:
+        """§4.3: when C_old,new is committed the leader appends C_new. Also one that found it in its log."""
+        newest = self._state.configurations.newest
+        if newest.next_members and newest.index <= self._state.commit_index and self.is_current():
+            self._append([Entry(self._state.term, b"", CONFIGURATION)])
+
+    # --- nodes that come and go ---
+
+    def met(self, node: int) -> None:
+        """It follows from now on. The last entry is sent at once, as its answer shows what the node lacks."""
+        self.followers.met(node, self._state.log.last_index, self._env.now)
+        self._may_send = True
+
+    def parted(self, node: int) -> None:
+        """It gets nothing more."""
+        self.followers.parted(node)
+
+    # --- entries again ---
 
     def _append(self, entries: list[Entry]) -> None:
         log = self._state.log
@@ -121,11 +198,12 @@ class LogReplication:
 
     def advance(self) -> None:
         """Once a step: acknowledge to itself, commit, and send what is new of both."""
+        if self._acknowledged:
+            self._advance_commit()
+            self._leave_joint()
         if self._appended:
             self._appended = False
             self._acknowledge()
-        if self._acknowledged:
-            self._advance_commit()
         if self._may_send:
             self._may_send = False
             self._send_entries()
@@ -235,6 +313,7 @@ class LogReplication:
         if self._lease is not None:
             self._reads.rounds.number += 1
             self._begin_lease(self._lease)
+        self._settled_index, self._settling_index = self._settling_index, state.commit_index
         number = self._reads.rounds.number
         for node, commit_index in followers.knowing(state.commit_index):
             # No durable state: the term is durable since the election, and so is what is committed.

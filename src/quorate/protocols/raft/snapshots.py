@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from quorate.kernel import Env
 from quorate.parts.leaderlog.compaction import Compactor
 from quorate.parts.leaderlog.followers import Followers
@@ -18,13 +20,18 @@ from quorate.parts.leaderlog.transfers import Receiving, Serving, Transfers, Wan
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.raft.messages import (
+    Configured,
     InstallSnapshot,
     InstallSnapshotAfter,
+    InstallSnapshotAmong,
     RaftConfig,
     ServeSnapshot,
     SnapshotPiece,
     SnapshotPieceAfter,
+    SnapshotPieceAmong,
     SnapshotProgress,
+    configuration_of,
+    returns_of,
 )
 from quorate.protocols.raft.state import ServerState
 
@@ -40,8 +47,8 @@ class LogCompaction:
         self.compactor = Compactor(env, config)
         self._serving = Serving(env, state, self.compactor, config.chunk_bytes)
         self._receiving = Receiving(env)
-        self._offered: tuple[Return, ...] = ()
-        """Who returned before the snapshot of which a piece is being stored."""
+        self._offered: tuple[tuple[Return, ...], Configured | None] = ((), None)
+        """Of the snapshot of which a piece is being stored: who returned before it, and the configuration there."""
         self.transfers = self.transfers_class(env, state.log, self._ask)
 
     # --- taking one (§5.1) ---
@@ -55,6 +62,7 @@ class LogCompaction:
         info = self.compactor.taken(result)
         if info is not None and info.index > self._state.snapshot_index:
             self._state.compact(info.index, info.term, *self.compactor.base(self._state.log, info.index, followers))
+            self._state.configurations.forget_before(min((*self.compactor.held, info.index)))
 
     @property
     def is_full(self) -> bool:
@@ -81,25 +89,35 @@ class LogCompaction:
         term = self._state.term
         if served is None or leader is None or served[0] != term:
             return
-        chunk = served[2]
-        returns = self._state.returns.until(chunk.index)
+        _, wanted, chunk = served
+        known = self._state.configurations.at(chunk.index)
+        if known is None:
+            self.compactor.release(chunk.index)
+            self._serving.serve(term, replace(wanted, offset=0))  # too old: begin again with the newest
+            return
+        returns, configuration = self._state.returns.until(chunk.index), known.recorded() if known.index else None
         if leader != self._env.id:
-            piece = SnapshotPieceAfter(term, chunk, returns) if returns else SnapshotPiece(term, chunk)
             # A snapshot is durable and of committed entries only.
-            self._env.send_now(node, piece)
+            self._env.send_now(node, _piece(term, chunk, returns, configuration))
         elif self.transfers.is_ours(followers.get(node)):
-            part = InstallSnapshotAfter(term, chunk, returns) if returns else InstallSnapshot(term, chunk)
             # The same.
-            self._env.send_now(node, part)
+            self._env.send_now(node, _part(term, chunk, returns, configuration))
 
     # --- receiving one (§5.3) ---
 
-    def take_piece(self, leader: int, chunk: Chunk, returns: tuple[Return, ...] = ()) -> None:
+    def take_piece(self, sender: int, leader: int, m: InstallSnapshot | SnapshotPiece) -> None:
         """§5.3: store the piece, whoever sent it; the leader has the next one sent when it is stored."""
+        chunk, configuration = m.chunk, configuration_of(m)
+        if configuration is not None:
+            try:
+                self._state.configurations.check(configuration, chunk.index)
+            except ValueError as error:
+                self._env.blame(sender, f"sent a snapshot with {error}")
+                return
         if chunk.index <= self._state.commit_index:
             self._env.send(leader, SnapshotProgress(self._state.term, chunk.index, chunk.total_bytes, True))
         elif self._receiving.store(chunk):
-            self._offered = returns
+            self._offered = returns_of(m), configuration
 
     def stored(self, result: Any, leader: int | None) -> None:
         """A piece is stored: ``leader``, if there is one to follow, is told. The last one makes the snapshot ours."""
@@ -108,7 +126,19 @@ class LogCompaction:
             return
         if written.complete and written.index > self._state.commit_index:
             self.compactor.restart()
-            self._state.install(written.index, written.term, self._offered)
+            self._state.install(written.index, written.term, *self._offered)
         if leader is not None:
             progress = SnapshotProgress(self._state.term, written.index, written.next_offset, written.complete)
             self._env.send(leader, progress)
+
+
+def _piece(term: int, chunk: Chunk, returns: tuple[Return, ...], configuration: Configured | None) -> SnapshotPiece:
+    if configuration is not None:
+        return SnapshotPieceAmong(term, chunk, returns, configuration)
+    return SnapshotPieceAfter(term, chunk, returns) if returns else SnapshotPiece(term, chunk)
+
+
+def _part(term: int, chunk: Chunk, returns: tuple[Return, ...], configuration: Configured | None) -> InstallSnapshot:
+    if configuration is not None:
+        return InstallSnapshotAmong(term, chunk, returns, configuration)
+    return InstallSnapshotAfter(term, chunk, returns) if returns else InstallSnapshot(term, chunk)

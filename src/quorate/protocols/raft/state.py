@@ -2,19 +2,31 @@
 
 Each change of what is durable is recorded here, in the same call. The records are ``HardState`` (term and vote),
 ``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its beginning) and ``Returned``: a server that lost
-all of these once votes and acknowledges when it has returned (``parts/leaderlog/returns.py``).
+all of these once votes and acknowledges when it has returned (``parts/leaderlog/returns.py``). Who votes follows from
+the log and the snapshot, and so changes with them, here (``configurations.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from quorate.kernel import Env
 from quorate.parts.leaderlog.returns import Return, Returned, Returns
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Restored
-from quorate.protocols.raft.messages import Entries, HardState, RaftConfig, Snapshotted, SnapshottedAfter
+from quorate.protocols.raft.configurations import Configurations
+from quorate.protocols.raft.messages import (
+    Configured,
+    Entries,
+    HardState,
+    RaftConfig,
+    Snapshotted,
+    SnapshottedAfter,
+    SnapshottedAmong,
+    configuration_of,
+    returns_of,
+)
 
 Durable: TypeAlias = HardState | Entries | Snapshotted | Returned
 
@@ -26,6 +38,7 @@ class ServerState:
         "_config",
         "_env",
         "commit_index",
+        "configurations",
         "delivered_index",
         "has_forgotten",
         "log",
@@ -36,7 +49,10 @@ class ServerState:
         "vote",
     )
 
+    configurations_class: ClassVar[type[Configurations]] = Configurations
+
     def __init__(self, env: Env, config: RaftConfig) -> None:
+        """Raises ValueError where members are no founders."""
         self._env = env
         self._config = config
         # Durable.
@@ -49,6 +65,8 @@ class ServerState:
         """Whether this server lost its memory, and has not returned yet."""
         self.returns = Returns()
         """Of all servers, by what is committed: durable with the log and the snapshot."""
+        self.configurations = self.configurations_class(config, env.id, env.peers)
+        """Who votes, by the log and the snapshot."""
         # Volatile.
         self.commit_index = 0
         self.delivered_index = 0
@@ -69,13 +87,15 @@ class ServerState:
                 )
             log.truncate(record.first_index)
             log.append(record.entries)
+            self.configurations.truncated(record.first_index)
+            self.configurations.appended(record.first_index, record.entries)
         elif isinstance(record, Returned):
             self.has_forgotten = record.incarnation != self._env.incarnation
         else:
-            if isinstance(record, SnapshottedAfter):
-                self.returns.start_from(record.returns)
+            self.returns.start_from(returns_of(record))
             self.snapshot_index, self.snapshot_term = record.index, record.term
             log.compact(record.base_index, record.base_term)
+            self.configurations.start_from(record.index, configuration_of(record), log.last_index)
 
     def checkpoint(self) -> Iterator[Durable]:
         """The durable state as it is now, the log in records of bounded size."""
@@ -124,6 +144,8 @@ class ServerState:
         log = self.log
         if first <= log.last_index:
             log.truncate(first)
+            self.configurations.truncated(first)
+        self.configurations.appended(first, entries)
         self._env.persist(Entries(first, entries))
         log.append(entries)
 
@@ -131,6 +153,7 @@ class ServerState:
         """All up to ``index`` is committed, if that is more than was known."""
         if index > self.commit_index:
             self.commit_index = index
+            self.configurations.commit(index)
 
     # --- snapshots (chapter 5) ---
 
@@ -142,14 +165,24 @@ class ServerState:
 
     def _snapshotted(self, base_index: int, base_term: int) -> Snapshotted:
         index, term = self.snapshot_index, self.snapshot_term
-        returns = self.returns.until(index)
+        returns, configuration = self.returns.until(index), self.configurations.at(index)
+        assert configuration is not None, "it is known from the newest snapshot on"
+        if configuration.index:
+            return SnapshottedAmong(index, term, base_index, base_term, returns, configuration.recorded())
         if returns:
             return SnapshottedAfter(index, term, base_index, base_term, returns)
         return Snapshotted(index, term, base_index, base_term)
 
-    def install(self, index: int, term: int, returns: tuple[Return, ...] = ()) -> None:
-        """A durable snapshot of the leader's stands at ``index``, which is beyond what was committed here."""
+    def install(
+        self, index: int, term: int, returns: tuple[Return, ...] = (), configuration: Configured | None = None
+    ) -> None:
+        """A durable snapshot of the leader's stands at ``index``, which is beyond what was committed here.
+
+        With it comes who returned before it, and the configuration of the log up to there; None: the founders'.
+        """
         self.returns.start_from(returns)
+        keeps = self.log.term_at(index) == term
+        self.configurations.start_from(index, configuration, self.log.last_index if keeps else index)
         self.compact(index, term, index, term)
         self.commit_index = self.delivered_index = index
         self.settle_returns(returns)
