@@ -31,7 +31,7 @@ def test_a_longer_campaign_must_bring_more_and_a_shorter_one_nothing() -> None:
 def test_kinds_that_are_off_and_those_that_a_protocol_is_not_tested_with_are_not_asked_for() -> None:
     assert set(quotas_of(Task(protocol="raft", seed=0, faults="common"), SEEDS, {})) == {"crashed nodes", "partition"}
     assert "transfers cut" not in quotas_of(Task(protocol="paxos", seed=0), SEEDS, {})
-    assert "decommissions" not in quotas_of(Task(protocol="raft", seed=0), SEEDS, {})
+    assert "decommissions" not in quotas_of(Task(protocol="paxos", seed=0), SEEDS, {})
     assert quotas_of(Task(protocol="raft", seed=0, faults="none"), SEEDS, {}) == {}
     assert quotas_of(Task(protocol="raft", seed=0, mutant="no-barrier"), SEEDS, {}) == {}
 

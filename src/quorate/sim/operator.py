@@ -306,6 +306,8 @@ class Operator:
         world, members = self._world, self.members
         dead = [node for node in members if node not in world.peers]
         honest = [node for node in members if node not in dead and not world.liars >> node & 1]
+        if not honest:
+            return []  # of those that stayed nobody would be believed
         room = max(0, len(members) - self._fewest)
         count = min(len(honest), self._rng.randint(0, max(0, room - len(dead))))
         outside = [node.id for node in world.honest if node.id not in members]

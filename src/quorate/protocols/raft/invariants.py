@@ -233,13 +233,18 @@ class RaftInvariants(Checker):
             )
         # Its entry of this term is in the log already, and says nothing of members.
         members, votes = self._members_of(log.last_index, log.last_term), self._votes.get((term, node), 0)
-        if not members.has_quorum(votes):
+        if not members.has_quorum(votes | self._hidden):
             raise Violation(
                 ELECTED,
                 f"node {node} leads term {term} by the votes of {list(nodes_of(votes))}, and its log names {members}",
             )
 
     # --- whose votes count ---
+
+    @property
+    def _hidden(self) -> int:
+        """The mask of all but those that are shown to a checker: who lies, if only by silence, may hold anything."""
+        return ~mask_of(tuple(self._seen))
 
     def _members_of(self, index: int, term: int) -> LoggedMembers:
         """By the logs that have an entry of that term at that index."""
@@ -357,7 +362,7 @@ class RaftInvariants(Checker):
         """It is the first that knows this to be committed, so it leads, and by its log."""
         members = self._members_of(log.last_index, log.last_term)
         holders = self._matching[index, log.term_at(index)].holders
-        if not members.has_quorum(holders):
+        if not members.has_quorum(holders | self._hidden):
             raise Violation(
                 QUORUMS,
                 f"node {node} commits index {index}, which nodes {list(nodes_of(holders))} hold, "
