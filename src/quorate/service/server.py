@@ -160,6 +160,7 @@ class Server:
         """Recover and serve. Raises StorageError, OSError."""
         try:
             await self.node.start()
+            self._know_places()  # without them it might find nobody who says that they are so
             await self.listener.start()
             self.watchdog.start()
         except BaseException:
@@ -212,11 +213,13 @@ class Server:
         self._know_places()
 
     def _know_places(self) -> None:
-        """The log says where nodes are that joined or moved, and which folder each has: no later one may call so."""
-        peers = self.node.peers
-        for place in self._in_force.nodes.places:
+        """The log says where nodes are that joined or moved; once that is decided, also which folder each has."""
+        peers, core = self.node.peers, self.node.host.root
+        for place in core.places() if isinstance(core, Reconfigurable) else ():
             if place.node in peers.links:
                 peers.move(place.node, place.peer)
+        for place in self._in_force.nodes.places:
+            if place.node in peers.links:
                 peers.incarnations.expect(place.node, place.incarnation)
 
     def status(self) -> Status:

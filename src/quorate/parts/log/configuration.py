@@ -232,6 +232,14 @@ class Reconfigurable:
         """Who votes and which nodes there are, by what is decided so far. Asked for between steps."""
         raise NotImplementedError(f"{type(self).__name__} does not say who its members are")
 
+    def places(self) -> tuple[NodePlace, ...]:
+        """Where nodes are that joined or moved, by all that this one has of the log, decided or not.
+
+        That is no more than where to look for them; and who has just started must find the others to know what is
+        decided.
+        """
+        return self.in_force().nodes.places
+
 
 _Members = Annotated[tuple[NodeId, ...], Meta(min_length=1, max_length=MEMBERS_MAX)]
 
