@@ -80,11 +80,19 @@ class Caller:
 
     principal = ""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: ClientConnection, leads: Callable[[], bool]) -> None:
+        """``leads``: whether this node does."""
         self._connection = connection
+        self._leads = leads
 
     def reply(self, response: Response | Description) -> None:
-        """One answer to one request; a client that is gone is no error."""
+        """One answer to one request; a client that is gone is no error.
+
+        A node that led, and was cut off or removed, knows of no leader but itself: it names none, so that clients turn
+        to another node.
+        """
+        if type(response) is Failure and response.leader == self._connection.me.node and not self._leads():
+            response = msgspec.structs.replace(response, leader=None)
         payload = encode(response)
         try:
             self._connection.reply(payload)
@@ -256,7 +264,10 @@ class Server:
         return self.replica.read(query)
 
     def _on_connect(self, connection: ClientConnection) -> None:
-        self._callers[connection] = Caller(connection)
+        self._callers[connection] = Caller(connection, self._leads)
+
+    def _leads(self) -> bool:
+        return self.node.host.root.standing().leader == self.config.node
 
     def _on_close(self, connection: ClientConnection, _: str) -> None:
         self.replica.closed(self._callers.pop(connection))
