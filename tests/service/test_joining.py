@@ -139,6 +139,43 @@ def test_a_learner_follows_and_votes_when_it_is_told_to(protocol: str, tmp_path:
     run(main())
 
 
+@pytest.mark.parametrize("protocol", OPTIONS)
+def test_nodes_that_start_again_look_for_one_that_moved_where_it_is(protocol: str, tmp_path: Path) -> None:
+    """Their own configurations have its old address, and without it they are no quorum."""
+
+    async def main() -> None:
+        cluster = Joining(tmp_path, SIZE[protocol], options=OPTIONS[protocol], protocol=protocol)
+        await cluster.start()
+        try:
+            async with cluster.clients() as client:
+                await client.put(b"k", b"v")
+            await cluster.stop(1)
+            old = dict(cluster.members)
+            moved = Member(*(f"localhost:{port}" for port in free_ports(2)))
+
+            async def start_there() -> None:
+                server = cluster.make(1, nodes={**old, 1: moved})
+                await server.start()
+                cluster.running[1] = server
+
+            await start_there()
+            cluster.members = {**old, 1: moved}  # for clients
+            rest = cluster.ids[1:]
+            async with cluster.clients(*rest) as client:
+                await client.move_node(1, moved.peer, moved.client)
+                there = (await client.look()).cluster.there
+                assert (there[0].peer, there[0].client) == (moved.peer, moved.client)
+            await cluster.stop()
+            await cluster.start(*rest[:-1])
+            await start_there()
+            async with cluster.clients(*cluster.ids[:-1], **({"faults": 1} if protocol == "pbft" else {})) as client:
+                await client.put(b"k", b"w")
+        finally:
+            await cluster.stop()
+
+    run(main())
+
+
 @CRASH_ONLY
 def test_clients_leave_a_leader_that_has_left_and_names_itself(protocol: str, tmp_path: Path) -> None:
     """It led when it was heard of last, and hears of nobody since."""

@@ -83,11 +83,19 @@ class Caller:
 
     principal = ""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: ClientConnection, leads: Callable[[], bool]) -> None:
+        """``leads``: whether this node does."""
         self._connection = connection
+        self._leads = leads
 
     def reply(self, response: Response | Description) -> None:
-        """One answer to one request; a client that is gone is no error."""
+        """One answer to one request; a client that is gone is no error.
+
+        A node that led, and was cut off or removed, knows of no leader but itself: it names none, so that clients turn
+        to another node.
+        """
+        if type(response) is Failure and response.leader == self._connection.me.node and not self._leads():
+            response = msgspec.structs.replace(response, leader=None)
         payload = encode(response)
         try:
             self._connection.reply(payload)
@@ -165,6 +173,7 @@ class Server:
         """Recover and serve. Raises StorageError, OSError."""
         try:
             await self.node.start()
+            self._know_places()  # without them it might find nobody who says that they are so
             await self.listener.start()
             self.watchdog.start()
         except BaseException:
@@ -217,11 +226,13 @@ class Server:
         self._know_places()
 
     def _know_places(self) -> None:
-        """The log says where nodes are that joined or moved, and which folder each has: no later one may call so."""
-        peers = self.node.peers
-        for place in self._in_force.nodes.places:
+        """The log says where nodes are that joined or moved; once that is decided, also which folder each has."""
+        peers, core = self.node.peers, self.node.host.root
+        for place in core.places() if isinstance(core, Reconfigurable) else ():
             if place.node in peers.links:
                 peers.move(place.node, place.peer)
+        for place in self._in_force.nodes.places:
+            if place.node in peers.links:
                 peers.incarnations.expect(place.node, place.incarnation)
 
     def status(self) -> Status:
@@ -258,7 +269,10 @@ class Server:
         return self.replica.read(query)
 
     def _on_connect(self, connection: ClientConnection) -> None:
-        self._callers[connection] = Caller(connection)
+        self._callers[connection] = Caller(connection, self._leads)
+
+    def _leads(self) -> bool:
+        return self.node.host.root.standing().leader == self.config.node
 
     def _on_close(self, connection: ClientConnection, _: str) -> None:
         self.replica.closed(self._callers.pop(connection))

@@ -236,6 +236,14 @@ class Reconfigurable:
         """Whose votes this node counts now: those in force, unless a change counts before it is decided."""
         return self.in_force().voters
 
+    def places(self) -> tuple[NodePlace, ...]:
+        """Where nodes are that joined or moved, by all that this one has of the log, decided or not.
+
+        That is no more than where to look for them; and who has just started must find the others to know what is
+        decided.
+        """
+        return self.in_force().nodes.places
+
 
 def beginning(
     founders: Sequence[int], members: Sequence[int], peers: Sequence[int]

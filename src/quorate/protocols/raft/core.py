@@ -44,7 +44,7 @@ from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
+from quorate.parts.log.configuration import InForce, NodePlace, Reconfigurable, Voters
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled, Survivor
 from quorate.parts.quorum import QuorumSystem
@@ -178,6 +178,10 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         """As ``Reconfigurable.in_force``."""
         committed = self.state.configurations.committed
         return InForce(committed.voters, committed.nodes)
+
+    def places(self) -> tuple[NodePlace, ...]:
+        """As ``Reconfigurable.places``: by the newest configuration in the log."""
+        return self.state.configurations.newest.nodes.places
 
     def acting(self) -> Voters:
         """As ``Reconfigurable.acting``: by the newest configuration in the log (§4.1)."""
