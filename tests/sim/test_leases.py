@@ -18,7 +18,7 @@ from quorate.protocols import REGISTRY
 from quorate.protocols.raft import Raft
 from quorate.protocols.raft.election import Election
 from quorate.protocols.raft.messages import RequestVote
-from quorate.protocols.raft.mutants import LeasesTooLong
+from quorate.protocols.raft.mutants import RaftLeasesTooLong
 from quorate.protocols.raft.replication import LogReplication
 from quorate.sim.checkers.base import Violation
 from quorate.sim.node import SimNode
@@ -204,7 +204,7 @@ class CountsLate(LogReplication):
     lease_class = CountsFromItsEnd
 
 
-@pytest.mark.parametrize("replication", [LeasesTooLong, CountsLate])
+@pytest.mark.parametrize("replication", [RaftLeasesTooLong, CountsLate])
 def test_a_lease_of_raft_that_ends_too_late_is_seen(replication: type[LogReplication]) -> None:
     assert finds_stale_reads("raft", type("Broken", (Raft,), {"replication_class": replication}))
 

@@ -185,17 +185,17 @@ class AsksTheFirst(Handover):
         return True
 
 
-class EndlessLease(Lease):
+class RaftEndlessLease(Lease):
     """It lasts again and again as long."""
 
     def __init__(self, lease_s: float, drift: float) -> None:
         super().__init__(lease_s * 8, drift)
 
 
-class LeasesTooLong(LogReplication):
+class RaftLeasesTooLong(LogReplication):
     """Breaks the bound of a lease: it lasts no longer than those who gave it keep it."""
 
-    lease_class = EndlessLease
+    lease_class = RaftEndlessLease
 
 
 class UnionOfMajorities(Configurations):
@@ -322,7 +322,7 @@ MUTANTS = (
     Mutant(
         "leases-too-long",
         "a leader reads by a lease that is over",
-        core=_with("Reading", replication_class=LeasesTooLong),
+        core=_with("Reading", replication_class=RaftLeasesTooLong),
     ),
     *[
         Mutant(name, summary, core=core, repairs=True)
