@@ -21,7 +21,7 @@ PBFT = "window = 16\ncheckpoint_batches = 8"
 def test_a_new_majority_goes_on_and_an_old_one_cannot(protocol: str, options: str, tmp_path: Path) -> None:
     with LocalCluster(tmp_path, 5, protocol, options) as cluster:
         env = {"QUORATE_ENDPOINTS": ",".join(cluster.endpoints)}
-        assert done("members", **env).stdout == b"1,2,3,4,5\n"
+        assert done("members", "--json", **env).json["members"] == [1, 2, 3, 4, 5]
         assert done("members", "set", "3,1,2", *PATIENCE, **env).stdout == b"1,2,3\n"
 
         def learners() -> bool:
@@ -31,7 +31,15 @@ def test_a_new_majority_goes_on_and_an_old_one_cannot(protocol: str, options: st
         for node in (3, 4, 5):  # two of five are left, and two of the three that vote
             cluster.kill(node)
         done("put", "k", "v", *PATIENCE, **env)
-        assert done("members", **env).stdout == b"1,2,3\n"
+        shown = done("members", "--json", **env).json
+        assert (shown["members"], shown["quorum"]) == (
+            [1, 2, 3],
+            "n1, n2, n3 vote: 2 of 3 make a quorum, so 1 may fail; 2 answer",
+        )
+        assert {row["name"]: row["role"] for row in shown["nodes"]} == {
+            **dict.fromkeys(("n1", "n2", "n3"), "voter"),
+            **dict.fromkeys(("n4", "n5"), "learner"),
+        }
         cluster.kill(2)
         for node in (4, 5):  # three of five, and one of the three that vote
             cluster.start_node(node)
@@ -63,7 +71,7 @@ def test_an_administrator_swaps_a_node_and_a_restart_keeps_it(tmp_path: Path) ->
         assert "an administrator signs" in change("1,2,3,4").stderr
         assert "no administrator's" in change("1,2,3,4", "--key", str(data / "keys" / "node-1.key")).stderr
         assert "too few" in change("1,2,3", *key).stderr
-        assert "there is no node 6" in change("1,2,3,4,6", *key).stderr
+        assert "there is no node 6" in change("n1,n2,n3,n4,n6", *key).stderr
         assert change("1,2,3,4", *key).stdout == b"1,2,3,4\n"
         done("put", "k", "v1", **env)
 
@@ -75,7 +83,9 @@ def test_an_administrator_swaps_a_node_and_a_restart_keeps_it(tmp_path: Path) ->
 
     with Up("--data", data) as up:
         up.event("ready")
-        assert done("members", "--json", **env).json == {"members": [1, 2, 3, 5], "next_members": [], "epoch": 2}
+        shown = done("members", "--json", **env).json
+        assert (shown["members"], shown["next_members"], shown["epoch"]) == ([1, 2, 3, 5], [], 2)
+        assert shown["quorum"] == "n1, n2, n3, n5 vote: 3 of 4 make a quorum, so 1 may fail or lie; 4 answer"
 
         def learners() -> Any:
             rows = done("status", "--json", **env).json["nodes"]
@@ -91,7 +101,7 @@ def test_an_administrator_swaps_a_node_and_a_restart_keeps_it(tmp_path: Path) ->
 def test_what_is_no_list_of_nodes_is_refused(nodes: str) -> None:
     outcome = quorate("members", "set", nodes)
     assert outcome.code == 2
-    assert "is no list of nodes: write their numbers, such as 1,2,3" in outcome.stderr
+    assert "is no list of nodes: write their names, such as n1,n2,n3" in outcome.stderr
 
 
 def test_wrong_use(tmp_path: Path) -> None:
@@ -107,7 +117,20 @@ def test_wrong_use(tmp_path: Path) -> None:
 def test_a_protocol_without_changes_says_so(tmp_path: Path) -> None:
     with LocalCluster(tmp_path, 1, "paxos") as cluster:
         env = {"QUORATE_ENDPOINTS": cluster.endpoints[0]}
-        assert done("members", "--json", **env).json == {"members": [1], "next_members": [], "epoch": 0}
-        outcome = quorate("members", "set", "2", **env)
+        shown = done("members", "--json", **env).json
+        address = {"peer": cluster.layout.peer(1), "client": cluster.layout.client(1)}
+        [row] = shown.pop("nodes")
+        assert {**row, "applied_index": 0} == {
+            "name": "n1",
+            "id": 1,
+            "role": "voter",
+            **address,
+            "applied_index": 0,
+            "lag": 0,
+            "error": None,
+        }
+        quorum = "n1 votes: 1 of 1 make a quorum, so 0 may fail; 1 answer"
+        assert shown == {"members": [1], "next_members": [], "epoch": 0, "quorum": quorum}
+        outcome = quorate("members", "set", "2", "--force", **env)
         assert outcome.code == 2
         assert outcome.stderr.startswith("error: paxos has no membership change yet")

@@ -274,6 +274,19 @@ def test_an_old_table_that_a_thread_removes_late_is_not_the_new_one(
     machine.close()
 
 
+def test_a_store_that_is_loaded_and_never_adopted_ends_with_its_machine(tmp_path: Path) -> None:
+    """LMDB knows an open file by its inode, and takes another that gets the same one for it."""
+    machine = KvMachine.opened(tmp_path)
+    snapshot = BytesIO()
+    machine.snapshot()(snapshot)
+    machine.restore(BytesIO(snapshot.getvalue()))
+    adopt = machine.restore(BytesIO(snapshot.getvalue()))
+    adopt()
+    machine.close()
+    while list(tmp_path.iterdir()):  # a thread removes what was replaced
+        time.sleep(0.001)
+
+
 def test_a_start_is_empty_whatever_was_there(tmp_path: Path) -> None:
     crashed = KvMachine.opened(tmp_path)
     apply(crashed, Put(b"a", b"b"))

@@ -14,13 +14,19 @@ from quorate.parts.log.configuration import (
     MEMBERS_MAX,
     NEWCOMERS_MAX,
     PREFIX,
+    SECRET_BYTES_MAX,
     Change,
+    Invitation,
     Newcomer,
+    NodePlace,
     Nodes,
     decode_change,
     encode_change,
+    invitation_lock,
+    is_join,
 )
 
+ADDRESS = st.text(min_size=1, max_size=9)
 NUMBER = st.integers(0, 1023)
 FOUNDERS = (1, 2, 3)
 FOUR, FIVE = Newcomer(4, "n4:1", b"key of 4"), Newcomer(5, "n5:1", b"key of 5")
@@ -44,12 +50,22 @@ def test_without_newcomers_and_leavers_the_encoding_is_what_it_was() -> None:
     st.none() | st.integers(0, 2**62 - 1),  # as a Natural
     st.lists(st.builds(Newcomer, NUMBER, st.text(min_size=1, max_size=9), st.binary(max_size=64)), max_size=3),
     st.lists(NUMBER, max_size=3),
+    st.lists(st.builds(Invitation, NUMBER, st.binary(min_size=16, max_size=64)), max_size=3),
+    st.lists(st.builds(NodePlace, NUMBER, ADDRESS, ADDRESS, st.binary(max_size=64)), max_size=3),
+    st.binary(max_size=64),
 )
 def test_what_is_encoded_is_decoded(
-    members: list[int], epoch: int | None, newcomers: list[Newcomer], leavers: list[int]
+    members: list[int],
+    epoch: int | None,
+    newcomers: list[Newcomer],
+    leavers: list[int],
+    invitations: list[Invitation],
+    places: list[NodePlace],
+    secret: bytes,
 ) -> None:
-    found = decode_change(encode_change(members, epoch, newcomers, leavers))
-    assert found == Change(tuple(sorted(set(members))), epoch, tuple(newcomers), tuple(sorted(set(leavers))))
+    found = decode_change(encode_change(members, epoch, newcomers, leavers, invitations, places, secret))
+    sets = tuple(sorted(set(members))), tuple(sorted(set(leavers)))
+    assert found == Change(sets[0], epoch, tuple(newcomers), sets[1], tuple(invitations), tuple(places), secret)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +79,12 @@ def test_what_is_encoded_is_decoded(
         ((1,), None, ((4, "n:1", bytes(KEY_BYTES_MAX + 1)),), ()),
         ((1,), None, ((4, "n:1", b""),) * (NEWCOMERS_MAX + 1), ()),
         ((1,), None, (), tuple(range(MEMBERS_MAX + 1))),
-        ((1,), None, (), (), ()),
+        ((1,), None, (), (), ((4, b"short"),), (), b""),
+        ((1,), None, (), (), ((4, bytes(32)),) * (NEWCOMERS_MAX + 1), (), b""),
+        ((1,), None, (), (), (), ((4, "n:1", "", b""),), b""),
+        ((1,), None, (), (), (), ((4, "n:1", "n:2", bytes(65)),), b""),
+        ((1,), None, (), (), (), (), bytes(SECRET_BYTES_MAX + 1)),
+        ((1,), None, (), (), (), (), b"", ()),
     ],
     ids=repr,
 )
@@ -146,3 +167,95 @@ def test_what_cannot_have_come_of_changes() -> None:
     assert Nodes((FOUR,), (4, 1)).may_be(FOUNDERS)
     assert not Nodes((FOUR, FOUR)).may_be(FOUNDERS)
     assert not Nodes((Newcomer(2, "n2:1"),)).may_be(FOUNDERS)
+    assert Nodes((FOUR,), (1,), (Invitation(5, LOCK),), (NodePlace(4, "n4:1", "n4:2"),)).may_be(FOUNDERS)
+    assert not Nodes((FOUR,), (), (Invitation(4, LOCK),)).may_be(FOUNDERS)
+    assert not Nodes((FOUR,), (), (Invitation(5, LOCK), Invitation(5, LOCK))).may_be(FOUNDERS)
+    assert not Nodes((), (1,), (), (NodePlace(1, "n1:1", "n1:2"),)).may_be(FOUNDERS)
+    assert not Nodes((), (), (), (NodePlace(2, "n2:1", "n2:2"), NodePlace(2, "n2:1", "n2:3"))).may_be(FOUNDERS)
+
+
+# --- who is invited, and where nodes are ---
+
+SECRET = b"known to the one that joins"
+LOCK = invitation_lock(SECRET)
+INVITED = Nodes((FOUR,), (1,), (Invitation(5, LOCK),))
+AT_5 = NodePlace(5, "n5:1", "n5:2", b"folder of 5")
+
+
+def told(**changes: Any) -> Change:
+    return change(2, 3)._replace(epoch=7, **changes)
+
+
+def test_an_invitation_is_used_once() -> None:
+    joined = INVITED.after(told(newcomers=(FIVE,), places=(AT_5,), secret=SECRET))
+    assert joined == Nodes((FOUR, FIVE), (1,), (), (AT_5,))
+    assert not joined.takes(told(newcomers=(FIVE,), places=(AT_5,), secret=SECRET), FOUNDERS)
+    assert not joined.takes(told(invitations=(Invitation(5, LOCK),)), FOUNDERS), "its number is used"
+    left = joined.after(told(leavers=(5,)))
+    assert left == Nodes((FOUR, FIVE), (1, 5))
+    assert not left.takes(told(invitations=(Invitation(5, LOCK),)), FOUNDERS)
+
+
+def test_another_invitation_takes_the_place_of_one_that_was_lost() -> None:
+    again = INVITED.after(told(invitations=(Invitation(5, invitation_lock(b"other")),)))
+    assert again.invited == (Invitation(5, invitation_lock(b"other")),)
+    assert not again.takes(told(newcomers=(FIVE,), secret=SECRET), FOUNDERS)
+    assert again.takes(told(newcomers=(FIVE,), secret=b"other"), FOUNDERS)
+
+
+def test_one_that_was_withdrawn_opens_nothing() -> None:
+    withdrawn = INVITED.after(told(leavers=(5,)))
+    assert withdrawn == Nodes((FOUR,), (1, 5))
+    assert not withdrawn.takes(told(newcomers=(FIVE,), secret=SECRET), FOUNDERS)
+
+
+def test_a_node_that_moved_keeps_its_folder() -> None:
+    joined = INVITED.after(told(newcomers=(FIVE,), places=(AT_5,)))
+    moved = joined.after(told(places=(NodePlace(5, "m5:1", "m5:2"),)))
+    assert moved.place(5) == NodePlace(5, "m5:1", "m5:2", b"folder of 5")
+    assert moved.place(4) is None
+    founder = moved.after(told(places=(NodePlace(2, "m2:1", "m2:2"),)))
+    assert [place.node for place in founder.places] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        told(invitations=(Invitation(4, LOCK),)),
+        told(invitations=(Invitation(2, LOCK),)),
+        told(invitations=(Invitation(1, LOCK),)),
+        told(invitations=(Invitation(6, LOCK), Invitation(6, LOCK))),
+        told(invitations=(Invitation(5, LOCK),), leavers=(5,)),
+        told(newcomers=(FIVE,), secret=b"another"),
+        told(newcomers=(Newcomer(6, "n6:1"),), secret=SECRET),
+        told(places=(AT_5,)),
+        told(places=(NodePlace(1, "n1:1", "n1:2"),)),
+        told(places=(NodePlace(2, "n2:1", "n2:2"),) * 2),
+        told(places=(NodePlace(4, "n4:1", "n4:2"),), leavers=(4,)),
+    ],
+    ids=[
+        *("one that is here", "a founder", "one that left", "twice", "withdrawn at once", "another's secret"),
+        *("another's invitation", "a place of nobody", "of one that left", "two places", "of one that leaves"),
+    ],
+)
+def test_what_fits_no_invitation_or_place(wrong: Change) -> None:
+    assert not INVITED.takes(wrong, FOUNDERS)
+
+
+def test_who_is_invited_may_join_and_nothing_else() -> None:
+    right = told(newcomers=(FIVE,), places=(AT_5,))
+    assert is_join(right, INVITED, (2, 3), LOCK)
+    for wrong in (
+        right._replace(epoch=None),
+        right._replace(members=(2, 3, 5)),
+        right._replace(members=(2,)),
+        right._replace(leavers=(4,)),
+        right._replace(invitations=(Invitation(6, LOCK),)),
+        right._replace(newcomers=(FIVE, Newcomer(6, "n6:1"))),
+        right._replace(newcomers=(Newcomer(6, "n6:1"),)),
+        right._replace(newcomers=()),
+        right._replace(places=(AT_5, NodePlace(2, "n2:1", "n2:2"))),
+    ):
+        assert not is_join(wrong, INVITED, (2, 3), LOCK), wrong
+    assert not is_join(right, INVITED, (2, 3), bytes(32))
+    assert not is_join(right, FOUNDERS_ALONE, (2, 3), LOCK)

@@ -12,14 +12,16 @@ from quorate.parts.log.configuration import Voters
 from quorate.protocols.multipaxos import MultiPaxosConfig
 from quorate.protocols.pbft import PbftConfig
 from quorate.protocols.raft import RaftConfig
-from quorate.runtime import key_files
+from quorate.runtime.folder import Beginning
 from quorate.runtime.handshake import Bears
 from quorate.runtime.key_files import read_private_key
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import OutcomeUnknown, Refused
-from quorate.service.config import ConfigError, Member
+from quorate.service.config import Member, load
+from quorate.service.joining import Plan, join
 from quorate.service.requests import Status
 from quorate.service.server import Server
+from quorate.service.tokens import Token
 
 from tests.ports import free_ports
 from tests.runtime.servers import Servers, run, until
@@ -36,40 +38,30 @@ class Joining(Servers):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.founders = self.ids
-        self.publics: dict[int, bytes] = {}
         if self.config.entry.traits.has_keys:
             self.key = read_private_key(self.folder / "keys" / "admin.key")
             changed = msgspec.structs.replace(self.config.options, admins=(self.key.public,))
             self.config = msgspec.structs.replace(self.config, options=changed)
 
-    def machine_of(self, node: int) -> Server:
-        """A new node's server: its file names the founders, and those that run now, and itself."""
-        peer, client = (f"127.0.0.1:{port}" for port in free_ports(2))
-        self.members = {**self.members, node: Member(peer, client)}
-        told = {n: self.members[n] for n in sorted({*self.running, node})}
-        changes: dict[str, Any] = {
-            "nodes": told,
-            "options": msgspec.structs.replace(self.config.options, founders=self.founders),
-        }
-        if self.config.entry.traits.has_keys:
-            folder = self.folder / f"keys-{node}"
-            newest = max(self.publics, default=0)
-            known = key_files.read_keyring(self.folder / (f"keys-{newest}" if newest else "keys") / "keyring.toml")
-            _, self.publics[node] = key_files.add(folder, node, known)
-            changes["keys"] = folder
-        return self.make(node, **changes)
+    def plan(self, node: int, token: Token, **changes: Any) -> Plan:
+        """How a new node is to join those that run, at fresh ports."""
+        if node not in self.members:
+            peer, client = (f"127.0.0.1:{port}" for port in free_ports(2))
+            self.members = {**self.members, node: Member(peer, client)}
+        endpoints = ",".join(self.endpoints(*self.running))
+        plan = Plan(endpoints, token, self.members[node], self.folder / f"n{node}", 20.0)
+        return msgspec.structs.replace(plan, **changes)
 
-    async def join(self, node: int) -> None:
-        """Start a new node; nobody knows it yet."""
-        server = self.machine_of(node)
+    async def join(self, node: int, token: Token) -> None:
+        """Have a new node join, and start it; it is a learner then."""
+        server = Server(load(await join(self.plan(node, token))), self.machine, Beginning.EXISTING)
         await server.start()
         self.running[node] = server
 
     async def add(self, client: AsyncClient, node: int) -> Voters:
-        """Start a new node and have it join."""
-        await self.join(node)
-        member = self.members[node]
-        return await client.add_node(node, member.peer, member.client, self.publics.get(node, b""))
+        """Have a new node join and vote."""
+        await self.join(node, await client.invite(node))
+        return await client.promote([node])
 
     def clients(self, *nodes: int, **options: Any) -> AsyncClient:
         """A client of these; where nodes may lie, the administrator."""
@@ -118,40 +110,49 @@ def test_all_founders_are_replaced_one_by_one(protocol: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
-def test_a_node_that_nobody_introduced_is_refused_and_said_so(protocol: str, tmp_path: Path) -> None:
+def test_a_learner_follows_and_votes_when_it_is_told_to(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
         cluster = Joining(tmp_path, 3, options=OPTIONS[protocol], protocol=protocol)
         await cluster.start()
         try:
-            await cluster.join(4)
             async with cluster.clients(1, 2, 3) as client:
-                with pytest.raises(Refused, match="there is no node 4"):
-                    await client.set_members([1, 2, 3, 4])
-            assert cluster.running[4].node.peers.connected() == ()
+                await client.put(b"k", b"v")
+                token = await client.invite(4)
+                path = await join(cluster.plan(4, token))
+                assert (await client.members()).members == (1, 2, 3)
+                client.timeout_s = 1.5
+                with pytest.raises(OutcomeUnknown, match="node 4 is in the cluster and follows, and does not vote"):
+                    await client.promote([4])
+                with pytest.raises(Refused, match="there is no node n5: `quorate members add n5` prints"):
+                    await client.promote([5])
+                client.timeout_s = 20.0
+                server = Server(load(path), cluster.machine, Beginning.EXISTING)
+                await server.start()
+                cluster.running[4] = server
+                voters = await client.promote([4])
+                assert voters.members == (1, 2, 3, 4)
+                assert await client.promote([4]) == voters, "what is so already changes nothing"
+                assert (await client.demote([4])).members == (1, 2, 3)
         finally:
             await cluster.stop()
 
     run(main())
 
 
-@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
-def test_a_newcomer_that_is_not_there_follows_when_it_comes(protocol: str, tmp_path: Path) -> None:
+def test_clients_leave_a_leader_that_has_left_and_names_itself(tmp_path: Path) -> None:
+    """It led when it was heard of last, and hears of nobody since."""
+
     async def main() -> None:
-        cluster = Joining(tmp_path, 3, options=OPTIONS[protocol], protocol=protocol)
+        cluster = Joining(tmp_path, 4, options=FAST, protocol="multipaxos")
         await cluster.start()
-        server = cluster.machine_of(4)
-        member = cluster.members[4]
         try:
-            async with cluster.clients(1, 2, 3, timeout_s=1.5) as client:
-                with pytest.raises(OutcomeUnknown, match="node 4 is in the cluster and follows, and does not vote"):
-                    await client.add_node(4, member.peer, member.client)
-                assert (await client.members()).members == (1, 2, 3)
-            await server.start()
-            cluster.running[4] = server
-            async with cluster.clients(1, 2, 3) as client:
-                voters = await client.add_node(4, member.peer, member.client)
-                assert voters.members == (1, 2, 3, 4)
-                assert await client.add_node(4, member.peer, member.client) == voters
+            leader = await cluster.leader()
+            others = [node for node in cluster.ids if node != leader]
+            async with cluster.clients(*others) as client:
+                await client.put(b"k", b"v")
+                await client.remove_nodes([leader])
+            async with cluster.clients(leader, *others, timeout_s=20.0) as client:
+                await client.put(b"k", b"w")
         finally:
             await cluster.stop()
 
@@ -209,36 +210,6 @@ def test_a_node_that_speaks_of_more_nodes_is_done_without(tmp_path: Path) -> Non
     run(main())
 
 
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no address": ({"peer": "nowhere"}, "'nowhere' is not an address"),
-    "an address that nobody can dial": ({"peer": "0.0.0.0:1"}, "nobody can dial 0.0.0.0:1"),
-    "no key": ({"key": b""}, "node 9 has no public key"),
-    "what is no key": ({"key": bytes(32)}, "is not a public key"),
-    "the key of another": ({"key": None}, "node 9 has the public key of node 1"),
-}
-
-
-def test_what_cannot_join_is_refused(tmp_path: Path) -> None:
-    async def main() -> None:
-        cluster = Joining(tmp_path, 4, options=FAST_PBFT, protocol="pbft")
-        await cluster.start()
-        key = key_files.read_keyring(tmp_path / "keys" / "keyring.toml").public(1)
-        try:
-            async with cluster.clients() as client:
-                for given, why in WRONG.values():
-                    what = {"node": 9, "peer": "127.0.0.1:9", "client": "127.0.0.1:10", "key": b"x" * 32, **given}
-                    what["key"] = key if what["key"] is None else what["key"]
-                    with pytest.raises(Refused, match=why):
-                        await client.add_node(**what)
-                assert (await client.members()).epoch == 0
-                with pytest.raises(Refused, match="too few"):
-                    await client.remove_nodes([4])
-        finally:
-            await cluster.stop()
-
-    run(main())
-
-
 @pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
 def test_a_number_that_left_is_not_used_again(protocol: str, tmp_path: Path) -> None:
     async def main() -> None:
@@ -248,41 +219,12 @@ def test_a_number_that_left_is_not_used_again(protocol: str, tmp_path: Path) -> 
             async with cluster.clients() as client:
                 await client.remove_nodes([4])
                 with pytest.raises(Refused, match="node 4 has left the cluster, and a number is used once"):
-                    await client.add_node(4, "127.0.0.1:9", "127.0.0.1:10")
+                    await client.invite(4)
+                with pytest.raises(Refused, match="there is a node 3 already"):
+                    await client.invite(3)
                 with pytest.raises(Refused, match="there is no node 4"):
-                    await client.set_members([1, 2, 3, 4])
+                    await client.set_members([1, 2, 3, 4], force=True)
         finally:
             await cluster.stop()
 
     run(main())
-
-
-@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
-def test_a_file_that_counts_a_newcomer_among_the_founders_stops_it(protocol: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        cluster = Joining(tmp_path, 3, options=OPTIONS[protocol], protocol=protocol)
-        await cluster.start()
-        server = cluster.machine_of(4)
-        member = cluster.members[4]
-        wrong = cluster.make(4, nodes=server.config.nodes)
-        await wrong.start()
-        try:
-            async with cluster.clients(1, 2, 3, timeout_s=3.0) as client:
-                with pytest.raises(OutcomeUnknown):
-                    await client.add_node(4, member.peer, member.client)
-            with pytest.raises(ValueError, match="write in founders which nodes the cluster began with"):
-                await wrong.wait()
-        finally:
-            await wrong.stop()
-            await cluster.stop()
-
-    run(main())
-
-
-def test_keys_of_a_newcomer(tmp_path: Path) -> None:
-    cluster = Joining(tmp_path, 4, options=FAST_PBFT, protocol="pbft")
-    config = cluster.machine_of(5).config
-    assert config.load_keys().keyring.nodes == (1, 2, 3, 4, 5)
-    few = msgspec.structs.replace(config, options=msgspec.structs.replace(config.options, founders=(1, 2, 3, 4, 7)))
-    with pytest.raises(ConfigError, match="has nodes 1, 2, 3, 4, 5, the cluster has 1, 2, 3, 4, 5, 7"):
-        few.load_keys()

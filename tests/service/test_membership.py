@@ -13,7 +13,15 @@ import pytest
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Symbolic
 from quorate.parts.log import configuration
-from quorate.parts.log.configuration import FOUNDERS_ALONE, Newcomer, Nodes, Voters
+from quorate.parts.log.configuration import (
+    FOUNDERS_ALONE,
+    Invitation,
+    Newcomer,
+    NodePlace,
+    Nodes,
+    Voters,
+    invitation_lock,
+)
 from quorate.parts.log.entries import CONFIGURATION
 from quorate.parts.quorum.choice import SizesChoice
 from quorate.protocols import REGISTRY
@@ -32,7 +40,7 @@ from quorate.service.requests import CHANGE_BYTES_MAX, Status
 from tests.runtime.servers import PATIENCE_S, Servers, run, servers, until
 
 SCHEME = Symbolic(range(6))
-ADMIN, OTHER = SCHEME.client(1), SCHEME.client(2)
+ADMIN, OTHER, TOKEN = SCHEME.client(1), SCHEME.client(2), SCHEME.client(3)
 FIVE = (1, 2, 3, 4, 5)
 
 
@@ -89,17 +97,17 @@ def test_a_change_of_members_that_may_lie() -> None:
 
 
 SEVEN = Newcomer(7, "h7:1")
-GONE_5 = Nodes((Newcomer(6, "h6:1"),), (5,))
+SECRET = b"of seven"
+GONE_5 = Nodes((Newcomer(6, "h6:1"),), (5,), (Invitation(7, invitation_lock(SECRET)),))
 
 
 def test_nodes_that_come_and_go() -> None:
     made = rules("multipaxos")
 
     def joins(newcomer: Newcomer) -> str | None:
-        return made.why_not(configuration.encode_change((1, 2), 3, [newcomer]), GONE_5)
+        return made.why_not(configuration.encode_change((1, 2), 3, [newcomer], secret=SECRET), GONE_5)
 
     assert joins(SEVEN) is None
-    assert made.why_not(configuration.encode_change((1, 7), 3, [SEVEN], [2, 6]), GONE_5) is None
     assert joins(Newcomer(6, "h:1")) == "there is a node 6 already: give the new one a number of its own"
     assert str(joins(Newcomer(5, "h:1"))).startswith("node 5 has left the cluster, and a number is used once")
     assert str(joins(Newcomer(7, "h"))).startswith("'h' is not an address")
@@ -113,16 +121,61 @@ def test_nodes_that_come_and_go() -> None:
     assert made.why_not(configuration.encode_change((1,), 3, [SEVEN]), most) == (
         "a cluster has at most 63 nodes, and there are 63"
     )
+    invites = configuration.encode_change((1,), 3, invitations=[Invitation(7, bytes(32))])
+    assert made.why_not(invites, most) == "a cluster has at most 63 nodes, and there are 63, and 0 may join"
+
+
+VOTERS = Voters((1, 2), (), 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (configuration.encode_change((1, 2), 3, [SEVEN], secret=SECRET), None),
+        (configuration.encode_change((1, 2), 3, [SEVEN]), "not the token of node 7's newest invitation"),
+        (configuration.encode_change((1, 2), 3, [SEVEN], secret=b"another"), "use the newest"),
+        (configuration.encode_change((1, 2), 3, [Newcomer(8, "h:1")], secret=SECRET), "node 8 is not invited"),
+        (configuration.encode_change((1, 2, 7), 3, [SEVEN], secret=SECRET), "1, 2 do: ask who votes, and join again"),
+        (configuration.encode_change((1, 7), 3, [SEVEN], secret=SECRET), "1, 2 do: ask who votes, and join again"),
+        (configuration.encode_change((1, 2), 3, [SEVEN], [6], secret=SECRET), "changes nothing else"),
+        (configuration.encode_change((1, 2), None, [SEVEN], secret=SECRET), "changes nothing else"),
+        (
+            configuration.encode_change((1, 2), 3, [SEVEN], places=[NodePlace(7, "h7", "h7:2")], secret=SECRET),
+            "'h7' is not",
+        ),
+        (
+            configuration.encode_change((1, 2), 3, [SEVEN], places=[NodePlace(1, "h:1", "h:2")], secret=SECRET),
+            "changes nothing else",
+        ),
+        (configuration.encode_change((1, 2), 3, leavers=[7]), None),
+        (configuration.encode_change((1, 2), 3, invitations=[Invitation(7, bytes(32))]), None),
+        (configuration.encode_change((1, 2), 3, invitations=[Invitation(6, bytes(32))]), "there is a node 6 already"),
+        (configuration.encode_change((1, 2), 3, invitations=[Invitation(5, bytes(32))]), "a number is used once"),
+        (configuration.encode_change((1, 2), 3, places=[NodePlace(6, "h:1", "h:2")]), None),
+        (configuration.encode_change((1, 2), 3, places=[NodePlace(7, "h:1", "h:2")]), "there is no node 7"),
+        (configuration.encode_change((1, 2), 3, places=[NodePlace(6, "h:1", "[::]:2")]), "nobody can dial [::]:2"),
+    ],
+)
+def test_a_token_lets_its_node_in_and_nothing_else(change: bytes, why: str | None) -> None:
+    found = rules("multipaxos").why_not(change, GONE_5, None, VOTERS)
+    assert found is None if why is None else why in str(found)
 
 
 def test_newcomers_that_sign() -> None:
     made, keyring = rules("pbft", admins=(ADMIN.public,)), SCHEME.keyring()
+    invited = Nodes((), (), (Invitation(7, TOKEN.public),))
 
     def joins(key: bytes) -> str | None:
-        value = signed.sign(ADMIN, [configuration.encode_change((1, 2, 3, 4), 0, [Newcomer(7, "h7:1", key)])])
-        return made.why_not(value, FOUNDERS_ALONE, keyring)
+        value = signed.sign(TOKEN, [configuration.encode_change((1, 2, 3, 4), 0, [Newcomer(7, "h7:1", key)])])
+        return made.why_not(value, invited, keyring)
 
     assert joins(SCHEME.client(7).public) is None
+    nobody = signed.sign(TOKEN, [configuration.encode_change((1, 2, 3), 0)])
+    assert str(made.why_not(nobody, invited, keyring)).startswith("this key is no administrator's")
+    other = signed.sign(OTHER, [configuration.encode_change((1, 2, 3, 4), 0, [Newcomer(7, "h:1", b"x" * 32)])])
+    assert "not a public key" in str(made.why_not(other, invited, keyring))
+    other = signed.sign(OTHER, [configuration.encode_change((1, 2, 3, 4), 0, [Newcomer(7, "h:1", OTHER.public)])])
+    assert "not the token of node 7's newest invitation" in str(made.why_not(other, invited, keyring))
     assert str(joins(b"")).startswith("node 7 has no public key")
     assert joins(b"of nobody") == f"node 7: {b'of nobody'.hex()} is not a public key"
     assert joins(SCHEME.signer(3).public) == "node 7 has the public key of node 3: give each its own"
@@ -137,7 +190,11 @@ def test_the_f_that_clients_expect_is_that_of_the_founders() -> None:
 def test_the_largest_change_fits() -> None:
     most = tuple(range(2**31 - configuration.MEMBERS_MAX, 2**31))
     long = [Newcomer(node, "n" * configuration.ADDRESS_CHARACTERS_MAX, bytes(64)) for node in most]
-    value = configuration.encode_change(most, 2**62 - 1, long[: configuration.NEWCOMERS_MAX], most)
+    most_of = slice(configuration.NEWCOMERS_MAX)
+    name = "n" * configuration.ADDRESS_CHARACTERS_MAX
+    invitations = [Invitation(node, bytes(64)) for node in most[most_of]]
+    places = [NodePlace(node, name, name, bytes(64)) for node in most[most_of]]
+    value = configuration.encode_change(most, 2**62 - 1, long[most_of], most, invitations, places, bytes(64))
     assert len(signed.sign(ADMIN, [value])) <= CHANGE_BYTES_MAX
 
 

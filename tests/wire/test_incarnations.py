@@ -56,6 +56,19 @@ def test_the_first_one_counts_until_the_node_has_left() -> None:
     assert changes == [{2: (FIRST,), 3: (FIRST,)}, {3: (FIRST,)}]
 
 
+def test_what_the_log_says_of_a_folder_counts_before_its_first_call_and_not_after_one() -> None:
+    found = Incarnations(1)
+    found.takes_repaired = True
+    found.expect(2, b"")
+    assert not found.others, "the log does not say it of all"
+    found.expect(2, FIRST)
+    assert found.refuses(2, SECOND) is not None, "a node that lost its folder before it had called anybody"
+    repaired = b"\1" + b"3" * 16
+    found.learn(2, repaired)
+    found.expect(2, FIRST)
+    assert found.others[2] == (FIRST, repaired)
+
+
 def test_what_can_be_done_is_said_where_something_can() -> None:
     found = Incarnations(1)
     found.advice = f"{NEVER_AGAIN}: add another"

@@ -80,7 +80,7 @@ def test_a_node_that_was_parted_from_is_hung_up_on_and_refused_with_the_reason(r
             assert 2 not in made.peers[0].counters
             assert made.peers[0].connected() == (1,)
             made.peers[2].send(0, b"unheard")
-            text = "node 2 was removed from this cluster: replaced by 7; stop it, or have it added again"
+            text = "node 2 was removed from this cluster: replaced by 7; never start it again: a new node has another"
             await until(lambda: refusals(caplog, "to node 0", text))
             dials = made.peers[2].counters[0].dials
             await until(lambda: made.peers[2].counters[0].dials >= dials + 3)  # again and again, in vain
@@ -89,6 +89,25 @@ def test_a_node_that_was_parted_from_is_hung_up_on_and_refused_with_the_reason(r
             made.peers[0].cut(2, "nobody is there")
             await flows(made, 0, 1, b"others feel nothing")
             await flows(made, 1, 2, b"they know each other still")
+
+    run(main())
+
+
+def test_a_node_that_moved_is_dialled_there_and_one_that_did_not_is_left_alone(run) -> None:
+    async def main() -> None:
+        async with cluster(3) as made:
+            await flows(made, 0, 2, b"before")
+            link = made.peers[0].links[2]
+            made.peers[0].move(2, "{}:{}".format(*made.addresses[2]))
+            made.peers[0].move(2, "nowhere")
+            assert made.peers[0].links[2] is link, "nothing is to be changed, or can be"
+            await made.peers.pop(2).stop()
+            old = made.addresses[2]
+            await newcomer(made, 2)
+            assert made.addresses[2] != old
+            made.peers[0].move(2, "{}:{}".format(*made.addresses[2]))
+            assert made.peers[0].links[2] is not link
+            await flows(made, 0, 2, b"there")
 
     run(main())
 

@@ -1,4 +1,4 @@
-"""`quorate keys generate`, `add` and `show`: the keys with which nodes sign."""
+"""`quorate keys generate` and `show`: the keys with which nodes sign."""
 
 from __future__ import annotations
 
@@ -55,36 +55,6 @@ def generate_keys(
         typer.echo(f"{path}  {made.publics[node].hex()}")
     typer.echo(f"{made.admin}  {made.admin_public.hex()}")
     typer.echo(made.keyring)
-
-
-@keys.command("add")
-def add_key(
-    node: Annotated[int, typer.Argument(min=0, max=NODE_ID_MAX, help="The number of a node that is to join.")],
-    keyring: Annotated[Path, typer.Option("--keyring", help="The keyring of the cluster's nodes.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder for the files; made if there is none.")],
-    json: JsonOption = False,
-) -> None:
-    """Make a key pair (Ed25519) for a node that joins a cluster.
-
-    DIR/node-6.key holds its private key, DIR/keyring.toml all public keys: both are for the new node. The others keep
-    their keyring; they learn the new key by `quorate members add`. No file is ever replaced. With --json: {"file":
-    "keys-6/node-6.key", "public": "...", "keyring": "keys-6/keyring.toml"}.
-
-    Example:  quorate keys add 6 --keyring keys/keyring.toml --out keys-6
-
-    Exit code: 0 done, 2 wrong use, a file that exists, or one that cannot be read or written.
-    """
-    from quorate.runtime import key_files
-
-    try:
-        path, public = key_files.add(out, node, key_files.read_keyring(keyring))
-    except key_files.KeyFileError as error:
-        fail(str(error), Code.WRONG_USE)
-    if json:
-        print_json({"file": str(path), "public": public.hex(), "keyring": str(out / key_files.KEYRING_NAME)})
-        return
-    typer.echo(f"{path}  {public.hex()}")
-    typer.echo(out / key_files.KEYRING_NAME)
 
 
 @keys.command("show")

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "delete": "quorate.cli.keys:delete",
     "status": "quorate.cli.status:status",
     "members": "quorate.cli.members:members",
+    "recover": "quorate.cli.recover:recover_cluster",
     "bench": "quorate.cli.bench:bench",
     "sim": "quorate.cli.sim:sim",
     "check": "quorate.cli.check:check",

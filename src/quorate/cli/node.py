@@ -35,12 +35,14 @@ ORPHAN_GRACE_S: Final = 10
 START_GRACE_S: Final = 1.5
 """A node that is to stop before it has started has this long to start; most do, and stop in order then."""
 
+NO_CONFIG_YET: Final = "a node that joins has no configuration yet: leave out --config and its options"
+
 LogLevel = Enum("LogLevel", {name: name for name in ("debug", "info", "warning", "error")}, type=str)  # type: ignore[misc]
 DEFAULT_LOG_LEVEL: Final = LogLevel("info")
 
 
 def node(
-    config: Annotated[Path, typer.Option(help="The configuration, a TOML file.")],
+    config: Annotated[Path | None, typer.Option(help="The configuration, a TOML file; or --join, without one.")] = None,
     node: Annotated[
         int | None, typer.Option(help="Which of the file's nodes this is; default: what the file says.")
     ] = None,
@@ -50,6 +52,24 @@ def node(
     repair: Annotated[
         bool, typer.Option("--repair", help="Its folder lost something: set it aside, and have the others send it.")
     ] = False,
+    join: Annotated[
+        str, typer.Option("--join", metavar="ENDPOINTS", help="Join the cluster of these nodes: client addresses.")
+    ] = "",
+    name: Annotated[str, typer.Option("--name", help="With --join: the node's name, such as n4.")] = "",
+    token: Annotated[
+        str,
+        typer.Option(
+            "--token", envvar="QUORATE_TOKEN", show_envvar=True, help="With --join: what `quorate members add` printed."
+        ),
+    ] = "",
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="With --join: where clients reach it.")
+    ] = "",
+    listen_peer: Annotated[
+        str,
+        typer.Option("--listen-peer", metavar="HOST:PORT", help="Where nodes reach it.", show_default="the next port"),
+    ] = "",
+    data: Annotated[Path | None, typer.Option("--data", help="With --join: its data folder.")] = None,
     log_level: Annotated[LogLevel, typer.Option(help="The least that is logged.")] = DEFAULT_LOG_LEVEL,
     stop_with_parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this pipe is closed.")] = None,
 ) -> None:
@@ -61,20 +81,49 @@ def node(
     With it, one whose folder has data does not. With --repair one whose folder is damaged, empty or missing sets aside
     what is left and fetches the state from the other nodes; it counts again when they have agreed to that.
 
-    Exit code: 0 stopped in order, 1 the node cannot start or go on (its files, its ports), 2 wrong use or a
-    configuration that cannot be used.
+    A node that no file names joins a running cluster:
+
+    quorate node --join 10.0.0.1:7401,10.0.0.2:7401 --name n4 --token TOKEN --listen 10.0.0.4:7401 --data /var/lib/q
+
+    It follows then, until `quorate members promote n4` has it vote. Its configuration is DIR/node.toml. The same
+    command starts it again, and so does --config DIR/node.toml.
+
+    Exit code: 0 stopped in order, 1 the node cannot start or go on (its files, its ports), 2 wrong use, a configuration
+    that cannot be used, or a join that was refused, 3 it could not join in time.
     """
+    if config is None:
+        if not join:
+            fail("say which configuration the node has (--config), or which cluster it joins (--join)", Code.WRONG_USE)
+        if node is not None or bootstrap or repair:
+            fail(NO_CONFIG_YET, Code.WRONG_USE)
+        from quorate.cli.joining import join_cluster
+
+        config = join_cluster(join, name, token, listen, listen_peer, data, lambda node: _begin(node, log_level))
+        chosen = _load(config, None)
+    else:
+        if join:
+            fail(NO_CONFIG_YET, Code.WRONG_USE)
+        if name or listen or listen_peer or data is not None:
+            fail("--name, --listen, --listen-peer and --data belong to --join: the file says that", Code.WRONG_USE)
+        if bootstrap and repair:
+            fail("a node is new (--bootstrap), or has lost something (--repair): leave one out", Code.WRONG_USE)
+        chosen = _load(config, node)
+        _begin(chosen.node, log_level)
+    beginning = Beginning.NEW if bootstrap else Beginning.REPAIR if repair else Beginning.EXISTING
+    sys.exit(_run_node(chosen, config, beginning, stop_with_parent))
+
+
+def _load(config: Path, node: int | None) -> NodeConfig:
     try:
-        chosen = load(config, node)
+        return load(config, node)
     except ConfigError as error:
         fail(str(error), Code.WRONG_USE)
     except OSError as error:
         fail(f"{config}: cannot be read: {error.strerror}", Code.WRONG_USE)
-    if bootstrap and repair:
-        fail("a node is new (--bootstrap), or has lost something (--repair): leave one out", Code.WRONG_USE)
-    log_to_stderr(chosen.node, log_level.value)
-    _tune()
-    beginning = Beginning.NEW if bootstrap else Beginning.REPAIR if repair else Beginning.EXISTING
+
+
+def _run_node(chosen: NodeConfig, config: Path, beginning: Beginning, stop_with_parent: int | None) -> int:
+    """The life of a node, and what to do after it; the exit code."""
     ending = _run(_serve(chosen, beginning, stop_with_parent))
     again = shlex.join(["quorate", "node", "--config", str(config), "--node", str(chosen.node)])
     if ending.is_empty:
@@ -86,7 +135,12 @@ def node(
         log.warning("the process ends without a thread that waits for the disk")
         logging.shutdown()
         os._exit(ending.code)
-    sys.exit(ending.code)
+    return ending.code
+
+
+def _begin(node: int, log_level: LogLevel) -> None:
+    log_to_stderr(node, log_level.value)
+    _tune()
 
 
 class Ending(NamedTuple):

@@ -33,6 +33,14 @@ def format_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def next_port(address: str) -> str:
+    """The same host, at the port after it. Raises ValueError."""
+    host, port = parse_address(address)
+    if port == 65535:
+        raise ValueError(f"there is no port after that of {address}: say which one, or choose a smaller one")
+    return format_address(host, port + 1)
+
+
 def literal(host: str) -> IPv4Address | IPv6Address | None:
     """The address that a host is; None for a name, which has to be looked up."""
     try:

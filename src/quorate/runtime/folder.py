@@ -230,20 +230,7 @@ class DataFolder:
         path = self.path / NAME
         if not path.exists():
             return None
-        data = read_file(path, SIZE_BYTES_MAX)
-        text, _, checksum = data.rstrip(b"\n").rpartition(b"\n")
-        try:
-            record = _decode(text)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise _damaged(path, str(error)) from None
-        if record.version != VERSION:
-            raise UnknownFormat(
-                f"{path}: format version {record.version}; this release reads version {VERSION}. Start the release "
-                "that wrote it"
-            )
-        is_known = len(record.incarnation) == RANDOM_BYTES or is_repaired(record.incarnation)
-        if checksum != b"%08x" % zlib.crc32(text) or not is_known:
-            raise _damaged(path, "its checksum is wrong")
+        record = _read_record(path)
         if (record.cluster, record.node) != (self._identity.cluster, self._identity.node):
             raise WrongIdentity(
                 f"{path} belongs to node {record.node} of cluster {record.cluster!r}; this is node "
@@ -271,6 +258,33 @@ class DataFolder:
         text = _encode(record)
         replace_file(self.path / NAME, b"%s\n%08x\n" % (text, zlib.crc32(text)))
         self._record = record
+
+
+def owner_of(folder: Path) -> Identity | None:
+    """Whose it is, by what is written in it; None if nothing is. Raises FolderDamaged, UnknownFormat, OSError."""
+    path = folder / NAME
+    if not path.exists():
+        return None
+    record = _read_record(path)
+    return Identity(record.cluster, record.node)
+
+
+def _read_record(path: Path) -> FolderRecord:
+    data = read_file(path, SIZE_BYTES_MAX)
+    text, _, checksum = data.rstrip(b"\n").rpartition(b"\n")
+    try:
+        record = _decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+    if record.version != VERSION:
+        raise UnknownFormat(
+            f"{path}: format version {record.version}; this release reads version {VERSION}. Start the release that "
+            "wrote it"
+        )
+    is_known = len(record.incarnation) == RANDOM_BYTES or is_repaired(record.incarnation)
+    if checksum != b"%08x" % zlib.crc32(text) or not is_known:
+        raise _damaged(path, "its checksum is wrong")
+    return record
 
 
 def _damaged(path: Path, problem: str) -> FolderDamaged:

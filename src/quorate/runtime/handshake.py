@@ -150,8 +150,8 @@ def _judge_hello(hello: Hello, me: LocalNode, role: Role) -> Refused | None:
     if is_peer and hello.node == me.node:
         return refused("node", f"I am node {me.node} myself: give every node its own id, and its own address")
     if is_peer and hello.node is not None and (removed := me.removed.get(hello.node)) is not None:
-        why = f"node {hello.node} was removed from this cluster: {removed}; stop it, or have it added again"
-        return refused("removed", why)
+        rule = "never start it again: a new node has another number"
+        return refused("removed", f"node {hello.node} was removed from this cluster: {removed}; {rule}")
     if is_peer and hello.node not in me.members:
         known = ", ".join(map(str, sorted(me.members)))
         return refused("node", f"you are node {hello.node}, this cluster has {known}: check the ids in your config")

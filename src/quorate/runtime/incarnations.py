@@ -113,6 +113,11 @@ class Incarnations:
             self._others[node] = (*known[1 - FORMER_MAX :], incarnation)
             self._on_change()
 
+    def expect(self, node: int, incarnation: bytes) -> None:
+        """The log says which folder a node began with. One that has called since may have been repaired."""
+        if incarnation and node not in self._others:
+            self.learn(node, incarnation)
+
     def _may_replace(self, known: tuple[bytes, ...], incarnation: bytes) -> bool:
         return self.takes_repaired and is_repaired(incarnation) and incarnation not in known
 

@@ -97,30 +97,6 @@ def generate(folder: Path, nodes: int) -> Generated:
     return Generated(keyring, paths, publics, admin, admin_public)
 
 
-def add(folder: Path, node: int, others: Keyring) -> tuple[Path, bytes]:
-    """Make a fresh key for a node that joins these others: its file, and a keyring of its own; the file and public key.
-
-    Raises KeyFileError, and leaves no key behind, where one of the files exists or cannot be written, or the node has a
-    key among the others.
-    """
-    if node in others.nodes:
-        raise KeyFileError(f"node {node} has a key already: give the new node a number of its own")
-    path, keyring = folder / private_key_name(node), folder / KEYRING_NAME
-    try:
-        make_directory(folder.absolute())
-    except OSError as error:
-        raise KeyFileError(f"{folder} cannot be made: {error.strerror}. Choose another folder") from None
-    if os.path.lexists(keyring):
-        raise _exists(keyring)
-    public = write_private_key(path, node, generate_secret())
-    try:
-        write_keyring(keyring, {**{other: others.public(other) for other in others.nodes}, node: public})
-    except KeyFileError:
-        path.unlink(missing_ok=True)
-        raise
-    return path, public
-
-
 def write_private_key(path: Path, node: int | None, secret: bytes) -> bytes:
     """Write a new file and return the public key; without a node, an administrator's.
 

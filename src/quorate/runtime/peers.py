@@ -163,6 +163,18 @@ class Peers:
         if self._listening is not None and not self.is_stopping:
             self._run(link)
 
+    def move(self, node: int, address: str) -> None:
+        """Dial a node that is known at this address from now on. An address that is not one changes nothing."""
+        try:
+            found = parse_address(address)
+        except ValueError as error:
+            self.tell(f"node {node} is not looked for elsewhere: {error}")
+            return
+        if self.links[node].is_at(found):
+            return
+        log.info("node %d is looked for at %s", node, address)
+        self.meet(node, found, self.keys.get(node, b""))
+
     def part(self, node: int, why: str) -> None:
         """Forget a node: hang up both ways, and refuse its calls from now on, with this reason, until it is met again.
 
@@ -342,6 +354,15 @@ class _Link:
     @property
     def is_up(self) -> bool:
         return self.connection is not None and self.connection.is_welcome and self.connection.is_open
+
+    def is_at(self, address: tuple[str, int]) -> bool:
+        """Whether it is dialled there."""
+        if isinstance(self.address, tuple):
+            return self.address == address
+        try:
+            return parse_address(self.address) == address
+        except ValueError:
+            return False
 
     def start(self) -> asyncio.Task[None]:
         self._task = asyncio.get_running_loop().create_task(self._run())

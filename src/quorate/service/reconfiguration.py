@@ -37,25 +37,38 @@ class Membership:
         """All nodes that there are, after those came and went."""
         return tuple(sorted(nodes.numbers(self._founders)))
 
-    def why_not(self, entry: bytes, nodes: Nodes, keyring: Keyring | None = None) -> str | None:
-        """Why this is not to be submitted, given who came and went, and the keys where nodes sign; None where it is."""
+    def why_not(
+        self, entry: bytes, nodes: Nodes, keyring: Keyring | None = None, voters: Voters | None = None
+    ) -> str | None:
+        """Why this is not to be submitted, given who came and went, and the keys where nodes sign; None where it is.
+
+        ``voters``: who votes; None: that is not looked at.
+        """
         name = self._entry.name
         if not self._traits.members.can_change:
             return f"{name} has no membership change yet: its members are all the nodes of the configuration"
         value: bytes | None = entry
+        lock: bytes | None = None
         if self._traits.members.by_admin:
             request = signed.decode_signed_request(entry)
             value = request.commands[0] if request is not None and len(request.commands) == 1 else None
-            if request is not None and request.client not in self._admins:
-                where = f"admins in [{name}] of the nodes' configuration"
-                return f"this key is no administrator's: {where} names {len(self._admins) or 'none'}"
+            lock = None if request is None else request.client
         change = None if value is None else configuration.decode_change(value)
         if change is None:
             return "this is no change of members"
+        is_admin = not self._traits.members.by_admin or lock in self._admins
+        if not is_admin and not change.newcomers:
+            where = f"admins in [{name}] of the nodes' configuration"
+            return f"this key is no administrator's: {where} names {len(self._admins) or 'none'}"
         here = self.here(nodes)
+        if not self._traits.members.by_admin:
+            lock = configuration.invitation_lock(change.secret)
         return (
             self._why_not_newcomers(change.newcomers, here, nodes, keyring)
-            or self._why_not_leavers(change, here)
+            or _why_not_invited(change, nodes, b"" if lock is None else lock, voters)
+            or _why_not_invitations(change, here, nodes)
+            or _why_not_places(change, here)
+            or self._why_not_leavers(change, here, nodes)
             or self._why_not_these(change, here)
         )
 
@@ -63,19 +76,12 @@ class Membership:
         self, newcomers: Iterable[Newcomer], here: Collection[int], nodes: Nodes, keyring: Keyring | None
     ) -> str | None:
         for count, newcomer in enumerate(newcomers, 1):
-            node = newcomer.node
-            if node in here:
-                return f"there is a node {node} already: give the new one a number of its own"
-            if node in nodes.left:
-                return f"node {node} has left the cluster, and a number is used once: give the new node another"
+            if (why := _why_not_number(newcomer.node, here, nodes)) is not None:
+                return why
             if len(here) + count > NODES_MAX:
                 return f"a cluster has at most {NODES_MAX} nodes, and there are {len(here)}"
-            try:
-                host, _ = parse_address(newcomer.address)
-            except ValueError as error:
-                return str(error)
-            if is_wildcard(host):
-                return f"nobody can dial {newcomer.address}: give the address at which the others reach node {node}"
+            if (why := why_not_dialled(newcomer.address, newcomer.node)) is not None:
+                return why
             if (why := self._why_not_key(newcomer, keyring)) is not None:
                 return why
         return None
@@ -94,8 +100,8 @@ class Membership:
                 return f"node {node} has the public key of node {other}: give each its own"
         return None
 
-    def _why_not_leavers(self, change: Change, here: Collection[int]) -> str | None:
-        if unknown := sorted(set(change.leavers) - set(here)):
+    def _why_not_leavers(self, change: Change, here: Collection[int], nodes: Nodes) -> str | None:
+        if unknown := sorted(set(change.leavers) - set(here) - {invited.node for invited in nodes.invited}):
             return _there_is_no(unknown, here)
         if both := sorted(set(change.leavers) & set(change.members)):
             return f"node {_list(both)} cannot vote and leave"
@@ -113,6 +119,66 @@ class Membership:
         except ValueError as error:
             return str(error)
         return None
+
+
+def why_not_dialled(address: str, node: int) -> str | None:
+    """Why nobody can dial that; None where it may be the address of the node."""
+    try:
+        host, _ = parse_address(address)
+    except ValueError as error:
+        return str(error)
+    if is_wildcard(host):
+        return f"nobody can dial {address}: give the address at which the others reach node {node}"
+    return None
+
+
+def _why_not_number(node: int, here: Collection[int], nodes: Nodes) -> str | None:
+    if node in here:
+        return f"there is a node {node} already: give the new one a number of its own"
+    if node in nodes.left:
+        return f"node {node} has left the cluster, and a number is used once: give the new node another"
+    return None
+
+
+def _why_not_invited(change: Change, nodes: Nodes, lock: bytes, voters: Voters | None) -> str | None:
+    """Whoever joins has the token of an invitation, and changes nothing besides."""
+    for newcomer in change.newcomers:
+        node = newcomer.node
+        invited = nodes.lock(node)
+        if invited is None:
+            return f"node {node} is not invited: `quorate members add n{node}` prints a token for it"
+        if invited != lock:
+            return (
+                f"this is not the token of node {node}'s newest invitation: use the newest, or have a new one printed "
+                f"by `quorate members add n{node}`"
+            )
+        members = change.members if voters is None else voters.next_members or voters.members
+        if not configuration.is_join(change, nodes, members, lock):
+            if tuple(members) != change.members:
+                return f"a node that joins does not vote yet, and {_list(members)} do: ask who votes, and join again"
+            return "a token lets one node join, and changes nothing else"
+    return None
+
+
+def _why_not_invitations(change: Change, here: Collection[int], nodes: Nodes) -> str | None:
+    invited = {invitation.node for invitation in (*nodes.invited, *change.invitations)}
+    for invitation in change.invitations:
+        if (why := _why_not_number(invitation.node, here, nodes)) is not None:
+            return why
+    if change.invitations and len(here) + len(invited) > NODES_MAX:
+        there_are = f"there are {len(here)}, and {len(invited) - 1} may join"
+        return f"a cluster has at most {NODES_MAX} nodes, and {there_are}"
+    return None
+
+
+def _why_not_places(change: Change, here: Collection[int]) -> str | None:
+    for place in change.places:
+        if place.node not in here and all(newcomer.node != place.node for newcomer in change.newcomers):
+            return _there_is_no([place.node], here)
+        for address in (place.peer, place.client):
+            if (why := why_not_dialled(address, place.node)) is not None:
+                return why
+    return None
 
 
 def _there_is_no(unknown: Iterable[int], here: Collection[int]) -> str:

@@ -88,6 +88,8 @@ class Replica(App):
         self.stalled_why: str | None = None
         self.on_leads: Callable[[], None] | None = None
         """Called when another node leads, or none."""
+        self.on_configured: Callable[[], None] = _nothing
+        """Called when the log, or a snapshot, has changed who votes, which nodes there are, or where they are."""
         self._pending_max = pending_max
         self._commands: dict[tuple[int, int], tuple[Requester, int, int]] = {}
         """Who waits for a command, the id of the request, and its deadline. Likewise below."""
@@ -268,6 +270,7 @@ class Replica(App):
                     self.reports.take(index, command)
             elif entry.kind == CONFIGURATION:
                 self._answers += [(client, Result(number, b"")) for client, number in self._changes.pop(entry.data, ())]
+                self.on_configured()
             if self.reports is not None:
                 self.reports.applied(index, has_changed)
             index += 1
@@ -483,5 +486,10 @@ class Replica(App):
             self.sessions.replace(sessions)
             self.applied_index = applied_index
             self._turn_away(FETCHED)
+            self.on_configured()
 
         return adopt
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

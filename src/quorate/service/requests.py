@@ -15,14 +15,15 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
-from quorate.parts.log.configuration import Voters
+from quorate.parts.crypto.keys import Public
+from quorate.parts.log.configuration import ADDRESS_CHARACTERS_MAX, MEMBERS_MAX, Nodes, Voters
 from quorate.parts.requests import COMMANDS_MAX, REQUEST_BYTES_MAX
 from quorate.parts.wire import Natural
 
 COMMAND_BYTES_MAX: Final = 1_572_864
 """1.5 MiB, etcd's default limit of a request."""
-CHANGE_BYTES_MAX: Final = 4096
-"""A configuration of as many members, newcomers and leavers as there can be, signed."""
+CHANGE_BYTES_MAX: Final = 16_384
+"""A configuration of as many members, newcomers, leavers, invitations and places as there can be, signed."""
 
 UNANSWERED_PER_SESSION_MAX: Final = 4096
 """Of a session's serials, those from the lowest without an answer to the newest; more are refused when applied."""
@@ -30,6 +31,8 @@ REMAINING_MS_MAX: Final = 2**31 - 1
 AUDITED_MAX: Final = 4096
 """Names of a state that an audit has."""
 ANNOUNCEMENT_BYTES_MAX: Final = 65_536
+OPTIONS_BYTES_MAX: Final = 16_384
+"""Of a protocol's config."""
 NOTE_MAX: Final = 1024
 """Characters of what a node says of itself beside figures."""
 
@@ -140,7 +143,13 @@ class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=F
     id: Natural
 
 
-Request: TypeAlias = Command | Reconfigure | Query | AskStatus
+class AskCluster(msgspec.Struct, frozen=True, array_like=True, tag="cluster", gc=False):
+    """Which cluster is this, and who is in it?"""
+
+    id: Natural
+
+
+Request: TypeAlias = Command | Reconfigure | Query | AskStatus | AskCluster
 
 # --- from node to client ---
 
@@ -199,6 +208,34 @@ class Status(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=Fals
     """What else there is to say of it, in words that follow its name; empty: nothing."""
 
 
+class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A node as others know it: where nodes dial it (``peer``) and clients (``client``; empty: nobody said), and the
+    incarnation of its folder, where the log has it."""
+
+    node: NodeId
+    peer: Annotated[str, Meta(max_length=ADDRESS_CHARACTERS_MAX)]
+    client: Annotated[str, Meta(max_length=ADDRESS_CHARACTERS_MAX)]
+    incarnation: Annotated[bytes, Meta(max_length=64)] = b""
+
+
+class Description(msgspec.Struct, frozen=True, array_like=True, tag="cluster", gc=False):
+    """What a node has to know of its cluster before it can join it. Nodes that know the same say the same.
+
+    ``options``: the protocol's config, as JSON. ``there``: all nodes that there are, by number. ``keys``: the public
+    keys of all that ever were, where nodes have some. ``voters`` None: not durable yet.
+    """
+
+    id: Natural
+    cluster: _Name
+    protocol: _Name
+    options: Annotated[bytes, Meta(max_length=OPTIONS_BYTES_MAX)]
+    founders: Annotated[tuple[NodeId, ...], Meta(max_length=MEMBERS_MAX)]
+    there: Annotated[tuple[Known, ...], Meta(max_length=MEMBERS_MAX)]
+    keys: Annotated[tuple[tuple[NodeId, Public], ...], Meta(max_length=NODE_ID_MAX + 1)]
+    voters: Voters | None
+    nodes: Nodes
+
+
 class Results(msgspec.Struct, frozen=True, array_like=True, tag="results"):
     """The answers to the commands of a signed request, or some of them; the ``id`` of each is its place there."""
 
@@ -207,6 +244,7 @@ class Results(msgspec.Struct, frozen=True, array_like=True, tag="results"):
 
 
 Response: TypeAlias = Result | Results | Failure | Status
+"""To what clients of the state machine ask."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode_client_command = msgspec.msgpack.Decoder(ClientCommand).decode
@@ -214,4 +252,5 @@ decode_log_command = msgspec.msgpack.Decoder(LogCommand).decode
 decode_signed_command = msgspec.msgpack.Decoder(SignedCommand).decode
 decode_request = msgspec.msgpack.Decoder(Request).decode
 decode_response = msgspec.msgpack.Decoder(Response).decode
+decode_description = msgspec.msgpack.Decoder(Description | Failure).decode
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)

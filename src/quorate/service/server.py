@@ -34,13 +34,16 @@ from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig, check_config
+from quorate.service.descriptions import describe_cluster
 from quorate.service.reconfiguration import Membership
 from quorate.service.replica import Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
+    AskCluster,
     AskStatus,
     Code,
     Command,
+    Description,
     Failure,
     Query,
     Reconfigure,
@@ -57,8 +60,8 @@ log = logging.getLogger("quorate.server")
 TOO_MANY = "too many requests wait at this node"
 REPAIR = f"{NEVER_AGAIN}, unless by `quorate node --repair`, with nothing where its folder should be"
 REPLACE = (
-    f"{NEVER_AGAIN}: add a new node under another number (`quorate members add`), then remove this one (`quorate "
-    "members remove`)"
+    f"{NEVER_AGAIN}: have a new node join under another number (`quorate members add`), and take its place (`quorate "
+    "members replace`)"
 )
 UNREAD = "too many answers wait at this node for clients that do not read them"
 
@@ -80,7 +83,7 @@ class Caller:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
-    def reply(self, response: Response) -> None:
+    def reply(self, response: Response | Description) -> None:
         """One answer to one request; a client that is gone is no error."""
         payload = encode(response)
         try:
@@ -111,6 +114,7 @@ class Server:
         budget = config.memory
         keys = config.load_keys() if entry.traits.has_keys else None
         self.machine = machine(config.data)
+        self._keyring = None if keys is None else keys.keyring
         self.membership = Membership(config)
         is_signed = entry.traits.value is Value.SIGNED_REQUESTS
         # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
@@ -136,6 +140,7 @@ class Server:
             on_folder=self.machine.open,
         )
         self.node.on_roster = self._on_roster
+        self.replica.on_configured = self._know_places
         if entry.core.is_repairable:
             self.node.peers.incarnations.advice = REPAIR
         elif entry.traits.members.can_change:
@@ -204,6 +209,16 @@ class Server:
             for connection in list(self.listener.clients):
                 connection.cut("the nodes of this cluster are others now: call again")
 
+        self._know_places()
+
+    def _know_places(self) -> None:
+        """The log says where nodes are that joined or moved, and which folder each has: no later one may call so."""
+        peers = self.node.peers
+        for place in self._in_force.nodes.places:
+            if place.node in peers.links:
+                peers.move(place.node, place.peer)
+                peers.incarnations.expect(place.node, place.incarnation)
+
     def status(self) -> Status:
         """This node's view of itself, as it may be told at once."""
         return _told(self._view(), self.node.is_durable)
@@ -228,6 +243,9 @@ class Server:
             note=core.note,
         )
 
+    def _describe(self, request: int) -> Description:
+        return describe_cluster(request, self.config, self._in_force, self._in_force.keyring or self._keyring)
+
     def read(self, query: bytes) -> bytes:
         """Ask this node's own state, however old it is. Raises Unavailable while there is none to ask."""
         if self.node.is_loading:
@@ -251,6 +269,8 @@ class Server:
                 return
             if type(request) is AskStatus:
                 self.node.after_durable(partial(_tell, caller, self._view(request.id)))
+            elif type(request) is AskCluster:
+                self.node.after_durable(partial(_tell_cluster, caller, self._describe(request.id)))
             elif type(request) is Query and request.serializable and self.node.is_loading:
                 # However old an answer may be: what was here before the restart is not gone.
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
@@ -280,7 +300,7 @@ class Server:
 
     def _why_not(self, request: Reconfigure) -> str | None:
         in_force = self._in_force
-        return self.membership.why_not(request.entry, in_force.nodes, in_force.keyring)
+        return self.membership.why_not(request.entry, in_force.nodes, in_force.keyring, in_force.voters)
 
     def _voters(self) -> tuple[int, ...]:
         return self._in_force.voters.members
@@ -314,7 +334,7 @@ def _limits(nodes: int, budget: MemoryBudget) -> tuple[ClientLimits, PeerLimits]
     return clients, msgspec.structs.replace(peers, callers_max=found.callers)
 
 
-def _too_large(response: Response, why: str) -> Response:
+def _too_large(response: Response | Description, why: str) -> Response:
     if isinstance(response, Results):  # what is too large goes alone
         return Results(response.id, tuple(Failure(answer.id, Code.TOO_LARGE, why) for answer in response.answers))
     return Failure(response.id, Code.TOO_LARGE, why)
@@ -327,3 +347,7 @@ def _tell(caller: Caller, view: Status, is_durable: bool) -> None:
 def _told(view: Status, is_durable: bool) -> Status:
     """Who votes is told when that is durable: people stop nodes on the strength of it."""
     return view if is_durable else msgspec.structs.replace(view, voters=None, nodes=())
+
+
+def _tell_cluster(caller: Caller, cluster: Description, is_durable: bool) -> None:
+    caller.reply(cluster if is_durable else msgspec.structs.replace(cluster, voters=None))

@@ -195,6 +195,7 @@ class SignedReplica(Replica):
                 self._apply_request(index, entry.data)
             elif entry.kind == CONFIGURATION:
                 self._answer(self._waiting_for(entry.data), [Result(0, b"")])
+                self.on_configured()
             index += 1
         self.applied_index = index - 1
 

@@ -61,6 +61,12 @@ def simulate(trial: Trial, trace: Trace | None = None) -> RunOutcome:
         violated, text = ERROR, _where(error)
     if trace is not None:
         world.trace(None, "end", "", f"{violated}: {text}" if violated else "all holds")
+    outcome = _outcome(trial, world, violated, text)
+    trial.subject.close()
+    return outcome
+
+
+def _outcome(trial: Trial, world: World, violated: str | None, text: str) -> RunOutcome:
     results = trial.subject.results(world)
     return RunOutcome(
         seed=trial.options.seed,

@@ -193,6 +193,9 @@ class Subject(ABC):
         """What the run came to, after its end or its first violation."""
         return Results()
 
+    def close(self) -> None:  # noqa: B027 (optional)
+        """The run is over, and nobody looks at it any more: give back what it has open."""
+
 
 class Generator:
     """Operations on a few keys, with values that are never used twice."""

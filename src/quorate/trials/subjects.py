@@ -265,6 +265,12 @@ class KvSubject(ServiceSubject):
         machine = self._machines[node] = KvMachine.opened(Path(self._folder.name) / str(node))
         return machine
 
+    def close(self) -> None:
+        """The stores, and then their folder: LMDB is to close a file before its place is another's."""
+        for machine in self._machines.values():
+            machine.close()
+        self._folder.cleanup()
+
     def dialect(self) -> Dialect:
         """That of the store."""
         return KvDialect()

@@ -10,7 +10,7 @@ from quorate.kernel import Blame, Core, Failed, Meet, Part
 from quorate.kernel.inputs import Done
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Keys, Symbolic
-from quorate.parts.log.configuration import Newcomer, Nodes, Voters, decode_change, encode_change
+from quorate.parts.log.configuration import Invitation, Newcomer, NodePlace, Nodes, Voters, decode_change, encode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.pbft import Pbft
@@ -85,6 +85,71 @@ def test_a_newcomer_is_met_with_its_key_when_the_request_is_executed() -> None:
     assert [entry.kind for entry in turn.outputs[0].entries] == [CONFIGURATION]
     assert node.core.view.keys.verify(5, "any", b"thing", scheme.signer(5).sign("any", b"thing"))
     assert node.core.in_force().voters == Voters(FOUR, FOUR, 0), "it does not vote by that"
+
+
+TOKEN = SCHEME.client(78)
+AT_5 = NodePlace(5, "n5:1", "n5:2", b"folder of 5")
+
+
+def inviting() -> tuple[Node, Newcomer]:
+    """A node that executed the invitation of node 5."""
+    scheme, fifth = five()
+    scheme.client(78)
+    node = node_of(scheme)
+    invites = encode_change(FOUR, None, invitations=[Invitation(5, TOKEN.public)])
+    turn = node.order(1, requests.sign(ADMIN, [invites]))
+    assert [entry.kind for entry in turn.outputs[0].entries] == [CONFIGURATION]
+    assert node.core.in_force().nodes.invited == (Invitation(5, TOKEN.public),)
+    return node, fifth
+
+
+def test_who_was_invited_joins_with_its_token_and_once() -> None:
+    node, fifth = inviting()
+    join = encode_change(FOUR, 0, [fifth], places=[AT_5])
+    turn = node.order(2, requests.sign(TOKEN, [join]))
+    assert turn.roster == [Meet("n5:1", fifth.key, 5)]
+    assert [entry.kind for entry in turn.outputs[0].entries] == [CONFIGURATION]
+    assert node.core.in_force().voters == Voters(FOUR, FOUR, 0), "it follows, and does not vote"
+    assert node.core.in_force().nodes == Nodes((fifth,), (), (), (AT_5,))
+    other = Newcomer(5, "m5:1", SCHEME.client(79).public)
+    turn = node.order(3, requests.sign(TOKEN, [encode_change(FOUR, 0, [other])]))
+    assert (turn.roster, [entry.kind for entry in turn.outputs[0].entries]) == ((), [COMMAND])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"members": (*FOUR, 5)},
+        {"members": (1, 2, 3)},
+        {"leavers": (4,), "members": (1, 2, 3)},
+        {"invitations": (Invitation(6, bytes(32)),)},
+        {"places": (NodePlace(1, "m1:1", "m1:2"),)},
+        {"epoch": None},
+        {"newcomers": ()},
+        {"signer": SCHEME.client(79)},
+        {"secret": b"of no use here"},
+    ],
+    ids=repr,
+)
+def test_a_token_lets_nobody_vote_or_change_anything_else(wrong: dict[str, Any]) -> None:
+    node, fifth = inviting()
+    said = {"members": FOUR, "epoch": 0, "newcomers": [fifth], "places": [AT_5], "signer": TOKEN, **wrong}
+    signer = said.pop("signer")
+    turn = node.order(2, requests.sign(signer, [encode_change(**said)]))
+    assert turn.roster == ()
+    assert [entry.kind for entry in turn.outputs[0].entries] == [COMMAND]
+    assert node.core.in_force().voters == Voters(FOUR, FOUR, 0)
+
+
+def test_a_token_does_not_undo_what_an_administrator_has_just_decided() -> None:
+    """Of several changes before one checkpoint the last holds, so a join names those who will vote."""
+    node, fifth = inviting()
+    node.order(2, change(1, 2, 3, epoch=0))
+    turn = node.order(3, requests.sign(TOKEN, [encode_change(FOUR, 0, [fifth], places=[AT_5])]))
+    assert [entry.kind for entry in turn.outputs[0].entries] == [COMMAND]
+    turn = node.order(4, requests.sign(TOKEN, [encode_change((1, 2, 3), 0, [fifth], places=[AT_5])]))
+    assert [entry.kind for entry in turn.outputs[0].entries] == [CONFIGURATION]
+    assert node.core.in_force().voters == Voters(FOUR, (1, 2, 3), 0)
 
 
 def test_others_keep_their_own_keyring() -> None:

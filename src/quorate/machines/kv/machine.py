@@ -52,6 +52,8 @@ class KvMachine(StateMachine):
         self._map_bytes = map_bytes
         self._in_batch = self._is_open = False
         self.store: KvStore
+        self._aside: set[KvStore] = set()
+        """Those of snapshots that were loaded, and are not the state yet."""
         self._counts = Counts()
         self._commands: dict[type[Any], Callable[[Any], Any]] = {
             Put: self._put,
@@ -145,10 +147,12 @@ class KvMachine(StateMachine):
         return snapshot.SnapshotWriter(self.store.view())
 
     def restore(self, file: BinaryIO) -> Callable[[], None]:
-        """As `StateMachine.restore`. A store that is loaded but never adopted keeps its file until the next start."""
+        """As `StateMachine.restore`. A store that is loaded and never adopted keeps its file until `close`."""
         store = snapshot.load_store(file, self._fresh_path(), self._map_bytes)
+        self._aside.add(store)
 
         def adopt() -> None:
+            self._aside.remove(store)
             old, self.store = self.store, store
             self._counts = Counts()
             self._in_batch = False
@@ -158,7 +162,9 @@ class KvMachine(StateMachine):
 
     def close(self) -> None:
         if self._is_open:
-            self.store.close()
+            for store in (self.store, *self._aside):
+                store.close()
+            self._aside.clear()
 
     def _fresh_path(self) -> Path:
         return self._directory / f"kv-{next(_NUMBERS)}.lmdb"

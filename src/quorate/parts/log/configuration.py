@@ -11,12 +11,19 @@ Nodes come and go by it, too. A change may introduce *newcomers*, which all node
 until a change makes them members, and it may name *leavers*, which are gone for good when it counts. Which nodes there
 are follows from the founders, which every node is told, and from the changes that were decided: ``Nodes`` is that part
 of the state, and whoever starts from a snapshot is given it. A node's number is used once.
+
+A node that joins by itself has been *invited*: a change says under which number, and locks the invitation with the
+hash of a secret, or with a public key. Whoever knows the secret, or signs with the key, may have that one node
+introduced, and change nothing else (``is_join``). Since a number is used once, so is an invitation. *Places* are where
+nodes are: a change may say it anew of a node that moved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Final, NamedTuple
+from collections.abc import Set as AbstractSet
+from hashlib import sha256
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -29,10 +36,16 @@ PREFIX = b"\x00quorate/members\x00"
 """No command begins with it: commands are msgpack arrays, whose first byte is another."""
 MEMBERS_MAX = 64
 NEWCOMERS_MAX: Final = 8
-"""Of one change."""
+"""Of one change; of its invitations and places likewise."""
+INVITED_MAX: Final = 64
+"""Who may join at one time."""
 ADDRESS_CHARACTERS_MAX: Final = 264
 """A name of 253 characters, in brackets, and a port."""
 KEY_BYTES_MAX: Final = 64
+SECRET_BYTES_MAX: Final = 64
+INCARNATION_BYTES_MAX: Final = 64
+
+Address: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ADDRESS_CHARACTERS_MAX)]
 
 
 class Voters(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -47,60 +60,158 @@ class Newcomer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A node that joins: its number, where the others dial it, and its public key (empty where nodes do not sign)."""
 
     node: NodeId
-    address: Annotated[str, Meta(min_length=1, max_length=ADDRESS_CHARACTERS_MAX)]
+    address: Address
     key: Annotated[bytes, Meta(max_length=KEY_BYTES_MAX)] = b""
 
 
+class Invitation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A node may join under this number. ``lock``: the hash of a secret, or a public key where nodes may lie."""
+
+    node: NodeId
+    lock: Annotated[bytes, Meta(min_length=16, max_length=KEY_BYTES_MAX)]
+
+
+class NodePlace(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where nodes dial a node (``peer``), and clients (``client``), and which folder it has, where that is known."""
+
+    node: NodeId
+    peer: Address
+    client: Address
+    incarnation: Annotated[bytes, Meta(max_length=INCARNATION_BYTES_MAX)] = b""
+
+
 class Change(NamedTuple):
-    """What a configuration says. ``epoch`` None: it counts whenever it is decided."""
+    """What a configuration says. ``epoch`` None: it counts whenever it is decided.
+
+    ``secret``: opens the invitations of its newcomers, where nodes do not sign.
+    """
 
     members: tuple[int, ...]
     epoch: int | None
     newcomers: tuple[Newcomer, ...] = ()
     leavers: tuple[int, ...] = ()
+    invitations: tuple[Invitation, ...] = ()
+    places: tuple[NodePlace, ...] = ()
+    secret: bytes = b""
 
 
 class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Which nodes there are besides the founders: those that ever ``joined``, without those whose numbers ``left``.
 
     Who left is kept, as what it voted for may have to be checked, and so that its number and key are used once.
+    ``invited``: who may join. ``places``: where nodes said later that they are, by number; of the others it is what
+    their newcomer, or the configuration, says.
     """
 
     joined: Annotated[tuple[Newcomer, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
     left: Annotated[tuple[NodeId, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
+    invited: Annotated[tuple[Invitation, ...], Meta(max_length=INVITED_MAX)] = ()
+    places: Annotated[tuple[NodePlace, ...], Meta(max_length=NODE_ID_MAX + 1)] = ()
 
     def __bool__(self) -> bool:
-        """Whether anybody came or went."""
-        return bool(self.joined or self.left)
+        """Whether anybody came, went, moved or may come."""
+        return bool(self.joined or self.left or self.invited or self.places)
 
     def numbers(self, founders: Iterable[int]) -> frozenset[int]:
         """Of all nodes that there are."""
         return frozenset([*founders, *(newcomer.node for newcomer in self.joined)]).difference(self.left)
 
+    def place(self, node: int) -> NodePlace | None:
+        """Where it said later that it is."""
+        return next((place for place in self.places if place.node == node), None)
+
+    def lock(self, node: int) -> bytes | None:
+        """That of the invitation of this number; None if there is none."""
+        return next((invited.lock for invited in self.invited if invited.node == node), None)
+
     def may_be(self, founders: Iterable[int]) -> bool:
         """Whether changes can have led here from these founders; for what a peer says."""
         joined = [newcomer.node for newcomer in self.joined]
-        return len(set(joined)) == len(joined) and set(joined).isdisjoint(founders)
+        there, ever = self.numbers(founders), {*founders, *joined}
+        invited, placed = [one.node for one in self.invited], [place.node for place in self.places]
+        return (
+            len(set(joined)) == len(joined)
+            and set(joined).isdisjoint(founders)
+            and len(set(invited)) == len(invited)
+            and ever.isdisjoint(invited)
+            and len(set(placed)) == len(placed)
+            and there.issuperset(placed)
+        )
 
     def takes(self, change: Change, founders: Iterable[int]) -> bool:
         """Whether the change fits: it names nodes that there are, or that it introduces under numbers never used."""
         here = self.numbers(founders)
         new = {newcomer.node for newcomer in change.newcomers}
         leavers = set(change.leavers)
+        invited = {invitation.node for invitation in self.invited}
         return (
             len(new) == len(change.newcomers)
             and new.isdisjoint(here)
             and new.isdisjoint(self.left)
-            and leavers <= here
+            and leavers <= here | invited
             and leavers.isdisjoint(change.members)
             and set(change.members) <= here | new
+            and self._takes_invitations(change, here | new)
+            and _places_fit(change, here | new)
+            and (not change.secret or all(self.lock(node) == invitation_lock(change.secret) for node in new))
+        )
+
+    def _takes_invitations(self, change: Change, here: AbstractSet[int]) -> bool:
+        asked = {invitation.node for invitation in change.invitations}
+        return (
+            len(asked) == len(change.invitations)
+            and asked.isdisjoint(here)
+            and asked.isdisjoint(self.left)
+            and asked.isdisjoint(change.leavers)
+            and len(asked | {invitation.node for invitation in self.invited}) <= INVITED_MAX
         )
 
     def after(self, change: Change) -> Nodes:
-        """The same after a change that fits."""
-        if not (change.newcomers or change.leavers):
+        """The same after a change that fits. An invitation takes the place of an earlier one of the same number."""
+        if not (change.newcomers or change.leavers or change.invitations or change.places):
             return self
-        return Nodes((*self.joined, *change.newcomers), tuple(sorted({*self.left, *change.leavers})))
+        joined, left = (*self.joined, *change.newcomers), tuple(sorted({*self.left, *change.leavers}))
+        used = {*left, *(newcomer.node for newcomer in change.newcomers)}
+        invited = {one.node: one for one in (*self.invited, *change.invitations) if one.node not in used}
+        places = {place.node: place for place in self.places}
+        for place in change.places:
+            known = places.get(place.node)
+            if known is not None and not place.incarnation:
+                place = msgspec.structs.replace(place, incarnation=known.incarnation)
+            places[place.node] = place
+        return Nodes(
+            joined,
+            left,
+            tuple(invited[node] for node in sorted(invited)),
+            tuple(places[node] for node in sorted(places) if node not in left),
+        )
+
+
+def _places_fit(change: Change, there: AbstractSet[int]) -> bool:
+    """Whether they are those of nodes that are there after it, one of each."""
+    placed = {place.node for place in change.places}
+    return len(placed) == len(change.places) and placed <= there and placed.isdisjoint(change.leavers)
+
+
+def invitation_lock(secret: bytes) -> bytes:
+    """What locks an invitation that this secret opens."""
+    return sha256(b"quorate/invitation\x00" + secret).digest()
+
+
+def is_join(change: Change, nodes: Nodes, members: Sequence[int], lock: bytes) -> bool:
+    """Whether it introduces one node, whose invitation has this lock, and does nothing else.
+
+    ``members`` are those who vote, or will once what is decided counts: they stay, as nobody promotes himself.
+    """
+    if len(change.newcomers) != 1 or change.leavers or change.invitations:
+        return False
+    node = change.newcomers[0].node
+    return (
+        change.epoch is not None
+        and tuple(members) == change.members
+        and nodes.lock(node) == lock
+        and all(place.node == node for place in change.places)
+    )
 
 
 FOUNDERS_ALONE: Final = Nodes()
@@ -161,6 +272,9 @@ class _Encoded(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_un
     epoch: Natural | None
     newcomers: Annotated[tuple[Newcomer, ...], Meta(max_length=NEWCOMERS_MAX)] = ()
     leavers: Annotated[tuple[NodeId, ...], Meta(max_length=MEMBERS_MAX)] = ()
+    invitations: Annotated[tuple[Invitation, ...], Meta(max_length=NEWCOMERS_MAX)] = ()
+    places: Annotated[tuple[NodePlace, ...], Meta(max_length=NEWCOMERS_MAX)] = ()
+    secret: Annotated[bytes, Meta(max_length=SECRET_BYTES_MAX)] = b""
 
 
 _decoder = msgspec.msgpack.Decoder(_Encoded)
@@ -171,14 +285,21 @@ def encode_change(
     epoch: int | None = None,
     newcomers: Sequence[Newcomer] = (),
     leavers: Sequence[int] = (),
+    invitations: Sequence[Invitation] = (),
+    places: Sequence[NodePlace] = (),
+    secret: bytes = b"",
 ) -> bytes:
     """The value that makes these the members. Raises ValueError for none, or too many; also of the others."""
     chosen, leaving = tuple(sorted(set(members))), tuple(sorted(set(leavers)))
     if not 1 <= len(chosen) <= MEMBERS_MAX:
         raise ValueError(f"{len(chosen)} members; a configuration names 1 to {MEMBERS_MAX}")
-    if len(newcomers) > NEWCOMERS_MAX or len(leaving) > MEMBERS_MAX:
+    if max(len(newcomers), len(invitations), len(places)) > NEWCOMERS_MAX or len(leaving) > MEMBERS_MAX:
         raise ValueError(f"a change introduces at most {NEWCOMERS_MAX} nodes, and takes leave of {MEMBERS_MAX}")
-    said = (chosen, epoch, tuple(newcomers), leaving) if newcomers or leaving else (chosen, epoch)
+    said: tuple[object, ...] = (chosen, epoch)
+    if newcomers or leaving or invitations or places or secret:
+        said += (tuple(newcomers), leaving)
+    if invitations or places or secret:
+        said += (tuple(invitations), tuple(places), secret)
     return PREFIX + msgspec.msgpack.encode(said)
 
 
@@ -191,4 +312,4 @@ def decode_change(value: bytes) -> Change | None:
     except msgspec.MsgspecError:
         return None
     members, leavers = tuple(sorted(set(said.members))), tuple(sorted(set(said.leavers)))
-    return Change(members, said.epoch, said.newcomers, leavers)
+    return Change(members, said.epoch, said.newcomers, leavers, said.invitations, said.places, said.secret)

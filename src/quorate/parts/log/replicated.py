@@ -186,6 +186,25 @@ class Journaled:
         raise NotImplementedError(f"{type(self).__name__} does not say where its log ends")
 
 
+class Survivor:
+    """What a Core is besides, if a new cluster of one node can begin with what one node of a lost one has.
+
+    Only where nodes just crash: what one node that may lie has proves nothing to anybody.
+    """
+
+    def surviving(self) -> list[Entry]:
+        """After recovery: the entries after its snapshot that a leader would go on with who had heard nobody else.
+
+        Whether they are known to be decided or not: they may be, and others may have told clients so.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what survives")
+
+    @staticmethod
+    def founded_on(index: int, term: int, node: int) -> list[Any]:
+        """The records of a node that is its cluster's only one, and has a snapshot at ``index``, above 0."""
+        raise NotImplementedError("a core that survives says with which records its node begins anew")
+
+
 @runtime_checkable
 class KeepsLog(Interface):
     """The config of a protocol that keeps its log in memory."""

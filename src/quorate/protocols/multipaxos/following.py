@@ -21,14 +21,15 @@ from quorate.parts.leaderlog.reads import Reads
 from quorate.parts.leaderlog.returns import Returned
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.configuration import InForce, Nodes, Reconfigurable, Voters, decode_change
-from quorate.parts.log.entries import CONFIGURATION, RETURN
-from quorate.parts.log.replicated import Dropped, Journaled, Restored
+from quorate.parts.log.entries import CONFIGURATION, NOOP, RETURN, Entry
+from quorate.parts.log.replicated import Dropped, Journaled, Restored, Survivor
 from quorate.parts.votes.tally import Tally
 from quorate.protocols.multipaxos.acceptor import Acceptor
 from quorate.protocols.multipaxos.leadership import Leadership
 from quorate.protocols.multipaxos.lease import Lease
 from quorate.protocols.multipaxos.membership import Spans
 from quorate.protocols.multipaxos.messages import (
+    Membership,
     MultiPaxosConfig,
     Nack,
     Poll,
@@ -45,7 +46,7 @@ POLLING = "polling"
 PREPARING = "preparing"
 
 
-class Following(Core, Reconfigurable, Journaled):
+class Following(Core, Reconfigurable, Journaled, Survivor):
     """The half of a node that does not propose."""
 
     acceptor_class: ClassVar[type[Acceptor]] = Acceptor
@@ -153,6 +154,21 @@ class Following(Core, Reconfigurable, Journaled):
             if system.is_blocking(bit):
                 return f"without this node there is no quorum for the {phase} phase ({system!r})"
         return ""
+
+    def surviving(self) -> list[Entry]:
+        """As ``Survivor.surviving``: as after phase 1 with nobody but itself; a no-op in each gap."""
+        acceptor = self.acceptor
+        log, ahead = acceptor.log, acceptor.ahead
+        entries = log.slice(acceptor.snapshot_index + 1, log.last_index)
+        for slot in range(log.last_index + 1, max(ahead, default=0) + 1):
+            entries.append(ahead[slot][1] if slot in ahead else Entry(log.last_term, b"", NOOP))
+        return entries
+
+    @staticmethod
+    def founded_on(index: int, term: int, node: int) -> list[Any]:
+        """As ``Survivor.founded_on``."""
+        alone = (Membership(1, (node,)),)
+        return [Snapshotted(index, term, index, term, alone), Promised((max(term, 1), node), index)]
 
     def restore(self, record: Promised | Voted | Snapshotted | Returned) -> None:
         """Take back the durable state, record by record."""

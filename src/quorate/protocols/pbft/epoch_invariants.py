@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from quorate.parts import requests
-from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, decode_change
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, decode_change, is_join
 from quorate.protocols.pbft.group import founders_of
 from quorate.sim.checkers.base import Checker, Violation
 
@@ -128,10 +128,13 @@ class PbftEpochs(Checker):
     def _change_of(self, value: bytes) -> Change | None:
         """What it changes when it is executed now."""
         request = requests.decode_signed_request(value)
-        if request is None or request.client not in self._config.admins or len(request.commands) != 1:
+        if request is None or len(request.commands) != 1:
             return None
         change = decode_change(request.commands[0])
         if change is None or change.epoch not in (None, len(self.epochs) - 1):
+            return None
+        members = self.epochs[-1][1] if self._next is None else self._next[1]
+        if request.client not in self._config.admins and not is_join(change, self._nodes, members, request.client):
             return None
         keys = [newcomer.key for newcomer in change.newcomers]
         are_new = len(set(keys)) == len(keys) and self._taken.isdisjoint(keys) and all(map(self._is_key, keys))

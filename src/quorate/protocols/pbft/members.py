@@ -1,10 +1,11 @@
 """EpochMembers: who votes, changed through the order itself, at a checkpoint; and which nodes there are.
 
-A configuration (``parts/configuration.py``) is a request like any other, signed by a key that ``admins`` names. In the
-epoch that it names it takes effect at the first checkpoint that is a whole window after it: whoever may order beyond
-that has executed it, and orders nothing there until the checkpoint is stable among the old members. So all before is
-settled by them, all after by the new ones, and no order is ever voted on by both. An idle primary fills the numbers up
-to there with null requests.
+A configuration (``parts/log/configuration.py``) is a request like any other, signed by a key that ``admins`` names; or
+by the key of an invitation, if it does nothing but introduce the node that was invited. In the epoch that it names it
+takes effect at the first checkpoint that is a whole window after it: whoever may order beyond that has executed it, and
+orders nothing there until the checkpoint is stable among the old members. So all before is settled by them, all after
+by the new ones, and no order is ever voted on by both. An idle primary fills the numbers up to there with null
+requests.
 
 Then a new epoch begins, with its first view. Nodes that do not vote follow all the same, and may be members later.
 
@@ -52,11 +53,13 @@ class EpochMembers:
         if configuration.PREFIX not in value:
             return COMMAND
         request = requests.decode_signed_request(value)
-        if request is None or request.client not in self._config.admins or len(request.commands) != 1:
+        if request is None or len(request.commands) != 1:
             return COMMAND
         change = configuration.decode_change(request.commands[0])
         if change is None or change.epoch not in (None, self._view.group.epoch):
             return COMMAND  # a node that lies may bring an old one again
+        if not self._may(request.client, change):
+            return COMMAND
         self.check_own(change)
         history = self._history
         if not history.nodes.takes(change, self._founders) or not self._are_keys(change.newcomers):
@@ -68,6 +71,13 @@ class EpochMembers:
             at = -(-(history.executed + self._config.window) // every) * every
         self._will_change(change.members, at)  # of several before one checkpoint the last holds
         return CONFIGURATION
+
+    def _may(self, client: bytes, change: Change) -> bool:
+        """Whether whoever signed may have that: an administrator anything, and who was invited may join."""
+        if client in self._config.admins:
+            return True
+        members = self._history.next_members or self._view.group.members
+        return configuration.is_join(change, self._history.nodes, members, client)
 
     def _will_change(self, members: tuple[int, ...], at: int) -> None:
         """Others vote after that checkpoint, and what the present members prove beyond it proves nothing.

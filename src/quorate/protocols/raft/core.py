@@ -43,8 +43,9 @@ from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.configuration import InForce, Reconfigurable, Voters
-from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled
+from quorate.parts.log.configuration import FOUNDERS_ALONE, InForce, Reconfigurable, Voters
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled, Survivor
 from quorate.parts.quorum import QuorumSystem
 from quorate.protocols.raft.election import PRECANDIDATE, Election
 from quorate.protocols.raft.following import LogFollower
@@ -54,8 +55,10 @@ from quorate.protocols.raft.messages import (
     Appended,
     AppendedAs,
     AppendEntries,
+    Configured,
     Conflict,
     Forgot,
+    HardState,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
@@ -67,6 +70,7 @@ from quorate.protocols.raft.messages import (
     ServeSnapshot,
     SnapshotPiece,
     SnapshotProgress,
+    SnapshottedAmong,
     TimeoutNow,
     Vote,
 )
@@ -75,7 +79,7 @@ from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
 
 
-class Raft(Core, Reconfigurable, Journaled):
+class Raft(Core, Reconfigurable, Journaled, Survivor):
     """One server (figure 3.1). Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
@@ -144,6 +148,16 @@ class Raft(Core, Reconfigurable, Journaled):
     def log_end(self) -> int:
         """As ``Journaled.log_end``."""
         return self.log.last_index
+
+    def surviving(self) -> list[Entry]:
+        """As ``Survivor.surviving``: all of the log, as a leader of a cluster of this server alone would commit it."""
+        return self.log.slice(self.state.snapshot_index + 1, self.log.last_index)
+
+    @staticmethod
+    def founded_on(index: int, term: int, node: int) -> list[Any]:
+        """As ``Survivor.founded_on``."""
+        alone = Configured(index, index, (node,), (), FOUNDERS_ALONE)
+        return [HardState(term, None), SnapshottedAmong(index, term, index, term, (), alone)]
 
     @property
     def snapshot_index(self) -> int:

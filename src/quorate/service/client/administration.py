@@ -1,7 +1,8 @@
-"""Administration: the part of the asynchronous client that asks nodes who votes, and has that changed.
+"""Administration: the part of the asynchronous client that asks nodes who is in the cluster, and has that changed.
 
-It is a program above the client: it asks every node for its status on a link of its own, until enough of them say the
-same (``membership.py``), and has changes decided as the client has commands.
+It is a program above the client: it asks every node on a link of its own, until enough of them say the same
+(``membership.py``), and has changes decided as the client has commands. A change that would leave no quorum of nodes
+that answer is refused here, before it is asked for, unless it is forced.
 """
 
 from __future__ import annotations
@@ -12,23 +13,54 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 
+import msgspec
+
+from quorate.parts.crypto.keys import Signer
 from quorate.parts.log import configuration
-from quorate.parts.log.configuration import Newcomer, Voters
+from quorate.parts.log.configuration import Invitation, Newcomer, NodePlace, Voters
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.errors import NoQuorum, OutcomeUnknown, QuorateError, Refused, Unreachable
-from quorate.service.client.link import DIAL_TIMEOUT_S, dial
+from quorate.service.client.link import DIAL_TIMEOUT_S, ask_node
 from quorate.service.client.membership import (
     POLL_S,
+    Descriptions,
     Statuses,
     believed,
+    believed_cluster,
     furthest,
     here,
     is_over,
     missing,
+    settled,
     text_of,
+    why_loses_quorum,
+    why_not_believed,
     why_not_caught_up,
 )
-from quorate.service.requests import DECODE_ERRORS, AskStatus, Status, decode_response, encode
+from quorate.service.requests import (
+    DECODE_ERRORS,
+    AskCluster,
+    AskStatus,
+    Description,
+    Known,
+    Status,
+    decode_description,
+    decode_response,
+    encode,
+)
+from quorate.service.tokens import Token, new_token
+
+
+class Look(msgspec.Struct, frozen=True):
+    """The cluster at one moment: what it is, and what each of its nodes says of itself, or why it says nothing."""
+
+    cluster: Description
+    nodes: tuple[tuple[Known, Status | QuorateError], ...]
+
+    @property
+    def live(self) -> set[int]:
+        """The nodes that answer and can write."""
+        return {known.node for known, status in self.nodes if isinstance(status, Status) and status.stalled is None}
 
 
 class Administration(ABC):
@@ -45,8 +77,18 @@ class Administration(ABC):
 
     @property
     @abstractmethod
-    def _is_byzantine(self) -> bool:
+    def is_byzantine(self) -> bool:
         """Whether nodes may lie."""
+
+    @property
+    @abstractmethod
+    def _liars_of_cluster(self) -> int:
+        """How many nodes of the cluster may lie, by its own account."""
+
+    @property
+    @abstractmethod
+    def _administrator(self) -> Signer | None:
+        """Who signs changes."""
 
     @abstractmethod
     async def _has_mode_by(self, deadline: float) -> None:
@@ -63,12 +105,19 @@ class Administration(ABC):
         """
         return (await self._voters(time.monotonic() + self.timeout_s))[0]
 
-    async def set_members(self, members: Sequence[int]) -> Voters:
+    async def look(self) -> Look:
+        """Which nodes there are and where, by enough endpoints, and each one's own word.
+
+        Raises Unreachable, NoQuorum, Refused.
+        """
+        return await self._look(time.monotonic() + self.timeout_s)
+
+    async def set_members(self, members: Sequence[int], *, force: bool = False) -> Voters:
         """Have these nodes vote and no others; returns when they do. To ask for what is so already changes nothing.
 
         Where nodes may lie, ``key`` of this client is an administrator's. Raises ValueError for no members or too many;
-        Refused where the nodes do not take that change, or others changed the members meanwhile; Unreachable, NoQuorum;
-        OutcomeUnknown where it may still take effect.
+        Refused where the nodes do not take that change, where too few of those members answer (unless ``force``), or
+        others changed the members meanwhile; Unreachable, NoQuorum; OutcomeUnknown where it may still take effect.
         """
         wanted = tuple(sorted(set(members)))
         configuration.encode_change(wanted)
@@ -76,55 +125,137 @@ class Administration(ABC):
         before, _ = await self._voters(deadline)
         if before.members == wanted and not before.next_members:
             return before
-        return await self._change(wanted, before, (), (), deadline)
+        await self._check_live(wanted, force, deadline)
+        return await self._change(wanted, before, deadline)
 
-    async def add_node(self, node: int, peer: str, client: str, key: bytes = b"") -> Voters:
-        """Have a node join: introduce it, wait until it has caught up, and have it vote. Returns when it does.
+    async def invite(self, node: int) -> Token:
+        """Let a node join under this number; the token with which it does, once (``service/joining.py``).
 
-        ``peer`` is where the other nodes reach it, ``client`` where clients do, ``key`` its public key where nodes
-        sign. It is to be running. What is so already changes nothing, so it may be asked for again. Raises as
-        ``set_members``, and OutcomeUnknown where the node follows and has not caught up in time.
+        A second invitation of the same number makes the first one's token void. Raises as ``set_members``.
         """
-        newcomer = Newcomer(node, peer, key)
         deadline = time.monotonic() + self.timeout_s
-        before, statuses = await self._voters(deadline)
-        if node not in here(statuses, before, self._liars):
-            await self._change(before.members, before, (newcomer,), (), deadline)
-            before, statuses = await self._voters(deadline)
-            if node not in here(statuses, before, self._liars):
-                raise Refused("others have changed the members meanwhile: look again")
-        await self._until_caught_up(node, client, deadline)
-        return await self.set_members([*before.members, node])
+        before, _ = await self._voters(deadline)
+        cluster = await self._described(deadline)
+        signer = self._administrator if self.is_byzantine else None
+        token = new_token(cluster.cluster, node, self._liars_of_cluster, signer)
+        await self._change(settled(before), before, deadline, invitations=(Invitation(node, token.lock),))
+        return token
 
-    async def remove_nodes(self, nodes: Sequence[int]) -> Voters:
+    async def promote(self, nodes: Sequence[int], *, force: bool = False) -> Voters:
+        """Have learners vote, once they have caught up; returns when they do.
+
+        Raises as ``set_members``, and OutcomeUnknown where one has not caught up in time: it follows, and does not
+        vote.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        look = await self._look(deadline)
+        await self._until_all_caught_up(nodes, look, deadline)
+        before, _ = await self._voters(deadline)
+        return await self.set_members([*settled(before), *nodes], force=force)
+
+    async def demote(self, nodes: Sequence[int], *, force: bool = False) -> Voters:
+        """Have nodes follow without a vote. Raises as ``set_members``."""
+        before, _ = await self._voters(time.monotonic() + self.timeout_s)
+        return await self.set_members([node for node in settled(before) if node not in nodes], force=force)
+
+    async def remove_nodes(self, nodes: Sequence[int], *, force: bool = False) -> Voters:
         """Have nodes leave the cluster for good; returns when it goes on without them, and they may be switched off.
 
-        Their numbers are not used again. Raises as ``set_members``.
+        Their numbers are not used again. An invitation under such a number is withdrawn. Raises as ``set_members``.
         """
         deadline = time.monotonic() + self.timeout_s
         before, statuses = await self._voters(deadline)
-        leavers = tuple(sorted(set(nodes) & here(statuses, before, self._liars)))
-        rest = tuple(node for node in before.members if node not in nodes)
+        cluster = await self._described(deadline)
+        there = here(statuses, before, self._liars) | {invited.node for invited in cluster.nodes.invited}
+        leavers = tuple(sorted(set(nodes) & there))
+        rest = tuple(node for node in settled(before) if node not in nodes)
         if not leavers and rest == before.members:
             return before
-        return await self._change(rest, before, (), leavers, deadline)
+        if rest != before.members:
+            await self._check_live(rest, force, deadline)
+        return await self._change(rest, before, deadline, leavers=leavers)
+
+    async def replace_node(self, old: int, new: int, *, force: bool = False) -> Voters:
+        """Have a learner vote in place of another node, which leaves for good, in one step.
+
+        Raises as ``promote``.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        look = await self._look(deadline)
+        if old in look.cluster.nodes.left:
+            return await self.promote([new], force=force)
+        await self._until_all_caught_up([new], look, deadline)
+        before, _ = await self._voters(deadline)
+        if old not in settled(before):
+            raise Refused(f"n{old} does not vote: remove it, and promote n{new}")
+        wanted = tuple(sorted({*settled(before), new} - {old}))
+        await self._check_live(wanted, force, deadline)
+        return await self._change(wanted, before, deadline, leavers=(old,))
+
+    async def move_node(self, node: int, peer: str, client: str) -> Voters:
+        """Tell the cluster where a node is now: others dial it at ``peer``, clients at ``client``.
+
+        Raises as ``set_members``.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        before, _ = await self._voters(deadline)
+        cluster = await self._described(deadline)
+        if any((known.node, known.peer, known.client) == (node, peer, client) for known in cluster.there):
+            return before
+        return await self._change(settled(before), before, deadline, places=(NodePlace(node, peer, client),))
+
+    async def introduce(
+        self, newcomer: Newcomer, place: NodePlace, secret: bytes, cluster: Description, deadline: float
+    ) -> None:
+        """Have a node that was invited join the cluster as it was described; ``secret`` where nodes do not sign.
+
+        Raises Refused, Unreachable, NoQuorum, OutcomeUnknown.
+        """
+        assert cluster.voters is not None  # it is believed
+        await self._has_mode_by(deadline)
+        members, epoch = settled(cluster.voters), cluster.voters.epoch
+        opens = b"" if self.is_byzantine else secret
+        change = configuration.encode_change(members, epoch, [newcomer], places=[place], secret=opens)
+        await self._reconfigure(change, deadline)
 
     async def _change(
         self,
         wanted: tuple[int, ...],
         before: Voters,
-        newcomers: Sequence[Newcomer],
-        leavers: Sequence[int],
         deadline: float,
+        *,
+        leavers: Sequence[int] = (),
+        invitations: Sequence[Invitation] = (),
+        places: Sequence[NodePlace] = (),
     ) -> Voters:
-        change = configuration.encode_change(wanted, before.epoch, newcomers, leavers)
+        change = configuration.encode_change(wanted, before.epoch, (), leavers, invitations, places)
         refused: Refused | None = None
         try:
             await self._reconfigure(change, deadline)
         except Refused as error:
             refused = error  # unless an earlier sending was taken in, and this is what became of a later one
-        since = before.epoch + 1 if newcomers or leavers else 0
+        since = before.epoch + 1 if leavers or invitations or places else 0
         return await self._until_members(wanted, before, refused, deadline, since)
+
+    async def _check_live(self, wanted: tuple[int, ...], force: bool, deadline: float) -> None:
+        """Raises Refused where no quorum of these members answers."""
+        if not force and (why := why_loses_quorum(wanted, (await self._look(deadline)).live, self.is_byzantine)):
+            raise Refused(why)
+
+    async def _until_all_caught_up(self, nodes: Sequence[int], look: Look, deadline: float) -> None:
+        clients = {known.node: known.client for known in look.cluster.there}
+        for node in nodes:
+            if look.cluster.nodes.lock(node) is not None:
+                raise Refused(f"n{node} has not joined yet: start it with its token (quorate node --join)")
+            if node not in clients:
+                raise Refused(f"there is no node n{node}: `quorate members add n{node}` prints what it joins with")
+            if not clients[node]:
+                raise Refused(
+                    f"nobody said where clients reach n{node}: `quorate members move n{node}` tells the others"
+                )
+            assert look.cluster.voters is not None  # it is believed
+            if node not in look.cluster.voters.members:
+                await self._until_caught_up(node, clients[node], deadline)
 
     async def _until_caught_up(self, node: int, client: str, deadline: float) -> None:
         """Until it knows what the others knew when this began."""
@@ -153,7 +284,7 @@ class Administration(ABC):
                     raise refused
                 if now.epoch != before.epoch:
                     raise Refused(f"others have changed the members meanwhile, to {text_of(now.members)}: look again")
-            is_byzantine = self._is_byzantine
+            is_byzantine = self.is_byzantine
             if now.members == wanted and now.epoch >= since and is_over(statuses, wanted, is_byzantine, since):
                 return now
             if time.monotonic() >= deadline:
@@ -179,26 +310,66 @@ class Administration(ABC):
         found = await asyncio.gather(*(self._status_of(address) for address in self.endpoints.addresses))
         return list(zip(self.endpoints.addresses, found, strict=True))
 
-    async def _status_of(self, address: str) -> Status | QuorateError:
-        answer: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+    async def _look(self, deadline: float) -> Look:
+        cluster = await self._described(deadline)
+        asked = [known.client for known in cluster.there if known.client]
+        addresses = list(dict.fromkeys((*asked, *self.endpoints.addresses)))
+        found = dict(zip(addresses, await asyncio.gather(*map(self._status_of, addresses)), strict=True))
+        elsewhere = [found[address] for address in addresses if address not in asked]
+        return Look(
+            cluster, tuple((known, _said_of(known, found.get(known.client), elsewhere)) for known in cluster.there)
+        )
 
-        def on_reply(frames: list[bytes]) -> None:
-            if not answer.done():
-                answer.set_result(frames)
+    async def _described(self, deadline: float) -> Description:
+        """The cluster, as enough endpoints describe it."""
+        await self._has_mode_by(deadline)
+        faults = self._liars
+        while True:
+            found = await self.descriptions()
+            if (cluster := believed_cluster(found, faults)) is not None:
+                return cluster
+            if time.monotonic() >= deadline:
+                raise NoQuorum(why_not_believed(found, faults))
+            await asyncio.sleep(POLL_S)
 
+    async def descriptions(self) -> Descriptions:
+        """Each endpoint with how it describes the cluster, or why it does not."""
+        found = await asyncio.gather(*(self._description_of(address) for address in self.endpoints.addresses))
+        return list(zip(self.endpoints.addresses, found, strict=True))
+
+    async def _description_of(self, address: str) -> Description | QuorateError:
         try:
-            link, _ = await dial(address, on_reply, min(self.timeout_s, DIAL_TIMEOUT_S), self.cluster)
+            answer = await ask_node(address, encode(AskCluster(0)), self._patience_s, self.cluster)
+            description = decode_description(answer)
         except Unreachable as error:
             return error
+        except DECODE_ERRORS as error:
+            return Refused(f"{address} sent what describes no cluster: {error}")
+        return description if isinstance(description, Description) else Refused(f"{address}: {description.why}")
+
+    async def _status_of(self, address: str) -> Status | QuorateError:
         try:
-            link.send(encode(AskStatus(0)))
-            async with asyncio.timeout(min(self.timeout_s, DIAL_TIMEOUT_S)):
-                frames = await answer
-            status = decode_response(frames[0])
-            return status if isinstance(status, Status) else Refused(f"{address} answered no status")
-        except TimeoutError:
-            return Unreachable(f"{address} accepts connections but gives no answer")
+            status = decode_response(await ask_node(address, encode(AskStatus(0)), self._patience_s, self.cluster))
+        except Unreachable as error:
+            return error
         except DECODE_ERRORS as error:
             return Refused(f"{address} sent what is no status: {error}")
-        finally:
-            link.close("done")
+        return status if isinstance(status, Status) else Refused(f"{address} answered no status")
+
+    @property
+    def _patience_s(self) -> float:
+        return min(self.timeout_s, DIAL_TIMEOUT_S)
+
+
+def _said_of(
+    known: Known, there: Status | QuorateError | None, elsewhere: Sequence[Status | QuorateError]
+) -> Status | QuorateError:
+    """What a node says where it should be, or, if nothing, at an endpoint that is not known to be any node's."""
+    if isinstance(there, Status) and there.node == known.node:
+        return there
+    for said in elsewhere:
+        if isinstance(said, Status) and said.node == known.node:
+            return said
+    if isinstance(there, Status):
+        return Unreachable(f"node {there.node} answers at {known.client}, not node {known.node}")
+    return Unreachable("nobody said where clients reach it, and no endpoint is it") if there is None else there

@@ -32,6 +32,10 @@ from quorate.service.requests import COMMAND_BYTES_MAX, DECODE_ERRORS, Response,
 
 PACE: Final = Pace()
 
+NOBODY_SIGNS: Final = (
+    "where nodes may lie, an administrator signs a change of members: Client(key=...), or quorate members set --key "
+    "FILE; likewise with its other commands"
+)
 DELETED_PER_PAGE: Final = 1000
 T = TypeVar("T")
 
@@ -141,8 +145,19 @@ class Connection(Administration):
         return 0 if self.core.voting is None else self.core.voting.faults
 
     @property
-    def _is_byzantine(self) -> bool:
+    def is_byzantine(self) -> bool:
+        """As the base says; not before an answer came."""
         return self.core.voting is not None
+
+    @property
+    def _liars_of_cluster(self) -> int:
+        return 0 if self.core.voting is None else self.core.voting.bears.liars
+
+    @property
+    def _administrator(self) -> Signer | None:
+        if self.is_byzantine and self._key is None:
+            raise Refused(NOBODY_SIGNS)
+        return self._key
 
     async def _has_mode_by(self, deadline: float) -> None:
         core = self.core
@@ -157,9 +172,8 @@ class Connection(Administration):
             raise core.refused
 
     async def _reconfigure(self, change: bytes, deadline: float) -> None:
-        if self._is_byzantine and self._key is None:
-            how = "Client(key=...), or quorate members set --key FILE"
-            raise Refused(f"where nodes may lie, an administrator signs a change of members: {how}")
+        if self.is_byzantine and self._key is None:
+            raise Refused(NOBODY_SIGNS)
         await self._call(CHANGE, change, time.monotonic(), deadline)
 
     # --- what the core wants done ---

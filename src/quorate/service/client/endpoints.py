@@ -43,6 +43,10 @@ class Endpoints:
         self._failed.add(self.current)
         self.next()
 
+    def is_at(self, node: int) -> bool:
+        """Whether the current address turned out to be this node."""
+        return self._nodes.get(self.current) == node
+
     def next(self) -> None:
         """Try the one after the current."""
         self._position = (self._position + 1) % len(self.addresses)

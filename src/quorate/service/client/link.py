@@ -16,13 +16,21 @@ from quorate.service.client.errors import Unreachable
 FRAME_BYTES_MAX: Final = 16 << 20
 DIAL_TIMEOUT_S: Final = 2.0
 LIMITS: Final = FrameLimits(FRAME_BYTES_MAX, 64 << 20, 65536)
+ANSWER_LIMITS: Final = FrameLimits(1 << 20, 1 << 20, 16)
+"""Of a link for a single question about the cluster."""
 
 
 class Link(Dialled):
     """``on_reply(frames)`` gets the replies of one read; ``lost`` is done when the link is."""
 
-    def __init__(self, on_reply: Callable[[list[bytes]], None], timeout_s: float, cluster: str = "") -> None:
-        super().__init__(client_hello(cluster), LIMITS, timeout_s)
+    def __init__(
+        self,
+        on_reply: Callable[[list[bytes]], None],
+        timeout_s: float,
+        cluster: str = "",
+        limits: FrameLimits = LIMITS,
+    ) -> None:
+        super().__init__(client_hello(cluster), limits, timeout_s)
         self._on_reply = on_reply
         self.welcomed: asyncio.Future[int] = self.loop.create_future()
 
@@ -52,14 +60,20 @@ class Link(Dialled):
 
 
 async def dial(
-    address: str, on_reply: Callable[[list[bytes]], None], timeout_s: float, cluster: str = ""
+    address: str,
+    on_reply: Callable[[list[bytes]], None],
+    timeout_s: float,
+    cluster: str = "",
+    limits: FrameLimits = LIMITS,
 ) -> tuple[Link, int]:
     """Connect and greet; the link, and which node is there. ``cluster``: whose node it must be. Raises Unreachable."""
     host, port = parse_address(address)
     link: Link | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            link, reached = await NAMES.connect(lambda: Link(on_reply, timeout_s, cluster), host, port, timeout_s)
+            link, reached = await NAMES.connect(
+                lambda: Link(on_reply, timeout_s, cluster, limits), host, port, timeout_s
+            )
             try:
                 return link, await asyncio.shield(link.welcomed)
             finally:
@@ -75,3 +89,26 @@ async def dial(
     finally:
         if link is not None and not link.is_welcome:
             link.cut("not welcome in time")
+
+
+async def ask_node(address: str, request: bytes, timeout_s: float, cluster: str = "") -> bytes:
+    """One answer to one request, on a link of its own: at most 1 MiB, in twice the time at most. Raises Unreachable."""
+    answer: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+
+    def on_reply(frames: list[bytes]) -> None:
+        if not answer.done():
+            answer.set_result(frames)
+
+    link, _ = await dial(address, on_reply, timeout_s, cluster, ANSWER_LIMITS)
+    link.lost.add_done_callback(lambda _: answer.done() or answer.cancel())
+    try:
+        link.send(request)
+        async with asyncio.timeout(timeout_s):
+            await asyncio.wait((answer,))
+        if answer.cancelled():
+            raise Unreachable(f"{address} hung up without an answer: {link.why}")
+        return answer.result()[0]
+    except TimeoutError:
+        raise Unreachable(f"{address} accepts connections but gives no answer") from None
+    finally:
+        link.close("done")

@@ -7,18 +7,19 @@ they go on without those that were removed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final, TypeAlias
 
 from quorate.parts.log.configuration import Voters
 from quorate.parts.quorum import Byzantine, Majority
 from quorate.service.client.errors import QuorateError
-from quorate.service.requests import Status
+from quorate.service.requests import Description, Status
 
 POLL_S: Final = 0.1
 
 Statuses: TypeAlias = Sequence[tuple[str, Status | QuorateError]]
 """What each address said. An address has one voice, whatever node it says it is."""
+Descriptions: TypeAlias = Sequence[tuple[str, Description | QuorateError]]
 
 
 def believed(statuses: Statuses, faults: int) -> Voters | None:
@@ -30,6 +31,32 @@ def believed(statuses: Statuses, faults: int) -> Voters | None:
     # How far the log was, by the last of the f + 1 that were furthest: one of them is honest.
     known = {voters: sorted(at)[-1 - faults] for voters, at in said.items() if len(at) > faults}
     return max(known, key=lambda voters: (voters.epoch, known[voters]), default=None)
+
+
+def believed_cluster(found: Descriptions, faults: int) -> Description | None:
+    """The newest description of the cluster of which ``faults + 1`` addresses say the same, byte for byte."""
+    said: dict[Description, int] = {}
+    for _, description in found:
+        if isinstance(description, Description) and description.voters is not None:
+            said[description] = said.get(description, 0) + 1
+    agreed = [description for description, count in said.items() if count > faults]
+    return max(agreed, key=lambda one: (one.voters.epoch if one.voters else 0, said[one]), default=None)
+
+
+def why_not_believed(found: Descriptions, faults: int) -> str:
+    """Why there is none, in words."""
+    described = [one for _, one in found if isinstance(one, Description)]
+    wrong = "; ".join(f"{address}: {one}" for address, one in found if isinstance(one, QuorateError))
+    if len(described) <= faults:
+        return f"{len(described)} of {len(found)} endpoints say who is in the cluster, {faults + 1} must ({wrong})"
+    fields = [name for name in Description.__struct_fields__ if len({getattr(one, name) for one in described}) > 1]
+    unlike = f"they differ in {', '.join(fields)}" if fields else "they do not know yet who votes"
+    return f"no {faults + 1} of the {len(described)} endpoints that answer say the same of the cluster: {unlike}"
+
+
+def settled(voters: Voters) -> tuple[int, ...]:
+    """Who votes once all that is decided counts."""
+    return voters.next_members or voters.members
 
 
 def here(statuses: Statuses, voters: Voters, faults: int) -> set[int]:
@@ -80,6 +107,34 @@ def missing(statuses: Statuses, members: tuple[int, ...], is_byzantine: bool, si
     ]
     needed = _needed(members, is_byzantine)
     return f"{needed} of the new members must say so, and {len(saying)} do ({'; '.join(others)})"
+
+
+def why_loses_quorum(members: Sequence[int], live: Set[int], is_byzantine: bool) -> str | None:
+    """Why a cluster of these members could not go on, by the nodes that answer; None if it could."""
+    answering = sorted(set(members) & live)
+    needed = _needed(tuple(members), is_byzantine)
+    if len(answering) >= needed:
+        return None
+    silent = sorted(set(members) - live)
+    return (
+        f"{names_of(members)} would vote, {needed} of them must live, and {len(answering)} answer ({names_of(silent)} "
+        "not): start more of them first, or say --force (force=True in Python)"
+    )
+
+
+def quorum_word(members: Sequence[int], live: Set[int], is_byzantine: bool) -> str:
+    """What so many members bear, in one sentence."""
+    count, needed = len(members), _needed(tuple(members), is_byzantine)
+    may = f"{count - needed} may fail or lie" if is_byzantine else f"{count - needed} may fail"
+    votes = "votes" if count == 1 else "vote"
+    return (
+        f"{names_of(members)} {votes}: {needed} of {count} make a quorum, so {may}; {len(set(members) & live)} answer"
+    )
+
+
+def names_of(nodes: Iterable[int]) -> str:
+    """As people write them."""
+    return ", ".join(f"n{node}" for node in nodes) or "none"
 
 
 def text_of(members: Sequence[int]) -> str:

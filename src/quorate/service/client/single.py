@@ -253,8 +253,13 @@ class Single:
         return delay_s * self._rng.uniform(0.5, 1.0)
 
     def _is_leaderless(self, failure: Failure) -> bool:
-        """Whether the node has known no leader for so long that others may: it may be cut off from them."""
-        return failure.leader is None and self._out.now - self._linked_at > self._pace.patience_s
+        """Whether the node has known no leader for so long that others may: it may be cut off from them.
+
+        One that led, and cannot any more, may know of none but itself.
+        """
+        leader = failure.leader
+        knows_none = leader is None or (failure.code is Code.UNAVAILABLE and self._endpoints.is_at(leader))
+        return knows_none and self._out.now - self._linked_at > self._pace.patience_s
 
     # --- the link ---
 

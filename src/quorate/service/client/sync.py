@@ -14,10 +14,12 @@ from quorate.machines.kv import commands as kv
 from quorate.parts.crypto.keys import Signer
 from quorate.parts.log.configuration import Voters
 from quorate.service.client import aio
+from quorate.service.client.administration import Look
 from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 from quorate.service.client.errors import QuorateError
 from quorate.service.client.loop_thread import LoopThread, refuse_on_loop
 from quorate.service.requests import Status
+from quorate.service.tokens import Token
 
 INSTEAD: Final = "use AsyncClient in a coroutine"
 
@@ -109,17 +111,37 @@ class Client:
         """As ``aio.Connection.members``."""
         return self._run(self._client.members())
 
-    def set_members(self, members: Sequence[int]) -> Voters:
+    def look(self) -> Look:
+        """As ``aio.Connection.look``."""
+        return self._run(self._client.look())
+
+    def set_members(self, members: Sequence[int], *, force: bool = False) -> Voters:
         """As ``aio.Connection.set_members``."""
-        return self._run(self._client.set_members(members))
+        return self._run(self._client.set_members(members, force=force))
 
-    def add_node(self, node: int, peer: str, client: str, key: bytes = b"") -> Voters:
-        """As ``aio.Connection.add_node``."""
-        return self._run(self._client.add_node(node, peer, client, key))
+    def invite(self, node: int) -> Token:
+        """As ``aio.Connection.invite``."""
+        return self._run(self._client.invite(node))
 
-    def remove_nodes(self, nodes: Sequence[int]) -> Voters:
+    def promote(self, nodes: Sequence[int], *, force: bool = False) -> Voters:
+        """As ``aio.Connection.promote``."""
+        return self._run(self._client.promote(nodes, force=force))
+
+    def demote(self, nodes: Sequence[int], *, force: bool = False) -> Voters:
+        """As ``aio.Connection.demote``."""
+        return self._run(self._client.demote(nodes, force=force))
+
+    def remove_nodes(self, nodes: Sequence[int], *, force: bool = False) -> Voters:
         """As ``aio.Connection.remove_nodes``."""
-        return self._run(self._client.remove_nodes(nodes))
+        return self._run(self._client.remove_nodes(nodes, force=force))
+
+    def replace_node(self, old: int, new: int, *, force: bool = False) -> Voters:
+        """As ``aio.Connection.replace_node``."""
+        return self._run(self._client.replace_node(old, new, force=force))
+
+    def move_node(self, node: int, peer: str, client: str) -> Voters:
+        """As ``aio.Connection.move_node``."""
+        return self._run(self._client.move_node(node, peer, client))
 
     def statuses(self) -> list[tuple[str, Status | QuorateError]]:
         """Each endpoint with what it says of itself, or why it says nothing."""

@@ -1,0 +1,192 @@
+"""Recovery: a new cluster of one node, made of what one node has whose cluster lost its majority for good.
+
+How it works. The node's folder is opened as at a start, and stays as it is. All of its log is applied to a state
+machine, whether it is known to be decided or not, since others may have told clients that it is. Then a folder of
+another name is written: a snapshot of that state, and a journal that begins with it. The new cluster has a name of its
+own, so that no node of the old one is ever taken for one of it; sessions go on, so that a command that a client sends
+again takes effect once.
+
+This is no consensus. What the other nodes decided and this one never heard of is lost, and if they come back there are
+two histories. Whoever asks for it is told so (``cli/recover.py``).
+
+The folder appears whole, by a rename at the end, or not at all; a rest of an attempt that was cut is made anew.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, cast
+
+import msgspec
+
+from quorate.kernel import ROOT, Host, Record
+from quorate.machines.state_machine import StateMachine
+from quorate.parts.log.entries import Entry
+from quorate.parts.log.replicated import Decided, Restored, Survivor
+from quorate.runtime.chance import new_seed, seeded_streams
+from quorate.runtime.codec import Codec
+from quorate.runtime.files import Identity, fsync_directory, make_directory, replace_file
+from quorate.runtime.folder import Beginning, DataFolder
+from quorate.runtime.journal import Journal
+from quorate.runtime.stores import SnapshotStores
+from quorate.service.config import NodeConfig
+from quorate.service.config_text import toml_of
+from quorate.service.joining import CONFIG_NAME
+from quorate.service.replica import Replica
+from quorate.service.server import kv_machine
+
+UNFINISHED: Final = ".unfinished"
+APPLIED_AT_ONCE: Final = 1024
+NAME_CHARACTERS_MAX: Final = 60
+HEAD: Final = (
+    "The configuration of a cluster of one node, made by `quorate recover` of what a node of cluster {old!r} had.\n"
+    "The nodes of that cluster are none of this one: never start them again."
+)
+
+
+class CannotRecover(ValueError):
+    """There is no way; the text says why, and what to do instead."""
+
+
+class Survey(NamedTuple):
+    """What a node has. ``known_index``: up to there its log is known to be decided; ``last_index``: where it ends."""
+
+    config: NodeConfig
+    snapshot_index: int
+    snapshot_term: int
+    known_index: int
+    entries: tuple[Entry, ...]
+    """After the snapshot."""
+
+    @property
+    def last_index(self) -> int:
+        """Where its log ends."""
+        return self.snapshot_index + len(self.entries)
+
+    @property
+    def last_term(self) -> int:
+        """The term of the last entry."""
+        return self.entries[-1].term if self.entries else self.snapshot_term
+
+
+def begin_with_one(
+    config: NodeConfig,
+    out: Path,
+    may: Callable[[Survey, str], bool],
+    machine: Callable[[Path], StateMachine] = kv_machine,
+) -> NodeConfig | None:
+    """Begin a new cluster with what the node of this configuration has; its configuration, also in ``out/node.toml``.
+
+    ``may`` is given what there is and the new cluster's name, and says whether to go on; None where it says no.
+    Raises CannotRecover, StorageError, OSError.
+    """
+    if not issubclass(config.entry.core, Survivor):
+        raise CannotRecover(_why_not(config))
+    if out.exists():
+        raise CannotRecover(f"{out} is there already: name a folder that is not, with --out")
+    identity = Identity(config.cluster, config.node)
+    folder = DataFolder(config.data, identity, Beginning.EXISTING)
+    journal, frames = Journal.open(config.data / "journal", identity=identity, lock=folder.lock)
+    try:
+        folder.settle(journal.last_sequence)
+        stores = SnapshotStores(config.data / "snapshots", identity)
+        found = _survey(config, frames, folder.anew)
+        name = f"{config.cluster[:NAME_CHARACTERS_MAX]}-{secrets.token_hex(4)}"
+        return _write(found, _alone(config, name, out), stores, machine) if may(found, name) else None
+    finally:
+        folder.close()
+        journal.close()
+
+
+def _survey(config: NodeConfig, frames: Sequence[bytes], anew: bytes) -> Survey:
+    entry, codec, seed = config.entry, Codec(config.entry.core), new_seed()
+    options = entry.config() if config.options is None else config.options
+    host = Host(
+        *(entry.make(options), config.node, tuple(config.nodes), seeded_streams(seed)), seed=seed, incarnation=anew
+    )
+    try:
+        for frame in frames:
+            for record in codec.decode_records(frame):
+                host.restore(record)
+        outputs = host.start(0.0).outputs
+    except ValueError as error:
+        raise CannotRecover(f"{config.data}: {error}: choose another node to begin anew with") from None
+    core = host.root
+    assert isinstance(core, Survivor)
+    restored = next((value for value in outputs if isinstance(value, Restored)), Restored(0, 0))
+    entries = tuple(core.surviving())
+    known = host.root.standing().commit_index or 0
+    return Survey(config, restored.index, restored.term, known, entries)
+
+
+def _alone(config: NodeConfig, name: str, out: Path) -> NodeConfig:
+    """The same node as the only one of another cluster. What names other nodes is as if nothing had been said."""
+    options, usual = config.options, config.entry.config()
+    if options is not None:
+        names = [name for name in ("founders", "members", "quorum") if name in options.__struct_fields__]
+        options = msgspec.structs.replace(options, **{name: getattr(usual, name) for name in names})
+    nodes = {config.node: config.nodes[config.node]}
+    return msgspec.structs.replace(config, cluster=name, nodes=nodes, options=options, data=out)
+
+
+def _write(
+    found: Survey, config: NodeConfig, stores: SnapshotStores, machine: Callable[[Path], StateMachine]
+) -> NodeConfig:
+    out = config.data
+    unfinished = out.with_name(out.name + UNFINISHED)
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    make_directory(unfinished.absolute())
+    identity = Identity(config.cluster, config.node)
+    folder = DataFolder(unfinished, identity, Beginning.EITHER)
+    journal, _ = Journal.open(unfinished / "journal", identity=identity, lock=folder.lock, on_end=folder.reached)
+    try:
+        folder.settle(journal.last_sequence)
+        if found.last_index:
+            writes = _applied(found, stores, machine(unfinished))
+            SnapshotStores(unfinished / "snapshots", identity)().write(found.last_index, found.last_term, writes)
+            core = config.entry.core
+            assert issubclass(core, Survivor)
+            founded = core.founded_on(found.last_index, found.last_term, config.node)
+            records = [Record(ROOT, value) for value in founded]
+            journal.append(Codec(config.entry.core).encode_records(records))
+    finally:
+        journal.close()
+        folder.close()
+    text = toml_of(config, HEAD.format(old=found.config.cluster), Path(), None)
+    replace_file(unfinished / CONFIG_NAME, text.encode())
+    unfinished.rename(out)
+    fsync_directory(out.absolute().parent)
+    return config
+
+
+def _applied(found: Survey, stores: SnapshotStores, machine: StateMachine) -> Callable[[BinaryIO], None]:
+    """What writes the state after all entries; it closes the machine, whose working files nobody needs then."""
+    machine.open()
+    replica = Replica(machine)
+    if found.snapshot_index:
+        with stores().open(found.snapshot_index) as file:
+            replica.restore(cast(BinaryIO, file))()
+    for start in range(0, len(found.entries), APPLIED_AT_ONCE):
+        some = list(found.entries[start : start + APPLIED_AT_ONCE])
+        replica.output(Decided(found.snapshot_index + start + 1, some))
+    write = replica.snapshot()
+
+    def write_and_close(file: BinaryIO) -> None:
+        write(file)
+        machine.close()
+
+    return write_and_close
+
+
+def _why_not(config: NodeConfig) -> str:
+    name = config.entry.name
+    if config.entry.traits.is_byzantine:
+        return (
+            f"the nodes of {name} may lie, and what one of them has proves nothing: read the data out of it with "
+            "`quorate get --serializable --faults 0`, judge it, and put it into a new cluster"
+        )
+    return f"{name} cannot begin anew with what one node has: read the data out of it, and put it into a new cluster"
