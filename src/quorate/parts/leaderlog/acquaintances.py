@@ -64,7 +64,8 @@ class Acquaintances:
             for newcomer in nodes.joined:
                 is_new = newcomer.node not in nodes.left and newcomer.node not in env.peers
                 if is_new and len(env.peers) < KNOWN_MAX:
-                    env.meet(newcomer.address, newcomer.key, newcomer.node)
+                    place = nodes.place(newcomer.node)
+                    env.meet(newcomer.address if place is None else place.peer, newcomer.key, newcomer.node)
                     self._told.add(newcomer.node)
 
     def part(self, needed: int, leader: int | None) -> list[int]:

@@ -44,7 +44,7 @@ from quorate.parts.leaderlog.proposals import Propose, forward
 from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
-from quorate.parts.log.configuration import InForce, NodePlace, Reconfigurable, Voters
+from quorate.parts.log.configuration import FOUNDERS_ALONE, InForce, NodePlace, Reconfigurable, Voters
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled, Survivor
 from quorate.parts.quorum import QuorumSystem
@@ -56,6 +56,7 @@ from quorate.protocols.raft.messages import (
     Appended,
     AppendedAs,
     AppendEntries,
+    Configured,
     Conflict,
     Forgot,
     HardState,
@@ -70,7 +71,7 @@ from quorate.protocols.raft.messages import (
     ServeSnapshot,
     SnapshotPiece,
     SnapshotProgress,
-    Snapshotted,
+    SnapshottedAmong,
     TimeoutNow,
     Vote,
 )
@@ -160,7 +161,8 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
     @staticmethod
     def founded_on(index: int, term: int, node: int) -> list[Any]:
         """As ``Survivor.founded_on``."""
-        return [HardState(term, None), Snapshotted(index, term, index, term)]
+        alone = Configured(index, index, (node,), (), FOUNDERS_ALONE)
+        return [HardState(term, None), SnapshottedAmong(index, term, index, term, (), alone)]
 
     @property
     def snapshot_index(self) -> int:
