@@ -116,4 +116,4 @@ class Processes:
         for node in late:
             node.signal(signal.SIGKILL)
         await all_ended
-        return list(late)
+        return [node for node in late if node.ended.result() == -signal.SIGKILL]  # others ended unseen before that
