@@ -8,7 +8,7 @@ import pytest
 from quorate.kernel import Blame, Env, Meet, Part, Received
 from quorate.parts.leaderlog.acquaintances import NodesKnown
 from quorate.parts.leaderlog.transfers import Wanted
-from quorate.parts.log.configuration import FOUNDERS_ALONE, Newcomer, Nodes, Voters, encode_change
+from quorate.parts.log.configuration import FOUNDERS_ALONE, Newcomer, NodePlace, Nodes, Voters, encode_change
 from quorate.parts.log.entries import CONFIGURATION, Entry
 from quorate.parts.log.replicated import Chunk, ReadChunk, SnapshotInfo
 from quorate.protocols.raft import Raft
@@ -160,6 +160,17 @@ def test_a_leader_that_is_asked_to_introduce_itself_refuses() -> None:
 def test_members_that_are_no_founders_are_refused() -> None:
     with pytest.raises(ValueError, match=r"members \[9\] are not in the group"):
         Server(config=CONFIG.but(members=(1, 9)))
+
+
+def test_a_node_that_moved_is_met_where_the_log_says_and_so_by_the_next_life() -> None:
+    """Before it is known to be committed: it may be the one that is to say so."""
+    moves = encode_change(THREE, None, places=[NodePlace(3, "there:2", "there:1")])
+    server = follower()
+    turn = server.on(2, AppendEntries(1, 0, 0, [noop(1), Entry(1, moves, CONFIGURATION)], 1))
+    assert turn.roster == [Meet("there:2", b"", 3)]
+    assert server.on(2, AppendEntries(1, 2, 1, [introduces()], 2)).roster == [MEETS_4], "once"
+    again = Server(records=server.records)
+    assert Meet("there:2", b"", 3) in again.started.roster
 
 
 # --- nodes that were away meanwhile ---

@@ -38,6 +38,8 @@ class Acquaintances:
         """Of those that are known here, whom the log introduced."""
         self._told: set[int] = set()
         """Of those, whom another node introduced, and the log has not."""
+        self._places: dict[int, str] = {}
+        """Where nodes are that moved, by the log."""
         self.leaving: list[int] = []
         """Nodes that left, and are still known here."""
 
@@ -49,10 +51,20 @@ class Acquaintances:
             if is_here and (newcomer.node not in env.peers or newcomer.node in self._told):
                 env.meet(newcomer.address, newcomer.key, newcomer.node)
                 met.append(newcomer.node)
+        self._follow_moves(nodes)
         self._met.update(met)
         self._told.difference_update(met)
         self.leaving = [node for node in left if node in env.peers and node != env.id]
         return met
+
+    def _follow_moves(self, nodes: Nodes) -> None:
+        """A node that restarts may hear of what is decided only from one that moved: it goes by its log."""
+        for place in nodes.places:
+            node, is_known = place.node, self._places.get(place.node) == place.peer
+            if not is_known and node in self._env.others:
+                self._places[node] = place.peer
+                key = next((newcomer.key for newcomer in nodes.joined if newcomer.node == node), b"")
+                self._env.meet(place.peer, key, node)
 
     def introduced(self, nodes: Nodes, founders: Collection[int]) -> None:
         """Another node says that it knows these: meet those that are there, as the log will say, too.
