@@ -120,6 +120,7 @@ class Execution:
             self._execute(digest, batch)
             self._images.is_due(sum(map(len, batch)))
             self._members.switch_if_stable()
+        self._members.check_footing()
         history.recovered()
         log.recovered(history.high, history.digests.values())
         self._flush()

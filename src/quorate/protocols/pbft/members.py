@@ -110,10 +110,16 @@ class EpochMembers:
         history.began_at = group.began_at
         if history.ahead is not None and not group.is_stable(history.ahead):
             history.forget_ahead()
-        if history.footing is not None and not group.is_stable(history.footing):
-            history.lose_footing()
+        if history.low <= group.began_at:  # after a crash it may be of an epoch that comes later
+            self.check_footing()
         self._log.begin_epoch(history.executed)
         self._part()
+
+    def check_footing(self) -> None:
+        """Those who vote now are to have made the checkpoint on which votes rest."""
+        history = self._history
+        if history.footing is not None and not self._view.group.is_stable(history.footing):
+            history.lose_footing()
 
     def take_over(self, image: Image, nodes: Nodes) -> None:
         """The members of a snapshot, and which nodes there are."""
