@@ -219,9 +219,7 @@ class RaftInvariants(Checker):
             raise Violation(ELECTION_SAFETY, f"term {term} has two leaders: node {other} and node {node}")
         index = len(self.committed)
         if index and self.committed[-1].term > term:
-            index = (
-                0  # late votes may elect one when a later term has committed more; figure 3.2 speaks of later leaders
-            )
+            index = 0  # figure 3.2 speaks of later terms: late votes may elect one when a later one has committed
         if index > log.last_index:
             raise Violation(
                 COMPLETENESS,
