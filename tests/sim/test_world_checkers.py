@@ -7,6 +7,8 @@ import pytest
 
 from quorate.parts.log.entries import Entry, Log
 from quorate.parts.log.replicated import Decided, Restored
+from quorate.protocols.raft import RaftConfig
+from quorate.protocols.raft.configurations import Configurations
 from quorate.protocols.raft.invariants import RaftInvariants
 from quorate.sim.checkers.base import Violation
 from quorate.sim.checkers.durability import Durability
@@ -63,11 +65,17 @@ def test_logs_that_do_not_agree(outputs: list[tuple[int, Any]], words: str) -> N
 # --- Raft ---
 
 
+MEMBERS = (0, 1, 7, 8, 9)
+"""Nobody shows the last three, and they may have voted for anybody, and hold anything."""
+
+
 def core(term: int = 1, **changes: Any) -> SimpleNamespace:
     """What the checker reads of a core."""
     made = SimpleNamespace(
         **{"term": term, "vote": None, "role": "follower", "commit_index": 0, "log": Log(), "stalled": None} | changes
     )
+    made.config, made.env = RaftConfig(), SimpleNamespace(peers=MEMBERS)
+    made.configurations = Configurations(made.config, 0, MEMBERS)
     made.state = made.election = made
     return made
 

@@ -28,9 +28,9 @@ class Link(Dialled):
         on_reply: Callable[[list[bytes]], None],
         timeout_s: float,
         cluster: str = "",
-        limits: FrameLimits = LIMITS,
+        limits: FrameLimits | None = None,
     ) -> None:
-        super().__init__(client_hello(cluster), limits, timeout_s)
+        super().__init__(client_hello(cluster), limits or LIMITS, timeout_s)
         self._on_reply = on_reply
         self.welcomed: asyncio.Future[int] = self.loop.create_future()
 
@@ -64,7 +64,7 @@ async def dial(
     on_reply: Callable[[list[bytes]], None],
     timeout_s: float,
     cluster: str = "",
-    limits: FrameLimits = LIMITS,
+    limits: FrameLimits | None = None,
 ) -> tuple[Link, int]:
     """Connect and greet; the link, and which node is there. ``cluster``: whose node it must be. Raises Unreachable."""
     host, port = parse_address(address)
