@@ -171,10 +171,10 @@ def test_what_differs_after_a_restart_is_caught(name: str, tmp_path: Path) -> No
 
 def test_a_good_class_survives_all_faults(tmp_path: Path) -> None:
     (tmp_path / "good.py").write_text(GOOD)
-    outcomes = run(tmp_path / "good.py:Good", range(4), duration_s=3.0)
+    outcomes = run(tmp_path / "good.py:Good", range(6), duration_s=3.0)
     assert [outcome.text for outcome in outcomes if not outcome.holds] == []
     assert sum(outcome.committed for outcome in outcomes) > 200
-    again = run(tmp_path / "good.py:Good", range(4), duration_s=3.0)
+    again = run(tmp_path / "good.py:Good", range(6), duration_s=3.0)
     assert outcomes == again, "a class that is a function of its log repeats exactly"
 
 

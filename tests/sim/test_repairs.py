@@ -16,7 +16,7 @@ CAUGHT = [
     ("raft", "votes-at-once", 3, 0),
     ("raft", "counts-at-once", 3, 47),
     ("raft", "returns-early", 3, 47),
-    ("raft", "keeps-former-lives", 3, 128),
+    ("raft", "keeps-former-lives", 3, 198),
     ("multipaxos", "promises-at-once", 3, 57),
     ("multipaxos", "counts-at-once", 3, 2),
     ("multipaxos", "returns-early", 3, 5),
