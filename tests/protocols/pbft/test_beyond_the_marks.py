@@ -7,14 +7,17 @@ from quorate.kernel import Turn
 from quorate.protocols.pbft.group import Group
 from quorate.protocols.pbft.messages import (
     Accepted,
+    Checkpoint,
     Commit,
     Entered,
     Footing,
     Image,
     NewView,
+    Offer,
     Prepare,
     Prepared,
     Stable,
+    Status,
     ViewChange,
     digest_of,
 )
@@ -185,3 +188,19 @@ def test_other_members_know_only_what_they_can_check() -> None:
     image = Image(10, 10, bytes(32), 9, bytes(32), (2, 11, 12, 13), 1, (), 0, 10, FOUR)
     node.core.members.take_over(image, node.core.history.nodes)
     assert node.core.history.footing is None
+
+
+def test_who_votes_since_a_snapshot_says_nothing_of_what_came_before() -> None:
+    """To those who are behind it has no vote there, and would be blamed."""
+    node = Life(5, peers=(*FOUR, 5))
+    node.core.history.executed, node.core.history.digests = 8, {sequence: bytes(32) for sequence in range(1, 9)}
+    node.core.log.prepared = {7: prepared(7, X), 9: prepared(9, Y, nodes=(2, 3, 5))}
+    node.core.members.begin_epoch(Group((2, 3, 4, 5), node.core.view.keys, 1, 8, FOUR))
+    assert sorted(node.core.log.prepared) == [9]
+    sends = node.on(1, Status(0, False, 4, 4)).sends
+    assert [type(send.message) for send in sends] == [Offer, Commit]
+    assert sends[1].message.sequence == 9
+    node.core.checkpoints.points[8] = (8, bytes(32))
+    node.now += 1
+    node.core.checkpoints.resend(1, 4)
+    assert not [send for send in node.step().sends if isinstance(send.message, Checkpoint)]

@@ -59,7 +59,7 @@ class Checkpoints:
         sequence = history.executed
         self.points[sequence] = (history.index, history.digest)
         self._forget_earlier_members()
-        if sequence > history.low and self._view.is_member:
+        if sequence > history.low and self._makes(sequence):
             message = self._own(sequence)
             self._collector(sequence, message).add_verified(self._env.id, message.signature)
             self._others.send(message)
@@ -68,8 +68,12 @@ class Checkpoints:
     def resend(self, to: int, after: int) -> None:
         """Ours, to a node that may have missed them."""
         for sequence in sorted(self.points):
-            if sequence > after and self._view.is_member:
+            if sequence > after and self._makes(sequence):
                 self._env.send(to, self._own(sequence))
+
+    def _makes(self, sequence: int) -> bool:
+        """Whether it is for this node to say so: one that votes since then had no vote there."""
+        return self._view.is_member and self._view.group.makes(self._env.id, sequence)
 
     def _own(self, sequence: int) -> Checkpoint:
         index, history = self.points[sequence]

@@ -64,6 +64,10 @@ class Group:
         """Whether it votes."""
         return bool(self.quorum.members >> node & 1)
 
+    def makes(self, node: int, sequence: int) -> bool:
+        """Whether its word counts for the checkpoint at this number: those before the epoch's first are not its own."""
+        return node in (self.members if sequence > self.began_at else self.past_members or self.members)
+
     # --- what proves something ---
 
     def collector(self, context: str, statement: bytes, blame: Callable[[int, str], None]) -> Collector:

@@ -113,6 +113,7 @@ class EpochMembers:
         if history.low <= group.began_at:  # after a crash it may be of an epoch that comes later
             self.check_footing()
         self._log.begin_epoch(history.executed)
+        self._log.drop_ordered(group.began_at)  # who did not vote then shows nobody what it saw
         self._part()
 
     def check_footing(self) -> None:

@@ -356,7 +356,9 @@ class NormalCase:
         history = self._history
         if history.low < sequence <= history.high:
             return True
-        if history.footing is None or not history.is_founded or history.is_beyond_switch(sequence):
+        if history.footing is None or not (history.is_founded and self._view.is_member):
+            return False
+        if history.is_beyond_switch(sequence):
             return False
         return point_of(history.footing)[0] < sequence <= self._view.reach
 

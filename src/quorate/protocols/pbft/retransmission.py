@@ -97,7 +97,7 @@ class Retransmission:
 
     def _resend_votes(self, to: int, m: Status) -> None:
         view, log, history = self._view, self._log, self._history
-        first = max(m.executed, history.low) + 1
+        first = max(m.executed, history.low, history.began_at) + 1  # what came before was not for this epoch to order
         numbers = range(first, first + RESENT_MAX)
         if all(known.keys().isdisjoint(numbers) for known in (log.slots, log.prepared, history.digests)):
             return  # it has all that there is, as most have
