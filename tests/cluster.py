@@ -145,10 +145,10 @@ class LocalCluster:
         self.processes[node].terminate()
         return self._ended(node)
 
-    def kill(self, node: int) -> None:
-        """SIGKILL, in whatever state the node is."""
+    def kill(self, node: int) -> int:
+        """SIGKILL, in whatever state the node is; its exit code."""
         self.processes[node].kill()
-        self._ended(node)
+        return self._ended(node)
 
     def restart(self, node: int) -> None:
         """Kill a node if it runs, start it again, and wait until it serves clients."""

@@ -21,6 +21,11 @@ class Recorder:
         self._file = path.open("w", encoding="utf-8", buffering=1)
         self._began_ns = time.monotonic_ns()
 
+    @property
+    def began_at(self) -> float:
+        """When its times are 0, in seconds of the monotonic clock."""
+        return self._began_ns / 1e9
+
     def __enter__(self) -> Self:
         return self
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Protocol
 
 from tests.cluster import LocalCluster, until
@@ -14,6 +16,11 @@ PAUSES = {"pause leader": 3, "pause follower": 2, "pause two": 1}
 DWELL_S_MAX = 1.0
 HASTE = 0.25
 """How often the next round begins while the nodes of this one still recover."""
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is, by a signal."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 class Progressing(Protocol):
@@ -46,28 +53,38 @@ class Nemesis:
         """One round: choose, harm, let time pass, mend, and see the cluster go on."""
         verb, _, which = kind.partition(" ")
         victims = self._victims(which)
+        self._harm(verb, victims)
+        # How long a fault lasts is part of the schedule; nothing is waited for.
+        time.sleep(self.chance.uniform(0, DWELL_S_MAX))
+        self._undo(verb, victims)
+        if self.chance.random() >= HASTE:
+            self.mend()
+            self.traffic.progress()
+
+    def _harm(self, verb: str, victims: list[int]) -> None:
+        """Raises AssertionError where a node had ended before by itself."""
         for node in victims:
             if verb == "kill":
-                self.cluster.kill(node)
+                code = self.cluster.kill(node)
+                assert code == -signal.SIGKILL, f"node {node} ended by itself, with exit code {code}"
                 self.kills += 1
             else:
                 self.cluster.pause(node)
+                until(lambda node=node: is_stopped(self.cluster.pid(node)), f"node {node} is stopped")
                 self.pauses += 1
-        # How long a fault lasts is part of the schedule; nothing is waited for.
-        time.sleep(self.chance.uniform(0, DWELL_S_MAX))
+
+    def _undo(self, verb: str, victims: list[int]) -> None:
         self.chance.shuffle(victims)
         for node in victims:
             if verb == "kill":
                 self.cluster.start_node(node, wait=False)
             else:
                 self.cluster.resume(node)
-        if self.chance.random() >= HASTE:
-            self.mend()
-            self.traffic.progress()
+                until(lambda node=node: not is_stopped(self.cluster.pid(node)), f"node {node} goes on")
 
     def mend(self) -> None:
         """Wait until every node serves clients."""
-        count = self.cluster.layout.nodes
+        count = len(self.cluster.ids)
         until(lambda: len(self.cluster.statuses()) == count, f"{count} nodes serve; logs in {self.cluster.folder}")
 
     def _victims(self, which: str) -> list[int]:

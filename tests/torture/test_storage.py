@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from quorate.service.client.errors import NoQuorum
 
 from tests.cli.command import Outcome, quorate
 from tests.cluster import LocalCluster, until
+from tests.torture.disks import fill, small_disk
 from tests.torture.protocols import QUICK
 from tests.torture.verify import applied_indexes, check_replicas
 
@@ -24,8 +23,6 @@ pytestmark = pytest.mark.torture
 SEGMENT_HEADER_BYTES = 256
 SALT = slice(44, 48)
 """Where the segment's header has the bytes that each frame begins with."""
-DISK_BYTES = 8 << 20
-CHUNK_BYTES = 64 << 10
 
 
 @pytest.fixture
@@ -255,37 +252,6 @@ def test_a_whole_cluster_that_stops_has_everything_when_it_starts(cluster: Local
 
 
 # --- a full disk ---
-
-
-@contextmanager
-def small_disk(path: Path, size_bytes: int = DISK_BYTES) -> Iterator[None]:
-    """A file system of its own at a folder. Skips where that is not possible."""
-    path.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root: a full disk is not tested")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", path], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small disk: {mounted.stderr.strip()}: a full disk is not tested")
-    try:
-        yield
-    finally:
-        # Lazily: a process that is being killed may still have a file open.
-        subprocess.run(["umount", "--lazy", path], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Take all space that is left; the file that has it."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        size = CHUNK_BYTES
-        while size:
-            try:
-                file.write(b"\xff" * size)
-            except OSError:
-                size //= 2
-    return ballast
 
 
 def stalled_of(cluster: LocalCluster, node: int) -> str | None:

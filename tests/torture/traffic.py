@@ -38,7 +38,7 @@ PROGRESS_TIMEOUT_S = 40.0
 def known_to(client: int, cluster: LocalCluster) -> list[str]:
     """Every other client knows one node alone, so that followers are asked, too: whoever knows all finds the leader.
 
-    Where nodes may lie, all clients know all nodes, and ask them all.
+    Where nodes may lie, all clients know all nodes, and ask them all. Where nodes come and go, this changes.
     """
     endpoints = cluster.endpoints
     is_alone = client % 2 and not REGISTRY[cluster.layout.protocol].traits.has_keys
@@ -87,10 +87,21 @@ async def _others_ended() -> None:
 
 
 class Traffic:
-    """``clients`` clients of a cluster. Counts and events are in ``recorder``."""
+    """``clients`` clients of a cluster. Counts and events are in ``recorder``.
 
-    def __init__(self, cluster: LocalCluster, history: Path, seed: int, clients: int = CLIENTS) -> None:
+    ``think_s_max``: how long each waits at the most between two operations.
+    """
+
+    def __init__(
+        self,
+        cluster: LocalCluster,
+        history: Path,
+        seed: int,
+        clients: int = CLIENTS,
+        think_s_max: float = THINK_S_MAX,
+    ) -> None:
         self.cluster = cluster
+        self.think_s_max = think_s_max
         self.recorder = Recorder(history)
         self.clients = clients
         self.seed = seed
@@ -137,15 +148,16 @@ class Traffic:
 
     async def _client(self, number: int, ending: asyncio.Event) -> None:
         chance = random.Random(f"{self.seed}/{number}")
-        endpoints = known_to(number, self.cluster)
         functions, weights = list(FUNCTIONS), list(FUNCTIONS.values())
         process = number
-        async with AsyncClient(endpoints, timeout_s=TIMEOUTS_S[number % len(TIMEOUTS_S)]) as client:
-            while not ending.is_set():
-                (f,) = chance.choices(functions, weights)
-                if not await self._one(client, process, f, chance.choice(KEYS), chance):
-                    process += self.clients
-                await asyncio.sleep(chance.uniform(0, THINK_S_MAX))
+        while not ending.is_set():
+            endpoints = known_to(number, self.cluster)
+            async with AsyncClient(endpoints, timeout_s=TIMEOUTS_S[number % len(TIMEOUTS_S)]) as client:
+                while not ending.is_set() and known_to(number, self.cluster) == endpoints:
+                    (f,) = chance.choices(functions, weights)
+                    if not await self._one(client, process, f, chance.choice(KEYS), chance):
+                        process += self.clients
+                    await asyncio.sleep(chance.uniform(0, self.think_s_max))
 
     async def _one(self, client: AsyncClient, process: int, f: str, key: str, chance: random.Random) -> bool:
         """One operation; whether its outcome is known."""
@@ -155,7 +167,7 @@ class Traffic:
             output = await self._call(client, f, key.encode(), argument)
         except (Unreachable, NoQuorum):
             self.recorder.add("fail", process, f, key, argument)
-            await asyncio.sleep(chance.uniform(0, THINK_S_MAX))
+            await asyncio.sleep(chance.uniform(0, self.think_s_max))
             return True
         except OutcomeUnknown:
             self.recorder.add("info", process, f, key, argument)

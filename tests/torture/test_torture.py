@@ -1,0 +1,103 @@
+"""Torture: real processes, each in a network of its own, four clients, and every fault that there is, from a seed.
+
+It fails for a history that no single machine could have given (so for an answer that was lost), a fault that took no
+effect, a node that ended by itself, members that do not agree at the end, or stores that differ; for nothing that is
+slow. It ends with a report, a line of JSON: ``pytest -s`` shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.torture import clocked
+from tests.torture.account import report, text
+from tests.torture.changing import ChangingCluster
+from tests.torture.disks import NoDisk
+from tests.torture.every_fault import EveryFault
+from tests.torture.network import Network, why_impossible
+from tests.torture.protocols import QUICK
+from tests.torture.traffic import Traffic
+from tests.torture.verify import check_history, check_replicas
+
+pytestmark = pytest.mark.torture
+
+FOUNDERS: Final = range(1, 6)
+SECONDS: Final = float(os.environ.get("QUORATE_TORTURE_S", "300"))
+"""Of the slow one."""
+THINK_S_MAX: Final = 0.15
+"""Of clients in the slow one: half an hour makes a history that is checked in minutes."""
+DWELL_S_MAX: Final = 2.0
+
+Plan = Callable[[EveryFault], None]
+
+
+@pytest.fixture(autouse=True)
+def _possible() -> None:
+    if why := why_impossible():
+        pytest.skip(f"{why}: a torture with every fault is not run")
+
+
+def torture(folder: Path, seed: int, plan: Plan, planted: str = clocked.HEALTHY, **pace: Any) -> None:
+    with Network(FOUNDERS) as network, network.inside():
+        cluster = ChangingCluster(network, folder / "cluster", "raft", QUICK, planted)
+        try:
+            cluster.start()
+            run(cluster, folder / "history.jsonl", seed, plan, planted, **pace)
+        except NoDisk as error:
+            pytest.skip(f"{error}: a torture with every fault is not run")
+        finally:
+            cluster.close()
+
+
+def run(
+    cluster: ChangingCluster,
+    history: Path,
+    seed: int,
+    plan: Plan,
+    planted: str,
+    dwell_s_max: float = 0.0,
+    **pace: float,
+) -> None:
+    with Traffic(cluster, history, seed, **pace) as traffic:
+        traffic.progress()
+        nemesis = EveryFault(cluster, traffic, seed, dwell_s_max)
+        try:
+            plan(nemesis)
+            traffic.finish()
+        finally:
+            print(text(report(seed, planted, traffic.recorder, nemesis)))
+        nemesis.mend()  # all nodes say the same of who votes
+        check_replicas(cluster)
+        cluster.check_alive()
+        check_history(traffic.recorder)
+
+
+def each_once(nemesis: EveryFault) -> None:
+    """Every kind, in an order that the seed chooses."""
+    for kind in nemesis.chance.sample(list(nemesis.kinds), len(nemesis.kinds)):
+        nemesis.strike(kind)
+
+
+def for_a_while(nemesis: EveryFault) -> None:
+    """Every kind once, and then whatever the seed says, until time is up."""
+    ends_at = time.monotonic() + SECONDS
+    each_once(nemesis)
+    while time.monotonic() < ends_at:
+        nemesis.strike(nemesis.chance.choice(list(nemesis.kinds)))
+
+
+@pytest.mark.timeout(600)
+def test_every_fault_once(tmp_path: Path) -> None:
+    torture(tmp_path, 1, each_once)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * SECONDS + 1200)
+def test_every_fault_for_a_while(tmp_path: Path) -> None:
+    torture(tmp_path, 2, for_a_while, dwell_s_max=DWELL_S_MAX, think_s_max=THINK_S_MAX)
