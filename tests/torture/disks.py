@@ -1,4 +1,7 @@
-"""Disks of their own for nodes, small enough to be filled: file systems in memory. Needs root."""
+"""Disks of their own for nodes, small enough to be filled: file systems in memory. Needs root.
+
+Each bears the number of this process; those of processes that are gone, killed perhaps, are swept away.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,21 @@ import pytest
 
 DISK_BYTES = 8 << 20
 CHUNK_BYTES = 64 << 10
+SOURCE = "quorate-disk-"
+"""What it is a disk of, for those that look at the system's mounts, with the number of the process."""
 
 
 class NoDisk(Exception):
     """Such a disk cannot be had here; the text says why."""
+
+
+def sweep() -> None:
+    """Unmount what a process left behind which was killed."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        source, point, *_ = line.split()
+        owner = source.removeprefix(SOURCE)
+        if source.startswith(SOURCE) and not Path("/proc", owner).exists():
+            unmount(Path(point))
 
 
 def mount(path: Path, size_bytes: int = DISK_BYTES) -> None:
@@ -23,7 +37,8 @@ def mount(path: Path, size_bytes: int = DISK_BYTES) -> None:
     path.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
         raise NoDisk("mounting a small disk needs root")
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", path]
+    sweep()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", f"{SOURCE}{os.getpid()}", path]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
         raise NoDisk(f"cannot mount a small disk: {mounted.stderr.strip()}")

@@ -120,7 +120,7 @@ class EveryFault(Nemesis):
         """Some nodes, the leader among them every other time, so that the others are a majority."""
         first = self._someone()
         others = [node for node in self.cluster.ids if node != first]
-        return [first, *self.chance.sample(others, self.chance.randrange((len(self.cluster.ids) + 1) // 2))]
+        return [first, *self.chance.sample(others, self.chance.randrange((len(self.cluster.ids) - 1) // 2))]
 
     def _all_but(self, *nodes: int) -> list[int]:
         return [node for node in self.cluster.ids if node not in nodes]
