@@ -24,6 +24,8 @@ from tests.torture.network import Network, SpreadCluster
 ROOT: Final = Path(__file__).parents[2]
 DISK_BYTES: Final = 256 << 20
 """For the journal and the store, which keeps all versions, of half an hour."""
+NO_SPACE: Final = re.compile("disk full|No space left on device")
+"""How nodes report it: of the journal, or of a snapshot that they are sent."""
 PATIENCE_S: Final = 120.0
 
 T = TypeVar("T")
@@ -161,11 +163,11 @@ class ChangingCluster(SpreadCluster):
 
     def fill_disk(self, node: int) -> Path:
         """Waits until the node reports a write that failed; what takes the space."""
-        data, said = self.data(node), self.log(node).count("disk full")
+        data, said = self.data(node), len(NO_SPACE.findall(self.log(node)))
 
         def fails() -> bool:
             disks.fill(data)  # again: the node may have given space free meanwhile
-            return self.log(node).count("disk full") > said
+            return len(NO_SPACE.findall(self.log(node))) > said
 
         until(fails, f"node {node} says that its disk is full")
         return disks.ballast_of(data)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from quorate.service.requests import Status
 
 from tests.cluster import until
-from tests.torture.changing import ChangingCluster, insist
+from tests.torture.changing import PATIENCE_S, ChangingCluster, insist
 from tests.torture.nemesis import Nemesis, Progressing
 
 FEWEST, MOST = 3, 7
@@ -90,20 +90,25 @@ class EveryFault(Nemesis):
         self.struck.append(Struck(kind, began_at, time.monotonic()))
 
     def mend(self) -> None:
-        """Wait until every node serves clients, follows, writes, and knows who votes."""
+        """Wait until every node serves clients, follows, writes, knows who votes, and has what there was to have."""
+        wanted = 0
 
         def is_whole() -> bool:
+            nonlocal wanted
             self.cluster.check_alive()
             statuses = self.cluster.statuses()
-            return len(statuses) == len(self.cluster.ids) and all(map(self._is_well, statuses.values()))
+            wanted = wanted or max((status.commit_index for status in statuses.values()), default=0)
+            is_well = partial(self._is_well, wanted)
+            return len(statuses) == len(self.cluster.ids) and all(map(is_well, statuses.values()))
 
-        until(is_whole, f"all nodes are well; logs in {self.cluster.folder}")
+        until(is_whole, f"all nodes are well; logs in {self.cluster.folder}", PATIENCE_S)
 
-    def _is_well(self, status: Status) -> bool:
+    def _is_well(self, index: int, status: Status) -> bool:
         voters = status.voters
         return (
             status.leader is not None
             and status.stalled is None
+            and status.applied_index >= index
             and voters is not None
             and voters.members == self.cluster.ids
             and not voters.next_members

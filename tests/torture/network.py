@@ -51,7 +51,7 @@ add rule inet cut input udp dport {PROBE_PORT} ip saddr @away counter name probe
 add rule inet cut input ip saddr @away drop
 add chain inet cut loss {{ type filter hook input priority 1; }}
 """
-SLOW_RATE, SLOW_S, SLOW_BURST_BYTES = "100kbit", 0.2, 2000
+SLOW_RATE, SLOW_S, SLOW_BURST_BYTES = "256kbit", 0.2, 2000
 """A packet waits up to so long for its turn, and is lost where it would wait longer."""
 
 

@@ -92,12 +92,32 @@ def for_a_while(nemesis: EveryFault) -> None:
         nemesis.strike(nemesis.chance.choice(list(nemesis.kinds)))
 
 
-@pytest.mark.timeout(600)
-def test_every_fault_once(tmp_path: Path) -> None:
-    torture(tmp_path, 1, each_once)
+def twice(nemesis: EveryFault) -> None:
+    """Every kind, and in another order again: about a minute."""
+    each_once(nemesis)
+    each_once(nemesis)
+
+
+@pytest.mark.timeout(900)
+def test_every_fault_twice(tmp_path: Path) -> None:
+    torture(tmp_path, 1, twice)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2 * SECONDS + 1200)
 def test_every_fault_for_a_while(tmp_path: Path) -> None:
     torture(tmp_path, 2, for_a_while, dwell_s_max=DWELL_S_MAX, think_s_max=THINK_S_MAX)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_planted_bug_is_caught(tmp_path: Path) -> None:
+    """A leader that commits what it alone holds: cut off from the others, it answers writes that are lost."""
+    with pytest.raises(AssertionError, match=r"not linearizable|ended with exit code"):
+        torture(tmp_path, 3, leaders_cut_off, clocked.COMMITS_ALONE)
+
+
+def leaders_cut_off(nemesis: EveryFault) -> None:
+    """Not only leaders, but those among others."""
+    for _ in range(6):
+        nemesis.strike("isolate")
