@@ -248,6 +248,10 @@ class LocalCluster:
             return [*node_command(self.config_path, node, self._child_end, False), "--repair"]
         return node_command(self.config_path, node, self._child_end, is_new)
 
+    def environment(self, node: int) -> dict[str, str]:
+        """Of a node's process."""
+        return self._env
+
     def _spawn(self, node: int) -> subprocess.Popen[bytes]:
         with (self.folder / f"n{node}.log").open("ab") as log:
             return subprocess.Popen(
@@ -255,7 +259,7 @@ class LocalCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._env,
+                env=self.environment(node),
                 pass_fds=(self._child_end,),
                 process_group=0,
             )

@@ -24,6 +24,7 @@ def report(seed: int, planted: str, recorder: Recorder, nemesis: EveryFault) -> 
     return {
         "seed": seed,
         "planted": planted,
+        "links": type(nemesis.network).__name__,
         "seconds": round(events[-1].time / 1e9, 1) if events and events[-1].time else 0.0,
         "operations": {"ok": counts["ok"], "failed": counts["fail"], "unknown": counts["info"]},
         "faults": dict(sorted(nemesis.done.items())),

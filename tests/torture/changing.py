@@ -1,4 +1,4 @@
-"""A cluster in networks of its own whose nodes come and go, each on a small disk, with a clock that can be set."""
+"""A cluster whose nodes come and go, with links to be cut, each on a small disk, with a clock that can be set."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from quorate.service.client.sync import Client
 from tests.cluster import SOURCE, until
 from tests.torture import clocked, disks
 from tests.torture.network import Network, SpreadCluster
+from tests.torture.proxies import Proxies
 
 ROOT: Final = Path(__file__).parents[2]
 DISK_BYTES: Final = 256 << 20
@@ -52,7 +53,7 @@ class ChangingCluster(SpreadCluster):
     """Its founders are the nodes of the network; ``ids`` are those that are in it now. ``planted``: a bug they have."""
 
     def __init__(
-        self, network: Network, folder: Path, protocol: str, options: str, planted: str = clocked.HEALTHY
+        self, network: Network | Proxies, folder: Path, protocol: str, options: str, planted: str = clocked.HEALTHY
     ) -> None:
         super().__init__(network, folder, protocol, options, {"PYTHONPATH": os.pathsep.join([str(SOURCE), str(ROOT)])})
         self.ids: tuple[int, ...] = tuple(network.nodes)  # type: ignore[assignment]
@@ -61,9 +62,11 @@ class ChangingCluster(SpreadCluster):
         self._joins: dict[int, tuple[str, ...]] = {}
         """How those joined who did."""
         self._mounted: set[int] = set()
+        self.no_disks = ""
+        """Why they are not on disks of their own; empty: they are."""
 
     def start(self) -> None:
-        """On their disks. Raises NoDisk."""
+        """On their disks."""
         for node in self.ids:
             self._mount(node)
         super().start()
@@ -74,7 +77,7 @@ class ChangingCluster(SpreadCluster):
             super().close()
         finally:
             for node in sorted(self._mounted):
-                self._unmount(node)
+                self._lose_disk(node)
 
     def command(self, node: int) -> list[str]:
         if node in self._joins:
@@ -147,7 +150,7 @@ class ChangingCluster(SpreadCluster):
             self._must_run(node)
             self.kill(node)
         self.network.leave(node)
-        self._unmount(node)
+        self._lose_disk(node)
 
     # --- clocks and disks ---
 
@@ -174,9 +177,15 @@ class ChangingCluster(SpreadCluster):
 
     def _mount(self, node: int) -> None:
         if node not in self._mounted:
-            disks.mount(self.data(node), DISK_BYTES)
-            self._mounted.add(node)
+            try:
+                disks.mount(self.data(node), DISK_BYTES)
+                self._mounted.add(node)
+            except disks.NoDisk as error:
+                self.no_disks = str(error)
 
-    def _unmount(self, node: int) -> None:
-        disks.unmount(self.data(node))
-        self._mounted.discard(node)
+    def _lose_disk(self, node: int) -> None:
+        if node in self._mounted:
+            disks.unmount(self.data(node))
+            self._mounted.discard(node)
+        else:
+            self.lose(node)

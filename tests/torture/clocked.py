@@ -7,12 +7,16 @@ clock of its own here. SIGUSR1 sets it: by so many seconds, forward or back, as 
 (``n1.jump``). Timers stay where they are in local time, as they do in the simulator: a clock that jumps forward fires
 what is due. The world's clock, as the node has it, jumps with it. The node says in its log what it was told.
 
+Where the environment says so (``QUORATE_TORTURE_LISTEN``), it listens for the other nodes elsewhere than it is dialled,
+also before it has a configuration that could say that.
+
 PLANTED is the name of a bug that the node has, one of Raft's mutants or of those below; ``-`` for none.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -28,13 +32,16 @@ from quorate.protocols import REGISTRY
 from quorate.protocols.raft.core import Raft
 from quorate.protocols.raft.replication import LogReplication
 from quorate.runtime import node as node_module
+from quorate.runtime.address import parse_address
 from quorate.runtime.node import Node
 from quorate.service import server
+from quorate.service.config import NodeConfig
 
 log = logging.getLogger("quorate.clocked")
 
 HEALTHY: Final = "-"
 COMMITS_ALONE: Final = "commits-alone"
+LISTEN_VARIABLE: Final = "QUORATE_TORTURE_LISTEN"
 WAS_SET: Final = "the clock was set"
 """How a node's report of it begins."""
 
@@ -120,6 +127,8 @@ def main() -> None:
     """Run the node."""
     if (planted := sys.argv.pop(1)) != HEALTHY:
         plant(planted)
+    if listen := os.environ.get(LISTEN_VARIABLE):
+        NodeConfig.listen_peer = lambda _: parse_address(listen)  # type: ignore[method-assign]
     node_module.time = CLOCK  # type: ignore[assignment]
     server.Node = ClockedNode  # type: ignore[misc]
     cli.main()

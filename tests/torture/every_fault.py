@@ -63,6 +63,9 @@ class EveryFault(Nemesis):
         self._try("loss", lambda: self.network.lose(cluster.ids[0], 1))
         self._try("delay", lambda: self.network.slow(cluster.ids[0]))
         self.network.heal()
+        if cluster.no_disks:
+            self.left_out["full disk"] = cluster.no_disks
+            del self.kinds["full disk"]
 
     def _try(self, kind: str, harm: Callable[[], None]) -> None:
         try:

@@ -104,6 +104,8 @@ def why_impossible() -> str | None:
 class Network:
     """A context manager; leaves nothing behind."""
 
+    layout_type: type[Layout] = SpreadLayout
+
     def __init__(self, nodes: Iterable[int]) -> None:
         self.nodes = list(nodes)
         self._prefix = f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
@@ -159,6 +161,13 @@ class Network:
         run("ip", "-n", name, "address", "add", f"{address(node)}/24", "dev", "eth0")
         run("ip", "-n", name, "link", "set", "eth0", "up")
         self._nft(node, FILTER)
+
+    def serve(self, layout: Layout) -> None:
+        """The nodes of this cluster: there is nothing to do."""
+
+    def environment(self, node: int) -> dict[str, str]:
+        """What its process is told: nothing."""
+        return {}
 
     # --- nodes that come and go ---
 
@@ -287,8 +296,6 @@ def _enter(namespace: int) -> None:
 class SpreadCluster(LocalCluster):
     """A cluster whose nodes are in a Network; to be used ``inside`` it."""
 
-    layout_type = SpreadLayout
-
     def __init__(
         self,
         network: Network,
@@ -297,8 +304,13 @@ class SpreadCluster(LocalCluster):
         options: str = "",
         env: Mapping[str, str] | None = None,
     ) -> None:
+        self.layout_type = network.layout_type
         super().__init__(folder, len(network.nodes), protocol, options, env)
         self.network = network
+        network.serve(self.layout)
+
+    def environment(self, node: int) -> dict[str, str]:
+        return {**super().environment(node), **self.network.environment(node)}
 
     def _spawn(self, node: int) -> subprocess.Popen[bytes]:
         with self.network.inside(node):

@@ -1,5 +1,7 @@
 """Torture: real processes, each in a network of its own, four clients, and every fault that there is, from a seed.
 
+Without root the links go through proxies, and what cannot be had is left out; the report says so.
+
 It fails for a history that no single machine could have given (so for an answer that was lost), a fault that took no
 effect, a node that ended by itself, members that do not agree at the end, or stores that differ; for nothing that is
 slow. It ends with a report, a line of JSON: ``pytest -s`` shows it.
@@ -18,10 +20,10 @@ import pytest
 from tests.torture import clocked
 from tests.torture.account import report, text
 from tests.torture.changing import ChangingCluster
-from tests.torture.disks import NoDisk
 from tests.torture.every_fault import EveryFault
 from tests.torture.network import Network, why_impossible
 from tests.torture.protocols import QUICK
+from tests.torture.proxies import Proxies
 from tests.torture.traffic import Traffic
 from tests.torture.verify import check_history, check_replicas
 
@@ -37,22 +39,25 @@ DWELL_S_MAX: Final = 2.0
 Plan = Callable[[EveryFault], None]
 
 
-@pytest.fixture(autouse=True)
-def _possible() -> None:
-    if why := why_impossible():
-        pytest.skip(f"{why}: a torture with every fault is not run")
+def links() -> Network | Proxies:
+    """The best that this machine has."""
+    return Proxies(FOUNDERS) if why_impossible() else Network(FOUNDERS)
 
 
-def torture(folder: Path, seed: int, plan: Plan, planted: str = clocked.HEALTHY, **pace: Any) -> None:
-    with Network(FOUNDERS) as network, network.inside():
-        cluster = ChangingCluster(network, folder / "cluster", "raft", QUICK, planted)
-        try:
-            cluster.start()
-            run(cluster, folder / "history.jsonl", seed, plan, planted, **pace)
-        except NoDisk as error:
-            pytest.skip(f"{error}: a torture with every fault is not run")
-        finally:
-            cluster.close()
+def torture(
+    folder: Path,
+    seed: int,
+    plan: Plan,
+    planted: str = clocked.HEALTHY,
+    links: Callable[[], Network | Proxies] = links,
+    **pace: Any,
+) -> None:
+    with (
+        links() as network,
+        network.inside(),
+        ChangingCluster(network, folder / "cluster", "raft", QUICK, planted) as cluster,
+    ):
+        run(cluster, folder / "history.jsonl", seed, plan, planted, **pace)
 
 
 def run(
@@ -107,6 +112,13 @@ def test_every_fault_twice(tmp_path: Path) -> None:
 @pytest.mark.timeout(2 * SECONDS + 1200)
 def test_every_fault_for_a_while(tmp_path: Path) -> None:
     torture(tmp_path, 2, for_a_while, dwell_s_max=DWELL_S_MAX, think_s_max=THINK_S_MAX)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_fault_by_proxies(tmp_path: Path) -> None:
+    """As where there is no root."""
+    torture(tmp_path, 4, each_once, links=lambda: Proxies(FOUNDERS))
 
 
 @pytest.mark.slow
