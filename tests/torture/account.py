@@ -13,14 +13,14 @@ from tests.torture.history import Recorder
 
 def report(seed: int, planted: str, recorder: Recorder, nemesis: EveryFault) -> dict[str, Any]:
     """All of it. ``unavailable_s_max`` is the longest time between two answers, whichever clients they went to;
-    ``during`` is the fault in which it began.
+    ``during`` is the fault in which most of it was.
     """
     counts, events = recorder.counts, recorder.events
     answered = [
         recorder.began_at + event.time / 1e9 for event in events if event.type == "ok" and event.time is not None
     ]
-    gaps = [(after - before, before) for before, after in pairwise(answered)]
-    longest_s, began_at = max(gaps, default=(0.0, 0.0))
+    gaps = [(after - before, (before + after) / 2) for before, after in pairwise(answered)]
+    longest_s, middle = max(gaps, default=(0.0, 0.0))
     return {
         "seed": seed,
         "planted": planted,
@@ -32,7 +32,7 @@ def report(seed: int, planted: str, recorder: Recorder, nemesis: EveryFault) -> 
         "left_out": nemesis.left_out,
         "nodes_at_the_end": list(nemesis.cluster.ids),
         "unavailable_s_max": round(longest_s, 3),
-        "during": _during(nemesis.struck, began_at),
+        "during": _during(nemesis.struck, middle),
         "unavailable_s_max_by_kind": _by_kind(nemesis.struck, gaps),
     }
 
@@ -55,9 +55,9 @@ def _during(struck: list[Struck], at: float) -> str:
 
 
 def _by_kind(struck: list[Struck], gaps: list[tuple[float, float]]) -> dict[str, float]:
-    """The longest that began, or was on, in each kind."""
+    """The longest in each kind; ``gaps``: how long, and their middles."""
     longest: dict[str, float] = {}
     for one in struck:
-        within = [gap_s for gap_s, at in gaps if at <= one.ended_at and at + gap_s >= one.began_at]
+        within = [gap_s for gap_s, middle in gaps if one.began_at <= middle <= one.ended_at]
         longest[one.kind] = round(max([*within, longest.get(one.kind, 0.0)]), 3)
     return dict(sorted(longest.items()))

@@ -13,11 +13,13 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
+from quorate.service.client.leadership import LeaderFound
 from quorate.service.requests import Status
 
 from tests.cluster import until
 from tests.torture.changing import PATIENCE_S, ChangingCluster, insist
-from tests.torture.nemesis import Nemesis, Progressing
+from tests.torture.nemesis import Nemesis
+from tests.torture.traffic import Traffic
 
 FEWEST, MOST = 3, 7
 """How many vote."""
@@ -38,8 +40,9 @@ class EveryFault(Nemesis):
     """``struck`` has all faults in order. ``left_out``: the kinds that this machine cannot have, and why."""
 
     cluster: ChangingCluster
+    traffic: Traffic
 
-    def __init__(self, cluster: ChangingCluster, traffic: Progressing, seed: int, dwell_s_max: float = 0.0) -> None:
+    def __init__(self, cluster: ChangingCluster, traffic: Traffic, seed: int, dwell_s_max: float = 0.0) -> None:
         super().__init__(cluster, traffic, seed)
         self.network = cluster.network
         self.dwell_s_max = dwell_s_max
@@ -83,11 +86,11 @@ class EveryFault(Nemesis):
         began_at = time.monotonic()
         with self.kinds[kind]() as owes_progress:
             if owes_progress:
-                self.traffic.progress()
+                self.traffic.progress(patience_s=PATIENCE_S)
             # How long a fault lasts is part of the schedule; nothing is waited for.
             time.sleep(self.chance.uniform(0, self.dwell_s_max))
         self.mend()
-        self.traffic.progress()
+        self.traffic.progress(patience_s=PATIENCE_S)
         self.cluster.check_alive()
         self.done[kind] += 1
         self.struck.append(Struck(kind, began_at, time.monotonic()))
@@ -245,7 +248,12 @@ class EveryFault(Nemesis):
             to = self.chance.choice(self._all_but(before.node))
             leads = insist(lambda: client.transfer_leadership(to), f"node {to} leads in place of node {before.node}")
             assert leads == to
-            after = until(lambda: (found := client.leader()).term > before.term and found, "a later term has a leader")
+
+            def led_later() -> LeaderFound | None:
+                found = insist(client.leader, "somebody leads")
+                return found if found.term > before.term else None
+
+            after = until(led_later, "a later term has a leader", PATIENCE_S)
             assert after.node != before.node or after.term > before.term + 1, (before, after)
         yield True
 

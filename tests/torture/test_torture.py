@@ -32,7 +32,7 @@ pytestmark = pytest.mark.torture
 FOUNDERS: Final = range(1, 6)
 SECONDS: Final = float(os.environ.get("QUORATE_TORTURE_S", "300"))
 """Of the slow one."""
-THINK_S_MAX: Final = 0.15
+THINK_S_MAX: Final = 0.05
 """Of clients in the slow one: half an hour makes a history that is checked in minutes."""
 DWELL_S_MAX: Final = 2.0
 

@@ -131,11 +131,11 @@ class Traffic:
         """Let each client end its operation, then read every key once more."""
         self._background.finish()
 
-    def progress(self, operations: int = 20) -> None:
+    def progress(self, operations: int = 20, patience_s: float = PROGRESS_TIMEOUT_S) -> None:
         """Wait until so many more are answered; a cluster with a majority owes that."""
         self._background.check()
         wanted = self.acknowledged + operations
-        until(lambda: self.acknowledged >= wanted, f"{operations} more operations answered", PROGRESS_TIMEOUT_S)
+        until(lambda: self.acknowledged >= wanted, f"{operations} more operations answered", patience_s)
 
     async def _run(self, ending: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
