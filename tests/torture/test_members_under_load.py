@@ -101,14 +101,19 @@ def test_members_shrink_and_grow_while_clients_write(protocol: str, tmp_path: Pa
 def joining(node: int, token: str, endpoints: str, folder: Path) -> Iterator[None]:
     """A new node, started as a person starts it."""
     (port,) = free_pairs(1)
+    child_end, own_end = os.pipe()  # it ends with this process, however that does
     who = ("--name", f"n{node}", "--token", token, "--data", str(folder / f"n{node}"))
     with (folder / f"n{node}.log").open("wb") as log:
         process = subprocess.Popen(
-            [*QUORATE, "node", "--join", endpoints, *who, "--listen", f"127.0.0.1:{port}"],
+            [
+                *(*QUORATE, "node", "--join", endpoints, *who, "--listen", f"127.0.0.1:{port}"),
+                *("--stop-with-parent", str(child_end)),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment(),
+            pass_fds=(child_end,),
         )
     try:
         yield
@@ -116,6 +121,8 @@ def joining(node: int, token: str, endpoints: str, folder: Path) -> Iterator[Non
     finally:
         process.kill()
         process.wait()
+        os.close(child_end)
+        os.close(own_end)
 
 
 def changed(*words: str, **env: str) -> list[int]:
