@@ -28,6 +28,7 @@ def report(seed: int, planted: str, recorder: Recorder, nemesis: EveryFault) -> 
         "seconds": round(events[-1].time / 1e9, 1) if events and events[-1].time else 0.0,
         "operations": {"ok": counts["ok"], "failed": counts["fail"], "unknown": counts["info"]},
         "faults": dict(sorted(nemesis.done.items())),
+        "last": nemesis.last,
         "seconds_by_kind": _seconds(nemesis.struck),
         "left_out": nemesis.left_out,
         "nodes_at_the_end": list(nemesis.cluster.ids),

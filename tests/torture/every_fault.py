@@ -37,7 +37,10 @@ class Struck(NamedTuple):
 
 
 class EveryFault(Nemesis):
-    """``struck`` has all faults in order. ``left_out``: the kinds that this machine cannot have, and why."""
+    """``struck`` has all faults in order, and ``last`` says what was done last, and to which nodes.
+
+    ``left_out``: the kinds that this machine cannot have, and why.
+    """
 
     cluster: ChangingCluster
     traffic: Traffic
@@ -47,6 +50,7 @@ class EveryFault(Nemesis):
         self.network = cluster.network
         self.dwell_s_max = dwell_s_max
         self.struck: list[Struck] = []
+        self.last = ""
         self.kinds: dict[str, Callable[[], AbstractContextManager[bool]]] = {
             **{f"{verb} {which}": partial(self._ended, verb, which) for verb, which in _ENDED},
             "isolate": self._isolated,
@@ -83,7 +87,7 @@ class EveryFault(Nemesis):
             kind = "remove"
         elif kind == "remove" and len(self.cluster.ids) <= FEWEST:
             kind = "add"
-        began_at = time.monotonic()
+        began_at, self.last = time.monotonic(), kind
         with self.kinds[kind]() as owes_progress:
             if owes_progress:
                 self.traffic.progress(patience_s=PATIENCE_S)
@@ -122,6 +126,11 @@ class EveryFault(Nemesis):
 
     # --- whom it hits ---
 
+    def _victims(self, which: str) -> list[int]:
+        victims = super()._victims(which)
+        self.last += f" {victims}"
+        return victims
+
     def _someone(self) -> int:
         """The leader, every other time."""
         (node,) = self._victims(self.chance.choice(["leader", "follower"]))
@@ -130,8 +139,9 @@ class EveryFault(Nemesis):
     def _minority(self) -> list[int]:
         """Some nodes, the leader among them every other time, so that the others are a majority."""
         first = self._someone()
-        others = [node for node in self.cluster.ids if node != first]
-        return [first, *self.chance.sample(others, self.chance.randrange((len(self.cluster.ids) - 1) // 2))]
+        more = self.chance.sample(self._all_but(first), self.chance.randrange((len(self.cluster.ids) - 1) // 2))
+        self.last += f" and {more}"
+        return [first, *more]
 
     def _all_but(self, *nodes: int) -> list[int]:
         return [node for node in self.cluster.ids if node not in nodes]
@@ -181,6 +191,7 @@ class EveryFault(Nemesis):
         """Two halves, and one node that both can reach."""
         bridge, *others = self.chance.sample(self.cluster.ids, len(self.cluster.ids))
         half = len(others) // 2
+        self.last += f" {others[:half]}, {others[half:]}"
         pairs = [(one, other) for one in others[:half] for other in others[half:]]
         with self._links(cut=pairs, stay=[(bridge, other) for other in others], both=True):
             yield True
@@ -246,6 +257,7 @@ class EveryFault(Nemesis):
         with self.cluster.administrator() as client:
             before = insist(client.leader, "somebody leads")
             to = self.chance.choice(self._all_but(before.node))
+            self.last += f" from {before.node} to {to}"
             leads = insist(lambda: client.transfer_leadership(to), f"node {to} leads in place of node {before.node}")
             assert leads == to
 
