@@ -18,11 +18,13 @@ from quorate.protocols.raft.messages import (
     Appended,
     AppendedAs,
     AppendEntries,
+    AppendWithheld,
     Configured,
     Conflict,
     Forgot,
     Heartbeat,
     HeartbeatReply,
+    InstallCut,
     InstallSnapshot,
     InstallSnapshotAfter,
     InstallSnapshotAmong,
@@ -112,6 +114,8 @@ MESSAGE = st.one_of(
     st.builds(InstallSnapshotAmong, TERM, CHUNK, RETURNS, CONFIGURED),
     st.builds(SnapshotPieceAmong, TERM, CHUNK, RETURNS, CONFIGURED),
     st.builds(NodesKnown, NODES),
+    st.builds(AppendWithheld, TERM, SMALL, SMALL, ENTRIES, NUMBER),
+    st.builds(InstallCut, TERM, NUMBER, TERM, RETURNS, CONFIGURED),
 )
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.just((b"mine",))),

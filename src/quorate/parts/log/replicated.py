@@ -34,6 +34,10 @@ class Restored(msgspec.Struct, frozen=True, gc=False):
     term: int
 
 
+class Stateless(msgspec.Struct, frozen=True, gc=False):
+    """This node keeps no state, for good (a witness): it is given no entries and no snapshots, and answers nobody."""
+
+
 class ReadReady(msgspec.Struct, frozen=True, gc=False):
     """Reads with these tokens may be served from the state as it is after all earlier outputs."""
 
@@ -65,7 +69,7 @@ class Leads(msgspec.Struct, frozen=True, gc=False):
     leader: int | None
 
 
-Output: TypeAlias = Decided | Restored | ReadReady | ReadFailed | Dropped | Leads
+Output: TypeAlias = Decided | Restored | Stateless | ReadReady | ReadFailed | Dropped | Leads
 
 # --- jobs and their results ---
 
