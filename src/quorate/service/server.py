@@ -243,6 +243,8 @@ class Server:
         """In memory. A view counts as a term; a protocol with neither is in term 0."""
         core = self.node.host.root.standing()
         applied_index, in_force = self.replica.applied_index, self._in_force
+        if self.replica.is_stateless:
+            applied_index = core.commit_index or 0  # so far it follows
         return Status(
             id=request,
             node=self.config.node,
@@ -352,7 +354,9 @@ class Server:
         return self.membership.why_not(request.entry, in_force.nodes, in_force.keyring, in_force.voters)
 
     def _voters(self) -> tuple[int, ...]:
-        return self._in_force.voters.members
+        """Those whose states are compared: a witness has none."""
+        in_force = self._in_force
+        return tuple(node for node in in_force.voters.members if node not in in_force.nodes.witnesses)
 
     @property
     def _in_force(self) -> InForce:

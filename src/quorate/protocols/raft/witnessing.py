@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from quorate.kernel import Env, nodes_of
 from quorate.parts.leaderlog.followers import Followers, Progress
-from quorate.parts.log.entries import size_of
+from quorate.parts.log.entries import Entry, size_of
 from quorate.protocols.raft.messages import AppendWithheld, InstallCut, RaftConfig
 from quorate.protocols.raft.state import ServerState
 from quorate.protocols.raft.witnesses import withheld
@@ -59,13 +59,16 @@ class Witnesses:
             self._send_cut(node, progress)
             return
         count_max = min(config.message_entries_max, last - first + 1)
-        entries = withheld(log.batch(first, count_max, config.message_bytes_max))
+        entries = self._withheld(log.batch(first, count_max, config.message_bytes_max))
         prev_term = log.term_at(first - 1)
         assert prev_term is not None
         progress.sent(first + len(entries) - 1, size_of(entries))
         progress.commit_sent = state.commit_index
         # As for other followers: the term is durable since the election.
         self._env.send_now(node, AppendWithheld(state.term, first - 1, prev_term, entries, state.commit_index))
+
+    def _withheld(self, entries: list[Entry]) -> list[Entry]:
+        return withheld(entries)
 
     def _send_cut(self, node: int, progress: Progress) -> None:
         """§5.3: what it needs next is only in a snapshot; of which it needs no more than this."""
