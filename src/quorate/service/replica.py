@@ -246,6 +246,7 @@ class Replica(App):
         elif kind is Stateless:
             self.is_stateless = True
             self.reports = None
+            self.on_configured()
         elif kind is Leads:
             self._follow(value.leader)
             if self.on_leads is not None:

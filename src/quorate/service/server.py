@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from quorate.machines.kv.machine import KvMachine
+from quorate.machines.none import NoMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.parts.log.replicated import KeepsLog
@@ -37,7 +38,7 @@ from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig, check_config
 from quorate.service.descriptions import describe_cluster
 from quorate.service.reconfiguration import Membership
-from quorate.service.replica import Replica
+from quorate.service.replica import IS_WITNESS, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
     AskCluster,
@@ -124,7 +125,7 @@ class Server:
         self.config = config
         budget = config.memory
         keys = config.load_keys() if entry.traits.has_keys else None
-        self.machine = machine(config.data)
+        self.machine = NoMachine() if config.witness else machine(config.data)
         self._keyring = None if keys is None else keys.keyring
         self.membership = Membership(config)
         is_signed = entry.traits.value is Value.SIGNED_REQUESTS
@@ -268,6 +269,8 @@ class Server:
         """Ask this node's own state, however old it is. Raises Unavailable while there is none to ask."""
         if self.node.is_loading:
             raise Unavailable("a snapshot is being loaded")
+        if self.replica.is_stateless:
+            raise Unavailable(IS_WITNESS)
         return self.replica.read(query)
 
     def _on_connect(self, connection: ClientConnection) -> None:

@@ -409,8 +409,9 @@ class Operator:
                 return
             if is_decided and self._all_say(Voters(members, (), seen.epoch), besides=(*leavers, *absent)):
                 self._strike, self._epoch = None, seen.epoch
-                for _ in set(self._witnesses()).intersection(members).difference(before.members):
-                    self._count("witnesses that vote")
+                for node in self._witnesses():
+                    if node in members and node not in before.members:
+                        self._count("witnesses that vote")
                 return
             yield POLL_S
 

@@ -300,7 +300,7 @@ def test_it_records_that_and_acknowledges() -> None:
         effects(records=written).records,
         effects(sends=[(1, Appended(1, 7))]).sends,
     )
-    assert turn.outputs == [Leads(1, 1), Stateless()], "and no state is restored"
+    assert turn.outputs == [Leads(1, 1), Stateless(), Stateless()], "and no state is restored"
     assert server.core.in_force().voters == Voters((1, 2, 3), (), 3)
     assert (server.core.commit_index, server.core.log.last_index) == (7, 7)
 

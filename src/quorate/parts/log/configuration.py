@@ -140,6 +140,11 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
         invited = self.invitation(node)
         return None if invited is None else invited.lock
 
+    def is_witness(self, node: int) -> bool:
+        """Whether this is the number of one, joined or invited."""
+        invited = self.invitation(node)
+        return node in self.witnesses or (invited is not None and invited.witness)
+
     @property
     def witnesses(self) -> tuple[int, ...]:
         """The numbers of those that ever joined and keep no state, ascending."""

@@ -45,8 +45,8 @@ from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.configuration import FOUNDERS_ALONE, InForce, NodePlace, Reconfigurable, Voters
-from quorate.parts.log.entries import Entry
-from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled, ReadFailed, Survivor
+from quorate.parts.log.entries import CONFIGURATION, Entry
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled, ReadFailed, Stateless, Survivor
 from quorate.parts.quorum import QuorumSystem
 from quorate.protocols.raft.election import PRECANDIDATE, Election
 from quorate.protocols.raft.following import LogFollower
@@ -431,6 +431,8 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         state.settle_returns(state.returns.note(first, entries))
         if state.is_witness:
             self.snapshots.witnessed(last)
+            if CONFIGURATION in [entry.kind for entry in entries]:
+                self.env.deliver(Stateless())
             return
         self.env.deliver(Decided(first, entries))
         self.replication.delivered(size)

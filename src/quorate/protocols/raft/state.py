@@ -210,5 +210,4 @@ class ServerState:
         self.compact(index, term, index, term)
         self.commit_index = self.delivered_index = index
         self.settle_returns(returns)
-        if not self.is_witness:
-            self._env.deliver(Restored(index, term))
+        self._env.deliver(Stateless() if self.is_witness else Restored(index, term))
