@@ -7,13 +7,15 @@ How it works. Time is cut into terms, each with at most one leader, elected by a
 its own (§3.4, §3.6.1: ``election.py``). The leader alone appends; it sends its entries with the index and term of the
 one before, and commits an entry of its own term that a majority holds, and with it all before (§3.5, §3.6.2:
 ``replication.py``). A follower takes entries only if the one before agrees (``following.py``). Snapshots replace the
-beginning of the log (chapter 5: ``snapshots.py``). Members change through the log (chapter 4: ``configurations.py``).
+beginning of the log (chapter 5: ``snapshots.py``). Members change through the log (chapter 4: ``configurations.py``);
+some may be witnesses, which vote and keep no state (``witnesses.py``).
 All of them stand on what a server keeps (figure 3.1: ``state.py``). This file joins the parts: it says which message
 goes to which, and what the inputs of one step share.
 
 Durable state. ``HardState`` (term and vote), ``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its
-beginning, and who were the members then), ``Returned`` (of a server that lost these once, and counts again). The
-kernel's barrier keeps a vote or an acknowledgement from leaving before they are durable.
+beginning, and who were the members then), ``Returned`` (of a server that lost these once, and counts again),
+``Witness`` (of a server without state). The kernel's barrier keeps a vote or an acknowledgement from leaving before
+they are durable.
 
 Beyond the paper's core: pre-vote (§9.6); a leader that a quorum has not answered steps down (§6.2); votes are refused
 while a leader is heard (§4.2.3); ReadIndex (§6.4); pipelining and flow control (§10.2); proposals and reads are

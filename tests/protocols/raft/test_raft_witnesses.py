@@ -1,0 +1,62 @@
+"""Witnesses in a cluster: what a leader's crash leaves, and what would be left if they were not asked last."""
+
+from __future__ import annotations
+
+import pytest
+
+from quorate.kernel import Env
+from quorate.parts.log.configuration import Newcomer, encode_change
+from quorate.protocols.raft import Raft
+from quorate.protocols.raft.mutants import MUTANTS
+
+from tests.protocols.cluster import Cluster
+from tests.protocols.raft.raft_nodes import CONFIG
+
+RASH = next(mutant.core for mutant in MUTANTS if mutant.name == "witness-first")
+
+
+def one_and_a_witness(core: type[Raft]) -> Cluster:
+    """Node 1 leads, and node 2, a witness, votes."""
+
+    def make(env: Env) -> Raft:
+        return core(env, CONFIG.but(founders=(1,)))
+
+    cluster = Cluster(make, 1, seed=1, delay_s=(0.001, 0.01))
+    assert cluster.run(30, lambda: cluster[1].core.role == "leader")
+    cluster.run(0.5)
+    cluster.join(2)
+    cluster.submit(1, encode_change((1,), 0, [Newcomer(2, "n2:1", witness=True)]))
+    assert cluster.run(30, lambda: bool(cluster[2].core.in_force().nodes))
+    cluster.run(0.5)
+    cluster.submit(1, encode_change((1, 2), cluster[1].core.acting().epoch))
+    assert cluster.run(30, lambda: cluster[2].core.in_force().voters.members == (1, 2))
+    cluster.run(0.5)
+    return cluster
+
+
+@pytest.mark.parametrize("core", [Raft, RASH])
+def test_a_leader_that_crashes_before_its_disk_has_an_entry_leads_again(core: type[Raft]) -> None:
+    """It cannot if the witness holds the metadata of that entry, which nobody has any more."""
+    cluster = one_and_a_witness(core)
+    cluster[1].held = True
+    cluster.submit(1, b"x")
+    cluster.run(0.5)
+    cluster.crash(1)
+    cluster.restart(1)
+    leads_again = cluster.run(60, lambda: cluster[1].core.role == "leader")
+    assert leads_again == (core is Raft), "what is planted is seen"
+
+
+def test_a_witness_holds_no_data_and_begins_its_log_where_it_likes() -> None:
+    cluster = one_and_a_witness(Raft)
+    for number in range(5):
+        cluster.submit(1, b"%d" % number)
+        cluster.run(0.1)
+    witness = cluster[2]
+    assert cluster[1].applied == [b"0", b"1", b"2", b"3", b"4"]
+    assert witness.applied == []
+    assert witness.core.commit_index == cluster[1].core.commit_index
+    cluster.crash(2)
+    cluster.restart(2)
+    cluster.submit(1, b"more")
+    assert cluster.run(30, lambda: cluster[1].applied[-1:] == [b"more"]), "two of two"
