@@ -246,6 +246,7 @@ class Replica(App):
         elif kind is Stateless:
             self.is_stateless = True
             self.reports = None
+            self._turn_away(IS_WITNESS)
             self.on_configured()
         elif kind is Leads:
             self._follow(value.leader)

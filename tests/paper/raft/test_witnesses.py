@@ -9,6 +9,7 @@ import pytest
 
 from quorate.kernel import Blame
 from quorate.kernel.standing import LEARNER, WITNESS
+from quorate.parts.leaderlog.reads import ReadReply
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Change, Invitation, Newcomer, Nodes, Voters, encode_change
 from quorate.parts.log.entries import CONFIGURATION, NOOP, RETURN, WITHHELD, Entry
 from quorate.parts.log.replicated import Chunk, Dropped, Leads, ReadFailed, Stateless
@@ -207,6 +208,18 @@ def test_clients_get_nothing_of_it() -> None:
     server = witness()
     assert server.submit("x") == effects(outputs=[Dropped((b"x",), NO_STATE)])
     assert server.read(7) == effects(outputs=[ReadFailed((7,), NO_STATE)])
+
+
+def test_what_was_asked_before_it_knew_what_it_is_fails() -> None:
+    """A learner passes reads on, and serves them from its own state when it has applied as much; a witness has none."""
+    server = Server(node=3, peers=(1, 2, 3), config=SMALL)
+    server.on(1, Heartbeat(1, 0, 0))
+    server.read(7)
+    asked = [send.message for send in server.read(8).early]
+    server.on(1, ReadReply(asked[0].nonce, [7], 3))
+    turn = server.on(1, AppendWithheld(1, 0, 0, [noop(1), introduction(), promotion()], 3))
+    assert turn.outputs == [Stateless(), ReadFailed((8, 7), NO_STATE), Stateless()]
+    assert server.on(1, ReadReply(asked[0].nonce, [8], 3)) == effects()
 
 
 def test_it_takes_no_state() -> None:

@@ -363,10 +363,11 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
             self.follower.on_append_entries(sender, m)
 
     def _bears_witness(self, sender: int) -> bool:
-        is_witness = self.state.bear_witness()
-        if not is_witness:
+        if not self.state.bear_witness():
             self.env.blame(sender, "takes this node for a witness, which has state")
-        return is_witness
+            return False
+        self._reads.refuse(NO_STATE)  # what was asked before it knew
+        return True
 
     def on_appended(self, sender: int, m: Appended) -> None:
         """A follower, or our own disk, holds the log up to an index."""
