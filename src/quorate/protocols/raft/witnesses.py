@@ -14,8 +14,8 @@ back to what a witness needs, it sends the *cut*: index, term and configuration 
 
 Two rules make room for it:
 
-- *No quorum is of witnesses alone* (``Configuration.after``). So in each one that commits there is a server with the
-  data, and among the voters there is one that can win.
+- *No quorum is of witnesses alone* (``Configuration.after``). So each one that commits an entry has its data, and each
+  that elects has a server that could have been elected.
 - *A witness is asked last* (``witnessing.py``). It is sent an entry when the voters with state that are *in step* hold
   it durably: those that hold what the log had two heartbeats ago. One that is away or behind is not waited for, but one
   of them must hold it. Otherwise a witness would often be ahead, by the entries of a moment, of every server that could
