@@ -15,7 +15,7 @@ def leader_of(env: dict[str, str]) -> int:
     return int(done("leader", "--json", **env).json["node"])
 
 
-@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
+@pytest.mark.parametrize("protocol", ["raft", pytest.param("multipaxos", marks=pytest.mark.slow)])
 def test_a_node_that_is_named_leads_and_nothing_is_lost(tmp_path: Path, protocol: str) -> None:
     with LocalCluster(tmp_path, 3, protocol) as cluster:
         env = {"QUORATE_ENDPOINTS": ",".join(cluster.endpoints)}

@@ -17,7 +17,9 @@ MULTIPAXOS = "[multipaxos]\nalpha = 64"
 PBFT = "window = 16\ncheckpoint_batches = 8"
 
 
-@pytest.mark.parametrize(("protocol", "options"), [("raft", "[raft]"), ("multipaxos", MULTIPAXOS)])
+@pytest.mark.parametrize(
+    ("protocol", "options"), [("raft", "[raft]"), pytest.param("multipaxos", MULTIPAXOS, marks=pytest.mark.slow)]
+)
 def test_a_new_majority_goes_on_and_an_old_one_cannot(protocol: str, options: str, tmp_path: Path) -> None:
     with LocalCluster(tmp_path, 5, protocol, options) as cluster:
         env = {"QUORATE_ENDPOINTS": ",".join(cluster.endpoints)}

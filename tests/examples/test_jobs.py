@@ -103,6 +103,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
         yield Jobs(tmp_path, endpoints, queue)
 
 
+@pytest.mark.slow
 def test_twenty_workers_are_killed_at_work_and_no_job_is_lost(jobs: Jobs) -> None:
     """Each has taken a job and not acknowledged it; by turns it has stored the result or not."""
     workers = [jobs.worker(0.02) for _ in range(WORKERS)]

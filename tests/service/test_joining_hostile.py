@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,11 @@ async def grown(folder: Path, protocol: str, name: str = "test") -> AsyncIterato
         yield cluster
     finally:
         await cluster.stop()
+
+
+def some_fast(names: Iterable[str], fast: Sequence[str]) -> list[Any]:
+    """Parameters; those that are not among ``fast`` are slow."""
+    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
 
 
 # --- one token, several users ---
@@ -170,6 +175,7 @@ def others(description: Description) -> Description:
     return msgspec.structs.replace(description, there=there)
 
 
+SOME_LIES = ("where nodes are", "founders", "too much")
 LIES: dict[str, Callable[[Description], Description]] = {
     "where nodes are": others,
     "keys": lambda said: msgspec.structs.replace(said, keys=tuple((node, bytes(32)) for node, _ in said.keys)),
@@ -187,7 +193,7 @@ def lie(server: Server, tell: Callable[[Description], Description]) -> None:
     server._describe = lambda request: tell(honest(request))  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("what", LIES)
+@pytest.mark.parametrize("what", some_fast(LIES, SOME_LIES))
 def test_a_node_that_lies_is_not_believed(what: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with grown(tmp_path, "pbft") as cluster, cluster.clients() as client:
@@ -196,7 +202,7 @@ def test_a_node_that_lies_is_not_believed(what: str, tmp_path: Path) -> None:
             liar, honest = cluster.endpoints(4), cluster.endpoints(1)
             with pytest.raises(ValueError, match="with 1 lying nodes 2 others must agree, and there are 1 endpoints"):
                 await join(cluster.plan(5, token, endpoints=liar[0]))
-            alone = cluster.plan(5, token, endpoints=",".join((*liar, *honest)), timeout_s=2.0)
+            alone = cluster.plan(5, token, endpoints=",".join((*liar, *honest)), timeout_s=1.0)
             with pytest.raises(NoQuorum, match=r"no 2 of the 2 endpoints|1 of 2 endpoints say who is in the cluster"):
                 await join(alone)
             path = await join(cluster.plan(5, token))
@@ -242,6 +248,7 @@ async def greet_and(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
         await writer.drain()
 
 
+SOME_SPEAKERS = ("nothing", "a frame of 4 GiB")
 SPEAKERS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]] = {
     "nothing": hang,
     "nothing after its greeting": lambda reader, writer: greet_and(reader, writer, b""),
@@ -251,7 +258,7 @@ SPEAKERS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]]
 }
 
 
-@pytest.mark.parametrize("says", SPEAKERS)
+@pytest.mark.parametrize("says", some_fast(SPEAKERS, SOME_SPEAKERS))
 def test_an_endpoint_that_says(says: str, tmp_path: Path) -> None:
     """Costs seconds, and is no way in."""
 

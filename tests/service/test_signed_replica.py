@@ -373,6 +373,52 @@ def test_nobody_waits_for_a_long_read_in_the_log_past_the_last_deadline(bench: S
         assert bench.machine.under_way == under_way
 
 
+def test_a_call_that_is_asked_again_while_it_is_under_way_is_not_begun_again(bench: SignedBench) -> None:
+    """It is answered from its first place, each request in its own frame and place."""
+    session = bench.open(ANN)
+    first = by(ANN, Inspect(5, b"3 steps", 7))
+    again = by(ANN, put(session, 1, b"a"), Inspect(6, b"3 steps", 7))
+    for number, value in ((1, first), (2, again)):
+        bench.request("ann", Command(number, value, 1500 * number))
+        bench.commit(value)
+    assert bench.settle() == [("ann", Results(2, (Result(0, b"1:a"),)))]
+    assert bench.machine.under_way == 1
+    bench.fire(TICK), bench.fire(TICK), bench.fire(TICK)
+    assert bench.machine.under_way == 1, "as long as its last deadline says"
+    assert bench.fire(GO_ON) == []
+    answer = b"0 stored for 3 steps"
+    assert bench.fire(GO_ON) == [
+        ("ann", Results(1, (Result(0, answer),))),
+        ("ann", Results(2, (Result(1, answer),))),
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        by(ANN, Inspect(6, b"3 steps", 8)),
+        by(BOB, Inspect(6, b"3 steps", 7)),
+        by(ANN, Inspect(6, b"4 steps", 7)),
+        by(ANN, Inspect(6, b"3 steps")),
+    ],
+    ids=["another call", "another client", "another query", "does not say"],
+)
+def test_what_may_be_another_call_is_begun(bench: SignedBench, other: bytes) -> None:
+    """An older answer than its own may be older than the call."""
+    for number, value in ((1, by(ANN, Inspect(5, b"3 steps", 7))), (2, other)):
+        bench.request("ann", Command(number, value))
+        bench.commit(value)
+    assert bench.machine.under_way == 2
+
+
+def test_two_that_do_not_say_which_call_they_are_of_are_two(bench: SignedBench) -> None:
+    for nonce in (5, 6):
+        value = by(ANN, Inspect(nonce, b"3 steps"))
+        bench.request("ann", Command(nonce, value))
+        bench.commit(value)
+    assert bench.machine.under_way == 2
+
+
 def test_whoever_waits_for_a_request_is_forgotten_and_told(bench: SignedBench) -> None:
     """It may be ordered yet. The link has an answer: the port reads on as long as it does not wait for too much."""
     session = bench.open(ANN)

@@ -220,6 +220,22 @@ def test_what_prepared_otherwise_is_executed_later() -> None:
         checker.released(0, mark)
 
 
+def test_what_a_later_view_decided_may_be_told_in_an_older_one() -> None:
+    """One executes it at the word of others, and another, which stayed behind as well, prepares what nobody else did."""
+    decided, told, late = core(number=2), core(number=1), core(number=1)
+    checker = watch(decided, told, late, core(number=2, prepared={1: certificate(2, 1, A)}))
+    told.log.prepared[1] = certificate(2, 1, A)
+    checker.stepped(1, told)
+    execute(decided, A)
+    checker.stepped(0, decided)
+    execute(told, A)
+    told.log.prepared.clear()
+    step(checker, 1, told)
+    late.log.prepared[1] = certificate(1, 1, B)
+    step(checker, 2, late)
+    assert checker.decided == {1: A}
+
+
 def test_a_stable_checkpoint_in_memory_alone_may_be_lost() -> None:
     """Where a node's own vote made the quorum. Once it is told it stays."""
     one = core(stable=certificate(8, 8, A, "pbft checkpoint"), low=8)

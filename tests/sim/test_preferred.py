@@ -34,9 +34,10 @@ def leader_of(world: World) -> SimNode:
     return world.nodes[leaders.pop() or 0]
 
 
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 3), marks=pytest.mark.slow)], ids=["one", "more"])
 @pytest.mark.parametrize("core", CORES)
-def test_the_preferred_lead_in_their_order_as_long_as_they_are_there(core: type[Core]) -> None:
-    for seed in range(3):
+def test_the_preferred_lead_in_their_order_as_long_as_they_are_there(core: type[Core], seeds: range) -> None:
+    for seed in seeds:
         world = began(core, seed, BUSY)
         for expected in (3, 1):
             assert leader_of(world).id == expected
@@ -87,7 +88,7 @@ class MakesNoWay(Preference):
 def test_a_leader_that_makes_no_way_is_seen(core: type[Core]) -> None:
     broken = type("Broken", (core,), {"preference_class": MakesNoWay})
     with pytest.raises(AssertionError):
-        test_the_preferred_lead_in_their_order_as_long_as_they_are_there(broken)
+        test_the_preferred_lead_in_their_order_as_long_as_they_are_there(broken, range(3))
 
 
 def test_one_that_is_missed_makes_nobody_wait() -> None:

@@ -5,7 +5,7 @@ One read in twenty takes far longer than its client waits. The planted bugs are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -18,9 +18,8 @@ from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.protocols import REGISTRY
 from quorate.protocols.traits import Traits
 from quorate.service.deadlines import NEVER, Deadlines
-from quorate.service.readings import RETURN_TICKS, Reading, Readings
+from quorate.service.readings import RETURN_TICKS, Call, Reading, Readings, Waiting
 from quorate.service.replica import Replica
-from quorate.service.requests import Query
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.options import FAULTS, Options
 from quorate.sim.run import RunOutcome, simulate
@@ -104,10 +103,10 @@ class NoDeadlines(Deadlines):
 class AnswersAnybody(Readings):
     """Gives a call what another call of the same words has begun: a state that may be older than the call."""
 
-    def returns(self, client: Any, query: Query) -> bool:
+    def returns(self, call: Call | None, waiting: Sequence[Waiting], until: int) -> bool:
         for reading in self._readings:
-            if reading.query == query.query and reading.answer is None:
-                reading.waiting.append((client, query.id))
+            if call is not None and reading.query == call.query and reading.answer is None:
+                reading.waiting += waiting
                 return True
         return False
 

@@ -51,9 +51,10 @@ def transferred(core: type[Core], seed: int, *, paused: bool = False) -> tuple[b
     return leads, outage_s
 
 
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 4), marks=pytest.mark.slow)], ids=["one", "more"])
 @pytest.mark.parametrize("core", CORES)
-def test_the_one_that_is_named_leads_and_no_client_waits_for_an_election(core: type[Core]) -> None:
-    for seed in range(4):
+def test_the_one_that_is_named_leads_and_no_client_waits_for_an_election(core: type[Core], seeds: range) -> None:
+    for seed in seeds:
         leads, outage_s = transferred(core, seed)
         assert leads
         assert outage_s < OUTAGE_S_MAX

@@ -114,10 +114,11 @@ def lives(seed: int, shell: type[Shell], *, by_inputs: bool) -> tuple[bool, int]
     return came_back, stage.world.nodes[0].disk.checkpoints
 
 
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 6), marks=pytest.mark.slow)], ids=["one", "more"])
 @pytest.mark.parametrize("by_inputs", [False, True], ids=["subtrees", "whole hosts"])
-def test_what_comes_back_is_what_was_durable(by_inputs: bool) -> None:
+def test_what_comes_back_is_what_was_durable(by_inputs: bool, seeds: range) -> None:
     checkpoints = 0
-    for seed in range(3):
+    for seed in seeds:
         came_back, replaced = lives(seed, Shell, by_inputs=by_inputs)
         assert came_back
         checkpoints += replaced

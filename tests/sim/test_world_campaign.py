@@ -61,7 +61,7 @@ def test_a_short_campaign(protocol: str, seeds: range) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("nodes", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("nodes", [1, 2, 4, *[pytest.param(n, marks=pytest.mark.slow) for n in (3, 7)]])
 def test_other_sizes(protocol: str, nodes: int) -> None:
     for seed in range(3):
         check(Task(protocol=protocol, seed=seed, nodes=nodes, duration_s=5.0))

@@ -120,7 +120,7 @@ def test_a_record_may_not_have_the_name_of_one_of_the_kernels() -> None:
         Codec(Clash)
 
 
-def through_bytes(crashing: type[Crashing]) -> Any:
+def through_bytes(crashing: type[Crashing], examples: int = 5) -> Any:
     """Hosts that are restored from what a journal holds, and compared with what never was bytes."""
 
     class Coded(crashing):  # type: ignore[valid-type,misc]
@@ -131,10 +131,15 @@ def through_bytes(crashing: type[Crashing]) -> Any:
         def _restored(self, records: Any) -> Any:
             return super()._restored(again(*records))
 
-    return machine(Coded, 20)
+    return machine(Coded, examples)
 
 
 TestSubtrees = through_bytes(Crashing)
 TestSubtreesOfAnOpenRoster = through_bytes(CrashingOpen)
 TestWholeHosts = through_bytes(CrashingWhole)
 TestWholeHostsOfAnOpenRoster = through_bytes(CrashingWholeOpen)
+
+TestSubtreesAtLength = pytest.mark.slow(through_bytes(Crashing, 30))
+TestSubtreesOfAnOpenRosterAtLength = pytest.mark.slow(through_bytes(CrashingOpen, 30))
+TestWholeHostsAtLength = pytest.mark.slow(through_bytes(CrashingWhole, 30))
+TestWholeHostsOfAnOpenRosterAtLength = pytest.mark.slow(through_bytes(CrashingWholeOpen, 30))

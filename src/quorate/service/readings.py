@@ -6,15 +6,16 @@ in turns with its like, from the state at its first step. That state is as new a
 good as one given at once.
 
 What nobody waits for any more is dropped: its deadline is past, or its client's link is gone. The client may just have
-turned to another link, so what is under way goes on for ``RETURN_TICKS``, and is not begun again if the same client
-asks the same thing again meanwhile.
+turned to another link, so what is under way goes on for ``RETURN_TICKS``. A call that is asked again while it is under
+way is not begun again: what asks again and again would else fill all places, and the machine with work for nobody. The
+call is older than its first request, so the first answer is as new as it must be.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Set
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence, Set
+from typing import Final, NamedTuple
 
 from quorate.kernel import Requester
 from quorate.kernel.app import Steps
@@ -35,30 +36,49 @@ TOO_MANY: Final = f"{READINGS_MAX} large reads are under way already"
 REPLACED: Final = "this node has just fetched its state"
 
 
+class Waiting(NamedTuple):
+    """A request that waits for an answer. ``place``: of the answer among those to a signed request."""
+
+    client: Requester
+    request: int
+    place: int | None = None
+
+    def response(self, answer: bytes) -> Response:
+        """The answer, in a frame."""
+        if self.place is None:
+            return Result(self.request, answer)
+        return Results(self.request, (Result(self.place, answer),))
+
+
+class Call(NamedTuple):
+    """What a client calls for, told from all its other calls, and from those of others."""
+
+    asker: int
+    """What tells its client from others."""
+    id: int
+    query: bytes
+
+    @classmethod
+    def of(cls, query: Query) -> Call | None:
+        """The call that a query is for; None where it does not say."""
+        return cls(query.asker, query.id, query.query) if query.asker else None
+
+
 class Reading:
-    """A query that takes several steps. ``waiting``: who asked, each with the id of the request.
+    """A query that takes several steps. ``call`` is None where nothing tells it from others."""
 
-    ``place``: of its answer among those to a signed request. ``asker``: what tells its client from others; 0: nothing.
-    """
+    __slots__ = ("answer", "call", "query", "steps", "until", "waiting")
 
-    __slots__ = ("answer", "asker", "id", "place", "query", "steps", "until", "waiting")
-
-    def __init__(self, waiting: list[tuple[Requester, int]], query: bytes, steps: Steps) -> None:
+    def __init__(
+        self, waiting: list[Waiting], query: bytes, steps: Steps, until: int = NEVER, call: Call | None = None
+    ) -> None:
         self.waiting = waiting
         self.query = query
         self.steps = steps
-        self.place: int | None = None
-        self.asker = 0
-        self.id = waiting[0][1] if waiting else 0
-        self.until = NEVER
+        self.until = until
+        self.call = call
         self.answer: bytes | None = None
         """Of one that was done while nobody waited."""
-
-    def response(self, request: int, answer: bytes) -> Response:
-        """The answer, for one who asked."""
-        if self.place is None:
-            return Result(request, answer)
-        return Results(request, (Result(self.place, answer),))
 
 
 class Readings:
@@ -125,9 +145,7 @@ class Readings:
                 room -= len(end.value)
                 continue
             room -= PASS_BYTES // 2
-            reading = Reading([(client, query.id)], query.query, steps)
-            reading.asker = query.asker
-            reading.until = until
+            reading = Reading([Waiting(client, query.id)], query.query, steps, until, Call.of(query))
             if not self.go_on(reading):
                 self._refuse(client, query.id, Code.BUSY, TOO_MANY)
 
@@ -151,41 +169,39 @@ class Readings:
                 next(reading.steps)
                 readings.append(reading)
             except StopIteration as end:
-                for client, request in reading.waiting:
-                    self._reply(client, reading.response(request, end.value))
+                for waiting in reading.waiting:
+                    self._reply(waiting.client, waiting.response(end.value))
                 if not reading.waiting:
                     reading.answer = end.value
                     readings.append(reading)
             return
 
-    def returns(self, client: Requester, query: Query) -> bool:
-        """Whether this is a call that was asked before and is under way, or done: its client waits for that.
-
-        The call is older than its first request, so the answer is as new as it must be.
-        """
-        if not query.asker:
+    def returns(self, call: Call | None, waiting: Sequence[Waiting], until: int) -> bool:
+        """Whether this call was asked before and is under way, or done: who waits for it has the answer of that."""
+        if call is None:
             return False
         for reading in self._readings:
-            if (reading.asker, reading.id, reading.query) != (query.asker, query.id, query.query):
+            if reading.call != call:
                 continue
             if reading.answer is not None:
                 self._readings.remove(reading)
-                self._reply(client, Result(query.id, reading.answer))
+                for each in waiting:
+                    self._reply(each.client, each.response(reading.answer))
                 return True
-            reading.waiting.append((client, query.id))  # twice from one link: each request has an answer
-            reading.until = self._deadlines.until(query.remaining_ms)
+            reading.waiting += waiting  # twice from one link: each request has an answer
+            reading.until = until
             return True
         return False
 
     def closed(self, client: Requester) -> None:
         """Its link is gone. What is under way may be asked for again."""
         for reading in list(self._readings):
-            if not any(waiting[0] == client for waiting in reading.waiting):
+            if not any(waiting.client == client for waiting in reading.waiting):
                 continue
-            reading.waiting = [waiting for waiting in reading.waiting if waiting[0] != client]
+            reading.waiting = [waiting for waiting in reading.waiting if waiting.client != client]
             if not reading.waiting:
                 reading.until = min(reading.until, self._deadlines.now + RETURN_TICKS)
-                if not reading.asker:
+                if reading.call is None:
                     self._drop(reading)
 
     def forget(self, gone: Set[Requester]) -> None:
@@ -202,15 +218,15 @@ class Readings:
         readings, self._readings = self._readings, deque()
         for reading in readings:
             reading.steps.close()
-            for client, request in reading.waiting:
-                if reading.place is None:
-                    query = Query(request, reading.query, asker=reading.asker)
-                    self._due.append((client, query, reading.until))
+            for client, request, place in reading.waiting:
+                if place is None:
+                    asker = reading.call.asker if reading.call else 0
+                    self._due.append((client, Query(request, reading.query, asker=asker), reading.until))
                 else:
                     self._refuse(client, request, Code.UNAVAILABLE, REPLACED)
 
     def _drop(self, reading: Reading) -> None:
         reading.steps.close()
         self._readings.remove(reading)
-        for client, request in reading.waiting:  # or it would count among what its link asks for
+        for client, request, _ in reading.waiting:  # or it would count among what its link asks for
             self._refuse(client, request, Code.UNAVAILABLE, LATE)

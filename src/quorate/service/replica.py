@@ -26,7 +26,7 @@ from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady, Stateless
 from quorate.service.audits import Audits
 from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
-from quorate.service.readings import GO_ON, LATE, Readings
+from quorate.service.readings import GO_ON, LATE, Call, Readings, Waiting
 from quorate.service.reports import Reports
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
@@ -146,9 +146,9 @@ class Replica(App):
                 del self._changes[value]
 
     def _query(self, client: Requester, request: Query) -> None:
-        if self.reads.returns(client, request):
-            return
         until = self.deadlines.until(request.remaining_ms)
+        if self.reads.returns(Call.of(request), [Waiting(client, request.id)], until):
+            return
         if request.serializable:
             self.reads.due([(client, request, until)])
         elif self.stalled_why is not None:

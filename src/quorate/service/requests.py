@@ -71,11 +71,13 @@ class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag="close", gc
 class Inspect(msgspec.Struct, frozen=True, array_like=True, tag="inspect", gc=False, forbid_unknown_fields=True):
     """Answer a query at this place of the log, and change nothing: a read that no lying node can hold up.
 
-    No session remembers the answer. Who asks again takes a fresh nonce, so that it is another request.
+    No session remembers the answer. Who asks again takes a fresh nonce, so that it is another request. ``call`` tells
+    the client's calls apart; 0: it does not say.
     """
 
     nonce: Natural
     query: _Bytes
+    call: Natural = 0
 
 
 class Audit(msgspec.Struct, frozen=True, array_like=True, tag="audit", gc=False, forbid_unknown_fields=True):

@@ -177,8 +177,7 @@ class Sessions:
         """A command of this session took effect and gave this. If that makes too many bytes, the oldest go."""
         found = self._established.get(session) or self._new[session]
         found.results[serial] = result
-        self._count(session, len(result) + RESULT_OVERHEAD_BYTES)
-        if self._kept[session] > SESSION_RESULTS_BYTES_MAX:
+        if self._count(session, len(result) + RESULT_OVERHEAD_BYTES) > SESSION_RESULTS_BYTES_MAX:
             self._strip(session, found, SESSION_RESULTS_BYTES_MAX)
         if self.kept_bytes > RESULTS_BYTES_MAX:
             self._strip_all(session)
@@ -188,12 +187,15 @@ class Sessions:
         found = self._established.get(session) or self._new[session]
         found.answered_below = below
         results = found.results
+        freed_bytes = 0
         for serial in [serial for serial in results if serial < below]:
-            self._count(session, -len(results.pop(serial) or b"") - RESULT_OVERHEAD_BYTES)
+            freed_bytes += len(results.pop(serial) or b"") + RESULT_OVERHEAD_BYTES
+        self._count(session, -freed_bytes)
 
-    def _count(self, session: int, size_bytes: int) -> None:
+    def _count(self, session: int, size_bytes: int) -> int:
         self.kept_bytes += size_bytes
-        self._kept[session] = self._kept.get(session, 0) + size_bytes
+        kept = self._kept[session] = self._kept.get(session, 0) + size_bytes
+        return kept
 
     def _strip(self, session: int, found: Session, bytes_max: float) -> None:
         """Of one session, the oldest results are gone until the rest is no more than that, if that is possible."""

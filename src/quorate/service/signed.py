@@ -27,7 +27,7 @@ from quorate.parts import requests as signed
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Screen, Screened
-from quorate.service.readings import LATE, TOO_MANY, Reading
+from quorate.service.readings import LATE, TOO_MANY, Call, Reading, Waiting
 from quorate.service.replica import FETCHED, PENDING_MAX, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
@@ -209,17 +209,22 @@ class SignedReplica(Replica):
         answers: list[Result | Failure] = []
         for place, command in enumerate(map(_decode, request.commands)):
             if isinstance(command, Inspect):
-                answers += self._inspect(waiting, until, place, command)
+                answers += self._inspect([Waiting(*each, place) for each in waiting], until, command, request.client)
             else:
                 answers.append(self._apply_signed(first, place, command, request.client))
         self._answer(waiting, answers)
 
-    def _inspect(
-        self, waiting: list[tuple[Requester, int]], until: int, place: int, command: Inspect
-    ) -> list[Result | Failure]:
-        """The answer from the state at this place of the log, if it can be had at once; else it comes by itself."""
+    def _inspect(self, waiting: list[Waiting], until: int, command: Inspect, owner: bytes) -> list[Result | Failure]:
+        """The answer from the state at this place of the log, if it can be had at once; else it comes by itself.
+
+        Of a call that is asked again while it is under way, it is the first answer.
+        """
         if not waiting:
             return []
+        call = Call(int.from_bytes(owner), command.call, command.query) if command.call else None
+        if self.reads.returns(call, waiting, until):
+            return []
+        place = waiting[0].place or 0
         why = self._end_batch_if_there_is_space()
         if why is not None:
             return [self._failure(place, Code.STORAGE, why)]
@@ -228,9 +233,7 @@ class SignedReplica(Replica):
             next(steps)
         except StopIteration as end:
             return [Result(place, end.value)]
-        reading = Reading(waiting, command.query, steps)
-        reading.place = place
-        reading.until = until
+        reading = Reading(waiting, command.query, steps, until, call)
         return [] if self.reads.go_on(reading) else [self._failure(place, Code.UNAVAILABLE, TOO_MANY)]
 
     def _apply_signed(self, first: int, place: int, command: SignedCommand | None, owner: bytes) -> Result | Failure:

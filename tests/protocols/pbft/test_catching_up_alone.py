@@ -227,6 +227,58 @@ def test_a_slow_source_is_left_for_a_faster_one() -> None:
     assert asked == [4, 1, 3, 1, 3, 3], "4 did 1, 1 did 9, 3 did 4, 1 did 2, 3 did 7"
 
 
+NEWER = msgspec.structs.replace(IMAGE, sequence=16, index=30)
+
+
+def alone_with_one_source() -> Alone:
+    """Node 4 is left with what it offers; the others have a newer snapshot."""
+    alone = transferring()
+    for node in (1, 3):
+        assert alone.do(alone.transfer.on_offer, node, offer(node, NEWER)).sends == ()
+    return alone
+
+
+def test_an_idle_source_with_which_nobody_can_be_compared_is_left_for_another_snapshot() -> None:
+    alone = alone_with_one_source()
+    got(alone, 4, 0)
+    turn = beats(alone, PATIENCE_BEATS)
+    assert turn.blames == [Blame(4, "sends little or nothing of a snapshot that it offers", is_suspicion=True)]
+    assert turn.sends == [to(1, FetchImage(30, 0))]
+    for _ in range(3):  # they all are so: it goes on with what it has
+        alone.transfer._stored = 1
+        turn = beats(alone, PATIENCE_BEATS)
+        assert (alone.transfer.fetched, alone.transfer.source in (1, 3)) == ((NEWER, FOUNDERS_ALONE), True)
+
+
+def test_where_all_are_idle_nothing_is_begun_again() -> None:
+    """Theirs are the other snapshots too, and what is stored of this one would be lost."""
+    alone = transferring()
+    for node in (3, 4):
+        alone.do(alone.transfer.on_offer, node, offer(node, IMAGE, NEWER))
+    for _ in range(4):
+        alone.transfer._stored = 1
+        beats(alone, PATIENCE_BEATS)
+        assert alone.transfer.fetched == (IMAGE, FOUNDERS_ALONE)
+
+
+def test_a_source_that_is_not_idle_is_kept_though_others_have_a_newer_snapshot() -> None:
+    """Or a transfer of some length would never end under load."""
+    alone = alone_with_one_source()
+    for stored in (1, 2, 3, 4, 5):
+        alone.transfer._stored = stored
+        alone.do(alone.transfer.beat)
+    assert (alone.transfer.fetched, alone.transfer.source) == ((IMAGE, FOUNDERS_ALONE), 4)
+
+
+def test_an_idle_source_is_kept_where_nobody_has_another_snapshot() -> None:
+    alone = transferring()
+    alone.do(alone.transfer.on_offer, 1, offer(1, NEWER))
+    alone.do(alone.transfer.on_offer, 3, offer(3))
+    got(alone, 4, 0)
+    beats(alone, PATIENCE_BEATS)
+    assert (alone.transfer.fetched, alone.transfer.source) == ((IMAGE, FOUNDERS_ALONE), 4)
+
+
 def test_the_nodes_own_disk_is_no_ones_fault() -> None:
     alone = transferring()
     alone.do(alone.transfer.on_image_piece, 4, image_piece(IMAGE, FILE))

@@ -17,17 +17,23 @@ from quorate.service.client.call import LOCAL, QUERY, ClientCall
 from quorate.service.client.core import ClientCore
 from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.pace import Pace
-from quorate.service.requests import Query, Request, Result, decode_request
+from quorate.service.requests import Code, Failure, Query, Request, Response, Result, decode_request
 
 QUICK, SLOW, NEVER = b"quick", b"slow", b"never"
 PACE = Pace()
 
 
 class Nodes:
-    """Links open at once. Each query is answered after as long as ``late`` says, if its link is still there then."""
+    """Links open at once. Each query is answered after as long as ``late`` says, if its link is still there then.
 
-    def __init__(self, count: int, late: dict[bytes, float], bears: Bears | None = None) -> None:
+    ``refuses``: what is to go through the log is refused at once.
+    """
+
+    def __init__(
+        self, count: int, late: dict[bytes, float], bears: Bears | None = None, *, refuses: bool = False
+    ) -> None:
         self.late = late
+        self._refuses = refuses
         self._greeted = Greeted("", bears)
         endpoints = Endpoints(f"n{number}:1" for number in range(count))
         scheme = Symbolic(range(4), b"patience")
@@ -36,7 +42,7 @@ class Nodes:
         self.left: list[float] = []
         """When the client turned away from a node."""
         self.commands: list[Request] = []
-        """What would go through the log, for which these nodes are too few."""
+        """What would go through the log."""
         self._links: dict[int, int] = {}
         self._made = 0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -77,8 +83,11 @@ class Nodes:
             asked = Query(item.id, item.body) if isinstance(item, ClientCall) else decode_request(item.payload)
             if not isinstance(asked, Query):
                 self.commands.append(asked)
+                if self._refuses:
+                    refused = Failure(asked.id, Code.UNAVAILABLE, "too much is under way")
+                    self._on_link(at, 0.0, partial(self._hear, at, refused))
             elif self.late[asked.query] < inf:
-                self._on_link(at, self.late[asked.query], partial(self._answer, at, asked.id))
+                self._on_link(at, self.late[asked.query], partial(self._hear, at, Result(asked.id, b"")))
         for at, _, _ in out.hangups:
             del self._links[at]
             self.left.append(self.now)
@@ -96,8 +105,8 @@ class Nodes:
     def _open(self, at: int) -> None:
         self.core.opened(at, at, self._greeted, self.now)
 
-    def _answer(self, at: int, number: int) -> None:
-        self.core.received(at, [Result(number, b"")], self.now)
+    def _hear(self, at: int, response: Response) -> None:
+        self.core.received(at, [response], self.now)
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
@@ -154,6 +163,16 @@ def test_a_vote_that_comes_after_the_read_was_sent_through_the_log_counts() -> N
     assert not call.is_over
     nodes.until(3 * PACE.read_patience_s)
     assert (call.is_over, call.result) == (True, b"")
+
+
+def test_a_read_that_the_log_refuses_is_asked_again_later_and_later() -> None:
+    nodes = Nodes(4, {NEVER: inf}, Bears(1, 4), refuses=True)
+    nodes.ask(NEVER)
+    nodes.until(60.0)
+    requests = {command.id for command in nodes.commands}
+    assert 60.0 / PACE.resend_s_max <= len(requests) <= 60.0 / PACE.resend_s_max + 5, (
+        "each is one more entry of the log"
+    )
 
 
 def test_what_any_node_may_answer_is_never_a_matter_of_the_log() -> None:

@@ -1,4 +1,7 @@
-"""A client that a node turns away because its disk takes nothing, while others still name that node as the leader."""
+"""A client whose node is of no use, while others still name that node as the leader.
+
+Its disk takes nothing, and it says so; or it hangs, and says nothing.
+"""
 
 from __future__ import annotations
 
@@ -72,3 +75,26 @@ def test_who_leads_by_its_own_account_goes_before_the_refusal_beside_it() -> Non
     assert client.visited == [HUNG]
     client.meet(0.0)
     assert client.visited == [HUNG, 1]
+
+
+def test_a_node_that_hangs_is_not_asked_again_until_another_leads() -> None:
+    """A process that is stopped still takes calls: the kernel does. The others notice after an election timeout."""
+    scheme = Symbolic(range(4), b"hangs")
+    core = ClientCore(Endpoints("n0:1,n1:1,n2:1"), Random(1), lambda: scheme.client(1), Pace(), timeout_s=9.0)
+    core.start(0.0)
+    core.begin(ClientCall(QUERY, b"", inf), 0.0)
+    visited: list[tuple[float, int]] = []
+    for hundredth in range(150):
+        now = hundredth / 100
+        leader = HUNG if now < 1.3 else 1
+        if now >= core.out.wake_at:
+            core.tick(now)
+        while core.out.dials:
+            at = core.out.dials.pop()
+            visited.append((round(now, 1), at))
+            if at != HUNG or not now:
+                core.opened(at, at, Greeted("", None), now)
+                core.received(at, [status(at, leader)], now)
+        if visited[-1][1] != HUNG:
+            core.received(visited[-1][1], [status(visited[-1][1], leader)], now)
+    assert visited == [(0.0, HUNG), (1.0, 1), (1.0, 2), (1.3, 1)], "it looks for the leader where it has not been"

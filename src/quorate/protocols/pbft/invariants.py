@@ -53,11 +53,10 @@ VoteCast = tuple[int, int, bytes]
 
 
 class ExecutedBatch(NamedTuple):
-    """A batch that a node executed, in which view it did, and where that leaves it if it is the last of a step."""
+    """A batch that a node executed, and where that leaves it if it is the last of a step."""
 
     sequence: int
     digest: bytes
-    view: int | None
     point: tuple[int, bytes] | None
     """Index and history."""
 
@@ -270,9 +269,8 @@ class PbftInvariants(Checker):
                 continue  # a snapshot stands for it
             if sequence not in self.decided:
                 self._committed(node, sequence, digest)
-            view = core.view.number if sequence in core.log.slots else None
             point = (history.index, history.digest) if sequence == last else None
-            executed = ExecutedBatch(sequence, digest, view, point)
+            executed = ExecutedBatch(sequence, digest, point)
             self._compare(node, executed)
             seen.done.append(executed)
             seen.requests.update(core.log.batches.get(digest, ()))
@@ -292,12 +290,12 @@ class PbftInvariants(Checker):
     def _decided_now(self, node: int, executed: ExecutedBatch) -> None:
         """It is told: from now on it stays."""
         self._compare(node, executed)
-        sequence, digest, view, point = executed
+        sequence, digest, point = executed
         self.decided[sequence] = digest
         if point is not None:
             self.points[sequence] = point
-        if view is not None and sequence not in self._decided_in:
-            self._decided_in[sequence] = view
+        if sequence not in self._decided_in and (views := self._views_of(sequence, digest)):
+            self._decided_in[sequence] = view = min(views)
             last = self._prepared_last.get(sequence, -1)
             if last >= view:
                 self._survives(node, sequence, last)
@@ -305,18 +303,24 @@ class PbftInvariants(Checker):
     def _committed(self, node: int, sequence: int, digest: bytes) -> None:
         """Who executes a batch before others say that it is done, does so by commits: of those whom nobody watches, and
         of those who prepared."""
-        members = self._members_at(sequence)
-        if _is_alone(members):
+        if _is_alone(self._members_at(sequence)) or self._views_of(sequence, digest):
             return
-        liars = mask_of([member for member in members if member not in self._cores])
         views = self._prepared_by.get((sequence, digest), {})
-        quorum = Byzantine(members)
-        if not any(quorum.is_quorum(who | liars) for who in views.values()):
-            raise Violation(
-                COMMITTED,
-                f"node {node} executes {_hex(digest)} at {sequence}, which prepared at too few in any one view: "
-                f"{ {view: nodes_of(who) for view, who in sorted(views.items())} }",
-            )
+        raise Violation(
+            COMMITTED,
+            f"node {node} executes {_hex(digest)} at {sequence}, which prepared at too few in any one view: "
+            f"{ {view: nodes_of(who) for view, who in sorted(views.items())} }",
+        )
+
+    def _views_of(self, sequence: int, digest: bytes) -> list[int]:
+        """The views in which it prepared at a quorum, if those whom nobody watches say so too.
+
+        Whoever executes it may be in another one: others told it that it is done.
+        """
+        members = self._members_at(sequence)
+        liars = mask_of([member for member in members if member not in self._cores])
+        views, quorum = self._prepared_by.get((sequence, digest), {}), Byzantine(members)
+        return [view for view, who in views.items() if quorum.is_quorum(who | liars)]
 
     def _same_point(self, node: int, sequence: int, index: int, history: bytes) -> None:
         known = self.points.setdefault(sequence, (index, history))

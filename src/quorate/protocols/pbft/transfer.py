@@ -9,7 +9,8 @@ was asked for is blamed and left at once. One that sends nothing is left when it
 ``PATIENCE_BEATS`` beats. One that sends slowly is found out by comparison: in a transfer of several turns each node
 that offers the snapshot gets one, and from then on the one that did most in its last. Both are suspected: a node that
 is down or cut off looks the same. So a liar costs a turn when it is tried, or a later one if it was fast then; no
-answer renews anybody's patience.
+answer renews anybody's patience. Where all that are left were idle for most of their turns, as one is with whom nobody
+can be compared, another snapshot is fetched from somebody who was not, if f + 1 nodes name one.
 
 The thesis fetches partitions of the state by digests from all replicas, and checks each in the same way; here the state
 is one file, which the application writes.
@@ -102,6 +103,8 @@ class ImageTransfer:
         # Of the transfer: pieces of each source in its last turn, and who has none to give.
         self._paces: dict[int, int] = {}
         self._given_up: set[int] = set()
+        self._idle: set[int] = set()
+        """Sources that were so for most of their last turn, since a snapshot was installed."""
         # Of the source's turn.
         self._beats = 0
         self._idle_beats = 0
@@ -161,27 +164,34 @@ class ImageTransfer:
             self._env.send(rest, FetchLog(self._history.executed))
 
     def _choose(self, sender: int) -> None:
-        """f + 1 nodes that name the same snapshot: one of them is correct."""
+        """The newest that is known."""
+        if known := self._known():
+            self._begin(max(known, key=lambda still: still[0].sequence), sender)
+
+    def _known(self) -> list[Still]:
+        """f + 1 nodes name the same snapshot: one of them is correct."""
         votes: dict[Still, int] = {}
         for node, stills in self.offers.items():
             for still in stills:
                 votes[still] = votes.get(still, 0) | 1 << node
         executed = self._history.executed
-        known = [
+        return [
             still
             for still, mask in votes.items()
             if still[0].sequence > executed and _is_in_pieces(still[0]) and self._are_believed(mask)
         ]
-        if known:
-            self.fetched = max(known, key=lambda still: still[0].sequence)
-            self.offset = 0
-            self._paces.clear()
-            self._given_up.clear()
-            sources = self._sources()
-            if sources:
-                self._begin_turn(sender if sender in sources else sources[0])
-            else:
-                self._end()
+
+    def _begin(self, still: Still, sender: int) -> None:
+        self.fetched = still
+        self.offset = 0
+        self._paces.clear()
+        self._given_up.clear()
+        sources = self._sources(still)
+        active = [node for node in sources if node not in self._idle] or sources
+        if active:
+            self._begin_turn(sender if sender in active else active[0])
+        else:
+            self._end()
 
     def _are_believed(self, mask: int) -> bool:
         """Whether one of them is correct."""
@@ -196,10 +206,10 @@ class ImageTransfer:
 
     # --- sources ---
 
-    def _sources(self) -> list[int]:
-        """Who offers the snapshot, and may give pieces of it."""
+    def _sources(self, still: Still | None) -> list[int]:
+        """Who offers a snapshot, and may give pieces of it."""
         lost = self.liars | self._given_up
-        return [node for node, stills in sorted(self.offers.items()) if self.fetched in stills and node not in lost]
+        return [node for node, stills in sorted(self.offers.items()) if still in stills and node not in lost]
 
     def _begin_turn(self, source: int) -> None:
         self.source, self._beats, self._idle_beats = source, 0, 0
@@ -237,7 +247,9 @@ class ImageTransfer:
         if is_ours:
             self._begin_turn(self.source)  # it is not the source that is late
             return
+        self._idle.discard(self.source)
         if 2 * self._idle_beats > PATIENCE_BEATS:
+            self._idle.add(self.source)
             self._others.suspect(self.source, "sends little or nothing of a snapshot that it offers")
         if self._stored:
             self._paces[self.source] = self._stored
@@ -247,12 +259,24 @@ class ImageTransfer:
         """Each has a turn; then whoever did most in its last one. If nobody is left, wait for other offers."""
         if is_over:
             self._given_up.add(self.source)
-        sources = self._sources()
+        sources = self._sources(self.fetched)
+        if self._idle.issuperset(sources) and (other := self._from_another()) is not None:
+            self._begin(other, self.source)
+            return
         if not sources:
             self._end()
             return
         untried = [node for node in sources if node not in self._paces]
         self._begin_turn(untried[0] if untried else max(sources, key=lambda node: (self._paces[node], -node)))
+
+    def _from_another(self) -> Still | None:
+        """The newest snapshot beside this one that somebody has who was not idle."""
+        known = [
+            still
+            for still in self._known()
+            if still != self.fetched and not self._idle.issuperset(self._sources(still))
+        ]
+        return max(known, key=lambda still: still[0].sequence, default=None)
 
     def _end(self) -> None:
         self.fetched = None
@@ -331,6 +355,7 @@ class ImageTransfer:
     def _install(self, image: Image, nodes: Nodes) -> None:
         """The state is that of the snapshot; the checkpoint that left this node behind proves what follows it."""
         self._end()
+        self._idle.clear()
         history = self._history
         if image.sequence <= history.executed:
             return

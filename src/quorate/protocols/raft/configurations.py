@@ -183,8 +183,6 @@ class Configurations(QuorumSystem):
 
     def appended(self, first: int, entries: Sequence[Entry]) -> None:
         """Entries from ``first`` on are in the log. Raises as ``Configuration.after``."""
-        if CONFIGURATION not in [entry.kind for entry in entries]:
-            return
         for index, entry in enumerate(entries, first):
             if entry.kind == CONFIGURATION and index > self._base_index:
                 newest = self.newest.after(index, entry, self.founders, self._node)

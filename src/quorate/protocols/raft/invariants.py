@@ -26,6 +26,7 @@ from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes, decode_change
 from quorate.parts.log.entries import COMMAND, CONFIGURATION, WITHHELD, Entry
 from quorate.parts.log.replicated import Decided, Restored
+from quorate.protocols.raft.configurations import Configuration
 from quorate.protocols.raft.messages import Entries
 from quorate.sim.checkers.base import Checker, Violation
 
@@ -89,8 +90,8 @@ class SeenServer:
     """What the checker last saw of one node. ``entries`` follow ``base_index``."""
 
     __slots__ = (
-        *("base_index", "checked_index", "checked_term", "commit_index", "entries", "last_index", "last_term", "now"),
-        *("promise", "role", "term", "vote"),
+        *("agreed", "base_index", "checked_index", "checked_term", "commit_index", "entries", "last_index"),
+        *("last_term", "now", "promise", "role", "term", "vote"),
     )
 
     def __init__(self) -> None:
@@ -106,6 +107,8 @@ class SeenServer:
         self.last_term = 0
         self.checked_index = self.checked_term = -1
         """The last entry up to which the members in effect were compared."""
+        self.agreed: tuple[LoggedMembers, Configuration] | None = None
+        """What was the same then: the members that the log names, and those that the node goes by."""
         self.entries: list[Entry] = []
 
 
@@ -284,6 +287,8 @@ class RaftInvariants(Checker):
     def _members_changed(self, node: int, seen: SeenServer, state: Any) -> None:
         seen.checked_index, seen.checked_term = index, term = state.log.last_index, state.log.last_term
         members, newest = self._members_of(index, term), state.configurations.newest
+        if seen.agreed is not None and seen.agreed[0] is members and seen.agreed[1] is newest:
+            return
         voters = newest.voters
         halves = tuple(
             map(mask_of, (voters.members, voters.next_members) if voters.next_members else (voters.members,))
@@ -293,6 +298,7 @@ class RaftInvariants(Checker):
                 CONFIGURATIONS,
                 f"node {node} goes by {newest}, and its log up to {index} says {members}, epoch {members.epoch}",
             )
+        seen.agreed = (members, newest)
 
     def _check_proposed(self, node: int) -> None:
         """§4.1, as corrected in 2015. Whoever appends a configuration first is the leader of its term."""

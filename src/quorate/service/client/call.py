@@ -60,7 +60,7 @@ class ClientCall:
         self.entry = body
         """What goes into the log."""
         self.id = 0
-        """Of its newest request."""
+        """Of its newest request; of a read in the log, the same however often it is asked."""
         self.payload = b""
         self.resend_at = 0.0
         self.sent = False

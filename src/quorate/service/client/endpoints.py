@@ -53,11 +53,13 @@ class Endpoints:
         Where its address is not known yet, turn to the next of which nothing is known. Never turn to one that failed
         since this leader was first heard of: that would leave, again and again, a follower that passes requests on.
         """
-        if leader is None or self._nodes.get(self.current) == leader:
+        if leader is None:
             return False
         if leader != self._leader:
             self._leader = leader
             self._failed.clear()
+        if self._nodes.get(self.current) == leader:
+            return False
         count = len(self.addresses)
         others = [(self._position + step) % count for step in range(1, count)]
         nodes = {at: self._nodes.get(self.addresses[at]) for at in others if self.addresses[at] not in self._failed}

@@ -377,7 +377,8 @@ class Single:
             self._flow.silent(now)
             self._silences += 1
             self._needed_at = now
-            self._endpoints.next()
+            # A node that hangs is named as the leader until the others elect one: they pass on what they are asked.
+            self._endpoints.failed()
             self._turn()
         elif self._flow.held:
             self._fill()

@@ -189,7 +189,9 @@ class Voting:
 
     def _ask_in_log(self, call: ClientCall, again_s: float) -> None:
         """No session keeps the answer of a read, so what is asked again is another request."""
-        question = self._question(call, encode(Inspect(self._rng.getrandbits(60), call.body)))
+        nonce = self._rng.getrandbits(60)
+        call.id = call.id or nonce
+        question = self._question(call, encode(Inspect(nonce, call.body, call.id)))
         question.again_s = again_s
         question.until = self._out.now + again_s
         self._out.wake(question.until)
@@ -302,7 +304,7 @@ class Voting:
         if question.votes.add(node.number, outcome):
             question.is_over = True
             self._decided(question.call, outcome)
-        elif question.until < inf and question.votes.is_split:
+        elif question.until < inf and not question.again_s and question.votes.is_split:
             question.is_over = True
             if not question.is_late:
                 self._ask_again(question)
