@@ -13,12 +13,13 @@ from quorate.kernel.standing import WITNESS
 from quorate.machines.none import NoMachine
 from quorate.parts.log.configuration import Invitation, Newcomer, Nodes, encode_change, invitation_lock
 from quorate.parts.log.replicated import Stateless
+from quorate.runtime.folder import Beginning
 from quorate.service.client.errors import NoQuorum, Refused
 from quorate.service.client.membership import quorum_word
 from quorate.service.config import ConfigError, Member, NodeConfig, check_config, load
 from quorate.service.recovery import CannotRecover, begin_with_one
 from quorate.service.requests import Code, Failure
-from quorate.service.server import Unavailable
+from quorate.service.server import Server, Unavailable
 
 from tests.runtime.servers import run, until
 from tests.service.replicas import Bench, command, put
@@ -63,7 +64,14 @@ def test_a_witness_joins_votes_and_keeps_no_data(tmp_path: Path) -> None:
             files = [path for path in (tmp_path / "n3").rglob("*") if path.is_file()]
             assert not [path for path in files if VALUE in path.read_bytes()]
             assert {path.suffix for path in files}.isdisjoint({".lmdb", ".snapshot"})
-            assert load(tmp_path / "n3" / "node.toml").witness
+            config = load(tmp_path / "n3" / "node.toml")
+            assert config.witness
+            cluster.running[3] = Server(config, cluster.machine, Beginning.EXISTING)
+            await cluster.running[3].start()
+            await cluster.stop(2)
+            async with cluster.clients(3, 1) as client:
+                await client.put(b"k", b"with it alone")
+            assert cluster.running[3].status().role == WITNESS
         finally:
             await cluster.stop()
 
