@@ -49,9 +49,9 @@ class Nodes:
         self.core.start(self.now)
         self._act()
 
-    def ask(self, body: bytes, kind: int = QUERY) -> ClientCall:
-        """Begin a call, which may take for ever."""
-        call = ClientCall(kind, body, inf)
+    def ask(self, body: bytes, kind: int = QUERY, within_s: float = inf) -> ClientCall:
+        """Begin a call, which may take so long."""
+        call = ClientCall(kind, body, self.now + within_s)
         self.core.begin(call, self.now)
         self._act()
         return call
@@ -181,3 +181,37 @@ def test_what_any_node_may_answer_is_never_a_matter_of_the_log() -> None:
     nodes.until(20 * PACE.read_patience_s)
     assert (call.is_over, call.result) == (True, b"")
     assert nodes.commands == []
+
+
+def ask_in_vain(nodes: Nodes, body: bytes, within_s: float, end: float) -> None:
+    """One call after the other, none of which waits for as long as the client's patience."""
+    while nodes.now < end:
+        call = nodes.ask(body, within_s=within_s)
+        nodes.until(nodes.now + within_s)
+        assert call.is_over
+
+
+@pytest.mark.parametrize("within_s", [PACE.patience_s / 4, PACE.patience_s / 3, PACE.patience_s])
+def test_a_node_that_hangs_is_left_though_no_call_waits_for_as_long_as_the_patience(within_s: float) -> None:
+    """The process is stopped, so that its links stay, and each call ends before it is sent elsewhere."""
+    nodes = Nodes(3, {NEVER: inf})
+    ask_in_vain(nodes, NEVER, within_s, 3 * PACE.patience_s)
+    assert nodes.left
+    assert nodes.left[0] <= PACE.patience_s + within_s
+
+
+def test_a_node_whose_answers_come_too_late_for_each_call_is_not_left() -> None:
+    """It lives, and the next one need not be quicker: the answers are of no use, but they come."""
+    nodes = Nodes(3, {SLOW: PACE.patience_s / 3})
+    ask_in_vain(nodes, SLOW, PACE.patience_s / 4, 10 * PACE.patience_s)
+    assert nodes.left == []
+
+
+def test_a_call_that_nobody_answered_long_ago_does_not_cost_the_link() -> None:
+    nodes = Nodes(3, {NEVER: inf, QUICK: 0.0})
+    ask_in_vain(nodes, NEVER, PACE.patience_s / 4, PACE.patience_s / 8)
+    nodes.until(10 * PACE.patience_s)
+    assert not nodes.ask(QUICK).is_over
+    nodes.until(nodes.now)
+    ask_in_vain(nodes, NEVER, PACE.patience_s / 4, nodes.now + PACE.patience_s / 2)
+    assert nodes.left == []

@@ -4,6 +4,9 @@ How it works. Every request stands in a table until it is answered. There is a l
 known, and the whole table is sent again on each new link: commands carry their session and serial, so a second sending
 changes nothing. When an answer stays out, the client turns to another node. Thus a request waits in one place only.
 
+A call may end before an answer to it has been out for long. So it also counts for how long a node has owed any answer
+at all: else whoever asks in haste would ask a node that hangs for ever.
+
 Turning away discards an answer that is on its way. So once every node was silent, the client waits twice as long, and
 so on: with a fixed patience, a cluster slower than that would be asked for ever and never heard. The longer patience
 lasts as long as answers need it.
@@ -73,6 +76,8 @@ class Single:
         self.dialling: int | None = None
         self._dial_at = inf
         self._linked_at = 0.0
+        self._owed_since = inf
+        """Since when the node of this link has owed an answer and given none; inf: it owes none."""
         self._short_links = 0
         self._silences = 0
         """How often the client turned away from a silent node since its patience was last the shortest."""
@@ -142,6 +147,7 @@ class Single:
         call.sent = True
         call.why = None
         call.sent_at = out.now
+        self._owed_since = min(self._owed_since, out.now)
         call.resend_at = at = out.now + self._patience_s
         if at < out.wake_at:
             out.wake_at = at
@@ -179,6 +185,7 @@ class Single:
         """Responses of the node at an address. Those to a request that does not wait are of no use."""
         if at != self.link:
             return
+        self._owed_since = inf
         waiting, held, finish = self.waiting, self._flow.held, self._finish
         for response in responses:
             kind = type(response)
@@ -198,7 +205,10 @@ class Single:
                 self._is_turning = True
         if self._is_turning:
             self._turn()
-        elif self._flow.held:
+            return
+        if waiting:
+            self._owed_since = self._out.now  # what is still out is late from now on
+        if self._flow.held:
             self._fill()
 
     def _failed(self, call: ClientCall, failure: Failure) -> None:
@@ -330,6 +340,7 @@ class Single:
     def _left(self) -> None:
         pace = self._pace
         self.link = None
+        self._owed_since = inf
         self._flow.left()
         is_short = self._out.now - self._linked_at < pace.redial_s_max
         self._short_links = self._short_links + 1 if is_short else 0
@@ -370,6 +381,7 @@ class Single:
             # It leaves the table at once: on a link that comes up now it would be sent after all.
             del self.waiting[call.id]
             self._flow.over(call)
+            is_silent = is_silent or (call.sent and now - self._owed_since >= self._patience_s)
             self._expire(call)
         for call in self._flow.overdue(now):
             self._expire(call)
