@@ -325,19 +325,6 @@ class ToWitnesses(LogReplication):
     witnesses_class = SendsAll
 
 
-class AsksWitnessesFirst(Witnesses):
-    """Breaks ``witnesses.py``: a witness is sent an entry when a server with state holds it durably."""
-
-    def _last_index(self, followers: Followers) -> int:
-        return self._state.log.last_index
-
-
-class ToWitnessesFirst(LogReplication):
-    """Sends witnesses what there is, like others."""
-
-    witnesses_class = AsksWitnessesFirst
-
-
 def _with(name: str, **parts: Any) -> type[Raft]:
     """A server with these parts."""
     return type(name, (Raft,), parts)
@@ -473,11 +460,6 @@ MUTANTS = (
                 "witness-keeps-all",
                 "a witness is sent the data of commands, and records it",
                 _with("Hoarding", state_class=WitnessKeepsAll, replication_class=ToWitnesses),
-            ),
-            (
-                "witness-first",
-                "a witness is sent entries that no server with state has on its disk yet",
-                _with("Rash", replication_class=ToWitnessesFirst),
             ),
         )
     ],
