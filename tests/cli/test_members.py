@@ -126,6 +126,7 @@ def test_a_protocol_without_changes_says_so(tmp_path: Path) -> None:
             "name": "n1",
             "id": 1,
             "role": "voter",
+            "witness": False,
             **address,
             "applied_index": 0,
             "lag": 0,

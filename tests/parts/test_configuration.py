@@ -48,9 +48,9 @@ def test_without_newcomers_and_leavers_the_encoding_is_what_it_was() -> None:
 @given(
     st.lists(NUMBER, min_size=1, max_size=9),
     st.none() | st.integers(0, 2**62 - 1),  # as a Natural
-    st.lists(st.builds(Newcomer, NUMBER, st.text(min_size=1, max_size=9), st.binary(max_size=64)), max_size=3),
+    st.lists(st.builds(Newcomer, NUMBER, ADDRESS, st.binary(max_size=64), st.booleans()), max_size=3),
     st.lists(NUMBER, max_size=3),
-    st.lists(st.builds(Invitation, NUMBER, st.binary(min_size=16, max_size=64)), max_size=3),
+    st.lists(st.builds(Invitation, NUMBER, st.binary(min_size=16, max_size=64), st.booleans()), max_size=3),
     st.lists(st.builds(NodePlace, NUMBER, ADDRESS, ADDRESS, st.binary(max_size=64)), max_size=3),
     st.binary(max_size=64),
 )
@@ -68,6 +68,17 @@ def test_what_is_encoded_is_decoded(
     assert found == Change(sets[0], epoch, tuple(newcomers), sets[1], tuple(invitations), tuple(places), secret)
 
 
+def test_who_came_by_the_change_of_an_earlier_release_has_state() -> None:
+    """Its encoding had no word of witnesses, in values and in what records and messages have of nodes."""
+    said = (1,), None, ((4, "n:1", b""),), (), ((5, bytes(32)),), (), b""
+    found = decode_change(PREFIX + msgspec.msgpack.encode(said))
+    assert found == Change((1,), None, (Newcomer(4, "n:1"),), (), (Invitation(5, bytes(32)),))
+    old = msgspec.msgpack.encode((((4, "n:1", b""),), (), ((5, bytes(32)),), ()))
+    nodes = msgspec.msgpack.decode(old, type=Nodes)
+    assert nodes == Nodes((Newcomer(4, "n:1"),), (), (Invitation(5, bytes(32)),))
+    assert nodes.witnesses == ()
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -75,6 +86,7 @@ def test_what_is_encoded_is_decoded(
         ((1,), -1),
         ((1,), None, ((1024, "n:1", b""),), ()),
         ((1,), None, ((4, "", b""),), ()),
+        ((1,), None, ((4, "n:1", b"", 1),), ()),
         ((1,), None, ((4, "n" * (ADDRESS_CHARACTERS_MAX + 1), b""),), ()),
         ((1,), None, ((4, "n:1", bytes(KEY_BYTES_MAX + 1)),), ()),
         ((1,), None, ((4, "n:1", b""),) * (NEWCOMERS_MAX + 1), ()),

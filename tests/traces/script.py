@@ -13,6 +13,7 @@ A file is blocks, parted by blank lines: commands, ``----``, what they print. ``
     settle                             deliver until nothing is on its way
     submit 1 x y    read 1 7           values and reads at a node
     transfer 1 [2]                     have node 1 make way, for node 2 if it is named
+    join 1 4 [witness]                 node 4 starts, and node 1 submits its introduction
     change 1 2,3                       others are to be the members, submitted at node 1 for the epoch it goes by
     cut 1,2 3,4,5   heal               part the network, join it
     crash 2         restart 2          end a process, begin its next life
@@ -38,8 +39,8 @@ import msgspec
 from msgspec import UNSET
 
 from quorate.kernel import Core, Env, HandOver, Turn
-from quorate.parts.log.configuration import Reconfigurable, Voters, decode_change, encode_change
-from quorate.parts.log.entries import CONFIGURATION, NOOP, Entry
+from quorate.parts.log.configuration import Newcomer, Reconfigurable, Voters, decode_change, encode_change
+from quorate.parts.log.entries import CONFIGURATION, NOOP, WITHHELD, Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.multipaxos.messages import Run
 from quorate.protocols.raft import Raft, RaftConfig
@@ -84,6 +85,8 @@ def entry_of(entry: Entry) -> str:
         return f"{entry.term}:" + (
             "leaves-joint" if change is None else f"members({','.join(map(str, change.members))})"
         )
+    if entry.kind == WITHHELD:
+        return f"{entry.term}:withheld"
     return f"{entry.term}:" + ("noop" if entry.kind == NOOP else entry.data.decode())
 
 
@@ -137,8 +140,8 @@ class Script:
     def do_cluster(self, size: str, *settings: str) -> None:
         self._size = int(size)
         given: dict[str, Any] = dict(s.split("=") for s in settings)
-        if "members" in given:
-            given["members"] = given["members"].split(",")
+        for name in {"members", "founders"} & given.keys():
+            given[name] = given[name].split(",")
         self._config = msgspec.convert(given, self.config, strict=False)
         self._journals = {}
         self._cluster = None
@@ -183,6 +186,15 @@ class Script:
 
     def do_submit(self, node: str, *values: str) -> None:
         self.cluster.submit(int(node), *[value.encode() for value in values])
+
+    def do_join(self, at: str, node: str, *kind: str) -> None:
+        core = self.cluster[int(at)].core
+        assert isinstance(core, Reconfigurable)
+        self.cluster.join(int(node))
+        self._roles[int(node)] = self._role(int(node))
+        newcomer = Newcomer(int(node), f"n{node}:1", witness="witness" in kind)
+        acting = core.acting()
+        self.cluster.submit(int(at), encode_change(acting.members, acting.epoch, [newcomer]))
 
     def do_change(self, node: str, members: str) -> None:
         core = self.cluster[int(node)].core

@@ -51,11 +51,11 @@ def show_members(
 
     Example:  quorate members
 
-    Prints a line per node: its name and number; whether it votes (voter) or follows (learner), or may join (invited);
-    where nodes and clients reach it; how far it has applied the log, and how many entries it lacks. A last line says
-    what makes a quorum. With --json: {"members": [1, 2, 3], "next_members": [3, 4, 5], "epoch": 0, "nodes": [{"name",
-    "id", "role", "peer", "client", "applied_index", "lag", "error"}], "quorum": "..."}; next_members is empty where no
-    change is under way.
+    Prints a line per node: its name and number; whether it votes (voter; witness: without data) or follows (learner),
+    or may join (invited); where nodes and clients reach it; how far it has applied the log, and how many entries it
+    lacks. A last line says what makes a quorum. With --json: {"members": [1, 2, 3], "next_members": [3, 4, 5], "epoch":
+    0, "nodes": [{"name", "id", "role", "witness", "peer", "client", "applied_index", "lag", "error"}], "quorum":
+    "..."}; next_members is empty where no change is under way.
 
     Exit code: 0 done, 2 wrong use, 3 nobody to reach, or too few that agree.
     """
@@ -71,6 +71,7 @@ def show_members(
 @members.command("add")
 def add_member(
     name: NameArgument,
+    witness: Annotated[bool, typer.Option("--witness", help="It is to vote, and keep no data (raft).")] = False,
     key: KeyOption = None,
     cluster: ClusterOption = "",
     endpoints: EndpointsOption = DEFAULT_ENDPOINTS_TEXT,
@@ -90,10 +91,14 @@ def add_member(
     prints another token, and the one before is void; `quorate members remove n4` withdraws it. With --json: {"name":
     "n4", "token": "..."}.
 
+    A witness (--witness) votes once it is promoted, and keeps no data. It stays one for good. At most half of those
+    that vote may be witnesses.
+
     Exit code: 0 done, 2 wrong use or refused, 3 no quorum, nobody to reach, or not in effect in time (it may still be).
     """
     node = _number(name)
-    token = ask(lambda client: client.invite(node), endpoints, timeout_s, faults, _signer(key), cluster)
+    signer = _signer(key)
+    token = ask(lambda client: client.invite(node, witness=witness), endpoints, timeout_s, faults, signer, cluster)
     from quorate.service.tokens import to_text
 
     if json:
@@ -298,10 +303,10 @@ def _change(
     async def change_and_look(client: AsyncClient) -> tuple[Voters, str]:
         voters = await work(client)
         try:
-            live = (await client.look()).live
+            look = await client.look()
         except QuorateError as error:
             return voters, f"what answers is not known: {error}"
-        return voters, quorum_word(settled(voters), live, client.is_byzantine)
+        return voters, quorum_word(settled(voters), look.live, client.is_byzantine, look.cluster.nodes.witnesses)
 
     voters, word = ask(change_and_look, endpoints, timeout_s, faults, key, cluster)
     _print(voters, json)

@@ -20,7 +20,7 @@ def print_look(look: Look, is_byzantine: bool, json: bool) -> None:
 
     voters = look.cluster.voters
     assert voters is not None  # it is believed
-    word = quorum_word(settled(voters), look.live, is_byzantine)
+    word = quorum_word(settled(voters), look.live, is_byzantine, look.cluster.nodes.witnesses)
     rows = node_rows(look)
     if json:
         said = {"members": voters.members, "next_members": voters.next_members, "epoch": voters.epoch}
@@ -44,23 +44,31 @@ def node_rows(look: Look) -> list[dict[str, Any]]:
     furthest = max((status.commit_index for status in found), default=0)
     rows = []
     for known, status in look.nodes:
-        is_there = isinstance(status, Status)
+        is_there, is_witness = isinstance(status, Status), look.cluster.nodes.is_witness(known.node)
         rows.append(
             {
                 "name": name_of(known.node),
                 "id": known.node,
-                "role": "voter" if known.node in voting else "learner",
+                "role": _role(known.node in voting, is_witness),
+                "witness": is_witness,
                 "peer": known.peer or None,
                 "client": known.client or None,
-                "applied_index": status.applied_index if isinstance(status, Status) else None,
+                "applied_index": status.applied_index if isinstance(status, Status) and not is_witness else None,
                 "lag": furthest - status.applied_index if isinstance(status, Status) else None,
                 "error": None if is_there else str(status),
             }
         )
     for invited in look.cluster.nodes.invited:
         nothing = dict.fromkeys(("peer", "client", "applied_index", "lag", "error"))
-        rows.append({"name": name_of(invited.node), "id": invited.node, "role": "invited", **nothing})
+        who = {"name": name_of(invited.node), "id": invited.node, "role": "invited", "witness": invited.witness}
+        rows.append({**who, **nothing})
     return rows
+
+
+def _role(votes: bool, is_witness: bool) -> str:
+    if not votes:
+        return "learner"
+    return "witness" if is_witness else "voter"
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -8,6 +8,8 @@ LEADER: Final = "leader"
 FOLLOWER: Final = "follower"
 LEARNER: Final = "learner"
 """One that does not vote."""
+WITNESS: Final = "witness"
+"""One that votes and keeps no state."""
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):

@@ -88,6 +88,8 @@ class Members(msgspec.Struct, frozen=True):
     """Makes the value that, submitted like any other, names others. It takes what ``encode_change`` takes."""
     by_admin: bool = False
     """Whether an administrator must sign it, whose key the config names in ``admins``."""
+    may_be_witnesses: bool = False
+    """Whether nodes can join that vote and keep no state."""
 
     @property
     def can_change(self) -> bool:

@@ -85,6 +85,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The protocol's own config, checked; None for its defaults."""
     keys: Path | None = None
     """The folder of the keys, for a protocol whose nodes sign."""
+    witness: bool = False
+    """Whether it keeps no state, and so needs no store: as it was invited (``quorate members add --witness``)."""
     memory_bytes_max: int | None = None
     """What the node may keep in memory of what others send; None: as the machine has it."""
 
@@ -189,9 +191,9 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
     if entry is None:
         raise _unknown(protocol)
     options = rest.pop(entry.name, None)
-    unknown = sorted(set(rest) - {"cluster", "node", "data", "nodes", "protocol", "keys", "memory_bytes_max"})
-    if unknown:
-        there_are = "cluster, node, data, protocol, keys, memory_bytes_max, nodes"
+    fields = ("cluster", "node", "data", "protocol", "keys", "witness", "memory_bytes_max", "nodes")
+    if unknown := sorted(set(rest).difference(fields)):
+        there_are = ", ".join(fields)
         raise ConfigError(f"{unknown[0]}: not a field; there are {there_are} and {entry.name}")
     try:
         config = msgspec.convert(rest, NodeConfig, strict=False, dec_hook=_path)
@@ -267,6 +269,8 @@ def check_config(config: NodeConfig) -> None:
     if config.entry.traits.has_keys and config.keys is None:
         text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
         raise ConfigError(f"{text}. {_generate(config)}")
+    if config.witness and not config.entry.traits.members.may_be_witnesses:
+        raise ConfigError(f"witness: {config.protocol} has no witnesses; leave it out")
     if config.keys is not None and not config.entry.traits.has_keys:
         raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")
 

@@ -148,9 +148,10 @@ class _Joining:
                 return config
             self._check_invitation(cluster)
             log.info("n%d asks to join cluster %r as a learner", token.node, token.cluster)
+            newcomer = msgspec.structs.replace(self._newcomer, witness=config.witness)
             try:
                 await self._client.introduce(
-                    *(self._newcomer, self._place, token.secret, cluster), min(deadline, time.monotonic() + ASK_S_MAX)
+                    *(newcomer, self._place, token.secret, cluster), min(deadline, time.monotonic() + ASK_S_MAX)
                 )
             except Refused as error:
                 # A node that has not heard of the invitation yet may say so: what most of them know is known soon.
@@ -206,6 +207,7 @@ class _Joining:
                 protocol=cluster.protocol,
                 options=msgspec.structs.replace(options, founders=cluster.founders),
                 keys=self._plan.data / KEYS_FOLDER if token.is_signed else None,
+                witness=cluster.nodes.is_witness(token.node),
             )
             check_config(config)
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:

@@ -14,7 +14,7 @@ import msgspec
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Keyring
 from quorate.parts.log import configuration
-from quorate.parts.log.configuration import Change, Newcomer, Nodes, Voters
+from quorate.parts.log.configuration import Change, Invitation, Newcomer, Nodes, Voters
 from quorate.runtime.address import is_wildcard, parse_address
 from quorate.service.config import NODES_MAX, NodeConfig
 
@@ -70,6 +70,7 @@ class Membership:
             or _why_not_places(change, here)
             or self._why_not_leavers(change, here, nodes)
             or self._why_not_these(change, here)
+            or self._why_not_witnesses(change, nodes)
         )
 
     def _why_not_newcomers(
@@ -118,6 +119,27 @@ class Membership:
             msgspec.structs.replace(self._options, members=members)
         except ValueError as error:
             return str(error)
+        return None
+
+    def _why_not_witnesses(self, change: Change, nodes: Nodes) -> str | None:
+        comers: tuple[Newcomer | Invitation, ...] = (*change.newcomers, *change.invitations)
+        for comer in comers:
+            invited = nodes.invitation(comer.node)
+            if invited is not None and invited.witness != comer.witness:
+                what = "a witness" if invited.witness else "a node with state"
+                return (
+                    f"node {comer.node} is invited as {what}, and stays one: give the other a number of its own, and "
+                    f"withdraw this invitation (quorate members remove n{comer.node})"
+                )
+            if comer.witness and not self._traits.members.may_be_witnesses:
+                return f"{self._entry.name} has no witnesses: leave out --witness"
+        after = {*nodes.witnesses, *(newcomer.node for newcomer in change.newcomers if newcomer.witness)}
+        witnesses = sorted(after.intersection(change.members))
+        if 2 * len(witnesses) > len(change.members):
+            return (
+                f"of members {_list(change.members)} nodes {_list(witnesses)} are witnesses, which have no state: at "
+                "most half may be, or what is decided could be on no node that has it"
+            )
         return None
 
 

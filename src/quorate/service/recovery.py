@@ -112,12 +112,12 @@ def _survey(config: NodeConfig, frames: Sequence[bytes], anew: bytes) -> Survey:
             for record in codec.decode_records(frame):
                 host.restore(record)
         outputs = host.start(0.0).outputs
+        core = host.root
+        assert isinstance(core, Survivor)
+        entries = tuple(core.surviving())
     except ValueError as error:
         raise CannotRecover(f"{config.data}: {error}: choose another node to begin anew with") from None
-    core = host.root
-    assert isinstance(core, Survivor)
     restored = next((value for value in outputs if isinstance(value, Restored)), Restored(0, 0))
-    entries = tuple(core.surviving())
     known = host.root.standing().commit_index or 0
     return Survey(config, restored.index, restored.term, known, entries)
 

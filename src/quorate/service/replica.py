@@ -23,7 +23,7 @@ from quorate.machines.state_machine import StateMachine
 from quorate.machines.streams import read_exactly
 from quorate.parts.log import configuration
 from quorate.parts.log.entries import COMMAND, CONFIGURATION
-from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady, Stateless
 from quorate.service.audits import Audits
 from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
 from quorate.service.readings import GO_ON, LATE, Call, Readings, Waiting
@@ -60,6 +60,7 @@ WHY = {
 }
 """What a command that was applied before is told, or that cannot be."""
 FETCHED = "this node has just fetched its state"
+IS_WITNESS = "this node is a witness, which keeps no state: ask another"
 BATCH_MAX = 512
 """Commands that the machine may hold back at most. Durability is the journal's, so a batch need not end with a turn."""
 BATCH_BYTES_MAX = 4 << 20
@@ -85,6 +86,8 @@ class Replica(App):
         self.sessions = Sessions(sessions_max)
         self.applied_index = 0
         self.leader: int | None = None
+        self.is_stateless = False
+        """Whether this node is a witness: nothing is applied here, and nobody answered."""
         self.stalled_why: str | None = None
         self.on_leads: Callable[[], None] | None = None
         """Called when another node leads, or none."""
@@ -112,7 +115,9 @@ class Replica(App):
 
     def request(self, client: Requester, request: Command | Reconfigure | Query) -> None:
         """A client's command, change of members, or read."""
-        if isinstance(request, Query):
+        if self.is_stateless:
+            self._refuse(client, request.id, Code.STATELESS, IS_WITNESS)
+        elif isinstance(request, Query):
             self._query(client, request)
         elif isinstance(request, Reconfigure):
             self._reconfigure(client, request)
@@ -238,6 +243,11 @@ class Replica(App):
                     self._refuse(waiting[0], waiting[1].id, Code.UNAVAILABLE, value.why)
         elif kind is Dropped or kind is Busy:
             self._drop(value)
+        elif kind is Stateless:
+            self.is_stateless = True
+            self.reports = None
+            self._turn_away(IS_WITNESS)
+            self.on_configured()
         elif kind is Leads:
             self._follow(value.leader)
             if self.on_leads is not None:

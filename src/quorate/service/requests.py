@@ -178,6 +178,8 @@ class Code(StrEnum):
     """The leader that had the command leads no more; it may or may not take effect. Send the same again."""
     STORAGE = "storage"
     """This node's disk takes no records; try another node."""
+    STATELESS = "stateless"
+    """This node is a witness, and answers nobody; try another node."""
     NO_SESSION = "no_session"
     """The session is unknown or has expired; whether its open commands took effect is unknown."""
     BUSY = "busy"

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from quorate.machines.kv.machine import KvMachine
+from quorate.machines.none import NoMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.parts.log.replicated import KeepsLog
@@ -37,7 +38,7 @@ from quorate.service.audits import Audits
 from quorate.service.config import NodeConfig, check_config
 from quorate.service.descriptions import describe_cluster
 from quorate.service.reconfiguration import Membership
-from quorate.service.replica import Replica
+from quorate.service.replica import IS_WITNESS, Replica
 from quorate.service.requests import (
     DECODE_ERRORS,
     AskCluster,
@@ -124,7 +125,7 @@ class Server:
         self.config = config
         budget = config.memory
         keys = config.load_keys() if entry.traits.has_keys else None
-        self.machine = machine(config.data)
+        self.machine = NoMachine() if config.witness else machine(config.data)
         self._keyring = None if keys is None else keys.keyring
         self.membership = Membership(config)
         is_signed = entry.traits.value is Value.SIGNED_REQUESTS
@@ -243,6 +244,8 @@ class Server:
         """In memory. A view counts as a term; a protocol with neither is in term 0."""
         core = self.node.host.root.standing()
         applied_index, in_force = self.replica.applied_index, self._in_force
+        if self.replica.is_stateless:
+            applied_index = core.commit_index or 0  # so far it follows
         return Status(
             id=request,
             node=self.config.node,
@@ -266,6 +269,8 @@ class Server:
         """Ask this node's own state, however old it is. Raises Unavailable while there is none to ask."""
         if self.node.is_loading:
             raise Unavailable("a snapshot is being loaded")
+        if self.replica.is_stateless:
+            raise Unavailable(IS_WITNESS)
         return self.replica.read(query)
 
     def _on_connect(self, connection: ClientConnection) -> None:
@@ -352,7 +357,9 @@ class Server:
         return self.membership.why_not(request.entry, in_force.nodes, in_force.keyring, in_force.voters)
 
     def _voters(self) -> tuple[int, ...]:
-        return self._in_force.voters.members
+        """Those whose states are compared: a witness has none."""
+        in_force = self._in_force
+        return tuple(node for node in in_force.voters.members if node not in in_force.nodes.witnesses)
 
     @property
     def _in_force(self) -> InForce:

@@ -174,14 +174,17 @@ class Ground(ABC, Generic[NodeT]):
     def place(self, node: int, peers: tuple[int, ...]) -> NodeT:
         """A new machine with an empty disk, told of these nodes. It has not started."""
 
-    def join(self) -> Newcomer:
-        """A new machine with an empty disk starts. It is told of the nodes of the cluster; they do not know it yet."""
+    def join(self, *, witness: bool = False) -> Newcomer:
+        """A new machine with an empty disk starts. It is told of the nodes of the cluster; they do not know it yet.
+
+        ``witness``: it will keep no state.
+        """
         node = len(self.nodes)
         key = b""
         if self.scheme is not None:
             self.scheme.join(node)
             key = self.scheme.signer(node).public
-        newcomer = self.newcomers[node] = Newcomer(node, f"n{node}.sim:7500", key)
+        newcomer = self.newcomers[node] = Newcomer(node, f"n{node}.sim:7500", key, witness)
         self.network.join(Random(f"{self.seed}/network/{node}"))
         self.cluster = (*self.cluster, node)
         machine = self.place(node, self.cluster)

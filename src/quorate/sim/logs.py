@@ -85,13 +85,12 @@ class LogSubject(Subject):
         first = world.honest[0]
         if any(node.applied != first.applied for node in world.honest):
             return False
-        digests = [self.digest(node.app) for node in world.honest]
-        for node, digest in zip(world.honest, digests, strict=True):
+        stateful = [node for node in world.honest if not node.is_stateless]
+        digests = [self.digest(node.app) for node in stateful]
+        for node, digest in zip(stateful, digests, strict=True):
             if digest != digests[0]:
-                raise Violation(
-                    CONVERGENCE,
-                    f"node {first.id} and node {node.id} applied the same up to {first.applied}, but differ in state",
-                )
+                both = f"node {stateful[0].id} and node {node.id}"
+                raise Violation(CONVERGENCE, f"{both} applied the same up to {first.applied}, but differ in state")
         return True
 
     def missing(self, world: Ground[Any]) -> str:

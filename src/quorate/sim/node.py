@@ -42,7 +42,7 @@ from quorate.kernel import (
 )
 from quorate.kernel.roster import SELF
 from quorate.parts.crypto.keys import Keyring
-from quorate.parts.log.replicated import Decided, Restored
+from quorate.parts.log.replicated import Decided, Restored, Stateless
 from quorate.sim.chance import streams
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.clock import Clock, WallClock
@@ -129,6 +129,7 @@ class SimNode(Machine):
         "inbox",
         "incarnation",
         "is_off",
+        "is_stateless",
         "jobs",
         "life",
         "paused",
@@ -178,6 +179,8 @@ class SimNode(Machine):
         self.life = 0
         self.up = False
         self.is_off = False
+        self.is_stateless = False
+        """Whether it said that it keeps no state."""
         """Whether it is down, and nobody starts it again."""
         self.paused = False
         self.inbox: list[Any] = []
@@ -336,7 +339,9 @@ class SimNode(Machine):
 
     @property
     def applied(self) -> int:
-        """The last index that the App was given by the root."""
+        """The last index that the App was given by the root; of a node without state, the last that is committed."""
+        if self.is_stateless:
+            return self.host.root.standing().commit_index or 0
         return self.jobs.applied.get(ROOT, 0)
 
     @property
@@ -672,7 +677,9 @@ class SimNode(Machine):
             world.trace(self.id, "output", "", value)
         for look in self._on_output:
             look(self.id, value)
-        if type(value) is Decided:
+        if type(value) is Stateless:
+            self.is_stateless = True
+        elif type(value) is Decided:
             self.jobs.applied[path] = value.first_index + len(value.entries) - 1
 
     def _checkpoint_after(self) -> int:

@@ -12,6 +12,9 @@ off from the rest for a while.
 
 At most one node is dead besides those that were switched off, and only where the members bear it, so whatever is left
 when all is healed must come right.
+
+Some newcomers are witnesses, where the protocol has them. What a leader committed with these alone nobody else has, so
+none dies while there are any, and they leave before others are gone for good.
 """
 
 from __future__ import annotations
@@ -48,6 +51,8 @@ FEWEST: Final = 3
 """Members, so that one may be dead."""
 PLANS: Final = (("members", 0.25), ("join", 0.15), ("leave", 0.15), ("replace", 0.25), ("away", 1.0))
 """How often each is chosen; the last takes the rest."""
+WITNESSES: Final = 0.4
+"""How many newcomers are witnesses."""
 SPARE: Final = 2
 """How many more nodes there may be than at the beginning."""
 
@@ -97,6 +102,8 @@ class Operator:
         """What happens as soon as a node says that a change is decided."""
         self._own = Random(f"{world.seed}/nemesis/operator/missed")
         """Apart, so that runs without it are what they were."""
+        self._kinds = Random(f"{world.seed}/nemesis/operator/witnesses")
+        """Likewise."""
         self._missing: dict[int, Callable[[], None]] = {}
         """By node, what happens as soon as it says itself that a change is decided."""
 
@@ -213,7 +220,7 @@ class Operator:
             return [*chosen, *spares[: max(0, self._fewest - len(chosen))]][: self._most()]
 
         here = self._able()
-        if len(rest(self._voters().members)) >= self._fewest:
+        if len(self._with_state(rest(self._voters().members))) >= self._fewest:
             yield from self._agree(rest, leavers=leavers)
             for node in leavers:
                 self._switch_off(node)
@@ -304,6 +311,10 @@ class Operator:
     def _leavers(self) -> list[int]:
         """Whom ``see_off`` has leave now."""
         world, members = self._world, self.members
+        if witnesses := self._witnesses():  # all of them, and the dead, whose places they took
+            gone = [node for node in members if node not in world.peers]
+            outside = [node.id for node in world.honest if node.id not in members and node.id not in witnesses]
+            return [*witnesses, *gone, *outside]
         dead = [node for node in members if node not in world.peers]
         honest = [node for node in members if node not in dead and not world.liars >> node & 1]
         if not honest:
@@ -338,7 +349,25 @@ class Operator:
 
     def _new_machines(self, count: int) -> list[int]:
         room = self._world.options.nodes + SPARE - len(self._world.present)
-        return [self._world.join().node for _ in range(min(count, room))]
+        return [self._world.join(witness=self._draws_witness()).node for _ in range(min(count, room))]
+
+    def _draws_witness(self) -> bool:
+        draw = self._kinds.random()
+        if not self._change.may_be_witnesses or self._dead is not None or draw >= WITNESSES:
+            return False
+        self._count("witnesses")
+        return True
+
+    def _witnesses(self) -> list[int]:
+        """Those that are there, or are to join."""
+        newcomers = self._world.newcomers
+        return [node for node in self._world.peers if node in newcomers and newcomers[node].witness]
+
+    def _with_state(self, chosen: Iterable[int]) -> tuple[int, ...]:
+        """The same with no more witnesses than others, so that these are no quorum."""
+        witnesses = self._witnesses()
+        stateful = sorted(set(chosen).difference(witnesses))
+        return tuple(sorted([*stateful, *sorted(set(chosen).intersection(witnesses))[: len(stateful)]]))
 
     def _introduce(self, new: Sequence[int]) -> PlanSteps:
         """Others get to know them, and they catch up."""
@@ -362,7 +391,7 @@ class Operator:
         """Have others be the members, chosen from those that are; until all say so, but for those that are away."""
         yield from self._steady()
         before = self._voters()
-        members = tuple(sorted(set(choose(before.members))))
+        members = self._with_state(choose(before.members)) or before.members
         new = [self._world.newcomers[node] for node in newcomers]
         going = [node for node in leavers if node not in self._left()]  # an earlier change may have seen some off
         value = self._change.value(members, before.epoch, new, going)
@@ -380,6 +409,9 @@ class Operator:
                 return
             if is_decided and self._all_say(Voters(members, (), seen.epoch), besides=(*leavers, *absent)):
                 self._strike, self._epoch = None, seen.epoch
+                for node in self._witnesses():
+                    if node in members and node not in before.members:
+                        self._count("witnesses that vote")
                 return
             yield POLL_S
 
@@ -453,6 +485,7 @@ class Operator:
         """The leader is to die when the change is decided, if the members bear that."""
         world = self._world
         can_die = self._may_die and not self._is_over and self._dead is None and self._doing != "away"
+        can_die = can_die and not self._witnesses()
         if not can_die or self._rng.random() >= world.mix.deaths:
             return None
         delay_s = self._rng.choice((0.0, 1.0)) * self._rng.expovariate(1.0 / (world.mix.delay_s_mean * 10))
@@ -469,7 +502,7 @@ class Operator:
     def _kill_leader(self) -> None:
         leaders = [node.host.root.standing().leader for node in self._world.honest]
         known = [leader for leader in leaders if leader is not None and leader in self._world.peers]
-        if known and not self._is_over and self._dead is None:
+        if known and not self._is_over and self._dead is None and not self._witnesses():
             self._dead = self._world.nodes[self._rng.choice(known)]
             self._count("death")
             self._world.die(self._dead.id)

@@ -56,11 +56,13 @@ class MemberChange(msgspec.Struct, frozen=True):
     """How members change: ``value`` makes what is submitted to name others, of which there are ``fewest`` at least.
 
     It takes what ``configuration.encode_change`` takes. ``by`` is the public key of the administrator, where one signs.
+    ``may_be_witnesses``: whether some may vote and keep no state.
     """
 
     value: Callable[..., bytes]
     fewest: int = 1
     by: bytes = b""
+    may_be_witnesses: bool = False
 
     def borne(self, members: int) -> int:
         """How many of so many members may be away."""

@@ -121,7 +121,9 @@ def trial_of(task: Task) -> Trial:
         storage = Storage(medium_of(mutant.core or entry.core) if spared else None, spared)
     if task.joins or "members" in kinds:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
-    change = MemberChange(traits.members.value) if traits.members.value is not None else None
+    change = None
+    if traits.members.value is not None:
+        change = MemberChange(traits.members.value, may_be_witnesses=traits.members.may_be_witnesses)
     if change is not None and traits.members.by_admin:
         assert scheme is not None
         fewest = traits.fault_model.nodes(entry.faults(task.nodes))  # clients go on believing f + 1 equal answers

@@ -18,11 +18,15 @@ from quorate.protocols.raft.messages import (
     Appended,
     AppendedAs,
     AppendEntries,
+    AppendWithheld,
     Configured,
     Conflict,
+    Entries,
     Forgot,
+    HardState,
     Heartbeat,
     HeartbeatReply,
+    InstallCut,
     InstallSnapshot,
     InstallSnapshotAfter,
     InstallSnapshotAmong,
@@ -40,11 +44,13 @@ from quorate.protocols.raft.messages import (
     SnapshotProgress,
     TimeoutNow,
     Vote,
+    Witness,
 )
+from quorate.protocols.raft.witnesses import withheld
 
 from tests.protocols.any_order import HELPS, Watched, check_kept
 from tests.protocols.every_message import assert_draws_all
-from tests.protocols.raft.raft_nodes import Server, entry
+from tests.protocols.raft.raft_nodes import Server, entry, log_of
 
 CONFIG = RaftConfig(
     heartbeat_s=0.1,
@@ -112,6 +118,8 @@ MESSAGE = st.one_of(
     st.builds(InstallSnapshotAmong, TERM, CHUNK, RETURNS, CONFIGURED),
     st.builds(SnapshotPieceAmong, TERM, CHUNK, RETURNS, CONFIGURED),
     st.builds(NodesKnown, NODES),
+    st.builds(AppendWithheld, TERM, SMALL, SMALL, ENTRIES, NUMBER),
+    st.builds(InstallCut, TERM, NUMBER, TERM, RETURNS, CONFIGURED),
 )
 LOCAL: st.SearchStrategy[Input] = st.one_of(
     st.builds(Submitted, st.just((b"mine",))),
@@ -123,10 +131,10 @@ STEP = st.one_of(st.builds(Received, st.integers(0, 4), MESSAGE), LOCAL, st.samp
 
 
 class WatchedServer(Watched):
-    """A server with a log of two terms."""
+    """A server."""
 
-    def __init__(self) -> None:
-        super().__init__(Server(term=2, log=[1, 1, 2], config=CONFIG))
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
         self.voted: dict[int, int] = {}
         self.committed: dict[int, Entry] = {}
 
@@ -169,7 +177,28 @@ class WatchedServer(Watched):
 @settings(max_examples=250, deadline=None)
 @given(st.lists(STEP, max_size=40))
 def test_nothing_raises_and_nothing_goes_back(steps: list[Any]) -> None:
-    watched = WatchedServer()
+    watched = WatchedServer(Server(term=2, log=[1, 1, 2], config=CONFIG))
+    for step in steps:
+        watched.take(step)
+
+
+class WatchedWitness(WatchedServer):
+    """The same of a server without state."""
+
+    def look(self) -> None:
+        super().look()
+        core, log = self.node.core, self.node.core.log
+        entries = log.slice(log.base_index + 1, log.last_index)
+        assert core.role == "follower"
+        assert withheld(entries) == entries
+        assert not self.jobs
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(STEP, max_size=40))
+def test_a_witness_stays_one_whatever_comes(steps: list[Any]) -> None:
+    records = [HardState(2, None), Witness(), Entries(1, withheld(log_of([1, 1, 2])))]
+    watched = WatchedWitness(Server(node=3, records=records, config=CONFIG.but(founders=(1, 2))))
     for step in steps:
         watched.take(step)
 

@@ -37,7 +37,7 @@ TIMEOUT_S = 3.0
 DATA = (b"1", b"2", b"77", b"", b"x", b"-1", b"9" * 40, b"\xff")
 """Results, some of which are ids of sessions."""
 CALLS_MAX = 60
-NOTHING_HAPPENED = (Code.UNAVAILABLE, Code.BUSY, Code.STORAGE, Code.LEADER_CHANGED, Code.NO_SESSION)
+NOTHING_HAPPENED = (Code.UNAVAILABLE, Code.BUSY, Code.STORAGE, Code.STATELESS, Code.LEADER_CHANGED, Code.NO_SESSION)
 """With this request, by this link. What came of a copy that was sent before is another question."""
 CLUSTERS = ("test",) * 7 + ("another",)
 

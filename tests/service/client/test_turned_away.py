@@ -98,3 +98,22 @@ def test_a_node_that_hangs_is_not_asked_again_until_another_leads() -> None:
         if visited[-1][1] != HUNG:
             core.received(visited[-1][1], [status(visited[-1][1], leader)], now)
     assert visited == [(0.0, HUNG), (1.0, 1), (1.0, 2), (1.3, 1)], "it looks for the leader where it has not been"
+
+
+def test_it_does_not_stay_with_a_witness_that_names_a_leader_which_failed_once() -> None:
+    """Any other node would pass requests on to that one; a witness does not."""
+    scheme = Symbolic(range(4), b"witness")
+    core = ClientCore(Endpoints("n0:1,n1:1"), Random(1), lambda: scheme.client(1), Pace(), timeout_s=9.0)
+    witness, leads, out = 0, 1, core.out
+    core.start(0.0)
+    call = ClientCall(QUERY, b"", inf)
+    core.begin(call, 0.0)
+    core.opened(out.dials.pop(), witness, Greeted("", None), 0.0)
+    core.received(witness, [status(witness, leads)], 0.0)
+    core.unreached(out.dials.pop(), "nobody listens", 0.1)
+    core.tick(out.wake_at)
+    core.opened(out.dials.pop(), witness, Greeted("", None), 1.0)
+    core.received(witness, [status(witness, leads)], 1.0)
+    assert not out.dials
+    core.received(witness, [Failure(call.id, Code.STATELESS, "this node is a witness", leads)], 1.0)
+    assert out.dials == [leads]

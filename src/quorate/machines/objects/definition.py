@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import re
+import reprlib
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, overload
@@ -26,8 +27,8 @@ COMMAND, READ, INVARIANT = "command", "read", "invariant"
 PAST_METHODS = frozenset({"heappush", "heappop", "heapify", "heapreplace", "heappushpop"})
 OWN_ACCESS = ("__setattr__", "__delattr__", "__getattribute__")
 _UNCHANGING = (type, re.Pattern, types.ModuleType, TypeVar)
-_BY_DATACLASS = frozenset({"<string>", dataclasses.__file__})
-"""Where the functions come from that the decorator writes."""
+_BY_DATACLASS = frozenset({"<string>", dataclasses.__file__, reprlib.__file__})
+"""Where the functions come from that the decorator writes; those of ``__repr__`` from ``reprlib`` since 3.13."""
 _OF_PYTHON = frozenset({"_abc_impl", "_is_protocol"})
 
 

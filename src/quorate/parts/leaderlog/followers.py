@@ -139,6 +139,8 @@ class Followers(dict[int, Progress]):
         """As which a node was heard last, if it has lost its memory some time."""
         self.forgetful = 0
         """The mask of those of them that have not said yet that they count."""
+        self.stateless = 0
+        """The mask of those that are sent no state and have none to send: witnesses."""
 
     # --- nodes that come and go ---
 
@@ -217,10 +219,18 @@ class Followers(dict[int, Progress]):
     # --- what to send them ---
 
     def wanting(self, last_index: int, messages_max: int, bytes_max: int) -> dict[int, list[int]]:
-        """Who may be sent entries now, by the index that they want next: those who want the same get one message."""
+        """Who may be sent entries now, by the index that they want next: those who want the same get one message.
+
+        Those without state are left out.
+        """
         wanted: dict[int, list[int]] = {}
+        stateless = self.stateless
         for node, progress in self.items():
-            if progress.next_index <= last_index and progress.may_send(messages_max, bytes_max):
+            if (
+                progress.next_index <= last_index
+                and progress.may_send(messages_max, bytes_max)
+                and not stateless >> node & 1
+            ):
                 wanted.setdefault(progress.next_index, []).append(node)
         return wanted
 

@@ -247,6 +247,13 @@ class Reads:
         if tokens := self._forwarded.drain():
             self._env.deliver(ReadFailed(tokens, "the leader changed"))
 
+    def refuse(self, why: str) -> None:
+        """This node has no state to serve any from, and never will."""
+        waiting = [token for _, tokens in self._forwarded.ready_at for token in tokens]
+        self._forwarded.ready_at.clear()
+        if tokens := (*self._forwarded.drain(), *waiting):
+            self._env.deliver(ReadFailed(tokens, why))
+
     def settle(self, index: int, *, leads: bool) -> None:
         """Once a step. All up to ``index`` has been delivered: what waited for that is ready.
 

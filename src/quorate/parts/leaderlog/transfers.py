@@ -125,7 +125,8 @@ class Transfers:
         """The next of those who hold the log from its base on; after the last it is the leader's turn."""
         transfer.idle_beats = 0
         ours, base = self._env.id, self._log.base_index
-        holders = [other for other in sorted(followers) if other != node and followers.match[other] >= base]
+        stateful = [other for other in sorted(followers) if not followers.stateless >> other & 1]
+        holders = [other for other in stateful if other != node and followers.match[other] >= base]
         untried = holders if transfer.source == ours else [other for other in holders if other > transfer.source]
         if untried:
             transfer.source = untried[0]

@@ -16,6 +16,9 @@ A node that joins by itself has been *invited*: a change says under which number
 hash of a secret, or with a public key. Whoever knows the secret, or signs with the key, may have that one node
 introduced, and change nothing else (``is_join``). Since a number is used once, so is an invitation. *Places* are where
 nodes are: a change may say it anew of a node that moved.
+
+Some nodes are *witnesses*, which keep no state (``protocols/raft/witnesses.py``): a number is that of one, or not, from
+the change on that invites or introduces it, and for good.
 """
 
 from __future__ import annotations
@@ -57,18 +60,26 @@ class Voters(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Newcomer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A node that joins: its number, where the others dial it, and its public key (empty where nodes do not sign)."""
+    """A node that joins: its number, where the others dial it, and its public key (empty where nodes do not sign).
+
+    ``witness``: it keeps no state.
+    """
 
     node: NodeId
     address: Address
     key: Annotated[bytes, Meta(max_length=KEY_BYTES_MAX)] = b""
+    witness: bool = False
 
 
 class Invitation(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A node may join under this number. ``lock``: the hash of a secret, or a public key where nodes may lie."""
+    """A node may join under this number. ``lock``: the hash of a secret, or a public key where nodes may lie.
+
+    ``witness``: it is to keep no state.
+    """
 
     node: NodeId
     lock: Annotated[bytes, Meta(min_length=16, max_length=KEY_BYTES_MAX)]
+    witness: bool = False
 
 
 class NodePlace(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -120,9 +131,24 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Where it said later that it is."""
         return next((place for place in self.places if place.node == node), None)
 
+    def invitation(self, node: int) -> Invitation | None:
+        """That of this number; None if there is none."""
+        return next((invited for invited in self.invited if invited.node == node), None)
+
     def lock(self, node: int) -> bytes | None:
         """That of the invitation of this number; None if there is none."""
-        return next((invited.lock for invited in self.invited if invited.node == node), None)
+        invited = self.invitation(node)
+        return None if invited is None else invited.lock
+
+    def is_witness(self, node: int) -> bool:
+        """Whether this is the number of one, joined or invited."""
+        invited = self.invitation(node)
+        return node in self.witnesses or (invited is not None and invited.witness)
+
+    @property
+    def witnesses(self) -> tuple[int, ...]:
+        """The numbers of those that ever joined and keep no state, ascending."""
+        return tuple(sorted(newcomer.node for newcomer in self.joined if newcomer.witness))
 
     def may_be(self, founders: Iterable[int]) -> bool:
         """Whether changes can have led here from these founders; for what a peer says."""
@@ -153,6 +179,7 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
             and set(change.members) <= here | new
             and self._takes_invitations(change, here | new)
             and _places_fit(change, here | new)
+            and self._are_as_invited(change)
             and (not change.secret or all(self.lock(node) == invitation_lock(change.secret) for node in new))
         )
 
@@ -165,6 +192,13 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
             and asked.isdisjoint(change.leavers)
             and len(asked | {invitation.node for invitation in self.invited}) <= INVITED_MAX
         )
+
+    def _are_as_invited(self, change: Change) -> bool:
+        """Whether no number is that of a witness, or not, otherwise than when it was invited first."""
+        was = {invited.node: invited.witness for invited in self.invited}
+        comers: tuple[Newcomer | Invitation, ...] = (*change.newcomers, *change.invitations)
+        was = {invited.node: invited.witness for invited in self.invited}
+        return all(was.get(comer.node, comer.witness) == comer.witness for comer in comers)
 
     def after(self, change: Change) -> Nodes:
         """The same after a change that fits. An invitation takes the place of an earlier one of the same number."""

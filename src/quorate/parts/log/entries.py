@@ -14,7 +14,9 @@ COMMAND = 0
 NOOP = 1
 CONFIGURATION = 2
 RETURN = 3
-"""Kinds of entries. ``configuration.py`` has configurations, ``leaderlog/returns.py`` returns."""
+WITHHELD = 4
+"""Kinds of entries. ``configuration.py`` has configurations, ``leaderlog/returns.py`` returns. Withheld: a command of
+which a witness knows index and term, and not the data (``protocols/raft/witnesses.py``)."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -34,6 +34,13 @@ class Restored(msgspec.Struct, frozen=True, gc=False):
     term: int
 
 
+class Stateless(msgspec.Struct, frozen=True, gc=False):
+    """This node keeps no state, for good (a witness): it is given no entries and no snapshots, and answers nobody.
+
+    It is said again when what is decided may have changed who votes, or which nodes there are.
+    """
+
+
 class ReadReady(msgspec.Struct, frozen=True, gc=False):
     """Reads with these tokens may be served from the state as it is after all earlier outputs."""
 
@@ -65,7 +72,7 @@ class Leads(msgspec.Struct, frozen=True, gc=False):
     leader: int | None
 
 
-Output: TypeAlias = Decided | Restored | ReadReady | ReadFailed | Dropped | Leads
+Output: TypeAlias = Decided | Restored | Stateless | ReadReady | ReadFailed | Dropped | Leads
 
 # --- jobs and their results ---
 
@@ -195,7 +202,8 @@ class Survivor:
     def surviving(self) -> list[Entry]:
         """After recovery: the entries after its snapshot that a leader would go on with who had heard nobody else.
 
-        Whether they are known to be decided or not: they may be, and others may have told clients so.
+        Whether they are known to be decided or not: they may be, and others may have told clients so. Raises ValueError
+        where the node has no state: it is a witness.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what survives")
 

@@ -11,8 +11,9 @@ of the new (§4.3); when that is committed the leader appends the entry that lea
 members are alone. Whether they meet is computed, so both kinds are one rule.
 
 A change that names an epoch that is over, a node that is not there, or that comes while members are joint, changes
-nothing; the same on every server, as it depends on the founders and the log alone. What else stands between a change
-and the log is the leader's to know: ``replication.py``.
+nothing; nor does one after which witnesses were a quorum without any other server (``witnesses.py``). That is the same
+on every server, as it depends on the founders and the log alone. What else stands between a change and the log is the
+leader's to know: ``replication.py``.
 
 Durable: the entries, and with each snapshot the configuration of its index (``SnapshottedAmong``).
 """
@@ -42,7 +43,7 @@ class Configuration:
     ``epoch``: the index of the change that began it; leaving a joint configuration is part of the same change.
     """
 
-    __slots__ = ("epoch", "index", "mask", "members", "next_members", "nodes", "quorum")
+    __slots__ = ("epoch", "index", "mask", "members", "next_members", "nodes", "quorum", "witnesses")
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class Configuration:
         old = Majority(members)
         self.quorum: QuorumSystem = Joint(old, Majority(next_members)) if next_members else old
         self.mask = mask_of((*members, *next_members))
+        self.witnesses = mask_of(nodes.witnesses)
+        """Those that keep no state, whether they vote or not."""
 
     def __repr__(self) -> str:
         joint = f" and {list(self.next_members)}" if self.next_members else ""
@@ -84,6 +87,8 @@ class Configuration:
         if not self.nodes.takes(change, founders):
             return self
         nodes = self.nodes.after(change)
+        if Majority(change.members).is_quorum(mask_of(nodes.witnesses)):
+            return self
         if disjoint_quorums(Majority(self.members), Majority(change.members)) is None:
             return Configuration(index, index, change.members, (), nodes)  # §4.1
         return Configuration(index, index, self.members, change.members, nodes)  # §4.3: C_old,new

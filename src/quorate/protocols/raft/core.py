@@ -7,13 +7,15 @@ How it works. Time is cut into terms, each with at most one leader, elected by a
 its own (§3.4, §3.6.1: ``election.py``). The leader alone appends; it sends its entries with the index and term of the
 one before, and commits an entry of its own term that a majority holds, and with it all before (§3.5, §3.6.2:
 ``replication.py``). A follower takes entries only if the one before agrees (``following.py``). Snapshots replace the
-beginning of the log (chapter 5: ``snapshots.py``). Members change through the log (chapter 4: ``configurations.py``).
+beginning of the log (chapter 5: ``snapshots.py``). Members change through the log (chapter 4: ``configurations.py``);
+some may be witnesses, which vote and keep no state (``witnesses.py``).
 All of them stand on what a server keeps (figure 3.1: ``state.py``). This file joins the parts: it says which message
 goes to which, and what the inputs of one step share.
 
 Durable state. ``HardState`` (term and vote), ``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its
-beginning, and who were the members then), ``Returned`` (of a server that lost these once, and counts again). The
-kernel's barrier keeps a vote or an acknowledgement from leaving before they are durable.
+beginning, and who were the members then), ``Returned`` (of a server that lost these once, and counts again),
+``Witness`` (of a server without state). The kernel's barrier keeps a vote or an acknowledgement from leaving before
+they are durable.
 
 Beyond the paper's core: pre-vote (§9.6); a leader that a quorum has not answered steps down (§6.2); votes are refused
 while a leader is heard (§4.2.3); ReadIndex (§6.4); pipelining and flow control (§10.2); proposals and reads are
@@ -33,7 +35,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from quorate.kernel import Core, Env, Key, Standing
-from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER
+from quorate.kernel.standing import FOLLOWER, LEADER, LEARNER, WITNESS
 from quorate.parts.leaderlog.acquaintances import Acquaintances, NodesKnown
 from quorate.parts.leaderlog.compaction import FULL, SNAPSHOT
 from quorate.parts.leaderlog.config import ELECTION, HEARTBEAT
@@ -45,8 +47,8 @@ from quorate.parts.leaderlog.reads import ReadReply, ReadRequest, Reads
 from quorate.parts.leaderlog.transfers import CHUNK, INSTALL
 from quorate.parts.leaderlog.watch import Watch
 from quorate.parts.log.configuration import FOUNDERS_ALONE, InForce, NodePlace, Reconfigurable, Voters
-from quorate.parts.log.entries import Entry
-from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled, Survivor
+from quorate.parts.log.entries import CONFIGURATION, Entry
+from quorate.parts.log.replicated import Busy, Decided, Dropped, Journaled, ReadFailed, Stateless, Survivor
 from quorate.parts.quorum import QuorumSystem
 from quorate.protocols.raft.election import PRECANDIDATE, Election
 from quorate.protocols.raft.following import LogFollower
@@ -56,12 +58,14 @@ from quorate.protocols.raft.messages import (
     Appended,
     AppendedAs,
     AppendEntries,
+    AppendWithheld,
     Configured,
     Conflict,
     Forgot,
     HardState,
     Heartbeat,
     HeartbeatReply,
+    InstallCut,
     InstallSnapshot,
     PreVote,
     PreVoteReply,
@@ -78,6 +82,7 @@ from quorate.protocols.raft.messages import (
 from quorate.protocols.raft.replication import LogReplication
 from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import ServerState
+from quorate.protocols.raft.witnesses import NO_STATE
 
 
 class Raft(Core, Reconfigurable, Journaled, Survivor):
@@ -156,6 +161,8 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
 
     def surviving(self) -> list[Entry]:
         """As ``Survivor.surviving``: all of the log, as a leader of a cluster of this server alone would commit it."""
+        if self.state.is_witness:
+            raise ValueError(f"{NO_STATE}, so nothing survives here")
         return self.log.slice(self.state.snapshot_index + 1, self.log.last_index)
 
     @staticmethod
@@ -173,7 +180,9 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         """As ``Core.standing``."""
         election, state = self.election, self.state
         is_member = self.quorum.members >> self.env.id & 1
-        role = LEARNER if state.has_forgotten or (election.role == FOLLOWER and not is_member) else election.role
+        role = WITNESS if state.is_witness else election.role
+        if state.has_forgotten or (election.role == FOLLOWER and not is_member):
+            role = LEARNER
         return Standing(role, election.watch.leader, state.term, state.commit_index)
 
     def in_force(self) -> InForce:
@@ -287,12 +296,15 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
 
     def why_not_hand_over(self, to: int | None = None) -> str | None:
         """As ``Core.why_not_hand_over``."""
+        if to is not None and self.state.configurations.newest.witnesses >> to & 1:
+            return f"node {to} is a witness: it keeps no state, and never leads"
         followers = self.replication.followers
         return self.handover.why_not(followers, self._voting(), self.log.last_index, to)
 
     def _voting(self) -> int:
-        """The mask of those whose votes count now."""
-        return self.quorum.members & ~self.replication.followers.forgetful
+        """The mask of those whose votes count now, and who could lead."""
+        followers = self.replication.followers
+        return self.quorum.members & ~(followers.forgetful | followers.stateless)
 
     def _look_at_handover(self, kept: list[bytes]) -> None:
         """A heartbeat. ``kept``: what waited for another leader, where that was in vain."""
@@ -322,6 +334,8 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         """Append here if this node leads, else pass on to the one that does."""
         if self.election.role == LEADER:
             self._propose(values)
+        elif self.state.is_witness:
+            self.env.deliver(Dropped(tuple(values), NO_STATE))  # nobody here would hear what became of them
         else:
             forward(self.env, self.config, values, self.leader, self.election.stalled)
 
@@ -342,6 +356,18 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         """Entries of the leader."""
         if self.election.accept_leader(sender, m.term) and not (m.entries and self.snapshots.is_full):
             self.follower.on_append_entries(sender, m)  # else as if it was lost: the leader sends it again
+
+    def on_append_withheld(self, sender: int, m: AppendWithheld) -> None:
+        """The same, for a witness."""
+        if self.election.accept_leader(sender, m.term) and self._bears_witness(sender):
+            self.follower.on_append_entries(sender, m)
+
+    def _bears_witness(self, sender: int) -> bool:
+        if not self.state.bear_witness():
+            self.env.blame(sender, "takes this node for a witness, which has state")
+            return False
+        self._reads.refuse(NO_STATE)  # what was asked before it knew
+        return True
 
     def on_appended(self, sender: int, m: Appended) -> None:
         """A follower, or our own disk, holds the log up to an index."""
@@ -406,6 +432,11 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         entries, size = portion(self.env, state.log, state.delivered_index, state.commit_index)
         state.delivered_index = last = first + len(entries) - 1
         state.settle_returns(state.returns.note(first, entries))
+        if state.is_witness:
+            self.snapshots.witnessed(last)
+            if CONFIGURATION in [entry.kind for entry in entries]:
+                self.env.deliver(Stateless())
+            return
         self.env.deliver(Decided(first, entries))
         self.replication.delivered(size)
         self.snapshots.delivered(last, entries, size)
@@ -442,6 +473,8 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         """Make sure of leadership here, or ask the one that leads."""
         if self.election.role == LEADER:
             self._reads.take(tokens)
+        elif self.state.is_witness:
+            self.env.deliver(ReadFailed(tuple(tokens), NO_STATE))
         else:
             self._reads.forward(tokens, self.leader)
 
@@ -474,9 +507,15 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
     on_install_snapshot_after = on_install_snapshot
     on_install_snapshot_among = on_install_snapshot
 
+    def on_install_cut(self, sender: int, m: InstallCut) -> None:
+        """For a witness: where the leader's log begins, and what is so there."""
+        if self.election.accept_leader(sender, m.term) and self._bears_witness(sender):
+            if self.snapshots.take_cut(sender, m):
+                self.follower.holds(m.index)
+
     def on_serve_snapshot(self, sender: int, m: ServeSnapshot) -> None:
         """The leader wants a piece of our snapshot sent to a follower."""
-        if self.election.accept_leader(sender, m.term):
+        if self.election.accept_leader(sender, m.term) and not self.state.is_witness:
             self.snapshots.on_serve_snapshot(m)
 
     def on_snapshot_piece(self, sender: int, m: SnapshotPiece) -> None:

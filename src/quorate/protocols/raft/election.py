@@ -179,9 +179,10 @@ class Election:
             self._campaign(has_leave=True)
 
     def _may_stand(self) -> bool:
-        """Whether it can write, and counts: who lost its votes stands when it has returned."""
-        is_needed = self._state.configurations.needs(self._env.id)  # §4.2.2
-        return self.stalled is None and is_needed and not self._state.has_forgotten
+        """Whether it can write, has state, and counts: who lost its votes stands when it has returned."""
+        state = self._state
+        is_needed = state.configurations.needs(self._env.id)  # §4.2.2
+        return self.stalled is None and is_needed and not state.has_forgotten and not state.is_witness
 
     def _campaign(self, *, has_leave: bool = False) -> None:
         """§3.4: a new term, a vote for itself, and a request to all. It answers its own like any other."""

@@ -11,6 +11,6 @@ ENTRY = ProtocolEntry(
     core=Raft,
     config=RaftConfig,
     tolerates="crashes of any f of 2f + 1 nodes",
-    traits=Traits(members=Members(configuration.encode_change)),
+    traits=Traits(members=Members(configuration.encode_change, may_be_witnesses=True)),
     equipment="quorate.protocols.raft.equipment",
 )

@@ -43,7 +43,7 @@ class LogFollower:
             return
         last_new = m.prev_index + len(m.entries)
         state.commit(min(m.commit_index, last_new))
-        self._acknowledge_index = max(self._acknowledge_index, last_new)
+        self.holds(last_new)
 
     def _take_entries(self, sender: int, m: AppendEntries) -> bool:
         """Append what is new. Cut only where an entry *conflicts*: an older message must not cut newer entries."""
@@ -78,6 +78,10 @@ class LogFollower:
         if m.round:
             # We say that no later term had our vote when the round reached us; that needs no durable state.
             self._env.send_now(sender, HeartbeatReply(state.term, m.round))
+
+    def holds(self, index: int) -> None:
+        """The log agrees with the leader's up to there, by what was installed in this step."""
+        self._acknowledge_index = max(self._acknowledge_index, index)
 
     def settle(self, leader: int | None) -> None:
         """Once a step: acknowledge what it took."""

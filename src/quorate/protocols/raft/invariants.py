@@ -10,6 +10,8 @@ A promise is a term and a vote that left the node: from then on no crash may tak
 Who votes is worked out here anew, from the founders and the entries of each log, whatever the core says of it
 (dissertation, chapter 4): what a leader commits must be in the logs of a quorum of the newest configuration in *its*
 log, of both halves while that is joint, and such a quorum must have voted for it.
+
+So is who is a witness: by the entry that introduced it, in whichever log that is.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-from quorate.kernel import mask_of, nodes_of
-from quorate.kernel.standing import LEADER
+from quorate.kernel import Turn, mask_of, nodes_of
+from quorate.kernel.standing import FOLLOWER, LEADER
 from quorate.parts.log.configuration import FOUNDERS_ALONE, Nodes, decode_change
-from quorate.parts.log.entries import CONFIGURATION, Entry
+from quorate.parts.log.entries import COMMAND, CONFIGURATION, WITHHELD, Entry
+from quorate.parts.log.replicated import Decided, Restored
 from quorate.protocols.raft.configurations import Configuration
+from quorate.protocols.raft.messages import Entries
 from quorate.sim.checkers.base import Checker, Violation
 
 ELECTION_SAFETY = "election safety"
@@ -38,6 +42,7 @@ QUORUMS = "committed by a quorum of its configuration"
 ELECTED = "elected by a quorum of its configuration"
 CONFIGURATIONS = "the newest configuration in the log is in effect"
 CHANGES = "no change before an entry of its term is committed"
+WITNESSES = "a witness votes, and has no state"
 
 
 class LoggedMembers:
@@ -69,9 +74,16 @@ class LoggedMembers:
             return self
         if not self.nodes.takes(change, founders):
             return self
-        old, new = self.halves[0], mask_of(change.members)
+        old, new, nodes = self.halves[0], mask_of(change.members), self.nodes.after(change)
+        if 2 * (new & mask_of(nodes.witnesses)).bit_count() > new.bit_count():
+            return self
         halves = (new,) if _always_meet(old, new) else (old, new)
-        return LoggedMembers(index, halves, self.nodes.after(change))
+        return LoggedMembers(index, halves, nodes)
+
+
+def as_witnessed(entry: Entry) -> Entry:
+    """What a witness has of an entry of this term and kind."""
+    return Entry(entry.term, b"", WITHHELD) if entry.kind == COMMAND else entry
 
 
 class SeenServer:
@@ -138,6 +150,8 @@ class RaftInvariants(Checker):
         """By term and candidate, who voted for it."""
         self._proposed: list[int] = []
         """The terms of configurations that were appended in this step for the first time."""
+        self._witnesses: set[int] = set()
+        """By all that ever was in a log."""
 
     # --- a node's life ---
 
@@ -186,6 +200,20 @@ class RaftInvariants(Checker):
             self._changed(node, seen, state, role)
         if role == LEADER and core.election.stalled is not None:
             raise Violation(STALLED, f"node {node} leads term {state.term}, and cannot write: {core.election.stalled}")
+        if node in self._witnesses and role != FOLLOWER:
+            raise Violation(WITNESSES, f"node {node} is a witness, and is {role} of term {state.term}")
+
+    def acted(self, node: int, core: Any, turn: Turn) -> None:
+        if node in self._witnesses:
+            for record in turn.records:
+                value = record.value
+                if isinstance(value, Entries) and any(entry.kind == COMMAND for entry in value.entries):
+                    what = f"commands among entries {value.first_index} and after it"
+                    raise Violation(WITNESSES, f"node {node} is a witness, and records {what}")
+
+    def output(self, node: int, value: Any) -> None:
+        if node in self._witnesses and isinstance(value, Decided | Restored):
+            raise Violation(WITNESSES, f"node {node} is a witness, and applies {value!r}")
 
     # --- what changed ---
 
@@ -334,8 +362,9 @@ class RaftInvariants(Checker):
                 if entry.kind == CONFIGURATION:
                     members = members.after(index, entry, self._founders)
                     self._proposed.append(term)
+                    self._witnesses.update(members.nodes.witnesses)
                 known = matching[(index, term)] = LoggedEntry(entry, before, members)
-            elif known.before != before or (known.entry is not entry and known.entry != entry):
+            elif known.before != before or (known.entry is not entry and self._as_held(node, known.entry) != entry):
                 raise Violation(
                     LOG_MATCHING,
                     f"node {node} has {entry!r} at index {index} after one of term {before}; "
@@ -344,6 +373,9 @@ class RaftInvariants(Checker):
             known.holders |= bit
             before = term
         seen.entries.extend(entries)
+
+    def _as_held(self, node: int, entry: Entry) -> Entry:
+        return as_witnessed(entry) if node in self._witnesses else entry
 
     def _commit_changed(self, node: int, seen: SeenServer, index: int, log: Any) -> None:
         if index < seen.commit_index:
@@ -362,7 +394,7 @@ class RaftInvariants(Checker):
                 committed.append(entry)
                 continue
             known = committed[at - 1]
-            if known is not entry and known != entry:
+            if known is not entry and self._as_held(node, known) != entry:
                 raise Violation(SAFETY, f"node {node} commits {entry!r} at index {at}, where {known!r} is committed")
         seen.commit_index = index
 

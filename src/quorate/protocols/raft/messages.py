@@ -68,6 +68,10 @@ class AppendEntries(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=F
     commit_index: Index
 
 
+class AppendWithheld(AppendEntries, frozen=True, array_like=True, tag=True, gc=False):
+    """The same for a witness: its commands are without their data (``witnesses.py``)."""
+
+
 class Appended(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """The sender's log agrees with the leader's up to ``index``, durably."""
 
@@ -146,6 +150,16 @@ class InstallSnapshotAmong(InstallSnapshotAfter, frozen=True, array_like=True, t
     configuration: Configured
 
 
+class InstallCut(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """For a witness that lags behind the log: what a snapshot at ``index`` says of it, without any state (§5.3)."""
+
+    term: Term
+    index: Index
+    index_term: Term
+    returns: KnownReturns
+    configuration: Configured
+
+
 class SnapshotProgress(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """The next piece that is wanted of the snapshot at ``index``; ``complete`` when all is durable."""
 
@@ -213,6 +227,8 @@ MESSAGES = (
     InstallSnapshotAmong,
     SnapshotPieceAmong,
     NodesKnown,
+    AppendWithheld,
+    InstallCut,
 )
 
 
@@ -251,7 +267,11 @@ class SnapshottedAmong(SnapshottedAfter, frozen=True, array_like=True, tag=True,
     configuration: Configured
 
 
-RECORDS = (HardState, Entries, Snapshotted, SnapshottedAfter, Returned, SnapshottedAmong)
+class Witness(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """This server keeps no state, for good: what it records of commands is without their data."""
+
+
+RECORDS = (HardState, Entries, Snapshotted, SnapshottedAfter, Returned, SnapshottedAmong, Witness)
 
 
 def returns_of(snapshot: InstallSnapshot | SnapshotPiece | Snapshotted) -> tuple[Return, ...]:

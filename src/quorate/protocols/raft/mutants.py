@@ -32,6 +32,7 @@ from quorate.protocols.raft.messages import (
 from quorate.protocols.raft.replication import LogReplication
 from quorate.protocols.raft.snapshots import LogCompaction
 from quorate.protocols.raft.state import Durable, ServerState
+from quorate.protocols.raft.witnessing import Witnesses
 from quorate.sim.mutant import Mutant
 
 
@@ -267,6 +268,63 @@ class CountsItself(Configurations):
             self.quorum = WithItself(self.quorum, self._node)
 
 
+class WitnessStands(Election):
+    """Breaks ``witnesses.py``: a witness never stands, as it has nothing to go on with."""
+
+    def _may_stand(self) -> bool:
+        return self.stalled is None and self._state.configurations.needs(self._env.id)
+
+
+class WitnessVotesBlind(Election):
+    """Breaks §3.6.1 where a witness votes: it compares logs, though it has no data."""
+
+    def _is_up_to_date(self, last_index: int, last_term: int) -> bool:
+        return self._state.is_witness or super()._is_up_to_date(last_index, last_term)
+
+
+class WitnessForgets(LogFollower):
+    """Breaks the same: what a witness acknowledges it keeps, so that it knows of it when it votes."""
+
+    def _take_entries(self, sender: int, m: AppendEntries) -> bool:
+        state, last = self._state, m.prev_index + len(m.entries)
+        if state.is_witness and m.entries and last == state.log.last_index + 1:
+            self._env.send(sender, Appended(state.term, last))
+            return False
+        return super()._take_entries(sender, m)
+
+
+class WitnessServes(Raft):
+    """Breaks ``witnesses.py``: a witness applies nothing, and so serves nobody."""
+
+    def _deliver(self) -> None:
+        is_witness, self.state.is_witness = self.state.is_witness, False
+        super()._deliver()
+        self.state.is_witness = is_witness
+
+
+class WitnessKeepsAll(ServerState):
+    """Breaks ``witnesses.py``: no data of commands is on a witness's disk."""
+
+    def write(self, first: int, entries: list[Entry]) -> None:
+        """As any other server."""
+        is_witness, self.is_witness = self.is_witness, False
+        super().write(first, entries)
+        self.is_witness = is_witness
+
+
+class SendsAll(Witnesses):
+    """With the data."""
+
+    def _withheld(self, entries: list[Entry]) -> list[Entry]:
+        return entries
+
+
+class ToWitnesses(LogReplication):
+    """Sends them all."""
+
+    witnesses_class = SendsAll
+
+
 def _with(name: str, **parts: Any) -> type[Raft]:
     """A server with these parts."""
     return type(name, (Raft,), parts)
@@ -381,6 +439,27 @@ MUTANTS = (
                 "counts-itself",
                 "a leader that is not a member any more counts itself",
                 _with("Vain", state_class=_state(CountsItself)),
+            ),
+            (
+                "witness-stands",
+                "a server without state stands for election",
+                _with("Presuming", election_class=WitnessStands),
+            ),
+            (
+                "witness-votes-blind",
+                "a witness votes for a log that lacks what it has acknowledged",
+                _with("Blind", election_class=WitnessVotesBlind),
+            ),
+            (
+                "witness-forgets",
+                "a witness acknowledges entries of which it keeps nothing",
+                _with("Absent", follower_class=WitnessForgets),
+            ),
+            ("witness-serves", "a witness gives its App what it has of the log", WitnessServes),
+            (
+                "witness-keeps-all",
+                "a witness is sent the data of commands, and records it",
+                _with("Hoarding", state_class=WitnessKeepsAll, replication_class=ToWitnesses),
             ),
         )
     ],

@@ -45,12 +45,14 @@ from quorate.protocols.raft.messages import (
     SnapshotProgress,
 )
 from quorate.protocols.raft.state import ServerState
+from quorate.protocols.raft.witnessing import Witnesses
 
 
 class LogReplication:
     """What one server does while it leads, from ``lead`` to ``resign``."""
 
     lease_class: ClassVar[type[Lease]] = Lease
+    witnesses_class: ClassVar[type[Witnesses]] = Witnesses
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class LogReplication:
         self._transfers = transfers
         # Volatile, made anew by each election.
         self.followers = Followers((), 0, 0.0)
+        self.witnesses = self.witnesses_class(env, config, state)
         self.noop_index = 0
         """Of the entry that opened the term."""
         self._lease: Lease | None = None
@@ -87,6 +90,7 @@ class LogReplication:
         """Elected: nothing is known of the followers yet (figure 3.1)."""
         state, log = self._state, self._state.log
         self.followers = Followers(self._env.others, log.last_index + 1, self._env.now)
+        self.witnesses.lead(self.followers)
         self._returns = Proposed()
         self._reads.lead()
         if self._config.lease_s is not None:
@@ -180,6 +184,7 @@ class LogReplication:
 
     def met(self, node: int) -> None:
         """It follows from now on. The last entry is sent at once, as its answer shows what the node lacks."""
+        self.followers.stateless = self._state.configurations.newest.witnesses
         self.followers.met(node, self._state.log.last_index, self._env.now)
         self._may_send = True
 
@@ -225,6 +230,8 @@ class LogReplication:
             # In parallel with our own write (§10.2.1): the term is durable since the election, and entries only
             # count where their holders say that they are durable.
             self._env.send_now(nodes, AppendEntries(term, first - 1, prev_term, entries, commit_index))
+        if self.followers.stateless:
+            self.witnesses.send(self.followers)
 
     def on_appended(self, sender: int, m: Appended) -> None:
         """A follower, or our own disk, holds the log up to an index."""
@@ -310,6 +317,7 @@ class LogReplication:
             return False
         env.set_timer(HEARTBEAT, self._config.heartbeat_s)
         self._may_send = True
+        self.witnesses.beat()
         if self._lease is not None:
             self._reads.rounds.number += 1
             self._begin_lease(self._lease)

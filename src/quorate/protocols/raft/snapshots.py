@@ -21,6 +21,7 @@ from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.raft.messages import (
     Configured,
+    InstallCut,
     InstallSnapshot,
     InstallSnapshotAfter,
     InstallSnapshotAmong,
@@ -43,6 +44,7 @@ class LogCompaction:
 
     def __init__(self, env: Env, config: RaftConfig, state: ServerState) -> None:
         self._env = env
+        self._config = config
         self._state = state
         self.compactor = Compactor(env, config)
         self._serving = Serving(env, state, self.compactor, config.chunk_bytes)
@@ -63,6 +65,15 @@ class LogCompaction:
         if info is not None and info.index > self._state.snapshot_index:
             self._state.compact(info.index, info.term, *self.compactor.base(self._state.log, info.index, followers))
             self._state.configurations.forget_before(min((*self.compactor.held, info.index)))
+
+    def witnessed(self, index: int) -> None:
+        """A witness has no state to write: once as much is committed as makes others take one, its log begins there."""
+        state = self._state
+        if index - state.snapshot_index >= self._config.snapshot_entries:
+            term = state.log.term_at(index)
+            assert term is not None
+            state.compact(index, term, index, term)
+            state.configurations.forget_before(index)
 
     @property
     def is_full(self) -> bool:
@@ -108,16 +119,31 @@ class LogCompaction:
     def take_piece(self, sender: int, leader: int, m: InstallSnapshot | SnapshotPiece) -> None:
         """§5.3: store the piece, whoever sent it; the leader has the next one sent when it is stored."""
         chunk, configuration = m.chunk, configuration_of(m)
-        if configuration is not None:
-            try:
-                self._state.configurations.check(configuration, chunk.index)
-            except ValueError as error:
-                self._env.blame(sender, f"sent a snapshot with {error}")
-                return
+        if self._state.is_witness:
+            self._env.blame(sender, "sent state to a witness")
+            return
+        if configuration is not None and not self._may_be(sender, configuration, chunk.index):
+            return
         if chunk.index <= self._state.commit_index:
             self._env.send(leader, SnapshotProgress(self._state.term, chunk.index, chunk.total_bytes, True))
         elif self._receiving.store(chunk):
             self._offered = returns_of(m), configuration
+
+    def _may_be(self, sender: int, configuration: Configured, index: int) -> bool:
+        try:
+            self._state.configurations.check(configuration, index)
+        except ValueError as error:
+            self._env.blame(sender, f"sent a snapshot with {error}")
+            return False
+        return True
+
+    def take_cut(self, sender: int, m: InstallCut) -> bool:
+        """As a witness: what a snapshot says of the log, without the state. Whether the log agrees up to there now."""
+        if not self._may_be(sender, m.configuration, m.index):
+            return False
+        if m.index > self._state.commit_index:
+            self._state.install(m.index, m.index_term, m.returns, m.configuration)
+        return True
 
     def stored(self, result: Any, leader: int | None) -> None:
         """A piece is stored: ``leader``, if there is one to follow, is told. The last one makes the snapshot ours."""

@@ -4,6 +4,9 @@ Each change of what is durable is recorded here, in the same call. The records a
 ``Entries`` (a suffix of the log), ``Snapshotted`` (what replaced its beginning) and ``Returned``: a server that lost
 all of these once votes and acknowledges when it has returned (``parts/leaderlog/returns.py``). Who votes follows from
 the log and the snapshot, and so changes with them, here (``configurations.py``).
+
+``Witness`` makes a witness of the server (``witnesses.py``): then commands enter the log without their data, and what
+``Snapshotted`` names is a cut of the log alone, of which there is no snapshot.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import ClassVar, TypeAlias
 from quorate.kernel import Env
 from quorate.parts.leaderlog.returns import Return, Returned, Returns
 from quorate.parts.log.entries import Entry, Log
-from quorate.parts.log.replicated import Restored
+from quorate.parts.log.replicated import Restored, Stateless
 from quorate.protocols.raft.configurations import Configurations
 from quorate.protocols.raft.messages import (
     Configured,
@@ -24,11 +27,13 @@ from quorate.protocols.raft.messages import (
     Snapshotted,
     SnapshottedAfter,
     SnapshottedAmong,
+    Witness,
     configuration_of,
     returns_of,
 )
+from quorate.protocols.raft.witnesses import withheld
 
-Durable: TypeAlias = HardState | Entries | Snapshotted | Returned
+Durable: TypeAlias = HardState | Entries | Snapshotted | Returned | Witness
 
 
 class ServerState:
@@ -41,6 +46,7 @@ class ServerState:
         "configurations",
         "delivered_index",
         "has_forgotten",
+        "is_witness",
         "log",
         "returns",
         "snapshot_index",
@@ -63,6 +69,8 @@ class ServerState:
         self.snapshot_term = 0
         self.has_forgotten = bool(env.incarnation)
         """Whether this server lost its memory, and has not returned yet."""
+        self.is_witness = False
+        """Whether this server keeps no state, for good."""
         self.returns = Returns()
         """Of all servers, by what is committed: durable with the log and the snapshot."""
         self.configurations = self.configurations_class(config, env.id, env.peers)
@@ -91,6 +99,8 @@ class ServerState:
             self.configurations.appended(record.first_index, record.entries)
         elif isinstance(record, Returned):
             self.has_forgotten = record.incarnation != self._env.incarnation
+        elif isinstance(record, Witness):
+            self.is_witness = True
         else:
             self.returns.start_from(returns_of(record))
             self.snapshot_index, self.snapshot_term = record.index, record.term
@@ -102,6 +112,8 @@ class ServerState:
         yield HardState(self.term, self.vote)
         if self._env.incarnation and not self.has_forgotten:
             yield Returned(self._env.incarnation)
+        if self.is_witness:
+            yield Witness()
         log, config = self.log, self._config
         if self.snapshot_index:
             yield self._snapshotted(log.base_index, log.base_term)
@@ -116,8 +128,18 @@ class ServerState:
                 "records are missing"
             )
         self.commit_index = self.delivered_index = self.snapshot_index
-        if self.snapshot_index:
+        if self.is_witness:
+            self._env.deliver(Stateless())
+        elif self.snapshot_index:
             self._env.deliver(Restored(self.snapshot_index, self.snapshot_term))
+
+    def bear_witness(self) -> bool:
+        """The leader says that this server is a witness. Whether it is; one that holds nothing becomes it, for good."""
+        if not self.is_witness and not self.log.last_index and self._env.id not in self.configurations.founders:
+            self.is_witness = True
+            self._env.persist(Witness())
+            self._env.deliver(Stateless())
+        return self.is_witness
 
     # --- term and vote ---
 
@@ -142,6 +164,8 @@ class ServerState:
     def write(self, first: int, entries: list[Entry]) -> None:
         """From ``first`` on, the log is these entries. What stood there and after it goes."""
         log = self.log
+        if self.is_witness:
+            entries = withheld(entries)
         if first <= log.last_index:
             log.truncate(first)
             self.configurations.truncated(first)
@@ -186,4 +210,4 @@ class ServerState:
         self.compact(index, term, index, term)
         self.commit_index = self.delivered_index = index
         self.settle_returns(returns)
-        self._env.deliver(Restored(index, term))
+        self._env.deliver(Stateless() if self.is_witness else Restored(index, term))

@@ -140,8 +140,10 @@ class Administration(ABC):
         await self._check_live(wanted, force, deadline)
         return await self._change(wanted, before, deadline)
 
-    async def invite(self, node: int) -> Token:
+    async def invite(self, node: int, *, witness: bool = False) -> Token:
         """Let a node join under this number; the token with which it does, once (``service/joining.py``).
+
+        ``witness``: it will vote and keep no state, where the protocol has that (``protocols/raft/witnesses.py``).
 
         A second invitation of the same number makes the first one's token void. Raises as ``set_members``.
         """
@@ -150,7 +152,7 @@ class Administration(ABC):
         cluster = await self._described(deadline)
         signer = self._administrator if self.is_byzantine else None
         token = new_token(cluster.cluster, node, self._liars_of_cluster, signer)
-        await self._change(settled(before), before, deadline, invitations=(Invitation(node, token.lock),))
+        await self._change(settled(before), before, deadline, invitations=(Invitation(node, token.lock, witness),))
         return token
 
     async def promote(self, nodes: Sequence[int], *, force: bool = False) -> Voters:

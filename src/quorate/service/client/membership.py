@@ -122,13 +122,20 @@ def why_loses_quorum(members: Sequence[int], live: Set[int], is_byzantine: bool)
     )
 
 
-def quorum_word(members: Sequence[int], live: Set[int], is_byzantine: bool) -> str:
-    """What so many members bear, in one sentence."""
+def quorum_word(members: Sequence[int], live: Set[int], is_byzantine: bool, witnesses: Sequence[int] = ()) -> str:
+    """What so many members bear, in one sentence; another one where some of them are witnesses."""
     count, needed = len(members), _needed(tuple(members), is_byzantine)
     may = f"{count - needed} may fail or lie" if is_byzantine else f"{count - needed} may fail"
     votes = "votes" if count == 1 else "vote"
+    answering = len(set(members) & live)
+    word = f"{names_of(members)} {votes}: {needed} of {count} make a quorum, so {may}; {answering} answer"
+    if not (without := [node for node in members if node in witnesses]):
+        return word
+    are = "is a witness" if len(without) == 1 else "are witnesses"
+    others = names_of(node for node in members if node not in without)
     return (
-        f"{names_of(members)} {votes}: {needed} of {count} make a quorum, so {may}; {len(set(members) & live)} answer"
+        f"{word}. {names_of(without)} {are}, without data: if one of {others} fails while another lacks what was "
+        "decided last, the cluster waits for it to come back"
     )
 
 

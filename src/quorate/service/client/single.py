@@ -38,6 +38,9 @@ from quorate.service.requests import (
 )
 
 WHO_LEADS = encode(AskStatus(0))
+ELSEWHERE = (Code.STORAGE, Code.STATELESS)
+"""The node will not do it, and passes nothing on, whoever leads. One that cannot write may be named as leader still,
+by others that do not know yet that it makes way."""
 
 
 class Single:
@@ -249,7 +252,7 @@ class Single:
             self._is_turning = True
         elif self._is_turning:
             pass
-        elif failure.code is Code.STORAGE:  # others may not know yet that it makes way, and name it as the leader
+        elif failure.code in ELSEWHERE:
             self._endpoints.failed()
             self._is_turning = True
         elif self._is_leaderless(failure):

@@ -120,9 +120,9 @@ class Client:
         """As ``aio.Connection.set_members``."""
         return self._run(self._client.set_members(members, force=force))
 
-    def invite(self, node: int) -> Token:
+    def invite(self, node: int, *, witness: bool = False) -> Token:
         """As ``aio.Connection.invite``."""
-        return self._run(self._client.invite(node))
+        return self._run(self._client.invite(node, witness=witness))
 
     def promote(self, nodes: Sequence[int], *, force: bool = False) -> Voters:
         """As ``aio.Connection.promote``."""
