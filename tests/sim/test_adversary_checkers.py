@@ -221,7 +221,7 @@ def test_what_prepared_otherwise_is_executed_later() -> None:
 
 
 def test_what_a_later_view_decided_may_be_told_in_an_older_one() -> None:
-    """One executes it at the word of others, and another, which stayed behind as well, prepares what nobody else did."""
+    """One executes it at the word of others. Another that stayed behind prepares what nobody else did."""
     decided, told, late = core(number=2), core(number=1), core(number=1)
     checker = watch(decided, told, late, core(number=2, prepared={1: certificate(2, 1, A)}))
     told.log.prepared[1] = certificate(2, 1, A)

@@ -197,7 +197,6 @@ class Nodes(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Whether no number is that of a witness, or not, otherwise than when it was invited first."""
         was = {invited.node: invited.witness for invited in self.invited}
         comers: tuple[Newcomer | Invitation, ...] = (*change.newcomers, *change.invitations)
-        was = {invited.node: invited.witness for invited in self.invited}
         return all(was.get(comer.node, comer.witness) == comer.witness for comer in comers)
 
     def after(self, change: Change) -> Nodes:
