@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,20 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
     result = asyncio.run(bounded())
     assert not escaped, escaped
     return result
+
+
+class Disturbed(Exception):
+    """What a test is about did not come about, as the machine was slow: nothing was seen of it."""
+
+
+def run_until_seen(main: Callable[[Path], Coroutine[Any, Any, None]], folder: Path, tries: int = 10) -> None:
+    """Run a coroutine, each time in a folder of its own, until it is not disturbed."""
+    for number in range(tries):
+        with suppress(Disturbed):
+            (folder / str(number)).mkdir()
+            run(main(folder / str(number)))
+            return
+    raise AssertionError(f"disturbed {tries} times")
 
 
 async def until(condition: Callable[[], Any]) -> Any:
