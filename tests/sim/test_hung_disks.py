@@ -96,10 +96,15 @@ def test_a_campaign_of_disks_that_hang(protocol: str) -> None:
 
 @pytest.mark.parametrize(("protocol", "mutant"), HANGS)
 def test_bugs_about_disks_that_hang_are_caught(protocol: str, mutant: str) -> None:
+    """By clients that wait in vain; or, where others commit and answer them, by a node that never finds a hang."""
     for seed in range(2, 10):
         task = hanging(protocol, seed, duration_s=2.0)
-        if not campaign.run_task(msgspec.structs.replace(task, mutant=mutant)).holds:
-            assert campaign.run_task(task).holds
+        sick = campaign.run_task(msgspec.structs.replace(task, mutant=mutant))
+        if sick.holds and sick.counts["hangs found"]:
+            continue
+        healthy = campaign.run_task(task)
+        assert healthy.holds
+        if not sick.holds or healthy.counts["hangs found"]:
             return
     pytest.fail("none of the seeds")
 

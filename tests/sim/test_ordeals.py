@@ -112,7 +112,7 @@ CAUGHT = [
     ("multipaxos", "silent-where-compacted", 115, ("members",)),
     ("multipaxos", "reads-unasked", 91, ("members",)),
     ("multipaxos", "one-source", 69, ("snapshots",)),
-    ("raft", "one-source", 6, ("snapshots",)),
+    ("raft", "one-source", 49, ("snapshots",)),
 ]
 """Protocol, mutant, seed, and the kinds that catch it beside the common ones; it holds with all the others."""
 

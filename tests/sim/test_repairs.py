@@ -19,7 +19,7 @@ CAUGHT = [
     ("raft", "keeps-former-lives", 3, 198),
     ("multipaxos", "promises-at-once", 3, 57),
     ("multipaxos", "counts-at-once", 3, 2),
-    ("multipaxos", "returns-early", 3, 5),
+    ("multipaxos", "returns-early", 3, 23),
 ]
 """Protocol, mutant, nodes, seed."""
 

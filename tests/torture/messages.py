@@ -11,7 +11,7 @@ from quorate.parts.leaderlog.reads import ReadReply, ReadRequest
 from quorate.parts.leaderlog.returns import Return
 from quorate.parts.leaderlog.transfers import Wanted
 from quorate.parts.log.configuration import Newcomer, Nodes
-from quorate.parts.log.entries import COMMAND, Entry
+from quorate.parts.log.entries import COMMAND, WITHHELD, Entry
 from quorate.parts.log.replicated import Chunk
 from quorate.parts.requests import sign
 from quorate.parts.votes.certificate import Certificate
@@ -53,6 +53,8 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         raft.TimeoutNow(3),
         raft.Vote(3, True),
         raft.AppendEntries(3, 5, 2, [ENTRY], 4),
+        raft.AppendWithheld(3, 5, 2, [Entry(3, b"", WITHHELD)], 4),
+        raft.InstallCut(3, 5, 2, RETURNS, CONFIGURED),
         raft.Appended(3, 5),
         raft.Conflict(3, 5, 2, 1),
         raft.Heartbeat(3, 4, 9),

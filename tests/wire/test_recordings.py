@@ -37,7 +37,7 @@ PROTOCOLS = sorted(file.stem for file in FOLDER.glob("*.txt"))
 SINCE = {
     "multipaxos": {SnapshottedAmong, Returned, multipaxos.SnapshottedAfter},
     "pbft": {TakenAmong, Footing},
-    "raft": {Returned, raft.SnapshottedAfter, raft.SnapshottedAmong},
+    "raft": {Returned, raft.SnapshottedAfter, raft.SnapshottedAmong, raft.Witness},
 }
 """Records that there are since then."""
 LONGER = {"paxos": {Reached}, "pbft": {Offer, ImagePiece, Taken}}
