@@ -35,7 +35,7 @@ from quorate.protocols.raft.messages import (
 )
 from quorate.protocols.raft.witnesses import NO_STATE, withheld
 
-from tests.protocols.raft.raft_nodes import CONFIG, Server, effects, entry, noop, settled_leader
+from tests.protocols.raft.raft_nodes import CONFIG, Server, effects, entry, held, noop, settled_leader
 
 DATA = (1, 2)
 """The founders; node 3 is the witness."""
@@ -85,20 +85,13 @@ def to_witness(turn: Any) -> list[Any]:
     return [send.message for send in turn.early if 3 in send.to]
 
 
-def holds(server: Server, *nodes: int) -> Any:
-    turn: Any = None
-    for node in nodes:
-        turn = server.on(node, Appended(server.core.term, server.core.log.last_index))
-    return turn
-
-
 # --- what it keeps ---
 
 
 def test_it_is_sent_index_term_and_kind_of_commands_and_no_data() -> None:
     server = leading()
     server.submit("x")
-    assert to_witness(holds(server, 1, 2)) == [AppendWithheld(1, 3, 1, [hidden()], 4)]
+    assert to_witness(held(server, 1, 2)) == [AppendWithheld(1, 3, 1, [hidden()], 4)]
 
 
 def test_it_has_all_of_what_says_who_votes_and_who_returned() -> None:
@@ -152,11 +145,11 @@ def test_its_acknowledgement_counts() -> None:
     """Pâris 1986: a witness votes as a copy does."""
     server = leading()
     server.submit("x")
-    holds(server, 1)
+    held(server, 1)
     server.beat()
     server.beat()
     assert server.core.commit_index == 3
-    holds(server, 3)
+    held(server, 3)
     assert server.core.commit_index == 4
 
 
@@ -250,19 +243,19 @@ def test_it_is_sent_an_entry_when_those_with_state_hold_it() -> None:
     """Harp: while others do, a witness is not needed. Otherwise it would refuse those that lack a moment's entries."""
     server = leading()
     assert not to_witness(server.submit("x"))
-    assert not to_witness(holds(server, 1)), "server 2 is in step"
-    assert to_witness(holds(server, 2))
+    assert not to_witness(held(server, 1)), "server 2 is in step"
+    assert to_witness(held(server, 2))
 
 
 def test_one_that_is_behind_is_not_waited_for() -> None:
     """That is what a witness is for. In step is who holds what the log had two heartbeats ago."""
     server = leading()
     server.submit("x")
-    assert not to_witness(holds(server, 1))
+    assert not to_witness(held(server, 1))
     sent = [*to_witness(server.beat()), *to_witness(server.beat())]
     assert AppendWithheld(1, 3, 1, [hidden()], 3) in sent
     server.submit("y")
-    assert to_witness(holds(server, 1)), "at once, while server 2 is out of step"
+    assert to_witness(held(server, 1)), "at once, while server 2 is out of step"
 
 
 def test_the_leaders_disk_must_have_it_before() -> None:
@@ -273,7 +266,7 @@ def test_the_leaders_disk_must_have_it_before() -> None:
         server.on(2, HeartbeatReply(1, 1))
         server.on(3, HeartbeatReply(1, 1))
         assert AppendWithheld not in map(type, to_witness(server.beat()))
-    assert to_witness(holds(server, 1))
+    assert to_witness(held(server, 1))
 
 
 def test_a_leader_that_leaves_is_none_of_those() -> None:
@@ -283,9 +276,9 @@ def test_a_leader_that_leaves_is_none_of_those() -> None:
     for _ in range(5):
         server.on(2, HeartbeatReply(1, 1))
         server.on(3, HeartbeatReply(1, 1))
-        holds(server, 1)
+        held(server, 1)
         assert AppendWithheld not in map(type, to_witness(server.beat()))
-    assert to_witness(holds(server, 2))
+    assert to_witness(held(server, 2))
 
 
 # --- chapter 5: its log begins somewhere, too ---
@@ -299,7 +292,7 @@ def test_one_that_lags_behind_the_log_is_sent_what_a_snapshot_says_without_the_s
     server.on(2, PreVoteReply(2, True))
     for node in DATA:
         server.on(node, Vote(2, True))
-    assert AppendWithheld(2, 7, 1, [noop(2)], 7) in to_witness(holds(server, 1))
+    assert AppendWithheld(2, 7, 1, [noop(2)], 7) in to_witness(held(server, 1))
     assert to_witness(server.on(3, Conflict(2, 7, 0, 0))) == [InstallCut(2, 7, 1, (), configured)]
     assert to_witness(server.on(3, Appended(2, 7))) == [AppendWithheld(2, 7, 1, [noop(2)], 7)]
 

@@ -156,6 +156,14 @@ def leader(**given: Any) -> Server:
     return server
 
 
+def held(server: Server, *nodes: int) -> Any:
+    """These nodes hold all of the leader's log; the last step's effects."""
+    turn: Any = None
+    for node in nodes:
+        turn = server.on(node, Appended(server.core.term, server.core.log.last_index))
+    return turn
+
+
 def settled_leader(**given: Any) -> Server:
     """Leads, and everybody holds and has heard all there is."""
     server = leader(**given)

@@ -1,7 +1,6 @@
 """Nodes that join and leave: what one server of Raft does, step by step. The paper's rules: ``tests/paper/raft``."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -27,7 +26,7 @@ from quorate.protocols.raft.messages import (
 )
 
 from tests.protocols.cluster import Cluster, Member
-from tests.protocols.raft.raft_nodes import CONFIG, NOTHING, Server, follower, noop, precandidate, settled_leader
+from tests.protocols.raft.raft_nodes import CONFIG, NOTHING, Server, follower, held, noop, precandidate, settled_leader
 from tests.protocols.stepped import THREE
 
 FOUR = Newcomer(4, "n4:1")
@@ -42,14 +41,6 @@ def introduces(term: int = 1, epoch: int | None = None) -> Entry:
 def leaves(*members: int, leavers: tuple[int, ...], term: int = 1) -> Entry:
     """Others leave for good."""
     return Entry(term, encode_change(members, None, [], leavers), CONFIGURATION)
-
-
-def held(server: Server, *nodes: int) -> Any:
-    """These nodes hold all of the leader's log; the last step's effects."""
-    turn: Any = None
-    for node in nodes:
-        turn = server.on(node, Appended(server.core.term, server.core.log.last_index))
-    return turn
 
 
 def introduced() -> Server:
