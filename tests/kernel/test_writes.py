@@ -135,3 +135,16 @@ def test_a_write_after_quiet_ticks_has_all_its_time() -> None:
         watch.tick()
     assert states == [True, False]
     assert not watch.is_stuck
+
+
+def test_what_was_durable_already_is_no_progress() -> None:
+    watch = WriteWatch()
+    watch.wrote(1)
+    watch.durable(1)
+    watch.wrote(2)
+    for _ in range(TICKS_MAX + 1):
+        watch.durable(1)
+        watch.tick()
+    assert watch.is_stuck
+    watch.durable(2)
+    assert not watch.is_stuck

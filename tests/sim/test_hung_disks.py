@@ -3,8 +3,11 @@
 import msgspec
 import pytest
 
+from quorate.kernel import Shell
 from quorate.kernel.writes import TICK_S, WRITE_S_MAX
 from quorate.protocols.registry import REGISTRY
+from quorate.sim.checkers.base import Violation
+from quorate.sim.hangs import watch_hang
 from quorate.sim.mutant import Mutant
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
@@ -96,17 +99,62 @@ def test_a_campaign_of_disks_that_hang(protocol: str) -> None:
 
 @pytest.mark.parametrize(("protocol", "mutant"), HANGS)
 def test_bugs_about_disks_that_hang_are_caught(protocol: str, mutant: str) -> None:
-    """By clients that wait in vain; or, where others commit and answer them, by a node that never finds a hang."""
+    """By clients that wait in vain, or at the node itself where the others answer them."""
     for seed in range(2, 10):
         task = hanging(protocol, seed, duration_s=2.0)
-        sick = campaign.run_task(msgspec.structs.replace(task, mutant=mutant))
-        if sick.holds and sick.counts["hangs found"]:
-            continue
-        healthy = campaign.run_task(task)
-        assert healthy.holds
-        if not sick.holds or healthy.counts["hangs found"]:
+        if not campaign.run_task(msgspec.structs.replace(task, mutant=mutant)).holds:
+            assert campaign.run_task(task).holds
             return
     pytest.fail("none of the seeds")
+
+
+@pytest.mark.parametrize(("tick_s", "notices"), [(TICK_S, True), (1e9, False)])
+def test_each_hang_is_watched_while_a_sync_is_overdue(
+    tick_s: float, notices: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Shell, "tick_s", tick_s)
+    world = witnesses()
+    node = world.nodes[0]
+    node.disk.hang()
+    watch_hang(world, node)
+    world.run_until(20.0)
+    assert node.hangs_found == 0, "nothing is to be written"
+    node.operate(b"7")
+    if notices:
+        world.run_until(40.0)
+        assert node.hangs_found == 1
+    else:
+        world.run_until(20.0 + WRITE_S_MAX)
+        with pytest.raises(Violation, match="a disk that hangs is noticed: node 0"):
+            world.run_until(40.0)
+
+
+def test_a_hang_that_ends_is_not_watched_into_the_next() -> None:
+    world = witnesses()
+    node = world.nodes[0]
+    for _ in range(10):
+        node.disk.hang()
+        watch_hang(world, node)
+        node.operate(b"7")
+        world.run_until(world.now + WRITE_S_MAX)
+        node.disk.release()
+    world.run_until(world.now + 10.0)
+    assert (node.hangs_found, node.disk.syncs_hung) == (0, 10)
+
+
+def test_a_node_that_is_stopped_has_no_time_to_notice() -> None:
+    world = witnesses()
+    node = world.nodes[0]
+    node.disk.hang()
+    watch_hang(world, node)
+    node.operate(b"7")
+    world.run_until(1.0)
+    node.pause()
+    world.run_until(60.0)
+    assert node.hangs_found == 0
+    node.resume()
+    world.run_until(70.0)
+    assert node.hangs_found == 1
 
 
 def test_they_are_planted_where_a_leader_keeps_its_place_without_its_disk() -> None:

@@ -51,9 +51,10 @@ class WriteWatch:
         return begins
 
     def durable(self, sequence: int) -> None:
-        """All up to here is."""
-        self._durable = max(self._durable, sequence)
-        self._idle_ticks = 0
+        """All up to here is. What was known already is no progress."""
+        if sequence > self._durable:
+            self._durable = sequence
+            self._idle_ticks = 0
 
     def progressed(self) -> None:
         """Storage says that it takes records again."""

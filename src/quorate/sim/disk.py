@@ -58,6 +58,7 @@ class Disk:
         """While syncs lie, how many of the writes are durable."""
         self._is_forgetful = False
         self.syncs = self.frames_lost = self.checkpoints = self.sync_errors = self.syncs_hung = 0
+        self.hangs = self.stalls = 0
 
     def append(self, records: Sequence[Record]) -> int:
         """Queue a frame; returns its sequence number."""
@@ -73,10 +74,18 @@ class Disk:
         self.stalled = why
         if why is None:
             self._begin()
+        else:
+            self.stalls += 1
 
     def hang(self) -> None:
         """From now on no sync ends, and nobody is told."""
         self.is_hung = True
+        self.hangs += 1
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it hangs, and a sync should have ended."""
+        return self._overdue is not None
 
     def release(self) -> None:
         """What should have ended ends now."""

@@ -20,6 +20,7 @@ from typing import Final
 
 from quorate.sim.damage import Damage, Flipped, Lost, Misdirected, Unreadable
 from quorate.sim.ground import Ground
+from quorate.sim.hangs import watch_hang
 from quorate.sim.node import SimNode
 from quorate.sim.options import DISK_FAULTS
 from quorate.sim.swarm import Mix, log_uniform
@@ -132,9 +133,8 @@ class DiskNemesis:
             rng, [node for node in world.honest if node.up and node.id not in world.doomed and self._may_doom(node)]
         )
         if node is not None:
-            node.disk.hang()
+            self._hang_now(node)
             self._count("hung at the end")
-            self._say(node, "hung disk", "")
         return node
 
     def _plot(self, rng: Random, kind: str, every_s: float) -> None:
@@ -254,13 +254,17 @@ class DiskNemesis:
         node = self._victim(rng, [node for node in world.honest if node.up and not node.disk.is_hung])
         if node is None or (not overlap and any(other.disk.is_hung for other in world.honest)):
             return False
-        node.disk.hang()
-        self._say(node, "hung disk", "")
+        self._hang_now(node)
         if rng.random() < RESTARTED:
             self._kill_later(rng, node, world.mix.hang_s)
         else:
             world.after(rng.expovariate(1.0 / world.mix.hang_s), node.disk.release)
         return True
+
+    def _hang_now(self, node: SimNode) -> None:
+        node.disk.hang()
+        watch_hang(self._world, node)
+        self._say(node, "hung disk", "")
 
     def _fill(self, rng: Random) -> bool:
         """There is no room for snapshots for a while."""
