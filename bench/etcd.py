@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,14 @@ def cluster() -> Iterator[Etcd]:
 
 
 class Etcd:
-    """The three processes, with the data in ``folder``."""
+    """The three processes, with the data in ``folder``, each at its host; ``options`` go to each."""
 
-    def __init__(self, folder: Path) -> None:
+    hosts: tuple[str, str, str] = ("127.0.0.1",) * 3
+
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
         ports = free_ports(6)
-        self.endpoints = [f"127.0.0.1:{port}" for port in ports[:3]]
-        peers = [f"http://127.0.0.1:{port}" for port in ports[3:]]
+        self.endpoints = [f"{host}:{port}" for host, port in zip(self.hosts, ports[:3], strict=True)]
+        peers = [f"http://{host}:{port}" for host, port in zip(self.hosts, ports[3:], strict=True)]
         members = ",".join(f"e{number}={peer}" for number, peer in enumerate(peers))
         self._commands = []
         for number, (endpoint, peer) in enumerate(zip(self.endpoints, peers, strict=True)):
@@ -58,7 +60,7 @@ class Etcd:
             command = ["etcd", "--name", name, "--data-dir", str(folder / name), "--initial-cluster", members]
             command += ["--listen-client-urls", client, "--advertise-client-urls", client]
             command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
-            self._commands.append(command)
+            self._commands.append([*command, *options])
         self._folder = folder
         self.processes = [self._spawn(number) for number in range(3)]
 
@@ -137,8 +139,9 @@ class Etcd:
             return None
         rows = json.loads(status.stdout)
         for row in rows:
-            leader = row["Status"]["leader"]
-            if leader == row["Status"]["header"]["member_id"] and all(leader == r["Status"]["leader"] for r in rows):
+            leader = row["Status"].get("leader")  # left out where it knows of none
+            is_it = leader == row["Status"]["header"]["member_id"]
+            if is_it and all(leader == other["Status"].get("leader") for other in rows):
                 return self.endpoints.index(row["Endpoint"]) + 1
         return None
 
