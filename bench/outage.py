@@ -36,7 +36,7 @@ from bench import etcd
 from tests.cluster import LocalCluster, until
 from tests.torture.network import Network, SpreadCluster, address, why_impossible
 
-SETTLE_S = 1.0
+SETTLE_S = 0.5
 """Between two tries, and after the signal at the least."""
 ETCD_PATIENCE_S = 0.5
 ETCD_OPTIONS = {"etcd": (), "etcd-600": ("--election-timeout", "600")}
