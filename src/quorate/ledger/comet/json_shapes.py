@@ -92,8 +92,8 @@ def of_json(form: WireForm[T], data: Any) -> T:
     """
     special = _SPECIAL.get(form.of) if isinstance(form, MessageType) else None
     if special is not None:
-        value: T = special(data)
-        return value
+        made: T = special(data)
+        return made
     if not isinstance(data, dict):
         raise ValueError(f"{str(data)[:40]!r} is not an object")
     if form is MISCONDUCT:
@@ -111,7 +111,8 @@ def of_json(form: WireForm[T], data: Any) -> T:
                 values[field.name] = _field_of_json(field, found)
             except ValueError as error:
                 raise ValueError(f"{form.of.__name__}.{field.name}: {error}") from None
-    return form.made(values)
+    value: T = form.made(values)
+    return value
 
 
 def _name(form: MessageType[Any], field: Field) -> str:
