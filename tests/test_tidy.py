@@ -15,6 +15,7 @@ from tests.tidy.sets import set_iteration
 from tests.tidy.tree import Violation
 
 KERNEL, PARTS, RAFT = "src/quorate/kernel/x.py", "src/quorate/parts/x.py", "src/quorate/protocols/raft.py"
+LEDGER = "src/quorate/ledger/x.py"
 SIM, RUNTIME, SERVICE = "src/quorate/sim/x.py", "src/quorate/runtime/x.py", "src/quorate/service/x.py"
 TRIALS, MUTANTS = "src/quorate/trials/x.py", "src/quorate/protocols/raft/mutants.py"
 ECHO_MUTANTS = "src/quorate/protocols/echo_mutants.py"
@@ -29,7 +30,10 @@ PLANTED = [
     ("layers", "src/quorate/kernel/__init__.py", "from ..parts import log  # !\nfrom .env import Env"),
     ("layers", PARTS, "if TYPE_CHECKING:\n    from quorate.protocols.raft import Raft  # !"),
     ("layers", PARTS, "def f():\n    import quorate.sim.world  # !"),
-    ("layers", RAFT, "import quorate.kernel.env, quorate.runtime.node  # !"),
+    ("layers", LEDGER, "from quorate.parts.crypto import merkle\nfrom quorate.protocols.raft import Raft  # !"),
+    ("layers", PARTS, "from quorate.ledger.comet import proto  # !"),
+    ("layers", RAFT, "from quorate.ledger.comet import proto\nimport quorate.kernel.env, quorate.runtime.node  # !"),
+    ("pure-imports", LEDGER, "import time  # !"),
     ("layers", RAFT, "from quorate.parts import log\nfrom quorate.sim import world  # !"),
     ("layers", SIM, "from quorate.protocols.raft import Raft  # !"),
     ("layers", SIM, "from quorate.runtime import node  # !\nfrom quorate.service import store  # !"),

@@ -2,9 +2,9 @@
 
 Who reads `Replica` in one file and finds another class of that name by search has lost half an hour. So no class,
 function or type of the package has the public name of another. Free are the modules of messages and records, whose
-class names are tags on a wire or in a journal and never change; constants, which a module reads beside where it
-defines them; commands, which `quorate` names; and the replicated objects that users import from quorate.objects, which
-have the names that everybody knows such things by.
+class names are tags on a wire or in a journal and never change, or names in a format that others have set; constants,
+which a module reads beside where it defines them; commands, which `quorate` names; and the replicated objects that
+users import from quorate.objects, which have the names that everybody knows such things by.
 """
 
 import ast
@@ -20,6 +20,7 @@ MESSAGE_MODULES = (
     "kernel/turn.py",
     "parts/log/chain.py",
     "parts/log/replicated.py",
+    "ledger/comet/votes.py",
     "runtime/handshake.py",
     "machines/kv/commands.py",
     "service/requests.py",
