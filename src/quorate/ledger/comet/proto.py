@@ -381,6 +381,12 @@ class MessageType(WireForm[T]):
         self.check = check
         self.by_number: Mapping[int, Field] = {field.number: field for field in fields}
         self._repeated = [field.name for field in fields if field.count_max]
+        self._defaults = [
+            (field.name, field.kind.of.check)
+            for field in fields
+            if field.always and isinstance(field.kind, MessageKind) and isinstance(field.kind.of, MessageType)
+        ]
+        """What is not there is the default, which must be in order too."""
 
     def write(self, value: T) -> bytes:
         return b"".join([field.write(getattr(value, field.name)) for field in self.fields])
@@ -408,6 +414,9 @@ class MessageType(WireForm[T]):
             value = self.of(**values)
         except TypeError as error:  # a field without a default is not there
             raise ValueError(f"{self.of.__name__}: {error}") from None
+        for name, check in self._defaults:
+            if check is not None and name not in values:
+                check(getattr(value, name))
         if self.check is not None:
             self.check(value)
         return value
