@@ -284,8 +284,9 @@ SFIXED64: Final = FixedKind()
 class Field:
     """One field of a message. ``name`` is that of the Struct's attribute.
 
-    ``always``: written when it is empty too, as gogoproto does with messages that are not nullable. ``count_max``: it
-    is repeated, up to so many times, and its attribute is a tuple.
+    ``always``: a message that is never None, so it is written even when it is empty (not nullable, in gogoproto); if it
+    is missing, it is the default, which is checked. ``count_max``: it is repeated, up to so many times, and its
+    attribute is a tuple.
     """
 
     __slots__ = ("always", "count_max", "key", "kind", "name", "number", "packed_key")
@@ -308,7 +309,7 @@ class Field:
         if self.count_max:
             key = self.key
             return b"".join([key + kind.write(item) for item in value])
-        if value == kind.zero and not self.always:
+        if value == kind.zero:
             return b""
         return self.key + kind.write(value)
 
