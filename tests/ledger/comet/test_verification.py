@@ -107,6 +107,10 @@ def test_trust_is_by_address_and_more_than_a_third() -> None:
     commit = making.commit(BLOCK, HEIGHT, few.validators)
     with pytest.raises(NotEnoughTrust, match="a power of 4 signed for the block, of 19: it takes more than 1/3"):
         verify_commit_trusting(making.CHAIN, SET, commit, THIRD)
+    enough = making.validators({1: 1, 50: 40})
+    who = [v.address for v in enough.validators].index(making.validator(1, 1).address)
+    with pytest.raises(NotEnoughTrust, match="a power of 0 signed for the block"):  # but for nil
+        verify_commit_trusting(making.CHAIN, SET, making.commit(BLOCK, HEIGHT, enough.validators, nil={who}), THIRD)
     exact = making.validators({1: 1, 2: 1, 3: 1})
     commit = making.commit(BLOCK, HEIGHT, exact.validators, absent={1, 2})
     with pytest.raises(NotEnoughTrust):

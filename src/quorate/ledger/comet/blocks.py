@@ -46,7 +46,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def check(self) -> None:
         """Raises ValueError unless the header has the hashes of what is in the block."""
         header = self.header
-        header.check()  # of a block that has none, too
+        header.check()
         if self.last_commit is None:
             raise ValueError("block: no commit of the block before")
         if header.last_commit_hash != self.last_commit.hash():

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from quorate.ledger.comet.block_ids import ADDRESS, BLOCK_ID, HASH, BlockID, check_address, check_hash
-from quorate.ledger.comet.proto import INT64, UINT64, BytesKind, Field, FieldKind, MessageKind, MessageType, TextKind
+from quorate.ledger.comet.proto import INT64, UINT64, BytesKind, Field, MessageKind, MessageType, TextKind
 from quorate.ledger.comet.times import TIMESTAMP, ZERO_TIME, Timestamp
 from quorate.parts.crypto.merkle import merkle_root
 
@@ -68,22 +68,23 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The root of its fields; empty without a hash of validators, as there CometBFT has none."""
         if not self.validators_hash:
             return b""
+        hashed = _HASH_LEAF.write
         return merkle_root(
             [
                 VERSION.encode(self.version),
-                _alone(_CHAIN_ID, self.chain_id),
-                _alone(INT64, self.height),
+                _CHAIN_ID_LEAF.write(self.chain_id),
+                _HEIGHT_LEAF.write(self.height),
                 TIMESTAMP.encode(self.time),
                 BLOCK_ID.encode(self.last_block_id),
-                _alone(HASH, self.last_commit_hash),
-                _alone(HASH, self.data_hash),
-                _alone(HASH, self.validators_hash),
-                _alone(HASH, self.next_validators_hash),
-                _alone(HASH, self.consensus_hash),
-                _alone(_APP_HASH, self.app_hash),
-                _alone(HASH, self.last_results_hash),
-                _alone(HASH, self.evidence_hash),
-                _alone(ADDRESS, self.proposer_address),
+                hashed(self.last_commit_hash),
+                hashed(self.data_hash),
+                hashed(self.validators_hash),
+                hashed(self.next_validators_hash),
+                hashed(self.consensus_hash),
+                _APP_HASH_LEAF.write(self.app_hash),
+                hashed(self.last_results_hash),
+                hashed(self.evidence_hash),
+                _ADDRESS_LEAF.write(self.proposer_address),
             ]
         )
 
@@ -110,7 +111,9 @@ HEADER: Final = MessageType(
     check=Header.check,
 )
 
-
-def _alone(kind: FieldKind, value: object) -> bytes:
-    """A message that has this value alone, in field 1: how a field is a leaf. A zero is no bytes at all."""
-    return Field(1, "value", kind).write(value)
+# A field that is not a message is a leaf as a message of its own, with one field, 1; a zero is no bytes at all.
+_CHAIN_ID_LEAF: Final = Field(1, "value", _CHAIN_ID)
+_HEIGHT_LEAF: Final = Field(1, "value", INT64)
+_HASH_LEAF: Final = Field(1, "value", HASH)
+_APP_HASH_LEAF: Final = Field(1, "value", _APP_HASH)
+_ADDRESS_LEAF: Final = Field(1, "value", ADDRESS)

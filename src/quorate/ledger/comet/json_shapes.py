@@ -12,6 +12,7 @@ Source: the answers of CometBFT 0.38.26, and its ``libs/json``.
 from __future__ import annotations
 
 import re
+import reprlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -95,13 +96,13 @@ def of_json(form: WireForm[T], data: Any) -> T:
         made: T = special(data)
         return made
     if not isinstance(data, dict):
-        raise ValueError(f"{str(data)[:40]!r} is not an object")
+        raise ValueError(f"{_shown(data)} is not an object")
     if form is MISCONDUCT:
         for option in MISCONDUCT.options.values():
             if data.get("type") == KINDS[option.of]:
                 piece: T = of_json(option, data.get("value"))
                 return piece
-        raise ValueError(f"evidence of type {str(data.get('type'))[:60]!r}")
+        raise ValueError(f"evidence of type {_shown(data.get('type'))}")
     assert isinstance(form, MessageType)
     values: dict[str, Any] = {}
     for field in form.fields:
@@ -146,7 +147,7 @@ def _field_of_json(field: Field, data: Any) -> Any:
     if not field.count_max:
         return _kind_of_json(field.kind, data)
     if not isinstance(data, list):
-        raise ValueError(f"{str(data)[:40]!r} is not a list")
+        raise ValueError(f"{_shown(data)} is not a list")
     if len(data) > field.count_max:
         raise ValueError(f"more than {field.count_max} of them")
     return tuple(_kind_of_json(field.kind, item) for item in data)
@@ -166,7 +167,7 @@ def _kind_of_json(kind: FieldKind, data: Any) -> Any:
             return data
         case BoolKind():
             if not isinstance(data, bool):
-                raise ValueError(f"{str(data)[:40]!r} is neither true nor false")
+                raise ValueError(f"{_shown(data)} is neither true nor false")
             return data
         case EnumKind():
             return kind.names(_number(data))
@@ -180,21 +181,25 @@ def _kind_of_json(kind: FieldKind, data: Any) -> Any:
     raise AssertionError(kind)
 
 
+_shown: Final = reprlib.repr
+"""Short, however long the data is."""
+
+
 def _text(data: Any) -> str:
     if not isinstance(data, str):
-        raise ValueError(f"{str(data)[:40]!r} is not text")
+        raise ValueError(f"{_shown(data)} is not text")
     return data
 
 
 def _number(data: Any) -> int:
     if not isinstance(data, int) or isinstance(data, bool):
-        raise ValueError(f"{str(data)[:40]!r} is not a number")
+        raise ValueError(f"{_shown(data)} is not a number")
     return data
 
 
 def _decimal(data: Any) -> int:
     if _DECIMAL.fullmatch(_text(data)) is None:
-        raise ValueError(f"{data[:40]!r} is not a number in text")
+        raise ValueError(f"{_shown(data)} is not a number in text")
     return int(data)
 
 
@@ -203,6 +208,8 @@ def _bytes(data: Any, kind: BytesKind) -> bytes:
     if len(text) > 2 * kind.bytes_max + 4:
         raise ValueError(f"more than {kind.bytes_max} bytes")
     found = bytes.fromhex(text) if kind.is_hex else b64decode(text, validate=True)  # binascii.Error is a ValueError
+    if kind.is_hex and 2 * len(found) != len(text):
+        raise ValueError("there are blanks in it")
     if len(found) > kind.bytes_max:
         raise ValueError(f"{len(found)} bytes, at most {kind.bytes_max}")
     return found
@@ -214,7 +221,7 @@ def _base64(data: bytes) -> str:
 
 def _key(data: Any) -> ValidatorKey:
     if not isinstance(data, dict) or data.get("type") != KEY_KIND:
-        raise ValueError(f"{str(data)[:60]!r} is not an Ed25519 key")
+        raise ValueError(f"{_shown(data)} is not an Ed25519 key")
     key = ValidatorKey(_bytes(data.get("value"), BytesKind(32)))
     key.check()
     return key

@@ -284,8 +284,9 @@ SFIXED64: Final = FixedKind()
 class Field:
     """One field of a message. ``name`` is that of the Struct's attribute.
 
-    ``always``: written when it is empty too, as gogoproto does with messages that are not nullable. ``count_max``: it
-    is repeated, up to so many times, and its attribute is a tuple.
+    ``always``: a message that is never None, so it is written even when it is empty (not nullable, in gogoproto); if it
+    is missing, it is the default, which is checked. ``count_max``: it is repeated, up to so many times, and its
+    attribute is a tuple.
     """
 
     __slots__ = ("always", "count_max", "key", "kind", "name", "number", "packed_key")
@@ -308,7 +309,7 @@ class Field:
         if self.count_max:
             key = self.key
             return b"".join([key + kind.write(item) for item in value])
-        if value == kind.zero and not self.always:
+        if value == kind.zero:
             return b""
         return self.key + kind.write(value)
 
@@ -381,6 +382,12 @@ class MessageType(WireForm[T]):
         self.check = check
         self.by_number: Mapping[int, Field] = {field.number: field for field in fields}
         self._repeated = [field.name for field in fields if field.count_max]
+        self._defaults = [
+            (field.name, field.kind.of.check)
+            for field in fields
+            if field.always and isinstance(field.kind, MessageKind) and isinstance(field.kind.of, MessageType)
+        ]
+        """What is not there is the default, which must be in order too."""
 
     def write(self, value: T) -> bytes:
         return b"".join([field.write(getattr(value, field.name)) for field in self.fields])
@@ -408,6 +415,9 @@ class MessageType(WireForm[T]):
             value = self.of(**values)
         except TypeError as error:  # a field without a default is not there
             raise ValueError(f"{self.of.__name__}: {error}") from None
+        for name, check in self._defaults:
+            if check is not None and name not in values:
+                check(getattr(value, name))
         if self.check is not None:
             self.check(value)
         return value
