@@ -300,6 +300,7 @@ def test_a_set_of_too_many_parts(total: int, bytes_max: int) -> None:
         (HEADER, {"last_block_id": {"parts": {"total": 2**32}}}, "is not from 0 to"),
         (COMMIT, {"signatures": {}}, "is not a list"),
         (COMMIT, {"signatures": [None]}, "is not an object"),
+        (COMMIT, {"signatures": [to_json(COMMIT_SIG, SIGNED)] * 10_001}, "more than 10000 of them"),
         (COMMIT_SIG, {"signature": "@"}, "CommitSig.signature"),
         (COMMIT_SIG, {"block_id_flag": 7}, "7 is not a valid BlockIDFlag"),
         (VALIDATOR, {"pub_key": {"type": "tendermint/PubKeySecp256k1", "value": ""}}, "is not an Ed25519 key"),
