@@ -6,7 +6,7 @@ from .tree import PURE_LAYERS, Violation, imports_of, is_equipment, is_equipment
 
 # A protocol's test equipment is a layer above its folder's: it may import the simulator, where the bases of checkers,
 # mutants and liars are.
-EQUIPMENT_BELOW = ("kernel", "parts", "protocols", "sim")
+EQUIPMENT_BELOW = ("kernel", "parts", "ledger", "protocols", "sim")
 MAY_TEST = frozenset({"trials"})
 """Who may import test equipment, beside equipment itself."""
 
@@ -14,14 +14,15 @@ MAY_TEST = frozenset({"trials"})
 BELOW = {
     "kernel": (),
     "parts": ("kernel",),
-    "protocols": ("kernel", "parts"),
+    "ledger": ("kernel", "parts"),
+    "protocols": ("kernel", "parts", "ledger"),
     "sim": ("kernel", "parts"),
     "runtime": ("kernel", "parts"),
-    "machines": ("kernel", "parts"),
+    "machines": ("kernel", "parts", "ledger"),
     "objects": ("kernel", "parts", "machines"),
-    "service": ("kernel", "parts", "protocols", "runtime", "machines"),
-    "trials": ("kernel", "parts", "protocols", "sim", "runtime", "machines", "service"),
-    "cli": ("kernel", "parts", "protocols", "sim", "runtime", "machines", "service", "trials"),
+    "service": ("kernel", "parts", "ledger", "protocols", "runtime", "machines"),
+    "trials": ("kernel", "parts", "ledger", "protocols", "sim", "runtime", "machines", "service"),
+    "cli": ("kernel", "parts", "ledger", "protocols", "sim", "runtime", "machines", "service", "trials"),
 }
 
 KERNEL_MAY_IMPORT = frozenset(

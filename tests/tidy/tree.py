@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED_FOLDERS = frozenset({"build", "dist", "data", "__pycache__"})
-PURE_LAYERS = frozenset({"kernel", "parts", "protocols"})
+PURE_LAYERS = frozenset({"kernel", "parts", "ledger", "protocols"})
 
 
 class Violation(NamedTuple):

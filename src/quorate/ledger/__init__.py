@@ -1,0 +1,1 @@
+"""Ledger: what chains are made of, pure, whatever protocol decides them."""
