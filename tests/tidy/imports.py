@@ -6,7 +6,7 @@ from .tree import PURE_LAYERS, Violation, imports_of, is_equipment, is_equipment
 
 # A protocol's test equipment is a layer above its folder's: it may import the simulator, where the bases of checkers,
 # mutants and liars are.
-EQUIPMENT_BELOW = ("kernel", "parts", "protocols", "sim")
+EQUIPMENT_BELOW = ("kernel", "parts", "ledger", "protocols", "sim")
 MAY_TEST = frozenset({"trials"})
 """Who may import test equipment, beside equipment itself."""
 
