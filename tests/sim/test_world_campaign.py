@@ -140,7 +140,7 @@ SEEDS_FROM = {
     ("vote", "no-barrier"): 4,
 }
 """Where the first seeds find nothing: a few before the first that does."""
-NODES = {"pbft": 4, "vote": 4}
+NODES = {"pbft": 4, "tendermint": 4, "vote": 4}
 """Where five nodes bear no more than fewer."""
 
 
