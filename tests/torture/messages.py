@@ -50,7 +50,9 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         tendermint.Proposal(3, 2, BATCH, 1, CERTIFICATE, SIGNATURE),
         tendermint.Prevote(3, 2, DIGEST, 1, SIGNATURE),
         tendermint.Precommit(3, 2, None, 1, SIGNATURE),
-        tendermint.Votes((tendermint.Prevote(3, 2, None, 1, SIGNATURE), tendermint.Precommit(3, 2, DIGEST, 2, SIGNATURE))),
+        tendermint.Votes(
+            (tendermint.Prevote(3, 2, None, 1, SIGNATURE), tendermint.Precommit(3, 2, DIGEST, 2, SIGNATURE))
+        ),
         tendermint.Decision(3, 2, BATCH, CERTIFICATE),
         tendermint.Here(3),
     ),

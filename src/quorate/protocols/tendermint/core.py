@@ -58,12 +58,12 @@ from quorate.protocols.tendermint.log import DecidedLog
 from quorate.protocols.tendermint.messages import (
     MESSAGES,
     RECORDS,
+    VOTES_A_NODE_MAX,
     Decision,
     Here,
     Locked,
     Prevote,
     Proposal,
-    VOTES_A_NODE_MAX,
     TendermintConfig,
     Valid,
     Votes,

@@ -29,6 +29,8 @@ LOCKS = "locks hold"
 AMNESIA = "no amnesia"
 VALID_VALUE = "the valid value is proposed"
 PROVEN = "decisions are proven"
+FOLLOWS = "f + 1 nodes are followed"
+DECIDES = "what a quorum precommits is decided"
 
 
 class Precommitted(NamedTuple):
@@ -102,8 +104,23 @@ class TendermintInvariants(Checker):
             if not _is_proven(core, decision.proof, Step.PRECOMMIT, decision.height, decision.round, value):
                 raise Violation(PROVEN, f"node {node} has no certificate for height {decision.height}")
         self._decided[node] = len(decisions)
+        self._is_done(node, core)
 
     # --- rules ---
+
+    def _is_done(self, node: int, core: Tendermint) -> None:
+        """Lines 49-56 have nothing left to do: they wait for nothing, be the node in whichever step and round."""
+        rules = core.open.rules
+        if not rules.is_started or rules.decision is not None:
+            return
+        if rules.heard.reached > rules.round:
+            raise Violation(
+                FOLLOWS, f"node {node} stays in round {rules.round}, and f + 1 are in {rules.heard.reached}"
+            )
+        for round, value in rules.heard.precommitted():
+            known = [proposal for proposal in rules.heard.proposals(round) if proposal.value == value]
+            if known and rules.validity.get(value):
+                raise Violation(DECIDES, f"node {node} does not decide {_hex(value)}, precommitted in round {round}")
 
     def _proposed(self, node: int, core: Tendermint, m: Proposal) -> None:
         """Lines 15-16. A lock is a valid value, and a later one has taken its place or none has."""

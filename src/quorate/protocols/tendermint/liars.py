@@ -9,7 +9,9 @@ from msgspec.structs import replace
 
 from quorate.kernel import Send
 from quorate.parts.crypto.keys import Keys
+from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.tendermint.messages import (
+    PREVOTE,
     PROPOSAL,
     Prevote,
     Proposal,
@@ -88,6 +90,28 @@ class TellsFew(Liar):
         return (Send(means.some(means.others), send.path, send.message),)
 
 
+class ShowsFalseProofs(Liar):
+    """As a proposer of a later round it says that a quorum prevoted what it proposes, and shows what is no proof."""
+
+    name = "false-proofs"
+    summary = "proposes a batch as prevoted before, with a certificate that it made up"
+
+    def tell(self, send: Send) -> Iterable[Send]:
+        """Another batch than it should, to be taken in spite of a lock."""
+        m, means = send.message, self.means
+        if not isinstance(m, Proposal) or m.round == 0 or not means.chance(0.7):
+            return (send,)
+        assert means.keys is not None
+        values = tuple(reversed(m.values)) if len(m.values) > 1 else means.core.pending.next_batch() or m.values
+        statement = vote_statement(m.height, m.round - 1, batch_id(values))
+        signature = means.keys.sign(PREVOTE, statement)
+        nodes = sorted((means.node, *means.others)) if means.chance(0.5) else (means.node,)
+        proof = Certificate(PREVOTE, statement, tuple([(node, signature) for node in nodes]))
+        means.count(self.name)
+        lie = replace(m, values=values, valid_round=m.round - 1, proof=proof)
+        return (Send(send.to, send.path, means.resign(lie)),)
+
+
 class Hurrying(Liar):
     """Votes in rounds that nobody is in, near ones and some that are very far ahead."""
 
@@ -108,4 +132,4 @@ class Hurrying(Liar):
             yield Send(means.some(means.others), send.path, means.resign(replace(m, round=m.round + further)))
 
 
-LIARS = (MakesUpRequests, Splitting, TellsFew, Hurrying)
+LIARS = (MakesUpRequests, Splitting, TellsFew, Hurrying, ShowsFalseProofs)

@@ -86,15 +86,13 @@ class NoSkipRules(Height):
         return False
 
 
-class UnprovenRules(Height):
-    """Line 28 without the prevotes that it asks for."""
+class ThisRoundRules(Height):
+    """Decides what a quorum precommits in the current round, and in no earlier one."""
 
-    def rule_28(self) -> bool:
-        """For any proposal that says so."""
-        for proposal in self.heard.proposals(self.round):
-            if 0 <= proposal.valid_round < self.round and self.step is Step.PROPOSE:
-                return self._answer(proposal, True)
-        return False
+    def rule_49(self) -> bool:
+        """If it was in this round."""
+        alike = [value for round, value in self.heard.precommitted() if round == self.round]
+        return bool(alike) and super().rule_49()
 
 
 class HastyRules(Height):
@@ -143,8 +141,8 @@ class NoSkip(Tendermint):
     rules_class = NoSkipRules
 
 
-class Unproven(Tendermint):
-    rules_class = UnprovenRules
+class ThisRound(Tendermint):
+    rules_class = ThisRoundRules
 
 
 class Hasty(Tendermint):
@@ -302,7 +300,7 @@ MUTANTS = (
     Mutant("one-value", "the timeout of precommits waits for a quorum for one value", core=OneValue, lies=True),
     Mutant("no-skip", "nobody is followed to a later round", core=NoSkip),
     Mutant("no-timeout", "a node waits for a proposal for ever", core=NoTimeout),
-    Mutant("unproven", "a proposal is taken for prevoted without prevotes", core=Unproven),
+    Mutant("this-round", "precommits of an earlier round decide nothing", core=ThisRound),
     Mutant("hasty", "a node precommits what it prevoted itself", core=Hasty),
     Mutant("small-quorum", "2f votes are a quorum", core=SmallPowerQuorum),
     Mutant("believes-decisions", "a decision is taken without a proof", core=BelievesProvenDecisions, lies=True),
