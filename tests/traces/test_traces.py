@@ -12,11 +12,18 @@ from tests.traces.multipaxos_script import MultiPaxosScript
 from tests.traces.paxos_script import PaxosScript
 from tests.traces.pbft_script import PbftScript
 from tests.traces.script import Script
+from tests.traces.tendermint_script import TendermintScript
 
 FILES = sorted(Path(__file__).parent.glob("*/*.txt"))
 
 
-SCRIPTS = {"raft": Script, "paxos": PaxosScript, "multipaxos": MultiPaxosScript, "pbft": PbftScript}
+SCRIPTS = {
+    "raft": Script,
+    "paxos": PaxosScript,
+    "multipaxos": MultiPaxosScript,
+    "pbft": PbftScript,
+    "tendermint": TendermintScript,
+}
 """By folder."""
 
 

@@ -60,7 +60,8 @@ class Height:
         self.effects: list[Effect] = []
         self._is_building = False
         self._fired: set[tuple[int, int]] = set()  # line and round, of the rules that run once a round
-        self._validity: dict[ValueId, bool | None] = {}  # None: asked, and not known yet
+        self.validity: dict[ValueId, bool | None] = {}
+        """Of values that a rule asked for; None: not known yet."""
         self._rules = (
             self.rule_49,
             self.rule_22,
@@ -120,8 +121,8 @@ class Height:
 
     def on_judged(self, value: ValueId, is_valid: bool) -> None:
         """The answer to Judge. The first one stays."""
-        if self._validity.get(value) is None:
-            self._validity[value] = is_valid
+        if self.validity.get(value) is None:
+            self.validity[value] = is_valid
             self._evaluate()
 
     def on_built(self, round: int, value: ValueId) -> None:
@@ -307,7 +308,7 @@ class Height:
 
     def _is_valid(self, value: ValueId) -> bool | None:
         """None: that is not known yet. Who does not know asks, once."""
-        if value not in self._validity:
-            self._validity[value] = None
+        if value not in self.validity:
+            self.validity[value] = None
             self.effects.append(Judge(value))
-        return self._validity[value]
+        return self.validity[value]

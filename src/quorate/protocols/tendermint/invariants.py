@@ -1,0 +1,177 @@
+"""What must never be in Tendermint: checked after every step of every honest node, with quorums that are counted anew.
+
+What a node said is taken from its Turns, as others hear it. A promise is what left the node: no crash takes it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from quorate.kernel import Core, Turn
+from quorate.parts.votes.certificate import Certificate, verify
+from quorate.protocols.tendermint.committee import Committee
+from quorate.protocols.tendermint.core import Tendermint
+from quorate.protocols.tendermint.effects import NO_ROUND, Step
+from quorate.protocols.tendermint.messages import (
+    Precommit,
+    Prevote,
+    Proposal,
+    batch_id,
+    step_of,
+    vote_context,
+    vote_statement,
+)
+from quorate.sim.checkers.base import Checker, Violation
+
+ONE_VOTE = "one vote a step"
+LOCKS = "locks hold"
+AMNESIA = "no amnesia"
+VALID_VALUE = "the valid value is proposed"
+PROVEN = "decisions are proven"
+FOLLOWS = "f + 1 nodes are followed"
+DECIDES = "what a quorum precommits is decided"
+
+
+class Precommitted(NamedTuple):
+    """A node's newest precommit for a value, which is its lock."""
+
+    height: int
+    round: int
+    value: bytes
+
+
+class TendermintInvariants(Checker):
+    """Of all nodes of a run."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[int, int, int, Step], bytes | None] = {}
+        """By node, height, round and step: what left."""
+        self._promised: dict[int, Precommitted] = {}
+        """By node, of what left."""
+        self._locked: dict[int, Precommitted] = {}
+        """By node, of this life, left or not."""
+        self._turn: dict[int, tuple[Proposal | Prevote, ...]] = {}
+        self._decided: dict[int, int] = {}
+
+    # --- called by the simulator ---
+
+    def started(self, node: int, core: Core) -> None:
+        assert isinstance(core, Tendermint)
+        promised = self._promised.get(node)
+        self._locked.pop(node, None)
+        self._turn.pop(node, None)
+        self._decided[node] = 0
+        if promised is not None:
+            self._locked[node] = promised
+            lock = core.lock
+            if core.open.number < promised.height or (
+                core.open.number == promised.height and (lock is None or lock.round < promised.round)
+            ):
+                where = f"in round {promised.round} of height {promised.height}"
+                raise Violation(AMNESIA, f"node {node} had precommitted {_hex(promised.value)} {where}, and forgot it")
+        self.stepped(node, core)
+
+    def acted(self, node: int, core: Core, turn: Turn) -> None:
+        assert isinstance(core, Tendermint)
+        said = self._turn[node] = tuple(_own(node, turn))
+        for message in said:
+            if isinstance(message, Proposal):
+                self._proposed(node, core, message)
+            elif message.value is not None:
+                self._voted(node, core, message, message.value)
+
+    def mark(self, node: int) -> tuple[Proposal | Prevote, ...] | None:
+        return self._turn.get(node) or None
+
+    def released(self, node: int, mark: tuple[Proposal | Prevote, ...]) -> None:
+        for message in mark:
+            is_vote = isinstance(message, Prevote)
+            step = step_of(message) if isinstance(message, Prevote) else Step.PROPOSE
+            value = message.value if isinstance(message, Prevote) else batch_id(message.values)
+            known = self._said.setdefault((node, message.height, message.round, step), value)
+            if known != value:
+                what = f"{step.name.lower()}s {_hex(known)} and {_hex(value)}"
+                raise Violation(ONE_VOTE, f"node {node} {what} in round {message.round} of height {message.height}")
+            if is_vote and step is Step.PRECOMMIT and value is not None:
+                _keep(self._promised, node, Precommitted(message.height, message.round, value))
+
+    def stepped(self, node: int, core: Core) -> None:
+        assert isinstance(core, Tendermint)
+        decisions = core.log.decisions
+        for decision in decisions[self._decided.get(node, 0) :]:
+            value = batch_id(decision.values)
+            if not _is_proven(core, decision.proof, Step.PRECOMMIT, decision.height, decision.round, value):
+                raise Violation(PROVEN, f"node {node} has no certificate for height {decision.height}")
+        self._decided[node] = len(decisions)
+        self._is_done(node, core)
+
+    # --- rules ---
+
+    def _is_done(self, node: int, core: Tendermint) -> None:
+        """Lines 49-56 have nothing left to do: they wait for nothing, be the node in whichever step and round."""
+        rules = core.open.rules
+        if not rules.is_started or rules.decision is not None:
+            return
+        if rules.heard.reached > rules.round:
+            raise Violation(
+                FOLLOWS, f"node {node} stays in round {rules.round}, and f + 1 are in {rules.heard.reached}"
+            )
+        for round, value in rules.heard.precommitted():
+            known = [proposal for proposal in rules.heard.proposals(round) if proposal.value == value]
+            if known and rules.validity.get(value):
+                raise Violation(DECIDES, f"node {node} does not decide {_hex(value)}, precommitted in round {round}")
+
+    def _proposed(self, node: int, core: Tendermint, m: Proposal) -> None:
+        """Lines 15-16. A lock is a valid value, and a later one has taken its place or none has."""
+        lock = self._locked.get(node)
+        if lock is not None and lock.height == m.height and lock.round < m.round and m.valid_round < lock.round:
+            raise Violation(
+                VALID_VALUE, f"node {node} locked in round {lock.round} and proposes {m.valid_round} in {m.round}"
+            )
+        value = batch_id(m.values)
+        if m.valid_round != NO_ROUND:
+            if not _is_proven(core, m.proof, Step.PREVOTE, m.height, m.valid_round, value):
+                raise Violation(VALID_VALUE, f"node {node} proposes for round {m.valid_round} without a certificate")
+
+    def _voted(self, node: int, core: Tendermint, m: Prevote, value: bytes) -> None:
+        if m.height != core.open.number:
+            return  # decided in this step; the certificates are gone
+        lock = self._locked.get(node)
+        if isinstance(m, Precommit):
+            if not self._is_shown(core, m.height, m.round, value):
+                raise Violation(LOCKS, f"node {node} precommits in round {m.round} without the prevotes of a quorum")
+            _keep(self._locked, node, Precommitted(m.height, m.round, value))
+        elif lock is not None and lock.height == m.height and lock.value != value and lock.round < m.round:
+            # Lines 29-30: a quorum prevoted it in the round of the lock or in a later one.
+            if not any(self._is_shown(core, m.height, round, value) for round in range(lock.round, m.round)):
+                raise Violation(LOCKS, f"node {node} prevotes in round {m.round} against its lock of {lock.round}")
+
+    def _is_shown(self, core: Tendermint, height: int, round: int, value: bytes) -> bool:
+        return _is_proven(core, core.open.proof_of(Step.PREVOTE, round, value), Step.PREVOTE, height, round, value)
+
+
+def _own(node: int, turn: Turn) -> Iterator[Proposal | Prevote]:
+    """What it says to all for the first time, or again."""
+    for send in (*turn.early, *turn.sends):
+        message: Any = send.message
+        if isinstance(message, Proposal) or (isinstance(message, Prevote) and message.node == node):
+            yield message
+
+
+def _keep(table: dict[int, Precommitted], node: int, newer: Precommitted) -> None:
+    known = table.get(node)
+    if known is None or known[:2] < newer[:2]:
+        table[node] = newer
+
+
+def _is_proven(core: Tendermint, proof: Certificate | None, step: Step, height: int, round: int, value: bytes) -> bool:
+    claim = (vote_context(step), vote_statement(height, round, value))
+    if proof is None or (proof.context, proof.statement) != claim:
+        return False
+    quorum = Committee(core.env.peers, core.config.powers, core.keyring).quorum
+    return verify(proof, core.keyring, quorum)
+
+
+def _hex(value: bytes | None) -> str:
+    return "nil" if value is None else value.hex()[:8]

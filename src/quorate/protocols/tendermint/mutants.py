@@ -1,0 +1,316 @@
+"""Bugs that are planted in Tendermint, each of which the simulator must catch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from quorate.kernel import Env
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.quorum import Threshold
+from quorate.parts.votes.certificate import Certificate
+from quorate.protocols.tendermint.core import Tendermint
+from quorate.protocols.tendermint.effects import (
+    NO_ROUND,
+    Lock,
+    SaidOnce,
+    SendVote,
+    SignedProposal,
+    SignedVote,
+    Step,
+)
+from quorate.protocols.tendermint.height import Height
+from quorate.protocols.tendermint.messages import Decision, Locked, Prevote, Proposal, TendermintConfig, Valid
+from quorate.protocols.tendermint.open_height import OpenHeight
+from quorate.protocols.tendermint.pending import PendingRequests
+from quorate.protocols.tendermint.signing import SignState
+from quorate.sim.mutant import Mutant
+
+# --- in the rules ---
+
+
+class NoLockRules(Height):
+    """Lines 22-33 without what they say of locks."""
+
+    def _answer(self, proposal: SignedProposal, allowed: bool) -> bool:
+        return super()._answer(proposal, True)
+
+
+class NilUnlocksRules(Height):
+    """A quorum for nil lets a lock go."""
+
+    def rule_44(self) -> bool:
+        """And unlock."""
+        fired = super().rule_44()
+        if fired:
+            self.locked_value, self.locked_round = None, NO_ROUND
+        return fired
+
+
+class ForgetfulRules(Height):
+    """A proposer makes a new value, whether it has a valid one or not."""
+
+    def _start_round(self, round: int) -> None:
+        self.valid_value, self.valid_round = None, NO_ROUND
+        super()._start_round(round)
+
+
+class NoOldPrevotesRules(Height):
+    """Prevotes of rounds that are over are dropped."""
+
+    def on_said(self, said: SaidOnce) -> None:
+        """Unless they are old."""
+        if not (isinstance(said, SignedVote) and said.step is Step.PREVOTE and said.round < self.round):
+            super().on_said(said)
+
+    def on_certified(self, round: int, step: Step, value: bytes) -> None:
+        """Those that a proposal shows as well."""
+
+
+class OneValueRules(Height):
+    """Line 47 for a quorum that precommits one value, or nil, alone."""
+
+    def rule_47(self) -> bool:
+        """Wait for that."""
+        heard = self.heard
+        alike = [value for round, value in heard.precommitted() if round == self.round]
+        has_nil = heard.has_quorum(self.round, Step.PRECOMMIT, None)
+        return bool(alike or has_nil) and super().rule_47()
+
+
+class NoSkipRules(Height):
+    """Nobody is followed to a later round."""
+
+    def rule_55(self) -> bool:
+        """Never."""
+        return False
+
+
+class ThisRoundRules(Height):
+    """Decides what a quorum precommits in the current round, and in no earlier one."""
+
+    def rule_49(self) -> bool:
+        """If it was in this round."""
+        alike = [value for round, value in self.heard.precommitted() if round == self.round]
+        return bool(alike) and super().rule_49()
+
+
+class HastyRules(Height):
+    """Precommits what it prevotes, and does not wait for the others."""
+
+    def rule_36(self) -> bool:
+        """At once, with a lock."""
+        for proposal in self.heard.proposals(self.round) if self.step is Step.PREVOTE else ():
+            own = self.heard.vote_of(self._node, self.round, Step.PREVOTE)
+            if own is not None and own.value == proposal.value:
+                self.locked_value, self.locked_round = proposal.value, self.round
+                self.effects.append(Lock(self.round, proposal.value))
+                self._vote(Step.PRECOMMIT, proposal.value)
+                return True
+        return super().rule_36()
+
+
+class NoTimeoutRules(Height):
+    """Waits for a proposal for as long as it takes."""
+
+    def timeout_57(self) -> None:
+        """Never."""
+
+
+class NoLock(Tendermint):
+    rules_class = NoLockRules
+
+
+class NilUnlocks(Tendermint):
+    rules_class = NilUnlocksRules
+
+
+class ForgetsValid(Tendermint):
+    rules_class = ForgetfulRules
+
+
+class NoOldPrevotes(Tendermint):
+    rules_class = NoOldPrevotesRules
+
+
+class OneValue(Tendermint):
+    rules_class = OneValueRules
+
+
+class NoSkip(Tendermint):
+    rules_class = NoSkipRules
+
+
+class ThisRound(Tendermint):
+    rules_class = ThisRoundRules
+
+
+class Hasty(Tendermint):
+    rules_class = HastyRules
+
+
+class NoTimeout(Tendermint):
+    rules_class = NoTimeoutRules
+
+
+# --- in what is counted, checked and believed ---
+
+
+class SmallPowerQuorum(Tendermint):
+    """2f votes are a quorum: any two may share nobody but the liars."""
+
+    def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
+        super().__init__(env, config, keys=keys)
+        faults = (len(env.peers) - 1) // 3
+        self.committee.quorum = Threshold(env.peers, max(1, 2 * faults))  # type: ignore[assignment]
+        self.open = self._open(1)
+
+
+class BelievesProvenDecisions(Tendermint):
+    """Takes the word of whoever sends a decision."""
+
+    def on_decision(self, sender: int, m: Decision) -> None:
+        """Unseen."""
+        if m.height == self.open.number:
+            self._decide(m)
+
+
+class CredulousHeight(OpenHeight):
+    """Lets a proposal show prevotes that are none."""
+
+    def proves(self, proof: Certificate | None, step: Step, round: int, value: bytes) -> bool:
+        """Anything that looks like a certificate."""
+        return proof is not None if step is Step.PREVOTE else super().proves(proof, step, round, value)
+
+
+class BelievesCertificates(Tendermint):
+    open_class = CredulousHeight
+
+
+class UncheckedHeight(OpenHeight):
+    """Counts votes that nobody signed."""
+
+    def on_vote(self, m: Prevote) -> str | None:
+        """Unseen."""
+        step = Step.PREVOTE if type(m) is Prevote else Step.PRECOMMIT
+        self.rules.on_said(SignedVote(m.node, step, m.round, m.value, m.signature))
+        return None
+
+
+class BelievesVotes(Tendermint):
+    open_class = UncheckedHeight
+
+
+class BelievingRequests(PendingRequests):
+    """Whatever is proposed is valid."""
+
+    def judge(self, proposed: bytes, values: Sequence[bytes]) -> bool | None:
+        """Unseen."""
+        return True
+
+
+class BelievesProposers(Tendermint):
+    """Prevotes for requests that no client signed."""
+
+    def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
+        super().__init__(env, config, keys=keys)
+        self.pending = BelievingRequests(env, config)
+
+
+# --- in what is durable ---
+
+
+class ForgetsSignatures(Tendermint):
+    """Does not know after a restart what it signed."""
+
+    def restore(self, record: Any) -> None:
+        """All but votes and proposals."""
+        if not isinstance(record, Proposal | Prevote):
+            super().restore(record)
+
+
+class ForgetsTheLock(Tendermint):
+    """Comes back without its lock."""
+
+    def restore(self, record: Any) -> None:
+        """All but locks and valid values."""
+        if not isinstance(record, Locked | Valid):
+            super().restore(record)
+
+
+class SendsAtOnce(Tendermint):
+    """Votes leave before they are durable."""
+
+    def _vote(self, effect: SendVote) -> None:
+        vote = self.signed.vote(effect.step, effect.round, effect.value)
+        if vote is not None:
+            self.env.send_now(self.env.others, vote)  # the bug
+            self.env.send(self.env.id, vote)
+
+
+class UnrecordedSignatures(SignState):
+    """Signs a vote, and writes nothing down."""
+
+    def vote(self, step: Step, round: int, value: bytes | None) -> Prevote | None:
+        """In memory."""
+        persist, self._env = self._env, _Muted(self._env)  # type: ignore[assignment]
+        try:
+            return super().vote(step, round, value)
+        finally:
+            self._env = persist
+
+
+class _Muted:
+    """An Env that persists nothing."""
+
+    def __init__(self, env: Env) -> None:
+        self.id = env.id
+
+    def persist(self, record: Any) -> None:
+        """Nothing."""
+
+
+class RecordsNoVotes(Tendermint):
+    signing_class = UnrecordedSignatures
+
+
+# --- in what nodes tell each other ---
+
+
+class TellsNothing(Tendermint):
+    """Votes are sent once, and no others' are passed on."""
+
+    def _beat(self) -> None:
+        self._place = None
+        super()._beat()
+
+
+class HelpsNobody(Tendermint):
+    """Who is behind is not sent decisions."""
+
+    def on_here(self, sender: int, m: Any) -> None:
+        """Ignored."""
+
+
+MUTANTS = (
+    Mutant("no-lock", "a node prevotes against its lock", core=NoLock),
+    Mutant("nil-unlocks", "a quorum for nil lets a lock go", core=NilUnlocks),
+    Mutant("forgets-valid", "a proposer with a valid value proposes another", core=ForgetsValid),
+    Mutant("no-old-prevotes", "prevotes of earlier rounds are dropped", core=NoOldPrevotes, lies=True),
+    Mutant("one-value", "the timeout of precommits waits for a quorum for one value", core=OneValue, lies=True),
+    Mutant("no-skip", "nobody is followed to a later round", core=NoSkip),
+    Mutant("no-timeout", "a node waits for a proposal for ever", core=NoTimeout),
+    Mutant("this-round", "precommits of an earlier round decide nothing", core=ThisRound),
+    Mutant("hasty", "a node precommits what it prevoted itself", core=Hasty),
+    Mutant("small-quorum", "2f votes are a quorum", core=SmallPowerQuorum),
+    Mutant("believes-decisions", "a decision is taken without a proof", core=BelievesProvenDecisions, lies=True),
+    Mutant("believes-certificates", "any certificate proves prevotes", core=BelievesCertificates, lies=True),
+    Mutant("believes-votes", "votes count that nobody signed", core=BelievesVotes, lies=True),
+    Mutant("believes-proposers", "what is proposed need not be signed", core=BelievesProposers, lies=True),
+    Mutant("forgets-signatures", "a node that restarts may sign something else", core=ForgetsSignatures),
+    Mutant("forgets-lock", "a node that restarts has locked nothing", core=ForgetsTheLock),
+    Mutant("sends-at-once", "votes leave before they are durable", core=SendsAtOnce),
+    Mutant("records-no-votes", "votes are not written down", core=RecordsNoVotes),
+    Mutant("tells-nothing", "votes that are lost stay lost", core=TellsNothing),
+    Mutant("helps-nobody", "who is behind stays behind", core=HelpsNobody),
+)

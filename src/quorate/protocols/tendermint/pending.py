@@ -1,0 +1,197 @@
+"""PendingRequests: what clients asked for and no height has decided, and whether what others propose is signed.
+
+Signatures are checked off the loop, by jobs. Requests that are being checked take up room like those that wait, so
+nobody fills a node with what nobody signed. A request that waits here need not be checked when it is proposed; so a
+proposal is mostly judged at once.
+
+Clients send to all nodes, and what reaches this one shortly after it was decided is let go, or it would be decided
+twice. Later it is taken in again: a client repeats what it has no answer to, and a read is then to be ordered anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+from quorate.kernel import Env, Key
+from quorate.parts import requests
+from quorate.parts.crypto.keys import Signed, Verified, batches
+from quorate.parts.log.replicated import Busy, Dropped
+from quorate.protocols.tendermint.messages import TendermintConfig
+
+CHECK: Final = "check"
+CHECKS_MAX: Final = 4096
+"""Jobs under way, beyond which no requests are taken in. What is judged is bounded by the proposals that are kept."""
+UNSIGNED: Final = "not signed by a client"
+NO_ROOM: Final = "too many requests wait"
+
+
+class _Check:
+    """A job: what it checks, and the proposed value that this is part of; None: clients brought it here."""
+
+    __slots__ = ("claims", "proposed", "values")
+
+    def __init__(self, proposed: bytes | None, values: dict[bytes, bytes], claims: Sequence[Signed]) -> None:
+        self.proposed = proposed
+        self.values = values
+        self.claims = claims
+
+
+class PendingRequests:
+    """By digest, in the order in which they came."""
+
+    def __init__(self, env: Env, config: TendermintConfig) -> None:
+        self._env = env
+        self._config = config
+        self.waiting: dict[bytes, bytes] = {}
+        self._held: dict[bytes, int] = {}  # sizes of what waits or is being checked
+        self._held_bytes = 0
+        self._checks: dict[int, _Check] = {}
+        self._left: dict[bytes, int] = {}  # by proposed value, how many of its jobs have not ended
+        self._failed: list[_Check] = []
+        self._number = 0
+        self._decided_at: dict[bytes, float] = {}  # by digest, the oldest first
+
+    # --- in ---
+
+    def submit(self, values: Sequence[bytes]) -> None:
+        """Requests of this node's clients."""
+        fresh: dict[bytes, tuple[bytes, Signed]] = {}
+        unsigned, refused = [], []
+        for value in values:
+            digest = sha256(value).digest()
+            if digest in self._held or digest in self._decided_at:
+                continue
+            request = requests.decode_signed_request(value)
+            if request is None:
+                unsigned.append(value)
+            elif not self._has_room(value):
+                refused.append(value)
+            else:
+                fresh[digest] = (value, requests.claim(request))
+                self._held[digest] = len(value)
+                self._held_bytes += len(value)
+        self._ask(None, fresh)
+        if unsigned:
+            self._env.deliver(Dropped(tuple(unsigned), UNSIGNED))
+        if refused:
+            self._env.deliver(Busy(tuple(refused), NO_ROOM))
+
+    def _has_room(self, value: bytes) -> bool:
+        config = self._config
+        return (
+            len(self._checks) < CHECKS_MAX
+            and len(self._held) < config.pending_max
+            and self._held_bytes + len(value) <= config.pending_bytes_max
+        )
+
+    def judge(self, proposed: bytes, values: Sequence[bytes]) -> bool | None:
+        """Whether clients signed all that is proposed; None: ``done`` will tell."""
+        fresh: dict[bytes, tuple[bytes, Signed]] = {}
+        for value in values:
+            digest = sha256(value).digest()
+            if digest not in self.waiting:
+                request = requests.decode_signed_request(value)
+                if request is None:
+                    return False
+                fresh[digest] = (value, requests.claim(request))
+        if not fresh:
+            return True
+        self._left[proposed] = self._ask(proposed, fresh)
+        return None
+
+    def _ask(self, proposed: bytes | None, fresh: dict[bytes, tuple[bytes, Signed]]) -> int:
+        items = list(fresh.items())
+        place = jobs = 0
+        for job in batches([claim for _, (_, claim) in items]):
+            part = items[place : place + len(job.items)]
+            place += len(job.items)
+            jobs += 1
+            self._begin(_Check(proposed, {digest: value for digest, (value, _) in part}, job.items))
+        return jobs
+
+    def _begin(self, check: _Check) -> None:
+        self._number += 1
+        self._checks[self._number] = check
+        for job in batches(check.claims):
+            self._env.work((CHECK, self._number), job)
+
+    def done(self, key: Key, result: Any) -> tuple[bytes, bool] | None:
+        """A job ended; a value that is judged by that, and whether it is valid."""
+        check = self._checks.pop(key[1], None) if isinstance(key, tuple) and key[0] == CHECK else None
+        if check is None:
+            return None
+        if check.proposed is None:
+            self._checked(check, result.mask if isinstance(result, Verified) else 0)
+            return None
+        if check.proposed not in self._left:
+            return None
+        if not isinstance(result, Verified):
+            self._failed.append(check)
+            return None
+        self._admit(check, result.mask)
+        left = self._left.pop(check.proposed) - 1
+        is_right = result.mask == (1 << len(check.values)) - 1
+        if is_right and left:
+            self._left[check.proposed] = left
+            return None
+        return check.proposed, is_right
+
+    def _checked(self, check: _Check, mask: int) -> None:
+        wrong = []
+        for place, (digest, value) in enumerate(check.values.items()):
+            if digest not in self._held:
+                continue  # decided meanwhile
+            if mask >> place & 1:
+                self.waiting[digest] = value
+            else:
+                self._release(digest)
+                wrong.append(value)
+        if wrong:
+            self._env.deliver(Dropped(tuple(wrong), UNSIGNED))
+
+    def _admit(self, check: _Check, mask: int) -> None:
+        """What others proposed, this node may propose: those who were told of it must not wait for one that lies."""
+        for place, (digest, value) in enumerate(check.values.items()):
+            if mask >> place & 1 and digest not in self._held and self._has_room(value):
+                self._held[digest] = len(value)
+                self._held_bytes += len(value)
+                self.waiting[digest] = value
+
+    def again(self) -> None:
+        """Once a beat. What could not be checked, for want of room say, is tried again."""
+        long_ago = self._env.now - self._config.propose_s
+        self._decided_at = {digest: at for digest, at in self._decided_at.items() if at > long_ago}
+        failed, self._failed = self._failed, []
+        for check in failed:
+            if check.proposed in self._left:
+                self._begin(check)
+
+    # --- out ---
+
+    def next_batch(self) -> tuple[bytes, ...]:
+        """What a proposer proposes next, one request at least where any waits."""
+        config = self._config
+        batch: list[bytes] = []
+        size = 0
+        for value in self.waiting.values():
+            size += len(value)
+            if batch and (size > config.batch_bytes_max or len(batch) >= config.batch_count_max):
+                break
+            batch.append(value)
+        return tuple(batch)
+
+    def decided(self, values: Sequence[bytes]) -> None:
+        """These wait no more, and what was proposed beside them need not be judged."""
+        self._left.clear()
+        self._failed.clear()
+        self._checks = {number: check for number, check in self._checks.items() if check.proposed is None}
+        for value in values:
+            digest = sha256(value).digest()
+            self._release(digest)
+            self._decided_at[digest] = self._env.now
+
+    def _release(self, digest: bytes) -> None:
+        self._held_bytes -= self._held.pop(digest, 0)
+        self.waiting.pop(digest, None)

@@ -1,0 +1,99 @@
+"""SignState: what this node signed at the open height. It is durable before it leaves, and contradicts itself never.
+
+How it works. Whatever is signed is persisted in the Turn that sends it, so the kernel's barrier holds it back until it
+is on disk. What was signed once is said again as it was; another value for the same round and step, or anything for an
+earlier one, is refused, whatever the rules ask for after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from quorate.kernel import Env
+from quorate.parts.crypto.keys import Keys
+from quorate.parts.votes.certificate import Certificate
+from quorate.protocols.tendermint.effects import Step
+from quorate.protocols.tendermint.messages import (
+    PROPOSAL,
+    Precommit,
+    Prevote,
+    Proposal,
+    batch_id,
+    proposal_statement,
+    step_of,
+    vote_context,
+    vote_statement,
+)
+
+RoundStep: TypeAlias = tuple[int, Step]
+
+
+class SignState:
+    """Of one height at a time. The attributes may be read."""
+
+    def __init__(self, env: Env, keys: Keys) -> None:
+        self._env = env
+        self._keys = keys
+        self.height = 1
+        self.proposal: Proposal | None = None
+        """The last."""
+        self.votes: dict[RoundStep, Prevote] = {}
+
+    @property
+    def last(self) -> RoundStep | None:
+        """The latest round and step for which it signed something."""
+        signed = list(self.votes)
+        if self.proposal is not None:
+            signed.append((self.proposal.round, Step.PROPOSE))
+        return max(signed, default=None)
+
+    def propose(
+        self, round: int, values: tuple[bytes, ...], valid_round: int, proof: Certificate | None
+    ) -> Proposal | None:
+        """The proposal, or the one that was signed for this round before; None: it may sign none any more."""
+        if self.proposal is not None and self.proposal.round == round:
+            return self.proposal
+        if not self._may_sign((round, Step.PROPOSE)):
+            return None
+        statement = proposal_statement(self.height, round, batch_id(values), valid_round)
+        signature = self._keys.sign(PROPOSAL, statement)
+        self.proposal = Proposal(self.height, round, values, valid_round, proof, signature)
+        self._env.persist(self.proposal)
+        return self.proposal
+
+    def vote(self, step: Step, round: int, value: bytes | None) -> Prevote | None:
+        """The vote; None: it would contradict one that was signed before."""
+        known = self.votes.get((round, step))
+        if known is not None:
+            return known if known.value == value else None
+        if not self._may_sign((round, step)):
+            return None
+        signature = self._keys.sign(vote_context(step), vote_statement(self.height, round, value))
+        make = Prevote if step is Step.PREVOTE else Precommit
+        vote = self.votes[round, step] = make(self.height, round, value, self._env.id, signature)
+        self._env.persist(vote)
+        return vote
+
+    def _may_sign(self, what: RoundStep) -> bool:
+        last = self.last
+        return last is None or last < what
+
+    def advance(self) -> None:
+        """The height is decided: nothing that is signed for it matters any more."""
+        self.height += 1
+        self.proposal = None
+        self.votes.clear()
+
+    def restore(self, record: Proposal | Prevote) -> None:
+        """One durable record of this height."""
+        if isinstance(record, Proposal):
+            self.proposal = record
+        else:
+            self.votes[record.round, step_of(record)] = record
+
+    def records(self) -> Iterator[Proposal | Prevote]:
+        """Those that replace all before."""
+        if self.proposal is not None:
+            yield self.proposal
+        yield from self.votes.values()

@@ -1,0 +1,91 @@
+"""Whatever a node is sent, in whichever order: it raises nothing, and it never contradicts itself."""
+
+import random
+from typing import Any
+
+from quorate.protocols.tendermint.effects import Step
+from quorate.protocols.tendermint.messages import (
+    ROUNDS_MAX,
+    Decision,
+    Here,
+    Prevote,
+    Proposal,
+    Votes,
+    batch_id,
+    step_of,
+)
+
+from tests.protocols.tendermint.one_node import (
+    ME,
+    NIL,
+    ONE,
+    TWO,
+    A,
+    B,
+    C,
+    OneNode,
+    P,
+    precommit,
+    prevote,
+    proof,
+    proposal,
+    proposer_of,
+    said,
+)
+
+VALUES = (A, B, C, (ONE, TWO), (b"no request",))
+FAR = (1, 2, 5, 9, 40, ROUNDS_MAX - 1)
+
+
+def a_message(rng: random.Random, height: int) -> tuple[int, Any]:
+    """Rightly signed, or nearly so, by any node but the one under test."""
+    sender, round = rng.choice(P[:3]), rng.randrange(4)
+    if rng.random() < 0.1:
+        round = rng.choice(FAR)
+    height += rng.choice((-1, 0, 0, 0, 0, 1, 2)) if height > 1 else rng.choice((0, 0, 0, 1))
+    values = rng.choice(VALUES)
+    chance = rng.random()
+    if chance < 0.25:
+        proposer = proposer_of(round, height) if round < 10 and rng.random() < 0.9 else sender
+        proposer = sender if proposer == ME else proposer
+        valid_round = rng.randrange(-1, 4)
+        shown = proof(Step.PREVOTE, max(0, valid_round), values, height=height) if rng.random() < 0.6 else None
+        return proposer, proposal(round, values, valid_round, shown, height, proposer)
+    if chance < 0.75:
+        make = rng.choice((prevote, precommit))
+        return sender, make(sender, round, rng.choice((values, NIL)), height)
+    if chance < 0.85:
+        votes = tuple(make(rng.choice(P[:3]), round, values, height) for make in (prevote, precommit) for _ in range(3))
+        return sender, Votes(votes)
+    if chance < 0.9:
+        nodes = P[:3] if rng.random() < 0.5 else P[:2]
+        return sender, Decision(height, round, values, proof(Step.PRECOMMIT, round, values, nodes, height))
+    return sender, Here(rng.choice((1, height, 2**61)))
+
+
+def test_it_holds_its_ground() -> None:
+    decided = 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        node = OneNode()
+        signed: dict[tuple[int, int, Step], bytes | None] = {}
+        for _ in range(120):
+            height = node.place[0]
+            kind = rng.random()
+            if kind < 0.8:
+                turn = node.hears(a_message(rng, height))
+            elif kind < 0.95:
+                turn = node.fires(rng.choice(("propose", "prevote", "precommit", "beat")))
+            elif kind < 0.98:
+                turn = node.submits(rng.choice((ONE, TWO)))
+            else:
+                node = OneNode(list(node.core.checkpoint()))
+                turn = node.first
+            for m in said(turn):
+                if isinstance(m, Proposal | Prevote):
+                    step = step_of(m) if isinstance(m, Prevote) else Step.PROPOSE
+                    value = m.value if isinstance(m, Prevote) else batch_id(m.values)
+                    assert signed.setdefault((m.height, m.round, step), value) == value, f"seed {seed}"
+            assert node.node not in [blame.node for blame in turn.blames], f"seed {seed}"
+        decided += node.place[0] - 1
+    assert decided > 60, "or hardly anything was tried"
