@@ -112,6 +112,8 @@ def read_token(text: str) -> Token:
         token: Token = decode_canonical(data, _decode, CHARACTERS_MAX, "no token of this release")
     except ValueError as error:
         raise TokenError(f"{error}: run the release that printed it, or {AGAIN}") from None
+    if to_text(token) != word:  # Python reads "/" as "_" too, and whatever the spare bits of the end are
+        raise _damaged()
     if token.is_signed and not token.is_by_admin():
         raise TokenError(f"this token is not signed by the administrator whom it names: {AGAIN}")
     return token

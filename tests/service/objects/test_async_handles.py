@@ -55,7 +55,9 @@ def test_a_call_that_is_cancelled_or_late_leaves_the_handle_usable() -> None:
             finally:
                 GATE.set()
             await replication.ready(5)
-            assert await counter.get() == 2
+            n = await counter.add()
+            assert n in (2, 3), "the late one has taken effect or not: that is what an unknown outcome says"
+            assert await counter.get() == n
 
     run(main())
 
