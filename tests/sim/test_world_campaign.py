@@ -113,6 +113,27 @@ CAUGHT_SOON = {
         *CLIENT,
     ),
     "pbft": ("adds-up-views",),
+    "tendermint": (
+        "no-lock",
+        "nil-unlocks",
+        "forgets-valid",
+        "no-old-prevotes",
+        "one-value",
+        "no-skip",
+        "this-round",
+        "hasty",
+        "small-quorum",
+        "believes-decisions",
+        "believes-certificates",
+        "believes-votes",
+        "believes-proposers",
+        "forgets-signatures",
+        "forgets-lock",
+        "sends-at-once",
+        "records-no-votes",
+        "tells-nothing",
+        "helps-nobody",
+    ),
     "vote": (
         "small-quorum",
         "forgets-prevotes",
@@ -134,13 +155,18 @@ SEEDS_FROM = {
     ("multipaxos", "counts-across"): 15,
     ("multipaxos", "takes-any-vote"): 16,
     ("pbft", "no-barrier"): 4,
+    ("tendermint", "no-lock"): 20,
+    ("tendermint", "nil-unlocks"): 50,
+    ("tendermint", "believes-certificates"): 60,
+    ("tendermint", "believes-proposers"): 12,
+    ("tendermint", "sends-at-once"): 9,
     ("vote", "barrier-out-of-order"): 9,
     ("vote", "believes-decisions"): 7,
     ("vote", "believes-proofs"): 3,
     ("vote", "no-barrier"): 4,
 }
 """Where the first seeds find nothing: a few before the first that does."""
-NODES = {"pbft": 4, "vote": 4}
+NODES = {"pbft": 4, "tendermint": 4, "vote": 4}
 """Where five nodes bear no more than fewer."""
 
 
@@ -167,8 +193,9 @@ def test_planted_bugs_are_caught(protocol: str, mutant: str) -> None:
 
 HANGS = ("no-clock-on-writes", "keeps-leading")
 """They show where disks hang: ``test_hung_disks.py``."""
-BY_HAND = ("forgets-advice",)
-"""No seed of 1,500 shows them, since others than the rule that they break help as well: ``test_pbft_joins.py``."""
+BY_HAND = ("forgets-advice", "no-timeout")
+"""No seed of 1,500 shows them, since others than the rule that they break help as well: ``test_pbft_joins.py``, and
+``test_tendermint_rules.py`` for lines 57-60."""
 SHELLS = [
     (protocol, mutant.name)
     for protocol in PROTOCOLS

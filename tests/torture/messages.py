@@ -19,6 +19,7 @@ from quorate.protocols import vote_messages as vote
 from quorate.protocols.multipaxos import messages as multipaxos
 from quorate.protocols.pbft import messages as pbft
 from quorate.protocols.raft import messages as raft
+from quorate.protocols.tendermint import messages as tendermint
 
 ENTRY: Final = Entry(3, b"data", COMMAND)
 BALLOT: Final = (3, 2)
@@ -44,6 +45,16 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         vote.Precommit(3, 2, DIGEST, SIGNATURE),
         vote.Decision(3, 2, BATCH, CERTIFICATE),
         vote.Here(3, 2),
+    ),
+    "tendermint": (
+        tendermint.Proposal(3, 2, BATCH, 1, CERTIFICATE, SIGNATURE),
+        tendermint.Prevote(3, 2, DIGEST, 1, SIGNATURE),
+        tendermint.Precommit(3, 2, None, 1, SIGNATURE),
+        tendermint.Votes(
+            (tendermint.Prevote(3, 2, None, 1, SIGNATURE), tendermint.Precommit(3, 2, DIGEST, 2, SIGNATURE))
+        ),
+        tendermint.Decision(3, 2, BATCH, CERTIFICATE),
+        tendermint.Here(3),
     ),
     "raft": (
         raft.PreVote(3, 7, 2),
