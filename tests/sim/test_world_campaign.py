@@ -127,6 +127,10 @@ CAUGHT_SOON = {
         "believes-certificates",
         "believes-votes",
         "believes-proposers",
+        "believes-blocks",
+        "believes-offers",
+        "believes-pieces",
+        "any-time",
         "forgets-signatures",
         "forgets-lock",
         "sends-at-once",
@@ -211,7 +215,7 @@ def test_faults_of_the_shell_are_caught_above_every_protocol(protocol: str, muta
 
 def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
     with_snapshots = {protocol for protocol, mutant in SHELLS if mutant in ("jobs-first", "overtakes-snapshot")}
-    assert with_snapshots == {"raft", "multipaxos", "pbft"}
+    assert with_snapshots == {"raft", "multipaxos", "pbft", "tendermint"}
     for protocol in PROTOCOLS:
         assert {"no-barrier", "barrier-out-of-order", "empty-checkpoint"} <= {m for p, m in SHELLS if p == protocol}
 

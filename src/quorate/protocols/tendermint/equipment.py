@@ -4,6 +4,7 @@ from quorate.protocols.tendermint.invariants import TendermintInvariants
 from quorate.protocols.tendermint.liars import LIARS, resign_tendermint
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.mutants import MUTANTS
+from quorate.protocols.tendermint.transfer_liars import TRANSFER_LIARS
 from quorate.sim.equipment import Equipment
 
 EQUIPMENT = Equipment(
@@ -16,10 +17,19 @@ EQUIPMENT = Equipment(
         batch_bytes_max=4096,
         pending_max=256,
         pending_bytes_max=1 << 18,
+        snapshot_heights=12,
+        snapshot_bytes=1 << 17,
+        chunk_bytes=256,
     ),
-    kinds=("gone", "delays", "clients"),
+    kinds=("gone", "snapshots", "delays", "clients"),
+    variants={
+        "snapshots": lambda config, rng, _: config.but(
+            chunk_bytes=rng.choice((32, 64, 128)), snapshot_heights=4 if rng.random() < 0.7 else 12
+        )
+    },
+    takes_snapshots=True,
     invariants=(TendermintInvariants,),
     mutants=MUTANTS,
-    liars=LIARS,
+    liars=(*LIARS, *TRANSFER_LIARS),
     resign=resign_tendermint,
 )
