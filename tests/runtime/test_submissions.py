@@ -1,6 +1,5 @@
 """Submissions: in order, a bounded share at a time, when the journal is quiet and the batch before is decided."""
 
-
 from quorate.kernel import Submitted
 from quorate.runtime.submissions import Submissions
 
