@@ -11,7 +11,7 @@ from quorate.service.client.endpoints import Endpoints
 from quorate.service.client.pace import Pace
 
 PACE = Pace(sweep_s=0.1, redial_s_max=0.8)
-FIVE, SEVEN = Greeted("", Bears(1, 5)), Greeted("", Bears(1, 7))
+FIVE, SIX, SEVEN = (Greeted("", Bears(1, nodes)) for nodes in (5, 6, 7))
 
 
 def dialled(core: ClientCore, now: float) -> list[int]:
@@ -22,7 +22,7 @@ def dialled(core: ClientCore, now: float) -> list[int]:
     return found
 
 
-def test_who_has_greeted_is_asked_again_while_too_few_agree() -> None:
+def test_who_has_greeted_is_asked_again_when_enough_have_and_too_few_agree() -> None:
     """One greeted before nodes joined, the other after it; the rest is gone for good, so nobody else ever will."""
     scheme = Symbolic(range(7), b"greetings")
     endpoints = Endpoints(f"n{number}:1" for number in range(5))
@@ -56,10 +56,12 @@ def test_what_a_node_said_before_counts_no_more() -> None:
     core.start(0.0)
     assert dialled(core, 0.0) == [0, 1, 2, 3, 4]
     core.opened(0, 0, FIVE, 0.0)
-    assert 0 in dialled(core, 0.1)
-    core.opened(0, 0, FIVE, 0.1)
+    assert dialled(core, 0.1) == [], "others are to be heard first"
+    core.opened(1, 1, SEVEN, 0.1)
+    assert dialled(core, 0.2) == [0, 1]
+    core.opened(0, 0, SIX, 0.2)
+    core.opened(2, 2, FIVE, 0.2)
     assert core.voting is None
-    assert 0 in dialled(core, 0.41)
-    core.opened(0, 0, SEVEN, 0.41)
-    core.opened(1, 1, FIVE, 0.41)
-    assert core.voting is None
+    core.opened(3, 3, SIX, 0.2)
+    assert core.voting is not None
+    assert core.voting.bears == SIX.bears

@@ -1,6 +1,6 @@
 """Greetings: asks all addresses until enough nodes greet alike: may they lie, and which cluster is it. Pure.
 
-A greeting says how many nodes there are, which changes. So who has greeted is asked again as long as too few agree.
+A greeting says how many nodes there are, which changes. When enough have greeted, but not alike, they are asked again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Greetings:
             for other in sorted(self._dialling):
                 self._out.hangups.append((other, "others have said enough", True))
             return True
-        self._dial_later(at)
+        if len(self._said) >= self._needed:
+            for other in self._said:
+                if other not in self._dialling and other not in self._dial_at:
+                    self._dial_later(other)
         if len(self._said) == self._count:  # if they go on saying that, somebody must mend it
             said = list(self._said.values())
             if len({greeted.cluster for greeted in said}) > 1:
