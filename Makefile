@@ -12,6 +12,9 @@ STAMP := $(VENV)/.installed
 # minutes, so a worker that has none left takes the other's.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 
+# Tests start a thousand processes; where the environment forbids bytecode, each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help up test test-slow test-interpreters verify lint types tidy links fix bench news requirements clean

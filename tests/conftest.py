@@ -9,7 +9,13 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+def pytest_configure() -> None:
+    """While tests are collected there is no garbage worth looking for."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Thousands of tests stay to the end. A simulation makes much garbage, and passes over them would take seconds."""
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -99,6 +99,7 @@ def test_the_listings_and_commands_are_found() -> None:
 
 
 LONG = [
+    "quorate sim kept.py:KeepingLog --nodes 3 --seeds 0:40",
     "quorate sim paxos.py:PaxosLog --nodes 3 --seeds 0:40",
     "quorate sim forgets.py:ForgetsLog --nodes 3 --faults crash --seeds 0:40",
 ]

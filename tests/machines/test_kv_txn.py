@@ -138,6 +138,17 @@ def test_a_read_that_can_not_be_served_refuses_all_of_it(machine: KvMachine) -> 
     assert apply(machine, Txn([], [put(b"c"), Range(b"c", revision=3)])).results[1].count == 0
 
 
+def test_the_first_read_that_can_not_be_served_says_why(machine: KvMachine) -> None:
+    """Asked of etcd 3.4.23, which answers alike."""
+    for _ in range(3):
+        apply(machine, put(b"a"))
+    apply(machine, Compact(4))
+    old, future = Range(b"a", revision=1), Range(b"a", revision=60)
+    assert apply(machine, Txn([], [Txn([], [future]), old])) == FUTURE
+    assert apply(machine, Txn([], [old, Txn([], [future])])) == COMPACTED
+    assert apply(machine, Txn([], [Txn([], []), Txn([], [future]), old, put(b"b")])) == FUTURE
+
+
 def test_compares_of_absent_keys(machine: KvMachine) -> None:
     def holds(target: Target, relation: Relation, operand: int | bytes) -> bool:
         return bool(ask(machine, Txn([Compare(b"none", target, relation, operand)], [])).succeeded)

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.torture
 KILLS = 6
 WRITERS = 2
 """At each node."""
-PAUSE_S = 0.005
+PAUSE_S = 0.02
 """Between two values of a writer: each check replays the whole journal, and traffic goes on meanwhile."""
 
 

@@ -1,7 +1,5 @@
 """Submissions: in order, a bounded share at a time, when the journal is quiet and the batch before is decided."""
 
-import asyncio
-
 from quorate.kernel import Submitted
 from quorate.runtime.submissions import Submissions
 
@@ -62,8 +60,10 @@ def test_they_wait_for_the_batch_before_them_but_not_long() -> None:
         line.waiting.add([b"c"], ())
         assert line.take() == []
         await until(lambda: line.wakes == 2)  # nothing was decided, and enough time has passed
-        await asyncio.sleep(0)
-        assert line.take() == [(b"c",)]
+        if not (taken := line.take()):  # uvloop's timers count whole milliseconds, and this one came early
+            await until(lambda: line.wakes == 3)
+            taken = line.take()
+        assert taken == [(b"c",)]
 
     run(main())
 

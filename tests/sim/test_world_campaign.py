@@ -152,7 +152,11 @@ SEEDS_SOON = 60
 SEEDS_FROM = {
     ("echo", "barrier-out-of-order"): 90,
     ("echo", "no-barrier"): 5,
+    ("paxos", "mixes-ballots"): 4,
     ("raft", "acks-early"): 8,
+    ("raft", "counts-itself"): 5,
+    ("raft", "new-majority-alone"): 20,
+    ("raft", "no-rollback-on-truncation"): 10,
     ("raft", "overtakes-snapshot"): 8,
     ("raft", "skips-noop"): 3,
     ("multipaxos", "answers-early"): 120,

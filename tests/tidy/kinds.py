@@ -8,8 +8,9 @@ function is a set everywhere in it (mypy keeps people from reusing a name for an
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 SETS = frozenset({"set", "frozenset", "Set", "FrozenSet", "AbstractSet", "MutableSet"})
 MAPS = frozenset({"dict", "Dict", "defaultdict", "DefaultDict", "Mapping", "MutableMapping", "OrderedDict"})
@@ -18,6 +19,7 @@ WRAPPERS = frozenset({"Optional", "Final", "ClassVar", "Annotated", "Required", 
 SET_METHODS = frozenset({"union", "intersection", "difference", "symmetric_difference", "copy"})
 PROPERTIES = frozenset({"property", "cached_property"})
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Binding = ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.For | ast.AsyncFor
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
@@ -238,11 +240,15 @@ def name_of(node: ast.AST | None) -> str:
     return node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def own_nodes(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """Every node of a scope, without what is inside functions, classes, lambdas and comprehensions of their own."""
-    waiting: list[ast.AST] = list(reversed(body))
+@lru_cache(maxsize=65_536)
+def own_bindings(scope: Function | ast.Module) -> tuple[Binding, ...]:
+    """What binds names in a scope, and not inside functions, classes, lambdas and comprehensions within it."""
+    found: list[Binding] = []
+    waiting: list[ast.AST] = list(reversed(scope.body))
     while waiting:
         node = waiting.pop()
-        yield node
+        if isinstance(node, Binding):
+            found.append(node)
         if not isinstance(node, Function | ast.ClassDef | ast.Lambda | Comprehension):
             waiting.extend(reversed(list(ast.iter_child_nodes(node))))
+    return tuple(found)

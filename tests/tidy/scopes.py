@@ -15,7 +15,7 @@ from .kinds import (
     item_of,
     name_of,
     of_annotation,
-    own_nodes,
+    own_bindings,
 )
 from .tree import parse
 
@@ -99,10 +99,10 @@ def _add_assigned(node: ast.ClassDef, facts: Facts) -> None:
         if not isinstance(method, Function):
             continue
         env = env_of(method, {}, facts, node.name)
-        for item in own_nodes(method.body):
-            targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
+        for item in own_bindings(method):
             if not isinstance(item, ast.Assign | ast.AnnAssign):
                 continue
+            targets = item.targets if isinstance(item, ast.Assign) else [item.target]
             for target in targets:
                 if isinstance(target, ast.Attribute) and env.get(name_of(target.value)) == Kind(
                     "object", cls=node.name
@@ -125,14 +125,14 @@ def env_of(function: Function, outer: Env, facts: Facts, cls: str = "") -> Env:
         env[arguments.vararg.arg] = Kind("seq", kind)
     if cls and positional and "staticmethod" not in {name_of(d) for d in function.decorator_list}:
         env[positional[0].arg] = Kind("object", cls=cls)
-    add_assigned(function.body, env, facts)
+    add_assigned(function, env, facts)
     return env
 
 
-def add_assigned(body: list[ast.stmt], env: Env, facts: Facts) -> None:
+def add_assigned(scope: Function | ast.Module, env: Env, facts: Facts) -> None:
     """Note what the statements of a scope assign; twice, for names used before the line that makes them sets."""
     for _ in range(2):
-        for node in own_nodes(body):
+        for node in own_bindings(scope):
             if isinstance(node, ast.Assign):
                 for target in node.targets:
                     bind(target, infer(node.value, env, facts), env)
@@ -140,5 +140,5 @@ def add_assigned(body: list[ast.stmt], env: Env, facts: Facts) -> None:
                 bind(node.target, of_annotation(node.annotation, facts) or infer(node.value, env, facts), env)
             elif isinstance(node, ast.NamedExpr):
                 bind(node.target, infer(node.value, env, facts), env)
-            elif isinstance(node, ast.For | ast.AsyncFor):
+            else:
                 bind(node.target, item_of(infer(node.iter, env, facts)), env)

@@ -42,7 +42,7 @@ class _Finder(ast.NodeVisitor):
             self.found.append((node, how))
 
     def visit_Module(self, node: ast.Module) -> None:
-        add_assigned(node.body, self.env, self.facts)
+        add_assigned(node, self.env, self.facts)
         self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:

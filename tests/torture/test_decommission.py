@@ -17,7 +17,7 @@ FOUNDERS = {"raft": (1, 2, 3), "multipaxos": (1, 2, 3), "pbft": (1, 2, 3, 4)}
 """The members at first. One of Raft or Multi-Paxos stays, or two of PBFT: no quorum of theirs."""
 
 
-@pytest.mark.parametrize("protocol", in_tiers(sorted(FOUNDERS)))
+@pytest.mark.parametrize("protocol", in_tiers(sorted(FOUNDERS), fast=("multipaxos",)))
 def test_all_that_remain_restart_after_a_decommission(protocol: str, tmp_path: Path) -> None:
     """The leader stays and the cluster is idle: nothing but the change itself tells who is needed from then on.
 

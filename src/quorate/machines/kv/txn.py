@@ -190,11 +190,13 @@ def _choose(store: KvStore, txn: Txn, costs: Costs) -> _Path:
 
 
 def _check_reads(store: KvStore, path: _Path) -> None:
+    """In the order of the operations, since the first one that can't be served says why."""
+    nested = iter(path.nested)
     for op in path.operations:
         if isinstance(op, Range):
             store.check_revision(op.revision)
-    for nested in path.nested:
-        _check_reads(store, nested)
+        elif isinstance(op, Txn):
+            _check_reads(store, next(nested))
 
 
 # Execution. The caller has checked the shape and ends the transaction, or rolls it back.

@@ -1,4 +1,7 @@
-"""Greetings: asks all addresses until enough nodes greet alike: may they lie, and which cluster is it. Pure."""
+"""Greetings: asks all addresses until enough nodes greet alike: may they lie, and which cluster is it. Pure.
+
+A greeting says how many nodes there are, which changes. When enough have greeted, but not alike, they are asked again.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,11 @@ class Greetings:
             for other in sorted(self._dialling):
                 self._out.hangups.append((other, "others have said enough", True))
             return True
-        if len(self._said) == self._count:  # somebody must mend that
+        if len(self._said) >= self._needed:
+            for other in self._said:
+                if other not in self._dialling and other not in self._dial_at:
+                    self._dial_later(other)
+        if len(self._said) == self._count:  # if they go on saying that, somebody must mend it
             said = list(self._said.values())
             if len({greeted.cluster for greeted in said}) > 1:
                 self.why = f"the nodes do not agree on the name of their cluster: {said}"
@@ -54,6 +61,9 @@ class Greetings:
             return
         self._dialling.discard(at)
         self.why = f"{len(self._said)} nodes have answered, {self._needed} must; {why}"
+        self._dial_later(at)
+
+    def _dial_later(self, at: int) -> None:
         delay_s = self._delay_s[at]
         self._dial_at[at] = self._out.now + delay_s
         self._delay_s[at] = min(2 * delay_s, self._pace.redial_s_max)
