@@ -21,7 +21,7 @@ from quorate.parts.crypto.keys import VerifyBatch
 from quorate.parts.log.entries import Entry
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.messages import Precommit, Prevote, Proposal, TendermintConfig, Valid
-from quorate.protocols.tendermint.named_blocks import NAME_BYTES, name_of, named
+from quorate.protocols.tendermint.named_blocks import NAME_BYTES, name_block, name_of_id
 from quorate.protocols.tendermint.signed_bytes import proposal_bytes
 
 from tests.protocols.cluster import Cluster, Flight
@@ -64,7 +64,7 @@ class TendermintScript(Script):
         for word, nodes in zip(told[::2], told[1::2], strict=True):
             for node in self._nodes(nodes):
                 core = self.cluster[node].core
-                block, height = named(core.chain.draft(int(proposer), [request(word)])), core.open
+                block, height = name_block(core.chain.draft(int(proposer), [request(word)])), core.open
                 round = height.rules.round
                 data = proposal_bytes(core.chain.id, height.number, round, block.name, -1, 1)
                 signature = SCHEME.keys(int(proposer)).sign_canonical(data)
@@ -139,7 +139,7 @@ def _commit(kind: str, commit: Commit) -> str:
         )
 
     nil = by(FOR_NIL)
-    return f"({kind} {commit.round} {plain(name_of(commit.block_id))} by {by(FOR_BLOCK)}{nil and f', nil by {nil}'})"
+    return f"({kind} {commit.round} {plain(name_of_id(commit.block_id))} by {by(FOR_BLOCK)}{nil and f', nil by {nil}'})"
 
 
 def plain(field: Any) -> str:

@@ -15,7 +15,7 @@ from quorate.kernel import ROOT, Done, Fired, Host, Input, Received, Record, Sub
 from quorate.ledger.comet.commits import COMMIT
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Symbolic, VerifyBatch
-from quorate.protocols.tendermint.chain import Chain, chain_id_of
+from quorate.protocols.tendermint.blockchain import Chain, chain_id_of
 from quorate.protocols.tendermint.chain_app import Finalized
 from quorate.protocols.tendermint.commits import commit_of, prevotes_of
 from quorate.protocols.tendermint.committee import Committee
@@ -30,7 +30,7 @@ from quorate.protocols.tendermint.messages import (
     TendermintConfig,
     step_of,
 )
-from quorate.protocols.tendermint.named_blocks import NamedBlock, named
+from quorate.protocols.tendermint.named_blocks import NamedBlock, name_block
 from quorate.protocols.tendermint.requests_app import DONE
 from quorate.protocols.tendermint.signed_bytes import proposal_bytes, vote_bytes
 from quorate.sim.chance import streams
@@ -75,7 +75,7 @@ def chain_at(height: int) -> Chain:
 
 @cache
 def block(values: Values, height: int = 1, by: int | None = None) -> NamedBlock:
-    return named(chain_at(height).draft(proposer_of(0, height) if by is None else by, values))
+    return name_block(chain_at(height).draft(proposer_of(0, height) if by is None else by, values))
 
 
 def prevote(node: int, round: int, values: Values | None, height: int = 1, by: int | None = None) -> Prevote:

@@ -13,7 +13,7 @@ from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.ledger.comet.votes import Vote
 from quorate.protocols.tendermint.evidence_pool import EvidencePool
 from quorate.protocols.tendermint.messages import Prevote, step_of
-from quorate.protocols.tendermint.named_blocks import named
+from quorate.protocols.tendermint.named_blocks import name_block
 from quorate.protocols.tendermint.signed_bytes import comet_vote
 
 from tests.protocols.tendermint.one_node import (
@@ -76,7 +76,7 @@ def test_a_double_vote_that_was_seen_goes_into_the_next_block_that_this_node_pro
     other = OneNode([decision(height) for height in range(1, MINE)], node=P[0])
     assert [type(m) for m in said(other.hears((ME, mine)))] == [Prevote]
     assert said(other.hears((ME, mine))) == []
-    assert said(OneNode(other.recovered, node=P[0]).hears((ME, mine)))[0].value == named(made).name
+    assert said(OneNode(other.recovered, node=P[0]).hears((ME, mine)))[0].value == name_block(made).name
 
 
 def test_it_waits_for_requests() -> None:
@@ -89,7 +89,7 @@ def accepts(*pieces: Misconduct, at: int = 3) -> bool:
     """Whether a node votes for a block with these at a height."""
     node = OneNode([decision(height) for height in range(1, at)])
     proposer = proposer_of(0, at)
-    made = named(chain_at(at).draft(proposer, (THREE,), pieces))
+    made = name_block(chain_at(at).draft(proposer, (THREE,), pieces))
     (vote,) = said(node.hears((proposer, proposal_of(made, height=at))))
     return bool(vote.value == made.name)
 
@@ -125,7 +125,7 @@ def test_nobody_is_blamed_twice() -> None:
     assert not accepts(evidence(), evidence())
     assert not accepts(evidence(), evidence(index=1))
     node = OneNode([decision(1)])
-    made = named(chain_at(2).draft(P[0], (ONE,), [evidence()]))
+    made = name_block(chain_at(2).draft(P[0], (ONE,), [evidence()]))
     node.core.evidence.decided(made.block, chain_at(2).committee.validators)
     time = made.block.header.time.plus_ns(1)
     assert node.core.evidence.refusal([evidence(index=1)], 3, time) is not None

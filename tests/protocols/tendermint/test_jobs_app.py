@@ -16,7 +16,7 @@ from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import Step
 from quorate.protocols.tendermint.jobs_app import CommitBlock, FinalizeBlock, JobsApp, PrepareBlock, ProcessBlock
 from quorate.protocols.tendermint.messages import Decision, Precommit, Prevote, Proposal
-from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, named
+from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, name_block
 
 from tests.protocols.tendermint.one_node import (
     CONFIG,
@@ -115,7 +115,7 @@ def test_what_the_app_does_not_accept_is_prevoted_nil() -> None:
 def test_the_app_is_asked_only_about_blocks_that_follow() -> None:
     node = node_of()
     its = block(TX)
-    wrong = named(replace(its.block, header=replace(its.block.header, app_hash=bytes(32))))
+    wrong = name_block(replace(its.block, header=replace(its.block.header, app_hash=bytes(32))))
     turn = node.hears((P[0], proposal_of(wrong)))
     assert (turn.jobs, said(turn)) == ([], [prevote(ME, 0, NIL)])
 
@@ -171,7 +171,7 @@ def blocks_of(node: OneNode, heights: int) -> list[NamedBlock]:
 def next_block(node: OneNode) -> tuple[NamedBlock, int]:
     chain = node.core.chain
     by = next(node for node in OTHERS if chain.committee.has(node))
-    return named(chain.draft(by, TX)), chain.state.next_height
+    return name_block(chain.draft(by, TX)), chain.state.next_height
 
 
 def keep(node: OneNode, turn: Turn, changes: tuple[PowerChange, ...]) -> None:

@@ -25,7 +25,7 @@ from quorate.protocols.tendermint.messages import (
     Valid,
     Votes,
 )
-from quorate.protocols.tendermint.named_blocks import named
+from quorate.protocols.tendermint.named_blocks import name_block
 
 from tests.protocols.tendermint.one_node import (
     CHAIN_ID,
@@ -328,7 +328,7 @@ def test_what_a_node_repeats_is_no_evidence() -> None:
 )
 def test_a_block_that_does_not_follow_on_the_chain_is_prevoted_nil(changes: dict[str, Any]) -> None:
     its, proposer = block(B, 3), proposer_of(0, 3)
-    wrong = named(replace(its.block, header=replace(its.block.header, **changes)))
+    wrong = name_block(replace(its.block, header=replace(its.block.header, **changes)))
     node = OneNode(DECISIONS[:2])
     assert said(node.hears((proposer, proposal_of(wrong, height=3)))) == [prevote(ME, 0, NIL, 3)]
     node = OneNode(DECISIONS[:2])

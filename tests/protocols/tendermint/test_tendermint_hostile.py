@@ -14,7 +14,7 @@ from quorate.protocols.tendermint.messages import (
     Votes,
     step_of,
 )
-from quorate.protocols.tendermint.named_blocks import decode_block, named
+from quorate.protocols.tendermint.named_blocks import decode_block, name_block
 
 from tests.protocols.tendermint.one_node import (
     ME,
@@ -45,7 +45,7 @@ def a_message(rng: random.Random, node: OneNode) -> tuple[int, Any]:
     if rng.random() < 0.1:
         round = rng.choice(FAR)
     values = rng.choice(VALUES)
-    its = named(chain.draft(rng.choice(P[:2]), values))
+    its = name_block(chain.draft(rng.choice(P[:2]), values))
     if rng.random() < 0.2:
         height += rng.choice((-1, 1, 2)) if height > 1 else 1
         its = block(values, height)

@@ -342,6 +342,10 @@ class Keys(_Shared):
         """As ``Keyring.verify``."""
         return self.keyring.verify(signer, context, message, signature)
 
+    def verify_canonical(self, signer: int | bytes, data: bytes, signature: bytes) -> bool:
+        """As ``Keyring.verify_canonical``."""
+        return self.keyring.verify_canonical(signer, data, signature)
+
     def macs(self, context: str, message: bytes, nodes: Sequence[int]) -> tuple[bytes, ...]:
         """A MAC for each node, in order. Raises ValueError as ``to_sign`` does, KeyError for an unknown one."""
         data = to_sign(self.cluster, context, message)

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 from quorate.kernel import Env
 from quorate.ledger.comet.commits import COMMIT, Commit
 from quorate.parts.log.replicated import Restored
-from quorate.protocols.tendermint.chain import Chain
+from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Finalized
-from quorate.protocols.tendermint.checkpoints import Checkpoints
+from quorate.protocols.tendermint.checkpoints import ChainCheckpoints
 from quorate.protocols.tendermint.evidence_pool import EvidencePool
 from quorate.protocols.tendermint.messages import Decision, Image
 from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block
@@ -33,7 +33,9 @@ class _Underway(NamedTuple):
 class Applying:
     """``is_busy``: whether there are any."""
 
-    def __init__(self, env: Env, app: ChainApp, chain: Chain, evidence: EvidencePool, checkpoints: Checkpoints) -> None:
+    def __init__(
+        self, env: Env, app: ChainApp, chain: Chain, evidence: EvidencePool, checkpoints: ChainCheckpoints
+    ) -> None:
         self._env = env
         self._checkpoints = checkpoints
         self._is_paused = False  # until the next step, so that a snapshot is of the state at its height

@@ -98,7 +98,7 @@ class ChainApp(ABC):
 
     def stand_on(self, index: int, app_hash: bytes) -> None:
         """Its state is the one after so many transactions, which was loaded."""
-        raise NotImplementedError(f"{type(self).__name__} takes no snapshots")
+        raise NotImplementedError("an app that takes no snapshots stands on none")
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Checkpoints: snapshots of the state at heights that all nodes agree on, and a quorum's word for them.
+"""ChainCheckpoints: snapshots of the state at heights that all nodes agree on, and a quorum's word for them.
 
 When a height is due follows from the decided blocks alone: so many heights, or bytes, after the one before. Each node
 takes a snapshot there, if it can, and signs what it is: the file, by the root of its pieces, and where the chain stood.
@@ -23,7 +23,7 @@ from quorate.ledger.comet.verification import verify_commit
 from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.replicated import SnapshotInfo, TakeCommonSnapshot
 from quorate.parts.votes.certificate import Certificate, verify
-from quorate.protocols.tendermint.chain import Chain
+from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.log import DecidedLog
 from quorate.protocols.tendermint.messages import (
     CHECKPOINT,
@@ -43,7 +43,7 @@ HEARD_MAX: Final = 4
 """Checkpoints of one node that are kept: the latest."""
 
 
-class Checkpoints:
+class ChainCheckpoints:
     """The snapshots of this node, oldest first, and what others say of theirs."""
 
     def __init__(self, env: Env, config: TendermintConfig, keys: Keys, chain: Chain, log: DecidedLog) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from quorate.ledger.comet.commits import COMMIT, FOR_BLOCK, FOR_NIL, NO_SIG, Commit, CommitSig, block_time
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.verification import verify_commit, verify_prevotes
-from quorate.protocols.tendermint.chain import Chain
+from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.effects import SignedVote
 from quorate.protocols.tendermint.named_blocks import NamedBlock, id_of

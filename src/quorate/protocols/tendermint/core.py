@@ -20,9 +20,9 @@ for a valid value carries the prevotes that make it valid. What comes for the ne
 each node, since others may have decided a moment earlier.
 
 Durable before it leaves: every proposal and vote that this node signs; the lock before its precommit; the valid value;
-decisions; snapshots (``Checkpoints``), behind which the log is dropped. A node that restarts goes on from its newest
-snapshot: its app is told of the blocks after it again, and the node is in the step of what it signed last, with its
-lock. One that is behind what others remember fetches a snapshot (``Transfer``).
+decisions; snapshots (``ChainCheckpoints``), behind which the log is dropped. A node that restarts goes on from its
+newest snapshot: its app is told of the blocks after it again, and the node is in the step of what it signed last, with
+its lock. One that is behind what others remember fetches a snapshot (``ChainTransfer``).
 
 Deviations. (1) The second vote of a node for one round and step is evidence and does not count; the paper counts all.
 Commits show what it would have been needed for. (2) Of rounds far ahead each node's latest is kept alone
@@ -42,9 +42,9 @@ from quorate.ledger.comet.votes import Vote as CometVote
 from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.replicated import Dropped, Leads, ReadFailed, ReadReady
 from quorate.protocols.tendermint.applying import PAUSE, Applying
-from quorate.protocols.tendermint.chain import EVIDENCE_PARAMS, Chain, chain_id_of
+from quorate.protocols.tendermint.blockchain import EVIDENCE_PARAMS, Chain, chain_id_of
 from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Draft, Finalized, Prepared, Processed
-from quorate.protocols.tendermint.checkpoints import SNAPSHOT, Checkpoints
+from quorate.protocols.tendermint.checkpoints import SNAPSHOT, ChainCheckpoints
 from quorate.protocols.tendermint.commits import check_decision
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.effects import (
@@ -83,11 +83,11 @@ from quorate.protocols.tendermint.messages import (
     Valid,
     Votes,
 )
-from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock, decode_block, named
+from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock, decode_block, name_block
 from quorate.protocols.tendermint.open_height import OpenHeight, said_of
 from quorate.protocols.tendermint.requests_app import RequestsApp
 from quorate.protocols.tendermint.signing import SignState
-from quorate.protocols.tendermint.transfer import INSTALL, SERVE, Transfer
+from quorate.protocols.tendermint.transfer import INSTALL, SERVE, ChainTransfer
 
 BEAT: Final = "beat"
 TIMERS: Final = {"propose": Step.PROPOSE, "prevote": Step.PREVOTE, "precommit": Step.PRECOMMIT}
@@ -106,8 +106,8 @@ class Tendermint(Core):
     open_class: ClassVar[type[OpenHeight]] = OpenHeight
     committee_class: ClassVar[type[Committee]] = Committee
     app_class: ClassVar[type[ChainApp]] = RequestsApp
-    checkpoints_class: ClassVar[type[Checkpoints]] = Checkpoints
-    transfer_class: ClassVar[type[Transfer]] = Transfer
+    checkpoints_class: ClassVar[type[ChainCheckpoints]] = ChainCheckpoints
+    transfer_class: ClassVar[type[ChainTransfer]] = ChainTransfer
 
     def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
         """Raises ValueError for keys of another node, and where the powers do not fit the nodes."""
@@ -408,7 +408,7 @@ class Tendermint(Core):
         draft = self._draft
         if draft is None or (answer.height, answer.round) != (draft.height, draft.round) or self._wanted is None:
             return
-        self._propose_new(named(self.chain.draft(self.env.id, answer.txs, draft.evidence)))
+        self._propose_new(name_block(self.chain.draft(self.env.id, answer.txs, draft.evidence)))
 
     def _processed(self, answer: Processed) -> None:
         rules = self.open.rules

@@ -15,7 +15,7 @@ from quorate.ledger.comet.evidence import DuplicateVoteEvidence, EvidenceList, d
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.votes import PREVOTE, Vote
 from quorate.parts.crypto.keys import Keys
-from quorate.protocols.tendermint.chain import chain_id_of
+from quorate.protocols.tendermint.blockchain import chain_id_of
 from quorate.protocols.tendermint.commits import prevotes_of
 from quorate.protocols.tendermint.effects import SignedVote, Step
 from quorate.protocols.tendermint.messages import Prevote, Proposal, step_of
@@ -100,18 +100,18 @@ class Forging(Liar):
         """Two votes of another validator, which it did not sign."""
         core = self.means.core
         validators = core.committee.validators.validators
-        victim = self.means.rng.choice(validators)
+        victim = self.means.pick(validators)
         height = max(1, block.header.height - 1)
         blocks = BlockID(bytes(32), PartSetHeader(1, bytes(32))), BlockID(b"1" * 32, PartSetHeader(1, bytes(32)))
         at = Timestamp.of_ns(m.time_ns)
-        votes = [Vote(PREVOTE, height, 0, block_id, at, victim.address, 0, bytes(64)) for block_id in blocks]
-        yield duplicate_votes(*votes, validators, core.chain.state.last_time)
+        one, other = [Vote(PREVOTE, height, 0, block_id, at, victim.address, 0, bytes(64)) for block_id in blocks]
+        yield duplicate_votes(one, other, validators, core.chain.state.last_time)
 
 
-class Early(Liar):
+class Backdating(Liar):
     """Votes for blocks at a time before theirs, so that no block could follow on a commit with its vote."""
 
-    name = "early"
+    name = "backdating"
     summary = "says of its votes that they are older than their blocks"
 
     def tell(self, send: Send) -> Iterable[Send]:
@@ -207,4 +207,4 @@ class Hurrying(Liar):
             yield Send(means.some(means.others), send.path, means.resign(replace(m, round=m.round + further)))
 
 
-LIARS = (MakesUpRequests, Forging, Early, Splitting, TellsFew, Hurrying, ShowsFalseProofs)
+LIARS = (MakesUpRequests, Forging, Backdating, Splitting, TellsFew, Hurrying, ShowsFalseProofs)

@@ -45,7 +45,7 @@ VoteSignature: TypeAlias = Annotated[bytes, Meta(min_length=SIGNATURE_BYTES, max
 Round: TypeAlias = Annotated[int, Meta(ge=0, lt=ROUNDS_MAX)]
 ValidRound: TypeAlias = Annotated[int, Meta(ge=NO_ROUND, lt=ROUNDS_MAX)]
 Power: TypeAlias = Annotated[int, Meta(ge=1, le=POWER_MAX)]
-Priority: TypeAlias = Annotated[int, Meta(ge=-(2**63), lt=2**63)]
+Priority: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Address: TypeAlias = Annotated[bytes, Meta(min_length=ADDRESS_BYTES, max_length=ADDRESS_BYTES)]
 Digest: TypeAlias = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
 WallTime: TypeAlias = Natural

@@ -11,7 +11,7 @@ from quorate.kernel import Env
 from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.ledger.validators import ValidatorSet
 from quorate.parts.quorum import QuorumSystem, Threshold
-from quorate.protocols.tendermint.checkpoints import Checkpoints
+from quorate.protocols.tendermint.checkpoints import ChainCheckpoints
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import (
@@ -33,7 +33,7 @@ from quorate.protocols.tendermint.open_height import OpenHeight
 from quorate.protocols.tendermint.pending import PendingRequests
 from quorate.protocols.tendermint.requests_app import RequestsApp
 from quorate.protocols.tendermint.signing import SignState
-from quorate.protocols.tendermint.transfer import Transfer
+from quorate.protocols.tendermint.transfer import ChainTransfer
 from quorate.sim.mutant import Mutant
 
 # --- in the rules ---
@@ -263,7 +263,7 @@ class AnyTime(Tendermint):
     rules_class = TimelessRules
 
 
-class BelievingCheckpoints(Checkpoints):
+class BelievingCheckpoints(ChainCheckpoints):
     """Takes any offer for proven."""
 
     def is_proven(self, m: Offer) -> bool:
@@ -275,7 +275,7 @@ class BelievesOffers(Tendermint):
     checkpoints_class = BelievingCheckpoints
 
 
-class BelievingTransfer(Transfer):
+class BelievingTransfer(ChainTransfer):
     """Stores whatever a source sends."""
 
     def _is_piece(self, m: ImagePiece) -> bool:

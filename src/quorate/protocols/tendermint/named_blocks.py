@@ -33,7 +33,7 @@ class NamedBlock(msgspec.Struct, frozen=True, gc=False):
         return id_of(self.name)
 
 
-def name_of(block_id: BlockID) -> bytes:
+def name_of_id(block_id: BlockID) -> bytes:
     """The name of a block that is not nil."""
     parts = block_id.part_set_header
     return block_id.hash + parts.hash + parts.total.to_bytes(4, "big")
@@ -45,14 +45,14 @@ def id_of(name: bytes) -> BlockID:
     return BlockID(name[:HASH_BYTES], parts)
 
 
-def named(block: Block, data: bytes | None = None) -> NamedBlock:
+def name_block(block: Block, data: bytes | None = None) -> NamedBlock:
     """The block with its name; ``data``: its encoding, if that is known."""
     data = BLOCK.encode(block) if data is None else data
     parts, _ = split(data)
-    return NamedBlock(name_of(BlockID(block.header.hash(), parts)), data, block)
+    return NamedBlock(name_of_id(BlockID(block.header.hash(), parts)), data, block)
 
 
 def decode_block(data: bytes) -> NamedBlock:
-    """What ``named`` made, in order by itself. Raises ValueError for anything else."""
+    """What ``name_block`` made, in order by itself. Raises ValueError for anything else."""
     block = BLOCK.decode_exact(data)
-    return named(block, data)
+    return name_block(block, data)

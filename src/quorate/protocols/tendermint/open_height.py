@@ -16,7 +16,7 @@ from quorate.ledger.comet.commits import COMMIT
 from quorate.ledger.comet.votes import Proposal as CometProposal
 from quorate.ledger.comet.votes import Vote as CometVote
 from quorate.parts.crypto.keys import Keys
-from quorate.protocols.tendermint.chain import Chain
+from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.commits import check_prevotes, commit_of, prevotes_of
 from quorate.protocols.tendermint.contradictions import Contradiction
 from quorate.protocols.tendermint.effects import (

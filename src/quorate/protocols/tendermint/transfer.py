@@ -1,4 +1,4 @@
-"""Transfer: snapshots from others, for a node that is behind what they remember.
+"""ChainTransfer: snapshots from others, for a node that is behind what they remember.
 
 A node that asks for heights which others have forgotten is offered their stable snapshot, with a quorum's word for it.
 It fetches the pieces one after the other. Each is proven by the root (``parts/log/pieces.py``) before it is stored, so
@@ -16,7 +16,7 @@ from typing import Any, Final
 from quorate.kernel import Env, Failed
 from quorate.parts.log.pieces import count_of, is_proven, length_at
 from quorate.parts.log.replicated import Piece, ReadPiece, WriteChunk, Written
-from quorate.protocols.tendermint.checkpoints import Checkpoints
+from quorate.protocols.tendermint.checkpoints import ChainCheckpoints
 from quorate.protocols.tendermint.messages import FetchPiece, ImagePiece, Offer
 
 TURN_BEATS: Final = 5
@@ -24,10 +24,10 @@ SERVE: Final = "serve"
 INSTALL: Final = "install"
 
 
-class Transfer:
+class ChainTransfer:
     """The snapshot that is being fetched, and the pieces that are read for others."""
 
-    def __init__(self, env: Env, checkpoints: Checkpoints) -> None:
+    def __init__(self, env: Env, checkpoints: ChainCheckpoints) -> None:
         self._env = env
         self._checkpoints = checkpoints
         self._offered: set[int] = set()

@@ -50,12 +50,12 @@ class WrongPieces(Liar):
         elif way == "drip":
             data = data[:1]
         elif way == "poison" and data:
-            at = self.means.rng.randrange(len(data))
+            at = self.means.pick(range(len(data)))
             data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         return replace(m, chunk=replace(m.chunk, data=data))
 
 
-class FalseOffers(Liar):
+class MadeUpImages(Liar):
     """Offers snapshots that nobody has, to whoever says how far it is."""
 
     is_rare = needs_laggards = True
@@ -107,4 +107,4 @@ class FalseOffers(Liar):
         return replace(true, image=image, certificate=certificate)
 
 
-TRANSFER_LIARS = (WrongPieces, FalseOffers)
+TRANSFER_LIARS = (WrongPieces, MadeUpImages)

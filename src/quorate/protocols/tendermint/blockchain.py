@@ -20,14 +20,14 @@ from quorate.ledger.comet.commits import Commit, block_time
 from quorate.ledger.comet.evidence import EvidenceList, Misconduct
 from quorate.ledger.comet.headers import BLOCK_PROTOCOL, CHAIN_ID_BYTES_MAX, ConsensusVersion, Header
 from quorate.ledger.comet.params import BlockParams, Duration, EvidenceParams, consensus_hash
-from quorate.ledger.comet.results import ExecTxResult, last_results_hash
+from quorate.ledger.comet.results import last_results_hash
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.validators import PowerChange
 from quorate.parts.crypto.zip215 import VerifySignature
 from quorate.protocols.tendermint.chain_app import Finalized
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.messages import ChainPoint
-from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock, id_of, name_of
+from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock, id_of, name_of_id
 
 BLOCK_PARAMS: Final = BlockParams(BLOCK_BYTES_MAX, -1)
 EVIDENCE_PARAMS: Final = EvidenceParams(10_000, Duration(60), 1 << 16)
@@ -115,8 +115,14 @@ class Chain:
         state, (last, now, after) = self.state, self.committee.sets()
         assert last is not None, "no block is decided yet"
         return ChainPoint(
-            *(state.last_height, name_of(state.last_block_id), state.last_time.ns()),
-            *(state.app_hash, state.last_results_hash, last, now, after),
+            height=state.last_height,
+            block=name_of_id(state.last_block_id),
+            time_ns=state.last_time.ns(),
+            app_hash=state.app_hash,
+            results_hash=state.last_results_hash,
+            last=last,
+            now=now,
+            after=after,
         )
 
     def stand_on(self, point: ChainPoint, commit: Commit) -> None:
@@ -149,5 +155,5 @@ class Chain:
             validators=self.committee.validators,
             next_validators=self.committee.next,
             app_hash=said.app_hash,
-            last_results_hash=last_results_hash([ExecTxResult(*result) for result in said.results]),
+            last_results_hash=last_results_hash(said.results),
         )
