@@ -218,7 +218,7 @@ class OneNode:
         if self.checks:
             for job in [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
                 own.append(Done(job.key, KEYRING.verify_batch(job.work), job.path))
-            turn.jobs = []
+            turn.jobs = [job for job in turn.jobs if not isinstance(job.work, VerifyBatch)]
         if own:
             more = self._take(self.host.step(own, self.now, WALL_NS))
             for name in ("records", "sends", "timers", "jobs", "outputs", "blames"):

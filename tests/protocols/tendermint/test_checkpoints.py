@@ -293,7 +293,7 @@ def test_pieces_are_read_one_at_a_time() -> None:
     (other,) = node.hears((P[1], FetchPiece(4, 0))).jobs
     turn = done(node, job, Piece(Chunk(2, 2, 4, DATA[4:8], len(DATA)), TREE.proof(1)))
     assert told(turn, P[2]) == [ImagePiece(Chunk(2, 2, 4, DATA[4:8], len(DATA)), TREE.proof(1))]
-    assert done(node, other, Failed("gone")).sends == []
+    assert not done(node, other, Failed("gone")).sends
     assert len(node.hears((P[1], FetchPiece(4, 0))).jobs) == 1
     assert [type(m) for m in told(node.hears((P[2], FetchPiece(9, 0))), P[2])] == [Offer], "of one that is not here"
 
@@ -368,7 +368,7 @@ def test_an_offer_that_is_not_proven_is_blamed(wrong: Offer) -> None:
     node = OneNode(config=SMALL)
     turn = node.hears((P[0], wrong))
     assert blames(turn) == [(P[0], "offers a snapshot that is not proven")]
-    assert turn.sends == []
+    assert not turn.sends
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_a_source_that_sends_a_wrong_piece_is_left(wrong: ImagePiece) -> None:
     assert blames(turn) == [(P[0], "sends a piece that is not in the snapshot")]
     assert (turn.jobs, told(turn, P[1])) == ([], [FetchPiece(4, 0)])
     assert node.hears((P[0], piece(0))).jobs == [], "for this life"
-    assert node.hears((P[0], offer(image(4)))).sends == []
+    assert not node.hears((P[0], offer(image(4)))).sends
     assert len(node.hears((P[1], piece(0))).jobs) == 1
 
 
@@ -419,7 +419,7 @@ def test_a_piece_that_could_not_be_stored_is_asked_for_again() -> None:
     node = fetching()
     (job,) = node.hears((P[0], piece(0))).jobs
     assert node.hears((P[0], piece(0))).jobs == [], "one at a time"
-    assert done(node, job, Failed("no room")).sends == []
+    assert not done(node, job, Failed("no room")).sends
     assert FetchPiece(4, 0) in told(node.fires("beat"), P[0])
 
 
@@ -437,7 +437,7 @@ def test_a_snapshot_that_is_no_longer_needed_is_given_up() -> None:
     node.fires("pause")
     node.fires("beat")
     assert node.core.transfer.fetched is None
-    assert node.hears((P[1], offer(image(4)))).sends == []
+    assert not node.hears((P[1], offer(image(4)))).sends
 
 
 def test_it_says_how_far_it_is() -> None:
@@ -447,4 +447,4 @@ def test_it_says_how_far_it_is() -> None:
 def test_while_the_disk_is_full_nothing_is_fetched() -> None:
     node = OneNode(config=SMALL)
     node.step(Stalled("full"))
-    assert node.hears((P[0], offer(image(4)))).sends == []
+    assert not node.hears((P[0], offer(image(4)))).sends
