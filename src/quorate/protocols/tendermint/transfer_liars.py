@@ -91,18 +91,20 @@ class MadeUpImages(Liar):
                 yield Send((node,), ROOT, self._made_up(true, height))
 
     def _made_up(self, true: Offer, height: int) -> Offer:
-        """Of a height that the node does not have; its own signature is right."""
-        means = self.means
-        ahead = height + means.rng.getrandbits(3)
-        assert means.keys is not None
-        image = replace(true.image, height=ahead, root=bytes(32), point=replace(true.image.point, height=ahead))
-        digest = digest_of(image)
-        statement = checkpoint_statement(ahead, digest)
-        own = means.keys.sign(CHECKPOINT, statement)
-        signatures: dict[int, Any] = dict(true.certificate.signatures)
-        signatures[means.node] = own
+        """The true one with another chain beside it, whose pieces everybody has, or one of a height that nobody has;
+        its own signature is right."""
+        means, image = self.means, true.image
+        if image.height >= height and means.chance(0.7):
+            image = replace(image, point=replace(image.point, app_hash=bytes(32)))
+        else:
+            ahead = height + means.rng.getrandbits(3)
+            image = replace(image, height=ahead, root=bytes(32), point=replace(image.point, height=ahead))
         if means.chance(0.3):
             return replace(true, image=image)
+        assert means.keys is not None
+        statement = checkpoint_statement(image.height, digest_of(image))
+        signatures: dict[int, Any] = dict(true.certificate.signatures)
+        signatures[means.node] = means.keys.sign(CHECKPOINT, statement)
         certificate = Certificate(CHECKPOINT, statement, tuple(sorted(signatures.items())))
         return replace(true, image=image, certificate=certificate)
 
