@@ -6,10 +6,14 @@ What a node said is taken from its Turns, as others hear it. A promise is what l
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from quorate.kernel import Core, Turn
+from quorate.ledger.comet.blocks import Block
 from quorate.ledger.comet.commits import COMMIT, block_time
+from quorate.ledger.comet.evidence import DuplicateVoteEvidence
+from quorate.ledger.comet.evidence_checks import verify_duplicate_votes
 from quorate.ledger.comet.headers import Header
 from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.ledger.comet.verification import verify_commit, verify_prevotes
@@ -114,11 +118,32 @@ class TendermintInvariants(Checker):
         header = self._chain.setdefault(height, block.block.header)
         if header != block.block.header:
             raise Violation(ONE_CHAIN, f"node {node} has another block at height {height}")
-        before = self._chain.get(height - 1)
-        if before is not None and (header.last_block_id.hash != before.hash() or header.time <= before.time):
-            raise Violation(ONE_CHAIN, f"at node {node}, block {height} does not follow on the one before")
+        why = self._breaks(core, block.block)
+        if why is not None:
+            raise Violation(ONE_CHAIN, f"at node {node}, block {height} {why}")
         if block_time(commit, validators.by_address()) <= header.time:
             raise Violation(GOES_ON, f"at node {node}, no block can follow on the commit of height {height}")
+
+    def _breaks(self, core: Tendermint, block: Block) -> str | None:
+        """Why it is no next block."""
+        header, before, validators = block.header, self._chain.get(block.header.height - 1), _validators(core)
+        if before is not None and (header.last_block_id.hash != before.hash() or header.time <= before.time):
+            return "does not follow on the one before"
+        if before is not None and header.app_hash != sha256(before.app_hash + before.data_hash).digest():
+            return "says what the app did not make of the one before"
+        if not header.validators_hash == header.next_validators_hash == validators.hash():
+            return "names validators that are none"
+        for piece in block.evidence.evidence:
+            past, verify = self._chain.get(piece.height), core.keyring.verify_canonical
+            if not isinstance(piece, DuplicateVoteEvidence) or piece.height >= header.height:
+                return "has evidence of nothing"
+            if past is None:
+                continue  # a snapshot took its place before anybody looked
+            try:
+                verify_duplicate_votes(piece, core.chain.id, validators, past.time, verify)
+            except ValueError as error:
+                return f"blames somebody for nothing: {error}"
+        return None
 
     # --- rules ---
 
