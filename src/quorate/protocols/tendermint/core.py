@@ -4,11 +4,12 @@ Source: Buchman, Kwon, Milosevic, "The latest gossip on BFT consensus" (arXiv 18
 algorithm 1, rule by rule, for one height.
 
 How it works. A height decides one block in CometBFT's format. ``Height`` is fed with what comes and says what is to be
-done; ``OpenHeight`` turns messages into what it is fed with; here its effects become messages, records and timers.
-Whose turn it is to propose, ``Committee`` knows; ``Chain`` knows what the next block must say; ``SignState`` signs,
-and never two things that contradict each other; ``DecidedLog`` has the heights before. What transactions are, a
-``ChainApp`` says: for the service above it is ``RequestsApp``. Double votes that are seen go into a block by
-``EvidencePool``. None of these knows the core.
+done; ``OpenHeight`` turns messages into what it is fed with; ``Acting`` makes messages, records and timers of its
+effects. ``ChainLife`` has what a node keeps, and comes back with. Here is what comes from outside. Whose turn it is to
+propose, ``Committee`` knows; ``Chain`` knows what the next block must say; ``SignState`` signs, and never two things
+that contradict each other; ``DecidedLog`` has the heights before. What transactions are, a ``ChainApp`` says: for the
+service above it is ``RequestsApp``. Double votes that are seen go into a block by ``EvidencePool``. None of these parts
+knows the core.
 
 A height begins at a node when the app has the block before, and there is something to decide: a transaction waits,
 f + 1 nodes speak of the height, or its proposer proposes. So no rounds go by while nobody asks for anything.
@@ -34,36 +35,19 @@ Limits. Requests wait at the nodes that clients sent them to, which should be al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from quorate.kernel import Core, Env, Key, Standing
-from quorate.ledger.comet.votes import Vote as CometVote
-from quorate.parts.crypto.keys import Keys
-from quorate.parts.log.replicated import Dropped, Leads, ReadFailed, ReadReady
-from quorate.protocols.tendermint.applying import PAUSE, Applying
-from quorate.protocols.tendermint.blockchain import EVIDENCE_PARAMS, Chain, chain_id_of
-from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Draft, Finalized, Prepared, Processed
-from quorate.protocols.tendermint.checkpoints import SNAPSHOT, ChainCheckpoints
+from quorate.kernel import Key, Standing
+from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady
+from quorate.protocols.tendermint.acting import Acting
+from quorate.protocols.tendermint.applying import PAUSE
+from quorate.protocols.tendermint.chain_app import Committed
+from quorate.protocols.tendermint.checkpoints import SNAPSHOT
 from quorate.protocols.tendermint.commits import check_decision
-from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.effects import (
-    Decide,
-    EnterRound,
-    Equivocation,
-    GetValue,
-    Judge,
-    KeepValid,
-    Lock,
-    SendProposal,
-    SendVote,
-    SetTimeout,
-    SignedVote,
     Step,
 )
-from quorate.protocols.tendermint.evidence_pool import EvidencePool
-from quorate.protocols.tendermint.height import Height
-from quorate.protocols.tendermint.log import DecidedLog
 from quorate.protocols.tendermint.messages import (
     MESSAGES,
     RECORDS,
@@ -73,126 +57,26 @@ from quorate.protocols.tendermint.messages import (
     FetchPiece,
     Here,
     ImagePiece,
-    Locked,
     Offer,
     Prevote,
     Proposal,
-    Stable,
-    Taken,
-    TendermintConfig,
-    Valid,
     Votes,
 )
-from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock, decode_block, name_block
-from quorate.protocols.tendermint.open_height import OpenHeight, said_of
-from quorate.protocols.tendermint.requests_app import RequestsApp
-from quorate.protocols.tendermint.signing import SignState
-from quorate.protocols.tendermint.transfer import INSTALL, SERVE, ChainTransfer
+from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block
+from quorate.protocols.tendermint.transfer import INSTALL, SERVE
 
 BEAT: Final = "beat"
 TIMERS: Final = {"propose": Step.PROPOSE, "prevote": Step.PREVOTE, "precommit": Step.PRECOMMIT}
 STALLED: Final = "the disk takes nothing"
-BESIDE_TXS_BYTES: Final = 1 << 20
-"""Of a block: header, commit and evidence take less."""
 
 
-class Tendermint(Core):
-    """One node. Public attributes may be read by checkers and status pages, and by nothing else."""
+class Tendermint(Acting):
+    """One node."""
 
     messages = MESSAGES
     records = RECORDS
-    rules_class: ClassVar[type[Height]] = Height
-    signing_class: ClassVar[type[SignState]] = SignState
-    open_class: ClassVar[type[OpenHeight]] = OpenHeight
-    committee_class: ClassVar[type[Committee]] = Committee
-    app_class: ClassVar[type[ChainApp]] = RequestsApp
-    checkpoints_class: ClassVar[type[ChainCheckpoints]] = ChainCheckpoints
-    transfer_class: ClassVar[type[ChainTransfer]] = ChainTransfer
-
-    def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
-        """Raises ValueError for keys of another node, and where the powers do not fit the nodes."""
-        super().__init__(env)
-        if keys.node != env.id:
-            raise ValueError(f"node {env.id} was given the keys of node {keys.node}")
-        self.config = config
-        self._keys = keys
-        self.keyring = keys.keyring
-        verify = keys.keyring.verify_canonical
-        self.committee = self.committee_class(env.peers, config.powers, keys.keyring)
-        self.chain = Chain(chain_id_of(keys.cluster), self.committee, config.genesis_s, verify)
-        self.evidence = EvidencePool(self.chain.id, EVIDENCE_PARAMS, verify)
-        self.app = self.app_class(env, config)
-        # Durable, with what each of them says is.
-        self.log = DecidedLog(env, config.batch_bytes_max)
-        self.checkpoints = self.checkpoints_class(env, config, keys, self.chain, self.log)
-        self.signed = self.signing_class(env, keys, self.chain.id)
-        self.lock: Locked | None = None
-        self.valid: Valid | None = None
-        # Volatile.
-        self.applying = Applying(env, self.app, self.chain, self.evidence, self.checkpoints)
-        self.transfer = self.transfer_class(env, self.checkpoints)
-        self.open = self._open(1)
-        self._early: dict[int, dict[type, Proposal | Prevote]] = {}  # by node, one of each kind for the next height
-        self._built: NamedBlock | None = None  # the new value that this node made last
-        self._wanted: int | None = None  # the round for which a new value is to be made
-        self._draft: Draft | None = None  # what the app was asked to fill for it
-        self._timeouts: dict[Step, int] = {}  # in which round each was set
-        self._place: tuple[int, int, Step] | None = None  # at the last beat
-        self._is_stalled = False
-        self._actions: dict[type, Callable[[Any], None]] = {
-            EnterRound: self._entered,
-            GetValue: self._want,
-            Judge: self._judge,
-            SendProposal: self._propose,
-            SendVote: self._vote,
-            Lock: self._locked,
-            KeepValid: self._keep,
-            SetTimeout: self._time,
-            Decide: self._decided,
-            Equivocation: self._blame,
-        }
-        self._answers: dict[type, Callable[[Any], None]] = {
-            Prepared: self._prepared,
-            Processed: self._processed,
-            Finalized: self.applying.finalized,
-            Committed: self._applied,
-        }
-
-    def _open(self, number: int) -> OpenHeight:
-        return self.open_class(number, self._keys, self.chain, self.rules_class)
 
     # --- a life ---
-
-    def restore(self, record: Any) -> None:
-        """One durable record."""
-        if isinstance(record, Decision):
-            self.log.recover(record)
-            self._leave(record.height)
-        elif isinstance(record, Taken | Stable):
-            self.checkpoints.restore(record)
-            if isinstance(record, Taken) and record.image.height >= self.signed.height:
-                self._leave(record.image.height)
-        elif isinstance(record, Valid):
-            self.valid = record
-            if isinstance(record, Locked):
-                self.lock = record
-        else:
-            self.signed.restore(record)
-
-    def _leave(self, height: int) -> None:
-        """It is decided: nothing that was signed for it matters any more."""
-        self.signed.advance_to(height + 1)
-        self.lock = self.valid = None
-
-    def checkpoint(self) -> Iterator[Any]:
-        """The snapshots, and the log since the older one."""
-        yield from self.checkpoints.records()
-        yield from self.log.decisions
-        yield from self.signed.records()
-        if self.lock is not None:
-            yield self.lock
-        if self.valid is not None and self.valid is not self.lock:
-            yield self.valid
 
     def start(self) -> None:
         """What was recovered is decided; the app is told of it again. This node goes on after what it signed last."""
@@ -222,20 +106,6 @@ class Tendermint(Core):
                     self.on_proposal(sender, m)
                 else:
                     self.on_prevote(sender, m)
-
-    def _resume(self) -> None:
-        last = self.signed.last
-        if last is None:
-            return
-        own, rules, node = self.signed.proposal, self.open.rules, self.env.id
-        if own is not None:
-            rules.on_said(said_of(node, own, decode_block(own.block)))
-        for (round, step), vote in self.signed.votes.items():
-            rules.on_said(SignedVote(node, step, round, vote.value, vote.signature, vote.time_ns))
-        locked, valid = (
-            (kept.round, decode_block(kept.block).name) if kept else None for kept in (self.lock, self.valid)
-        )
-        rules.resume(*last, locked, valid)
 
     def submit(self, values: Sequence[bytes]) -> None:
         """Requests of this node's clients."""
@@ -396,159 +266,6 @@ class Tendermint(Core):
         if votes:
             self.env.send(others, Votes(votes))
 
-    # --- what the app answers ---
-
-    def _take_answers(self) -> None:
-        while answers := self.app.take():
-            for answer in answers:
-                self._answers[type(answer)](answer)
-
-    def _prepared(self, answer: Prepared) -> None:
-        """The transactions of a new block. It may come too late."""
-        draft = self._draft
-        if draft is None or (answer.height, answer.round) != (draft.height, draft.round) or self._wanted is None:
-            return
-        self._propose_new(name_block(self.chain.draft(self.env.id, answer.txs, draft.evidence)))
-
-    def _processed(self, answer: Processed) -> None:
-        rules = self.open.rules
-        if answer.value in rules.validity:
-            rules.on_judged(answer.value, answer.is_valid)
-
     def _applied(self, answer: Committed) -> None:
-        self.applying.committed(answer)
+        super()._applied(answer)
         self._go_on()
-
-    # --- what the rules ask for ---
-
-    def settle(self) -> None:
-        """Once a step: do all that the rules ask for."""
-        while not self._is_stalled:
-            self._take_answers()
-            if self.applying.is_busy:
-                return
-            self._wake()
-            self._build()
-            height, effects = self.open, self.open.rules.take()
-            if not effects:
-                return
-            for effect in effects:
-                if not self.applying.is_busy and self.open is height:  # else it is decided, and the rest was for nobody
-                    self._actions[type(effect)](effect)
-
-    def _wake(self) -> None:
-        """Begin the height, if there is something to decide."""
-        rules = self.open.rules
-        if not rules.is_started and (self.app.has_something or rules.heard.is_awaited):
-            rules.start()
-
-    def _build(self) -> None:
-        """A new value, as soon as there is something to propose; what was signed for this round before, if anything."""
-        if self._wanted is None:
-            return
-        own = self.signed.proposal
-        if own is not None and own.round == self._wanted:
-            self._propose_new(decode_block(own.block))
-        elif self._draft is None and self.app.has_something:
-            state, time = self.chain.state, self.chain.next_time
-            evidence = self.evidence.to_propose(state.next_height, time)
-            self._draft = Draft(
-                round=self._wanted,
-                height=state.next_height,
-                time=time,
-                proposer_address=self.committee.address(self.env.id),
-                next_validators_hash=state.next_validators.hash(),
-                last_commit=self.chain.last_commit,
-                evidence=evidence,
-                bytes_max=BLOCK_BYTES_MAX - BESIDE_TXS_BYTES,
-            )
-            self.app.prepare(self._draft)
-            self._take_answers()
-
-    def _propose_new(self, block: NamedBlock) -> None:
-        assert self._wanted is not None
-        round, self._wanted = self._wanted, None
-        self._built = block
-        self.open.rules.on_built(round, block.name)
-
-    def _entered(self, effect: EnterRound) -> None:
-        self._wanted = self._draft = None
-        self.env.deliver(Leads(self.open.number, self.committee.proposer(effect.round)))
-
-    def _want(self, effect: GetValue) -> None:
-        self._wanted = effect.round
-
-    def _judge(self, effect: Judge) -> None:
-        """valid(v): it is the chain's next block, its evidence holds, and the app accepts it."""
-        block = self.open.block_of(effect.value)
-        header, pieces = block.block.header, block.block.evidence.evidence
-        if self.chain.refusal(block.block) or self.evidence.refusal(pieces, header.height, header.time):
-            self.open.rules.on_judged(effect.value, False)
-        else:
-            self.app.process(block)
-
-    def _propose(self, effect: SendProposal) -> None:
-        """The valid value with its proof, or the new one."""
-        block, proof = self._built, None
-        if self.valid is not None and effect.valid_round == self.valid.round:
-            block, proof = decode_block(self.valid.block), self.valid.proof
-        assert block is not None, "neither a new value nor a valid one"
-        time_ns = self.chain.vote_ns(self.env.wall_ns, block.block)
-        proposal = self.signed.propose(effect.round, block, effect.valid_round, proof, time_ns)
-        if proposal is not None:
-            self.env.broadcast(proposal)
-
-    def _vote(self, effect: SendVote) -> None:
-        vote = self._signed_vote(effect)
-        if vote is not None:
-            self.env.broadcast(vote)
-
-    def _signed_vote(self, effect: SendVote) -> Prevote | None:
-        """Of a validator; the others look on."""
-        if not self.committee.has(self.env.id):
-            return None
-        block = None if effect.value is None else self.open.block_of(effect.value).block
-        time_ns = self.chain.vote_ns(self.env.wall_ns, block)
-        return self.signed.vote(effect.step, effect.round, effect.value, time_ns)
-
-    def _locked(self, effect: Lock) -> None:
-        """Before the precommit that stands for it, in the same Turn."""
-        block, proof = self.open.block_of(effect.value), self.open.proof_of(effect.round, effect.value)
-        self.lock = self.valid = Locked(self.open.number, effect.round, block.data, proof)
-        self.env.persist(self.lock)
-
-    def _keep(self, effect: KeepValid) -> None:
-        if self.valid is None or self.valid.round != effect.round:
-            block, proof = self.open.block_of(effect.value), self.open.proof_of(effect.round, effect.value)
-            self.valid = Valid(self.open.number, effect.round, block.data, proof)
-            self.env.persist(self.valid)
-
-    def _time(self, effect: SetTimeout) -> None:
-        self._timeouts[effect.step] = effect.round
-        self.env.set_timer(effect.step.name.lower(), self.config.timeout_s(effect.step, effect.round))
-
-    def _decided(self, effect: Decide) -> None:
-        block = self.open.block_of(effect.value)
-        self._decide(Decision(self.open.number, block.data, self.open.commit_of(effect.round, block)), block)
-
-    def _blame(self, effect: Equivocation) -> None:
-        found = self.open.contradiction(effect)
-        what = "proposals"
-        if isinstance(found.first, CometVote) and isinstance(found.second, CometVote):
-            self.evidence.saw(found.first, found.second)
-            what = "votes"
-        self.env.blame(found.node, f"signed two {what} for one round", found)
-
-    def _decide(self, decision: Decision, block: NamedBlock) -> None:
-        """Nothing that was signed for this height matters any more; the app is asked what comes of it."""
-        self.log.add(decision)
-        self._leave(decision.height)
-        self._end_timeouts()
-        self.applying.add(decision, block)
-        self._take_answers()
-
-    def _end_timeouts(self) -> None:
-        self._wanted = self._draft = None
-        for step in self._timeouts:
-            self.env.cancel_timer(step.name.lower())
-        self._timeouts.clear()
