@@ -1,4 +1,4 @@
-"""Acting: what the rules of a height ask for becomes messages, records and timers; the app's answers reach the rules."""
+"""Acting: what the rules of a height ask for becomes messages, records and timers; the rules hear what the app says."""
 
 from __future__ import annotations
 

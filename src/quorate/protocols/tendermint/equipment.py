@@ -13,6 +13,7 @@ EQUIPMENT = Equipment(
         prevote_s=0.2,
         precommit_s=0.2,
         further_s=0.1,
+        beat_s=0.1,
         batch_count_max=8,
         batch_bytes_max=4096,
         pending_max=256,
