@@ -6,9 +6,10 @@ from quorate.protocols.tendermint.entry import ENTRY
 from quorate.trials.campaign import Task, run_task
 
 
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 8), marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("nodes", "byzantine"), [(1, 0), (4, 0), (4, 1), (7, 2)])
-def test_promises_are_kept(nodes: int, byzantine: int) -> None:
-    for seed in range(6 if nodes < 7 else 2):
+def test_promises_are_kept(nodes: int, byzantine: int, seeds: range) -> None:
+    for seed in seeds:
         outcome = run_task(Task(protocol="tendermint", seed=seed, nodes=nodes, byzantine=byzantine))
         assert outcome.holds, (seed, outcome.text)
         assert outcome.committed > 0
