@@ -20,6 +20,7 @@ from quorate.parts.log.replicated import (
     Written,
 )
 from quorate.parts.votes.certificate import Certificate
+from quorate.protocols.tendermint.commits import prevotes_of
 from quorate.protocols.tendermint.effects import Step
 from quorate.protocols.tendermint.messages import (
     CHECKPOINT,
@@ -30,6 +31,7 @@ from quorate.protocols.tendermint.messages import (
     Image,
     ImagePiece,
     Offer,
+    Precommit,
     Stable,
     Taken,
     checkpoint_statement,
@@ -46,6 +48,7 @@ from tests.protocols.tendermint.one_node import (
     B,
     OneNode,
     P,
+    as_said,
     blames,
     block,
     chain_at,
@@ -54,8 +57,10 @@ from tests.protocols.tendermint.one_node import (
     proof,
     proposal,
     proposer_of,
+    resigned,
     said,
     told,
+    vote_for,
     written,
 )
 
@@ -87,6 +92,14 @@ def certificate(its: Image, nodes: tuple[int, ...] = OTHERS) -> Certificate:
 
 def offer(its: Image, nodes: tuple[int, ...] = OTHERS) -> Offer:
     return Offer(its, certificate(its, nodes), decision(its.height).commit)
+
+
+def too_early(height: int) -> bytes:
+    """A commit on which no block can follow: its votes are as old as their block."""
+    its = block(A, height)
+    time_ns = its.block.header.time.ns()
+    votes = [resigned(replace(vote_for(Precommit, node, 0, its, height), time_ns=time_ns)) for node in OTHERS]
+    return COMMIT.encode(prevotes_of(chain_at(height).committee, height, 0, its.name, map(as_said, votes)))
 
 
 def jobs(turn: Turn, kind: type) -> list[Job]:
@@ -358,6 +371,7 @@ def test_what_it_had_signed_before_binds_it_no_more() -> None:
         replace(offer(image(4)), commit=decision(3).commit),
         replace(offer(image(4)), commit=proof(Step.PRECOMMIT, 0, A, OTHERS[:2], 4)),
         replace(offer(image(4)), commit=proof(Step.PREVOTE, 0, A, height=4)),
+        replace(offer(image(4)), commit=too_early(4)),
         replace(offer(image(4)), commit=b"none"),
         offer(replace(image(4), height=5)),
         offer(replace(image(4), piece_bytes=0)),
@@ -392,6 +406,7 @@ def test_a_source_that_sends_a_wrong_piece_is_left(wrong: ImagePiece) -> None:
     assert (turn.jobs, told(turn, P[1])) == ([], [FetchPiece(4, 0)])
     assert node.hears((P[0], piece(0))).jobs == [], "for this life"
     assert not node.hears((P[0], offer(image(4)))).sends
+    assert node.core.transfer.sources == [P[1]]
     assert len(node.hears((P[1], piece(0))).jobs) == 1
 
 

@@ -11,6 +11,7 @@ from quorate.ledger.comet.params import Duration, EvidenceParams
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.ledger.comet.votes import Vote
+from quorate.protocols.tendermint.contradictions import Contradiction
 from quorate.protocols.tendermint.evidence_pool import EvidencePool
 from quorate.protocols.tendermint.messages import Prevote, step_of
 from quorate.protocols.tendermint.named_blocks import name_block
@@ -173,6 +174,20 @@ def test_what_is_too_old_in_heights_and_in_time_counts_no_more() -> None:
     pool, height, time = aged(5, 10)
     assert pool.to_propose(height + 1, time) == (evidence(),)
     assert pool.to_propose(height + 1, time.plus_ns(1)) == (), "in this block it would be too old"
+    assert pool.refusal([evidence()], height + 1, time) is None
+    assert pool.refusal([evidence()], height + 1, time.plus_ns(1)) is not None
+
+
+def test_a_contradiction_is_of_two_that_one_node_signed() -> None:
+    one, other = evidence().vote_a, evidence().vote_b
+    node = next(node for node in P if evidence(node).vote_a.validator_address == one.validator_address)
+    assert Contradiction(node, one, other).holds(CHAIN_ID, KEYRING) is None
+    assert Contradiction(node, one, one).holds(CHAIN_ID, KEYRING) == "they say the same"
+    later = evidence(round=1).vote_b
+    assert Contradiction(node, one, later).holds(CHAIN_ID, KEYRING) == "they are of two steps"
+    unsigned = replace(other, signature=bytes(64))
+    assert Contradiction(node, one, unsigned).holds(CHAIN_ID, KEYRING) == "the second signature is not the node's"
+    assert Contradiction(ME, one, other).holds(CHAIN_ID, KEYRING) == "the first signature is not the node's"
 
 
 def test_a_block_takes_as_much_evidence_as_it_may() -> None:

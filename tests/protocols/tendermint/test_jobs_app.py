@@ -128,6 +128,15 @@ def test_an_answer_that_comes_too_late_proposes_nothing() -> None:
     assert said(answered(node, job, TX)) == []
 
 
+def test_an_answer_for_an_earlier_round_is_not_taken_for_this_one() -> None:
+    node = node_of(node=P[0])
+    late = the_job(node.submits(*TX), PrepareBlock)
+    job = the_job(node.votes(prevote, 4, NIL, P[1], P[2]), PrepareBlock)
+    assert node.place == (1, 4, Step.PROPOSE)
+    assert said(answered(node, late, TX)) == []
+    assert [type(m) for m in said(answered(node, job, TX))] == [Proposal]
+
+
 def test_a_job_that_failed_is_asked_again_at_the_next_beat() -> None:
     node = node_of(config=ALONE)
     job = the_job(node.submits(*TX), PrepareBlock)
