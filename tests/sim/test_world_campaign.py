@@ -195,8 +195,11 @@ def test_faults_with_snapshots_are_planted_where_snapshots_are_taken() -> None:
 
 SEEDS_RARE = 2000
 RARE = {
+    ("multipaxos", "leases-too-long"): Task(protocol="multipaxos", seed=390),
+    ("multipaxos", "stands-alone"): Task(protocol="multipaxos", seed=260),
     ("multipaxos", "silent-where-compacted"): Task(protocol="multipaxos", seed=115, faults="common,members"),
     ("paxos", "passes-by-one"): Task(protocol="paxos", seed=960, nodes=3, faults="common,disks"),
+    ("pbft", "suspects-idle"): Task(protocol="pbft", seed=30),
     ("pbft", "takes-any-members"): Task(protocol="pbft", seed=700),
     ("pbft", "runs-on"): Task(protocol="pbft", seed=415),
     ("pbft", "renews-patience"): Task(protocol="pbft", seed=280),
