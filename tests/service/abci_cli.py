@@ -1,0 +1,67 @@
+"""CometBFT's own tool for ABCI: `abci-cli`, where there is one, to talk to our app and to be an app for our client.
+
+Build it with `go install github.com/cometbft/cometbft/abci/cmd/abci-cli@v0.38.26`, and have it on the PATH or name it
+in ABCI_CLI.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from quorate.runtime.endpoints import Endpoint
+
+from tests.ports import free_ports
+
+TOOL = os.environ.get("ABCI_CLI") or shutil.which("abci-cli")
+START_S = 20.0
+needs_abci_cli = pytest.mark.skipif(
+    TOOL is None, reason="abci-cli of CometBFT 0.38 is not here, so nobody else checks our ABCI: name it in ABCI_CLI"
+)
+
+
+async def batch(endpoint: Endpoint, lines: str) -> str:
+    """What `abci-cli batch` prints about these commands, put to an app."""
+    assert TOOL is not None
+    process = await asyncio.create_subprocess_exec(
+        TOOL, "--address", str(endpoint), "--log_level", "error", "--verbose", "batch",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(process.communicate(lines.encode()), 30.0)
+    assert process.returncode == 0, out
+    return out.decode()
+
+
+@asynccontextmanager
+async def kvstore(folder: Path, kind: str = "tcp") -> AsyncIterator[Endpoint]:
+    """CometBFT's kvstore, in a process of its own."""
+    assert TOOL is not None
+    endpoint = Endpoint("127.0.0.1", free_ports(1)[0]) if kind == "tcp" else Endpoint("", 0, str(folder / "theirs"))
+    process = await asyncio.create_subprocess_exec(
+        TOOL, "--address", str(endpoint), "kvstore", "--persist", str(folder / "data"),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(START_S):
+            while not await _listens(endpoint):  # noqa: ASYNC110 (it is another process that changes)
+                await asyncio.sleep(0.05)
+        yield endpoint
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _listens(endpoint: Endpoint) -> bool:
+    try:
+        if endpoint.path:
+            _, writer = await asyncio.open_unix_connection(endpoint.path)
+        else:
+            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
