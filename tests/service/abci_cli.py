@@ -33,7 +33,7 @@ async def batch(endpoint: Endpoint, lines: str) -> str:
     )  # fmt: skip
     out, _ = await asyncio.wait_for(process.communicate(lines.encode()), 30.0)
     assert process.returncode == 0, out
-    return out.decode()
+    return out.decode(errors="backslashreplace")
 
 
 @asynccontextmanager
