@@ -25,6 +25,7 @@ from quorate.service.abci.app_client import AppClient
 from tests.cluster import environment
 from tests.docs.snippets import blocks
 from tests.ports import free_ports
+from tests.service.abci_apps import until_listened_on
 
 (PROGRAM,) = (block.text for block in blocks("docs/abci.md", "python"))
 ADDRESS = "tcp://127.0.0.1:26658"
@@ -43,7 +44,8 @@ def test_the_app_of_the_page(tmp_path: Path) -> None:
 
     async def main() -> None:
         client = AppClient(parse_endpoint(address))
-        await client.start()  # which tries again until the process listens
+        await until_listened_on(client.endpoint)
+        await client.start()
         assert (await client.ask(RequestInfo(), ResponseInfo)).last_block_height == 0
         assert [(await client.ask(RequestCheckTx(tx), ResponseCheckTx)).code for tx in (b"7", b"x")] == [0, 1]
         done = await client.ask(RequestFinalizeBlock((b"7", b"x", b"35"), height=1), ResponseFinalizeBlock)

@@ -18,7 +18,12 @@ from quorate.ledger.comet.abci.request_messages import (
     RequestProcessProposal,
     RequestQuery,
 )
-from quorate.ledger.comet.abci.response_messages import ProposalStatus, ResponseCommit, ResponseFinalizeBlock
+from quorate.ledger.comet.abci.response_messages import (
+    ProposalStatus,
+    ResponseCommit,
+    ResponseFinalizeBlock,
+    ResponseQuery,
+)
 from quorate.ledger.comet.validators import TOTAL_POWER_MAX, ValidatorKey
 from quorate.machines.abci.kvstore import INVALID_FORMAT, KVStoreApp, KVStoreError
 
@@ -116,7 +121,9 @@ def test_nothing_is_seen_before_commit() -> None:
     app.answer(RequestCommit())
     info = app.info(RequestInfo())
     assert (info.last_block_height, info.data, info.last_block_app_hash) == (1, '{"size":1}', b"\x02" + bytes(7))
-    assert app.query(RequestQuery(b"a")).value == b"2"
+    assert app.query(RequestQuery(b"a")) == ResponseQuery(log="exists", key=b"a", value=b"2", height=1)
+    proven = ResponseQuery(log="does not exist", index=-1, key=b"b", height=1)
+    assert app.query(RequestQuery(b"b", prove=True)) == proven
     assert app.powers == {KEYS[0].ed25519: 1}
 
 

@@ -11,12 +11,13 @@ from quorate.ledger.comet.abci.request_messages import Request
 from quorate.ledger.comet.abci.response_messages import Response
 from quorate.machines.abci.application import ABCIApp
 from quorate.runtime.byte_streams import ByteConnection
-from quorate.runtime.endpoints import Endpoint, offer
+from quorate.runtime.endpoints import Endpoint, offer, reach
 from quorate.service.abci.app_client import AppClient
 from quorate.service.abci.app_server import AppServer
 
 KINDS = ("tcp", "unix")
 TCP = Endpoint("127.0.0.1", 0)
+START_S = 20.0
 
 
 def endpoint_of(kind: str, folder: Path) -> Endpoint:
@@ -97,3 +98,20 @@ async def line_to(server: AppServer) -> AsyncIterator[Line]:
         yield Line(reader, writer)
     finally:
         writer.close()
+
+
+async def until_listened_on(endpoint: Endpoint) -> None:
+    """Until a process that was started takes connections."""
+    async with asyncio.timeout(START_S):
+        while True:
+            try:
+                (await reach(endpoint, Mute, START_S)).cut("it is there")
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+class Mute(ByteConnection):
+    def on_bytes(self, data: bytes) -> None:
+        raise AssertionError(data)

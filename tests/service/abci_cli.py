@@ -16,9 +16,9 @@ import pytest
 from quorate.runtime.endpoints import Endpoint
 
 from tests.ports import free_ports
+from tests.service.abci_apps import until_listened_on
 
 TOOL = os.environ.get("ABCI_CLI") or shutil.which("abci-cli")
-START_S = 20.0
 needs_abci_cli = pytest.mark.skipif(
     TOOL is None, reason="abci-cli of CometBFT 0.38 is not here, so nobody else checks our ABCI: name it in ABCI_CLI"
 )
@@ -46,22 +46,8 @@ async def kvstore(folder: Path, kind: str = "tcp") -> AsyncIterator[Endpoint]:
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(START_S):
-            while not await _listens(endpoint):  # noqa: ASYNC110 (it is another process that changes)
-                await asyncio.sleep(0.05)
+        await until_listened_on(endpoint)
         yield endpoint
     finally:
         process.kill()
         await process.wait()
-
-
-async def _listens(endpoint: Endpoint) -> bool:
-    try:
-        if endpoint.path:
-            _, writer = await asyncio.open_unix_connection(endpoint.path)
-        else:
-            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-    except OSError:
-        return False
-    writer.close()
-    return True

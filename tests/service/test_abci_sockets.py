@@ -140,6 +140,18 @@ def test_an_app_that_raises_stops_the_engine_with_its_words() -> None:
     asyncio.run(main())
 
 
+def test_what_was_asked_before_the_failure_is_answered() -> None:
+    async def main() -> None:
+        async with served(Failing()) as server, line_to(server) as line:
+            asked = (RequestEcho("a"), RequestCommit(), RequestEcho("b"))
+            line.writer.write(b"".join(delimited(REQUEST.encode(request)) for request in asked))
+            echoed, failed = await until_gone(line)
+            assert echoed == ResponseEcho("a")
+            assert isinstance(failed, ResponseException)
+
+    asyncio.run(asyncio.wait_for(main(), 10.0))
+
+
 SHORT = AskLimits(answer_timeout_s=0.2, whole_timeout_s=0.1)
 
 

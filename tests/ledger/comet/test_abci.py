@@ -98,6 +98,22 @@ def test_one_flipped_bit_is_an_answer_or_a_value_error(index: int, data: st.Data
         assert [form.decode_exact(form.encode(value)) for value in found] == found
 
 
+@given(st.integers(0, len(TALK) - 1), st.data())
+def test_an_app_that_flips_a_bit_is_answered_waited_for_or_failed_in_words(index: int, data: st.DataObject) -> None:
+    engine = EngineEnd[int]("app")
+    for number, request in enumerate(AppEnd().receive(bytes.fromhex(TALK[index]["sent"]), 0.0)[:-1]):
+        engine.ask(request, number, 0.0)
+    engine.take(0.0)
+    stream = bytearray.fromhex(TALK[index]["received"])
+    stream[data.draw(st.integers(0, len(stream) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    answered = engine.receive(bytes(stream), 0.0)
+    if engine.failure is not None:
+        assert str(engine.failure).startswith("app: ")
+        assert "What to do: " in str(engine.failure)
+    else:
+        assert engine.due_at() is not None or len(answered) == len(TALK[index]["calls"])
+
+
 @pytest.mark.parametrize(
     ("encoded", "says"),
     [

@@ -201,6 +201,7 @@ def test_what_waits_is_bounded() -> None:
     end.take(0.0)
     end.receive(said(ResponseCheckTx(), ResponseFlush()), 0.0)
     end.ask(RequestCheckTx(), 1, 0.0)
+    end.ask(RequestCheckTx(bytes(50)), 2, 0.0)
     assert end.failure is None
 
 
@@ -218,6 +219,8 @@ def test_the_apps_end_knows_what_has_begun() -> None:
     assert end.receive(stream[:-1], 1.0) == [RequestEcho("a")]
     assert end.due_at() == 11.0
     assert end.unfinished_bytes == len(stream) // 2 - 1
+    assert end.receive(b"", 5.0) == []
+    assert end.due_at() == 11.0  # what drips does not put the clock back
     assert end.receive(stream[-1:], 2.0) == [RequestEcho("b")]
     assert end.due_at() is None
     with pytest.raises(ValueError, match="at most 100"):

@@ -119,7 +119,9 @@ def test_what_may_come_at_any_time() -> None:
 
 
 def test_the_first_height_of_a_run_may_go_on_where_the_last_run_ended() -> None:
-    assert first_broken([info(7), extend(8, b"accepted before the crash"), finalize(8), COMMIT]) is None
+    calls = [info(7), verify(8), extend(8, b"accepted before the crash"), finalize(8), COMMIT]
+    assert first_broken(calls) is None
+    assert first_broken([*calls, verify(9), extend(9, b"not accepted")]) is not None
 
 
 @settings(max_examples=60)
