@@ -45,6 +45,7 @@ from quorate.service.abci.app_calls import AppCalls, LocalApp, Room, shake_hands
 from quorate.service.abci.app_client import AppClient
 
 from tests.ports import free_ports
+from tests.runtime.servers import until
 from tests.service.abci_apps import KINDS, TCP, Line, client_of, endpoint_of, false_app, line_to, said, served
 
 
@@ -176,8 +177,8 @@ def test_a_false_app_ends_in_words(reply: Callable[[Request], bytes | None], say
         def false(request: Request) -> bytes | None:
             return reply(request) if isinstance(request, RequestInfo) else b""
 
-        async with false_app(false) as endpoint, client_of(endpoint, SHORT) as client:
-            await asyncio.sleep(0)
+        limits = SHORT if says.startswith(("no answer", "an answer began")) else None
+        async with false_app(false) as endpoint, client_of(endpoint, limits) as client:
             info = asyncio.create_task(client.ask(RequestInfo(), ResponseInfo))
             other = asyncio.create_task(client.ask(RequestCommit(), ResponseCommit))
             failure = await client.failed
@@ -284,14 +285,13 @@ class Big(ABCIApp):
 
 def test_an_engine_that_takes_no_answers_is_hung_up_on_and_holds_little() -> None:
     async def main() -> None:
-        limits = ServeLimits(whole_timeout_s=0.3)
+        limits = ServeLimits(whole_timeout_s=1.0)
         async with served(Big(), limits=limits) as server, line_to(server) as line:
             line.writer.write(delimited(REQUEST.encode(RequestQuery())) * 1000)
-            await asyncio.sleep(0.1)
+            await until(lambda: any(not connection.is_writable for connection in server.connections))
             (connection,) = server.connections
             assert 0 < connection.unsent_bytes < 4 << 20
-            while server.connections:  # noqa: ASYNC110 (what is waited for has no event)
-                await asyncio.sleep(0.02)
+            await until(lambda: not server.connections)
 
     asyncio.run(asyncio.wait_for(main(), 20.0))
 
@@ -304,7 +304,7 @@ def test_callers_that_are_too_many_and_frames_that_are_too_much() -> None:
                 assert await third.rest() == b""
             half = delimited(REQUEST.encode(RequestEcho("x" * 200)))[:100]
             first.writer.write(half)
-            await asyncio.sleep(0.05)
+            await until(lambda: server.unfinished.size_bytes == len(half))
             second.writer.write(half)
             assert await first.rest() == b""  # the one that is at it longest
             second.writer.write(delimited(REQUEST.encode(RequestEcho("x" * 200)))[100:])
@@ -328,7 +328,7 @@ def test_an_engine_with_a_thousand_requests_does_not_keep_the_others_waiting() -
 
     async def main() -> None:
         async with served(Counting()) as server, line_to(server) as busy, line_to(server) as other:
-            await asyncio.sleep(0.05)
+            await until(lambda: len(server.connections) == 2)
             busy.writer.write(delimited(REQUEST.encode(RequestCheckTx(b"t"))) * 5000)
             other.writer.write(delimited(REQUEST.encode(RequestQuery())))
             answer = await other.reader.read(100)
