@@ -12,6 +12,7 @@ import abc
 import enum
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from traceback import format_exception
 from typing import Final, TypeVar
 
 from quorate.ledger.comet.abci import request_messages as requests
@@ -66,6 +67,13 @@ class AppCalls(abc.ABC):
         """
 
 
+def log_failure(app: ABCIApp, request: Request, error: Exception) -> str:
+    """Log what an app raised, whole; it is returned in short. The text may be any, half of a surrogate pair too."""
+    whole = "".join(format_exception(error)).encode(errors="backslashreplace").decode()
+    log.error("%s failed in %s\n%s", type(app).__name__, type(request).__name__, whole)
+    return f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+
+
 class LocalApp(AppCalls):
     """An app in this process. Its calls run on the loop's thread, which waits for them."""
 
@@ -79,9 +87,8 @@ class LocalApp(AppCalls):
         try:
             response = self.app.answer(request)
         except Exception as error:  # somebody else's code: the node stops with words, whatever it raised
-            name = f"{type(self.app).__name__} in this process"
-            log.exception("%s failed in %s", name, type(request).__name__)
-            self.failure = AppFailed(f"{name}: {type(error).__name__}: {error}. What to do: mend the app")
+            why = f"{type(self.app).__name__} in this process: {log_failure(self.app, request, error)}"
+            self.failure = AppFailed(f"{why}. What to do: mend the app")
             raise self.failure.again() from error
         assert isinstance(response, kind), "the app's answers are checked"
         return response

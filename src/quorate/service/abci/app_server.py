@@ -25,7 +25,7 @@ from quorate.runtime.byte_streams import ByteConnection
 from quorate.runtime.endpoints import Endpoint, Offered, offer, parse_endpoint
 from quorate.runtime.greeting import Told
 from quorate.runtime.stranger_limits import UnfinishedFrames
-from quorate.service.abci.app_calls import log
+from quorate.service.abci.app_calls import log, log_failure
 
 ADDRESS: Final = "tcp://127.0.0.1:26658"
 """Where CometBFT looks for its app."""
@@ -137,10 +137,9 @@ class EngineConnection(ByteConnection):
             try:
                 answers.append(self._app_end.answer([self._server.app.answer(request)]))
             except Exception as error:  # somebody else's code: the engine is told, whatever it raised
-                name = type(self._server.app).__name__
-                log.exception("ABCI: %s failed in %s", name, type(request).__name__)
+                why = log_failure(self._server.app, request, error)
                 self.write(b"".join(answers))
-                self._refuse(f"{name}: {type(error).__name__}: {error}")
+                self._refuse(f"{type(self._server.app).__name__}: {why}")
                 return
             size += len(answers[-1])
         self.write(b"".join(answers))
@@ -148,7 +147,7 @@ class EngineConnection(ByteConnection):
 
     def _refuse(self, why: str) -> None:
         """Say why, and hang up."""
-        why = why[:WHY_CHARACTERS_MAX].encode(errors="replace").decode()  # of an app's error, which may be any text
+        why = why[:WHY_CHARACTERS_MAX]
         self._server.tell(f"ABCI: {self.remote}: {why}")
         self.write(self._app_end.answer([ResponseException(why)]))
         self.close(why)
