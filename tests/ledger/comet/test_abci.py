@@ -1,4 +1,4 @@
-"""ABCI on a stream: a conversation with a real app, whole and in pieces; hostile bytes; answers that do not fit."""
+"""ABCI on a stream: a conversation with a real app, whole and in pieces; hostile bytes; what the messages refuse."""
 
 import contextlib
 import json
@@ -8,27 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.ledger.comet.abci import frames
+from quorate.ledger.comet.abci.app_end import AppEnd
 from quorate.ledger.comet.abci.contents import VALIDATOR_UPDATE, MisbehaviorType, VotingValidator, misbehaviors
-from quorate.ledger.comet.abci.frames import Answers, FrameBuffer, Questions
-from quorate.ledger.comet.abci.request_messages import (
-    REQUEST,
-    RequestCheckTx,
-    RequestCommit,
-    RequestEcho,
-    RequestFlush,
-)
-from quorate.ledger.comet.abci.response_messages import (
-    ANSWERS,
-    RESPONSE,
-    Response,
-    ResponseCheckTx,
-    ResponseCommit,
-    ResponseEcho,
-    ResponseException,
-    ResponseFinalizeBlock,
-    ResponseFlush,
-)
+from quorate.ledger.comet.abci.engine_end import EngineEnd
+from quorate.ledger.comet.abci.frames import FrameBuffer
+from quorate.ledger.comet.abci.request_messages import REQUEST, Request, RequestFlush
+from quorate.ledger.comet.abci.response_messages import ANSWERS, RESPONSE, ResponseFinalizeBlock, ResponseFlush
 from quorate.ledger.comet.proto import delimited
 from quorate.ledger.comet.results import APP_EVENT
 
@@ -38,24 +23,23 @@ from tests.ledger.comet.test_evidence import GOOD, LUNATIC, SET
 TALK = [json.loads(line) for line in (Path(__file__).with_name("recorded") / "abci.jsonl").read_text().splitlines()]
 
 
-def said(*responses: Response) -> bytes:
-    return Answers().answer(responses)
-
-
 @pytest.mark.parametrize("pieces", [1, 7, 10_000])
 def test_a_conversation_with_abci_cli(pieces: int) -> None:
     """`abci-cli kvstore` of CometBFT 0.38.26 answered these requests with these bytes: read so many at a time."""
-    engine, app = Questions(), Answers()
+    engine, app = EngineEnd[Request]("kvstore"), AppEnd()
     for line in TALK:
         sent, received = bytes.fromhex(line["sent"]), bytes.fromhex(line["received"])
-        *requests, flush = app.receive(sent)
+        *requests, flush = app.receive(sent, 0.0)
         assert [type(request).__name__ for request in requests] == line["calls"]
         assert flush == RequestFlush()
-        assert engine.ask(*requests) == sent
+        for request in requests:
+            engine.ask(request, request, 0.0)
+        assert engine.take(0.0) == sent
         answered = []
         for at in range(0, len(received), pieces):
-            answered += engine.receive(received[at : at + pieces])
-        assert engine.waiting == 0
+            answered += engine.receive(received[at : at + pieces], 0.0)
+        assert engine.failure is None
+        assert engine.due_at() is None
         assert [type(request).__name__ for request, _ in answered] == line["calls"]
         assert app.answer([*[response for _, response in answered], ResponseFlush()]) == received
 
@@ -70,37 +54,12 @@ def test_what_abci_cli_said() -> None:
     assert {type(response) for response in found} == set(ANSWERS.values())
 
 
-def test_answers_must_fit_and_come_in_order() -> None:
-    for answer, says in (
-        (ResponseEcho("x"), "ResponseEcho does not answer RequestCommit"),
-        (ResponseFlush(), "ResponseFlush does not answer RequestCommit"),
-        (ResponseException("disk full"), "the app cannot go on: disk full"),
-    ):
-        engine = Questions()
-        engine.ask(RequestCommit())
-        with pytest.raises(ValueError, match=says):
-            engine.receive(said(answer))
-    engine = Questions()
-    with pytest.raises(ValueError, match="ResponseCommit answers nothing"):
-        engine.receive(said(ResponseCommit()))
-    engine.ask(RequestEcho("a"), RequestCheckTx(b"t"))
-    with pytest.raises(ValueError, match="ResponseCheckTx does not answer RequestEcho"):
-        engine.receive(said(ResponseCheckTx(), ResponseEcho("a"), ResponseFlush()))
-
-
-def test_too_many_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "UNANSWERED_MAX", 4)
-    engine = Questions()
-    engine.ask(RequestCommit(), RequestCommit())
-    with pytest.raises(ValueError, match="more than 4 requests without an answer"):
-        engine.ask(RequestCommit())
-    assert engine.waiting == 3
-
-
 def test_frames_are_bounded_before_their_bytes_come() -> None:
     buffer = FrameBuffer(300)
     assert buffer.feed(b"\xac\x02" + bytes(299)) == []
+    assert buffer.held_bytes == 301
     assert buffer.feed(b"\0\0") == [bytes(300), b""]
+    assert buffer.held_bytes == 0
     with pytest.raises(ValueError, match="a message of 301 bytes or more, at most 300"):
         buffer.feed(b"\xad\x02")
     with pytest.raises(ValueError, match="a length of more than 5 bytes"):
@@ -120,9 +79,11 @@ def test_frames_come_whole_however_they_are_cut(messages: list[bytes], data: st.
 
 @given(st.binary(max_size=80))
 def test_hostile_bytes(data: bytes) -> None:
-    for receive in (Questions().receive, Answers().receive):
-        with contextlib.suppress(ValueError):  # and nothing else
-            receive(data)
+    with contextlib.suppress(ValueError):  # and nothing else
+        AppEnd().receive(data, 0.0)
+    engine = EngineEnd[int]("app")
+    assert engine.receive(data, 0.0) == []
+    assert engine.failure is not None or engine.due_at() is not None or not data
 
 
 @given(st.integers(0, len(TALK) - 1), st.data())
@@ -135,6 +96,22 @@ def test_one_flipped_bit_is_an_answer_or_a_value_error(index: int, data: st.Data
         except ValueError:
             continue
         assert [form.decode_exact(form.encode(value)) for value in found] == found
+
+
+@given(st.integers(0, len(TALK) - 1), st.data())
+def test_an_app_that_flips_a_bit_is_answered_waited_for_or_failed_in_words(index: int, data: st.DataObject) -> None:
+    engine = EngineEnd[int]("app")
+    for number, request in enumerate(AppEnd().receive(bytes.fromhex(TALK[index]["sent"]), 0.0)[:-1]):
+        engine.ask(request, number, 0.0)
+    engine.take(0.0)
+    stream = bytearray.fromhex(TALK[index]["received"])
+    stream[data.draw(st.integers(0, len(stream) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    answered = engine.receive(bytes(stream), 0.0)
+    if engine.failure is not None:
+        assert str(engine.failure).startswith("app: ")
+        assert "What to do: " in str(engine.failure)
+    else:
+        assert engine.due_at() is not None or len(answered) == len(TALK[index]["calls"])
 
 
 @pytest.mark.parametrize(
