@@ -232,6 +232,7 @@ RARE = {
     ("tendermint", "believes-certificates"): Task(protocol="tendermint", seed=20, nodes=4, faults="common"),
     ("tendermint", "believes-decisions"): Task(protocol="tendermint", seed=2, nodes=4, faults="common"),
     ("tendermint", "believes-proposers"): Task(protocol="tendermint", seed=2, nodes=4, faults="common"),
+    ("tendermint", "expires-anybody"): Task(protocol="tendermint", seed=58, nodes=4, faults="common,clients"),
     ("tendermint", "helps-nobody"): Task(protocol="tendermint", seed=0, nodes=4, faults="common"),
     ("tendermint", "nil-unlocks"): Task(protocol="tendermint", seed=245, nodes=4, faults="common"),
     ("tendermint", "no-old-prevotes"): Task(protocol="tendermint", seed=4, nodes=4, faults="common"),
