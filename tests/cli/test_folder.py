@@ -1,5 +1,6 @@
 """The folder of a local cluster: what is written, what is kept, what is refused."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def test_a_restart_finds_what_was_made(tmp_path: Path) -> None:
 def test_ports_may_change_and_the_name_stays(tmp_path: Path) -> None:
     made = _make(tmp_path, base_port=9000)
     assert _make(tmp_path, base_port=9400) == made._replace(base_port=9400)
+
+
+def test_a_chain_begins_when_its_cluster_was_made(tmp_path: Path) -> None:
+    _make(tmp_path, 4, "tendermint", 9000)
+    folder = ClusterFolder(tmp_path, None, None, None)
+    began = {config.options.genesis_s for config in folder.configs}
+    folder.close()
+    assert len(began) == 1
+    assert abs(began.pop() - time.time()) < 3600
+    _make(tmp_path, base_port=9400)
+    folder = ClusterFolder(tmp_path, None, None, None)
+    assert folder.configs[0].options.genesis_s in range(int(time.time()) - 3600, int(time.time()) + 1)
+    folder.close()
 
 
 def test_what_a_person_added_is_kept(tmp_path: Path) -> None:

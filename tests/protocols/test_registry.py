@@ -158,6 +158,7 @@ def test_traits_do_not_contradict_each_other(traits: dict[str, object], words: s
         ("paxos", False, False, Belief.LEADER, Value.OPAQUE, False, False),
         ("echo", False, False, Belief.LEADER, Value.OPAQUE, False, False),
         ("pbft", True, True, Belief.VOTES, Value.SIGNED_REQUESTS, True, True),
+        ("tendermint", True, True, Belief.VOTES, Value.SIGNED_REQUESTS, False, False),
         ("vote", True, True, Belief.VOTES, Value.SIGNED_REQUESTS, False, False),
     ],
 )

@@ -500,6 +500,7 @@ def test_a_protocol_that_needs_each_node_loses_none() -> None:
     assert simulate(trial).holds
 
 
+WITH_SNAPSHOTS = {"raft", "multipaxos", "pbft", "tendermint"}
 MUTANTS = ("cuts-damage", "trusts-next-sync", "serves-unverified")
 SICK = [(name, m.name) for name in sorted(REGISTRY) for m in mutants_of(name) if m.storage is not None]
 ALWAYS = ("raft", "pbft")
@@ -521,7 +522,7 @@ def test_bugs_of_disks_are_caught_below_every_protocol(protocol: str, mutant: st
 
 def test_bugs_of_disks_are_planted_where_nodes_can_be_spared() -> None:
     assert {protocol for protocol, _ in SICK} == set(REGISTRY) - {"echo"}
-    assert {protocol for protocol, mutant in SICK if mutant == "serves-unverified"} == {"raft", "multipaxos", "pbft"}
+    assert {protocol for protocol, mutant in SICK if mutant == "serves-unverified"} == WITH_SNAPSHOTS
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

@@ -18,7 +18,7 @@ from tests.sim.worlds import witness, witnesses
 
 SPARING = sorted(set(REGISTRY) - {"echo"})
 """Those in which a node can be spared: only there is anything left to ask for while a disk hangs."""
-NODES = {"pbft": 4, "vote": 4}
+NODES = {"pbft": 4, "tendermint": 4, "vote": 4}
 HANGS = [
     (protocol, mutant.name)
     for protocol in ("raft", "multipaxos")

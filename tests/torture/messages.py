@@ -19,6 +19,7 @@ from quorate.protocols import vote_messages as vote
 from quorate.protocols.multipaxos import messages as multipaxos
 from quorate.protocols.pbft import messages as pbft
 from quorate.protocols.raft import messages as raft
+from quorate.protocols.tendermint import messages as tendermint
 
 ENTRY: Final = Entry(3, b"data", COMMAND)
 BALLOT: Final = (3, 2)
@@ -26,6 +27,7 @@ CHUNK: Final = Chunk(5, 2, 0, b"piece", 1000)
 WANTED: Final = Wanted(3, 5, 0, 4, 9)
 SIGNATURE: Final = bytes(64)
 DIGEST: Final = bytes(32)
+BLOCK_NAME: Final = bytes(67) + b"\1"
 PROOFS: Final = (bytes(16),) * 4
 BATCH: Final = (sign(Symbolic(()).client(0), [b"command"]),)
 CERTIFICATE: Final = Certificate(
@@ -35,6 +37,10 @@ AMONG: Final = Nodes((Newcomer(4, "n4.example:7501", bytes(32)),), (3,))
 INCARNATION: Final = bytes(17)
 RETURNS: Final = (Return(2, INCARNATION, 4),)
 CONFIGURED: Final = raft.Configured(4, 4, (1, 2, 4), (), AMONG)
+AT: Final = tendermint.ValidatorsAt(((bytes(20), 1, 0),), bytes(20))
+IMAGE: Final = tendermint.Image(
+    3, 5, 1000, DIGEST, DIGEST, 256, tendermint.ChainPoint(3, BLOCK_NAME, 7, DIGEST, DIGEST, AT, AT, AT)
+)
 CHANGE: Final = pbft.ViewChange(1, CERTIFICATE, (CERTIFICATE,), SIGNATURE)
 
 MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
@@ -44,6 +50,23 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         vote.Precommit(3, 2, DIGEST, SIGNATURE),
         vote.Decision(3, 2, BATCH, CERTIFICATE),
         vote.Here(3, 2),
+    ),
+    "tendermint": (
+        tendermint.Proposal(3, 2, b"a block", 1, b"prevotes", 7, SIGNATURE),
+        tendermint.Prevote(3, 2, BLOCK_NAME, 1, 7, SIGNATURE),
+        tendermint.Precommit(3, 2, None, 1, 7, SIGNATURE),
+        tendermint.Votes(
+            (
+                tendermint.Prevote(3, 2, None, 1, 7, SIGNATURE),
+                tendermint.Precommit(3, 2, BLOCK_NAME, 2, 7, SIGNATURE),
+            )
+        ),
+        tendermint.Decision(3, b"a block", b"precommits"),
+        tendermint.Here(3),
+        tendermint.Checkpoint(3, DIGEST, SIGNATURE),
+        tendermint.Offer(IMAGE, CERTIFICATE, b"precommits"),
+        tendermint.FetchPiece(3, 256),
+        tendermint.ImagePiece(CHUNK, (DIGEST,)),
     ),
     "raft": (
         raft.PreVote(3, 7, 2),

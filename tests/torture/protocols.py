@@ -19,6 +19,8 @@ OPTIONS: Final = {
     "multipaxos": f"[multipaxos]\n{_OF_LEADERS}",
     "pbft": "[pbft]\nrequest_timeout_s = 1.0\nview_timeout_s_max = 4.0\nbeat_s = 0.1\n"
     "checkpoint_batches = 16\nwindow = 32\nsnapshot_batches = 64",
+    "tendermint": "[tendermint]\npropose_s = 0.5\nprevote_s = 0.2\nprecommit_s = 0.2\nbeat_s = 0.1\n"
+    "snapshot_heights = 64",
 }
 """The same for the others. What is not here has neither leaders that are replaced nor snapshots."""
 

@@ -4,9 +4,9 @@ no ``given``. Besides:
     split 1 x 2,3 y 4    proposer 1 tells 2 and 3 of x, and 4 of y, both rightly signed
     lose Prevote 3,4     from now on, messages of a type are lost on the way to these nodes; ``find`` ends it
 
-Where a node is, is printed as ``1 is at prevote in round 0 of height 1``. Requests are printed as their text, batches
-as ``[x y]``, their digests as four hex digits, signatures not at all. A certificate is what it proves and who signed:
-``(prevotes 0 7f3a by 1,2,3)`` is of round 0. ``nil`` is a vote for none.
+Where a node is, is printed as ``1 is at prevote in round 0 of height 1``. Requests are printed as their text, blocks as
+what is in them, ``[x y]``, their names as four hex digits, times and signatures not at all. A commit is what it proves
+and who signed: ``(prevotes 0 7f3a by 1,2,3)`` is of round 0. ``nil`` is a vote for none.
 """
 
 from typing import Any
@@ -14,28 +14,22 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import Core, Env, Turn
+from quorate.ledger.comet.blocks import BLOCK
+from quorate.ledger.comet.commits import COMMIT, FOR_BLOCK, FOR_NIL, Commit
+from quorate.ledger.comet.validators import key_address
 from quorate.parts.crypto.keys import VerifyBatch
 from quorate.parts.log.entries import Entry
-from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.tendermint.core import Tendermint
-from quorate.protocols.tendermint.messages import (
-    PREVOTE,
-    PROPOSAL,
-    Precommit,
-    Prevote,
-    Proposal,
-    TendermintConfig,
-    Valid,
-    batch_id,
-    proposal_statement,
-)
+from quorate.protocols.tendermint.messages import Precommit, Prevote, Proposal, TendermintConfig, Valid
+from quorate.protocols.tendermint.named_blocks import NAME_BYTES, name_block, name_of_id
+from quorate.protocols.tendermint.signed_bytes import proposal_bytes
 
 from tests.protocols.cluster import Cluster, Flight
 from tests.protocols.pbft.pbft_nodes import SCHEME, request
 from tests.traces.pbft_script import text
 from tests.traces.script import Script
 
-HIDDEN = ("signature", "height", "node")
+HIDDEN = ("signature", "height", "node", "time_ns")
 
 
 class TendermintScript(Script):
@@ -69,11 +63,12 @@ class TendermintScript(Script):
     def do_split(self, proposer: str, *told: str) -> None:
         for word, nodes in zip(told[::2], told[1::2], strict=True):
             for node in self._nodes(nodes):
-                height, values = self.cluster[node].core.open, (request(word),)
+                core = self.cluster[node].core
+                block, height = name_block(core.chain.draft(int(proposer), [request(word)])), core.open
                 round = height.rules.round
-                statement = proposal_statement(height.number, round, batch_id(values), -1)
-                signature = SCHEME.keys(int(proposer)).sign(PROPOSAL, statement)
-                message = Proposal(height.number, round, values, -1, None, signature)
+                data = proposal_bytes(core.chain.id, height.number, round, block.name, -1, 1)
+                signature = SCHEME.keys(int(proposer)).sign_canonical(data)
+                message = Proposal(height.number, round, block.data, -1, None, 1, signature)
                 self.cluster.network.append(Flight(self.cluster.now, int(proposer), node, message))
 
     def do_lose(self, kind: str, nodes: str) -> None:
@@ -89,7 +84,7 @@ class TendermintScript(Script):
     def do_state(self) -> None:
         for node, member in self.cluster.members.items():
             core = member.core
-            decided = " ".join(plain(decision.values) for decision in core.log.decisions)
+            decided = " ".join(_block(decision.block) for decision in core.log.decisions)
             words = f"lock={kept(core.lock)} valid={kept(core.valid)} decided={decided or 'nothing'}"
             self.lines.append(f"  {node} {'' if member.up else 'down '}{self._role(node)} {words}")
 
@@ -119,21 +114,43 @@ def text_of(value: Any) -> str:
         field = getattr(value, name)
         if (name in HIDDEN and isinstance(value, Proposal | Prevote | Valid)) or (name == "proof" and field is None):
             continue
-        words.append(f"{name}={plain(field)}")
+        words.append(f"{name}={_named(name, field)}")
     return " ".join(words)
 
 
+def _named(name: str, field: Any) -> str:
+    """A field's value, by what it is called."""
+    if isinstance(field, bytes) and name == "block":
+        return _block(field)
+    if isinstance(field, bytes) and name in ("proof", "commit"):
+        return _commit("prevotes" if name == "proof" else "precommits", COMMIT.decode(field))
+    return plain(field)
+
+
+def _block(data: bytes) -> str:
+    return plain(BLOCK.decode(data).data.txs)
+
+
+def _commit(kind: str, commit: Commit) -> str:
+    def by(flag: int) -> str:
+        its = [sig.validator_address for sig in commit.signatures if sig.block_id_flag == flag]
+        return ",".join(
+            str(node) for node in SCHEME.keyring().nodes if key_address(SCHEME.keyring().public(node)) in its
+        )
+
+    nil = by(FOR_NIL)
+    return f"({kind} {commit.round} {plain(name_of_id(commit.block_id))} by {by(FOR_BLOCK)}{nil and f', nil by {nil}'})"
+
+
 def plain(field: Any) -> str:
-    """A field's value."""
+    """A value."""
     match field:
         case None:
             return "nil"
         case bytes():
-            return field.hex()[:4] if len(field) == 32 else text(field)
-        case Certificate():
-            _, round, value = msgspec.msgpack.decode(field.statement)
-            kind = "prevotes" if field.context == PREVOTE else "precommits"
-            return f"({kind} {round} {plain(value)} by {','.join(map(str, field.nodes()))})"
+            return field.hex()[:4] if len(field) == NAME_BYTES else text(field)
+        case Commit():
+            return _commit("precommits", field)
         case Entry():
             return text(field.data)
         case Prevote():
@@ -146,4 +163,4 @@ def plain(field: Any) -> str:
 
 def kept(record: Valid | None) -> str:
     """A lock or a valid value, and its round."""
-    return "none" if record is None else f"{plain(record.values)}@{record.round}"
+    return "none" if record is None else f"{_block(record.block)}@{record.round}"

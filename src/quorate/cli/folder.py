@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from quorate.protocols import REGISTRY
 from quorate.runtime.address import format_address
 from quorate.runtime.errors import JournalLocked
@@ -43,6 +45,8 @@ class Layout(NamedTuple):
     base_port: int
     admin: str = ""
     """Public key of who may change the members, in hex; empty: nobody, or anybody where nodes do not sign."""
+    began_s: int = 0
+    """When the cluster was made, in seconds since 1970; 0: the default of its protocol, if that has to know."""
 
     def client(self, node: int) -> str:
         """Where clients reach a node."""
@@ -61,13 +65,18 @@ class Layout(NamedTuple):
             'data = "n{node}"  # beside this file',
             f'protocol = "{self.protocol}"',
         ]
-        if REGISTRY[self.protocol].traits.has_keys:
+        entry = REGISTRY[self.protocol]
+        if entry.traits.has_keys:
             lines.append(f'keys = "{KEYS_FOLDER}"  # beside this file')
         for node in range(1, self.nodes + 1):
             lines += ["", f"[nodes.{node}]", f'peer = "{self.peer(node)}"', f'client = "{self.client(node)}"']
+        options = []
         if self.admin:
-            may = f"who has the key in {ADMIN_FILE} may change the members"
-            lines += ["", f"[{self.protocol}]", f"# {may}", f'admins = ["{self.admin}"]']
+            options += [f"# who has the key in {ADMIN_FILE} may change the members", f'admins = ["{self.admin}"]']
+        if entry.genesis_option and self.began_s:
+            options.append(f"{entry.genesis_option} = {self.began_s}  # when the cluster was made; alike at all nodes")
+        if options:
+            lines += ["", f"[{self.protocol}]", *options]
         return "\n".join(lines) + "\n"
 
 
@@ -116,7 +125,8 @@ class ClusterFolder:
             protocol = protocol or PROTOCOL_DEFAULT
             check_protocol(protocol)
             fewest = REGISTRY[protocol].traits.fault_model.nodes(1)
-            asked = Layout(f"local-{secrets.token_hex(4)}", nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT)
+            name, now_s = f"local-{secrets.token_hex(4)}", int(time.time())
+            asked = Layout(name, nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT, began_s=now_s)
             check_layout(asked)
             self._write(asked._replace(admin=make_keys(asked, self.path)))
         try:
@@ -144,7 +154,8 @@ class ClusterFolder:
     def _move(self, config: NodeConfig, base_port: int) -> None:
         """Give an existing cluster other ports. Its name, and with it its data, stays."""
         admin = config.admins[0].hex() if config.admins else ""
-        old = Layout(config.cluster, len(config.nodes), config.protocol, _base_port(config), admin)
+        began_s = _began_s(config)
+        old = Layout(config.cluster, len(config.nodes), config.protocol, _base_port(config), admin, began_s)
         if self.config_path.read_text() != old.toml():
             raise FolderError(
                 f"{self.config_path} was edited by hand: change the ports there, and leave --base-port out"
@@ -162,6 +173,12 @@ class ClusterFolder:
 
 
 _ELSEWHERE = "For another cluster choose another folder with --data"
+
+
+def _began_s(config: NodeConfig) -> int:
+    """As the protocol's options have it; 0 where they have none."""
+    name = config.entry.genesis_option
+    return int(msgspec.structs.asdict(config.options)[name]) if name and config.options is not None else 0
 
 
 def _base_port(config: NodeConfig) -> int:

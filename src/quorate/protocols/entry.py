@@ -24,6 +24,8 @@ class ProtocolEntry(msgspec.Struct, frozen=True, kw_only=True):
     tolerates: str
     """The fault model, in words."""
     traits: Traits = CRASH
+    genesis_option: str = ""
+    """The config's field with the time at which the cluster begins, in seconds since 1970; empty: it has none."""
     equipment: str = ""
     """The module whose EQUIPMENT tests it with: simulation config, checkers, planted bugs, liars
     (``sim/equipment.py``)."""

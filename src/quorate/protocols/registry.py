@@ -18,6 +18,7 @@ HOMES: Final = {
     "paxos": "quorate.protocols.paxos.entry",
     "pbft": "quorate.protocols.pbft.entry",
     "echo": "quorate.protocols.echo",
+    "tendermint": "quorate.protocols.tendermint.entry",
     "vote": "quorate.protocols.vote",
 }
 """Name to the module whose ENTRY it is."""

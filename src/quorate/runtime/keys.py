@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from quorate.parts.crypto.keys import Keyring, Scheme, Signer, Verifier
+from quorate.parts.crypto.zip215 import verify_zip215
 
 SECRET_BYTES: Final = 32
 PUBLIC_BYTES: Final = 32
@@ -78,6 +79,10 @@ class Ed25519Verifier(Verifier):
         except InvalidSignature:
             return False
         return True
+
+    def verify_canonical(self, data: bytes, signature: bytes) -> bool:
+        """As the base says, by ZIP-215."""
+        return verify_zip215(self._public, data, signature)
 
 
 def _check_length(public: bytes) -> None:

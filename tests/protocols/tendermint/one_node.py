@@ -1,37 +1,49 @@
-"""One node of Tendermint among four, and what the others would say to it, rightly signed."""
+"""One node of Tendermint among four, and what the others would say to it, rightly signed.
+
+Every height below the one that is named was decided in round 0, with ``A`` in its block, by the precommits of OTHERS. A
+block is that of the proposer of round 0, unless another made it.
+"""
 
 from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
 from typing import Any
 
 from msgspec.structs import replace
 
 from quorate.kernel import ROOT, Done, Fired, Host, Input, Received, Record, Submitted, Turn
+from quorate.ledger.comet.commits import COMMIT
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Symbolic, VerifyBatch
-from quorate.parts.votes.certificate import Certificate
+from quorate.protocols.tendermint.blockchain import Chain, chain_id_of
+from quorate.protocols.tendermint.chain_app import Finalized
+from quorate.protocols.tendermint.commits import commit_of, prevotes_of
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.core import Tendermint
-from quorate.protocols.tendermint.effects import Step
+from quorate.protocols.tendermint.effects import SignedVote, Step
 from quorate.protocols.tendermint.entry import ENTRY
 from quorate.protocols.tendermint.messages import (
-    PROPOSAL,
+    Decision,
     Precommit,
     Prevote,
     Proposal,
     TendermintConfig,
-    batch_id,
-    proposal_statement,
-    vote_context,
-    vote_statement,
+    step_of,
 )
+from quorate.protocols.tendermint.named_blocks import NamedBlock, name_block
+from quorate.protocols.tendermint.requests_app import DONE
+from quorate.protocols.tendermint.signed_bytes import proposal_bytes, vote_bytes
 from quorate.sim.chance import streams
 
 SCHEME = Symbolic(range(4))
 KEYRING = SCHEME.keyring()
+CHAIN_ID = chain_id_of("")
+WALL_NS = 1_800_000_000_000_000_000
 ONE, TWO, THREE = (requests.sign(SCHEME.client(0), [text]) for text in (b"one", b"two", b"three"))
 A, B, C = (ONE,), (TWO,), (THREE,)
 NIL = None
 CONFIG = TendermintConfig(propose_s=3.0, prevote_s=1.0, precommit_s=1.0, further_s=0.5)
+Values = tuple[bytes, ...]
 
 
 def proposer_of(round: int, height: int = 1, powers: Sequence[int] = ()) -> int:
@@ -50,41 +62,98 @@ OTHERS = P[:3]
 ALL = (0, 1, 2, 3)
 
 
-def prevote(node: int, round: int, values: tuple[bytes, ...] | None, height: int = 1) -> Prevote:
-    return _vote(Prevote, Step.PREVOTE, node, round, values, height)
+@cache
+def chain_at(height: int) -> Chain:
+    """Before this height is decided."""
+    chain = Chain(CHAIN_ID, Committee(range(4), (), KEYRING), 0, KEYRING.verify_canonical)
+    for below in range(1, height):
+        header = block(A, below).block.header
+        said = Finalized((DONE,), sha256(chain.state.app_hash + header.data_hash).digest())
+        chain.advance(block(A, below), COMMIT.decode(decision(below).commit), said)
+    return chain
 
 
-def precommit(node: int, round: int, values: tuple[bytes, ...] | None, height: int = 1) -> Prevote:
-    return _vote(Precommit, Step.PRECOMMIT, node, round, values, height)
+@cache
+def block(values: Values, height: int = 1, by: int | None = None) -> NamedBlock:
+    return name_block(chain_at(height).draft(proposer_of(0, height) if by is None else by, values))
 
 
-def _vote(make: Any, step: Step, node: int, round: int, values: tuple[bytes, ...] | None, height: int) -> Prevote:
-    value = None if values is None else batch_id(values)
-    signature = SCHEME.keys(node).sign(vote_context(step), vote_statement(height, round, value))
-    vote: Prevote = make(height, round, value, node, signature)
+def prevote(node: int, round: int, values: Values | None, height: int = 1, by: int | None = None) -> Prevote:
+    return vote_for(Prevote, node, round, None if values is None else block(values, height, by), height)
+
+
+def precommit(node: int, round: int, values: Values | None, height: int = 1, by: int | None = None) -> Prevote:
+    return vote_for(Precommit, node, round, None if values is None else block(values, height, by), height)
+
+
+def vote_for(make: Any, node: int, round: int, its: NamedBlock | None, height: int = 1) -> Prevote:
+    """For any block, or none."""
+    step = Step.PRECOMMIT if make is Precommit else Step.PREVOTE
+    time_ns = chain_at(height).vote_ns(WALL_NS, its and its.block)
+    value = its and its.name
+    signature = SCHEME.keys(node).sign_canonical(vote_bytes(CHAIN_ID, step, height, round, value, time_ns))
+    vote: Prevote = make(height, round, value, node, time_ns, signature)
     return vote
+
+
+def resigned(vote: Prevote) -> Prevote:
+    """With its node's signature of what it says now."""
+    data = vote_bytes(CHAIN_ID, step_of(vote), vote.height, vote.round, vote.value, vote.time_ns)
+    return replace(vote, signature=SCHEME.keys(vote.node).sign_canonical(data))
 
 
 def proposal(
     round: int,
-    values: tuple[bytes, ...],
+    values: Values,
     valid_round: int = -1,
-    proof: Certificate | None = None,
+    proof: bytes | None = None,
+    height: int = 1,
+    node: int | None = None,
+    by: int | None = None,
+) -> Proposal:
+    """Of the round's proposer, unless another is named."""
+    return proposal_of(block(values, height, by), round, valid_round, proof, height, node)
+
+
+def proposal_of(
+    its: NamedBlock,
+    round: int = 0,
+    valid_round: int = -1,
+    proof: bytes | None = None,
     height: int = 1,
     node: int | None = None,
 ) -> Proposal:
-    """Of the round's proposer, unless another is named."""
+    """Of any block."""
     node = proposer_of(round, height) if node is None else node
-    statement = proposal_statement(height, round, batch_id(values), valid_round)
-    return Proposal(height, round, values, valid_round, proof, SCHEME.keys(node).sign(PROPOSAL, statement))
+    time_ns = chain_at(height).vote_ns(WALL_NS, its.block)
+    data = proposal_bytes(CHAIN_ID, height, round, its.name, valid_round, time_ns)
+    return Proposal(height, round, its.data, valid_round, proof, time_ns, SCHEME.keys(node).sign_canonical(data))
 
 
 def proof(
-    step: Step, round: int, values: tuple[bytes, ...], nodes: Sequence[int] = OTHERS, height: int = 1
-) -> Certificate:
-    make = prevote if step is Step.PREVOTE else precommit
-    signatures = tuple((node, make(node, round, values, height).signature) for node in sorted(nodes))
-    return Certificate(vote_context(step), vote_statement(height, round, batch_id(values)), signatures)
+    step: Step, round: int, values: Values, nodes: Sequence[int] = OTHERS, height: int = 1, by: int | None = None
+) -> bytes:
+    """In the form of a commit."""
+    return proof_for(step, round, block(values, height, by), nodes, height)
+
+
+def proof_for(step: Step, round: int, its: NamedBlock, nodes: Sequence[int] = OTHERS, height: int = 1) -> bytes:
+    """Of any block."""
+    make, committee = Prevote if step is Step.PREVOTE else Precommit, chain_at(height).committee
+    votes = [as_said(vote_for(make, node, round, its, height)) for node in nodes]
+    if step is Step.PREVOTE:
+        return COMMIT.encode(prevotes_of(committee, height, round, its.name, votes))
+    return COMMIT.encode(commit_of(committee, height, round, its, votes))
+
+
+def as_said(vote: Prevote) -> SignedVote:
+    return SignedVote(vote.node, step_of(vote), vote.round, vote.value, vote.signature, vote.time_ns)
+
+
+def decision(height: int = 1, values: Values = A, nodes: Sequence[int] = OTHERS, by: int | None = None) -> Decision:
+    """In round 0."""
+    commit = proof(Step.PRECOMMIT, 0, values, nodes, height, by)
+    return Decision(height, block(values, height, by).data, commit)
 
 
 class OneNode:
@@ -107,7 +176,7 @@ class OneNode:
         self.recovered = list(self.core.checkpoint())
         """What it would write as a checkpoint before it starts."""
         self.turns: list[Turn] = []
-        self.first = self._take(self.host.start(self.now))
+        self.first = self._take(self.host.start(self.now, WALL_NS))
 
     @property
     def core(self) -> Tendermint:
@@ -123,13 +192,15 @@ class OneNode:
 
     def step(self, *items: Input) -> Turn:
         self.turns = []
-        return self._take(self.host.step(list(items), self.now))
+        return self._take(self.host.step(list(items), self.now, WALL_NS))
 
     def hears(self, *messages: tuple[int, Any]) -> Turn:
         return self.step(*[Received(sender, message) for sender, message in messages])
 
-    def votes(self, make: Any, round: int, values: tuple[bytes, ...] | None, *nodes: int, height: int = 1) -> Turn:
-        return self.hears(*[(node, make(node, round, values, height)) for node in nodes])
+    def votes(
+        self, make: Any, round: int, values: Values | None, *nodes: int, height: int = 1, by: int | None = None
+    ) -> Turn:
+        return self.hears(*[(node, make(node, round, values, height, by)) for node in nodes])
 
     def submits(self, *values: bytes) -> Turn:
         return self.step(Submitted(values))
@@ -147,9 +218,9 @@ class OneNode:
         if self.checks:
             for job in [job for job in turn.jobs if isinstance(job.work, VerifyBatch)]:
                 own.append(Done(job.key, KEYRING.verify_batch(job.work), job.path))
-            turn.jobs = []
+            turn.jobs = [job for job in turn.jobs if not isinstance(job.work, VerifyBatch)]
         if own:
-            more = self._take(self.host.step(own, self.now))
+            more = self._take(self.host.step(own, self.now, WALL_NS))
             for name in ("records", "sends", "timers", "jobs", "outputs", "blames"):
                 setattr(turn, name, [*getattr(turn, name), *getattr(more, name)])
         return turn

@@ -7,23 +7,28 @@ import pytest
 from msgspec.structs import replace
 
 from quorate.kernel import Asked, Done, Failed, Stalled, Turn
+from quorate.ledger.comet.blocks import BLOCK
+from quorate.ledger.comet.commits import COMMIT, FOR_BLOCK, FOR_NIL
+from quorate.ledger.comet.headers import ConsensusVersion
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady
+from quorate.protocols.tendermint.commits import commit_of, prevotes_of
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import Step
 from quorate.protocols.tendermint.messages import (
-    RULES,
     Decision,
     Here,
     Locked,
     Precommit,
     Prevote,
+    Proposal,
     Valid,
     Votes,
-    batch_id,
 )
+from quorate.protocols.tendermint.named_blocks import name_block
 
 from tests.protocols.tendermint.one_node import (
+    CHAIN_ID,
     CONFIG,
     KEYRING,
     ME,
@@ -37,12 +42,18 @@ from tests.protocols.tendermint.one_node import (
     B,
     OneNode,
     P,
+    as_said,
     blames,
+    block,
+    chain_at,
+    decision,
     precommit,
     prevote,
     proof,
     proposal,
+    proposal_of,
     proposer_of,
+    resigned,
     said,
     told,
     written,
@@ -53,6 +64,10 @@ PROPOSE, PREVOTE, PRECOMMIT = Step
 
 def outputs(turn: Turn, kind: type) -> list[Any]:
     return [output for output in turn.outputs if isinstance(output, kind)]
+
+
+def txs(m: Proposal) -> tuple[bytes, ...]:
+    return BLOCK.decode(m.block).data.txs
 
 
 def timers(turn: Turn, now: float = 10.0) -> dict[Any, float | None]:
@@ -89,16 +104,17 @@ def test_the_normal_case() -> None:
     assert said(node.hears((P[0], proposal(0, A)))) == [prevote(ME, 0, A)]
     node.hears((P[0], prevote(P[0], 0, A)))
     turn = node.hears((P[1], prevote(P[1], 0, A)))
-    lock = Locked(1, 0, A, proof(PREVOTE, 0, A, (P[0], P[1], ME)))
+    lock = Locked(1, 0, block(A).data, proof(PREVOTE, 0, A, (P[0], P[1], ME)))
     assert written(turn) == [lock, precommit(ME, 0, A)]
     assert said(turn) == [precommit(ME, 0, A)]
     assert len(node.turns[0].records) == 2, "atomically"
     node.hears((P[0], precommit(P[0], 0, A)))
     turn = node.hears((P[1], precommit(P[1], 0, A)))
-    decision = Decision(1, 0, A, proof(PRECOMMIT, 0, A, (P[0], P[1], ME)))
-    assert (written(turn), said(turn)) == ([decision], [])
+    its = decision(nodes=(P[0], P[1], ME))
+    assert (written(turn), said(turn)) == ([its], [])
     (decided,) = outputs(turn, Decided)
-    assert (decided.first_index, [entry.data for entry in decided.entries], decided.proof) == (1, [ONE], decision.proof)
+    assert (decided.first_index, [entry.data for entry in decided.entries]) == (1, [ONE])
+    assert decided.proof == COMMIT.decode(its.commit)
     assert node.place == (2, 0, PROPOSE)
     assert not node.core.open.rules.is_started
     assert (node.core.lock, node.core.valid) == (None, None)
@@ -133,7 +149,7 @@ def test_timeouts_grow_with_the_round() -> None:
 def test_a_decision_ends_the_timeouts() -> None:
     node = OneNode()
     node.submits(ONE)
-    turn = node.hears((P[0], Decision(1, 0, A, proof(PRECOMMIT, 0, A))))
+    turn = node.hears((P[0], decision()))
     assert timers(turn)["propose"] is None
     assert written(node.fires("propose")) == []
 
@@ -142,7 +158,7 @@ def test_a_timeout_of_the_last_height_does_nothing() -> None:
     """It ran out in the step that decided."""
     node = OneNode()
     node.submits(ONE)
-    node.hears((P[0], Decision(1, 0, A, proof(PRECOMMIT, 0, A))))
+    node.hears((P[0], decision()))
     node.submits(TWO)
     assert node.core._timeouts == {PROPOSE: 0}
     node.core._timeouts.clear()
@@ -182,7 +198,7 @@ def test_a_valid_value_that_is_no_lock_is_durable_too() -> None:
     node.hears((P[0], proposal(0, A)), (P[0], prevote(P[0], 0, A)), (P[1], prevote(P[1], 0, NIL)))
     node.fires("prevote")
     turn = node.hears((P[2], prevote(P[2], 0, A)))
-    assert written(turn) == [Valid(1, 0, A, proof(PREVOTE, 0, A, (P[0], P[2], ME)))]
+    assert written(turn) == [Valid(1, 0, block(A).data, proof(PREVOTE, 0, A, (P[0], P[2], ME)))]
     assert node.core.lock is None
     again = OneNode(list(node.core.checkpoint()))
     turn = again.votes(precommit, 3, NIL, P[0], P[1])
@@ -232,12 +248,13 @@ def test_what_is_not_rightly_signed_does_not_count() -> None:
     node = OneNode()
     wrong = replace(proposal(0, A), signature=bytes(64))
     assert blames(node.hears((P[0], wrong))) == [(P[0], "sent a proposal that it did not sign")]
-    other = replace(proposal(0, A), values=B)
+    other = replace(proposal(0, A), block=block(B).data)
     assert blames(node.hears((P[0], other))) == [(P[0], "sent a proposal that it did not sign")]
     assert blames(node.hears((P[1], proposal(0, A, node=P[1])))) == [(P[1], "proposed out of turn")]
     vote = replace(prevote(P[1], 0, A), round=1)
     assert blames(node.hears((P[1], vote))) == [(P[1], "sent a vote that its node did not sign")]
-    vote = Precommit(1, 0, batch_id(A), P[1], prevote(P[1], 0, A).signature)
+    right = prevote(P[1], 0, A)
+    vote = Precommit(1, 0, right.value, P[1], right.time_ns, right.signature)
     assert blames(node.hears((P[1], vote))) == [(P[1], "sent a vote that its node did not sign")], "for another step"
     assert node.core.open.rules.heard.votes(0, PREVOTE) == ()
 
@@ -274,7 +291,7 @@ def test_two_votes_for_one_round_are_evidence() -> None:
     turn = node.hears((P[1], prevote(P[1], 0, A)), (P[1], prevote(P[1], 0, NIL)))
     (blame,) = turn.blames
     assert (blame.node, blame.why) == (P[1], "signed two votes for one round")
-    assert blame.evidence.holds(KEYRING, RULES) is None
+    assert blame.evidence.holds(CHAIN_ID, KEYRING) is None
 
 
 def test_two_proposals_for_one_round_are_evidence() -> None:
@@ -282,7 +299,7 @@ def test_two_proposals_for_one_round_are_evidence() -> None:
     turn = node.hears((P[0], proposal(0, A)), (P[0], proposal(0, B)))
     (blame,) = turn.blames
     assert (blame.node, blame.why) == (P[0], "signed two proposals for one round")
-    assert blame.evidence.holds(KEYRING, RULES) is None
+    assert blame.evidence.holds(CHAIN_ID, KEYRING) is None
     assert said(turn) == [prevote(ME, 0, A)]
 
 
@@ -291,6 +308,94 @@ def test_what_a_node_repeats_is_no_evidence() -> None:
     again = (P[1], prevote(P[1], 0, A))
     turn = node.hears(again, again, (P[1], prevote(P[1], 1, B)), (P[1], precommit(P[1], 0, B)))
     assert blames(turn) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"chain_id": "another"},
+        {"time": block(B, 3).block.header.time.plus_ns(1)},
+        {"last_block_id": block(A, 1).id},
+        {"validators_hash": bytes(32)},
+        {"next_validators_hash": bytes(32)},
+        {"consensus_hash": bytes(32)},
+        {"app_hash": bytes(32)},
+        {"last_results_hash": bytes(32)},
+        {"proposer_address": bytes(20)},
+        {"version": ConsensusVersion(11, 1)},
+    ],
+    ids=lambda changes: "".join(changes),
+)
+def test_a_block_that_does_not_follow_on_the_chain_is_prevoted_nil(changes: dict[str, Any]) -> None:
+    its, proposer = block(B, 3), proposer_of(0, 3)
+    wrong = name_block(replace(its.block, header=replace(its.block.header, **changes)))
+    node = OneNode(DECISIONS[:2])
+    assert said(node.hears((proposer, proposal_of(wrong, height=3)))) == [prevote(ME, 0, NIL, 3)]
+    node = OneNode(DECISIONS[:2])
+    assert said(node.hears((proposer, proposal(0, B, height=3)))) == [prevote(ME, 0, B, 3)]
+
+
+def test_what_is_not_a_block_of_this_height_is_blamed() -> None:
+    its = block(A)
+    node = OneNode()
+    for data, why in (
+        (b"bytes", "proposed what is not a block"),
+        (its.data + b"\x22\x00", "proposed what is not a block"),
+        (BLOCK.encode(replace(its.block, data=block(B).block.data)), "proposed what is not a block"),
+        (block(A, 2).data, "proposed a block of another height"),
+    ):
+        assert blames(node.hears((P[0], replace(proposal(0, A), block=data)))) == [(P[0], why)]
+    no_parts = replace(prevote(P[0], 0, A), value=its.name[:-4] + bytes(4))
+    assert blames(node.hears((P[0], no_parts))) == [(P[0], "sent a vote for a block without parts")]
+
+
+def early(vote: Prevote) -> Prevote:
+    """At the time of its block."""
+    return resigned(replace(vote, time_ns=block(A).block.header.time.ns()))
+
+
+@pytest.mark.parametrize("knows_block", [True, False])
+def test_a_vote_that_is_not_later_than_its_block_is_none_for_it(knows_block: bool) -> None:
+    """Else no block could follow on a commit with it."""
+    node = OneNode()
+    its, vote = (P[0], proposal(0, A)), (P[0], early(prevote(P[0], 0, A)))
+    turns = [node.hears(its), node.hears(vote)] if knows_block else [node.hears(vote), node.hears(its)]
+    assert [blames(turn) for turn in turns] == [[], []]
+    assert timers(node.hears((P[1], prevote(P[1], 0, A))))["prevote"] == 1.0, "it counts as one of any kind"
+    assert node.core.lock is None
+    assert said(node.hears((P[2], prevote(P[2], 0, A)))) == [precommit(ME, 0, A)]
+    assert node.core.lock is not None
+    assert node.core.lock.proof == proof(PREVOTE, 0, A, (P[1], P[2], ME)), "and is not shown"
+    assert early(precommit(P[0], 0, A)) not in told(node.fires("beat"), P[1])
+
+
+def test_prevotes_and_commits_that_are_not_later_prove_nothing() -> None:
+    committee, its = chain_at(1).committee, block(A)
+    votes = [as_said(early(prevote(n, 0, A)) if n == P[0] else prevote(n, 0, A)) for n in OTHERS]
+    shown = COMMIT.encode(prevotes_of(committee, 1, 0, its.name, votes))
+    node = OneNode()
+    turn = node.hears((P[1], proposal(1, A, 0, shown)))
+    assert [why for _, why in blames(turn)] == ["proposed something again without a proof that a quorum prevoted it"]
+    votes = [as_said(early(precommit(P[0], 0, A))), *[as_said(precommit(n, 0, A)) for n in (P[1], P[2])]]
+    commit = COMMIT.encode(prevotes_of(committee, 1, 0, its.name, votes))
+    turn = node.hears((P[1], Decision(1, its.data, commit)))
+    assert blames(turn) == [(P[1], "sent a decision without a proof")], "its median would be the liar's time"
+
+
+def test_votes_for_nil_are_in_the_commit_unless_a_block_could_not_follow() -> None:
+    node = OneNode()
+    node.hears((P[0], proposal(0, A)), *[(n, prevote(n, 0, A)) for n in OTHERS])
+    node.hears((P[0], precommit(P[0], 0, NIL)), (P[1], precommit(P[1], 0, A)), (P[2], precommit(P[2], 0, A)))
+    (written_last,) = node.core.log.decisions
+    flags = [sig.block_id_flag for sig in COMMIT.decode(written_last.commit).signatures]
+    assert sorted(flags) == [FOR_BLOCK, FOR_BLOCK, FOR_BLOCK, FOR_NIL]
+    powers = {P[0]: 5, P[1]: 6, P[2]: 3, ME: 3}
+    committee = Committee(range(4), [powers[n] for n in range(4)], KEYRING)
+    votes = [as_said(precommit(n, 0, A)) for n in (P[1], P[2], ME)]
+    old_nil = as_said(resigned(replace(precommit(P[0], 0, NIL), time_ns=0)))
+    older = [replace(vote, time_ns=0) for vote in votes[:1]]
+    made = commit_of(committee, 1, 0, block(A), [*older, *votes[1:], old_nil])
+    assert [sig.block_id_flag for sig in made.signatures].count(FOR_NIL) == 0
 
 
 def test_requests_that_are_proposed_are_checked_off_the_loop() -> None:
@@ -325,13 +430,13 @@ def test_a_check_that_failed_is_made_again_at_the_next_beat() -> None:
 
 def test_a_check_of_an_earlier_height_judges_nothing() -> None:
     node = OneNode(checks=False)
-    (job,) = node.hears((P[0], proposal(0, A))).jobs
-    node.hears((P[0], Decision(1, 0, B, proof(PRECOMMIT, 0, B))))
+    (job,) = node.hears((P[0], proposal(0, B))).jobs
+    node.hears((P[0], decision()))
     assert said(node.checked(job)) == []
-    (again,) = node.hears((proposer_of(0, 2), proposal(0, A, height=2))).jobs
+    (again,) = node.hears((proposer_of(0, 2), proposal(0, B, height=2))).jobs
     assert again.key != job.key
     assert said(node.checked(job)) == []
-    assert said(node.checked(again)) == [prevote(ME, 0, A, 2)]
+    assert said(node.checked(again)) == [prevote(ME, 0, B, 2)]
 
 
 def test_what_others_proposed_this_node_proposes_too() -> None:
@@ -339,7 +444,7 @@ def test_what_others_proposed_this_node_proposes_too() -> None:
     node = OneNode()
     node.hears((P[0], proposal(0, A)))
     turn = node.votes(precommit, 3, NIL, P[0], P[1])
-    assert said(turn)[0] == proposal(3, A)
+    assert said(turn)[0] == proposal(3, A, by=ME)
 
 
 # --- requests ---
@@ -355,7 +460,7 @@ def test_requests_are_checked_and_refused_by_reason() -> None:
     ]
     node.submits(ONE)
     assert outputs(node.submits(TWO, THREE), Busy) == [Busy((THREE,), "too many requests wait")]
-    assert list(node.core.pending.waiting.values()) == [ONE, TWO]
+    assert list(node.core.app.pending.waiting.values()) == [ONE, TWO]
 
 
 def test_bytes_that_wait_are_bounded() -> None:
@@ -365,22 +470,22 @@ def test_bytes_that_wait_are_bounded() -> None:
 
 def test_a_batch_has_limits() -> None:
     node = OneNode(node=P[0], config=CONFIG.but(batch_count_max=2))
-    assert said(node.submits(ONE, TWO, THREE))[0].values == (ONE, TWO)
+    assert txs(said(node.submits(ONE, TWO, THREE))[0]) == (ONE, TWO)
     node = OneNode(node=P[0], config=CONFIG.but(batch_bytes_max=len(ONE) + 1))
-    assert said(node.submits(ONE, TWO))[0].values == (ONE,)
+    assert txs(said(node.submits(ONE, TWO))[0]) == (ONE,)
     node = OneNode(node=P[0], config=CONFIG.but(batch_bytes_max=1))
-    assert said(node.submits(ONE, TWO))[0].values == (ONE,), "one at least"
+    assert txs(said(node.submits(ONE, TWO))[0]) == (ONE,), "one at least"
 
 
 def test_a_request_that_comes_late_is_not_decided_again_at_once() -> None:
     node = OneNode()
-    node.hears((P[0], Decision(1, 0, A, proof(PRECOMMIT, 0, A))))
+    node.hears((P[0], decision()))
     node.submits(ONE)
-    assert not node.core.pending.waiting
+    assert not node.core.app.pending.waiting
     node.now += CONFIG.propose_s
     node.fires("beat")
     node.submits(ONE)
-    assert list(node.core.pending.waiting.values()) == [ONE], "its client has no answer, and asks again"
+    assert list(node.core.app.pending.waiting.values()) == [ONE], "its client has no answer, and asks again"
 
 
 def test_reads_wait_while_a_write_may_have_been_answered_elsewhere() -> None:
@@ -426,7 +531,7 @@ def test_a_node_that_has_nothing_to_decide_repeats_nothing() -> None:
         assert [send.message for send in node.fires("beat").sends] == [Here(1)]
 
 
-DECISIONS = [Decision(height, 0, A, proof(PRECOMMIT, 0, A, height=height)) for height in range(1, 21)]
+DECISIONS = [decision(height) for height in range(1, 21)]
 
 
 def test_who_is_behind_is_sent_decisions_once_a_beat() -> None:
@@ -439,8 +544,10 @@ def test_who_is_behind_is_sent_decisions_once_a_beat() -> None:
 
 
 def test_help_is_bounded_in_bytes() -> None:
-    node = OneNode(DECISIONS, config=CONFIG.but(batch_bytes_max=len(ONE)))
+    node = OneNode(DECISIONS, config=CONFIG.but(batch_bytes_max=len(DECISIONS[1].block)))
     assert told(node.hears((P[0], Here(1))), P[0]) == DECISIONS[:2]
+    node = OneNode(DECISIONS, config=CONFIG.but(batch_bytes_max=1))
+    assert told(node.hears((P[0], Here(1))), P[0]) == DECISIONS[:1], "one at least"
 
 
 def test_a_decision_is_taken_of_anyone_who_can_prove_it() -> None:
@@ -448,10 +555,12 @@ def test_a_decision_is_taken_of_anyone_who_can_prove_it() -> None:
     turn = node.hears((P[2], DECISIONS[0]), (P[1], DECISIONS[1]))
     assert [decided.first_index for decided in outputs(turn, Decided)] == [1, 2]
     for wrong in (
-        replace(DECISIONS[2], values=B),
-        replace(DECISIONS[2], round=1),
-        replace(DECISIONS[2], proof=proof(PREVOTE, 0, A, height=3)),
-        replace(DECISIONS[2], proof=proof(PRECOMMIT, 0, A, OTHERS[:2], height=3)),
+        replace(DECISIONS[2], block=block(B, 3).data),
+        replace(DECISIONS[2], block=b"no block"),
+        replace(DECISIONS[2], block=DECISIONS[3].block, commit=DECISIONS[3].commit),
+        replace(DECISIONS[2], commit=DECISIONS[3].commit),
+        replace(DECISIONS[2], commit=proof(PREVOTE, 0, A, height=3)),
+        decision(3, nodes=OTHERS[:2]),
     ):
         assert blames(node.hears((P[2], wrong))) == [(P[2], "sent a decision without a proof")]
     assert node.place[0] == 3
@@ -509,7 +618,7 @@ def test_the_lock_holds_after_a_restart() -> None:
     assert node.place == (1, 0, PRECOMMIT)
     node.votes(precommit, 2, NIL, P[0], P[1])
     assert said(node.hears((P[2], proposal(2, B)))) == [prevote(ME, 2, NIL)]
-    assert said(node.votes(precommit, 3, NIL, P[0], P[1]))[0].values == A
+    assert txs(said(node.votes(precommit, 3, NIL, P[0], P[1]))[0]) == A
 
 
 def test_what_was_decided_is_delivered_again() -> None:
@@ -522,15 +631,15 @@ def test_what_was_decided_is_delivered_again() -> None:
 def test_a_checkpoint_has_all_that_was_durable() -> None:
     records = [*DECISIONS[:2], proposal(0, A, height=3, node=ME), prevote(ME, 0, A, 3)]
     assert list(OneNode(records).core.checkpoint()) == records
-    lock = Locked(1, 0, A, proof(PREVOTE, 0, A))
-    later = Valid(1, 2, B, proof(PREVOTE, 2, B))
+    lock = Locked(1, 0, block(A).data, proof(PREVOTE, 0, A))
+    later = Valid(1, 2, block(B).data, proof(PREVOTE, 2, B))
     for kept in ([lock], [later], [lock, later]):
         node = OneNode([prevote(ME, 3, NIL), *kept])
         assert list(OneNode(list(node.core.checkpoint())).core.checkpoint()) == [prevote(ME, 3, NIL), *kept]
 
 
 def test_a_decision_ends_what_was_signed_before() -> None:
-    node = OneNode([prevote(ME, 4, B), Locked(1, 0, B, proof(PREVOTE, 0, B)), DECISIONS[0]])
+    node = OneNode([prevote(ME, 4, B), Locked(1, 0, block(B).data, proof(PREVOTE, 0, B)), DECISIONS[0]])
     assert list(node.core.checkpoint()) == [DECISIONS[0]]
     assert node.place == (2, 0, PROPOSE)
 

@@ -3,7 +3,8 @@
 import pytest
 
 from quorate.protocols.tendermint.effects import Step
-from quorate.protocols.tendermint.messages import Decision, Locked, Prevote, Proposal, batch_id, step_of
+from quorate.protocols.tendermint.messages import Decision, Locked, Prevote, Proposal, step_of
+from quorate.protocols.tendermint.named_blocks import decode_block
 
 from tests.protocols.tendermint.one_node import (
     ME,
@@ -88,7 +89,7 @@ def slots(records: list[object]) -> dict[Slot, bytes | None]:
     found: dict[Slot, bytes | None] = {}
     for record in records:
         if isinstance(record, Proposal):
-            found[record.height, record.round, Step.PROPOSE] = batch_id(record.values)
+            found[record.height, record.round, Step.PROPOSE] = decode_block(record.block).name
         elif isinstance(record, Prevote):
             found[record.height, record.round, step_of(record)] = record.value
     return found

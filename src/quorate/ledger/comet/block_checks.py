@@ -19,6 +19,7 @@ from quorate.ledger.comet.params import BlockParams, EvidenceParams, consensus_h
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.ledger.comet.verification import verify_commit
+from quorate.parts.crypto.zip215 import VerifySignature, verify_zip215
 
 
 class ChainState(msgspec.Struct, frozen=True):
@@ -47,11 +48,11 @@ class ChainState(msgspec.Struct, frozen=True):
         return self.last_height + 1 if self.last_height else self.initial_height
 
 
-def check_follows(block: Block, state: ChainState) -> None:
+def check_follows(block: Block, state: ChainState, verify: VerifySignature = verify_zip215) -> None:
     """Raises ValueError unless the block is in order by itself, and follows on this state."""
     block.check()
     _check_header(block.header, state)
-    _check_last_commit(block, state)
+    _check_last_commit(block, state, verify)
     size = len(EVIDENCE_LIST.encode(block.evidence))
     if size > state.evidence_params.max_bytes:
         raise ValueError(f"block: {size} bytes of evidence, at most {state.evidence_params.max_bytes}")
@@ -79,7 +80,7 @@ def _check_header(header: Header, state: ChainState) -> None:
         raise ValueError(f"block: its proposer {header.proposer_address.hex()} is not a validator")
 
 
-def _check_last_commit(block: Block, state: ChainState) -> None:
+def _check_last_commit(block: Block, state: ChainState, verify: VerifySignature) -> None:
     """The commit of the block before, and the time that follows from it."""
     header, commit = block.header, block.last_commit
     assert commit is not None  # Block.check
@@ -90,7 +91,7 @@ def _check_last_commit(block: Block, state: ChainState) -> None:
             raise ValueError(f"block: the first one has the time of the genesis, {state.last_time.text()}")
         return
     assert state.last_validators is not None
-    verify_commit(state.chain_id, state.last_validators, state.last_block_id, state.last_height, commit)
+    verify_commit(state.chain_id, state.last_validators, state.last_block_id, state.last_height, commit, verify)
     if header.time <= state.last_time:
         raise ValueError(f"block: time goes back, from {state.last_time.text()} to {header.time.text()}")
     median = block_time(commit, state.last_validators.by_address())

@@ -22,6 +22,7 @@ from quorate.ledger.comet.votes import (
     EXTENSION_BYTES_MAX,
     PRECOMMIT,
     SIGNATURE_BYTES,
+    SignedMessageType,
     Vote,
     check_signature,
     vote_sign_bytes,
@@ -88,16 +89,16 @@ class Commit(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """What the next header calls ``last_commit_hash``: height, round and block are not in it."""
         return merkle_root([COMMIT_SIG.encode(signature) for signature in self.signatures])
 
-    def vote(self, index: int) -> Vote:
-        """The precommit that this entry, which is not absent, stands for."""
+    def vote(self, index: int, kind: SignedMessageType = PRECOMMIT) -> Vote:
+        """The precommit that this entry, which is not absent, stands for; or the prevote, if it is made of those."""
         found = self.signatures[index]
         block_id = self.block_id if found.block_id_flag == FOR_BLOCK else NIL
         at, address = found.timestamp, found.validator_address
-        return Vote(PRECOMMIT, self.height, self.round, block_id, at, address, index, found.signature)
+        return Vote(kind, self.height, self.round, block_id, at, address, index, found.signature)
 
-    def sign_bytes(self, chain_id: str, index: int) -> bytes:
+    def sign_bytes(self, chain_id: str, index: int, kind: SignedMessageType = PRECOMMIT) -> bytes:
         """What the validator of this entry signed."""
-        return vote_sign_bytes(chain_id, self.vote(index))
+        return vote_sign_bytes(chain_id, self.vote(index, kind))
 
 
 class ExtendedCommitSig(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -17,7 +17,7 @@ from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.validators import CometValidator, CometValidatorSet
 from quorate.ledger.comet.verification import verify_commit_light, verify_commit_trusting
 from quorate.ledger.comet.votes import vote_sign_bytes
-from quorate.parts.crypto.zip215 import verify_zip215
+from quorate.parts.crypto.zip215 import VerifySignature, verify_zip215
 
 
 def is_too_old(piece: Misconduct, height: int, time: Timestamp, params: EvidenceParams) -> bool:
@@ -27,7 +27,11 @@ def is_too_old(piece: Misconduct, height: int, time: Timestamp, params: Evidence
 
 
 def verify_duplicate_votes(
-    piece: DuplicateVoteEvidence, chain_id: str, validators: CometValidatorSet, time: Timestamp
+    piece: DuplicateVoteEvidence,
+    chain_id: str,
+    validators: CometValidatorSet,
+    time: Timestamp,
+    verify: VerifySignature = verify_zip215,
 ) -> None:
     """Raises ValueError unless one of the validators signed both votes.
 
@@ -50,7 +54,7 @@ def verify_duplicate_votes(
     if piece.timestamp != time:
         raise ValueError(f"evidence: a time of {piece.timestamp.text()}, not {time.text()}")
     for vote, which in ((first, "first"), (second, "second")):
-        if not verify_zip215(validator.pub_key.ed25519, vote_sign_bytes(chain_id, vote), vote.signature):
+        if not verify(validator.pub_key.ed25519, vote_sign_bytes(chain_id, vote), vote.signature):
             raise ValueError(f"evidence: the signature of the {which} vote is wrong")
 
 

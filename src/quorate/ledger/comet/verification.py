@@ -4,6 +4,8 @@ Three questions. A node asks whether the commit in a block is right, and checks 
 light client asks whether enough validators signed. And it asks whether enough of those that it trusts signed; they may
 be validators no longer, so it looks for them by address.
 
+A fourth is ours: whether prevotes, in the form of a commit, show what a quorum prevoted. No such thing is in a block.
+
 All raise ValueError, which says why not. What is cheap is checked first; signatures are last.
 
 Source: CometBFT 0.38, ``types/validation.go``.
@@ -18,7 +20,8 @@ from typing import Final
 from quorate.ledger.comet.block_ids import BlockID
 from quorate.ledger.comet.commits import ABSENT, FOR_BLOCK, Commit
 from quorate.ledger.comet.validators import CometValidator, CometValidatorSet
-from quorate.parts.crypto.zip215 import verify_zip215
+from quorate.ledger.comet.votes import PRECOMMIT, PREVOTE, SignedMessageType
+from quorate.parts.crypto.zip215 import VerifySignature, verify_zip215
 
 DECIDES: Final = Fraction(2, 3)
 """More than this part of the power decides."""
@@ -28,11 +31,32 @@ class NotEnoughTrust(ValueError):
     """Too little of the power that is trusted signed. The block may be right: ask for one in between."""
 
 
-def verify_commit(chain_id: str, validators: CometValidatorSet, block_id: BlockID, height: int, commit: Commit) -> None:
+def verify_commit(
+    chain_id: str,
+    validators: CometValidatorSet,
+    block_id: BlockID,
+    height: int,
+    commit: Commit,
+    verify: VerifySignature = verify_zip215,
+) -> None:
     """Raises ValueError unless the commit is for this block, every signature in it holds, and they decide."""
     signers = _signers(validators, block_id, height, commit)
     _check_power(_for_block(commit, signers), validators, DECIDES)
-    _check_signatures(chain_id, commit, signers)
+    _check_signatures(chain_id, commit, signers, verify)
+
+
+def verify_prevotes(
+    chain_id: str,
+    validators: CometValidatorSet,
+    block_id: BlockID,
+    height: int,
+    prevotes: Commit,
+    verify: VerifySignature = verify_zip215,
+) -> None:
+    """Raises ValueError unless this, which is made like a commit, has prevotes for the block that would decide it."""
+    signers = _for_block(prevotes, _signers(validators, block_id, height, prevotes))
+    _check_power(signers, validators, DECIDES)
+    _check_signatures(chain_id, prevotes, signers, verify, PREVOTE)
 
 
 def verify_commit_light(
@@ -106,8 +130,14 @@ def _power(validators: Iterable[CometValidator]) -> int:
     return sum(validator.voting_power for validator in validators)
 
 
-def _check_signatures(chain_id: str, commit: Commit, signers: dict[int, CometValidator]) -> None:
+def _check_signatures(
+    chain_id: str,
+    commit: Commit,
+    signers: dict[int, CometValidator],
+    verify: VerifySignature = verify_zip215,
+    kind: SignedMessageType = PRECOMMIT,
+) -> None:
     for i, validator in signers.items():
         signature = commit.signatures[i].signature
-        if not verify_zip215(validator.pub_key.ed25519, commit.sign_bytes(chain_id, i), signature):
+        if not verify(validator.pub_key.ed25519, commit.sign_bytes(chain_id, i, kind), signature):
             raise ValueError(f"commit: the signature of validator {validator.address.hex()}, entry {i}, is wrong")

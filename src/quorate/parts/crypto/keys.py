@@ -12,6 +12,9 @@ signature does not name the slot; a message that must not count in another one n
 
 Who is no node, a client, signs too, and is known by its public key alone.
 
+What other software must be able to check has a format of its own, which names its chain; it is signed as it is, by
+``sign_canonical``. No such bytes begin like what ``to_sign`` makes.
+
 A signature convinces everybody, a MAC only the one node that shares the secret, for a fiftieth of the time. Two nodes
 agree on a secret by their keys. MACs are for what nobody ever shows to a third.
 
@@ -113,8 +116,17 @@ class Signer(_Shared, ABC):
         """The signature of the message under the context. Raises ValueError as ``to_sign`` does."""
         return self._sign(to_sign(self.cluster, context, message))
 
+    def sign_canonical(self, data: bytes) -> bytes:
+        """The signature of bytes as they are: a format of others, which says itself for which chain it is."""
+        assert not data.startswith(_PREFIX), "this would pass for what is signed under a context"
+        return self._sign_canonical(data)
+
     @abstractmethod
     def _sign(self, data: bytes) -> bytes: ...
+
+    def _sign_canonical(self, data: bytes) -> bytes:
+        """With 64 bytes, as that of Ed25519."""
+        return self._sign(data)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.node})"
@@ -134,6 +146,10 @@ class Verifier(ABC):
     @abstractmethod
     def verify(self, data: bytes, signature: bytes) -> bool:
         """Whether the signature is this node's, of exactly what ``to_sign`` made. Never raises, whatever the bytes."""
+
+    def verify_canonical(self, data: bytes, signature: bytes) -> bool:
+        """The same for what ``sign_canonical`` signed, by the rules that everybody has who checks that."""
+        return self.verify(data, signature)
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -237,6 +253,11 @@ class Keyring(_Shared):
             return False
         return verifier.verify(data, signature)
 
+    def verify_canonical(self, signer: int | bytes, data: bytes, signature: bytes) -> bool:
+        """Whether the node, or the owner of the public key, signed these bytes as they are. It never raises."""
+        verifier = self._of_stranger(signer) if isinstance(signer, bytes) else self._verifiers.get(signer)
+        return verifier is not None and verifier.verify_canonical(data, signature)
+
     def by_key(self, claims: Iterable[Signed]) -> list[Signed]:
         """The claims with the nodes' public keys in place of their numbers: a job's keyring knows no newcomers.
 
@@ -313,9 +334,17 @@ class Keys(_Shared):
         """This node's signature. Raises ValueError as ``to_sign`` does."""
         return self._signer.sign(context, message)
 
+    def sign_canonical(self, data: bytes) -> bytes:
+        """This node's signature, as ``Signer.sign_canonical``."""
+        return self._signer.sign_canonical(data)
+
     def verify(self, signer: int | bytes, context: str, message: bytes, signature: bytes) -> bool:
         """As ``Keyring.verify``."""
         return self.keyring.verify(signer, context, message, signature)
+
+    def verify_canonical(self, signer: int | bytes, data: bytes, signature: bytes) -> bool:
+        """As ``Keyring.verify_canonical``."""
+        return self.keyring.verify_canonical(signer, data, signature)
 
     def macs(self, context: str, message: bytes, nodes: Sequence[int]) -> tuple[bytes, ...]:
         """A MAC for each node, in order. Raises ValueError as ``to_sign`` does, KeyError for an unknown one."""
@@ -461,6 +490,9 @@ class _SymbolicSigner(Signer):
     def _sign(self, data: bytes) -> bytes:
         return blake2b(data, key=self.secret, digest_size=32).digest()
 
+    def _sign_canonical(self, data: bytes) -> bytes:
+        return blake2b(data, key=self.secret, digest_size=64).digest()
+
 
 class _SymbolicVerifier(Verifier):
     def __init__(self, secret: bytes) -> None:
@@ -472,3 +504,6 @@ class _SymbolicVerifier(Verifier):
 
     def verify(self, data: bytes, signature: bytes) -> bool:
         return compare_digest(blake2b(data, key=self._secret, digest_size=32).digest(), signature)
+
+    def verify_canonical(self, data: bytes, signature: bytes) -> bool:
+        return compare_digest(blake2b(data, key=self._secret, digest_size=64).digest(), signature)

@@ -11,7 +11,13 @@ Source: https://zips.z.cash/zip-0215; the library is ed25519-zebra, which that d
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import ed25519_zebra
+
+VerifySignature: TypeAlias = Callable[[bytes, bytes, bytes], bool]
+"""By public key, message and signature. In simulations another scheme stands in."""
 
 
 def verify_zip215(public_key: bytes, message: bytes, signature: bytes) -> bool:

@@ -6,7 +6,7 @@ A value is known to the rules by its digest alone: id(v) of the paper. None in i
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -36,6 +36,7 @@ class SignedVote(msgspec.Struct, frozen=True):
     round: int
     value: ValueId | None
     signature: bytes = b""
+    time_ns: int = 0
 
     @property
     def content(self) -> tuple[ValueId | None, int]:
@@ -44,15 +45,18 @@ class SignedVote(msgspec.Struct, frozen=True):
 
 
 class SignedProposal(msgspec.Struct, frozen=True):
-    """A node's proposal in one round. The signature has been checked. ``values`` is the value itself, which is kept as
-    long as the proposal is; the rules do not look at it."""
+    """A node's proposal in one round. The signature has been checked. ``carried`` is the value itself, which is kept
+    as long as the proposal is; the rules do not look at it."""
 
     node: int
     round: int
     value: ValueId
     valid_round: int = NO_ROUND
     signature: bytes = b""
-    values: tuple[bytes, ...] = ()
+    time_ns: int = 0
+    carried: Any = None
+    carried_ns: int = -1
+    """The time of the value itself. A vote for it that is not later counts for nothing."""
 
     @property
     def step(self) -> Step:

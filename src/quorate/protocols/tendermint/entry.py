@@ -12,5 +12,6 @@ ENTRY = ProtocolEntry(
     config=TendermintConfig,
     tolerates="lies of any f of 3f + 1 nodes, with less than a third of the power, and crashes of as many",
     traits=SIGNED_BYZANTINE,
+    genesis_option="genesis_s",
     equipment="quorate.protocols.tendermint.equipment",
 )

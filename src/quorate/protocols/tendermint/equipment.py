@@ -4,6 +4,7 @@ from quorate.protocols.tendermint.invariants import TendermintInvariants
 from quorate.protocols.tendermint.liars import LIARS, resign_tendermint
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.mutants import MUTANTS
+from quorate.protocols.tendermint.transfer_liars import TRANSFER_LIARS
 from quorate.sim.equipment import Equipment
 
 EQUIPMENT = Equipment(
@@ -12,14 +13,26 @@ EQUIPMENT = Equipment(
         prevote_s=0.2,
         precommit_s=0.2,
         further_s=0.1,
+        beat_s=0.1,
         batch_count_max=8,
         batch_bytes_max=4096,
         pending_max=256,
         pending_bytes_max=1 << 18,
+        snapshot_heights=12,
+        snapshot_bytes=1 << 17,
+        chunk_bytes=256,
     ),
-    kinds=("gone", "delays", "clients"),
+    kinds=("gone", "snapshots", "delays", "clients"),
+    variants={
+        "snapshots": lambda config, rng, _: config.but(
+            chunk_bytes=rng.choice((32, 64, 128)),
+            batch_count_max=2,
+            snapshot_heights=rng.choice((1, 1, 2, 6)),  # who misses a few heights needs a snapshot, mostly
+        )
+    },
+    takes_snapshots=True,
     invariants=(TendermintInvariants,),
     mutants=MUTANTS,
-    liars=LIARS,
+    liars=(*LIARS, *TRANSFER_LIARS),
     resign=resign_tendermint,
 )

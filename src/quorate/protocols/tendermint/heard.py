@@ -9,6 +9,10 @@ the current one are kept in full. Of those further ahead, each node has but one:
 said of others there is forgotten. So what is kept is for the rounds that were entered, the next few, and one more a
 node. A correct node goes through its rounds upwards, so what is forgotten of it is of a round that it has left.
 
+A vote says when it was cast, and one for a value that is not later than the value's own time is no vote for it: no
+correct node casts such a one. Whether it is, is known when the value is; it counts as one of any kind until then, and
+after it.
+
 Progress does not suffer: correct nodes repeat what they said last, those who wait for each other are in one round in
 the end, and that is then the latest that each of them spoke of; f + 1 of them are enough for this node to follow. What
 it lacks of earlier rounds is shown to it by certificates, with a proposal or with a decision.
@@ -35,13 +39,16 @@ PROPOSALS_MAX: Final = 2
 class RoundVotes:
     """The votes of one round and step."""
 
-    __slots__ = ("_any", "_by_value", "_quorum", "by_node", "has_any", "quorums")
+    __slots__ = ("_any", "_by_value", "_certified", "_quorum", "by_node", "has_any", "quorums", "void")
 
     def __init__(self, quorum: QuorumSystem) -> None:
         self._quorum = quorum
         self._any = Tally(quorum)
         self._by_value: dict[ValueId | None, Tally] = {}
+        self._certified: set[ValueId | None] = set()
         self.by_node: dict[int, SignedVote] = {}
+        self.void = 0
+        """The mask of those whose vote counts for no value."""
         self.has_any = False
         """Whether a quorum voted, each for whatever it liked."""
         self.quorums: list[ValueId | None] = []
@@ -52,16 +59,35 @@ class RoundVotes:
         self.by_node[vote.node] = vote
         if self._any.add(vote.node):
             self.has_any = True
+        self._count(vote)
+
+    def _count(self, vote: SignedVote) -> None:
+        if self.void >> vote.node & 1:
+            return
         tally = self._by_value.get(vote.value)
         if tally is None:
             tally = self._by_value[vote.value] = Tally(self._quorum)
-        if tally.add(vote.node):
-            self.certify(vote.value)
+        if tally.add(vote.node) and vote.value not in self.quorums:
+            self.quorums.append(vote.value)
 
     def certify(self, value: ValueId | None) -> None:
-        """A quorum voted for this."""
+        """It was shown that a quorum voted for this."""
+        self._certified.add(value)
         if value not in self.quorums:
             self.quorums.append(value)
+
+    def void_until(self, value: ValueId, time_ns: int) -> None:
+        """Votes for this that are not later count no more, and its quorum is counted anew."""
+        early = [v.node for v in self.by_node.values() if v.value == value and v.time_ns <= time_ns]
+        if not early:
+            return
+        self.void |= mask_of(early)
+        self._by_value.pop(value, None)
+        if value in self.quorums and value not in self._certified:
+            self.quorums.remove(value)
+        for vote in self.by_node.values():
+            if vote.value == value:
+                self._count(vote)
 
     def is_supported(self, value: ValueId) -> bool:
         """Whether f + 1 voted for it, so a correct node among them."""
@@ -81,6 +107,7 @@ class Heard:
         self._senders: dict[int, int] = {}  # by round, the mask of those who said anything of it
         self._far: dict[int, list[SaidOnce]] = {}  # by node, all of one round
         self._horizon = FAR_ROUNDS
+        self._times: dict[ValueId, int] = {}  # of the values of the proposals that are kept
         self._shown: set[tuple[int, int, Step]] = set()  # who equivocated, in which round and step
         self._speakers = 0  # the mask of those who said anything
         self.reached = 0
@@ -95,10 +122,10 @@ class Heard:
     def votes(self, round: int, step: Step) -> tuple[SignedVote, ...]:
         """Those that count."""
         its = self._votes.get((round, step))
-        return () if its is None else tuple(its.by_node.values())
+        return () if its is None else tuple([v for v in its.by_node.values() if not its.void >> v.node & 1])
 
     def vote_of(self, node: int, round: int, step: Step) -> SignedVote | None:
-        """The one that counts."""
+        """The first."""
         its = self._votes.get((round, step))
         return None if its is None else its.by_node.get(node)
 
@@ -165,6 +192,8 @@ class Heard:
         its = self._of(vote.round, vote.step)
         known = its.by_node.get(vote.node)
         if known is None:
+            if vote.value is not None and vote.time_ns <= self._times.get(vote.value, -1):
+                its.void |= 1 << vote.node
             its.add(vote)
             self._note(vote.node, vote.round)
             return None
@@ -179,6 +208,9 @@ class Heard:
             return None
         if len(its) < PROPOSALS_MAX or self._is_supported(proposal):
             its.append(proposal)
+            self._times[proposal.value] = proposal.carried_ns
+            for votes in self._votes.values():
+                votes.void_until(proposal.value, proposal.carried_ns)
         return its[0] if its[0] is not proposal else None
 
     def _is_supported(self, proposal: SignedProposal) -> bool:

@@ -6,22 +6,22 @@ What a node said is taken from its Turns, as others hear it. A promise is what l
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from quorate.kernel import Core, Turn
-from quorate.parts.votes.certificate import Certificate, verify
+from quorate.ledger.comet.blocks import Block
+from quorate.ledger.comet.commits import COMMIT, block_time
+from quorate.ledger.comet.evidence import DuplicateVoteEvidence
+from quorate.ledger.comet.evidence_checks import verify_duplicate_votes
+from quorate.ledger.comet.headers import Header
+from quorate.ledger.comet.validators import CometValidatorSet
+from quorate.ledger.comet.verification import verify_commit, verify_prevotes
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import NO_ROUND, Step
-from quorate.protocols.tendermint.messages import (
-    Precommit,
-    Prevote,
-    Proposal,
-    batch_id,
-    step_of,
-    vote_context,
-    vote_statement,
-)
+from quorate.protocols.tendermint.messages import Decision, Precommit, Prevote, Proposal, step_of
+from quorate.protocols.tendermint.named_blocks import decode_block, id_of
 from quorate.sim.checkers.base import Checker, Violation
 
 ONE_VOTE = "one vote a step"
@@ -31,6 +31,8 @@ VALID_VALUE = "the valid value is proposed"
 PROVEN = "decisions are proven"
 FOLLOWS = "f + 1 nodes are followed"
 DECIDES = "what a quorum precommits is decided"
+ONE_CHAIN = "the blocks are one chain"
+GOES_ON = "a block can follow on every commit"
 
 
 class Precommitted(NamedTuple):
@@ -53,6 +55,8 @@ class TendermintInvariants(Checker):
         """By node, of this life, left or not."""
         self._turn: dict[int, tuple[Proposal | Prevote, ...]] = {}
         self._decided: dict[int, int] = {}
+        self._chain: dict[int, Header] = {}
+        """By height, of the first node that decided it."""
 
     # --- called by the simulator ---
 
@@ -88,7 +92,7 @@ class TendermintInvariants(Checker):
         for message in mark:
             is_vote = isinstance(message, Prevote)
             step = step_of(message) if isinstance(message, Prevote) else Step.PROPOSE
-            value = message.value if isinstance(message, Prevote) else batch_id(message.values)
+            value = message.value if isinstance(message, Prevote) else decode_block(message.block).name
             known = self._said.setdefault((node, message.height, message.round, step), value)
             if known != value:
                 what = f"{step.name.lower()}s {_hex(known)} and {_hex(value)}"
@@ -98,13 +102,48 @@ class TendermintInvariants(Checker):
 
     def stepped(self, node: int, core: Core) -> None:
         assert isinstance(core, Tendermint)
-        decisions = core.log.decisions
-        for decision in decisions[self._decided.get(node, 0) :]:
-            value = batch_id(decision.values)
-            if not _is_proven(core, decision.proof, Step.PRECOMMIT, decision.height, decision.round, value):
-                raise Violation(PROVEN, f"node {node} has no certificate for height {decision.height}")
-        self._decided[node] = len(decisions)
+        for decision in core.log.after(self._decided.get(node, 0)):
+            self._is_in_chain(node, core, decision)
+        self._decided[node] = core.log.last
         self._is_done(node, core)
+
+    def _is_in_chain(self, node: int, core: Tendermint, decision: Decision) -> None:
+        """It is proven by its commit, follows on the block before, and is the same at all nodes."""
+        block, commit, height = decode_block(decision.block), COMMIT.decode(decision.commit), decision.height
+        validators, verify = _validators(core), core.keyring.verify_canonical
+        try:
+            verify_commit(core.chain.id, validators, block.id, height, commit, verify)
+        except ValueError as error:
+            raise Violation(PROVEN, f"node {node} has no commit for height {height}: {error}") from error
+        header = self._chain.setdefault(height, block.block.header)
+        if header != block.block.header:
+            raise Violation(ONE_CHAIN, f"node {node} has another block at height {height}")
+        why = self._breaks(core, block.block)
+        if why is not None:
+            raise Violation(ONE_CHAIN, f"at node {node}, block {height} {why}")
+        if block_time(commit, validators.by_address()) <= header.time:
+            raise Violation(GOES_ON, f"at node {node}, no block can follow on the commit of height {height}")
+
+    def _breaks(self, core: Tendermint, block: Block) -> str | None:
+        """Why it is no next block."""
+        header, before, validators = block.header, self._chain.get(block.header.height - 1), _validators(core)
+        if before is not None and (header.last_block_id.hash != before.hash() or header.time <= before.time):
+            return "does not follow on the one before"
+        if before is not None and header.app_hash != sha256(before.app_hash + before.data_hash).digest():
+            return "says what the app did not make of the one before"
+        if not header.validators_hash == header.next_validators_hash == validators.hash():
+            return "names validators that are none"
+        for piece in block.evidence.evidence:
+            past, verify = self._chain.get(piece.height), core.keyring.verify_canonical
+            if not isinstance(piece, DuplicateVoteEvidence) or piece.height >= header.height:
+                return "has evidence of nothing"
+            if past is None:
+                continue  # a snapshot took its place before anybody looked
+            try:
+                verify_duplicate_votes(piece, core.chain.id, validators, past.time, verify)
+            except ValueError as error:
+                return f"blames somebody for nothing: {error}"
+        return None
 
     # --- rules ---
 
@@ -129,10 +168,9 @@ class TendermintInvariants(Checker):
             raise Violation(
                 VALID_VALUE, f"node {node} locked in round {lock.round} and proposes {m.valid_round} in {m.round}"
             )
-        value = batch_id(m.values)
         if m.valid_round != NO_ROUND:
-            if not _is_proven(core, m.proof, Step.PREVOTE, m.height, m.valid_round, value):
-                raise Violation(VALID_VALUE, f"node {node} proposes for round {m.valid_round} without a certificate")
+            if not _is_prevoted(core, m.proof, m.height, m.valid_round, decode_block(m.block).name):
+                raise Violation(VALID_VALUE, f"node {node} proposes for round {m.valid_round} without a proof")
 
     def _voted(self, node: int, core: Tendermint, m: Prevote, value: bytes) -> None:
         if m.height != core.open.number:
@@ -148,7 +186,7 @@ class TendermintInvariants(Checker):
                 raise Violation(LOCKS, f"node {node} prevotes in round {m.round} against its lock of {lock.round}")
 
     def _is_shown(self, core: Tendermint, height: int, round: int, value: bytes) -> bool:
-        return _is_proven(core, core.open.proof_of(Step.PREVOTE, round, value), Step.PREVOTE, height, round, value)
+        return _is_prevoted(core, core.open.proof_of(round, value), height, round, value)
 
 
 def _own(node: int, turn: Turn) -> Iterator[Proposal | Prevote]:
@@ -165,12 +203,21 @@ def _keep(table: dict[int, Precommitted], node: int, newer: Precommitted) -> Non
         table[node] = newer
 
 
-def _is_proven(core: Tendermint, proof: Certificate | None, step: Step, height: int, round: int, value: bytes) -> bool:
-    claim = (vote_context(step), vote_statement(height, round, value))
-    if proof is None or (proof.context, proof.statement) != claim:
+def _is_prevoted(core: Tendermint, proof: bytes | None, height: int, round: int, value: bytes) -> bool:
+    """Whether the proof has the prevotes of a quorum for the value in this round."""
+    if proof is None:
         return False
-    quorum = Committee(core.env.peers, core.config.powers, core.keyring).quorum
-    return verify(proof, core.keyring, quorum)
+    prevotes, keyring = COMMIT.decode(proof), core.keyring
+    try:
+        verify_prevotes(core.chain.id, _validators(core), id_of(value), height, prevotes, keyring.verify_canonical)
+    except ValueError:
+        return False
+    return prevotes.round == round
+
+
+def _validators(core: Tendermint) -> CometValidatorSet:
+    """Those of every height: simulated apps change none."""
+    return Committee(core.env.peers, core.config.powers, core.keyring).validators
 
 
 def _hex(value: bytes | None) -> str:

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec.structs import replace
 
 from quorate.kernel import Send
+from quorate.ledger.comet.block_ids import BlockID, PartSetHeader
+from quorate.ledger.comet.blocks import BLOCK, Block, BlockData
+from quorate.ledger.comet.commits import COMMIT, NO_SIG
+from quorate.ledger.comet.evidence import DuplicateVoteEvidence, EvidenceList, duplicate_votes
+from quorate.ledger.comet.times import Timestamp
+from quorate.ledger.comet.votes import PREVOTE, Vote
 from quorate.parts.crypto.keys import Keys
-from quorate.parts.votes.certificate import Certificate
-from quorate.protocols.tendermint.messages import (
-    PREVOTE,
-    PROPOSAL,
-    Prevote,
-    Proposal,
-    batch_id,
-    proposal_statement,
-    step_of,
-    vote_context,
-    vote_statement,
-)
+from quorate.protocols.tendermint.blockchain import chain_id_of
+from quorate.protocols.tendermint.commits import prevotes_of
+from quorate.protocols.tendermint.effects import SignedVote, Step
+from quorate.protocols.tendermint.messages import Prevote, Proposal, step_of
+from quorate.protocols.tendermint.named_blocks import decode_block
+from quorate.protocols.tendermint.signed_bytes import proposal_bytes, vote_bytes
 from quorate.sim.adversary.liar import Liar, Means
 
 
 def resign_tendermint(keys: Keys | None, m: Any) -> Any:
     """A vote or a proposal with this node's signature of what it says now; the rest carries none of its own."""
     assert keys is not None
-    if isinstance(m, Prevote):
-        statement = vote_statement(m.height, m.round, m.value)
-        return replace(m, node=keys.node, signature=keys.sign(vote_context(step_of(m)), statement))
-    if isinstance(m, Proposal):
-        statement = proposal_statement(m.height, m.round, batch_id(m.values), m.valid_round)
-        return replace(m, signature=keys.sign(PROPOSAL, statement))
+    chain_id = chain_id_of(keys.cluster)
+    try:
+        if isinstance(m, Prevote):
+            data = vote_bytes(chain_id, step_of(m), m.height, m.round, m.value, m.time_ns)
+            return replace(m, node=keys.node, signature=keys.sign_canonical(data))
+        if isinstance(m, Proposal):
+            name = decode_block(m.block).name
+            data = proposal_bytes(chain_id, m.height, m.round, name, m.valid_round, m.time_ns)
+            return replace(m, signature=keys.sign_canonical(data))
+    except ValueError:
+        pass  # what it says has no form that could be signed
     return m
+
+
+def proposing(m: Proposal, block: Block, **changes: Any) -> Proposal:
+    """The proposal of another block, whose header has the hashes of what is in it; not signed yet."""
+    header = replace(block.header, data_hash=block.data.hash(), evidence_hash=block.evidence.hash(), **changes)
+    return replace(m, block=BLOCK.encode(replace(block, header=header)))
 
 
 class MakesUpRequests(Liar):
@@ -47,9 +58,68 @@ class MakesUpRequests(Liar):
         m = send.message
         if isinstance(m, Proposal) and self.means.chance(0.5):
             self.means.count(self.name)
-            values = tuple([value[:-1] + bytes([value[-1] ^ 1]) for value in m.values])
-            m = replace(m, values=values, valid_round=-1, proof=None)
+            block = BLOCK.decode(m.block)
+            txs = tuple([tx[:-1] + bytes([tx[-1] ^ 1]) for tx in block.data.txs])
+            m = replace(proposing(m, replace(block, data=BlockData(txs))), valid_round=-1, proof=None)
             send = Send(send.to, send.path, self.means.resign(m))
+        return (send,)
+
+
+class Forging(Liar):
+    """As a proposer it proposes a block that does not follow on the chain, or blames somebody for nothing."""
+
+    name = "forging"
+    summary = "proposes blocks with a wrong header, commit or evidence"
+
+    def tell(self, send: Send) -> Iterable[Send]:
+        """The same to all."""
+        m, means = send.message, self.means
+        if not isinstance(m, Proposal) or not means.chance(0.4):
+            return (send,)
+        means.count(self.name)
+        lie = replace(self._forged(m, BLOCK.decode(m.block)), valid_round=-1, proof=None)
+        return (Send(send.to, send.path, means.resign(lie)),)
+
+    def _forged(self, m: Proposal, block: Block) -> Proposal:
+        means, header = self.means, block.header
+        kind = means.rng.getrandbits(3)
+        if kind == 0:
+            return proposing(m, block, time=header.time.plus_ns((1 - 2 * means.rng.getrandbits(1)) * 1_000_000))
+        if kind == 1:
+            return proposing(m, block, app_hash=bytes(32))
+        if kind == 2:
+            return proposing(m, block, next_validators_hash=header.data_hash)
+        if kind == 3 and block.last_commit is not None and block.last_commit.signatures:
+            commit = replace(block.last_commit, signatures=(NO_SIG,) * len(block.last_commit.signatures))
+            return proposing(m, replace(block, last_commit=commit), last_commit_hash=commit.hash())
+        if kind <= 5:
+            return proposing(m, replace(block, evidence=EvidenceList(tuple(self._made_up(m, block)))))
+        return proposing(m, block, last_block_id=BlockID(header.data_hash, header.last_block_id.part_set_header))
+
+    def _made_up(self, m: Proposal, block: Block) -> Iterator[DuplicateVoteEvidence]:
+        """Two votes of another validator, which it did not sign."""
+        core = self.means.core
+        validators = core.committee.validators.validators
+        victim = self.means.pick(validators)
+        height = max(1, block.header.height - 1)
+        blocks = BlockID(bytes(32), PartSetHeader(1, bytes(32))), BlockID(b"1" * 32, PartSetHeader(1, bytes(32)))
+        at = Timestamp.of_ns(m.time_ns)
+        one, other = [Vote(PREVOTE, height, 0, block_id, at, victim.address, 0, bytes(64)) for block_id in blocks]
+        yield duplicate_votes(one, other, validators, core.chain.state.last_time)
+
+
+class Backdating(Liar):
+    """Votes for blocks at a time before theirs, so that no block could follow on a commit with its vote."""
+
+    name = "backdating"
+    summary = "says of its votes that they are older than their blocks"
+
+    def tell(self, send: Send) -> Iterable[Send]:
+        """Votes of long ago."""
+        m, means = send.message, self.means
+        if isinstance(m, Prevote) and means.chance(0.5):
+            means.count(self.name)
+            send = Send(send.to, send.path, means.resign(replace(m, time_ns=means.rng.getrandbits(20))))
         return (send,)
 
 
@@ -94,22 +164,27 @@ class ShowsFalseProofs(Liar):
     """As a proposer of a later round it says that a quorum prevoted what it proposes, and shows what is no proof."""
 
     name = "false-proofs"
-    summary = "proposes a batch as prevoted before, with a certificate that it made up"
+    summary = "proposes a block as prevoted before, with a proof that it made up"
 
     def tell(self, send: Send) -> Iterable[Send]:
-        """Another batch than it should, to be taken in spite of a lock."""
+        """Another block than it should, to be taken in spite of a lock."""
         m, means = send.message, self.means
         if not isinstance(m, Proposal) or m.round == 0 or not means.chance(0.7):
             return (send,)
         assert means.keys is not None
-        values = tuple(reversed(m.values)) if len(m.values) > 1 else means.core.pending.next_batch() or m.values
-        statement = vote_statement(m.height, m.round - 1, batch_id(values))
-        signature = means.keys.sign(PREVOTE, statement)
-        nodes = sorted((means.node, *means.others)) if means.chance(0.5) else (means.node,)
-        proof = Certificate(PREVOTE, statement, tuple([(node, signature) for node in nodes]))
+        block, core = BLOCK.decode(m.block), means.core
+        waiting = core.app.pending.next_batch()
+        txs = tuple(reversed(block.data.txs)) if len(block.data.txs) > 1 else waiting or block.data.txs
+        m = proposing(m, replace(block, data=BlockData(txs)))
+        name = decode_block(m.block).name
+        time_ns = block.header.time.ns() + 1_000_000
+        data = vote_bytes(core.chain.id, Step.PREVOTE, m.height, m.round - 1, name, time_ns)
+        signature = means.keys.sign_canonical(data)
+        nodes = (means.node, *means.others) if means.chance(0.5) else (means.node,)
+        votes = [SignedVote(node, Step.PREVOTE, m.round - 1, name, signature, time_ns) for node in nodes]
+        proof = COMMIT.encode(prevotes_of(core.committee, m.height, m.round - 1, name, votes))
         means.count(self.name)
-        lie = replace(m, values=values, valid_round=m.round - 1, proof=proof)
-        return (Send(send.to, send.path, means.resign(lie)),)
+        return (Send(send.to, send.path, means.resign(replace(m, valid_round=m.round - 1, proof=proof))),)
 
 
 class Hurrying(Liar):
@@ -132,4 +207,4 @@ class Hurrying(Liar):
             yield Send(means.some(means.others), send.path, means.resign(replace(m, round=m.round + further)))
 
 
-LIARS = (MakesUpRequests, Splitting, TellsFew, Hurrying, ShowsFalseProofs)
+LIARS = (MakesUpRequests, Forging, Backdating, Splitting, TellsFew, Hurrying, ShowsFalseProofs)

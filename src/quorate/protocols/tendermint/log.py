@@ -1,6 +1,6 @@
-"""DecidedLog: the heights that were decided, each with the certificate that proves it, for whoever is behind.
+"""DecidedLog: the heights that were decided, each with the commit that proves it, for whoever is behind.
 
-All of it is in memory and in the journal; it is never compacted.
+It is in memory and in the journal. What is before a snapshot that a quorum has is dropped (``checkpoints.py``).
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from quorate.kernel import Env
-from quorate.parts.log.entries import Entry
-from quorate.parts.log.replicated import Decided
 from quorate.protocols.tendermint.messages import Decision, Here
 
 DECISIONS_MAX: Final = 16
-"""For a node that is behind, at each of its beats; and no more bytes than two batches may have."""
+"""For a node that is behind, at each of its beats; and no more bytes than two batches may have, but one at least."""
 
 
 class DecidedLog:
@@ -24,30 +22,50 @@ class DecidedLog:
         self._env = env
         self._bytes_max = 2 * batch_bytes_max
         self.decisions: list[Decision] = []
-        """Of the heights from 1 on."""
-        self.index = 0
-        """Of the last entry that was delivered."""
+        """Of the heights after ``base``."""
+        self.base = 0
+        """The last height that is not here any more."""
         self._helped: set[int] = set()
 
     def add(self, decision: Decision) -> None:
-        """The next height is decided: make it durable, and deliver it."""
+        """The next height is decided: make it durable."""
         self._env.persist(decision)
         self.decisions.append(decision)
-        self.deliver(decision)
 
-    def deliver(self, decision: Decision) -> None:
-        """Upwards, in order; after a restart once more."""
-        entries = tuple([Entry(decision.height, value) for value in decision.values])
-        self._env.deliver(Decided(self.index + 1, entries, decision.proof))
-        self.index += len(entries)
+    @property
+    def last(self) -> int:
+        """The last height that is decided."""
+        return self.base + len(self.decisions)
+
+    def recover(self, decision: Decision) -> None:
+        """One that was durable. After a checkpoint of the journal, the first one says where the log begins."""
+        if not self.decisions and self.base == 0:
+            self.base = decision.height - 1
+        assert decision.height == self.last + 1, f"height {decision.height} does not follow on {self.last}"
+        self.decisions.append(decision)
+
+    def drop(self, height: int) -> None:
+        """Those up to this height: whoever needs them gets a snapshot."""
+        if height > self.base:
+            del self.decisions[: height - self.base]
+            self.base = height
+
+    def reset(self, height: int) -> None:
+        """The state is that after this height, and came from others."""
+        self.decisions.clear()
+        self.base = height
+
+    def after(self, height: int) -> list[Decision]:
+        """Those after this height."""
+        return self.decisions[max(0, height - self.base) :]
 
     def beat(self) -> None:
         """Nodes that are behind may be helped again."""
         self._helped.clear()
 
     def on_here(self, sender: int, m: Here) -> None:
-        """Send it what it lacks, once between two beats of this node."""
-        if not 1 <= m.height <= len(self.decisions) or sender in self._helped:
+        """Send it what it lacks, as far as it is here, once between two beats of this node."""
+        if not self.base < m.height <= self.last or sender in self._helped:
             return
         self._helped.add(sender)
         for decision in self._from(m.height):
@@ -55,8 +73,8 @@ class DecidedLog:
 
     def _from(self, height: int) -> Iterator[Decision]:
         size = 0
-        for decision in self.decisions[height - 1 :][:DECISIONS_MAX]:
-            size += sum(map(len, decision.values))
-            if size > self._bytes_max:
+        for decision in self.after(height - 1)[:DECISIONS_MAX]:
+            size += len(decision.block)
+            if size > self._bytes_max and decision.height > height:
                 return
             yield decision

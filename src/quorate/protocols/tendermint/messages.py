@@ -1,12 +1,12 @@
-"""What Tendermint sends, what it makes durable, what is signed, and how it is configured.
+"""What Tendermint sends, what it makes durable, and how it is configured.
 
-A vote and a proposal are signed as statements, each kind under a context of its own: height, round, what it is for, and
-with a proposal its valid round. Keys bind the cluster. Votes name their node, since others pass them on.
+Blocks and commits travel as the bytes that CometBFT has of them (``ledger/comet``), votes and proposals in a form of
+our own, signed as CometBFT signs its own (``signed_bytes.py``). Votes name their node, since others pass them on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated, ClassVar, Final, TypeAlias
 
@@ -14,38 +14,49 @@ import msgspec
 from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
+from quorate.ledger.comet.block_ids import ADDRESS_BYTES
+from quorate.ledger.comet.votes import SIGNATURE_BYTES
 from quorate.ledger.validators import POWER_MAX
 from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
 from quorate.parts.crypto.keys import Signature
+from quorate.parts.log.pieces import HASH_BYTES, PieceProof
+from quorate.parts.log.replicated import Chunk
 from quorate.parts.votes.certificate import Certificate
-from quorate.parts.votes.evidence import Rules, one_value_a_slot
-from quorate.parts.wire import Index
+from quorate.parts.wire import Index, Natural
 from quorate.protocols.tendermint.effects import NO_ROUND, Step
+from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NAME_BYTES
 
+CHECKPOINT: Final = "tendermint checkpoint"
 BATCH_COUNT_MAX: Final = 4096
 NODES_MAX: Final = NODE_ID_MAX + 1
+COMMIT_BYTES_MAX: Final = 256 + 128 * NODES_MAX
 ROUNDS_MAX: Final = 1 << 16
 """Of a height. Timeouts grow, so no correct node comes that far within a month; what is of a later one is malformed."""
 VOTES_A_NODE_MAX: Final = 4
 """Of two rounds, two in each."""
 
-Batch: TypeAlias = Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=BATCH_COUNT_MAX)]
-"""Signed requests that are decided as one."""
-BatchId: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+BlockBytes: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=BLOCK_BYTES_MAX)]
+CommitBytes: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=COMMIT_BYTES_MAX)]
+BlockName: TypeAlias = Annotated[bytes, Meta(min_length=NAME_BYTES, max_length=NAME_BYTES)]
 """The paper's id(v)."""
+VoteSignature: TypeAlias = Annotated[bytes, Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
 Round: TypeAlias = Annotated[int, Meta(ge=0, lt=ROUNDS_MAX)]
 ValidRound: TypeAlias = Annotated[int, Meta(ge=NO_ROUND, lt=ROUNDS_MAX)]
 Power: TypeAlias = Annotated[int, Meta(ge=1, le=POWER_MAX)]
-
-PROPOSAL: Final = "tendermint proposal"
-PREVOTE: Final = "tendermint prevote"
-PRECOMMIT: Final = "tendermint precommit"
-
-_encode: Final = msgspec.msgpack.Encoder().encode
+Priority: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Address: TypeAlias = Annotated[bytes, Meta(min_length=ADDRESS_BYTES, max_length=ADDRESS_BYTES)]
+Digest: TypeAlias = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
+WallTime: TypeAlias = Natural
+"""Nanoseconds of UTC since 1970."""
 
 
 class TendermintConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Times in seconds of the local clock. Each timeout is so much longer in every further round of a height."""
+    """Times in seconds of the local clock. Each timeout is so much longer in every further round of a height.
+
+    ``powers``, ``genesis_s`` and the three of snapshots are the chain's, and must be alike at all nodes.
+    """
 
     bounds: ClassVar[Mapping[str, Bounds]] = {
         "propose_s": TIMES,
@@ -57,6 +68,10 @@ class TendermintConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_
         "batch_bytes_max": MESSAGE_SIZES,
         "pending_max": COUNTS,
         "pending_bytes_max": SIZES,
+        "genesis_s": Bounds(0, 1 << 32),
+        "snapshot_heights": Bounds(1, 1 << 20),
+        "snapshot_bytes": SIZES,
+        "chunk_bytes": MESSAGE_SIZES,
     }
 
     propose_s: float = 1.0
@@ -72,6 +87,13 @@ class TendermintConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_
     """Of the nodes, in the order of their numbers; empty: all are alike. Clients count nodes, not power: what they are
     told holds while the nodes that lie have less than a third of the power, *and* are less than a third of the
     nodes."""
+    genesis_s: int = 0
+    """The time of the chain's first block, in seconds since 1970."""
+    snapshot_heights: int = 8192
+    """A snapshot is taken after so many heights, or ``snapshot_bytes`` of blocks. The log is what was decided since the
+    last but one, so about twice as much."""
+    snapshot_bytes: int = 64 << 20
+    chunk_bytes: int = 1 << 20
 
     def timeout_s(self, step: Step, round: int) -> float:
         """How long a step may take in a round. It grows without a bound, to exceed whatever messages take."""
@@ -83,28 +105,32 @@ class TendermintConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """From the round's proposer. ``proof`` has the prevotes of a quorum in ``valid_round``, unless that is NO_ROUND."""
+    """From the round's proposer. ``proof``, in the form of a commit, has the prevotes of a quorum in ``valid_round``,
+    unless that is NO_ROUND."""
 
     height: Index
     round: Round
-    values: Batch
+    block: BlockBytes
     valid_round: ValidRound
-    proof: Certificate | None
-    signature: Signature
+    proof: CommitBytes | None
+    time_ns: WallTime
+    signature: VoteSignature
 
 
 class Prevote(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """The node accepts the batch in this round; None: none."""
+    """The node accepts the block in this round; None: none. ``time_ns`` is the node's clock, and at least a millisecond
+    after the time of the block."""
 
     height: Index
     round: Round
-    value: BatchId | None
+    value: BlockName | None
     node: NodeId
-    signature: Signature
+    time_ns: WallTime
+    signature: VoteSignature
 
 
 class Precommit(Prevote, frozen=True, array_like=True, tag=True, gc=False):
-    """The node has seen a quorum prevote the batch in this round, and is locked on it; None: on none in this round."""
+    """The node has seen a quorum prevote the block in this round, and is locked on it; None: on none in this round."""
 
 
 class Votes(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -114,12 +140,11 @@ class Votes(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """The batch is decided at this height; ``proof`` has the precommits of a quorum in the round. Also a record."""
+    """The block is decided at this height; the commit, which names the round, proves it. Also a record."""
 
     height: Index
-    round: Round
-    values: Batch
-    proof: Certificate
+    block: BlockBytes
+    commit: CommitBytes
 
 
 class Here(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -128,64 +153,120 @@ class Here(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     height: Index
 
 
-MESSAGES: Final = (Proposal, Prevote, Precommit, Votes, Decision, Here)
+class ValidatorsAt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The validators of a height, in their order: address, power and priority; and who proposes in round 0."""
+
+    validators: Annotated[tuple[tuple[Address, Power, Priority], ...], Meta(min_length=1, max_length=NODES_MAX)]
+    proposer: Address
+
+
+class ChainPoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where the chain stands after a height: all that the next one depends on, but for a commit."""
+
+    height: Index
+    block: BlockName
+    time_ns: WallTime
+    app_hash: Digest
+    results_hash: Digest
+    last: ValidatorsAt
+    now: ValidatorsAt
+    after: ValidatorsAt
+
+
+class Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A snapshot after a height, of so many transactions, what its file must be, and where the chain stood.
+
+    ``root``, of a tree over pieces of ``piece_bytes``, proves each piece (``parts/log/pieces.py``).
+    """
+
+    height: Index
+    index: Index
+    size_bytes: Natural
+    digest: Digest
+    root: Digest
+    piece_bytes: Natural
+    point: ChainPoint
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The sender, a validator, has this snapshot."""
+
+    height: Index
+    digest: Digest
+    signature: Signature
+
+
+class Offer(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A snapshot that is here, the word of more than two thirds of the power for it, and the commit of its block."""
+
+    image: Image
+    certificate: Certificate
+    commit: CommitBytes
+
+
+class FetchPiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Send the piece at this offset of the snapshot of this height."""
+
+    height: Index
+    offset: Natural
+
+
+class ImagePiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece, and the proof that it is in the snapshot."""
+
+    chunk: Chunk
+    proof: PieceProof
+
+
+MESSAGES: Final = (
+    *(Proposal, Prevote, Precommit, Votes, Decision, Here),
+    *(Checkpoint, Offer, FetchPiece, ImagePiece),
+)
 
 # --- records ---
 
 
 class Valid(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """validValue and validRound; ``proof`` has the prevotes of a quorum in the round."""
+    """validValue and validRound; ``proof``, in the form of a commit, has the prevotes of a quorum in the round."""
 
     height: Index
     round: Round
-    values: Batch
-    proof: Certificate
+    block: BlockBytes
+    proof: CommitBytes
 
 
 class Locked(Valid, frozen=True, array_like=True, tag=True, gc=False):
-    """lockedValue and lockedRound, and valid ones alike: this node precommits the batch in this round."""
+    """lockedValue and lockedRound, and valid ones alike: this node precommits the block in this round."""
 
 
-RECORDS: Final = (Proposal, Prevote, Precommit, Locked, Valid, Decision)
+class Taken(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A snapshot is durable here. One that was fetched takes the place of all records before. The commit is the one
+    that this node has of the block."""
 
-# --- what is signed ---
-
-
-def batch_id(values: Sequence[bytes]) -> bytes:
-    """The paper's id(v)."""
-    return sha256(_encode(values)).digest()
-
-
-def vote_statement(height: int, round: int, value: bytes | None) -> bytes:
-    """What a vote says."""
-    return _encode((height, round, value))
+    image: Image
+    is_fetched: bool
+    commit: CommitBytes
 
 
-def proposal_statement(height: int, round: int, value: bytes, valid_round: int) -> bytes:
-    """What a proposal says."""
-    return _encode((height, round, value, valid_round))
+class Stable(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """More than two thirds of the power have the snapshot that this names."""
+
+    certificate: Certificate
 
 
-def vote_context(step: Step) -> str:
-    """Under which votes of this step are signed."""
-    return PREVOTE if step is Step.PREVOTE else PRECOMMIT
+RECORDS: Final = (Proposal, Prevote, Precommit, Locked, Valid, Decision, Taken, Stable)
+
+
+def digest_of(image: Image) -> bytes:
+    """What nodes sign of a snapshot."""
+    return sha256(_encode(image)).digest()
+
+
+def checkpoint_statement(height: int, digest: bytes) -> bytes:
+    """What a checkpoint says."""
+    return _encode((height, digest))
 
 
 def step_of(vote: Prevote) -> Step:
     """The one that a vote belongs to."""
     return Step.PRECOMMIT if isinstance(vote, Precommit) else Step.PREVOTE
-
-
-def _slot_of(statement: bytes) -> tuple[int, int] | None:
-    try:
-        fields = msgspec.msgpack.decode(statement)
-    except (msgspec.MsgspecError, ArithmeticError, RecursionError):
-        return None
-    match fields:
-        case [int(height), int(round), *_]:
-            return height, round
-    return None
-
-
-RULES: Final[Rules] = {context: one_value_a_slot(_slot_of) for context in (PROPOSAL, PREVOTE, PRECOMMIT)}
-"""A node signs one statement of each kind for a height and a round."""

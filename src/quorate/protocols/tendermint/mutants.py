@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from quorate.kernel import Env
-from quorate.parts.crypto.keys import Keys
-from quorate.parts.quorum import Threshold
-from quorate.parts.votes.certificate import Certificate
+from quorate.ledger.comet.validators import CometValidatorSet
+from quorate.ledger.validators import ValidatorSet
+from quorate.parts.quorum import QuorumSystem, Threshold
+from quorate.protocols.tendermint.checkpoints import ChainCheckpoints
+from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import (
     NO_ROUND,
+    Equivocation,
+    Judge,
     Lock,
     SaidOnce,
     SendVote,
@@ -19,11 +25,15 @@ from quorate.protocols.tendermint.effects import (
     SignedVote,
     Step,
 )
+from quorate.protocols.tendermint.heard import Heard
 from quorate.protocols.tendermint.height import Height
-from quorate.protocols.tendermint.messages import Decision, Locked, Prevote, Proposal, TendermintConfig, Valid
+from quorate.protocols.tendermint.messages import Decision, ImagePiece, Locked, Offer, Prevote, Proposal, Valid
+from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block
 from quorate.protocols.tendermint.open_height import OpenHeight
 from quorate.protocols.tendermint.pending import PendingRequests
+from quorate.protocols.tendermint.requests_app import RequestsApp
 from quorate.protocols.tendermint.signing import SignState
+from quorate.protocols.tendermint.transfer import ChainTransfer
 from quorate.sim.mutant import Mutant
 
 # --- in the rules ---
@@ -156,31 +166,37 @@ class NoTimeout(Tendermint):
 # --- in what is counted, checked and believed ---
 
 
+class SmallCommittee(Committee):
+    """2f votes are a quorum of it."""
+
+    def _stand(self, last: CometValidatorSet | None, now: ValidatorSet, after: ValidatorSet) -> None:
+        super()._stand(last, now, after)
+        self.quorum = Threshold(sorted(self.nodes), max(1, 2 * ((len(self.nodes) - 1) // 3)))  # type: ignore[assignment]
+
+
 class SmallPowerQuorum(Tendermint):
     """2f votes are a quorum: any two may share nobody but the liars."""
 
-    def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
-        super().__init__(env, config, keys=keys)
-        faults = (len(env.peers) - 1) // 3
-        self.committee.quorum = Threshold(env.peers, max(1, 2 * faults))  # type: ignore[assignment]
-        self.open = self._open(1)
+    committee_class = SmallCommittee
 
 
 class BelievesProvenDecisions(Tendermint):
     """Takes the word of whoever sends a decision."""
 
-    def on_decision(self, sender: int, m: Decision) -> None:
-        """Unseen."""
-        if m.height == self.open.number:
-            self._decide(m)
+    def _proven(self, m: Decision) -> NamedBlock | None:
+        """Unseen, as far as it is a block."""
+        try:
+            return decode_block(m.block)
+        except ValueError:
+            return None
 
 
 class CredulousHeight(OpenHeight):
     """Lets a proposal show prevotes that are none."""
 
-    def proves(self, proof: Certificate | None, step: Step, round: int, value: bytes) -> bool:
-        """Anything that looks like a certificate."""
-        return proof is not None if step is Step.PREVOTE else super().proves(proof, step, round, value)
+    def proves(self, proof: bytes | None, round: int, block: NamedBlock) -> bool:
+        """Anything that looks like a proof."""
+        return proof is not None
 
 
 class BelievesCertificates(Tendermint):
@@ -193,7 +209,7 @@ class UncheckedHeight(OpenHeight):
     def on_vote(self, m: Prevote) -> str | None:
         """Unseen."""
         step = Step.PREVOTE if type(m) is Prevote else Step.PRECOMMIT
-        self.rules.on_said(SignedVote(m.node, step, m.round, m.value, m.signature))
+        self.rules.on_said(SignedVote(m.node, step, m.round, m.value, m.signature, m.time_ns))
         return None
 
 
@@ -209,12 +225,66 @@ class BelievingRequests(PendingRequests):
         return True
 
 
+class BelievingApp(RequestsApp):
+    pending_class = BelievingRequests
+
+
 class BelievesProposers(Tendermint):
     """Prevotes for requests that no client signed."""
 
-    def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
-        super().__init__(env, config, keys=keys)
-        self.pending = BelievingRequests(env, config)
+    app_class = BelievingApp
+
+
+class BelievesBlocks(Tendermint):
+    """Prevotes for blocks that do not follow on the chain, if their requests are signed."""
+
+    def _judge(self, effect: Judge) -> None:
+        """The app's word alone."""
+        self.app.process(self.open.block_of(effect.value))
+
+
+class TimelessHeard(Heard):
+    """Votes count whatever time they say."""
+
+    def add(self, said: SaidOnce) -> Equivocation | None:
+        """As if no value had a time."""
+        return super().add(replace(said, carried_ns=-1) if isinstance(said, SignedProposal) else said)
+
+
+class TimelessRules(Height):
+    """With votes of any time."""
+
+    def __init__(self, node: int, quorum: QuorumSystem, proposer_of: Callable[[int], int]) -> None:
+        super().__init__(node, quorum, proposer_of)
+        self.heard = TimelessHeard(quorum, proposer_of)
+
+
+class AnyTime(Tendermint):
+    rules_class = TimelessRules
+
+
+class BelievingCheckpoints(ChainCheckpoints):
+    """Takes any offer for proven."""
+
+    def is_proven(self, m: Offer) -> bool:
+        """Unseen."""
+        return True
+
+
+class BelievesOffers(Tendermint):
+    checkpoints_class = BelievingCheckpoints
+
+
+class BelievingTransfer(ChainTransfer):
+    """Stores whatever a source sends."""
+
+    def _is_piece(self, m: ImagePiece) -> bool:
+        """Unseen."""
+        return True
+
+
+class BelievesPieces(Tendermint):
+    transfer_class = BelievingTransfer
 
 
 # --- in what is durable ---
@@ -242,7 +312,7 @@ class SendsAtOnce(Tendermint):
     """Votes leave before they are durable."""
 
     def _vote(self, effect: SendVote) -> None:
-        vote = self.signed.vote(effect.step, effect.round, effect.value)
+        vote = self._signed_vote(effect)
         if vote is not None:
             self.env.send_now(self.env.others, vote)  # the bug
             self.env.send(self.env.id, vote)
@@ -251,11 +321,11 @@ class SendsAtOnce(Tendermint):
 class UnrecordedSignatures(SignState):
     """Signs a vote, and writes nothing down."""
 
-    def vote(self, step: Step, round: int, value: bytes | None) -> Prevote | None:
+    def vote(self, step: Step, round: int, value: bytes | None, time_ns: int) -> Prevote | None:
         """In memory."""
         persist, self._env = self._env, _Muted(self._env)  # type: ignore[assignment]
         try:
-            return super().vote(step, round, value)
+            return super().vote(step, round, value, time_ns)
         finally:
             self._env = persist
 
@@ -307,6 +377,10 @@ MUTANTS = (
     Mutant("believes-certificates", "any certificate proves prevotes", core=BelievesCertificates, lies=True),
     Mutant("believes-votes", "votes count that nobody signed", core=BelievesVotes, lies=True),
     Mutant("believes-proposers", "what is proposed need not be signed", core=BelievesProposers, lies=True),
+    Mutant("believes-blocks", "what is proposed need not follow on the chain", core=BelievesBlocks, lies=True),
+    Mutant("believes-offers", "a snapshot is taken without a quorum's word for it", core=BelievesOffers, lies=True),
+    Mutant("believes-pieces", "pieces of a snapshot are not checked", core=BelievesPieces, lies=True),
+    Mutant("any-time", "votes count that are older than their blocks", core=AnyTime, lies=True),
     Mutant("forgets-signatures", "a node that restarts may sign something else", core=ForgetsSignatures),
     Mutant("forgets-lock", "a node that restarts has locked nothing", core=ForgetsTheLock),
     Mutant("sends-at-once", "votes leave before they are durable", core=SendsAtOnce),

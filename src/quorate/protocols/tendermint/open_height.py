@@ -1,19 +1,24 @@
-"""OpenHeight: the height that is being decided. It gives the rules what they ask of messages: checked, and by digest.
+"""OpenHeight: the height that is being decided. It gives the rules what they ask of messages: checked, and by name.
 
-The rules know values and quorums by their digests. Here are the values themselves, with the proposals that brought
-them, and the certificates. What a node says is looked at in this order: is it well formed, is it known already, who
-signed it. In the paper gossip brings every vote to everybody in the end; here certificates do that for votes of rounds
-long past, and show what a quorum voted where a liar told this node something else.
+The rules know values and quorums by names. Here are the blocks themselves, with the proposals that brought them, and
+the proofs of quorums. What a node says is looked at in this order: is it well formed, is it known already, who signed
+it. In the paper gossip brings every vote to everybody in the end; here proofs do that for votes of rounds long past,
+and show what a quorum voted where a liar told this node something else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from msgspec.structs import replace
+
+from quorate.ledger.comet.commits import COMMIT
+from quorate.ledger.comet.votes import Proposal as CometProposal
+from quorate.ledger.comet.votes import Vote as CometVote
 from quorate.parts.crypto.keys import Keys
-from quorate.parts.votes.certificate import Certificate, verify
-from quorate.parts.votes.evidence import Conflict, Said, conflict
-from quorate.protocols.tendermint.committee import Committee
+from quorate.protocols.tendermint.blockchain import Chain
+from quorate.protocols.tendermint.commits import check_prevotes, commit_of, prevotes_of
+from quorate.protocols.tendermint.contradictions import Contradiction
 from quorate.protocols.tendermint.effects import (
     NO_ROUND,
     Equivocation,
@@ -22,17 +27,9 @@ from quorate.protocols.tendermint.effects import (
     Step,
 )
 from quorate.protocols.tendermint.height import Height
-from quorate.protocols.tendermint.messages import (
-    PROPOSAL,
-    Precommit,
-    Prevote,
-    Proposal,
-    batch_id,
-    proposal_statement,
-    step_of,
-    vote_context,
-    vote_statement,
-)
+from quorate.protocols.tendermint.messages import Precommit, Prevote, Proposal, step_of
+from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, id_of
+from quorate.protocols.tendermint.signed_bytes import comet_proposal, comet_vote, proposal_bytes, vote_bytes
 
 MakeRules = Callable[..., Height]
 
@@ -40,12 +37,13 @@ MakeRules = Callable[..., Height]
 class OpenHeight:
     """``rules`` is algorithm 1. What takes a message returns why it is wrong; None: there is nothing wrong."""
 
-    def __init__(self, number: int, keys: Keys, committee: Committee, make_rules: MakeRules = Height) -> None:
+    def __init__(self, number: int, keys: Keys, chain: Chain, make_rules: MakeRules = Height) -> None:
         self.number = number
         self._keys = keys
-        self._committee = committee
-        self.rules = make_rules(keys.node, committee.quorum, committee.proposer)
-        self._proofs: dict[tuple[int, Step, bytes], Certificate] = {}  # those that others showed
+        self._chain = chain
+        self._committee = chain.committee
+        self.rules = make_rules(keys.node, self._committee.quorum, self._committee.proposer)
+        self._proofs: dict[tuple[int, bytes], bytes] = {}  # prevotes that others showed, by round and value
 
     # --- in ---
 
@@ -57,23 +55,33 @@ class OpenHeight:
         heard = self.rules.heard
         if heard.is_near(m.round) and self._committee.proposer(m.round) != sender:
             return "proposed out of turn"
-        value = batch_id(m.values)
-        is_shown = is_new or heard.has_quorum(m.valid_round, Step.PREVOTE, value)
-        said = SignedProposal(sender, m.round, value, m.valid_round, m.signature, m.values)
-        if is_shown and any(said.content == known.content for known in heard.proposals(m.round)):
+        if self._knows(m):
             return None
-        statement = proposal_statement(m.height, m.round, value, m.valid_round)
-        if not self._keys.verify(sender, PROPOSAL, statement, m.signature):
+        try:
+            block = decode_block(m.block)
+        except ValueError:
+            return "proposed what is not a block"
+        if block.block.header.height != self.number:
+            return "proposed a block of another height"
+        data = proposal_bytes(self._chain.id, m.height, m.round, block.name, m.valid_round, m.time_ns)
+        if not self._keys.verify_canonical(sender, data, m.signature):
             return "sent a proposal that it did not sign"
-        if not is_shown:
-            if not self.proves(m.proof, Step.PREVOTE, m.valid_round, value):
+        if not (is_new or heard.has_quorum(m.valid_round, Step.PREVOTE, block.name)):
+            if not self.proves(m.proof, m.valid_round, block):
                 return "proposed something again without a proof that a quorum prevoted it"
             assert m.proof is not None
             if heard.is_near(m.round):
-                self._proofs[m.valid_round, Step.PREVOTE, value] = m.proof
-                self.rules.on_certified(m.valid_round, Step.PREVOTE, value)
-        self.rules.on_said(said)
+                self._proofs[m.valid_round, block.name] = m.proof
+                self.rules.on_certified(m.valid_round, Step.PREVOTE, block.name)
+        self.rules.on_said(said_of(sender, m, block))
         return None
+
+    def _knows(self, m: Proposal) -> bool:
+        """Whether it would bring nothing new."""
+        for known in self.rules.heard.proposals(m.round):
+            if known.valid_round == m.valid_round and known.carried.data == m.block:
+                return m.proof is None or self.rules.heard.has_quorum(m.valid_round, Step.PREVOTE, known.value)
+        return False
 
     def on_vote(self, m: Prevote) -> str | None:
         """Of this height, from whoever brought it."""
@@ -81,53 +89,69 @@ class OpenHeight:
         known = self.rules.heard.vote_of(m.node, m.round, step)
         if known is not None and known.value == m.value:
             return None
-        statement = vote_statement(m.height, m.round, m.value)
-        if not self._keys.verify(m.node, vote_context(step), statement, m.signature):
+        if m.value is not None and not id_of(m.value).is_complete:
+            return "sent a vote for a block without parts"
+        data = vote_bytes(self._chain.id, step, m.height, m.round, m.value, m.time_ns)
+        if not self._keys.verify_canonical(m.node, data, m.signature):
             return "sent a vote that its node did not sign"
-        self.rules.on_said(SignedVote(m.node, step, m.round, m.value, m.signature))
+        self.rules.on_said(SignedVote(m.node, step, m.round, m.value, m.signature, m.time_ns))
         return None
 
-    def proves(self, proof: Certificate | None, step: Step, round: int, value: bytes) -> bool:
-        """Whether it shows that a quorum voted for the value in this step and round. No content of it raises."""
-        statement = vote_statement(self.number, round, value)
-        if proof is None or (proof.context, proof.statement) != (vote_context(step), statement):
+    def proves(self, proof: bytes | None, round: int, block: NamedBlock) -> bool:
+        """Whether it shows that a quorum prevoted the block in this round. No content of it raises."""
+        if proof is None:
             return False
-        return verify(proof, self._keys.keyring, self._committee.quorum)
+        try:
+            check_prevotes(self._chain, round, block, proof)
+        except ValueError:
+            return False
+        return True
 
     # --- out ---
 
-    def values_of(self, value: bytes) -> tuple[bytes, ...]:
-        """The batch of a proposal that is kept. Raises KeyError for another."""
+    def block_of(self, value: bytes) -> NamedBlock:
+        """The block of a proposal that is kept. Raises KeyError for another."""
         for proposal in self.rules.heard.every_proposal():
             if proposal.value == value:
-                return proposal.values
+                block: NamedBlock = proposal.carried
+                return block
         raise KeyError(value)
 
-    def proof_of(self, step: Step, round: int, value: bytes) -> Certificate:
-        """Of a quorum that the rules know of."""
-        shown = self._proofs.get((round, step, value))
+    def proof_of(self, round: int, value: bytes) -> bytes:
+        """The prevotes of a quorum that the rules know of."""
+        shown = self._proofs.get((round, value))
         if shown is not None:
             return shown
-        votes = [vote for vote in self.rules.heard.votes(round, step) if vote.value == value]
-        signatures = tuple(sorted([(vote.node, vote.signature) for vote in votes]))
-        return Certificate(vote_context(step), vote_statement(self.number, round, value), signatures)
+        votes = self.rules.heard.votes(round, Step.PREVOTE)
+        return COMMIT.encode(prevotes_of(self._committee, self.number, round, value, votes))
+
+    def commit_of(self, round: int, block: NamedBlock) -> bytes:
+        """The precommits of a quorum that the rules know of."""
+        votes = self.rules.heard.votes(round, Step.PRECOMMIT)
+        return COMMIT.encode(commit_of(self._committee, self.number, round, block, votes))
 
     def votes(self, rounds: Sequence[int]) -> Iterator[Prevote]:
         """All that are known of these rounds, as they came."""
         for round in rounds:
             for step, make in ((Step.PREVOTE, Prevote), (Step.PRECOMMIT, Precommit)):
                 for vote in self.rules.heard.votes(round, step):
-                    yield make(self.number, round, vote.value, vote.node, vote.signature)
+                    yield make(self.number, round, vote.value, vote.node, vote.time_ns, vote.signature)
 
-    def evidence(self, found: Equivocation) -> Conflict:
+    def contradiction(self, found: Equivocation) -> Contradiction:
         """The proof that a node contradicted itself."""
-        first, second = found.first, found.second
-        context = PROPOSAL if isinstance(first, SignedProposal) else vote_context(first.step)
-        return conflict(first.node, context, self._said(first), self._said(second))
+        return Contradiction(found.first.node, self._said(found.first), self._said(found.second))
 
-    def _said(self, one: SignedProposal | SignedVote) -> Said:
+    def _said(self, one: SignedProposal | SignedVote) -> CometVote | CometProposal:
         if isinstance(one, SignedProposal):
-            statement = proposal_statement(self.number, one.round, one.value, one.valid_round)
-        else:
-            statement = vote_statement(self.number, one.round, one.value)
-        return Said(statement, one.signature)
+            made = comet_proposal(self.number, one.round, one.value, one.valid_round, one.time_ns)
+            return replace(made, signature=one.signature)
+        vote = comet_vote(one.step, self.number, one.round, one.value, one.time_ns)
+        index = self._committee.nodes.index(one.node)
+        address = self._committee.address(one.node)
+        return replace(vote, validator_address=address, validator_index=index, signature=one.signature)
+
+
+def said_of(node: int, m: Proposal, block: NamedBlock) -> SignedProposal:
+    """A node's proposal, as the rules take it."""
+    at = block.block.header.time.ns()
+    return SignedProposal(node, m.round, block.name, m.valid_round, m.signature, m.time_ns, block, at)

@@ -192,6 +192,15 @@ class PendingRequests:
             self._release(digest)
             self._decided_at[digest] = self._env.now
 
+    def forget_all(self) -> None:
+        """The state is another one, in which these may have been decided; clients repeat what was not."""
+        self.waiting.clear()
+        self._held.clear()
+        self._held_bytes = 0
+        self._checks.clear()
+        self._left.clear()
+        self._failed.clear()
+
     def _release(self, digest: bytes) -> None:
         self._held_bytes -= self._held.pop(digest, 0)
         self.waiting.pop(digest, None)

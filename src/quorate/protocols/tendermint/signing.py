@@ -1,8 +1,8 @@
 """SignState: what this node signed at the open height. It is durable before it leaves, and contradicts itself never.
 
 How it works. Whatever is signed is persisted in the Turn that sends it, so the kernel's barrier holds it back until it
-is on disk. What was signed once is said again as it was; another value for the same round and step, or anything for an
-earlier one, is refused, whatever the rules ask for after a restart.
+is on disk. What was signed once is said again as it was, with the time that it had; another value for the same round
+and step, or anything for an earlier one, is refused, whatever the rules ask for after a restart.
 """
 
 from __future__ import annotations
@@ -12,19 +12,10 @@ from typing import TypeAlias
 
 from quorate.kernel import Env
 from quorate.parts.crypto.keys import Keys
-from quorate.parts.votes.certificate import Certificate
 from quorate.protocols.tendermint.effects import Step
-from quorate.protocols.tendermint.messages import (
-    PROPOSAL,
-    Precommit,
-    Prevote,
-    Proposal,
-    batch_id,
-    proposal_statement,
-    step_of,
-    vote_context,
-    vote_statement,
-)
+from quorate.protocols.tendermint.messages import Precommit, Prevote, Proposal, step_of
+from quorate.protocols.tendermint.named_blocks import NamedBlock
+from quorate.protocols.tendermint.signed_bytes import proposal_bytes, vote_bytes
 
 RoundStep: TypeAlias = tuple[int, Step]
 
@@ -32,9 +23,10 @@ RoundStep: TypeAlias = tuple[int, Step]
 class SignState:
     """Of one height at a time. The attributes may be read."""
 
-    def __init__(self, env: Env, keys: Keys) -> None:
+    def __init__(self, env: Env, keys: Keys, chain_id: str) -> None:
         self._env = env
         self._keys = keys
+        self._chain_id = chain_id
         self.height = 1
         self.proposal: Proposal | None = None
         """The last."""
@@ -49,29 +41,29 @@ class SignState:
         return max(signed, default=None)
 
     def propose(
-        self, round: int, values: tuple[bytes, ...], valid_round: int, proof: Certificate | None
+        self, round: int, block: NamedBlock, valid_round: int, proof: bytes | None, time_ns: int
     ) -> Proposal | None:
         """The proposal, or the one that was signed for this round before; None: it may sign none any more."""
         if self.proposal is not None and self.proposal.round == round:
             return self.proposal
         if not self._may_sign((round, Step.PROPOSE)):
             return None
-        statement = proposal_statement(self.height, round, batch_id(values), valid_round)
-        signature = self._keys.sign(PROPOSAL, statement)
-        self.proposal = Proposal(self.height, round, values, valid_round, proof, signature)
+        data = proposal_bytes(self._chain_id, self.height, round, block.name, valid_round, time_ns)
+        signature = self._keys.sign_canonical(data)
+        self.proposal = Proposal(self.height, round, block.data, valid_round, proof, time_ns, signature)
         self._env.persist(self.proposal)
         return self.proposal
 
-    def vote(self, step: Step, round: int, value: bytes | None) -> Prevote | None:
+    def vote(self, step: Step, round: int, value: bytes | None, time_ns: int) -> Prevote | None:
         """The vote; None: it would contradict one that was signed before."""
         known = self.votes.get((round, step))
         if known is not None:
             return known if known.value == value else None
         if not self._may_sign((round, step)):
             return None
-        signature = self._keys.sign(vote_context(step), vote_statement(self.height, round, value))
+        signature = self._keys.sign_canonical(vote_bytes(self._chain_id, step, self.height, round, value, time_ns))
         make = Prevote if step is Step.PREVOTE else Precommit
-        vote = self.votes[round, step] = make(self.height, round, value, self._env.id, signature)
+        vote = self.votes[round, step] = make(self.height, round, value, self._env.id, time_ns, signature)
         self._env.persist(vote)
         return vote
 
@@ -84,6 +76,12 @@ class SignState:
         self.height += 1
         self.proposal = None
         self.votes.clear()
+
+    def advance_to(self, height: int) -> None:
+        """The same for all heights below this one."""
+        if height > self.height:
+            self.height = height - 1
+            self.advance()
 
     def restore(self, record: Proposal | Prevote) -> None:
         """One durable record of this height."""
