@@ -23,13 +23,7 @@ from quorate.protocols.tendermint.effects import (
     SendVote,
     SetTimeout,
 )
-from quorate.protocols.tendermint.messages import (
-    Decision,
-    Locked,
-    Prevote,
-    TendermintConfig,
-    Valid,
-)
+from quorate.protocols.tendermint.messages import Decision, Locked, Prevote, TendermintConfig, Valid
 from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock, decode_block, name_block
 
 BESIDE_TXS_BYTES: Final = 1 << 20

@@ -12,10 +12,7 @@ from quorate.protocols.tendermint.blockchain import EVIDENCE_PARAMS, Chain, chai
 from quorate.protocols.tendermint.chain_app import ChainApp, Draft
 from quorate.protocols.tendermint.checkpoints import ChainCheckpoints
 from quorate.protocols.tendermint.committee import Committee
-from quorate.protocols.tendermint.effects import (
-    SignedVote,
-    Step,
-)
+from quorate.protocols.tendermint.effects import SignedVote, Step
 from quorate.protocols.tendermint.evidence_pool import EvidencePool
 from quorate.protocols.tendermint.height import Height
 from quorate.protocols.tendermint.log import DecidedLog

@@ -45,9 +45,7 @@ from quorate.protocols.tendermint.applying import PAUSE
 from quorate.protocols.tendermint.chain_app import Committed
 from quorate.protocols.tendermint.checkpoints import SNAPSHOT
 from quorate.protocols.tendermint.commits import check_decision
-from quorate.protocols.tendermint.effects import (
-    Step,
-)
+from quorate.protocols.tendermint.effects import Step
 from quorate.protocols.tendermint.messages import (
     MESSAGES,
     RECORDS,

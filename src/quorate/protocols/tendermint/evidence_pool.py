@@ -55,10 +55,8 @@ class EvidencePool:
         """That no block has yet."""
         self._committed: set[Offence] = set()
         self._past: dict[int, PastHeight] = {}
-        self._newest: tuple[bytes, CometValidatorSet | None] = (
-            b"",
-            None,
-        )  # the hash of the newest validators, and these: most heights have the same
+        # The hash of the newest validators, and these: most heights have the same.
+        self._newest: tuple[bytes, CometValidatorSet | None] = (b"", None)
 
     def saw(self, one: Vote, other: Vote) -> None:
         """Two votes of one node for one step of the open height, signed, and for different blocks."""
