@@ -15,7 +15,7 @@ def test_a_follower_asks_soon_whether_it_could_lead_and_lets_others() -> None:
     assert messages(node.on(3, Poll(1, 0))) == [PollReply(1, False, (1, 2))], "that was not the leader's"
     node.step(HungUp(2))
     assert messages(node.on(3, Poll(1, 0))) == [PollReply(1, True, (1, 2))]
-    assert [type(m) for m in messages(node.fire("election", 2 * CONFIG.heartbeat_s))] == [Poll]
+    assert [type(m) for m in messages(node.fire("election", 2 * CONFIG.hang_up_s))] == [Poll]
 
 
 def test_what_was_promised_for_a_lease_holds() -> None:

@@ -8,7 +8,7 @@ from quorate.protocols.raft.messages import Heartbeat, PreVote, PreVoteReply, Re
 
 from tests.protocols.raft.raft_nodes import CONFIG, NOTHING, Server, follower, settled_leader
 
-SOON_S = 2 * CONFIG.heartbeat_s
+SOON_S = 2 * CONFIG.hang_up_s
 
 
 def test_a_follower_asks_soon_whether_it_could_lead() -> None:

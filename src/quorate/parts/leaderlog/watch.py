@@ -74,7 +74,7 @@ class Watch:
         self.alarm.put_off(self.delay_s)
 
     def hung_up(self) -> None:
-        """The leader's connection to this node ended, so its process has ended, perhaps: one that lives beats soon.
+        """The leader's connection to this node ended, so its process has ended, perhaps: one that lives calls again.
 
         So this node stops to count it as heard, and asks the others soon whether it could lead. Those who hear the
         leader say no; where its process has ended, all see it. With leases what was promised holds all the same.
@@ -88,9 +88,9 @@ class Watch:
             self.alarm.put_off(self.delay_s)
 
     def _soon_s(self) -> float:
-        """One to two heartbeats; from a wider range each time, as votes may split."""
+        """Once or twice ``hang_up_s``; from a wider range each time, as votes may split."""
         self._tries += 1
-        return self._config.heartbeat_s * self._env.rng.uniform(1.0, 1.0 + self._tries)
+        return self._config.hang_up_s * self._env.rng.uniform(1.0, 1.0 + self._tries)
 
     def heard_lately(self) -> bool:
         """Whether a leader was heard within the shortest wait."""

@@ -10,6 +10,7 @@ from quorate.sim.shells import HANGS
 from quorate.sim.variants import drawn_choice, in_pieces, leased, spared
 
 SIMULATION = MultiPaxosConfig(
+    heartbeat_s=0.1,
     message_entries_max=16,
     message_bytes_max=4096,
     inflight_messages_max=8,

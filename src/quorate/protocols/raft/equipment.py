@@ -10,6 +10,7 @@ from quorate.sim.shells import HANGS
 from quorate.sim.variants import in_pieces, leased
 
 SIMULATION = RaftConfig(
+    heartbeat_s=0.1,
     message_entries_max=16,
     message_bytes_max=4096,
     inflight_messages_max=8,
