@@ -346,6 +346,6 @@ def test_programs_do_to_the_state_what_they_do_to_plain_containers(program: list
 
 @pytest.mark.slow
 @given(programs, st.booleans())
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=4_000, deadline=None)
 def test_many_programs(program: list[Any], digest_each: bool) -> None:
     check(program, digest_each)

@@ -73,7 +73,7 @@ def test_the_store_on_disk(adversary: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("nodes", "byzantine"), [(4, 1), (7, 2), (10, 3)])
 def test_a_long_campaign_of_lies(nodes: int, byzantine: int) -> None:
-    for seed in range(1000, 1000 + 1200 // nodes):
+    for seed in range(1000, 1000 + 800 // nodes):
         check(lied(seed, nodes=nodes, byzantine=byzantine))
 
 

@@ -69,11 +69,10 @@ def test_other_sizes(protocol: str, nodes: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("nodes", [3, 5])
 @pytest.mark.parametrize("first", range(0, 400, 50))
-def test_a_long_campaign(protocol: str, nodes: int, first: int) -> None:
+def test_a_long_campaign(protocol: str, first: int) -> None:
     for seed in range(first, first + 50):
-        check(Task(protocol=protocol, seed=seed, nodes=nodes, workload="mix", duration_s=20.0))
+        check(Task(protocol=protocol, seed=seed, nodes=3 if seed % 2 else 5, workload="mix"))
 
 
 CLIENT = ("serial-twice", "unknown-as-failed")

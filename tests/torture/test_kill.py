@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture.nemesis import KILLS, PAUSES, Nemesis
-from tests.torture.protocols import FAILING_OVER, PROTOCOLS, cluster_of, in_tiers
+from tests.torture.protocols import ALWAYS, FAILING_OVER, PROTOCOLS, cluster_of, in_tiers
 from tests.torture.traffic import Traffic
 from tests.torture.verify import check_history, check_replicas
 
@@ -57,5 +57,5 @@ def test_pauses(protocol: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_hundred_kills_with_pauses_between(protocol: str, tmp_path: Path) -> None:
-    torture(protocol, tmp_path, KILLS | PAUSES, seed=3, kills=100)
+def test_many_kills_with_pauses_between(protocol: str, tmp_path: Path) -> None:
+    torture(protocol, tmp_path, KILLS | PAUSES, seed=3, kills=100 if protocol in ALWAYS else 25)

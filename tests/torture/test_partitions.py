@@ -13,7 +13,7 @@ import pytest
 from tests.cli.command import quorate
 from tests.cluster import until
 from tests.torture.network import Network, SpreadCluster, why_impossible
-from tests.torture.protocols import FAILING_OVER, OPTIONS, in_tiers, nodes_of
+from tests.torture.protocols import ALWAYS, FAILING_OVER, OPTIONS, in_tiers, nodes_of
 from tests.torture.traffic import Traffic
 from tests.torture.verify import check_history, check_replicas
 
@@ -185,4 +185,4 @@ def test_partitions_under_traffic(spread: SpreadCluster, tmp_path: Path) -> None
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("spread", FAILING_OVER, indirect=True)
 def test_many_partitions_under_traffic(spread: SpreadCluster, tmp_path: Path) -> None:
-    torture(spread, tmp_path / "history.jsonl", seed=7, rounds=40)
+    torture(spread, tmp_path / "history.jsonl", seed=7, rounds=40 if spread.layout.protocol in ALWAYS else 12)
