@@ -64,7 +64,7 @@ class TendermintScript(Script):
         for word, nodes in zip(told[::2], told[1::2], strict=True):
             for node in self._nodes(nodes):
                 core = self.cluster[node].core
-                block, height = name_block(core.chain.draft(int(proposer), [request(word)])), core.open
+                block, height = name_block(core.chain.draft(int(proposer), [request(word)])), core.current.open
                 round = height.rules.round
                 data = proposal_bytes(core.chain.id, height.number, round, block.name, -1, 1)
                 signature = SCHEME.keys(int(proposer)).sign_canonical(data)
@@ -85,7 +85,7 @@ class TendermintScript(Script):
         for node, member in self.cluster.members.items():
             core = member.core
             decided = " ".join(_block(decision.block) for decision in core.log.decisions)
-            words = f"lock={kept(core.lock)} valid={kept(core.valid)} decided={decided or 'nothing'}"
+            words = f"lock={kept(core.locks.lock)} valid={kept(core.locks.valid)} decided={decided or 'nothing'}"
             self.lines.append(f"  {node} {'' if member.up else 'down '}{self._role(node)} {words}")
 
     def _nodes(self, words: str) -> tuple[int, ...]:
@@ -94,7 +94,7 @@ class TendermintScript(Script):
     # --- printing ---
 
     def _role(self, node: int) -> str:
-        height = self.cluster[node].core.open
+        height = self.cluster[node].core.current.open
         if not height.rules.is_started:
             return f"waiting at height {height.number}"
         return f"at {height.rules.step.name.lower()} in round {height.rules.round} of height {height.number}"

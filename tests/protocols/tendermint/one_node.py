@@ -185,8 +185,8 @@ class OneNode:
 
     @property
     def place(self) -> tuple[int, int, Step]:
-        rules = self.core.open.rules
-        return self.core.open.number, rules.round, rules.step
+        rules = self.core.current.open.rules
+        return self.core.current.open.number, rules.round, rules.step
 
     # --- what comes; each returns the Turn of the step and of what it led to ---
 

@@ -83,7 +83,7 @@ def test_a_double_vote_that_was_seen_goes_into_the_next_block_that_this_node_pro
 def test_it_waits_for_requests() -> None:
     node = seeing()
     assert said(node.fires("beat")) == []
-    assert not node.core.open.rules.is_started
+    assert not node.core.current.open.rules.is_started
 
 
 def accepts(*pieces: Misconduct, at: int = 3) -> bool:

@@ -103,7 +103,7 @@ def test_no_height_begins_before_the_app_has_the_one_before() -> None:
     assert node.place[0] == 1, "nor before it has kept that"
     assert works(answered(node, commit, None)) == [PrepareBlock]
     assert node.place[0] == 2
-    assert len(node.core.open.rules.heard.votes(0, Step.PREVOTE)) == 2, "what came early is not lost"
+    assert len(node.core.current.open.rules.heard.votes(0, Step.PREVOTE)) == 2, "what came early is not lost"
 
 
 def test_what_the_app_does_not_accept_is_prevoted_nil() -> None:

@@ -116,14 +116,14 @@ def test_the_normal_case() -> None:
     assert (decided.first_index, [entry.data for entry in decided.entries]) == (1, [ONE])
     assert decided.proof == COMMIT.decode(its.commit)
     assert node.place == (2, 0, PROPOSE)
-    assert not node.core.open.rules.is_started
-    assert (node.core.lock, node.core.valid) == (None, None)
+    assert not node.core.current.open.rules.is_started
+    assert (node.core.locks.lock, node.core.locks.valid) == (None, None)
 
 
 def test_a_proposer_that_has_nothing_yet_proposes_as_soon_as_it_has() -> None:
     node = OneNode(node=P[0])
     node.votes(prevote, 0, NIL, P[1], P[2])
-    assert node.core.open.rules.is_started, "f + 1 nodes speak of the height"
+    assert node.core.current.open.rules.is_started, "f + 1 nodes speak of the height"
     assert said(node.submits(TWO, ONE))[0] == proposal(0, (TWO, ONE))
 
 
@@ -160,8 +160,8 @@ def test_a_timeout_of_the_last_height_does_nothing() -> None:
     node.submits(ONE)
     node.hears((P[0], decision()))
     node.submits(TWO)
-    assert node.core._timeouts == {PROPOSE: 0}
-    node.core._timeouts.clear()
+    assert node.core.timeouts.rounds == {PROPOSE: 0}
+    node.core.timeouts.rounds.clear()
     assert said(node.fires("propose")) == []
 
 
@@ -183,7 +183,7 @@ def locked() -> OneNode:
     """On A, in round 0."""
     node = OneNode()
     node.hears((P[0], proposal(0, A)), (P[0], prevote(P[0], 0, A)), (P[1], prevote(P[1], 0, A)))
-    assert node.core.lock is not None
+    assert node.core.locks.lock is not None
     return node
 
 
@@ -199,7 +199,7 @@ def test_a_valid_value_that_is_no_lock_is_durable_too() -> None:
     node.fires("prevote")
     turn = node.hears((P[2], prevote(P[2], 0, A)))
     assert written(turn) == [Valid(1, 0, block(A).data, proof(PREVOTE, 0, A, (P[0], P[2], ME)))]
-    assert node.core.lock is None
+    assert node.core.locks.lock is None
     again = OneNode(list(node.core.checkpoint()))
     turn = again.votes(precommit, 3, NIL, P[0], P[1])
     assert said(turn)[0].valid_round == 0
@@ -256,7 +256,7 @@ def test_what_is_not_rightly_signed_does_not_count() -> None:
     right = prevote(P[1], 0, A)
     vote = Precommit(1, 0, right.value, P[1], right.time_ns, right.signature)
     assert blames(node.hears((P[1], vote))) == [(P[1], "sent a vote that its node did not sign")], "for another step"
-    assert node.core.open.rules.heard.votes(0, PREVOTE) == ()
+    assert node.core.current.open.rules.heard.votes(0, PREVOTE) == ()
 
 
 def test_a_vote_comes_from_its_node_or_among_others_that_are_passed_on() -> None:
@@ -264,11 +264,11 @@ def test_a_vote_comes_from_its_node_or_among_others_that_are_passed_on() -> None
     vote = prevote(P[1], 0, A)
     assert blames(node.hears((P[2], vote))) == [(P[2], "sent a vote as that of another node")]
     assert blames(node.hears((P[2], Votes((vote, precommit(P[0], 3, NIL)))))) == []
-    assert [one.node for one in node.core.open.rules.heard.votes(0, PREVOTE)] == [P[1]]
+    assert [one.node for one in node.core.current.open.rules.heard.votes(0, PREVOTE)] == [P[1]]
     bad = replace(prevote(P[0], 0, A), signature=bytes(64))
     turn = node.hears((P[2], Votes((bad, prevote(P[0], 1, A)))))
     assert blames(turn) == [(P[2], "sent a vote that its node did not sign")], "whoever passed it on"
-    assert node.core.open.rules.heard.votes(1, PREVOTE) == (), "what follows is not looked at"
+    assert node.core.current.open.rules.heard.votes(1, PREVOTE) == (), "what follows is not looked at"
 
 
 def test_nobody_passes_on_more_votes_than_there_are() -> None:
@@ -283,7 +283,7 @@ def test_nobody_passes_on_more_votes_than_there_are() -> None:
 def test_votes_of_other_heights_are_passed_over() -> None:
     node = OneNode()
     node.hears((P[2], Votes((prevote(P[1], 0, A, 2), prevote(P[1], 0, A)))))
-    assert [one.node for one in node.core.open.rules.heard.votes(0, PREVOTE)] == [P[1]]
+    assert [one.node for one in node.core.current.open.rules.heard.votes(0, PREVOTE)] == [P[1]]
 
 
 def test_two_votes_for_one_round_are_evidence() -> None:
@@ -362,10 +362,10 @@ def test_a_vote_that_is_not_later_than_its_block_is_none_for_it(knows_block: boo
     turns = [node.hears(its), node.hears(vote)] if knows_block else [node.hears(vote), node.hears(its)]
     assert [blames(turn) for turn in turns] == [[], []]
     assert timers(node.hears((P[1], prevote(P[1], 0, A))))["prevote"] == 1.0, "it counts as one of any kind"
-    assert node.core.lock is None
+    assert node.core.locks.lock is None
     assert said(node.hears((P[2], prevote(P[2], 0, A)))) == [precommit(ME, 0, A)]
-    assert node.core.lock is not None
-    assert node.core.lock.proof == proof(PREVOTE, 0, A, (P[1], P[2], ME)), "and is not shown"
+    assert node.core.locks.lock is not None
+    assert node.core.locks.lock.proof == proof(PREVOTE, 0, A, (P[1], P[2], ME)), "and is not shown"
     assert early(precommit(P[0], 0, A)) not in told(node.fires("beat"), P[1])
 
 
@@ -572,11 +572,11 @@ def test_what_comes_early_is_kept_for_the_next_height() -> None:
     proposer = proposer_of(0, 2)
     node.hears((proposer, proposal(0, B, height=2)), (proposer, prevote(proposer, 0, B, 2)))
     node.hears((P[0], prevote(P[0], 7, B, 3)), (P[0], prevote(P[0], 7, B, 2)), (P[0], prevote(P[0], 8, B, 2)))
-    assert len(node.core._early[P[0]]) <= 3, "one of each kind"
+    assert len(node.core.hearing.early[P[0]]) <= 3, "one of each kind"
     turn = node.hears((P[0], DECISIONS[0]))
     assert said(turn) == [prevote(ME, 0, B, 2)]
-    assert node.core._early == {}
-    heard = node.core.open.rules.heard
+    assert node.core.hearing.early == {}
+    heard = node.core.current.open.rules.heard
     assert [len(heard.votes(round, PREVOTE)) for round in (0, 7, 8)] == [2, 0, 1]
 
 

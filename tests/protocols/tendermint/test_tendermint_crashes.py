@@ -125,7 +125,7 @@ def test_after_every_write_a_crash_is_only_a_crash(writes: int) -> None:
     node = OneNode(records)
     locks = [record for record in records if isinstance(record, Locked)]
     decided = [record for record in records if isinstance(record, Decision)]
-    assert node.core.lock == (locks[-1] if locks and not decided else None)
+    assert node.core.locks.lock == (locks[-1] if locks and not decided else None)
     for slot, value in slots(torment(node)).items():
         assert promised.setdefault(slot, value) == value, f"{slot} was signed for something else"
 
@@ -135,7 +135,7 @@ def test_a_checkpoint_at_any_time_is_as_good_as_what_it_replaces(writes: int) ->
     records = [record for write in WRITES[:writes] for record in write]
     long, short = OneNode(records), OneNode(OneNode(records).recovered)
     assert long.place == short.place
-    assert (long.core.lock, long.core.valid) == (short.core.lock, short.core.valid)
+    assert (long.core.locks.lock, long.core.locks.valid) == (short.core.locks.lock, short.core.locks.valid)
     assert torment(long) == torment(short)
 
 

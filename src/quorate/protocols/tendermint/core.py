@@ -4,12 +4,16 @@ Source: Buchman, Kwon, Milosevic, "The latest gossip on BFT consensus" (arXiv 18
 algorithm 1, rule by rule, for one height.
 
 How it works. A height decides one block in CometBFT's format. ``Height`` is fed with what comes and says what is to be
-done; ``OpenHeight`` turns messages into what it is fed with; ``Acting`` makes messages, records and timers of its
-effects. ``ChainLife`` has what a node keeps, and comes back with. Here is what comes from outside. Whose turn it is to
-propose, ``Committee`` knows; ``Chain`` knows what the next block must say; ``SignState`` signs, and never two things
-that contradict each other; ``DecidedLog`` has the heights before. What transactions are, a ``ChainApp`` says: for the
-service above it is ``RequestsApp``. Double votes that are seen go into a block by ``EvidencePool``. None of these parts
-knows the core.
+done; ``OpenHeight`` turns messages into what it is fed with. ``Committee`` knows whose turn it is to propose; ``Chain``
+what the next block must say; ``SignState`` signs, and never two things that contradict each other; ``DecidedLog`` has
+the heights before. What transactions are, a ``ChainApp`` says: for the service above it is ``RequestsApp``. Double
+votes that are seen go into a block by ``EvidencePool``.
+
+Each part is an object that gets what it needs when it is made. Three of them hold the state of the open height that
+many parts read: ``CurrentHeight``, ``SignState`` and ``LockState``. What comes goes to ``Hearing``; what the rules ask
+for is done by ``Proposing``, ``Judging``, ``Casting``, ``StepTimeouts`` and ``Deciding``; ``Applying`` has what is
+decided while the app works on it. ``Tendermint`` makes the parts and passes on what comes; it has no rules of its own
+but the order of what a step does at its end, and that a height is opened when the app has the one before.
 
 A height begins at a node when the app has the block before, and there is something to decide: a transaction waits,
 f + 1 nodes speak of the height, or its proposer proposes. So no rounds go by while nobody asks for anything.
@@ -35,21 +39,41 @@ Limits. Requests wait at the nodes that clients sent them to, which should be al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Final
 
-from quorate.kernel import Key, Standing
+from quorate.kernel import Core, Env, Key, Standing
+from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady
-from quorate.protocols.tendermint.acting import Acting
-from quorate.protocols.tendermint.applying import PAUSE
-from quorate.protocols.tendermint.chain_app import Committed
-from quorate.protocols.tendermint.checkpoints import SNAPSHOT
-from quorate.protocols.tendermint.commits import check_decision
-from quorate.protocols.tendermint.effects import Step
+from quorate.protocols.tendermint.applying import PAUSE, Applying
+from quorate.protocols.tendermint.blockchain import EVIDENCE_PARAMS, Chain, chain_id_of
+from quorate.protocols.tendermint.casting import Casting
+from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Finalized, Prepared, Processed
+from quorate.protocols.tendermint.checkpoints import SNAPSHOT, ChainCheckpoints
+from quorate.protocols.tendermint.committee import Committee
+from quorate.protocols.tendermint.current_height import CurrentHeight
+from quorate.protocols.tendermint.deciding import Deciding
+from quorate.protocols.tendermint.effects import (
+    Decide,
+    EnterRound,
+    Equivocation,
+    GetValue,
+    Judge,
+    KeepValid,
+    Lock,
+    SendProposal,
+    SendVote,
+    SetTimeout,
+)
+from quorate.protocols.tendermint.evidence_pool import EvidencePool
+from quorate.protocols.tendermint.hearing import Hearing
+from quorate.protocols.tendermint.height import Height
+from quorate.protocols.tendermint.judging import Judging
+from quorate.protocols.tendermint.lock_state import LockState
+from quorate.protocols.tendermint.log import DecidedLog
 from quorate.protocols.tendermint.messages import (
     MESSAGES,
     RECORDS,
-    VOTES_A_NODE_MAX,
     Checkpoint,
     Decision,
     FetchPiece,
@@ -58,23 +82,114 @@ from quorate.protocols.tendermint.messages import (
     Offer,
     Prevote,
     Proposal,
+    Stable,
+    Taken,
+    TendermintConfig,
+    Valid,
     Votes,
 )
-from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block
-from quorate.protocols.tendermint.transfer import INSTALL, SERVE
+from quorate.protocols.tendermint.open_height import OpenHeight
+from quorate.protocols.tendermint.proposing import Proposing
+from quorate.protocols.tendermint.repeating import Repeating
+from quorate.protocols.tendermint.requests_app import RequestsApp
+from quorate.protocols.tendermint.signing import SignState
+from quorate.protocols.tendermint.step_timeouts import StepTimeouts
+from quorate.protocols.tendermint.transfer import INSTALL, SERVE, ChainTransfer
 
 BEAT: Final = "beat"
-TIMERS: Final = {"propose": Step.PROPOSE, "prevote": Step.PREVOTE, "precommit": Step.PRECOMMIT}
 STALLED: Final = "the disk takes nothing"
 
 
-class Tendermint(Acting):
-    """One node."""
+class Tendermint(Core):
+    """One node. Public attributes may be read by checkers and status pages, and by nothing else."""
 
     messages = MESSAGES
     records = RECORDS
+    rules_class: ClassVar[type[Height]] = Height
+    signing_class: ClassVar[type[SignState]] = SignState
+    open_class: ClassVar[type[OpenHeight]] = OpenHeight
+    committee_class: ClassVar[type[Committee]] = Committee
+    app_class: ClassVar[type[ChainApp]] = RequestsApp
+    checkpoints_class: ClassVar[type[ChainCheckpoints]] = ChainCheckpoints
+    transfer_class: ClassVar[type[ChainTransfer]] = ChainTransfer
+    judging_class: ClassVar[type[Judging]] = Judging
+    casting_class: ClassVar[type[Casting]] = Casting
+    deciding_class: ClassVar[type[Deciding]] = Deciding
+    repeating_class: ClassVar[type[Repeating]] = Repeating
+
+    def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
+        """Raises ValueError for keys of another node, and where the powers do not fit the nodes."""
+        super().__init__(env)
+        if keys.node != env.id:
+            raise ValueError(f"node {env.id} was given the keys of node {keys.node}")
+        self.config = config
+        self.keyring = keys.keyring
+        verify = keys.keyring.verify_canonical
+        # The chain, and what is kept of it.
+        self.committee = self.committee_class(env.peers, config.powers, keys.keyring)
+        self.chain = chain = Chain(chain_id_of(keys.cluster), self.committee, config.genesis_s, verify)
+        self.evidence = evidence = EvidencePool(chain.id, EVIDENCE_PARAMS, verify)
+        self.app = app = self.app_class(env, config)
+        self.log = log = DecidedLog(env, config.batch_bytes_max)
+        self.checkpoints = self.checkpoints_class(env, config, keys, chain, log)
+        self.applying = Applying(env, app, chain, evidence, self.checkpoints)
+        self.transfer = self.transfer_class(env, self.checkpoints)
+        # The open height, which parts share.
+        self.signed = signed = self.signing_class(env, keys, chain.id)
+        self.locks = locks = LockState(env)
+        self.current = current = CurrentHeight(keys, chain, signed, locks, self.open_class, self.rules_class)
+        # Each part knows those before it.
+        self.hearing = Hearing(env, current, self.applying, evidence)
+        self.proposing = Proposing(env, current, chain, evidence, app, signed, locks)
+        self.judging = self.judging_class(current, chain, evidence, app)
+        self.casting = self.casting_class(env, current, chain, signed, locks)
+        self.timeouts = StepTimeouts(env, config, current)
+        self.deciding = self.deciding_class(
+            *(env, current, chain, log),
+            *(self.checkpoints, self.applying, self.proposing, self.timeouts),
+        )
+        self.repeating = self.repeating_class(env, current, signed, log, app, self.transfer, self.checkpoints)
+        self._effects: dict[type, Callable[[Any], None]] = {
+            EnterRound: self.proposing.on_enter_round,
+            GetValue: self.proposing.on_get_value,
+            SendProposal: self.proposing.on_send_proposal,
+            Judge: self.judging.on_judge,
+            SendVote: self.casting.on_send_vote,
+            Lock: self.casting.on_lock,
+            KeepValid: self.casting.on_keep_valid,
+            SetTimeout: self.timeouts.on_set_timeout,
+            Decide: self.deciding.on_decide,
+            Equivocation: self.hearing.on_equivocation,
+        }
+        self._answers: dict[type, Callable[[Any], None]] = {
+            Prepared: self.proposing.prepared,
+            Processed: self.judging.processed,
+            Finalized: self.applying.finalized,
+            Committed: self._committed,
+        }
 
     # --- a life ---
+
+    def restore(self, record: Any) -> None:
+        """One durable record, to the state that it is of."""
+        if isinstance(record, Decision):
+            self.log.recover(record)
+            self.current.leave(record.height)
+        elif isinstance(record, Taken | Stable):
+            self.checkpoints.restore(record)
+            if isinstance(record, Taken) and record.image.height >= self.current.next:
+                self.current.leave(record.image.height)
+        elif isinstance(record, Valid):
+            self.locks.restore(record)
+        else:
+            self.signed.restore(record)
+
+    def checkpoint(self) -> Iterator[Any]:
+        """The snapshots, the log since the older one, and what this node said since."""
+        yield from self.checkpoints.records()
+        yield from self.log.decisions
+        yield from self.signed.records()
+        yield from self.locks.records()
 
     def start(self) -> None:
         """What was recovered is decided; the app is told of it again. This node goes on after what it signed last."""
@@ -85,112 +200,74 @@ class Tendermint(Acting):
                 self.log.reset(image.height)
         self.applying.recover(self.log.after(image.height if image is not None else 0))
         self._take_answers()
-        if self.signed.height == 1:
-            self._resume()
+        if self.current.next == 1:
+            self.current.resume()
         self._go_on()
         self.applying.recovered()
         self.on_timer(BEAT)
 
-    def _go_on(self) -> None:
-        """On to the next height, once all before are applied, with what others said of it already."""
-        if self.applying.is_busy or self.open.number == self.signed.height:
-            return
-        self.open = self._open(self.signed.height)
-        self._resume()
-        early, self._early = self._early, {}
-        for sender, messages in early.items():
-            for m in messages.values():
-                if isinstance(m, Proposal):
-                    self.on_proposal(sender, m)
-                else:
-                    self.on_prevote(sender, m)
+    def on_stalled(self, why: str | None) -> None:
+        """While the disk is full, take nothing in and sign nothing."""
+        self.current.is_stalled = why is not None
+
+    def standing(self) -> Standing:
+        """As ``Core.standing``; a height counts as a term. Nobody is elected: they take turns."""
+        height = self.current.open
+        leader = self.committee.proposer(height.rules.round)
+        role = "proposer" if leader == self.env.id else "voter" if self.committee.has(self.env.id) else "learner"
+        return Standing(role, leader, height.number, self.app.index, self.transfer.note())
+
+    # --- clients ---
 
     def submit(self, values: Sequence[bytes]) -> None:
         """Requests of this node's clients."""
-        if self._is_stalled:
+        if self.current.is_stalled:
             self.env.deliver(Dropped(tuple(values), STALLED))
         else:
             self.app.submit(values)
 
     def read(self, tokens: Sequence[int]) -> None:
         """A write that a client was told of is locked at f + 1 correct nodes, until they have decided it."""
-        is_behind = self.lock is not None or self.applying.is_busy
+        is_behind = self.locks.lock is not None or self.applying.is_busy
         self.env.deliver(ReadFailed(tuple(tokens), "a write is under way") if is_behind else ReadReady(tuple(tokens)))
-
-    def on_stalled(self, why: str | None) -> None:
-        """While the disk is full, take nothing in and sign nothing."""
-        self._is_stalled = why is not None
-
-    def standing(self) -> Standing:
-        """As ``Core.standing``; a height counts as a term. Nobody is elected: they take turns."""
-        rules = self.open.rules
-        leader = self.committee.proposer(rules.round)
-        role = "proposer" if leader == self.env.id else "voter" if self.committee.has(self.env.id) else "learner"
-        return Standing(role, leader, self.open.number, self.app.index, self.transfer.note())
 
     # --- what comes ---
 
     def on_proposal(self, sender: int, m: Proposal) -> None:
         """Of the open height, or early."""
-        if self._is_open(sender, m):
-            self._judge_sender(sender, self.open.on_proposal(sender, m))
+        self.hearing.on_proposal(sender, m)
 
     def on_prevote(self, sender: int, m: Prevote) -> None:
-        """From its node. Others pass it on as one of Votes."""
-        if m.node != sender:
-            self.env.blame(sender, "sent a vote as that of another node")
-        elif self._is_open(sender, m):
-            self._judge_sender(sender, self.open.on_vote(m))
+        """From its node."""
+        self.hearing.on_vote(sender, m)
 
     on_precommit = on_prevote
 
     def on_votes(self, sender: int, m: Votes) -> None:
-        """Of any node; the sender answers for having checked them."""
-        if len(m.votes) > VOTES_A_NODE_MAX * len(self.env.peers):
-            self.env.blame(sender, "passed on more votes than two rounds have")
-            return
-        for vote in m.votes:
-            if vote.height == self.open.number and not self.applying.is_busy:
-                why = self.open.on_vote(vote)
-                if why is not None:
-                    self._judge_sender(sender, why)
-                    return
+        """Of any nodes, passed on."""
+        self.hearing.on_votes(sender, m)
 
     def on_decision(self, sender: int, m: Decision) -> None:
-        """Of any node, if it is proven."""
-        if m.height != self.open.number or self.applying.is_busy or self._is_stalled:
-            return
-        block = self._proven(m)
-        if block is not None:
-            self._decide(m, block)
-        else:
-            self.env.blame(sender, "sent a decision without a proof")
-
-    def _proven(self, m: Decision) -> NamedBlock | None:
-        """The next block, if this decides it."""
-        try:
-            block = decode_block(m.block)
-            check_decision(self.chain, block, m.commit)
-        except ValueError:
-            return None
-        return block if self.chain.refusal(block.block) is None else None
+        """Of any node, with its proof."""
+        if self.deciding.on_decision(sender, m):
+            self._take_answers()
 
     def on_here(self, sender: int, m: Here) -> None:
         """Help it, if it is behind."""
-        if not self._is_stalled:
+        if not self.current.is_stalled:
             self.log.on_here(sender, m)
             if m.height <= self.log.base:
                 self.transfer.offer(sender)
 
     def on_checkpoint(self, sender: int, m: Checkpoint) -> None:
         """Of a validator."""
-        if not self._is_stalled:
+        if not self.current.is_stalled:
             self.checkpoints.on_checkpoint(sender, m)
 
     def on_offer(self, sender: int, m: Offer) -> None:
         """A snapshot, for a node that is behind."""
-        if not self._is_stalled and not self.applying.is_busy:
-            self.transfer.on_offer(sender, m, self.signed.height)
+        if not self.current.is_stalled and not self.applying.is_busy:
+            self.transfer.on_offer(sender, m, self.current.next)
 
     def on_fetch_piece(self, sender: int, m: FetchPiece) -> None:
         """Of a snapshot that is here."""
@@ -200,70 +277,60 @@ class Tendermint(Acting):
         """Of the snapshot that this node fetches."""
         self.transfer.on_image_piece(sender, m)
 
-    def _is_open(self, sender: int, m: Proposal | Prevote) -> bool:
-        """Whether it is of the open height. If it is of the next one, it is kept."""
-        is_busy = self.applying.is_busy
-        if m.height == self.signed.height + (not is_busy):
-            self._early.setdefault(sender, {})[type(m)] = m
-        return m.height == self.open.number and not is_busy
-
-    def _judge_sender(self, sender: int, why: str | None) -> None:
-        if why is not None:
-            self.env.blame(sender, why)
-
     def on_timer(self, key: Key) -> None:
-        """A step took too long; or a beat."""
+        """A step took too long; or a beat; or a snapshot was taken of the state as it was."""
         if key == BEAT:
             self.env.set_timer(BEAT, self.config.beat_s)
-            self._beat()
+            self.repeating.beat()
         elif key == PAUSE:
             self.applying.resume()
             self._take_answers()
             self._go_on()
         elif isinstance(key, str):
-            round = self._timeouts.pop(TIMERS[key], None)
-            if round is not None:
-                self.open.rules.on_timeout(TIMERS[key], round)
+            self.timeouts.ran_out(key)
 
     def on_done(self, key: Key, result: Any) -> None:
         """A snapshot was taken, a piece of one was read or stored, or a job of the app ended."""
         if key == SNAPSHOT:
             self.checkpoints.taken(result)
         elif key == INSTALL:
-            self._install(self.transfer.written(result))
+            if self.deciding.install(self.transfer.written(result)):
+                self._go_on()
         elif isinstance(key, tuple) and key[0] == SERVE:
             self.transfer.read(key[1], result)
         else:
             self.app.done(key, result)
 
-    def _install(self, offer: Offer | None) -> None:
-        """The state is that of a snapshot that was fetched."""
-        if offer is None or offer.image.height < self.signed.height or self.applying.is_busy or self._is_stalled:
-            return
-        self.checkpoints.install(offer)
-        self.applying.stand_on(offer.image)
-        self._leave(offer.image.height)
-        self._end_timeouts()
+    # --- the end of a step ---
+
+    def settle(self) -> None:
+        """Once a step: do all that the rules ask for."""
+        while not self.current.is_stalled:
+            self._take_answers()
+            if self.applying.is_busy:
+                return
+            self.proposing.wake()
+            if self.proposing.build():
+                self._take_answers()
+            height = self.current.open
+            effects = height.rules.take()
+            if not effects:
+                return
+            for effect in effects:
+                if not self.applying.is_busy and self.current.open is height:  # else the rest was for nobody
+                    self._effects[type(effect)](effect)
+
+    def _take_answers(self) -> None:
+        while answers := self.app.take():
+            for answer in answers:
+                self._answers[type(answer)](answer)
+
+    def _committed(self, answer: Committed) -> None:
+        self.applying.committed(answer)
         self._go_on()
 
-    def _beat(self) -> None:
-        """Say how far this node is; and, if it waits, what it has."""
-        self.log.beat()
-        self.app.beat()
-        self.transfer.beat(self.signed.height)
-        self.checkpoints.resend()
-        rules, others = self.open.rules, self.env.others
-        self.env.send(others, Here(self.signed.height))
-        place, self._place = self._place, (self.open.number, rules.round, rules.step)
-        if not rules.is_started or place != self._place:
-            return
-        own = self.signed.proposal
-        if own is not None and own.round == rules.round:
-            self.env.send(others, own)
-        votes = tuple(self.open.votes(range(max(0, rules.round - 1), rules.round + 1)))
-        if votes:
-            self.env.send(others, Votes(votes))
-
-    def _applied(self, answer: Committed) -> None:
-        super()._applied(answer)
-        self._go_on()
+    def _go_on(self) -> None:
+        """On to the next height, once all before are applied, with what others said of it already."""
+        if not self.applying.is_busy and self.current.open.number != self.current.next:
+            self.current.open_next()
+            self.hearing.take_early()

@@ -68,9 +68,9 @@ class TendermintInvariants(Checker):
         self._decided[node] = 0
         if promised is not None:
             self._locked[node] = promised
-            lock = core.lock
-            if core.open.number < promised.height or (
-                core.open.number == promised.height and (lock is None or lock.round < promised.round)
+            lock = core.locks.lock
+            if core.current.open.number < promised.height or (
+                core.current.open.number == promised.height and (lock is None or lock.round < promised.round)
             ):
                 where = f"in round {promised.round} of height {promised.height}"
                 raise Violation(AMNESIA, f"node {node} had precommitted {_hex(promised.value)} {where}, and forgot it")
@@ -149,7 +149,7 @@ class TendermintInvariants(Checker):
 
     def _is_done(self, node: int, core: Tendermint) -> None:
         """Lines 49-56 have nothing left to do: they wait for nothing, be the node in whichever step and round."""
-        rules = core.open.rules
+        rules = core.current.open.rules
         if not rules.is_started or rules.decision is not None:
             return
         if rules.heard.reached > rules.round:
@@ -173,7 +173,7 @@ class TendermintInvariants(Checker):
                 raise Violation(VALID_VALUE, f"node {node} proposes for round {m.valid_round} without a proof")
 
     def _voted(self, node: int, core: Tendermint, m: Prevote, value: bytes) -> None:
-        if m.height != core.open.number:
+        if m.height != core.current.open.number:
             return  # decided in this step; the certificates are gone
         lock = self._locked.get(node)
         if isinstance(m, Precommit):
@@ -186,7 +186,7 @@ class TendermintInvariants(Checker):
                 raise Violation(LOCKS, f"node {node} prevotes in round {m.round} against its lock of {lock.round}")
 
     def _is_shown(self, core: Tendermint, height: int, round: int, value: bytes) -> bool:
-        return _is_prevoted(core, core.open.proof_of(round, value), height, round, value)
+        return _is_prevoted(core, core.current.open.proof_of(round, value), height, round, value)
 
 
 def _own(node: int, turn: Turn) -> Iterator[Proposal | Prevote]:

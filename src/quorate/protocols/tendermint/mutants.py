@@ -11,9 +11,11 @@ from quorate.kernel import Env
 from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.ledger.validators import ValidatorSet
 from quorate.parts.quorum import QuorumSystem, Threshold
+from quorate.protocols.tendermint.casting import Casting
 from quorate.protocols.tendermint.checkpoints import ChainCheckpoints
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.core import Tendermint
+from quorate.protocols.tendermint.deciding import Deciding
 from quorate.protocols.tendermint.effects import (
     NO_ROUND,
     Equivocation,
@@ -27,10 +29,12 @@ from quorate.protocols.tendermint.effects import (
 )
 from quorate.protocols.tendermint.heard import Heard
 from quorate.protocols.tendermint.height import Height
+from quorate.protocols.tendermint.judging import Judging
 from quorate.protocols.tendermint.messages import Decision, ImagePiece, Locked, Offer, Prevote, Proposal, Valid
 from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block
 from quorate.protocols.tendermint.open_height import OpenHeight
 from quorate.protocols.tendermint.pending import PendingRequests
+from quorate.protocols.tendermint.repeating import Repeating
 from quorate.protocols.tendermint.requests_app import RequestsApp
 from quorate.protocols.tendermint.signing import SignState
 from quorate.protocols.tendermint.transfer import ChainTransfer
@@ -180,7 +184,7 @@ class SmallPowerQuorum(Tendermint):
     committee_class = SmallCommittee
 
 
-class BelievesProvenDecisions(Tendermint):
+class BelievingDeciding(Deciding):
     """Takes the word of whoever sends a decision."""
 
     def _proven(self, m: Decision) -> NamedBlock | None:
@@ -189,6 +193,10 @@ class BelievesProvenDecisions(Tendermint):
             return decode_block(m.block)
         except ValueError:
             return None
+
+
+class BelievesProvenDecisions(Tendermint):
+    deciding_class = BelievingDeciding
 
 
 class CredulousHeight(OpenHeight):
@@ -235,12 +243,16 @@ class BelievesProposers(Tendermint):
     app_class = BelievingApp
 
 
-class BelievesBlocks(Tendermint):
+class BelievingJudging(Judging):
     """Prevotes for blocks that do not follow on the chain, if their requests are signed."""
 
-    def _judge(self, effect: Judge) -> None:
+    def on_judge(self, effect: Judge) -> None:
         """The app's word alone."""
-        self.app.process(self.open.block_of(effect.value))
+        self._app.process(self._current.open.block_of(effect.value))
+
+
+class BelievesBlocks(Tendermint):
+    judging_class = BelievingJudging
 
 
 class TimelessHeard(Heard):
@@ -308,14 +320,18 @@ class ForgetsTheLock(Tendermint):
             super().restore(record)
 
 
-class SendsAtOnce(Tendermint):
+class HastyCasting(Casting):
     """Votes leave before they are durable."""
 
-    def _vote(self, effect: SendVote) -> None:
+    def on_send_vote(self, effect: SendVote) -> None:
         vote = self._signed_vote(effect)
         if vote is not None:
-            self.env.send_now(self.env.others, vote)  # the bug
-            self.env.send(self.env.id, vote)
+            self._env.send_now(self._env.others, vote)  # the bug
+            self._env.send(self._env.id, vote)
+
+
+class SendsAtOnce(Tendermint):
+    casting_class = HastyCasting
 
 
 class UnrecordedSignatures(SignState):
@@ -347,12 +363,15 @@ class RecordsNoVotes(Tendermint):
 # --- in what nodes tell each other ---
 
 
-class TellsNothing(Tendermint):
+class SparingRepeating(Repeating):
     """Votes are sent once, and no others' are passed on."""
 
-    def _beat(self) -> None:
-        self._place = None
-        super()._beat()
+    def _is_waiting(self) -> bool:
+        return False
+
+
+class TellsNothing(Tendermint):
+    repeating_class = SparingRepeating
 
 
 class HelpsNobody(Tendermint):
