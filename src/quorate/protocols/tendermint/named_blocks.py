@@ -52,6 +52,13 @@ def name_block(block: Block, data: bytes | None = None) -> NamedBlock:
     return NamedBlock(name_of_id(BlockID(block.header.hash(), parts)), data, block)
 
 
+def check_parts(data: bytes, block_id: BlockID) -> None:
+    """Raises ValueError unless these are the bytes of the block of this name, as far as their hash says."""
+    parts, _ = split(data)
+    if parts != block_id.part_set_header:
+        raise ValueError("block: its bytes are others than those of its name")
+
+
 def decode_block(data: bytes) -> NamedBlock:
     """What ``name_block`` made, in order by itself. Raises ValueError for anything else."""
     block = BLOCK.decode_exact(data)
