@@ -77,6 +77,15 @@ def test_a_block_for_which_votes_speak_is_decoded_all_the_same(decoded: list[byt
     assert len(decoded) == LOOKS_MAX + 1
 
 
+def test_precommits_speak_for_a_block_too(decoded: list[bytes]) -> None:
+    alone = Alone()
+    flood(alone, 0, P[0])
+    for node in (P[1], P[2]):
+        alone.current.open.on_vote(precommit(node, 0, A))
+    assert alone.current.open.on_proposal(P[0], proposal(0, A)) is None
+    assert (values(alone), len(decoded)) == ([block(A).name], LOOKS_MAX + 1)
+
+
 def test_the_second_proposal_shows_the_lie_and_the_third_is_not_looked_at(decoded: list[bytes]) -> None:
     alone = Alone()
     for content in (A, B, C, B, A):

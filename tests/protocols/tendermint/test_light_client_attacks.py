@@ -160,6 +160,7 @@ def test_what_does_not_hold_is_not_taken_nor_more_than_there_is_room_for() -> No
         assert pool.report(lunatic(app_hash=bytes([place]) * 32)) is None
     assert "too much" in (pool.report(lunatic(app_hash=bytes(32) + b"x")) or "")
     assert len(pool.waiting) == REPORTS_MAX
+    assert pool.report(lunatic(app_hash=bytes(32))) is None, "it waits already"
 
 
 def ahead() -> LightClientAttackEvidence:

@@ -104,8 +104,8 @@ class EvidencePool:
         for offence, votes in seen.items():
             self.waiting[offence] = duplicate_votes(*votes, validators.validators, header.time)
         for piece in block.evidence.evidence:
-            self._committed.add(key_of(piece))
-            self.waiting.pop(key_of(piece), None)
+            self._committed.add(offence_key(piece))
+            self.waiting.pop(offence_key(piece), None)
         self._forget(header.height, header.time)
 
     def _add(self, block: Block, validators: CometValidatorSet) -> None:
@@ -113,13 +113,13 @@ class EvidencePool:
         height, last = block.header.height, block.last_commit
         self._past[height] = PastHeight(validators, block.header)
         before = self._past.get(height - 1)
-        if before is not None:
+        if before is not None and last is not None:
             signed = tuple([WHO_SIGNED[entry.block_id_flag] for entry in last.signatures])
             self._past[height - 1] = before._replace(commit=Commit(last.height, last.round, last.block_id, signed))
 
     def report(self, piece: Misconduct) -> str | None:
         """Somebody outside shows this. Why it is not taken; None: it waits for a block."""
-        if key_of(piece) in self.waiting:
+        if offence_key(piece) in self.waiting:
             return None
         if not self._past:
             return "evidence: no height is known here that it could be of"
@@ -128,7 +128,7 @@ class EvidencePool:
         last = self._past[max(self._past)].header
         why = self.refusal([piece], last.height + 1, last.time)
         if why is None:
-            self.waiting[key_of(piece)] = piece
+            self.waiting[offence_key(piece)] = piece
         return why
 
     def forget_all(self) -> None:
@@ -170,7 +170,7 @@ class EvidencePool:
         """Why a block of this height and time must not have these; None: it may."""
         offences: set[OffenceKey] = set()
         for piece in pieces:
-            offence = key_of(piece)
+            offence = offence_key(piece)
             if offence in self._committed or offence in offences:
                 return "evidence: of what was committed before"
             past = self._past.get(piece.height)
@@ -200,7 +200,7 @@ class EvidencePool:
         return SignedHeader(past.header, past.commit)
 
 
-def key_of(piece: Misconduct) -> OffenceKey:
+def offence_key(piece: Misconduct) -> OffenceKey:
     """What it blames somebody for."""
     if isinstance(piece, LightClientAttackEvidence):
         header = piece.conflicting_block.header
