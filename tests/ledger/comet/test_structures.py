@@ -29,7 +29,7 @@ from quorate.ledger.comet.headers import HEADER, ConsensusVersion, Header
 from quorate.ledger.comet.json_shapes import of_json, to_json
 from quorate.ledger.comet.light_blocks import SIGNED_HEADER
 from quorate.ledger.comet.params import CONSENSUS_PARAMS, DURATION, Duration
-from quorate.ledger.comet.part_sets import PART, PART_BYTES, PartSet, split
+from quorate.ledger.comet.part_sets import PART, PART_BYTES, PartSet, parts_of, split
 from quorate.ledger.comet.proto import WireForm
 from quorate.ledger.comet.results import EXEC_TX_RESULT, ExecTxResult, last_results_hash
 from quorate.ledger.comet.times import SECONDS_MAX, SECONDS_MIN, TIMESTAMP, ZERO_TIME, Timestamp, weighted_median
@@ -233,6 +233,11 @@ def test_results_differ_in_what_nodes_may_see_otherwise() -> None:
 # Part sets.
 DATA = bytes(range(256)) * 600  # 153,600 bytes: three parts
 HEADER_OF_PARTS, PARTS = split(DATA)
+
+
+@pytest.mark.parametrize("size", [0, 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES, 5 * PART_BYTES - 1])
+def test_the_name_of_the_parts_is_the_same_without_their_proofs(size: int) -> None:
+    assert parts_of(bytes(size)) == split(bytes(size))[0]
 
 
 def test_parts_come_in_any_order_and_more_than_once() -> None:

@@ -4,9 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from quorate.ledger.comet.blocks import BLOCK
-from quorate.ledger.comet.commits import Commit
-from quorate.ledger.comet.evidence import DuplicateVoteEvidence, LightClientAttackEvidence, Misconduct, duplicate_votes
-from quorate.ledger.comet.light_blocks import LightBlock, SignedHeader
+from quorate.ledger.comet.evidence import DuplicateVoteEvidence, Misconduct, duplicate_votes
 from quorate.ledger.comet.params import Duration, EvidenceParams
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.validators import CometValidatorSet
@@ -141,15 +139,6 @@ def test_evidence_in_a_block_need_not_be_proposed_here() -> None:
     assert list(pool.waiting.values()) == [evidence()]
     pool.decided(chain_at(2).draft(P[0], (ONE,), [evidence(index=3)]), validators)
     assert pool.waiting == {}
-
-
-def test_attacks_on_light_clients_are_not_accepted() -> None:
-    header, validators = block(A).block.header, chain_at(1).committee.validators
-    attack = LightClientAttackEvidence(
-        LightBlock(SignedHeader(header, Commit(1, 0, block(A).id)), validators), 1, (), 4, header.time
-    )
-    pool = EvidencePool(CHAIN_ID, EvidenceParams(10, Duration(1), 1 << 16), VERIFY)
-    assert "light clients" in (pool.refusal([attack], 2, header.time) or "")
 
 
 def aged(heights: int, seconds: int) -> tuple[EvidencePool, int, Timestamp]:

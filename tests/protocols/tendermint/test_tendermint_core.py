@@ -337,16 +337,15 @@ def test_a_block_that_does_not_follow_on_the_chain_is_prevoted_nil(changes: dict
 
 def test_what_is_not_a_block_of_this_height_is_blamed() -> None:
     its = block(A)
-    node = OneNode()
     for data, why in (
         (b"bytes", "proposed what is not a block"),
         (its.data + b"\x22\x00", "proposed what is not a block"),
         (BLOCK.encode(replace(its.block, data=block(B).block.data)), "proposed what is not a block"),
         (block(A, 2).data, "proposed a block of another height"),
     ):
-        assert blames(node.hears((P[0], replace(proposal(0, A), block=data)))) == [(P[0], why)]
+        assert blames(OneNode().hears((P[0], replace(proposal(0, A), block=data)))) == [(P[0], why)]
     no_parts = replace(prevote(P[0], 0, A), value=its.name[:-4] + bytes(4))
-    assert blames(node.hears((P[0], no_parts))) == [(P[0], "sent a vote for a block without parts")]
+    assert blames(OneNode().hears((P[0], no_parts))) == [(P[0], "sent a vote for a block without parts")]
 
 
 def early(vote: Prevote) -> Prevote:

@@ -22,7 +22,7 @@ from quorate.protocols.tendermint.effects import (
     Step,
 )
 from quorate.protocols.tendermint.jobs_app import FinalizeBlock, PrepareBlock, ProcessBlock
-from quorate.protocols.tendermint.messages import VOTES_A_NODE_MAX, Here, Locked, Valid, Votes
+from quorate.protocols.tendermint.messages import VOTES_A_NODE_MAX, Decision, Here, Locked, Valid, Votes
 from quorate.protocols.tendermint.named_blocks import name_block
 
 from tests.protocols.effects import to, written
@@ -42,6 +42,7 @@ from tests.protocols.tendermint.one_node import (
     precommit,
     prevote,
     proof,
+    proof_for,
     proposal,
     proposal_of,
 )
@@ -265,6 +266,15 @@ def test_a_decision_is_not_believed_without_its_proof_nor_taken_while_the_disk_i
     alone.current.is_stalled = True
     turn = alone.do(alone.deciding.on_decision, P[2], decision())
     assert (alone.returned, turn.records, turn.blames) == (False, (), ())
+
+
+def test_a_block_that_does_not_follow_is_not_decided_whoever_signed() -> None:
+    alone = Alone()
+    header = replace(block(A).block.header, version=ConsensusVersion(11, 7))
+    wrong = name_block(replace(block(A).block, header=header))
+    made = Decision(1, wrong.data, proof_for(PRECOMMIT, 0, wrong))
+    turn = alone.do(alone.deciding.on_decision, P[2], made)
+    assert ([blame.node for blame in turn.blames], turn.records) == ([P[2]], ())
 
 
 def test_the_precommits_that_came_here_decide_too() -> None:

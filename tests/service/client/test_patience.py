@@ -33,6 +33,8 @@ class Nodes:
         self, count: int, late: dict[bytes, float], bears: Bears | None = None, *, refuses: bool = False
     ) -> None:
         self.late = late
+        self.hanging: int | None = None
+        """The node that answers nothing."""
         self._refuses = refuses
         self._greeted = Greeted("", bears)
         endpoints = Endpoints(f"n{number}:1" for number in range(count))
@@ -75,6 +77,11 @@ class Nodes:
         self._made += 1
         heappush(self._due, (self.now + delay_s, self._made, act))
 
+    @property
+    def asked(self) -> int | None:
+        """The node that the client has a link to."""
+        return next(iter(self._links), None)
+
     def _act(self) -> None:
         if self.core.has_unsigned:
             self.core.settle(self.now)
@@ -86,7 +93,7 @@ class Nodes:
                 if self._refuses:
                     refused = Failure(asked.id, Code.UNAVAILABLE, "too much is under way")
                     self._on_link(at, 0.0, partial(self._hear, at, refused))
-            elif self.late[asked.query] < inf:
+            elif at != self.hanging and self.late[asked.query] < inf:
                 self._on_link(at, self.late[asked.query], partial(self._hear, at, Result(asked.id, b"")))
         for at, _, _ in out.hangups:
             del self._links[at]
@@ -136,6 +143,27 @@ def test_quick_answers_do_not_shorten_the_patience_that_a_slow_one_needs() -> No
     nodes = Nodes(3, {QUICK: 0.01, SLOW: 3 * PACE.patience_s})
     for tenth in range(400):
         nodes.ask_at(tenth / 10, QUICK)
+    slow = nodes.ask(SLOW)
+    nodes.until(40.0)
+    assert slow.is_over
+
+
+def test_nodes_that_hang_one_after_the_other_cost_one_patience_each() -> None:
+    nodes = Nodes(3, {QUICK: 0.01})
+    for _ in range(40):
+        nodes.hanging = nodes.asked
+        begun, call = nodes.now, nodes.ask(QUICK)
+        nodes.until(begun + 1.5 * PACE.patience_s)
+        assert call.is_over
+        nodes.until(begun + 5.0)
+    assert len(nodes.left) == 40
+
+
+def test_a_slow_call_is_answered_though_quick_ones_are_sent_again_beside_it() -> None:
+    """They say nothing of how long it takes: no node was silent about them."""
+    nodes = Nodes(3, {QUICK: 0.9 * PACE.patience_s, SLOW: 3 * PACE.patience_s})
+    for twentieth in range(800):
+        nodes.ask_at(twentieth / 20, QUICK)
     slow = nodes.ask(SLOW)
     nodes.until(40.0)
     assert slow.is_over

@@ -59,12 +59,16 @@ def verify_duplicate_votes(
 
 
 def verify_light_client_attack(
-    piece: LightClientAttackEvidence, common: Header, validators: CometValidatorSet, trusted: SignedHeader
+    piece: LightClientAttackEvidence,
+    common: Header,
+    validators: CometValidatorSet,
+    trusted: SignedHeader,
+    verify: VerifySignature = verify_zip215,
 ) -> None:
     """Raises ValueError unless the block was signed as one of the chain, is not one, and it blames the right ones.
 
     ``common`` and ``validators``: the chain's header and validators at the common height. ``trusted``: the chain's at
-    the height of the block, or its last one, if the block is above it.
+    the height of the block, or its last one, if the block is above it; of its commit, round and flags count alone.
     """
     block, chain_id = piece.conflicting_block, trusted.header.chain_id
     piece.check()
@@ -72,10 +76,10 @@ def verify_light_client_attack(
     if common.height != piece.common_height or piece.timestamp != common.time:
         raise ValueError("evidence: it is not of the common header's height and time")
     if common.height != block.header.height:
-        verify_commit_trusting(chain_id, validators, block.commit, TRUST_LEVEL_MIN)
+        verify_commit_trusting(chain_id, validators, block.commit, TRUST_LEVEL_MIN, verify)
     elif is_lunatic(piece, trusted.header):
         raise ValueError("evidence: the block follows on none of the chain, so the common height must be lower")
-    verify_commit_light(chain_id, block.validator_set, block.commit.block_id, block.header.height, block.commit)
+    verify_commit_light(chain_id, block.validator_set, block.commit.block_id, block.header.height, block.commit, verify)
     if piece.total_voting_power != validators.power():
         raise ValueError(f"evidence: a total power of {piece.total_voting_power}, not {validators.power()}")
     if block.header.height > trusted.header.height and block.header.time > trusted.header.time:

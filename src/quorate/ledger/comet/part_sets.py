@@ -13,7 +13,7 @@ from quorate.ledger.comet.block_ids import HASH_BYTES, BlockID, PartSetHeader
 from quorate.ledger.comet.blocks import BLOCK, Block
 from quorate.ledger.comet.params import BLOCK_BYTES_MAX
 from quorate.ledger.comet.proto import INT64, UINT32, BytesKind, Field, MessageKind, MessageType
-from quorate.parts.crypto.merkle import AUNTS_MAX, MerkleProof, merkle_proofs
+from quorate.parts.crypto.merkle import AUNTS_MAX, MerkleProof, merkle_proofs, merkle_root
 
 PART_BYTES: Final = 65_536
 PARTS_MAX: Final = BLOCK_BYTES_MAX // PART_BYTES + 1
@@ -53,16 +53,25 @@ PART: Final = MessageType(
 
 def split(data: bytes) -> tuple[PartSetHeader, list[BlockPart]]:
     """The parts of an encoded block, and what names them all."""
-    pieces = [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)]
+    pieces = _pieces(data)
     root, proofs = merkle_proofs(pieces)
     parts = [BlockPart(i, piece, proof) for i, (piece, proof) in enumerate(zip(pieces, proofs, strict=True))]
     return PartSetHeader(len(parts), root), parts
 
 
+def parts_of(data: bytes) -> PartSetHeader:
+    """What names the parts of an encoded block."""
+    pieces = _pieces(data)
+    return PartSetHeader(len(pieces), merkle_root(pieces))
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    return [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)]
+
+
 def block_id_of(block: Block) -> BlockID:
     """What names a block."""
-    header, _ = split(BLOCK.encode(block))
-    return BlockID(block.header.hash(), header)
+    return BlockID(block.header.hash(), parts_of(BLOCK.encode(block)))
 
 
 class PartSet:

@@ -60,7 +60,12 @@ def verify_prevotes(
 
 
 def verify_commit_light(
-    chain_id: str, validators: CometValidatorSet, block_id: BlockID, height: int, commit: Commit
+    chain_id: str,
+    validators: CometValidatorSet,
+    block_id: BlockID,
+    height: int,
+    commit: Commit,
+    verify: VerifySignature = verify_zip215,
 ) -> None:
     """Raises ValueError unless the commit is for this block, and the signatures for it hold and decide.
 
@@ -68,10 +73,16 @@ def verify_commit_light(
     """
     signers = _for_block(commit, _signers(validators, block_id, height, commit))
     _check_power(signers, validators, DECIDES)
-    _check_signatures(chain_id, commit, signers)
+    _check_signatures(chain_id, commit, signers, verify)
 
 
-def verify_commit_trusting(chain_id: str, trusted: CometValidatorSet, commit: Commit, trust_level: Fraction) -> None:
+def verify_commit_trusting(
+    chain_id: str,
+    trusted: CometValidatorSet,
+    commit: Commit,
+    trust_level: Fraction,
+    verify: VerifySignature = verify_zip215,
+) -> None:
     """Raises ValueError unless validators of more than this part of the trusted power signed for the commit's block.
 
     NotEnoughTrust, a ValueError, if it is only too little power.
@@ -87,7 +98,7 @@ def verify_commit_trusting(chain_id: str, trusted: CometValidatorSet, commit: Co
                 raise ValueError(f"commit: validator {validator.address.hex()} is in it twice, at {first} and {i}")
             signers[i] = validator
     _check_power(signers, trusted, trust_level, NotEnoughTrust)
-    _check_signatures(chain_id, commit, signers)
+    _check_signatures(chain_id, commit, signers, verify)
 
 
 def _signers(

@@ -18,7 +18,7 @@ from quorate.ledger.comet.verification import verify_commit, verify_prevotes
 from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.effects import SignedVote
-from quorate.protocols.tendermint.named_blocks import NamedBlock, id_of
+from quorate.protocols.tendermint.named_blocks import NamedBlock, check_parts, decode_block, id_of
 
 
 def prevotes_of(committee: Committee, height: int, round: int, value: bytes, votes: Iterable[SignedVote]) -> Commit:
@@ -51,12 +51,22 @@ def is_later(commit: Commit, block: NamedBlock, committee: Committee) -> bool:
     return block_time(commit, committee.validators.by_address()) > block.block.header.time
 
 
-def check_decision(chain: Chain, block: NamedBlock, data: bytes) -> None:
-    """Raises ValueError unless this commit decides the block at the open height, and a block can follow on it."""
-    commit = COMMIT.decode_exact(data)
-    verify_commit(chain.id, chain.committee.validators, block.id, chain.state.next_height, commit, chain.verify)
+def decided_block(chain: Chain, data: bytes, commit_data: bytes) -> NamedBlock:
+    """The block that this commit decides at the open height. Raises ValueError if there is none in these bytes, and if
+    none can follow on the commit.
+
+    Anybody may send this, and often. So what is cheap comes first: whether the commit is one for these bytes, by their
+    hash; then its signatures. Bytes that nobody decided are not decoded.
+    """
+    commit = COMMIT.decode_exact(commit_data)
+    check_parts(data, commit.block_id)
+    verify_commit(chain.id, chain.committee.validators, commit.block_id, chain.state.next_height, commit, chain.verify)
+    block = decode_block(data)
+    if block.id != commit.block_id:
+        raise ValueError("commit: for another header")
     if not is_later(commit, block, chain.committee):
         raise ValueError("commit: its votes are not later than the block")
+    return block
 
 
 def check_prevotes(chain: Chain, round: int, block: NamedBlock, data: bytes) -> None:

@@ -10,12 +10,12 @@ from quorate.kernel import Env
 from quorate.protocols.tendermint.applying import Applying
 from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.checkpoints import ChainCheckpoints
-from quorate.protocols.tendermint.commits import check_decision
+from quorate.protocols.tendermint.commits import decided_block
 from quorate.protocols.tendermint.current_height import CurrentHeight
 from quorate.protocols.tendermint.effects import Decide
 from quorate.protocols.tendermint.log import DecidedLog
 from quorate.protocols.tendermint.messages import Decision, Offer
-from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block
+from quorate.protocols.tendermint.named_blocks import NamedBlock
 from quorate.protocols.tendermint.proposing import Proposing
 from quorate.protocols.tendermint.step_timeouts import StepTimeouts
 
@@ -68,8 +68,7 @@ class Deciding:
     def _proven(self, m: Decision) -> NamedBlock | None:
         """The next block, if this decides it."""
         try:
-            block = decode_block(m.block)
-            check_decision(self._chain, block, m.commit)
+            block = decided_block(self._chain, m.block, m.commit)
         except ValueError:
             return None
         return block if self._chain.refusal(block.block) is None else None

@@ -1,4 +1,4 @@
-"""EvidencePool: double votes that were seen, until a block has them; and whether those in a block hold.
+"""EvidencePool: evidence of misbehaviour until a block has it; and whether what is in a block holds.
 
 Two votes of one node for one step are evidence once their height is decided, since evidence has the time of its block.
 A node that saw some puts it into the next block that it proposes. It is volatile: whoever crashes before that has
@@ -7,24 +7,50 @@ forgotten it, and at a checkpoint everybody forgets what was before.
 A block that has evidence is refused unless the signatures hold, the height is not too long ago, and no block has had
 evidence of this node, height, round and step; CometBFT compares all bytes of the evidence, some of which nobody signed.
 
-Attacks on light clients are not looked for, and not accepted.
+Attacks on light clients are not looked for here: a light client that saw one shows the evidence to a node (``report``),
+which puts it into the next block that it proposes. An attack is blamed once, by the hash of its header, whoever signed
+it and whatever the common height; CometBFT takes it once for each common height. It is judged by the commit that the
+next block holds, as that is the same at all nodes; so evidence of the height before waits until there is one.
 
-Source: CometBFT 0.38, ``spec/consensus/evidence.md``.
+Of a past height the header is kept, and of its commit the round and who signed. The signatures were checked before.
+
+Source: CometBFT 0.38, ``spec/consensus/evidence.md``, ``evidence/verify.go``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from quorate.ledger.comet.blocks import Block
-from quorate.ledger.comet.evidence import DuplicateVoteEvidence, Misconduct, duplicate_votes, evidence_bytes
-from quorate.ledger.comet.evidence_checks import is_too_old, verify_duplicate_votes
+from quorate.ledger.comet.commits import ABSENT, FOR_BLOCK, FOR_NIL, Commit, CommitSig
+from quorate.ledger.comet.evidence import (
+    DuplicateVoteEvidence,
+    LightClientAttackEvidence,
+    Misconduct,
+    duplicate_votes,
+    evidence_bytes,
+)
+from quorate.ledger.comet.evidence_checks import is_too_old, verify_duplicate_votes, verify_light_client_attack
+from quorate.ledger.comet.headers import Header
+from quorate.ledger.comet.light_blocks import SignedHeader
 from quorate.ledger.comet.params import EvidenceParams
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.ledger.comet.votes import Vote
 from quorate.parts.crypto.zip215 import VerifySignature
+
+REPORTS_MAX: Final = 64
+"""Pieces that wait for a block, beyond which none is taken from outside."""
+WHO_SIGNED: Final = {flag: CommitSig(flag) for flag in (ABSENT, FOR_BLOCK, FOR_NIL)}
+"""By flag, an entry of a commit without its signature."""
+
+
+class Attack(NamedTuple):
+    """On light clients, by the header that was signed for them. No evidence of it is of a later height than its own."""
+
+    header: bytes
+    height: int
 
 
 class Offence(NamedTuple):
@@ -36,11 +62,15 @@ class Offence(NamedTuple):
     step: int
 
 
+OffenceKey: TypeAlias = Offence | Attack
+
+
 class PastHeight(NamedTuple):
-    """What evidence of a height is checked by."""
+    """What evidence of a height is checked by. ``commit``: that in the next block, without its signatures."""
 
     validators: CometValidatorSet
-    time: Timestamp
+    header: Header
+    commit: Commit | None = None
 
 
 class EvidencePool:
@@ -51,9 +81,9 @@ class EvidencePool:
         self._params = params
         self._verify = verify
         self._seen: dict[Offence, tuple[Vote, Vote]] = {}  # at the open height
-        self.waiting: dict[Offence, DuplicateVoteEvidence] = {}
+        self.waiting: dict[OffenceKey, Misconduct] = {}
         """That no block has yet."""
-        self._committed: set[Offence] = set()
+        self._committed: set[OffenceKey] = set()
         self._past: dict[int, PastHeight] = {}
         # The hash of the newest validators, and these: most heights have the same.
         self._newest: tuple[bytes, CometValidatorSet | None] = (b"", None)
@@ -69,15 +99,37 @@ class EvidencePool:
         if newest is not None and known == header.validators_hash:
             validators = newest
         self._newest = (header.validators_hash, validators)
-        self._past[header.height] = PastHeight(validators, header.time)
+        self._add(block, validators)
         seen, self._seen = self._seen, {}
         for offence, votes in seen.items():
             self.waiting[offence] = duplicate_votes(*votes, validators.validators, header.time)
         for piece in block.evidence.evidence:
-            if isinstance(piece, DuplicateVoteEvidence):
-                self._committed.add(_offence_of(piece.vote_a))
-                self.waiting.pop(_offence_of(piece.vote_a), None)
+            self._committed.add(offence_key(piece))
+            self.waiting.pop(offence_key(piece), None)
         self._forget(header.height, header.time)
+
+    def _add(self, block: Block, validators: CometValidatorSet) -> None:
+        """Its height, and the commit of the one before."""
+        height, last = block.header.height, block.last_commit
+        self._past[height] = PastHeight(validators, block.header)
+        before = self._past.get(height - 1)
+        if before is not None and last is not None:
+            signed = tuple([WHO_SIGNED[entry.block_id_flag] for entry in last.signatures])
+            self._past[height - 1] = before._replace(commit=Commit(last.height, last.round, last.block_id, signed))
+
+    def report(self, piece: Misconduct) -> str | None:
+        """Somebody outside shows this. Why it is not taken; None: it waits for a block."""
+        if offence_key(piece) in self.waiting:
+            return None
+        if not self._past:
+            return "evidence: no height is known here that it could be of"
+        if len(self.waiting) >= REPORTS_MAX:
+            return "evidence: too much of it waits for a block"
+        last = self._past[max(self._past)].header
+        why = self.refusal([piece], last.height + 1, last.time)
+        if why is None:
+            self.waiting[offence_key(piece)] = piece
+        return why
 
     def forget_all(self) -> None:
         """What was before a checkpoint counts no more, so that nobody who begins there has to know of it."""
@@ -90,19 +142,19 @@ class EvidencePool:
         """What is too old."""
         while self._past:
             oldest = next(iter(self._past))
-            age_ns = time.ns() - self._past[oldest].time.ns()
+            age_ns = time.ns() - self._past[oldest].header.time.ns()
             if height - oldest <= self._params.max_age_num_blocks or age_ns <= self._params.max_age_duration.ns():
                 return
             del self._past[oldest]
             self._committed = {offence for offence in self._committed if offence.height > oldest}
-            self.waiting = {offence: piece for offence, piece in self.waiting.items() if offence.height > oldest}
+            self.waiting = {offence: piece for offence, piece in self.waiting.items() if piece.height > oldest}
 
     def to_propose(self, height: int, time: Timestamp) -> tuple[Misconduct, ...]:
         """The oldest, as many as a block of this height and time takes."""
         taken: list[Misconduct] = []
         size = 0
         for piece in self.waiting.values():
-            if is_too_old(piece, height, time, self._params):
+            if is_too_old(piece, height, time, self._params) or not self._still_holds(piece, height, time):
                 continue
             size += len(evidence_bytes(piece)) + 16  # what is around it in the list
             if size > self._params.max_bytes:
@@ -110,24 +162,50 @@ class EvidencePool:
             taken.append(piece)
         return tuple(taken)
 
+    def _still_holds(self, piece: Misconduct, height: int, time: Timestamp) -> bool:
+        """An attack on a height that was yet to come is judged by that height's block when it has come."""
+        return isinstance(piece, DuplicateVoteEvidence) or self.refusal([piece], height, time) is None
+
     def refusal(self, pieces: Sequence[Misconduct], height: int, time: Timestamp) -> str | None:
         """Why a block of this height and time must not have these; None: it may."""
-        offences: set[Offence] = set()
+        offences: set[OffenceKey] = set()
         for piece in pieces:
-            if not isinstance(piece, DuplicateVoteEvidence):
-                return "evidence: of an attack on light clients, which is not supported"
-            offence = _offence_of(piece.vote_a)
+            offence = offence_key(piece)
             if offence in self._committed or offence in offences:
                 return "evidence: of what was committed before"
             past = self._past.get(piece.height)
             if past is None or is_too_old(piece, height, time, self._params):
                 return f"evidence: of height {piece.height}, which is too old, or yet to come"
             try:
-                verify_duplicate_votes(piece, self._chain_id, past.validators, past.time, self._verify)
+                self._verify_piece(piece, past)
             except ValueError as error:
                 return str(error)
             offences.add(offence)
         return None
+
+    def _verify_piece(self, piece: Misconduct, past: PastHeight) -> None:
+        """Raises ValueError unless it holds."""
+        if isinstance(piece, DuplicateVoteEvidence):
+            verify_duplicate_votes(piece, self._chain_id, past.validators, past.header.time, self._verify)
+        else:
+            trusted = self._trusted(piece.conflicting_block.header.height)
+            verify_light_client_attack(piece, past.header, past.validators, trusted, self._verify)
+
+    def _trusted(self, height: int) -> SignedHeader:
+        """The chain's at this height; its last one that has a commit, if the height is yet to come."""
+        last = max(self._past)
+        past = self._past.get(height if height <= last else last - 1)
+        if past is None or past.commit is None:
+            raise ValueError(f"evidence: against height {height}, whose commit is not in a block, or too old")
+        return SignedHeader(past.header, past.commit)
+
+
+def offence_key(piece: Misconduct) -> OffenceKey:
+    """What it blames somebody for."""
+    if isinstance(piece, LightClientAttackEvidence):
+        header = piece.conflicting_block.header
+        return Attack(header.hash(), header.height)
+    return _offence_of(piece.vote_a)
 
 
 def _offence_of(vote: Vote) -> Offence:

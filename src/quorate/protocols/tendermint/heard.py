@@ -89,6 +89,11 @@ class RoundVotes:
             if vote.value == value:
                 self._count(vote)
 
+    def supported(self) -> list[ValueId]:
+        """All values of which that is so."""
+        values = [*self._by_value, *[value for value in self.quorums if value not in self._by_value]]
+        return [value for value in values if value is not None and self.is_supported(value)]
+
     def is_supported(self, value: ValueId) -> bool:
         """Whether f + 1 voted for it, so a correct node among them."""
         tally = self._by_value.get(value)
@@ -137,6 +142,11 @@ class Heard:
     def is_near(self, round: int) -> bool:
         """Whether everything that is said of this round is kept."""
         return 0 <= round <= self._horizon
+
+    def supported_count(self, round: int) -> int:
+        """How many values f + 1 nodes voted for in this round, so a correct node among them: two a step at most."""
+        votes = [self._votes.get((round, step)) for step in (Step.PREVOTE, Step.PRECOMMIT)]
+        return len({value for its in votes if its is not None for value in its.supported()})
 
     @property
     def is_awaited(self) -> bool:

@@ -21,7 +21,7 @@ from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import NO_ROUND, Step
 from quorate.protocols.tendermint.messages import Decision, Precommit, Prevote, Proposal, step_of
-from quorate.protocols.tendermint.named_blocks import decode_block, id_of
+from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, id_of
 from quorate.sim.checkers.base import Checker, Violation
 
 ONE_VOTE = "one vote a step"
@@ -33,6 +33,8 @@ FOLLOWS = "f + 1 nodes are followed"
 DECIDES = "what a quorum precommits is decided"
 ONE_CHAIN = "the blocks are one chain"
 GOES_ON = "a block can follow on every commit"
+BLOCKS_MAX = 8
+"""That are kept decoded."""
 
 
 class Precommitted(NamedTuple):
@@ -57,6 +59,8 @@ class TendermintInvariants(Checker):
         self._decided: dict[int, int] = {}
         self._chain: dict[int, Header] = {}
         """By height, of the first node that decided it."""
+        self._blocks: dict[bytes, NamedBlock] = {}
+        self._members: CometValidatorSet | None = None
 
     # --- called by the simulator ---
 
@@ -92,7 +96,7 @@ class TendermintInvariants(Checker):
         for message in mark:
             is_vote = isinstance(message, Prevote)
             step = step_of(message) if isinstance(message, Prevote) else Step.PROPOSE
-            value = message.value if isinstance(message, Prevote) else decode_block(message.block).name
+            value = message.value if isinstance(message, Prevote) else self._block(message.block).name
             known = self._said.setdefault((node, message.height, message.round, step), value)
             if known != value:
                 what = f"{step.name.lower()}s {_hex(known)} and {_hex(value)}"
@@ -109,8 +113,8 @@ class TendermintInvariants(Checker):
 
     def _is_in_chain(self, node: int, core: Tendermint, decision: Decision) -> None:
         """It is proven by its commit, follows on the block before, and is the same at all nodes."""
-        block, commit, height = decode_block(decision.block), COMMIT.decode(decision.commit), decision.height
-        validators, verify = _validators(core), core.keyring.verify_canonical
+        block, commit, height = self._block(decision.block), COMMIT.decode(decision.commit), decision.height
+        validators, verify = self._validators(core), core.keyring.verify_canonical
         try:
             verify_commit(core.chain.id, validators, block.id, height, commit, verify)
         except ValueError as error:
@@ -126,7 +130,7 @@ class TendermintInvariants(Checker):
 
     def _breaks(self, core: Tendermint, block: Block) -> str | None:
         """Why it is no next block."""
-        header, before, validators = block.header, self._chain.get(block.header.height - 1), _validators(core)
+        header, before, validators = block.header, self._chain.get(block.header.height - 1), self._validators(core)
         if before is not None and (header.last_block_id.hash != before.hash() or header.time <= before.time):
             return "does not follow on the one before"
         if before is not None and header.app_hash != sha256(before.app_hash + before.data_hash).digest():
@@ -169,7 +173,7 @@ class TendermintInvariants(Checker):
                 VALID_VALUE, f"node {node} locked in round {lock.round} and proposes {m.valid_round} in {m.round}"
             )
         if m.valid_round != NO_ROUND:
-            if not _is_prevoted(core, m.proof, m.height, m.valid_round, decode_block(m.block).name):
+            if not self._is_prevoted(core, m.proof, m.height, m.valid_round, self._block(m.block).name):
                 raise Violation(VALID_VALUE, f"node {node} proposes for round {m.valid_round} without a proof")
 
     def _voted(self, node: int, core: Tendermint, m: Prevote, value: bytes) -> None:
@@ -186,7 +190,38 @@ class TendermintInvariants(Checker):
                 raise Violation(LOCKS, f"node {node} prevotes in round {m.round} against its lock of {lock.round}")
 
     def _is_shown(self, core: Tendermint, height: int, round: int, value: bytes) -> bool:
-        return _is_prevoted(core, core.current.open.proof_of(round, value), height, round, value)
+        return self._is_prevoted(core, core.current.open.proof_of(round, value), height, round, value)
+
+    def _is_prevoted(self, core: Tendermint, proof: bytes | None, height: int, round: int, value: bytes) -> bool:
+        """Whether the proof has the prevotes of a quorum for the value in this round."""
+        if proof is None:
+            return False
+        prevotes, keyring = COMMIT.decode(proof), core.keyring
+        try:
+            verify_prevotes(
+                core.chain.id, self._validators(core), id_of(value), height, prevotes, keyring.verify_canonical
+            )
+        except ValueError:
+            return False
+        return prevotes.round == round
+
+    # --- what is asked for often ---
+
+    def _block(self, data: bytes) -> NamedBlock:
+        """All nodes have the same ones, so it was mostly decoded a moment ago."""
+        block = self._blocks.get(data)
+        if block is None:
+            block = decode_block(data)
+            if len(self._blocks) >= BLOCKS_MAX:
+                del self._blocks[next(iter(self._blocks))]
+            self._blocks[data] = block
+        return block
+
+    def _validators(self, core: Tendermint) -> CometValidatorSet:
+        """Those of every height: simulated apps change none."""
+        if self._members is None:
+            self._members = Committee(core.env.peers, core.config.powers, core.keyring).validators
+        return self._members
 
 
 def _own(node: int, turn: Turn) -> Iterator[Proposal | Prevote]:
@@ -201,23 +236,6 @@ def _keep(table: dict[int, Precommitted], node: int, newer: Precommitted) -> Non
     known = table.get(node)
     if known is None or known[:2] < newer[:2]:
         table[node] = newer
-
-
-def _is_prevoted(core: Tendermint, proof: bytes | None, height: int, round: int, value: bytes) -> bool:
-    """Whether the proof has the prevotes of a quorum for the value in this round."""
-    if proof is None:
-        return False
-    prevotes, keyring = COMMIT.decode(proof), core.keyring
-    try:
-        verify_prevotes(core.chain.id, _validators(core), id_of(value), height, prevotes, keyring.verify_canonical)
-    except ValueError:
-        return False
-    return prevotes.round == round
-
-
-def _validators(core: Tendermint) -> CometValidatorSet:
-    """Those of every height: simulated apps change none."""
-    return Committee(core.env.peers, core.config.powers, core.keyring).validators
 
 
 def _hex(value: bytes | None) -> str:

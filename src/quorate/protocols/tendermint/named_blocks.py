@@ -12,7 +12,7 @@ import msgspec
 
 from quorate.ledger.comet.block_ids import HASH_BYTES, BlockID, PartSetHeader
 from quorate.ledger.comet.blocks import BLOCK, Block
-from quorate.ledger.comet.part_sets import split
+from quorate.ledger.comet.part_sets import parts_of
 from quorate.parts.bounds import MESSAGE_BYTES_MAX
 
 BLOCK_BYTES_MAX: Final = MESSAGE_BYTES_MAX + (4 << 20)
@@ -48,8 +48,13 @@ def id_of(name: bytes) -> BlockID:
 def name_block(block: Block, data: bytes | None = None) -> NamedBlock:
     """The block with its name; ``data``: its encoding, if that is known."""
     data = BLOCK.encode(block) if data is None else data
-    parts, _ = split(data)
-    return NamedBlock(name_of_id(BlockID(block.header.hash(), parts)), data, block)
+    return NamedBlock(name_of_id(BlockID(block.header.hash(), parts_of(data))), data, block)
+
+
+def check_parts(data: bytes, block_id: BlockID) -> None:
+    """Raises ValueError unless these are the bytes of the block of this name, as far as their hash says."""
+    if parts_of(data) != block_id.part_set_header:
+        raise ValueError("block: its bytes are others than those of its name")
 
 
 def decode_block(data: bytes) -> NamedBlock:

@@ -2,13 +2,23 @@
 
 The rules know values and quorums by names. Here are the blocks themselves, with the proposals that brought them, and
 the proofs of quorums. What a node says is looked at in this order: is it well formed, is it known already, who signed
-it. In the paper gossip brings every vote to everybody in the end; here proofs do that for votes of rounds long past,
+it.
+
+What a liar's bytes cost. The name of a block is part of what its proposer signs, so a block is decoded before the
+signature of its proposal can be checked; and it may be large. So only the proposer of a round is listened to, and only
+in rounds that are near (``heard.py``): one that is far ahead votes there too, which is enough to follow it, and
+proposes again at each beat. Of each round, LOOKS_MAX blocks are decoded that are not known yet, right or wrong: the
+second one shows that the proposer lies. For each value that f + 1 nodes voted for it may be one more, since a correct
+node has taken that one. Whatever else the proposer of that round sends is dropped, at the cost of a comparison.
+
+In the paper gossip brings every vote to everybody in the end; here proofs do that for votes of rounds long past,
 and show what a quorum voted where a liar told this node something else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -31,6 +41,8 @@ from quorate.protocols.tendermint.messages import Precommit, Prevote, Proposal, 
 from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, id_of
 from quorate.protocols.tendermint.signed_bytes import comet_proposal, comet_vote, proposal_bytes, vote_bytes
 
+LOOKS_MAX: Final = 2
+"""Blocks of one round that are decoded, besides those that votes ask for."""
 MakeRules = Callable[..., Height]
 
 
@@ -44,18 +56,21 @@ class OpenHeight:
         self._committee = chain.committee
         self.rules = make_rules(keys.node, self._committee.quorum, self._committee.proposer)
         self._proofs: dict[tuple[int, bytes], bytes] = {}  # prevotes that others showed, by round and value
+        self._looks: dict[int, int] = {}  # by round, how many blocks were decoded
 
     # --- in ---
 
     def on_proposal(self, sender: int, m: Proposal) -> str | None:
-        """Of this height. It is kept if it is the proposer's."""
+        """Of this height. It is kept if it is the proposer's, of a round that is near."""
         is_new = m.valid_round == NO_ROUND
         if m.valid_round >= m.round or is_new != (m.proof is None):
             return "sent a proposal that no rule allows"
         heard = self.rules.heard
-        if heard.is_near(m.round) and self._committee.proposer(m.round) != sender:
+        if not heard.is_near(m.round):
+            return None
+        if self._committee.proposer(m.round) != sender:
             return "proposed out of turn"
-        if self._knows(m):
+        if self._knows(m) or not self._may_look(m.round):
             return None
         try:
             block = decode_block(m.block)
@@ -70,9 +85,8 @@ class OpenHeight:
             if not self.proves(m.proof, m.valid_round, block):
                 return "proposed something again without a proof that a quorum prevoted it"
             assert m.proof is not None
-            if heard.is_near(m.round):
-                self._proofs[m.valid_round, block.name] = m.proof
-                self.rules.on_certified(m.valid_round, Step.PREVOTE, block.name)
+            self._proofs[m.valid_round, block.name] = m.proof
+            self.rules.on_certified(m.valid_round, Step.PREVOTE, block.name)
         self.rules.on_said(said_of(sender, m, block))
         return None
 
@@ -82,6 +96,14 @@ class OpenHeight:
             if known.valid_round == m.valid_round and known.carried.data == m.block:
                 return m.proof is None or self.rules.heard.has_quorum(m.valid_round, Step.PREVOTE, known.value)
         return False
+
+    def _may_look(self, round: int) -> bool:
+        """Whether one more block of this round may be decoded, which then is counted."""
+        looks = self._looks.get(round, 0)
+        if looks >= LOOKS_MAX + self.rules.heard.supported_count(round):
+            return False
+        self._looks[round] = looks + 1
+        return True
 
     def on_vote(self, m: Prevote) -> str | None:
         """Of this height, from whoever brought it."""

@@ -42,6 +42,7 @@ class ClientCall:
         "sent_at",
         "serial",
         "session",
+        "silences",
         "waiter",
         "why",
     )
@@ -67,6 +68,8 @@ class ClientCall:
         """On its way, and not refused."""
         self.sent_at = 0.0
         """The last time, where one node is asked at a time."""
+        self.silences: int | None = None
+        """How many nodes had been silent before the first that was silent about this; None: none was."""
         self.may_happen = False
         """An earlier sending was not answered, so it may have been taken in."""
         self.why: Failure | None = None

@@ -9,7 +9,8 @@ at all: else whoever asks in haste would ask a node that hangs for ever.
 
 Turning away discards an answer that is on its way. So once every node was silent, the client waits twice as long, and
 so on: with a fixed patience, a cluster slower than that would be asked for ever and never heard. The longer patience
-lasts as long as answers need it.
+lasts as long as answers need it. A node that was silent about a call which the next one answers at once has hung:
+answers need no longer for that, or a client that outlives a few nodes that hang would wait longer for each.
 """
 
 from __future__ import annotations
@@ -169,6 +170,8 @@ class Single:
         now, pace = self._out.now, self._pace
         if now - call.sent_at > pace.patience_s:
             self._needed_at = now
+        elif call.silences is not None:
+            self._silences = min(self._silences, call.silences)
         elif now - self._needed_at > 2 * pace.patience_s_max:
             self._silences = 0
 
@@ -373,6 +376,8 @@ class Single:
                     out.wake(call.resend_at)
                 elif call.sent:
                     is_silent = True  # on the next link it is sent again, and here it would only make work
+                    if call.silences is None:
+                        call.silences = self._silences
                 else:
                     self._offer(call)
             out.wake(call.deadline)
