@@ -1,11 +1,13 @@
 """The language of queries: ``tm.event = 'Tx' AND transfer.amount > 5``, over the attributes of events.
 
-A query is conditions joined by AND. Each names an attribute as TYPE.KEY, and compares it: ``=`` with a number, a string
-in single quotes, ``DATE 2026-11-30`` or ``TIME 2026-11-30T07:04:02Z``; ``<``, ``<=``, ``>``, ``>=`` with a number, a date
-or a time; CONTAINS with a string; EXISTS with nothing. It holds for a set of events if each condition does for some value.
+A query is conditions joined by AND. Each names an attribute as TYPE.KEY and compares it: ``=`` with a number, a string
+in single quotes, ``DATE 2026-11-30`` or ``TIME 2026-11-30T07:04:02Z``; ``<``, ``<=``, ``>``, ``>=`` with a number, a
+date or a time; CONTAINS with a string; EXISTS with nothing. A query holds for a set of events if each of its conditions
+holds for some value.
 
-Values are text. A number is taken from the beginning of the text, so that "8atom" is more than 7; a value that is not of
-the condition's kind does not match. Numbers are compared exactly; CometBFT rounds fractions to 125 bits.
+Values are text. A number is taken from the beginning of the text, so that "8atom" is more than 7; a value that is not
+of the condition's kind does not match. Numbers are compared exactly; CometBFT rounds fractions to 125 bits. A string
+without an end is an error here, and ends the query there.
 
 A query is hostile: its length is bounded, and so are the digits of what is compared.
 
@@ -42,7 +44,7 @@ class Comparison(enum.Enum):
     EXISTS = "EXISTS"
 
 
-class ArgumentKind(enum.Enum):
+class BoundKind(enum.Enum):
     """What a value is compared with, as errors name it."""
 
     STRING = "string"
@@ -53,11 +55,11 @@ class ArgumentKind(enum.Enum):
 
 Comparable: TypeAlias = Fraction | Timestamp
 _RANGES: Final = frozenset({Comparison.LESS, Comparison.AT_MOST, Comparison.MORE, Comparison.AT_LEAST})
-_ORDERED: Final = frozenset({ArgumentKind.NUMBER, ArgumentKind.TIME, ArgumentKind.DATE})
-ALLOWED: Final[Mapping[Comparison, frozenset[ArgumentKind]]] = {
+_ORDERED: Final = frozenset({BoundKind.NUMBER, BoundKind.TIME, BoundKind.DATE})
+ALLOWED: Final[Mapping[Comparison, frozenset[BoundKind]]] = {
     **dict.fromkeys(_RANGES, _ORDERED),
-    Comparison.EQUAL: _ORDERED | {ArgumentKind.STRING},
-    Comparison.CONTAINS: frozenset({ArgumentKind.STRING}),
+    Comparison.EQUAL: _ORDERED | {BoundKind.STRING},
+    Comparison.CONTAINS: frozenset({BoundKind.STRING}),
     Comparison.EXISTS: frozenset(),
 }
 """With what a comparison can be made."""
@@ -68,7 +70,7 @@ class QueryCondition(NamedTuple):
 
     tag: str
     comparison: Comparison
-    kind: ArgumentKind | None
+    kind: BoundKind | None
     argument: str
 
     @property
@@ -81,12 +83,12 @@ class QueryCondition(NamedTuple):
         match self.kind:
             case None:
                 return f"{self.tag} {self.comparison.value}"
-            case ArgumentKind.STRING:
+            case BoundKind.STRING:
                 shown = f"'{self.argument}'"
-            case ArgumentKind.NUMBER:
+            case BoundKind.NUMBER:
                 shown = self.argument
             case _:
-                shown = f"{'TIME' if self.kind is ArgumentKind.TIME else 'DATE'} {self.argument}"
+                shown = f"{'TIME' if self.kind is BoundKind.TIME else 'DATE'} {self.argument}"
         return f"{self.tag} {self.comparison.value} {shown}"
 
     def holds(self, value: str) -> bool:
@@ -96,7 +98,7 @@ class QueryCondition(NamedTuple):
                 return True
             case Comparison.CONTAINS:
                 return self.argument in value
-        if self.kind is ArgumentKind.STRING:
+        if self.kind is BoundKind.STRING:
             return value == self.argument
         assert self.kind is not None
         read = _READERS[self.kind]
@@ -199,16 +201,16 @@ def time_of(text: str) -> Timestamp | None:
         return None
 
 
-_READERS: Final[Mapping[ArgumentKind, Callable[[str], Comparable | None]]] = {
-    ArgumentKind.NUMBER: leading_number,
-    ArgumentKind.TIME: time_of,
-    ArgumentKind.DATE: date_of,
+_READERS: Final[Mapping[BoundKind, Callable[[str], Comparable | None]]] = {
+    BoundKind.NUMBER: leading_number,
+    BoundKind.TIME: time_of,
+    BoundKind.DATE: date_of,
 }
 
 
-def _bound(kind: ArgumentKind, argument: str) -> Comparable:
+def _bound(kind: BoundKind, argument: str) -> Comparable:
     """What a value is compared with; parsing has made sure that it is one."""
-    bound = whole_number(argument) if kind is ArgumentKind.NUMBER else _READERS[kind](argument)
+    bound = whole_number(argument) if kind is BoundKind.NUMBER else _READERS[kind](argument)
     assert bound is not None
     return bound
 
@@ -236,8 +238,8 @@ _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?", re.ASCII)
 _NAME: Final = re.compile(r"[\w][\w.-]*")
 """Letters and digits of any alphabet."""
 _MOMENTS: Final = {
-    "TIME": (ArgumentKind.TIME, re.compile(r"[0-9T:+Z-]*", re.ASCII), time_of),
-    "DATE": (ArgumentKind.DATE, re.compile(r"[0-9-]*", re.ASCII), date_of),
+    "TIME": (BoundKind.TIME, re.compile(r"[0-9T:+Z-]*", re.ASCII), time_of),
+    "DATE": (BoundKind.DATE, re.compile(r"[0-9-]*", re.ASCII), date_of),
 }
 
 
@@ -260,7 +262,7 @@ class _Scanner:
         if self.at == len(self.text):
             return None
         if number := _NUMBER.match(self.text, self.at):
-            return self._token(ArgumentKind.NUMBER.value, number[0], start, number.end())
+            return self._token(BoundKind.NUMBER.value, number[0], start, number.end())
         if name := _NAME.match(self.text, self.at):
             return self._word(name[0], start, name.end())
         if sign := _SIGNS.match(self.text, self.at):
@@ -269,8 +271,9 @@ class _Scanner:
             end = self.text.find("'", self.at + 1)
             if end < 0:
                 raise ValueError(f"offset {start}: a string without an end")
-            return self._token(ArgumentKind.STRING.value, self.text[self.at + 1 : end], start, end + 1)
-        raise ValueError(f"offset {start}: invalid input {self.text[self.at]!r}")
+            return self._token(BoundKind.STRING.value, self.text[self.at + 1 : end], start, end + 1)
+        self.at += 1
+        raise ValueError(f"offset {start}: invalid input {self.text[self.at - 1]} at offset {self.bytes_before()}")
 
     def _token(self, name: str, text: str, start: int, end: int) -> _Token:
         self.at = end
@@ -295,9 +298,9 @@ def _condition(scanner: _Scanner) -> QueryCondition:
     comparison = _OPERATORS[operator.name]
     if comparison is Comparison.EXISTS:
         return QueryCondition(tag.text, comparison, None, "")
-    kinds = [kind.value for kind in ArgumentKind if kind in ALLOWED[comparison]]
+    kinds = [kind.value for kind in BoundKind if kind in ALLOWED[comparison]]
     argument = _required(scanner, *kinds)
-    return QueryCondition(tag.text, comparison, ArgumentKind(argument.name), argument.text)
+    return QueryCondition(tag.text, comparison, BoundKind(argument.name), argument.text)
 
 
 def _required(scanner: _Scanner, *names: str) -> _Token:

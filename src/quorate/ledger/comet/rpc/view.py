@@ -86,7 +86,10 @@ class WaitingTxs(msgspec.Struct, frozen=True):
 
 
 class ConsensusMoment(msgspec.Struct, frozen=True):
-    """Where consensus stands. ``step`` is CometBFT's number: 1 new height, 3 propose, 4 prevote, 6 precommit, 8 commit."""
+    """Where consensus stands.
+
+    ``step`` is CometBFT's number: 1 new height, 3 propose, 4 prevote, 6 precommit, 8 commit.
+    """
 
     height: int
     round: int
@@ -174,7 +177,7 @@ class IndexedTx(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SearchPage(msgspec.Struct, frozen=True):
-    """How many were found in all, and some of them in the order that was asked for: after ``skip``, at most ``count``."""
+    """How many were found in all, and in the order that was asked for those after ``skip``, at most ``count``."""
 
     total: int
     heights: Sequence[int] = ()
