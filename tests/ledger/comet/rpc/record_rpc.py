@@ -131,154 +131,116 @@ def chain(url: str) -> dict[str, Any]:
     }
 
 
+HEIGHTS = ["", "?height=1", "?height=3", "?height=0", "?height=-1", "?height=1000000", "?height=abc", "?height=0x01"]
+HEIGHTS += ["?height=99999999999999999999", "?height=1.5", '?height="1"', "?height=", "?height=true", "?height=null"]
+TX_QUERIES = [
+    "tx.height=3",
+    "tx.height > 2 AND tx.height <= 5",
+    "app.key='k1'",
+    "app.creator='Cosmoshi' AND tx.height>2",
+]
+TX_QUERIES += [
+    "app.creator CONTAINS 'Net'",
+    "app.key EXISTS",
+    "app.noindex_key EXISTS",
+    "tx.height=99",
+    "tx.height <  3",
+]
+TX_QUERIES += ["app.index_key='index is working' AND app.key='k2'", "app.key='k1' AND app.key='k2'", "tm.event='Tx'"]
+TX_QUERIES += [
+    "",
+    "tx.height",
+    "tx.height=",
+    "tx.height >= 99",
+    "app.key > 1",
+    "tx.height=3 AND app.creator='Cosmoshi'",
+]
+TX_QUERIES += ["app.key CONTAINS 'k1'", "app.key < 'k2'", "a=DATE 2026-13-01", "a=TIME 2026", "a ~ 5", "a" * 520 + "=1"]
+BLOCK_QUERIES = ["block.height=3", "block.height>2", "block.height > 2 AND block.height<5", "block.height=99"]
+BLOCK_QUERIES += ["val.key EXISTS", "x", "block.height<=2"]
+
+
+def searches(name: str) -> list[str]:
+    quote = urllib.parse.quote
+    asked = [f"tx_search?query={quote(chr(34) + text + chr(34))}" for text in [*TX_QUERIES, f"tx.hash='{name}'"]]
+    asked += [f"block_search?query={quote(chr(34) + text + chr(34))}" for text in BLOCK_QUERIES]
+    asked += ["tx_search?query=x", f"tx_search?query=0x{b'tx.height=3'.hex()}", "tx_search"]
+    above = "tx_search?query=" + quote('"tx.height>0"')
+    asked += [f'{above}&per_page=2&page=2&order_by="desc"', f'{above}&per_page=2&page=1&order_by="asc"&prove=true']
+    asked += [f"{above}&per_page=2&page=99", f'{above}&order_by="up"']
+    above = "block_search?query=" + quote('"block.height>0"')
+    return [*asked, f'{above}&per_page=2&page=2&order_by="asc"', f"{above}&per_page=2&page=2", f"{above}&page=7"]
+
+
+def urls(block: str, tx: str, latest: int) -> list[str]:
+    """Questions by URL: with the hash of a block and of a transaction."""
+    asked = ["health", "health?x=1", "status", "net_info", "genesis", "genesis_chunked", "genesis_chunked?chunk=0"]
+    asked += ["genesis_chunked?chunk=1", "genesis_chunked?chunk=-1", "num_unconfirmed_txs", "unconfirmed_txs?limit=1"]
+    asked += ["abci_info", 'abci_query?data="k1"', "abci_query?data=0x6b31", 'abci_query?path="/val"&data="zz"']
+    asked += ['abci_query?data="k1"&height=2&prove=true', 'abci_query?data="none"', "abci_query", "consensus_params"]
+    asked += [f"consensus_params?height={height}" for height in (2, latest + 1, latest + 2)]
+    asked += ["validators", "validators?height=1", f"validators?height={latest + 1}", 'validators?height="2"']
+    asked += [f"validators?height=5&page={page}&per_page=1" for page in (1, 2, 9)]
+    asked += ["validators?page=0", "validators?per_page=0", "validators?per_page=-3", "validators?per_page=1000"]
+    asked += ["nosuch", "block/", "subscribe", "subscribe?query=x"]
+    for route in ("block", "commit", "header", "block_results"):
+        asked += [f"{route}{height}" for height in [*HEIGHTS, f"?height={latest}"]]
+    for route in ("block_by_hash", "header_by_hash"):
+        texts = (f"0x{block}", "0x00", "0x", f'"{block}"', block, "0x0", "0xzz")
+        asked += [route, *(f"{route}?hash={text}" for text in texts)]
+    asked += ["blockchain", *(f"blockchain?minHeight={least}" for least in ("-1", "99", "x", "4&maxHeight=2"))]
+    asked += ["blockchain?minHeight=2&maxHeight=4", "blockchain?maxHeight=3", "blockchain?minHeight=1&maxHeight=99"]
+    asked += ["tx", f"tx?hash=0x{tx}", f"tx?hash=0x{tx.lower()}&prove=false", "tx?hash=0x", "tx?hash=0x00"]
+    asked += [f"tx?hash=0x{tx}&prove={prove}" for prove in ("true", "1", "0x01")] + [f"tx?hash={tx}"]
+    asked += ["broadcast_evidence", "broadcast_evidence?evidence=1", "broadcast_tx_sync"]
+    return [*asked, *searches(tx)]
+
+
+def calls(block: str, tx: str) -> list[str]:
+    """Requests by JSON-RPC: with the hash of a block and of a transaction."""
+    block64, tx64_ = (b64encode(bytes.fromhex(name)).decode() for name in (block, tx))
+    heights: list[Any] = ["3", 3, None, "x", "999", True, {}, ""]
+    made = [post("block", {"height": height}) for height in heights]
+    made += [post("block", ["3"]), post("block", []), post("block", "x"), post("health", [], 1.7), post("health", [1])]
+    made += [
+        post("status"),
+        post("nosuch"),
+        post("health", None, "text"),
+        post("subscribe", {"query": "tm.event='Tx'"}),
+    ]
+    made += [post("header_by_hash", {"hash": text}) for text in (block, "zz")]
+    made += [post("block_by_hash", {"hash": text}) for text in (block64, "%%", 5)]
+    made += [post("tx", {"hash": tx64_, "prove": prove}) for prove in (True, "true")]
+    made += [post("tx_search", {"query": "tx.height>0", "per_page": "1", "page": "2", "order_by": "desc"})]
+    made += [post("tx_search", {"query": "tx.height>0", "per_page": 1}), post("tx_search", {"query": 5})]
+    made += [post("abci_query", {"path": "/store", "data": b"k1".hex(), "height": "0", "prove": False})]
+    made += [post("abci_query", {"data": "zz"}), post("abci_query", ["", b"k1".hex(), "0", False])]
+    made += [post("abci_query", ["", "00"]), post("blockchain", {"minHeight": "1", "maxHeight": "2"})]
+    made += [post("validators", {"height": "1", "page": "1", "per_page": "5"}), post("validators", {"page": "x"})]
+    made += [post("genesis_chunked", {"chunk": "0"}), post("genesis_chunked", {"chunk": "-1"})]
+    return made + [post("broadcast_evidence", {"evidence": piece}) for piece in (None, {"type": "no", "value": {}})]
+
+
+def bodies() -> list[str]:
+    """What is more or less JSON-RPC."""
+    batch = [json.loads(post("health", {}, i)) for i in range(11)]
+    wrong = [json.loads(post("nosuch", {}, 5)), json.loads(post("block", {"height": "0"}, 6))]
+    arrays = [batch, batch[:10], batch[:1], [], [batch[0], *wrong], [batch[0], 5]]
+    made = [json.dumps(array) for array in [*arrays, [*batch[:2], {"jsonrpc": "2.0", "method": "health"}]]]
+    made += ['{"jsonrpc":"2.0","method":"health"}', '{"jsonrpc":"2.0","id":null,"method":"health"}', "{}", "5", "null"]
+    made += ["{", '{"id":1}', '{"id":true,"method":"health"}', '{"id":1,"method":5}', '{"id":1,"method":"health"}']
+    made += ['"text"', '{"id":1,"method":"block","params":null}', '{"id":-5,"method":"health"} x']
+    return [*made, '{"jsonrpc":"1.0","id":1,"method":"health"}']
+
+
 def questions(found: dict[str, Any]) -> list[tuple[str, str | None]]:
     """Ways to ask, as (path, body)."""
-    hashes = [block["block_id"]["hash"] for block in found["blocks"]]
-    latest = len(hashes)
-    q = urllib.parse.quote
-    names = [
-        talk["answer"]["result"]["hash"]
-        for talk in found["talks"]
-        if isinstance(talk["answer"], dict) and "result" in talk["answer"] and "hash" in talk["answer"]["result"]
-    ]
-    one = names[0]
-    gets = [
-        *("health", "status", "net_info", "genesis", "genesis_chunked", "genesis_chunked?chunk=0"),
-        *("genesis_chunked?chunk=1", "genesis_chunked?chunk=-1", "num_unconfirmed_txs", "unconfirmed_txs?limit=1"),
-        *("abci_info", 'abci_query?data="k1"', "abci_query?data=0x6b31", 'abci_query?path="/val"&data="zz"'),
-        *('abci_query?data="k1"&height=2&prove=true', 'abci_query?data="none"', "abci_query"),
-        *("consensus_params", "consensus_params?height=2", f"consensus_params?height={latest + 1}"),
-        *(
-            f"consensus_params?height={latest + 2}",
-            "validators",
-            "validators?height=1",
-            f"validators?height={latest + 1}",
-        ),
-        *("validators?height=5&page=1&per_page=1", "validators?height=5&page=2&per_page=1", "validators?page=0"),
-        *("validators?height=5&page=9&per_page=1", "validators?per_page=0", "validators?per_page=-3"),
-        *("validators?per_page=1000", 'validators?height="2"', "nosuch", "block/", "subscribe", "subscribe?query=x"),
-        *(
-            f"{route}{height}"
-            for route in ("block", "commit", "header", "block_results")
-            for height in (
-                "",
-                "?height=1",
-                "?height=3",
-                f"?height={latest}",
-                "?height=0",
-                "?height=-1",
-                "?height=1000000",
-                "?height=abc",
-                "?height=0x01",
-                "?height=99999999999999999999",
-                "?height=1.5",
-                '?height="1"',
-                "?height=",
-                "?height=true",
-                "?height=null",
-            )
-        ),
-        *(
-            f"{route}?hash={text}"
-            for route in ("block_by_hash", "header_by_hash")
-            for text in (f"0x{hashes[2]}", "0x00", "0x", f'"{hashes[2]}"', hashes[2], "0x0", "0xzz")
-        ),
-        *("block_by_hash", "header_by_hash", "blockchain", "blockchain?minHeight=2&maxHeight=4"),
-        *("blockchain?minHeight=4&maxHeight=2", "blockchain?minHeight=-1", "blockchain?maxHeight=3"),
-        *("blockchain?minHeight=1&maxHeight=99", "blockchain?minHeight=99", "blockchain?minHeight=x"),
-        *(
-            f"tx?hash=0x{one}",
-            f"tx?hash=0x{one}&prove=true",
-            f"tx?hash=0x{one.lower()}&prove=false",
-            "tx",
-            "tx?hash=0x",
-        ),
-        *("tx?hash=0x00", f"tx?hash={one}", f"tx?hash=0x{one}&prove=1", f"tx?hash=0x{one}&prove=0x01"),
-        *(
-            f"tx_search?query={q(text)}"
-            for text in (
-                '"tx.height=3"',
-                '"tx.height > 2 AND tx.height <= 5"',
-                "\"app.key='k1'\"",
-                f"\"tx.hash='{one}'\"",
-                "\"app.creator='Cosmoshi' AND tx.height>2\"",
-                "\"app.creator CONTAINS 'Net'\"",
-                '"app.key EXISTS"',
-                '"app.noindex_key EXISTS"',
-                "\"app.index_key='index is working' AND app.key='k2'\"",
-                '"tx.height=99"',
-                "\"app.key='k1' AND app.key='k2'\"",
-                "\"tm.event='Tx'\"",
-                '""',
-                '"tx.height"',
-                '"tx.height="',
-                "x",
-                '"tx.height < 3"',
-                '"tx.height >= 99"',
-                '"app.key > 1"',
-                "\"tx.height=3 AND app.creator='Cosmoshi'\"",
-                "\"app.key CONTAINS 'k1'\"",
-                "\"app.key < 'k2'\"",
-                '"a=DATE 2026-13-01"',
-                '"a=TIME 2026"',
-                '"a ~ 5"',
-            )
-        ),
-        *(f"tx_search?query={q(text)}" for text in ("0x" + b"tx.height=3".hex(), '"' + "a" * 520 + '=1"')),
-        'tx_search?query="tx.height>0"&per_page=2&page=2&order_by="desc"',
-        'tx_search?query="tx.height>0"&per_page=2&page=1&order_by="asc"&prove=true',
-        'tx_search?query="tx.height>0"&per_page=2&page=99',
-        'tx_search?query="tx.height>0"&order_by="up"',
-        "tx_search",
-        *(
-            f"block_search?query={q(text)}"
-            for text in (
-                '"block.height=3"',
-                '"block.height>2"',
-                '"block.height > 2 AND block.height<5"',
-                '"block.height=99"',
-                '"val.key EXISTS"',
-                '"x"',
-                '"block.height<=2"',
-            )
-        ),
-        'block_search?query="block.height>0"&per_page=2&page=2&order_by="asc"',
-        'block_search?query="block.height>0"&per_page=2&page=2',
-        'block_search?query="block.height>0"&page=7',
-        'block_search?query="block.height>0"&order_by="up"',
-        *("broadcast_evidence", "broadcast_evidence?evidence=1", "broadcast_tx_sync", "health?x=1"),
-    ]
-    batch = [json.loads(post("health", {}, i)) for i in range(11)]
-    bodies = [
-        post("status"), post("health", None, "text"), post("health", [], 1.7), post("health", [1]), post("nosuch"),
-        post("block", {"height": "3"}), post("block", {"height": 3}), post("block", {"height": None}),
-        post("block", ["3"]), post("block", []), post("block", {"height": "x"}), post("block", "x"), post("block", {"height": "999"}),
-        post("block", {"height": True}), post("block", {"height": {}}), post("block", {"height": ""}),
-        post("header_by_hash", {"hash": hashes[2]}), post("header_by_hash", {"hash": "zz"}),
-        post("block_by_hash", {"hash": b64encode(bytes.fromhex(hashes[2])).decode()}),
-        post("block_by_hash", {"hash": "%%"}), post("block_by_hash", {"hash": 5}),
-        post("tx", {"hash": b64encode(bytes.fromhex(one)).decode(), "prove": True}),
-        post("tx", {"hash": b64encode(bytes.fromhex(one)).decode(), "prove": "true"}),
-        post("tx_search", {"query": "tx.height>0", "per_page": "1", "page": "2", "order_by": "desc"}),
-        post("tx_search", {"query": "tx.height>0", "per_page": 1}), post("tx_search", {"query": 5}),
-        post("abci_query", {"path": "/store", "data": b"k1".hex(), "height": "0", "prove": False}),
-        post("abci_query", {"data": "zz"}), post("abci_query", ["", b"k1".hex(), "0", False]),
-        post("abci_query", ["", "00"]), post("blockchain", {"minHeight": "1", "maxHeight": "2"}),
-        post("validators", {"height": "1", "page": "1", "per_page": "5"}), post("validators", {"page": "x"}),
-        post("subscribe", {"query": "tm.event='Tx'"}), post("genesis_chunked", {"chunk": "0"}),
-        post("genesis_chunked", {"chunk": "-1"}), post("broadcast_evidence", {"evidence": None}),
-        post("broadcast_evidence", {"evidence": {"type": "nosuch", "value": {}}}),
-        json.dumps(batch), json.dumps(batch[:10]), json.dumps(batch[:1]), "[]",
-        json.dumps([*batch[:1], json.loads(post("nosuch", {}, 5)), json.loads(post("block", {"height": "0"}, 6))]),
-        json.dumps([*batch[:1], 5]), json.dumps([*batch[:2], {"jsonrpc": "2.0", "method": "health"}]),
-        '{"jsonrpc":"2.0","method":"health"}', '{"jsonrpc":"2.0","id":null,"method":"health"}', "{}", "5", "null", "{",
-        '{"id":1}', '{"id":true,"method":"health"}', '{"id":1,"method":5}', '{"id":1,"method":"health"}', '"text"',
-        '{"id":1,"method":"block","params":null}', '{"id":-5,"method":"health"} x',
-        '{"jsonrpc":"1.0","id":1,"method":"health"}',
-    ]  # fmt: skip
+    block = found["blocks"][2]["block_id"]["hash"]
+    tx = found["talks"][0]["answer"]["result"]["hash"]
+    asked: list[tuple[str, str | None]] = [(path, None) for path in urls(block, tx, len(found["blocks"]))]
     return [
-        *((path, None) for path in gets),
-        *(("", body) for body in bodies),
+        *asked,
+        *(("", body) for body in [*calls(block, tx), *bodies()]),
         ("status", post("health")),
         ("nosuch", "{}"),
     ]

@@ -3,7 +3,7 @@
 - A body is one request or an array of up to ten. A request without an id is not answered, as JSON-RPC has it, and not
   done either. One answer goes out by itself, also to an array of one.
 - A URL names the route and its arguments; the id of its answer is -1. An error there is the HTTP status 500 as well.
-- A message of a WebSocket is one request. Arguments that are wrong are an internal error there (-32603), elsewhere
+- A message of a WebSocket is one request. RPCArguments that are wrong are an internal error there (-32603), elsewhere
   -32602.
 
 Departures: a request without params takes the defaults, where CometBFT fails inside. An error is never said to be
@@ -19,14 +19,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from quorate.ledger.comet.rpc.arguments import (
+from quorate.ledger.comet.rpc.routes import ROUTES, Route, RPCCall, RPCCaller
+from quorate.ledger.comet.rpc.rpc_arguments import (
     ArgumentError,
-    Arguments,
+    RPCArguments,
     arguments_of_json,
     arguments_of_url,
     read_json,
 )
-from quorate.ledger.comet.rpc.routes import ROUTES, Route, RPCCall, RPCCaller
 from quorate.ledger.comet.rpc.subscriptions import RequestID
 from quorate.ledger.comet.rpc.view import ChainIndex, ChainView, RPCRefusal
 
@@ -146,7 +146,7 @@ class RPCCore:
             return error_body(request.id, INTERNAL_ERROR, why)
         return (await self._answer(route, arguments, request.id, caller)).body
 
-    async def _answer(self, route: Route, arguments: Arguments, ident: RequestID, caller: CallerOf) -> _Answered:
+    async def _answer(self, route: Route, arguments: RPCArguments, ident: RequestID, caller: CallerOf) -> _Answered:
         try:
             result = await route.answer(RPCCall(self.view, self.chain_index, caller(ident), arguments))
         except RPCRefusal as refusal:

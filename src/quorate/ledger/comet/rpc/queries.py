@@ -54,13 +54,13 @@ class BoundKind(enum.Enum):
 
 
 Comparable: TypeAlias = Fraction | Timestamp
-_RANGES: Final = frozenset({Comparison.LESS, Comparison.AT_MOST, Comparison.MORE, Comparison.AT_LEAST})
-_ORDERED: Final = frozenset({BoundKind.NUMBER, BoundKind.TIME, BoundKind.DATE})
-ALLOWED: Final[Mapping[Comparison, frozenset[BoundKind]]] = {
+_RANGES: Final = (Comparison.LESS, Comparison.AT_MOST, Comparison.MORE, Comparison.AT_LEAST)
+_ORDERED: Final = (BoundKind.NUMBER, BoundKind.TIME, BoundKind.DATE)
+ALLOWED: Final[Mapping[Comparison, tuple[BoundKind, ...]]] = {
     **dict.fromkeys(_RANGES, _ORDERED),
-    Comparison.EQUAL: _ORDERED | {BoundKind.STRING},
-    Comparison.CONTAINS: frozenset({BoundKind.STRING}),
-    Comparison.EXISTS: frozenset(),
+    Comparison.EQUAL: (*_ORDERED, BoundKind.STRING),
+    Comparison.CONTAINS: (BoundKind.STRING,),
+    Comparison.EXISTS: (),
 }
 """With what a comparison can be made."""
 
@@ -298,8 +298,7 @@ def _condition(scanner: _Scanner) -> QueryCondition:
     comparison = _OPERATORS[operator.name]
     if comparison is Comparison.EXISTS:
         return QueryCondition(tag.text, comparison, None, "")
-    kinds = [kind.value for kind in BoundKind if kind in ALLOWED[comparison]]
-    argument = _required(scanner, *kinds)
+    argument = _required(scanner, *(kind.value for kind in ALLOWED[comparison]))
     return QueryCondition(tag.text, comparison, BoundKind(argument.name), argument.text)
 
 

@@ -42,16 +42,16 @@ from quorate.ledger.comet.rpc.answers import (
     tx_answer,
     validator_answer,
 )
-from quorate.ledger.comet.rpc.arguments import (
+from quorate.ledger.comet.rpc.queries import EventQuery, parse_query
+from quorate.ledger.comet.rpc.rpc_arguments import (
     ArgumentKind,
-    Arguments,
     BytesArgument,
     EvidenceArgument,
     FlagArgument,
     NumberArgument,
+    RPCArguments,
     TextArgument,
 )
-from quorate.ledger.comet.rpc.queries import EventQuery, parse_query
 from quorate.ledger.comet.rpc.view import ChainBlock, ChainIndex, ChainView, IndexedTx, RPCRefusal
 
 PER_PAGE: Final = 30
@@ -88,7 +88,7 @@ class RPCCall(NamedTuple):
     view: ChainView
     chain_index: ChainIndex | None
     caller: RPCCaller
-    arguments: Arguments
+    arguments: RPCArguments
 
 
 class Route(NamedTuple):
@@ -104,7 +104,7 @@ class Route(NamedTuple):
     must_be_given: tuple[str, ...] = ()
     is_for_sockets: bool = False
 
-    def is_lasting(self, arguments: Arguments) -> bool:
+    def is_lasting(self, arguments: RPCArguments) -> bool:
         """Whether the answer to these arguments may be kept for a day."""
         return self.is_cacheable and all(arguments[name] for name in self.must_be_given)
 

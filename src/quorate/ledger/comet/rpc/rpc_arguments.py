@@ -168,10 +168,10 @@ class EvidenceArgument(ArgumentKind):
             raise ArgumentError(str(error)) from None
 
 
-Arguments: TypeAlias = Mapping[str, Any]
+RPCArguments: TypeAlias = Mapping[str, Any]
 
 
-def arguments_of_json(kinds: Mapping[str, ArgumentKind], params: Any) -> Arguments:
+def arguments_of_json(kinds: Mapping[str, ArgumentKind], params: Any) -> RPCArguments:
     """What a route is called with, by name. ``params``: an object, an array with each of them, or None.
 
     Raises ArgumentError. Names that the route does not have do not count.
@@ -189,8 +189,8 @@ def arguments_of_json(kinds: Mapping[str, ArgumentKind], params: Any) -> Argumen
     return {name: kind.default if found[name] is None else kind.of_json(found[name]) for name, kind in kinds.items()}
 
 
-def arguments_of_url(kinds: Mapping[str, ArgumentKind], query: Mapping[str, str]) -> Arguments:
-    """What a route is called with, by name. ``query``: the first value of each name in the URL. Raises ArgumentError."""
+def arguments_of_url(kinds: Mapping[str, ArgumentKind], query: Mapping[str, str]) -> RPCArguments:
+    """What a route is called with, by name. ``query``: the first value of each name. Raises ArgumentError."""
     given = {name: query.get(name, "") for name in kinds}
     return {name: kind.of_url(given[name]) if given[name] else kind.default for name, kind in kinds.items()}
 
