@@ -55,6 +55,7 @@ async function main() {
     await Promise.all(waits);
   }
   client.disconnect();
+  process.exit(0); // a WebSocket of CosmJS that still has something to unsubscribe from connects again
 }
 
 main().catch((error) => {

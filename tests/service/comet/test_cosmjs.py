@@ -71,7 +71,7 @@ def test_cosmjs(kind: str, tmp_path: Path) -> None:
     assert bytes.fromhex(found["abciQuery"]["value"]) == b"v1"
     assert found["block"]["block"]["header"]["height"] == 3
     assert len(found["blockResults"]["results"]) == 4
-    assert [block["block"]["header"]["height"] for block in found["blockSearch"]["blocks"]] == [5, 4]
+    assert [block["block"]["header"]["height"] for block in found["blockSearch"]["blocks"]] == [4, 5]
     assert [meta["header"]["height"] for meta in found["blockchain"]["blockMetas"]] == [4, 3, 2]
     assert found["broadcastTxSync"]["code"] == 0
     assert found["broadcastTxCommit"]["checkTx"]["code"] == 2
