@@ -149,3 +149,16 @@ def test_a_search_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: py
         assert (await indexer.search_txs(parse_query("pay.to = 'ann'"), descending=False, skip=0, count=1)).total == 2
 
     with_index(tmp_path, test)
+
+
+def test_a_page_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(indexer: ChainIndexer) -> None:
+        wanted = parse_query("tx.height > 0")
+        found = await indexer.search_txs(wanted, descending=False, skip=0, count=6)
+        assert len(found.txs) == 6
+        monkeypatch.setattr(module, "PAGE_BYTES_MAX", 60)
+        with pytest.raises(RPCRefusal, match="too large for one page"):
+            await indexer.search_txs(wanted, descending=False, skip=0, count=6)
+        assert len((await indexer.search_txs(wanted, descending=False, skip=0, count=1)).txs) == 1
+
+    with_index(tmp_path, test)

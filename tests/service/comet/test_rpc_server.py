@@ -14,6 +14,7 @@ from quorate.service.comet.index_keeper import IndexKeeper
 from quorate.service.comet.indexer import ChainIndexer
 from quorate.service.comet.rpc_port import RPCLimits, RPCUnavailable, serve_rpc
 
+from tests.ledger.comet.rpc import record_rpc
 from tests.ledger.comet.rpc.recorded_view import RecordedView, lines
 from tests.runtime.servers import until, until_async
 
@@ -29,6 +30,12 @@ async def served(view: RecordedView, limits: RPCLimits | None = None) -> AsyncIt
         yield opened.port
     finally:
         await opened.close()
+
+
+@asynccontextmanager
+async def talking_to(port: int) -> AsyncIterator[Any]:
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"http://127.0.0.1:{port}/websocket") as socket:
+        yield socket
 
 
 async def raw(port: int, data: bytes, *, wait_s: float = 5) -> bytes:
@@ -106,6 +113,29 @@ def test_a_subscriber_hears_of_what_is_decided() -> None:
                 assert (await socket.receive_json())["id"] == 4  # nothing came between
             assert len(view.hearers) == 1
         assert not view.hearers
+
+    run(test)
+
+
+def without_words_of_go(answer: dict[str, Any]) -> dict[str, Any]:
+    """What follows "error converting ...: " or "error unmarshaling ...: " is cut off."""
+    error = answer.get("error", {})
+    if error.get("data", "").startswith("error "):
+        return {**answer, "error": {**error, "data": error["data"].partition(": ")[0]}}
+    return answer
+
+
+def test_what_is_said_on_a_websocket() -> None:
+    """Answer by answer as it was recorded. Where JSON is wrong, the words are Go's."""
+
+    async def test() -> None:
+        async with served(RecordedView(2)) as port, talking_to(port) as socket:
+            for i, query in enumerate(record_rpc.QUERIES):
+                await socket.send_str(call("subscribe", i, query=query))
+            for said in record_rpc.SAID:
+                await socket.send_str(said)
+            for theirs in [line for line in lines("heard") if "query" not in line.get("result", {})]:
+                assert without_words_of_go(await socket.receive_json()) == without_words_of_go(theirs)
 
     run(test)
 
@@ -229,6 +259,7 @@ def test_hostile_http(name: str) -> None:
         async with served(RecordedView(1), QUICK) as port:
             answer = await raw(port, HOSTILE[name])
             assert answer[:12] in (b"", b"HTTP/1.1 200", b"HTTP/1.0 400", b"HTTP/1.1 400", b"HTTP/1.1 500")
+            assert b"HTTP/1.1 500" not in answer or b'"code":-32' in answer
             assert b"Traceback" not in answer
             assert b'"result":{}' in await raw(port, posted(call("health").encode()))
 

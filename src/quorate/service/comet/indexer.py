@@ -38,6 +38,7 @@ from quorate.ledger.comet.rpc.queries import (
     compare,
     whole_number,
 )
+from quorate.ledger.comet.rpc.routes import PAGE_BYTES_MAX, TOO_LARGE
 from quorate.ledger.comet.rpc.view import DecidedHeight, IndexedTx, RPCRefusal, SearchPage
 
 T = TypeVar("T")
@@ -158,13 +159,24 @@ class ChainIndexer:
         self._file.set_progress_handler(self._is_too_long, STEPS_BETWEEN_LOOKS)
         try:
             total: int = self._rows(count, values)[0][0]
-            return total, self._rows(page, (*values, *window)) if total > window[1] else []
+            return total, self._page(page, (*values, *window)) if total > window[1] else []
         except sqlite3.OperationalError as error:
             if self._steps_left > 0:
                 raise
             raise RPCRefusal("the query takes too long: bound its height, or name more of what is wanted") from error
         finally:
             self._file.set_progress_handler(None, 0)
+
+    def _page(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """Rows, one by one until they are too large together."""
+        assert self._file is not None, "open() comes first"
+        rows, size = [], 0
+        for row in self._file.execute(sql, values):
+            size += sum(len(part) for part in row if isinstance(part, bytes))
+            if size > PAGE_BYTES_MAX:
+                raise RPCRefusal(TOO_LARGE)
+            rows.append(row)
+        return rows
 
     def _is_too_long(self) -> bool:
         self._steps_left -= STEPS_BETWEEN_LOOKS

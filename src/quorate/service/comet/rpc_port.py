@@ -39,7 +39,8 @@ class RPCLimits(msgspec.Struct, frozen=True):
     """For broadcast_tx_commit."""
     ping_s: float = 27.0
     waiting_messages_max: int = 200
-    waiting_bytes_max: int = 32 << 20
+    waiting_bytes_max: int = 4 << 20
+    """Before one more message, however large."""
 
 
 class RPCPort(NamedTuple):

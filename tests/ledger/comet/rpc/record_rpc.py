@@ -19,8 +19,6 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 NEW_KEY = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 QUERIES = [
     "tm.event='NewBlock'",
@@ -59,8 +57,27 @@ def tx64(text: bytes) -> dict[str, str]:
     return {"tx": b64encode(text).decode()}
 
 
+SAID = [
+    post("subscribe", {"query": QUERIES[0]}, 90),
+    post("subscribe", {"query": "tm.event = "}, 91),
+    post("unsubscribe", {"query": "tm.event = 'Tx'"}, 92),
+    post("unsubscribe", {"query": "tm.event =  'NewBlock'"}, 93),
+    post("unsubscribe", {"query": 5}, 94),
+    post("nosuch", {}, 95),
+    post("health", {}, "text"),
+    "[" + post("health", {}, 96) + "]",
+    "{",
+    '{"jsonrpc":"2.0","method":"health"}',
+    post("unsubscribe_all", {}, 97),
+    post("unsubscribe_all", {}, 98),
+]
+"""Over the WebSocket, after the subscriptions to QUERIES and some blocks."""
+
+
 async def grow(url: str) -> tuple[list[Any], list[Any]]:
     """Make the chain; the conversations, and the messages of the WebSocket."""
+    import aiohttp  # the tests, which use the questions, do without it
+
     talks: list[Any] = []
     heard: list[Any] = []
 
@@ -92,20 +109,7 @@ async def grow(url: str) -> tuple[list[Any], list[Any]]:
         await ask("", post("broadcast_tx_commit", tx64(b"k9=v9")))
         await ask("", post("broadcast_tx_commit", tx64(f"val=ed25519!{NEW_KEY}!0".encode())))
         await ask("", post("broadcast_tx_commit", tx64(b"k10=v10")))
-        for body in (
-            post("subscribe", {"query": QUERIES[0]}, 90),
-            post("subscribe", {"query": "tm.event = "}, 91),
-            post("unsubscribe", {"query": "tm.event = 'Tx'"}, 92),
-            post("unsubscribe", {"query": "tm.event =  'NewBlock'"}, 93),
-            post("unsubscribe", {"query": 5}, 94),
-            post("nosuch", {}, 95),
-            post("health", {}, "text"),
-            "[" + post("health", {}, 96) + "]",
-            "{",
-            '{"jsonrpc":"2.0","method":"health"}',
-            post("unsubscribe_all", {}, 97),
-            post("unsubscribe_all", {}, 98),
-        ):
+        for body in SAID:
             await socket.send_str(body)
         await asyncio.sleep(4)
         listening.cancel()

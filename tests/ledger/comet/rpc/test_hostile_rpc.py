@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quorate.ledger.comet.blocks import tx_proofs
 from quorate.ledger.comet.evidence import MISCONDUCT
 from quorate.ledger.comet.json_shapes import to_json
-from quorate.ledger.comet.rpc import jsonrpc
+from quorate.ledger.comet.results import ExecTxResult
+from quorate.ledger.comet.rpc import jsonrpc, routes
 from quorate.ledger.comet.rpc.answers import shown_events
 from quorate.ledger.comet.rpc.jsonrpc import RPCCore
 from quorate.ledger.comet.rpc.routes import ROUTES
 from quorate.ledger.comet.rpc.rpc_arguments import ArgumentError, BytesArgument, NumberArgument
-from quorate.ledger.comet.rpc.view import RPCRefusal
+from quorate.ledger.comet.rpc.view import IndexedTx, RPCRefusal, SearchPage
 
 from tests.ledger.comet import chain
 from tests.ledger.comet.rpc.recorded_view import Nobody, RecordedView
@@ -129,7 +131,7 @@ def test_bytes_in_a_url() -> None:
     kind = BytesArgument()
     assert kind.of_url("0x00fF") == b"\x00\xff"
     assert kind.of_url('"a\\"b"') == b'a"b'
-    for text in ("0x0", "0x 0", "0xzz", "abc", '"', '"a" "b"'):
+    for text in ("0x0", "0x00 00", "0xzz", "abc", '"', '"a" "b"'):
         with pytest.raises(ArgumentError):
             kind.of_url(text)
 
@@ -139,6 +141,42 @@ def test_answers_to_an_array_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> No
     asked = [{"id": i, "method": "block", "params": {"height": "2"}} for i in range(4)]
     answers = json.loads(done(CORE.answer_body(json.dumps(asked).encode(), caller)).body)
     assert ["result" in answer for answer in answers] == [True, False, False, False]
+
+
+class Index:
+    """One that finds all three blocks, and three transactions in one of them."""
+
+    async def search_blocks(self, query: Any, *, descending: bool, skip: int, count: int) -> SearchPage:
+        return SearchPage(3, heights=[1, 2, 3][skip : skip + count])
+
+    async def search_txs(self, query: Any, *, descending: bool, skip: int, count: int) -> SearchPage:
+        return SearchPage(3, txs=[IndexedTx(3, 0, b"k1=v1", ExecTxResult())] * 3)
+
+    async def find_tx(self, tx_hash: bytes) -> IndexedTx | None:
+        return None
+
+
+def asked_url(core: RPCCore, name: str, **query: str) -> Any:
+    found = done(core.answer_url(name, query, caller))
+    assert found is not None
+    return json.loads(found.body)
+
+
+def test_blocks_that_are_too_large_for_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = RPCCore(VIEW, Index())
+    whole = asked_url(core, "block_search", query='"x EXISTS"')
+    assert len(whole["result"]["blocks"]) == 3
+    monkeypatch.setattr(routes, "PAGE_BYTES_MAX", 700)
+    assert "too large for one page" in asked_url(core, "block_search", query='"x EXISTS"')["error"]["data"]
+    assert len(asked_url(core, "block_search", query='"x EXISTS"', per_page="1")["result"]["blocks"]) == 1
+
+
+def test_the_tree_of_a_block_is_made_once_for_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(routes, "tx_proofs", lambda txs: made.append(txs) or tx_proofs(txs))
+    answer = asked_url(RPCCore(VIEW, Index()), "tx_search", query='"x EXISTS"', prove="true")
+    assert [tx["proof"]["root_hash"] != "" for tx in answer["result"]["txs"]] == [True] * 3
+    assert len(made) == 1
 
 
 def test_events_of_an_app_that_does_not_keep_to_the_form() -> None:

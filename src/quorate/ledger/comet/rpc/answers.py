@@ -26,7 +26,7 @@ from quorate.ledger.comet.abci.response_messages import (
     ResponseQuery,
 )
 from quorate.ledger.comet.block_ids import BLOCK_ID, NIL
-from quorate.ledger.comet.blocks import BLOCK, Block, tx_hash, tx_proofs
+from quorate.ledger.comet.blocks import BLOCK, tx_hash
 from quorate.ledger.comet.headers import BLOCK_PROTOCOL, HEADER
 from quorate.ledger.comet.json_shapes import KEY_KIND, to_json
 from quorate.ledger.comet.params import CONSENSUS_PARAMS, ConsensusParams
@@ -42,6 +42,7 @@ from quorate.ledger.comet.rpc.view import (
     IndexedTx,
 )
 from quorate.ledger.comet.validators import CometValidator, ValidatorKey
+from quorate.parts.crypto.merkle import MerkleProof
 
 
 class LooseAttribute(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -243,14 +244,9 @@ def tx_answer(found: IndexedTx, proof: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def proof_answer(block: Block, index: int) -> dict[str, Any]:
-    """That a transaction is in its block."""
-    root, proofs = tx_proofs(block.data.txs)
-    return {
-        "root_hash": hexadecimal(root),
-        "data": base64_text(block.data.txs[index]),
-        "proof": to_json(MERKLE_PROOF, proofs[index]),
-    }
+def proof_answer(root: bytes, proof: MerkleProof, tx: bytes) -> dict[str, Any]:
+    """That a transaction is in the block whose transactions have this root."""
+    return {"root_hash": hexadecimal(root), "data": base64_text(tx), "proof": to_json(MERKLE_PROOF, proof)}
 
 
 def node_answer(node: CometNodeInfo) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class EventQuery(NamedTuple):
 
     def matches(self, events: Mapping[str, Sequence[str]]) -> bool:
         """Whether it holds for these values by TYPE.KEY. A tag that is a TYPE alone finds an empty value."""
-        return bool(events) and all(_holds_of_some(condition, events) for condition in self.conditions)
+        return all(_holds_of_some(condition, events) for condition in self.conditions)
 
 
 def parse_query(text: str) -> EventQuery:

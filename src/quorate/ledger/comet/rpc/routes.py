@@ -9,14 +9,14 @@ Source: CometBFT 0.38, ``rpc/core/routes.go`` and the files beside it; ``rpc/ope
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from quorate.ledger.comet.abci.request_messages import RequestQuery
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx
-from quorate.ledger.comet.blocks import tx_hash
+from quorate.ledger.comet.blocks import tx_hash, tx_proofs
 from quorate.ledger.comet.commits import COMMIT
 from quorate.ledger.comet.evidence import evidence_id
 from quorate.ledger.comet.headers import HEADER
@@ -53,11 +53,15 @@ from quorate.ledger.comet.rpc.rpc_arguments import (
     TextArgument,
 )
 from quorate.ledger.comet.rpc.view import ChainBlock, ChainIndex, ChainView, IndexedTx, RPCRefusal
+from quorate.parts.crypto.merkle import MerkleProof
 
 PER_PAGE: Final = 30
 PER_PAGE_MAX: Final = 100
 METAS_MAX: Final = 20
 """Blocks in one answer of blockchain."""
+PAGE_BYTES_MAX: Final = 1 << 26
+"""Of what one page of a search shows, before it is JSON. Ours."""
+TOO_LARGE: Final = "what was found is too large for one page: ask for fewer by per_page"
 GENESIS_CHUNK_BYTES: Final = 16 << 20
 
 
@@ -334,12 +338,20 @@ async def _tx(call: RPCCall) -> dict[str, Any]:
     found = await index.find_tx(wanted)
     if found is None:
         raise RPCRefusal(f"tx ({hexadecimal(wanted[:64])}) not found")
-    return await _tx_answer(call, found)
+    return (await _tx_answers(call, [found]))[0]
 
 
-async def _tx_answer(call: RPCCall, found: IndexedTx) -> dict[str, Any]:
-    holder = await call.view.block_of(found.height) if call.arguments["prove"] else None
-    return tx_answer(found, None if holder is None else proof_answer(holder.block, found.index))
+async def _tx_answers(call: RPCCall, found: Sequence[IndexedTx]) -> list[dict[str, Any]]:
+    """With proofs, if they are asked for. The tree of a block is made once for all of its transactions."""
+    trees: dict[int, tuple[bytes, list[MerkleProof]]] = {}
+    answers = []
+    for tx in found:
+        if call.arguments["prove"] and tx.height not in trees:
+            holder = await call.view.block_of(tx.height)
+            trees[tx.height] = (b"", []) if holder is None else tx_proofs(holder.block.data.txs)
+        root, proofs = trees.get(tx.height, (b"", []))
+        answers.append(tx_answer(tx, proof_answer(root, proofs[tx.index], tx.tx) if proofs else None))
+    return answers
 
 
 async def _tx_search(call: RPCCall) -> dict[str, Any]:
@@ -348,7 +360,7 @@ async def _tx_search(call: RPCCall) -> dict[str, Any]:
     skip, count = _wanted(call)
     page = await index.search_txs(query, descending=descending, skip=skip, count=count)
     _page(call, page.total)
-    return {"txs": [await _tx_answer(call, found) for found in page.txs], "total_count": str(page.total)}
+    return {"txs": await _tx_answers(call, page.txs), "total_count": str(page.total)}
 
 
 async def _block_search(call: RPCCall) -> dict[str, Any]:
@@ -357,8 +369,14 @@ async def _block_search(call: RPCCall) -> dict[str, Any]:
     skip, count = _wanted(call)
     page = await index.search_blocks(query, descending=descending, skip=skip, count=count)
     _page(call, page.total)
-    found = [await call.view.block_of(height) for height in page.heights]
-    blocks = [block_answer(block) for block in found if block is not None]  # one may be pruned
+    blocks, size = [], 0
+    for height in page.heights:
+        found = await call.view.block_of(height)
+        if found is not None:  # it may be pruned
+            size += found.size
+            if size > PAGE_BYTES_MAX:
+                raise RPCRefusal(TOO_LARGE)
+            blocks.append(block_answer(found))
     return {"blocks": blocks, "total_count": str(page.total)}
 
 
