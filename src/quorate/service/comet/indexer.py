@@ -1,0 +1,274 @@
+"""ChainIndexer: finds transactions and blocks again by what the app said of them. One SQLite file in the node's folder.
+
+How it works. Each attribute that the app marks with ``index`` is a row: its tag, its value, and where it was: height,
+place of the transaction in the block (-1: the block itself), and which event. A search takes the rows of each condition
+and intersects them, so that conditions on one event hold together, as in CometBFT 0.38. Conditions on ``tx.height`` and
+``block.height`` bound all others. A condition with ``tx.hash`` decides alone.
+
+A height is one transaction of the file, and one that is there already is left as it is: the node hands in again what
+may be missing after a crash (``highest``), and the file can be removed and made anew.
+
+A search is hostile: SQLite counts its steps, and one that takes too many is refused.
+
+Departures from CometBFT's index: ranges compare numbers exactly, and all of them hold, where there the last on a tag
+counts. An attribute with a name of ours (``tx.hash``) is left out, where there the block is. The same transaction in
+two blocks is found in both, each with its own result; ``find_tx`` gives the last one.
+
+Source: CometBFT 0.38, ``state/txindex/kv/kv.go``, ``state/indexer/block/kv/kv.go`` for what is found, and its answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from quorate.ledger.comet.blocks import tx_hash
+from quorate.ledger.comet.results import EXEC_TX_RESULT
+from quorate.ledger.comet.rpc.answers import shown_events
+from quorate.ledger.comet.rpc.chain_events import BLOCK_HEIGHT_TAG, TX_HASH_TAG, TX_HEIGHT_TAG, decided_txs
+from quorate.ledger.comet.rpc.queries import (
+    BoundKind,
+    Comparison,
+    EventQuery,
+    QueryCondition,
+    compare,
+    whole_number,
+)
+from quorate.ledger.comet.rpc.routes import PAGE_BYTES_MAX, TOO_LARGE
+from quorate.ledger.comet.rpc.view import DecidedHeight, IndexedTx, RPCRefusal, SearchPage
+
+T = TypeVar("T")
+
+INDEX_FILE: Final = "index.sqlite"
+STEPS_MAX: Final = 20_000_000
+"""Of SQLite's machine for one search: a second or two."""
+STEPS_BETWEEN_LOOKS: Final = 10_000
+OF_BLOCK: Final = -1
+HEIGHT_MAX: Final = (1 << 63) - 1
+RESERVED: Final = frozenset({TX_HASH_TAG, TX_HEIGHT_TAG, BLOCK_HEIGHT_TAG})
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS heights (height INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS txs (
+    height INTEGER NOT NULL, place INTEGER NOT NULL, hash BLOB NOT NULL, tx BLOB NOT NULL, result BLOB NOT NULL,
+    PRIMARY KEY (height, place)
+) STRICT;
+CREATE INDEX IF NOT EXISTS txs_by_hash ON txs (hash, height, place);
+CREATE TABLE IF NOT EXISTS attributes (
+    tag TEXT NOT NULL, value TEXT NOT NULL, height INTEGER NOT NULL, place INTEGER NOT NULL, event INTEGER NOT NULL,
+    PRIMARY KEY (tag, value, height, place, event)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+class _Selection(NamedTuple):
+    """A part of an SQL query, with its parameters."""
+
+    sql: str
+    values: tuple[Any, ...]
+
+
+class ChainIndexer:
+    """The index of one chain. All of its work is done in a thread of its own, in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / INDEX_FILE
+        self._thread = ThreadPoolExecutor(1, "index")
+        self._file: sqlite3.Connection | None = None
+        self._steps_left = 0
+
+    async def open(self) -> None:
+        """Make the file or find it. Raises sqlite3.Error, OSError."""
+        await self._run(self._open)
+
+    async def close(self) -> None:
+        """After what was handed in. A second time is no error."""
+        if self._file is not None:
+            await self._run(self._file.close)
+            self._file = None
+        self._thread.shutdown(wait=False)
+
+    async def highest(self) -> int:
+        """The highest height that is indexed; 0: none."""
+        return await self._run(lambda: self._rows("SELECT coalesce(max(height), 0) FROM heights", ())[0][0])
+
+    async def add(self, decided: DecidedHeight) -> None:
+        """Index a height, if it is not. Raises sqlite3.Error."""
+        await self._run(lambda: self._add(decided))
+
+    async def find_tx(self, tx_hash: bytes) -> IndexedTx | None:
+        """The last transaction of this hash."""
+        sql = "SELECT height, place, tx, result FROM txs WHERE hash = ? ORDER BY height DESC, place DESC LIMIT 1"
+        rows = await self._run(lambda: self._rows(sql, (tx_hash,)))
+        return _indexed(rows[0]) if rows else None
+
+    async def search_txs(self, query: EventQuery, *, descending: bool, skip: int, count: int) -> SearchPage:
+        """By height and place. Raises RPCRefusal for a search that costs too much, and a hash that is none."""
+        named = next((c for c in query.conditions if c.tag == TX_HASH_TAG), None)
+        if named is not None:
+            found = await self.find_tx(_hash(named))
+            return SearchPage(0) if found is None else SearchPage(1, txs=[] if skip else [found])
+        chosen = _places(query, TX_HEIGHT_TAG, "SELECT height, place, 0 FROM txs", "place >= 0")
+        order = "DESC" if descending else "ASC"
+        total, rows = await self._run(
+            lambda: self._search(
+                f"SELECT count(*) FROM (SELECT DISTINCT height, place FROM ({chosen.sql}))",
+                f"SELECT txs.height, txs.place, tx, result FROM (SELECT DISTINCT height, place FROM ({chosen.sql}))"
+                f" AS found JOIN txs USING (height, place) ORDER BY height {order}, place {order} LIMIT ? OFFSET ?",
+                chosen.values,
+                (count, skip),
+            )
+        )
+        return SearchPage(total, txs=[_indexed(row) for row in rows])
+
+    async def search_blocks(self, query: EventQuery, *, descending: bool, skip: int, count: int) -> SearchPage:
+        """By height. Raises RPCRefusal for a search that costs too much."""
+        chosen = _places(query, BLOCK_HEIGHT_TAG, f"SELECT height, {OF_BLOCK} AS place, 0 FROM heights", "place < 0")
+        order = "DESC" if descending else "ASC"
+        total, rows = await self._run(
+            lambda: self._search(
+                f"SELECT count(DISTINCT height) FROM ({chosen.sql})",
+                f"SELECT DISTINCT height FROM ({chosen.sql}) ORDER BY height {order} LIMIT ? OFFSET ?",
+                chosen.values,
+                (count, skip),
+            )
+        )
+        return SearchPage(total, heights=[row[0] for row in rows])
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _open(self) -> None:
+        file = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("PRAGMA synchronous = NORMAL")  # a crash may lose the last heights, which are handed in again
+        file.executescript(_SCHEMA)
+        file.create_function("bounded", 3, _bounded, deterministic=True)
+        self._file = file
+
+    def _rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        assert self._file is not None, "open() comes first"
+        return self._file.execute(sql, values).fetchall()
+
+    def _search(self, count: str, page: str, values: tuple[Any, ...], window: tuple[int, int]) -> tuple[int, list[Any]]:
+        assert self._file is not None, "open() comes first"
+        self._steps_left = STEPS_MAX
+        self._file.set_progress_handler(self._is_too_long, STEPS_BETWEEN_LOOKS)
+        try:
+            total: int = self._rows(count, values)[0][0]
+            return total, self._page(page, (*values, *window)) if total > window[1] else []
+        except sqlite3.OperationalError as error:
+            if self._steps_left > 0:
+                raise
+            raise RPCRefusal("the query takes too long: bound its height, or name more of what is wanted") from error
+        finally:
+            self._file.set_progress_handler(None, 0)
+
+    def _page(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """Rows, one by one until they are too large together."""
+        assert self._file is not None, "open() comes first"
+        rows, size = [], 0
+        for row in self._file.execute(sql, values):
+            size += sum(len(part) for part in row if isinstance(part, bytes))
+            if size > PAGE_BYTES_MAX:
+                raise RPCRefusal(TOO_LARGE)
+            rows.append(row)
+        return rows
+
+    def _is_too_long(self) -> bool:
+        self._steps_left -= STEPS_BETWEEN_LOOKS
+        return self._steps_left <= 0
+
+    def _add(self, decided: DecidedHeight) -> None:
+        assert self._file is not None, "open() comes first"
+        height = decided.block.header.height
+        with self._file:
+            self._file.execute("BEGIN IMMEDIATE")
+            if self._file.execute("INSERT OR IGNORE INTO heights VALUES (?)", (height,)).rowcount == 0:
+                return
+            self._add_attributes(height, OF_BLOCK, decided.results.events)
+            for found in decided_txs(decided):
+                row = (height, found.index, tx_hash(found.tx), found.tx, EXEC_TX_RESULT.encode(found.result))
+                self._file.execute("INSERT INTO txs VALUES (?, ?, ?, ?, ?)", row)
+                self._add_attributes(height, found.index, found.result.events)
+
+    def _add_attributes(self, height: int, place: int, events: Iterable[bytes]) -> None:
+        assert self._file is not None, "open() comes first"
+        rows = [
+            (f"{event.type}.{attribute.key}", attribute.value, height, place, number)
+            for number, event in enumerate(shown_events(events))
+            for attribute in event.attributes
+            if attribute.index and event.type and attribute.key
+        ]
+        kept = [row for row in rows if row[0] not in RESERVED]
+        self._file.executemany("INSERT OR IGNORE INTO attributes VALUES (?, ?, ?, ?, ?)", kept)
+
+
+def _places(query: EventQuery, height_tag: str, everything: str, kind: str) -> _Selection:
+    """Heights, places and events for which all conditions hold."""
+    on_height = [c for c in query.conditions if c.tag == height_tag]
+    others = [c for c in query.conditions if c.tag != height_tag]
+    height = _height_filter(on_height)
+    if not others:
+        return _Selection(f"{everything} WHERE {height.sql}", height.values)
+    parts = [_attributes(condition) for condition in others]
+    sql = " INTERSECT ".join(
+        f"SELECT height, place, event FROM attributes WHERE {part.sql} AND {height.sql} AND {kind}" for part in parts
+    )
+    return _Selection(sql, tuple(value for part in parts for value in (*part.values, *height.values)))
+
+
+def _height_filter(conditions: Iterable[QueryCondition]) -> _Selection:
+    """The heights as numbers where that is possible, so that few rows are read."""
+    parts = ["height >= 0"]
+    values: list[Any] = []
+    for condition in conditions:
+        number = whole_number(condition.argument) if condition.kind is BoundKind.NUMBER else None
+        if number is not None and number.denominator == 1 and number <= HEIGHT_MAX:
+            parts.append(f"height {condition.comparison.value} ?")
+            values.append(int(number))
+        else:
+            part = _test("CAST(height AS TEXT)", condition)
+            parts.append(part.sql)
+            values += part.values
+    return _Selection(" AND ".join(parts), tuple(values))
+
+
+def _attributes(condition: QueryCondition) -> _Selection:
+    part = _test("value", condition)
+    return _Selection(f"tag = ? AND {part.sql}", (condition.tag, *part.values))
+
+
+def _test(column: str, condition: QueryCondition) -> _Selection:
+    """A condition on a column of text. Equality is that of the text, also with numbers."""
+    match condition.comparison:
+        case Comparison.EXISTS:
+            return _Selection("TRUE", ())
+        case Comparison.CONTAINS:
+            return _Selection(f"instr({column}, ?) > 0", (condition.argument,))
+        case Comparison.EQUAL:
+            return _Selection(f"{column} = ?", (condition.argument,))
+    if condition.kind is not BoundKind.NUMBER:
+        return _Selection("FALSE", ())  # as in CometBFT, whose index has no times
+    return _Selection(f"bounded({column}, ?, ?)", (condition.comparison.value, condition.argument))
+
+
+def _bounded(value: str, comparison: str, bound: str) -> bool:
+    """Whether the whole text is a number within the bound."""
+    found, limit = whole_number(value.strip()), whole_number(bound)
+    return found is not None and limit is not None and compare(found, Comparison(comparison), limit)
+
+
+def _hash(condition: QueryCondition) -> bytes:
+    try:
+        return bytes.fromhex(condition.argument)
+    except ValueError as error:
+        raise RPCRefusal(f"error during searching for a hash in the query: {error}") from None
+
+
+def _indexed(row: tuple[int, int, bytes, bytes]) -> IndexedTx:
+    height, place, tx, result = row
+    return IndexedTx(height, place, tx, EXEC_TX_RESULT.decode(result))
