@@ -48,7 +48,8 @@ class EvidencePool:
 
     def __init__(self, chain_id: str, params: EvidenceParams, verify: VerifySignature) -> None:
         self._chain_id = chain_id
-        self._params = params
+        self.params = params
+        """How old evidence may be, and how much of it a block takes."""
         self._verify = verify
         self._seen: dict[Offence, tuple[Vote, Vote]] = {}  # at the open height
         self.waiting: dict[Offence, DuplicateVoteEvidence] = {}
@@ -91,7 +92,7 @@ class EvidencePool:
         while self._past:
             oldest = next(iter(self._past))
             age_ns = time.ns() - self._past[oldest].time.ns()
-            if height - oldest <= self._params.max_age_num_blocks or age_ns <= self._params.max_age_duration.ns():
+            if height - oldest <= self.params.max_age_num_blocks or age_ns <= self.params.max_age_duration.ns():
                 return
             del self._past[oldest]
             self._committed = {offence for offence in self._committed if offence.height > oldest}
@@ -102,10 +103,10 @@ class EvidencePool:
         taken: list[Misconduct] = []
         size = 0
         for piece in self.waiting.values():
-            if is_too_old(piece, height, time, self._params):
+            if is_too_old(piece, height, time, self.params):
                 continue
             size += len(evidence_bytes(piece)) + 16  # what is around it in the list
-            if size > self._params.max_bytes:
+            if size > self.params.max_bytes:
                 break
             taken.append(piece)
         return tuple(taken)
@@ -120,7 +121,7 @@ class EvidencePool:
             if offence in self._committed or offence in offences:
                 return "evidence: of what was committed before"
             past = self._past.get(piece.height)
-            if past is None or is_too_old(piece, height, time, self._params):
+            if past is None or is_too_old(piece, height, time, self.params):
                 return f"evidence: of height {piece.height}, which is too old, or yet to come"
             try:
                 verify_duplicate_votes(piece, self._chain_id, past.validators, past.time, self._verify)
