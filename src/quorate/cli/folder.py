@@ -136,7 +136,9 @@ class ClusterFolder:
             check_protocol(protocol)
             fewest = REGISTRY[protocol].traits.fault_model.nodes(1)
             name, now_s = f"local-{secrets.token_hex(4)}", int(time.time())
-            asked = Layout(name, nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT, began_s=now_s, app=app or "")
+            asked = Layout(
+                name, nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT, began_s=now_s, app=app or ""
+            )
             check_layout(asked)
             self._write(asked._replace(admin=make_keys(asked, self.path)))
         try:

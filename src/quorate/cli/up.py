@@ -167,9 +167,7 @@ async def _watch(processes: Processes, folder: ClusterFolder, report: _Reporter,
                 report.ready(processes.living, statuses)
 
 
-async def _wait_until_it_serves(
-    processes: Processes, endpoints: list[str], has_app: bool
-) -> dict[int, Status] | None:
+async def _wait_until_it_serves(processes: Processes, endpoints: list[str], has_app: bool) -> dict[int, Status] | None:
     """A linearizable read is answered, and every living node knows a leader, or most do after a while.
 
     With an app: they are beyond the first height.

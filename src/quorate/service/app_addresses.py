@@ -1,6 +1,7 @@
 """Which ABCI app a node drives, as its configuration says it: `kvstore`, or the address of an app, one for each node.
 
-In an address ``{node}`` becomes the node's number and ``{port}`` 26658 for the first node, 10 more for each further one.
+In an address ``{node}`` becomes the node's number, and ``{port}`` 26658 for the first node, 10 more for each further
+one.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ protocol = "raft"             # a name in the REGISTRY
                               # machine or control group has, 2 GiB at most
 # keys = "keys"               # only where nodes may lie: the folder with this node's private key and keyring.toml, as
                               # `quorate keys generate` makes them; a relative one begins at the file's own folder
-# app = "kvstore"             # only for tendermint: the ABCI app that the node drives, of one kind at all nodes: kvstore,
-                              # or an address as in "tcp://127.0.0.1:{port}" or "unix:///run/app{node}.sock"; {port} is
-                              # 26658 for the first node, 10 more for each further one. None: the key-value store
+# app = "kvstore"             # only for tendermint: the ABCI app that the node drives, of one kind at all nodes:
+                              # kvstore, or an address as in "tcp://127.0.0.1:{port}" or "unix:///run/app{node}.sock";
+                              # {port} is 26658 for the first node, 10 more for each further one
 
 [nodes.1]
 peer = "10.0.0.1:7501"        # where the other nodes reach it: host:port, host an address or a name

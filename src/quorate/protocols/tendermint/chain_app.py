@@ -76,7 +76,11 @@ class Committed(msgspec.Struct, frozen=True):
     retain_height: int = 0
 
 
-AppAnswer: TypeAlias = Prepared | Processed | Finalized | Committed
+class AppReady(msgspec.Struct, frozen=True):
+    """The app can be asked about blocks from now on."""
+
+
+AppAnswer: TypeAlias = Prepared | Processed | Finalized | Committed | AppReady
 
 
 class ChainApp(ABC):

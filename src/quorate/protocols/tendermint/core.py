@@ -36,7 +36,7 @@ Limits. Requests wait at the nodes that clients sent them to, which should be al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from quorate.kernel import Key, Standing
 from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady
@@ -71,8 +71,8 @@ STALLED: Final = "the disk takes nothing"
 class Tendermint(Acting):
     """One node."""
 
-    messages = MESSAGES
-    records = RECORDS
+    messages: ClassVar[tuple[type, ...]] = MESSAGES
+    records: ClassVar[tuple[type, ...]] = RECORDS
 
     # --- a life ---
 

@@ -22,8 +22,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
 from quorate.kernel import AppEnded, Env, Key
 from quorate.ledger.comet.abci.handshake import RESET, HandshakeFailed, Heights, plan
 from quorate.ledger.comet.abci.request_messages import (
@@ -58,7 +56,7 @@ from quorate.protocols.tendermint.app_messages import (
     finalized_of,
 )
 from quorate.protocols.tendermint.blockchain import Chain
-from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Draft, Finalized, Prepared, Processed
+from quorate.protocols.tendermint.chain_app import AppReady, ChainApp, Committed, Draft, Finalized, Prepared, Processed
 from quorate.protocols.tendermint.mempool import CLIENTS, Mempool
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock
@@ -72,8 +70,8 @@ NOT_READY: Final = "the app is not ready yet"
 MEND: Final = "What to do: mend the app, and see that it is the same on all nodes"
 
 
-class Greeted(msgspec.Struct, frozen=True):
-    """An answer beside those of every app: it is ready. ``begun``: what it said of the genesis, if it was asked now."""
+class Greeted(AppReady, frozen=True):
+    """``begun``: what the app said of the genesis, if it was asked now."""
 
     begun: Begun | None
 
@@ -95,7 +93,6 @@ class DrivenApp(ChainApp):
         self._info: ResponseInfo | None = None
         self._is_ready = False
         self._is_proof_due = True  # also before the first block (consensus/state.go)
-        self._is_rechecking = False
         self._block: NamedBlock | None = None  # the app was asked what comes of it
 
     @property
@@ -153,14 +150,10 @@ class DrivenApp(ChainApp):
         accepted = []
         for tx, answer in zip(job.txs, answers, strict=True):
             why = self.mempool.checked(tx, answer, gas_max)
-            if job.is_recheck:
-                continue
-            if source is CLIENTS:
+            if source is CLIENTS and not job.is_recheck:
                 self.env.deliver(TxChecked(tx, answer, why))
                 if not why:
                     accepted.append(tx)
-        if job.is_recheck:
-            self._is_rechecking = False
         self._tell(accepted)
 
     def _tell(self, txs: Sequence[bytes]) -> None:
@@ -246,9 +239,7 @@ class DrivenApp(ChainApp):
     def _committed(self, height: int, retain_height: int) -> None:
         self.app_height = height
         self.answer(Committed(height, max(0, retain_height)))
-        txs = self.mempool.txs
-        if txs and not self._is_rechecking:
-            self._is_rechecking = True
+        if txs := self.mempool.recheck():
             self._checks.ask(CheckTxs(txs, is_recheck=True))
 
     # --- the start ---

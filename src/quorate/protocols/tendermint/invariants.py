@@ -70,9 +70,7 @@ class TendermintInvariants(Checker):
             self._locked[node] = promised
             lock = core.lock
             at = core.signed.height  # by what is durable: a height opens later, where an app must answer first
-            if at < promised.height or (
-                at == promised.height and (lock is None or lock.round < promised.round)
-            ):
+            if at < promised.height or (at == promised.height and (lock is None or lock.round < promised.round)):
                 where = f"in round {promised.round} of height {promised.height}"
                 raise Violation(AMNESIA, f"node {node} had precommitted {_hex(promised.value)} {where}, and forgot it")
         self.stepped(node, core)

@@ -102,10 +102,13 @@ class Mempool:
             waiting.gas = answer.gas_wanted
         return why
 
-    def forget(self, txs: Sequence[bytes]) -> None:
-        """They could not be checked."""
-        for tx in txs:
-            self._let_go(sha256(tx).digest())
+    def recheck(self) -> tuple[bytes, ...]:
+        """A block was decided: those that could be in one are to be checked again, and are in none before they were."""
+        txs = self.txs
+        for waiting in self._here.values():
+            waiting.gas = None
+        self._ready = 0
+        return txs
 
     def decided(self, txs: Sequence[bytes], succeeded: Sequence[bool]) -> None:
         """They were in a block. One that failed there may come again (CListMempool.Update)."""

@@ -46,7 +46,7 @@ class BlockStoreFailed(StorageError):
 
 
 class StoredBlock(msgspec.Struct, frozen=True):
-    """A block; the commit that this node has of it; what the app said of it; who voted on it, under which parameters."""
+    """A block, the commit that this node has of it, what the app said of it, who voted on it, and the parameters."""
 
     block: Block
     size_bytes: int

@@ -38,9 +38,7 @@ log = logging.getLogger("quorate.comet")
 class ChainServer:
     """One node. ``app``: the one in this process, if the configuration names none elsewhere."""
 
-    def __init__(
-        self, config: NodeConfig, app: ABCIApp | None = None, beginning: Beginning = Beginning.EITHER
-    ) -> None:
+    def __init__(self, config: NodeConfig, app: ABCIApp | None = None, beginning: Beginning = Beginning.EITHER) -> None:
         """Raises ConfigError if the configuration cannot be used, or the keys are not there or not this cluster's."""
         check_config(config)
         entry = config.entry
