@@ -25,7 +25,7 @@ def test_each_node_has_its_own() -> None:
 
 @pytest.mark.parametrize("text", ["kv", "127.0.0.1:26658", "http://h:1", "tcp://127.0.0.1", "unix://"])
 def test_what_is_no_app(text: str) -> None:
-    with pytest.raises(ValueError, match="write|port"):
+    with pytest.raises(ValueError, match=r"write|port|path"):
         app_of(text, 1, NODES)
 
 

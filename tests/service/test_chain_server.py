@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,17 +16,20 @@ from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.parts.crypto.zip215 import verify_zip215
 from quorate.runtime.endpoints import Endpoint
 from quorate.service.abci.app_server import AppServer
-from quorate.service.comet.chain_reader import Refused
+from quorate.service.comet.chain_reader import ChainRefusal
 
-from tests.runtime.servers import run, until
+from tests.runtime.servers import run, until, until_async
 from tests.service.chain_servers import ChainServers, chain_servers
 
 
 async def has(made: ChainServers, node: int, key: bytes) -> bytes:
     """The value at a node's app, once it is there."""
     reader = made.reader(node)
-    while not (value := (await reader.query_app(RequestQuery(key))).value):
-        await asyncio.sleep(0.01)
+
+    async def found() -> bytes:
+        return (await reader.query_app(RequestQuery(key))).value
+
+    value: bytes = await until_async(found)
     return value
 
 
@@ -39,7 +41,7 @@ def test_a_transaction_through_one_node_is_in_the_apps_of_all(tmp_path: Path) ->
             assert (await reader.submit_tx(b"a=1")).code == 0
             assert (await reader.submit_tx(b"nonsense")).code == 2
             assert [await has(made, node, b"a") for node in made.ids] == [b"1"] * 4
-            with pytest.raises(Refused, match="tx already exists in cache"):
+            with pytest.raises(ChainRefusal, match="tx already exists in cache"):
                 await reader.submit_tx(b"a=1")
             await made.level(3)
             await is_a_chain(made)

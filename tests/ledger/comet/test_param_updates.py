@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from quorate.ledger.comet.param_updates import ChainParams, changed, data_bytes_max
+from quorate.ledger.comet.param_updates import ChainParams, data_bytes_max, updated_params
 from quorate.ledger.comet.params import (
     ABCIParams,
     BlockParams,
@@ -20,8 +20,8 @@ PARAMS = ChainParams(BlockParams(1000, -1), EVIDENCE)
 
 
 def test_what_an_update_leaves_out_stays() -> None:
-    assert changed(PARAMS, None) == changed(PARAMS, ConsensusParams()) == PARAMS
-    found = changed(PARAMS, ConsensusParams(block=BlockParams(-1, 9), version=VersionParams(4)))
+    assert updated_params(PARAMS, None) == updated_params(PARAMS, ConsensusParams()) == PARAMS
+    found = updated_params(PARAMS, ConsensusParams(block=BlockParams(-1, 9), version=VersionParams(4)))
     assert found == ChainParams(BlockParams(-1, 9), EVIDENCE, version=VersionParams(4))
     assert found.whole().validator == ValidatorParams(("ed25519",))
 
@@ -46,11 +46,11 @@ def test_what_an_update_leaves_out_stays() -> None:
 )
 def test_what_no_chain_may_have(update: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        changed(PARAMS, ConsensusParams(**update))
+        updated_params(PARAMS, ConsensusParams(**update))
 
 
 def test_room_for_transactions() -> None:
-    """As MaxDataBytes of CometBFT, with signatures of Ed25519: 1000 - 11 - 626 - (94 + 2 * (110 + 3)) - 50 is below nothing."""
+    """As MaxDataBytes of CometBFT, with signatures of Ed25519. In a block of 1,000 bytes nothing is left."""
     assert data_bytes_max(BlockParams(1000, -1), 2, 50) == 0
     assert data_bytes_max(BlockParams(10_000, -1), 2, 50) == 10_000 - 11 - 626 - (94 + 2 * 113) - 50
     assert data_bytes_max(BlockParams(-1, -1), 0, 0, 5000) == 5000 - 11 - 626 - 94

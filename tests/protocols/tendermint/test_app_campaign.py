@@ -29,7 +29,7 @@ def hold(seeds: range, **options: Any) -> list[AppSubject]:
 
 
 def test_apps_have_one_history_under_faults() -> None:
-    subjects = hold(range(3))
+    subjects = hold(range(4))
     assert sum(len(subject.history.txs) for subject in subjects) > 50
     lives = [asked for subject in subjects for made in subject.apps.values() for asked in made[1:]]
     assert any(isinstance(call, requests.RequestInitChain) for asked in lives for call in asked.calls), (
@@ -43,7 +43,7 @@ def test_and_where_a_node_lies() -> None:
 
 @pytest.mark.slow
 def test_many_seeds() -> None:
-    hold(range(3, 43))
+    hold(range(4, 44))
     hold(range(1, 21), byzantine=1, adversary=LIES)
     hold(range(4), nodes=7, byzantine=2, adversary=LIES)
 

@@ -29,7 +29,7 @@ HEADER_BYTES_MAX: Final = 626
 BLOCK_OVERHEAD_BYTES: Final = 11
 COMMIT_OVERHEAD_BYTES: Final = 94
 COMMIT_SIG_BYTES: Final = 110 + 3
-"""MaxCommitSigBytes, and what is around each in a commit. With Ed25519: CometBFT 0.38.26 leaves room for larger ones."""
+"""MaxCommitSigBytes, and what is around each in a commit. Of Ed25519: CometBFT 0.38.26 leaves room for others."""
 
 
 class ChainParams(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -46,7 +46,7 @@ class ChainParams(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return ConsensusParams(self.block, self.evidence, self.validator, self.version, self.abci)
 
 
-def changed(params: ChainParams, update: ConsensusParams | None) -> ChainParams:
+def updated_params(params: ChainParams, update: ConsensusParams | None) -> ChainParams:
     """The parameters after an update. Raises ValueError for ones that no chain may have."""
     if update is None:
         return params

@@ -19,7 +19,7 @@ from quorate.ledger.comet.blocks import Block, BlockData
 from quorate.ledger.comet.commits import Commit, block_time
 from quorate.ledger.comet.evidence import EvidenceList, Misconduct
 from quorate.ledger.comet.headers import BLOCK_PROTOCOL, CHAIN_ID_BYTES_MAX, ConsensusVersion, Header
-from quorate.ledger.comet.param_updates import ChainParams, changed
+from quorate.ledger.comet.param_updates import ChainParams, updated_params
 from quorate.ledger.comet.params import (
     BlockParams,
     ConsensusParams,
@@ -158,7 +158,7 @@ class Chain:
         Raises ValueError for what no app may say.
         """
         version = VersionParams(app_version)
-        self.params = changed(replace(self.params, version=version), update)
+        self.params = updated_params(replace(self.params, version=version), update)
         if powers:
             self.committee.begin(powers)
         self.state = replace(
@@ -172,7 +172,7 @@ class Chain:
     def check(self, said: Finalized) -> None:
         """Raises ValueError for what no app may say."""
         self.committee.check(said.changes)
-        changed(self.params, said.params)
+        updated_params(self.params, said.params)
 
     def _of_params(self) -> dict[str, Any]:
         """What the state has of the parameters."""
@@ -185,7 +185,7 @@ class Chain:
     def advance(self, block: NamedBlock, commit: Commit, said: Finalized) -> None:
         """The block is decided, and the app has it. Raises ValueError for what no app may say."""
         self.committee.advance(said.changes)
-        self.params = changed(self.params, said.params)
+        self.params = updated_params(self.params, said.params)
         self.last_commit = commit
         self.state = replace(
             self.state,

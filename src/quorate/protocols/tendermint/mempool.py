@@ -31,7 +31,7 @@ CLIENTS: Final = None
 """The source that is no other node."""
 
 
-class Waiting(msgspec.Struct, gc=False):
+class WaitingTx(msgspec.Struct, gc=False):
     """A transaction, from whom it came, and how much gas it wants; None: the app has not said yet whether it may."""
 
     tx: bytes
@@ -50,7 +50,7 @@ class Mempool:
         self._bytes_max = bytes_max
         self._sources = max(1, sources)
         self._cache_max = cache_max
-        self._here: dict[bytes, Waiting] = {}  # by digest, in the order in which they came
+        self._here: dict[bytes, WaitingTx] = {}  # by digest, in the order in which they came
         self._past: dict[bytes, None] = {}  # digests of those that were in a block, the oldest first
         self._held: dict[int | None, tuple[int, int]] = {}  # count and bytes by source
         self._ready = 0  # how many may be in a block
@@ -80,7 +80,7 @@ class Mempool:
             return f"{FULL}: {len(self._here)} transactions of {self.bytes} bytes"
         if count >= max(1, self._count_max // parts) or (count and held + size > self._bytes_max // parts):
             return f"{FULL}: {count} transactions of one node"
-        self._here[digest] = Waiting(tx, source)
+        self._here[digest] = WaitingTx(tx, source)
         self._hold(source, 1, size)
         return ""
 

@@ -25,12 +25,12 @@ from quorate.service.comet.block_store import StoredBlock
 from quorate.service.comet.chain_server import ChainServer
 
 
-class Refused(Exception):
+class ChainRefusal(Exception):
     """Why something cannot be had; the text is for whoever asked."""
 
 
 class ChainReader:
-    """Of one node that has started. What raises Refused says so; what the store raises ends nobody but the caller."""
+    """Of one node that has started. What raises ChainRefusal says so; what the store raises ends nobody but the caller."""
 
     def __init__(self, server: ChainServer) -> None:
         self._server = server
@@ -91,29 +91,29 @@ class ChainReader:
     # --- transactions and the app ---
 
     async def submit_tx(self, tx: bytes) -> ResponseCheckTx:
-        """Have it checked, and wait for a block if the code is 0. Raises Refused if the app was not asked."""
+        """Have it checked, and wait for a block if the code is 0. Raises ChainRefusal if the app was not asked."""
         checked = await self._service.submit(tx)
         if checked.answer is None:
-            raise Refused(checked.why)
+            raise ChainRefusal(checked.why)
         return checked.answer
 
     async def check_tx(self, tx: bytes) -> ResponseCheckTx:
-        """Have it checked, and nothing else. Raises Refused."""
+        """Have it checked, and nothing else. Raises ChainRefusal."""
         try:
             return await self._server.doers.calls.ask(RequestCheckTx(tx), ResponseCheckTx)
         except (AppFailed, AppBusy) as error:
-            raise Refused(str(error)) from None
+            raise ChainRefusal(str(error)) from None
 
     async def app_info(self) -> ResponseInfo:
-        """What the app says of itself. Raises Refused."""
+        """What the app says of itself. Raises ChainRefusal."""
         try:
             return await self._server.doers.calls.ask(ENGINE, ResponseInfo)
         except (AppFailed, AppBusy) as error:
-            raise Refused(str(error)) from None
+            raise ChainRefusal(str(error)) from None
 
     async def query_app(self, request: RequestQuery) -> ResponseQuery:
-        """Read the app's state. Raises Refused."""
+        """Read the app's state. Raises ChainRefusal."""
         try:
             return await self._server.doers.calls.ask(request, ResponseQuery)
         except (AppFailed, AppBusy) as error:
-            raise Refused(str(error)) from None
+            raise ChainRefusal(str(error)) from None
