@@ -94,6 +94,7 @@ def test_a_restart_of_all_and_of_one_that_was_behind(tmp_path: Path) -> None:
 def test_a_store_that_was_removed_is_made_anew(tmp_path: Path) -> None:
     async def main() -> None:
         async with chain_servers(tmp_path, nodes=1) as made:
+            await made.level(1)
             await made.reader(1).submit_tx(b"a=1")
             await made.level(3)
             await made.stop(1)
@@ -109,6 +110,7 @@ def test_a_store_that_was_removed_is_made_anew(tmp_path: Path) -> None:
 def test_blocks_that_the_app_needs_no_more_are_pruned(tmp_path: Path) -> None:
     async def main() -> None:
         async with chain_servers(tmp_path, nodes=1, make_app=lambda: KVStoreApp(retain_blocks=2)) as made:
+            await made.level(1)
             for n in range(3):
                 await made.reader(1).submit_tx(b"k%d=1" % n)
                 await has(made, 1, b"k%d" % n)
@@ -144,6 +146,7 @@ def test_an_app_that_dies_ends_its_node_alone_and_both_come_back(tmp_path: Path)
         async with AsyncExitStack() as stack:
             apps, address = await with_apps(stack, tmp_path, 4)
             made = await stack.enter_async_context(chain_servers(tmp_path, app=address))
+            await made.level(1)
             await made.reader(1).submit_tx(b"a=1")
             assert await has(made, 4, b"a") == b"1"
             await apps[4].stop()

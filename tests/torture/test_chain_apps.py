@@ -17,6 +17,7 @@ from quorate.runtime.endpoints import Endpoint
 
 from tests.ports import free_ports
 from tests.processes import Processes, source_environment
+from tests.runtime.servers import until_async
 from tests.service.abci_apps import until_listened_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]
@@ -97,6 +98,11 @@ async def strike(nodes: Processes, apps: Apps, chance: random.Random) -> None:
     await nodes.start(node)
 
 
+async def are_level(nodes: Processes) -> bool:
+    """All apps have the same height and hash."""
+    return len({tuple(await nodes.ask(node, "hash")) for node in nodes.ids}) == 1
+
+
 async def main(folder: Path) -> None:
     chance, stop = random.Random(7), asyncio.Event()
     seen: list[str] = []
@@ -109,8 +115,7 @@ async def main(folder: Path) -> None:
         stop.set()
         await asyncio.gather(*writers)
         assert len(seen) > 5
-        while len({tuple(await nodes.ask(node, "hash")) for node in nodes.ids}) > 1:
-            await asyncio.sleep(0.2)
+        await until_async(lambda: are_level(nodes))
         for key in seen:
             assert [await nodes.ask(node, "has", key) for node in nodes.ids] == [["1"]] * NODES, key
 

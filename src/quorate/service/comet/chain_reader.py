@@ -30,7 +30,7 @@ class ChainRefusal(Exception):
 
 
 class ChainReader:
-    """Of one node that has started. What raises ChainRefusal says so; what the store raises ends nobody but the caller."""
+    """Of one node that has started. What raises ChainRefusal says so; the others may raise BlockStoreFailed."""
 
     def __init__(self, server: ChainServer) -> None:
         self._server = server
