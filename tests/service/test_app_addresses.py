@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from quorate.cli.folder import ClusterFolder, FolderError
 from quorate.runtime.endpoints import Endpoint
 from quorate.service.app_addresses import app_of, why_shared
 from quorate.service.config import ConfigError, from_mapping
 from quorate.service.config_text import toml_of
 
-from tests.cli.command import quorate
 
 NODES = (1, 2, 5)
 
@@ -61,14 +61,22 @@ def test_a_configuration_that_cannot_be_used(changes: dict[str, Any], why: str) 
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("app", "protocol", "nodes", "why"),
     [
-        (("--app", "kvstore"), "--app: raft drives no apps. Add --protocol tendermint"),
-        (("--app", "tcp://127.0.0.1:26658", "--protocol", "tendermint"), "4 nodes cannot share the app"),
-        (("--app", "kv", "--protocol", "tendermint", "--nodes", "1"), "--app: 'kv' is not an app"),
+        ("kvstore", None, None, "--app: raft drives no apps. Add --protocol tendermint"),
+        ("tcp://127.0.0.1:26658", "tendermint", None, "4 nodes cannot share the app"),
+        ("kv", "tendermint", 1, "--app: 'kv' is not an app"),
     ],
 )
-def test_up_refuses_in_words(options: tuple[str, ...], why: str, tmp_path: Path) -> None:
-    outcome = quorate("up", *options, "--data", str(tmp_path / "d"))
-    assert outcome.code == 2
-    assert why in outcome.stderr
+def test_up_refuses_in_words(app: str, protocol: str | None, nodes: int | None, why: str, tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match=why):
+        ClusterFolder(tmp_path / "d", nodes, protocol, None, app)
+
+
+def test_a_folder_keeps_its_app(tmp_path: Path) -> None:
+    ClusterFolder(tmp_path / "d", 1, "tendermint", 7400, "kvstore").close()
+    again = ClusterFolder(tmp_path / "d", None, None, 7600)
+    assert [(config.app, config.client_address()[1]) for config in again.configs] == [("kvstore", 7601)]
+    again.close()
+    with pytest.raises(FolderError, match=r"with the app kvstore, not tcp://h:1\. Leave out --app"):
+        ClusterFolder(tmp_path / "d", None, None, None, "tcp://h:1")

@@ -209,12 +209,15 @@ class AppSubject(Subject):
     def converged(self, world: Any) -> bool:
         if {self.history.reached[node.id] for node in world.honest} != {len(self.history.heights)}:
             return False
-        first, *others = [self.apps[node.id][-1].abci for node in world.honest]
-        assert isinstance(first, KVStoreApp)
-        for other in others:
-            assert isinstance(other, KVStoreApp)
-            if (other.height, other.pairs, other.powers) != (first.height, first.pairs, first.powers):
-                raise Violation(SAME_STATE, f"two apps differ after height {first.height}")
+        states = []
+        for node in world.honest:
+            app = self.apps[node.id][-1].abci
+            assert isinstance(app, KVStoreApp)
+            if app.height != len(self.history.heights):
+                return False  # it has committed a block of which its node has not heard yet
+            states.append((app.pairs, app.powers))
+        if any(state != states[0] for state in states):
+            raise Violation(SAME_STATE, f"two apps differ after height {len(self.history.heights)}")
         return True
 
     def results(self, world: Any) -> Results:
