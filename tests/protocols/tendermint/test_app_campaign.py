@@ -42,10 +42,17 @@ def test_and_where_a_node_lies() -> None:
 
 
 @pytest.mark.slow
-def test_many_seeds() -> None:
-    hold(range(4, 44))
-    hold(range(1, 21), byzantine=1, adversary=LIES)
-    hold(range(4), nodes=7, byzantine=2, adversary=LIES)
+@pytest.mark.parametrize(
+    ("seeds", "options"),
+    [
+        (range(4, 44), {}),
+        (range(1, 21), {"byzantine": 1, "adversary": LIES}),
+        (range(3), {"nodes": 7, "byzantine": 2, "adversary": LIES}),
+    ],
+    ids=["crashes", "a liar of four", "two liars of seven"],
+)
+def test_many_seeds(seeds: range, options: dict[str, Any]) -> None:
+    hold(seeds, **options)
 
 
 # --- planted bugs ---
