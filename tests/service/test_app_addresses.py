@@ -11,7 +11,6 @@ from quorate.service.app_addresses import app_of, why_shared
 from quorate.service.config import ConfigError, from_mapping
 from quorate.service.config_text import toml_of
 
-
 NODES = (1, 2, 5)
 
 
