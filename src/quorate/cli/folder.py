@@ -8,6 +8,7 @@ One `quorate up` holds DIR/up.lock.
 from __future__ import annotations
 
 import errno
+import json
 import secrets
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from quorate.runtime.errors import JournalLocked
 from quorate.runtime.files import FolderLock, make_directory, replace_file
 from quorate.runtime.listening import LOOKUP_TIMEOUT_S, bind_all
 from quorate.runtime.names import NAMES
+from quorate.service.app_addresses import app_of, why_shared
 from quorate.service.config import NODES_MAX, ConfigError, NodeConfig, load
 
 HOST: Final = "127.0.0.1"
@@ -47,6 +49,8 @@ class Layout(NamedTuple):
     """Public key of who may change the members, in hex; empty: nobody, or anybody where nodes do not sign."""
     began_s: int = 0
     """When the cluster was made, in seconds since 1970; 0: the default of its protocol, if that has to know."""
+    app: str = ""
+    """The ABCI app that its nodes drive, as their configuration has it; empty: none."""
 
     def client(self, node: int) -> str:
         """Where clients reach a node."""
@@ -68,6 +72,8 @@ class Layout(NamedTuple):
         entry = REGISTRY[self.protocol]
         if entry.traits.has_keys:
             lines.append(f'keys = "{KEYS_FOLDER}"  # beside this file')
+        if self.app:
+            lines.append(f"app = {json.dumps(self.app)}  # of one kind at all nodes, from the first block on")
         for node in range(1, self.nodes + 1):
             lines += ["", f"[nodes.{node}]", f'peer = "{self.peer(node)}"', f'client = "{self.client(node)}"']
         options = []
@@ -83,7 +89,9 @@ class Layout(NamedTuple):
 class ClusterFolder:
     """A folder that is locked and has its configuration. ``close`` gives it free."""
 
-    def __init__(self, folder: Path, nodes: int | None, protocol: str | None, base_port: int | None) -> None:
+    def __init__(
+        self, folder: Path, nodes: int | None, protocol: str | None, base_port: int | None, app: str | None = None
+    ) -> None:
         """None: as the folder has it, or the default. Raises FolderError."""
         self.path = folder
         self.config_path = folder / "cluster.toml"
@@ -97,7 +105,7 @@ class ClusterFolder:
         except OSError as error:
             raise FolderError(f"{folder} cannot be written: {error.strerror}. Choose another with --data") from None
         try:
-            self.configs = self._settle(nodes, protocol, base_port)
+            self.configs = self._settle(nodes, protocol, base_port, app)
             self.begins = not any(list(config.data.glob("journal/*.journal")) for config in self.configs)
             """Whether the nodes are to make their data folders. If one has its own, one without has lost it."""
         except BaseException:
@@ -117,7 +125,9 @@ class ClusterFolder:
         """Where a node's output goes."""
         return self.path / f"n{node}.log"
 
-    def _settle(self, nodes: int | None, protocol: str | None, base_port: int | None) -> list[NodeConfig]:
+    def _settle(
+        self, nodes: int | None, protocol: str | None, base_port: int | None, app: str | None
+    ) -> list[NodeConfig]:
         """The configuration of each node; written if there was none, checked against what is asked for if there was."""
         if self.is_new:
             if data := sorted(self.path.glob("n[0-9]*/")):
@@ -126,19 +136,21 @@ class ClusterFolder:
             check_protocol(protocol)
             fewest = REGISTRY[protocol].traits.fault_model.nodes(1)
             name, now_s = f"local-{secrets.token_hex(4)}", int(time.time())
-            asked = Layout(name, nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT, began_s=now_s)
+            asked = Layout(
+                name, nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT, began_s=now_s, app=app or ""
+            )
             check_layout(asked)
             self._write(asked._replace(admin=make_keys(asked, self.path)))
         try:
             first = load(self.config_path)
-            self._check(first, nodes, protocol)
+            self._check(first, nodes, protocol, app)
             if base_port is not None and base_port != _base_port(first):
                 self._move(first, base_port)
             return [load(self.config_path, node) for node in sorted(first.nodes)]
         except (ConfigError, OSError) as error:
             raise FolderError(str(error)) from None
 
-    def _check(self, config: NodeConfig, nodes: int | None, protocol: str | None) -> None:
+    def _check(self, config: NodeConfig, nodes: int | None, protocol: str | None, app: str | None) -> None:
         if nodes is not None and nodes != len(config.nodes):
             there = len(config.nodes)
             raise FolderError(
@@ -151,11 +163,17 @@ class ClusterFolder:
                 f"Start it with --protocol {there_is}. {_ELSEWHERE}"
             )
 
+        if app is not None and app != config.app:
+            there_is = f"the app {config.app}" if config.app else "no app"
+            raise FolderError(
+                f"{self.path} has a cluster with {there_is}, not {app or 'none'}. Leave out --app. {_ELSEWHERE}"
+            )
+
     def _move(self, config: NodeConfig, base_port: int) -> None:
         """Give an existing cluster other ports. Its name, and with it its data, stays."""
         admin = config.admins[0].hex() if config.admins else ""
         began_s = _began_s(config)
-        old = Layout(config.cluster, len(config.nodes), config.protocol, _base_port(config), admin, began_s)
+        old = Layout(config.cluster, len(config.nodes), config.protocol, _base_port(config), admin, began_s, config.app)
         if self.config_path.read_text() != old.toml():
             raise FolderError(
                 f"{self.config_path} was edited by hand: change the ports there, and leave --base-port out"
@@ -219,6 +237,16 @@ def check_layout(layout: Layout) -> None:
     check_protocol(layout.protocol)
     if not 1 <= layout.nodes <= NODES_MAX:
         raise FolderError(f"--nodes {layout.nodes}: a cluster has 1 to {NODES_MAX}")
+    if layout.app:
+        if REGISTRY[layout.protocol].app_core is None:
+            able = " or ".join(name for name, entry in REGISTRY.items() if entry.app_core is not None)
+            raise FolderError(f"--app: {layout.protocol} drives no apps. Add --protocol {able}")
+        if why := why_shared(layout.app, layout.nodes):
+            raise FolderError(f"--app: {why}")
+        try:
+            app_of(layout.app, 1, range(1, layout.nodes + 1))
+        except ValueError as error:
+            raise FolderError(f"--app: {error}") from None
     most = 65535 - PEER_PORTS_ABOVE - layout.nodes
     if not 0 <= layout.base_port <= most:
         raise FolderError(f"--base-port {layout.base_port}: choose from 0 to {most}")

@@ -25,6 +25,7 @@ from quorate.service.config import ConfigError, NodeConfig, load
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from quorate.service.comet.chain_server import ChainServer
     from quorate.service.server import Server
 
 log = logging.getLogger("quorate.cli")
@@ -177,12 +178,11 @@ async def _serve(config: NodeConfig, beginning: Beginning, parent_fd: int | None
     from quorate.kernel import AppEnded
     from quorate.runtime.errors import DiskHangs, FolderEmpty, StorageError
     from quorate.runtime.repair import DAMAGE
-    from quorate.service.server import Server
 
     stopping = _on_signals(parent_fd)
     asyncio.get_running_loop().set_exception_handler(_tell_of_loop)
     try:
-        server = Server(config, beginning=beginning)
+        server = _server_of(config, beginning)
         starting = asyncio.ensure_future(server.start())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not (await asyncio.wait((starting,), timeout=START_GRACE_S))[0]:
@@ -201,7 +201,18 @@ async def _serve(config: NodeConfig, beginning: Beginning, parent_fd: int | None
     return await _stop(server, ended)
 
 
-async def _stop(server: Server, ended: asyncio.Future[None]) -> Ending:
+def _server_of(config: NodeConfig, beginning: Beginning) -> Server | ChainServer:
+    """Raises ConfigError."""
+    if config.app:
+        from quorate.service.comet.chain_server import ChainServer
+
+        return ChainServer(config, beginning=beginning)
+    from quorate.service.server import Server
+
+    return Server(config, beginning=beginning)
+
+
+async def _stop(server: Server | ChainServer, ended: asyncio.Future[None]) -> Ending:
     """Stop in order. What ended the node, if it ended by itself, has been logged by it."""
     from quorate.runtime.errors import DiskHangs, WorkLeft
     from quorate.runtime.repair import DAMAGE

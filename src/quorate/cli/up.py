@@ -49,6 +49,15 @@ def up(
             show_default=f"{BASE_PORT_DEFAULT}, or what the folder has",
         ),
     ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            metavar="APP",
+            help="ABCI app that the nodes drive (tendermint): kvstore, or an address such as tcp://127.0.0.1:{port}.",
+            show_default="none, or what the folder has",
+        ),
+    ] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="A temporary folder, removed at the end.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print events, one JSON object a line.")] = False,
 ) -> None:
@@ -60,6 +69,12 @@ def up(
     DIR/n1.log, DIR/n2.log, ... With --json the events are {"event": "ready", "endpoints", "nodes", ...},
     {"event": "node_ended", "name", "exit_code", "log", ...} and {"event": "stopped"}.
 
+    With --app the nodes of a tendermint cluster drive an ABCI 0.38 app: `kvstore`, which is built in, or one app for
+    each node, at an address with {port} (26658 for n1, 26668 for n2, ...) or {node} (1, 2, ...) in it. Start the apps
+    first. "cluster ready" then means that the first block is decided.
+
+    Example:  quorate up --protocol tendermint --nodes 4 --app 'tcp://127.0.0.1:{port}'
+
     Exit code: 0 stopped as asked, 1 all nodes died, 2 wrong use (ports taken, another cluster's folder), 3 no leader
     within a minute.
     """
@@ -67,7 +82,7 @@ def up(
         fail("--ephemeral and --data exclude each other", Code.WRONG_USE)
     with _chosen_folder(data, ephemeral) as path:
         try:
-            folder = ClusterFolder(path, nodes, protocol, base_port)
+            folder = ClusterFolder(path, nodes, protocol, base_port, app)
         except FolderError as error:
             fail(str(error), Code.WRONG_USE)
         try:
@@ -125,7 +140,8 @@ async def _run(folder: ClusterFolder, report: _Reporter) -> Code:
 async def _watch(processes: Processes, folder: ClusterFolder, report: _Reporter, stop: asyncio.Event) -> Code:
     """Report what happens, until the cluster should be stopped; why, as an exit code."""
     stopping = asyncio.ensure_future(stop.wait())
-    serving = asyncio.ensure_future(_wait_until_it_serves(processes, folder.endpoints))
+    has_app = bool(folder.configs[0].app)
+    serving = asyncio.ensure_future(_wait_until_it_serves(processes, folder.endpoints, has_app))
     pending: set[asyncio.Future[Any]] = {stopping, serving, *(node.ended for node in processes.nodes)}
     waiting = contextlib.ExitStack()
     waiting.enter_context(report.waiting("waiting for a leader"))
@@ -151,8 +167,10 @@ async def _watch(processes: Processes, folder: ClusterFolder, report: _Reporter,
                 report.ready(processes.living, statuses)
 
 
-async def _wait_until_it_serves(processes: Processes, endpoints: list[str]) -> dict[int, Status] | None:
+async def _wait_until_it_serves(processes: Processes, endpoints: list[str], has_app: bool) -> dict[int, Status] | None:
     """A linearizable read is answered, and every living node knows a leader, or most do after a while.
+
+    With an app: they are beyond the first height.
 
     The nodes that answered; None where it takes too long.
     """
@@ -162,10 +180,15 @@ async def _wait_until_it_serves(processes: Processes, endpoints: list[str]) -> d
         async with asyncio.timeout(READY_TIMEOUT_S), AsyncClient(endpoints, timeout_s=READY_TIMEOUT_S) as client:
             while True:
                 found = {status.node: status for _, status in await client.statuses() if isinstance(status, Status)}
-                led = {node for node, status in found.items() if status.leader is not None}
+                led = {
+                    node
+                    for node, status in found.items()
+                    if status.leader is not None and (not has_app or status.term > 1)
+                }
                 all_know = all(node.node in led for node in processes.living)
                 if all_know or (2 * len(led) > len(endpoints) and loop.time() > all_know_until):
-                    await client.range(b"\0", limit=1, keys_only=True)
+                    if not has_app:
+                        await client.range(b"\0", limit=1, keys_only=True)
                     return found
                 await asyncio.sleep(POLL_S)
     except (TimeoutError, QuorateError):
@@ -230,13 +253,20 @@ class _Reporter:
             typer.echo(f"cluster ready: {','.join(endpoints)}")
             for row in rows:
                 typer.echo("  {name}  {endpoint}  pid {pid}  {role}, logs to {log}".format(**row))
-            typer.echo("Try, in another terminal:")
-            if ",".join(endpoints) != DEFAULT_ENDPOINTS_TEXT:
-                typer.echo(f"  export QUORATE_ENDPOINTS={','.join(endpoints)}")
-            typer.echo("  quorate put greeting hello\n  quorate get greeting")
+            self._advise(endpoints)
             kept = "removed" if self._ephemeral else "kept"
             typer.echo(f"Ctrl-C stops the cluster; its data in {self._folder.path} is {kept}.")
         sys.stdout.flush()
+
+    def _advise(self, endpoints: list[str]) -> None:
+        """What to do with the cluster."""
+        if app := self._folder.configs[0].app:
+            typer.echo(f"Its app is {app}. Try, in another terminal:")
+        else:
+            typer.echo("Try, in another terminal:")
+        if ",".join(endpoints) != DEFAULT_ENDPOINTS_TEXT:
+            typer.echo(f"  export QUORATE_ENDPOINTS={','.join(endpoints)}")
+        typer.echo("  quorate status" if app else "  quorate put greeting hello\n  quorate get greeting")
 
     def ended(self, node: NodeProcess) -> None:
         """A node died, or was killed."""

@@ -26,6 +26,8 @@ class ProtocolEntry(msgspec.Struct, frozen=True, kw_only=True):
     traits: Traits = CRASH
     genesis_option: str = ""
     """The config's field with the time at which the cluster begins, in seconds since 1970; empty: it has none."""
+    app_core: type[Core] | None = None
+    """The core that drives ABCI apps, if the protocol has one."""
     equipment: str = ""
     """The module whose EQUIPMENT tests it with: simulation config, checkers, planted bugs, liars
     (``sim/equipment.py``)."""

@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
-from quorate.kernel import ROOT, App, Failed, Job, Key, Path
+from quorate.kernel import ROOT, App, AppEnded, Failed, Job, Key, Path
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.parts.log.replicated import (
     Chunk,
@@ -65,12 +65,13 @@ class Jobs:
         app: App,
         keyring: Keyring | None = None,
         doers: Mapping[type, Doer] | None = None,
-        on_spoiled: Callable[[StorageError], object] = lambda error: None,
+        on_spoiled: Callable[[StorageError | AppEnded], object] = lambda error: None,
     ) -> None:
         """``stores`` has the snapshots of each path; ``keyring``: of a protocol whose nodes sign.
 
         ``doers``: how jobs of further types are done. ``on_spoiled`` hears on the loop that a snapshot of this node
-        is damaged: it cannot go on, as neither itself nor a peer could start from that.
+        is damaged: it cannot go on, as neither itself nor a peer could start from that. It also hears that a doer has
+        found that the App cannot go on (AppEnded).
         """
         self._stores = stores
         self._app = app
@@ -184,7 +185,7 @@ class Jobs:
         if not underway:
             self._underway.pop(name, None)
         error = asyncio.CancelledError("by its doer") if pending.cancelled() else pending.exception()
-        if isinstance(error, SnapshotSpoiled | DiskUnreadable):
+        if isinstance(error, SnapshotSpoiled | DiskUnreadable | AppEnded):
             self._on_spoiled(error)
             return
         if not is_wanted:

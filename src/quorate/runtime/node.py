@@ -447,6 +447,11 @@ class Node(Machine):
         """Another node knows this one from a life of which it has nothing."""
         self._end(MemoryLost(f"{self._data}: {why}"))
 
+    def give_up(self, error: BaseException) -> None:
+        """For whoever stands above: this node cannot go on, for this reason."""
+        if self._is_started:
+            self._end(error)
+
     def _end(self, error: BaseException | None) -> None:
         """No more turns."""
         self._is_ending = True

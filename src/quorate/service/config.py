@@ -9,6 +9,9 @@ protocol = "raft"             # a name in the REGISTRY
                               # machine or control group has, 2 GiB at most
 # keys = "keys"               # only where nodes may lie: the folder with this node's private key and keyring.toml, as
                               # `quorate keys generate` makes them; a relative one begins at the file's own folder
+# app = "kvstore"             # only for tendermint: the ABCI app that the node drives, of one kind at all nodes:
+                              # kvstore, or an address as in "tcp://127.0.0.1:{port}" or "unix:///run/app{node}.sock";
+                              # {port} is 26658 for the first node, 10 more for each further one
 
 [nodes.1]
 peer = "10.0.0.1:7501"        # where the other nodes reach it: host:port, host an address or a name
@@ -40,6 +43,7 @@ from quorate.parts.crypto.keys import Keys
 from quorate.protocols import REGISTRY, ProtocolEntry
 from quorate.runtime.address import is_wildcard, parse_address
 from quorate.runtime.memory import MEMORY_BYTES_MIN, MemoryBudget, default_budget, memory_of_machine
+from quorate.service.app_addresses import app_of
 
 CONFIG_BYTES_MAX = 1 << 20
 NODES_MAX = 63
@@ -85,6 +89,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The protocol's own config, checked; None for its defaults."""
     keys: Path | None = None
     """The folder of the keys, for a protocol whose nodes sign."""
+    app: str = ""
+    """The ABCI app that the node drives (``app_addresses.py``); empty: none, it serves clients by itself."""
     witness: bool = False
     """Whether it keeps no state, and so needs no store: as it was invited (``quorate members add --witness``)."""
     memory_bytes_max: int | None = None
@@ -191,7 +197,7 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
     if entry is None:
         raise _unknown(protocol)
     options = rest.pop(entry.name, None)
-    fields = ("cluster", "node", "data", "protocol", "keys", "witness", "memory_bytes_max", "nodes")
+    fields = ("cluster", "node", "data", "protocol", "keys", "app", "witness", "memory_bytes_max", "nodes")
     if unknown := sorted(set(rest).difference(fields)):
         there_are = ", ".join(fields)
         raise ConfigError(f"{unknown[0]}: not a field; there are {there_are} and {entry.name}")
@@ -269,10 +275,22 @@ def check_config(config: NodeConfig) -> None:
     if config.entry.traits.has_keys and config.keys is None:
         text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
         raise ConfigError(f"{text}. {_generate(config)}")
+    if config.app:
+        _check_app(config)
     if config.witness and not config.entry.traits.members.may_be_witnesses:
         raise ConfigError(f"witness: {config.protocol} has no witnesses; leave it out")
     if config.keys is not None and not config.entry.traits.has_keys:
         raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")
+
+
+def _check_app(config: NodeConfig) -> None:
+    if config.entry.app_core is None:
+        able = ", ".join(name for name, entry in REGISTRY.items() if entry.app_core is not None)
+        raise ConfigError(f"app: {config.protocol} drives no apps; leave app out, or choose {able}")
+    try:
+        app_of(config.app, config.node, config.nodes)
+    except ValueError as error:
+        raise ConfigError(f"app: {error}") from None
 
 
 def _check_memory(asked: int) -> None:

@@ -19,6 +19,8 @@ def toml_of(config: NodeConfig, head: str, data: Path, keys: Path | None) -> str
     lines.append(f"protocol = {_value(config.protocol)}")
     if keys is not None:
         lines.append(f"keys = {_value(str(keys))}")
+    if config.app:
+        lines.append(f"app = {_value(config.app)}")
     if config.witness:
         lines.append("witness = true")
     if config.memory_bytes_max is not None:

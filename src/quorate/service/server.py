@@ -20,7 +20,7 @@ from quorate.machines.none import NoMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.parts.log.replicated import KeepsLog
-from quorate.protocols.traits import Belief, Value
+from quorate.protocols.traits import Belief, Traits, Value
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
 from quorate.runtime.descriptors import limit_now, shares
@@ -132,7 +132,7 @@ class Server:
         # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
         audits = Audits(config.node, self._voters) if self.machine.is_audited and not is_signed else None
         self.replica = SignedReplica(self.machine) if is_signed else Replica(self.machine, audits=audits)
-        client_limits, peer_limits = _limits(len(config.nodes), budget)
+        client_limits, peer_limits = limits_of(len(config.nodes), budget)
         self.node = Node(
             node=config.node,
             cluster=config.cluster,
@@ -210,11 +210,7 @@ class Server:
 
         A newcomer's file may name few nodes; there are more, or the cluster could not go on.
         """
-        faults = self.membership.faults
-        traits = self.config.entry.traits
-        if traits.belief is not Belief.VOTES:
-            return None
-        return Bears(faults, max(nodes, traits.fault_model.nodes(faults)))
+        return bears_of(self.config.entry.traits, self.membership.faults, nodes)
 
     def _on_roster(self) -> None:
         """Nodes have come or gone. Clients that count on a number of them are to hear of it before they count again."""
@@ -368,11 +364,18 @@ class Server:
         return core.in_force() if isinstance(core, Reconfigurable) else InForce(self.membership.all)
 
 
+def bears_of(traits: Traits, faults: int, nodes: int) -> Bears | None:
+    """What so many nodes bear, where clients count answers; at least as many nodes as it takes for the faults."""
+    if traits.belief is not Belief.VOTES:
+        return None
+    return Bears(faults, max(nodes, traits.fault_model.nodes(faults)))
+
+
 def _within(options: Any, budget: MemoryBudget) -> Any:
     return options.within(budget.log_bytes) if isinstance(options, KeepsLog) else options
 
 
-def _limits(nodes: int, budget: MemoryBudget) -> tuple[ClientLimits, PeerLimits]:
+def limits_of(nodes: int, budget: MemoryBudget) -> tuple[ClientLimits, PeerLimits]:
     """What the budget gives clients, and as many of them as usual, unless there may be too few file descriptors."""
     clients = ClientLimits(
         requests_bytes_max=budget.requests_bytes,

@@ -47,6 +47,7 @@ class Alone(bench.Alone[Env]):
         self.signed = SignState(env, keys, CHAIN_ID)
         self.locks = LockState(env)
         self.current = CurrentHeight(keys, self.chain, self.signed, self.locks)
+        self.current.open_next()
 
     @property
     def rules(self) -> Height:

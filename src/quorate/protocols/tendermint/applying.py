@@ -31,7 +31,7 @@ class _Underway(NamedTuple):
 
 
 class Applying:
-    """``is_busy``: whether there are any."""
+    """``is_busy``: whether there are any, or the app is not ready for any."""
 
     def __init__(
         self, env: Env, app: ChainApp, chain: Chain, evidence: EvidencePool, checkpoints: ChainCheckpoints
@@ -49,7 +49,7 @@ class Applying:
 
     @property
     def is_busy(self) -> bool:
-        return self._is_paused or self._underway is not None or bool(self._waiting)
+        return self._is_paused or self._underway is not None or bool(self._waiting) or not self._app.is_ready
 
     def add(self, decision: Decision, block: NamedBlock | None = None) -> None:
         """The next one; ``block``: that of the decision, if it is known."""
@@ -67,7 +67,7 @@ class Applying:
         self._is_recovering = False
 
     def _go_on(self) -> None:
-        if not self._is_paused and self._underway is None and self._waiting:
+        if not self._is_paused and self._underway is None and self._waiting and self._app.is_ready:
             decision, block = self._waiting.popleft()
             self._underway = _Underway(block or decode_block(decision.block), COMMIT.decode(decision.commit))
             self._app.finalize(*self._underway)
@@ -94,7 +94,7 @@ class Applying:
         self._go_on()
 
     def resume(self) -> None:
-        """The step after a snapshot."""
+        """The step after a snapshot; or the app is ready now."""
         self._is_paused = False
         self._go_on()
 

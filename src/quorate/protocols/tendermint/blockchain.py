@@ -7,9 +7,9 @@ the app has the block before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -19,10 +19,17 @@ from quorate.ledger.comet.blocks import Block, BlockData
 from quorate.ledger.comet.commits import Commit, block_time
 from quorate.ledger.comet.evidence import EvidenceList, Misconduct
 from quorate.ledger.comet.headers import BLOCK_PROTOCOL, CHAIN_ID_BYTES_MAX, ConsensusVersion, Header
-from quorate.ledger.comet.params import BlockParams, Duration, EvidenceParams, consensus_hash
+from quorate.ledger.comet.param_updates import ChainParams, updated_params
+from quorate.ledger.comet.params import (
+    BlockParams,
+    ConsensusParams,
+    Duration,
+    EvidenceParams,
+    VersionParams,
+    consensus_hash,
+)
 from quorate.ledger.comet.results import last_results_hash
 from quorate.ledger.comet.times import Timestamp
-from quorate.ledger.validators import PowerChange
 from quorate.parts.crypto.zip215 import VerifySignature
 from quorate.protocols.tendermint.chain_app import Finalized
 from quorate.protocols.tendermint.committee import Committee
@@ -50,6 +57,8 @@ class Chain:
         self.id = chain_id
         self.committee = committee
         self.verify = verify
+        self.params = ChainParams(BLOCK_PARAMS, EVIDENCE_PARAMS)
+        """Of the next block."""
         self.last_commit = Commit()
         """Of the last block, for the next one."""
         self.state = ChainState(
@@ -141,10 +150,42 @@ class Chain:
             last_results_hash=point.results_hash,
         )
 
+    def begin(
+        self, app_version: int, app_hash: bytes, powers: Mapping[bytes, int], update: ConsensusParams | None
+    ) -> None:
+        """The app's say in the genesis, before the first block; ``powers`` by address, none: those there are.
+
+        Raises ValueError for what no app may say.
+        """
+        version = VersionParams(app_version)
+        self.params = updated_params(replace(self.params, version=version), update)
+        if powers:
+            self.committee.begin(powers)
+        self.state = replace(
+            self.state,
+            app_hash=app_hash,
+            validators=self.committee.validators,
+            next_validators=self.committee.next,
+            **self._of_params(),
+        )
+
+    def check(self, said: Finalized) -> None:
+        """Raises ValueError for what no app may say."""
+        self.committee.check(said.changes)
+        updated_params(self.params, said.params)
+
+    def _of_params(self) -> dict[str, Any]:
+        """What the state has of the parameters."""
+        return {
+            "version": ConsensusVersion(BLOCK_PROTOCOL, self.params.version.app),
+            "block_params": self.params.block,
+            "evidence_params": self.params.evidence,
+        }
+
     def advance(self, block: NamedBlock, commit: Commit, said: Finalized) -> None:
         """The block is decided, and the app has it. Raises ValueError for what no app may say."""
-        changes = [PowerChange(update.address, update.power) for update in said.changes]
-        self.committee.advance(changes)
+        self.committee.advance(said.changes)
+        self.params = updated_params(self.params, said.params)
         self.last_commit = commit
         self.state = replace(
             self.state,
@@ -156,4 +197,5 @@ class Chain:
             next_validators=self.committee.next,
             app_hash=said.app_hash,
             last_results_hash=last_results_hash(said.results),
+            **self._of_params(),
         )

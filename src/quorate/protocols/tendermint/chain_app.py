@@ -19,6 +19,7 @@ import msgspec
 from quorate.kernel import Env, Key
 from quorate.ledger.comet.commits import Commit
 from quorate.ledger.comet.evidence import Misconduct
+from quorate.ledger.comet.params import ConsensusParams
 from quorate.ledger.comet.results import ExecTxResult
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.validators import PowerChange
@@ -58,20 +59,28 @@ class Processed(msgspec.Struct, frozen=True):
 
 
 class Finalized(msgspec.Struct, frozen=True):
-    """What came of a decided block: one result a transaction, changes of validators, and the app's hash after it."""
+    """What came of a decided block: one result a transaction, changes of validators and of parameters, and the app's
+    hash after it. ``answer``: the same and more in the app's own words, if it is to be kept."""
 
     results: tuple[ExecTxResult, ...]
     app_hash: bytes
     changes: tuple[PowerChange, ...] = ()
+    params: ConsensusParams | None = None
+    answer: bytes = b""
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The app has kept what came of the block of this height."""
+    """The app has kept what came of the block of this height, and needs no blocks below ``retain_height`` any more."""
 
     height: int
+    retain_height: int = 0
 
 
-AppAnswer: TypeAlias = Prepared | Processed | Finalized | Committed
+class AppReady(msgspec.Struct, frozen=True):
+    """The app can be asked about blocks from now on."""
+
+
+AppAnswer: TypeAlias = Prepared | Processed | Finalized | Committed | AppReady
 
 
 class ChainApp(ABC):
@@ -99,6 +108,11 @@ class ChainApp(ABC):
     def stand_on(self, index: int, app_hash: bytes) -> None:
         """Its state is the one after so many transactions, which was loaded."""
         raise NotImplementedError("an app that takes no snapshots stands on none")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be asked about blocks. Until then no height begins."""
+        return True
 
     @property
     @abstractmethod

@@ -8,7 +8,7 @@ A validator is a node: its address is that of the node's public key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Final
 
@@ -84,12 +84,29 @@ class Committee:
     def advance(self, changes: Sequence[PowerChange] = ()) -> None:
         """The next height. The changes, by address, hold from the one after it. Raises ValueError, and stays as it is,
         for what cannot be, and for an address that is no node's."""
-        for change in changes:
-            if change.address not in self._nodes:
-                raise ValueError(f"validator {change.address.hex()} is none of the nodes")
-        after = self._next.next(changes)
+        after = self._after(changes)
         self._last = self._set
         self._stand(self.validators, self._next, after)
+
+    def begin(self, powers: Mapping[bytes, int]) -> None:
+        """These are the validators of the first height, by address. Raises ValueError as ``advance``."""
+        self._check_nodes(powers)
+        genesis = ValidatorSet.genesis(powers)
+        self._stand(None, genesis, genesis.next())
+
+    def check(self, changes: Sequence[PowerChange]) -> None:
+        """Raises ValueError where ``advance`` does."""
+        if changes:
+            self._after(changes)
+
+    def _after(self, changes: Sequence[PowerChange]) -> ValidatorSet:
+        self._check_nodes([change.address for change in changes])
+        return self._next.next(changes)
+
+    def _check_nodes(self, addresses: Iterable[bytes]) -> None:
+        for address in addresses:
+            if address not in self._nodes:
+                raise ValueError(f"validator {address.hex()} is none of the nodes: its key must be that of a node")
 
 
 def _at(validators: ValidatorSet) -> ValidatorsAt:

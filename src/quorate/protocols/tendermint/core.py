@@ -103,8 +103,8 @@ STALLED: Final = "the disk takes nothing"
 class Tendermint(Core):
     """One node. Public attributes may be read by checkers and status pages, and by nothing else."""
 
-    messages = MESSAGES
-    records = RECORDS
+    messages: ClassVar[tuple[type, ...]] = MESSAGES
+    records: ClassVar[tuple[type, ...]] = RECORDS
     rules_class: ClassVar[type[Height]] = Height
     signing_class: ClassVar[type[SignState]] = SignState
     open_class: ClassVar[type[OpenHeight]] = OpenHeight
@@ -200,8 +200,6 @@ class Tendermint(Core):
                 self.log.reset(image.height)
         self.applying.recover(self.log.after(image.height if image is not None else 0))
         self._take_answers()
-        if self.current.next == 1:
-            self.current.resume()
         self._go_on()
         self.applying.recovered()
         self.on_timer(BEAT)

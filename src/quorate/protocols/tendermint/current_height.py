@@ -1,7 +1,8 @@
 """CurrentHeight: the height that is being decided, which is another one when that is done. Many parts read it.
 
 ``Deciding`` ends it by ``leave``, and the core opens the next one when the app has the block. Between the two, ``open``
-is still the height that was decided, and ``next`` is ahead of it.
+is still the height that was decided, and ``next`` is ahead of it. Before the first one it is height 0, at which nothing
+happens.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class CurrentHeight:
         self._locks = locks
         self._open_class = open_class
         self._rules_class = rules_class
-        self.open = self._make(1)
+        self.open = self._make(0)
         self.is_stalled = False
 
     def _make(self, number: int) -> OpenHeight:

@@ -78,7 +78,8 @@ class EvidencePool:
 
     def __init__(self, chain_id: str, params: EvidenceParams, verify: VerifySignature) -> None:
         self._chain_id = chain_id
-        self._params = params
+        self.params = params
+        """How old evidence may be, and how much of it a block takes."""
         self._verify = verify
         self._seen: dict[Offence, tuple[Vote, Vote]] = {}  # at the open height
         self.waiting: dict[OffenceKey, Misconduct] = {}
@@ -143,7 +144,7 @@ class EvidencePool:
         while self._past:
             oldest = next(iter(self._past))
             age_ns = time.ns() - self._past[oldest].header.time.ns()
-            if height - oldest <= self._params.max_age_num_blocks or age_ns <= self._params.max_age_duration.ns():
+            if height - oldest <= self.params.max_age_num_blocks or age_ns <= self.params.max_age_duration.ns():
                 return
             del self._past[oldest]
             self._committed = {offence for offence in self._committed if offence.height > oldest}
@@ -154,10 +155,10 @@ class EvidencePool:
         taken: list[Misconduct] = []
         size = 0
         for piece in self.waiting.values():
-            if is_too_old(piece, height, time, self._params) or not self._still_holds(piece, height, time):
+            if is_too_old(piece, height, time, self.params) or not self._still_holds(piece, height, time):
                 continue
             size += len(evidence_bytes(piece)) + 16  # what is around it in the list
-            if size > self._params.max_bytes:
+            if size > self.params.max_bytes:
                 break
             taken.append(piece)
         return tuple(taken)
@@ -174,7 +175,7 @@ class EvidencePool:
             if offence in self._committed or offence in offences:
                 return "evidence: of what was committed before"
             past = self._past.get(piece.height)
-            if past is None or is_too_old(piece, height, time, self._params):
+            if past is None or is_too_old(piece, height, time, self.params):
                 return f"evidence: of height {piece.height}, which is too old, or yet to come"
             try:
                 self._verify_piece(piece, past)

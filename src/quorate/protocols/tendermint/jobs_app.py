@@ -16,15 +16,15 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from quorate.kernel import Env, Failed, Key
+from quorate.kernel import Env, Key
 from quorate.ledger.comet.commits import Commit
 from quorate.parts.log.replicated import Busy
 from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Draft, Finalized, Prepared, Processed
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.named_blocks import NamedBlock
+from quorate.protocols.tendermint.questions import Questions
 
 NO_ROOM: Final = "too many transactions wait"
-ASK: Final = "ask"
 
 
 class PrepareBlock(msgspec.Struct, frozen=True):
@@ -66,9 +66,7 @@ class JobsApp(ChainApp):
         self.pool: dict[bytes, bytes] = {}
         """By digest, in the order in which they came."""
         self._pool_bytes = 0
-        self._asked: dict[int, BlockJob] = {}
-        self._failed: list[BlockJob] = []
-        self._number = 0
+        self._questions = Questions(env)
 
     @property
     def has_something(self) -> bool:
@@ -92,20 +90,20 @@ class JobsApp(ChainApp):
     # --- questions ---
 
     def prepare(self, draft: Draft) -> None:
-        self._ask(PrepareBlock(draft, self._first(min(draft.bytes_max, self.config.batch_bytes_max))))
+        self._questions.ask(PrepareBlock(draft, self._first(min(draft.bytes_max, self.config.batch_bytes_max))))
 
     def process(self, block: NamedBlock) -> None:
-        self._ask(ProcessBlock(block))
+        self._questions.ask(ProcessBlock(block))
 
     def finalize(self, block: NamedBlock, commit: Commit) -> None:
         """Questions about blocks that were not decided are not asked again."""
-        self._failed.clear()
+        self._questions.forget_failed()
         for tx in block.block.data.txs:
             self._pool_bytes -= len(self.pool.pop(sha256(tx).digest(), b""))
-        self._ask(FinalizeBlock(block, commit))
+        self._questions.ask(FinalizeBlock(block, commit))
 
     def commit(self, height: int, said: Finalized) -> None:
-        self._ask(CommitBlock(height))
+        self._questions.ask(CommitBlock(height))
 
     def _first(self, bytes_max: int) -> tuple[bytes, ...]:
         """One at least."""
@@ -118,20 +116,14 @@ class JobsApp(ChainApp):
             taken.append(tx)
         return tuple(taken)
 
-    def _ask(self, job: BlockJob) -> None:
-        self._number += 1
-        self._asked[self._number] = job
-        self.env.work((ASK, self._number), job)
-
     # --- answers ---
 
     def done(self, key: Key, result: Any) -> None:
-        job = self._asked.pop(key[1], None) if isinstance(key, tuple) and key[0] == ASK else None
-        if job is None:
+        asked = self._questions.done(key, result)
+        if asked is None:
             return
-        if isinstance(result, Failed):
-            self._failed.append(job)
-        elif isinstance(job, PrepareBlock):
+        job: BlockJob = asked[0]
+        if isinstance(job, PrepareBlock):
             self.answer(Prepared(job.draft.height, job.draft.round, result))
         elif isinstance(job, ProcessBlock):
             self.answer(Processed(job.block.name, result))
@@ -142,6 +134,4 @@ class JobsApp(ChainApp):
             self.answer(Committed(job.height))
 
     def beat(self) -> None:
-        failed, self._failed = self._failed, []
-        for job in failed:
-            self._ask(job)
+        self._questions.beat()

@@ -1,0 +1,106 @@
+"""What an ABCI app is asked about a block, in the words of ABCI 0.38.
+
+Source: CometBFT 0.38, ``state/execution.go`` (CreateProposalBlock, ProcessProposal, applyBlock, buildLastCommitInfo).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from quorate.ledger.comet.abci.contents import (
+    CommitInfo,
+    ExtendedCommitInfo,
+    ExtendedVoteInfo,
+    Misbehavior,
+    ValidatorUpdate,
+    VoteInfo,
+    VotingValidator,
+    misbehaviors,
+)
+from quorate.ledger.comet.abci.request_messages import (
+    RequestFinalizeBlock,
+    RequestInitChain,
+    RequestPrepareProposal,
+    RequestProcessProposal,
+)
+from quorate.ledger.comet.commits import Commit
+from quorate.ledger.comet.evidence import Misconduct
+from quorate.ledger.comet.validators import CometValidatorSet
+from quorate.protocols.tendermint.blockchain import Chain
+from quorate.protocols.tendermint.chain_app import Draft
+from quorate.protocols.tendermint.named_blocks import NamedBlock
+
+
+def init_chain(chain: Chain) -> RequestInitChain:
+    """Before the first block: the genesis as the nodes' configuration has it."""
+    state = chain.state
+    updates = tuple([ValidatorUpdate(v.pub_key, v.voting_power) for v in state.validators.validators])
+    return RequestInitChain(
+        state.last_time, chain.id, chain.params.whole(), updates, initial_height=state.initial_height
+    )
+
+
+def prepare_proposal(
+    draft: Draft, txs: tuple[bytes, ...], bytes_max: int, last: CometValidatorSet | None
+) -> RequestPrepareProposal:
+    """``last``: the validators of the height before; None: it is the first."""
+    votes = tuple(
+        [ExtendedVoteInfo(vote.validator, b"", b"", vote.block_id_flag) for vote in _votes(draft.last_commit, last)]
+    )
+    return RequestPrepareProposal(
+        max_tx_bytes=bytes_max,
+        txs=txs,
+        local_last_commit=ExtendedCommitInfo(draft.last_commit.round, votes),
+        misbehavior=_misbehavior(draft.evidence),
+        height=draft.height,
+        time=draft.time,
+        next_validators_hash=draft.next_validators_hash,
+        proposer_address=draft.proposer_address,
+    )
+
+
+def process_proposal(block: NamedBlock, last: CometValidatorSet | None) -> RequestProcessProposal:
+    """As above."""
+    header = block.block.header
+    return RequestProcessProposal(
+        txs=block.block.data.txs,
+        proposed_last_commit=_last_commit(block, last),
+        misbehavior=_misbehavior(block.block.evidence.evidence),
+        hash=block.id.hash,
+        height=header.height,
+        time=header.time,
+        next_validators_hash=header.next_validators_hash,
+        proposer_address=header.proposer_address,
+    )
+
+
+def finalize_block(block: NamedBlock, last: CometValidatorSet | None) -> RequestFinalizeBlock:
+    """As above."""
+    header = block.block.header
+    return RequestFinalizeBlock(
+        txs=block.block.data.txs,
+        decided_last_commit=_last_commit(block, last),
+        misbehavior=_misbehavior(block.block.evidence.evidence),
+        hash=block.id.hash,
+        height=header.height,
+        time=header.time,
+        next_validators_hash=header.next_validators_hash,
+        proposer_address=header.proposer_address,
+    )
+
+
+def _last_commit(block: NamedBlock, last: CometValidatorSet | None) -> CommitInfo:
+    commit = block.block.last_commit
+    assert commit is not None, "a decoded block has one"
+    return CommitInfo(commit.round, tuple(_votes(commit, last)))
+
+
+def _votes(commit: Commit, last: CometValidatorSet | None) -> Iterator[VoteInfo]:
+    """Nobody's before the second block."""
+    if last is not None:
+        for validator, entry in zip(last.validators, commit.signatures, strict=True):
+            yield VoteInfo(VotingValidator(validator.address, validator.voting_power), entry.block_id_flag)
+
+
+def _misbehavior(pieces: Iterable[Misconduct]) -> tuple[Misbehavior, ...]:
+    return tuple([found for piece in pieces for found in misbehaviors(piece)])

@@ -1,0 +1,318 @@
+"""DrivenApp: a chain's app that speaks ABCI 0.38, wherever it runs: what it is asked, when, and what is kept of it.
+
+How it works. Each request is a job (``AskApp``), done in order by whoever is above. A life begins with Info. The app is
+asked to begin the chain, if it has no block; it hears of those that it has not committed, one after the other, while
+the chain goes through its log; of the others it is not told again, as their outcomes are kept. Only then is it ready.
+
+Transactions wait in a Mempool, checked by the app (``CheckTxs``) when they come and after each block. The nodes tell
+each other of those that came to them, and again of those that have waited for long.
+
+A block is also proposed if the app's hash has changed, so that the header after it has the new one (needProofBlock).
+
+Durable: the app's answer to InitChain (Begun), and to each FinalizeBlock (Outcome), before it is asked to commit.
+
+An app that cannot be right ends the node (AppEnded): one that is ahead, of another chain, or that answers otherwise
+than it did.
+
+Source: CometBFT 0.38, ``consensus/replay.go``, ``state/execution.go``, ``consensus/state.go`` (needProofBlock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from quorate.kernel import AppEnded, Env, Key
+from quorate.ledger.comet.abci.handshake import RESET, HandshakeFailed, Heights, plan
+from quorate.ledger.comet.abci.request_messages import (
+    RequestCommit,
+    RequestFinalizeBlock,
+    RequestInfo,
+    RequestInitChain,
+    RequestPrepareProposal,
+    RequestProcessProposal,
+)
+from quorate.ledger.comet.abci.response_messages import (
+    RESPONSE,
+    ProposalStatus,
+    ResponseCheckTx,
+    ResponseCommit,
+    ResponseFinalizeBlock,
+    ResponseInfo,
+)
+from quorate.ledger.comet.commits import Commit
+from quorate.ledger.comet.evidence import EVIDENCE_LIST, EvidenceList
+from quorate.ledger.comet.param_updates import data_bytes_max
+from quorate.ledger.comet.results import last_results_hash
+from quorate.protocols.tendermint import app_requests
+from quorate.protocols.tendermint.app_messages import (
+    TXS_MAX,
+    AskApp,
+    Begun,
+    CheckTxs,
+    Outcome,
+    Transactions,
+    TxChecked,
+    finalized_of,
+)
+from quorate.protocols.tendermint.blockchain import Chain
+from quorate.protocols.tendermint.chain_app import AppReady, ChainApp, Committed, Draft, Finalized, Prepared, Processed
+from quorate.protocols.tendermint.mempool import CLIENTS, Mempool
+from quorate.protocols.tendermint.messages import TendermintConfig
+from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock
+from quorate.protocols.tendermint.questions import Questions
+
+ENGINE: Final = RequestInfo("0.38.26", 11, 8, "2.0.0")
+"""What an app is told of its engine: the CometBFT whose ways this has, its block and P2P protocols, and ABCI's."""
+TELL_BYTES_MAX: Final = 1 << 18
+"""Of transactions that others are told of once more, at a beat."""
+NOT_READY: Final = "the app is not ready yet"
+MEND: Final = "What to do: mend the app, and see that it is the same on all nodes"
+
+
+class Greeted(AppReady, frozen=True):
+    """``begun``: what the app said of the genesis, if it was asked now."""
+
+    begun: Begun | None
+
+
+class DrivenApp(ChainApp):
+    """``chain`` is the core's, to be read."""
+
+    chain: Chain
+
+    def __init__(self, env: Env, config: TendermintConfig) -> None:
+        super().__init__(env, config)
+        self.mempool = Mempool(config.pending_max, config.pending_bytes_max, len(env.peers))
+        self.outcomes: dict[int, bytes] = {}
+        """The app's answers to FinalizeBlock, by height: from 1 on, without a gap."""
+        self.app_height = 0
+        """Of the last block that the app has committed."""
+        self._questions = Questions(env)
+        self._checks = Questions(env, "check")
+        self._info: ResponseInfo | None = None
+        self._is_ready = False
+        self._is_proof_due = True  # also before the first block (consensus/state.go)
+        self._block: NamedBlock | None = None  # the app was asked what comes of it
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_ready
+
+    @property
+    def has_something(self) -> bool:
+        return self._is_proof_due or len(self.mempool) > 0
+
+    def restore(self, record: Outcome) -> None:
+        """One that was durable."""
+        self.outcomes[record.height] = record.answer
+
+    def greet(self) -> None:
+        """A life of the node begins."""
+        self._questions.ask(AskApp(ENGINE))
+
+    # --- transactions ---
+
+    @property
+    def _bytes_max(self) -> int:
+        """Of the transactions of a block, if it has no evidence."""
+        chain = self.chain
+        return data_bytes_max(chain.params.block, len(chain.state.validators.validators), 0, BLOCK_BYTES_MAX)
+
+    def submit(self, values: Sequence[bytes]) -> None:
+        if not self._is_ready:
+            for tx in values:
+                self.env.deliver(TxChecked(tx, None, NOT_READY))
+            return
+        for tx, why in self._take_in(values, CLIENTS):
+            self.env.deliver(TxChecked(tx, None, why))
+
+    def hear(self, sender: int, txs: Sequence[bytes]) -> None:
+        """Transactions that wait at another node."""
+        if self._is_ready:
+            self._take_in(txs, sender)
+
+    def _take_in(self, txs: Sequence[bytes], source: int | None) -> list[tuple[bytes, str]]:
+        """Those that are not checked, and why."""
+        refused, taken, bytes_max = [], [], self._bytes_max
+        for tx in txs:
+            why = self.mempool.take_in(tx, source, bytes_max)
+            if why:
+                refused.append((tx, why))
+            else:
+                taken.append(tx)
+        if taken:
+            self._checks.ask(CheckTxs(tuple(taken)), source)
+        return refused
+
+    def _checked(self, job: CheckTxs, source: int | None, answers: Sequence[ResponseCheckTx]) -> None:
+        gas_max = self.chain.params.block.max_gas
+        accepted = []
+        for tx, answer in zip(job.txs, answers, strict=True):
+            why = self.mempool.checked(tx, answer, gas_max)
+            if source is CLIENTS and not job.is_recheck:
+                self.env.deliver(TxChecked(tx, answer, why))
+                if not why:
+                    accepted.append(tx)
+        self._tell(accepted)
+
+    def _tell(self, txs: Sequence[bytes]) -> None:
+        """The others, in messages that are not too long."""
+        batch: list[bytes] = []
+        size = 0
+        for tx in txs:
+            if batch and (size + len(tx) > TELL_BYTES_MAX or len(batch) >= TXS_MAX):
+                self.env.send(self.env.others, Transactions(tuple(batch)))
+                batch, size = [], 0
+            batch.append(tx)
+            size += len(tx)
+        if batch:
+            self.env.send(self.env.others, Transactions(tuple(batch)))
+
+    # --- blocks ---
+
+    def prepare(self, draft: Draft) -> None:
+        chain, config = self.chain, self.config
+        evidence_bytes = len(EVIDENCE_LIST.encode(EvidenceList(draft.evidence))) if draft.evidence else 0
+        validators = len(chain.state.validators.validators)
+        bytes_max = min(draft.bytes_max, data_bytes_max(chain.params.block, validators, evidence_bytes))
+        txs = self.mempool.first(bytes_max, chain.params.block.max_gas, config.batch_count_max, config.batch_bytes_max)
+        request = app_requests.prepare_proposal(draft, txs, bytes_max, chain.state.last_validators)
+        self._questions.ask(AskApp(request), (draft.height, draft.round))
+
+    def process(self, block: NamedBlock) -> None:
+        bytes_max = self.chain.params.block.max_bytes
+        if 0 <= bytes_max < len(block.data):
+            self.answer(Processed(block.name, False))
+            return
+        self._questions.ask(AskApp(app_requests.process_proposal(block, self.chain.state.last_validators)), block.name)
+
+    def finalize(self, block: NamedBlock, commit: Commit) -> None:
+        """Questions about blocks that were not decided are not asked again."""
+        self._questions.forget_failed()
+        self._block = block
+        height = block.block.header.height
+        outcome = self.outcomes.get(height)
+        if outcome is not None and height <= self.app_height:
+            self._finalized(finalized_of(outcome))
+        else:
+            self._questions.ask(AskApp(app_requests.finalize_block(block, self.chain.state.last_validators)))
+
+    def _finalized(self, said: Finalized) -> None:
+        assert self._block is not None, "the app was asked about a block"
+        block, height = self._block.block, self._block.block.header.height
+        known = self.outcomes.get(height)
+        if known is not None and known != said.answer:
+            self._check_same(height, finalized_of(known), said)
+            said = finalized_of(known)  # texts may differ: the first ones stay
+        self.index += len(block.data.txs)
+        self._is_proof_due = said.app_hash != block.header.app_hash
+        self.answer(said)
+
+    def _check_same(self, height: int, known: Finalized, said: Finalized) -> None:
+        for what, one, other in (
+            ("app_hash", known.app_hash.hex(), said.app_hash.hex()),
+            ("results", last_results_hash(known.results).hex(), last_results_hash(said.results).hex()),
+            ("validator updates", str(known.changes), str(said.changes)),
+            ("parameters", str(known.params), str(said.params)),
+        ):
+            if one != other:
+                raise AppEnded(
+                    f"the app ran block {height} again and answers otherwise than at first: {what} {other}, and not "
+                    f"{one}. {MEND}"
+                )
+
+    def commit(self, height: int, said: Finalized) -> None:
+        """The outcome is durable before the app is asked to keep it."""
+        if height not in self.outcomes:
+            self.outcomes[height] = said.answer
+            self.env.persist(Outcome(height, said.answer))
+        assert self._block is not None, "the app was asked about a block"
+        self.mempool.decided(self._block.block.data.txs, [result.code == 0 for result in said.results])
+        if height <= self.app_height:
+            if height == self.app_height:
+                self._check_hash(height, said.app_hash)
+            self.answer(Committed(height))
+        else:
+            self._questions.ask(AskApp(RequestCommit()), height)
+
+    def _committed(self, height: int, retain_height: int) -> None:
+        self.app_height = height
+        self.answer(Committed(height, max(0, retain_height)))
+        if txs := self.mempool.recheck():
+            self._checks.ask(CheckTxs(txs, is_recheck=True))
+
+    # --- the start ---
+
+    def _informed(self, info: ResponseInfo) -> None:
+        """What the app has, and what it must hear of."""
+        height = len(self.outcomes)
+        heights = Heights(app=info.last_block_height, store=height, state=height, base=min(height, 1))
+        try:
+            todo = plan(heights)
+        except HandshakeFailed as error:
+            raise AppEnded(str(error)) from None
+        self._info = info
+        self.app_height = info.last_block_height
+        if todo.begins:
+            self._questions.ask(AskApp(self.genesis))
+        else:
+            self._ready(None)
+
+    @property
+    def genesis(self) -> RequestInitChain:
+        """What the app is asked if it has no block. The chain may have some: then it is as it was."""
+        return self._genesis
+
+    def know_genesis(self, chain: Chain) -> None:
+        """The chain, before its first block and before the app had its say."""
+        self.chain = chain
+        self._genesis = app_requests.init_chain(chain)
+
+    def _ready(self, begun: Begun | None) -> None:
+        self._is_ready = True
+        self.answer(Greeted(begun))
+
+    def _check_hash(self, height: int, expected: bytes) -> None:
+        """The app is where it says it is."""
+        found = b"" if self._info is None else self._info.last_block_app_hash
+        if self._info is not None and self._info.last_block_height == height and found != expected:
+            raise AppEnded(
+                f"the app is at height {height} with the hash {found.hex() or 'empty'}, and the chain has "
+                f"{expected.hex() or 'empty'}. What to do: see whether the app belongs to this chain; {RESET}"
+            )
+
+    # --- answers ---
+
+    def done(self, key: Key, result: Any) -> None:
+        check = self._checks.done(key, result)
+        if check is not None:
+            self._checked(*check, result)
+            return
+        asked = self._questions.done(key, result)
+        if asked is not None:
+            self._answered(asked[0].request, asked[1], result)
+
+    def _answered(self, request: Any, about: Any, result: Any) -> None:
+        match request:
+            case RequestPrepareProposal():
+                height, round = about
+                self.answer(Prepared(height, round, result.txs))
+            case RequestProcessProposal():
+                self.answer(Processed(about, result.status == ProposalStatus.ACCEPT))
+            case RequestFinalizeBlock():
+                assert isinstance(result, ResponseFinalizeBlock), "the answer is of the request's kind"
+                self._finalized(finalized_of(RESPONSE.encode(result)))
+            case RequestCommit():
+                assert isinstance(result, ResponseCommit), "the answer is of the request's kind"
+                self._committed(about, result.retain_height)
+            case RequestInfo():
+                self._informed(result)
+            case RequestInitChain():
+                assert self._info is not None, "Info comes first"
+                self._ready(Begun(self._info.app_version, RESPONSE.encode(result)))
+
+    def beat(self) -> None:
+        self._questions.beat()
+        self._checks.beat()
+        self._tell(self.mempool.overdue(TELL_BYTES_MAX, TXS_MAX))

@@ -1,0 +1,115 @@
+"""ChainService: what stands above the core on a node of a chain with an ABCI app.
+
+It hands transactions down and tells whoever brought them what came of that; and it has every block that the app has
+kept written to the BlockStore, in a thread of its own. Blocks come in order, and after a restart all of them once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, BinaryIO, Final, TypeVar
+
+from quorate.kernel import ROOT, App, Path, Requester
+from quorate.parts.log.replicated import Dropped
+from quorate.protocols.tendermint.app_messages import BlockApplied, TxChecked
+from quorate.runtime.errors import StorageError
+from quorate.service.comet.block_store import BlockStore
+from quorate.service.requests import Code, Failure
+
+T = TypeVar("T")
+log = logging.getLogger("quorate.comet")
+
+WRITTEN_AT_ONCE: Final = 256
+"""Blocks in one transaction of the store."""
+NO_CLIENTS: Final = "this cluster runs an ABCI app: it takes transactions, and no commands of this client"
+
+
+class ChainService(App):
+    """``end`` is called with what makes the node unable to go on; ``on_applied`` with blocks that are in the store."""
+
+    def __init__(self, store: BlockStore, end: Callable[[BaseException], None]) -> None:
+        self.store = store
+        self.on_applied: Callable[[Sequence[BlockApplied]], None] = lambda blocks: None
+        self._end = end
+        self._asking: dict[bytes, list[asyncio.Future[TxChecked]]] = {}
+        """By transaction, who waits to hear what came of it."""
+        self._applied: deque[BlockApplied] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quorate-blocks")
+
+    # --- transactions ---
+
+    async def submit(self, tx: bytes) -> TxChecked:
+        """Bring a transaction to the mempool; what the app says of it, or why it was not asked."""
+        waiter: asyncio.Future[TxChecked] = asyncio.get_running_loop().create_future()
+        waiting = self._asking.setdefault(tx, [])
+        waiting.append(waiter)
+        if len(waiting) == 1:  # else what came of it is told to all who brought it
+            self.port.submit([tx])
+        return await waiter
+
+    def output(self, value: Any, path: Path = ROOT) -> None:
+        if isinstance(value, BlockApplied):
+            self._applied.append(value)
+            if self._writing is None:
+                self._writing = asyncio.get_running_loop().create_task(self._write())
+        elif isinstance(value, TxChecked):
+            self._tell(value)
+        elif isinstance(value, Dropped):
+            self.refused(value.values, value.why)
+
+    def refused(self, values: Sequence[bytes], why: str, path: Path = ROOT) -> None:
+        for tx in values:
+            self._tell(TxChecked(tx, None, why))
+
+    def _tell(self, checked: TxChecked) -> None:
+        for waiter in self._asking.pop(checked.tx, ()):
+            if not waiter.done():
+                waiter.set_result(checked)
+
+    # --- blocks ---
+
+    async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
+        """Ask the store. Raises BlockStoreFailed."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args))
+
+    async def _write(self) -> None:
+        """All that waits, and what comes meanwhile."""
+        try:
+            while self._applied:
+                some = [self._applied.popleft() for _ in range(min(len(self._applied), WRITTEN_AT_ONCE))]
+                await self.in_thread(self.store.add, some)
+                retain_height = max(applied.retain_height for applied in some)
+                if retain_height > self.store.base > 0:
+                    await self.in_thread(self.store.prune, retain_height)
+                self.on_applied(some)
+        except StorageError as error:
+            self._end(error)
+        finally:
+            self._writing = None
+
+    async def stop(self) -> None:
+        """What waits is written first; the store is closed. The node has stopped."""
+        if self._writing is not None:
+            await self._writing
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        for waiting in self._asking.values():
+            for waiter in waiting:
+                waiter.cancel()
+        self._asking.clear()
+
+    # --- an App that has neither clients of its own nor snapshots ---
+
+    def request(self, client: Requester, request: Any) -> None:
+        client.reply(Failure(request.id, Code.MALFORMED, NO_CLIENTS))
+
+    def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:
+        raise NotImplementedError("the log is kept whole")
+
+    def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
+        raise NotImplementedError("the log is kept whole")

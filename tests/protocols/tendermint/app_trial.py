@@ -1,0 +1,256 @@
+"""Chains with ABCI apps in the simulator: the built-in kvstore at each node, clients, and what must hold.
+
+What the app has committed outlives a crash of its node at most nodes, as an app of its own process would have it; at
+the others it begins anew each time. Every call goes through a grammar checker.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from random import Random
+from typing import Any, BinaryIO, ClassVar
+
+from quorate.kernel import ROOT, App, Path, Requester, Rng
+from quorate.kernel.app import Steps
+from quorate.ledger.comet.abci.contents import Misbehavior
+from quorate.ledger.comet.abci.grammar import GrammarChecker
+from quorate.ledger.comet.abci.request_messages import CheckTxType, Request, RequestCheckTx, RequestCommit
+from quorate.ledger.comet.abci.response_messages import Response
+from quorate.ledger.comet.blocks import BLOCK
+from quorate.ledger.comet.headers import Header
+from quorate.machines.abci.application import ABCIApp
+from quorate.machines.abci.kvstore import KVStoreApp
+from quorate.parts.crypto.keys import Scheme, Symbolic
+from quorate.protocols.tendermint.app_chain import AppChain
+from quorate.protocols.tendermint.app_liars import APP_LIARS
+from quorate.protocols.tendermint.app_messages import APP_JOBS, AskApp, BlockApplied, CheckTxs, finalized_of
+from quorate.protocols.tendermint.core import Tendermint
+from quorate.protocols.tendermint.entry import ENTRY
+from quorate.protocols.tendermint.equipment import EQUIPMENT
+from quorate.protocols.tendermint.invariants import TendermintInvariants
+from quorate.protocols.tendermint.liars import resign_tendermint
+from quorate.sim.checkers.base import Checker, Violation
+from quorate.sim.options import COMMON, Options
+from quorate.sim.run import RunOutcome, simulate
+from quorate.sim.trial import Trial
+from quorate.sim.workload import Results, Subject, Workload
+from quorate.sim.world import World
+
+ONE_HISTORY = "all apps have one history"
+SAME_STATE = "all apps have one state"
+EVERY_S = 0.15
+"""Between two transactions of the clients, on average."""
+AGAIN_S = 0.5
+CONFIG = EQUIPMENT.simulation
+
+
+def answer_of(app: ABCIApp, grammar: GrammarChecker, job: AskApp | CheckTxs) -> Any:
+    """What comes of a job."""
+    if isinstance(job, CheckTxs):
+        kind = CheckTxType.RECHECK if job.is_recheck else CheckTxType.NEW
+        return tuple([app.answer(RequestCheckTx(tx, kind)) for tx in job.txs])
+    response = app.answer(job.request)
+    grammar.observe(job.request, response)
+    return response
+
+
+class Asked(App):
+    """One life of a node's upper half. ``calls`` has the requests that were answered, but for CheckTx."""
+
+    works: ClassVar[tuple[type, ...]] = APP_JOBS
+
+    def __init__(self, app: ABCIApp, committed: Callable[[], None]) -> None:
+        self.abci = app
+        self.grammar = GrammarChecker()
+        self.calls: list[Request] = []
+        self._committed = committed
+
+    def work(self, job: Any) -> Steps:
+        yield
+        response: Response | tuple[Response, ...] = answer_of(self.abci, self.grammar, job)
+        if isinstance(job, AskApp):
+            self.calls.append(job.request)
+            if isinstance(job.request, RequestCommit):
+                self._committed()
+        yield
+        return response
+
+    def output(self, value: Any, path: Path = ROOT) -> None:
+        pass
+
+    def request(self, client: Requester, request: Any) -> None:
+        raise AssertionError("clients submit")
+
+    def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:
+        raise AssertionError("the log is kept whole")
+
+    def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
+        raise AssertionError("the log is kept whole")
+
+
+class OneHistory(Checker):
+    """Every node applies the same blocks, with the same outcomes, in each life from the first one on."""
+
+    def __init__(self) -> None:
+        self.heights: list[tuple[bytes, bytes]] = []
+        """By height from 1 on: a digest of the block, and the app's hash after it."""
+        self.txs: set[bytes] = set()
+        self.reached: dict[int, int] = {}
+
+    def started(self, node: int, core: Any) -> None:
+        self.reached[node] = 0
+
+    def output(self, node: int, value: Any) -> None:
+        if not isinstance(value, BlockApplied):
+            return
+        its = (sha256(value.block).digest(), finalized_of(value.answer).app_hash)
+        if value.height != self.reached[node] + 1:
+            raise Violation(ONE_HISTORY, f"node {node} applies height {value.height} after {self.reached[node]}")
+        self.reached[node] = value.height
+        if value.height > len(self.heights):
+            self.heights.append(its)
+            self.txs.update(BLOCK.decode(value.block).data.txs)
+        elif self.heights[value.height - 1] != its:
+            raise Violation(ONE_HISTORY, f"node {node} applied another block at height {value.height}, or otherwise")
+
+
+class AppInvariants(TendermintInvariants):
+    """Those of Tendermint; what a block does, the node's own app has said."""
+
+    def app_hash(self, core: Tendermint, before: Header) -> bytes:
+        assert isinstance(core, AppChain)
+        answer = core.app.outcomes.get(before.height)
+        return b"nobody knows" if answer is None else finalized_of(answer).app_hash
+
+
+class Lenient(KVStoreApp):
+    """Who votes twice keeps his power, so that the validators stay those that the invariants count with."""
+
+    def _punish(self, piece: Misbehavior, updates: dict[bytes, int]) -> None:
+        pass
+
+
+class Submitting(Workload):
+    """Clients that bring transactions to one node or another until a block has them."""
+
+    def __init__(self, world: World, history: OneHistory) -> None:
+        super().__init__()
+        self._world = world
+        self._history = history
+        self._rng = Random(f"{world.seed}/transactions")
+        self._is_over = False
+        self._open: set[bytes] = set()
+
+    @property
+    def are_idle(self) -> bool:
+        self._look()
+        return not self._open
+
+    def start(self) -> None:
+        self._world.after(self._rng.expovariate(1 / EVERY_S), self._begin)
+
+    def finish(self) -> None:
+        self._is_over = True
+
+    def missing(self) -> str:
+        return f"{len(self._open)} transactions are in no block" if self._open else ""
+
+    def _look(self) -> None:
+        self.answered += len(self._open & self._history.txs)
+        self._open -= self._history.txs
+
+    def _begin(self) -> None:
+        if self._is_over:
+            return
+        tx = b"k%d=%d" % (self._rng.getrandbits(3), self.operations)
+        self.operations += 1
+        self._open.add(tx)
+        self._bring(tx)
+        self._world.after(self._rng.expovariate(1 / EVERY_S), self._begin)
+
+    def _bring(self, tx: bytes) -> None:
+        if tx in self._history.txs:
+            return
+        up = [node for node in self._world.honest if node.up and not node.paused]
+        if up:
+            up[int(self._rng.random() * len(up))].operate(tx)
+        self._world.after(AGAIN_S, lambda: self._bring(tx))
+
+
+class AppSubject(Subject):
+    """``apps`` has all that were made, by node, one a life."""
+
+    def __init__(self, make: Callable[[], KVStoreApp] = Lenient) -> None:
+        self.history = OneHistory()
+        self.apps: dict[int, list[Asked]] = {}
+        self._make = make
+        self._kept: dict[int, KVStoreApp] = {}
+
+    def app(self, node: int, rng: Rng) -> App:
+        is_kept = node != 1  # that one keeps nothing
+        state = copy.deepcopy(self._kept.get(node)) or self._make()
+
+        def keep() -> None:
+            if is_kept:
+                self._kept[node] = copy.deepcopy(state)
+
+        made = Asked(state, keep)
+        self.apps.setdefault(node, []).append(made)
+        return made
+
+    def workload(self, world: Any) -> Workload:
+        return Submitting(world, self.history)
+
+    def checkers(self, protocol: Sequence[Checker], scheme: Scheme | None) -> list[Checker]:
+        return [self.history, *protocol]
+
+    def converged(self, world: Any) -> bool:
+        if {self.history.reached[node.id] for node in world.honest} != {len(self.history.heights)}:
+            return False
+        states = []
+        for node in world.honest:
+            app = self.apps[node.id][-1].abci
+            assert isinstance(app, KVStoreApp)
+            if app.height != len(self.history.heights):
+                return False  # it has committed a block of which its node has not heard yet
+            states.append((app.pairs, app.powers))
+        if any(state != states[0] for state in states):
+            raise Violation(SAME_STATE, f"two apps differ after height {len(self.history.heights)}")
+        return True
+
+    def results(self, world: Any) -> Results:
+        return Results(committed=len(self.history.heights), data=[block for block, _ in self.history.heights])
+
+
+def app_trial(
+    seed: int,
+    subject: AppSubject,
+    *,
+    core: type[AppChain] = AppChain,
+    nodes: int = 4,
+    duration_s: float = 5.0,
+    byzantine: int = 0,
+    adversary: tuple[str, ...] = (),
+    faults: tuple[str, ...] = COMMON,
+) -> Trial:
+    """One run under the common faults."""
+    scheme = Symbolic(range(nodes), b"%d" % seed, "apps")
+    return Trial(
+        make=ENTRY.make(CONFIG, core, scheme.keys),
+        subject=subject,
+        options=Options(
+            seed=seed, nodes=nodes, duration_s=duration_s, faults=faults, byzantine=byzantine, adversary=adversary
+        ),
+        borne=lambda members: (len(members) - 1) // 3,
+        invariants=(AppInvariants,),
+        scheme=scheme,
+        liars=APP_LIARS,
+        resign=resign_tendermint,
+    )
+
+
+def run(seed: int, subject: AppSubject | None = None, **options: Any) -> RunOutcome:
+    """One seed to its end or to the first violation."""
+    return simulate(app_trial(seed, subject or AppSubject(), **options))

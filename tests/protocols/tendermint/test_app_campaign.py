@@ -1,0 +1,100 @@
+"""Chains with ABCI apps under faults and liars, each call through the grammar checker, and planted disorder seen."""
+
+import re
+from typing import Any
+
+import pytest
+
+from quorate.ledger.comet.abci import request_messages as requests
+from quorate.protocols.tendermint.app_chain import AppChain
+from quorate.protocols.tendermint.app_liars import APP_LIARS
+from quorate.protocols.tendermint.app_messages import AskApp
+from quorate.protocols.tendermint.chain_app import Finalized
+from quorate.protocols.tendermint.driven_app import DrivenApp
+from quorate.sim.adversary import GENERIC
+
+from tests.protocols.tendermint.app_trial import AppSubject, run
+
+LIES = tuple(liar.name for liar in (*GENERIC, *APP_LIARS))
+
+
+def hold(seeds: range, **options: Any) -> list[AppSubject]:
+    subjects = []
+    for seed in seeds:
+        subject = AppSubject()
+        outcome = run(seed, subject, **options)
+        assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
+        subjects.append(subject)
+    return subjects
+
+
+def test_apps_have_one_history_under_faults() -> None:
+    subjects = hold(range(4))
+    assert sum(len(subject.history.txs) for subject in subjects) > 50
+    lives = [asked for subject in subjects for made in subject.apps.values() for asked in made[1:]]
+    assert any(isinstance(call, requests.RequestInitChain) for asked in lives for call in asked.calls), (
+        "one begins anew"
+    )
+
+
+def test_and_where_a_node_lies() -> None:
+    hold(range(1), byzantine=1, adversary=LIES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seeds", "options"),
+    [
+        (range(4, 44), {}),
+        (range(1, 21), {"byzantine": 1, "adversary": LIES}),
+        (range(3), {"nodes": 7, "byzantine": 2, "adversary": LIES}),
+    ],
+    ids=["crashes", "a liar of four", "two liars of seven"],
+)
+def test_many_seeds(seeds: range, options: dict[str, Any]) -> None:
+    hold(seeds, **options)
+
+
+# --- planted bugs ---
+
+
+class TwoCommits(DrivenApp):
+    """Asks to commit twice."""
+
+    def commit(self, height: int, said: Finalized) -> None:
+        super().commit(height, said)
+        self._questions.ask(AskApp(requests.RequestCommit()), height)
+
+
+class NoInitChain(DrivenApp):
+    """Begins no chain."""
+
+    def _informed(self, info: Any) -> None:
+        self._info = info
+        self._ready(None)
+
+
+class Unrecorded(DrivenApp):
+    """Has the app commit what it does not keep."""
+
+    def restore(self, record: Any) -> None:
+        pass
+
+
+def planted(bug: type[DrivenApp]) -> type[AppChain]:
+    return type("Planted", (AppChain,), {"app_class": bug})
+
+
+@pytest.mark.parametrize(
+    ("bug", "text"),
+    [
+        (TwoCommits, "Commit: comes after"),
+        (NoInitChain, "InitChain must come before it"),
+        (Unrecorded, "what the app did not make|the engine, which has no blocks|the engine's blocks end"),
+    ],
+)
+def test_planted_disorder_is_seen(bug: type[DrivenApp], text: str) -> None:
+    outcomes = [run(seed, core=planted(bug), duration_s=2.0) for seed in range(2)]
+    texts = [outcome.text for outcome in outcomes if not outcome.holds]
+    assert texts
+    assert any(re.search(text, found) for found in texts), texts

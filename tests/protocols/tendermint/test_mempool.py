@@ -1,0 +1,134 @@
+"""What waits for a block: once, checked, within limits that no other node can take up alone, in order."""
+
+import pytest
+
+from quorate.ledger.comet.abci.response_messages import ResponseCheckTx
+from quorate.protocols.tendermint.app_messages import TX_BYTES_MAX
+from quorate.protocols.tendermint.mempool import CLIENTS, IN_CACHE, Mempool
+
+OK = ResponseCheckTx()
+ROOM = 1 << 20
+
+
+def pool(count_max: int = 100, bytes_max: int = ROOM, cache_max: int = 10) -> Mempool:
+    return Mempool(count_max, bytes_max, 4, cache_max)
+
+
+def filled(*txs: bytes, gas: int = 0, **limits: int) -> Mempool:
+    made = pool(**limits)
+    for tx in txs:
+        assert made.take_in(tx, CLIENTS, ROOM) == ""
+        assert made.checked(tx, ResponseCheckTx(gas_wanted=gas), -1) == ""
+    return made
+
+
+def first(mempool: Mempool, bytes_max: int = ROOM, gas_max: int = -1, count_max: int = 99, wanted: int = ROOM) -> str:
+    return b" ".join(mempool.first(bytes_max, gas_max, count_max, wanted)).decode()
+
+
+def test_in_the_order_in_which_they_came_and_only_checked_ones() -> None:
+    made = filled(b"b", b"a")
+    assert made.take_in(b"c", CLIENTS, ROOM) == ""
+    assert (first(made), len(made), made.txs) == ("b a", 2, (b"b", b"a"))
+
+
+def test_once() -> None:
+    made = filled(b"a")
+    assert made.take_in(b"a", 1, ROOM) == IN_CACHE
+    made.decided([b"a"], [True])
+    assert (len(made), made.bytes) == (0, 0)
+    assert made.take_in(b"a", CLIENTS, ROOM) == IN_CACHE
+
+
+def test_what_failed_in_a_block_or_was_refused_may_come_again() -> None:
+    made = filled(b"a")
+    made.decided([b"a"], [False])
+    assert made.take_in(b"a", CLIENTS, ROOM) == ""
+    assert made.checked(b"a", ResponseCheckTx(3), -1) == "the app refused it with code 3"
+    assert made.take_in(b"a", CLIENTS, ROOM) == ""
+
+
+def test_the_cache_forgets_the_oldest() -> None:
+    made = pool(cache_max=2)
+    made.decided([b"a", b"b", b"c"], [True] * 3)
+    assert made.take_in(b"a", CLIENTS, ROOM) == ""
+    assert made.take_in(b"b", CLIENTS, ROOM) == IN_CACHE
+
+
+def test_one_that_was_decided_while_it_was_checked() -> None:
+    made = pool()
+    made.take_in(b"a", CLIENTS, ROOM)
+    made.decided([b"a"], [True])
+    assert made.checked(b"a", OK, -1) == "it was in a block meanwhile"
+    assert len(made) == 0
+
+
+def test_gas_of_one_and_of_a_block() -> None:
+    made = pool()
+    made.take_in(b"a", CLIENTS, ROOM)
+    assert made.checked(b"a", ResponseCheckTx(gas_wanted=8), 7) == "it wants 8 gas, and blocks have 7"
+    made = filled(b"a", b"b", b"c", gas=3)
+    assert [first(made, gas_max=gas) for gas in (-1, 9, 8, 2)] == ["a b c", "a b c", "a b", ""]
+
+
+def test_bytes_of_a_block_count_tags_and_lengths() -> None:
+    made = filled(b"aaaa", b"bbbbbbbb", b"cc")
+    assert [first(made, bytes_max=size) for size in (20, 19, 6, 5)] == [
+        "aaaa bbbbbbbb cc",
+        "aaaa bbbbbbbb",
+        "aaaa",
+        "cc",
+    ]
+    assert first(made, bytes_max=10) == "aaaa cc", "one that does not fit holds up no other"
+
+
+def test_as_many_as_are_wanted_and_one_at_least() -> None:
+    made = filled(b"aaaa", b"bb", b"cc")
+    assert [first(made, wanted=size) for size in (1, 10, 14)] == ["aaaa", "aaaa bb", "aaaa bb cc"]
+    assert first(made, count_max=2) == "aaaa bb"
+
+
+def test_too_large() -> None:
+    made = pool(bytes_max=TX_BYTES_MAX * 4)
+    assert made.take_in(b"a" * 98, CLIENTS, 99) == "a transaction of 98 bytes, and blocks have room for 99"
+    assert made.take_in(b"a" * 97, CLIENTS, 99) == ""
+    too_large = bytes(TX_BYTES_MAX + 1)
+    assert (
+        made.take_in(too_large, CLIENTS, 4 * TX_BYTES_MAX)
+        == f"a transaction of {TX_BYTES_MAX + 1} bytes, at most {TX_BYTES_MAX}"
+    )
+
+
+@pytest.mark.parametrize(("limits", "full"), [({"count_max": 4}, 4), ({"bytes_max": 8}, 4)])
+def test_full(limits: dict[str, int], full: int) -> None:
+    made = pool(**limits)
+    taken = [made.take_in(b"%02d" % n, CLIENTS, ROOM) for n in range(6)]
+    assert [why.split(":")[0] for why in taken] == [""] * full + ["mempool is full"] * 2
+
+
+@pytest.mark.parametrize("limits", [{"count_max": 8}, {"bytes_max": 16}])
+def test_another_node_has_a_share_and_leaves_room_for_clients(limits: dict[str, int]) -> None:
+    made = pool(**limits)
+    taken = [made.take_in(b"%02d" % n, 1, ROOM) for n in range(8)]
+    assert taken[:2] == ["", ""]
+    assert all("of one node" in why for why in taken[2:])
+    assert all(made.take_in(b"c%d" % n, CLIENTS, ROOM) == "" for n in range(6))
+    made.decided([b"00"], [True])
+    assert made.take_in(b"99", 1, ROOM) == "", "there is room again"
+
+
+def test_after_a_block_nothing_is_ready_before_it_was_checked_again() -> None:
+    made = filled(b"a", b"b")
+    assert made.recheck() == (b"a", b"b")
+    assert (first(made), len(made)) == ("", 0)
+    made.checked(b"a", ResponseCheckTx(1), -1)
+    made.checked(b"b", OK, -1)
+    assert (first(made), len(made), made.bytes) == ("b", 1, 1)
+
+
+def test_what_waits_for_long_is_told_again_the_oldest_first() -> None:
+    made = filled(b"aa", b"bb")
+    assert made.overdue(99, 9) == ()
+    assert made.overdue(99, 9) == (b"aa", b"bb")
+    assert made.overdue(3, 9) == (b"aa",)
+    assert made.overdue(99, 1) == (b"aa",)
