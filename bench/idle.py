@@ -5,8 +5,8 @@
 Three processes (four of PBFT) with their defaults, on disk, all started and settled before the count begins.
 
 Each core has a loop at idle priority beside them, which gives way at once. A virtual core that sleeps is given to other
-guests, and until it has its own again the time counts as that of whoever woke it: with such sleeps the same cluster used
-1.6 % and 14 % of a core on one machine within half an hour, and etcd likewise.
+guests, and until it has its own again the time counts as that of whoever woke it: with such sleeps the same cluster
+used 1.6 % and 14 % of a core on one machine within half an hour, and etcd likewise.
 """
 
 from __future__ import annotations

@@ -22,10 +22,11 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
 
     A follower that hears nothing for between ``election_timeout_s_min`` and ``election_timeout_s_max`` (None: twice the
     shortest) stands for election. The defaults suit a round trip well below 50 ms and processes that may be late by as
-    much. Commands leave at once and not with heartbeats, so the interval of these says only how soon a leader is missed, and
-    what a cluster costs that nobody uses. One whose connection to the leader ended waits for one to two ``hang_up_s``
-    before it asks the others whether it could lead (``watch.py``). A snapshot is taken when the log since the last one has ``snapshot_entries``, or as many bytes as that one
-    (within the bounds given), so that writing snapshots costs no more than writing the log.
+    much. Commands leave at once and not with heartbeats, so the interval of these says only how soon a leader is
+    missed, and what a cluster costs that nobody uses. One whose connection to the leader ended waits for one to two
+    ``hang_up_s`` before it asks the others whether it could lead (``watch.py``). A snapshot is taken when the log since
+    the last one has ``snapshot_entries``, or as many bytes as that one (within the bounds given), so that writing
+    snapshots costs no more than writing the log.
 
     The log is kept in memory, so it is bounded in bytes. Behind a snapshot ``keep_entries`` stay, of ``keep_bytes`` at
     most, for followers that are a little behind. A snapshot is also taken when half of ``log_bytes_max`` has come since
