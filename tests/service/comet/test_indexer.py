@@ -34,7 +34,9 @@ CHAIN = [
     height(2, events=(event("epoch", number="1", secret_="x"),)),
     height(3, (b"c", [event("pay", to="ann", sum="7"), event("pay", to="bob", sum="900")])),
     height(
-        4, (b"a", [event("pay", to="ann/bob", sum="8atom", note_="n")]), (b"d", [b"\xff\xff", event("tx", hash="z")])
+        4,
+        (b"a", [event("pay", to="ann/bob", sum="8atom", note_="n")]),
+        (b"d", [b"\xff\xff", event("tx", hash="z", height="9")]),
     ),
     height(
         5,
@@ -79,6 +81,7 @@ FOUND = {
     "tx.height = 3 AND tx.height = 4": [],
     "tx.hash = '3E23E8160039594A33894F6564E1B1348BBD7A0088D42C4ACB73EEAED59C009D'": [b"1b"],
     "tx.hash = '00'": [],
+    "tx.height = 9": [],  # though an app calls something so
 }
 
 

@@ -11,8 +11,8 @@ may be missing after a crash (``highest``), and the file can be removed and made
 A search is hostile: SQLite counts its steps, and one that takes too many is refused.
 
 Departures from CometBFT's index: ranges compare numbers exactly, and all of them hold, where there the last on a tag
-counts. An attribute with a name of ours (``tx.hash``) is left out, where there the block is. The same transaction in
-two blocks is found in both, each with its own result; ``find_tx`` gives the last one.
+counts. What an app calls ``tx.hash`` or ``tx.height`` is not found, where there the whole block is not. The same
+transaction in two blocks is found in both, each with its own result; ``find_tx`` gives the last one.
 
 Source: CometBFT 0.38, ``state/txindex/kv/kv.go``, ``state/indexer/block/kv/kv.go`` for what is found, and its answers.
 """
@@ -49,7 +49,6 @@ STEPS_MAX: Final = 20_000_000
 STEPS_BETWEEN_LOOKS: Final = 10_000
 OF_BLOCK: Final = -1
 HEIGHT_MAX: Final = (1 << 63) - 1
-RESERVED: Final = frozenset({TX_HASH_TAG, TX_HEIGHT_TAG, BLOCK_HEIGHT_TAG})
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS heights (height INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS txs (
@@ -203,8 +202,7 @@ class ChainIndexer:
             for attribute in event.attributes
             if attribute.index and event.type and attribute.key
         ]
-        kept = [row for row in rows if row[0] not in RESERVED]
-        self._file.executemany("INSERT OR IGNORE INTO attributes VALUES (?, ?, ?, ?, ?)", kept)
+        self._file.executemany("INSERT OR IGNORE INTO attributes VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _places(query: EventQuery, height_tag: str, everything: str, kind: str) -> _Selection:
