@@ -52,7 +52,7 @@ def text_of(path: str) -> str | None:
         return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8192)
 def parse(source: str) -> ast.Module:
     """The syntax tree of `source`; raises SyntaxError."""
     return ast.parse(source)
