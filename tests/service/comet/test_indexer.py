@@ -32,7 +32,7 @@ def height(at: int, *txs: tuple[bytes, list[bytes]], events: tuple[bytes, ...] =
 CHAIN = [
     height(1, (b"a", [event("pay", to="ann", sum="5")]), (b"b", [event("pay", to="bob", sum="12.5")])),
     height(2, events=(event("epoch", number="1", secret_="x"),)),
-    height(3, (b"c", [event("pay", to="ann", sum="7"), event("pay", to="bob", sum="900")])),
+    height(3, (b"c", [event("pay", to="ann", sum="7"), event("pay", to="bob", sum=" 900 ")])),
     height(
         4,
         (b"a", [event("pay", to="ann/bob", sum="8atom", note_="n")]),

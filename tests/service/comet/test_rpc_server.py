@@ -276,6 +276,26 @@ def test_a_request_that_does_not_come_is_not_waited_for(data: bytes) -> None:
     run(test)
 
 
+def test_a_header_that_comes_byte_by_byte_is_not_waited_for() -> None:
+    async def test() -> None:
+        async with served(RecordedView(1), QUICK) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /health HTTP/1.1\r\nA: ")
+
+            async def trickle() -> None:
+                for _ in range(100):
+                    writer.write(b"a")
+                    await asyncio.sleep(0.05)
+
+            trickling = asyncio.create_task(trickle())
+            async with asyncio.timeout(3):
+                await reader.read()
+            trickling.cancel()
+            writer.close()
+
+    run(test)
+
+
 def test_too_many_connections_are_hung_up_on() -> None:
     async def test() -> None:
         async with served(RecordedView(1), RPCLimits(connections_max=2)) as port:

@@ -10,6 +10,7 @@ in rounds that are near (``heard.py``): one that is far ahead votes there too, w
 proposes again at each beat. Of each round, LOOKS_MAX blocks are decoded that are not known yet, right or wrong: the
 second one shows that the proposer lies. For each value that f + 1 nodes voted for it may be one more, since a correct
 node has taken that one. Whatever else the proposer of that round sends is dropped, at the cost of a comparison.
+One that lies first and proposes rightly later may so have wasted its round, as a silent one does.
 
 In the paper gossip brings every vote to everybody in the end; here proofs do that for votes of rounds long past,
 and show what a quorum voted where a liar told this node something else.

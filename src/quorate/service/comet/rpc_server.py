@@ -137,9 +137,9 @@ class _Caller:
 
 
 class _Connection(web.RequestHandler):
-    """aiohttp's connection, which has to bring a first request in time, and is one of so many."""
+    """aiohttp's connection, which is one of so many. aiohttp ends it if it brings no request in time."""
 
-    __slots__ = ("_bytes_to", "_deadline", "_limits", "_open")
+    __slots__ = ("_bytes_to", "_limits", "_open")
 
     def __init__(self, listener: RPCListener, limits: RPCLimits) -> None:
         super().__init__(
@@ -155,7 +155,6 @@ class _Connection(web.RequestHandler):
         self._open = listener.open
         self._limits = limits
         self._bytes_to: asyncio.Transport | None = None
-        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -164,14 +163,6 @@ class _Connection(web.RequestHandler):
         self._open.add(self)
         if len(self._open) > self._limits.connections_max:
             self.cut()
-        else:
-            self._deadline = asyncio.get_running_loop().call_later(self._limits.request_timeout_s, self.cut)
-
-    def began(self) -> None:
-        """A request has come whole, but for its body."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
 
     def cut(self) -> None:
         """End it at once, whatever waits to be sent."""
@@ -179,7 +170,6 @@ class _Connection(web.RequestHandler):
             self._bytes_to.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.began()
         self._open.discard(self)
         super().connection_lost(exc)
 
@@ -222,7 +212,6 @@ class RPCServer:
     async def _on_request(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, _Connection)
-        connection.began()
         if request.path == PATH_OF_SOCKETS:
             return await self._on_socket(request, connection)
         try:
