@@ -55,6 +55,7 @@ def test_a_new_majority_goes_on_and_an_old_one_cannot(protocol: str, options: st
         assert shown["members"] in ([1, 2, 3], [1, 4, 5]), "what had no answer may still take effect"
 
 
+@pytest.mark.slow
 def test_an_administrator_swaps_a_node_and_a_restart_keeps_it(tmp_path: Path) -> None:
     data, base = tmp_path / "data", str(free_base_port(5))
     with Up("--protocol", "pbft", "--nodes", "5", "--data", data, "--base-port", base) as up:

@@ -108,7 +108,8 @@ class Growing(LocalCluster):
         return row is not None and row["lag"] == 0
 
 
-@pytest.mark.parametrize("protocol", PBFT_FIRST)
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos", "pbft"])
 def test_a_node_joins_and_another_leaves_for_good(protocol: str, tmp_path: Path) -> None:
     new = SIZE[protocol] + 1
     with Growing(tmp_path, protocol) as cluster:

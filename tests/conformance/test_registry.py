@@ -18,6 +18,8 @@ from tests.cluster import READY_TIMEOUT_S, LocalCluster, until
 from tests.torture.protocols import nodes_of
 
 PROTOCOLS = sorted(REGISTRY)
+IN_PROCESSES = ("pbft", "raft", "tendermint")
+"""Of each kind of fault and of agreement one. Others, in processes, are left to the slow tests."""
 BYZANTINE = [name for name in PROTOCOLS if REGISTRY[name].traits.is_byzantine]
 NO_INVARIANTS = {
     "echo": "the log of its first node is the truth, and no other node ever decides: log agreement says all there is"
@@ -91,7 +93,9 @@ def test_it_has_planted_bugs_or_it_is_said_why_not(protocol: str) -> None:
         assert entry.traits.is_byzantine or not mutant.lies, f"{mutant.name} needs liars"
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "protocol", [pytest.param(name, marks=() if name in IN_PROCESSES else pytest.mark.slow) for name in PROTOCOLS]
+)
 def test_a_cluster_of_processes_keeps_what_it_acknowledged(protocol: str, tmp_path: Path) -> None:
     with LocalCluster(tmp_path / "cluster", nodes_of(protocol), protocol) as cluster:
         with cluster.client() as client:

@@ -102,6 +102,8 @@ LONG = [
     "quorate sim kept.py:KeepingLog --nodes 3 --seeds 0:40",
     "quorate sim paxos.py:PaxosLog --nodes 3 --seeds 0:40",
     "quorate sim forgets.py:ForgetsLog --nodes 3 --faults crash --seeds 0:40",
+    "quorate sim narrow.py:Narrow --nodes 3 --faults none --seeds 0:10",
+    "quorate sim acceptor.py:OneAcceptorLog --nodes 3 --faults none --seeds 0:10",
 ]
 """Campaigns for the slow tests. The same cores run in other commands: one without faults, one by the seed it found."""
 RUNS = runs(STEPS) + runs(LYING)

@@ -156,6 +156,7 @@ def test_a_node_that_is_recovered_by_inputs_finds_what_its_journal_gives(tmp_pat
     run(main())
 
 
+@pytest.mark.slow
 def test_a_subtree_that_is_recovered_by_inputs_goes_with_its_root(tmp_path: Path) -> None:
     async def main() -> None:
         options: dict[str, Any] = {"core": "hall", "checkpoint_after_bytes": 8_000}

@@ -35,11 +35,12 @@ def test_a_stall_is_logged_with_where_it_was(
 ) -> None:
     """On a machine that is busy the loop may be held up elsewhere as well."""
     monkeypatch.setattr(module, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(module, "IDLE_PERIOD_S", 0.1)
 
     async def main() -> None:
         watchdog.start()
         await asyncio.sleep(0.05)
-        hold_up(0.6)
+        hold_up(0.4)
         await asyncio.sleep(0.05)
 
     with caplog.at_level(logging.WARNING, "quorate.watchdog"):

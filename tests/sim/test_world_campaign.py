@@ -138,6 +138,7 @@ SEEDS_SOON = 60
 SEEDS_FROM = {
     ("echo", "barrier-out-of-order"): 90,
     ("echo", "no-barrier"): 5,
+    ("paxos", "barrier-out-of-order"): 5,
     ("paxos", "mixes-ballots"): 4,
     ("raft", "acks-early"): 8,
     ("raft", "counts-itself"): 5,

@@ -5,8 +5,8 @@ thread asks it to answer. An answer that is out for ``SUSPECT_S`` means that som
 looks what that is; when the answer comes, it logs where the loop was, and for how long. So each stall of 100 ms is
 seen, and none below ``SUSPECT_S`` is called one.
 
-Waking is most of what an idle node costs. So the thread looks two or three times a second while it finds the loop
-waiting: what holds up a loop that had nothing to do is seen for certain if it takes half a second.
+Waking is most of what an idle node costs. So the thread looks about once a second while it finds the loop
+waiting: what holds up a loop that had nothing to do is seen for certain if it takes a second.
 
 The thread cannot look while the loop's thread holds the interpreter (a long call of a C function), or while the whole
 process is stopped; then it says that what it saw is what came afterwards.
@@ -29,7 +29,7 @@ log = logging.getLogger("quorate.watchdog")
 PERIOD_S: Final = 0.05
 SUSPECT_S: Final = 0.05
 """With the period a tenth of a second: longer stalls cannot be missed."""
-IDLE_PERIOD_S: Final = 0.4
+IDLE_PERIOD_S: Final = 0.9
 LATE_S: Final = 0.05
 """A look that comes so much too late is no look at what held the loop up."""
 FRAMES_MAX: Final = 8

@@ -20,7 +20,7 @@ client = "n1.example:7401"    # where clients reach it; an IPv6 address stands i
 # listen_client = "[::]:7401" # NAT, or at a name: "0.0.0.0" is every IPv4 address of the machine, "[::]" every address
 
 [raft]                        # optional: fields of the protocol's own config
-heartbeat_s = 0.25
+heartbeat_s = 0.3
 
 # founders = [1, 2, 3]        # in the protocol's table, only once nodes have joined: which it began with
 

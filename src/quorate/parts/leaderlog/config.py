@@ -66,7 +66,7 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
         "log_bytes_max": SIZES,
     }
 
-    heartbeat_s: float = 0.25
+    heartbeat_s: float = 0.3
     election_timeout_s_min: float = 0.6
     election_timeout_s_max: float | None = None
     hang_up_s: float = 0.1
