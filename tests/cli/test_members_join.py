@@ -24,7 +24,6 @@ OPTIONS = {
 SIZE = {"raft": 3, "multipaxos": 3, "pbft": 4}
 SLOW = pytest.mark.slow
 RAFT_FIRST = ["raft", *[pytest.param(name, marks=SLOW) for name in ("multipaxos", "pbft")]]
-PBFT_FIRST = [*[pytest.param(name, marks=SLOW) for name in ("raft", "multipaxos")], "pbft"]
 
 
 class Growing(LocalCluster):
