@@ -203,6 +203,7 @@ def lines(violations: Iterator[Violation]) -> list[int]:
     return sorted({violation.line for violation in violations})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", NAMES)
 def test_this_checkout_obeys(rule: str) -> None:
     violations = check(rule)

@@ -18,8 +18,8 @@ from tests.cluster import READY_TIMEOUT_S, LocalCluster, until
 from tests.torture.protocols import nodes_of
 
 PROTOCOLS = sorted(REGISTRY)
-IN_PROCESSES = ("pbft", "raft", "tendermint")
-"""Of each kind of fault and of agreement one. Others, in processes, are left to the slow tests."""
+LEFT_TO_SLOW = ("echo", "multipaxos", "paxos", "vote")
+"""Those whose processes the slow tests start; the others have one of each kind of faults and of agreement."""
 BYZANTINE = [name for name in PROTOCOLS if REGISTRY[name].traits.is_byzantine]
 NO_INVARIANTS = {
     "echo": "the log of its first node is the truth, and no other node ever decides: log agreement says all there is"
@@ -94,7 +94,7 @@ def test_it_has_planted_bugs_or_it_is_said_why_not(protocol: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "protocol", [pytest.param(name, marks=() if name in IN_PROCESSES else pytest.mark.slow) for name in PROTOCOLS]
+    "protocol", [pytest.param(name, marks=pytest.mark.slow if name in LEFT_TO_SLOW else ()) for name in PROTOCOLS]
 )
 def test_a_cluster_of_processes_keeps_what_it_acknowledged(protocol: str, tmp_path: Path) -> None:
     with LocalCluster(tmp_path / "cluster", nodes_of(protocol), protocol) as cluster:

@@ -105,7 +105,7 @@ LONG = [
     "quorate sim narrow.py:Narrow --nodes 3 --faults none --seeds 0:10",
     "quorate sim acceptor.py:OneAcceptorLog --nodes 3 --faults none --seeds 0:10",
 ]
-"""Campaigns for the slow tests. The same cores run in other commands: one without faults, one by the seed it found."""
+"""Campaigns for the slow tests. Their cores run in others: without faults, with some, or by the seed that one found."""
 RUNS = runs(STEPS) + runs(LYING)
 
 

@@ -40,7 +40,7 @@ def test_a_stall_is_logged_with_where_it_was(
     async def main() -> None:
         watchdog.start()
         await asyncio.sleep(0.05)
-        hold_up(0.4)
+        hold_up(0.6)
         await asyncio.sleep(0.05)
 
     with caplog.at_level(logging.WARNING, "quorate.watchdog"):

@@ -105,7 +105,7 @@ def twice(nemesis: EveryFault) -> None:
 
 @pytest.mark.timeout(900)
 def test_every_fault_twice(tmp_path: Path) -> None:
-    torture(tmp_path, 1, twice)
+    torture(tmp_path, 1, twice, think_s_max=THINK_S_MAX)
 
 
 @pytest.mark.slow
