@@ -21,7 +21,7 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
+@pytest.mark.parametrize("protocol", ["raft", pytest.param("multipaxos", marks=pytest.mark.slow)])
 def test_one_node_is_left_and_begins_anew(protocol: str, tmp_path: Path) -> None:
     more = "\nalpha = 32" if protocol == "multipaxos" else ""
     with LocalCluster(tmp_path / "c", 3, protocol, f"[{protocol}]\n{OPTIONS}{more}") as cluster:

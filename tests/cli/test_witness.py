@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.command import done, quorate
 from tests.cli.test_members_join import Growing
 from tests.cluster import until
 
 
+@pytest.mark.slow
 def test_a_witness_is_added_votes_and_has_nothing_to_recover(tmp_path: Path) -> None:
     with Growing(tmp_path, "raft") as cluster:
         done("put", "k", "a value of some length", **cluster.founders)

@@ -233,7 +233,7 @@ def test_the_data_of_another_cluster_or_node_is_refused(cluster: LocalCluster) -
     check_replicas(cluster)
 
 
-@pytest.mark.parametrize("is_killed", [True, False])
+@pytest.mark.parametrize("is_killed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_whole_cluster_that_stops_has_everything_when_it_starts(cluster: LocalCluster, is_killed: bool) -> None:
     before = check_replicas(cluster)
     for _ in range(2):
