@@ -12,7 +12,8 @@ import pytest
 
 from quorate.service.comet.index_keeper import IndexKeeper
 from quorate.service.comet.indexer import ChainIndexer
-from quorate.service.comet.rpc_port import RPCLimits, RPCUnavailable, serve_rpc
+from quorate.service.comet.rpc_limits import RPCLimits
+from quorate.service.comet.rpc_port import RPCUnavailable, serve_rpc
 
 from tests.ledger.comet.rpc import record_rpc
 from tests.ledger.comet.rpc.recorded_view import RecordedView, lines

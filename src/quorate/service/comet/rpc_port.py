@@ -10,10 +10,8 @@ import importlib
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-import msgspec
-
-from quorate.ledger.comet.rpc.subscriptions import CLIENTS_MAX, QUERIES_OF_CLIENT_MAX
 from quorate.ledger.comet.rpc.view import ChainIndex, ChainView
+from quorate.service.comet.rpc_limits import RPCLimits
 
 NEEDS: Final = "aiohttp"
 CLOSING_S: Final = 1.0
@@ -22,25 +20,6 @@ CLOSING_S: Final = 1.0
 
 class RPCUnavailable(Exception):
     """The port cannot be opened, for want of what the text says."""
-
-
-class RPCLimits(msgspec.Struct, frozen=True):
-    """How much a port serves: CometBFT's defaults. What waits for one WebSocket is bounded by limits of ours."""
-
-    body_bytes_max: int = 1_000_000
-    header_bytes_max: int = 1 << 16
-    """Of the first line, and of each header, of which there are 128 at most."""
-    connections_max: int = 900
-    clients_max: int = CLIENTS_MAX
-    queries_of_client_max: int = QUERIES_OF_CLIENT_MAX
-    request_timeout_s: float = 10.0
-    """To send a request, and to take its answer."""
-    commit_timeout_s: float = 10.0
-    """For broadcast_tx_commit."""
-    ping_s: float = 27.0
-    waiting_messages_max: int = 200
-    waiting_bytes_max: int = 4 << 20
-    """Before one more message, however large."""
 
 
 class RPCPort(NamedTuple):

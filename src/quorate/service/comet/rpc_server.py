@@ -28,7 +28,7 @@ from quorate.ledger.comet.rpc.chain_events import decided_txs, events_of
 from quorate.ledger.comet.rpc.jsonrpc import INVALID_REQUEST, HTTPAnswer, RPCCore, error_body
 from quorate.ledger.comet.rpc.subscriptions import RequestID, Subscriptions
 from quorate.ledger.comet.rpc.view import ChainIndex, ChainView, DecidedHeight, IndexedTx, RPCRefusal
-from quorate.service.comet.rpc_port import RPCLimits
+from quorate.service.comet.rpc_limits import RPCLimits
 
 log = logging.getLogger("quorate.rpc")
 
