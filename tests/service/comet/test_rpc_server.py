@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from tests.runtime.servers import until, until_async
 
 aiohttp = pytest.importorskip("aiohttp", reason="the RPC needs aiohttp: pip install 'quorate[comet]'")
 
-QUICK = RPCLimits(request_timeout_s=0.4, commit_timeout_s=0.3)
+QUICK = RPCLimits(request_timeout_s=1.5)
+"""Long enough for a machine that does much else."""
 
 
 @asynccontextmanager
@@ -39,7 +40,7 @@ async def talking_to(port: int) -> AsyncIterator[Any]:
         yield socket
 
 
-async def raw(port: int, data: bytes, *, wait_s: float = 5) -> bytes:
+async def raw(port: int, data: bytes, *, wait_s: float = 20) -> bytes:
     """All that comes back to these bytes until the server hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -141,27 +142,32 @@ def test_what_is_said_on_a_websocket() -> None:
     run(test)
 
 
+async def committed(session: Any, port: int, tx: str) -> Any:
+    async with session.get(f"http://127.0.0.1:{port}/broadcast_tx_commit?tx=%22{tx}%22") as answer:
+        return await answer.json()
+
+
 def test_a_transaction_that_is_waited_for() -> None:
     async def test() -> None:
         view = RecordedView(2)
-        async with served(view, QUICK) as port, aiohttp.ClientSession() as session:
-
-            async def commit(tx: str) -> Any:
-                async with session.get(f"http://127.0.0.1:{port}/broadcast_tx_commit?tx=%22{tx}%22") as answer:
-                    return await answer.json()
-
-            asking = asyncio.create_task(commit("k1=v1"))
+        async with served(view) as port, aiohttp.ClientSession() as session:
+            asking = asyncio.create_task(committed(session, port, "k1=v1"))
             await until(lambda: b"k1=v1" in view.seen)
             view.decide()
             decided = (await asking)["result"]
-            assert (decided["height"], decided["tx_result"]["code"], bool(decided["tx_result"]["events"])) == (
-                "3",
-                0,
-                True,
-            )
-            late = (await commit("never=1"))["error"]
+            assert (decided["height"], decided["tx_result"]["code"]) == ("3", 0)
+            assert decided["tx_result"]["events"]
+            assert (await committed(session, port, "bad"))["result"]["check_tx"]["code"] == 2
+
+    run(test)
+
+
+def test_a_transaction_that_is_not_decided_in_time() -> None:
+    async def test() -> None:
+        limits = RPCLimits(commit_timeout_s=0.1)
+        async with served(RecordedView(2), limits) as port, aiohttp.ClientSession() as session:
+            late = (await committed(session, port, "never=1"))["error"]
             assert late["data"] == "timed out waiting for tx to be included in a block"
-            assert (await commit("bad"))["result"]["check_tx"]["code"] == 2
 
     run(test)
 
@@ -271,7 +277,7 @@ def test_hostile_http(name: str) -> None:
 def test_a_request_that_does_not_come_is_not_waited_for(data: bytes) -> None:
     async def test() -> None:
         async with served(RecordedView(1), QUICK) as port:
-            await raw(port, data, wait_s=3)  # raises TimeoutError if the server waits
+            await raw(port, data)  # raises TimeoutError if the server waits
 
     run(test)
 
@@ -283,13 +289,14 @@ def test_a_header_that_comes_byte_by_byte_is_not_waited_for() -> None:
             writer.write(b"GET /health HTTP/1.1\r\nA: ")
 
             async def trickle() -> None:
-                for _ in range(100):
+                for _ in range(1000):
                     writer.write(b"a")
                     await asyncio.sleep(0.05)
 
             trickling = asyncio.create_task(trickle())
-            async with asyncio.timeout(3):
-                await reader.read()
+            with suppress(ConnectionError):  # what comes after it has hung up resets the connection
+                async with asyncio.timeout(20):
+                    await reader.read()
             trickling.cancel()
             writer.close()
 
@@ -326,7 +333,7 @@ def test_hostile_websocket(name: str) -> None:
                 b"GET /websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
             )
-            answer = await raw(port, head + SOCKET_BYTES[name], wait_s=10)
+            answer = await raw(port, head + SOCKET_BYTES[name])
             assert answer.startswith(b"HTTP/1.1 101")
             assert b'"result":{}' in await raw(port, posted(call("health").encode()))
 

@@ -1,4 +1,6 @@
-"""RPCLimits: how much the port of CometBFT's RPC serves."""
+"""RPCLimits: how much a port of CometBFT's RPC serves."""
+
+from __future__ import annotations
 
 import msgspec
 
