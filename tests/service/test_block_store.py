@@ -1,6 +1,9 @@
 """The blocks that a node keeps: in order, once, found by height and hash, pruned, and made anew from the log."""
 
+import asyncio
 import sqlite3
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,10 @@ from msgspec.structs import replace
 from quorate.ledger.comet.blocks import BLOCK
 from quorate.ledger.comet.commits import COMMIT
 from quorate.protocols.tendermint.app_messages import BlockApplied
+from quorate.runtime.errors import WorkLeft
+from quorate.service.comet import chain_service
 from quorate.service.comet.block_store import FILE_NAME, BlockStore, BlockStoreFailed
+from quorate.service.comet.chain_service import ChainService
 
 from tests.protocols.tendermint.one_app_node import OneAppNode
 
@@ -100,3 +106,48 @@ def test_equal_sets_are_kept_once(tmp_path: Path) -> None:
     store.close()
     with sqlite3.connect(tmp_path / FILE_NAME) as file:
         assert file.execute("SELECT COUNT(*) FROM shared").fetchone()[0] <= 4
+
+
+class HangingStore(BlockStore):
+    """On a disk that answers when it is let go."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.let_go = threading.Event()
+
+    def add(self, blocks: Sequence[BlockApplied]) -> None:
+        self.let_go.wait()
+        super().add(blocks)
+
+
+def test_a_node_that_stops_waits_for_no_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_service, "STOP_S_MAX", 0.05)
+
+    async def main() -> None:
+        store = HangingStore(tmp_path)
+        store.open()
+        service = ChainService(store, pytest.fail)
+        service.output(APPLIED[0])
+        await asyncio.sleep(0)
+        try:
+            with pytest.raises(WorkLeft, match=r"blocks\.sqlite was left as it is after 0\.05 s: .* next start"):
+                await service.stop()
+        finally:
+            store.let_go.set()
+
+    asyncio.run(main())
+
+
+def test_a_node_that_stops_writes_what_waits_and_closes_the_store(tmp_path: Path) -> None:
+    async def main() -> None:
+        service = ChainService(opened(tmp_path), pytest.fail)
+        for its in APPLIED:
+            service.output(its)
+        await service.stop()
+
+    asyncio.run(main())
+    assert opened(tmp_path).height == len(APPLIED)
+
+
+def test_a_service_whose_node_never_started_stops(tmp_path: Path) -> None:
+    asyncio.run(ChainService(BlockStore(tmp_path), pytest.fail).stop())

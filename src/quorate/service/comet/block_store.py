@@ -3,7 +3,7 @@
 The core's journal is the truth. What is not here after a crash comes once more when the node starts, and what is here
 already is left as it is. So nothing waits for this file, and one that is lost or damaged can be removed.
 
-Its methods wait for the disk: call them in one thread, always the same, but for ``open`` and ``close``.
+Its methods wait for the disk: call them in one thread, always the same, but for ``open``.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class BlockStore:
         self.path = folder / FILE_NAME
         self.base = 0
         self.height = 0
+        self._is_open = False
 
     def open(self) -> None:
         """Make the file or find it. Raises BlockStoreFailed."""
@@ -71,14 +72,17 @@ class BlockStore:
             self._file = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute("PRAGMA synchronous = NORMAL")  # a crash may lose the last blocks, which come again
+            self._is_open = True
             self._file.executescript(_SCHEMA)
             self._measure()
         except sqlite3.Error as error:
             raise self._failed(error) from None
 
     def close(self) -> None:
-        """A second time is no error."""
-        self._file.close()
+        """A second time is no error, nor is it before ``open``."""
+        if self._is_open:
+            self._file.close()
+        self._is_open = False
 
     def add(self, blocks: Sequence[BlockApplied]) -> None:
         """The next ones, of which some may be here. Raises BlockStoreFailed."""

@@ -134,7 +134,6 @@ class ChainServer:
         self._hang_up()
         await self.node.stop()
         await self.service.stop()
-        self.store.close()
 
     def status(self, request: int = 0) -> Status:
         """This node's view of itself. A height counts as a term, and transactions as entries."""

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 from quorate.kernel import ROOT, App, Path, Requester
 from quorate.parts.log.replicated import Dropped
 from quorate.protocols.tendermint.app_messages import BlockApplied, TxChecked
-from quorate.runtime.errors import StorageError
+from quorate.runtime.errors import StorageError, WorkLeft
 from quorate.service.comet.block_store import BlockStore
 from quorate.service.requests import Code, Failure
 
@@ -26,6 +26,7 @@ log = logging.getLogger("quorate.comet")
 
 WRITTEN_AT_ONCE: Final = 256
 """Blocks in one transaction of the store."""
+STOP_S_MAX: Final = 2.0
 NO_CLIENTS: Final = "this cluster runs an ABCI app: it takes transactions, and no commands of this client"
 
 
@@ -94,14 +95,28 @@ class ChainService(App):
             self._writing = None
 
     async def stop(self) -> None:
-        """What waits is written first; the store is closed. The node has stopped."""
-        if self._writing is not None:
-            await self._writing
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """What waits is written first; then the store is closed. The node has stopped.
+
+        Raises WorkLeft if that takes too long.
+        """
         for waiting in self._asking.values():
             for waiter in waiting:
                 waiter.cancel()
         self._asking.clear()
+        closing = asyncio.ensure_future(self._close())
+        if not (await asyncio.wait((closing,), timeout=STOP_S_MAX))[0]:
+            closing.cancel()
+            raise WorkLeft(
+                f"{self.store.path} was left as it is after {STOP_S_MAX:g} s: what it lacks comes again at the next "
+                "start. Look after the disk if it hangs"
+            )
+        await closing
+
+    async def _close(self) -> None:
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+        await self.in_thread(self.store.close)
+        self._thread.shutdown(wait=False)
 
     # --- an App that has neither clients of its own nor snapshots ---
 
