@@ -1,9 +1,10 @@
 """What waits for a block: once, checked, within limits that no other node can take up alone, in order."""
 
+import msgspec
 import pytest
 
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx
-from quorate.protocols.tendermint.app_messages import TX_BYTES_MAX
+from quorate.protocols.tendermint.app_messages import TX_BYTES_MAX, Transactions
 from quorate.protocols.tendermint.mempool import CLIENTS, IN_CACHE, Mempool
 
 OK = ResponseCheckTx()
@@ -86,6 +87,14 @@ def test_as_many_as_are_wanted_and_one_at_least() -> None:
     made = filled(b"aaaa", b"bb", b"cc")
     assert [first(made, wanted=size) for size in (1, 10, 14)] == ["aaaa", "aaaa bb", "aaaa bb cc"]
     assert first(made, count_max=2) == "aaaa bb"
+
+
+def test_one_of_no_bytes_is_refused_as_no_message_could_bear_it() -> None:
+    made = pool()
+    assert made.take_in(b"", CLIENTS, ROOM) == "a transaction of no bytes"
+    assert (len(made), made.bytes) == (0, 0)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(msgspec.msgpack.encode(Transactions((b"",))), type=Transactions)
 
 
 def test_too_large() -> None:

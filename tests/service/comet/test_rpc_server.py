@@ -85,6 +85,20 @@ def test_http_as_it_was_recorded() -> None:
     run(test)
 
 
+def test_on_uvloop() -> None:
+    """Nodes run on it where it is installed."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def test() -> None:
+        async with served(RecordedView(2)) as port:
+            assert b'"result":{}' in await raw(port, posted(call("health").encode()))
+            async with talking_to(port) as socket:
+                await socket.send_str(call("health", 2))
+                assert (await socket.receive_json())["id"] == 2
+
+    uvloop.run(asyncio.wait_for(test(), 60))
+
+
 def test_arguments_in_a_form() -> None:
     async def test() -> None:
         async with served(RecordedView()) as port, aiohttp.ClientSession() as session:

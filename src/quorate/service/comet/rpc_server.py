@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote_plus, urlsplit
 
 import msgspec
@@ -157,9 +157,8 @@ class _Connection(web.RequestHandler):
         self._bytes_to: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        super().connection_made(transport)
-        self._bytes_to = transport
+        self._bytes_to = cast(asyncio.Transport, transport)  # uvloop's are of no such class
+        super().connection_made(self._bytes_to)
         self._open.add(self)
         if len(self._open) > self._limits.connections_max:
             self.cut()
