@@ -105,5 +105,14 @@ def finalized_of(answer: bytes) -> Finalized:
     said = RESPONSE.decode(answer)
     if not isinstance(said, ResponseFinalizeBlock):
         raise ValueError(f"a {type(said).__name__} in place of the answer to FinalizeBlock")
+    return _finalized(said, answer)
+
+
+def finalized_by(said: ResponseFinalizeBlock) -> Finalized:
+    """The same of an answer that just came."""
+    return _finalized(said, RESPONSE.encode(said))
+
+
+def _finalized(said: ResponseFinalizeBlock, answer: bytes) -> Finalized:
     changes = tuple([PowerChange(update.pub_key.address, update.power) for update in said.validator_updates])
     return Finalized(said.tx_results, said.app_hash, changes, said.consensus_param_updates, answer)

@@ -6,6 +6,7 @@ Source: CometBFT 0.38, ``state/execution.go`` (CreateProposalBlock, ProcessPropo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from quorate.ledger.comet.abci.contents import (
     CommitInfo,
@@ -25,6 +26,7 @@ from quorate.ledger.comet.abci.request_messages import (
 )
 from quorate.ledger.comet.commits import Commit
 from quorate.ledger.comet.evidence import Misconduct
+from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.chain_app import Draft
@@ -61,25 +63,32 @@ def prepare_proposal(
 
 def process_proposal(block: NamedBlock, last: CometValidatorSet | None) -> RequestProcessProposal:
     """As above."""
-    header = block.block.header
-    return RequestProcessProposal(
-        txs=block.block.data.txs,
-        proposed_last_commit=_last_commit(block, last),
-        misbehavior=_misbehavior(block.block.evidence.evidence),
-        hash=block.id.hash,
-        height=header.height,
-        time=header.time,
-        next_validators_hash=header.next_validators_hash,
-        proposer_address=header.proposer_address,
-    )
+    return RequestProcessProposal(*_about(block, last))
 
 
 def finalize_block(block: NamedBlock, last: CometValidatorSet | None) -> RequestFinalizeBlock:
     """As above."""
+    return RequestFinalizeBlock(*_about(block, last))
+
+
+class _About(NamedTuple):
+    """What both say of a block, in the order of their fields."""
+
+    txs: tuple[bytes, ...]
+    last_commit: CommitInfo
+    misbehavior: tuple[Misbehavior, ...]
+    hash: bytes
+    height: int
+    time: Timestamp
+    next_validators_hash: bytes
+    proposer_address: bytes
+
+
+def _about(block: NamedBlock, last: CometValidatorSet | None) -> _About:
     header = block.block.header
-    return RequestFinalizeBlock(
+    return _About(
         txs=block.block.data.txs,
-        decided_last_commit=_last_commit(block, last),
+        last_commit=_last_commit(block, last),
         misbehavior=_misbehavior(block.block.evidence.evidence),
         hash=block.id.hash,
         height=header.height,

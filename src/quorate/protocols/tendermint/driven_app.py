@@ -53,6 +53,7 @@ from quorate.protocols.tendermint.app_messages import (
     Outcome,
     Transactions,
     TxChecked,
+    finalized_by,
     finalized_of,
 )
 from quorate.protocols.tendermint.blockchain import Chain
@@ -302,7 +303,7 @@ class DrivenApp(ChainApp):
                 self.answer(Processed(about, result.status == ProposalStatus.ACCEPT))
             case RequestFinalizeBlock():
                 assert isinstance(result, ResponseFinalizeBlock), "the answer is of the request's kind"
-                self._finalized(finalized_of(RESPONSE.encode(result)))
+                self._finalized(finalized_by(result))
             case RequestCommit():
                 assert isinstance(result, ResponseCommit), "the answer is of the request's kind"
                 self._committed(about, result.retain_height)
