@@ -17,7 +17,6 @@ from quorate.protocols.tendermint.deciding import Deciding
 from quorate.protocols.tendermint.evidence_pool import EvidencePool
 from quorate.protocols.tendermint.hearing import Hearing
 from quorate.protocols.tendermint.height import Height
-from quorate.protocols.tendermint.jobs_app import JobsApp
 from quorate.protocols.tendermint.judging import Judging
 from quorate.protocols.tendermint.lock_state import LockState
 from quorate.protocols.tendermint.log import DecidedLog
@@ -29,6 +28,7 @@ from quorate.protocols.tendermint.step_timeouts import StepTimeouts
 from quorate.protocols.tendermint.transfer import ChainTransfer
 
 from tests.protocols import alone as bench
+from tests.protocols.tendermint.jobs_app import JobsApp
 from tests.protocols.tendermint.one_node import ALL, CHAIN_ID, CONFIG, KEYRING, ME, SCHEME
 
 

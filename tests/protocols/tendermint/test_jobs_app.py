@@ -14,10 +14,10 @@ from quorate.parts.log.replicated import Busy, ReadFailed
 from quorate.protocols.tendermint.chain_app import Finalized
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import Step
-from quorate.protocols.tendermint.jobs_app import CommitBlock, FinalizeBlock, JobsApp, PrepareBlock, ProcessBlock
 from quorate.protocols.tendermint.messages import Decision, Precommit, Prevote, Proposal
 from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, name_block
 
+from tests.protocols.tendermint.jobs_app import CommitBlock, FinalizeBlock, JobsApp, PrepareBlock, ProcessBlock
 from tests.protocols.tendermint.one_node import (
     CONFIG,
     KEYRING,

@@ -21,12 +21,12 @@ from quorate.protocols.tendermint.effects import (
     SetTimeout,
     Step,
 )
-from quorate.protocols.tendermint.jobs_app import FinalizeBlock, PrepareBlock, ProcessBlock
 from quorate.protocols.tendermint.messages import VOTES_A_NODE_MAX, Decision, Here, Locked, Valid, Votes
 from quorate.protocols.tendermint.named_blocks import name_block
 
 from tests.protocols.effects import to, written
 from tests.protocols.tendermint.alone import Alone
+from tests.protocols.tendermint.jobs_app import FinalizeBlock, PrepareBlock, ProcessBlock
 from tests.protocols.tendermint.one_node import (
     ALL,
     ME,

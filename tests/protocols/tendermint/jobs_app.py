@@ -1,4 +1,4 @@
-"""JobsApp: a chain's app that is asked by jobs, so that it may take its time, and may be in another process.
+"""JobsApp: a small chain's app that is asked by jobs and may take its time, as an ABCI app does (``driven_app.py``).
 
 Each question is a job for the App of the kernel above (``App.work``), which does them in order; what it returns is the
 answer. A job that failed, as where the app is away for a while, is asked again at the next beat. The jobs leave when
