@@ -95,7 +95,7 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
         if not 0 < self.heartbeat_s * 2 <= self.election_timeout_s_min:
             raise ValueError(
                 f"heartbeat_s is {self.heartbeat_s}, election_timeout_s_min {self.election_timeout_s_min}: "
-                "the timeout must be at least two heartbeats, or one lost message costs an election"
+                "the timeout must be at least two heartbeats, or one lost message costs an election: set both"
             )
         if self.election_timeout_s_max is not None and self.election_timeout_s_max < self.election_timeout_s_min:
             raise ValueError(
