@@ -19,6 +19,7 @@ from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import OutcomeUnknown, Refused
 from quorate.service.config import Member, load
 from quorate.service.joining import Plan, join
+from quorate.service.recovery import Survey, begin_with_one
 from quorate.service.requests import Status
 from quorate.service.server import Server
 from quorate.service.tokens import Token
@@ -266,3 +267,28 @@ def test_a_number_that_left_is_not_used_again(protocol: str, tmp_path: Path) -> 
             await cluster.stop()
 
     run(main())
+
+
+@CRASH_ONLY
+def test_who_begins_anew_with_one_node_hears_of_those_that_joined_too(protocol: str, tmp_path: Path) -> None:
+    """They are the ones never to be started again, and the file that the node was begun with does not name them."""
+    cluster = Joining(tmp_path, 3, options=OPTIONS[protocol], protocol=protocol)
+
+    async def main() -> None:
+        await cluster.start()
+        try:
+            async with cluster.clients(*cluster.founders) as client:
+                voters = await cluster.add(client, 4)
+                await client.remove_nodes([3])
+                await client.put(b"key", b"value")
+            assert 4 in voters.members
+            await until(lambda: cluster.core(1).in_force().voters.members == (1, 2, 4))
+        finally:
+            await cluster.stop()
+
+    run(main())
+    founder = msgspec.structs.replace(cluster.config, node=1, data=tmp_path / "n1")
+    founder = msgspec.structs.replace(founder, nodes={node: cluster.members[node] for node in cluster.founders})
+    found: list[Survey] = []
+    assert begin_with_one(founder, tmp_path / "new", lambda survey, _: bool(found.append(survey))) is None
+    assert found[0].others == (2, 3, 4)

@@ -85,7 +85,7 @@ def _config_of(data: Path, config: Path | None) -> NodeConfig:
 
 def _warning(found: Survey, name: str) -> str:
     config, last = found.config, found.last_index
-    others = ", ".join(f"n{node}" for node in sorted(config.nodes) if node != config.node) or "the others"
+    others = ", ".join(f"n{node}" for node in found.others) or "the others"
     unsure = f"{found.known_index + 1} to {last}" if last > found.known_index else "none"
     return (
         f"n{config.node} of cluster {config.cluster!r} has a log of {last} entries.\n"

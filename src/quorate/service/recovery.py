@@ -22,8 +22,9 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 
-from quorate.kernel import ROOT, Host, Record
+from quorate.kernel import ROOT, Core, Host, Record
 from quorate.machines.state_machine import StateMachine
+from quorate.parts.log.configuration import Reconfigurable
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Decided, Restored, Survivor
 from quorate.runtime.chance import new_seed, seeded_streams
@@ -52,9 +53,13 @@ class CannotRecover(ValueError):
 
 
 class Survey(NamedTuple):
-    """What a node has. ``known_index``: up to there its log is known to be decided; ``last_index``: where it ends."""
+    """What a node has. ``known_index``: up to there its log is known to be decided; ``last_index``: where it ends.
+
+    ``others``: all other nodes that its configuration or its log names, those that have left too.
+    """
 
     config: NodeConfig
+    others: tuple[int, ...]
     snapshot_index: int
     snapshot_term: int
     known_index: int
@@ -119,7 +124,16 @@ def _survey(config: NodeConfig, frames: Sequence[bytes], anew: bytes) -> Survey:
         raise CannotRecover(f"{config.data}: {error}: choose another node to begin anew with") from None
     restored = next((value for value in outputs if isinstance(value, Restored)), Restored(0, 0))
     known = host.root.standing().commit_index or 0
-    return Survey(config, restored.index, restored.term, known, entries)
+    return Survey(config, _others(config, core), restored.index, restored.term, known, entries)
+
+
+def _others(config: NodeConfig, core: Core) -> tuple[int, ...]:
+    """The file that a node was begun with knows of none that joined later."""
+    nodes = set(config.nodes)
+    if isinstance(core, Reconfigurable):
+        voters = core.acting()
+        nodes.update(voters.members, voters.next_members, (place.node for place in core.places()))
+    return tuple(sorted(nodes - {config.node}))
 
 
 def _alone(config: NodeConfig, name: str, out: Path) -> NodeConfig:
