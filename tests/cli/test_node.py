@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.command import quorate
 from tests.cluster import LocalCluster, until
+from tests.ports import free_ports
 
 LINE = re.compile(
     r'time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=(\w+) node=(\d+) logger=quorate\.\w+ msg=("(?:[^"\\]|\\.)*")'
@@ -29,6 +30,21 @@ def test_stops_in_order_and_logs_lines(single: LocalCluster) -> None:
     texts = [json.loads(line[3]) for line in lines if line]
     assert any("serves clients" in text for text in texts)
     assert texts[-2:] == ["stopping: SIGTERM", "stopped"]
+
+
+def test_one_that_waits_for_its_app_is_stopped_in_order(tmp_path: Path) -> None:
+    """No disk is blamed for that."""
+    cluster = LocalCluster(tmp_path / "c", nodes=1, protocol="tendermint")
+    (app_port,) = free_ports(1)
+    cluster.config_path.write_text(f'app = "tcp://127.0.0.1:{app_port}"\n{cluster.config_path.read_text()}')
+    try:
+        cluster.start_node(1, wait=False)
+        until(lambda: "it is tried again every 3 s" in cluster.log(1), "the node waits for its app")
+        assert cluster.stop_node(1) == 0
+        assert f"stopped while it waited for the app at tcp://127.0.0.1:{app_port}" in cluster.log(1)
+        assert "disk" not in cluster.log(1)
+    finally:
+        cluster.close()
 
 
 @pytest.mark.parametrize(

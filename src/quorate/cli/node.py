@@ -185,6 +185,11 @@ async def _serve(config: NodeConfig, beginning: Beginning, parent_fd: int | None
         server = _server_of(config, beginning)
         starting = asyncio.ensure_future(server.start())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done() and server.awaits:
+            starting.cancel()
+            await asyncio.wait((starting,))
+            log.info("stopped while it waited for %s", server.awaits)
+            return Ending(Code.OK)
         if not (await asyncio.wait((starting,), timeout=START_GRACE_S))[0]:
             log.error("it was stopped before it had started: its files are still being read. Does the disk hang?")
             return Ending(Code.FAILED, is_stuck=True)

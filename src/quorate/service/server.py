@@ -170,6 +170,11 @@ class Server:
             host, port, me, self._on_connect, self._on_frames, self._on_close, client_limits, self._on_busy
         )
 
+    @property
+    def awaits(self) -> str:
+        """As of a ChainServer: a start waits for nothing but this node's files."""
+        return ""
+
     async def start(self) -> None:
         """Recover and serve. Raises StorageError, OSError."""
         try:

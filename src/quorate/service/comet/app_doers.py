@@ -10,6 +10,7 @@ An app that is lost, or that answers what no app may, ends the node: what it did
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ from quorate.protocols.tendermint.app_messages import AskApp, CheckTxs
 from quorate.runtime.jobs import Doer, Jobs
 from quorate.service.abci.app_calls import AppCalls
 
+log = logging.getLogger("quorate.comet")
+
+TELL_EVERY_S: Final = 10.0
 CHECKS_AT_ONCE: Final = 128
 """Transactions that are with the app at a time, so that neither it nor the loop is held up for long."""
 
@@ -49,13 +53,25 @@ class AppDoers:
 
     async def _put(self, request: Request) -> Response | Failed:
         try:
-            response: Response = await self.calls.ask(request, ANSWERS[type(request)])
+            response = await self._answer_to(request)
         except AppBusy as error:
             return Failed(str(error))
         except AppFailed as error:
             raise AppEnded(str(error)) from None
         self._grammar.observe(request, response)
         return response
+
+    async def _answer_to(self, request: Request) -> Response:
+        """It may take long, and then the log says what is waited for. The connection's clock ends it."""
+        asked: asyncio.Future[Response] = asyncio.ensure_future(self.calls.ask(request, ANSWERS[type(request)]))
+        waited_s = 0.0
+        try:
+            while not (await asyncio.wait((asked,), timeout=TELL_EVERY_S))[0]:
+                waited_s += TELL_EVERY_S
+                log.warning("the app has not answered %s for %g s", type(request).__name__, waited_s)
+            return asked.result()
+        finally:
+            asked.cancel()
 
     async def _check(self, _: Jobs, job: Job) -> Any:
         work: CheckTxs = job.work

@@ -82,6 +82,8 @@ class ChainServer:
         )
         self._client: AppClient | None = None
         self._is_stopping = False
+        self.awaits = ""
+        """What a start that may be cancelled waits for; empty: for nothing of the kind."""
 
     async def start(self) -> None:
         """Reach the app, recover, and go on. Raises StorageError, OSError; AppEnded if the app is not there in time."""
@@ -104,10 +106,12 @@ class ChainServer:
             return
         client = self._client = self.doers.calls = AppClient(self._endpoint)
         client.failed.add_done_callback(self._app_failed)
+        self.awaits = f"the app at {self._endpoint}"
         try:
             await client.start()
         except AppFailed as error:
             raise AppEnded(str(error)) from None
+        self.awaits = ""
         log.info("the app at %s is there", self._endpoint)
 
     def _app_failed(self, failed: asyncio.Future[AppFailed]) -> None:
