@@ -12,7 +12,8 @@ import pytest
 
 from quorate.service.comet.index_keeper import IndexKeeper
 from quorate.service.comet.indexer import ChainIndexer
-from quorate.service.comet.rpc_port import RPCLimits, RPCUnavailable, serve_rpc
+from quorate.service.comet.rpc_limits import RPCLimits
+from quorate.service.comet.rpc_port import RPCUnavailable, serve_rpc
 
 from tests.ledger.comet.rpc import record_rpc
 from tests.ledger.comet.rpc.recorded_view import RecordedView, lines
@@ -81,6 +82,20 @@ def test_http_as_it_was_recorded() -> None:
                     assert "Access-Control-Allow-Origin" not in answer.headers
 
     run(test)
+
+
+def test_on_uvloop() -> None:
+    """Nodes run on it where it is installed."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def test() -> None:
+        async with served(RecordedView(2)) as port:
+            assert b'"result":{}' in await raw(port, posted(call("health").encode()))
+            async with talking_to(port) as socket:
+                await socket.send_str(call("health", 2))
+                assert (await socket.receive_json())["id"] == 2
+
+    uvloop.run(asyncio.wait_for(test(), 60))
 
 
 def test_arguments_in_a_form() -> None:

@@ -27,6 +27,7 @@ CACHE_MAX: Final = 10_000
 IN_CACHE: Final = "tx already exists in cache"
 """As CometBFT says it (ErrTxInCache)."""
 FULL: Final = "mempool is full"
+EMPTY: Final = "a transaction of no bytes"
 CLIENTS: Final = None
 """The source that is no other node."""
 
@@ -68,6 +69,8 @@ class Mempool:
     def take_in(self, tx: bytes, source: int | None, bytes_max: int) -> str:
         """Why it is not to be checked; empty: it is, and has its room. ``bytes_max``: of a block's transactions."""
         size, digest = len(tx), sha256(tx).digest()
+        if not size:
+            return EMPTY
         if size > TX_BYTES_MAX:
             return f"a transaction of {size} bytes, at most {TX_BYTES_MAX}"
         if tx_bytes_in_block(tx) > bytes_max:

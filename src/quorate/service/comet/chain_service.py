@@ -30,7 +30,7 @@ NO_CLIENTS: Final = "this cluster runs an ABCI app: it takes transactions, and n
 
 
 class ChainService(App):
-    """``end`` is called with what makes the node unable to go on; ``on_applied`` with blocks that are in the store."""
+    """``end`` is called with what makes the node unable to go on; ``on_applied`` with those new in the store."""
 
     def __init__(self, store: BlockStore, end: Callable[[BaseException], None]) -> None:
         self.store = store
@@ -40,6 +40,7 @@ class ChainService(App):
         """By transaction, who waits to hear what came of it."""
         self._applied: deque[BlockApplied] = deque()
         self._writing: asyncio.Task[None] | None = None
+        self._written: asyncio.Future[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quorate-blocks")
 
     # --- transactions ---
@@ -83,15 +84,29 @@ class ChainService(App):
         try:
             while self._applied:
                 some = [self._applied.popleft() for _ in range(min(len(self._applied), WRITTEN_AT_ONCE))]
+                known = self.store.height
                 await self.in_thread(self.store.add, some)
                 retain_height = max(applied.retain_height for applied in some)
                 if retain_height > self.store.base > 0:
                     await self.in_thread(self.store.prune, retain_height)
-                self.on_applied(some)
+                if fresh := [applied for applied in some if applied.height > known]:
+                    self._tell_written()
+                    self.on_applied(fresh)
         except StorageError as error:
             self._end(error)
         finally:
             self._writing = None
+
+    async def until_more(self) -> None:
+        """Until more blocks are in the store."""
+        if self._written is None:
+            self._written = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._written)
+
+    def _tell_written(self) -> None:
+        if self._written is not None:
+            self._written.set_result(None)
+            self._written = None
 
     async def stop(self) -> None:
         """What waits is written first; the store is closed. The node has stopped."""
@@ -102,6 +117,8 @@ class ChainService(App):
             for waiter in waiting:
                 waiter.cancel()
         self._asking.clear()
+        if self._written is not None:
+            self._written.cancel()
 
     # --- an App that has neither clients of its own nor snapshots ---
 

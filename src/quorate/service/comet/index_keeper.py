@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable
 
 from quorate.ledger.comet.rpc.view import ChainView, DecidedHeight
+from quorate.runtime.errors import StorageError
 from quorate.service.comet.indexer import ChainIndexer
 
 log = logging.getLogger("quorate.rpc")
@@ -48,7 +49,11 @@ class IndexKeeper:
                 self._more.clear()
                 following = await self._index_from(following)
                 await self._more.wait()
-        except (sqlite3.Error, OSError) as error:  # a node without an index is a node; searches show what there is
+        except (
+            sqlite3.Error,
+            StorageError,
+            OSError,
+        ) as error:  # a node without an index is a node; searches show what there is
             log.error("transactions are not indexed any more: %s", error)
 
     async def _index_from(self, height: int) -> int:

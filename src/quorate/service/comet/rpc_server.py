@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote_plus, urlsplit
 
 import msgspec
@@ -28,7 +28,7 @@ from quorate.ledger.comet.rpc.chain_events import decided_txs, events_of
 from quorate.ledger.comet.rpc.jsonrpc import INVALID_REQUEST, HTTPAnswer, RPCCore, error_body
 from quorate.ledger.comet.rpc.subscriptions import RequestID, Subscriptions
 from quorate.ledger.comet.rpc.view import ChainIndex, ChainView, DecidedHeight, IndexedTx, RPCRefusal
-from quorate.service.comet.rpc_port import RPCLimits
+from quorate.service.comet.rpc_limits import RPCLimits
 
 log = logging.getLogger("quorate.rpc")
 
@@ -158,9 +158,8 @@ class _Connection(web.RequestHandler):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        super().connection_made(transport)
-        self._bytes_to = transport
+        self._bytes_to = cast(asyncio.Transport, transport)  # uvloop's are of no such class
+        super().connection_made(self._bytes_to)
         self._open.add(self)
         if len(self._open) > self._limits.connections_max:
             self.cut()
