@@ -35,7 +35,8 @@ class RPCServers(ChainServers):
         super().__init__(folder, nodes, app, **options)
         ports = free_ports(nodes)
         members = {node: replace(self.members[node], rpc=f"127.0.0.1:{ports[node - 1]}") for node in self.ids}
-        self.config = replace(self.config, nodes=members)
+        quick = replace(self.config.options, genesis_s=1_700_000_000)
+        self.config = replace(self.config, nodes=members, options=quick)
 
     def url(self, node: int, route: str) -> str:
         return f"http://{self.config.nodes[node].rpc}/{route}"
