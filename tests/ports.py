@@ -34,6 +34,11 @@ def free_pairs(count: int) -> list[int]:
     return [_block().take((0, 1)) for _ in range(count)]
 
 
+def free_steps(count: int, step: int) -> int:
+    """The first of so many ports that are free now, each so far above the one before."""
+    return _block().take([step * number for number in range(count)])
+
+
 def free_base_port(nodes: int) -> int:
     """A base such that all ports of a local cluster are free now."""
     return _block().take([above + node for node in range(1, nodes + 1) for above in (0, PEER_PORTS_ABOVE)])

@@ -12,9 +12,11 @@ pytestmark = pytest.mark.slow
 
 def test_a_chain_with_the_built_in_app(tmp_path: Path) -> None:
     data, base = tmp_path / "data", str(free_base_port(4))
-    options = ("--protocol", "tendermint", "--nodes", "4", "--app", "kvstore", "--base-port", base)
+    options = ("--protocol", "tendermint", "--nodes", "4", "--app", "kvstore", "--base-port", base, "--no-rpc")
     with Up(*options, "--data", data) as up:
-        endpoints = ",".join(up.event("ready")["endpoints"])
+        ready = up.event("ready")
+        endpoints = ",".join(ready["endpoints"])
+        assert [row["rpc"] for row in ready["nodes"]] == [None] * 4
         rows = quorate("status", "--json", "--endpoints", endpoints).json["nodes"]
         assert [row["term"] > 1 for row in rows] == [True] * 4, "the first block is decided"
         refused = quorate("put", "a", "b", "--endpoints", endpoints)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,11 +13,12 @@ from quorate.machines.abci.application import ABCIApp
 from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.runtime.folder import Beginning
-from quorate.service.comet.chain_reader import ChainReader
 from quorate.service.comet.chain_server import ChainServer
+from quorate.service.comet.node_view import NodeView
 
 from tests.runtime.servers import Servers, until
 
+M = TypeVar("M", bound="ChainServers")
 QUICK = TendermintConfig(propose_s=0.5, prevote_s=0.2, precommit_s=0.2, further_s=0.2, beat_s=0.1)
 
 
@@ -37,8 +38,9 @@ class ChainServers(Servers):
         self.apps[node] = self._make_app()
         return ChainServer(msgspec.structs.replace(config, **changes), self.apps[node], beginning)
 
-    def reader(self, node: int) -> ChainReader:
-        return ChainReader(self.running[node])
+    def reader(self, node: int) -> NodeView:
+        view: NodeView = self.running[node].view
+        return view
 
     async def level(self, height: int) -> None:
         """All running nodes have stored this height at least, and all the same."""
@@ -52,10 +54,14 @@ class ChainServers(Servers):
 
 @asynccontextmanager
 async def chain_servers(
-    folder: Path, nodes: int = 4, app: str = "kvstore", **options: Any
-) -> AsyncIterator[ChainServers]:
+    folder: Path,
+    nodes: int = 4,
+    app: str = "kvstore",
+    kind: type[M] = ChainServers,
+    **options: Any,  # type: ignore[assignment]
+) -> AsyncIterator[M]:
     """A cluster that runs, and that nothing is left of."""
-    made = ChainServers(folder, nodes, app, **options)
+    made = kind(folder, nodes, app, **options)
     try:
         await made.start()
         yield made

@@ -54,9 +54,34 @@ def test_in_a_configuration() -> None:
         ({"app": "kvstore", "protocol": "pbft"}, "app: pbft drives no apps; leave app out, or choose tendermint"),
     ],
 )
-def test_a_configuration_that_cannot_be_used(changes: dict[str, Any], why: str) -> None:
+def test_an_app_that_cannot_be_used(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         from_mapping(raw(**changes))
+
+
+def with_rpc(rpc: str, **changes: Any) -> dict[str, Any]:
+    return raw(nodes={"1": {"peer": "h:1", "client": "h:2", "listen_peer": "[::]:3", "rpc": rpc}}, **changes)
+
+
+def test_an_rpc_in_a_configuration() -> None:
+    config = from_mapping(with_rpc("0.0.0.0:26657", app="kvstore"))
+    assert config.listen_rpc() == ("0.0.0.0", 26657)
+    assert 'rpc = "0.0.0.0:26657"' in toml_of(config, "", Path("d"), Path("k"))
+    assert from_mapping(raw(app="kvstore")).listen_rpc() is None
+
+
+@pytest.mark.parametrize(
+    ("rpc", "app", "why"),
+    [
+        ("h:26657", "", "nodes.1.rpc: .* for nodes that drive an app; leave it out"),
+        ("26657", "kvstore", "nodes.1.rpc: '26657' is not an address"),
+        ("h:1", "kvstore", "nodes.1.rpc: h:1 is the address of nodes.1.peer already"),
+        ("127.0.0.1:3", "kvstore", "nodes.1.rpc: the node listens on port 3 already"),
+    ],
+)
+def test_an_rpc_that_cannot_be_used(rpc: str, app: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        from_mapping(with_rpc(rpc, app=app))
 
 
 @pytest.mark.parametrize(
@@ -79,3 +104,29 @@ def test_a_folder_keeps_its_app(tmp_path: Path) -> None:
     again.close()
     with pytest.raises(FolderError, match=r"with the app kvstore, not tcp://h:1\. Leave out --app"):
         ClusterFolder(tmp_path / "d", None, None, None, "tcp://h:1")
+
+
+def test_a_folder_keeps_its_rpc(tmp_path: Path) -> None:
+    def rpcs(rpc_port: int | None, base_port: int | None = None) -> list[str | None]:
+        folder = ClusterFolder(tmp_path / "d", 2, "tendermint", base_port, "kvstore", rpc_port)
+        folder.close()
+        return [config.nodes[config.node].rpc for config in folder.configs]
+
+    assert rpcs(None) == ["127.0.0.1:26657", "127.0.0.1:26667"]
+    assert rpcs(9000) == rpcs(None) == rpcs(None, 7600) == ["127.0.0.1:9000", "127.0.0.1:9010"]
+    assert rpcs(0) == rpcs(None) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("app", "rpc_port", "why"),
+    [
+        (None, 9000, "--rpc-port: .* Add --app"),
+        ("kvstore", 65530, "--rpc-port 65530: choose from 0 "),
+        ("kvstore", 7402, "7402 is a port for clients or peers"),
+        ("kvstore", 7492, "7502 is a port for clients or peers"),
+    ],
+)
+def test_a_wrong_rpc_port(app: str | None, rpc_port: int, why: str, tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match=why):
+        ClusterFolder(tmp_path / "d", 2, "tendermint", 7400, app, rpc_port)
+    assert not (tmp_path / "d" / "cluster.toml").exists()

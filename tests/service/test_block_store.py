@@ -13,7 +13,7 @@ from quorate.ledger.comet.blocks import BLOCK
 from quorate.ledger.comet.commits import COMMIT
 from quorate.protocols.tendermint.app_messages import BlockApplied
 from quorate.runtime.errors import WorkLeft
-from quorate.service.comet import chain_service
+from quorate.service.comet import file_thread
 from quorate.service.comet.block_store import FILE_NAME, BlockStore, BlockStoreFailed
 from quorate.service.comet.chain_service import ChainService
 
@@ -121,7 +121,7 @@ class HangingStore(BlockStore):
 
 
 def test_a_node_that_stops_waits_for_no_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain_service, "STOP_S_MAX", 0.05)
+    monkeypatch.setattr(file_thread, "STOP_S_MAX", 0.05)
 
     async def main() -> None:
         store = HangingStore(tmp_path)

@@ -10,13 +10,13 @@ import pytest
 from quorate.kernel import AppEnded
 from quorate.ledger.comet.abci.request_messages import RequestFinalizeBlock, RequestProcessProposal, RequestQuery
 from quorate.ledger.comet.abci.response_messages import ResponseFinalizeBlock, ResponseProcessProposal
+from quorate.ledger.comet.rpc.view import RPCRefusal
 from quorate.ledger.comet.verification import verify_commit
 from quorate.machines.abci.application import ABCIApp
 from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.parts.crypto.zip215 import verify_zip215
 from quorate.runtime.endpoints import Endpoint
 from quorate.service.abci.app_server import AppServer
-from quorate.service.comet.chain_reader import ChainRefusal
 
 from tests.runtime.servers import run, until, until_async
 from tests.service.chain_servers import ChainServers, chain_servers
@@ -41,7 +41,7 @@ def test_a_transaction_through_one_node_is_in_the_apps_of_all(tmp_path: Path) ->
             assert (await reader.submit_tx(b"a=1")).code == 0
             assert (await reader.submit_tx(b"nonsense")).code == 2
             assert [await has(made, node, b"a") for node in made.ids] == [b"1"] * 4
-            with pytest.raises(ChainRefusal, match="tx already exists in cache"):
+            with pytest.raises(RPCRefusal, match="tx already exists in cache"):
                 await reader.submit_tx(b"a=1")
             await made.level(3)
             await is_a_chain(made)

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from quorate.ledger.comet.abci.request_messages import RequestQuery
+from quorate.ledger.comet.rpc.view import RPCRefusal
 from quorate.runtime.folder import Beginning
-from quorate.service.comet.chain_reader import ChainReader, ChainRefusal
 from quorate.service.comet.chain_server import ChainServer
 from quorate.service.config import Member, NodeConfig
 
@@ -46,7 +46,7 @@ async def main() -> None:
     )
     server = ChainServer(config, beginning=Beginning.EITHER)
     await server.start()
-    reader = ChainReader(server)
+    reader = server.view
 
     def take(caller: LineCaller, words: list[str]) -> None:
         task = asyncio.get_running_loop().create_task(answer(caller, words))
@@ -64,7 +64,7 @@ async def main() -> None:
             else:
                 info = await reader.app_info()
                 caller.reply(f"{info.last_block_height} {info.last_block_app_hash.hex()}")
-        except ChainRefusal as error:
+        except RPCRefusal as error:
             caller.reply("no " + str(error).replace(" ", "-"))
 
     tasks: set[asyncio.Task[None]] = set()

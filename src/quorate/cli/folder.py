@@ -17,12 +17,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from quorate.protocols import REGISTRY
-from quorate.runtime.address import format_address
+from quorate.runtime.address import format_address, parse_address
 from quorate.runtime.errors import JournalLocked
 from quorate.runtime.files import FolderLock, make_directory, replace_file
 from quorate.runtime.listening import LOOKUP_TIMEOUT_S, bind_all
 from quorate.runtime.names import NAMES
 from quorate.service.app_addresses import app_of, why_shared
+from quorate.service.comet.rpc_needs import why_unavailable
 from quorate.service.config import NODES_MAX, ConfigError, NodeConfig, load
 
 HOST: Final = "127.0.0.1"
@@ -32,6 +33,9 @@ PROTOCOL_DEFAULT: Final = "raft"
 BASE_PORT_DEFAULT: Final = 7400
 PEER_PORTS_ABOVE: Final = 100
 """Clients of node i are at base + i, its peers at base + 100 + i."""
+RPC_PORT_DEFAULT: Final = 26657
+"""CometBFT's."""
+RPC_PORT_STEP: Final = 10
 
 
 class FolderError(Exception):
@@ -51,6 +55,8 @@ class Layout(NamedTuple):
     """When the cluster was made, in seconds since 1970; 0: the default of its protocol, if that has to know."""
     app: str = ""
     """The ABCI app that its nodes drive, as their configuration has it; empty: none."""
+    rpc_port: int = 0
+    """Where the first node serves CometBFT's RPC, and each further one 10 higher; 0: none does."""
 
     def client(self, node: int) -> str:
         """Where clients reach a node."""
@@ -59,6 +65,10 @@ class Layout(NamedTuple):
     def peer(self, node: int) -> str:
         """Where the other nodes reach it."""
         return f"{HOST}:{self.base_port + PEER_PORTS_ABOVE + node}"
+
+    def rpc_ports(self) -> list[int]:
+        """Those of all nodes, in order."""
+        return [self.rpc_port + RPC_PORT_STEP * place for place in range(self.nodes)] if self.rpc_port else []
 
     def toml(self) -> str:
         """The configuration; the same file serves every node."""
@@ -74,8 +84,11 @@ class Layout(NamedTuple):
             lines.append(f'keys = "{KEYS_FOLDER}"  # beside this file')
         if self.app:
             lines.append(f"app = {json.dumps(self.app)}  # of one kind at all nodes, from the first block on")
+        rpc_ports = self.rpc_ports()
         for node in range(1, self.nodes + 1):
             lines += ["", f"[nodes.{node}]", f'peer = "{self.peer(node)}"', f'client = "{self.client(node)}"']
+            if rpc_ports:
+                lines.append(f'rpc = "{HOST}:{rpc_ports[node - 1]}"  # CometBFT\'s RPC')
         options = []
         if self.admin:
             options += [f"# who has the key in {ADMIN_FILE} may change the members", f'admins = ["{self.admin}"]']
@@ -90,9 +103,15 @@ class ClusterFolder:
     """A folder that is locked and has its configuration. ``close`` gives it free."""
 
     def __init__(
-        self, folder: Path, nodes: int | None, protocol: str | None, base_port: int | None, app: str | None = None
+        self,
+        folder: Path,
+        nodes: int | None,
+        protocol: str | None,
+        base_port: int | None,
+        app: str | None = None,
+        rpc_port: int | None = None,
     ) -> None:
-        """None: as the folder has it, or the default. Raises FolderError."""
+        """None: as the folder has it, or the default. ``rpc_port`` 0: no RPC. Raises FolderError."""
         self.path = folder
         self.config_path = folder / "cluster.toml"
         self.is_new = not self.config_path.exists()
@@ -105,7 +124,7 @@ class ClusterFolder:
         except OSError as error:
             raise FolderError(f"{folder} cannot be written: {error.strerror}. Choose another with --data") from None
         try:
-            self.configs = self._settle(nodes, protocol, base_port, app)
+            self.configs = self._settle(nodes, protocol, base_port, app, rpc_port)
             self.begins = not any(list(config.data.glob("journal/*.journal")) for config in self.configs)
             """Whether the nodes are to make their data folders. If one has its own, one without has lost it."""
         except BaseException:
@@ -126,7 +145,7 @@ class ClusterFolder:
         return self.path / f"n{node}.log"
 
     def _settle(
-        self, nodes: int | None, protocol: str | None, base_port: int | None, app: str | None
+        self, nodes: int | None, protocol: str | None, base_port: int | None, app: str | None, rpc_port: int | None
     ) -> list[NodeConfig]:
         """The configuration of each node; written if there was none, checked against what is asked for if there was."""
         if self.is_new:
@@ -136,16 +155,22 @@ class ClusterFolder:
             check_protocol(protocol)
             fewest = REGISTRY[protocol].traits.fault_model.nodes(1)
             name, now_s = f"local-{secrets.token_hex(4)}", int(time.time())
+            usual = RPC_PORT_DEFAULT if app else 0
             asked = Layout(
-                name, nodes or fewest, protocol, base_port or BASE_PORT_DEFAULT, began_s=now_s, app=app or ""
+                name,
+                nodes or fewest,
+                protocol,
+                base_port or BASE_PORT_DEFAULT,
+                began_s=now_s,
+                app=app or "",
+                rpc_port=usual if rpc_port is None else rpc_port,
             )
             check_layout(asked)
             self._write(asked._replace(admin=make_keys(asked, self.path)))
         try:
             first = load(self.config_path)
             self._check(first, nodes, protocol, app)
-            if base_port is not None and base_port != _base_port(first):
-                self._move(first, base_port)
+            self._move(first, base_port, rpc_port)
             return [load(self.config_path, node) for node in sorted(first.nodes)]
         except (ConfigError, OSError) as error:
             raise FolderError(str(error)) from None
@@ -169,16 +194,23 @@ class ClusterFolder:
                 f"{self.path} has a cluster with {there_is}, not {app or 'none'}. Leave out --app. {_ELSEWHERE}"
             )
 
-    def _move(self, config: NodeConfig, base_port: int) -> None:
-        """Give an existing cluster other ports. Its name, and with it its data, stays."""
+    def _move(self, config: NodeConfig, base_port: int | None, rpc_port: int | None) -> None:
+        """Give an existing cluster other ports, if they are asked for. Its name, and with it its data, stays."""
         admin = config.admins[0].hex() if config.admins else ""
         began_s = _began_s(config)
-        old = Layout(config.cluster, len(config.nodes), config.protocol, _base_port(config), admin, began_s, config.app)
+        ports = (_base_port(config), _rpc_port(config))
+        wanted = (ports[0] if base_port is None else base_port, ports[1] if rpc_port is None else rpc_port)
+        if wanted == ports:
+            return
+        old = Layout(
+            *(config.cluster, len(config.nodes), config.protocol, ports[0]), admin, began_s, config.app, ports[1]
+        )
         if self.config_path.read_text() != old.toml():
             raise FolderError(
-                f"{self.config_path} was edited by hand: change the ports there, and leave --base-port out"
+                f"{self.config_path} was edited by hand: "
+                "change the ports there, and leave --base-port and --rpc-port out"
             )
-        new = old._replace(base_port=base_port)
+        new = old._replace(base_port=wanted[0], rpc_port=wanted[1])
         check_layout(new)
         self._write(new)
 
@@ -190,6 +222,7 @@ class ClusterFolder:
             raise FolderError(f"{self.config_path} cannot be written: {error.strerror}") from None
 
 
+BASE: Final = "--base-port"
 _ELSEWHERE = "For another cluster choose another folder with --data"
 
 
@@ -203,6 +236,12 @@ def _base_port(config: NodeConfig) -> int:
     """As the first node's client port has it."""
     first = min(config.nodes)
     return int(config.nodes[first].client.rpartition(":")[2]) - first
+
+
+def _rpc_port(config: NodeConfig) -> int:
+    """As the first node has it; 0: it serves no RPC."""
+    rpc = config.nodes[min(config.nodes)].rpc
+    return 0 if rpc is None else parse_address(rpc)[1]
 
 
 def make_keys(layout: Layout, folder: Path) -> str:
@@ -250,20 +289,36 @@ def check_layout(layout: Layout) -> None:
     most = 65535 - PEER_PORTS_ABOVE - layout.nodes
     if not 0 <= layout.base_port <= most:
         raise FolderError(f"--base-port {layout.base_port}: choose from 0 to {most}")
+    if layout.rpc_port:
+        _check_rpc(layout)
+
+
+def _check_rpc(layout: Layout) -> None:
+    if not layout.app:
+        raise FolderError("--rpc-port: CometBFT's RPC is there for nodes that drive an app. Add --app, or leave it out")
+    most = 65535 - RPC_PORT_STEP * layout.nodes
+    if not 0 < layout.rpc_port <= most:
+        raise FolderError(f"--rpc-port {layout.rpc_port}: choose from 0 (none) to {most}")
+    first, above = layout.base_port + 1, layout.base_port + PEER_PORTS_ABOVE + 1
+    others = {*range(first, first + layout.nodes), *range(above, above + layout.nodes)}
+    if taken := sorted(others.intersection(layout.rpc_ports())):
+        raise FolderError(f"--rpc-port {layout.rpc_port}: {taken[0]} is a port for clients or peers. Choose another")
 
 
 def check_ports(configs: list[NodeConfig], wait_s: float = 0.0) -> None:
     """Raises FolderError if a port of a node is taken, and is not given free within ``wait_s``."""
     deadline = time.monotonic() + wait_s
     for config in configs:
-        for use, address in (("clients", config.listen_client()), ("peers", config.listen_peer())):
+        uses = [("clients", config.listen_client(), BASE), ("peers", config.listen_peer(), BASE)]
+        if (rpc := config.listen_rpc()) is not None and not why_unavailable():
+            uses.append(("RPC", rpc, "--rpc-port"))
+        for use, address, option in uses:
             while (error := _cannot_bind(*address)) is not None:
                 if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                     time.sleep(0.05)
                     continue
-                raise FolderError(
-                    f"{format_address(*address)}, the port of node {config.node} for its {use}: {_why_not(error)}"
-                )
+                why = _why_not(error, option)
+                raise FolderError(f"{format_address(*address)}, the port of node {config.node} for its {use}: {why}")
 
 
 def _cannot_bind(host: str, port: int) -> OSError | None:
@@ -275,8 +330,8 @@ def _cannot_bind(host: str, port: int) -> OSError | None:
     return None
 
 
-def _why_not(error: OSError) -> str:
+def _why_not(error: OSError, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        cure = "Stop what uses it (`ss -ltnp` shows), or choose other ports with --base-port"
+        cure = f"Stop what uses it (`ss -ltnp` shows), or choose other ports with {option}"
         return f"in use by another program. {cure}"
     return f"{error.strerror or error}. Change it in the folder's cluster.toml"

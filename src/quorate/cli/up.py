@@ -16,10 +16,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from quorate.cli.common import DEFAULT_ENDPOINTS_TEXT, Code, fail, print_json
-from quorate.cli.folder import BASE_PORT_DEFAULT, ClusterFolder, FolderError, check_ports
+from quorate.cli.folder import BASE_PORT_DEFAULT, RPC_PORT_DEFAULT, ClusterFolder, FolderError, check_ports
 from quorate.cli.processes import STOP_GRACE_S, NodeProcess, Processes
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import QuorateError
+from quorate.service.comet.rpc_needs import why_unavailable
 from quorate.service.requests import Status
 
 READY_TIMEOUT_S: Final = 60.0
@@ -28,6 +29,17 @@ ALL_KNOW_S: Final = 10.0
 went on to a later view alone knows none until the others get there."""
 POLL_S: Final = 0.05
 DATA_DEFAULT: Final = Path("data")
+
+
+RPCPortOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="CometBFT's RPC of n1 at this port, of each further node 10 higher; 0: none. Only with --app.",
+        show_default=f"{RPC_PORT_DEFAULT}, or what the folder has",
+    ),
+]
+NoRPCOption = Annotated[bool, typer.Option("--no-rpc", help="The same as --rpc-port 0.")]
 
 
 def up(
@@ -58,6 +70,8 @@ def up(
             show_default="none, or what the folder has",
         ),
     ] = None,
+    rpc_port: RPCPortOption = None,
+    no_rpc: NoRPCOption = False,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="A temporary folder, removed at the end.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print events, one JSON object a line.")] = False,
 ) -> None:
@@ -71,7 +85,8 @@ def up(
 
     With --app the nodes of a tendermint cluster drive an ABCI 0.38 app: `kvstore`, which is built in, or one app for
     each node, at an address with {port} (26658 for n1, 26668 for n2, ...) or {node} (1, 2, ...) in it. Start the apps
-    first. "cluster ready" then means that the first block is decided.
+    first. "cluster ready" then means that the first block is decided. Each node serves CometBFT's RPC, for which
+    `pip install 'quorate[comet]'` brings what it needs; its address is in the line of the node ("rpc" with --json).
 
     Example:  quorate up --protocol tendermint --nodes 4 --app 'tcp://127.0.0.1:{port}'
 
@@ -82,7 +97,7 @@ def up(
         fail("--ephemeral and --data exclude each other", Code.WRONG_USE)
     with _chosen_folder(data, ephemeral) as path:
         try:
-            folder = ClusterFolder(path, nodes, protocol, base_port, app)
+            folder = ClusterFolder(path, nodes, protocol, base_port, app, _chosen_rpc(rpc_port, no_rpc))
         except FolderError as error:
             fail(str(error), Code.WRONG_USE)
         try:
@@ -97,6 +112,14 @@ def up(
         finally:
             folder.close()
     raise typer.Exit(code)
+
+
+def _chosen_rpc(rpc_port: int | None, no_rpc: bool) -> int | None:
+    if no_rpc and rpc_port:
+        fail("--rpc-port and --no-rpc exclude each other", Code.WRONG_USE)
+    if rpc_port and (why := why_unavailable()):
+        fail(f"--rpc-port: {why}", Code.WRONG_USE)
+    return 0 if no_rpc else rpc_port
 
 
 @contextlib.contextmanager
@@ -239,6 +262,7 @@ class _Reporter:
                 "name": node.name,
                 "role": statuses[node.node].role,
                 "endpoint": client[node.node],
+                "rpc": self._rpc(node.node),
                 "pid": node.pid,
                 "log": str(node.log_path),
             }
@@ -252,16 +276,24 @@ class _Reporter:
         else:
             typer.echo(f"cluster ready: {','.join(endpoints)}")
             for row in rows:
-                typer.echo("  {name}  {endpoint}  pid {pid}  {role}, logs to {log}".format(**row))
+                rpc = f"  rpc {row['rpc']}" if row["rpc"] else ""
+                typer.echo("  {name}  {endpoint}{rpc}  pid {pid}  {role}, logs to {log}".format(**{**row, "rpc": rpc}))
             self._advise(endpoints)
             kept = "removed" if self._ephemeral else "kept"
             typer.echo(f"Ctrl-C stops the cluster; its data in {self._folder.path} is {kept}.")
         sys.stdout.flush()
 
+    def _rpc(self, node: int) -> str | None:
+        """The URL of a node's RPC; None: it serves none."""
+        rpc = self._folder.configs[0].nodes[node].rpc
+        return None if rpc is None or why_unavailable() else f"http://{rpc}"
+
     def _advise(self, endpoints: list[str]) -> None:
         """What to do with the cluster."""
         if app := self._folder.configs[0].app:
             typer.echo(f"Its app is {app}. Try, in another terminal:")
+            if (rpc := self._rpc(self._folder.configs[0].node)) is not None:
+                typer.echo(f"  curl {rpc}/status")
         else:
             typer.echo("Try, in another terminal:")
         if ",".join(endpoints) != DEFAULT_ENDPOINTS_TEXT:

@@ -5,6 +5,7 @@ Where nodes have keys, ``keyed_links.py`` has these with another handshake. Who 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import ClassVar
@@ -132,6 +133,8 @@ class Outgoing(Dialled):
         hello = peer_hello(way.hall.me, way.peer, way.hall.incarnations.own)
         super().__init__(hello, limits.frames, limits.handshake_timeout_s)
         self.way = way
+        self.since_s = 0.0
+        """When it was welcomed, by the loop's clock."""
 
     def on_open(self) -> None:
         if self.way.is_over:  # at the moment when it came about
@@ -146,6 +149,7 @@ class Outgoing(Dialled):
 
     def on_welcome(self) -> None:
         self.way.counters.connects += 1
+        self.since_s = asyncio.get_running_loop().time()
         log.info("link to node %d at %s", self.way.peer, self.remote)
 
     def on_refused(self, refusal: Refused) -> None:

@@ -317,6 +317,14 @@ class Peers:
         """The peers to which sending works now, as far as is known."""
         return tuple(peer for peer in sorted(self.links) if self.links[peer].is_up)
 
+    def up_for(self, now_s: float) -> dict[int, tuple[str, float]]:
+        """The same peers: at which address, and for how many seconds. ``now_s``: by the loop's clock."""
+        found = {}
+        for peer, link in sorted(self.links.items()):
+            if link.is_up and link.connection is not None:
+                found[peer] = (link.connection.remote_host, now_s - link.connection.since_s)
+        return found
+
     def backlog_bytes(self, node: int) -> int:
         """What was sent to a peer and has not left this process."""
         link = self.links.get(node)

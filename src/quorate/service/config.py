@@ -18,6 +18,7 @@ peer = "10.0.0.1:7501"        # where the other nodes reach it: host:port, host 
 client = "n1.example:7401"    # where clients reach it; an IPv6 address stands in brackets, "[fd00::1]:7401"
 # listen_peer = "[::]:7501"   # only if the node itself listens elsewhere than others reach it, in a container, behind
 # listen_client = "[::]:7401" # NAT, or at a name: "0.0.0.0" is every IPv4 address of the machine, "[::]" every address
+# rpc = "127.0.0.1:26657"     # only with app: where this node serves CometBFT's RPC, to whoever can reach that port
 
 [raft]                        # optional: fields of the protocol's own config
 heartbeat_s = 0.3
@@ -65,6 +66,8 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client: str
     listen_peer: str | None = None
     listen_client: str | None = None
+    rpc: str | None = None
+    """Where it serves CometBFT's RPC; None: nowhere."""
 
     @property
     def listens_peer(self) -> str:
@@ -168,6 +171,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     def listen_client(self) -> tuple[str, int]:
         """Host and port where this node listens for clients."""
         return parse_address(self.nodes[self.node].listens_client)
+
+    def listen_rpc(self) -> tuple[str, int] | None:
+        """Host and port of its RPC, if it serves that."""
+        rpc = self.nodes[self.node].rpc
+        return None if rpc is None else parse_address(rpc)
 
 
 def load(path: Path, node: int | None = None) -> NodeConfig:
@@ -277,6 +285,8 @@ def check_config(config: NodeConfig) -> None:
         raise ConfigError(f"{text}. {_generate(config)}")
     if config.app:
         _check_app(config)
+    elif with_rpc := [node for node, member in config.nodes.items() if member.rpc is not None]:
+        raise ConfigError(f"nodes.{with_rpc[0]}.rpc: CometBFT's RPC is there for nodes that drive an app; leave it out")
     if config.witness and not config.entry.traits.members.may_be_witnesses:
         raise ConfigError(f"witness: {config.protocol} has no witnesses; leave it out")
     if config.keys is not None and not config.entry.traits.has_keys:
@@ -317,6 +327,20 @@ def _check_addresses(nodes: dict[int, Member]) -> None:
         if peer[1] == client[1] and (peer[0] == client[0] or is_wildcard(peer[0]) or is_wildcard(client[0])):
             text = "it would listen for nodes and for clients on one port; choose another for one of them"
             raise ConfigError(f"nodes.{node}: {text}")
+    for node, member in nodes.items():
+        if member.rpc is not None:
+            _check_rpc(node, member, member.rpc, seen)
+
+
+def _check_rpc(node: int, member: Member, rpc: str, seen: dict[tuple[str, int], str]) -> None:
+    """Nodes on several machines may all have the same one, such as 127.0.0.1:26657."""
+    where = f"nodes.{node}.rpc"
+    host, port = address = _address(where, rpc)
+    if address in seen:
+        raise ConfigError(f"{where}: {rpc} is the address of {seen[address]} already")
+    for its_host, its_port in map(parse_address, (member.listens_peer, member.listens_client)):
+        if port == its_port and (its_host == host or is_wildcard(its_host) or is_wildcard(host)):
+            raise ConfigError(f"{where}: the node listens on port {port} already; choose another")
 
 
 def _address(where: str, text: str) -> tuple[str, int]:

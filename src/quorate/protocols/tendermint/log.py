@@ -25,6 +25,8 @@ class DecidedLog:
         """Of the heights after ``base``."""
         self.base = 0
         """The last height that is not here any more."""
+        self.others_next: dict[int, int] = {}
+        """By node, the height that it said last to be the first that it has not decided."""
         self._helped: set[int] = set()
 
     def add(self, decision: Decision) -> None:
@@ -65,6 +67,7 @@ class DecidedLog:
 
     def on_here(self, sender: int, m: Here) -> None:
         """Send it what it lacks, as far as it is here, once between two beats of this node."""
+        self.others_next[sender] = m.height
         if not self.base < m.height <= self.last or sender in self._helped:
             return
         self._helped.add(sender)

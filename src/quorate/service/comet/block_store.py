@@ -147,7 +147,7 @@ class BlockStore:
         )
         try:
             row = self._file.execute(query, (height,)).fetchone()
-            return None if row is None else _stored(*row)
+            return None if row is None else _decoded(*row)
         except (sqlite3.Error, ValueError) as error:
             raise self._failed(error) from None
 
@@ -171,15 +171,19 @@ def _params_bytes(applied: BlockApplied) -> bytes:
     return CONSENSUS_PARAMS.encode(applied.params.whole())
 
 
-def _stored(block: bytes, commit: bytes, answer: bytes, validators: bytes, params: bytes) -> StoredBlock:
+def stored_of(applied: BlockApplied) -> StoredBlock:
+    """The same of a block that was just applied."""
+    return _stored(applied.block, applied.commit, applied.answer, applied.validators, applied.params.whole())
+
+
+def _decoded(block: bytes, commit: bytes, answer: bytes, validators: bytes, params: bytes) -> StoredBlock:
+    return _stored(block, commit, answer, VALIDATOR_SET.decode(validators), CONSENSUS_PARAMS.decode(params))
+
+
+def _stored(
+    block: bytes, commit: bytes, answer: bytes, validators: CometValidatorSet, params: ConsensusParams
+) -> StoredBlock:
     said = RESPONSE.decode(answer)
     if not isinstance(said, ResponseFinalizeBlock):
         raise ValueError(f"a {type(said).__name__} in place of an answer to FinalizeBlock")
-    return StoredBlock(
-        BLOCK.decode(block),
-        len(block),
-        COMMIT.decode(commit),
-        said,
-        VALIDATOR_SET.decode(validators),
-        CONSENSUS_PARAMS.decode(params),
-    )
+    return StoredBlock(BLOCK.decode(block), len(block), COMMIT.decode(commit), said, validators, params)

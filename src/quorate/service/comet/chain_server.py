@@ -1,4 +1,5 @@
-"""ChainServer: one node of a chain with an ABCI app: a Node, the app's side, the block store, and the client port.
+"""ChainServer: one node of a chain with an ABCI app: a Node, the app's side, the block store, the client
+port, and the one of CometBFT's RPC.
 
 The client port answers questions about the node (``quorate status``), and nothing else: what the cluster is for, its
 app says.
@@ -27,6 +28,8 @@ from quorate.service.app_addresses import app_of
 from quorate.service.comet.app_doers import AppDoers
 from quorate.service.comet.block_store import BlockStore
 from quorate.service.comet.chain_service import NO_CLIENTS, ChainService
+from quorate.service.comet.node_view import NodeView
+from quorate.service.comet.rpc_room import RPCRoom
 from quorate.service.config import ConfigError, NodeConfig, check_config
 from quorate.service.reconfiguration import Membership
 from quorate.service.requests import DECODE_ERRORS, AskStatus, Code, Failure, Status, decode_request
@@ -70,6 +73,8 @@ class ChainServer:
             beginning=beginning,
             on_folder=self.store.open,
         )
+        self.view = NodeView(config, keys, self.node, self.service, self.doers)
+        self.rpc = RPCRoom(config, self.view)
         self.watchdog = Watchdog()
         bears = bears_of(entry.traits, self.membership.faults, len(config.nodes))
         if bears is not None and not bears.liars:
@@ -91,11 +96,10 @@ class ChainServer:
             await self._reach_app()
             await self.node.start()
             await self.listener.start()
+            await self.rpc.open()
             self.watchdog.start()
         except BaseException:
-            self._hang_up()
-            await self.node.stop()
-            await self.service.stop()
+            await self.stop()
             raise
         where = format_address(self.listener.host, self.listener.port)
         log.info("node %d serves clients at %s", self.config.node, where)
@@ -134,10 +138,13 @@ class ChainServer:
     async def stop(self) -> None:
         """Make durable what is queued, leave the app, close the files. Raises StorageError as ``Node.stop`` does."""
         self.watchdog.stop()
-        await self.listener.stop()
-        self._hang_up()
-        await self.node.stop()
-        await self.service.stop()
+        try:
+            await self.rpc.close()
+        finally:
+            await self.listener.stop()
+            self._hang_up()
+            await self.node.stop()
+            await self.service.stop()
 
     def status(self, request: int = 0) -> Status:
         """This node's view of itself. A height counts as a term, and transactions as entries."""

@@ -10,15 +10,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, BinaryIO, Final, TypeVar
 
 from quorate.kernel import ROOT, App, Path, Requester
 from quorate.parts.log.replicated import Dropped
 from quorate.protocols.tendermint.app_messages import BlockApplied, TxChecked
-from quorate.runtime.errors import StorageError, WorkLeft
+from quorate.runtime.errors import StorageError
 from quorate.service.comet.block_store import BlockStore
+from quorate.service.comet.file_thread import FileThread
 from quorate.service.requests import Code, Failure
 
 T = TypeVar("T")
@@ -26,12 +25,11 @@ log = logging.getLogger("quorate.comet")
 
 WRITTEN_AT_ONCE: Final = 256
 """Blocks in one transaction of the store."""
-STOP_S_MAX: Final = 2.0
 NO_CLIENTS: Final = "this cluster runs an ABCI app: it takes transactions, and no commands of this client"
 
 
 class ChainService(App):
-    """``end`` is called with what makes the node unable to go on; ``on_applied`` with blocks that are in the store."""
+    """``end`` is called with what makes the node unable to go on; ``on_applied`` with those new in the store."""
 
     def __init__(self, store: BlockStore, end: Callable[[BaseException], None]) -> None:
         self.store = store
@@ -41,7 +39,8 @@ class ChainService(App):
         """By transaction, who waits to hear what came of it."""
         self._applied: deque[BlockApplied] = deque()
         self._writing: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quorate-blocks")
+        self._written: asyncio.Future[None] | None = None
+        self._thread = FileThread("blocks", store.path)
 
     # --- transactions ---
 
@@ -77,22 +76,36 @@ class ChainService(App):
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
         """Ask the store. Raises BlockStoreFailed."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args))
+        return await self._thread.run(call, *args)
 
     async def _write(self) -> None:
         """All that waits, and what comes meanwhile."""
         try:
             while self._applied:
                 some = [self._applied.popleft() for _ in range(min(len(self._applied), WRITTEN_AT_ONCE))]
+                known = self.store.height
                 await self.in_thread(self.store.add, some)
                 retain_height = max(applied.retain_height for applied in some)
                 if retain_height > self.store.base > 0:
                     await self.in_thread(self.store.prune, retain_height)
-                self.on_applied(some)
+                if fresh := [applied for applied in some if applied.height > known]:
+                    self._tell_written()
+                    self.on_applied(fresh)
         except StorageError as error:
             self._end(error)
         finally:
             self._writing = None
+
+    async def until_more(self) -> None:
+        """Until more blocks are in the store."""
+        if self._written is None:
+            self._written = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._written)
+
+    def _tell_written(self) -> None:
+        if self._written is not None:
+            self._written.set_result(None)
+            self._written = None
 
     async def stop(self) -> None:
         """What waits is written first; then the store is closed. The node has stopped.
@@ -103,20 +116,14 @@ class ChainService(App):
             for waiter in waiting:
                 waiter.cancel()
         self._asking.clear()
-        closing = asyncio.ensure_future(self._close())
-        if not (await asyncio.wait((closing,), timeout=STOP_S_MAX))[0]:
-            closing.cancel()
-            raise WorkLeft(
-                f"{self.store.path} was left as it is after {STOP_S_MAX:g} s: what it lacks comes again at the next "
-                "start. Look after the disk if it hangs"
-            )
-        await closing
+        if self._written is not None:
+            self._written.cancel()
+        await self._thread.end(self._close())
 
     async def _close(self) -> None:
         if self._writing is not None:
             await asyncio.shield(self._writing)
-        await self.in_thread(self.store.close)
-        self._thread.shutdown(wait=False)
+        await self._thread.run(self.store.close)
 
     # --- an App that has neither clients of its own nor snapshots ---
 

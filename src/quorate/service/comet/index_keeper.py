@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable
 
 from quorate.ledger.comet.rpc.view import ChainView, DecidedHeight
+from quorate.runtime.errors import StorageError
 from quorate.service.comet.indexer import ChainIndexer
 
 log = logging.getLogger("quorate.rpc")
@@ -34,7 +35,7 @@ class IndexKeeper:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """End, and close the index."""
+        """End, and close the index. Raises WorkLeft if that takes too long."""
         self._deafen()
         if self._task is not None:
             self._task.cancel()
@@ -48,7 +49,11 @@ class IndexKeeper:
                 self._more.clear()
                 following = await self._index_from(following)
                 await self._more.wait()
-        except (sqlite3.Error, OSError) as error:  # a node without an index is a node; searches show what there is
+        except (
+            sqlite3.Error,
+            StorageError,
+            OSError,
+        ) as error:  # a node without an index is a node; searches show what there is
             log.error("transactions are not indexed any more: %s", error)
 
     async def _index_from(self, height: int) -> int:

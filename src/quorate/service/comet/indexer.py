@@ -19,12 +19,10 @@ Source: CometBFT 0.38, ``state/txindex/kv/kv.go``, ``state/indexer/block/kv/kv.g
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from quorate.ledger.comet.blocks import tx_hash
 from quorate.ledger.comet.results import EXEC_TX_RESULT
@@ -40,8 +38,7 @@ from quorate.ledger.comet.rpc.queries import (
 )
 from quorate.ledger.comet.rpc.routes import PAGE_BYTES_MAX, TOO_LARGE
 from quorate.ledger.comet.rpc.view import DecidedHeight, IndexedTx, RPCRefusal, SearchPage
-
-T = TypeVar("T")
+from quorate.service.comet.file_thread import FileThread
 
 INDEX_FILE: Final = "index.sqlite"
 STEPS_MAX: Final = 20_000_000
@@ -75,33 +72,35 @@ class ChainIndexer:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / INDEX_FILE
-        self._thread = ThreadPoolExecutor(1, "index")
+        self._thread = FileThread("index", self.path)
         self._file: sqlite3.Connection | None = None
         self._steps_left = 0
 
     async def open(self) -> None:
         """Make the file or find it. Raises sqlite3.Error, OSError."""
-        await self._run(self._open)
+        await self._thread.run(self._open)
 
     async def close(self) -> None:
-        """After what was handed in. A second time is no error."""
-        if self._file is not None:
-            await self._run(self._file.close)
-            self._file = None
-        self._thread.shutdown(wait=False)
+        """After what was handed in. A second time is no error. Raises WorkLeft if that takes too long."""
+        await self._thread.end(self._close())
+
+    async def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            await self._thread.run(file.close)
 
     async def highest(self) -> int:
         """The highest height that is indexed; 0: none."""
-        return await self._run(lambda: self._rows("SELECT coalesce(max(height), 0) FROM heights", ())[0][0])
+        return await self._thread.run(lambda: self._rows("SELECT coalesce(max(height), 0) FROM heights", ())[0][0])
 
     async def add(self, decided: DecidedHeight) -> None:
         """Index a height, if it is not. Raises sqlite3.Error."""
-        await self._run(lambda: self._add(decided))
+        await self._thread.run(lambda: self._add(decided))
 
     async def find_tx(self, tx_hash: bytes) -> IndexedTx | None:
         """The last transaction of this hash."""
         sql = "SELECT height, place, tx, result FROM txs WHERE hash = ? ORDER BY height DESC, place DESC LIMIT 1"
-        rows = await self._run(lambda: self._rows(sql, (tx_hash,)))
+        rows = await self._thread.run(lambda: self._rows(sql, (tx_hash,)))
         return _indexed(rows[0]) if rows else None
 
     async def search_txs(self, query: EventQuery, *, descending: bool, skip: int, count: int) -> SearchPage:
@@ -112,7 +111,7 @@ class ChainIndexer:
             return SearchPage(0) if found is None else SearchPage(1, txs=[] if skip else [found])
         chosen = _places(query, TX_HEIGHT_TAG, "SELECT height, place, 0 FROM txs", "place >= 0")
         order = "DESC" if descending else "ASC"
-        total, rows = await self._run(
+        total, rows = await self._thread.run(
             lambda: self._search(
                 f"SELECT count(*) FROM (SELECT DISTINCT height, place FROM ({chosen.sql}))",
                 f"SELECT txs.height, txs.place, tx, result FROM (SELECT DISTINCT height, place FROM ({chosen.sql}))"
@@ -127,7 +126,7 @@ class ChainIndexer:
         """By height. Raises RPCRefusal for a search that costs too much."""
         chosen = _places(query, BLOCK_HEIGHT_TAG, f"SELECT height, {OF_BLOCK} AS place, 0 FROM heights", "place < 0")
         order = "DESC" if descending else "ASC"
-        total, rows = await self._run(
+        total, rows = await self._thread.run(
             lambda: self._search(
                 f"SELECT count(DISTINCT height) FROM ({chosen.sql})",
                 f"SELECT DISTINCT height FROM ({chosen.sql}) ORDER BY height {order} LIMIT ? OFFSET ?",
@@ -136,9 +135,6 @@ class ChainIndexer:
             )
         )
         return SearchPage(total, heights=[row[0] for row in rows])
-
-    async def _run(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def _open(self) -> None:
         file = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)

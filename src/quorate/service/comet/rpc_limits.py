@@ -1,4 +1,4 @@
-"""RPCLimits: how much a port of CometBFT's RPC serves."""
+"""RPCLimits: how much the port of CometBFT's RPC serves."""
 
 from __future__ import annotations
 

@@ -1,19 +1,18 @@
-"""serve_rpc: open the port of CometBFT's RPC on a node. What it needs beside the rest of Quorate is looked for here.
+"""serve_rpc: open the port of CometBFT's RPC on a node.
 
 ``rpc_server`` does the serving; it imports aiohttp, which only those install who want this port.
 """
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from quorate.ledger.comet.rpc.view import ChainIndex, ChainView
+from quorate.runtime.listening import listen
 from quorate.service.comet.rpc_limits import RPCLimits
+from quorate.service.comet.rpc_needs import why_unavailable
 
-NEEDS: Final = "aiohttp"
 CLOSING_S: Final = 1.0
 """For answers that are under way."""
 
@@ -41,14 +40,12 @@ async def serve_rpc(
 
     Raises RPCUnavailable if aiohttp is not installed, OSError if the port is not to be had.
     """
-    try:
-        importlib.import_module(NEEDS)
-    except ModuleNotFoundError:
-        raise RPCUnavailable(f"CometBFT's RPC needs {NEEDS}: pip install 'quorate[comet]'") from None
+    if why := why_unavailable():
+        raise RPCUnavailable(why)
     from quorate.service.comet.rpc_server import RPCServer
 
     server = RPCServer(view, chain_index, limits or RPCLimits())
-    listening = await asyncio.get_running_loop().create_server(server.listener, host, port)
+    listening = await listen(server.listener, host, port)
     deafen = view.listen(server.decided)
 
     async def close() -> None:
@@ -56,4 +53,4 @@ async def serve_rpc(
         listening.close()
         await server.listener.shutdown(CLOSING_S)
 
-    return RPCPort(listening.sockets[0].getsockname()[1], close)
+    return RPCPort(listening.port, close)
