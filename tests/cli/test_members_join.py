@@ -155,7 +155,8 @@ def test_a_node_joins_and_another_leaves_for_good(protocol: str, tmp_path: Path)
         done("put", "k", "last", *PATIENCE, **cluster.env)
 
 
-@pytest.mark.parametrize("protocol", RAFT_FIRST)
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", SIZE)
 def test_a_node_that_is_killed_while_it_joins_joins_all_the_same(protocol: str, tmp_path: Path) -> None:
     """It is killed before, while and after it asks, and while it fetches a snapshot."""
     new = SIZE[protocol] + 1

@@ -18,7 +18,7 @@ from tests.cluster import READY_TIMEOUT_S, LocalCluster, until
 from tests.torture.protocols import nodes_of
 
 PROTOCOLS = sorted(REGISTRY)
-LEFT_TO_SLOW = ("echo", "multipaxos", "paxos", "vote")
+LEFT_TO_SLOW = ("echo", "multipaxos", "paxos", "pbft", "vote")
 """Those whose processes the slow tests start; the others have one of each kind of faults and of agreement."""
 BYZANTINE = [name for name in PROTOCOLS if REGISTRY[name].traits.is_byzantine]
 NO_INVARIANTS = {
@@ -42,13 +42,21 @@ def test_every_promise_is_kept_in_the_simulator(protocol: str, workload: str, fa
 
 
 @pytest.mark.parametrize("protocol", BYZANTINE)
-@pytest.mark.parametrize(("nodes", "seeds"), [(4, 6), (7, 2)])
+@pytest.mark.parametrize(
+    ("nodes", "seeds"),
+    [
+        (4, range(100, 102)),
+        (7, range(100, 101)),
+        pytest.param(4, range(102, 106), marks=pytest.mark.slow),
+        pytest.param(7, range(101, 102), marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("workload", ["register", "kv"])
 def test_every_promise_is_kept_among_as_many_liars_as_it_bears(
-    protocol: str, nodes: int, seeds: int, workload: str
+    protocol: str, nodes: int, seeds: range, workload: str
 ) -> None:
     liars = REGISTRY[protocol].faults(nodes)
-    for seed in range(100, 100 + seeds):
+    for seed in seeds:
         outcome = run_task(
             Task(
                 protocol=protocol,

@@ -52,7 +52,7 @@ def lied_to(seed: int, lie: Callable[[bytes], bytes], faults: int, kinds: str) -
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 @pytest.mark.parametrize("kinds", ["none", "all"])
-@pytest.mark.parametrize("seeds", [range(2, 4), pytest.param(range(4), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [range(2, 3), pytest.param(range(4), marks=pytest.mark.slow)])
 def test_a_node_that_lies_to_clients_is_outvoted(lie: Callable[[bytes], bytes], kinds: str, seeds: range) -> None:
     outcomes = [lied_to(seed, lie, 1, kinds) for seed in seeds]
     assert all(outcome.holds for outcome in outcomes), outcomes

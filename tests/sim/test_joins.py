@@ -82,7 +82,7 @@ def test_what_was_mended_is_found_with_the_old_rule(
 # --- what holds ---
 
 
-@pytest.mark.parametrize("protocol", ["raft", "multipaxos", "pbft"])
+@pytest.mark.parametrize("protocol", ["raft", "multipaxos", pytest.param("pbft", marks=pytest.mark.slow)])
 def test_nodes_come_and_go_and_promises_are_kept(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     worlds = []
     counts: Counter[str] = Counter()
@@ -128,10 +128,11 @@ def test_with_liars_among_those_that_come_and_go(workload: str, seeds: list[int]
 LOST = "seeds that lost a joint leader"
 
 
-def test_leaders_of_raft_are_lost_while_members_are_joint() -> None:
+@pytest.mark.parametrize("seeds", [range(16), pytest.param(range(16, 40), marks=pytest.mark.slow)])
+def test_leaders_of_raft_are_lost_while_members_are_joint(seeds: range) -> None:
     """With a majority of the old members parted from one of the new: no seed breaks a promise, and many have it."""
     counts: Counter[str] = Counter()
-    for seed in range(40):
+    for seed in seeds:
         outcome = campaign.run_task(Task(protocol="raft", seed=seed, joins=True, faults="all"))
         assert outcome.holds, outcome.text
         counts.update(outcome.counts)

@@ -90,16 +90,17 @@ def run(protocol: str, seed: int, mix: Mix, core: type[Core] | None = None) -> R
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("part", [0, *[pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3)]])
-def test_reads_by_lease_are_linearizable(part: int, protocol: str) -> None:
-    for seed in range(part * 15, part * 15 + 15):
+@pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 60), marks=pytest.mark.slow)])
+def test_reads_by_lease_are_linearizable(seeds: range, protocol: str) -> None:
+    for seed in seeds:
         outcome = run(protocol, seed, swarm(seed))
         assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_reads_by_lease_are_linearizable_when_leaders_are_deposed(protocol: str) -> None:
-    for seed in DEPOSED:
+@pytest.mark.parametrize("seeds", [DEPOSED[:5], pytest.param(DEPOSED[5:], marks=pytest.mark.slow)])
+def test_reads_by_lease_are_linearizable_when_leaders_are_deposed(protocol: str, seeds: range) -> None:
+    for seed in seeds:
         outcome = run(protocol, seed, deposed(seed))
         assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
 

@@ -198,7 +198,7 @@ def test_attackers_change_every_message(protocol: str) -> None:
     assert {type(message) for message in MESSAGES[protocol]} == set(REGISTRY[protocol].core.messages)
 
 
-@pytest.mark.parametrize("victim", in_tiers(ATTACKED), indirect=True)
+@pytest.mark.parametrize("victim", in_tiers(ATTACKED, fast=("pbft",)), indirect=True)
 @pytest.mark.parametrize("port", ["peer", "client"])
 def test_frames_that_are_no_messages(victim: Victim, port: str) -> None:
     attack(victim, port, 200)
@@ -211,7 +211,7 @@ def test_many_frames_that_are_no_messages(victim: Victim, port: str) -> None:
     attack(victim, port, 10_000 if victim.protocol in ALWAYS else 2_000)
 
 
-@pytest.mark.parametrize("victim", in_tiers(ATTACKED), indirect=True)
+@pytest.mark.parametrize("victim", in_tiers(ATTACKED, fast=("pbft",)), indirect=True)
 @pytest.mark.parametrize("port", ["peer", "client"])
 def test_streams_that_are_no_frames(victim: Victim, port: str) -> None:
     changes = {"protocol": victim.protocol, "cluster": victim.cluster.layout.cluster, "node": 2, "target": 1}

@@ -37,19 +37,19 @@ def torture(protocol: str, folder: Path, kinds: dict[str, int], seed: int, kills
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("protocol", in_tiers(PROTOCOLS))
+@pytest.mark.parametrize("protocol", in_tiers(PROTOCOLS, fast=("raft",)))
 def test_kills(protocol: str, tmp_path: Path) -> None:
     torture(protocol, tmp_path, KILLS, seed=1, kills=4)
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("protocol", in_tiers(FAILING_OVER))
+@pytest.mark.parametrize("protocol", in_tiers(FAILING_OVER, fast=("raft",)))
 def test_all_are_killed_at_once(protocol: str, tmp_path: Path) -> None:
     torture(protocol, tmp_path, {"kill all": 1}, seed=4, kills=1)
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("protocol", in_tiers(PROTOCOLS))
+@pytest.mark.parametrize("protocol", in_tiers(PROTOCOLS, fast=("raft",)))
 def test_pauses(protocol: str, tmp_path: Path) -> None:
     torture(protocol, tmp_path, PAUSES, seed=2, pauses=3)
 
