@@ -244,12 +244,17 @@ def test_an_index_that_is_damaged_is_not_used(tmp_path: Path, caplog: pytest.Log
 
 def test_an_index_on_a_disk_that_hangs_holds_up_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_thread, "STOP_S_MAX", 0.1)
-    answers_again = threading.Event()
-    monkeypatch.setattr(ChainIndexer, "_add", lambda *_: answers_again.wait())
+    hangs, answers_again = threading.Event(), threading.Event()
+
+    def add(*_: Any) -> None:
+        hangs.set()
+        answers_again.wait()
+
+    monkeypatch.setattr(ChainIndexer, "_add", add)
 
     async def main() -> None:
         async with rpc_servers(tmp_path) as made:
-            await made.level(1)
+            await until(hangs.is_set)
             server = made.running[1]
             try:
                 with pytest.raises(WorkLeft, match=r"index\.sqlite was left as it is"):
@@ -258,6 +263,5 @@ def test_an_index_on_a_disk_that_hangs_holds_up_no_end(tmp_path: Path, monkeypat
                 assert not server.store._is_open, "the rest stopped in order"
             finally:
                 answers_again.set()
-            made.running.clear()
 
     run(main())

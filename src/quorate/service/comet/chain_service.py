@@ -110,7 +110,7 @@ class ChainService(App):
     async def stop(self) -> None:
         """What waits is written first; then the store is closed. The node has stopped.
 
-        Raises WorkLeft if that takes too long.
+        A second time is no error. Raises WorkLeft if that takes too long.
         """
         for waiting in self._asking.values():
             for waiter in waiting:
@@ -118,7 +118,7 @@ class ChainService(App):
         self._asking.clear()
         if self._written is not None:
             self._written.cancel()
-        await self._thread.end(self._close())
+        await self._thread.end(self._close)
 
     async def _close(self) -> None:
         if self._writing is not None:

@@ -22,14 +22,21 @@ class FileThread:
     def __init__(self, name: str, file: Path) -> None:
         self._file = file
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"quorate-{name}")
+        self._has_ended = False
 
     async def run(self, call: Callable[..., T], *args: Any) -> T:
         """Call it there. Raises what it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args))
 
-    async def end(self, last: Awaitable[None]) -> None:
-        """When ``last`` is done, whose last call closes the file. Raises WorkLeft if that takes too long."""
-        closing = asyncio.ensure_future(last)
+    async def end(self, last: Callable[[], Awaitable[None]]) -> None:
+        """When ``last`` is done, whose last call closes the file. A second time is no error.
+
+        Raises WorkLeft if that takes too long.
+        """
+        if self._has_ended:
+            return
+        self._has_ended = True
+        closing = asyncio.ensure_future(last())
         if not (await asyncio.wait((closing,), timeout=STOP_S_MAX))[0]:
             closing.cancel()
             raise WorkLeft(

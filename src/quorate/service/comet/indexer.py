@@ -82,7 +82,7 @@ class ChainIndexer:
 
     async def close(self) -> None:
         """After what was handed in. A second time is no error. Raises WorkLeft if that takes too long."""
-        await self._thread.end(self._close())
+        await self._thread.end(self._close)
 
     async def _close(self) -> None:
         file, self._file = self._file, None
