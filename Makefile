@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test test-slow test-interpreters verify lint types tidy links fix bench news requirements clean
+.PHONY: help up test test-slow test-interpreters verify lint types tidy links fix bench bench-comet news requirements clean
 
 help: ## List the targets
 	@echo "usage: make TARGET [ARGS='...']"
@@ -66,6 +66,9 @@ bench: $(STAMP) ## Measure against etcd on this machine
 	@for tool in etcd etcdctl; do command -v $$tool >/dev/null || { \
 	  echo "make bench: $$tool is not installed; as root: apt-get install etcd-server etcd-client" >&2; exit 1; }; done
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-comet: $(STAMP) ## Measure a chain beside one of CometBFT on this machine
+	@$(BIN)/python -m bench.comet $(ARGS)
 
 news: $(STAMP) ## Show the next release notes, from the fragments in news/
 	@$(BIN)/towncrier build --draft
