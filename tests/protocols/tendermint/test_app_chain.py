@@ -300,6 +300,25 @@ def test_what_waits_is_checked_again_after_a_block() -> None:
     assert [block.data.txs for block in node.blocks if block.data.txs] == [(b"a=1",)]
 
 
+def test_the_next_block_waits_for_those_that_are_checked_again() -> None:
+    node = OneAppNode(
+        hold=lambda job: isinstance(job.work, CheckTxs) and job.work.is_recheck, config=ALONE.but(batch_count_max=2)
+    )
+    node.submits(b"a=1", b"b=2", b"c=3", b"d=4", b"e=5")
+    (job,) = node.held
+    assert job.work == CheckTxs((b"c=3", b"d=4"), is_recheck=True)
+    node.submits(b"f=6")
+    assert [block.data.txs for block in node.blocks if block.data.txs] == [(b"a=1", b"b=2")], (
+        "the app has checked f=6 for the next block, and c=3 not yet"
+    )
+    node.release()
+    assert [block.data.txs for block in node.blocks if block.data.txs] == [
+        (b"a=1", b"b=2"),
+        (b"c=3", b"d=4"),
+        (b"e=5", b"f=6"),
+    ]
+
+
 def test_a_check_that_could_not_be_done_is_done_at_the_next_beat() -> None:
     node = OneAppNode(hold=lambda job: isinstance(job.work, CheckTxs))
     node.submits(b"a=1")

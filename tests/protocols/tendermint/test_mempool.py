@@ -128,16 +128,44 @@ def test_another_node_has_a_share_and_leaves_room_for_clients(limits: dict[str, 
 
 def test_after_a_block_nothing_is_ready_before_it_was_checked_again() -> None:
     made = filled(b"a", b"b")
-    assert made.recheck() == (b"a", b"b")
+    made.begin_era()
+    assert (first(made), len(made), made.txs) == ("", 0, (b"a", b"b"))
+    assert made.recheck(99, ROOM) == (b"a", b"b")
+    assert made.recheck(99, ROOM) == (), "the app is being asked"
     assert (first(made), len(made)) == ("", 0)
     made.checked(b"a", ResponseCheckTx(1), -1)
     made.checked(b"b", OK, -1)
     assert (first(made), len(made), made.bytes) == ("b", 1, 1)
 
 
-def test_what_waits_for_long_is_told_again_the_oldest_first() -> None:
+def test_enough_for_a_block_are_checked_again_and_others_in_the_place_of_those_that_are_refused() -> None:
+    made = filled(*[b"%d" % n for n in range(6)])
+    made.begin_era()
+    assert made.take_in(b"new", CLIENTS, ROOM) == ""
+    assert made.checked(b"new", OK, -1) == ""
+    assert made.recheck(3, ROOM) == (b"0", b"1", b"2")
+    made.checked(b"0", OK, -1)
+    made.checked(b"1", ResponseCheckTx(1), -1)
+    made.checked(b"2", OK, -1)
+    assert made.recheck(3, ROOM) == (b"3",)
+    made.checked(b"3", OK, -1)
+    assert made.recheck(3, ROOM) == ()
+    assert (first(made), made.recheck(99, 3)) == ("0 2 3 new", (b"4",)), "more bytes than are wanted are enough"
+
+
+def test_an_answer_that_was_asked_for_before_the_last_block_lets_nothing_into_the_next() -> None:
+    made = pool()
+    made.take_in(b"a", CLIENTS, ROOM)
+    made.begin_era()
+    assert made.recheck(99, ROOM) == ()
+    made.checked(b"a", OK, -1)
+    assert (first(made), len(made)) == ("", 0)
+    assert made.recheck(99, ROOM) == (b"a",)
+
+
+def test_what_waits_for_long_is_told_again_the_oldest_first_and_less_and_less_often() -> None:
     made = filled(b"aa", b"bb")
     assert made.overdue(99, 9) == ()
-    assert made.overdue(99, 9) == (b"aa", b"bb")
-    assert made.overdue(3, 9) == (b"aa",)
-    assert made.overdue(99, 1) == (b"aa",)
+    assert made.overdue(3, 9) == (b"aa",), "no more bytes"
+    assert made.overdue(99, 1) == (b"bb",)
+    assert [len(made.overdue(99, 9)) for _ in range(9)] == [1, 0, 1, 0, 1, 0, 0, 0, 1]

@@ -95,6 +95,8 @@ class DrivenApp(ChainApp):
         self._is_ready = False
         self._is_proof_due = True  # also before the first block (consensus/state.go)
         self._block: NamedBlock | None = None  # the app was asked what comes of it
+        self._rechecks = 0  # how many are under way
+        self._draft: Draft | None = None  # it waits for them
 
     @property
     def is_ready(self) -> bool:
@@ -156,6 +158,19 @@ class DrivenApp(ChainApp):
                 if not why:
                     accepted.append(tx)
         self._tell(accepted)
+        if job.is_recheck:
+            self._rechecks -= 1
+            self._recheck()  # in the place of those that were refused
+
+    def _recheck(self) -> None:
+        """Those that the next block may have are checked again; then it is proposed, if that is this node's turn."""
+        txs = self.mempool.recheck(self.config.batch_count_max, self.config.batch_bytes_max)
+        if txs:
+            self._rechecks += 1
+            self._checks.ask(CheckTxs(txs, is_recheck=True))
+        elif not self._rechecks and self._draft is not None:
+            draft, self._draft = self._draft, None
+            self.prepare(draft)
 
     def _tell(self, txs: Sequence[bytes]) -> None:
         """The others, in messages that are not too long."""
@@ -173,6 +188,9 @@ class DrivenApp(ChainApp):
     # --- blocks ---
 
     def prepare(self, draft: Draft) -> None:
+        if self._rechecks:
+            self._draft = draft
+            return
         chain, config = self.chain, self.config
         evidence_bytes = len(EVIDENCE_LIST.encode(EvidenceList(draft.evidence))) if draft.evidence else 0
         validators = len(chain.state.validators.validators)
@@ -191,7 +209,7 @@ class DrivenApp(ChainApp):
     def finalize(self, block: NamedBlock, commit: Commit) -> None:
         """Questions about blocks that were not decided are not asked again."""
         self._questions.forget_failed()
-        self._block = block
+        self._block, self._draft = block, None
         height = block.block.header.height
         outcome = self.outcomes.get(height)
         if outcome is not None and height <= self.app_height:
@@ -239,9 +257,9 @@ class DrivenApp(ChainApp):
 
     def _committed(self, height: int, retain_height: int) -> None:
         self.app_height = height
+        self.mempool.begin_era()
+        self._recheck()
         self.answer(Committed(height, max(0, retain_height)))
-        if txs := self.mempool.recheck():
-            self._checks.ask(CheckTxs(txs, is_recheck=True))
 
     # --- the start ---
 

@@ -1,8 +1,11 @@
 """Mempool: transactions that wait for a block: what may wait, in which order, and for how long it is remembered.
 
 A transaction comes from this node's clients or from another node. It is looked at once, by the digest: what is here, is
-being checked, or was in a block lately, is not taken in again. Then the app checks it (CheckTx), and checks it again
-after each block. What the app refuses is forgotten, since it may accept it later.
+being checked, or was in a block lately, is not taken in again. Then the app checks it (CheckTx). After a block the app
+must check it again before it may be in another one. What the app refuses is forgotten, since it may accept it later.
+
+Departure: CometBFT has all that wait checked again after each block. Here those that the next block may have are, and
+the others when it is their turn, so that a block's work does not grow with what waits.
 
 Limits. Those that wait and those that are being checked take room together, in counts and in bytes. Another node gets a
 share of it, so that one that lies cannot keep clients of this node out.
@@ -33,13 +36,20 @@ CLIENTS: Final = None
 
 
 class WaitingTx(msgspec.Struct, gc=False):
-    """A transaction, from whom it came, and how much gas it wants; None: the app has not said yet whether it may."""
+    """A transaction, and from whom it came."""
 
     tx: bytes
     source: int | None
+    era: int
+    """After so many blocks the app was asked about it last."""
     gas: int | None = None
+    """How much it wants; None: the app has not said yet whether it may wait."""
+    is_accepted: bool = False
+    """By the app, once at least."""
     beats: int = 0
     """How many beats it has waited."""
+    told_at: int = 1
+    """It is told again after so many beats and one more."""
 
 
 class Mempool:
@@ -54,6 +64,7 @@ class Mempool:
         self._here: dict[bytes, WaitingTx] = {}  # by digest, in the order in which they came
         self._past: dict[bytes, None] = {}  # digests of those that were in a block, the oldest first
         self._held: dict[int | None, tuple[int, int]] = {}  # count and bytes by source
+        self._era = 0
         self._ready = 0  # how many may be in a block
         self.bytes = 0
 
@@ -63,8 +74,8 @@ class Mempool:
 
     @property
     def txs(self) -> tuple[bytes, ...]:
-        """Those that may be in a block, in order."""
-        return tuple([waiting.tx for waiting in self._here.values() if waiting.gas is not None])
+        """Those that the app has accepted, in order."""
+        return tuple([waiting.tx for waiting in self._here.values() if waiting.is_accepted])
 
     def take_in(self, tx: bytes, source: int | None, bytes_max: int) -> str:
         """Why it is not to be checked; empty: it is, and has its room. ``bytes_max``: of a block's transactions."""
@@ -83,7 +94,7 @@ class Mempool:
             return f"{FULL}: {len(self._here)} transactions of {self.bytes} bytes"
         if count >= max(1, self._count_max // parts) or (count and held + size > self._bytes_max // parts):
             return f"{FULL}: {count} transactions of one node"
-        self._here[digest] = WaitingTx(tx, source)
+        self._here[digest] = WaitingTx(tx, source, self._era)
         self._hold(source, 1, size)
         return ""
 
@@ -101,17 +112,29 @@ class Mempool:
         if why:
             self._let_go(digest)
         else:
-            self._ready += waiting.gas is None
-            waiting.gas = answer.gas_wanted
+            self._ready += waiting.gas is None and waiting.era == self._era
+            waiting.gas, waiting.is_accepted = answer.gas_wanted, True
         return why
 
-    def recheck(self) -> tuple[bytes, ...]:
-        """A block was decided: those that could be in one are to be checked again, and are in none before they were."""
-        txs = self.txs
-        for waiting in self._here.values():
-            waiting.gas = None
+    def begin_era(self) -> None:
+        """A block was applied: what waits is in none before the app has checked it again."""
+        self._era += 1
         self._ready = 0
-        return txs
+
+    def recheck(self, count_max: int, wanted_bytes: int) -> tuple[bytes, ...]:
+        """Those that are to be checked again now: enough for a block, with those that may be in one already."""
+        found: list[bytes] = []
+        count = size = 0
+        for waiting in self._here.values():
+            if count >= count_max or size > wanted_bytes:
+                break
+            if waiting.gas is None:
+                continue
+            count, size = count + 1, size + len(waiting.tx)
+            if waiting.era != self._era:
+                waiting.era, waiting.gas = self._era, None
+                found.append(waiting.tx)
+        return tuple(found)
 
     def decided(self, txs: Sequence[bytes], succeeded: Sequence[bool]) -> None:
         """They were in a block. One that failed there may come again (CListMempool.Update)."""
@@ -130,7 +153,7 @@ class Mempool:
         taken: list[bytes] = []
         size = gas = 0
         for waiting in self._here.values():
-            if waiting.gas is None:
+            if waiting.gas is None or waiting.era != self._era:
                 continue
             its = tx_bytes_in_block(waiting.tx)
             if len(taken) >= count_max or (taken and size + its > wanted_bytes):
@@ -142,21 +165,24 @@ class Mempool:
         return tuple(taken)
 
     def overdue(self, bytes_max: int, count_max: int) -> tuple[bytes, ...]:
-        """At each beat: the oldest of those that have waited for two, for the others to be told of once more."""
+        """At each beat: the oldest of those that have waited for two, for the others to be told of once more; and again
+        after four, eight, and so on, since they come late where much waits, and are seldom lost."""
         found: list[bytes] = []
         for waiting in self._here.values():
-            if waiting.gas is None:
+            if not waiting.is_accepted:
                 continue
             waiting.beats += 1
-            if waiting.beats > 1 and len(found) < count_max and (not found or bytes_max >= len(waiting.tx)):
+            is_due = waiting.beats > waiting.told_at
+            if is_due and len(found) < count_max and (not found or bytes_max >= len(waiting.tx)):
                 bytes_max -= len(waiting.tx)
+                waiting.told_at = 2 * waiting.beats - 1
                 found.append(waiting.tx)
         return tuple(found)
 
     def _let_go(self, digest: bytes) -> None:
         waiting = self._here.pop(digest, None)
         if waiting is not None:
-            self._ready -= waiting.gas is not None
+            self._ready -= waiting.gas is not None and waiting.era == self._era
             self._hold(waiting.source, -1, -len(waiting.tx))
 
     def _hold(self, source: int | None, count: int, size: int) -> None:
