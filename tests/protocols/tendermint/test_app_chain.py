@@ -15,6 +15,7 @@ from quorate.ledger.comet.results import ExecTxResult
 from quorate.ledger.comet.validators import ValidatorKey, key_address
 from quorate.machines.abci.kvstore import KVStoreApp, kv_app_hash
 from quorate.protocols.tendermint.app_messages import AskApp, Begun, CheckTxs, Outcome, Transactions
+from quorate.protocols.tendermint.mempool import BEATS_OF_OTHERS
 
 from tests.protocols.tendermint.one_app_node import ALONE, OneAppNode
 from tests.protocols.tendermint.one_node import KEYRING, ME, OTHERS, A, B, prevote, said, told, written
@@ -274,9 +275,9 @@ def test_what_another_node_tells_is_checked_and_not_passed_on_at_once() -> None:
     node.hears(OTHERS[0], Transactions((b"a=1", b"nonsense")))
     assert (node.core.app.mempool.txs, node.checked) == ((b"a=1",), [])
     assert not [m for turn in node.turns for m in told(turn, OTHERS[1]) if isinstance(m, Transactions)]
-    node.beats()
-    again = [m for m in told(node.beats(), OTHERS[1]) if isinstance(m, Transactions)]
-    assert again == [Transactions((b"a=1",))], "what has waited for two beats is told again"
+    beats = [node.beats() for _ in range(BEATS_OF_OTHERS + 1)]
+    again = [[m for m in told(turn, OTHERS[1]) if isinstance(m, Transactions)] for turn in beats]
+    assert again == [[]] * BEATS_OF_OTHERS + [[Transactions((b"a=1",))]], "what has waited for long is told again"
 
 
 def test_a_transaction_that_was_decided_is_not_taken_again() -> None:
@@ -317,6 +318,18 @@ def test_the_next_block_waits_for_those_that_are_checked_again() -> None:
         (b"c=3", b"d=4"),
         (b"e=5", b"f=6"),
     ]
+
+
+def test_one_that_is_checked_while_a_block_is_applied_comes_into_the_next() -> None:
+    node = OneAppNode(hold=is_for(requests.RequestCommit))
+    node.submits(b"a=1")
+    node.hold = lambda job: isinstance(job.work, CheckTxs)
+    node.submits(b"b=2")
+    commit, check = node.held
+    node.hold = lambda job: False
+    node.answers(commit, node.answer(commit))
+    node.answers(check, node.answer(check))
+    assert [block.data.txs for block in node.blocks if block.data.txs] == [(b"a=1",), (b"b=2",)]
 
 
 def test_a_check_that_could_not_be_done_is_done_at_the_next_beat() -> None:

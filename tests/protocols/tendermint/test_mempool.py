@@ -169,3 +169,10 @@ def test_what_waits_for_long_is_told_again_the_oldest_first_and_less_and_less_of
     assert made.overdue(3, 9) == (b"aa",), "no more bytes"
     assert made.overdue(99, 1) == (b"bb",)
     assert [len(made.overdue(99, 9)) for _ in range(9)] == [1, 0, 1, 0, 1, 0, 0, 0, 1]
+
+
+def test_what_came_from_another_node_is_told_when_that_node_had_its_time() -> None:
+    made = pool()
+    made.take_in(b"a", 1, ROOM)
+    made.checked(b"a", OK, -1)
+    assert [len(made.overdue(99, 9)) for _ in range(32)] == [0] * 15 + [1] + [0] * 15 + [1]

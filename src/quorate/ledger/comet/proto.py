@@ -54,6 +54,11 @@ def uvarint(number: int) -> bytes:
     return bytes(made)
 
 
+def uvarint_bytes(number: int) -> int:
+    """How long that is."""
+    return (max(number, 1).bit_length() + 6) // 7
+
+
 def delimited(data: bytes) -> bytes:
     """The bytes with their length before them."""
     return uvarint(len(data)) + data

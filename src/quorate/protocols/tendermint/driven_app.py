@@ -145,10 +145,10 @@ class DrivenApp(ChainApp):
             else:
                 taken.append(tx)
         if taken:
-            self._checks.ask(CheckTxs(tuple(taken)), source)
+            self._checks.ask(CheckTxs(tuple(taken)), (source, self.mempool.era))
         return refused
 
-    def _checked(self, job: CheckTxs, source: int | None, answers: Sequence[ResponseCheckTx]) -> None:
+    def _checked(self, job: CheckTxs, source: int | None, era: int, answers: Sequence[ResponseCheckTx]) -> None:
         gas_max = self.chain.params.block.max_gas
         accepted = []
         for tx, answer in zip(job.txs, answers, strict=True):
@@ -158,16 +158,16 @@ class DrivenApp(ChainApp):
                 if not why:
                     accepted.append(tx)
         self._tell(accepted)
-        if job.is_recheck:
-            self._rechecks -= 1
-            self._recheck()  # in the place of those that were refused
+        self._rechecks -= job.is_recheck
+        if job.is_recheck or era != self.mempool.era:
+            self._recheck()  # others, for those that were refused; and these, if a block came meanwhile
 
     def _recheck(self) -> None:
         """Those that the next block may have are checked again; then it is proposed, if that is this node's turn."""
         txs = self.mempool.recheck(self.config.batch_count_max, self.config.batch_bytes_max)
         if txs:
             self._rechecks += 1
-            self._checks.ask(CheckTxs(txs, is_recheck=True))
+            self._checks.ask(CheckTxs(txs, is_recheck=True), (CLIENTS, self.mempool.era))
         elif not self._rechecks and self._draft is not None:
             draft, self._draft = self._draft, None
             self.prepare(draft)
@@ -306,7 +306,8 @@ class DrivenApp(ChainApp):
     def done(self, key: Key, result: Any) -> None:
         check = self._checks.done(key, result)
         if check is not None:
-            self._checked(*check, result)
+            job, (source, era) = check
+            self._checked(job, source, era, result)
             return
         asked = self._questions.done(key, result)
         if asked is not None:

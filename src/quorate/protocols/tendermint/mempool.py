@@ -33,6 +33,9 @@ FULL: Final = "mempool is full"
 EMPTY: Final = "a transaction of no bytes"
 CLIENTS: Final = None
 """The source that is no other node."""
+BEATS_OF_OTHERS: Final = 15
+"""The node whose client brought a transaction tells it again. The others do much later, in its place: each of them
+proposes it at its own turn anyway."""
 
 
 class WaitingTx(msgspec.Struct, gc=False):
@@ -42,14 +45,14 @@ class WaitingTx(msgspec.Struct, gc=False):
     source: int | None
     era: int
     """After so many blocks the app was asked about it last."""
+    told_at: int
+    """It is told again after so many beats and one more."""
     gas: int | None = None
     """How much it wants; None: the app has not said yet whether it may wait."""
     is_accepted: bool = False
     """By the app, once at least."""
     beats: int = 0
     """How many beats it has waited."""
-    told_at: int = 1
-    """It is told again after so many beats and one more."""
 
 
 class Mempool:
@@ -64,7 +67,8 @@ class Mempool:
         self._here: dict[bytes, WaitingTx] = {}  # by digest, in the order in which they came
         self._past: dict[bytes, None] = {}  # digests of those that were in a block, the oldest first
         self._held: dict[int | None, tuple[int, int]] = {}  # count and bytes by source
-        self._era = 0
+        self.era = 0
+        """How many blocks were applied in this life of the node."""
         self._ready = 0  # how many may be in a block
         self.bytes = 0
 
@@ -94,7 +98,7 @@ class Mempool:
             return f"{FULL}: {len(self._here)} transactions of {self.bytes} bytes"
         if count >= max(1, self._count_max // parts) or (count and held + size > self._bytes_max // parts):
             return f"{FULL}: {count} transactions of one node"
-        self._here[digest] = WaitingTx(tx, source, self._era)
+        self._here[digest] = WaitingTx(tx, source, self.era, 1 if source is CLIENTS else BEATS_OF_OTHERS)
         self._hold(source, 1, size)
         return ""
 
@@ -112,13 +116,13 @@ class Mempool:
         if why:
             self._let_go(digest)
         else:
-            self._ready += waiting.gas is None and waiting.era == self._era
+            self._ready += waiting.gas is None and waiting.era == self.era
             waiting.gas, waiting.is_accepted = answer.gas_wanted, True
         return why
 
     def begin_era(self) -> None:
         """A block was applied: what waits is in none before the app has checked it again."""
-        self._era += 1
+        self.era += 1
         self._ready = 0
 
     def recheck(self, count_max: int, wanted_bytes: int) -> tuple[bytes, ...]:
@@ -131,8 +135,8 @@ class Mempool:
             if waiting.gas is None:
                 continue
             count, size = count + 1, size + len(waiting.tx)
-            if waiting.era != self._era:
-                waiting.era, waiting.gas = self._era, None
+            if waiting.era != self.era:
+                waiting.era, waiting.gas = self.era, None
                 found.append(waiting.tx)
         return tuple(found)
 
@@ -153,7 +157,7 @@ class Mempool:
         taken: list[bytes] = []
         size = gas = 0
         for waiting in self._here.values():
-            if waiting.gas is None or waiting.era != self._era:
+            if waiting.gas is None or waiting.era != self.era:
                 continue
             its = tx_bytes_in_block(waiting.tx)
             if len(taken) >= count_max or (taken and size + its > wanted_bytes):
@@ -182,7 +186,7 @@ class Mempool:
     def _let_go(self, digest: bytes) -> None:
         waiting = self._here.pop(digest, None)
         if waiting is not None:
-            self._ready -= waiting.gas is not None and waiting.era == self._era
+            self._ready -= waiting.gas is not None and waiting.era == self.era
             self._hold(waiting.source, -1, -len(waiting.tx))
 
     def _hold(self, source: int | None, count: int, size: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 import enum
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from traceback import format_exception
 from typing import Final, TypeVar
 
@@ -66,6 +66,10 @@ class AppCalls(abc.ABC):
         Raises AppFailed, after which no call succeeds and the node must stop; AppBusy, if too much waits.
         """
 
+    @abc.abstractmethod
+    async def ask_all(self, requests: Sequence[Request], kind: type[R]) -> Sequence[R]:
+        """The answers to requests of one kind, which are put at once. Raises what ``ask`` raises."""
+
 
 def log_failure(app: ABCIApp, request: Request, error: Exception) -> str:
     """Log what an app raised, whole; it is returned in short. The text may be any, half of a surrogate pair too."""
@@ -92,6 +96,9 @@ class LocalApp(AppCalls):
             raise self.failure.again() from error
         assert isinstance(response, kind), "the app's answers are checked"
         return response
+
+    async def ask_all(self, requests: Sequence[Request], kind: type[R]) -> Sequence[R]:
+        return [await self.ask(request, kind) for request in requests]
 
 
 async def shake_hands(

@@ -14,10 +14,10 @@ Source: CometBFT 0.38, ``proxy/multi_app_conn.go``, ``abci/client/socket_client.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar, cast
 
-from quorate.ledger.comet.abci.engine_end import AppFailed, AskLimits, EngineEnd
+from quorate.ledger.comet.abci.engine_end import AppBusy, AppFailed, AskLimits, EngineEnd
 from quorate.ledger.comet.abci.request_messages import Request
 from quorate.ledger.comet.abci.response_messages import Response
 from quorate.runtime.byte_streams import ByteConnection
@@ -55,11 +55,23 @@ class AppClient(AppCalls):
                 raise self.failed.result().again()
 
     async def ask(self, request: Request, kind: type[R]) -> R:
+        (response,) = await self.ask_all((request,), kind)
+        return response
+
+    async def ask_all(self, requests: Sequence[Request], kind: type[R]) -> Sequence[R]:
         if self.failed.done():
             raise self.failed.result().again()
-        response = await self._connections[ROOMS[type(request)]].ask(request)
-        assert isinstance(response, kind), "the connection checks it"
-        return response
+        answers: list[asyncio.Future[Response]] = []
+        try:
+            for request in requests:
+                answers.append(self._connections[ROOMS[type(request)]].ask(request))
+        except AppBusy:
+            for answer in answers:
+                answer.cancel()
+            raise
+        responses = await asyncio.gather(*answers)
+        assert all(isinstance(response, kind) for response in responses), "the connection checks it"
+        return cast(list[R], responses)
 
     def stop(self) -> None:
         """Hang up. Calls that wait raise AppFailed."""
@@ -105,14 +117,14 @@ class _RoomConnection(ByteConnection):
         self._timer_at = 0.0
         self._flush_is_due = False
 
-    async def ask(self, request: Request) -> Response:
-        """Raises AppFailed, AppBusy."""
+    def ask(self, request: Request) -> asyncio.Future[Response]:
+        """The answer, or AppFailed. Raises AppBusy."""
         answer: asyncio.Future[Response] = self.loop.create_future()
         self.end.ask(request, answer, self.loop.time())
         if not self._flush_is_due:
             self._flush_is_due = True
             self.loop.call_soon(self._flush)
-        return await answer
+        return answer
 
     def give_up(self, failure: AppFailed) -> None:
         """Hang up; who waits raises this."""

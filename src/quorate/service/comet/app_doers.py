@@ -81,8 +81,7 @@ class AppDoers:
             try:
                 for first in range(0, len(work.txs), CHECKS_AT_ONCE):
                     some = work.txs[first : first + CHECKS_AT_ONCE]
-                    asked = [self.calls.ask(RequestCheckTx(tx, kind), ResponseCheckTx) for tx in some]
-                    answers += await asyncio.gather(*asked)
+                    answers += await self.calls.ask_all([RequestCheckTx(tx, kind) for tx in some], ResponseCheckTx)
                     await asyncio.sleep(0)
             except AppBusy as error:
                 return Failed(str(error))

@@ -27,7 +27,7 @@ from quorate.ledger.comet.abci.response_messages import (
     ResponseVerifyVoteExtension,
     VerifyStatus,
 )
-from quorate.ledger.comet.proto import uvarint
+from quorate.ledger.comet.proto import uvarint_bytes
 from quorate.ledger.comet.validators import TOTAL_POWER_MAX
 
 
@@ -58,7 +58,8 @@ def check_answer(request: Request, response: Response) -> None:
 
 def tx_bytes_in_block(tx: bytes) -> int:
     """What a transaction takes of ``max_tx_bytes``: its length and its tag count too."""
-    return 1 + len(uvarint(len(tx))) + len(tx)
+    size = len(tx)
+    return 1 + uvarint_bytes(size) + size
 
 
 def _check_updates(updates: tuple[ValidatorUpdate, ...]) -> None:
