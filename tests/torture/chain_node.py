@@ -1,5 +1,8 @@
 """A node of a chain with an ABCI app in a process of its own, behind a door of lines; see ``tests/processes.py``.
 
+Options: ``peers`` and ``clients``, the ports by node; ``behind``, where the nodes themselves listen for each other;
+``keys``, a folder; ``app``, an address.
+
 Lines: `tx HEX` (answered `ok`, or `no WHY`), `has KEY` (its value, or `-`), `hash` (height and hash of the app).
 """
 
@@ -24,16 +27,18 @@ from tests.processes import Place
 from tests.service.chain_servers import QUICK
 
 
+def at_port(port: int) -> str:
+    """An address of this machine."""
+    return f"127.0.0.1:{port}"
+
+
 async def main() -> None:
     """Until the node ends, or the test is gone."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, 1)
     place = msgspec.json.decode(sys.argv[1], type=Place)
-    clients = place.options["clients"]
-    members = {
-        node + 1: Member(f"127.0.0.1:{place.ports[node]}", f"127.0.0.1:{clients[node]}")
-        for node in range(len(place.ports))
-    }
+    addresses = zip(place.options["peers"], place.options["clients"], place.options["behind"], strict=True)
+    members = {node: Member(*map(at_port, ports)) for node, ports in enumerate(addresses, start=1)}
     config = NodeConfig(
         cluster="torture",
         node=place.node + 1,

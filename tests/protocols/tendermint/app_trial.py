@@ -234,14 +234,22 @@ def app_trial(
     byzantine: int = 0,
     adversary: tuple[str, ...] = (),
     faults: tuple[str, ...] = COMMON,
+    scheme: Scheme | None = None,
+    healing_s: float = 60.0,
 ) -> Trial:
     """One run under the common faults."""
-    scheme = Symbolic(range(nodes), b"%d" % seed, "apps")
+    scheme = scheme or Symbolic(range(nodes), b"%d" % seed, "apps")
     return Trial(
         make=ENTRY.make(CONFIG, core, scheme.keys),
         subject=subject,
         options=Options(
-            seed=seed, nodes=nodes, duration_s=duration_s, faults=faults, byzantine=byzantine, adversary=adversary
+            seed=seed,
+            nodes=nodes,
+            duration_s=duration_s,
+            faults=faults,
+            byzantine=byzantine,
+            adversary=adversary,
+            healing_s=healing_s,
         ),
         borne=lambda members: (len(members) - 1) // 3,
         invariants=(AppInvariants,),

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from quorate.kernel import Core, Turn
 from quorate.ledger.comet.blocks import Block
-from quorate.ledger.comet.commits import COMMIT, block_time
-from quorate.ledger.comet.evidence import DuplicateVoteEvidence
-from quorate.ledger.comet.evidence_checks import verify_duplicate_votes
+from quorate.ledger.comet.commits import COMMIT, Commit, block_time
+from quorate.ledger.comet.evidence import DuplicateVoteEvidence, Misconduct
+from quorate.ledger.comet.evidence_checks import verify_duplicate_votes, verify_light_client_attack
 from quorate.ledger.comet.headers import Header
+from quorate.ledger.comet.light_blocks import SignedHeader
 from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.ledger.comet.verification import verify_commit, verify_prevotes
 from quorate.protocols.tendermint.committee import Committee
@@ -59,6 +60,8 @@ class TendermintInvariants(Checker):
         self._decided: dict[int, int] = {}
         self._chain: dict[int, Header] = {}
         """By height, of the first node that decided it."""
+        self._commits: dict[int, Commit] = {}
+        """By height, those that are in the next blocks."""
         self._blocks: dict[bytes, NamedBlock] = {}
         self._members: CometValidatorSet | None = None
 
@@ -136,17 +139,32 @@ class TendermintInvariants(Checker):
             return "says what the app did not make of the one before"
         if not header.validators_hash == header.next_validators_hash == validators.hash():
             return "names validators that are none"
+        if block.last_commit is not None:
+            self._commits.setdefault(header.height - 1, block.last_commit)
         for piece in block.evidence.evidence:
-            past, verify = self._chain.get(piece.height), core.keyring.verify_canonical
-            if not isinstance(piece, DuplicateVoteEvidence) or piece.height >= header.height:
+            if piece.height >= header.height:
                 return "has evidence of nothing"
-            if past is None:
-                continue  # a snapshot took its place before anybody looked
             try:
-                verify_duplicate_votes(piece, core.chain.id, validators, past.time, verify)
+                self._judge(core, piece, header.height)
             except ValueError as error:
                 return f"blames somebody for nothing: {error}"
         return None
+
+    def _judge(self, core: Tendermint, piece: Misconduct, height: int) -> None:
+        """Evidence in the block of this height. Raises ValueError unless it holds, as far as the run has what it takes:
+        snapshots take the place of some heights before anybody looked.
+        """
+        past, validators, verify = self._chain.get(piece.height), self._validators(core), core.keyring.verify_canonical
+        if past is None:
+            return
+        if isinstance(piece, DuplicateVoteEvidence):
+            verify_duplicate_votes(piece, core.chain.id, validators, past.time, verify)
+            return
+        attacked = piece.conflicting_block.header.height
+        beside = attacked if attacked < height else height - 2
+        header, commit = self._chain.get(beside), self._commits.get(beside)
+        if header is not None and commit is not None:
+            verify_light_client_attack(piece, past, validators, SignedHeader(header, commit), verify)
 
     def app_hash(self, core: Tendermint, before: Header) -> bytes:
         """What the app makes of a block: a chain of hashes over all requests (``requests_app.py``)."""

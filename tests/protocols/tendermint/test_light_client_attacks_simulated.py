@@ -1,0 +1,120 @@
+"""A light client that is lied to has the liars punished, whatever else fails; and where they are not, it is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from quorate.ledger.comet.abci.request_messages import RequestFinalizeBlock
+from quorate.protocols.tendermint.app_chain import AppChain
+from quorate.protocols.tendermint.app_messages import AskApp
+from quorate.protocols.tendermint.driven_app import DrivenApp
+from quorate.protocols.tendermint.evidence_pool import EvidencePool, PastHeight
+from quorate.protocols.tendermint.questions import Questions
+from quorate.sim.run import RunOutcome
+
+from tests.protocols.tendermint.app_trial import run
+from tests.protocols.tendermint.light_attacks import AttackSubject
+
+KINDS = {"lunatic": 2, "equivocation": 3}
+"""With how many liars among four: f + 1, and a quorum."""
+
+
+def attacked(seed: int, kind: str, core: type[AppChain] = AppChain, **options: Any) -> tuple[RunOutcome, AttackSubject]:
+    subject = AttackSubject(seed, kind, KINDS[kind])
+    return run(seed, subject, core=core, scheme=subject.scheme, duration_s=4.0, **options), subject
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 15), marks=pytest.mark.slow)])
+def test_the_liars_are_blamed_in_a_block_and_every_app_is_told(kind: str, seeds: range) -> None:
+    for seed in seeds:
+        outcome, subject = attacked(seed, kind)
+        assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
+        assert len(subject.punished.committed) == 1
+        assert None in subject.answers, "one of the two pieces was taken"
+        assert any(why is not None and "chain's own" in why for why in subject.answers), "the other never"
+
+
+# --- planted bugs ---
+
+
+class Credulous(EvidencePool):
+    """Takes whatever it is shown."""
+
+    def _verify_piece(self, piece: Any, past: PastHeight) -> None:
+        pass
+
+
+class Forgetful(EvidencePool):
+    """Does not know what blocks had."""
+
+    def decided(self, block: Any, validators: Any) -> None:
+        super().decided(block, validators)
+        self._committed.clear()
+
+
+class Shelving(EvidencePool):
+    """Takes it, and proposes it never."""
+
+    def to_propose(self, height: int, time: Any) -> tuple[Any, ...]:
+        return ()
+
+
+class SilentQuestions(Questions):
+    """Keeps from the app who misbehaved."""
+
+    def ask(self, work: Any, about: Any = None) -> None:
+        if isinstance(work, AskApp) and isinstance(work.request, RequestFinalizeBlock):
+            work = AskApp(replace(work.request, misbehavior=()))
+        super().ask(work, about)
+
+
+class Silent(DrivenApp):
+    """With these."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._questions.__class__ = SilentQuestions
+
+
+class SilentChain(AppChain):
+    """With this."""
+
+    app_class = Silent
+
+
+def with_pool(pool: type[EvidencePool]) -> type[AppChain]:
+    """A node whose evidence pool has a bug."""
+
+    class Planted(AppChain):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.evidence.__class__ = pool
+
+    return Planted
+
+
+def texts(core: type[AppChain]) -> Iterator[str]:
+    for seed in range(1):
+        outcome, _ = attacked(seed, "lunatic", core, faults=(), healing_s=5.0)
+        if not outcome.holds:
+            yield f"{outcome.violated}: {outcome.text}"
+
+
+@pytest.mark.parametrize(
+    ("core", "text"),
+    [
+        (with_pool(Credulous), "blames somebody for nothing"),
+        (with_pool(Forgetful), "blame one attack"),
+        (SilentChain, "was told otherwise"),
+        pytest.param(with_pool(Shelving), "no block has the evidence", marks=pytest.mark.slow),
+    ],
+    ids=["credulous", "forgetful", "silent", "shelving"],
+)
+def test_a_planted_bug_is_seen(core: type[AppChain], text: str) -> None:
+    found = list(texts(core))
+    assert any(text in each for each in found), found
