@@ -102,9 +102,14 @@ def test_a_transaction_is_handed_in_and_found_after_a_restart_too(tmp_path: Path
             await made.stop()
             await made.start()
             await made.level(height + 1)
+            await until_async(lambda: has_caught_up(made))  # its app begins anew
             assert await answers(made, height) == before
 
     run(main())
+
+
+async def has_caught_up(made: RPCServers) -> bool:
+    return not (await made.get("status"))["sync_info"]["catching_up"]
 
 
 async def is_itself(made: RPCServers) -> None:
@@ -242,13 +247,19 @@ def test_an_index_that_is_damaged_is_not_used(tmp_path: Path, caplog: pytest.Log
 
 def test_an_index_on_a_disk_that_hangs_holds_up_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_thread, "STOP_S_MAX", 0.1)
-    answers_again = threading.Event()
-    monkeypatch.setattr(ChainIndexer, "_add", lambda *_: answers_again.wait())
+    hangs, answers_again = threading.Event(), threading.Event()
+
+    def hang(*_: Any) -> None:
+        hangs.set()
+        answers_again.wait()
+
+    monkeypatch.setattr(ChainIndexer, "_add", hang)
 
     async def main() -> None:
         async with rpc_servers(tmp_path) as made:
             await made.level(1)
             server = made.running[1]
+            await until(hangs.is_set)
             try:
                 with pytest.raises(WorkLeft, match=r"index\.sqlite was left as it is"):
                     await server.stop()
