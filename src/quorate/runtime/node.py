@@ -515,6 +515,10 @@ class Node(Machine):
         self._asked.setdefault(path, []).extend(tokens)
         self.wake()
 
+    def tell(self, message: Any, path: CorePath = ROOT) -> None:
+        """Have the core hear a message of this node's own, which somebody outside brought."""
+        self._put(Received(self.id, message, path))
+
     def reply(self, client: Requester, response: Any) -> None:
         """Through the door at which the client stands."""
         client.reply(response)

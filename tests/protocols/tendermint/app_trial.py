@@ -12,25 +12,43 @@ from hashlib import sha256
 from random import Random
 from typing import Any, BinaryIO, ClassVar
 
-from quorate.kernel import ROOT, App, Path, Requester, Rng
+from msgspec.structs import replace
+
+from quorate.kernel import ROOT, App, Path, Received, Requester, Rng
 from quorate.kernel.app import Steps
 from quorate.ledger.comet.abci.contents import Misbehavior
 from quorate.ledger.comet.abci.grammar import GrammarChecker
 from quorate.ledger.comet.abci.request_messages import CheckTxType, Request, RequestCheckTx, RequestCommit
 from quorate.ledger.comet.abci.response_messages import Response
+from quorate.ledger.comet.block_ids import BlockID, PartSetHeader
 from quorate.ledger.comet.blocks import BLOCK
+from quorate.ledger.comet.divergence import attack_evidence
+from quorate.ledger.comet.evidence import MISCONDUCT, LightClientAttackEvidence, Misconduct
 from quorate.ledger.comet.headers import Header
+from quorate.ledger.comet.light_blocks import LightBlock, SignedHeader
 from quorate.machines.abci.application import ABCIApp
 from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.protocols.tendermint.app_chain import AppChain
 from quorate.protocols.tendermint.app_liars import APP_LIARS
-from quorate.protocols.tendermint.app_messages import APP_JOBS, AskApp, BlockApplied, CheckTxs, finalized_of
-from quorate.protocols.tendermint.core import Tendermint
+from quorate.protocols.tendermint.app_messages import (
+    APP_JOBS,
+    Accusation,
+    AskApp,
+    BlockApplied,
+    CheckTxs,
+    EvidenceTaken,
+    finalized_of,
+)
+from quorate.protocols.tendermint.commits import commit_of
+from quorate.protocols.tendermint.core import STALLED, Tendermint
+from quorate.protocols.tendermint.effects import SignedVote, Step
 from quorate.protocols.tendermint.entry import ENTRY
 from quorate.protocols.tendermint.equipment import EQUIPMENT
 from quorate.protocols.tendermint.invariants import TendermintInvariants
 from quorate.protocols.tendermint.liars import resign_tendermint
+from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, name_of_id
+from quorate.protocols.tendermint.signed_bytes import vote_bytes
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.options import COMMON, Options
 from quorate.sim.run import RunOutcome, simulate
@@ -44,6 +62,8 @@ EVERY_S = 0.15
 """Between two transactions of the clients, on average."""
 AGAIN_S = 0.5
 CONFIG = EQUIPMENT.simulation
+MakesAttack = Callable[[AppChain], Misconduct | None]
+"""Of a node's chain; None: it is too short yet."""
 
 
 def answer_of(app: ABCIApp, grammar: GrammarChecker, job: AskApp | CheckTxs) -> Any:
@@ -97,12 +117,18 @@ class OneHistory(Checker):
         self.heights: list[tuple[bytes, bytes]] = []
         """By height from 1 on: a digest of the block, and the app's hash after it."""
         self.txs: set[bytes] = set()
+        self.pieces: list[Misconduct] = []
+        self.is_shown = False
+        """Whether a node has said that it has a piece of evidence which somebody showed to it."""
         self.reached: dict[int, int] = {}
 
     def started(self, node: int, core: Any) -> None:
         self.reached[node] = 0
 
     def output(self, node: int, value: Any) -> None:
+        if isinstance(value, EvidenceTaken):
+            assert value.why in ("", STALLED), value.why
+            self.is_shown = self.is_shown or not value.why
         if not isinstance(value, BlockApplied):
             return
         its = (sha256(value.block).digest(), finalized_of(value.answer).app_hash)
@@ -111,7 +137,9 @@ class OneHistory(Checker):
         self.reached[node] = value.height
         if value.height > len(self.heights):
             self.heights.append(its)
-            self.txs.update(BLOCK.decode(value.block).data.txs)
+            block = BLOCK.decode(value.block)
+            self.txs.update(block.data.txs)
+            self.pieces += block.evidence.evidence
         elif self.heights[value.height - 1] != its:
             raise Violation(ONE_HISTORY, f"node {node} applied another block at height {value.height}, or otherwise")
 
@@ -133,12 +161,16 @@ class Lenient(KVStoreApp):
 
 
 class Submitting(Workload):
-    """Clients that bring transactions to one node or another until a block has them."""
+    """Clients that bring transactions to one node or another until a block has them. If there is an attack on light
+    clients, one node is shown evidence of it; if it says that it has that, nobody else is."""
 
-    def __init__(self, world: World, history: OneHistory) -> None:
+    def __init__(
+        self, world: World, history: OneHistory, attack: Callable[[AppChain], Misconduct | None] | None
+    ) -> None:
         super().__init__()
         self._world = world
         self._history = history
+        self._attack = attack
         self._rng = Random(f"{world.seed}/transactions")
         self._is_over = False
         self._open: set[bytes] = set()
@@ -146,15 +178,24 @@ class Submitting(Workload):
     @property
     def are_idle(self) -> bool:
         self._look()
-        return not self._open
+        return not self._open and not self._awaits_evidence
+
+    @property
+    def _awaits_evidence(self) -> bool:
+        attacks = [piece for piece in self._history.pieces if isinstance(piece, LightClientAttackEvidence)]
+        return self._attack is not None and not attacks
 
     def start(self) -> None:
         self._world.after(self._rng.expovariate(1 / EVERY_S), self._begin)
+        if self._attack is not None:
+            self._world.after(AGAIN_S, self._show)
 
     def finish(self) -> None:
         self._is_over = True
 
     def missing(self) -> str:
+        if self._awaits_evidence:
+            return "evidence that was shown is in no block"
         return f"{len(self._open)} transactions are in no block" if self._open else ""
 
     def _look(self) -> None:
@@ -162,7 +203,7 @@ class Submitting(Workload):
         self._open -= self._history.txs
 
     def _begin(self) -> None:
-        if self._is_over:
+        if self._is_over and not self._awaits_evidence:
             return
         tx = b"k%d=%d" % (self._rng.getrandbits(3), self.operations)
         self.operations += 1
@@ -173,10 +214,55 @@ class Submitting(Workload):
     def _bring(self, tx: bytes) -> None:
         if tx in self._history.txs:
             return
-        up = [node for node in self._world.honest if node.up and not node.paused]
-        if up:
-            up[int(self._rng.random() * len(up))].operate(tx)
+        node = self._some_node()
+        if node is not None:
+            node.operate(tx)
         self._world.after(AGAIN_S, lambda: self._bring(tx))
+
+    def _some_node(self) -> Any:
+        up = [node for node in self._world.honest if node.up and not node.paused]
+        return up[int(self._rng.random() * len(up))] if up else None
+
+    def _show(self) -> None:
+        assert self._attack is not None
+        if self._history.is_shown:
+            return
+        node = self._some_node()
+        core = None if node is None else node.host.root
+        if isinstance(core, AppChain) and not core.applying.is_busy:
+            piece = self._attack(core)
+            if piece is not None:
+                node.put(Received(node.id, Accusation(1, MISCONDUCT.encode(piece))))
+        self._world.after(AGAIN_S, self._show)
+
+
+def attack_on(scheme: Scheme) -> MakesAttack:
+    """By three nodes: they signed another block of height 2. It holds from height 3 on."""
+
+    def attack(core: AppChain) -> Misconduct | None:
+        decided = [decode_block(decision.block).block for decision in core.log.decisions[:3]]
+        if core.chain.state.last_height < 3:
+            return None
+        first, second, third = decided
+        committee = core.committee
+        header = replace(second.header, app_hash=b"another")
+        block_id = BlockID(header.hash(), PartSetHeader(1, bytes(32)))
+        false = NamedBlock(name_of_id(block_id), b"", replace(second, header=header))
+        time_ns, votes = header.time.ns() + 1_000_000, []
+        for node in committee.nodes[:3]:
+            data = vote_bytes(core.chain.id, Step.PRECOMMIT, 2, 0, false.name, time_ns)
+            signature = scheme.keys(node).sign_canonical(data)
+            votes.append(SignedVote(node, Step.PRECOMMIT, 0, false.name, signature, time_ns))
+        commit = commit_of(committee, 2, 0, false, votes)
+        assert second.last_commit is not None
+        assert third.last_commit is not None
+        blocks = [
+            LightBlock(SignedHeader(*signed), committee.validators)
+            for signed in ((header, commit), (second.header, third.last_commit), (first.header, second.last_commit))
+        ]
+        return attack_evidence(*blocks)
+
+    return attack
 
 
 class AppSubject(Subject):
@@ -185,6 +271,7 @@ class AppSubject(Subject):
     def __init__(self, make: Callable[[], KVStoreApp] = Lenient) -> None:
         self.history = OneHistory()
         self.apps: dict[int, list[Asked]] = {}
+        self.attack: MakesAttack | None = None
         self._make = make
         self._kept: dict[int, KVStoreApp] = {}
 
@@ -201,7 +288,7 @@ class AppSubject(Subject):
         return made
 
     def workload(self, world: Any) -> Workload:
-        return Submitting(world, self.history)
+        return Submitting(world, self.history, self.attack)
 
     def checkers(self, protocol: Sequence[Checker], scheme: Scheme | None) -> list[Checker]:
         return [self.history, *protocol]
@@ -236,9 +323,11 @@ def app_trial(
     faults: tuple[str, ...] = COMMON,
     scheme: Scheme | None = None,
     healing_s: float = 60.0,
+    attacked: bool = False,
 ) -> Trial:
-    """One run under the common faults."""
+    """One run under the common faults. ``attacked``: light clients were, and a node is shown evidence of it."""
     scheme = scheme or Symbolic(range(nodes), b"%d" % seed, "apps")
+    subject.attack = attack_on(scheme) if attacked else None
     return Trial(
         make=ENTRY.make(CONFIG, core, scheme.keys),
         subject=subject,

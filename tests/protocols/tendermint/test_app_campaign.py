@@ -4,13 +4,18 @@ import re
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from quorate.ledger.comet.abci import request_messages as requests
+from quorate.ledger.comet.blocks import Block
+from quorate.ledger.comet.evidence import DuplicateVoteEvidence, EvidenceList, LightClientAttackEvidence, Misconduct
+from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.protocols.tendermint.app_chain import AppChain
 from quorate.protocols.tendermint.app_liars import APP_LIARS
 from quorate.protocols.tendermint.app_messages import AskApp
 from quorate.protocols.tendermint.chain_app import Finalized
 from quorate.protocols.tendermint.driven_app import DrivenApp
+from quorate.protocols.tendermint.evidence_pool import EvidencePool, PastHeight
 from quorate.sim.adversary import GENERIC
 
 from tests.protocols.tendermint.app_trial import AppSubject, run
@@ -41,6 +46,13 @@ def test_and_where_a_node_lies() -> None:
     hold(range(1), byzantine=1, adversary=LIES)
 
 
+def test_evidence_that_one_node_was_shown_reaches_a_block_and_slander_does_not() -> None:
+    (subject,) = hold(range(1), byzantine=1, adversary=("slandering", "splitting"), attacked=True, duration_s=2.0)
+    kinds = [type(piece) for piece in subject.history.pieces]
+    assert kinds.count(LightClientAttackEvidence) == 1
+    assert DuplicateVoteEvidence in kinds, "what the liar signed is true"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds", "options"),
@@ -48,8 +60,10 @@ def test_and_where_a_node_lies() -> None:
         (range(4, 44), {}),
         (range(1, 21), {"byzantine": 1, "adversary": LIES}),
         (range(3), {"nodes": 7, "byzantine": 2, "adversary": LIES}),
+        (range(6), {"attacked": True}),
+        (range(4), {"byzantine": 1, "adversary": (*LIES[-1:], "splitting"), "attacked": True}),
     ],
-    ids=["crashes", "a liar of four", "two liars of seven"],
+    ids=["crashes", "a liar of four", "two liars of seven", "evidence", "evidence and a slanderer"],
 )
 def test_many_seeds(seeds: range, options: dict[str, Any]) -> None:
     hold(seeds, **options)
@@ -79,6 +93,30 @@ class Unrecorded(DrivenApp):
 
     def restore(self, record: Any) -> None:
         pass
+
+
+class Unremembered(EvidencePool):
+    """Forgets what blocks had."""
+
+    def decided(self, block: Block, validators: CometValidatorSet) -> None:
+        super().decided(replace(block, evidence=EvidenceList()), validators)
+
+
+class Believing(EvidencePool):
+    """Takes all evidence for true."""
+
+    def _verify_piece(self, piece: Misconduct, past: PastHeight, as_of: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("bug", "text"), [(Unremembered, "has what block .* has"), (Believing, "blames somebody for nothing")]
+)
+def test_planted_faults_of_evidence_are_seen(bug: type[EvidencePool], text: str) -> None:
+    core = type("Planted", (AppChain,), {"evidence_class": bug})
+    outcome = run(0, core=core, byzantine=1, adversary=("slandering", "splitting"), duration_s=2.0)
+    assert not outcome.holds
+    assert re.search(text, outcome.text), outcome.text
 
 
 def planted(bug: type[DrivenApp]) -> type[AppChain]:

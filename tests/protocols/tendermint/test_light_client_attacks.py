@@ -14,7 +14,7 @@ from quorate.ledger.comet.divergence import attack_evidence
 from quorate.ledger.comet.evidence import LightClientAttackEvidence
 from quorate.ledger.comet.light_blocks import LightBlock, SignedHeader
 from quorate.protocols.tendermint.effects import Step
-from quorate.protocols.tendermint.evidence_pool import REPORTS_MAX, EvidencePool
+from quorate.protocols.tendermint.evidence_pool import EvidencePool, Judgement
 from quorate.protocols.tendermint.named_blocks import NamedBlock, name_block, name_of_id
 
 from tests.protocols.tendermint.one_node import (
@@ -135,12 +135,12 @@ def test_one_attack_is_blamed_once_whatever_the_common_height() -> None:
     assert pool.refusal([lunatic()], 6, made.header.time) is None
 
 
-def test_what_a_node_is_shown_goes_into_the_next_block_that_it_proposes() -> None:
+def test_what_was_judged_goes_into_the_next_block_that_the_node_proposes() -> None:
     node = at_height(MINE)
     pool: EvidencePool = node.core.evidence
-    assert pool.report(lunatic()) is None
-    assert pool.report(lunatic()) is None, "and is known"
-    assert list(pool.waiting.values()) == [lunatic()]
+    assert not pool.is_known(lunatic())
+    assert pool.judge(lunatic(), pool.last) == Judgement()
+    pool.add(lunatic())
     (mine, *_) = said(node.submits(TWO))
     made = BLOCK.decode(mine.block)
     assert made.evidence.evidence == (lunatic(),)
@@ -148,19 +148,23 @@ def test_what_a_node_is_shown_goes_into_the_next_block_that_it_proposes() -> Non
     assert said(other.hears((ME, mine)))[0].value == name_block(made).name
     pool.decided(made, chain_at(MINE).committee.validators)
     assert pool.waiting == {}
-    assert pool.report(lunatic()) == "evidence: of what was committed before"
+    assert pool.is_known(lunatic())
 
 
-def test_what_does_not_hold_is_not_taken_nor_more_than_there_is_room_for() -> None:
-    pool = at_height(4).core.evidence
-    assert "a total power of 5" in (pool.report(replace(lunatic(), total_voting_power=5)) or "")
-    assert "too old, or yet to come" in (pool.report(replace(lunatic(), common_height=9)) or "")
-    assert "no height" in (at_height(1).core.evidence.report(lunatic()) or "")
-    for place in range(REPORTS_MAX):
-        assert pool.report(lunatic(app_hash=bytes([place]) * 32)) is None
-    assert "too much" in (pool.report(lunatic(app_hash=bytes(32) + b"x")) or "")
-    assert len(pool.waiting) == REPORTS_MAX
-    assert pool.report(lunatic(app_hash=bytes(32))) is None, "it waits already"
+def test_what_does_not_hold_is_a_lie_and_what_is_not_known_here_is_none() -> None:
+    pool: EvidencePool = at_height(5).core.evidence
+    assert pool.judge(lunatic(), 3) == pool.judge(lunatic(), 4) == Judgement()
+    for as_of in (3, 4):
+        verdict = pool.judge(replace(lunatic(), total_voting_power=5), as_of)
+        assert verdict.is_lie
+        assert "a total power of 5" in verdict.why
+    assert pool.judge(lunatic(), 2).is_lie, "height 2 had no commit in a block then"
+    for piece, as_of in ((replace(lunatic(), common_height=9), 4), (lunatic(), 5), (lunatic(), 1), (lunatic(), 99)):
+        verdict = pool.judge(piece, as_of)
+        assert not verdict.is_lie
+        assert "too old, or yet to come" in verdict.why
+    empty: EvidencePool = at_height(1).core.evidence
+    assert (empty.last, empty.judge(lunatic(), 1).is_lie) == (0, False)
 
 
 def ahead() -> LightClientAttackEvidence:
@@ -179,8 +183,13 @@ def test_what_was_ahead_of_the_chain_is_judged_again_when_the_chain_has_come_the
     """
     node = at_height(4)
     pool, time = node.core.evidence, true(3).header.time
-    assert pool.report(ahead()) is None
+    assert pool.judge(ahead(), 3) == Judgement()
+    pool.add(ahead())
     assert pool.to_propose(4, time) == (ahead(),)
     node.hears(*[(P[0], decision(height)) for height in range(4, 10)])
     assert list(pool.waiting.values()) == [ahead()]
     assert pool.to_propose(10, true(9).header.time) == ()
+    verdict = pool.judge(ahead(), 3)
+    assert "it blames" in verdict.why
+    assert not verdict.is_lie, "who was behind was right"
+    assert pool.judge(ahead(), 9).is_lie

@@ -104,9 +104,14 @@ def test_a_transaction_is_handed_in_and_found_after_a_restart_too(tmp_path: Path
             await made.stop()
             await made.start()
             await made.level(height + 1)
+            await until_async(lambda: has_caught_up(made))  # its app begins anew
             assert await answers(made, height) == before
 
     run(main())
+
+
+async def has_caught_up(made: RPCServers) -> bool:
+    return not (await made.get("status"))["sync_info"]["catching_up"]
 
 
 async def is_itself(made: RPCServers) -> None:

@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from quorate.kernel import AppEnded, Env
+from quorate.kernel import AppEnded, Env, Key
 from quorate.ledger.comet.abci.response_messages import RESPONSE, ResponseInitChain
 from quorate.parts.crypto.keys import Keys
-from quorate.protocols.tendermint.app_messages import Begun, BlockApplied, Outcome, Transactions
+from quorate.protocols.tendermint.accusing import Accusing
+from quorate.protocols.tendermint.app_messages import (
+    Accusation,
+    Begun,
+    BlockApplied,
+    EvidenceTaken,
+    Outcome,
+    PendingEvidence,
+    Transactions,
+)
 from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Finalized
-from quorate.protocols.tendermint.core import Tendermint
+from quorate.protocols.tendermint.core import BEAT, STALLED, Tendermint
 from quorate.protocols.tendermint.driven_app import MEND, DrivenApp, Greeted
 from quorate.protocols.tendermint.messages import MESSAGES, RECORDS, TendermintConfig
 
@@ -22,14 +31,16 @@ from quorate.protocols.tendermint.messages import MESSAGES, RECORDS, TendermintC
 class AppChain(Tendermint):
     """One node."""
 
-    messages = (*MESSAGES, Transactions)
-    records = (*RECORDS, Begun, Outcome)
+    messages = (*MESSAGES, Transactions, Accusation)
+    records = (*RECORDS, Begun, Outcome, PendingEvidence)
     app_class: ClassVar[type[ChainApp]] = DrivenApp
+    accusing_class: ClassVar[type[Accusing]] = Accusing
     app: DrivenApp
 
     def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
         super().__init__(env, config, keys=keys)
         self.app.know_genesis(self.chain)
+        self.accusing = self.accusing_class(env, self.evidence)
         self.begun: Begun | None = None
         """What the app said of the genesis. Durable."""
         self._answers[Greeted] = self._greeted
@@ -41,6 +52,8 @@ class AppChain(Tendermint):
             self._begin(record)
         elif isinstance(record, Outcome):
             self.app.restore(record)
+        elif isinstance(record, PendingEvidence):
+            self.accusing.restore(record)
         else:
             super().restore(record)
 
@@ -51,6 +64,7 @@ class AppChain(Tendermint):
         yield from super().checkpoint()
         for height, answer in self.app.outcomes.items():
             yield Outcome(height, answer)
+        yield from self.accusing.records()
 
     def start(self) -> None:
         """The app is greeted; until it has answered, no height begins."""
@@ -61,6 +75,21 @@ class AppChain(Tendermint):
         """What clients of another node brought it."""
         if not self.current.is_stalled:
             self.app.hear(sender, m.txs)
+
+    def on_accusation(self, sender: int, m: Accusation) -> None:
+        """Evidence that waits at another node, or that somebody shows to this one."""
+        if sender != self.env.id:
+            if not self.current.is_stalled:
+                self.accusing.hear(sender, m)
+        else:
+            why = STALLED if self.current.is_stalled else self.accusing.show(m.piece)
+            self.env.deliver(EvidenceTaken(m.piece, why))
+
+    def on_timer(self, key: Key) -> None:
+        """At a beat, what waits is told again."""
+        super().on_timer(key)
+        if key == BEAT:
+            self.accusing.beat()
 
     def _greeted(self, answer: Greeted) -> None:
         begun = answer.begun
@@ -112,4 +141,5 @@ class AppChain(Tendermint):
         )
         self.applying.committed(answer)
         self.evidence.params = self.chain.params.evidence
+        self.accusing.look()
         self._go_on()

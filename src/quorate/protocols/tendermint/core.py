@@ -109,6 +109,7 @@ class Tendermint(Core):
     signing_class: ClassVar[type[SignState]] = SignState
     open_class: ClassVar[type[OpenHeight]] = OpenHeight
     committee_class: ClassVar[type[Committee]] = Committee
+    evidence_class: ClassVar[type[EvidencePool]] = EvidencePool
     app_class: ClassVar[type[ChainApp]] = RequestsApp
     checkpoints_class: ClassVar[type[ChainCheckpoints]] = ChainCheckpoints
     transfer_class: ClassVar[type[ChainTransfer]] = ChainTransfer
@@ -128,7 +129,7 @@ class Tendermint(Core):
         # The chain, and what is kept of it.
         self.committee = self.committee_class(env.peers, config.powers, keys.keyring)
         self.chain = chain = Chain(chain_id_of(keys.cluster), self.committee, config.genesis_s, verify)
-        self.evidence = evidence = EvidencePool(chain.id, EVIDENCE_PARAMS, verify)
+        self.evidence = evidence = self.evidence_class(chain.id, EVIDENCE_PARAMS, verify)
         self.app = app = self.app_class(env, config)
         self.log = log = DecidedLog(env, config.batch_bytes_max)
         self.checkpoints = self.checkpoints_class(env, config, keys, chain, log)

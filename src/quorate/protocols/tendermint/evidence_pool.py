@@ -1,16 +1,18 @@
 """EvidencePool: evidence of misbehaviour until a block has it; and whether what is in a block holds.
 
 Two votes of one node for one step are evidence once their height is decided, since evidence has the time of its block.
-A node that saw some puts it into the next block that it proposes. It is volatile: whoever crashes before that has
-forgotten it, and at a checkpoint everybody forgets what was before.
+What waits goes into the next block that this node proposes. The pool is volatile; behind an ABCI app ``Accusing`` keeps
+what waits and tells the other nodes of it. At a checkpoint everybody forgets what was before.
 
 A block that has evidence is refused unless the signatures hold, the height is not too long ago, and no block has had
 evidence of this node, height, round and step; CometBFT compares all bytes of the evidence, some of which nobody signed.
 
-Attacks on light clients are not looked for here: a light client that saw one shows the evidence to a node (``report``),
-which puts it into the next block that it proposes. An attack is blamed once, by the hash of its header, whoever signed
-it and whatever the common height; CometBFT takes it once for each common height. It is judged by the commit that the
-next block holds, as that is the same at all nodes; so evidence of the height before waits until there is one.
+Attacks on light clients are not looked for here: a light client that saw one shows the evidence to a node. An attack
+is blamed once, by the hash of its header, whoever signed it and whatever the common height; CometBFT takes it once for
+each common height. It is judged by the commit that the next block holds, as that is the same at all nodes; so evidence
+of the height before waits until there is one. A block that was signed for a height yet to come is judged by the chain's
+last one, and again by that height's own when it is there. So what one node says of evidence is checked as of the height
+at which that node judged it (``judge``): then the answer is the same at all.
 
 Of a past height the header is kept, and of its commit the round and who signed. The signatures were checked before.
 
@@ -40,8 +42,8 @@ from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.ledger.comet.votes import Vote
 from quorate.parts.crypto.zip215 import VerifySignature
 
-REPORTS_MAX: Final = 64
-"""Pieces that wait for a block, beyond which none is taken from outside."""
+AROUND_BYTES: Final = 16
+"""At most, of what is around a piece in a block's list."""
 WHO_SIGNED: Final = {flag: CommitSig(flag) for flag in (ABSENT, FOR_BLOCK, FOR_NIL)}
 """By flag, an entry of a commit without its signature."""
 
@@ -63,6 +65,13 @@ class Offence(NamedTuple):
 
 
 OffenceKey: TypeAlias = Offence | Attack
+
+
+class Judgement(NamedTuple):
+    """Why a piece is not taken; empty: it holds. ``is_lie``: no correct node has ever found that it does."""
+
+    why: str = ""
+    is_lie: bool = False
 
 
 class PastHeight(NamedTuple):
@@ -118,19 +127,40 @@ class EvidencePool:
             signed = tuple([WHO_SIGNED[entry.block_id_flag] for entry in last.signatures])
             self._past[height - 1] = before._replace(commit=Commit(last.height, last.round, last.block_id, signed))
 
-    def report(self, piece: Misconduct) -> str | None:
-        """Somebody outside shows this. Why it is not taken; None: it waits for a block."""
-        if offence_key(piece) in self.waiting:
-            return None
-        if not self._past:
-            return "evidence: no height is known here that it could be of"
-        if len(self.waiting) >= REPORTS_MAX:
-            return "evidence: too much of it waits for a block"
-        last = self._past[max(self._past)].header
-        why = self.refusal([piece], last.height + 1, last.time)
-        if why is None:
-            self.waiting[offence_key(piece)] = piece
-        return why
+    @property
+    def last(self) -> int:
+        """The height that was decided last; 0: none is known."""
+        return next(reversed(self._past), 0)
+
+    def is_known(self, piece: Misconduct) -> bool:
+        """Whether it waits for a block, or a block has had it."""
+        return offence_key(piece) in self.waiting or offence_key(piece) in self._committed
+
+    def add(self, piece: Misconduct) -> None:
+        """It was judged, and waits for a block."""
+        self.waiting[offence_key(piece)] = piece
+
+    def judge(self, piece: Misconduct, as_of: int) -> Judgement:
+        """Whether it held when the chain had come to the height ``as_of``, and still does."""
+        past, last = self._past.get(piece.height), self._past.get(self.last)
+        is_attack = isinstance(piece, LightClientAttackEvidence)
+        if past is None or last is None or as_of not in self._past or (is_attack and as_of - 1 not in self._past):
+            return Judgement(f"evidence: height {piece.height} is too old, or yet to come")
+        if is_too_old(piece, self.last + 1, last.header.time, self.params):
+            return Judgement(f"evidence: height {piece.height} is too old")
+        try:
+            self._verify_piece(piece, past, as_of)
+        except ValueError as error:
+            return Judgement(str(error), is_lie=True)
+        return Judgement("" if as_of == self.last else self._why_no_more(piece, past))
+
+    def _why_no_more(self, piece: Misconduct, past: PastHeight) -> str:
+        """It held once."""
+        try:
+            self._verify_piece(piece, past, self.last)
+        except ValueError as error:
+            return str(error)
+        return ""
 
     def forget_all(self) -> None:
         """What was before a checkpoint counts no more, so that nobody who begins there has to know of it."""
@@ -157,10 +187,10 @@ class EvidencePool:
         for piece in self.waiting.values():
             if is_too_old(piece, height, time, self.params) or not self._still_holds(piece, height, time):
                 continue
-            size += len(evidence_bytes(piece)) + 16  # what is around it in the list
-            if size > self.params.max_bytes:
-                break
-            taken.append(piece)
+            its = len(evidence_bytes(piece)) + AROUND_BYTES
+            if size + its <= self.params.max_bytes:
+                size += its
+                taken.append(piece)
         return tuple(taken)
 
     def _still_holds(self, piece: Misconduct, height: int, time: Timestamp) -> bool:
@@ -178,25 +208,24 @@ class EvidencePool:
             if past is None or is_too_old(piece, height, time, self.params):
                 return f"evidence: of height {piece.height}, which is too old, or yet to come"
             try:
-                self._verify_piece(piece, past)
+                self._verify_piece(piece, past, self.last)
             except ValueError as error:
                 return str(error)
             offences.add(offence)
         return None
 
-    def _verify_piece(self, piece: Misconduct, past: PastHeight) -> None:
-        """Raises ValueError unless it holds."""
+    def _verify_piece(self, piece: Misconduct, past: PastHeight, as_of: int) -> None:
+        """Raises ValueError unless it holds beside the chain up to that height."""
         if isinstance(piece, DuplicateVoteEvidence):
             verify_duplicate_votes(piece, self._chain_id, past.validators, past.header.time, self._verify)
         else:
-            trusted = self._trusted(piece.conflicting_block.header.height)
+            trusted = self._trusted(piece.conflicting_block.header.height, as_of)
             verify_light_client_attack(piece, past.header, past.validators, trusted, self._verify)
 
-    def _trusted(self, height: int) -> SignedHeader:
+    def _trusted(self, height: int, as_of: int) -> SignedHeader:
         """The chain's at this height; its last one that has a commit, if the height is yet to come."""
-        last = max(self._past)
-        past = self._past.get(height if height <= last else last - 1)
-        if past is None or past.commit is None:
+        past = self._past.get(height if height <= as_of else as_of - 1)
+        if past is None or past.commit is None or height == as_of:
             raise ValueError(f"evidence: against height {height}, whose commit is not in a block, or too old")
         return SignedHeader(past.header, past.commit)
 

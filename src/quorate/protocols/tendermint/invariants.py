@@ -33,6 +33,7 @@ PROVEN = "decisions are proven"
 FOLLOWS = "f + 1 nodes are followed"
 DECIDES = "what a quorum precommits is decided"
 ONE_CHAIN = "the blocks are one chain"
+ONCE = "nobody is blamed twice for the same"
 GOES_ON = "a block can follow on every commit"
 BLOCKS_MAX = 8
 """That are kept decoded."""
@@ -61,7 +62,9 @@ class TendermintInvariants(Checker):
         self._chain: dict[int, Header] = {}
         """By height, of the first node that decided it."""
         self._commits: dict[int, Commit] = {}
-        """By height, those that are in the next blocks."""
+        """By height, as the block after it has them."""
+        self._blamed: dict[tuple[Any, ...], int] = {}
+        """By offence, the height of the block that has evidence of it."""
         self._blocks: dict[bytes, NamedBlock] = {}
         self._members: CometValidatorSet | None = None
 
@@ -127,6 +130,7 @@ class TendermintInvariants(Checker):
         why = self._breaks(core, block.block)
         if why is not None:
             raise Violation(ONE_CHAIN, f"at node {node}, block {height} {why}")
+        self._is_blamed_once(node, block.block)
         if block_time(commit, validators.by_address()) <= header.time:
             raise Violation(GOES_ON, f"at node {node}, no block can follow on the commit of height {height}")
 
@@ -139,32 +143,44 @@ class TendermintInvariants(Checker):
             return "says what the app did not make of the one before"
         if not header.validators_hash == header.next_validators_hash == validators.hash():
             return "names validators that are none"
-        if block.last_commit is not None:
-            self._commits.setdefault(header.height - 1, block.last_commit)
+        if header.height > 1 and block.last_commit is not None:
+            self._commits[header.height - 1] = block.last_commit
         for piece in block.evidence.evidence:
             if piece.height >= header.height:
                 return "has evidence of nothing"
             try:
-                self._judge(core, piece, header.height)
+                self._verify(core, piece, header.height - 1)
             except ValueError as error:
                 return f"blames somebody for nothing: {error}"
         return None
 
-    def _judge(self, core: Tendermint, piece: Misconduct, height: int) -> None:
-        """Evidence in the block of this height. Raises ValueError unless it holds, as far as the run has what it takes:
-        snapshots take the place of some heights before anybody looked.
-        """
+    def _verify(self, core: Tendermint, piece: Misconduct, last: int) -> None:
+        """Raises ValueError unless it holds beside the chain up to the height ``last``."""
         past, validators, verify = self._chain.get(piece.height), self._validators(core), core.keyring.verify_canonical
         if past is None:
-            return
+            return  # a snapshot took its place before anybody looked
         if isinstance(piece, DuplicateVoteEvidence):
             verify_duplicate_votes(piece, core.chain.id, validators, past.time, verify)
             return
-        attacked = piece.conflicting_block.header.height
-        beside = attacked if attacked < height else height - 2
-        header, commit = self._chain.get(beside), self._commits.get(beside)
+        height = piece.conflicting_block.header.height
+        at = height if height < last else last - 1
+        header, commit = self._chain.get(at), self._commits.get(at)
         if header is not None and commit is not None:
             verify_light_client_attack(piece, past, validators, SignedHeader(header, commit), verify)
+
+    def _is_blamed_once(self, node: int, block: Block) -> None:
+        """Within a block, and in all of them."""
+        of_block = set()
+        for piece in block.evidence.evidence:
+            if isinstance(piece, DuplicateVoteEvidence):
+                vote = piece.vote_a
+                offence: tuple[Any, ...] = (vote.validator_address, vote.height, vote.round, vote.type)
+            else:
+                offence = (piece.conflicting_block.header.hash(),)
+            known = self._blamed.setdefault(offence, block.header.height)
+            if known != block.header.height or offence in of_block:
+                raise Violation(ONCE, f"at node {node}, block {block.header.height} has what block {known} has")
+            of_block.add(offence)
 
     def app_hash(self, core: Tendermint, before: Header) -> bytes:
         """What the app makes of a block: a chain of hashes over all requests (``requests_app.py``)."""

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 
 from quorate.kernel import ROOT, App, Path, Requester
 from quorate.parts.log.replicated import Dropped
-from quorate.protocols.tendermint.app_messages import BlockApplied, TxChecked
+from quorate.protocols.tendermint.app_messages import Accusation, BlockApplied, EvidenceTaken, TxChecked
 from quorate.runtime.errors import StorageError
 from quorate.service.comet.block_store import BlockStore
 from quorate.service.comet.file_thread import FileThread
@@ -37,6 +37,8 @@ class ChainService(App):
         self._end = end
         self._asking: dict[bytes, list[asyncio.Future[TxChecked]]] = {}
         """By transaction, who waits to hear what came of it."""
+        self._showing: dict[bytes, list[asyncio.Future[str]]] = {}
+        """By piece of evidence, likewise."""
         self._applied: deque[BlockApplied] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._written: asyncio.Future[None] | None = None
@@ -53,6 +55,17 @@ class ChainService(App):
             self.port.submit([tx])
         return await waiter
 
+    async def show(self, piece: bytes, tell: Callable[[Any], None]) -> str:
+        """Have the core take a piece of evidence, by a message of this node's own (``tell``).
+
+        Why it does not; empty: it is durable."""
+        waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        waiting = self._showing.setdefault(piece, [])
+        waiting.append(waiter)
+        if len(waiting) == 1:
+            tell(Accusation(1, piece))
+        return await waiter
+
     def output(self, value: Any, path: Path = ROOT) -> None:
         if isinstance(value, BlockApplied):
             self._applied.append(value)
@@ -60,6 +73,10 @@ class ChainService(App):
                 self._writing = asyncio.get_running_loop().create_task(self._write())
         elif isinstance(value, TxChecked):
             self._tell(value)
+        elif isinstance(value, EvidenceTaken):
+            for waiter in self._showing.pop(value.piece, ()):
+                if not waiter.done():
+                    waiter.set_result(value.why)
         elif isinstance(value, Dropped):
             self.refused(value.values, value.why)
 
@@ -112,10 +129,14 @@ class ChainService(App):
 
         A second time is no error. Raises WorkLeft if that takes too long.
         """
-        for waiting in self._asking.values():
-            for waiter in waiting:
+        for asking in self._asking.values():
+            for waiter in asking:
                 waiter.cancel()
+        for showing in self._showing.values():
+            for shown in showing:
+                shown.cancel()
         self._asking.clear()
+        self._showing.clear()
         if self._written is not None:
             self._written.cancel()
         await self._thread.end(self._close)

@@ -21,7 +21,7 @@ from quorate.ledger.comet.abci.response_messages import (
     ResponseQuery,
 )
 from quorate.ledger.comet.commits import Commit
-from quorate.ledger.comet.evidence import Misconduct
+from quorate.ledger.comet.evidence import MISCONDUCT, Misconduct
 from quorate.ledger.comet.json_shapes import to_json
 from quorate.ledger.comet.params import CONSENSUS_PARAMS, ConsensusParams
 from quorate.ledger.comet.rpc.view import (
@@ -242,8 +242,8 @@ class NodeView:
             raise RPCRefusal(str(error)) from None
 
     async def add_evidence(self, piece: Misconduct) -> None:
-        """It waits for a block that this node proposes. Only this node's memory has it until then."""
-        if (why := self.core.evidence.report(piece)) is not None:
+        """It is durable, and told to the other nodes. Raises RPCRefusal."""
+        if why := await self._service.show(MISCONDUCT.encode(piece), self._node.tell):
             raise RPCRefusal(why)
 
 

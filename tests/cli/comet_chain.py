@@ -1,0 +1,144 @@
+"""A cluster of `quorate up --app kvstore` as the programs of CometBFT see it: by its RPC; and its light client.
+
+The light client needs `go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.26`: on the PATH, or named in
+COMETBFT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from quorate.cli.folder import RPC_PORT_STEP
+from quorate.ledger.comet.json_shapes import of_json
+from quorate.ledger.comet.light_blocks import SIGNED_HEADER, LightBlock
+from quorate.ledger.comet.validators import VALIDATOR, CometValidatorSet
+
+from tests.cli.command import Up
+from tests.ports import free_base_port, free_ports, free_steps
+
+TOOL = os.environ.get("COMETBFT") or shutil.which("cometbft")
+needs_cometbft = pytest.mark.skipif(TOOL is None, reason="cometbft 0.38 is not here: name it in COMETBFT")
+PATIENCE_S = 40.0
+
+
+class Chain:
+    """A running cluster. ``urls``: of its nodes."""
+
+    def __init__(self, up: Up) -> None:
+        self.up = up
+        self.urls: list[str] = [row["rpc"] for row in up.event("ready")["nodes"]]
+
+    def get(self, route: str, url: str = "") -> Any:
+        with urllib.request.urlopen(f"{url or self.urls[0]}/{route}", timeout=PATIENCE_S) as answer:
+            return json.load(answer)["result"]
+
+    @property
+    def height(self) -> int:
+        return int(self.get("status")["sync_info"]["latest_block_height"])
+
+    def put(self, tx: str, url: str = "") -> int:
+        """Have a transaction committed; the height."""
+        done = self.get(f"broadcast_tx_commit?tx=0x{tx.encode().hex()}", url)
+        assert (done["check_tx"]["code"], done["tx_result"]["code"]) == (0, 0), done
+        return int(done["height"])
+
+    def grow(self, height: int) -> None:
+        while self.height < height:
+            self.put(f"k{self.height}=1")
+
+    def keys(self) -> list[str]:
+        """Of the nodes, in their order."""
+        return [self.get("status", url)["validator_info"]["pub_key"]["value"] for url in self.urls]
+
+    def powers(self, height: int) -> dict[str, int]:
+        """By key, of the validators of a height."""
+        shown = self.get(f"validators?height={height}&per_page=100")["validators"]
+        return {one["pub_key"]["value"]: int(one["voting_power"]) for one in shown}
+
+    def light_block(self, height: int, url: str) -> LightBlock:
+        signed = of_json(SIGNED_HEADER, self.get(f"commit?height={height}", url)["signed_header"])
+        shown = self.get(f"validators?height={height}&per_page=100", url)["validators"]
+        validators = tuple(of_json(VALIDATOR, one) for one in shown)
+        first = next(one for one in validators if one.address == signed.header.proposer_address)
+        return LightBlock(signed, CometValidatorSet(validators, first))
+
+    def first_hash(self) -> str:
+        """Of the block that light clients trust."""
+        found: str = self.get("commit?height=1")["signed_header"]["commit"]["block_id"]["hash"]
+        return found
+
+
+@contextmanager
+def chain(folder: Path) -> Iterator[Chain]:
+    first = free_steps(4, RPC_PORT_STEP)
+    options = ("--protocol", "tendermint", "--nodes", "4", "--app", "kvstore", "--rpc-port", str(first))
+    with Up(*options, "--base-port", str(free_base_port(4)), "--data", folder / "data") as up:
+        found = Chain(up)
+        yield found
+        assert up.interrupt() == 0
+
+
+class Light:
+    """A `cometbft light` that runs: where it answers, and what it has logged."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        self.url = url
+        self._log = log
+
+    def ask(self, route: str) -> Any:
+        """The answer: a result, or an error in its place."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/{route}", timeout=PATIENCE_S) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            return json.load(error)
+
+    def get(self, route: str) -> Any:
+        """The result; an error is shown."""
+        answer = self.ask(route)
+        assert "result" in answer, (answer, self.logged)
+        return answer["result"]
+
+    @property
+    def logged(self) -> str:
+        return self._log.read_text()
+
+
+@contextmanager
+def light(folder: Path, chain: Chain, urls: list[str], trusted: str = "", *options: str) -> Iterator[Light]:
+    """From height 1, whose hash is ``trusted``; the first of the URLs is its primary."""
+    assert TOOL is not None
+    folder.mkdir(exist_ok=True)
+    port = free_ports(1)[0]
+    name = chain.get("status")["node_info"]["network"]
+    command = [
+        *(TOOL, "light", name, "-p", urls[0], "-w", ",".join(urls[1:3])),
+        *("--height", "1", "--hash", trusted or chain.first_hash(), *options),
+        *("--laddr", f"tcp://127.0.0.1:{port}", "--home-dir", str(folder / "light")),
+    ]
+    path = folder / "light.log"
+    with path.open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            assert process.poll() is None, f"it ended: {path.read_text()}"
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                break
+            time.sleep(0.1)
+        yield Light(f"http://127.0.0.1:{port}", path)
+    finally:
+        process.kill()
+        process.wait()
