@@ -185,12 +185,12 @@ class AppSubject(Subject):
     def __init__(self, make: Callable[[], KVStoreApp] = Lenient) -> None:
         self.history = OneHistory()
         self.apps: dict[int, list[Asked]] = {}
-        self._make = make
+        self.make = make
         self._kept: dict[int, KVStoreApp] = {}
 
     def app(self, node: int, rng: Rng) -> App:
         is_kept = node != 1  # that one keeps nothing
-        state = copy.deepcopy(self._kept.get(node)) or self._make()
+        state = copy.deepcopy(self._kept.get(node)) or self.make()
 
         def keep() -> None:
             if is_kept:
