@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from quorate.kernel import AppEnded
+from quorate.kernel import AppEnded, Failed
 from quorate.ledger.comet.abci import request_messages as requests
 from quorate.ledger.comet.abci import response_messages as responses
 from quorate.ledger.comet.commits import ABSENT, COMMIT, FOR_BLOCK
@@ -138,6 +138,26 @@ def test_an_answer_for_a_height_that_is_over_signs_nothing() -> None:
     assert node.height == 2
     node.release()
     assert node.sent() == []
+
+
+def test_what_could_not_be_asked_is_asked_again_while_the_height_is_open() -> None:
+    node = ExtendedNode(hold=asks(EXTEND))
+    its = node.block(b"a=1")
+    node.locks(its)
+    (job,) = node.held
+    node.held.clear()
+    node.answers(job, Failed("the app is busy"))
+    node.beats()
+    (again,) = node.held
+    assert again.work == job.work
+    node.held.clear()
+    node.hold = asks(requests.RequestCommit)
+    node.hears(OTHERS[0], node.decision(its))
+    node.answers(again, Failed("the app is busy"))
+    node.release()
+    assert node.height == 2
+    node.beats()
+    assert node.asked(EXTEND) == []
 
 
 class TooMuch(Attaching):

@@ -265,6 +265,7 @@ class DrivenApp(ChainApp):
 
     def _committed(self, height: int, retain_height: int) -> None:
         self.app_height = height
+        self._questions.forget_failed()  # what was asked of votes and blocks of this height
         self.answer(Committed(height, max(0, retain_height)))
         if txs := self.mempool.recheck():
             self._checks.ask(CheckTxs(txs, is_recheck=True))
