@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from quorate.ledger.comet.param_updates import ChainParams, data_bytes_max, updated_params
 from quorate.ledger.comet.params import (
@@ -41,12 +42,43 @@ def test_what_an_update_leaves_out_stays() -> None:
         ({"validator": ValidatorParams(())}, "lacks 'ed25519'"),
         ({"validator": ValidatorParams(("secp256k1",))}, "lacks 'ed25519'"),
         ({"abci": ABCIParams(-1)}, "vote_extensions_enable_height is -1"),
-        ({"abci": ABCIParams(7)}, "vote extensions are not supported"),
     ],
 )
 def test_what_no_chain_may_have(update: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         updated_params(PARAMS, ConsensusParams(**update))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (0, 0, ""),
+        (5, 5, ""),
+        (0, 6, ""),
+        (0, 5, "vote extensions can only begin later: write 6 or more"),
+        (0, 4, "can only begin later"),
+        (6, 9, ""),
+        (9, 6, ""),
+        (6, 0, ""),
+        (9, 5, "can only begin later"),
+        (5, 0, "on since height 5, and stay on"),
+        (5, 9, "on since height 5, and stay on"),
+        (4, 0, "on since height 4, and stay on"),
+        (0, -1, "vote_extensions_enable_height is -1: it is at least 1, or 0 for never"),
+    ],
+)
+def test_when_vote_extensions_may_begin(old: int, new: int, why: str) -> None:
+    """At height 5. The cases of ValidateUpdate of CometBFT 0.38.26."""
+    params, update = replace(PARAMS, abci=ABCIParams(old)), ConsensusParams(abci=ABCIParams(new))
+    if why:
+        with pytest.raises(ValueError, match=why):
+            updated_params(params, update, 5)
+    else:
+        assert updated_params(params, update, 5).abci == ABCIParams(new)
+
+
+def test_vote_extensions_of_a_genesis_begin_anywhere() -> None:
+    assert updated_params(PARAMS, ConsensusParams(abci=ABCIParams(1))).abci == ABCIParams(1)
 
 
 def test_room_for_transactions() -> None:

@@ -272,12 +272,12 @@ class AppSubject(Subject):
         self.history = OneHistory()
         self.apps: dict[int, list[Asked]] = {}
         self.attack: MakesAttack | None = None
-        self._make = make
+        self.make = make
         self._kept: dict[int, KVStoreApp] = {}
 
     def app(self, node: int, rng: Rng) -> App:
         is_kept = node != 1  # that one keeps nothing
-        state = copy.deepcopy(self._kept.get(node)) or self._make()
+        state = copy.deepcopy(self._kept.get(node)) or self.make()
 
         def keep() -> None:
             if is_kept:

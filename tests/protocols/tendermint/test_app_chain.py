@@ -212,7 +212,7 @@ def test_the_app_changes_the_parameters_of_the_next_block() -> None:
     ("change", "why"),
     [
         (params(block=BlockParams(0, -1)), "block.max_bytes is 0"),
-        (params(abci=ABCIParams(5)), "vote extensions are not supported, write 0"),
+        (params(abci=ABCIParams(1)), "vote extensions can only begin later: write 2 or more"),
         ({"validator_updates": (ValidatorUpdate(ValidatorKey(bytes(32)), 3),)}, "its key must be that of a node"),
         ({"validator_updates": (gone(0), gone(1), gone(2), gone(3))}, "would leave no validator"),
     ],

@@ -1,8 +1,6 @@
 """Changes of a chain's parameters by its app, and how many bytes of transactions fit into a block under them.
 
-Vote extensions are not supported here: parameters that enable them are refused.
-
-Source: CometBFT 0.38, ``types/params.go`` (Update, ValidateBasic), ``types/block.go`` (MaxDataBytes);
+Source: CometBFT 0.38, ``types/params.go`` (Update, ValidateBasic, ValidateUpdate), ``types/block.go`` (MaxDataBytes);
 ``spec/abci/abci++_app_requirements.md`` (Consensus Parameters).
 """
 
@@ -46,10 +44,15 @@ class ChainParams(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return ConsensusParams(self.block, self.evidence, self.validator, self.version, self.abci)
 
 
-def updated_params(params: ChainParams, update: ConsensusParams | None) -> ChainParams:
-    """The parameters after an update. Raises ValueError for ones that no chain may have."""
+def updated_params(params: ChainParams, update: ConsensusParams | None, height: int = 0) -> ChainParams:
+    """The parameters after an update, which the app made of the block of this height; 0: of the genesis.
+
+    Raises ValueError for ones that no chain may have.
+    """
     if update is None:
         return params
+    if update.abci is not None and height:
+        check_enable_height(params.abci, update.abci, height)
     found = ChainParams(
         update.block or params.block,
         update.evidence or params.evidence,
@@ -80,9 +83,22 @@ def check_params(params: ChainParams) -> None:
             raise ValueError(f"validator.pub_key_types has {kind!r}, which is not known")
     if ED25519 not in params.validator.pub_key_types:
         raise ValueError(f"validator.pub_key_types lacks {ED25519!r}, which all keys of nodes are")
-    if params.abci.vote_extensions_enable_height:
+    if params.abci.vote_extensions_enable_height < 0:
         height = params.abci.vote_extensions_enable_height
-        raise ValueError(f"abci.vote_extensions_enable_height is {height}: vote extensions are not supported, write 0")
+        raise ValueError(f"abci.vote_extensions_enable_height is {height}: it is at least 1, or 0 for never")
+
+
+def check_enable_height(params: ABCIParams, update: ABCIParams, height: int) -> None:
+    """Raises ValueError if vote extensions may not begin where the update, made at this height, says."""
+    # ValidateUpdate: what has begun stays as it is, and what has not may begin later than now, or never.
+    old, new = params.vote_extensions_enable_height, update.vote_extensions_enable_height
+    if old == new:
+        return
+    what = f"abci.vote_extensions_enable_height becomes {new} at height {height}"
+    if 0 < old <= height:
+        raise ValueError(f"{what}: vote extensions are on since height {old}, and stay on: leave it as it is")
+    if 0 < new <= height:
+        raise ValueError(f"{what}: vote extensions can only begin later: write {height + 1} or more")
 
 
 def data_bytes_max(params: BlockParams, validators: int, evidence_bytes: int, limit: int = BLOCK_BYTES_MAX) -> int:

@@ -22,19 +22,29 @@ from quorate.protocols.tendermint.app_messages import (
     PendingEvidence,
     Transactions,
 )
-from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Finalized
+from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Extended, Finalized, Verified
 from quorate.protocols.tendermint.core import BEAT, STALLED, Tendermint
 from quorate.protocols.tendermint.driven_app import MEND, DrivenApp, Greeted
-from quorate.protocols.tendermint.messages import MESSAGES, RECORDS, TendermintConfig
+from quorate.protocols.tendermint.effects import SendVote
+from quorate.protocols.tendermint.extending import Extending
+from quorate.protocols.tendermint.extensions import LastExtensions
+from quorate.protocols.tendermint.messages import (
+    MESSAGES,
+    RECORDS,
+    ExtendedDecision,
+    ExtendedPrecommit,
+    TendermintConfig,
+)
 
 
 class AppChain(Tendermint):
     """One node."""
 
-    messages = (*MESSAGES, Transactions, Accusation)
-    records = (*RECORDS, Begun, Outcome, PendingEvidence)
+    messages = (*MESSAGES, Transactions, Accusation, ExtendedPrecommit, ExtendedDecision)
+    records = (*RECORDS, Begun, Outcome, PendingEvidence, ExtendedPrecommit, ExtendedDecision)
     app_class: ClassVar[type[ChainApp]] = DrivenApp
     accusing_class: ClassVar[type[Accusing]] = Accusing
+    extending_class: ClassVar[type[Extending]] = Extending
     app: DrivenApp
 
     def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
@@ -43,6 +53,11 @@ class AppChain(Tendermint):
         self.accusing = self.accusing_class(env, self.evidence)
         self.begun: Begun | None = None
         """What the app said of the genesis. Durable."""
+        self.app.last_extensions = LastExtensions(self.chain, self.log)
+        self.extending = self.extending_class(env, self.current, self.chain, self.signed, self.app)
+        self._effects[SendVote] = self._send_vote
+        self._answers[Extended] = self.extending.extended
+        self._answers[Verified] = self.extending.verified
         self._answers[Greeted] = self._greeted
         self._answers[Finalized] = self._finalized
 
@@ -90,6 +105,27 @@ class AppChain(Tendermint):
         super().on_timer(key)
         if key == BEAT:
             self.accusing.beat()
+
+    # --- vote extensions ---
+
+    def on_extended_precommit(self, sender: int, m: ExtendedPrecommit) -> None:
+        """From its node."""
+        self.hearing.on_vote(sender, m)
+
+    def on_extended_decision(self, sender: int, m: ExtendedDecision) -> None:
+        """Of any node, with its proof."""
+        self.on_decision(sender, m)
+
+    def _send_vote(self, effect: SendVote) -> None:
+        if self.extending.takes(effect):
+            self.extending.on_send_vote(effect)
+        else:
+            self.casting.on_send_vote(effect)
+
+    def settle(self) -> None:
+        """And ask the app about votes that came."""
+        super().settle()
+        self.extending.ask()
 
     def _greeted(self, answer: Greeted) -> None:
         begun = answer.begun

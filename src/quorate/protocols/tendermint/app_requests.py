@@ -6,6 +6,7 @@ Source: CometBFT 0.38, ``state/execution.go`` (CreateProposalBlock, ProcessPropo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import NamedTuple
 
 from quorate.ledger.comet.abci.contents import (
@@ -19,10 +20,12 @@ from quorate.ledger.comet.abci.contents import (
     misbehaviors,
 )
 from quorate.ledger.comet.abci.request_messages import (
+    RequestExtendVote,
     RequestFinalizeBlock,
     RequestInitChain,
     RequestPrepareProposal,
     RequestProcessProposal,
+    RequestVerifyVoteExtension,
 )
 from quorate.ledger.comet.commits import Commit
 from quorate.ledger.comet.evidence import Misconduct
@@ -30,7 +33,10 @@ from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.validators import CometValidatorSet
 from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.chain_app import Draft
-from quorate.protocols.tendermint.named_blocks import NamedBlock
+from quorate.protocols.tendermint.effects import SignedVote
+from quorate.protocols.tendermint.extensions import Extensions
+from quorate.protocols.tendermint.messages import SignedExtension
+from quorate.protocols.tendermint.named_blocks import NamedBlock, id_of
 
 
 def init_chain(chain: Chain) -> RequestInitChain:
@@ -43,12 +49,11 @@ def init_chain(chain: Chain) -> RequestInitChain:
 
 
 def prepare_proposal(
-    draft: Draft, txs: tuple[bytes, ...], bytes_max: int, last: CometValidatorSet | None
+    draft: Draft, txs: tuple[bytes, ...], bytes_max: int, last: CometValidatorSet | None, extensions: Extensions = ()
 ) -> RequestPrepareProposal:
-    """``last``: the validators of the height before; None: it is the first."""
-    votes = tuple(
-        [ExtendedVoteInfo(vote.validator, b"", b"", vote.block_id_flag) for vote in _votes(draft.last_commit, last)]
-    )
+    """``last``: the validators of the height before; None: it is the first. ``extensions``: of the last commit's
+    votes; empty: there are none."""
+    votes = tuple([_extended(*both) for both in zip_longest(_votes(draft.last_commit, last), extensions)])
     return RequestPrepareProposal(
         max_tx_bytes=bytes_max,
         txs=txs,
@@ -71,8 +76,29 @@ def finalize_block(block: NamedBlock, last: CometValidatorSet | None) -> Request
     return RequestFinalizeBlock(*_about(block, last))
 
 
+def extend_vote(block: NamedBlock, last: CometValidatorSet | None) -> RequestExtendVote:
+    """As above."""
+    about = _about(block, last)
+    return RequestExtendVote(
+        hash=about.hash,
+        height=about.height,
+        time=about.time,
+        txs=about.txs,
+        proposed_last_commit=about.last_commit,
+        misbehavior=about.misbehavior,
+        next_validators_hash=about.next_validators_hash,
+        proposer_address=about.proposer_address,
+    )
+
+
+def verify_vote_extension(height: int, vote: SignedVote, address: bytes) -> RequestVerifyVoteExtension:
+    """Of a precommit for a block; ``address``: its validator's."""
+    assert vote.value is not None, "it is for a block"
+    return RequestVerifyVoteExtension(id_of(vote.value).hash, address, height, vote.extension)
+
+
 class _About(NamedTuple):
-    """What both say of a block, in the order of their fields."""
+    """What all say of a block, in the order of the fields of two of them."""
 
     txs: tuple[bytes, ...]
     last_commit: CommitInfo
@@ -109,6 +135,11 @@ def _votes(commit: Commit, last: CometValidatorSet | None) -> Iterator[VoteInfo]
     if last is not None:
         for validator, entry in zip(last.validators, commit.signatures, strict=True):
             yield VoteInfo(VotingValidator(validator.address, validator.voting_power), entry.block_id_flag)
+
+
+def _extended(vote: VoteInfo, said: SignedExtension | None) -> ExtendedVoteInfo:
+    its = (b"", b"") if said is None else (said.extension, said.signature)
+    return ExtendedVoteInfo(vote.validator, *its, vote.block_id_flag)
 
 
 def _misbehavior(pieces: Iterable[Misconduct]) -> tuple[Misbehavior, ...]:

@@ -106,6 +106,11 @@ class Chain:
         )
         return Block(header, data, pieces, self.last_commit)
 
+    def extends(self, height: int) -> bool:
+        """Whether precommits for a block of this height have extensions; of the next height, or of one before it."""
+        enabled = self.params.abci.vote_extensions_enable_height
+        return 0 < enabled <= height
+
     def refusal(self, block: Block) -> str | None:
         """Why this is not a next block; None: it is one, as far as the chain says."""
         try:
@@ -172,7 +177,7 @@ class Chain:
     def check(self, said: Finalized) -> None:
         """Raises ValueError for what no app may say."""
         self.committee.check(said.changes)
-        updated_params(self.params, said.params)
+        updated_params(self.params, said.params, self.state.next_height)
 
     def _of_params(self) -> dict[str, Any]:
         """What the state has of the parameters."""
@@ -185,7 +190,7 @@ class Chain:
     def advance(self, block: NamedBlock, commit: Commit, said: Finalized) -> None:
         """The block is decided, and the app has it. Raises ValueError for what no app may say."""
         self.committee.advance(said.changes)
-        self.params = updated_params(self.params, said.params)
+        self.params = updated_params(self.params, said.params, block.block.header.height)
         self.last_commit = commit
         self.state = replace(
             self.state,

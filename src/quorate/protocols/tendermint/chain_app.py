@@ -23,6 +23,7 @@ from quorate.ledger.comet.params import ConsensusParams
 from quorate.ledger.comet.results import ExecTxResult
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.validators import PowerChange
+from quorate.protocols.tendermint.effects import SignedVote
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.named_blocks import NamedBlock
 
@@ -76,11 +77,29 @@ class Committed(msgspec.Struct, frozen=True):
     retain_height: int = 0
 
 
+class Extended(msgspec.Struct, frozen=True):
+    """What the app attaches to this node's precommit for a block."""
+
+    height: int
+    round: int
+    value: bytes
+    extension: bytes
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """Whether the app accepts the extension of a node's precommit."""
+
+    height: int
+    round: int
+    node: int
+    is_accepted: bool
+
+
 class AppReady(msgspec.Struct, frozen=True):
     """The app can be asked about blocks from now on."""
 
 
-AppAnswer: TypeAlias = Prepared | Processed | Finalized | Committed | AppReady
+AppAnswer: TypeAlias = Prepared | Processed | Finalized | Committed | Extended | Verified | AppReady
 
 
 class ChainApp(ABC):
@@ -138,6 +157,15 @@ class ChainApp(ABC):
     @abstractmethod
     def commit(self, height: int, said: Finalized) -> None:
         """Keep what came of it. Answer: Committed."""
+
+    def extend(self, block: NamedBlock, round: int) -> None:
+        """What goes with this node's precommit for the block? Answer: Extended. Only an app that enables vote
+        extensions is asked this, and the next."""
+        raise NotImplementedError("an app that sets no parameters extends no votes")
+
+    def verify(self, height: int, vote: SignedVote) -> None:
+        """May another node's precommit count, with what goes with it? Answer: Verified."""
+        raise NotImplementedError("an app that sets no parameters extends no votes")
 
     def done(self, key: Key, result: Any) -> None:  # noqa: B027 (optional)
         """A job ended, of this app or of another."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from quorate.parts.crypto.keys import Keys
 from quorate.protocols.tendermint.blockchain import Chain
-from quorate.protocols.tendermint.effects import SignedVote
 from quorate.protocols.tendermint.height import Height
 from quorate.protocols.tendermint.lock_state import LockState
+from quorate.protocols.tendermint.messages import vote_said
 from quorate.protocols.tendermint.named_blocks import decode_block
 from quorate.protocols.tendermint.open_height import OpenHeight, said_of
 from quorate.protocols.tendermint.signing import SignState
@@ -64,8 +64,8 @@ class CurrentHeight:
         own, rules, node = self._signed.proposal, self.open.rules, self._keys.node
         if own is not None:
             rules.on_said(said_of(node, own, decode_block(own.block)))
-        for (round, step), vote in self._signed.votes.items():
-            rules.on_said(SignedVote(node, step, round, vote.value, vote.signature, vote.time_ns))
+        for vote in self._signed.votes.values():
+            rules.on_said(vote_said(vote))
         locked, valid = (
             (kept.round, decode_block(kept.block).name) if kept else None
             for kept in (self._locks.lock, self._locks.valid)

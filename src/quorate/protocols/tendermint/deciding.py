@@ -13,6 +13,7 @@ from quorate.protocols.tendermint.checkpoints import ChainCheckpoints
 from quorate.protocols.tendermint.commits import decided_block
 from quorate.protocols.tendermint.current_height import CurrentHeight
 from quorate.protocols.tendermint.effects import Decide
+from quorate.protocols.tendermint.extensions import check_extensions
 from quorate.protocols.tendermint.log import DecidedLog
 from quorate.protocols.tendermint.messages import Decision, Offer
 from quorate.protocols.tendermint.named_blocks import NamedBlock
@@ -52,7 +53,7 @@ class Deciding:
         """By the precommits that came here."""
         height = self._current.open
         block = height.block_of(effect.value)
-        self._decide(Decision(height.number, block.data, height.commit_of(effect.round, block)), block)
+        self._decide(height.decision(effect.round, block), block)
 
     def on_decision(self, sender: int, m: Decision) -> bool:
         """Of any node, if it is proven. Whether the height has ended by it."""
@@ -69,6 +70,7 @@ class Deciding:
         """The next block, if this decides it."""
         try:
             block = decided_block(self._chain, m.block, m.commit)
+            check_extensions(self._chain, m)
         except ValueError:
             return None
         return block if self._chain.refusal(block.block) is None else None

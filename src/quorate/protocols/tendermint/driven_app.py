@@ -26,11 +26,13 @@ from quorate.kernel import AppEnded, Env, Key
 from quorate.ledger.comet.abci.handshake import RESET, HandshakeFailed, Heights, plan
 from quorate.ledger.comet.abci.request_messages import (
     RequestCommit,
+    RequestExtendVote,
     RequestFinalizeBlock,
     RequestInfo,
     RequestInitChain,
     RequestPrepareProposal,
     RequestProcessProposal,
+    RequestVerifyVoteExtension,
 )
 from quorate.ledger.comet.abci.response_messages import (
     RESPONSE,
@@ -39,6 +41,7 @@ from quorate.ledger.comet.abci.response_messages import (
     ResponseCommit,
     ResponseFinalizeBlock,
     ResponseInfo,
+    VerifyStatus,
 )
 from quorate.ledger.comet.commits import Commit
 from quorate.ledger.comet.evidence import EVIDENCE_LIST, EvidenceList
@@ -57,7 +60,19 @@ from quorate.protocols.tendermint.app_messages import (
     finalized_of,
 )
 from quorate.protocols.tendermint.blockchain import Chain
-from quorate.protocols.tendermint.chain_app import AppReady, ChainApp, Committed, Draft, Finalized, Prepared, Processed
+from quorate.protocols.tendermint.chain_app import (
+    AppReady,
+    ChainApp,
+    Committed,
+    Draft,
+    Extended,
+    Finalized,
+    Prepared,
+    Processed,
+    Verified,
+)
+from quorate.protocols.tendermint.effects import SignedVote
+from quorate.protocols.tendermint.extensions import LastExtensions
 from quorate.protocols.tendermint.mempool import CLIENTS, Mempool
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock
@@ -78,9 +93,10 @@ class Greeted(AppReady, frozen=True):
 
 
 class DrivenApp(ChainApp):
-    """``chain`` is the core's, to be read."""
+    """``chain`` and ``last_extensions`` are the core's, to be read."""
 
     chain: Chain
+    last_extensions: LastExtensions
 
     def __init__(self, env: Env, config: TendermintConfig) -> None:
         super().__init__(env, config)
@@ -104,7 +120,8 @@ class DrivenApp(ChainApp):
 
     @property
     def has_something(self) -> bool:
-        return self._is_proof_due or len(self.mempool) > 0
+        # A node that lacks the extensions of the last votes proposes nothing, as in CometBFT.
+        return (self._is_proof_due or len(self.mempool) > 0) and self.last_extensions.find() is not None
 
     def restore(self, record: Outcome) -> None:
         """One that was durable."""
@@ -196,7 +213,9 @@ class DrivenApp(ChainApp):
         validators = len(chain.state.validators.validators)
         bytes_max = min(draft.bytes_max, data_bytes_max(chain.params.block, validators, evidence_bytes))
         txs = self.mempool.first(bytes_max, chain.params.block.max_gas, config.batch_count_max, config.batch_bytes_max)
-        request = app_requests.prepare_proposal(draft, txs, bytes_max, chain.state.last_validators)
+        extensions = self.last_extensions.find()
+        assert extensions is not None, "without them there is nothing to propose"
+        request = app_requests.prepare_proposal(draft, txs, bytes_max, chain.state.last_validators, extensions)
         self._questions.ask(AskApp(request), (draft.height, draft.round))
 
     def process(self, block: NamedBlock) -> None:
@@ -205,6 +224,13 @@ class DrivenApp(ChainApp):
             self.answer(Processed(block.name, False))
             return
         self._questions.ask(AskApp(app_requests.process_proposal(block, self.chain.state.last_validators)), block.name)
+
+    def extend(self, block: NamedBlock, round: int) -> None:
+        self._questions.ask(AskApp(app_requests.extend_vote(block, self.chain.state.last_validators)), (round, block))
+
+    def verify(self, height: int, vote: SignedVote) -> None:
+        address = self.chain.committee.address(vote.node)
+        self._questions.ask(AskApp(app_requests.verify_vote_extension(height, vote, address)), (vote.round, vote.node))
 
     def finalize(self, block: NamedBlock, commit: Commit) -> None:
         """Questions about blocks that were not decided are not asked again."""
@@ -257,6 +283,7 @@ class DrivenApp(ChainApp):
 
     def _committed(self, height: int, retain_height: int) -> None:
         self.app_height = height
+        self._questions.forget_failed()  # what was asked of votes and blocks of this height
         self.mempool.begin_era()
         self._recheck()
         self.answer(Committed(height, max(0, retain_height)))
@@ -320,6 +347,12 @@ class DrivenApp(ChainApp):
                 self.answer(Prepared(height, round, result.txs))
             case RequestProcessProposal():
                 self.answer(Processed(about, result.status == ProposalStatus.ACCEPT))
+            case RequestExtendVote():
+                round, block = about
+                self.answer(Extended(request.height, round, block.name, result.vote_extension))
+            case RequestVerifyVoteExtension():
+                round, node = about
+                self.answer(Verified(request.height, round, node, result.status == VerifyStatus.ACCEPT))
             case RequestFinalizeBlock():
                 assert isinstance(result, ResponseFinalizeBlock), "the answer is of the request's kind"
                 self._finalized(finalized_by(result))

@@ -37,6 +37,9 @@ class SignedVote(msgspec.Struct, frozen=True):
     value: ValueId | None
     signature: bytes = b""
     time_ns: int = 0
+    extension: bytes = b""
+    extension_signature: bytes = b""
+    """Of the extension; empty: there is none."""
 
     @property
     def content(self) -> tuple[ValueId | None, int]:

@@ -188,7 +188,11 @@ class Heard:
             self._park(said)
             return None
         other = self._add_vote(said) if isinstance(said, SignedVote) else self._add_proposal(said)
-        if other is None or (shown := (said.node, said.round, said.step)) in self._shown:
+        return None if other is None else self.contradict(other, said)
+
+    def contradict(self, other: SaidOnce, said: SaidOnce) -> Equivocation | None:
+        """Two of one node, round and step that differ; None: such are known."""
+        if (shown := (said.node, said.round, said.step)) in self._shown:
             return None
         self._shown.add(shown)
         return Equivocation(other, said)

@@ -114,6 +114,11 @@ class Height:
             self.effects.append(found)
         self._evaluate()
 
+    def on_contradicted(self, first: SaidOnce, second: SaidOnce) -> None:
+        """Two of one node, round and step that differ, neither of which counts yet."""
+        if (found := self.heard.contradict(first, second)) is not None:
+            self.effects.append(found)
+
     def on_certified(self, round: int, step: Step, value: ValueId) -> None:
         """A certificate shows that a quorum voted for this."""
         self.heard.certify(round, step, value)

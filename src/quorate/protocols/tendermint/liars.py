@@ -18,9 +18,9 @@ from quorate.parts.crypto.keys import Keys
 from quorate.protocols.tendermint.blockchain import chain_id_of
 from quorate.protocols.tendermint.commits import prevotes_of
 from quorate.protocols.tendermint.effects import SignedVote, Step
-from quorate.protocols.tendermint.messages import Prevote, Proposal, step_of
+from quorate.protocols.tendermint.messages import ExtendedPrecommit, Prevote, Proposal, step_of
 from quorate.protocols.tendermint.named_blocks import decode_block
-from quorate.protocols.tendermint.signed_bytes import proposal_bytes, vote_bytes
+from quorate.protocols.tendermint.signed_bytes import extension_bytes, proposal_bytes, vote_bytes
 from quorate.sim.adversary.liar import Liar, Means
 
 
@@ -31,7 +31,11 @@ def resign_tendermint(keys: Keys | None, m: Any) -> Any:
     try:
         if isinstance(m, Prevote):
             data = vote_bytes(chain_id, step_of(m), m.height, m.round, m.value, m.time_ns)
-            return replace(m, node=keys.node, signature=keys.sign_canonical(data))
+            signed = replace(m, node=keys.node, signature=keys.sign_canonical(data))
+            if isinstance(signed, ExtendedPrecommit):
+                data = extension_bytes(chain_id, m.height, m.round, signed.extension)
+                signed = replace(signed, extension_signature=keys.sign_canonical(data))
+            return signed
         if isinstance(m, Proposal):
             name = decode_block(m.block).name
             data = proposal_bytes(chain_id, m.height, m.round, name, m.valid_round, m.time_ns)

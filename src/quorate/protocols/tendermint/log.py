@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from quorate.kernel import Env
-from quorate.protocols.tendermint.messages import Decision, Here
+from quorate.protocols.tendermint.messages import Decision, Here, extensions_bytes
 
 DECISIONS_MAX: Final = 16
 """For a node that is behind, at each of its beats; and no more bytes than two batches may have, but one at least."""
@@ -61,6 +61,10 @@ class DecidedLog:
         """Those after this height."""
         return self.decisions[max(0, height - self.base) :]
 
+    def at(self, height: int) -> Decision | None:
+        """That of this height; None: it is not here."""
+        return self.decisions[height - self.base - 1] if self.base < height <= self.last else None
+
     def beat(self) -> None:
         """Nodes that are behind may be helped again."""
         self._helped.clear()
@@ -77,7 +81,7 @@ class DecidedLog:
     def _from(self, height: int) -> Iterator[Decision]:
         size = 0
         for decision in self.after(height - 1)[:DECISIONS_MAX]:
-            size += len(decision.block)
+            size += len(decision.block) + extensions_bytes(decision)
             if size > self._bytes_max and decision.height > height:
                 return
             yield decision

@@ -23,7 +23,7 @@ from quorate.parts.log.pieces import HASH_BYTES, PieceProof
 from quorate.parts.log.replicated import Chunk
 from quorate.parts.votes.certificate import Certificate
 from quorate.parts.wire import Index, Natural
-from quorate.protocols.tendermint.effects import NO_ROUND, Step
+from quorate.protocols.tendermint.effects import NO_ROUND, SignedVote, Step
 from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NAME_BYTES
 
 CHECKPOINT: Final = "tendermint checkpoint"
@@ -32,6 +32,8 @@ NODES_MAX: Final = NODE_ID_MAX + 1
 COMMIT_BYTES_MAX: Final = 256 + 128 * NODES_MAX
 ROUNDS_MAX: Final = 1 << 16
 """Of a height. Timeouts grow, so no correct node comes that far within a month; what is of a later one is malformed."""
+EXTENSION_BYTES_MAX: Final = (1 << 20) - 4096
+"""Of one extension: a MiB with what is signed of it. With many validators it is less (``extensions.py``)."""
 VOTES_A_NODE_MAX: Final = 4
 """Of two rounds, two in each."""
 
@@ -39,6 +41,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 
 BlockBytes: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=BLOCK_BYTES_MAX)]
 CommitBytes: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=COMMIT_BYTES_MAX)]
+Extension: TypeAlias = Annotated[bytes, Meta(max_length=EXTENSION_BYTES_MAX)]
 BlockName: TypeAlias = Annotated[bytes, Meta(min_length=NAME_BYTES, max_length=NAME_BYTES)]
 """The paper's id(v)."""
 VoteSignature: TypeAlias = Annotated[bytes, Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
@@ -133,10 +136,18 @@ class Precommit(Prevote, frozen=True, array_like=True, tag=True, gc=False):
     """The node has seen a quorum prevote the block in this round, and is locked on it; None: on none in this round."""
 
 
+class ExtendedPrecommit(Precommit, frozen=True, array_like=True, tag=True, gc=False):
+    """A precommit for a block, with what the node's app attached to it. It takes the place of the plain one where the
+    app has enabled vote extensions, and is sent nowhere else."""
+
+    extension: Extension
+    extension_signature: VoteSignature
+
+
 class Votes(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """All that the sender has of two rounds, its own votes and those of others: what gossip is for in the paper."""
 
-    votes: Annotated[tuple[Prevote | Precommit, ...], Meta(max_length=VOTES_A_NODE_MAX * NODES_MAX)]
+    votes: Annotated[tuple[Prevote | Precommit | ExtendedPrecommit, ...], Meta(max_length=VOTES_A_NODE_MAX * NODES_MAX)]
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -145,6 +156,19 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False)
     height: Index
     block: BlockBytes
     commit: CommitBytes
+
+
+class SignedExtension(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one validator's app attached to its precommit, and the validator's signature of it."""
+
+    extension: Extension
+    signature: VoteSignature
+
+
+class ExtendedDecision(Decision, frozen=True, array_like=True, tag=True, gc=False):
+    """The same of a height with vote extensions: one for each entry of the commit that is for the block, else None."""
+
+    extensions: Annotated[tuple[SignedExtension | None, ...], Meta(max_length=NODES_MAX)]
 
 
 class Here(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -257,6 +281,13 @@ class Stable(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 RECORDS: Final = (Proposal, Prevote, Precommit, Locked, Valid, Decision, Taken, Stable)
 
 
+def extensions_bytes(decision: Decision) -> int:
+    """How much the extensions of its votes take."""
+    if not isinstance(decision, ExtendedDecision):
+        return 0
+    return sum(len(one.extension) for one in decision.extensions if one is not None)
+
+
 def digest_of(image: Image) -> bytes:
     """What nodes sign of a snapshot."""
     return sha256(_encode(image)).digest()
@@ -270,3 +301,11 @@ def checkpoint_statement(height: int, digest: bytes) -> bytes:
 def step_of(vote: Prevote) -> Step:
     """The one that a vote belongs to."""
     return Step.PRECOMMIT if isinstance(vote, Precommit) else Step.PREVOTE
+
+
+def vote_said(vote: Prevote) -> SignedVote:
+    """A node's vote, as the rules take it."""
+    plain = (vote.node, step_of(vote), vote.round, vote.value, vote.signature, vote.time_ns)
+    if isinstance(vote, ExtendedPrecommit):
+        return SignedVote(*plain, vote.extension, vote.extension_signature)
+    return SignedVote(*plain)

@@ -19,7 +19,7 @@ and show what a quorum voted where a liar told this node something else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from msgspec.structs import replace
 
@@ -37,8 +37,19 @@ from quorate.protocols.tendermint.effects import (
     SignedVote,
     Step,
 )
+from quorate.protocols.tendermint.extended_votes import ExtendedVotes
+from quorate.protocols.tendermint.extensions import extensions_of
 from quorate.protocols.tendermint.height import Height
-from quorate.protocols.tendermint.messages import Precommit, Prevote, Proposal, step_of
+from quorate.protocols.tendermint.messages import (
+    Decision,
+    ExtendedDecision,
+    ExtendedPrecommit,
+    Precommit,
+    Prevote,
+    Proposal,
+    step_of,
+    vote_said,
+)
 from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, id_of
 from quorate.protocols.tendermint.signed_bytes import comet_proposal, comet_vote, proposal_bytes, vote_bytes
 
@@ -50,12 +61,16 @@ MakeRules = Callable[..., Height]
 class OpenHeight:
     """``rules`` is algorithm 1. What takes a message returns why it is wrong; None: there is nothing wrong."""
 
+    extended_class: ClassVar[type[ExtendedVotes]] = ExtendedVotes
+
     def __init__(self, number: int, keys: Keys, chain: Chain, make_rules: MakeRules = Height) -> None:
         self.number = number
         self._keys = keys
         self._chain = chain
         self._committee = chain.committee
         self.rules = make_rules(keys.node, self._committee.quorum, self._committee.proposer)
+        self.extended = self.extended_class(number, keys, chain, self.rules)
+        """Precommits with extensions, which the app judges first."""
         self._proofs: dict[tuple[int, bytes], bytes] = {}  # prevotes that others showed, by round and value
         self._looks: dict[int, int] = {}  # by round, how many blocks were decoded
 
@@ -109,15 +124,21 @@ class OpenHeight:
     def on_vote(self, m: Prevote) -> str | None:
         """Of this height, from whoever brought it."""
         step = step_of(m)
-        known = self.rules.heard.vote_of(m.node, m.round, step)
+        known = self.rules.heard.vote_of(m.node, m.round, step) or self.extended.held(m)
         if known is not None and known.value == m.value:
             return None
         if m.value is not None and not id_of(m.value).is_complete:
             return "sent a vote for a block without parts"
+        if (why := self.extended.refusal(m)) is not None:
+            return why
+        if isinstance(m, ExtendedPrecommit) and not self.rules.heard.is_near(m.round):
+            return None  # its node prevoted in that round too, which is enough to follow it, and repeats this later
         data = vote_bytes(self._chain.id, step, m.height, m.round, m.value, m.time_ns)
         if not self._keys.verify_canonical(m.node, data, m.signature):
             return "sent a vote that its node did not sign"
-        self.rules.on_said(SignedVote(m.node, step, m.round, m.value, m.signature, m.time_ns))
+        if isinstance(m, ExtendedPrecommit):
+            return self.extended.add(m)
+        self.rules.on_said(vote_said(m))
         return None
 
     def proves(self, proof: bytes | None, round: int, block: NamedBlock) -> bool:
@@ -148,17 +169,25 @@ class OpenHeight:
         votes = self.rules.heard.votes(round, Step.PREVOTE)
         return COMMIT.encode(prevotes_of(self._committee, self.number, round, value, votes))
 
-    def commit_of(self, round: int, block: NamedBlock) -> bytes:
-        """The precommits of a quorum that the rules know of."""
+    def decision(self, round: int, block: NamedBlock) -> Decision:
+        """The block with the precommits of a quorum that the rules know of."""
         votes = self.rules.heard.votes(round, Step.PRECOMMIT)
-        return COMMIT.encode(commit_of(self._committee, self.number, round, block, votes))
+        commit = commit_of(self._committee, self.number, round, block, votes)
+        if not self._chain.extends(self.number):
+            return Decision(self.number, block.data, COMMIT.encode(commit))
+        extensions = extensions_of(self._committee, commit, votes)
+        return ExtendedDecision(self.number, block.data, COMMIT.encode(commit), extensions)
 
     def votes(self, rounds: Sequence[int]) -> Iterator[Prevote]:
         """All that are known of these rounds, as they came."""
         for round in rounds:
             for step, make in ((Step.PREVOTE, Prevote), (Step.PRECOMMIT, Precommit)):
                 for vote in self.rules.heard.votes(round, step):
-                    yield make(self.number, round, vote.value, vote.node, vote.time_ns, vote.signature)
+                    plain = (self.number, round, vote.value, vote.node, vote.time_ns, vote.signature)
+                    if vote.extension_signature:
+                        yield ExtendedPrecommit(*plain, vote.extension, vote.extension_signature)
+                    else:
+                        yield make(*plain)
 
     def contradiction(self, found: Equivocation) -> Contradiction:
         """The proof that a node contradicted itself."""

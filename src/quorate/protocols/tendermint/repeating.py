@@ -6,15 +6,21 @@ beat, it passes on all votes that it has of its round and of the one before, its
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Final
+
 from quorate.kernel import Env
 from quorate.protocols.tendermint.chain_app import ChainApp
 from quorate.protocols.tendermint.checkpoints import ChainCheckpoints
 from quorate.protocols.tendermint.current_height import CurrentHeight
 from quorate.protocols.tendermint.effects import Step
 from quorate.protocols.tendermint.log import DecidedLog
-from quorate.protocols.tendermint.messages import Here, Votes
+from quorate.protocols.tendermint.messages import ExtendedPrecommit, Here, Prevote, Votes
 from quorate.protocols.tendermint.signing import SignState
 from quorate.protocols.tendermint.transfer import ChainTransfer
+
+EXTENSIONS_AT_ONCE: Final = 1 << 20
+"""Bytes of extensions in one message, but one extension at least. All votes fit into one without them."""
 
 
 class Repeating:
@@ -52,8 +58,7 @@ class Repeating:
         rules, own = self._current.open.rules, self._signed.proposal
         if own is not None and own.round == rules.round:
             self._env.send(others, own)
-        votes = tuple(self._current.open.votes(range(max(0, rules.round - 1), rules.round + 1)))
-        if votes:
+        for votes in _portions(self._current.open.votes(range(max(0, rules.round - 1), rules.round + 1))):
             self._env.send(others, Votes(votes))
 
     def _is_waiting(self) -> bool:
@@ -61,3 +66,18 @@ class Repeating:
         rules = self._current.open.rules
         place, self._place = self._place, (self._current.open.number, rules.round, rules.step)
         return rules.is_started and place == self._place
+
+
+def _portions(votes: Iterable[Prevote]) -> Iterator[tuple[Prevote, ...]]:
+    """As many as a message can bear; none of no votes."""
+    portion: list[Prevote] = []
+    size = 0
+    for vote in votes:
+        more = len(vote.extension) if isinstance(vote, ExtendedPrecommit) else 0
+        if size and size + more > EXTENSIONS_AT_ONCE:
+            yield tuple(portion)
+            portion, size = [], 0
+        portion.append(vote)
+        size += more
+    if portion:
+        yield tuple(portion)

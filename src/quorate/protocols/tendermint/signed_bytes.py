@@ -9,7 +9,14 @@ from typing import Final
 
 from quorate.ledger.comet.block_ids import NIL
 from quorate.ledger.comet.times import Timestamp
-from quorate.ledger.comet.votes import PRECOMMIT, PREVOTE, SignedMessageType, proposal_sign_bytes, vote_sign_bytes
+from quorate.ledger.comet.votes import (
+    PRECOMMIT,
+    PREVOTE,
+    SignedMessageType,
+    extension_sign_bytes,
+    proposal_sign_bytes,
+    vote_sign_bytes,
+)
 from quorate.ledger.comet.votes import Proposal as CometProposal
 from quorate.ledger.comet.votes import Vote as CometVote
 from quorate.protocols.tendermint.effects import Step
@@ -27,6 +34,11 @@ def comet_vote(step: Step, height: int, round: int, value: bytes | None, time_ns
 def vote_bytes(chain_id: str, step: Step, height: int, round: int, value: bytes | None, time_ns: int) -> bytes:
     """What a node signs of its vote."""
     return vote_sign_bytes(chain_id, comet_vote(step, height, round, value, time_ns))
+
+
+def extension_bytes(chain_id: str, height: int, round: int, extension: bytes) -> bytes:
+    """What a node signs of the extension of its precommit. The block is not in it: a node precommits one a round."""
+    return extension_sign_bytes(chain_id, CometVote(PRECOMMIT, height, round, extension=extension))
 
 
 def comet_proposal(height: int, round: int, value: bytes, valid_round: int, time_ns: int) -> CometProposal:

@@ -13,9 +13,9 @@ from typing import TypeAlias
 from quorate.kernel import Env
 from quorate.parts.crypto.keys import Keys
 from quorate.protocols.tendermint.effects import Step
-from quorate.protocols.tendermint.messages import Precommit, Prevote, Proposal, step_of
+from quorate.protocols.tendermint.messages import ExtendedPrecommit, Precommit, Prevote, Proposal, step_of
 from quorate.protocols.tendermint.named_blocks import NamedBlock
-from quorate.protocols.tendermint.signed_bytes import proposal_bytes, vote_bytes
+from quorate.protocols.tendermint.signed_bytes import extension_bytes, proposal_bytes, vote_bytes
 
 RoundStep: TypeAlias = tuple[int, Step]
 
@@ -64,6 +64,18 @@ class SignState:
         signature = self._keys.sign_canonical(vote_bytes(self._chain_id, step, self.height, round, value, time_ns))
         make = Prevote if step is Step.PREVOTE else Precommit
         vote = self.votes[round, step] = make(self.height, round, value, self._env.id, time_ns, signature)
+        self._env.persist(vote)
+        return vote
+
+    def extended(self, round: int, value: bytes, time_ns: int, extension: bytes) -> Prevote | None:
+        """The precommit with this extension, or the one that was signed before, with its own; None: as above."""
+        if (round, Step.PRECOMMIT) in self.votes or not self._may_sign((round, Step.PRECOMMIT)):
+            return self.vote(Step.PRECOMMIT, round, value, time_ns)
+        chain_id, height, sign = self._chain_id, self.height, self._keys.sign_canonical
+        signature = sign(vote_bytes(chain_id, Step.PRECOMMIT, height, round, value, time_ns))
+        of_extension = sign(extension_bytes(chain_id, height, round, extension))
+        vote = ExtendedPrecommit(height, round, value, self._env.id, time_ns, signature, extension, of_extension)
+        self.votes[round, Step.PRECOMMIT] = vote
         self._env.persist(vote)
         return vote
 
