@@ -16,7 +16,13 @@ from quorate.kernel import ROOT, App, Path, Requester, Rng
 from quorate.kernel.app import Steps
 from quorate.ledger.comet.abci.contents import Misbehavior
 from quorate.ledger.comet.abci.grammar import GrammarChecker
-from quorate.ledger.comet.abci.request_messages import CheckTxType, Request, RequestCheckTx, RequestCommit
+from quorate.ledger.comet.abci.request_messages import (
+    CheckTxType,
+    Request,
+    RequestApplySnapshotChunk,
+    RequestCheckTx,
+    RequestCommit,
+)
 from quorate.ledger.comet.abci.response_messages import Response
 from quorate.ledger.comet.blocks import BLOCK
 from quorate.ledger.comet.headers import Header
@@ -25,12 +31,14 @@ from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.parts.crypto.keys import Scheme, Symbolic
 from quorate.protocols.tendermint.app_chain import AppChain
 from quorate.protocols.tendermint.app_liars import APP_LIARS
-from quorate.protocols.tendermint.app_messages import APP_JOBS, AskApp, BlockApplied, CheckTxs, finalized_of
+from quorate.protocols.tendermint.app_messages import APP_JOBS, AskApp, BlockApplied, CheckTxs, LogBegins, finalized_of
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.entry import ENTRY
 from quorate.protocols.tendermint.equipment import EQUIPMENT
 from quorate.protocols.tendermint.invariants import TendermintInvariants
 from quorate.protocols.tendermint.liars import resign_tendermint
+from quorate.protocols.tendermint.messages import TendermintConfig
+from quorate.sim.adversary.liar import Liar
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.options import COMMON, Options
 from quorate.sim.run import RunOutcome, simulate
@@ -65,6 +73,8 @@ class Asked(App):
         self.abci = app
         self.grammar = GrammarChecker()
         self.calls: list[Request] = []
+        self.outputs: list[Callable[[Any], None]] = []
+        """Who hears what the core says."""
         self._committed = committed
 
     def work(self, job: Any) -> Steps:
@@ -72,13 +82,14 @@ class Asked(App):
         response: Response | tuple[Response, ...] = answer_of(self.abci, self.grammar, job)
         if isinstance(job, AskApp):
             self.calls.append(job.request)
-            if isinstance(job.request, RequestCommit):
+            if isinstance(job.request, RequestCommit | RequestApplySnapshotChunk):
                 self._committed()
         yield
         return response
 
     def output(self, value: Any, path: Path = ROOT) -> None:
-        pass
+        for hear in self.outputs:
+            hear(value)
 
     def request(self, client: Requester, request: Any) -> None:
         raise AssertionError("clients submit")
@@ -103,6 +114,8 @@ class OneHistory(Checker):
         self.reached[node] = 0
 
     def output(self, node: int, value: Any) -> None:
+        if isinstance(value, LogBegins):
+            self.reached[node] = value.height
         if not isinstance(value, BlockApplied):
             return
         its = (sha256(value.block).digest(), finalized_of(value.answer).app_hash)
@@ -121,6 +134,9 @@ class AppInvariants(TendermintInvariants):
 
     def app_hash(self, core: Tendermint, before: Header) -> bytes:
         assert isinstance(core, AppChain)
+        kept = core.stands.at(before.height)
+        if kept is not None:
+            return kept.stand.point.app_hash
         answer = core.app.outcomes.get(before.height)
         return b"nobody knows" if answer is None else finalized_of(answer).app_hash
 
@@ -182,8 +198,10 @@ class Submitting(Workload):
 class AppSubject(Subject):
     """``apps`` has all that were made, by node, one a life."""
 
+    history_class: ClassVar[type[OneHistory]] = OneHistory
+
     def __init__(self, make: Callable[[], KVStoreApp] = Lenient) -> None:
-        self.history = OneHistory()
+        self.history = self.history_class()
         self.apps: dict[int, list[Asked]] = {}
         self._make = make
         self._kept: dict[int, KVStoreApp] = {}
@@ -234,11 +252,13 @@ def app_trial(
     byzantine: int = 0,
     adversary: tuple[str, ...] = (),
     faults: tuple[str, ...] = COMMON,
+    liars: tuple[type[Liar], ...] = APP_LIARS,
+    config: TendermintConfig = CONFIG,
 ) -> Trial:
     """One run under the common faults."""
     scheme = Symbolic(range(nodes), b"%d" % seed, "apps")
     return Trial(
-        make=ENTRY.make(CONFIG, core, scheme.keys),
+        make=ENTRY.make(config, core, scheme.keys),
         subject=subject,
         options=Options(
             seed=seed, nodes=nodes, duration_s=duration_s, faults=faults, byzantine=byzantine, adversary=adversary
@@ -246,7 +266,7 @@ def app_trial(
         borne=lambda members: (len(members) - 1) // 3,
         invariants=(AppInvariants,),
         scheme=scheme,
-        liars=APP_LIARS,
+        liars=liars,
         resign=resign_tendermint,
     )
 

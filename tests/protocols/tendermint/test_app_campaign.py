@@ -69,7 +69,7 @@ class TwoCommits(DrivenApp):
 class NoInitChain(DrivenApp):
     """Begins no chain."""
 
-    def _informed(self, info: Any) -> None:
+    def welcome(self, info: Any) -> None:
         self._info = info
         self._ready(None)
 
