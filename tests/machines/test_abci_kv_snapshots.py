@@ -27,20 +27,14 @@ from quorate.ledger.comet.abci.response_messages import (
     ResponseLoadSnapshotChunk,
 )
 from quorate.ledger.comet.validators import ValidatorKey
-from quorate.machines.abci import kv_snapshots
 from quorate.machines.abci.kv_snapshots import SyncedKVStoreApp, WrittenState, sha256
 
 KEYS = [bytes([n]) * 32 for n in range(3)]
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv_snapshots, "CHUNK_BYTES", 50)
-
-
 def grown(order: int = 1) -> SyncedKVStoreApp:
     """After five blocks, with snapshots of heights 2 and 4. ``order``: in which keys come."""
-    app = SyncedKVStoreApp(2)
+    app = SyncedKVStoreApp(2, chunk_bytes=50)
     app.answer(RequestInitChain(validators=tuple(ValidatorUpdate(ValidatorKey(key), 5) for key in KEYS[:2])))
     for height in range(1, 6):
         txs = [b"key%d.%d=value%d" % (height, n, n) for n in range(3)][::order]

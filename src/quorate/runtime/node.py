@@ -765,6 +765,10 @@ class Node(Machine):
 
     # --- the journal ---
 
+    def needs_less(self) -> None:
+        """The cores' state has become smaller without a snapshot: a checkpoint is due, as after one."""
+        self._checkpoint_due = True
+
     def is_checkpoint_due(self) -> bool:
         """After a snapshot, when there is much to be rid of."""
         if not self._checkpoint_due or self._journal.has_checkpoint_under_way:

@@ -18,7 +18,13 @@ from quorate.kernel import ROOT, App, Path, Received, Requester, Rng
 from quorate.kernel.app import Steps
 from quorate.ledger.comet.abci.contents import Misbehavior
 from quorate.ledger.comet.abci.grammar import GrammarChecker
-from quorate.ledger.comet.abci.request_messages import CheckTxType, Request, RequestCheckTx, RequestCommit
+from quorate.ledger.comet.abci.request_messages import (
+    CheckTxType,
+    Request,
+    RequestApplySnapshotChunk,
+    RequestCheckTx,
+    RequestCommit,
+)
 from quorate.ledger.comet.abci.response_messages import Response
 from quorate.ledger.comet.block_ids import BlockID, PartSetHeader
 from quorate.ledger.comet.blocks import BLOCK
@@ -38,17 +44,20 @@ from quorate.protocols.tendermint.app_messages import (
     BlockApplied,
     CheckTxs,
     EvidenceTaken,
+    LogBegins,
     finalized_of,
 )
 from quorate.protocols.tendermint.commits import commit_of
-from quorate.protocols.tendermint.core import STALLED, Tendermint
+from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import SignedVote, Step
 from quorate.protocols.tendermint.entry import ENTRY
 from quorate.protocols.tendermint.equipment import EQUIPMENT
 from quorate.protocols.tendermint.invariants import TendermintInvariants
 from quorate.protocols.tendermint.liars import resign_tendermint
+from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, name_of_id
 from quorate.protocols.tendermint.signed_bytes import vote_bytes
+from quorate.sim.adversary.liar import Liar
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.options import COMMON, Options
 from quorate.sim.run import RunOutcome, simulate
@@ -85,6 +94,8 @@ class Asked(App):
         self.abci = app
         self.grammar = GrammarChecker()
         self.calls: list[Request] = []
+        self.outputs: list[Callable[[Any], None]] = []
+        """Who hears what the core says."""
         self._committed = committed
 
     def work(self, job: Any) -> Steps:
@@ -92,13 +103,14 @@ class Asked(App):
         response: Response | tuple[Response, ...] = answer_of(self.abci, self.grammar, job)
         if isinstance(job, AskApp):
             self.calls.append(job.request)
-            if isinstance(job.request, RequestCommit):
+            if isinstance(job.request, RequestCommit | RequestApplySnapshotChunk):
                 self._committed()
         yield
         return response
 
     def output(self, value: Any, path: Path = ROOT) -> None:
-        pass
+        for hear in self.outputs:
+            hear(value)
 
     def request(self, client: Requester, request: Any) -> None:
         raise AssertionError("clients submit")
@@ -120,6 +132,8 @@ class OneHistory(Checker):
         self.pieces: list[Misconduct] = []
         self.is_shown = False
         """Whether a node has said that it has a piece of evidence which somebody showed to it."""
+        self.answers: set[str] = set()
+        """What nodes said to such pieces: why it is not taken; empty: it is."""
         self.reached: dict[int, int] = {}
 
     def started(self, node: int, core: Any) -> None:
@@ -127,8 +141,10 @@ class OneHistory(Checker):
 
     def output(self, node: int, value: Any) -> None:
         if isinstance(value, EvidenceTaken):
-            assert value.why in ("", STALLED), value.why
+            self.answers.add(value.why)
             self.is_shown = self.is_shown or not value.why
+        if isinstance(value, LogBegins):
+            self.reached[node] = value.height
         if not isinstance(value, BlockApplied):
             return
         its = (sha256(value.block).digest(), finalized_of(value.answer).app_hash)
@@ -149,6 +165,9 @@ class AppInvariants(TendermintInvariants):
 
     def app_hash(self, core: Tendermint, before: Header) -> bytes:
         assert isinstance(core, AppChain)
+        kept = core.stands.at(before.height)
+        if kept is not None:
+            return kept.stand.point.app_hash
         answer = core.app.outcomes.get(before.height)
         return b"nobody knows" if answer is None else finalized_of(answer).app_hash
 
@@ -268,8 +287,10 @@ def attack_on(scheme: Scheme) -> MakesAttack:
 class AppSubject(Subject):
     """``apps`` has all that were made, by node, one a life."""
 
+    history_class: ClassVar[type[OneHistory]] = OneHistory
+
     def __init__(self, make: Callable[[], KVStoreApp] = Lenient) -> None:
-        self.history = OneHistory()
+        self.history = self.history_class()
         self.apps: dict[int, list[Asked]] = {}
         self.attack: MakesAttack | None = None
         self.make = make
@@ -324,12 +345,14 @@ def app_trial(
     scheme: Scheme | None = None,
     healing_s: float = 60.0,
     attacked: bool = False,
+    liars: tuple[type[Liar], ...] = APP_LIARS,
+    config: TendermintConfig = CONFIG,
 ) -> Trial:
     """One run under the common faults. ``attacked``: light clients were, and a node is shown evidence of it."""
     scheme = scheme or Symbolic(range(nodes), b"%d" % seed, "apps")
     subject.attack = attack_on(scheme) if attacked else None
     return Trial(
-        make=ENTRY.make(CONFIG, core, scheme.keys),
+        make=ENTRY.make(config, core, scheme.keys),
         subject=subject,
         options=Options(
             seed=seed,
@@ -343,7 +366,7 @@ def app_trial(
         borne=lambda members: (len(members) - 1) // 3,
         invariants=(AppInvariants,),
         scheme=scheme,
-        liars=APP_LIARS,
+        liars=liars,
         resign=resign_tendermint,
     )
 

@@ -17,6 +17,7 @@ from quorate.protocols.tendermint.extensions import extensions_of
 from quorate.protocols.tendermint.messages import (
     ExtendedDecision,
     ExtendedPrecommit,
+    Here,
     Precommit,
     Prevote,
     Proposal,
@@ -40,6 +41,8 @@ class ExtendedNode(OneAppNode):
 
     def __init__(self, app: Any = None, records: Any = (), hold: Any = lambda job: False, config: Any = CONFIG) -> None:
         super().__init__(app or Attaching(), records, hold, config)
+        for other in OTHERS:
+            self.hears(other, Here(1))  # so nobody is far ahead, and the node begins
 
     @property
     def height(self) -> int:

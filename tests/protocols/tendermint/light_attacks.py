@@ -23,20 +23,21 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from quorate.kernel import Received
 from quorate.ledger.comet.abci.contents import misbehaviors
 from quorate.ledger.comet.abci.request_messages import RequestFinalizeBlock
 from quorate.ledger.comet.block_ids import BlockID, PartSetHeader
 from quorate.ledger.comet.blocks import BLOCK
 from quorate.ledger.comet.commits import FOR_BLOCK, NO_SIG, Commit, CommitSig
 from quorate.ledger.comet.divergence import find_divergence
-from quorate.ledger.comet.evidence import LightClientAttackEvidence, Misconduct
+from quorate.ledger.comet.evidence import MISCONDUCT, LightClientAttackEvidence, Misconduct
 from quorate.ledger.comet.evidence_checks import is_lunatic
 from quorate.ledger.comet.light_blocks import LightBlock, SignedHeader
 from quorate.ledger.comet.light_client import TrustOptions, bisection
 from quorate.ledger.comet.times import NS_PER_S
 from quorate.ledger.comet.validators import CometValidatorSet, key_address
 from quorate.parts.crypto.keys import Keys
-from quorate.protocols.tendermint.app_messages import BlockApplied
+from quorate.protocols.tendermint.app_messages import Accusation, BlockApplied
 from quorate.protocols.tendermint.effects import Step
 from quorate.protocols.tendermint.named_blocks import name_of_id
 from quorate.protocols.tendermint.signed_bytes import vote_bytes
@@ -180,7 +181,7 @@ class Attacking(Submitting):
     """
 
     def __init__(self, world: Any, subject: AttackSubject) -> None:
-        super().__init__(world, subject.history)
+        super().__init__(world, subject.history, None)
         self._subject = subject
         self._pieces: tuple[LightClientAttackEvidence, ...] = ()
         self._nodes = Random(f"{world.seed}/reports")
@@ -207,9 +208,9 @@ class Attacking(Submitting):
             self._pieces = subject.detect()
         up = [node for node in self._world.honest if node.up and not node.paused]
         if self._pieces and up:
-            pool = up[int(self._nodes.random() * len(up))].host.root.evidence
+            node = up[int(self._nodes.random() * len(up))]
             for piece in self._pieces:
-                subject.answers.add(pool.report(piece))
+                node.put(Received(node.id, Accusation(1, MISCONDUCT.encode(piece))))
         if subject.punished.committed and self._is_to_end:
             super().finish()
         else:
@@ -225,8 +226,6 @@ class AttackSubject(AppSubject):
         self.kind = kind
         self.liar = Liar([self.scheme.keys(node) for node in range(count)])
         self.punished = AttackPunished(self.liar.addresses)
-        self.answers: set[str | None] = set()
-        """What nodes said to evidence: why it does not hold; None: it does."""
 
     def primary(self, height: int) -> LightBlock:
         """The Liar's word."""

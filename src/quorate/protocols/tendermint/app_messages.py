@@ -129,6 +129,28 @@ class BlockApplied(msgspec.Struct, frozen=True):
     retain_height: int
 
 
+class LogBegins(msgspec.Struct, frozen=True):
+    """The app has the state after this height, and the next BlockApplied is the one that follows. It comes at the start
+    if the log does not begin with the first block, and when the app took over the state of others."""
+
+    height: int
+
+
+class LogDropped(msgspec.Struct, frozen=True):
+    """What the log had up to this height is not needed any more: a journal may be written anew without it."""
+
+    height: int
+
+
+class BeyondReach(msgspec.Struct, frozen=True):
+    """The blocks that this node lacks are in nobody's log, and its app, which has a state, can take over no other.
+
+    Whoever is above ends the node, with these words.
+    """
+
+    why: str
+
+
 def finalized_of(answer: bytes) -> Finalized:
     """What the chain needs of the answer to a FinalizeBlock. Raises ValueError for bytes that are none."""
     said = RESPONSE.decode(answer)

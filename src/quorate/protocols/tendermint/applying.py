@@ -98,6 +98,19 @@ class Applying:
         self._is_paused = False
         self._go_on()
 
+    @property
+    def block(self) -> NamedBlock:
+        """The one that the app was asked about."""
+        assert self._underway is not None, "the app was not asked"
+        return self._underway.block
+
+    def begin_after(self, decisions: Iterable[Decision]) -> None:
+        """The app has the state before these, and not by the blocks before them."""
+        assert self._underway is None, "the app was not ready"
+        self._waiting.clear()
+        self._evidence.forget_all()
+        self._waiting.extend((decision, None) for decision in decisions)
+
     def stand_on(self, image: Image) -> None:
         """The state is that of a snapshot, which the kernel's App loads."""
         self._is_paused = False

@@ -155,6 +155,11 @@ class Chain:
             last_results_hash=point.results_hash,
         )
 
+    def hold_by(self, params: ChainParams) -> None:
+        """These are the parameters of the next block."""
+        self.params = params
+        self.state = replace(self.state, **self._of_params())
+
     def begin(
         self, app_version: int, app_hash: bytes, powers: Mapping[bytes, int], update: ConsensusParams | None
     ) -> None:

@@ -77,7 +77,7 @@ class Deciding:
 
     def _decide(self, decision: Decision, block: NamedBlock) -> None:
         self._log.add(decision)
-        self._end(decision.height)
+        self.end(decision.height)
         self._applying.add(decision, block)
 
     def install(self, offer: Offer | None) -> bool:
@@ -86,10 +86,11 @@ class Deciding:
             return False
         self._checkpoints.install(offer)
         self._applying.stand_on(offer.image)
-        self._end(offer.image.height)
+        self.end(offer.image.height)
         return True
 
-    def _end(self, height: int) -> None:
+    def end(self, height: int) -> None:
+        """All heights up to this one are decided."""
         self._current.leave(height)
         self._proposing.stop()
         self._timeouts.cancel()

@@ -92,6 +92,12 @@ class Greeted(AppReady, frozen=True):
     begun: Begun | None
 
 
+class Informed(AppReady, frozen=True):
+    """Where the app stands, by its own word. It is not ready yet."""
+
+    info: ResponseInfo
+
+
 class DrivenApp(ChainApp):
     """``chain`` and ``last_extensions`` are the core's, to be read."""
 
@@ -102,7 +108,10 @@ class DrivenApp(ChainApp):
         super().__init__(env, config)
         self.mempool = Mempool(config.pending_max, config.pending_bytes_max, len(env.peers))
         self.outcomes: dict[int, bytes] = {}
-        """The app's answers to FinalizeBlock, by height: from 1 on, without a gap."""
+        """The app's answers to FinalizeBlock, by height: from the one after ``base`` on, without a gap."""
+        self.base = 0
+        """The height before the first that the log has."""
+        self._base_hash = b""
         self.app_height = 0
         """Of the last block that the app has committed."""
         self._questions = Questions(env)
@@ -290,16 +299,33 @@ class DrivenApp(ChainApp):
 
     # --- the start ---
 
-    def _informed(self, info: ResponseInfo) -> None:
+    def begin_after(self, index: int, app_hash: bytes, *, is_proof_due: bool) -> None:
+        """Where the log begins, there were so many transactions, and the app had this hash."""
+        self.index, self._base_hash = index, app_hash
+        self._is_proof_due = is_proof_due
+
+    def forget(self, height: int) -> None:
+        """The log begins after this height."""
+        self.base = height
+        self.outcomes = {above: answer for above, answer in self.outcomes.items() if above > height}
+
+    def took_over(self) -> None:
+        """The app has the state from which the log goes on."""
+        self.app_height = self.base
+        self._ready(None)
+
+    def welcome(self, info: ResponseInfo) -> None:
         """What the app has, and what it must hear of."""
-        height = len(self.outcomes)
-        heights = Heights(app=info.last_block_height, store=height, state=height, base=min(height, 1))
+        height = self.base + len(self.outcomes)
+        heights = Heights(app=info.last_block_height, store=height, state=height, base=self.base + 1 if height else 0)
         try:
             todo = plan(heights)
         except HandshakeFailed as error:
             raise AppEnded(str(error)) from None
         self._info = info
         self.app_height = info.last_block_height
+        if 0 < self.base == self.app_height:
+            self._check_hash(self.base, self._base_hash)
         if todo.begins:
             self._questions.ask(AskApp(self.genesis))
         else:
@@ -360,7 +386,7 @@ class DrivenApp(ChainApp):
                 assert isinstance(result, ResponseCommit), "the answer is of the request's kind"
                 self._committed(about, result.retain_height)
             case RequestInfo():
-                self._informed(result)
+                self.answer(Informed(result))
             case RequestInitChain():
                 assert self._info is not None, "Info comes first"
                 self._ready(Begun(self._info.app_version, RESPONSE.encode(result)))

@@ -162,6 +162,11 @@ class EvidencePool:
             return str(error)
         return ""
 
+    @property
+    def oldest(self) -> int:
+        """The first height that evidence may still be of; 0: none is known."""
+        return next(iter(self._past), 0)
+
     def forget_all(self) -> None:
         """What was before a checkpoint counts no more, so that nobody who begins there has to know of it."""
         self.waiting.clear()

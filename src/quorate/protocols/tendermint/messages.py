@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
 from quorate.ledger.comet.block_ids import ADDRESS_BYTES
+from quorate.ledger.comet.headers import APP_HASH_BYTES_MAX
 from quorate.ledger.comet.votes import SIGNATURE_BYTES
 from quorate.ledger.validators import POWER_MAX
 from quorate.parts.bounds import COUNTS, MESSAGE_SIZES, SIZES, TIMES, BoundedConfig, Bounds
@@ -51,6 +52,7 @@ Power: TypeAlias = Annotated[int, Meta(ge=1, le=POWER_MAX)]
 Priority: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Address: TypeAlias = Annotated[bytes, Meta(min_length=ADDRESS_BYTES, max_length=ADDRESS_BYTES)]
 Digest: TypeAlias = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
+AppHash: TypeAlias = Annotated[bytes, Meta(max_length=APP_HASH_BYTES_MAX)]
 WallTime: TypeAlias = Natural
 """Nanoseconds of UTC since 1970."""
 
@@ -190,7 +192,7 @@ class ChainPoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
     height: Index
     block: BlockName
     time_ns: WallTime
-    app_hash: Digest
+    app_hash: AppHash
     results_hash: Digest
     last: ValidatorsAt
     now: ValidatorsAt

@@ -23,9 +23,13 @@ class Questions:
         self._asked[self._number] = (job, about)
         self._env.work((self._name, self._number), job)
 
+    def is_of(self, key: Key) -> bool:
+        """Whether it is the key of one of these."""
+        return isinstance(key, tuple) and key[0] == self._name
+
     def done(self, key: Key, result: Any) -> tuple[Any, Any] | None:
         """The job that ended with this result, and what it is about; None: it is not one of these, or failed."""
-        asked = self._asked.pop(key[1], None) if isinstance(key, tuple) and key[0] == self._name else None
+        asked = self._asked.pop(key[1], None) if isinstance(key, tuple) and self.is_of(key) else None
         if asked is not None and isinstance(result, Failed):
             self._failed.append(asked)
             return None

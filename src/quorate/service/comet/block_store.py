@@ -116,6 +116,22 @@ class BlockStore:
         self.height = height
         self.base = self.base or height
 
+    def begin_after(self, height: int) -> None:
+        """The next block is the one after this height. What is here goes, if there would be a gap.
+
+        Raises BlockStoreFailed.
+        """
+        if self.height >= height:
+            return
+        try:
+            with self._file:
+                self._file.execute("BEGIN")
+                self._file.execute("DELETE FROM blocks")
+                self._file.execute("DELETE FROM shared")
+            self._measure()
+        except sqlite3.Error as error:
+            raise self._failed(error) from None
+
     def _share(self, data: bytes) -> bytes:
         """Most heights have the same."""
         digest = sha256(data).digest()

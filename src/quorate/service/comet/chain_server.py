@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from typing import Final
 
 from quorate.kernel import AppEnded
 from quorate.ledger.comet.abci.engine_end import AppFailed
 from quorate.machines.abci.application import ABCIApp
-from quorate.machines.abci.kvstore import KVStoreApp
+from quorate.machines.abci.kv_snapshots import SyncedKVStoreApp
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
 from quorate.runtime.folder import Beginning
@@ -37,6 +38,9 @@ from quorate.service.server import Caller, bears_of, limits_of
 
 log = logging.getLogger("quorate.comet")
 
+SNAPSHOT_INTERVAL: Final = 256
+"""Blocks, of the built-in kvstore."""
+
 
 class ChainServer:
     """One node. ``app``: the one in this process, if the configuration names none elsewhere."""
@@ -50,7 +54,7 @@ class ChainServer:
             raise ConfigError(f"app: {entry.name} drives no apps; leave app out")
         self.config = config
         self._endpoint = app_of(config.app, config.node, config.nodes)
-        self._local = app or KVStoreApp()
+        self._local = app or SyncedKVStoreApp(SNAPSHOT_INTERVAL)
         keys = config.load_keys()
         self.membership = Membership(config)
         self.store = BlockStore(config.data)
@@ -73,6 +77,7 @@ class ChainServer:
             beginning=beginning,
             on_folder=self.store.open,
         )
+        self.service.on_dropped = self.node.needs_less
         self.view = NodeView(config, keys, self.node, self.service, self.doers)
         self.rpc = RPCRoom(config, self.view)
         self.watchdog = Watchdog()

@@ -1,7 +1,8 @@
 """ChainService: what stands above the core on a node of a chain with an ABCI app.
 
 It hands transactions down and tells whoever brought them what came of that; and it has every block that the app has
-kept written to the BlockStore, in a thread of its own. Blocks come in order, and after a restart all of them once more.
+kept written to the BlockStore, in a thread of its own. Blocks come in order, and after a restart all of the log once
+more.
 """
 
 from __future__ import annotations
@@ -12,9 +13,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, Final, TypeVar
 
-from quorate.kernel import ROOT, App, Path, Requester
+from quorate.kernel import ROOT, App, AppEnded, Path, Requester
 from quorate.parts.log.replicated import Dropped
-from quorate.protocols.tendermint.app_messages import Accusation, BlockApplied, EvidenceTaken, TxChecked
+from quorate.protocols.tendermint.app_messages import (
+    Accusation,
+    BeyondReach,
+    BlockApplied,
+    EvidenceTaken,
+    LogBegins,
+    LogDropped,
+    TxChecked,
+)
 from quorate.runtime.errors import StorageError
 from quorate.service.comet.block_store import BlockStore
 from quorate.service.comet.file_thread import FileThread
@@ -29,17 +38,19 @@ NO_CLIENTS: Final = "this cluster runs an ABCI app: it takes transactions, and n
 
 
 class ChainService(App):
-    """``end`` is called with what makes the node unable to go on; ``on_applied`` with those new in the store."""
+    """``end`` is called with what makes the node unable to go on; ``on_applied`` with those new in the store;
+    ``on_dropped`` when the log has become shorter."""
 
     def __init__(self, store: BlockStore, end: Callable[[BaseException], None]) -> None:
         self.store = store
         self.on_applied: Callable[[Sequence[BlockApplied]], None] = lambda blocks: None
+        self.on_dropped: Callable[[], None] = lambda: None
         self._end = end
         self._asking: dict[bytes, list[asyncio.Future[TxChecked]]] = {}
         """By transaction, who waits to hear what came of it."""
         self._showing: dict[bytes, list[asyncio.Future[str]]] = {}
         """By piece of evidence, likewise."""
-        self._applied: deque[BlockApplied] = deque()
+        self._applied: deque[BlockApplied | LogBegins] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._written: asyncio.Future[None] | None = None
         self._thread = FileThread("blocks", store.path)
@@ -67,7 +78,7 @@ class ChainService(App):
         return await waiter
 
     def output(self, value: Any, path: Path = ROOT) -> None:
-        if isinstance(value, BlockApplied):
+        if isinstance(value, BlockApplied | LogBegins):
             self._applied.append(value)
             if self._writing is None:
                 self._writing = asyncio.get_running_loop().create_task(self._write())
@@ -79,6 +90,10 @@ class ChainService(App):
                     waiter.set_result(value.why)
         elif isinstance(value, Dropped):
             self.refused(value.values, value.why)
+        elif isinstance(value, LogDropped):
+            self.on_dropped()
+        elif isinstance(value, BeyondReach):
+            self._end(AppEnded(value.why))
 
     def refused(self, values: Sequence[bytes], why: str, path: Path = ROOT) -> None:
         for tx in values:
@@ -99,7 +114,11 @@ class ChainService(App):
         """All that waits, and what comes meanwhile."""
         try:
             while self._applied:
-                some = [self._applied.popleft() for _ in range(min(len(self._applied), WRITTEN_AT_ONCE))]
+                some = self._next_blocks()
+                if not some:
+                    begins = self._applied.popleft()
+                    await self.in_thread(self.store.begin_after, begins.height)
+                    continue
                 known = self.store.height
                 await self.in_thread(self.store.add, some)
                 retain_height = max(applied.retain_height for applied in some)
@@ -112,6 +131,14 @@ class ChainService(App):
             self._end(error)
         finally:
             self._writing = None
+
+    def _next_blocks(self) -> list[BlockApplied]:
+        """Up to where the log begins anew."""
+        some: list[BlockApplied] = []
+        while self._applied and len(some) < WRITTEN_AT_ONCE and isinstance(first := self._applied[0], BlockApplied):
+            some.append(first)
+            self._applied.popleft()
+        return some
 
     async def until_more(self) -> None:
         """Until more blocks are in the store."""
@@ -152,7 +179,7 @@ class ChainService(App):
         client.reply(Failure(request.id, Code.MALFORMED, NO_CLIENTS))
 
     def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:
-        raise NotImplementedError("the log is kept whole")
+        raise NotImplementedError("its snapshots are the app's affair")
 
     def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
-        raise NotImplementedError("the log is kept whole")
+        raise NotImplementedError("its snapshots are the app's affair")

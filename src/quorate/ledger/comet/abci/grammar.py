@@ -92,6 +92,7 @@ class GrammarChecker:
         self._accepted: set[bytes] = set()
         """Hashes of the blocks that ProcessProposal accepted at this height."""
         self._offered_height = 0
+        self._offered_hash = b""
         self._chunks = 0
         """Of the snapshot that the app accepted; 0: it takes none."""
         self._applied: set[int] = set()
@@ -106,8 +107,8 @@ class GrammarChecker:
     def _judge(self, request: Request, response: Response) -> str:
         """What is wrong with a call; empty: nothing, and it is part of the state."""
         match request, response:
-            case RequestInfo(), ResponseInfo(last_block_height=height):
-                self._inform(height)
+            case RequestInfo(), ResponseInfo(last_block_height=height, last_block_app_hash=app_hash):
+                self._inform(height, app_hash)
                 return ""
             case RequestInitChain(initial_height=initial), _:
                 return self._init_chain(initial)
@@ -129,10 +130,10 @@ class GrammarChecker:
 
     # --- start ---
 
-    def _inform(self, height: int) -> None:
+    def _inform(self, height: int, app_hash: bytes) -> None:
         if self.phase is Phase.STARTED:
             self.last_height, self.phase = height, Phase.INFORMED
-        elif self.phase is Phase.APPLYING and self._is_restored(height):
+        elif self.phase is Phase.APPLYING and self._is_restored(height, app_hash):
             self.last_height, self.phase = height, Phase.HEIGHT
 
     def _init_chain(self, initial_height: int) -> str:
@@ -153,7 +154,7 @@ class GrammarChecker:
         if request.snapshot is None:
             return "offers no snapshot"
         self.phase = Phase.OFFERED
-        self._offered_height = request.snapshot.height
+        self._offered_height, self._offered_hash = request.snapshot.height, request.app_hash
         self._chunks = request.snapshot.chunks if result is OfferResult.ACCEPT else 0
         self._applied.clear()
         return ""
@@ -173,8 +174,9 @@ class GrammarChecker:
         self._applied.difference_update(refetch)
         return ""
 
-    def _is_restored(self, height: int) -> bool:
-        return 0 < self._chunks == len(self._applied) and height == self._offered_height
+    def _is_restored(self, height: int, app_hash: bytes) -> bool:
+        is_whole = 0 < self._chunks == len(self._applied)
+        return is_whole and (height, app_hash) == (self._offered_height, self._offered_hash)
 
     # --- consensus-exec ---
 
@@ -219,7 +221,7 @@ class GrammarChecker:
             case Phase.INFORMED if self.last_height == 0:
                 return "the app told of height 0: InitChain must come before it"
             case Phase.OFFERED | Phase.APPLYING:
-                return "state sync has not ended with all chunks and the Info that tells of its height"
+                return "state sync has not ended with all chunks and the Info that tells of its height and hash"
             case Phase.DECIDED:
                 return f"comes after FinalizeBlock of height {self.last_height + 1}: Commit must come before it"
         if height != self.last_height + 1:

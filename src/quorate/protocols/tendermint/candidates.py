@@ -1,0 +1,133 @@
+"""Candidates: snapshots that others offered to a node that is behind, and what the others say of where the chain stood.
+
+An offer is taken in if the chain was decided to stand there (``stands.py``). Headers leave some things out, so it may
+be used only if nodes with more than a third of the power, a correct one among them, say that the chain stood there.
+They need not have the snapshot: whoever has the height in its log knows.
+
+The best is the latest, then that of the highest format, then the one that most nodes have, as in CometBFT
+(``statesync/snapshots.go``).
+
+Bounds: OFFERS_MAX of each node, the latest; what a node says of a height for which it was not asked is dropped.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from quorate.kernel import mask_of
+from quorate.parts.quorum import QuorumSystem
+from quorate.protocols.tendermint.stands import KeptStand
+from quorate.protocols.tendermint.sync_messages import OFFERS_MAX, ListedSnapshot, SnapshotOffer, stand_digest
+
+CandidateKey: TypeAlias = tuple[ListedSnapshot, bytes]
+
+
+class Candidate:
+    """``sources``: who offered it, and would send its chunks."""
+
+    def __init__(self, m: SnapshotOffer) -> None:
+        self.snapshot = m.snapshot
+        self.kept = KeptStand(m.stand, m.proof.commit)
+        self.digest = stand_digest(m.stand)
+        self.sources: list[int] = []
+        self.is_from_one = False
+        """Whether all its chunks must come from one node, since with several it was wrong, and nobody knows whose."""
+
+    @property
+    def height(self) -> int:
+        """After which the state is."""
+        return self.snapshot.height
+
+
+class Candidates:
+    """Of one state sync. ``refused`` are nodes that lied, which nothing is taken from."""
+
+    def __init__(self) -> None:
+        self.refused: set[int] = set()
+        self._known: dict[CandidateKey, Candidate] = {}
+        self._rejected: set[CandidateKey] = set()
+        self._formats: set[int] = set()
+        self._digests: dict[int, dict[int, bytes]] = {}
+        """By height and node, where the chain stood."""
+
+    @property
+    def heights(self) -> list[int]:
+        """Of all that are known."""
+        return sorted({candidate.height for candidate in self._known.values()})
+
+    def find(self, m: SnapshotOffer) -> Candidate | None:
+        """The one that this offers, if it is known: then it need not be proven again."""
+        return self._known.get((m.snapshot, stand_digest(m.stand)))
+
+    def add(self, sender: int, m: SnapshotOffer) -> None:
+        """It is proven; ``sender`` has it."""
+        key = (m.snapshot, stand_digest(m.stand))
+        if sender in self.refused or key in self._rejected or m.snapshot.format in self._formats:
+            return
+        candidate = self._known.setdefault(key, Candidate(m))
+        if sender not in candidate.sources:
+            candidate.sources.append(sender)
+            self._drop_oldest(sender)
+        self.said(sender, candidate.height, candidate.digest)
+
+    def _drop_oldest(self, sender: int) -> None:
+        its = [candidate for candidate in self._known.values() if sender in candidate.sources]
+        for candidate in sorted(its, key=_rank)[: max(0, len(its) - OFFERS_MAX)]:
+            self.lose(candidate, sender)
+
+    def said(self, sender: int, height: int, digest: bytes) -> None:
+        """A node says where the chain stood."""
+        if height in self.heights:
+            self._digests.setdefault(height, {})[sender] = digest
+
+    def best(self, quorum: QuorumSystem, is_urgent: bool) -> Candidate | None:
+        """The one to try next. If it is not urgent, more than a third of the power must have it: a liar alone shall not
+        bring an app to a snapshot, as there is no way back from there."""
+        usable = [
+            candidate
+            for candidate in self._known.values()
+            if quorum.is_blocking(self._mask_for(candidate))
+            and (is_urgent or quorum.is_blocking(mask_of(candidate.sources)))
+        ]
+        return max(usable, key=_rank, default=None)
+
+    def _mask_for(self, candidate: Candidate) -> int:
+        said = self._digests.get(candidate.height, {})
+        return mask_of([node for node, digest in said.items() if digest == candidate.digest])
+
+    # --- what is wrong ---
+
+    def lose(self, candidate: Candidate, node: int) -> None:
+        """A node does not have it any more."""
+        if node in candidate.sources:
+            candidate.sources.remove(node)
+        if not candidate.sources:
+            self._known.pop((candidate.snapshot, candidate.digest), None)
+
+    def refuse(self, node: int) -> None:
+        """A node lies: nothing that it has counts."""
+        self.refused.add(node)
+        for candidate in list(self._known.values()):
+            self.lose(candidate, node)
+
+    def forget(self, candidate: Candidate) -> None:
+        """Nobody sends it. It may be offered again."""
+        self._known.pop((candidate.snapshot, candidate.digest), None)
+
+    def reject(self, candidate: Candidate) -> None:
+        """It is of no use."""
+        key = (candidate.snapshot, candidate.digest)
+        self._rejected.add(key)
+        self._known.pop(key, None)
+
+    def reject_format(self, format: int) -> None:
+        """Nor is any other of this format."""
+        self._formats.add(format)
+        for candidate in list(self._known.values()):
+            if candidate.snapshot.format == format:
+                self.reject(candidate)
+
+
+def _rank(candidate: Candidate) -> tuple[int, int, int, bytes]:
+    snapshot = candidate.snapshot
+    return (snapshot.height, snapshot.format, len(candidate.sources), snapshot.hash + candidate.digest)
