@@ -72,7 +72,8 @@ def test_evidence_that_one_node_is_shown_is_in_a_block_of_the_others_after_a_res
             await made.stop()
             await made.start(1, 3, 4)
             await until(lambda: all(len(made.core(node).accusing.kept) == 1 for node in made.running))
-            await made.get('broadcast_tx_commit?tx="name=Ada"')
+            done = await made.get('broadcast_tx_commit?tx="name=Ada"')
+            await made.level(int(done["height"]))
             assert await blamed(made, 4) == [to_json(MISCONDUCT, piece)], "in the first block"
             await made.start(2)  # three validators are left, and two are no quorum
             for n in range(3):
