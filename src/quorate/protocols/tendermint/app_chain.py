@@ -219,6 +219,7 @@ class AppChain(Tendermint):
         """And ask the app about votes that came."""
         super().settle()
         self.extending.ask()
+        self.app.settle()
 
     # --- snapshots of apps ---
 

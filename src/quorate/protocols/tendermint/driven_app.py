@@ -120,6 +120,8 @@ class DrivenApp(ChainApp):
         self._is_ready = False
         self._is_proof_due = True  # also before the first block (consensus/state.go)
         self._block: NamedBlock | None = None  # the app was asked what comes of it
+        self._fresh: list[tuple[bytes, int | None]] = []  # transactions of this turn, and who brought each
+        self._accepted: list[bytes] = []  # by the app, in this turn
         self._rechecks = 0  # how many are under way
         self._draft: Draft | None = None  # it waits for them
 
@@ -163,27 +165,36 @@ class DrivenApp(ChainApp):
 
     def _take_in(self, txs: Sequence[bytes], source: int | None) -> list[tuple[bytes, str]]:
         """Those that are not checked, and why."""
-        refused, taken, bytes_max = [], [], self._bytes_max
+        refused, bytes_max = [], self._bytes_max
         for tx in txs:
             why = self.mempool.take_in(tx, source, bytes_max)
             if why:
                 refused.append((tx, why))
             else:
-                taken.append(tx)
-        if taken:
-            self._checks.ask(CheckTxs(tuple(taken)), (source, self.mempool.era))
+                self._fresh.append((tx, source))
         return refused
 
-    def _checked(self, job: CheckTxs, source: int | None, era: int, answers: Sequence[ResponseCheckTx]) -> None:
+    def settle(self) -> None:
+        """At the end of a turn, all that came in it is checked together, and told together."""
+        if self._fresh:
+            txs, sources = zip(*self._fresh, strict=True)
+            self._fresh = []
+            self._checks.ask(CheckTxs(txs), (sources, self.mempool.era))
+        if self._accepted:
+            self._tell(self._accepted)
+            self._accepted = []
+
+    def _checked(
+        self, job: CheckTxs, sources: Sequence[int | None], era: int, answers: Sequence[ResponseCheckTx]
+    ) -> None:
+        """``sources``: who brought each, unless it was here already."""
         gas_max = self.chain.params.block.max_gas
-        accepted = []
-        for tx, answer in zip(job.txs, answers, strict=True):
-            why = self.mempool.checked(tx, answer, gas_max)
-            if source is CLIENTS and not job.is_recheck:
+        whys = [self.mempool.checked(tx, answer, gas_max) for tx, answer in zip(job.txs, answers, strict=True)]
+        for tx, answer, why, source in zip(job.txs, answers, whys, sources, strict=not job.is_recheck):
+            if source is CLIENTS:
                 self.env.deliver(TxChecked(tx, answer, why))
                 if not why:
-                    accepted.append(tx)
-        self._tell(accepted)
+                    self._accepted.append(tx)
         self._rechecks -= job.is_recheck
         if job.is_recheck or era != self.mempool.era:
             self._recheck()  # others, for those that were refused; and these, if a block came meanwhile
@@ -193,7 +204,7 @@ class DrivenApp(ChainApp):
         txs = self.mempool.recheck(self.config.batch_count_max, self.config.batch_bytes_max)
         if txs:
             self._rechecks += 1
-            self._checks.ask(CheckTxs(txs, is_recheck=True), (CLIENTS, self.mempool.era))
+            self._checks.ask(CheckTxs(txs, is_recheck=True), ((), self.mempool.era))
         elif not self._rechecks and self._draft is not None:
             draft, self._draft = self._draft, None
             self.prepare(draft)
@@ -359,8 +370,8 @@ class DrivenApp(ChainApp):
     def done(self, key: Key, result: Any) -> None:
         check = self._checks.done(key, result)
         if check is not None:
-            job, (source, era) = check
-            self._checked(job, source, era, result)
+            job, (sources, era) = check
+            self._checked(job, sources, era, result)
             return
         asked = self._questions.done(key, result)
         if asked is not None:

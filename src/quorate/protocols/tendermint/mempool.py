@@ -33,9 +33,10 @@ FULL: Final = "mempool is full"
 EMPTY: Final = "a transaction of no bytes"
 CLIENTS: Final = None
 """The source that is no other node."""
-BEATS_OF_OTHERS: Final = 15
-"""The node whose client brought a transaction tells it again. The others do much later, in its place: each of them
-proposes it at its own turn anyway."""
+BEATS_OF_CLIENTS: Final = 2
+"""After so many the node whose client brought a transaction tells it again."""
+BEATS_OF_OTHERS: Final = 16
+"""And the others, in its place: each of them proposes it at its own turn anyway."""
 
 
 class WaitingTx(msgspec.Struct, gc=False):
@@ -46,7 +47,7 @@ class WaitingTx(msgspec.Struct, gc=False):
     era: int
     """After so many blocks the app was asked about it last."""
     told_at: int
-    """It is told again after so many beats and one more."""
+    """It is told again after so many beats."""
     gas: int | None = None
     """How much it wants; None: the app has not said yet whether it may wait."""
     is_accepted: bool = False
@@ -98,7 +99,7 @@ class Mempool:
             return f"{FULL}: {len(self._here)} transactions of {self.bytes} bytes"
         if count >= max(1, self._count_max // parts) or (count and held + size > self._bytes_max // parts):
             return f"{FULL}: {count} transactions of one node"
-        self._here[digest] = WaitingTx(tx, source, self.era, 1 if source is CLIENTS else BEATS_OF_OTHERS)
+        self._here[digest] = WaitingTx(tx, source, self.era, BEATS_OF_CLIENTS if source is CLIENTS else BEATS_OF_OTHERS)
         self._hold(source, 1, size)
         return ""
 
@@ -132,10 +133,10 @@ class Mempool:
         for waiting in self._here.values():
             if count >= count_max or size > wanted_bytes:
                 break
-            if waiting.gas is None:
-                continue
-            count, size = count + 1, size + len(waiting.tx)
-            if waiting.era != self.era:
+            is_of_now = waiting.era == self.era
+            if is_of_now or waiting.gas is not None:  # else the app is being asked, and is asked again afterwards
+                count, size = count + 1, size + len(waiting.tx)
+            if not is_of_now and waiting.gas is not None:
                 waiting.era, waiting.gas = self.era, None
                 found.append(waiting.tx)
         return tuple(found)
@@ -169,17 +170,20 @@ class Mempool:
         return tuple(taken)
 
     def overdue(self, bytes_max: int, count_max: int) -> tuple[bytes, ...]:
-        """At each beat: the oldest of those that have waited for two, for the others to be told of once more; and again
-        after four, eight, and so on, since they come late where much waits, and are seldom lost."""
+        """At each beat: the oldest of those that have waited for long, for the others to be told of once more.
+
+        And again after four times as long: what is told is seldom lost, and waits for long where much waits.
+        """
         found: list[bytes] = []
         for waiting in self._here.values():
             if not waiting.is_accepted:
                 continue
             waiting.beats += 1
-            is_due = waiting.beats > waiting.told_at
-            if is_due and len(found) < count_max and (not found or bytes_max >= len(waiting.tx)):
+            if waiting.beats < waiting.told_at or len(found) >= count_max:
+                continue
+            if not found or bytes_max >= len(waiting.tx):
                 bytes_max -= len(waiting.tx)
-                waiting.told_at = 2 * waiting.beats - 1
+                waiting.told_at = 4 * waiting.beats
                 found.append(waiting.tx)
         return tuple(found)
 
