@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import msgspec
@@ -272,6 +273,63 @@ def test_so_does_one_that_waits_and_one_that_counts() -> None:
     node.hears(two, node.extended(two, its))
     node.hears(two, node.vote(Precommit, two, NIL))
     assert node.blamed()[1:] == [(two, "signed two votes for one round")]
+
+
+def test_another_block_after_one_that_counts_is_a_contradiction_and_no_question() -> None:
+    node = ExtendedNode()
+    its, other_block = node.block(b"a=1"), node.block(b"b=1")
+    node.locks(its)
+    one = OTHERS[0]
+    node.hears(one, node.extended(one, its))
+    node.hears(one, node.extended(one, other_block))
+    assert node.blamed() == [(one, "signed two votes for one round")]
+    assert [call.hash for call in node.asked(VERIFY)] == [its.id.hash]
+
+
+def test_a_copy_of_one_that_waits_costs_no_signature() -> None:
+    node = ExtendedNode(hold=asks(VERIFY))
+    its = node.block(b"a=1")
+    node.locks(its)
+    one = node.extended(OTHERS[0], its)
+    node.hears(OTHERS[0], one)
+    node.hears(OTHERS[0], replace(one, signature=bytes(64)))
+    assert node.blamed() == []
+
+
+def test_nothing_is_asked_of_votes_that_come_with_the_decision() -> None:
+    node = ExtendedNode()
+    its = node.block(b"a=1")
+    node.locks(its)
+    vote, decision = node.extended(OTHERS[0], its), node.decision(its)
+    node._run(node.node.hears((OTHERS[0], vote), (OTHERS[1], decision)))
+    assert node.height == 2
+    assert node.asked(VERIFY) == []
+
+
+def test_an_answer_about_a_vote_of_a_height_that_is_over_is_for_nobody() -> None:
+    node = ExtendedNode(hold=asks(VERIFY))
+    its = node.block(b"a=1")
+    node.locks(its)
+    node.hears(OTHERS[0], node.extended(OTHERS[0], its))
+    (job,) = node.held
+    node.hears(OTHERS[1], node.decision(its))
+    node.answers(job, responses.ResponseVerifyVoteExtension(responses.VerifyStatus.REJECT))
+    assert (node.core.current.open.number, node.blamed()) == (2, [])
+
+
+def test_a_node_without_power_asks_about_votes_and_casts_none() -> None:
+    node = ExtendedNode()
+    key = b64encode(KEYRING.public(ME))
+    node.hears(OTHERS[0], node.decision(node.block(b"val=ed25519!" + key + b"!0")))
+    for i in range(2):
+        node.hears(OTHERS[0], node.decision(node.block(b"k%d=1" % i)))
+    assert not node.core.committee.has(ME)
+    its = node.block(b"a=1")
+    node.locks(its)
+    for other in OTHERS:
+        node.hears(other, node.extended(other, its))
+    assert (node.height, node.sent(), node.asked(EXTEND)) == (5, [], [])
+    assert len(node.asked(VERIFY)) == 3
 
 
 def test_a_node_that_floods_waits_for_its_own_answers() -> None:
