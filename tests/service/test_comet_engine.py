@@ -33,6 +33,8 @@ from quorate.ledger.comet.abci.request_messages import (
 )
 from quorate.ledger.comet.abci.response_messages import Response, ResponseExtendVote
 from quorate.machines.abci.kvstore import KVStoreApp
+from quorate.parts.crypto.zip215 import verify_zip215
+from quorate.protocols.tendermint.signed_bytes import extension_bytes
 
 from tests.ports import free_ports
 from tests.service.abci_apps import served
@@ -82,6 +84,22 @@ class Recorded(KVStoreApp):
         kinds = {type(request) for request, _ in self.calls}
         self.calls.clear()
         return kinds
+
+
+def check_extensions(home: Path, calls: list[tuple[Request, Response]]) -> int:
+    """What CometBFT signed of the extensions that it gave to PrepareProposal is what our nodes sign; of how many."""
+    genesis = json.loads((home / "config" / "genesis.json").read_text())
+    key = b64decode(genesis["validators"][0]["pub_key"]["value"])
+    checked = 0
+    for request, _ in calls:
+        if isinstance(request, RequestPrepareProposal):
+            for vote in request.local_last_commit.votes:
+                height, round = request.height - 1, request.local_last_commit.round
+                assert vote.vote_extension == b"height %d" % height
+                data = extension_bytes(genesis["chain_id"], height, round, vote.vote_extension)
+                assert verify_zip215(key, data, vote.extension_signature)
+                checked += 1
+    return checked
 
 
 async def cometbft(home: Path, *arguments: str) -> asyncio.subprocess.Process:
@@ -164,6 +182,7 @@ def test_a_real_engine(tmp_path: Path) -> None:
                 for number in range(5):
                     await running.put(f"key{number}=value{number}")
                 assert await running.value("key3") == b"value3"
+            assert check_extensions(home, app.calls) >= 4
             assert app.check() >= set(ALL)
             async with engine(home, address) as running:  # it was killed, and the app was not
                 height = await running.put("more=1")

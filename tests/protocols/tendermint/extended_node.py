@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from msgspec.structs import replace
-
 from quorate.kernel import Job
 from quorate.ledger.comet.abci import request_messages as requests
 from quorate.ledger.comet.commits import COMMIT
@@ -86,13 +84,13 @@ class ExtendedNode(OneAppNode):
         fields = (plain.height, plain.round, plain.value, plain.node, plain.time_ns, plain.signature)
         return ExtendedPrecommit(*fields, extension, keys.sign_canonical(data))
 
-    def decision(self, its: NamedBlock, nodes: tuple[int, ...] = OTHERS, **changes: Any) -> ExtendedDecision:
-        """By their precommits of round 0. ``changes``: of what is in it."""
+    def decision(self, its: NamedBlock, extension: bytes | None = None) -> ExtendedDecision:
+        """By the others' precommits of round 0, with this extension or right ones."""
         committee = self.core.committee
-        votes = [vote_said(self.extended(node, its)) for node in nodes]
+        votes = [vote_said(self.extended(node, its, extension)) for node in OTHERS]
         commit = commit_of(committee, self.height, 0, its, votes)
-        made = ExtendedDecision(self.height, its.data, COMMIT.encode(commit), extensions_of(committee, commit, votes))
-        return replace(made, **changes)
+        extensions = extensions_of(committee, commit, votes)
+        return ExtendedDecision(self.height, its.data, COMMIT.encode(commit), extensions)
 
     def locks(self, its: NamedBlock) -> None:
         """It hears of the block, and of a quorum that prevotes it in round 0, so it precommits."""

@@ -98,7 +98,8 @@ class Attaching(Lenient):
                 is_right = is_one(vote.vote_extension, height) and len(vote.extension_signature) == 64
                 power += vote.validator.power
             if not is_right:
-                raise Violation(GIVEN, f"for height {request.height}, {said} of a vote of flag {vote.block_id_flag}")
+                text = f"{vote.vote_extension[:40]!r} of a vote of flag {vote.block_id_flag}"
+                raise Violation(GIVEN, f"for height {request.height}, {text}")
         if self.enabled <= height and 3 * power <= 2 * sum(vote.validator.power for vote in votes):
             raise Violation(GIVEN, f"for height {request.height}, those of a power of {power}")
 
@@ -130,7 +131,7 @@ class ExtensionInvariants(AppInvariants):
     def _is_right(self, node: int, m: Precommit) -> None:
         is_extended = isinstance(m, ExtendedPrecommit)
         if is_extended != (m.value is not None and m.height >= self.enabled):
-            raise Violation(EXTENDED, f"node {node} sends {m}")
+            raise Violation(EXTENDED, f"node {node} sends a {type(m).__name__} at height {m.height}")
 
     def released(self, node: int, mark: tuple[Proposal | Prevote, ...]) -> None:
         super().released(node, mark)
@@ -139,7 +140,7 @@ class ExtensionInvariants(AppInvariants):
                 said = (m.extension, m.extension_signature)
                 first = self._attached.setdefault((node, m.height, m.round), said)
                 if first != said:
-                    raise Violation(ONE_EXTENSION, f"node {node} says {said}, and said {first} at first")
+                    raise Violation(ONE_EXTENSION, f"node {node} says {m.extension[:40]!r}, and said {first[0][:40]!r}")
 
     def started(self, node: int, core: Core) -> None:
         self._checked[node] = 0
@@ -163,7 +164,7 @@ class ExtensionInvariants(AppInvariants):
                 continue
             is_good = said is not None and is_one(said.extension, decision.height)
             if said is None or not is_good:
-                raise Violation(GIVEN, f"node {node} keeps {said} of height {decision.height}")
+                raise Violation(GIVEN, f"node {node} keeps another extension of height {decision.height}")
             data = extension_bytes(core.chain.id, commit.height, commit.round, said.extension)
             if not core.keyring.verify_canonical(validator.pub_key.ed25519, data, said.signature):
                 raise Violation(GIVEN, f"node {node} keeps an extension of height {decision.height} that nobody signed")

@@ -59,10 +59,10 @@ def test_and_from_a_later_height_on_where_a_node_lies() -> None:
 @pytest.mark.parametrize(
     ("seeds", "options"),
     [
-        (range(1, 21), {}),
-        (range(1, 21), {"byzantine": 1, "adversary": LIES}),
-        (range(20), {"byzantine": 1, "adversary": OURS}),
-        (range(1, 11), {"byzantine": 1, "adversary": OURS, "enabled": 6, "told_at": 3}),
+        (range(1, 13), {}),
+        (range(1, 13), {"byzantine": 1, "adversary": LIES}),
+        (range(15), {"byzantine": 1, "adversary": OURS}),
+        (range(1, 9), {"byzantine": 1, "adversary": OURS, "enabled": 6, "told_at": 3}),
         (range(2), {"nodes": 7, "byzantine": 2, "adversary": OURS}),
     ],
     ids=["crashes", "any liar", "liars about extensions", "from height 6 on", "two liars of seven"],

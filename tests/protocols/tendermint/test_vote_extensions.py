@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from quorate.kernel import AppEnded, Failed
+from quorate.kernel import ROOT, AppEnded, Failed, Record
 from quorate.ledger.comet.abci import request_messages as requests
 from quorate.ledger.comet.abci import response_messages as responses
 from quorate.ledger.comet.commits import ABSENT, COMMIT, FOR_BLOCK
 from quorate.ledger.comet.votes import PRECOMMIT, Vote, extension_sign_bytes
+from quorate.protocols.tendermint.app_chain import AppChain
 from quorate.protocols.tendermint.extensions import EXTENSIONS_BYTES_MAX
 from quorate.protocols.tendermint.heard import FAR_ROUNDS
 from quorate.protocols.tendermint.messages import (
+    EXTENSION_BYTES_MAX,
+    NODES_MAX,
     Decision,
     ExtendedDecision,
     ExtendedPrecommit,
+    Here,
     Locked,
     Precommit,
     Prevote,
     SignedExtension,
     Votes,
 )
+from quorate.runtime.codec import Codec, MalformedMessage
 
 from tests.protocols.tendermint.extended_node import EXTEND, PREPARE, VERIFY, ExtendedNode, asks
 from tests.protocols.tendermint.extension_trial import Attaching
 from tests.protocols.tendermint.one_app_node import ALONE
-from tests.protocols.tendermint.one_node import KEYRING, ME, NIL, OTHERS
+from tests.protocols.tendermint.one_node import KEYRING, ME, NIL, OTHERS, A, OneNode, blames, precommit, told, written
 
 MAX = EXTENSIONS_BYTES_MAX // 4
 
@@ -160,6 +166,29 @@ def test_what_could_not_be_asked_is_asked_again_while_the_height_is_open() -> No
     assert node.asked(EXTEND) == []
 
 
+def test_a_crash_after_each_write() -> None:
+    node = ExtendedNode()
+    its = node.block(b"a=1")
+    node.locks(its)
+    for other in OTHERS[:2]:
+        node.hears(other, node.extended(other, its))
+    (vote,) = node.sent()
+    writes = [written(turn) for turn in node.turns if turn.records]
+    kinds = [type(record) for records in writes for record in records]
+    assert kinds.count(ExtendedPrecommit) == kinds.count(ExtendedDecision) == 1
+    for count in range(1, len(writes)):  # the first says that the chain has begun
+        records = [record for records in writes[:count] for record in records]
+        again = node.reborn(records)
+        if again.height == 1:
+            again.locks(its)
+            was_signed = vote in records
+            assert len(again.asked(EXTEND)) == (not was_signed)
+            assert [one.value for one in again.sent()] == ([] if was_signed else [its.name])
+            again.hears(OTHERS[0], again.decision(its))
+        assert again.height == 2
+        assert again.core.app.last_extensions.find()
+
+
 class TooMuch(Attaching):
     """Says more than there is room for."""
 
@@ -244,6 +273,63 @@ def test_so_does_one_that_waits_and_one_that_counts() -> None:
     node.hears(two, node.extended(two, its))
     node.hears(two, node.vote(Precommit, two, NIL))
     assert node.blamed()[1:] == [(two, "signed two votes for one round")]
+
+
+def test_another_block_after_one_that_counts_is_a_contradiction_and_no_question() -> None:
+    node = ExtendedNode()
+    its, other_block = node.block(b"a=1"), node.block(b"b=1")
+    node.locks(its)
+    one = OTHERS[0]
+    node.hears(one, node.extended(one, its))
+    node.hears(one, node.extended(one, other_block))
+    assert node.blamed() == [(one, "signed two votes for one round")]
+    assert [call.hash for call in node.asked(VERIFY)] == [its.id.hash]
+
+
+def test_a_copy_of_one_that_waits_costs_no_signature() -> None:
+    node = ExtendedNode(hold=asks(VERIFY))
+    its = node.block(b"a=1")
+    node.locks(its)
+    one = node.extended(OTHERS[0], its)
+    node.hears(OTHERS[0], one)
+    node.hears(OTHERS[0], replace(one, signature=bytes(64)))
+    assert node.blamed() == []
+
+
+def test_nothing_is_asked_of_votes_that_come_with_the_decision() -> None:
+    node = ExtendedNode()
+    its = node.block(b"a=1")
+    node.locks(its)
+    vote, decision = node.extended(OTHERS[0], its), node.decision(its)
+    node._run(node.node.hears((OTHERS[0], vote), (OTHERS[1], decision)))
+    assert node.height == 2
+    assert node.asked(VERIFY) == []
+
+
+def test_an_answer_about_a_vote_of_a_height_that_is_over_is_for_nobody() -> None:
+    node = ExtendedNode(hold=asks(VERIFY))
+    its = node.block(b"a=1")
+    node.locks(its)
+    node.hears(OTHERS[0], node.extended(OTHERS[0], its))
+    (job,) = node.held
+    node.hears(OTHERS[1], node.decision(its))
+    node.answers(job, responses.ResponseVerifyVoteExtension(responses.VerifyStatus.REJECT))
+    assert (node.core.current.open.number, node.blamed()) == (2, [])
+
+
+def test_a_node_without_power_asks_about_votes_and_casts_none() -> None:
+    node = ExtendedNode()
+    key = b64encode(KEYRING.public(ME))
+    node.hears(OTHERS[0], node.decision(node.block(b"val=ed25519!" + key + b"!0")))
+    for i in range(2):
+        node.hears(OTHERS[0], node.decision(node.block(b"k%d=1" % i)))
+    assert not node.core.committee.has(ME)
+    its = node.block(b"a=1")
+    node.locks(its)
+    for other in OTHERS:
+        node.hears(other, node.extended(other, its))
+    assert (node.height, node.sent(), node.asked(EXTEND)) == (5, [], [])
+    assert len(node.asked(VERIFY)) == 3
 
 
 def test_a_node_that_floods_waits_for_its_own_answers() -> None:
@@ -430,16 +516,57 @@ def test_votes_and_decisions_without_extensions_travel_as_before() -> None:
     assert encode(Decision(3, b"b", b"c")) == b"\x94\xa8Decision\x03\xc4\x01b\xc4\x01c"
 
 
+def test_they_are_decoded_within_bounds() -> None:
+    codec, bytes_ = Codec(AppChain), bytes(64)
+    vote = ExtendedPrecommit(3, 2, bytes(68), 1, 7, bytes_, b"more", bytes_)
+    decision = ExtendedDecision(3, b"b", b"c", (None, SignedExtension(b"more", bytes_)))
+    for message in (vote, decision, Votes((vote,))):
+        assert codec.decode_message(codec.encode_message(ROOT, message)) == (ROOT, message)
+    for record in (vote, decision):
+        assert codec.decode_records(codec.encode_records([Record(ROOT, record)])) == [Record(ROOT, record)]
+    for wrong in (
+        replace(vote, extension=bytes(EXTENSION_BYTES_MAX + 1)),
+        replace(vote, extension_signature=b""),
+        replace(decision, extensions=(SignedExtension(b"", bytes(63)),)),
+        replace(decision, extensions=(None,) * (NODES_MAX + 1)),
+    ):
+        with pytest.raises(MalformedMessage):
+            codec.decode_message(codec.encode_message(ROOT, wrong))
+
+
+def test_a_chain_without_an_app_knows_them_as_wrong_votes_only() -> None:
+    node = OneNode()
+    signed = precommit(OTHERS[0], 0, A)
+    fields = (signed.height, signed.round, signed.value, signed.node, signed.time_ns, signed.signature)
+    turn = node.hears((OTHERS[1], Votes((ExtendedPrecommit(*fields, b"", bytes(64)),))))
+    assert blames(turn) == [(OTHERS[1], "sent an extension, and votes of this height have none")]
+
+
+def test_a_node_that_is_behind_is_not_sent_more_than_fits() -> None:
+    node = ExtendedNode(hold=asks(PREPARE))
+    large = b"1/" + bytes(MAX - 2)
+    for _ in range(3):
+        its = node.block(b"a%d=1" % node.height)
+        node.hears(OTHERS[0], node.decision(its, extension=large))
+    turn = node.hears(OTHERS[1], Here(1))
+    assert [m.height for m in told(turn, OTHERS[1])] == [1]
+    turn = node.hears(OTHERS[2], Here(3))
+    assert [m.height for m in told(turn, OTHERS[2])] == [3]
+
+
+class Large(Attaching):
+    """Its extensions are as large as they may be, and it takes any."""
+
+    def extend_vote(self, request: requests.RequestExtendVote) -> responses.ResponseExtendVote:
+        return responses.ResponseExtendVote(bytes(MAX))
+
+    def verify_vote_extension(
+        self, request: requests.RequestVerifyVoteExtension
+    ) -> responses.ResponseVerifyVoteExtension:
+        return responses.ResponseVerifyVoteExtension(responses.VerifyStatus.ACCEPT)
+
+
 def test_votes_with_large_extensions_are_passed_on_in_portions() -> None:
-    class Large(Attaching):
-        def extend_vote(self, request: requests.RequestExtendVote) -> responses.ResponseExtendVote:
-            return responses.ResponseExtendVote(bytes(MAX))
-
-        def verify_vote_extension(
-            self, request: requests.RequestVerifyVoteExtension
-        ) -> responses.ResponseVerifyVoteExtension:
-            return responses.ResponseVerifyVoteExtension(responses.VerifyStatus.ACCEPT)
-
     node = ExtendedNode(Large())
     its = node.block(b"a=1")
     node.locks(its)

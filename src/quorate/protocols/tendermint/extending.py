@@ -1,9 +1,10 @@
 """Extending: vote extensions, from this node's app to its precommits, and from others' precommits to its app.
 
 A precommit for a block waits until the app has said what goes with it (ExtendVote). Both are signed then, and durable
-before they leave (``signing.py``). After a crash the app is not asked again about what was signed; what was not signed
-has left nobody's house, so the app may say something else. A round may go by while the app thinks: the precommit is
-sent all the same, unless this node has signed something later, for the lock that stands behind it holds.
+before they leave (``signing.py``). After a crash the rules go on after what was signed, so the app is not asked about
+it again; what was not signed has not left the node, so the app may say something else. A round may go by while the app
+thinks: the precommit is sent all the same, unless this node has signed something later, for the lock that stands behind
+it holds.
 
 Others' precommits wait for the app in ``ExtendedVotes``.
 
@@ -40,15 +41,10 @@ class Extending:
         return is_for_block and self._chain.extends(self._current.open.number)
 
     def on_send_vote(self, effect: SendVote) -> None:
-        """Ask the app, unless the vote was signed before."""
+        """Ask the app, if this node is a validator."""
         assert effect.value is not None, "it is for a block"
-        if not self._chain.committee.has(self._env.id):
-            return
-        known = self._signed.votes.get((effect.round, Step.PRECOMMIT))
-        if known is None:
+        if self._chain.committee.has(self._env.id):
             self._app.extend(self._current.open.block_of(effect.value), effect.round)
-        elif known.value == effect.value:
-            self._env.broadcast(known)
 
     def extended(self, answer: Extended) -> None:
         """Sign it and send it to all, unless the height is over, or something later was signed."""

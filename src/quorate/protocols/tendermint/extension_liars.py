@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from quorate.kernel import Send
 from quorate.protocols.tendermint.extensions import extension_bytes_max
-from quorate.protocols.tendermint.liars import Backdating, Forging, Splitting, TellsFew
+from quorate.protocols.tendermint.liars import Backdating, Forging, Hurrying, Splitting, TellsFew
 from quorate.protocols.tendermint.messages import ExtendedDecision, ExtendedPrecommit, Precommit, Prevote, Votes
 from quorate.sim.adversary.liar import Liar, Means
 
@@ -118,5 +118,5 @@ def _plain(vote: Prevote) -> Prevote:
     return Precommit(vote.height, vote.round, vote.value, vote.node, vote.time_ns, vote.signature)
 
 
-EXTENSION_LIARS = (MisExtending, TwoExtensions, Stripping, Forging, Backdating, Splitting, TellsFew)
+EXTENSION_LIARS = (MisExtending, TwoExtensions, Stripping, Forging, Backdating, Splitting, TellsFew, Hurrying)
 """And some of Tendermint's own, whose votes carry extensions then."""

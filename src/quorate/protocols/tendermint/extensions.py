@@ -58,10 +58,8 @@ def check_extensions(chain: Chain, decision: Decision) -> None:
     if not chain.extends(decision.height):
         raise ValueError("decision: with extensions, which votes of its height have not")
     commit, committee = COMMIT.decode(decision.commit), chain.committee
-    if len(decision.extensions) != len(commit.signatures):
-        raise ValueError(f"decision: {len(decision.extensions)} extensions for {len(commit.signatures)} votes")
     bytes_max = extension_bytes_max(committee)
-    for entry, said in zip(commit.signatures, decision.extensions, strict=True):
+    for entry, said in zip(commit.signatures, decision.extensions, strict=True):  # a ValueError, if one is longer
         if (entry.block_id_flag == FOR_BLOCK) != (said is not None):
             raise ValueError("decision: a vote for its block without an extension, or an extension of no such vote")
         if said is not None and len(said.extension) > bytes_max:
