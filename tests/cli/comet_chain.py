@@ -33,6 +33,21 @@ needs_cometbft = pytest.mark.skipif(TOOL is None, reason="cometbft 0.38 is not h
 PATIENCE_S = 40.0
 
 
+def answer_of(url: str) -> Any:
+    """A result, or an error in its place."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        return json.load(error)
+
+
+def result_of(url: str) -> Any:
+    answer = answer_of(url)
+    assert "result" in answer, (url, answer)
+    return answer["result"]
+
+
 class Chain:
     """A running cluster. ``urls``: of its nodes."""
 
@@ -41,8 +56,7 @@ class Chain:
         self.urls: list[str] = [row["rpc"] for row in up.event("ready")["nodes"]]
 
     def get(self, route: str, url: str = "") -> Any:
-        with urllib.request.urlopen(f"{url or self.urls[0]}/{route}", timeout=PATIENCE_S) as answer:
-            return json.load(answer)["result"]
+        return result_of(f"{url or self.urls[0]}/{route}")
 
     @property
     def height(self) -> int:
@@ -99,17 +113,11 @@ class Light:
 
     def ask(self, route: str) -> Any:
         """The answer: a result, or an error in its place."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/{route}", timeout=PATIENCE_S) as answer:
-                return json.load(answer)
-        except HTTPError as error:
-            return json.load(error)
+        return answer_of(f"{self.url}/{route}")
 
     def get(self, route: str) -> Any:
         """The result; an error is shown."""
-        answer = self.ask(route)
-        assert "result" in answer, (answer, self.logged)
-        return answer["result"]
+        return result_of(f"{self.url}/{route}")
 
     @property
     def logged(self) -> str:

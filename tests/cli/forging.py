@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -14,25 +14,20 @@ CHUNK_BYTES = 1 << 20
 
 
 class Forger:
-    """``what``: a pattern whose first group is one byte, to be another one; ``where``: what else the answer must have.
+    """``forge`` changes what came back, and keeps its length. ``url``: of the proxy. ``count``: changed answers."""
 
-    ``url``: of the proxy. ``count``: forged answers.
-    """
-
-    def __init__(self, target: str, where: bytes, what: bytes) -> None:
+    def __init__(self, target: str, forge: Callable[[bytes], bytes]) -> None:
         parts = urlsplit(target)
         self._target = parts.hostname, parts.port
-        self._where, self._what = where, re.compile(what)
+        self._forge = forge
         self.url = ""
         self.count = 0
 
     def forged(self, data: bytes) -> bytes:
-        found = self._what.search(data) if self._where in data else None
-        if found is None:
-            return data
-        self.count += 1
-        place, byte = found.start(1), found.group(1)
-        return data[:place] + (b"0" if byte != b"0" else b"1") + data[place + 1 :]
+        made = self._forge(data)
+        assert len(made) == len(data), "or its header says otherwise"
+        self.count += made != data
+        return made
 
     async def serve(self) -> asyncio.Server:
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -55,10 +50,23 @@ class Forger:
             writer.close()
 
 
+def one_byte(where: bytes, what: bytes) -> Callable[[bytes], bytes]:
+    """``what``: a pattern whose first group is a byte, to be another one; ``where``: what else the answer must have."""
+
+    def forge(data: bytes) -> bytes:
+        found = re.search(what, data) if where in data else None
+        if found is None:
+            return data
+        place = found.start(1)
+        return data[:place] + (b"1" if data[place : place + 1] == b"0" else b"0") + data[place + 1 :]
+
+    return forge
+
+
 @contextmanager
-def forging(target: str, where: bytes, what: bytes) -> Iterator[Forger]:
+def forging(target: str, forge: Callable[[bytes], bytes]) -> Iterator[Forger]:
     """In a thread of its own."""
-    thread, forger = LoopThread("forger"), Forger(target, where, what)
+    thread, forger = LoopThread("forger"), Forger(target, forge)
     server = thread.run(forger.serve())
     try:
         yield forger

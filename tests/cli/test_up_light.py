@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.comet_chain import Chain, chain, light, needs_cometbft
-from tests.cli.forging import forging
+from tests.cli.forging import forging, one_byte
 
 pytest.importorskip("aiohttp", reason="the RPC needs aiohttp: pip install 'quorate[comet]'")
 pytestmark = [pytest.mark.slow, needs_cometbft]
@@ -62,7 +62,7 @@ def test_what_is_forged_is_refused(which: str, tmp_path: Path) -> None:
     with chain(tmp_path) as made:
         made.grow(6)
         true = made.get("commit?height=4")["signed_header"]
-        with forging(made.urls[0], at, what) as forger:
+        with forging(made.urls[0], one_byte(at, what)) as forger:
             with light(tmp_path / "all", made, [forger.url, forger.url]) as client:
                 answer = client.ask("commit?height=4")
                 assert forger.count

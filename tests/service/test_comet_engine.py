@@ -1,89 +1,37 @@
-"""A real CometBFT 0.38 drives our kvstore: blocks, vote extensions, a crash of either side, and replay.
+"""A real CometBFT 0.38 drives our kvstore: all fourteen calls, a crash of either side, replay, and state sync.
 
 Its calls, recorded as the app answers them, must pass our grammar checker: what that refuses, no real engine does.
 """
 
 import asyncio
 import json
-import os
-import re
-import shutil
-import urllib.parse
-import urllib.request
 from base64 import b64decode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from quorate.ledger.comet.abci.grammar import GrammarChecker
-from quorate.ledger.comet.abci.request_messages import (
-    Request,
-    RequestCheckTx,
-    RequestCommit,
-    RequestExtendVote,
-    RequestFinalizeBlock,
-    RequestInfo,
-    RequestInitChain,
-    RequestPrepareProposal,
-    RequestProcessProposal,
-    RequestQuery,
-)
-from quorate.ledger.comet.abci.response_messages import Response, ResponseExtendVote
-from quorate.machines.abci.kvstore import KVStoreApp
+from quorate.ledger.comet.abci import request_messages as requests
+from quorate.ledger.comet.abci.request_messages import Request, RequestInitChain
+from quorate.ledger.comet.abci.response_messages import Response
 from quorate.parts.crypto.zip215 import verify_zip215
 from quorate.protocols.tendermint.signed_bytes import extension_bytes
 
-from tests.ports import free_ports
 from tests.service.abci_apps import served
+from tests.service.comet_engine import Recorded, edit, engine, homes, needs_cometbft
 
-COMETBFT = os.environ.get("COMETBFT") or shutil.which("cometbft")
-START_S = 30.0
-ALL = (
-    RequestInfo,
-    RequestInitChain,
-    RequestCheckTx,
-    RequestPrepareProposal,
-    RequestProcessProposal,
-    RequestExtendVote,
-    RequestFinalizeBlock,
-    RequestCommit,
-    RequestQuery,
-)
+pytestmark = [pytest.mark.slow, needs_cometbft]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        COMETBFT is None, reason="CometBFT 0.38 is not here, so no real engine drives our app: name it in COMETBFT"
-    ),
-]
-
-
-class Recorded(KVStoreApp):
-    """Remembers its calls, and extends its votes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Request, Response]] = []
-
-    def answer(self, request: Request) -> Response:
-        response = super().answer(request)
-        self.calls.append((request, response))
-        return response
-
-    def extend_vote(self, request: RequestExtendVote) -> ResponseExtendVote:
-        return ResponseExtendVote(b"height %d" % request.height)
-
-    def check(self) -> set[type[Request]]:
-        """That the calls since the last time are one run of an engine; which kinds there were."""
-        checker = GrammarChecker()
-        for request, response in self.calls:
-            checker.observe(request, response)
-        kinds = {type(request) for request, _ in self.calls}
-        self.calls.clear()
-        return kinds
+ALONE = {
+    *(requests.RequestInfo, requests.RequestInitChain, requests.RequestCheckTx, requests.RequestQuery),
+    *(requests.RequestPrepareProposal, requests.RequestProcessProposal, requests.RequestExtendVote),
+    *(requests.RequestFinalizeBlock, requests.RequestCommit),
+}
+"""What the app of a chain's only validator is asked."""
+OFFERED = {requests.RequestListSnapshots, requests.RequestLoadSnapshotChunk}
+RESTORED = {requests.RequestOfferSnapshot, requests.RequestApplySnapshotChunk}
+QUIET = "--consensus.create_empty_blocks=false"
+SNAPSHOT_EVERY = 25
 
 
 def check_extensions(home: Path, calls: list[tuple[Request, Response]]) -> int:
@@ -92,7 +40,7 @@ def check_extensions(home: Path, calls: list[tuple[Request, Response]]) -> int:
     key = b64decode(genesis["validators"][0]["pub_key"]["value"])
     checked = 0
     for request, _ in calls:
-        if isinstance(request, RequestPrepareProposal):
+        if isinstance(request, requests.RequestPrepareProposal):
             for vote in request.local_last_commit.votes:
                 height, round = request.height - 1, request.local_last_commit.round
                 assert vote.vote_extension == b"height %d" % height
@@ -102,94 +50,27 @@ def check_extensions(home: Path, calls: list[tuple[Request, Response]]) -> int:
     return checked
 
 
-async def cometbft(home: Path, *arguments: str) -> asyncio.subprocess.Process:
-    assert COMETBFT is not None
-    return await asyncio.create_subprocess_exec(
-        COMETBFT, *arguments, "--home", str(home),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-async def new_home(folder: Path) -> Path:
-    """A chain of one validator, quick, with vote extensions from the start."""
-    home = folder / "home"
-    assert await (await cometbft(home, "init")).wait() == 0
-    config = home / "config" / "config.toml"
-    config.write_text(re.sub(r'timeout_commit = "\w+"', 'timeout_commit = "50ms"', config.read_text()))
-    genesis = home / "config" / "genesis.json"
-    document = json.loads(genesis.read_text())
-    document["consensus_params"]["abci"]["vote_extensions_enable_height"] = "1"
-    genesis.write_text(json.dumps(document))
-    return home
-
-
-class Engine:
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process, self.port = process, port
-
-    async def get(self, route: str, **arguments: str) -> Any:
-        query = urllib.parse.urlencode(arguments)
-
-        def fetch() -> Any:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{route}?{query}", timeout=20) as answer:
-                return json.load(answer)["result"]
-
-        return await asyncio.to_thread(fetch)
-
-    async def put(self, text: str) -> int:
-        """Have a transaction committed; the height."""
-        done = await self.get("broadcast_tx_commit", tx=f'"{text}"')
-        assert (done["check_tx"]["code"], done["tx_result"]["code"]) == (0, 0), done
-        return int(done["height"])
-
-    async def value(self, key: str) -> bytes:
-        return b64decode((await self.get("abci_query", data=f'"{key}"'))["response"]["value"] or "")
-
-
-@asynccontextmanager
-async def engine(home: Path, app: str) -> AsyncIterator[Engine]:
-    rpc, peers = free_ports(2)
-    started = Engine(
-        await cometbft(
-            home, "start", "--proxy_app", app, "--rpc.laddr", f"tcp://127.0.0.1:{rpc}",
-            "--p2p.laddr", f"tcp://127.0.0.1:{peers}", "--consensus.create_empty_blocks=false",
-        ),
-        rpc,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(START_S):
-            while True:
-                try:
-                    if int((await started.get("status"))["sync_info"]["latest_block_height"]):
-                        break
-                except OSError:
-                    assert started.process.returncode is None
-                await asyncio.sleep(0.1)
-        yield started
-    finally:
-        if started.process.returncode is None:
-            started.process.kill()
-        await started.process.wait()
-
-
 def test_a_real_engine(tmp_path: Path) -> None:
     async def main() -> None:
-        home = await new_home(tmp_path)
+        (home,) = await homes(tmp_path, 1)
         app = Recorded()
         async with served(app) as server:
             address = str(server.endpoint)
-            async with engine(home, address) as running:
+            async with engine(home, address, (), QUIET) as running:
+                await running.reach(1)
                 for number in range(5):
                     await running.put(f"key{number}=value{number}")
                 assert await running.value("key3") == b"value3"
             assert check_extensions(home, app.calls) >= 4
-            assert app.check() >= set(ALL)
-            async with engine(home, address) as running:  # it was killed, and the app was not
+            assert app.check() >= ALONE
+            async with engine(home, address, (), QUIET) as running:  # it was killed, and the app was not
+                await running.reach(1)
                 height = await running.put("more=1")
             kinds = app.check()
             assert RequestInitChain not in kinds
         later = Recorded()  # the app has lost everything
-        async with served(later) as server, engine(home, str(server.endpoint)) as running:
+        async with served(later) as server, engine(home, str(server.endpoint), (), QUIET) as running:
+            await running.reach(1)
             assert await running.put("last=1") > height
             assert await running.value("key4") == b"value4"
             assert RequestInitChain in later.check()
@@ -198,3 +79,45 @@ def test_a_real_engine(tmp_path: Path) -> None:
         assert later.pairs == {**app.pairs, b"last": b"1"}
 
     asyncio.run(main())
+
+
+def test_two_validators_and_a_node_that_takes_over_a_snapshot(tmp_path: Path) -> None:
+    """Votes of another validator are verified, and our app's snapshots are offered, sent and restored."""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            *validators, newcomer = await homes(tmp_path, 2, 1)
+            apps = [Recorded(SNAPSHOT_EVERY) for _ in range(3)]
+            addresses = [str((await stack.enter_async_context(served(app))).endpoint) for app in apps]
+            first = await stack.enter_async_context(engine(validators[0], addresses[0]))
+            second = await stack.enter_async_context(engine(validators[1], addresses[1], [first.peer]))
+            await first.reach(1)
+            for number in range(3):
+                await first.put(f"key{number}=value{number}")
+            await second.reach(SNAPSHOT_EVERY + 5)
+            trusted = (await first.get("commit", height="1"))["signed_header"]["commit"]["block_id"]["hash"]
+            syncs_state(newcomer, (first.port, second.port), trusted)
+            third = await stack.enter_async_context(engine(newcomer, addresses[2], [first.peer, second.peer]))
+            await third.reach(SNAPSHOT_EVERY)
+            assert await third.value("key2") == b"value2"
+            height = await first.put("after=1")
+            await third.reach(height)
+            assert await third.value("after") == b"1"
+            assert int((await third.get("status"))["sync_info"]["earliest_block_height"]) > SNAPSHOT_EVERY
+            kinds = [app.check() for app in apps]
+            for its in kinds[:2]:
+                assert its >= ALONE - {requests.RequestQuery} | {requests.RequestVerifyVoteExtension}
+            assert kinds[0] | kinds[1] >= OFFERED
+            assert kinds[2] >= RESTORED
+            assert requests.RequestInitChain not in kinds[2]
+
+    asyncio.run(main())
+
+
+def syncs_state(home: Path, ports: tuple[int, ...], trusted: str) -> None:
+    """It is to begin with a snapshot; these RPCs say what belongs to it."""
+    servers = ",".join(f"http://127.0.0.1:{port}" for port in ports)
+    edit(home, rpc_servers=f'"{servers}"', trust_height="1", trust_hash=f'"{trusted}"', discovery_time='"5s"')
+    config = home / "config" / "config.toml"
+    before, found, after = config.read_text().partition("[statesync]")
+    config.write_text(before + found + after.replace("enable = false", "enable = true", 1))

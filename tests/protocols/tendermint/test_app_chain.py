@@ -55,6 +55,20 @@ def test_a_transaction_is_decided_and_then_its_hash_is() -> None:
     assert (finalize.height, finalize.proposer_address) == (2, node.blocks[1].header.proposer_address)
 
 
+def test_an_app_whose_hash_changes_with_every_block_has_one_empty_block_a_beat() -> None:
+    class HashesHeights(KVStoreApp):
+        def finalize_block(self, request: requests.RequestFinalizeBlock) -> responses.ResponseFinalizeBlock:
+            return replace(super().finalize_block(request), app_hash=b"%d" % request.height)
+
+    node = OneAppNode(HashesHeights())
+    assert len(node.blocks) == 1, "and no more before a beat"
+    for beat in range(2, 5):
+        node.beats()
+        assert len(node.blocks) == beat
+    node.submits(b"a=1")
+    assert [block.data.txs for block in node.blocks[4:]] == [(b"a=1",), ()], "transactions wait for none"
+
+
 def test_an_outcome_is_durable_before_the_app_keeps_it() -> None:
     node = OneAppNode(hold=is_for(requests.RequestCommit))
     (turn,) = [turn for turn in node.turns if any(is_for(requests.RequestCommit)(job) for job in turn.jobs)]

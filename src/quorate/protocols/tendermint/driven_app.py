@@ -8,6 +8,8 @@ Transactions wait in a Mempool, checked by the app (``CheckTxs``) when they come
 each other of those that came to them, and again of those that have waited for long.
 
 A block is also proposed if the app's hash has changed, so that the header after it has the new one (needProofBlock).
+If it has changed by a block of no transactions, as with an app that hashes the height, the next one waits for a beat:
+otherwise the chain would go on as fast as it can. (CometBFT waits timeout_commit after each block.)
 
 Durable: the app's answer to InitChain (Begun), and to each FinalizeBlock (Outcome), before it is asked to commit.
 
@@ -119,6 +121,7 @@ class DrivenApp(ChainApp):
         self._info: ResponseInfo | None = None
         self._is_ready = False
         self._is_proof_due = True  # also before the first block (consensus/state.go)
+        self._waits_for_beat = False
         self._block: NamedBlock | None = None  # the app was asked what comes of it
         self._fresh: list[tuple[bytes, int | None]] = []  # transactions of this turn, and who brought each
         self._accepted: list[bytes] = []  # by the app, in this turn
@@ -132,7 +135,8 @@ class DrivenApp(ChainApp):
     @property
     def has_something(self) -> bool:
         # A node that lacks the extensions of the last votes proposes nothing, as in CometBFT.
-        return (self._is_proof_due or len(self.mempool) > 0) and self.last_extensions.find() is not None
+        is_due = (self._is_proof_due and not self._waits_for_beat) or len(self.mempool) > 0
+        return is_due and self.last_extensions.find() is not None
 
     def restore(self, record: Outcome) -> None:
         """One that was durable."""
@@ -272,6 +276,7 @@ class DrivenApp(ChainApp):
             said = finalized_of(known)  # texts may differ: the first ones stay
         self.index += len(block.data.txs)
         self._is_proof_due = said.app_hash != block.header.app_hash
+        self._waits_for_beat = not block.data.txs
         self.answer(said)
 
     def _check_same(self, height: int, known: Finalized, said: Finalized) -> None:
@@ -403,6 +408,7 @@ class DrivenApp(ChainApp):
                 self._ready(Begun(self._info.app_version, RESPONSE.encode(result)))
 
     def beat(self) -> None:
+        self._waits_for_beat = False
         self._questions.beat()
         self._checks.beat()
         self._tell(self.mempool.overdue(TELL_BYTES_MAX, TXS_MAX))
