@@ -16,13 +16,13 @@ from quorate.protocols.tendermint.app_messages import Begun, BlockApplied, Outco
 from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Finalized
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.driven_app import MEND, DrivenApp, Greeted
-from quorate.protocols.tendermint.messages import MESSAGES, RECORDS, TendermintConfig
+from quorate.protocols.tendermint.messages import OF_HEIGHTS, RECORDS, TendermintConfig
 
 
 class AppChain(Tendermint):
     """One node."""
 
-    messages = (*MESSAGES, Transactions)
+    messages = (*OF_HEIGHTS, Transactions)  # whoever sends a snapshot is hung up on
     records = (*RECORDS, Begun, Outcome)
     app_class: ClassVar[type[ChainApp]] = DrivenApp
     app: DrivenApp
