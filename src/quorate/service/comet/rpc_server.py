@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import reprlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import unquote_plus, urlsplit
 
 import msgspec
 from aiohttp import WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx
 from quorate.ledger.comet.rpc.chain_events import decided_txs, events_of
@@ -168,6 +170,14 @@ class _Connection(web.RequestHandler):
         if self._bytes_to is not None:
             self._bytes_to.abort()
 
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """Bytes that are no HTTP are no error of ours, and anybody can send them: they fill no log."""
+        error = options.get("exc_info")
+        if isinstance(error, HttpProcessingError):
+            log.debug("what came is not HTTP: %s", _short(error))
+        else:
+            super().log_exception(*args, **options)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._open.discard(self)
         super().connection_lost(exc)
@@ -295,6 +305,9 @@ class RPCServer:
             except (TimeoutError, ConnectionError):
                 socket.cut()
                 return
+
+
+_short: Final = reprlib.repr
 
 
 def _is_foreign(request: web.BaseRequest) -> bool:
