@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -32,6 +32,8 @@ from tests.protocols.tendermint.snapshots import DATA, SMALL, TREE, checkpoint, 
 from tests.wire.strategies import values_of
 
 FAST, SLOW = 25, 2000
+AS_FOUND = (Phase.explicit, Phase.reuse, Phase.generate)
+"""What fails is shown as it was found: to make it smaller takes longer than a test may."""
 RIGHT: Sequence[Any] = (
     proposal(0, A),
     proposal(1, B, 0, proof(Step.PREVOTE, 0, B)),
@@ -166,14 +168,14 @@ SEEDS = st.integers(0, 1 << 16)
 
 
 @NODES
-@settings(max_examples=FAST, deadline=None)
+@settings(max_examples=FAST, deadline=None, phases=AS_FOUND)
 @given(messages=ANY, seed=SEEDS)
 def test_any_content(make: type[Hearing], messages: list[tuple[int, Any]], seed: int) -> None:
     check_any(make, messages, seed)
 
 
 @NODES
-@settings(max_examples=FAST, deadline=None)
+@settings(max_examples=FAST, deadline=None, phases=AS_FOUND)
 @given(items=SPOILT, seed=SEEDS)
 def test_changed_bytes(make: type[Hearing], items: list[tuple[int, Any, int, int, int]], seed: int) -> None:
     check_spoilt(make, items, seed)
@@ -181,7 +183,7 @@ def test_changed_bytes(make: type[Hearing], items: list[tuple[int, Any, int, int
 
 @pytest.mark.slow
 @NODES
-@settings(max_examples=SLOW, deadline=None)
+@settings(max_examples=SLOW, deadline=None, phases=AS_FOUND)
 @given(messages=ANY, seed=SEEDS)
 def test_much_of_any_content(make: type[Hearing], messages: list[tuple[int, Any]], seed: int) -> None:
     check_any(make, messages, seed)
@@ -189,7 +191,7 @@ def test_much_of_any_content(make: type[Hearing], messages: list[tuple[int, Any]
 
 @pytest.mark.slow
 @NODES
-@settings(max_examples=SLOW, deadline=None)
+@settings(max_examples=SLOW, deadline=None, phases=AS_FOUND)
 @given(items=SPOILT, seed=SEEDS)
 def test_many_changed_bytes(make: type[Hearing], items: list[tuple[int, Any, int, int, int]], seed: int) -> None:
     check_spoilt(make, items, seed)

@@ -70,13 +70,15 @@ WRONG: Mapping[type[Response], Mapping[str, st.SearchStrategy[Any]]] = {
     responses.ResponseCommit: {"retain_height": NUMBERS},
 }
 KINDS = list(WRONG)
-CHANGES = st.lists(
-    st.sampled_from(KINDS).flatmap(
-        lambda kind: st.tuples(st.just(kind), st.integers(0, 3), st.fixed_dictionaries({}, optional=dict(WRONG[kind])))
-    ),
-    min_size=1,
-    max_size=3,
-)
+ONCE = (responses.ResponseInfo, responses.ResponseInitChain)
+
+
+def _one_change(kind: type[Response]) -> st.SearchStrategy[tuple[type[Response], int, Mapping[str, Any]]]:
+    numbers = st.just(0) if kind in ONCE else st.integers(0, 3)
+    return st.tuples(st.just(kind), numbers, st.fixed_dictionaries({}, optional=dict(WRONG[kind])))
+
+
+CHANGES = st.lists(st.sampled_from(KINDS).flatmap(_one_change), min_size=1, max_size=3)
 Changes = Sequence[tuple[type[Response], int, Mapping[str, Any]]]
 
 
@@ -149,6 +151,12 @@ def test_many_wrong_answers(changes: Changes) -> None:
         (responses.ResponseCommit, {}, ""),
         (responses.ResponseCheckTx, {"code": 7}, ""),
         (responses.ResponseProcessProposal, {"status": responses.ProposalStatus.UNKNOWN}, REFUSED),
+        (
+            responses.ResponseInitChain,
+            {"validators": (ValidatorUpdate(ValidatorKey(bytes(32)), 0),)},
+            "InitChain cannot be",
+        ),
+        (responses.ResponseInitChain, {"consensus_params": ConsensusParams(BlockParams(0, 0))}, "InitChain cannot be"),
         (responses.ResponseInfo, {"last_block_height": 5}, "What to do: "),
         (
             responses.ResponseFinalizeBlock,

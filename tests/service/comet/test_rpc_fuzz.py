@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from quorate.service.comet.rpc_limits import RPCLimits
@@ -22,6 +22,8 @@ FEW, MANY = 4, 20
 """Connections of an example."""
 HASTY = RPCLimits(request_timeout_s=0.4)
 OPEN_S, ENDED_S = 0.5, 20.0
+AS_FOUND = (Phase.explicit, Phase.reuse, Phase.generate)
+"""What fails is shown as it was found: to make it smaller takes longer than a test may."""
 
 HEAD = (
     b"GET /websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -212,7 +214,7 @@ def check_port(streams: Sequence[bytes], limits: RPCLimits) -> None:
     async def test() -> None:
         async with served(RecordedView(1), limits) as port:
             for answer in await asyncio.gather(*[answer_to(port, data) for data in streams]):
-                assert answer[:9] in (b"", b"HTTP/1.1 ", b"HTTP/1.0 "), answer[:50]
+                assert answer[:5] in (b"", b"HTTP/"), answer[:50]
                 assert b"Traceback" not in answer
                 if b" 500 " in answer[:16]:
                     assert b'"code":-32' in answer
@@ -232,14 +234,14 @@ def check_port(streams: Sequence[bytes], limits: RPCLimits) -> None:
 STREAM = spoilt(RIGHT_HTTP) | spoilt(RIGHT_FRAMES).map(HEAD.__add__)
 
 
-@settings(max_examples=FAST, deadline=None)
+@settings(max_examples=FAST, deadline=None, phases=AS_FOUND)
 @given(st.lists(STREAM, min_size=1, max_size=FEW))
 def test_streams(streams: list[bytes]) -> None:
     check_port(streams, QUICK)
 
 
 @pytest.mark.slow
-@settings(max_examples=SLOW, deadline=None)
+@settings(max_examples=SLOW, deadline=None, phases=AS_FOUND)
 @given(st.lists(STREAM, min_size=MANY, max_size=MANY))
 def test_many_streams(streams: list[bytes]) -> None:
     check_port(streams, HASTY)

@@ -171,10 +171,10 @@ class _Connection(web.RequestHandler):
             self._bytes_to.abort()
 
     def log_exception(self, *args: Any, **options: Any) -> None:
-        """Bytes that are no HTTP are no error of ours, and anybody can send them: they fill no log."""
-        error = options.get("exc_info")
-        if isinstance(error, HttpProcessingError):
-            log.debug("what came is not HTTP: %s", _short(error))
+        """What is not HTTP, or does not come in time, is no error of ours. Anybody can send it: it fills no log."""
+        error = options.get("exc_info", _OURS)
+        if error is None or isinstance(error, HttpProcessingError):  # None: a time that is over
+            log.debug("hung up on a caller: %s", _short(error))
         else:
             super().log_exception(*args, **options)
 
@@ -271,7 +271,7 @@ class RPCServer:
         response = web.WebSocketResponse(
             heartbeat=self.limits.ping_s, max_msg_size=self.limits.body_bytes_max, compress=False
         )
-        if not response.can_prepare(request).ok:
+        if not _can_begin(response, request):
             return web.Response(status=400, text="Bad Request\n")
         await response.prepare(request)
         socket = _Socket(self.limits, connection.cut)
@@ -308,6 +308,16 @@ class RPCServer:
 
 
 _short: Final = reprlib.repr
+_OURS: Final = "no exception"
+"""In place of one, in what aiohttp logs of a mistake in this module."""
+
+
+def _can_begin(response: web.WebSocketResponse, request: web.BaseRequest) -> bool:
+    """Whether the request is one for a WebSocket."""
+    try:
+        return response.can_prepare(request).ok
+    except UnicodeEncodeError:  # aiohttp repeats a header in its refusal, whatever bytes it has
+        return False
 
 
 def _is_foreign(request: web.BaseRequest) -> bool:
