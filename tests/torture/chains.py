@@ -36,7 +36,9 @@ class Apps:
 
     async def start(self, node: int) -> None:
         command = [sys.executable, "-m", "tests.torture.kv_app", f"unix://{self.path(node)}"]
-        self.running[node] = subprocess.Popen(command, env=source_environment(), stderr=subprocess.DEVNULL)
+        self.running[node] = subprocess.Popen(
+            command, env=source_environment(), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         await until_listened_on(Endpoint("", 0, str(self.path(node))))
 
     def kill(self, *nodes: int) -> None:
@@ -44,6 +46,8 @@ class Apps:
             process = self.running.pop(node)
             process.kill()
             process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 class Chain(NamedTuple):

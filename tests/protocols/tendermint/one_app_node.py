@@ -32,6 +32,7 @@ class OneAppNode:
         records: Sequence[Any] = (),
         hold: Callable[[Job], bool] = lambda job: False,
         config: Any = ALONE,
+        core: type[AppChain] = AppChain,
     ) -> None:
         self.app = app or KVStoreApp()
         self.hold = hold
@@ -40,7 +41,7 @@ class OneAppNode:
         self.turns: list[Turn] = []
         self.outputs: list[Any] = []
         self.grammar = GrammarChecker()
-        self.node = OneNode(records, config=config, core=AppChain)
+        self.node = OneNode(records, config=config, core=core)
         self._run(self.node.first)
 
     @property

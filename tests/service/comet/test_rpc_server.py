@@ -1,10 +1,8 @@
 """The port of CometBFT's RPC: HTTP and WebSocket from real sockets, with its limits and hostile bytes."""
 
 import asyncio
-import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +16,7 @@ from quorate.service.comet.rpc_port import RPCUnavailable, serve_rpc
 from tests.ledger.comet.rpc import record_rpc
 from tests.ledger.comet.rpc.recorded_view import RecordedView, lines
 from tests.runtime.servers import until, until_async
-
-aiohttp = pytest.importorskip("aiohttp", reason="the RPC needs aiohttp: pip install 'quorate[comet]'")
-
-QUICK = RPCLimits(request_timeout_s=1.5)
-"""Long enough for a machine that does much else."""
-
-
-@asynccontextmanager
-async def served(view: RecordedView, limits: RPCLimits | None = None) -> AsyncIterator[int]:
-    opened = await serve_rpc(view, "127.0.0.1", 0, limits=limits)
-    try:
-        yield opened.port
-    finally:
-        await opened.close()
-
-
-@asynccontextmanager
-async def talking_to(port: int) -> AsyncIterator[Any]:
-    async with aiohttp.ClientSession() as session, session.ws_connect(f"http://127.0.0.1:{port}/websocket") as socket:
-        yield socket
-
-
-async def raw(port: int, data: bytes, *, wait_s: float = 20) -> bytes:
-    """All that comes back to these bytes until the server hangs up."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(data)
-        async with asyncio.timeout(wait_s):
-            return await reader.read()
-    except ConnectionError:
-        return b""
-    finally:
-        writer.close()
-
-
-def posted(body: bytes, *headers: str) -> bytes:
-    head = ["POST / HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
-
-
-def call(method: str, ident: Any = 1, **params: Any) -> str:
-    return json.dumps({"jsonrpc": "2.0", "id": ident, "method": method, "params": params})
+from tests.service.comet.rpc_ports import QUICK, aiohttp, call, posted, raw, run, served, talking_to
 
 
 def test_http_as_it_was_recorded() -> None:

@@ -40,7 +40,7 @@ from quorate.protocols.tendermint.effects import SendVote
 from quorate.protocols.tendermint.extending import Extending
 from quorate.protocols.tendermint.extensions import LastExtensions
 from quorate.protocols.tendermint.messages import (
-    MESSAGES,
+    OF_HEIGHTS,
     RECORDS,
     Decision,
     ExtendedDecision,
@@ -75,7 +75,11 @@ HESITATE_BEATS: Final = 5
 class AppChain(Tendermint):
     """One node."""
 
-    messages = (*MESSAGES, Transactions, Accusation, ExtendedPrecommit, ExtendedDecision, *SYNC_MESSAGES)
+    messages = (  # whoever sends a snapshot of a state machine is hung up on
+        *OF_HEIGHTS,
+        *(Transactions, Accusation, ExtendedPrecommit, ExtendedDecision),
+        *SYNC_MESSAGES,
+    )
     records = (*RECORDS, Begun, Outcome, PendingEvidence, ExtendedPrecommit, ExtendedDecision, *SYNC_RECORDS)
     app_class: ClassVar[type[ChainApp]] = DrivenApp
     accusing_class: ClassVar[type[Accusing]] = Accusing

@@ -244,10 +244,9 @@ class ImagePiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
     proof: PieceProof
 
 
-MESSAGES: Final = (
-    *(Proposal, Prevote, Precommit, Votes, Decision, Here),
-    *(Checkpoint, Offer, FetchPiece, ImagePiece),
-)
+OF_HEIGHTS: Final = (Proposal, Prevote, Precommit, Votes, Decision, Here)
+OF_SNAPSHOTS: Final = (Checkpoint, Offer, FetchPiece, ImagePiece)
+MESSAGES: Final = (*OF_HEIGHTS, *OF_SNAPSHOTS)
 
 # --- records ---
 

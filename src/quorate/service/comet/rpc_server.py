@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import reprlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import unquote_plus, urlsplit
 
 import msgspec
 from aiohttp import WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx
 from quorate.ledger.comet.rpc.chain_events import decided_txs, events_of
@@ -168,6 +170,14 @@ class _Connection(web.RequestHandler):
         if self._bytes_to is not None:
             self._bytes_to.abort()
 
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """What is not HTTP, or does not come in time, is no error of ours. Anybody can send it: it fills no log."""
+        error = options.get("exc_info", _OURS)
+        if error is None or isinstance(error, HttpProcessingError):  # None: a time that is over
+            log.debug("hung up on a caller: %s", _short(error))
+        else:
+            super().log_exception(*args, **options)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._open.discard(self)
         super().connection_lost(exc)
@@ -261,7 +271,7 @@ class RPCServer:
         response = web.WebSocketResponse(
             heartbeat=self.limits.ping_s, max_msg_size=self.limits.body_bytes_max, compress=False
         )
-        if not response.can_prepare(request).ok:
+        if not _can_begin(response, request):
             return web.Response(status=400, text="Bad Request\n")
         await response.prepare(request)
         socket = _Socket(self.limits, connection.cut)
@@ -295,6 +305,19 @@ class RPCServer:
             except (TimeoutError, ConnectionError):
                 socket.cut()
                 return
+
+
+_short: Final = reprlib.repr
+_OURS: Final = "no exception"
+"""In place of one, in what aiohttp logs of a mistake in this module."""
+
+
+def _can_begin(response: web.WebSocketResponse, request: web.BaseRequest) -> bool:
+    """Whether the request is one for a WebSocket."""
+    try:
+        return response.can_prepare(request).ok
+    except UnicodeEncodeError:  # aiohttp repeats a header in its refusal, whatever bytes it has
+        return False
 
 
 def _is_foreign(request: web.BaseRequest) -> bool:

@@ -1,8 +1,7 @@
 """Whatever is asked of the RPC, the answer is JSON-RPC: a result, or an error that CometBFT documents."""
 
 import json
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,40 +16,15 @@ from quorate.ledger.comet.rpc.answers import shown_events
 from quorate.ledger.comet.rpc.jsonrpc import RPCCore
 from quorate.ledger.comet.rpc.routes import ROUTES
 from quorate.ledger.comet.rpc.rpc_arguments import ArgumentError, BytesArgument, NumberArgument
-from quorate.ledger.comet.rpc.view import IndexedTx, RPCRefusal, SearchPage
+from quorate.ledger.comet.rpc.view import IndexedTx, SearchPage
 
 from tests.ledger.comet import chain
-from tests.ledger.comet.rpc.recorded_view import Nobody, RecordedView
-
-T = TypeVar("T")
+from tests.ledger.comet.rpc.alone import CORE, VIEW, caller, done
+from tests.ledger.comet.rpc.recorded_view import RecordedView
 
 CODES = {-32700, -32600, -32601, -32602, -32603}
-VIEW = RecordedView(3)
-CORE = RPCCore(VIEW, None)
 NAMES = sorted({name for route in ROUTES.values() for name in route.kinds})
 HTTP_ROUTES = [name for name, route in ROUTES.items() if not route.is_for_sockets]
-
-
-class Alone(Nobody):
-    """A caller whose transactions are not decided."""
-
-    async def until_decided(self, tx: bytes, submit: Any) -> Any:
-        checked = await submit()
-        if not checked.code:
-            raise RPCRefusal("timed out")
-        return checked, None
-
-
-def done(call: Coroutine[Any, Any, T]) -> T:
-    """What a call comes to that waits for nothing: there is no event loop here."""
-    with pytest.raises(StopIteration) as ended:
-        call.send(None)
-    found: T = ended.value.value
-    return found
-
-
-def caller(_: object) -> Alone:
-    return Alone(VIEW)
 
 
 def judged(body: bytes) -> None:
