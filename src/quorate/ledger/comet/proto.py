@@ -46,6 +46,8 @@ def uvarint(number: int) -> bytes:
     """The base-128 encoding of a number from 0 to 2**64 - 1, the lowest seven bits first."""
     if number < 128:
         return _SMALL[number]
+    if number < 1 << 14:
+        return bytes((number & 127 | 128, number >> 7))
     made = bytearray()
     while number > 127:
         made.append(number & 127 | 128)
@@ -312,8 +314,8 @@ class Field:
         if self.packed_key:
             return self.packed_key + delimited(b"".join(map(kind.write, value))) if value else b""
         if self.count_max:
-            key = self.key
-            return b"".join([key + kind.write(item) for item in value])
+            key, write = self.key, kind.write
+            return b"".join([key + write(item) for item in value])
         if value == kind.zero:
             return b""
         return self.key + kind.write(value)
@@ -387,6 +389,8 @@ class MessageType(WireForm[T]):
         self.check = check
         self.by_number: Mapping[int, Field] = {field.number: field for field in fields}
         self._repeated = [field.name for field in fields if field.count_max]
+        self._writers = [(field.name, () if field.count_max else field.kind.zero, field.write) for field in fields]
+        """Most fields of most messages are left out, and that is found here."""
         self._defaults = [
             (field.name, field.kind.of.check)
             for field in fields
@@ -395,7 +399,12 @@ class MessageType(WireForm[T]):
         """What is not there is the default, which must be in order too."""
 
     def write(self, value: T) -> bytes:
-        return b"".join([field.write(getattr(value, field.name)) for field in self.fields])
+        parts = []
+        for name, zero, write in self._writers:
+            its = getattr(value, name)
+            if its != zero:
+                parts.append(write(its))
+        return b"".join(parts)
 
     def read(self, reader: WireReader) -> T:
         values: dict[str, Any] = {}

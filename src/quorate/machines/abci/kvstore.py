@@ -53,7 +53,17 @@ from quorate.ledger.comet.abci.response_messages import (
     ResponseProcessProposal,
     ResponseQuery,
 )
-from quorate.ledger.comet.proto import BOOL, BytesKind, Field, MessageKind, MessageType, delimited, uvarint
+from quorate.ledger.comet.proto import (
+    BOOL,
+    LENGTH,
+    VARINT,
+    BytesKind,
+    Field,
+    MessageKind,
+    MessageType,
+    delimited,
+    uvarint,
+)
 from quorate.ledger.comet.results import EVENT_BYTES_MAX, ExecTxResult
 from quorate.ledger.comet.validators import PUBLIC_KEY_BYTES, TOTAL_POWER_MAX, ValidatorKey, key_address
 from quorate.machines.abci.application import ABCIApp
@@ -118,6 +128,10 @@ _TAIL: Final = _EVENT.encode(
         ),
     )
 )
+_ATTRIBUTES: Final = uvarint(2 << 3 | LENGTH)
+_KEY: Final = uvarint(1 << 3 | LENGTH) + delimited(b"key")
+_VALUE: Final = uvarint(2 << 3 | LENGTH)
+_INDEXED: Final = uvarint(3 << 3 | VARINT) + uvarint(1)
 
 
 class Staged(msgspec.Struct):
@@ -274,8 +288,9 @@ def _events(tx: bytes) -> tuple[bytes, ...]:
 
 
 def _event(creator: bytes, key: bytes) -> bytes:
-    """Of its fields but one is new: a message is its fields, one after the other."""
-    return _HEADS[creator] + _EVENT.encode(KVEvent(b"", (KVAttribute(b"key", key, True),))) + _TAIL
+    """But for one attribute it is the same for all: a message is its fields, one after the other."""
+    value = _VALUE + delimited(key) if key else b""  # what is empty is left out
+    return _HEADS[creator] + _ATTRIBUTES + delimited(_KEY + value + _INDEXED) + _TAIL
 
 
 def kv_app_hash(size: int) -> bytes:
