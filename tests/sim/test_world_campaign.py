@@ -259,6 +259,9 @@ RARE = {
     ("tendermint", "one-value"): Task(protocol="tendermint", seed=20, nodes=4, faults="common"),
     ("tendermint", "sends-at-once"): Task(protocol="tendermint", seed=6, nodes=4, faults="common"),
     ("tendermint", "this-round"): Task(protocol="tendermint", seed=2, nodes=4, faults="common"),
+    ("vote", "believes-f"): Task(protocol="vote", seed=18),
+    ("vote", "expires-anybody"): Task(protocol="vote", seed=82),
+    ("vote", "runs-ahead"): Task(protocol="vote", seed=68),
 }
 """Where the first seeds find nothing, or other mixes find it sooner: a few before the first that does."""
 

@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from quorate.kernel import Send, Stalled, Turn
+from quorate.kernel import Job, Send, Stalled, Turn
+from quorate.ledger.comet.abci.request_messages import RequestFinalizeBlock
 from quorate.ledger.comet.block_ids import BlockID, PartSetHeader
 from quorate.ledger.comet.divergence import attack_evidence
 from quorate.ledger.comet.evidence import MISCONDUCT, Misconduct, duplicate_votes
 from quorate.ledger.comet.light_blocks import LightBlock, SignedHeader
 from quorate.ledger.comet.params import Duration, EvidenceParams
 from quorate.ledger.comet.validators import key_address
+from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.protocols.tendermint.accusing import HEARD_BYTES_MAX, WAITING_MAX, is_due
-from quorate.protocols.tendermint.app_messages import Accusation, EvidenceTaken, PendingEvidence
+from quorate.protocols.tendermint.app_messages import Accusation, AskApp, EvidenceTaken, PendingEvidence
 from quorate.protocols.tendermint.commits import commit_of
 from quorate.protocols.tendermint.core import STALLED
 from quorate.protocols.tendermint.effects import Step
@@ -279,3 +281,18 @@ def test_until_the_log_is_read_what_waited_stays_in_a_checkpoint() -> None:
     later = OneAppNode(node.app, list(node.core.checkpoint()), hold=lambda job: True)
     (record,) = [record for record in later.core.checkpoint() if isinstance(record, PendingEvidence)]
     assert record.piece == MISCONDUCT.encode(double(node))
+
+
+def test_what_waited_is_taken_in_at_the_height_after_which_it_came() -> None:
+    """What this node knew before a snapshot is forgotten when it stands on that."""
+
+    def is_third(job: Job) -> bool:
+        request = job.work.request if isinstance(job.work, AskApp) else None
+        return isinstance(request, RequestFinalizeBlock) and request.height == 3
+
+    node = chain()
+    shows(node, double(node))
+    later = OneAppNode(KVStoreApp(), list(node.core.checkpoint()), hold=is_third)
+    assert (later.core.evidence.last, later.core.evidence.waiting) == (2, {})
+    later.release()
+    assert list(later.core.evidence.waiting.values()) == [double(node)]

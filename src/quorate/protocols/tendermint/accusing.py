@@ -82,9 +82,8 @@ class Accusing:
         self._restored = [record for record in self._restored if record.height > last]
         for record in due:
             piece = MISCONDUCT.decode(record.piece)
-            if not self._pool.is_known(piece):
-                self._pool.add(piece)
-                self._note(piece, record)
+            self._pool.add(piece)
+            self._note(piece, record)
 
     def _keep(self, piece: Misconduct, source: int | None) -> None:
         record = PendingEvidence(self._pool.last, source, MISCONDUCT.encode(piece))
