@@ -17,8 +17,8 @@ from quorate.service.comet.rpc_limits import RPCLimits
 from tests.ledger.comet.rpc.recorded_view import RecordedView
 from tests.service.comet.rpc_ports import QUICK, call, posted, raw, run, served
 
-FAST, SLOW = 6, 100
-FEW, MANY = 4, 20
+FAST, SLOW = 6, 80
+FEW, MANY = 4, 25
 """Connections of an example."""
 HASTY = RPCLimits(request_timeout_s=0.4)
 OPEN_S, ENDED_S = 0.5, 20.0

@@ -316,7 +316,7 @@ def _can_begin(response: web.WebSocketResponse, request: web.BaseRequest) -> boo
     """Whether the request is one for a WebSocket."""
     try:
         return response.can_prepare(request).ok
-    except UnicodeEncodeError:  # aiohttp repeats a header in its refusal, whatever bytes it has
+    except ValueError:  # aiohttp takes a key and a version for text, whatever bytes they have
         return False
 
 
