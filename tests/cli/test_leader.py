@@ -61,7 +61,7 @@ def test_what_cannot_come_about_is_refused_in_words(tmp_path: Path) -> None:
         assert leader_of(env) == leader
 
 
-@pytest.mark.parametrize("protocol", ["paxos", "pbft"])
+@pytest.mark.parametrize("protocol", [pytest.param("paxos", marks=pytest.mark.slow), "pbft"])
 def test_protocols_without_transfers_say_so(tmp_path: Path, protocol: str) -> None:
     with LocalCluster(tmp_path, 4 if protocol == "pbft" else 3, protocol) as cluster:
         env = {"QUORATE_ENDPOINTS": ",".join(cluster.endpoints)}

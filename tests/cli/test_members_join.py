@@ -23,7 +23,6 @@ OPTIONS = {
 }
 SIZE = {"raft": 3, "multipaxos": 3, "pbft": 4}
 SLOW = pytest.mark.slow
-RAFT_FIRST = ["raft", *[pytest.param(name, marks=SLOW) for name in ("multipaxos", "pbft")]]
 
 
 class Growing(LocalCluster):
@@ -183,7 +182,8 @@ def test_a_node_that_is_killed_while_it_joins_joins_all_the_same(protocol: str, 
         assert done("get", "k", "--serializable", QUORATE_ENDPOINTS=endpoint, QUORATE_FAULTS="0").stdout == b"v\n"
 
 
-@pytest.mark.parametrize("protocol", RAFT_FIRST)
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", SIZE)
 def test_a_node_that_lost_its_disk_is_replaced(protocol: str, tmp_path: Path) -> None:
     new = SIZE[protocol] + 1
     with Growing(tmp_path, protocol) as cluster:

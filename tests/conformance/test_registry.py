@@ -32,7 +32,7 @@ NO_MUTANTS = {"echo": "it is the template; whoever copies it plants the bugs of 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("workload", ["register", "kv"])
 @pytest.mark.parametrize("faults", ["none", "all"])
-@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 8), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 8), marks=pytest.mark.slow)])
 def test_every_promise_is_kept_in_the_simulator(protocol: str, workload: str, faults: str, seeds: range) -> None:
     for seed in seeds:
         outcome = run_task(

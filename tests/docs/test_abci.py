@@ -27,7 +27,7 @@ from tests.docs.snippets import blocks
 from tests.ports import free_ports
 from tests.service.abci_apps import until_listened_on
 
-(PROGRAM,) = (block.text for block in blocks("docs/abci.md", "python"))
+PROGRAM = next(block.text for block in blocks("docs/abci.md", "python"))
 ADDRESS = "tcp://127.0.0.1:26658"
 LINES_MAX = 28
 

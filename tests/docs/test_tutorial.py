@@ -104,6 +104,7 @@ LONG = [
     "quorate sim forgets.py:ForgetsLog --nodes 3 --faults crash --seeds 0:40",
     "quorate sim narrow.py:Narrow --nodes 3 --faults none --seeds 0:10",
     "quorate sim acceptor.py:OneAcceptorLog --nodes 3 --faults none --seeds 0:10",
+    "quorate sim paxos.py:PaxosLog --nodes 3 --faults none --seeds 0:10",
 ]
 """Campaigns for the slow tests. Their cores run in others: without faults, with some, or by the seed that one found."""
 RUNS = runs(STEPS) + runs(LYING)

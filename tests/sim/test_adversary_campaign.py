@@ -18,6 +18,8 @@ ALL = parse_adversary("all", equipment_of("pbft").liars)
 NEED_TO_LEAD = ("two-faced-primary", "false-digest", "censoring", "lying-view-change")
 NEED_A_LAGGARD = tuple(liar.name for liar in TRANSFER_LIARS)
 """Where nobody is behind they have nothing to lie about."""
+ALSO_FAST = (LyingSource.name, "false-offers")
+"""Of those, what the fast tests have; all are among the lies of the other campaigns."""
 LIES_TO_LAGGARDS = {LyingSource.name: ("pieces poisoned", "pieces late", "transfers cut")}
 """Of liars whose lies are counted under other names than their own."""
 
@@ -43,14 +45,17 @@ def test_lies_and_crashes_together(seeds: range) -> None:
 
 
 @pytest.mark.parametrize("adversary", ALL)
-@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(5), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(5), marks=pytest.mark.slow)])
 def test_each_lie_alone(adversary: str, seeds: range) -> None:
     outcomes = [check(lied(seed, adversary, faults="none", duration_s=3.0)) for seed in seeds]
     if adversary not in (*NEED_TO_LEAD, *NEED_A_LAGGARD):
         assert sum(outcome.lies.get(adversary, 0) for outcome in outcomes) > 0
 
 
-@pytest.mark.parametrize("adversary", NEED_A_LAGGARD)
+@pytest.mark.parametrize(
+    "adversary",
+    [pytest.param(name, marks=() if name in ALSO_FAST else pytest.mark.slow) for name in NEED_A_LAGGARD],
+)
 def test_each_lie_to_nodes_that_catch_up(adversary: str) -> None:
     """Those that join do, and those that were down or cut off. In these seeds they ask the liar, among others."""
     seeds = (65, 75) if adversary == LyingSource.name else (3, 15, 16, 17)

@@ -169,7 +169,7 @@ def test_clocks_that_drift_by_the_bound_break_nothing(protocol: str) -> None:
 def test_a_clock_that_breaks_the_bound_gives_stale_reads_which_are_seen(
     protocol: str, drift: float, jump_s: float
 ) -> None:
-    found = {cut_off(protocol, seed, drift, jump_s) for seed in range(6)}
+    found = {cut_off(protocol, seed, drift, jump_s) for seed in range(3)}
     assert found - {None} == {"linearizability"}
 
 

@@ -31,7 +31,7 @@ def are_past(cluster: LocalCluster, nodes: Sequence[int], index: int) -> bool:
     return all(len(indexes) >= KEPT and indexes[0] > index for indexes in found)
 
 
-@pytest.mark.parametrize("protocol", in_tiers(FAILING_OVER))
+@pytest.mark.parametrize("protocol", in_tiers(FAILING_OVER, fast=("raft",)))
 def test_one_that_stays_down_for_good_stops_nobody(protocol: str, tmp_path: Path) -> None:
     """It led. Another one is killed besides, which stops the rest for as long as it is away, and loses nothing."""
     with cluster_of(protocol, tmp_path) as cluster, Traffic(cluster, tmp_path / "history.jsonl", seed=8) as traffic:

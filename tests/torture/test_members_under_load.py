@@ -77,7 +77,7 @@ class Writers:
         assert [pair and pair.value for pair in found] == [b"%d" % count for count in self._written]
 
 
-@pytest.mark.parametrize("protocol", in_tiers(sorted(STEPS), ("multipaxos",)))
+@pytest.mark.parametrize("protocol", in_tiers(sorted(STEPS), ()))
 def test_members_shrink_and_grow_while_clients_write(protocol: str, tmp_path: Path) -> None:
     nodes, steps = STEPS[protocol]
     options = OPTIONS[protocol] + ("\nalpha = 64" if protocol == "multipaxos" else "")

@@ -100,7 +100,7 @@ def test_an_unplugged_node_is_unreachable_and_catches_up(spread: SpreadCluster) 
     check_replicas(spread)
 
 
-@pytest.mark.parametrize("is_deaf", [True, False])
+@pytest.mark.parametrize("is_deaf", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_leader_with_one_way_links_is_replaced(spread: SpreadCluster, is_deaf: bool) -> None:
     """TCP needs both ways, so either fault ends its links; a leader must not hold on to a term in which it is alone."""
     leader = spread.leader()

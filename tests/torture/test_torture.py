@@ -97,6 +97,7 @@ def for_a_while(nemesis: EveryFault) -> None:
         nemesis.strike(nemesis.chance.choice(list(nemesis.kinds)))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_fault_once(tmp_path: Path) -> None:
     torture(tmp_path, 1, each_once, think_s_max=THINK_S_MAX)
