@@ -1,6 +1,7 @@
 """The app of docs/abci.md runs, behind a socket, and is about as short as the page says."""
 
 import asyncio
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +26,11 @@ from quorate.service.abci.app_client import AppClient
 from tests.cluster import environment
 from tests.docs.snippets import blocks
 from tests.ports import free_ports
+from tests.protocols.tendermint.extended_node import VERIFY, ExtendedNode
+from tests.protocols.tendermint.one_app_node import ALONE
 from tests.service.abci_apps import until_listened_on
 
-PROGRAM = next(block.text for block in blocks("docs/abci.md", "python"))
+PROGRAM, EXTENDING = (block.text for block in blocks("docs/abci.md", "python"))
 ADDRESS = "tcp://127.0.0.1:26658"
 LINES_MAX = 28
 
@@ -65,3 +68,16 @@ def test_the_app_of_the_page(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_the_app_of_the_page_that_extends_votes(tmp_path: Path) -> None:
+    file = tmp_path / "prices.py"
+    file.write_text(EXTENDING)
+    names = runpy.run_path(str(file))
+    alone = ExtendedNode(names["Prices"](7), config=ALONE)
+    for i in range(2):
+        alone.submits(b"k%d=1" % i)
+    assert alone.app.known == [7]  # type: ignore[attr-defined]
+    verify = alone.app.verify_vote_extension
+    said = [verify(VERIFY(vote_extension=text)).status.name for text in (b"12", b"", b"-1", b"1" * 19)]
+    assert said == ["ACCEPT", "REJECT", "REJECT", "REJECT"]

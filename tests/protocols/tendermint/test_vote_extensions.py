@@ -332,6 +332,20 @@ def test_a_node_without_power_asks_about_votes_and_casts_none() -> None:
     assert len(node.asked(VERIFY)) == 3
 
 
+def test_the_app_is_not_asked_about_a_node_without_power() -> None:
+    node = ExtendedNode()
+    gone = OTHERS[2]
+    key = b64encode(KEYRING.public(gone))
+    node.hears(OTHERS[0], node.decision(node.block(b"val=ed25519!" + key + b"!0")))
+    for i in range(2):
+        node.hears(OTHERS[0], node.decision(node.block(b"k%d=1" % i)))
+    assert not node.core.committee.has(gone)
+    its = node.block(b"a=1")
+    node.locks(its)
+    node.hears(gone, node.extended(gone, its))
+    assert (node.asked(VERIFY), node.blamed()) == ([], [])
+
+
 def test_a_node_that_floods_waits_for_its_own_answers() -> None:
     node = ExtendedNode(hold=asks(VERIFY))
     its = node.block(b"a=1")

@@ -54,12 +54,16 @@ class ExtendedVotes:
             return "sent an extension that is too large"
         return None
 
+    def is_wanted(self, m: ExtendedPrecommit) -> bool:
+        """Whether it could count, so that the app may be asked about it: a validator's, of a round that is near."""
+        return self._chain.committee.has(m.node) and self._rules.heard.is_near(m.round)
+
     def held(self, m: Prevote) -> SignedVote | None:
         """The precommit of the same node and round that does not count, or not yet."""
         return self._held.get((m.node, m.round)) if isinstance(m, Precommit) else None
 
     def add(self, m: ExtendedPrecommit) -> str | None:
-        """One that its node signed, of a round that is near. Why it is wrong; None: nothing is wrong with it."""
+        """One that is wanted and that its node signed. Why it is wrong; None: nothing is wrong with it."""
         data = extension_bytes(self._chain.id, self._height, m.round, m.extension)
         if not self._keys.verify_canonical(m.node, data, m.extension_signature):
             return "sent an extension that its node did not sign"

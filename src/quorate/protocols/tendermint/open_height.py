@@ -131,8 +131,8 @@ class OpenHeight:
             return "sent a vote for a block without parts"
         if (why := self.extended.refusal(m)) is not None:
             return why
-        if isinstance(m, ExtendedPrecommit) and not self.rules.heard.is_near(m.round):
-            return None  # its node prevoted in that round too, which is enough to follow it, and repeats this later
+        if isinstance(m, ExtendedPrecommit) and not self.extended.is_wanted(m):
+            return None
         data = vote_bytes(self._chain.id, step, m.height, m.round, m.value, m.time_ns)
         if not self._keys.verify_canonical(m.node, data, m.signature):
             return "sent a vote that its node did not sign"
