@@ -108,7 +108,7 @@ def with_one(stable: bool = True) -> OneNode:
 
 
 def test_a_snapshot_that_is_stable_only_after_the_next_one_is_there_is_no_end_of_the_log() -> None:
-    """The log begins before it, as nothing has been dropped since. A checkpoint of the journal must not say otherwise."""
+    """The log begins before it, as nothing was dropped since. A checkpoint of the journal must not say otherwise."""
     node = with_one(stable=False)
     (job,) = jobs(decides(node, 3, 4), TakeCommonSnapshot)
     node.fires("pause")
