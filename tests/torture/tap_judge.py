@@ -52,7 +52,7 @@ class TapJudge:
     def __init__(self, chain_id: str, keyring: Keyring) -> None:
         self._chain_id = chain_id
         self._keyring = keyring
-        self._known: set[bytes] = set()  # signatures that hold
+        self._known: dict[tuple[bytes, bytes], int] = {}  # by what is signed and its signature, who signed it
         self.said: dict[Place, list[Said]] = {}
         self.voters: dict[Ballot, set[int]] = {}
         """Who signed a vote for what, wherever it arrived."""
@@ -88,10 +88,9 @@ class TapJudge:
     def _on_proposal(self, m: Proposal) -> None:
         name = decode_block(m.block).name
         self.proposed.add((m.height, m.round, name))
-        if m.signature not in self._known:
-            data = proposal_bytes(self._chain_id, m.height, m.round, name, m.valid_round, m.time_ns)
-            said = Said(name, m.valid_round, m.signature)
-            self._add(self._keyring.nodes, data, m.height, m.round, Step.PROPOSE, said)
+        data = proposal_bytes(self._chain_id, m.height, m.round, name, m.valid_round, m.time_ns)
+        said = Said(name, m.valid_round, m.signature)
+        self._add(self._keyring.nodes, data, m.height, m.round, Step.PROPOSE, said)
         if m.proof is not None:
             self._on_commit(Step.PREVOTE, m.proof)
 
@@ -115,18 +114,18 @@ class TapJudge:
         time_ns: int,
         signature: bytes,
     ) -> None:
-        if signature in self._known:
-            return
         data = vote_bytes(self._chain_id, step, height, round, value, time_ns)
         signer = self._add(nodes, data, height, round, step, Said(value, NO_ROUND, signature))
         if signer is not None:
             self.voters.setdefault((height, round, step, value), set()).add(signer)
 
     def _add(self, nodes: tuple[int, ...], data: bytes, height: int, round: int, step: Step, said: Said) -> int | None:
-        """Who of these signed it."""
+        """Who of these signed it; None: nobody, or it is known already."""
+        if self._known.get((data, said.signature)) in nodes:
+            return None
         for node in nodes:
             if self._keyring.verify_canonical(node, data, said.signature):
-                self._known.add(said.signature)
+                self._known[data, said.signature] = node
                 self.said.setdefault(Place(node, height, round, step), []).append(said)
                 return node
         self.forged += 1

@@ -81,4 +81,6 @@ def test_a_precommit_without_a_quorum_is_seen() -> None:
 
 
 def test_what_nobody_signed_is_no_statement() -> None:
-    assert faults(replace(prevote(ONE, 0, A), value=NIL)) == ["1 statements that nobody signed"]
+    said = ["1 statements that nobody signed"]
+    for changed in (replace(prevote(ONE, 0, A), value=NIL), replace(prevote(ONE, 0, A), node=P[1])):
+        assert faults(changed) == faults(*ROUND_0, changed) == said, "also with a signature that holds elsewhere"

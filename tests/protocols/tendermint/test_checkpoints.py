@@ -107,6 +107,20 @@ def with_one(stable: bool = True) -> OneNode:
     return node
 
 
+def test_a_snapshot_that_is_stable_only_after_the_next_one_is_there_is_no_end_of_the_log() -> None:
+    """The log begins before it, as nothing was dropped since. A checkpoint of the journal must not say otherwise."""
+    node = with_one(stable=False)
+    (job,) = jobs(decides(node, 3, 4), TakeCommonSnapshot)
+    node.fires("pause")
+    done(node, job, info(image(4)))
+    node.hears((P[0], offer(image(2))))
+    assert (node.core.checkpoints.stable, node.core.log.base) == (image(2), 0)
+    again = OneNode(list(node.core.checkpoint()), config=SMALL)
+    assert (again.core.checkpoints.stable, again.core.checkpoints.images) == (image(2), [image(2), image(4)])
+    assert (again.core.log.base, again.core.log.last) == (0, 4)
+    assert list(again.core.checkpoint()) == list(node.core.checkpoint())
+
+
 def with_two() -> OneNode:
     """After height 4, with the snapshots of 2, which is stable, and of 4."""
     node = with_one()

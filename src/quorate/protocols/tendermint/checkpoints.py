@@ -223,11 +223,13 @@ class ChainCheckpoints:
             self._keep(record.image)
 
     def records(self) -> Iterator[Taken | Stable]:
-        """Those that replace all before."""
+        """Those that replace all before. What is stable comes last: who reads that a snapshot was taken after it would
+        drop the log before it, which may still be here.
+        """
         for image in self.images:
             yield Taken(image, False, self._commits[image.height])
-            if image == self.stable and self.certificate is not None:
-                yield Stable(self.certificate)
+        if self.stable is not None and self.certificate is not None:
+            yield Stable(self.certificate)
 
     def newest(self) -> Image | None:
         """On which a node stands after a restart."""
