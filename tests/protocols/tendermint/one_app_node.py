@@ -32,6 +32,7 @@ class OneAppNode:
         records: Sequence[Any] = (),
         hold: Callable[[Job], bool] = lambda job: False,
         config: Any = ALONE,
+        node: int = ME,
     ) -> None:
         self.app = app or KVStoreApp()
         self.hold = hold
@@ -40,7 +41,7 @@ class OneAppNode:
         self.turns: list[Turn] = []
         self.outputs: list[Any] = []
         self.grammar = GrammarChecker()
-        self.node = OneNode(records, config=config, core=AppChain)
+        self.node = OneNode(records, node, config, AppChain)
         self._run(self.node.first)
 
     @property

@@ -51,9 +51,14 @@ class Candidates:
         """By height and node, where the chain stood."""
 
     @property
+    def known(self) -> list[Candidate]:
+        """All that are proven, and not rejected."""
+        return list(self._known.values())
+
+    @property
     def heights(self) -> list[int]:
         """Of all that are known."""
-        return sorted({candidate.height for candidate in self._known.values()})
+        return sorted({candidate.height for candidate in self.known})
 
     def find(self, m: SnapshotOffer) -> Candidate | None:
         """The one that this offers, if it is known: then it need not be proven again."""
@@ -71,7 +76,7 @@ class Candidates:
         self.said(sender, candidate.height, candidate.digest)
 
     def _drop_oldest(self, sender: int) -> None:
-        its = [candidate for candidate in self._known.values() if sender in candidate.sources]
+        its = [candidate for candidate in self.known if sender in candidate.sources]
         for candidate in sorted(its, key=_rank)[: max(0, len(its) - OFFERS_MAX)]:
             self.lose(candidate, sender)
 
@@ -85,13 +90,14 @@ class Candidates:
         bring an app to a snapshot, as there is no way back from there."""
         usable = [
             candidate
-            for candidate in self._known.values()
-            if quorum.is_blocking(self._mask_for(candidate))
+            for candidate in self.known
+            if quorum.is_blocking(self.vouching(candidate))
             and (is_urgent or quorum.is_blocking(mask_of(candidate.sources)))
         ]
         return max(usable, key=_rank, default=None)
 
-    def _mask_for(self, candidate: Candidate) -> int:
+    def vouching(self, candidate: Candidate) -> int:
+        """The mask of the nodes that say the chain stood there."""
         said = self._digests.get(candidate.height, {})
         return mask_of([node for node, digest in said.items() if digest == candidate.digest])
 
@@ -107,7 +113,7 @@ class Candidates:
     def refuse(self, node: int) -> None:
         """A node lies: nothing that it has counts."""
         self.refused.add(node)
-        for candidate in list(self._known.values()):
+        for candidate in self.known:
             self.lose(candidate, node)
 
     def forget(self, candidate: Candidate) -> None:
@@ -123,7 +129,7 @@ class Candidates:
     def reject_format(self, format: int) -> None:
         """Nor is any other of this format."""
         self._formats.add(format)
-        for candidate in list(self._known.values()):
+        for candidate in self.known:
             if candidate.snapshot.format == format:
                 self.reject(candidate)
 
