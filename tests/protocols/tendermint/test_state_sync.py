@@ -285,6 +285,27 @@ def test_formats_and_senders_that_are_rejected_are_not_tried_again(result: Offer
     assert found == ([ME] if result is OfferResult.REJECT_SENDER else [])
 
 
+def test_who_makes_up_snapshots_for_ever_is_not_tried_first_for_ever() -> None:
+    class Strict(Letting):
+        """Takes nothing of the made-up hashes."""
+
+        def offer_snapshot(self, request: requests.RequestOfferSnapshot) -> responses.ResponseOfferSnapshot:
+            if request.snapshot is not None and request.snapshot.format > 1:
+                return responses.ResponseOfferSnapshot(OfferResult.REJECT)
+            return super().offer_snapshot(request)
+
+    giver = donor()
+    offer, taker = offer_of(giver), newcomer(Strict())
+    pair = Pair(giver, taker)
+    taker.hears(ME, Forgotten(1))
+    taker.hears(ME, Here(12))
+    for format in range(100, 110):
+        taker.hears(OTHERS[1], replace(offer, snapshot=replace(offer.snapshot, format=format)))
+        pair.beats()
+    assert taker.core.log.last == 11
+    assert taker.names().count("OfferSnapshot") <= 3
+
+
 def test_who_sends_a_wrong_chunk_is_blamed_and_asked_no_more() -> None:
     taker = newcomer()
     pair = Pair(donor(), taker)
