@@ -53,6 +53,17 @@ def test_all_of_a_block_is_found_again(tmp_path: Path) -> None:
     assert store.get(4) is None
 
 
+def test_a_gap_before_the_next_block_empties_the_store(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.add(APPLIED[:1])
+    store.begin_after(1)
+    assert (store.base, store.height) == (1, 1), "there is none"
+    store.begin_after(2)
+    assert (store.base, store.height, store.get(1)) == (0, 0, None)
+    store.add(APPLIED[2:])
+    assert (store.base, store.height) == (3, 3)
+
+
 def test_what_is_here_already_is_left(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.add(APPLIED[:2])

@@ -33,6 +33,7 @@ class OneAppNode:
         hold: Callable[[Job], bool] = lambda job: False,
         config: Any = ALONE,
         core: type[AppChain] = AppChain,
+        node: int = ME,
     ) -> None:
         self.app = app or KVStoreApp()
         self.hold = hold
@@ -41,7 +42,7 @@ class OneAppNode:
         self.turns: list[Turn] = []
         self.outputs: list[Any] = []
         self.grammar = GrammarChecker()
-        self.node = OneNode(records, config=config, core=core)
+        self.node = OneNode(records, node, config, core)
         self._run(self.node.first)
 
     @property

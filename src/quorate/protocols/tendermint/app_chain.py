@@ -85,6 +85,7 @@ class AppChain(Tendermint):
     accusing_class: ClassVar[type[Accusing]] = Accusing
     extending_class: ClassVar[type[Extending]] = Extending
     sync_class: ClassVar[type[StateSync]] = StateSync
+    trimming_class: ClassVar[type[Trimming]] = Trimming
     LEAP_HEIGHTS: ClassVar[int] = 512
     """If others are so far ahead of a new node, it asks for snapshots. To run fewer blocks takes no longer."""
     MARK_HEIGHTS: ClassVar[int] = MARK_HEIGHTS
@@ -108,7 +109,7 @@ class AppChain(Tendermint):
         """Where the log begins, unless that is with the first block. Durable."""
         self.stands = Stands(self.MARK_HEIGHTS)
         self.snapshots = AppSnapshots(env, self.log, self.stands, config.chunk_bytes)
-        self.trimming = Trimming(env, self.chain, self.evidence, self.snapshots)
+        self.trimming = self.trimming_class(env, self.chain, self.evidence, self.snapshots)
         self.sync = self.sync_class(env, self.chain, config.chunk_bytes)
         self._new: ResponseInfo | None = None  # the app's, while a new node waits
         self._patience = HESITATE_BEATS

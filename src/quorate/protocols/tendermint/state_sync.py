@@ -22,7 +22,7 @@ disk, so RETRY_SNAPSHOT fetches them again; a wrong hash at the end does not end
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from quorate.kernel import AppEnded, Env, Key
 from quorate.ledger.comet.abci.contents import AppSnapshot
@@ -63,9 +63,9 @@ TRIES_MAX: Final = 16
 class Attempt:
     """One snapshot, from OfferSnapshot to Info."""
 
-    def __init__(self, candidate: Candidate, part_bytes: int) -> None:
+    def __init__(self, candidate: Candidate, order: ChunkOrder) -> None:
         self.candidate = candidate
-        self.order = ChunkOrder(candidate.snapshot.chunks, part_bytes)
+        self.order = order
         self.is_fetching = False
         """Whether the app waits for a chunk, and not this node for the app."""
         self.givers: set[int] = set()
@@ -76,6 +76,9 @@ class Attempt:
 class StateSync:
     """``is_on``: while the app is to be given a state. ``refused``: see Candidates."""
 
+    order_class: ClassVar[type[ChunkOrder]] = ChunkOrder
+    candidates_class: ClassVar[type[Candidates]] = Candidates
+
     def __init__(self, env: Env, chain: Chain, part_bytes: int) -> None:
         self._env = env
         self._chain = chain
@@ -84,7 +87,7 @@ class StateSync:
         self.is_on = False
         self._is_urgent = False
         self._low = 1
-        self.candidates = Candidates()
+        self.candidates = self.candidates_class()
         self.attempt: Attempt | None = None
         self._arrived: KeptStand | None = None
         self._offering: dict[int, int] = {}
@@ -103,7 +106,7 @@ class StateSync:
 
     def end(self) -> None:
         """It is over, for this life of the node."""
-        self.is_on, self.attempt, self.candidates = False, None, Candidates()
+        self.is_on, self.attempt, self.candidates = False, None, self.candidates_class()
 
     def take(self) -> KeptStand | None:
         """Where the app is now, once it has the whole state."""
@@ -181,7 +184,7 @@ class StateSync:
         """Offer it. What the app may become is durable before it hears of it."""
         kept, snapshot = candidate.kept, candidate.snapshot
         self._is_urgent = True  # the app's chain cannot begin with its first block any more
-        self.attempt = Attempt(candidate, self._part_bytes)
+        self.attempt = Attempt(candidate, self.order_class(snapshot.chunks, self._part_bytes))
         self._env.persist(Aimed(kept.stand, kept.commit))
         offered = AppSnapshot(snapshot.height, snapshot.format, snapshot.chunks, snapshot.hash, snapshot.metadata)
         self._questions.ask(AskApp(RequestOfferSnapshot(offered, kept.stand.point.app_hash)), self.attempt)
@@ -293,10 +296,10 @@ class StateSync:
         request = RequestApplySnapshotChunk(number, chunk, str(sender))
         self._questions.ask(AskApp(request), (attempt, sender))
 
-    def _applied(self, attempt: Attempt, sender: int, answer: ResponseApplySnapshotChunk) -> None:
+    def applied(self, attempt: Attempt, sender: int, answer: ResponseApplySnapshotChunk) -> None:
         """What the app wants again is wanted before what comes next, be the chunk accepted or not."""
         candidate, order = attempt.candidate, attempt.order
-        self._reject_senders(answer.reject_senders)
+        self.reject_senders(answer.reject_senders)
         match answer.result:
             case ApplyResult.ACCEPT:
                 attempt.tries = 0
@@ -339,7 +342,8 @@ class StateSync:
             candidate.sources.append(candidate.sources.pop(0))  # it is not blamed; another may do better
         self._fetch(attempt)
 
-    def _reject_senders(self, names: Iterable[str]) -> None:
+    def reject_senders(self, names: Iterable[str]) -> None:
+        """As the app names them."""
         for node in self._env.others:
             if str(node) in names and node not in self.candidates.refused:
                 self._refuse(node, "sent a chunk that the app rejects")
@@ -381,7 +385,7 @@ class StateSync:
                 self._offered(asked[1], result.result)
             case ResponseApplySnapshotChunk():
                 attempt, sender = asked[1]
-                self._applied(attempt, sender, result)
+                self.applied(attempt, sender, result)
             case ResponseInfo():
                 self._informed(asked[1], result)
         return True

@@ -1,0 +1,131 @@
+"""State sync under faults and liars: apps have one history and one state, and planted bugs are seen."""
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+import pytest
+
+from quorate.ledger.comet.abci.request_messages import RequestApplySnapshotChunk, RequestOfferSnapshot
+from quorate.ledger.comet.abci.response_messages import ApplyResult, ResponseApplySnapshotChunk, ResponseInfo
+from quorate.protocols.tendermint.app_chain import AppChain
+from quorate.protocols.tendermint.candidates import Candidate
+from quorate.protocols.tendermint.chunk_order import ChunkOrder
+from quorate.protocols.tendermint.state_sync import Attempt, StateSync
+from quorate.protocols.tendermint.sync_liars import WrongChunks
+
+from tests.protocols.tendermint.sync_trial import (
+    LIES,
+    SYNC_LIES,
+    Checked,
+    Gullible,
+    SyncChain,
+    SyncSubject,
+    WrongState,
+    run_synced,
+)
+
+WRONG = {"byzantine": 1, "adversary": (WrongState.name,)}
+
+
+def hold(seeds: range, make: type[Checked] = Checked, **options: Any) -> list[SyncSubject]:
+    subjects = []
+    for seed in seeds:
+        subject = SyncSubject(make)
+        outcome = run_synced(seed, subject, **options)
+        assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
+        subjects.append(subject)
+    return subjects
+
+
+def count(subjects: list[SyncSubject], kind: type) -> int:
+    return sum(len(subject.calls(kind)) for subject in subjects)
+
+
+def test_nodes_come_back_by_state_sync() -> None:
+    subjects = hold(range(2, 5))
+    assert count(subjects, RequestOfferSnapshot) > 0
+    assert count(subjects, RequestApplySnapshotChunk) > 0
+
+
+def test_and_where_a_node_lies_about_snapshots() -> None:
+    subjects = hold(range(8, 10), byzantine=1, adversary=SYNC_LIES)
+    assert count(subjects, RequestOfferSnapshot) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seeds", "make", "options"),
+    [
+        (range(40), Checked, {}),
+        (range(30), Checked, {"byzantine": 1, "adversary": SYNC_LIES}),
+        (range(20), Checked, {"byzantine": 1, "adversary": LIES}),
+        (range(40), Gullible, WRONG),
+        (range(4), Checked, {"nodes": 7, "byzantine": 2, "adversary": LIES}),
+    ],
+    ids=["crashes", "lies about snapshots", "any lies", "wrong states", "two liars of seven"],
+)
+def test_many_seeds(seeds: range, make: type[Checked], options: dict[str, Any]) -> None:
+    assert count(hold(seeds, make, **options), RequestOfferSnapshot) > 0
+
+
+# --- planted bugs ---
+
+
+class NoHash(StateSync):
+    """The app's word of its hash is not compared."""
+
+    def is_right(self, candidate: Candidate, info: ResponseInfo) -> bool:
+        return True
+
+
+class NoBlame(StateSync):
+    """Senders that the app rejects go on sending."""
+
+    def reject_senders(self, names: Collection[str]) -> None:
+        pass
+
+
+class Backwards(ChunkOrder):
+    """The last chunk comes first."""
+
+    @property
+    def next(self) -> int | None:
+        number = super().next
+        return None if number is None else self._count - 1 - number
+
+
+class NoRetry(StateSync):
+    """What the app wants to try again is taken for accepted."""
+
+    def applied(self, attempt: Attempt, sender: int, answer: ResponseApplySnapshotChunk) -> None:
+        super().applied(attempt, sender, ResponseApplySnapshotChunk(ApplyResult.ACCEPT))
+
+
+def with_sync(sync: type[StateSync]) -> type[AppChain]:
+    return type("Planted", (SyncChain,), {"sync_class": sync})
+
+
+class BackwardSync(StateSync):
+    order_class: ClassVar[type[ChunkOrder]] = Backwards
+
+
+CHUNKS: dict[str, Any] = {"byzantine": 1, "adversary": (WrongChunks.name,)}
+
+
+@pytest.mark.parametrize(
+    ("core", "make", "options", "seeds", "text"),
+    [
+        (with_sync(NoHash), Gullible, WRONG, (2, 4), "state sync has not ended"),
+        (with_sync(NoBlame), Checked, CHUNKS, (30,), "which the app rejected"),
+        (with_sync(BackwardSync), Checked, {}, (2,), "comes where"),
+        (with_sync(NoRetry), Checked, CHUNKS, (2, 30), "comes where"),
+    ],
+    ids=["hash", "blame", "order", "retry"],
+)
+def test_planted_bugs_are_seen(
+    core: type[AppChain], make: type[Checked], options: dict[str, Any], seeds: tuple[int, ...], text: str
+) -> None:
+    outcomes = [run_synced(seed, SyncSubject(make), core, **options) for seed in seeds]
+    texts = [outcome.text for outcome in outcomes if not outcome.holds]
+    assert texts
+    assert any(text in found for found in texts), texts
