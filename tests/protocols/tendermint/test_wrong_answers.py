@@ -31,7 +31,7 @@ from quorate.ledger.comet.params import (
 )
 from quorate.ledger.comet.results import ExecTxResult
 from quorate.ledger.comet.validators import TOTAL_POWER_MAX, ValidatorKey
-from quorate.machines.abci.kvstore import KVStoreApp
+from quorate.machines.abci.kvstore import KVStoreApp, KVStoreError
 
 from tests.protocols.tendermint.one_app_node import OneAppNode
 from tests.protocols.tendermint.one_node import KEYRING
@@ -95,7 +95,10 @@ class Wrong(KVStoreApp):
         self._counts: dict[type, int] = {}
 
     def answer(self, request: Request) -> Response:
-        said = super().answer(request)
+        try:
+            said = super().answer(request)
+        except KVStoreError as error:  # what it never would have accepted was decided, by its own word
+            raise Refused from error
         kind = type(said)
         count = self._counts[kind] = self._counts.get(kind, -1) + 1
         for which, number, fields in self._changes:
