@@ -14,12 +14,17 @@ from quorate.kernel import AppEnded
 from quorate.ledger.comet.abci import request_messages as requests
 from quorate.ledger.comet.abci import response_messages as responses
 from quorate.ledger.comet.abci.response_messages import ApplyResult, OfferResult
-from quorate.ledger.comet.commits import COMMIT
+from quorate.ledger.comet.block_ids import BlockID, PartSetHeader
+from quorate.ledger.comet.commits import COMMIT, FOR_BLOCK, Commit, CommitSig
+from quorate.ledger.comet.headers import HEADER, Header
 from quorate.ledger.comet.params import CONSENSUS_PARAMS, BlockParams, ConsensusParams, Duration, EvidenceParams
+from quorate.ledger.comet.times import Timestamp
+from quorate.ledger.comet.verification import NotEnoughTrust
 from quorate.machines.abci.kv_snapshots import SyncedKVStoreApp
 from quorate.protocols.tendermint.app_messages import BeyondReach, LogBegins, Outcome
 from quorate.protocols.tendermint.chunk_order import ChunkOrder
 from quorate.protocols.tendermint.messages import Decision, Here
+from quorate.protocols.tendermint.named_blocks import name_of_id
 from quorate.protocols.tendermint.stands import check_stand
 from quorate.protocols.tendermint.sync_liars import WORSE
 from quorate.protocols.tendermint.sync_messages import (
@@ -30,10 +35,11 @@ from quorate.protocols.tendermint.sync_messages import (
     NewestSnapshot,
     SnapshotChunk,
     SnapshotOffer,
+    StandProof,
 )
 
 from tests.protocols.tendermint.one_app_node import ALONE, OneAppNode
-from tests.protocols.tendermint.one_node import ME, OTHERS, blames, written
+from tests.protocols.tendermint.one_node import ME, OTHERS, SCHEME, blames, written
 
 NEW = OTHERS[0]
 FAR = Here(1000)
@@ -175,6 +181,7 @@ def test_what_the_chain_did_not_decide_is_not_proven() -> None:
     commit = COMMIT.decode(proof.following_commit)
     fewer = replace(point.last, validators=point.last.validators[:1])
     larger = ConsensusParams(block=BlockParams(1 << 20, -1))
+    turned = replace(commit, signatures=commit.signatures[::-1])
     unsigned = replace(commit, signatures=tuple([replace(s, signature=bytes(64)) for s in commit.signatures]))
     for wrong_stand, wrong_proof, why in (
         (replace(stand, point=replace(point, app_hash=bytes(8))), proof, "say otherwise"),
@@ -191,9 +198,45 @@ def test_what_the_chain_did_not_decide_is_not_proven() -> None:
         (stand, replace(proof, following_commit=last.commit), "another header"),
         (stand, replace(proof, commit=proof.following_commit), "commit: of height 9"),
         (stand, replace(proof, following_commit=COMMIT.encode(unsigned)), "signature"),
+        (stand, replace(proof, following_commit=COMMIT.encode(turned)), "commit: entry"),
     ):
         with pytest.raises(ValueError, match=why):
             check_stand(chain, wrong_stand, wrong_proof)
+
+
+def signed_alone(offer: SnapshotOffer, node: int) -> SnapshotOffer:
+    """Another chain, of which this node says that it is the only validator; all of it is right but for that."""
+    chain, point = newcomer().core.chain, offer.stand.point
+    (me,) = [validator for validator in point.now.validators if validator[0] == chain.committee.address(node)]
+    alone = replace(point.now, validators=(me,), proposer=me[0])
+    its = chain.committee.comet_set(alone).hash()
+
+    def commit(header: Header) -> Commit:
+        block_id = BlockID(header.hash(), PartSetHeader(1, bytes(32)))
+        entry = CommitSig(FOR_BLOCK, me[0], Timestamp(2_000_000_000), bytes(64))
+        unsigned = Commit(header.height, 0, block_id, (entry,))
+        signature = SCHEME.keys(node).sign_canonical(unsigned.sign_bytes(chain.id, 0))
+        return replace(unsigned, signatures=(replace(entry, signature=signature),))
+
+    header, following = HEADER.decode(offer.stand.header), HEADER.decode(offer.proof.following)
+    header = replace(header, validators_hash=its, next_validators_hash=its)
+    first = commit(header)
+    following = replace(
+        following, validators_hash=its, next_validators_hash=its, last_block_id=first.block_id, app_hash=b"false"
+    )
+    point = replace(point, last=alone, now=alone, after=alone, block=name_of_id(first.block_id), app_hash=b"false")
+    stand = replace(offer.stand, point=point, header=HEADER.encode(header))
+    proof = StandProof(COMMIT.encode(first), HEADER.encode(following), COMMIT.encode(commit(following)))
+    return replace(offer, stand=stand, proof=proof)
+
+
+def test_validators_that_this_node_knows_must_have_signed() -> None:
+    offer, chain = offer_of(donor()), newcomer().core.chain
+    true = signed_alone(offer, ME)
+    check_stand(chain, true.stand, true.proof)
+    false = signed_alone(offer, OTHERS[1])
+    with pytest.raises(NotEnoughTrust):
+        check_stand(chain, false.stand, false.proof)
 
 
 @pytest.mark.parametrize("what", ["app hash"])
@@ -208,7 +251,8 @@ def test_who_offers_what_is_not_proven_is_blamed(what: str) -> None:
 @pytest.mark.parametrize("what", ["turn", "params", "index"])
 def test_what_headers_leave_out_needs_the_word_of_more_than_a_third(what: str) -> None:
     offer, taker = offer_of(donor()), newcomer()
-    taker.hears(ME, FAR)
+    taker.hears(ME, Forgotten(1))
+    taker.hears(ME, Here(12))  # so that any node's snapshot will do
     taker.hears(OTHERS[1], WORSE[what](offer))
     taker.beats()
     assert "OfferSnapshot" not in taker.names()
