@@ -102,9 +102,15 @@ def test_a_transaction_is_handed_in_and_found_after_a_restart_too(tmp_path: Path
             await made.stop()
             await made.start()
             await made.level(height + 1)
+            await until_async(lambda: has_run(made, height + 1))
             assert await answers(made, height) == before
 
     run(main())
+
+
+async def has_run(made: RPCServers, height: int) -> bool:
+    """Whether the app, which kept nothing, has run the blocks of the store again."""
+    return int((await made.get("abci_info"))["response"].get("last_block_height", "0")) >= height
 
 
 async def is_itself(made: RPCServers) -> None:
