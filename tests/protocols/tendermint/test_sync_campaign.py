@@ -116,7 +116,7 @@ CHUNKS: dict[str, Any] = {"byzantine": 1, "adversary": (WrongChunks.name,)}
     ("core", "make", "options", "seeds", "text"),
     [
         (with_sync(NoHash), Gullible, WRONG, (2, 4), "state sync has not ended"),
-        (with_sync(NoBlame), Checked, CHUNKS, (30,), "which the app rejected"),
+        (with_sync(NoBlame), Checked, CHUNKS, (173, 185), "which the app rejected"),
         (with_sync(BackwardSync), Checked, {}, (2,), "comes where"),
         (with_sync(NoRetry), Checked, CHUNKS, (2, 30), "comes where"),
     ],
