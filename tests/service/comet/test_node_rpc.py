@@ -104,24 +104,15 @@ def test_a_transaction_is_handed_in_and_found_after_a_restart_too(tmp_path: Path
             await made.stop()
             await made.start()
             await made.level(height + 1)
-<<<<<<< HEAD
-            await until_async(lambda: has_caught_up(made))  # its app begins anew
-=======
             await until_async(lambda: has_run(made, height + 1))
->>>>>>> tap
             assert await answers(made, height) == before
 
     run(main())
 
 
-<<<<<<< HEAD
-async def has_caught_up(made: RPCServers) -> bool:
-    return not (await made.get("status"))["sync_info"]["catching_up"]
-=======
 async def has_run(made: RPCServers, height: int) -> bool:
     """Whether the app, which kept nothing, has run the blocks of the store again."""
     return int((await made.get("abci_info"))["response"].get("last_block_height", "0")) >= height
->>>>>>> tap
 
 
 async def is_itself(made: RPCServers) -> None:
