@@ -45,6 +45,10 @@ FURTHER: Final = frozenset(
     }
 )
 """That it puts to one that extends votes, or has snapshots. With CALLS these are the fourteen."""
+RESTORING: Final = frozenset(
+    {requests.RequestLoadSnapshotChunk, requests.RequestOfferSnapshot, requests.RequestApplySnapshotChunk}
+)
+"""Of those, what apps are asked where a new node is far behind."""
 
 
 class ForeignApp(NamedTuple):
@@ -74,7 +78,8 @@ APPS: Final = (
         "CometBFT's e2e app",
         bool(E2E_APP),
         "build tests/service/e2e_app.go and name the program in ABCI_E2E_APP",
-        lambda at, folder: (E2E_APP, str(at), str(folder)),
+        lambda at, folder: (E2E_APP, str(at), str(folder), "10", "3"),  # snapshots, and votes that are extended
+        answers=FURTHER - RESTORING,
     ),
     ForeignApp(
         "pyABCI",
@@ -149,12 +154,12 @@ def environment() -> dict[str, str]:
 def count_answers(monkeypatch: pytest.MonkeyPatch) -> Counter[type]:
     """By kind of request, how many the apps of this process' nodes have answered, from now on."""
     answered: Counter[type] = Counter()
-    ask = AppClient.ask
+    ask_all = AppClient.ask_all
 
-    async def counted(client: AppClient, request: Any, kind: Any) -> Any:
-        answer = await ask(client, request, kind)
-        answered[type(request)] += 1
-        return answer
+    async def counted(client: AppClient, some: Sequence[Any], kind: Any) -> Any:
+        answers = await ask_all(client, some, kind)
+        answered.update(type(request) for request in some)
+        return answers
 
-    monkeypatch.setattr(AppClient, "ask", counted)
+    monkeypatch.setattr(AppClient, "ask_all", counted)
     return answered

@@ -13,6 +13,7 @@ import pytest
 from quorate.ledger.comet.abci.request_messages import RequestInfo, RequestQuery
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx
 from quorate.ledger.comet.rpc.view import RPCRefusal
+from quorate.protocols.tendermint.app_chain import AppChain
 
 from tests.runtime.servers import run, until, until_async
 from tests.service.chain_servers import ChainServers, chain_servers
@@ -94,6 +95,36 @@ def test_a_foreign_app_under_load(app: ForeignApp, tmp_path: Path, monkeypatch: 
     assert set(answered) - FURTHER == CALLS
     assert app.answers <= set(answered)
     assert answered[RequestInfo] >= 9
+
+
+E2E = [param for param in each_app() if param.id == "CometBFT's e2e app"]
+
+
+@pytest.mark.parametrize("app", E2E)
+def test_all_fourteen_calls(app: ForeignApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new node is far behind, so its app is given the state of another one."""
+    monkeypatch.setattr(AppChain, "LEAP_HEIGHTS", 12)
+    answered = count_answers(monkeypatch)
+    apps = Instances(app, tmp_path)
+
+    async def main() -> None:
+        made = ChainServers(tmp_path, 4, apps.address)
+        try:
+            await apps.start(*NODES)
+            await made.start(1, 2, 3)
+            for n in range(20):
+                assert (await until_async(partial(taken, made, b"k=%d" % n))).code == 0
+            await until(lambda: made.reader(1).latest_height() > 30)
+            await made.start(4)
+            assert await has(made, 4, b"k") == b"19"
+            await until(lambda: made.reader(4).earliest_height() > 1)
+            await until_async(partial(has_all, made, 4))
+        finally:
+            await made.stop()
+            await apps.kill()
+
+    run(main())
+    assert set(answered) == CALLS | FURTHER
 
 
 async def are_started_again(made: ChainServers, apps: Instances) -> None:
