@@ -46,7 +46,7 @@ def test_across_changes_of_validators_height_by_height_and_in_one_step(tmp_path:
 WHOLE = "header is block"
 HEX, BASE64 = rb"([0-9A-F])[0-9A-F]{63}", rb"([A-Za-z0-9+/])[A-Za-z0-9+/]{85}=="
 FORGED = {
-    "a signature": (b'"signed_header"', rb'"signature": ?"' + BASE64, "wrong signature (#0)"),
+    "a signature": (b'"signed_header"', rb'"signature": ?"' + BASE64, "wrong signature (#"),
     "the hash of the validators": (b'"signed_header"', rb'"validators_hash": ?"' + HEX, WHOLE),
     "the hash of the app": (b'"signed_header"', rb'"app_hash": ?"([0-9A-F])', WHOLE),
     "a validator's power": (b'"validators"', rb'"voting_power": ?"([0-9])"', "validator"),
