@@ -199,6 +199,7 @@ def test_a_port_that_is_taken_ends_the_start_with_words(tmp_path: Path) -> None:
         made = RPCServers(tmp_path, 1, "kvstore")
         port = int(str(made.config.nodes[1].rpc).rpartition(":")[2])
         with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # another test may have had it just now
             taken.bind(("127.0.0.1", port))
             taken.listen()
             with pytest.raises(OSError, match=rf"cannot listen on 127.0.0.1:{port}: .*another program") as raised:
