@@ -30,7 +30,7 @@ from tests.torture.verify import check_history, check_replicas
 pytestmark = pytest.mark.torture
 
 FOUNDERS: Final = range(1, 6)
-SECONDS: Final = float(os.environ.get("QUORATE_TORTURE_S", "300"))
+SECONDS: Final = float(os.environ.get("QUORATE_TORTURE_S", "180"))
 """Of the slow one."""
 THINK_S_MAX: Final = 0.05
 """Of clients in the slow one: half an hour makes a history that is checked in minutes."""

@@ -60,7 +60,7 @@ def test_and_where_a_node_lies_about_snapshots() -> None:
         (range(30), Checked, {"byzantine": 1, "adversary": SYNC_LIES}),
         (range(20), Checked, {"byzantine": 1, "adversary": LIES}),
         (range(40), Gullible, WRONG),
-        (range(4), Checked, {"nodes": 7, "byzantine": 2, "adversary": LIES}),
+        (range(12), Checked, {"nodes": 7, "byzantine": 2, "adversary": LIES}),
     ],
     ids=["crashes", "lies about snapshots", "any lies", "wrong states", "two liars of seven"],
 )
