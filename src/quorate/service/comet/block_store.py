@@ -98,16 +98,16 @@ class BlockStore:
 
     def _add(self, applied: BlockApplied) -> None:
         height = applied.height
-        digest = BLOCK.decode(applied.block).header.hash() if height >= self.height else b""
         if height < self.height:
             return
         if height == self.height:
             (known,) = self._file.execute("SELECT hash FROM blocks WHERE height = ?", (height,)).fetchone()
-            if known != digest:
+            if known != BLOCK.decode(applied.block).header.hash():
                 raise BlockStoreFailed(f"{self.path}: its block {height} is not the one of this node's chain. {CURE}")
             return
         if self.height and height != self.height + 1:
             raise BlockStoreFailed(f"{self.path}: it ends at height {self.height}, and {height} comes next. {CURE}")
+        digest = COMMIT.decode(applied.commit).block_id.hash  # the block's; to decode all of that takes much longer
         row = (
             *(height, digest, applied.block, applied.commit, applied.answer),
             *(self._share(VALIDATOR_SET.encode(applied.validators)), self._share(_params_bytes(applied))),

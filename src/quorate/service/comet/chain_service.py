@@ -27,6 +27,7 @@ from quorate.protocols.tendermint.app_messages import (
 from quorate.runtime.errors import StorageError
 from quorate.service.comet.block_store import BlockStore
 from quorate.service.comet.file_thread import FileThread
+from quorate.service.comet.waiters import Waiters
 from quorate.service.requests import Code, Failure
 
 T = TypeVar("T")
@@ -46,10 +47,8 @@ class ChainService(App):
         self.on_applied: Callable[[Sequence[BlockApplied]], None] = lambda blocks: None
         self.on_dropped: Callable[[], None] = lambda: None
         self._end = end
-        self._asking: dict[bytes, list[asyncio.Future[TxChecked]]] = {}
-        """By transaction, who waits to hear what came of it."""
-        self._showing: dict[bytes, list[asyncio.Future[str]]] = {}
-        """By piece of evidence, likewise."""
+        self._asking: Waiters[TxChecked] = Waiters()  # what came of a transaction
+        self._showing: Waiters[str] = Waiters()  # or of a piece of evidence
         self._applied: deque[BlockApplied | LogBegins] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._written: asyncio.Future[None] | None = None
@@ -59,23 +58,19 @@ class ChainService(App):
 
     async def submit(self, tx: bytes) -> TxChecked:
         """Bring a transaction to the mempool; what the app says of it, or why it was not asked."""
-        waiter: asyncio.Future[TxChecked] = asyncio.get_running_loop().create_future()
-        waiting = self._asking.setdefault(tx, [])
-        waiting.append(waiter)
-        if len(waiting) == 1:  # else what came of it is told to all who brought it
+        answer, is_first = self._asking.wait(tx)
+        if is_first:
             self.port.submit([tx])
-        return await waiter
+        return await answer
 
     async def show(self, piece: bytes, tell: Callable[[Any], None]) -> str:
         """Have the core take a piece of evidence, by a message of this node's own (``tell``).
 
         Why it does not; empty: it is durable."""
-        waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        waiting = self._showing.setdefault(piece, [])
-        waiting.append(waiter)
-        if len(waiting) == 1:
+        answer, is_first = self._showing.wait(piece)
+        if is_first:
             tell(Accusation(1, piece))
-        return await waiter
+        return await answer
 
     def output(self, value: Any, path: Path = ROOT) -> None:
         if isinstance(value, BlockApplied | LogBegins):
@@ -83,11 +78,9 @@ class ChainService(App):
             if self._writing is None:
                 self._writing = asyncio.get_running_loop().create_task(self._write())
         elif isinstance(value, TxChecked):
-            self._tell(value)
+            self._asking.tell(value.tx, value)
         elif isinstance(value, EvidenceTaken):
-            for waiter in self._showing.pop(value.piece, ()):
-                if not waiter.done():
-                    waiter.set_result(value.why)
+            self._showing.tell(value.piece, value.why)
         elif isinstance(value, Dropped):
             self.refused(value.values, value.why)
         elif isinstance(value, LogDropped):
@@ -97,12 +90,7 @@ class ChainService(App):
 
     def refused(self, values: Sequence[bytes], why: str, path: Path = ROOT) -> None:
         for tx in values:
-            self._tell(TxChecked(tx, None, why))
-
-    def _tell(self, checked: TxChecked) -> None:
-        for waiter in self._asking.pop(checked.tx, ()):
-            if not waiter.done():
-                waiter.set_result(checked)
+            self._asking.tell(tx, TxChecked(tx, None, why))
 
     # --- blocks ---
 
@@ -156,14 +144,8 @@ class ChainService(App):
 
         A second time is no error. Raises WorkLeft if that takes too long.
         """
-        for asking in self._asking.values():
-            for waiter in asking:
-                waiter.cancel()
-        for showing in self._showing.values():
-            for shown in showing:
-                shown.cancel()
-        self._asking.clear()
-        self._showing.clear()
+        self._asking.cancel()
+        self._showing.cancel()
         if self._written is not None:
             self._written.cancel()
         await self._thread.end(self._close)

@@ -67,8 +67,8 @@ class NodeView:
         self._store = service.store
         self._doers = doers
         self._hearers: list[Callable[[DecidedHeight], None]] = []
-        self._latest: tuple[int, StoredBlock] | None = None
-        """The last block that was told, which most ask for."""
+        self._at_hand: tuple[int, StoredBlock] | None = None
+        """The last block that was told, which most ask for, or read, of which they ask for all parts."""
         self._service.on_applied = self._applied
 
     @property
@@ -100,9 +100,12 @@ class NodeView:
 
     async def stored(self, height: int) -> StoredBlock | None:
         """A block with all that is kept of it."""
-        if self._latest is not None and self._latest[0] == height >= self._store.base:
-            return self._latest[1]
-        return await self._service.in_thread(self._store.get, height)
+        if self._at_hand is not None and self._at_hand[0] == height >= self._store.base:
+            return self._at_hand[1]
+        found = await self._service.in_thread(self._store.get, height)
+        if found is not None:
+            self._at_hand = height, found
+        return found
 
     async def block_of(self, height: int) -> ChainBlock | None:
         """With its name."""
@@ -156,7 +159,7 @@ class NodeView:
         if self._hearers:
             for applied in blocks:
                 found = stored_of(applied)
-                self._latest = (applied.height, found)
+                self._at_hand = applied.height, found
                 decided = DecidedHeight(found.seen_commit.block_id, found.block, found.answer)
                 for hear in list(self._hearers):
                     hear(decided)
