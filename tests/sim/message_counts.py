@@ -22,12 +22,8 @@ DELAY_S = 0.001
 ELECTION_S = 5.0
 
 
-def count(protocol: str, nodes: int, values: int, every_s: float, config: Any = None) -> dict[str, float]:
-    """Messages to other nodes for each of ``values`` values, by the name of their type."""
-    make = REGISTRY[protocol].make(config or equipment_of(protocol).simulation)
-    options = Options(seed=1, nodes=nodes, faults=(), clients=0)
-    mix = Mix(delay_s_min=DELAY_S, delay_s_mean=1e-9, is_fifo=True, sync_s=DELAY_S / 10, clients=0)
-    world = World(Trial(make, subject("register"), options, mix=mix))
+def sent_in(world: World) -> Counter[str]:
+    """Counts messages to other nodes from now on, by the name of their type."""
     sent: Counter[str] = Counter()
     send = world.network.send
 
@@ -37,6 +33,16 @@ def count(protocol: str, nodes: int, values: int, every_s: float, config: Any = 
         send(sender, sends)
 
     world.network.send = counting  # type: ignore[method-assign]
+    return sent
+
+
+def count(protocol: str, nodes: int, values: int, every_s: float, config: Any = None) -> dict[str, float]:
+    """Messages to other nodes for each of ``values`` values, by the name of their type."""
+    make = REGISTRY[protocol].make(config or equipment_of(protocol).simulation)
+    options = Options(seed=1, nodes=nodes, faults=(), clients=0)
+    mix = Mix(delay_s_min=DELAY_S, delay_s_mean=1e-9, is_fifo=True, sync_s=DELAY_S / 10, clients=0)
+    world = World(Trial(make, subject("register"), options, mix=mix))
+    sent = sent_in(world)
     world.start()
     world.run_until(ELECTION_S)
     leading = next((n for n in world.nodes if getattr(n.host.root, "role", "") == "leader"), world.nodes[0])

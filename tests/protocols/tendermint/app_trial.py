@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from random import Random
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 from msgspec.structs import replace
 
@@ -64,6 +64,8 @@ from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.trial import Trial
 from quorate.sim.workload import Results, Subject, Workload
 from quorate.sim.world import World
+
+S = TypeVar("S", bound="AppSubject")
 
 ONE_HISTORY = "all apps have one history"
 SAME_STATE = "all apps have one state"
@@ -374,3 +376,16 @@ def app_trial(
 def run(seed: int, subject: AppSubject | None = None, **options: Any) -> RunOutcome:
     """One seed to its end or to the first violation."""
     return simulate(app_trial(seed, subject or AppSubject(), **options))
+
+
+def held(
+    seeds: range, make: Callable[[], S] = AppSubject, runs: Callable[..., RunOutcome] = run, **options: Any
+) -> list[S]:
+    """The subjects of these seeds, each of which must hold."""
+    subjects = []
+    for seed in seeds:
+        subject = make()
+        outcome = runs(seed, subject, **options)
+        assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
+        subjects.append(subject)
+    return subjects

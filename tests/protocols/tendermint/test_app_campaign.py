@@ -19,23 +19,13 @@ from quorate.protocols.tendermint.driven_app import DrivenApp
 from quorate.protocols.tendermint.evidence_pool import EvidencePool, PastHeight
 from quorate.sim.adversary import GENERIC
 
-from tests.protocols.tendermint.app_trial import AppSubject, run
+from tests.protocols.tendermint.app_trial import held, run
 
 LIES = tuple(liar.name for liar in (*GENERIC, *APP_LIARS))
 
 
-def hold(seeds: range, **options: Any) -> list[AppSubject]:
-    subjects = []
-    for seed in seeds:
-        subject = AppSubject()
-        outcome = run(seed, subject, **options)
-        assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
-        subjects.append(subject)
-    return subjects
-
-
 def test_apps_have_one_history_under_faults() -> None:
-    subjects = hold(range(4))
+    subjects = held(range(4))
     assert sum(len(subject.history.txs) for subject in subjects) > 50
     lives = [asked for subject in subjects for made in subject.apps.values() for asked in made[1:]]
     assert any(isinstance(call, requests.RequestInitChain) for asked in lives for call in asked.calls), (
@@ -44,11 +34,11 @@ def test_apps_have_one_history_under_faults() -> None:
 
 
 def test_and_where_a_node_lies() -> None:
-    hold(range(1), byzantine=1, adversary=LIES)
+    held(range(1), byzantine=1, adversary=LIES)
 
 
 def test_evidence_that_one_node_was_shown_reaches_a_block_and_slander_does_not() -> None:
-    (subject,) = hold(range(1, 2), byzantine=1, adversary=("slandering", "splitting"), attacked=True, duration_s=2.0)
+    (subject,) = held(range(1, 2), byzantine=1, adversary=("slandering", "splitting"), attacked=True, duration_s=2.0)
     assert subject.history.answers <= {"", STALLED}
     kinds = [type(piece) for piece in subject.history.pieces]
     assert kinds.count(LightClientAttackEvidence) == 1
@@ -68,7 +58,7 @@ def test_evidence_that_one_node_was_shown_reaches_a_block_and_slander_does_not()
     ids=["crashes", "a liar of four", "two liars of seven", "evidence", "evidence and a slanderer"],
 )
 def test_many_seeds(seeds: range, options: dict[str, Any]) -> None:
-    hold(seeds, **options)
+    held(seeds, **options)
 
 
 # --- planted bugs ---

@@ -27,7 +27,7 @@ from quorate.protocols.tendermint.named_blocks import NamedBlock
 from quorate.protocols.tendermint.open_height import OpenHeight
 from quorate.protocols.tendermint.signing import SignState
 
-from tests.protocols.tendermint.app_trial import AppSubject
+from tests.protocols.tendermint.app_trial import AppSubject, held
 from tests.protocols.tendermint.extended_node import EXTEND, VERIFY
 from tests.protocols.tendermint.extension_trial import EXTENDED, GIVEN, LIES, ONE_EXTENSION, run
 
@@ -35,13 +35,7 @@ OURS = ("misextending", "twoextensions", "stripping")
 
 
 def hold(seeds: range, **options: Any) -> list[AppSubject]:
-    subjects = []
-    for seed in seeds:
-        subject = AppSubject()
-        outcome = run(seed, subject, **options)
-        assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
-        subjects.append(subject)
-    return subjects
+    return held(seeds, runs=run, **options)
 
 
 def test_votes_are_extended_under_faults() -> None:

@@ -13,6 +13,7 @@ from quorate.protocols.tendermint.chunk_order import ChunkOrder
 from quorate.protocols.tendermint.state_sync import Attempt, StateSync
 from quorate.protocols.tendermint.sync_liars import WrongChunks
 
+from tests.protocols.tendermint.app_trial import held
 from tests.protocols.tendermint.sync_trial import (
     LIES,
     SYNC_LIES,
@@ -28,13 +29,7 @@ WRONG = {"byzantine": 1, "adversary": (WrongState.name,)}
 
 
 def hold(seeds: range, make: type[Checked] = Checked, **options: Any) -> list[SyncSubject]:
-    subjects = []
-    for seed in seeds:
-        subject = SyncSubject(make)
-        outcome = run_synced(seed, subject, **options)
-        assert outcome.holds, f"seed {seed}: {outcome.violated}: {outcome.text}"
-        subjects.append(subject)
-    return subjects
+    return held(seeds, lambda: SyncSubject(make), run_synced, **options)
 
 
 def count(subjects: list[SyncSubject], kind: type) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from operator import attrgetter
 
 import pytest
@@ -22,8 +21,8 @@ from quorate.sim.world import World
 from quorate.trials.campaign import Task, trial_of
 
 from tests.protocols.tendermint.app_trial import AppSubject, app_trial
+from tests.sim.message_counts import DELAY_S, sent_in
 
-DELAY_S = 0.001
 MIX = Mix(delay_s_min=DELAY_S, delay_s_mean=1e-9, is_fifo=True, sync_s=DELAY_S / 10, clients=0)
 WITHIN_S = 2.0
 """Of a dead proposer's turn, and its round's votes; the chain grows at least so often."""
@@ -97,14 +96,7 @@ def test_messages_of_a_decision(nodes: int) -> None:
     """
     trial = trial_of(Task(protocol="tendermint", seed=1, nodes=nodes, faults="none"))
     world = World(replace(trial, mix=MIX), trial.checkers())
-    sent, send = Counter[str](), world.network.send
-
-    def counting(sender: int, sends: Sequence[Send]) -> None:
-        for each in sends:
-            sent[type(each.message).__name__] += sum(to != sender for to in each.to)
-        send(sender, sends)
-
-    world.network.send = counting  # type: ignore[method-assign]
+    sent = sent_in(world)
     world.start()
     assert trial.scheme is not None
     client, decisions = trial.scheme.client(0), 20

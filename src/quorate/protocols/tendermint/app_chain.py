@@ -75,7 +75,7 @@ HESITATE_BEATS: Final = 5
 class AppChain(Tendermint):
     """One node."""
 
-    messages = (  # whoever sends a snapshot of a state machine is hung up on
+    messages = (  # a peer that sends a snapshot of a state machine is disconnected
         *OF_HEIGHTS,
         *(Transactions, Accusation, ExtendedPrecommit, ExtendedDecision),
         *SYNC_MESSAGES,
@@ -275,17 +275,20 @@ class AppChain(Tendermint):
         super().on_timer(key)
         if key == BEAT:
             self.accusing.beat()
-        if key == BEAT and not self.current.is_stalled:
-            self._patience -= 1
-            self._look_around()
-            if self.app.is_ready:
-                self.snapshots.beat()
-                self.trimming.beat()
-                self.reach.beat(self.current.next)
-            self.sync.beat()
-            if self.sync.is_vain and self._new is not None:
-                self.sync.end()
-                self._begin_chain(self._new)
+            if not self.current.is_stalled:
+                self._beat()
+
+    def _beat(self) -> None:
+        self._patience -= 1
+        self._look_around()
+        if self.app.is_ready:
+            self.snapshots.beat()
+            self.trimming.beat()
+            self.reach.beat(self.current.next)
+        self.sync.beat()
+        if self.sync.is_vain and self._new is not None:
+            self.sync.end()
+            self._begin_chain(self._new)
 
     def on_done(self, key: Key, result: Any) -> None:
         """What the app says of snapshots; or else as Tendermint's."""

@@ -145,7 +145,7 @@ class LogDropped(msgspec.Struct, frozen=True):
 class BeyondReach(msgspec.Struct, frozen=True):
     """The blocks that this node lacks are in nobody's log, and its app, which has a state, can take over no other.
 
-    Whoever is above ends the node, with these words.
+    The layer above ends the node with these words.
     """
 
     why: str

@@ -2,7 +2,7 @@
 
 An offer is taken in if the chain was decided to stand there (``stands.py``). Headers leave some things out, so it may
 be used only if nodes with more than a third of the power, a correct one among them, say that the chain stood there.
-They need not have the snapshot: whoever has the height in its log knows.
+They need not have the snapshot: every node with the height in its log knows.
 
 The best is the latest, then that of the highest format, then the one that most nodes have, as in CometBFT
 (``statesync/snapshots.go``). But before that it is one of a node whose offers the app has rejected least often: else a
@@ -97,8 +97,8 @@ class Candidates:
             self._digests.setdefault(height, {})[sender] = digest
 
     def best(self, quorum: QuorumSystem, is_urgent: bool) -> Candidate | None:
-        """The one to try next. If it is not urgent, more than a third of the power must have it: a liar alone shall not
-        bring an app to a snapshot, as there is no way back from there."""
+        """The one to try next. If it is not urgent, more than a third of the power must have it: an app that has begun
+        with a snapshot cannot begin with the first block any more, and a liar alone must not bring that about."""
         usable = [
             candidate
             for candidate in self.known

@@ -1,7 +1,7 @@
 """Vote extensions: how large they may be, those of a commit's votes, and those of the last block.
 
 An app may attach bytes to its node's precommit for a block (ABCI 0.38, ExtendVote). They decide nothing and are in no
-block: whoever proposes next gives those of the last commit to its own app. So they are kept with the decision.
+block: the next proposer gives those of the last commit to its own app. So they are kept with the decision.
 
 Size. CometBFT bounds an extension by its messages of 1 MiB. Here a decision travels in one message, with all of them;
 so each validator has an equal part of what there is room for. How many validators there are is the same at all nodes.

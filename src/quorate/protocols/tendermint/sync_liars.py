@@ -20,30 +20,25 @@ from quorate.protocols.tendermint.sync_messages import (
     Stand,
     StandIs,
 )
-from quorate.sim.adversary.liar import Liar, Means
+from quorate.protocols.tendermint.transfer_liars import OneWayEach
+from quorate.sim.adversary.liar import Liar
 
 
-class WrongChunks(Liar):
-    """Serves chunks to whoever asks, each node in one way, from the first one on or after some."""
+class WrongChunks(OneWayEach):
+    """Serves chunks to nodes that ask, each in one way, from the first one on or after some."""
 
     is_rare = needs_laggards = True
     name = "wrong-chunks"
     summary = "sends chunks of a snapshot that are wrong, short, too long or missing"
 
-    WAYS: Final = ("poison", "short", "long", "other", "missing", "silent", "dries")
-
-    def __init__(self, means: Means) -> None:
-        super().__init__(means)
-        self._ways: dict[int, str] = {}
+    WAYS = ("poison", "short", "long", "other", "missing", "silent", "dries")
 
     def tell(self, send: Send) -> Iterable[Send]:
         """A chunk, as its way with this node makes it."""
         m, means = send.message, self.means
         if type(m) is not SnapshotChunk or len(send.to) != 1:
             return (send,)
-        way = self._ways.get(send.to[0])
-        if way is None:
-            way = self._ways[send.to[0]] = means.pick(self.WAYS)
+        way = self.way_with(send.to[0])
         means.count(self.name)
         if way == "silent" or (way == "dries" and m.index):
             return ()

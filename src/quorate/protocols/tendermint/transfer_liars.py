@@ -4,7 +4,7 @@ missing."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
@@ -14,7 +14,23 @@ from quorate.protocols.tendermint.messages import CHECKPOINT, Here, ImagePiece, 
 from quorate.sim.adversary.liar import Liar, Means
 
 
-class WrongPieces(Liar):
+class OneWayEach(Liar):
+    """Lies to each node in one of several ways, which is drawn when the node is first lied to."""
+
+    WAYS: ClassVar[tuple[str, ...]]
+
+    def __init__(self, means: Means) -> None:
+        super().__init__(means)
+        self._ways: dict[int, str] = {}
+
+    def way_with(self, node: int) -> str:
+        """The way with this node."""
+        if node not in self._ways:
+            self._ways[node] = self.means.pick(self.WAYS)
+        return self._ways[node]
+
+
+class WrongPieces(OneWayEach):
     """Serves its snapshot to whoever is behind, each node in one way: pieces that are empty, single bytes, wrong bytes,
     with a wrong proof, or none at all, from the first one on or after some."""
 
@@ -22,20 +38,14 @@ class WrongPieces(Liar):
     name = "wrong-pieces"
     summary = "sends pieces of a snapshot that are wrong, short or missing"
 
-    WAYS: Final = ("empty", "drip", "poison", "unproven", "silent", "dries")
-
-    def __init__(self, means: Means) -> None:
-        super().__init__(means)
-        self._ways: dict[int, str] = {}
+    WAYS = ("empty", "drip", "poison", "unproven", "silent", "dries")
 
     def tell(self, send: Send) -> Iterable[Send]:
         """A piece, as its way with this node makes it."""
         m, means = send.message, self.means
         if type(m) is not ImagePiece or len(send.to) != 1:
             return (send,)
-        way = self._ways.get(send.to[0])
-        if way is None:
-            way = self._ways[send.to[0]] = means.pick(self.WAYS)
+        way = self.way_with(send.to[0])
         means.count(self.name)
         if way == "silent" or (way == "dries" and m.chunk.offset):
             return ()

@@ -6,8 +6,8 @@ All of these must allow it:
   does one that keeps its state in memory, if it knows what it does.
 - Evidence may still be of the heights that are kept: their headers and validators are judged by.
 - Nodes with more than two thirds of the power have a snapshot of the height where the log would begin, or of a later
-  one. So correct nodes with more than a third have; whoever is behind finds one that is up, and the blocks after it in
-  every log.
+  one. So correct nodes with more than a third have; a node that is behind finds one that is up, and the blocks after it
+  in every log.
 
 The last rule goes beyond CometBFT, which drops what the app lets go, be there a snapshot or not.
 

@@ -1,6 +1,6 @@
 """NodeView: what the RPC and others ask of a node of a chain: its blocks with all that belongs to them, mempool, app.
 
-It is a ChainView. What was decided is told once the store has it, so that whoever hears of a height can ask for it.
+It is a ChainView. What was decided is told once the store has it, so that a listener can ask for the height at once.
 What was pruned is None, as is what is yet to come. The core is read on the loop, so between two of its steps.
 """
 

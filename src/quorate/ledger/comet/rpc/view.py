@@ -34,7 +34,7 @@ COMET_VERSION: Final = "0.38.26"
 
 
 class RPCRefusal(Exception):
-    """Why something cannot be had, in the words that whoever asked gets."""
+    """Why something cannot be had, in words for the caller."""
 
 
 class ChainBlock(msgspec.Struct, frozen=True):
