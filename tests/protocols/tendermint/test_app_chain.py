@@ -360,7 +360,7 @@ def test_a_check_that_could_not_be_done_is_done_at_the_next_beat() -> None:
 def test_a_block_that_is_larger_than_the_parameters_say_is_not_asked_about() -> None:
     node = OneAppNode(Says(**params(block=BlockParams(1 << 17, -1))))
     count = node.names().count("ProcessProposal")
-    room = node.core.app._bytes_max
+    room = node.core.app.pooling.bytes_max
     node.submits(b"k=" + b"v" * room)
     assert "blocks have room for" in node.checked[-1].why
     assert node.names().count("ProcessProposal") == count

@@ -1,11 +1,10 @@
 """DrivenApp: a chain's app that speaks ABCI 0.38, wherever it runs: what it is asked, when, and what is kept of it.
 
-How it works. Each request is a job (``AskApp``), done in order by whoever is above. A life begins with Info. The app is
+How it works. Each request is a job (``AskApp``), done in order by the layer above. A life begins with Info. The app is
 asked to begin the chain, if it has no block; it hears of those that it has not committed, one after the other, while
 the chain goes through its log; of the others it is not told again, as their outcomes are kept. Only then is it ready.
 
-Transactions wait in a Mempool, checked by the app (``CheckTxs``) when they come and after each block. The nodes tell
-each other of those that came to them, and again of those that have waited for long.
+Transactions, until a block has them, are the affair of ``Pooling``.
 
 A block is also proposed if the app's hash has changed, so that the header after it has the new one (needProofBlock).
 If it has changed by a block of no transactions, as with an app that hashes the height, the next one waits for a beat:
@@ -39,7 +38,6 @@ from quorate.ledger.comet.abci.request_messages import (
 from quorate.ledger.comet.abci.response_messages import (
     RESPONSE,
     ProposalStatus,
-    ResponseCheckTx,
     ResponseCommit,
     ResponseFinalizeBlock,
     ResponseInfo,
@@ -51,12 +49,9 @@ from quorate.ledger.comet.param_updates import data_bytes_max
 from quorate.ledger.comet.results import last_results_hash
 from quorate.protocols.tendermint import app_requests
 from quorate.protocols.tendermint.app_messages import (
-    TXS_MAX,
     AskApp,
     Begun,
-    CheckTxs,
     Outcome,
-    Transactions,
     TxChecked,
     finalized_by,
     finalized_of,
@@ -75,15 +70,14 @@ from quorate.protocols.tendermint.chain_app import (
 )
 from quorate.protocols.tendermint.effects import SignedVote
 from quorate.protocols.tendermint.extensions import LastExtensions
-from quorate.protocols.tendermint.mempool import CLIENTS, Mempool
+from quorate.protocols.tendermint.mempool import Mempool
 from quorate.protocols.tendermint.messages import TendermintConfig
-from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX, NamedBlock
+from quorate.protocols.tendermint.named_blocks import NamedBlock
+from quorate.protocols.tendermint.pooling import Pooling
 from quorate.protocols.tendermint.questions import Questions
 
 ENGINE: Final = RequestInfo("0.38.26", 11, 8, "2.0.0")
 """What an app is told of its engine: the CometBFT whose ways this has, its block and P2P protocols, and ABCI's."""
-TELL_BYTES_MAX: Final = 1 << 18
-"""Of transactions that others are told of once more, at a beat."""
 NOT_READY: Final = "the app is not ready yet"
 MEND: Final = "What to do: mend the app, and see that it is the same on all nodes"
 
@@ -108,7 +102,7 @@ class DrivenApp(ChainApp):
 
     def __init__(self, env: Env, config: TendermintConfig) -> None:
         super().__init__(env, config)
-        self.mempool = Mempool(config.pending_max, config.pending_bytes_max, len(env.peers))
+        self.pooling = Pooling(env, config)
         self.outcomes: dict[int, bytes] = {}
         """The app's answers to FinalizeBlock, by height: from the one after ``base`` on, without a gap."""
         self.base = 0
@@ -117,16 +111,17 @@ class DrivenApp(ChainApp):
         self.app_height = 0
         """Of the last block that the app has committed."""
         self._questions = Questions(env)
-        self._checks = Questions(env, "check")
         self._info: ResponseInfo | None = None
         self._is_ready = False
         self._is_proof_due = True  # also before the first block (consensus/state.go)
         self._waits_for_beat = False
         self._block: NamedBlock | None = None  # the app was asked what comes of it
-        self._fresh: list[tuple[bytes, int | None]] = []  # transactions of this turn, and who brought each
-        self._accepted: list[bytes] = []  # by the app, in this turn
-        self._rechecks = 0  # how many are under way
-        self._draft: Draft | None = None  # it waits for them
+        self._draft: Draft | None = None  # it waits until transactions are checked again
+
+    @property
+    def mempool(self) -> Mempool:
+        """What waits for a block."""
+        return self.pooling.mempool
 
     @property
     def is_ready(self) -> bool:
@@ -148,95 +143,33 @@ class DrivenApp(ChainApp):
 
     # --- transactions ---
 
-    @property
-    def _bytes_max(self) -> int:
-        """Of the transactions of a block, if it has no evidence."""
-        chain = self.chain
-        return data_bytes_max(chain.params.block, len(chain.state.validators.validators), 0, BLOCK_BYTES_MAX)
-
     def submit(self, values: Sequence[bytes]) -> None:
         if not self._is_ready:
             for tx in values:
                 self.env.deliver(TxChecked(tx, None, NOT_READY))
             return
-        for tx, why in self._take_in(values, CLIENTS):
-            self.env.deliver(TxChecked(tx, None, why))
+        self.pooling.submit(values)
 
     def hear(self, sender: int, txs: Sequence[bytes]) -> None:
         """Transactions that wait at another node."""
         if self._is_ready:
-            self._take_in(txs, sender)
-
-    def _take_in(self, txs: Sequence[bytes], source: int | None) -> list[tuple[bytes, str]]:
-        """Those that are not checked, and why."""
-        refused, bytes_max = [], self._bytes_max
-        for tx in txs:
-            why = self.mempool.take_in(tx, source, bytes_max)
-            if why:
-                refused.append((tx, why))
-            else:
-                self._fresh.append((tx, source))
-        return refused
+            self.pooling.hear(sender, txs)
 
     def settle(self) -> None:
-        """At the end of a turn, all that came in it is checked together, and told together."""
-        if self._fresh:
-            txs, sources = zip(*self._fresh, strict=True)
-            self._fresh = []
-            self._checks.ask(CheckTxs(txs), (sources, self.mempool.era))
-        if self._accepted:
-            self._tell(self._accepted)
-            self._accepted = []
-
-    def _checked(
-        self, job: CheckTxs, sources: Sequence[int | None], era: int, answers: Sequence[ResponseCheckTx]
-    ) -> None:
-        """``sources``: who brought each, unless it was here already."""
-        gas_max = self.chain.params.block.max_gas
-        whys = [self.mempool.checked(tx, answer, gas_max) for tx, answer in zip(job.txs, answers, strict=True)]
-        for tx, answer, why, source in zip(job.txs, answers, whys, sources, strict=not job.is_recheck):
-            if source is CLIENTS:
-                self.env.deliver(TxChecked(tx, answer, why))
-                if not why:
-                    self._accepted.append(tx)
-        self._rechecks -= job.is_recheck
-        if job.is_recheck or era != self.mempool.era:
-            self._recheck()  # others, for those that were refused; and these, if a block came meanwhile
-
-    def _recheck(self) -> None:
-        """Those that the next block may have are checked again; then it is proposed, if that is this node's turn."""
-        txs = self.mempool.recheck(self.config.batch_count_max, self.config.batch_bytes_max)
-        if txs:
-            self._rechecks += 1
-            self._checks.ask(CheckTxs(txs, is_recheck=True), ((), self.mempool.era))
-        elif not self._rechecks and self._draft is not None:
-            draft, self._draft = self._draft, None
-            self.prepare(draft)
-
-    def _tell(self, txs: Sequence[bytes]) -> None:
-        """The others, in messages that are not too long."""
-        batch: list[bytes] = []
-        size = 0
-        for tx in txs:
-            if batch and (size + len(tx) > TELL_BYTES_MAX or len(batch) >= TXS_MAX):
-                self.env.send(self.env.others, Transactions(tuple(batch)))
-                batch, size = [], 0
-            batch.append(tx)
-            size += len(tx)
-        if batch:
-            self.env.send(self.env.others, Transactions(tuple(batch)))
+        """At the end of a turn."""
+        self.pooling.settle()
 
     # --- blocks ---
 
     def prepare(self, draft: Draft) -> None:
-        if self._rechecks:
+        if self.pooling.is_rechecking:
             self._draft = draft
             return
-        chain, config = self.chain, self.config
+        chain = self.chain
         evidence_bytes = len(EVIDENCE_LIST.encode(EvidenceList(draft.evidence))) if draft.evidence else 0
         validators = len(chain.state.validators.validators)
         bytes_max = min(draft.bytes_max, data_bytes_max(chain.params.block, validators, evidence_bytes))
-        txs = self.mempool.first(bytes_max, chain.params.block.max_gas, config.batch_count_max, config.batch_bytes_max)
+        txs = self.pooling.first(bytes_max)
         extensions = self.last_extensions.find()
         assert extensions is not None, "without them there is nothing to propose"
         request = app_requests.prepare_proposal(draft, txs, bytes_max, chain.state.last_validators, extensions)
@@ -298,7 +231,7 @@ class DrivenApp(ChainApp):
             self.outcomes[height] = said.answer
             self.env.persist(Outcome(height, said.answer))
         assert self._block is not None, "the app was asked about a block"
-        self.mempool.decided(self._block.block.data.txs, [result.code == 0 for result in said.results])
+        self.pooling.decided(self._block.block.data.txs, [result.code == 0 for result in said.results])
         if height <= self.app_height:
             if height == self.app_height:
                 self._check_hash(height, said.app_hash)
@@ -309,8 +242,7 @@ class DrivenApp(ChainApp):
     def _committed(self, height: int, retain_height: int) -> None:
         self.app_height = height
         self._questions.forget_failed()  # what was asked of votes and blocks of this height
-        self.mempool.begin_era()
-        self._recheck()
+        self.pooling.applied()
         self.answer(Committed(height, max(0, retain_height)))
 
     # --- the start ---
@@ -354,7 +286,7 @@ class DrivenApp(ChainApp):
 
     def know_genesis(self, chain: Chain) -> None:
         """The chain, before its first block and before the app had its say."""
-        self.chain = chain
+        self.chain = self.pooling.chain = chain
         self._genesis = app_requests.init_chain(chain)
 
     def _ready(self, begun: Begun | None) -> None:
@@ -373,10 +305,10 @@ class DrivenApp(ChainApp):
     # --- answers ---
 
     def done(self, key: Key, result: Any) -> None:
-        check = self._checks.done(key, result)
-        if check is not None:
-            job, (sources, era) = check
-            self._checked(job, sources, era, result)
+        if self.pooling.done(key, result):
+            if self._draft is not None and not self.pooling.is_rechecking:
+                draft, self._draft = self._draft, None
+                self.prepare(draft)
             return
         asked = self._questions.done(key, result)
         if asked is not None:
@@ -410,5 +342,4 @@ class DrivenApp(ChainApp):
     def beat(self) -> None:
         self._waits_for_beat = False
         self._questions.beat()
-        self._checks.beat()
-        self._tell(self.mempool.overdue(TELL_BYTES_MAX, TXS_MAX))
+        self.pooling.beat()
