@@ -163,10 +163,12 @@ def test_limits_of_subscriptions() -> None:
     run(test)
 
 
-def test_a_reader_that_does_not_keep_up_is_cut_off() -> None:
+@pytest.mark.parametrize("limits", [RPCLimits(waiting_messages_max=3), RPCLimits(waiting_bytes_of_all_max=9000)])
+def test_a_reader_that_does_not_keep_up_is_cut_off(limits: RPCLimits, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "quorate.rpc")
+
     async def test() -> None:
         view = RecordedView(2)
-        limits = RPCLimits(waiting_messages_max=3)
         async with served(view, limits) as port, aiohttp.ClientSession() as session:
             async with session.ws_connect(f"http://127.0.0.1:{port}/websocket") as socket:
                 await socket.send_str(call("subscribe", 1, query="tm.event EXISTS"))
@@ -176,6 +178,7 @@ def test_a_reader_that_does_not_keep_up_is_cut_off() -> None:
                 heard = [message async for message in socket]
                 assert len(heard) <= 4
                 assert socket.closed
+            assert len([one for one in caplog.records if "cut off" in one.message]) == 1, "nothing is made for it then"
             async with session.get(f"http://127.0.0.1:{port}/health") as answer:
                 assert answer.status == 200
 

@@ -24,3 +24,5 @@ class RPCLimits(msgspec.Struct, frozen=True):
     waiting_messages_max: int = 200
     waiting_bytes_max: int = 4 << 20
     """Before one more message, however large."""
+    waiting_bytes_of_all_max: int = 64 << 20
+    """Of all WebSockets. Beyond it, the next for which something waits already is cut off."""

@@ -82,33 +82,59 @@ class TxWaits:
                         future.set_result(found)
 
 
+class _Outgoing:
+    """How much waits to be sent to all WebSockets."""
+
+    bytes = 0
+
+
 class _Socket:
     """One WebSocket: what waits to be sent to it. ``end`` ends its connection at once."""
 
-    def __init__(self, limits: RPCLimits, end: Callable[[], None]) -> None:
+    def __init__(self, limits: RPCLimits, all_of_them: _Outgoing, end: Callable[[], None]) -> None:
         self._limits = limits
+        self._all = all_of_them
         self._end = end
         self._messages: asyncio.Queue[bytes] = asyncio.Queue()
         self._waiting_bytes = 0
+        self._is_cut = False
 
     def send(self, message: bytes) -> None:
         """Behind what waits. If that is too much, its reader does not keep up, and it is cut off."""
-        limits = self._limits
-        if self._messages.qsize() >= limits.waiting_messages_max or self._waiting_bytes > limits.waiting_bytes_max:
+        if self._is_full(len(message)):
             self.cut()
-            return
-        self._waiting_bytes += len(message)
-        self._messages.put_nowait(message)
+        elif not self._is_cut:
+            self._add_bytes(len(message))
+            self._messages.put_nowait(message)
+
+    def _is_full(self, more: int) -> bool:
+        limits, waiting = self._limits, self._waiting_bytes
+        return (
+            self._messages.qsize() >= limits.waiting_messages_max
+            or waiting > limits.waiting_bytes_max
+            or (waiting > 0 and self._all.bytes + more > limits.waiting_bytes_of_all_max)
+        )
+
+    def _add_bytes(self, count: int) -> None:
+        self._waiting_bytes += count
+        self._all.bytes += count
 
     def cut(self) -> None:
-        """End it."""
-        log.info("a WebSocket is cut off: its reader does not keep up")
-        self._end()
+        """End it. A second time is no error."""
+        if not self._is_cut:
+            self._is_cut = True
+            log.info("a WebSocket is cut off: its reader does not keep up")
+            self._end()
+
+    def forget(self) -> None:
+        """It has ended: nothing waits for it any more."""
+        self._is_cut = True
+        self._add_bytes(-self._waiting_bytes)
 
     async def next(self) -> bytes:
         """The next message to send."""
         message = await self._messages.get()
-        self._waiting_bytes -= len(message)
+        self._add_bytes(-len(message))
         return message
 
 
@@ -204,6 +230,7 @@ class RPCServer:
         self.subscriptions: Subscriptions[_Socket] = Subscriptions(limits.clients_max, limits.queries_of_client_max)
         self.waits = TxWaits(limits.clients_max, limits.commit_timeout_s)
         self.listener = RPCListener(self._on_request, limits)
+        self._outgoing = _Outgoing()
 
     def decided(self, decided: DecidedHeight) -> None:
         """Tell of a height that was run."""
@@ -211,11 +238,11 @@ class RPCServer:
         if not self.subscriptions.has_any():
             return
         for event in events_of(decided):
-            data: msgspec.Raw | None = None
+            data = tags = msgspec.Raw()  # encoded once, if anybody is to hear of it
             for socket, wanted in self.subscriptions.wanting(event.tags):
-                if data is None:
-                    data = msgspec.Raw(msgspec.json.encode(event.data()))
-                result = {"query": wanted.text, "data": data, "events": event.tags}
+                if not data:
+                    data, tags = (msgspec.Raw(msgspec.json.encode(part)) for part in (event.data(), event.tags))
+                result = {"query": wanted.text, "data": data, "events": tags}
                 socket.send(msgspec.json.encode({"jsonrpc": "2.0", "id": wanted.request, "result": result}))
 
     async def _on_request(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -274,13 +301,19 @@ class RPCServer:
         if not _can_begin(response, request):
             return web.Response(status=400, text="Bad Request\n")
         await response.prepare(request)
-        socket = _Socket(self.limits, connection.cut)
+
+        def end() -> None:
+            self.subscriptions.forget(socket)  # so that nothing more is made for it
+            connection.cut()
+
+        socket = _Socket(self.limits, self._outgoing, end)
         writing = asyncio.create_task(self._write(response, socket))
         try:
             await self._read(response, socket)
         finally:
             writing.cancel()
             self.subscriptions.forget(socket)
+            socket.forget()
         return response
 
     async def _read(self, response: web.WebSocketResponse, socket: _Socket) -> None:
