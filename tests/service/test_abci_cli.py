@@ -40,8 +40,8 @@ from quorate.ledger.comet.abci.request_messages import (
     RequestVerifyVoteExtension,
 )
 from quorate.ledger.comet.abci.response_messages import ANSWERS, RESPONSE, ResponseCheckTx, ResponseInfo
-from quorate.ledger.comet.proto import delimited
 from quorate.ledger.comet.validators import ValidatorKey
+from quorate.ledger.comet.wire_reader import delimited
 from quorate.machines.abci.application import ABCIApp
 from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.runtime.endpoints import Endpoint

@@ -38,7 +38,7 @@ from quorate.ledger.comet.abci.response_messages import (
     ResponseListSnapshots,
     ResponseQuery,
 )
-from quorate.ledger.comet.proto import delimited
+from quorate.ledger.comet.wire_reader import delimited
 from quorate.machines.abci.application import ABCIApp
 from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.service.abci.app_calls import AppCalls, LocalApp, Room, shake_hands

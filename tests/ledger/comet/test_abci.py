@@ -14,8 +14,8 @@ from quorate.ledger.comet.abci.engine_end import EngineEnd
 from quorate.ledger.comet.abci.frames import FrameBuffer
 from quorate.ledger.comet.abci.request_messages import REQUEST, Request, RequestFlush
 from quorate.ledger.comet.abci.response_messages import ANSWERS, RESPONSE, ResponseFinalizeBlock, ResponseFlush
-from quorate.ledger.comet.proto import delimited
 from quorate.ledger.comet.results import APP_EVENT
+from quorate.ledger.comet.wire_reader import delimited
 
 from tests.ledger.comet import chain
 from tests.ledger.comet.test_evidence import GOOD, LUNATIC, SET

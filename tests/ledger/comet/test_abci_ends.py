@@ -33,9 +33,9 @@ from quorate.ledger.comet.abci.response_messages import (
     ResponseProcessProposal,
     ResponseVerifyVoteExtension,
 )
-from quorate.ledger.comet.proto import delimited
 from quorate.ledger.comet.results import ExecTxResult
 from quorate.ledger.comet.validators import TOTAL_POWER_MAX, ValidatorKey
+from quorate.ledger.comet.wire_reader import delimited
 
 KEY = ValidatorKey(bytes(range(32)))
 

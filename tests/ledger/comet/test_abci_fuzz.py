@@ -21,9 +21,9 @@ from quorate.ledger.comet.abci.contents import ValidatorUpdate
 from quorate.ledger.comet.abci.engine_end import AskLimits, EngineEnd
 from quorate.ledger.comet.abci.request_messages import REQUEST, Request
 from quorate.ledger.comet.abci.response_messages import ANSWERS, RESPONSE, Response
-from quorate.ledger.comet.proto import delimited, uvarint
 from quorate.ledger.comet.results import ExecTxResult
 from quorate.ledger.comet.validators import ValidatorKey
+from quorate.ledger.comet.wire_reader import delimited, uvarint
 
 FAST, SLOW = 60, 2000
 UPDATE = ValidatorUpdate(ValidatorKey(bytes(range(32))), 7)

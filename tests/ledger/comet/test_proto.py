@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.ledger.comet import proto
+from quorate.ledger.comet import proto, wire_reader
 from quorate.ledger.comet.proto import BytesKind, ChoiceType, EnumKind, Field, MessageKind, MessageType, TextKind
 
 
@@ -185,7 +185,7 @@ def test_zeros_that_are_written_and_long_varints_are_read() -> None:
 
 
 def test_a_budget_of_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proto, "FIELDS_MAX", 3)
+    monkeypatch.setattr(wire_reader, "FIELDS_MAX", 3)
     assert OUTER.decode(bytes.fromhex("4a020801 5200")) == Outer(maybe=Inner(1))
     with pytest.raises(ValueError, match="more than 3 fields"):
         OUTER.decode(bytes.fromhex("4a020801 5200 f001 00"))

@@ -166,14 +166,23 @@ def test_an_answer_that_was_asked_for_before_the_last_block_lets_nothing_into_th
 
 def test_what_waits_for_long_is_told_again_the_oldest_first_and_less_and_less_often() -> None:
     made = filled(b"aa", b"bb")
-    assert made.overdue(99, 9) == ()
-    assert made.overdue(3, 9) == (b"aa",), "no more bytes"
-    assert made.overdue(99, 1) == (b"bb",)
-    assert [beat for beat in range(4, 50) if made.overdue(99, 9)] == [8, 12, 32, 48]
+    assert made.overdue(99, 9, 1) == ()
+    assert made.overdue(3, 9, 1) == (b"aa",), "no more bytes"
+    assert made.overdue(99, 1, 1) == (b"bb",)
+    assert [beat for beat in range(4, 50) if made.overdue(99, 9, 1)] == [8, 12, 32, 48]
+
+
+def test_what_waits_behind_more_than_a_block_has_more_time() -> None:
+    made = filled(b"aa", b"bb", b"cc", b"dd", b"ee")
+    assert [made.blocks(*room) for room in ((9, 99), (2, 99), (9, 2), (5, 99))] == [1, 3, 6, 2]
+    assert [beat for beat in range(1, 30) if made.overdue(99, 9, made.blocks(2, 99))] == [6]
+    made.decided([b"aa", b"bb", b"cc", b"dd"], [True] * 4)
+    assert made.blocks(2, 99) == 1
+    assert made.overdue(99, 9, 1) == (b"ee",), "the crowd is gone, and it has waited for four times as long"
 
 
 def test_what_came_from_another_node_is_told_when_that_node_had_its_time() -> None:
     made = pool()
     made.take_in(b"a", 1, ROOM)
     made.checked(b"a", OK, -1)
-    assert [beat for beat in range(1, 65) if made.overdue(99, 9)] == [16, 64]
+    assert [beat for beat in range(1, 65) if made.overdue(99, 9, 1)] == [16, 64]

@@ -18,10 +18,17 @@ import msgspec
 from quorate.ledger.comet.block_ids import PART_SET_HEADER, BlockID
 from quorate.ledger.comet.light_blocks import LIGHT_BLOCK, LightBlock
 from quorate.ledger.comet.params import BLOCK_BYTES_MAX
-from quorate.ledger.comet.proto import INT64, ChoiceType, Field, MessageKind, MessageType, uvarint
+from quorate.ledger.comet.proto import (
+    INT64,
+    ChoiceType,
+    Field,
+    MessageKind,
+    MessageType,
+)
 from quorate.ledger.comet.times import TIMESTAMP, ZERO_TIME, Timestamp
 from quorate.ledger.comet.validators import VALIDATOR, VALIDATORS_MAX, CometValidator
 from quorate.ledger.comet.votes import VOTE, Vote
+from quorate.ledger.comet.wire_reader import uvarint
 from quorate.parts.crypto.merkle import merkle_root
 
 EVIDENCE_MAX: Final = 1 << 12

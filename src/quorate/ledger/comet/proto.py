@@ -25,117 +25,13 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from quorate.ledger.comet.wire_reader import FIXED64, LENGTH, VARINT, WireReader, delimited, uvarint
+
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.IntEnum)
 
-VARINT: Final = 0
-FIXED64: Final = 1
-LENGTH: Final = 2
-FIXED32: Final = 5
-"""Wire types. Three and four are groups, which proto3 does not have."""
-
-FIELDS_MAX: Final = 1 << 21
-"""Fields in one message and all that it contains, skipped ones too: what decoding may cost."""
-FIELD_NUMBER_MAX: Final = (1 << 29) - 1
-_VARINT_BYTES_MAX: Final = 10
 _SFIXED64: Final = Packing("<q")
-_SMALL: Final = tuple(bytes([n]) for n in range(128))
-
-
-def uvarint(number: int) -> bytes:
-    """The base-128 encoding of a number from 0 to 2**64 - 1, the lowest seven bits first."""
-    if number < 128:
-        return _SMALL[number]
-    if number < 1 << 14:
-        return bytes((number & 127 | 128, number >> 7))
-    made = bytearray()
-    while number > 127:
-        made.append(number & 127 | 128)
-        number >>= 7
-    made.append(number)
-    return bytes(made)
-
-
-def uvarint_bytes(number: int) -> int:
-    """How long that is."""
-    return (max(number, 1).bit_length() + 6) // 7
-
-
-def delimited(data: bytes) -> bytes:
-    """The bytes with their length before them."""
-    return uvarint(len(data)) + data
-
-
-class WireReader:
-    """The rest of one message: ``data[at:end]``. What is nested shares the budget of fields."""
-
-    __slots__ = ("at", "budget", "data", "end")
-
-    def __init__(self, data: bytes, at: int, end: int, budget: list[int]) -> None:
-        self.data = data
-        self.at = at
-        self.end = end
-        self.budget = budget
-        """How many fields more, in its one element."""
-
-    def varint(self) -> int:
-        """A number below 2**64."""
-        data, at, end = self.data, self.at, self.end
-        if at < end and data[at] < 128:  # the most frequent case by far
-            self.at = at + 1
-            return data[at]
-        number = shift = 0
-        for i in range(at, min(end, at + _VARINT_BYTES_MAX)):
-            byte = data[i]
-            number |= (byte & 127) << shift
-            if byte < 128:
-                if number >> 64:
-                    raise ValueError("a varint of more than 64 bits")
-                self.at = i + 1
-                return number
-            shift += 7
-        if end - at >= _VARINT_BYTES_MAX:
-            raise ValueError(f"a varint of more than {_VARINT_BYTES_MAX} bytes")
-        raise ValueError("ends within a varint")
-
-    def take(self, size: int) -> bytes:
-        """So many bytes."""
-        at = self.at
-        if size > self.end - at:
-            raise ValueError(f"ends {size - (self.end - at)} bytes before what it says")
-        self.at = at + size
-        return self.data[at : at + size]
-
-    def nested(self) -> WireReader:
-        """A reader of the delimited bytes that come next, which this one leaves behind."""
-        size = self.varint()
-        start = self.at
-        if size > self.end - start:
-            raise ValueError(f"ends {size - (self.end - start)} bytes before what it says")
-        self.at = start + size
-        return WireReader(self.data, start, self.at, self.budget)
-
-    def key(self) -> tuple[int, int]:
-        """The number and the wire type of the next field."""
-        if not self.budget[0]:
-            raise ValueError(f"more than {FIELDS_MAX} fields")
-        self.budget[0] -= 1
-        key = self.varint()
-        number = key >> 3
-        if not 0 < number <= FIELD_NUMBER_MAX:
-            raise ValueError(f"field number {number}")
-        return number, key & 7
-
-    def skip(self, wire: int) -> None:
-        """Leave out a field that no table has."""
-        if wire == VARINT:
-            self.varint()
-        elif wire == LENGTH:
-            self.take(self.varint())
-        elif wire in (FIXED64, FIXED32):
-            self.take(8 if wire == FIXED64 else 4)
-        else:
-            raise ValueError(f"wire type {wire}, which proto3 does not have")
+_TWICE: Final = "is there twice"
 
 
 class FieldKind(ABC):
@@ -234,10 +130,20 @@ class BytesKind(FieldKind):
         return uvarint(len(value)) + value
 
     def read(self, reader: WireReader) -> bytes:
-        size = reader.varint()
+        data, at = reader.data, reader.at
+        size = data[at] if at < reader.end else 128
+        if size < 128:  # most are short, and most of what is read is bytes: no call for them
+            at += 1
+        else:
+            size = reader.varint()
+            at = reader.at
         if size > self.bytes_max:
             raise ValueError(f"{size} bytes, at most {self.bytes_max}")
-        return reader.take(size)
+        stop = at + size
+        if stop > reader.end:
+            raise ValueError(f"ends {stop - reader.end} bytes before what it says")
+        reader.at = stop
+        return data[at:stop]
 
 
 class RawKind(BytesKind):
@@ -272,12 +178,13 @@ class MessageKind(FieldKind):
 
     def __init__(self, of: WireForm[Any]) -> None:
         self.of = of
+        self._read = of.read
 
     def write(self, value: Any) -> bytes:
         return delimited(self.of.write(value))
 
     def read(self, reader: WireReader) -> Any:
-        return self.of.read(reader.nested())
+        return reader.within(self._read)
 
 
 INT32: Final = IntKind(-(1 << 31), (1 << 31) - 1)
@@ -326,18 +233,20 @@ class Field:
             raise ValueError(f"wire type {wire}, not {self.kind.wire}")
         if not self.count_max:
             if self.name in values:
-                raise ValueError("is there twice")
+                raise ValueError(_TWICE)
             values[self.name] = self.kind.read(reader)
             return
         found: list[Any] = values.setdefault(self.name, [])
         if wire == self.kind.wire:
             found.append(self.kind.read(reader))
         else:
-            run = reader.nested()
-            while run.at < run.end and len(found) <= self.count_max:
-                found.append(self.kind.read(run))
+            reader.within(lambda run: self._read_packed(run, found))
         if len(found) > self.count_max:
             raise ValueError(f"more than {self.count_max} of them")
+
+    def _read_packed(self, run: WireReader, found: list[Any]) -> None:
+        while run.at < run.end and len(found) <= self.count_max:
+            found.append(self.kind.read(run))
 
 
 class WireForm(ABC, Generic[T]):
@@ -361,7 +270,7 @@ class WireForm(ABC, Generic[T]):
         """The value. Raises ValueError, which says what is wrong and in which field, and nothing else."""
         if len(data) > self.bytes_max:
             raise ValueError(f"{len(data)} bytes, at most {self.bytes_max}")
-        return self.read(WireReader(data, 0, len(data), [FIELDS_MAX]))
+        return self.read(WireReader(data))
 
     def decode_exact(self, data: bytes) -> T:
         """The same, for bytes that are exactly what ``encode`` makes of the value. Raises ValueError for others."""
@@ -388,6 +297,10 @@ class MessageType(WireForm[T]):
         self.bytes_max = bytes_max
         self.check = check
         self.by_number: Mapping[int, Field] = {field.number: field for field in fields}
+        self._by_key = {
+            field.key[0]: (field.name, field.kind.read, field.count_max) for field in fields if len(field.key) == 1
+        }
+        """By a first byte that is their whole key: number and wire type are right, as they nearly always are."""
         self._repeated = [field.name for field in fields if field.count_max]
         self._writers = [(field.name, () if field.count_max else field.kind.zero, field.write) for field in fields]
         """Most fields of most messages are left out, and that is found here."""
@@ -408,20 +321,44 @@ class MessageType(WireForm[T]):
 
     def read(self, reader: WireReader) -> T:
         values: dict[str, Any] = {}
-        by_number = self.by_number
-        while reader.at < reader.end:
-            number, wire = reader.key()
-            field = by_number.get(number)
-            if field is None:
-                reader.skip(wire)
+        data, by_key, end = reader.data, self._by_key, reader.end
+        while reader.at < end:
+            known = by_key.get(data[reader.at])
+            if known is None:
+                self._read_rare(reader, values)
                 continue
+            name, read, count_max = known
+            reader.at += 1
+            reader.spend()
             try:
-                field.read(reader, wire, values)
+                if not count_max:
+                    if name in values:
+                        raise ValueError(_TWICE)
+                    values[name] = read(reader)
+                elif name not in values:
+                    values[name] = [read(reader)]
+                else:
+                    found = values[name]
+                    found.append(read(reader))
+                    if len(found) > count_max:
+                        raise ValueError(f"more than {count_max} of them")
             except ValueError as error:
-                raise ValueError(f"{self.of.__name__}.{field.name}: {error}") from None
+                raise ValueError(f"{self.of.__name__}.{name}: {error}") from None
         for name in self._repeated:
             values[name] = tuple(values.get(name, ()))
         return self.made(values)
+
+    def _read_rare(self, reader: WireReader, values: dict[str, Any]) -> None:
+        """A field with a long number, a packed one, one of another wire type, one that the table does not have."""
+        number, wire = reader.key()
+        field = self.by_number.get(number)
+        if field is None:
+            reader.skip(wire)
+            return
+        try:
+            field.read(reader, wire, values)
+        except ValueError as error:
+            raise ValueError(f"{self.of.__name__}.{field.name}: {error}") from None
 
     def made(self, values: Mapping[str, Any]) -> T:
         """The value with these fields, checked. Raises ValueError."""
@@ -462,7 +399,7 @@ class ChoiceType(WireForm[T]):
                 raise ValueError(f"{self.name}: wire type {wire}, not {LENGTH}")
             if found is not None:
                 raise ValueError(f"{self.name}: more than one of its kinds")
-            found = self.options[number].read(reader.nested())
+            found = reader.within(self.options[number].read)
         if found is None:
             raise ValueError(f"{self.name}: none of the kinds that there are")
         return found

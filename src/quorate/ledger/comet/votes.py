@@ -26,9 +26,9 @@ from quorate.ledger.comet.proto import (
     MessageKind,
     MessageType,
     TextKind,
-    delimited,
 )
 from quorate.ledger.comet.times import TIMESTAMP, ZERO_TIME, Timestamp
+from quorate.ledger.comet.wire_reader import delimited
 
 SIGNATURE_BYTES: Final = 64
 """Of Ed25519, the only keys here. CometBFT has room for those of other keys."""

@@ -55,17 +55,14 @@ from quorate.ledger.comet.abci.response_messages import (
 )
 from quorate.ledger.comet.proto import (
     BOOL,
-    LENGTH,
-    VARINT,
     BytesKind,
     Field,
     MessageKind,
     MessageType,
-    delimited,
-    uvarint,
 )
 from quorate.ledger.comet.results import EVENT_BYTES_MAX, ExecTxResult
 from quorate.ledger.comet.validators import PUBLIC_KEY_BYTES, TOTAL_POWER_MAX, ValidatorKey, key_address
+from quorate.ledger.comet.wire_reader import LENGTH, VARINT, delimited, uvarint
 from quorate.machines.abci.application import ABCIApp
 
 ABCI_VERSION: Final = "2.0.0"

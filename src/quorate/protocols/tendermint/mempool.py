@@ -34,7 +34,7 @@ EMPTY: Final = "a transaction of no bytes"
 CLIENTS: Final = None
 """The source that is no other node."""
 BEATS_OF_CLIENTS: Final = 2
-"""After so many the node whose client brought a transaction tells it again."""
+"""After so many, for each block that what waits fills, the node whose client brought a transaction tells it again."""
 BEATS_OF_OTHERS: Final = 16
 """And the others, in its place: each of them proposes it at its own turn anyway."""
 
@@ -47,7 +47,7 @@ class WaitingTx(msgspec.Struct, gc=False):
     era: int
     """After so many blocks the app was asked about it last."""
     told_at: int
-    """It is told again after so many beats."""
+    """It is told again after so many beats, for each block that what waits fills."""
     gas: int | None = None
     """How much it wants; None: the app has not said yet whether it may wait."""
     is_accepted: bool = False
@@ -76,6 +76,10 @@ class Mempool:
     def __len__(self) -> int:
         """How many may be in a block."""
         return self._ready
+
+    def blocks(self, count_max: int, wanted_bytes: int) -> int:
+        """How many blocks of so many transactions and bytes those that are here fill; one at least."""
+        return 1 + max(len(self._here) // count_max, self.bytes // wanted_bytes)
 
     @property
     def txs(self) -> tuple[bytes, ...]:
@@ -169,17 +173,18 @@ class Mempool:
             taken.append(waiting.tx)
         return tuple(taken)
 
-    def overdue(self, bytes_max: int, count_max: int) -> tuple[bytes, ...]:
+    def overdue(self, bytes_max: int, count_max: int, blocks: int) -> tuple[bytes, ...]:
         """At each beat: the oldest of those that have waited for long, for the others to be told of once more.
 
-        And again after four times as long: what is told is seldom lost, and waits for long where much waits.
+        And again after four times as long. What is told is seldom lost, so one that waits behind more than a block has
+        (``blocks``: how many those that wait fill, one at least) has so many times the time.
         """
         found: list[bytes] = []
         for waiting in self._here.values():
             if not waiting.is_accepted:
                 continue
             waiting.beats += 1
-            if waiting.beats < waiting.told_at or len(found) >= count_max:
+            if waiting.beats < waiting.told_at * blocks or len(found) >= count_max:
                 continue
             if not found or bytes_max >= len(waiting.tx):
                 bytes_max -= len(waiting.tx)

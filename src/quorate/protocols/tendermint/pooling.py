@@ -137,7 +137,8 @@ class Pooling:
     def beat(self) -> None:
         """Time goes by: ask again what the app was too busy for, and tell again of what waits for long."""
         self._checks.beat()
-        self._tell(self.mempool.overdue(TELL_BYTES_MAX, TXS_MAX))
+        blocks = self.mempool.blocks(self._config.batch_count_max, self._config.batch_bytes_max)
+        self._tell(self.mempool.overdue(TELL_BYTES_MAX, TXS_MAX, blocks))
 
     def _tell(self, txs: Sequence[bytes]) -> None:
         """The others, in messages that are not too long."""

@@ -20,13 +20,12 @@ Source: CometBFT 0.38, ``state/txindex/kv/kv.go``, ``state/indexer/block/kv/kv.g
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from quorate.ledger.comet.blocks import tx_hash
 from quorate.ledger.comet.results import EXEC_TX_RESULT
-from quorate.ledger.comet.rpc.answers import shown_events
 from quorate.ledger.comet.rpc.chain_events import BLOCK_HEIGHT_TAG, TX_HASH_TAG, TX_HEIGHT_TAG, decided_txs
 from quorate.ledger.comet.rpc.queries import (
     BoundKind,
@@ -37,6 +36,7 @@ from quorate.ledger.comet.rpc.queries import (
     whole_number,
 )
 from quorate.ledger.comet.rpc.routes import PAGE_BYTES_MAX, TOO_LARGE
+from quorate.ledger.comet.rpc.shown_events import shown_events
 from quorate.ledger.comet.rpc.view import DecidedHeight, IndexedTx, RPCRefusal, SearchPage
 from quorate.service.comet.file_thread import FileThread
 
@@ -184,21 +184,24 @@ class ChainIndexer:
             self._file.execute("BEGIN IMMEDIATE")
             if self._file.execute("INSERT OR IGNORE INTO heights VALUES (?)", (height,)).rowcount == 0:
                 return
-            self._add_attributes(height, OF_BLOCK, decided.results.events)
-            for found in decided_txs(decided):
-                row = (height, found.index, tx_hash(found.tx), found.tx, EXEC_TX_RESULT.encode(found.result))
-                self._file.execute("INSERT INTO txs VALUES (?, ?, ?, ?, ?)", row)
-                self._add_attributes(height, found.index, found.result.events)
+            txs = decided_txs(decided)
+            self._file.executemany(
+                "INSERT INTO txs VALUES (?, ?, ?, ?, ?)",
+                ((height, its.index, tx_hash(its.tx), its.tx, EXEC_TX_RESULT.encode(its.result)) for its in txs),
+            )
+            events = [(OF_BLOCK, decided.results.events), *((its.index, its.result.events) for its in txs)]
+            self._file.executemany(
+                "INSERT OR IGNORE INTO attributes VALUES (?, ?, ?, ?, ?)", _attributes_of(height, events)
+            )
 
-    def _add_attributes(self, height: int, place: int, events: Iterable[bytes]) -> None:
-        assert self._file is not None, "open() comes first"
-        rows = [
-            (f"{event.type}.{attribute.key}", attribute.value, height, place, number)
-            for number, event in enumerate(shown_events(events))
-            for attribute in event.attributes
-            if attribute.index and event.type and attribute.key
-        ]
-        self._file.executemany("INSERT OR IGNORE INTO attributes VALUES (?, ?, ?, ?, ?)", rows)
+
+def _attributes_of(height: int, events: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[tuple[Any, ...]]:
+    """A row for each attribute that is to be found, of a block and of its transactions, by place."""
+    for place, its in events:
+        for number, event in enumerate(shown_events(its)):
+            for attribute in event.attributes:
+                if attribute.index and event.type and attribute.key:
+                    yield f"{event.type}.{attribute.key}", attribute.value, height, place, number
 
 
 def _places(query: EventQuery, height_tag: str, everything: str, kind: str) -> _Selection:

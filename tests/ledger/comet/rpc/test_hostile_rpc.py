@@ -12,10 +12,10 @@ from quorate.ledger.comet.evidence import MISCONDUCT
 from quorate.ledger.comet.json_shapes import to_json
 from quorate.ledger.comet.results import ExecTxResult
 from quorate.ledger.comet.rpc import jsonrpc, routes
-from quorate.ledger.comet.rpc.answers import shown_events
 from quorate.ledger.comet.rpc.jsonrpc import RPCCore
 from quorate.ledger.comet.rpc.routes import ROUTES
 from quorate.ledger.comet.rpc.rpc_arguments import ArgumentError, BytesArgument, NumberArgument
+from quorate.ledger.comet.rpc.shown_events import shown_events
 from quorate.ledger.comet.rpc.view import IndexedTx, SearchPage
 
 from tests.ledger.comet import chain

@@ -27,8 +27,8 @@ from quorate.ledger.comet.abci.response_messages import (
     ResponseVerifyVoteExtension,
     VerifyStatus,
 )
-from quorate.ledger.comet.proto import uvarint_bytes
 from quorate.ledger.comet.validators import TOTAL_POWER_MAX
+from quorate.ledger.comet.wire_reader import uvarint_bytes
 
 
 def check_answer(request: Request, response: Response) -> None:

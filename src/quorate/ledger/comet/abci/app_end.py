@@ -14,7 +14,7 @@ from quorate.ledger.comet.abci.contents import ABCI_BYTES_MAX
 from quorate.ledger.comet.abci.frames import FrameBuffer
 from quorate.ledger.comet.abci.request_messages import REQUEST, Request
 from quorate.ledger.comet.abci.response_messages import RESPONSE, Response
-from quorate.ledger.comet.proto import delimited
+from quorate.ledger.comet.wire_reader import delimited
 from quorate.parts.bounds import COUNTS, SIZES, TIMES, BoundedConfig, Bounds
 
 

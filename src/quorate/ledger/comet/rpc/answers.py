@@ -3,18 +3,14 @@
 The structures of a chain are written by ``json_shapes``. Here is what the RPC puts around them, and what apps answer,
 whose empty fields CometBFT leaves out in some answers and not in others.
 
-An app may put any bytes into the texts of events. What is not UTF-8 is shown with U+FFFD for each such byte; an event
-that cannot be decoded at all is left out.
-
 Source: CometBFT 0.38, ``rpc/core/types/responses.go``, ``types/events.go``, and its answers.
 """
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -31,8 +27,8 @@ from quorate.ledger.comet.headers import BLOCK_PROTOCOL, HEADER
 from quorate.ledger.comet.json_shapes import KEY_KIND, to_json
 from quorate.ledger.comet.params import CONSENSUS_PARAMS, ConsensusParams
 from quorate.ledger.comet.part_sets import MERKLE_PROOF
-from quorate.ledger.comet.proto import BOOL, BytesKind, Field, MessageKind, MessageType
-from quorate.ledger.comet.results import EVENT_BYTES_MAX, EVENTS_MAX, ExecTxResult
+from quorate.ledger.comet.results import ExecTxResult
+from quorate.ledger.comet.rpc.shown_events import shown_events
 from quorate.ledger.comet.rpc.view import (
     COMET_VERSION,
     ChainBlock,
@@ -43,62 +39,6 @@ from quorate.ledger.comet.rpc.view import (
 )
 from quorate.ledger.comet.validators import CometValidator, ValidatorKey
 from quorate.parts.crypto.merkle import MerkleProof
-
-
-class LooseAttribute(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An event's attribute, whose texts may be any bytes."""
-
-    key: bytes = b""
-    value: bytes = b""
-    index: bool = False
-
-
-class LooseEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An event of an app, as it came."""
-
-    type: bytes = b""
-    attributes: tuple[LooseAttribute, ...] = ()
-
-
-class ShownAttribute(msgspec.Struct, frozen=True, gc=False):
-    """An event's attribute in text, as clients see it and search for it."""
-
-    key: str
-    value: str
-    index: bool
-
-
-class ShownEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event in text."""
-
-    type: str
-    attributes: tuple[ShownAttribute, ...]
-
-
-_TEXT: Final = BytesKind(EVENT_BYTES_MAX)
-_ATTRIBUTE: Final = MessageType(
-    LooseAttribute, Field(1, "key", _TEXT), Field(2, "value", _TEXT), Field(3, "index", BOOL), bytes_max=EVENT_BYTES_MAX
-)
-_EVENT: Final = MessageType(
-    LooseEvent,
-    Field(1, "type", _TEXT),
-    Field(2, "attributes", MessageKind(_ATTRIBUTE), count_max=EVENTS_MAX),
-    bytes_max=EVENT_BYTES_MAX,
-)
-_ESCAPED: Final = re.compile("[\udc80-\udcff]")
-
-
-def shown_events(events: Iterable[bytes]) -> list[ShownEvent]:
-    """The events that an app's answer has."""
-    shown = []
-    for data in events:
-        try:
-            event = _EVENT.decode(data)
-        except ValueError:  # an app's mistake, which no client should have to bear
-            continue
-        attributes = tuple(ShownAttribute(_text(a.key), _text(a.value), a.index) for a in event.attributes)
-        shown.append(ShownEvent(_text(event.type), attributes))
-    return shown
 
 
 def hexadecimal(data: bytes) -> str:
@@ -318,10 +258,6 @@ def full_moment_answer(moment: ConsensusMoment, validators: Sequence[CometValida
         },
         "votes": list(moment.votes),
     }
-
-
-def _text(data: bytes) -> str:
-    return _ESCAPED.sub("\ufffd", data.decode(errors="surrogateescape"))
 
 
 def _proof_answer(proof: ProofOps | None) -> dict[str, Any] | None:

@@ -26,9 +26,9 @@ from quorate.ledger.comet.rpc.answers import (
     finalize_block_answer,
     hexadecimal,
     result_answer,
-    shown_events,
     validator_answer,
 )
+from quorate.ledger.comet.rpc.shown_events import shown_events
 from quorate.ledger.comet.rpc.view import DecidedHeight, IndexedTx
 from quorate.ledger.comet.validators import CometValidator
 
