@@ -168,7 +168,7 @@ def planted_votes(bug: type[ExtendedVotes]) -> type[AppChain]:
 @pytest.mark.parametrize(
     ("core", "first", "lies", "violated"),
     [
-        (planted(signing_class=Undurable), 29, False, {ONE_EXTENSION}),  # a crash between two messages: one seed of ten
+        (planted(signing_class=Undurable), 27, False, {ONE_EXTENSION}),  # a crash between two messages: one seed of ten
         (planted_votes(Unsigned), 2, True, {GIVEN}),
         (planted_votes(Unverified), 2, True, {GIVEN}),
         (planted_votes(Lax), 2, True, {GIVEN}),
