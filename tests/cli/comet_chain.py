@@ -1,4 +1,5 @@
-"""A cluster of `quorate up --app kvstore` as the programs of CometBFT see it: by its RPC; and its light client.
+"""A cluster of `quorate up`, with an app and without, as the programs of CometBFT see it: by its RPC; and its light
+client.
 
 The light client needs `go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.26`: on the PATH, or named in
 COMETBFT.
@@ -12,10 +13,11 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.error import HTTPError
 
 import pytest
@@ -24,9 +26,11 @@ from quorate.cli.folder import RPC_PORT_STEP
 from quorate.ledger.comet.json_shapes import of_json
 from quorate.ledger.comet.light_blocks import SIGNED_HEADER, LightBlock
 from quorate.ledger.comet.validators import VALIDATOR, CometValidatorSet
+from quorate.service.comet.requests_side import NOT_SIGNED
 
 from tests.cli.command import Up
 from tests.ports import free_base_port, free_ports, free_steps
+from tests.service.signed_txs import SignedTxs
 
 TOOL = os.environ.get("COMETBFT") or shutil.which("cometbft")
 needs_cometbft = pytest.mark.skipif(TOOL is None, reason="cometbft 0.38 is not here: name it in COMETBFT")
@@ -49,11 +53,20 @@ def result_of(url: str) -> Any:
 
 
 class Chain:
-    """A running cluster. ``urls``: of its nodes."""
+    """A running cluster that drives the kvstore. ``urls``: of its nodes."""
+
+    options: ClassVar[tuple[str, ...]] = ("--app", "kvstore")
+    refusals: ClassVar[tuple[int, int]] = (0, 2)
+    """The codes for a transaction `key=value` and for one that is a word."""
+    about_tx: ClassVar[str] = "app.key EXISTS"
+    """A condition that holds for each transaction."""
 
     def __init__(self, up: Up) -> None:
         self.up = up
-        self.urls: list[str] = [row["rpc"] for row in up.event("ready")["nodes"]]
+        ready = up.event("ready")
+        self.config: str = ready["config"]
+        self.pids: list[int] = [row["pid"] for row in ready["nodes"]]
+        self.urls: list[str] = [row["rpc"] for row in ready["nodes"]]
 
     def get(self, route: str, url: str = "") -> Any:
         return result_of(f"{url or self.urls[0]}/{route}")
@@ -62,11 +75,19 @@ class Chain:
     def height(self) -> int:
         return int(self.get("status")["sync_info"]["latest_block_height"])
 
-    def put(self, tx: str, url: str = "") -> int:
+    def tx(self, text: str) -> bytes:
+        """The transaction that sets a key: `key=value`."""
+        return text.encode()
+
+    def commit(self, tx: bytes, url: str = "") -> int:
         """Have a transaction committed; the height."""
-        done = self.get(f"broadcast_tx_commit?tx=0x{tx.encode().hex()}", url)
+        done = self.get(f"broadcast_tx_commit?tx=0x{tx.hex()}", url)
         assert (done["check_tx"]["code"], done["tx_result"]["code"]) == (0, 0), done
         return int(done["height"])
+
+    def put(self, text: str, url: str = "") -> int:
+        """Have a key set; the height."""
+        return self.commit(self.tx(text), url)
 
     def grow(self, height: int) -> None:
         while self.height < height:
@@ -94,12 +115,36 @@ class Chain:
         return found
 
 
+class RequestChain(Chain):
+    """One that serves the key-value store. A client of the RPC alone puts the keys."""
+
+    options = ()
+    refusals = (NOT_SIGNED, NOT_SIGNED)
+    about_tx = "tx.height > 0"
+
+    def __init__(self, up: Up) -> None:
+        super().__init__(up)
+        self.client = SignedTxs(self.get("genesis")["genesis"]["chain_id"])
+        opening = self.client.opening()
+        height = self.commit(opening)
+        shown = [self.get(f"block?height={below}")["block"]["data"]["txs"] for below in range(1, height + 1)]
+        place = shown[-1].index(b64encode(opening).decode()) + 1
+        self.client.opened(sum(map(len, shown[:-1])) + place)
+
+    def tx(self, text: str) -> bytes:
+        key, _, value = text.encode().partition(b"=")
+        return self.client.put(key, value)
+
+
+both_kinds = pytest.mark.parametrize("kind", [Chain, RequestChain])
+
+
 @contextmanager
-def chain(folder: Path) -> Iterator[Chain]:
+def chain(folder: Path, kind: type[Chain] = Chain) -> Iterator[Chain]:
     first = free_steps(4, RPC_PORT_STEP)
-    options = ("--protocol", "tendermint", "--nodes", "4", "--app", "kvstore", "--rpc-port", str(first))
+    options = ("--protocol", "tendermint", "--nodes", "4", *kind.options, "--rpc-port", str(first))
     with Up(*options, "--base-port", str(free_base_port(4)), "--data", folder / "data") as up:
-        found = Chain(up)
+        found = kind(up)
         yield found
         assert up.interrupt() == 0
 

@@ -1,10 +1,15 @@
-"""A cluster of `quorate up --app kvstore`, by its RPC: a subscriber, our light client, and the one of CometBFT."""
+"""A cluster of `quorate up`, with an app and without, by its RPC: a subscriber, our light client, and the one of
+CometBFT; and a node that is killed."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +18,21 @@ import pytest
 from quorate.ledger.comet.light_blocks import LightBlock
 from quorate.ledger.comet.light_client import TrustOptions, bisection
 from quorate.ledger.comet.times import NS_PER_S, Timestamp
+from quorate.service.comet.block_store import FILE_NAME
+from quorate.service.comet.indexer import INDEX_FILE
 
-from tests.cli.comet_chain import PATIENCE_S, Chain, chain, light, needs_cometbft
+from tests.cli.comet_chain import (
+    PATIENCE_S,
+    Chain,
+    RequestChain,
+    answer_of,
+    both_kinds,
+    chain,
+    light,
+    needs_cometbft,
+)
+from tests.cli.command import QUORATE, environment
+from tests.cluster import until
 
 aiohttp = pytest.importorskip("aiohttp", reason="the RPC needs aiohttp: pip install 'quorate[comet]'")
 pytestmark = pytest.mark.slow
@@ -22,7 +40,8 @@ pytestmark = pytest.mark.slow
 HEIGHTS = 12
 
 
-def test_a_subscriber_hears_of_blocks_and_transactions(tmp_path: Path) -> None:
+@both_kinds
+def test_a_subscriber_hears_of_blocks_and_transactions(kind: type[Chain], tmp_path: Path) -> None:
     async def heard(made: Chain) -> set[str]:
         kinds: set[str] = set()
         async with (
@@ -30,21 +49,22 @@ def test_a_subscriber_hears_of_blocks_and_transactions(tmp_path: Path) -> None:
             aiohttp.ClientSession() as session,
             session.ws_connect(f"{made.urls[1]}/websocket") as link,
         ):
-            for place, query in enumerate(("tm.event='NewBlock'", "tm.event='Tx' AND app.key='name'")):
+            for place, query in enumerate(("tm.event='NewBlock'", f"tm.event='Tx' AND {made.about_tx}")):
                 call = {"jsonrpc": "2.0", "id": place, "method": "subscribe", "params": {"query": query}}
                 await link.send_json(call)
                 assert (await link.receive_json())["result"] == {}
-            await asyncio.to_thread(made.get, 'broadcast_tx_commit?tx="name=Ada"')
+            await asyncio.to_thread(made.put, "name=Ada")
             while len(kinds) < 2:
                 kinds.add((await link.receive_json())["result"]["data"]["type"])
         return kinds
 
-    with chain(tmp_path) as made:
+    with chain(tmp_path, kind) as made:
         assert asyncio.run(heard(made)) == {"tendermint/event/NewBlock", "tendermint/event/Tx"}
 
 
-def test_our_light_client_follows_the_chain(tmp_path: Path) -> None:
-    with chain(tmp_path) as made:
+@both_kinds
+def test_our_light_client_follows_the_chain(kind: type[Chain], tmp_path: Path) -> None:
+    with chain(tmp_path, kind) as made:
         made.grow(HEIGHTS)
         target = made.height - 1
         trusted, wanted = made.light_block(1, made.urls[0]), made.light_block(target, made.urls[3])
@@ -65,8 +85,9 @@ def verified(made: Chain, steps: Generator[int, LightBlock, list[LightBlock]]) -
 
 
 @needs_cometbft
-def test_the_light_client_of_cometbft_verifies_the_chain(tmp_path: Path) -> None:
-    with chain(tmp_path) as made:
+@both_kinds
+def test_the_light_client_of_cometbft_verifies_the_chain(kind: type[Chain], tmp_path: Path) -> None:
+    with chain(tmp_path, kind) as made:
         made.grow(HEIGHTS)
         with light(tmp_path, made, made.urls) as client:
             target = made.height - 1
@@ -79,3 +100,48 @@ def test_the_light_client_of_cometbft_verifies_the_chain(tmp_path: Path) -> None
         wrong = ("0" if first[0] != "0" else "1") + first[1:]
         with pytest.raises(AssertionError, match="it ended"), light(tmp_path / "w", made, made.urls, wrong) as client:
             client.get("commit?height=2")
+
+
+@contextmanager
+def node_again(made: Chain, node: int) -> Iterator[None]:
+    """A node that ended, until it serves."""
+    command = [*QUORATE, "node", "--config", made.config, "--node", str(node)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment())
+    try:
+        until(lambda: process.poll() is None and answers(made.urls[node - 1]), "its RPC")
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+
+
+def has_come_to(made: Chain, height: int, url: str) -> None:
+    until(lambda: int(made.get("status", url)["sync_info"]["latest_block_height"]) >= height, url)
+
+
+def answers(url: str) -> bool:
+    try:
+        return "result" in answer_of(f"{url}/status")
+    except OSError:
+        return False
+
+
+def test_a_node_that_is_killed_serves_its_blocks_again(tmp_path: Path) -> None:
+    """One that serves the store, and without its block store too. The others go on meanwhile."""
+    with chain(tmp_path, RequestChain) as made:
+        made.grow(6)
+        height = made.height
+        has_come_to(made, height, made.urls[3])
+        asked = [f"{route}?height={height}" for route in ("block", "block_results", "validators", "consensus_params")]
+        before = [made.get(route, made.urls[3]) for route in asked]
+        os.kill(made.pids[3], signal.SIGKILL)
+        made.up.event("node_ended")
+        for files in ((), (FILE_NAME, INDEX_FILE)):
+            last = made.put(f"without={len(files)}")
+            for file in [file for name in files for file in (tmp_path / "data" / "n4").glob(name + "*")]:
+                file.unlink()
+            with node_again(made, 4):
+                has_come_to(made, last, made.urls[3])
+                assert [made.get(route, made.urls[3]) for route in asked] == before
+                assert made.get("status", made.urls[3])["sync_info"]["earliest_block_height"] == "1"
+                assert made.light_block(last, made.urls[3]).header.height == last

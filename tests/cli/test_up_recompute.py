@@ -1,22 +1,25 @@
-"""A chain of 200 heights on four real nodes, with unequal powers that change: each thing in it recomputed anew.
+"""Chains on four real nodes: 200 heights with unequal powers that change, and fewer of one without an app. Each thing
+in them is recomputed anew.
 
 That is ``tests/ledger/comet/recompute.py``, which shares none with the package, and was tried on a chain of CometBFT.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.comet_chain import Chain, chain
+from tests.cli.comet_chain import Chain, RequestChain, chain
 from tests.ledger.comet.recompute import Recomputed, Shown
 
 pytest.importorskip("aiohttp", reason="the RPC needs aiohttp: pip install 'quorate[comet]'")
 pytestmark = pytest.mark.slow
 
 HEIGHTS = 200
+OF_REQUESTS = 60
 POWERS = (10, 5, 3, 1)
 EVERY = 8
 """So many transactions there are between two changes."""
@@ -45,16 +48,30 @@ def shown(made: Chain, height: int, url: str) -> Shown:
     return Shown(get("block"), get("validators"), get("block_results"), get("commit")["signed_header"]["commit"])
 
 
+def recomputed(made: Chain, heights: int) -> Counter[str]:
+    """What was looked at; anything else than what was recomputed raises."""
+    found = Recomputed(made.get("genesis")["genesis"])
+    for height in range(1, heights + 1):
+        found.follow(shown(made, height, made.urls[height % 4]))
+    counts = found.counts
+    assert counts["block hash"] == counts["parts"] == counts["validators"] == heights
+    assert counts["median time"] == heights - 1
+    assert counts["proposer"] > heights // 2
+    assert counts["signatures"] > 2 * heights
+    return counts
+
+
 def test_a_long_chain_is_as_it_is_recomputed(tmp_path: Path) -> None:
     with chain(tmp_path) as made:
         changes = grow(made)
-        recomputed = Recomputed(made.get("genesis")["genesis"])
-        for height in range(1, HEIGHTS + 1):
-            recomputed.follow(shown(made, height, made.urls[height % 4]))
-    counts = recomputed.counts
-    assert counts["block hash"] == counts["parts"] == counts["validators"] == HEIGHTS
-    assert counts["median time"] == HEIGHTS - 1
-    assert counts["proposer"] > HEIGHTS // 2
-    assert counts["signatures"] > 2 * HEIGHTS
+        counts = recomputed(made, HEIGHTS)
     assert changes > 8
     assert counts["validator updates"] >= changes
+
+
+def test_a_chain_of_requests_is_as_it_is_recomputed(tmp_path: Path) -> None:
+    with chain(tmp_path, RequestChain) as made:
+        while made.height < OF_REQUESTS + 2:
+            made.put(f"key{made.height % 7}={made.height}", made.urls[made.height % 4])
+        counts = recomputed(made, OF_REQUESTS)
+    assert counts["app hash"] == OF_REQUESTS - 1

@@ -68,12 +68,14 @@ def test_an_rpc_in_a_configuration() -> None:
     assert config.listen_rpc() == ("0.0.0.0", 26657)
     assert 'rpc = "0.0.0.0:26657"' in toml_of(config, "", Path("d"), Path("k"))
     assert from_mapping(raw(app="kvstore")).listen_rpc() is None
+    assert from_mapping(with_rpc("0.0.0.0:26657")).listen_rpc() == ("0.0.0.0", 26657), "without an app too"
+    with pytest.raises(ConfigError, match=r"nodes\.1\.rpc: .* blocks of tendermint, and this is pbft; leave it out"):
+        from_mapping(with_rpc("0.0.0.0:26657", protocol="pbft"))
 
 
 @pytest.mark.parametrize(
     ("rpc", "app", "why"),
     [
-        ("h:26657", "", "nodes.1.rpc: .* for nodes that drive an app; leave it out"),
         ("26657", "kvstore", "nodes.1.rpc: '26657' is not an address"),
         ("h:1", "kvstore", "nodes.1.rpc: h:1 is the address of nodes.1.peer already"),
         ("127.0.0.1:3", "kvstore", "nodes.1.rpc: the node listens on port 3 already"),
@@ -117,10 +119,21 @@ def test_a_folder_keeps_its_rpc(tmp_path: Path) -> None:
     assert rpcs(0) == rpcs(None) == [None, None]
 
 
+def test_without_an_app_a_folder_has_the_rpc_that_was_asked_for(tmp_path: Path) -> None:
+    def rpcs(rpc_port: int | None, base_port: int | None = None) -> list[str | None]:
+        folder = ClusterFolder(tmp_path / "d", 2, "tendermint", base_port, None, rpc_port)
+        folder.close()
+        return [config.nodes[config.node].rpc for config in folder.configs]
+
+    assert rpcs(None) == [None, None]
+    assert rpcs(9000) == rpcs(None, 7600) == ["127.0.0.1:9000", "127.0.0.1:9010"]
+    with pytest.raises(FolderError, match=r"--rpc-port: raft serves no RPC\. Add --protocol tendermint"):
+        ClusterFolder(tmp_path / "e", 2, "raft", None, None, 9000)
+
+
 @pytest.mark.parametrize(
     ("app", "rpc_port", "why"),
     [
-        (None, 9000, "--rpc-port: .* Add --app"),
         ("kvstore", 65530, "--rpc-port 65530: choose from 0 "),
         ("kvstore", 7402, "7402 is a port for clients or peers"),
         ("kvstore", 7492, "7502 is a port for clients or peers"),

@@ -15,6 +15,7 @@ from quorate.protocols.tendermint.app_messages import BlockApplied
 from quorate.runtime.errors import WorkLeft
 from quorate.service.comet import file_thread
 from quorate.service.comet.block_store import FILE_NAME, BlockStore, BlockStoreFailed
+from quorate.service.comet.chain_blocks import ChainBlocks
 from quorate.service.comet.chain_service import ChainService
 
 from tests.protocols.tendermint.one_app_node import OneAppNode
@@ -137,12 +138,12 @@ def test_a_node_that_stops_waits_for_no_disk_that_hangs(tmp_path: Path, monkeypa
     async def main() -> None:
         store = HangingStore(tmp_path)
         store.open()
-        service = ChainService(store, pytest.fail)
-        service.output(APPLIED[0])
+        blocks = ChainBlocks(store, pytest.fail)
+        blocks.take(APPLIED[:1])
         await asyncio.sleep(0)
         try:
             with pytest.raises(WorkLeft, match=r"blocks\.sqlite was left as it is after 0\.05 s: .* next start"):
-                await service.stop()
+                await blocks.stop()
         finally:
             store.let_go.set()
 
@@ -151,14 +152,14 @@ def test_a_node_that_stops_waits_for_no_disk_that_hangs(tmp_path: Path, monkeypa
 
 def test_a_node_that_stops_writes_what_waits_and_closes_the_store(tmp_path: Path) -> None:
     async def main() -> None:
-        service = ChainService(opened(tmp_path), pytest.fail)
+        blocks = ChainBlocks(opened(tmp_path), pytest.fail)
         for its in APPLIED:
-            service.output(its)
-        await service.stop()
+            blocks.take([its])
+        await blocks.stop()
 
     asyncio.run(main())
     assert opened(tmp_path).height == len(APPLIED)
 
 
 def test_a_service_whose_node_never_started_stops(tmp_path: Path) -> None:
-    asyncio.run(ChainService(BlockStore(tmp_path), pytest.fail).stop())
+    asyncio.run(ChainService(ChainBlocks(BlockStore(tmp_path), pytest.fail), pytest.fail).stop())

@@ -294,8 +294,9 @@ def check_layout(layout: Layout) -> None:
 
 
 def _check_rpc(layout: Layout) -> None:
-    if not layout.app:
-        raise FolderError("--rpc-port: CometBFT's RPC is there for nodes that drive an app. Add --app, or leave it out")
+    if REGISTRY[layout.protocol].app_core is None:
+        able = " or ".join(name for name, entry in REGISTRY.items() if entry.app_core is not None)
+        raise FolderError(f"--rpc-port: {layout.protocol} serves no RPC. Add --protocol {able}, or leave it out")
     most = 65535 - RPC_PORT_STEP * layout.nodes
     if not 0 < layout.rpc_port <= most:
         raise FolderError(f"--rpc-port {layout.rpc_port}: choose from 0 (none) to {most}")

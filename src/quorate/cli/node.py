@@ -212,9 +212,9 @@ def _server_of(config: NodeConfig, beginning: Beginning) -> Server | ChainServer
         from quorate.service.comet.chain_server import ChainServer
 
         return ChainServer(config, beginning=beginning)
-    from quorate.service.server import Server
+    from quorate.service.serving import server_of
 
-    return Server(config, beginning=beginning)
+    return server_of(config, beginning=beginning)
 
 
 async def _stop(server: Server | ChainServer, ended: asyncio.Future[None]) -> Ending:

@@ -35,8 +35,8 @@ RPCPortOption = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="CometBFT's RPC of n1 at this port, of each further node 10 higher; 0: none. Only with --app.",
-        show_default=f"{RPC_PORT_DEFAULT}, or what the folder has",
+        help="CometBFT's RPC of n1 at this port, of each further node 10 higher; 0: none. Only with tendermint.",
+        show_default=f"{RPC_PORT_DEFAULT} with --app, or what the folder has; else none",
     ),
 ]
 NoRPCOption = Annotated[bool, typer.Option("--no-rpc", help="The same as --rpc-port 0.")]

@@ -18,7 +18,7 @@ peer = "10.0.0.1:7501"        # where the other nodes reach it: host:port, host 
 client = "n1.example:7401"    # where clients reach it; an IPv6 address stands in brackets, "[fd00::1]:7401"
 # listen_peer = "[::]:7501"   # only if the node itself listens elsewhere than others reach it, in a container, behind
 # listen_client = "[::]:7401" # NAT, or at a name: "0.0.0.0" is every IPv4 address of the machine, "[::]" every address
-# rpc = "127.0.0.1:26657"     # only with app: where this node serves CometBFT's RPC, to whoever can reach that port
+# rpc = "127.0.0.1:26657"     # only for tendermint: where this node serves CometBFT's RPC, to whoever can reach it
 
 [raft]                        # optional: fields of the protocol's own config
 heartbeat_s = 0.3
@@ -285,12 +285,20 @@ def check_config(config: NodeConfig) -> None:
         raise ConfigError(f"{text}. {_generate(config)}")
     if config.app:
         _check_app(config)
-    elif with_rpc := [node for node, member in config.nodes.items() if member.rpc is not None]:
-        raise ConfigError(f"nodes.{with_rpc[0]}.rpc: CometBFT's RPC is there for nodes that drive an app; leave it out")
+    elif config.entry.app_core is None:
+        _check_no_rpc(config)
     if config.witness and not config.entry.traits.members.may_be_witnesses:
         raise ConfigError(f"witness: {config.protocol} has no witnesses; leave it out")
     if config.keys is not None and not config.entry.traits.has_keys:
         raise ConfigError(f"keys: the nodes of {config.protocol} do not sign; leave keys out")
+
+
+def _check_no_rpc(config: NodeConfig) -> None:
+    for node, member in config.nodes.items():
+        if member.rpc is not None:
+            able = " or ".join(name for name, entry in REGISTRY.items() if entry.app_core is not None)
+            why = f"CometBFT's RPC is there for blocks of {able}, and this is {config.protocol}"
+            raise ConfigError(f"nodes.{node}.rpc: {why}; leave it out")
 
 
 def _check_app(config: NodeConfig) -> None:

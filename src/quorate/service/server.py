@@ -124,14 +124,14 @@ class Server:
         entry = config.entry
         self.config = config
         budget = config.memory
-        keys = config.load_keys() if entry.traits.has_keys else None
+        self.keys = keys = config.load_keys() if entry.traits.has_keys else None
         self.machine = NoMachine() if config.witness else machine(config.data)
         self._keyring = None if keys is None else keys.keyring
         self.membership = Membership(config)
         is_signed = entry.traits.value is Value.SIGNED_REQUESTS
         # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
         audits = Audits(config.node, self._voters) if self.machine.is_audited and not is_signed else None
-        self.replica = SignedReplica(self.machine) if is_signed else Replica(self.machine, audits=audits)
+        self.replica = self._signed_replica() if is_signed else Replica(self.machine, audits=audits)
         client_limits, peer_limits = limits_of(len(config.nodes), budget)
         self.node = Node(
             node=config.node,
@@ -149,7 +149,7 @@ class Server:
             keys=keys,
             peer_limits=peer_limits,
             beginning=beginning,
-            on_folder=self.machine.open,
+            on_folder=self._open_files,
         )
         self.node.on_roster = self._on_roster
         self.replica.on_configured = self._know_places
@@ -169,6 +169,13 @@ class Server:
         self.listener = ClientListener(
             host, port, me, self._on_connect, self._on_frames, self._on_close, client_limits, self._on_busy
         )
+
+    def _signed_replica(self) -> SignedReplica:
+        return SignedReplica(self.machine)
+
+    def _open_files(self) -> None:
+        """The node has its folder for itself. Raises OSError, StorageError."""
+        self.machine.open()
 
     @property
     def awaits(self) -> str:

@@ -155,7 +155,7 @@ class SignedReplica(Replica):
         """Which of these requests nobody has to order again."""
         spent: list[int] = []
         for place, data in enumerate(job.values):
-            if self._is_spent(data):
+            if self.is_spent(data):
                 spent.append(place)
             if place % SCREENED_PER_STEP == SCREENED_PER_STEP - 1:
                 yield
@@ -165,7 +165,12 @@ class SignedReplica(Replica):
         """They may take turns."""
         return False
 
-    def _is_spent(self, data: bytes) -> bool:
+    def takes(self, request: signed.Request) -> bool:
+        """Whether all its commands are such as this cluster has."""
+        return None not in map(_decode, request.commands)
+
+    def is_spent(self, data: bytes) -> bool:
+        """Whether nothing of this request can have an effect any more."""
         request = signed.decode_signed_request(data)
         return request is not None and all(
             self._spent(place, _decode(command), request.client) is not None

@@ -72,6 +72,9 @@ class JobsApp(ChainApp):
     def has_something(self) -> bool:
         return bool(self.pool)
 
+    def hear(self, sender: int, txs: Sequence[bytes]) -> None:
+        self.submit(txs)
+
     def submit(self, values: Sequence[bytes]) -> None:
         refused = []
         for value in values:

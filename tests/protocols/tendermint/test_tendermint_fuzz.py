@@ -73,6 +73,7 @@ RIGHT: Sequence[Any] = (
     FetchPiece(2, 4),
     ImagePiece(Chunk(2, 2, 0, DATA[:4], len(DATA)), TREE.proof(0)),
     Transactions((b"a=1", b"bad")),
+    Transactions((ONE, TWO, b"bad")),
     Accusation(1, b"\x0a\x00"),
     ExtendedPrecommit(*astuple(VOTED), b"extension", VOTED.signature),
     ExtendedDecision(*astuple(decision(1)), (None,) * 4),

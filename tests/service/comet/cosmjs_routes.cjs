@@ -1,7 +1,7 @@
-// Ask CosmJS's 19 routes of a node: node cosmjs_routes.cjs FOLDER URL CLIENT TX, where FOLDER has node_modules.
-// CLIENT is http, batch or websocket. Prints one line of JSON for each route; a route that fails is an error.
+// Ask CosmJS's 19 routes of a node: node cosmjs_routes.cjs FOLDER URL CLIENT TX [QUERY], where FOLDER has node_modules.
+// CLIENT is http, batch or websocket; QUERY is what it subscribes to of transactions. Prints one line of JSON for each route; a route that fails is an error.
 const path = require("node:path");
-const [folder, url, kind, transaction] = process.argv.slice(2);
+const [folder, url, kind, transaction, query = "app.key EXISTS"] = process.argv.slice(2);
 const { Comet38Client, HttpClient, HttpBatchClient, WebsocketClient } = require(
   path.join(folder, "node_modules", "@cosmjs", "tendermint-rpc"),
 );
@@ -44,7 +44,7 @@ async function main() {
     const streams = {
       subscribeNewBlock: client.subscribeNewBlock(),
       subscribeNewBlockHeader: client.subscribeNewBlockHeader(),
-      subscribeTx: client.subscribeTx("app.key EXISTS"),
+      subscribeTx: client.subscribeTx(query),
     };
     const waits = Object.entries(streams).map(
       ([route, stream]) =>

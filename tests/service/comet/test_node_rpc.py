@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from quorate.ledger.comet.json_shapes import of_json
 from quorate.ledger.comet.light_blocks import SIGNED_HEADER
@@ -20,45 +19,12 @@ from quorate.runtime.errors import WorkLeft
 from quorate.service.comet import file_thread, rpc_needs
 from quorate.service.comet.indexer import INDEX_FILE, ChainIndexer
 
-from tests.ports import free_ports
 from tests.runtime.servers import run, until, until_async
-from tests.service.chain_servers import ChainServers, chain_servers
-
-aiohttp = pytest.importorskip("aiohttp", reason="the RPC needs aiohttp: pip install 'quorate[comet]'")
+from tests.service.chain_servers import chain_servers
+from tests.service.comet.rpc_nodes import RPCServers, aiohttp
 
 TX = b"name=Ada"
 HASH = sha256(TX).hexdigest().upper()
-
-
-class RPCServers(ChainServers):
-    """Of nodes that serve the RPC, each at a port of its own."""
-
-    def __init__(self, folder: Path, nodes: int, app: str, **options: Any) -> None:
-        super().__init__(folder, nodes, app, **options)
-        ports = free_ports(nodes)
-        members = {node: replace(self.members[node], rpc=f"127.0.0.1:{ports[node - 1]}") for node in self.ids}
-        quick = replace(self.config.options, genesis_s=1_700_000_000)
-        self.config = replace(self.config, nodes=members, options=quick)
-
-    def url(self, node: int, route: str) -> str:
-        return f"http://{self.config.nodes[node].rpc}/{route}"
-
-    async def get(self, route: str, node: int = 1) -> Any:
-        """The result; an error raises."""
-        async with aiohttp.ClientSession() as session, session.get(self.url(node, route)) as answer:
-            body = await answer.json()
-        assert "error" not in body, body
-        return body["result"]
-
-    async def found(self, route: str, node: int = 1) -> Any:
-        """The same when it is there: what is indexed comes a moment later."""
-        async with aiohttp.ClientSession() as session:
-
-            async def ask() -> Any:
-                async with session.get(self.url(node, route)) as answer:
-                    return (await answer.json()).get("result")
-
-            return await until_async(ask)
 
 
 def rpc_servers(folder: Path, nodes: int = 1, **options: Any) -> Any:

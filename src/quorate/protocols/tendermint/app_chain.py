@@ -190,11 +190,6 @@ class AppChain(Tendermint):
 
     # --- what comes ---
 
-    def on_transactions(self, sender: int, m: Transactions) -> None:
-        """What clients of another node brought it."""
-        if not self.current.is_stalled:
-            self.app.hear(sender, m.txs)
-
     def on_accusation(self, sender: int, m: Accusation) -> None:
         """Evidence that waits at another node, or that somebody shows to this one."""
         if sender != self.env.id:

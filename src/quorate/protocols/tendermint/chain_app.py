@@ -143,6 +143,10 @@ class ChainApp(ABC):
         """Transactions of this node's clients."""
 
     @abstractmethod
+    def hear(self, sender: int, txs: Sequence[bytes]) -> None:
+        """Transactions that wait at another node. From this node itself: somebody brought them to it alone."""
+
+    @abstractmethod
     def prepare(self, draft: Draft) -> None:
         """What is to be in a block? Answer: Prepared."""
 

@@ -34,7 +34,8 @@ Commits show what it would have been needed for. (2) Of rounds far ahead each no
 (``heard.py``). (3) The height waits for transactions, and a proposer for its first one, while the others time out.
 (4) A vote for a block whose time is not later than the block's counts as one for nothing (``commits.py``).
 
-Limits. Requests wait at the nodes that clients sent them to, which should be all.
+Limits. Requests wait at the nodes that clients sent them to, which should be all; what is brought to one node alone
+(``Transactions``) it tells the others of.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from typing import Any, ClassVar, Final
 from quorate.kernel import Core, Env, Key, Standing
 from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady
+from quorate.protocols.tendermint.app_messages import Transactions, TxChecked
 from quorate.protocols.tendermint.applying import PAUSE, Applying
 from quorate.protocols.tendermint.blockchain import EVIDENCE_PARAMS, Chain, chain_id_of
 from quorate.protocols.tendermint.casting import Casting
@@ -103,7 +105,7 @@ STALLED: Final = "the disk takes nothing"
 class Tendermint(Core):
     """One node. Public attributes may be read by checkers and status pages, and by nothing else."""
 
-    messages: ClassVar[tuple[type, ...]] = MESSAGES
+    messages: ClassVar[tuple[type, ...]] = (*MESSAGES, Transactions)
     records: ClassVar[tuple[type, ...]] = RECORDS
     rules_class: ClassVar[type[Height]] = Height
     signing_class: ClassVar[type[SignState]] = SignState
@@ -257,6 +259,14 @@ class Tendermint(Core):
             self.log.on_here(sender, m)
             if m.height <= self.log.base:
                 self.transfer.offer(sender)
+
+    def on_transactions(self, sender: int, m: Transactions) -> None:
+        """What somebody brought to another node, or to this one alone."""
+        if not self.current.is_stalled:
+            self.app.hear(sender, m.txs)
+        elif sender == self.env.id:
+            for tx in m.txs:
+                self.env.deliver(TxChecked(tx, None, STALLED))
 
     def on_checkpoint(self, sender: int, m: Checkpoint) -> None:
         """Of a validator."""

@@ -151,7 +151,6 @@ class DrivenApp(ChainApp):
         self.pooling.submit(values)
 
     def hear(self, sender: int, txs: Sequence[bytes]) -> None:
-        """Transactions that wait at another node."""
         if self._is_ready:
             self.pooling.hear(sender, txs)
 

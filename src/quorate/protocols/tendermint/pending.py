@@ -4,6 +4,9 @@ Signatures are checked off the loop, by jobs. Requests that are being checked ta
 nobody fills a node with what nobody signed. A request that waits here need not be checked when it is proposed; so a
 proposal is mostly judged at once.
 
+What another node tells of (``passing.py``) takes up that node's share of the room at most. It was checked there, so one
+that nobody signed is blamed on who told of it.
+
 Clients send to all nodes, and what reaches this one shortly after it was decided is let go, or it would be decided
 twice. Later it is taken in again: a client repeats what it has no answer to, and a read is then to be ordered anew.
 """
@@ -28,12 +31,16 @@ NO_ROOM: Final = "too many requests wait"
 
 
 class _Check:
-    """A job: what it checks, and the proposed value that this is part of; None: clients brought it here."""
+    """A job: what it checks, and the proposed value that this is part of; None: clients brought it here, or a node did,
+    ``source``."""
 
-    __slots__ = ("claims", "proposed", "values")
+    __slots__ = ("claims", "proposed", "source", "values")
 
-    def __init__(self, proposed: bytes | None, values: dict[bytes, bytes], claims: Sequence[Signed]) -> None:
+    def __init__(
+        self, proposed: bytes | None, source: int | None, values: dict[bytes, bytes], claims: Sequence[Signed]
+    ) -> None:
         self.proposed = proposed
+        self.source = source
         self.values = values
         self.claims = claims
 
@@ -47,6 +54,8 @@ class PendingRequests:
         self.waiting: dict[bytes, bytes] = {}
         self._held: dict[bytes, int] = {}  # sizes of what waits or is being checked
         self._held_bytes = 0
+        self._sources: dict[bytes, int] = {}  # which node told of what is held
+        self._of_nodes: dict[int, tuple[int, int]] = {}  # count and bytes of that, by node
         self._checks: dict[int, _Check] = {}
         self._left: dict[bytes, int] = {}  # by proposed value, how many of its jobs have not ended
         self._failed: list[_Check] = []
@@ -55,8 +64,17 @@ class PendingRequests:
 
     # --- in ---
 
-    def submit(self, values: Sequence[bytes]) -> None:
-        """Requests of this node's clients."""
+    def holds(self, value: bytes) -> bool:
+        """Whether it waits or is being checked, or was decided just now."""
+        digest = sha256(value).digest()
+        return digest in self._held or digest in self._decided_at
+
+    def is_held(self, digest: bytes) -> bool:
+        """Whether what has this digest waits or is being checked."""
+        return digest in self._held
+
+    def submit(self, values: Sequence[bytes], source: int | None = None) -> None:
+        """Requests of this node's clients; or, with a ``source``, what that node tells of."""
         fresh: dict[bytes, tuple[bytes, Signed]] = {}
         unsigned, refused = [], []
         for value in values:
@@ -66,25 +84,47 @@ class PendingRequests:
             request = requests.decode_signed_request(value)
             if request is None:
                 unsigned.append(value)
-            elif not self._has_room(value):
+            elif not self._has_room(value, source):
                 refused.append(value)
             else:
                 fresh[digest] = (value, requests.claim(request))
-                self._held[digest] = len(value)
-                self._held_bytes += len(value)
-        self._ask(None, fresh)
+                self._hold(digest, value, source)
+        self._ask(None, fresh, source)
         if unsigned:
-            self._env.deliver(Dropped(tuple(unsigned), UNSIGNED))
-        if refused:
+            self._refuse(unsigned, source)
+        if refused and source is None:
             self._env.deliver(Busy(tuple(refused), NO_ROOM))
 
-    def _has_room(self, value: bytes) -> bool:
+    def _refuse(self, unsigned: Sequence[bytes], source: int | None) -> None:
+        if source is None:
+            self._env.deliver(Dropped(tuple(unsigned), UNSIGNED))
+        else:
+            self._env.blame(source, "tells of a request that no client signed")
+
+    def _has_room(self, value: bytes, source: int | None = None) -> bool:
         config = self._config
-        return (
+        has_room = (
             len(self._checks) < CHECKS_MAX
             and len(self._held) < config.pending_max
             and self._held_bytes + len(value) <= config.pending_bytes_max
         )
+        if source is None or not has_room:
+            return has_room
+        (count, size), parts = self._of_nodes.get(source, (0, 0)), len(self._env.peers)
+        return not count or (
+            count < config.pending_max // parts and size + len(value) <= config.pending_bytes_max // parts
+        )
+
+    def _hold(self, digest: bytes, value: bytes, source: int | None = None) -> None:
+        self._held[digest] = len(value)
+        self._held_bytes += len(value)
+        if source is not None:
+            self._sources[digest] = source
+            self._count(source, 1, len(value))
+
+    def _count(self, source: int, more: int, size: int) -> None:
+        before = self._of_nodes.get(source, (0, 0))
+        self._of_nodes[source] = (before[0] + more, before[1] + size)
 
     def judge(self, proposed: bytes, values: Sequence[bytes]) -> bool | None:
         """Whether clients signed all that is proposed; None: ``done`` will tell."""
@@ -101,14 +141,14 @@ class PendingRequests:
         self._left[proposed] = self._ask(proposed, fresh)
         return None
 
-    def _ask(self, proposed: bytes | None, fresh: dict[bytes, tuple[bytes, Signed]]) -> int:
+    def _ask(self, proposed: bytes | None, fresh: dict[bytes, tuple[bytes, Signed]], source: int | None = None) -> int:
         items = list(fresh.items())
         place = jobs = 0
         for job in batches([claim for _, (_, claim) in items]):
             part = items[place : place + len(job.items)]
             place += len(job.items)
             jobs += 1
-            self._begin(_Check(proposed, {digest: value for digest, (value, _) in part}, job.items))
+            self._begin(_Check(proposed, source, {digest: value for digest, (value, _) in part}, job.items))
         return jobs
 
     def _begin(self, check: _Check) -> None:
@@ -123,7 +163,7 @@ class PendingRequests:
         if check is None:
             return None
         if check.proposed is None:
-            self._checked(check, result.mask if isinstance(result, Verified) else 0)
+            self._checked(check, result)
             return None
         if check.proposed not in self._left:
             return None
@@ -138,8 +178,9 @@ class PendingRequests:
             return None
         return check.proposed, is_right
 
-    def _checked(self, check: _Check, mask: int) -> None:
-        wrong = []
+    def _checked(self, check: _Check, result: Any) -> None:
+        wrong, was_checked = [], isinstance(result, Verified)
+        mask = result.mask if was_checked else 0
         for place, (digest, value) in enumerate(check.values.items()):
             if digest not in self._held:
                 continue  # decided meanwhile
@@ -148,15 +189,14 @@ class PendingRequests:
             else:
                 self._release(digest)
                 wrong.append(value)
-        if wrong:
-            self._env.deliver(Dropped(tuple(wrong), UNSIGNED))
+        if wrong and (was_checked or check.source is None):
+            self._refuse(wrong, check.source)
 
     def _admit(self, check: _Check, mask: int) -> None:
         """What others proposed, this node may propose: those who were told of it must not wait for one that lies."""
         for place, (digest, value) in enumerate(check.values.items()):
             if mask >> place & 1 and digest not in self._held and self._has_room(value):
-                self._held[digest] = len(value)
-                self._held_bytes += len(value)
+                self._hold(digest, value)
                 self.waiting[digest] = value
 
     def again(self) -> None:
@@ -197,10 +237,16 @@ class PendingRequests:
         self.waiting.clear()
         self._held.clear()
         self._held_bytes = 0
+        self._sources.clear()
+        self._of_nodes.clear()
         self._checks.clear()
         self._left.clear()
         self._failed.clear()
 
     def _release(self, digest: bytes) -> None:
-        self._held_bytes -= self._held.pop(digest, 0)
+        size = self._held.pop(digest, 0)
+        self._held_bytes -= size
+        source = self._sources.pop(digest, None)
+        if source is not None:
+            self._count(source, -1, -size)
         self.waiting.pop(digest, None)

@@ -10,20 +10,18 @@ Nothing of it is durable. Source: CometBFT 0.38, ``mempool/clist_mempool.go``, `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from quorate.kernel import Env, Key
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx
 from quorate.ledger.comet.param_updates import data_bytes_max
-from quorate.protocols.tendermint.app_messages import TXS_MAX, CheckTxs, Transactions, TxChecked
+from quorate.protocols.tendermint.app_messages import TXS_MAX, CheckTxs, TxChecked
 from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.mempool import CLIENTS, Mempool
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.named_blocks import BLOCK_BYTES_MAX
 from quorate.protocols.tendermint.questions import Questions
-
-TELL_BYTES_MAX: Final = 1 << 18
-"""Of transactions that others are told of once more, at a beat."""
+from quorate.protocols.tendermint.telling import TELL_BYTES_MAX, tell_txs
 
 
 class Pooling:
@@ -75,7 +73,7 @@ class Pooling:
             self._fresh = []
             self._checks.ask(CheckTxs(txs), (sources, self.mempool.era))
         if self._accepted:
-            self._tell(self._accepted)
+            tell_txs(self._env, self._accepted)
             self._accepted = []
 
     # --- blocks ---
@@ -138,17 +136,4 @@ class Pooling:
         """Time goes by: ask again what the app was too busy for, and tell again of what waits for long."""
         self._checks.beat()
         blocks = self.mempool.blocks(self._config.batch_count_max, self._config.batch_bytes_max)
-        self._tell(self.mempool.overdue(TELL_BYTES_MAX, TXS_MAX, blocks))
-
-    def _tell(self, txs: Sequence[bytes]) -> None:
-        """The others, in messages that are not too long."""
-        batch: list[bytes] = []
-        size = 0
-        for tx in txs:
-            if batch and (size + len(tx) > TELL_BYTES_MAX or len(batch) >= TXS_MAX):
-                self._env.send(self._env.others, Transactions(tuple(batch)))
-                batch, size = [], 0
-            batch.append(tx)
-            size += len(tx)
-        if batch:
-            self._env.send(self._env.others, Transactions(tuple(batch)))
+        tell_txs(self._env, self.mempool.overdue(TELL_BYTES_MAX, TXS_MAX, blocks))

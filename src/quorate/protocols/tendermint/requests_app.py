@@ -2,7 +2,8 @@
 
 What a request does, the state machine above says, when it is delivered; here every one has succeeded. The app's hash is
 no hash of that state, which nobody has at hand, but a chain of hashes over all transactions that were decided: as the
-state machine is deterministic, equal hashes mean equal states.
+state machine is deterministic, equal hashes mean equal states. So all that comes of a block is in the block itself
+(``outcome_of``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from hashlib import sha256
 from typing import Any, ClassVar, Final
 
 from quorate.kernel import Env, Key
+from quorate.ledger.comet.blocks import Block
 from quorate.ledger.comet.commits import Commit
 from quorate.ledger.comet.results import ExecTxResult
 from quorate.parts.log.entries import Entry
@@ -19,9 +21,16 @@ from quorate.parts.log.replicated import Decided
 from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Draft, Finalized, Prepared, Processed
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.named_blocks import NamedBlock
+from quorate.protocols.tendermint.passing import Passing
 from quorate.protocols.tendermint.pending import PendingRequests
 
 DONE: Final = ExecTxResult()
+
+
+def outcome_of(block: Block) -> Finalized:
+    """What comes of it. Its header has the app's hash before it."""
+    header = block.header
+    return Finalized((DONE,) * len(block.data.txs), sha256(header.app_hash + header.data_hash).digest())
 
 
 class RequestsApp(ChainApp):
@@ -33,10 +42,10 @@ class RequestsApp(ChainApp):
     def __init__(self, env: Env, config: TendermintConfig) -> None:
         super().__init__(env, config)
         self.pending = self.pending_class(env, config)
-        self.hash = b""
+        self.passing = Passing(env, self.pending)
 
     def stand_on(self, index: int, app_hash: bytes) -> None:
-        self.index, self.hash = index, app_hash
+        self.index = index
         self.pending.forget_all()
 
     @property
@@ -45,6 +54,12 @@ class RequestsApp(ChainApp):
 
     def submit(self, values: Sequence[bytes]) -> None:
         self.pending.submit(values)
+
+    def hear(self, sender: int, txs: Sequence[bytes]) -> None:
+        if sender == self.env.id:
+            self.passing.bring(txs)
+        else:
+            self.pending.submit(txs, sender)
 
     def prepare(self, draft: Draft) -> None:
         self.answer(Prepared(draft.height, draft.round, self.pending.next_batch()))
@@ -63,16 +78,17 @@ class RequestsApp(ChainApp):
         entries = tuple([Entry(header.height, tx) for tx in txs])
         self.env.deliver(Decided(self.index + 1, entries, commit))
         self.index += len(entries)
-        self.hash = sha256(self.hash + header.data_hash).digest()
-        self.answer(Finalized((DONE,) * len(txs), self.hash))
+        self.answer(outcome_of(block.block))
 
     def commit(self, height: int, said: Finalized) -> None:
         self.answer(Committed(height))
 
     def done(self, key: Key, result: Any) -> None:
         judged = self.pending.done(key, result)
+        self.passing.look()
         if judged is not None:
             self.answer(Processed(*judged))
 
     def beat(self) -> None:
         self.pending.again()
+        self.passing.beat()

@@ -12,16 +12,16 @@ import sqlite3
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from quorate.ledger.comet.abci.response_messages import RESPONSE, ResponseFinalizeBlock
 from quorate.ledger.comet.blocks import BLOCK, Block
 from quorate.ledger.comet.commits import COMMIT, Commit
+from quorate.ledger.comet.param_updates import ChainParams
 from quorate.ledger.comet.params import CONSENSUS_PARAMS, ConsensusParams
 from quorate.ledger.comet.validators import VALIDATOR_SET, CometValidatorSet
-from quorate.protocols.tendermint.app_messages import BlockApplied
 from quorate.runtime.errors import StorageError
 
 FILE_NAME: Final = "blocks.sqlite"
@@ -43,6 +43,31 @@ CREATE TABLE IF NOT EXISTS shared (digest BLOB PRIMARY KEY, data BLOB NOT NULL) 
 
 class BlockStoreFailed(StorageError):
     """The file cannot be read or written, or is of another chain."""
+
+
+class AppliedBlock(Protocol):
+    """A block that the app has kept, as ``BlockApplied`` says it. ``answer`` may be made when it is asked for."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def block(self) -> bytes: ...
+
+    @property
+    def commit(self) -> bytes: ...
+
+    @property
+    def answer(self) -> bytes: ...
+
+    @property
+    def validators(self) -> CometValidatorSet: ...
+
+    @property
+    def params(self) -> ChainParams: ...
+
+    @property
+    def retain_height(self) -> int: ...
 
 
 class StoredBlock(msgspec.Struct, frozen=True):
@@ -84,7 +109,7 @@ class BlockStore:
             self._file.close()
         self._is_open = False
 
-    def add(self, blocks: Sequence[BlockApplied]) -> None:
+    def add(self, blocks: Sequence[AppliedBlock]) -> None:
         """The next ones, of which some may be here. Raises BlockStoreFailed."""
         try:
             with self._file:  # one transaction
@@ -96,7 +121,7 @@ class BlockStore:
         finally:
             self._measure()
 
-    def _add(self, applied: BlockApplied) -> None:
+    def _add(self, applied: AppliedBlock) -> None:
         height = applied.height
         if height < self.height:
             return
@@ -183,11 +208,11 @@ class BlockStore:
         return BlockStoreFailed(f"{self.path}: {error}. {CURE}")
 
 
-def _params_bytes(applied: BlockApplied) -> bytes:
+def _params_bytes(applied: AppliedBlock) -> bytes:
     return CONSENSUS_PARAMS.encode(applied.params.whole())
 
 
-def stored_of(applied: BlockApplied) -> StoredBlock:
+def stored_of(applied: AppliedBlock) -> StoredBlock:
     """The same of a block that was just applied."""
     return _stored(applied.block, applied.commit, applied.answer, applied.validators, applied.params.whole())
 

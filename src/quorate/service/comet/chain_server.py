@@ -27,7 +27,9 @@ from quorate.service.abci.app_calls import LocalApp
 from quorate.service.abci.app_client import AppClient
 from quorate.service.app_addresses import app_of
 from quorate.service.comet.app_doers import AppDoers
+from quorate.service.comet.app_side import DrivenSide
 from quorate.service.comet.block_store import BlockStore
+from quorate.service.comet.chain_blocks import ChainBlocks
 from quorate.service.comet.chain_service import NO_CLIENTS, ChainService
 from quorate.service.comet.node_view import NodeView
 from quorate.service.comet.rpc_room import RPCRoom
@@ -58,7 +60,8 @@ class ChainServer:
         keys = config.load_keys()
         self.membership = Membership(config)
         self.store = BlockStore(config.data)
-        self.service = ChainService(self.store, self._give_up)
+        self.blocks = ChainBlocks(self.store, self._give_up)
+        self.service = ChainService(self.blocks, self._give_up)
         self.doers = AppDoers()
         client_limits, peer_limits = limits_of(len(config.nodes), config.memory)
         self.node = Node(
@@ -78,7 +81,7 @@ class ChainServer:
             on_folder=self.store.open,
         )
         self.service.on_dropped = self.node.needs_less
-        self.view = NodeView(config, keys, self.node, self.service, self.doers)
+        self.view = NodeView(config, keys, self.node, self.blocks, DrivenSide(self.node, self.service, self.doers))
         self.rpc = RPCRoom(config, self.view)
         self.watchdog = Watchdog()
         bears = bears_of(entry.traits, self.membership.faults, len(config.nodes))

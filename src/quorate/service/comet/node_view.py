@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from quorate.kernel import mask_of
-from quorate.ledger.comet.abci.engine_end import AppBusy, AppFailed
-from quorate.ledger.comet.abci.request_messages import Request, RequestCheckTx, RequestInitChain, RequestQuery
+from quorate.ledger.comet.abci.request_messages import RequestInitChain, RequestQuery
 from quorate.ledger.comet.abci.response_messages import (
-    Response,
     ResponseCheckTx,
     ResponseFinalizeBlock,
     ResponseInfo,
     ResponseQuery,
 )
 from quorate.ledger.comet.commits import Commit
-from quorate.ledger.comet.evidence import MISCONDUCT, Misconduct
+from quorate.ledger.comet.evidence import Misconduct
 from quorate.ledger.comet.json_shapes import to_json
 from quorate.ledger.comet.params import CONSENSUS_PARAMS, ConsensusParams
 from quorate.ledger.comet.rpc.view import (
@@ -30,25 +28,20 @@ from quorate.ledger.comet.rpc.view import (
     CometPeer,
     ConsensusMoment,
     DecidedHeight,
-    RPCRefusal,
     WaitingTxs,
 )
 from quorate.ledger.comet.validators import PUBLIC_KEY, CometValidator, ValidatorKey, key_address
 from quorate.parts.crypto.keys import Keys
-from quorate.protocols.tendermint.app_chain import AppChain
-from quorate.protocols.tendermint.app_messages import BlockApplied
-from quorate.protocols.tendermint.driven_app import ENGINE
+from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import Step
 from quorate.protocols.tendermint.height import Height
 from quorate.protocols.tendermint.named_blocks import id_of
 from quorate.runtime.node import Node
-from quorate.service.comet.app_doers import AppDoers
-from quorate.service.comet.block_store import StoredBlock, stored_of
-from quorate.service.comet.chain_service import ChainService
+from quorate.service.comet.app_side import AppSide
+from quorate.service.comet.block_store import AppliedBlock, StoredBlock, stored_of
+from quorate.service.comet.chain_blocks import ChainBlocks
 from quorate.service.config import NodeConfig
 from quorate.service.node_names import name_of
-
-R = TypeVar("R", bound=Response)
 
 NEW_HEIGHT: Final = 1
 COMMIT: Final = 8
@@ -59,23 +52,23 @@ STEPS: Final = {Step.PROPOSE: 3, Step.PREVOTE: 4, Step.PRECOMMIT: 6}
 class NodeView:
     """Of one node that has started. What is refused raises RPCRefusal; what needs the store, BlockStoreFailed too."""
 
-    def __init__(self, config: NodeConfig, keys: Keys, node: Node, service: ChainService, doers: AppDoers) -> None:
+    def __init__(self, config: NodeConfig, keys: Keys, node: Node, blocks: ChainBlocks, side: AppSide) -> None:
         self._config = config
         self._keys = keys
         self._node = node
-        self._service = service
-        self._store = service.store
-        self._doers = doers
+        self._blocks = blocks
+        self._store = blocks.store
+        self._side = side
         self._hearers: list[Callable[[DecidedHeight], None]] = []
         self._at_hand: tuple[int, StoredBlock] | None = None
         """The last block that was told, which most ask for, or read, of which they ask for all parts."""
-        self._service.on_applied = self._applied
+        self._blocks.on_applied = self._applied
 
     @property
-    def core(self) -> AppChain:
+    def core(self) -> Tendermint:
         """To be read between two steps."""
         core = self._node.host.root
-        assert isinstance(core, AppChain)
+        assert isinstance(core, Tendermint)
         return core
 
     # --- blocks ---
@@ -102,7 +95,7 @@ class NodeView:
         """A block with all that is kept of it."""
         if self._at_hand is not None and self._at_hand[0] == height >= self._store.base:
             return self._at_hand[1]
-        found = await self._service.in_thread(self._store.get, height)
+        found = await self._blocks.in_thread(self._store.get, height)
         if found is not None:
             self._at_hand = height, found
         return found
@@ -114,7 +107,7 @@ class NodeView:
 
     async def height_of(self, block_hash: bytes) -> int | None:
         """Of the block with this hash."""
-        return await self._service.in_thread(self._store.height_of, block_hash)
+        return await self._blocks.in_thread(self._store.height_of, block_hash)
 
     async def results_of(self, height: int) -> ResponseFinalizeBlock | None:
         """What the app said of the block."""
@@ -148,14 +141,14 @@ class NodeView:
     async def _until_stored(self, height: int) -> None:
         """The core is a moment ahead of the store."""
         while self.latest_height() < height <= self.core.chain.state.last_height:
-            await self._service.until_more()
+            await self._blocks.until_more()
 
     def listen(self, hear: Callable[[DecidedHeight], None]) -> Callable[[], None]:
         """Each height that is new in the store is told; the call that is returned ends that."""
         self._hearers.append(hear)
         return lambda: self._hearers.remove(hear)
 
-    def _applied(self, blocks: Sequence[BlockApplied]) -> None:
+    def _applied(self, blocks: Sequence[AppliedBlock]) -> None:
         if self._hearers:
             for applied in blocks:
                 found = stored_of(applied)
@@ -167,7 +160,7 @@ class NodeView:
     # --- the node ---
 
     def genesis_document(self) -> Mapping[str, Any]:
-        return genesis_of(self.core.app.genesis)
+        return genesis_of(self._side.genesis())
 
     def node_info(self) -> CometNodeInfo:
         return self._info(self._config.node)
@@ -215,39 +208,25 @@ class NodeView:
     # --- transactions and the app ---
 
     def waiting_txs(self, count_max: int) -> WaitingTxs:
-        """Those that the app has checked."""
-        txs = self.core.app.mempool.txs
+        """Those that were checked."""
+        txs = self._side.waiting_txs()
         return WaitingTxs(txs[:count_max], len(txs), sum(map(len, txs)))
 
     async def submit_tx(self, tx: bytes) -> ResponseCheckTx:
-        """Have it checked, and wait for a block if the code is 0. Raises RPCRefusal if the app was not asked."""
-        checked = await self._service.submit(tx)
-        if checked.answer is None:
-            raise RPCRefusal(checked.why)
-        return checked.answer
+        """As of an AppSide, and so are those that follow."""
+        return await self._side.submit_tx(tx)
 
     async def check_tx(self, tx: bytes) -> ResponseCheckTx:
-        """Have it checked, and nothing else. Raises RPCRefusal."""
-        return await self._ask(RequestCheckTx(tx), ResponseCheckTx)
+        return await self._side.check_tx(tx)
 
     async def app_info(self) -> ResponseInfo:
-        """What the app says of itself. Raises RPCRefusal."""
-        return await self._ask(ENGINE, ResponseInfo)
+        return await self._side.app_info()
 
     async def query_app(self, request: RequestQuery) -> ResponseQuery:
-        """Read the app's state. Raises RPCRefusal."""
-        return await self._ask(request, ResponseQuery)
-
-    async def _ask(self, request: Request, kind: type[R]) -> R:
-        try:
-            return await self._doers.calls.ask(request, kind)
-        except (AppFailed, AppBusy) as error:
-            raise RPCRefusal(str(error)) from None
+        return await self._side.query_app(request)
 
     async def add_evidence(self, piece: Misconduct) -> None:
-        """It is durable, and told to the other nodes. Raises RPCRefusal."""
-        if why := await self._service.show(MISCONDUCT.encode(piece), self._node.tell):
-            raise RPCRefusal(why)
+        await self._side.add_evidence(piece)
 
 
 def genesis_of(begins: RequestInitChain) -> Mapping[str, Any]:

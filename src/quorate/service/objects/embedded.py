@@ -21,6 +21,7 @@ from quorate.service.client.loop_thread import LoopThread
 from quorate.service.config import NodeConfig
 from quorate.service.requests import Status
 from quorate.service.server import Server, Unavailable
+from quorate.service.serving import server_of
 
 log = logging.getLogger("quorate.objects")
 
@@ -81,7 +82,7 @@ class EmbeddedNode:
             raise NoQuorum(f"node {self.config.node} cannot be asked now: {error}") from None
 
     async def _start(self) -> None:
-        server = Server(self.config, self._machine)
+        server = server_of(self.config, self._machine)
         server.replica.on_leads = self._look_later
         await server.start()
         self._server = server
