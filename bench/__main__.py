@@ -1,6 +1,7 @@
 """`make bench`: Quorate against etcd, three processes each, on this machine, one after the other, fsync on.
 
-PBFT has four, one of which may lie; nodes and clients sign with Ed25519. etcd bears no lies: it is no peer of that.
+PBFT and Tendermint have four, one of which may lie; nodes and clients sign with Ed25519. etcd tolerates no lies, so it
+is not their peer. `--protocols pbft,tendermint --skip-etcd` measures these two alone, one after the other.
 
 Absolute figures mean little on a shared machine; the ratios of one run mean more. All figures also go to
 build/bench.json.
@@ -24,8 +25,11 @@ from bench import etcd, ours
 KEY_BYTES, VALUE_BYTES = 256, 1024
 SIZES = (KEY_BYTES, VALUE_BYTES)
 RESULT = Path("build/bench.json")
-PROTOCOLS = {"raft": 3, "multipaxos": 3, "pbft": 4}
-"""Name to the number of nodes that bear one fault."""
+PROTOCOLS = {"raft": 3, "multipaxos": 3, "pbft": 4, "tendermint": 4}
+"""Name to the number of nodes that tolerate one fault."""
+COST_PUTS = 20_000
+READ_FROM = ("clients_1", "clients_200_on_8_connections")
+"""The loads beside which reads are measured as well, by as many clients."""
 PRESETS = {200: "l", 1000: "xl"}
 """Our number of clients: the preset of `etcdctl check perf` that stands against it (see etcd.py)."""
 
@@ -35,7 +39,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=15.0, help="for each of our measurements (default 15)")
     parser.add_argument("--skip-etcd", action="store_true", help="measure Quorate alone")
+    parser.add_argument("--protocols", default=",".join(PROTOCOLS), help=f"some of {', '.join(PROTOCOLS)}")
     arguments = parser.parse_args()
+    protocols = arguments.protocols.split(",")
+    if unknown := [name for name in protocols if name not in PROTOCOLS]:
+        parser.error(f"no protocol is measured as {', '.join(unknown)}: write some of {', '.join(PROTOCOLS)}")
     console = Console(width=max(120, Console().width))
     if not arguments.skip_etcd and not etcd.installed():
         console.print(
@@ -50,9 +58,9 @@ def main() -> int:
     with Console(stderr=True).status("starting") as status:
         if not arguments.skip_etcd:
             figures["etcd"] = measure_etcd(arguments.seconds, status)
-        for protocol, nodes in PROTOCOLS.items():
-            figures[protocol] = measure_ours(protocol, nodes, arguments.seconds, status)
-    if not arguments.skip_etcd:
+        for protocol in protocols:
+            figures[protocol] = measure_ours(protocol, PROTOCOLS[protocol], arguments.seconds, status)
+    if not arguments.skip_etcd and "raft" in protocols:
         figures.update(ratios(figures))
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(figures, indent=2) + "\n")
@@ -87,9 +95,12 @@ def measure_ours(protocol: str, nodes: int, seconds: float, status: Any) -> dict
         with ours.cluster(protocol, nodes) as cluster:
             status.update(f"{protocol}: {name.replace('_', ' ')}")
             found[name] = cluster.load(clients, seconds, SIZES, connections)
-            if name == "clients_200":
+            if clients == 200:
                 status.update(f"{protocol}: CPU and memory")
-                found[name].update(cluster.cost(20_000, clients, SIZES))
+                found[name].update(cluster.cost(COST_PUTS, clients, SIZES, connections))
+            if name in READ_FROM:
+                status.update(f"{protocol}: reads")
+                found[name].update(cluster.reads(clients, connections, seconds, VALUE_BYTES))
     return found
 
 
@@ -119,9 +130,13 @@ def report(figures: dict[str, Any], console: Console) -> None:
         "latency_ms_max",
         "cpu_s_per_10k_writes",
         "peak_memory_mb",
+        "reads_per_s",
+        "read_ms_p50",
+        "read_cpu_us",
     )
-    table = Table(title=f"durable writes, keys of {KEY_BYTES} and values of {VALUE_BYTES} bytes")
-    for heading in ("system", "load", "writes/s", "p50 ms", "p99 ms", "longest ms", "CPU s/10k", "peak MB"):
+    table = Table(title=f"durable writes, and reads; keys of {KEY_BYTES} and values of {VALUE_BYTES} bytes")
+    writes = ("writes/s", "p50 ms", "p99 ms", "longest ms", "CPU s/10k", "peak MB")
+    for heading in ("system", "load", *writes, "reads/s", "p50 ms", "CPU us/read"):
         table.add_column(heading, justify="left" if heading in ("system", "load") else "right")
     for system in ("etcd", *PROTOCOLS):
         for load, found in figures.get(system, {}).items():

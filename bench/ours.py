@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+
 from bench.processes import cpu_seconds, peak_memory_mb
+from bench.reads import run_reads
 
 BASE_PORTS = range(8400, 9400, 10)
 COMMAND = [sys.executable, "-m", "quorate"]
@@ -65,7 +69,14 @@ class Quorate:
             "latency_ms_max": measured["latency_ms_max"],
         }
 
-    def cost(self, puts: int, clients: int, sizes: tuple[int, int]) -> dict[str, float]:
+    def reads(self, clients: int, connections: int | None, seconds: float, value_bytes: int) -> dict[str, float]:
+        """Reads a second, their median latency, and CPU of the servers for one."""
+        measured = asyncio.run(
+            run_reads(self.endpoints, clients, connections, seconds, value_bytes, lambda: cpu_seconds(self.pids))
+        )
+        return msgspec.structs.asdict(measured)
+
+    def cost(self, puts: int, clients: int, sizes: tuple[int, int], connections: int | None = None) -> dict[str, float]:
         """CPU seconds of the servers for 10,000 writes, and the peak memory of the largest so far."""
         key_bytes, value_bytes = sizes
         before = cpu_seconds(self.pids)
@@ -90,6 +101,8 @@ class Quorate:
             "--warm-up",
             "0",
         ]
+        if connections is not None:
+            command += ["--connections", str(connections)]
         measured = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return {
             "cpu_s_per_10k_writes": (cpu_seconds(self.pids) - before) / measured["puts"] * 10_000,

@@ -125,7 +125,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """A public name that has not been used yet. Raises AttributeError."""
     if name == "__version__":
-        value: Any = _version()
+        from quorate.release import release
+
+        value: Any = release()
     elif name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
     else:
@@ -136,12 +138,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("quorate")
-    except PackageNotFoundError:  # imported from a source tree that was never installed
-        return "0+source"

@@ -105,13 +105,13 @@ def test_a_trace_to_a_file_and_to_the_screen(tmp_path: Path) -> None:
 
 def test_mutants_that_are_missed_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = [mutant for mutant in mutants_of("raft") if mutant.name in ("no-barrier", "commits-old-term")]
-    monkeypatch.setattr("quorate.cli.sim.mutants_of", lambda protocol: tuple(chosen))
+    monkeypatch.setattr("quorate.cli.sim.mutants_of", lambda protocol, workload: tuple(chosen))
     code, out, _ = call("raft", "--mutants", "--seeds", "0:8", "--json", "--jobs", "1")
     found = msgspec.json.decode(out)
     assert code == 1
     assert found["missed"] == ["commits-old-term"]
     assert found["mutants"][0]["property"]
-    monkeypatch.setattr("quorate.cli.sim.mutants_of", lambda protocol: tuple(chosen[:1]))
+    monkeypatch.setattr("quorate.cli.sim.mutants_of", lambda protocol, workload: tuple(chosen[:1]))
     code, out, _ = call("raft", "--mutants", "--seeds", "0:8", "--jobs", "1")
     assert code == 0
     assert "no-barrier" in out
@@ -128,7 +128,7 @@ def test_mutants_that_are_missed_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         (["raft", "--nodes", "0"], "0 nodes; a simulated cluster has 1 to 1024"),
         (["raft", "--nodes", "2000"], "2000 nodes; a simulated cluster has 1 to 1024"),
         (["raft", "--duration-s", "0"], "above 0"),
-        (["raft", "--workload", "x"], "known are kv, register, mix"),
+        (["raft", "--workload", "x"], "known are kv, register, mix, app"),
         (["raft", "--trace", "-"], "say which with --seed"),
         (["raft", "--mutants", "--mutant", "no-barrier"], "leave out --mutant"),
         (["raft", "--seed", "1", "--trace", "/no/such/folder/t"], "cannot write the trace"),

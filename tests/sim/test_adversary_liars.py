@@ -335,7 +335,12 @@ def test_names() -> None:
         parse_adversary("silent,nasty")
 
 
-@pytest.mark.parametrize("kind", [*GENERIC, *(liar for name in REGISTRY for liar in equipment_of(name).liars)])
+APP_LIARS = [liar for name in REGISTRY if (of_app := equipment_of(name).with_app) for liar in of_app.liars]
+
+
+@pytest.mark.parametrize(
+    "kind", [*GENERIC, *(liar for name in REGISTRY for liar in equipment_of(name).liars), *APP_LIARS]
+)
 def test_every_liar_is_in_the_documents(kind: type[Liar]) -> None:
     assert f"| `{kind.name}` | {kind.summary} |\n" in DOCUMENT.read_text(encoding="utf-8")
 

@@ -20,7 +20,7 @@ from quorate.sim.run import RunOutcome
 from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.objects.loading import object_file_of
-from quorate.trials.protocols import entry_of, mutant_of, mutants_of
+from quorate.trials.protocols import entry_of, equipment_of, mutant_of, mutants_of
 from quorate.trials.quotas import quotas_of, shortfall
 from quorate.trials.twins import check_twins
 
@@ -57,7 +57,9 @@ def sim(
     rounds: Annotated[int, typer.Option(help="Rounds of --twins.")] = 2,
     jobs: Annotated[int, typer.Option(help="Processes to use; 0: as many as there are cores.", min=0)] = 0,
     duration_s: Annotated[float, typer.Option(help="Virtual seconds under faults, before all is healed.")] = 10.0,
-    workload: Annotated[str, typer.Option(help="register, kv (the store on disk), or mix.")] = "register",
+    workload: Annotated[
+        str, typer.Option(help="register, kv (the store on disk), mix, or app: ABCI apps above tendermint.")
+    ] = "register",
     mutant: Annotated[str, typer.Option(help="Plant this bug.")] = "",
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Plant each known bug in turn; all must be caught.")
@@ -72,6 +74,8 @@ def sim(
     written to a file. Clients call the methods of a Replicated class; nodes are compared with an object fed their log.
 
     Example:  quorate sim raft --seeds 0:500 --faults crash,partition
+
+    Example:  quorate sim tendermint --nodes 4 --workload app --seeds 0:20
 
     Exit code: 0 every promise was kept, 1 one was broken (or a planted bug not caught), 2 wrong use, 3 kept, but in
     500 seeds or more a kind of fault that was switched on came too seldom to say so.
@@ -135,10 +139,11 @@ def _errors() -> Console:
 def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
     """Refuse wrong use before any process starts. Raises OptionsError."""
     entry_of(task.protocol)
-    if task.mutant:
-        mutant_of(task.protocol, task.mutant)
     if task.workload not in campaign.WORKLOADS:
         raise OptionsError(f"no workload is called {task.workload!r}; known are {', '.join(campaign.WORKLOADS)}")
+    equipment_of(task.protocol, task.workload)
+    if task.mutant:
+        mutant_of(task.protocol, task.mutant, task.workload)
     parse_faults(task.faults)
     Options(seed=task.seed, nodes=task.nodes, duration_s=task.duration_s, byzantine=task.byzantine)
     campaign.check_joins(task)
@@ -318,7 +323,7 @@ def _run_traced(task: Task, trace: str) -> bool:
 def _run_mutants(task: Task, seeds: range, workers: int, json: bool) -> bool:
     """Plant each bug and run seeds until one catches it."""
     rows = []
-    mutants = mutants_of(task.protocol)
+    mutants = mutants_of(task.protocol, task.workload)
     with _progress() as progress:
         bar = progress.add_task("mutants", total=len(mutants))
         for mutant in mutants:

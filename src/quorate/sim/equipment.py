@@ -27,6 +27,8 @@ class Led(msgspec.Struct, frozen=True):
 class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """One protocol's, beside what fits every protocol."""
 
+    core: type[Core] | None = None
+    """The protocol's with small limits, of those that the config does not have; None: the protocol's as it is."""
     simulation: Any
     """The config for simulated runs: small limits, so that every path is taken."""
     one_by_one: Any = None
@@ -48,6 +50,9 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """How a Byzantine node signs a message of its own that it changed."""
     twins: Led | None = None
     """None: it cannot be led."""
+    with_app: Equipment | None = None
+    """What the protocol's ``app_core`` is tested with, above which the workload ``app`` has ABCI apps; None: it has no
+    such core."""
 
     @property
     def spares_nodes(self) -> bool:

@@ -24,14 +24,16 @@ from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.storage import Storage
 from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
+from quorate.sim.workload import Subject
+from quorate.trials.abci.forms import app_subject
 from quorate.trials.disks import medium_of
 from quorate.trials.files import is_file
 from quorate.trials.objects.loading import object_file_of
 from quorate.trials.objects.subject import ObjectSubject
-from quorate.trials.protocols import adversary_of, entry_of, equipment_of, mutant_of
-from quorate.trials.subjects import SUBJECTS, ServiceSubject, check_traits, subject
+from quorate.trials.protocols import APP, adversary_of, entry_of, equipment_of, mutant_of
+from quorate.trials.subjects import SUBJECTS, check_traits, subject
 
-WORKLOADS = (*sorted(SUBJECTS), "mix")
+WORKLOADS = (*sorted(SUBJECTS), "mix", APP)
 KV_EVERY = 4
 """In a mix, how many seeds there are to one of the key-value store, which is slower to simulate."""
 
@@ -85,9 +87,9 @@ def run_task(task: Task, trace: Trace | None = None) -> RunOutcome:
 
 def trial_of(task: Task) -> Trial:
     """What a task puts to the test, made afresh. Raises OptionsError where it makes no sense."""
-    entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
+    entry, equipment = entry_of(task.protocol), equipment_of(task.protocol, task.workload)
     traits = entry.traits
-    mutant = mutant_of(task.protocol, task.mutant) if task.mutant else Mutant("", "")
+    mutant = mutant_of(task.protocol, task.mutant, task.workload) if task.mutant else Mutant("", "")
     if mutant.joins:
         task = msgspec.structs.replace(task, joins=True)
     if mutant.repairs:
@@ -99,7 +101,8 @@ def trial_of(task: Task) -> Trial:
         raise OptionsError(f"no workload is called {workload!r}; known are {', '.join(WORKLOADS)}")
     if workload == "mix":
         workload = "kv" if task.seed % KV_EVERY == 0 else "register"
-    liars, adversary = adversary_of(task.protocol, task.adversary)
+    liars, adversary = adversary_of(task.protocol, task.adversary, task.workload)
+    core = mutant.core or equipment.core or entry.core
     faults = () if mutant.quiet else tuple(kind for kind in parse_faults(task.faults) if kind in equipment.tested_with)
     kinds = ordeals.chosen(task.seed, faults, joins=task.joins, repairs=task.repairs)
     options = Options(
@@ -107,7 +110,7 @@ def trial_of(task: Task) -> Trial:
         nodes=task.nodes,
         duration_s=task.duration_s,
         faults=faults,
-        by_inputs=entry.core.by_inputs,
+        by_inputs=core.by_inputs,
         byzantine=byzantine_of(task, mutant),
         adversary=adversary,
         joins=task.joins,
@@ -118,7 +121,7 @@ def trial_of(task: Task) -> Trial:
     borne, storage = _borne(entry, equipment, config), Storage()
     if not set(DISK_FAULTS).isdisjoint(faults):
         spared = borne(range(task.nodes)) if equipment.spares_nodes else 0
-        storage = Storage(medium_of(mutant.core or entry.core) if spared else None, spared)
+        storage = Storage(medium_of(core) if spared else None, spared)
     if task.joins or "members" in kinds:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
     change = None
@@ -129,8 +132,8 @@ def trial_of(task: Task) -> Trial:
         fewest = traits.fault_model.nodes(entry.faults(task.nodes))  # clients go on believing f + 1 equal answers
         config, change = _administered(config, change.value, scheme.client(ADMINISTRATOR), fewest)
     return Trial(
-        make=entry.make(config, mutant.core, scheme.keys if scheme else None),
-        subject=_subject(task, workload, traits, scheme, mutant.client or ClientCore),
+        make=entry.make(config, core, scheme.keys if scheme else None),
+        subject=_subject(task, workload, kinds, traits, scheme, mutant.client or ClientCore),
         options=options,
         kinds=kinds,
         borne=borne,
@@ -146,9 +149,12 @@ def trial_of(task: Task) -> Trial:
 
 
 def _subject(
-    task: Task, workload: str, traits: Traits, scheme: Symbolic | None, client: type[ClientCore]
-) -> ServiceSubject:
+    task: Task, workload: str, kinds: Sequence[str], traits: Traits, scheme: Symbolic | None, client: type[ClientCore]
+) -> Subject:
     """A person's class, or what the workload names."""
+    if workload == APP:
+        assert scheme is not None, "who drives apps has keys"
+        return app_subject(task.seed, kinds, scheme)
     file = object_file_of(task.replicated) if task.replicated else None
     if file is None:
         if task.replicated:
@@ -193,7 +199,7 @@ def check_repairs(task: Task) -> None:
 
 def check_faults(task: Task) -> str:
     """What is to be said of kinds of faults that are asked for by name and do not happen; mostly nothing."""
-    tested = equipment_of(task.protocol).tested_with
+    tested = equipment_of(task.protocol, task.workload).tested_with
     named = [name.strip() for name in task.faults.split(",")]
     absent = [name for name in named if name and name not in GROUPS and name not in tested]
     return f"{task.protocol} is not tested with {', '.join(absent)}: no run has that" if absent else ""
@@ -205,7 +211,7 @@ def check_adversary(task: Task) -> str:
     A protocol for crashes is not refused those that are named: to see it break is worth something too.
     """
     entry = entry_of(task.protocol)
-    _, names = adversary_of(task.protocol, task.adversary)
+    _, names = adversary_of(task.protocol, task.adversary, task.workload)
     if not task.byzantine:
         return ""
     if not entry.traits.is_byzantine:

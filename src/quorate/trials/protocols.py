@@ -21,6 +21,8 @@ from quorate.trials.files import is_file, liar_of_file, protocol_of_file
 from quorate.trials.mutants import MUTANTS as SERVICE_MUTANTS
 from quorate.trials.mutants import SIGNED_MUTANTS
 
+APP = "app"
+"""The workload that has ABCI apps."""
 EQUIPMENT: dict[str, Equipment] = {}
 """What was loaded so far, by protocol."""
 
@@ -34,10 +36,18 @@ def entry_of(protocol: str) -> ProtocolEntry:
     return REGISTRY[protocol]
 
 
-def equipment_of(protocol: str) -> Equipment:
-    """What the protocol is tested with. Raises OptionsError."""
-    if is_file(protocol):
-        return protocol_of_file(protocol)[1]
+def equipment_of(protocol: str, workload: str = "") -> Equipment:
+    """What the protocol is tested with; for the workload ``app``, its core that drives apps. Raises OptionsError."""
+    equipment = protocol_of_file(protocol)[1] if is_file(protocol) else _registered(protocol)
+    if workload != APP:
+        return equipment
+    if equipment.with_app is None:
+        able = " or ".join(sorted(name for name, entry in REGISTRY.items() if entry.app_core is not None))
+        raise OptionsError(f"{entry_of(protocol).name} drives no ABCI apps: choose another --workload, or {able}")
+    return equipment.with_app
+
+
+def _registered(protocol: str) -> Equipment:
     entry = entry_of(protocol)
     equipment = EQUIPMENT.get(protocol)
     if equipment is None:
@@ -48,31 +58,35 @@ def equipment_of(protocol: str) -> Equipment:
     return equipment
 
 
-def mutants_of(protocol: str) -> tuple[Mutant, ...]:
-    """The protocol's mutants, and those of the shell, the service and its clients; some take snapshots to show."""
-    equipment = equipment_of(protocol)
+def mutants_of(protocol: str, workload: str = "") -> tuple[Mutant, ...]:
+    """The protocol's mutants, and those of the shell, the service and its clients; some take snapshots to show.
+
+    Clients of apps are not the service's.
+    """
+    equipment = equipment_of(protocol, workload)
+    clients = () if workload == APP else CLIENT_MUTANTS
     around = (*SNAPSHOT_MUTANTS, *SNAPSHOT_FILE_MUTANTS, *SERVICE_MUTANTS) if equipment.takes_snapshots else ()
     disks = DISK_MUTANTS if equipment.spares_nodes else ()
     signed = SIGNED_MUTANTS if "clients" in equipment.kinds else ()
-    voting = VOTING_MUTANTS if entry_of(protocol).traits.belief is Belief.VOTES else ()
-    return (*DURABILITY_MUTANTS, *disks, *equipment.mutants, *around, *signed, *CLIENT_MUTANTS, *voting)
+    voting = VOTING_MUTANTS if clients and entry_of(protocol).traits.belief is Belief.VOTES else ()
+    return (*DURABILITY_MUTANTS, *disks, *equipment.mutants, *around, *signed, *clients, *voting)
 
 
-def mutant_of(protocol: str, name: str) -> Mutant:
+def mutant_of(protocol: str, name: str, workload: str = "") -> Mutant:
     """A mutant by name. Raises OptionsError."""
-    for mutant in mutants_of(protocol):
+    for mutant in mutants_of(protocol, workload):
         if mutant.name == name:
             return mutant
-    known = ", ".join(mutant.name for mutant in mutants_of(protocol))
+    known = ", ".join(mutant.name for mutant in mutants_of(protocol, workload))
     raise OptionsError(f"{protocol} has no mutant {name!r}; it has {known}")
 
 
-def adversary_of(protocol: str, text: str) -> tuple[tuple[type[Liar], ...], tuple[str, ...]]:
+def adversary_of(protocol: str, text: str, workload: str = "") -> tuple[tuple[type[Liar], ...], tuple[str, ...]]:
     """The liars that there are beside those for every protocol, and the names of those that ``text`` wants.
 
     ``all``, ``none``, or names and liars in files (``theirs.py:Attack``), separated by commas. Raises OptionsError.
     """
-    liars = equipment_of(protocol).liars
+    liars = equipment_of(protocol, workload).liars
     wanted = [name.strip() for name in text.split(",")]
     brought = tuple(liar_of_file(name) for name in wanted if is_file(name))
     if not brought:

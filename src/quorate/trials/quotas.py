@@ -15,7 +15,7 @@ import msgspec
 from quorate.sim.disk_nemesis import DAMAGING
 from quorate.sim.options import COMMON, DISK_FAULTS, parse_faults
 from quorate.trials.campaign import Task
-from quorate.trials.protocols import adversary_of, entry_of, equipment_of
+from quorate.trials.protocols import APP, adversary_of, entry_of, equipment_of
 
 SEEDS: Final = 500
 LEAST: Final = 50
@@ -38,7 +38,8 @@ QUOTAS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """By kind, the faults that it must bring, as they are called in the counts of a run."""
 
-
+APP_SNAPSHOTS: Final = ("OfferSnapshot", "ApplySnapshotChunk")
+"""What ``snapshots`` must bring where they are those of ABCI apps: the calls."""
 LIES: Final[Mapping[str, tuple[str, ...]]] = {"lying-source": ("pieces poisoned",)}
 """By liar, the lies of it that a campaign with snapshots must bring: each of them needs a node that fetches one."""
 
@@ -60,29 +61,31 @@ def quotas_of(task: Task, seeds: int, counts: Mapping[str, int]) -> dict[str, Qu
     """By fault, for a campaign of tasks like this one. A planted bug may well end its runs early: it has none."""
     if task.mutant:
         return {}
-    tested = (*COMMON, *equipment_of(task.protocol).kinds, *_of_disks(task))
+    tested = (*COMMON, *equipment_of(task.protocol, task.workload).kinds, *_of_disks(task))
     least = LEAST * seeds // SEEDS if seeds >= SEEDS else 0
     asked = {kind: QUOTAS.get(kind, ()) for kind in parse_faults(task.faults) if kind in tested}
+    if task.workload == APP and "snapshots" in asked:
+        asked["snapshots"] = APP_SNAPSHOTS
     if task.repairs:
         asked = {kind: faults for kind, faults in asked.items() if kind not in ("gone", "members")}
         asked["repairs"] = ("lost folders", "returned")
     if "gone" in asked and not _spares_one(task):
         asked["gone"] = ("absence",)
     if task.byzantine and "snapshots" in asked:
-        _, adversary = adversary_of(task.protocol, task.adversary)
+        _, adversary = adversary_of(task.protocol, task.adversary, task.workload)
         asked |= {liar: lies for liar, lies in LIES.items() if liar in adversary}
     return {fault: Quota(kind, counts.get(fault, 0), least) for kind, faults in asked.items() for fault in faults}
 
 
 def _spares_one(task: Task) -> bool:
     """Whether a member can be spared besides those that lie."""
-    entry, equipment = entry_of(task.protocol), equipment_of(task.protocol)
+    entry, equipment = entry_of(task.protocol), equipment_of(task.protocol, task.workload)
     return equipment.spares_nodes and entry.faults(task.nodes) > task.byzantine
 
 
 def _of_disks(task: Task) -> tuple[str, ...]:
     """The kinds that strike at all: none that damages, where no node can be spared besides those that lie."""
-    equipment = equipment_of(task.protocol)
+    equipment = equipment_of(task.protocol, task.workload)
     if not equipment.spares_nodes:
         return ()
     dooms = _spares_one(task) and not (task.joins or task.repairs)

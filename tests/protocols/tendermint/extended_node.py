@@ -23,8 +23,8 @@ from quorate.protocols.tendermint.messages import (
 )
 from quorate.protocols.tendermint.named_blocks import NamedBlock, name_block
 from quorate.protocols.tendermint.signed_bytes import extension_bytes, proposal_bytes, vote_bytes
+from quorate.trials.abci.extending import Attaching
 
-from tests.protocols.tendermint.extension_trial import Attaching
 from tests.protocols.tendermint.one_app_node import OneAppNode
 from tests.protocols.tendermint.one_node import CONFIG, ME, OTHERS, SCHEME, WALL_NS, written
 

@@ -10,8 +10,7 @@ power is enough to lead a client there that skips heights. Equivocation: another
 that decided the height; the whole of a quorum has to sign that, or no light client would look at it.
 
 AttackPunished checks the chain: a block has the evidence, once, and it blames the liars and nobody else (for an
-equivocation, those of them who signed the chain's block as well); and every app is told so, of the same height, in
-CometBFT's form.
+equivocation, those of them who signed the chain's block as well). OneHistory checks that every app is told so.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from msgspec.structs import replace
 
 from quorate.kernel import Received
 from quorate.ledger.comet.abci.contents import misbehaviors
-from quorate.ledger.comet.abci.request_messages import RequestFinalizeBlock
 from quorate.ledger.comet.block_ids import BlockID, PartSetHeader
 from quorate.ledger.comet.blocks import BLOCK
 from quorate.ledger.comet.commits import FOR_BLOCK, NO_SIG, Commit, CommitSig
@@ -44,8 +42,8 @@ from quorate.protocols.tendermint.signed_bytes import vote_bytes
 from quorate.runtime.keys import Ed25519, Ed25519Signer
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.workload import Workload
-
-from tests.protocols.tendermint.app_trial import AppSubject, Submitting
+from quorate.trials.abci.clients import Submitting
+from quorate.trials.abci.subject import AppSubject
 
 PUNISHED = "attacks on light clients are punished"
 TRUSTED_AT = 2
@@ -165,14 +163,6 @@ class AttackPunished(Checker):
         assert commit is not None
         return LightBlock(SignedHeader(BLOCK.decode(its.block).header, commit), its.validators)
 
-    def check_told(self, node: int, calls: Sequence[Any]) -> None:
-        """In one life of an app."""
-        for call in calls:
-            if isinstance(call, RequestFinalizeBlock):
-                piece = self.committed.get(call.height)
-                if call.misbehavior != (() if piece is None else misbehaviors(piece)):
-                    raise Violation(PUNISHED, f"the app of node {node} was told otherwise of height {call.height}")
-
 
 class Attacking(Submitting):
     """Clients with transactions, and a light client that is lied to once the chain is high enough.
@@ -247,11 +237,3 @@ class AttackSubject(AppSubject):
 
     def checkers(self, protocol: Sequence[Checker], scheme: Any) -> list[Checker]:
         return [*super().checkers(protocol, scheme), self.punished]
-
-    def converged(self, world: Any) -> bool:
-        if not super().converged(world):
-            return False
-        for node, lives in self.apps.items():
-            for asked in lives:
-                self.punished.check_told(node, asked.calls)
-        return True

@@ -16,8 +16,8 @@ from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.parts.crypto.keys import VerifyBatch
 from quorate.protocols.tendermint.app_chain import AppChain
 from quorate.protocols.tendermint.app_messages import AskApp, BlockApplied, CheckTxs, TxChecked
+from quorate.trials.abci.asked_app import answer_of
 
-from tests.protocols.tendermint.app_trial import answer_of
 from tests.protocols.tendermint.one_node import CONFIG, ME, OneNode
 
 ALONE = CONFIG.but(powers=tuple(1000 if node == ME else 1 for node in range(4)))

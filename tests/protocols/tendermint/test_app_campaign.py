@@ -4,22 +4,14 @@ import re
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from quorate.ledger.comet.abci import request_messages as requests
-from quorate.ledger.comet.blocks import Block
-from quorate.ledger.comet.evidence import DuplicateVoteEvidence, EvidenceList, LightClientAttackEvidence, Misconduct
-from quorate.ledger.comet.validators import CometValidatorSet
-from quorate.protocols.tendermint.app_chain import AppChain
+from quorate.ledger.comet.evidence import DuplicateVoteEvidence, LightClientAttackEvidence
 from quorate.protocols.tendermint.app_liars import APP_LIARS
-from quorate.protocols.tendermint.app_messages import AskApp
-from quorate.protocols.tendermint.chain_app import Finalized
 from quorate.protocols.tendermint.core import STALLED
-from quorate.protocols.tendermint.driven_app import DrivenApp
-from quorate.protocols.tendermint.evidence_pool import EvidencePool, PastHeight
 from quorate.sim.adversary import GENERIC
 
-from tests.protocols.tendermint.app_trial import held, run
+from tests.protocols.tendermint.app_trial import core_of, held, run
 
 LIES = tuple(liar.name for liar in (*GENERIC, *APP_LIARS))
 
@@ -64,67 +56,26 @@ def test_many_seeds(seeds: range, options: dict[str, Any]) -> None:
 # --- planted bugs ---
 
 
-class TwoCommits(DrivenApp):
-    """Asks to commit twice."""
-
-    def commit(self, height: int, said: Finalized) -> None:
-        super().commit(height, said)
-        self._questions.ask(AskApp(requests.RequestCommit()), height)
-
-
-class NoInitChain(DrivenApp):
-    """Begins no chain."""
-
-    def welcome(self, info: Any) -> None:
-        self._info = info
-        self._ready(None)
-
-
-class Unrecorded(DrivenApp):
-    """Has the app commit what it does not keep."""
-
-    def restore(self, record: Any) -> None:
-        pass
-
-
-class Unremembered(EvidencePool):
-    """Forgets what blocks had."""
-
-    def decided(self, block: Block, validators: CometValidatorSet) -> None:
-        super().decided(replace(block, evidence=EvidenceList()), validators)
-
-
-class Believing(EvidencePool):
-    """Takes all evidence for true."""
-
-    def _verify_piece(self, piece: Misconduct, past: PastHeight, as_of: int) -> None:
-        pass
-
-
 @pytest.mark.parametrize(
-    ("bug", "text"), [(Unremembered, "has what block .* has"), (Believing, "blames somebody for nothing")]
+    ("mutant", "text"),
+    [("forgets-evidence", "has what block .* has"), ("believes-evidence", "blames somebody for nothing")],
 )
-def test_planted_faults_of_evidence_are_seen(bug: type[EvidencePool], text: str) -> None:
-    core = type("Planted", (AppChain,), {"evidence_class": bug})
-    outcome = run(0, core=core, byzantine=1, adversary=("slandering", "splitting"), duration_s=2.0)
+def test_planted_faults_of_evidence_are_seen(mutant: str, text: str) -> None:
+    outcome = run(0, core=core_of(mutant), byzantine=1, adversary=("slandering", "splitting"), duration_s=2.0)
     assert not outcome.holds
     assert re.search(text, outcome.text), outcome.text
 
 
-def planted(bug: type[DrivenApp]) -> type[AppChain]:
-    return type("Planted", (AppChain,), {"app_class": bug})
-
-
 @pytest.mark.parametrize(
-    ("bug", "text"),
+    ("mutant", "text"),
     [
-        (TwoCommits, "Commit: comes after"),
-        (NoInitChain, "InitChain must come before it"),
-        (Unrecorded, "what the app did not make|the engine, which has no blocks|the engine's blocks end"),
+        ("commits-twice", "Commit: comes after"),
+        ("begins-no-chain", "InitChain must come before it"),
+        ("forgets-outcomes", "what the app did not make|the engine, which has no blocks|the engine's blocks end"),
     ],
 )
-def test_planted_disorder_is_seen(bug: type[DrivenApp], text: str) -> None:
-    outcomes = [run(seed, core=planted(bug), duration_s=2.0) for seed in range(2)]
+def test_planted_disorder_is_seen(mutant: str, text: str) -> None:
+    outcomes = [run(seed, core=core_of(mutant), duration_s=2.0) for seed in range(2)]
     texts = [outcome.text for outcome in outcomes if not outcome.holds]
     assert texts
     assert any(re.search(text, found) for found in texts), texts

@@ -6,17 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from quorate.ledger.comet.abci.request_messages import RequestFinalizeBlock
 from quorate.protocols.tendermint.app_chain import AppChain
-from quorate.protocols.tendermint.app_messages import AskApp
-from quorate.protocols.tendermint.driven_app import DrivenApp
-from quorate.protocols.tendermint.evidence_pool import EvidencePool, PastHeight
-from quorate.protocols.tendermint.questions import Questions
+from quorate.protocols.tendermint.evidence_pool import EvidencePool
 from quorate.sim.run import RunOutcome
 
-from tests.protocols.tendermint.app_trial import run
+from tests.protocols.tendermint.app_trial import core_of, run
 from tests.protocols.tendermint.light_attacks import AttackSubject
 
 KINDS = {"lunatic": 2, "equivocation": 3}
@@ -42,13 +37,6 @@ def test_the_liars_are_blamed_in_a_block_and_every_app_is_told(kind: str, seeds:
 # --- planted bugs ---
 
 
-class Credulous(EvidencePool):
-    """Takes whatever it is shown."""
-
-    def _verify_piece(self, piece: Any, past: PastHeight, as_of: int) -> None:
-        pass
-
-
 class Forgetful(EvidencePool):
     """Does not know what blocks had."""
 
@@ -62,29 +50,6 @@ class Shelving(EvidencePool):
 
     def to_propose(self, height: int, time: Any) -> tuple[Any, ...]:
         return ()
-
-
-class SilentQuestions(Questions):
-    """Keeps from the app who misbehaved."""
-
-    def ask(self, work: Any, about: Any = None) -> None:
-        if isinstance(work, AskApp) and isinstance(work.request, RequestFinalizeBlock):
-            work = AskApp(replace(work.request, misbehavior=()))
-        super().ask(work, about)
-
-
-class Silent(DrivenApp):
-    """With these."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._questions.__class__ = SilentQuestions
-
-
-class SilentChain(AppChain):
-    """With this."""
-
-    app_class = Silent
 
 
 def with_pool(pool: type[EvidencePool]) -> type[AppChain]:
@@ -108,9 +73,9 @@ def texts(core: type[AppChain]) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("core", "text"),
     [
-        (with_pool(Credulous), "blames somebody for nothing"),
+        (core_of("believes-evidence"), "blames somebody for nothing"),
         (with_pool(Forgetful), "blamed twice"),
-        (SilentChain, "was told otherwise"),
+        (core_of("hides-misbehavior"), "was told otherwise"),
         pytest.param(with_pool(Shelving), "no block has the evidence", marks=pytest.mark.slow),
     ],
     ids=["credulous", "forgetful", "silent", "shelving"],

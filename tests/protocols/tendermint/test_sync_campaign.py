@@ -1,29 +1,20 @@
 """State sync under faults and liars: apps have one history and one state, and planted bugs are seen."""
 
-from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from quorate.ledger.comet.abci.request_messages import RequestApplySnapshotChunk, RequestOfferSnapshot
-from quorate.ledger.comet.abci.response_messages import ApplyResult, ResponseApplySnapshotChunk, ResponseInfo
+from quorate.ledger.comet.abci.response_messages import ResponseInfo
 from quorate.protocols.tendermint.app_chain import AppChain
+from quorate.protocols.tendermint.app_mutants import planted
 from quorate.protocols.tendermint.candidates import Candidate
-from quorate.protocols.tendermint.chunk_order import ChunkOrder
-from quorate.protocols.tendermint.state_sync import Attempt, StateSync
+from quorate.protocols.tendermint.state_sync import StateSync
 from quorate.protocols.tendermint.sync_liars import WrongChunks
+from quorate.trials.abci.syncing import Checked, SyncSubject
 
-from tests.protocols.tendermint.app_trial import held
-from tests.protocols.tendermint.sync_trial import (
-    LIES,
-    SYNC_LIES,
-    Checked,
-    Gullible,
-    SyncChain,
-    SyncSubject,
-    WrongState,
-    run_synced,
-)
+from tests.protocols.tendermint.app_trial import core_of, held
+from tests.protocols.tendermint.sync_trial import LIES, SYNC_LIES, Gullible, WrongState, run_synced
 
 WRONG = {"byzantine": 1, "adversary": (WrongState.name,)}
 
@@ -73,47 +64,16 @@ class NoHash(StateSync):
         return True
 
 
-class NoBlame(StateSync):
-    """Senders that the app rejects go on sending."""
-
-    def reject_senders(self, names: Collection[str]) -> None:
-        pass
-
-
-class Backwards(ChunkOrder):
-    """The last chunk comes first."""
-
-    @property
-    def next(self) -> int | None:
-        number = super().next
-        return None if number is None else self._count - 1 - number
-
-
-class NoRetry(StateSync):
-    """What the app wants to try again is taken for accepted."""
-
-    def applied(self, attempt: Attempt, sender: int, answer: ResponseApplySnapshotChunk) -> None:
-        super().applied(attempt, sender, ResponseApplySnapshotChunk(ApplyResult.ACCEPT))
-
-
-def with_sync(sync: type[StateSync]) -> type[AppChain]:
-    return type("Planted", (SyncChain,), {"sync_class": sync})
-
-
-class BackwardSync(StateSync):
-    order_class: ClassVar[type[ChunkOrder]] = Backwards
-
-
 CHUNKS: dict[str, Any] = {"byzantine": 1, "adversary": (WrongChunks.name,)}
 
 
 @pytest.mark.parametrize(
     ("core", "make", "options", "seeds", "text"),
     [
-        (with_sync(NoHash), Gullible, WRONG, (2, 4), "state sync has not ended"),
-        (with_sync(NoBlame), Checked, CHUNKS, (173, 185), "which the app rejected"),
-        (with_sync(BackwardSync), Checked, {}, (2,), "comes where"),
-        (with_sync(NoRetry), Checked, CHUNKS, (2, 30), "comes where"),
+        (planted(sync_class=NoHash), Gullible, WRONG, (2, 4), "state sync has not ended"),
+        (core_of("blames-no-sender"), Checked, CHUNKS, (173, 185), "which the app rejected"),
+        (core_of("backwards"), Checked, {}, (2,), "comes where"),
+        (core_of("no-retry"), Checked, CHUNKS, (2, 30), "comes where"),
     ],
     ids=["hash", "blame", "order", "retry"],
 )

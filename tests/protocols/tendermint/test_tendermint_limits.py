@@ -18,9 +18,10 @@ from quorate.sim.adversary.liar import Liar
 from quorate.sim.run import simulate
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
+from quorate.trials.abci.subject import AppSubject
 from quorate.trials.campaign import Task, trial_of
 
-from tests.protocols.tendermint.app_trial import AppSubject, app_trial
+from tests.protocols.tendermint.app_trial import app_trial
 from tests.sim.message_counts import DELAY_S, sent_in
 
 MIX = Mix(delay_s_min=DELAY_S, delay_s_mean=1e-9, is_fifo=True, sync_s=DELAY_S / 10, clients=0)

@@ -31,9 +31,9 @@ from quorate.protocols.tendermint.messages import (
     Votes,
 )
 from quorate.runtime.codec import Codec, MalformedMessage
+from quorate.trials.abci.extending import Attaching
 
 from tests.protocols.tendermint.extended_node import EXTEND, PREPARE, VERIFY, ExtendedNode, asks
-from tests.protocols.tendermint.extension_trial import Attaching
 from tests.protocols.tendermint.one_app_node import ALONE
 from tests.protocols.tendermint.one_node import KEYRING, ME, NIL, OTHERS, A, OneNode, blames, precommit, told, written
 

@@ -1,5 +1,6 @@
 """What trials test Tendermint with."""
 
+from quorate.protocols.tendermint.app_equipment import app_equipment
 from quorate.protocols.tendermint.invariants import TendermintInvariants
 from quorate.protocols.tendermint.liars import LIARS, resign_tendermint
 from quorate.protocols.tendermint.messages import TendermintConfig
@@ -7,21 +8,23 @@ from quorate.protocols.tendermint.mutants import MUTANTS
 from quorate.protocols.tendermint.transfer_liars import TRANSFER_LIARS
 from quorate.sim.equipment import Equipment
 
+SIMULATION = TendermintConfig(
+    propose_s=0.5,
+    prevote_s=0.2,
+    precommit_s=0.2,
+    further_s=0.1,
+    beat_s=0.1,
+    batch_count_max=8,
+    batch_bytes_max=4096,
+    pending_max=256,
+    pending_bytes_max=1 << 18,
+    snapshot_heights=12,
+    snapshot_bytes=1 << 17,
+    chunk_bytes=256,
+)
+
 EQUIPMENT = Equipment(
-    simulation=TendermintConfig(
-        propose_s=0.5,
-        prevote_s=0.2,
-        precommit_s=0.2,
-        further_s=0.1,
-        beat_s=0.1,
-        batch_count_max=8,
-        batch_bytes_max=4096,
-        pending_max=256,
-        pending_bytes_max=1 << 18,
-        snapshot_heights=12,
-        snapshot_bytes=1 << 17,
-        chunk_bytes=256,
-    ),
+    simulation=SIMULATION,
     kinds=("gone", "snapshots", "delays", "clients"),
     variants={
         "snapshots": lambda config, rng, _: config.but(
@@ -35,4 +38,5 @@ EQUIPMENT = Equipment(
     mutants=MUTANTS,
     liars=(*LIARS, *TRANSFER_LIARS),
     resign=resign_tendermint,
+    with_app=app_equipment(SIMULATION),
 )

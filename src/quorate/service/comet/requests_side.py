@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from quorate import __version__
 from quorate.ledger.comet.abci.request_messages import RequestInitChain, RequestQuery
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx, ResponseInfo, ResponseQuery
 from quorate.ledger.comet.evidence import Misconduct
@@ -25,6 +24,7 @@ from quorate.protocols.tendermint.app_messages import TX_BYTES_MAX, Transactions
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.mempool import EMPTY
 from quorate.protocols.tendermint.requests_app import RequestsApp
+from quorate.release import release
 from quorate.runtime.node import Node
 from quorate.service.comet.chain_blocks import ChainBlocks
 from quorate.service.comet.log_blocks import LogBlocks
@@ -113,7 +113,7 @@ class RequestsSide:
         store = self._blocks.store
         last = await self._blocks.in_thread(store.get, store.height)
         height, app_hash = (0, b"") if last is None else (last.block.header.height, last.answer.app_hash)
-        return ResponseInfo("quorate", __version__, 0, height, app_hash)
+        return ResponseInfo("quorate", release(), 0, height, app_hash)
 
     async def query_app(self, request: RequestQuery) -> ResponseQuery:
         """The value of a key in the state as it is."""
