@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from quorate.ledger.comet.rpc.view import RPCRefusal
 from quorate.machines.named import NamedMachines
 from quorate.parts import requests
+from quorate.protocols.tendermint.app_messages import LogBegins
 from quorate.service.comet.block_store import FILE_NAME
 from quorate.service.comet.indexer import INDEX_FILE
 from quorate.service.comet.requests_side import NO_COMMANDS, NOT_SIGNED, SPENT, WRONG_SIGNATURE
@@ -226,6 +227,10 @@ def test_after_snapshots_the_store_gets_what_the_log_still_has(tmp_path: Path) -
             await made.stored(7)
             assert (await made.get("status"))["sync_info"]["earliest_block_height"] == "5", "the log begins there"
             assert await made.get("validators?height=7") == shown[5]
+            made.running[1].blocks.take([LogBegins(8)])  # as after a snapshot from others that no block follows yet
+            made.core(1).log.reset(7)
+            await until(lambda: not made.running[1].store.height)
+            assert (await made.get("status"))["sync_info"]["latest_block_height"] == "0"
 
     run(main())
 

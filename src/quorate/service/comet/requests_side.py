@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from quorate import __version__
 from quorate.ledger.comet.abci.request_messages import RequestInitChain, RequestQuery
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx, ResponseInfo, ResponseQuery
 from quorate.ledger.comet.evidence import Misconduct
@@ -71,6 +70,7 @@ class RequestsSide:
         return tuple(self._app.pending.waiting.values())
 
     async def check_tx(self, tx: bytes) -> ResponseCheckTx:
+        """The codes are this module's."""
         request = requests.decode_signed_request(tx)
         if request is None:
             return _refused(NOT_SIGNED, "a transaction of this chain is a request that a client of Quorate signed")
@@ -83,6 +83,7 @@ class RequestsSide:
         return ResponseCheckTx()
 
     async def submit_tx(self, tx: bytes) -> ResponseCheckTx:
+        """As of an AppSide."""
         if not tx:
             raise RPCRefusal(EMPTY)
         if len(tx) > TX_BYTES_MAX:
@@ -113,7 +114,7 @@ class RequestsSide:
         store = self._blocks.store
         last = await self._blocks.in_thread(store.get, store.height)
         height, app_hash = (0, b"") if last is None else (last.block.header.height, last.answer.app_hash)
-        return ResponseInfo("quorate", __version__, 0, height, app_hash)
+        return ResponseInfo("quorate", last_block_height=height, last_block_app_hash=app_hash)
 
     async def query_app(self, request: RequestQuery) -> ResponseQuery:
         """The value of a key in the state as it is."""
@@ -145,6 +146,7 @@ class RequestsSide:
         return ""
 
     async def add_evidence(self, piece: Misconduct) -> None:
+        """Raises RPCRefusal always."""
         raise RPCRefusal(NO_EVIDENCE)
 
 
