@@ -27,8 +27,10 @@ from quorate.ledger.comet.json_shapes import of_json
 from quorate.ledger.comet.light_blocks import SIGNED_HEADER, LightBlock
 from quorate.ledger.comet.validators import VALIDATOR, CometValidatorSet
 from quorate.service.comet.requests_side import NOT_SIGNED
+from quorate.service.config import load
 
 from tests.cli.command import Up
+from tests.cluster import until
 from tests.ports import free_base_port, free_ports, free_steps
 from tests.service.signed_txs import SignedTxs
 
@@ -52,6 +54,14 @@ def result_of(url: str) -> Any:
     return answer["result"]
 
 
+def answers(url: str) -> bool:
+    """Whether a node's RPC is there."""
+    try:
+        return "result" in answer_of(f"{url}/status")
+    except OSError:
+        return False
+
+
 class Chain:
     """A running cluster that drives the kvstore. ``urls``: of its nodes."""
 
@@ -65,8 +75,12 @@ class Chain:
         self.up = up
         ready = up.event("ready")
         self.config: str = ready["config"]
-        self.pids: list[int] = [row["pid"] for row in ready["nodes"]]
-        self.urls: list[str] = [row["rpc"] for row in ready["nodes"]]
+        self.pids: dict[str, int] = {row["name"]: row["pid"] for row in ready["nodes"]}
+        """Of those that were ready first."""
+        members = load(Path(self.config), 1).nodes
+        self.urls = [f"http://{members[node].rpc}" for node in sorted(members)]
+        for url in self.urls:
+            until(lambda url=url: answers(url), url)  # type: ignore[misc]
 
     def get(self, route: str, url: str = "") -> Any:
         return result_of(f"{url or self.urls[0]}/{route}")

@@ -25,7 +25,7 @@ from tests.cli.comet_chain import (
     PATIENCE_S,
     Chain,
     RequestChain,
-    answer_of,
+    answers,
     both_kinds,
     chain,
     light,
@@ -119,29 +119,25 @@ def has_come_to(made: Chain, height: int, url: str) -> None:
     until(lambda: int(made.get("status", url)["sync_info"]["latest_block_height"]) >= height, url)
 
 
-def answers(url: str) -> bool:
-    try:
-        return "result" in answer_of(f"{url}/status")
-    except OSError:
-        return False
-
-
 def test_a_node_that_is_killed_serves_its_blocks_again(tmp_path: Path) -> None:
     """One that serves the store, and without its block store too. The others go on meanwhile."""
     with chain(tmp_path, RequestChain) as made:
         made.grow(6)
-        height = made.height
-        has_come_to(made, height, made.urls[3])
+        height, name = made.height, max(made.pids)
+        node = int(name[1:])
+        url = made.urls[node - 1]
+        has_come_to(made, height, url)
         asked = [f"{route}?height={height}" for route in ("block", "block_results", "validators", "consensus_params")]
-        before = [made.get(route, made.urls[3]) for route in asked]
-        os.kill(made.pids[3], signal.SIGKILL)
-        made.up.event("node_ended")
+        before = [made.get(route, url) for route in asked]
+        os.kill(made.pids[name], signal.SIGKILL)
+        assert made.up.event("node_ended")["name"] == name
+        made.urls[0] = made.urls[node % 4]  # of another node
         for files in ((), (FILE_NAME, INDEX_FILE)):
             last = made.put(f"without={len(files)}")
-            for file in [file for name in files for file in (tmp_path / "data" / "n4").glob(name + "*")]:
+            for file in [file for each in files for file in (tmp_path / "data" / name).glob(each + "*")]:
                 file.unlink()
-            with node_again(made, 4):
-                has_come_to(made, last, made.urls[3])
-                assert [made.get(route, made.urls[3]) for route in asked] == before
-                assert made.get("status", made.urls[3])["sync_info"]["earliest_block_height"] == "1"
-                assert made.light_block(last, made.urls[3]).header.height == last
+            with node_again(made, node):
+                has_come_to(made, last, url)
+                assert [made.get(route, url) for route in asked] == before
+                assert made.get("status", url)["sync_info"]["earliest_block_height"] == "1"
+                assert made.light_block(last, url).header.height == last

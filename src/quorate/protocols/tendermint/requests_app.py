@@ -3,7 +3,7 @@
 What a request does, the state machine above says, when it is delivered; here every one has succeeded. The app's hash is
 no hash of that state, which nobody has at hand, but a chain of hashes over all transactions that were decided: as the
 state machine is deterministic, equal hashes mean equal states. So all that comes of a block is in the block itself
-(``outcome_of``).
+(``requests_outcome``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from quorate.protocols.tendermint.pending import PendingRequests
 DONE: Final = ExecTxResult()
 
 
-def outcome_of(block: Block) -> Finalized:
+def requests_outcome(block: Block) -> Finalized:
     """What comes of it. Its header has the app's hash before it."""
     header = block.header
     return Finalized((DONE,) * len(block.data.txs), sha256(header.app_hash + header.data_hash).digest())
@@ -78,7 +78,7 @@ class RequestsApp(ChainApp):
         entries = tuple([Entry(header.height, tx) for tx in txs])
         self.env.deliver(Decided(self.index + 1, entries, commit))
         self.index += len(entries)
-        self.answer(outcome_of(block.block))
+        self.answer(requests_outcome(block.block))
 
     def commit(self, height: int, said: Finalized) -> None:
         self.answer(Committed(height))

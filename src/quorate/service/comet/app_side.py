@@ -69,18 +69,21 @@ class DrivenSide:
         return self._core.app.mempool.txs
 
     async def submit_tx(self, tx: bytes) -> ResponseCheckTx:
+        """As of an AppSide."""
         checked = await self._service.submit(tx)
         if checked.answer is None:
             raise RPCRefusal(checked.why)
         return checked.answer
 
     async def check_tx(self, tx: bytes) -> ResponseCheckTx:
+        """As of an AppSide."""
         return await self._ask(RequestCheckTx(tx), ResponseCheckTx)
 
     async def app_info(self) -> ResponseInfo:
         return await self._ask(ENGINE, ResponseInfo)
 
     async def query_app(self, request: RequestQuery) -> ResponseQuery:
+        """As of an AppSide."""
         return await self._ask(request, ResponseQuery)
 
     async def _ask(self, request: Request, kind: type[R]) -> R:
@@ -90,5 +93,6 @@ class DrivenSide:
             raise RPCRefusal(str(error)) from None
 
     async def add_evidence(self, piece: Misconduct) -> None:
+        """As of an AppSide."""
         if why := await self._service.show(MISCONDUCT.encode(piece), self._node.tell):
             raise RPCRefusal(why)

@@ -2,7 +2,7 @@
 
 The core says nothing of blocks to the layer above, which wants the requests alone. So they are read out of its log, up
 to the height whose requests have come: these are durable. What a block does not say follows from it: what came of it
-(``outcome_of``), and who voted, since the powers never change.
+(``requests_outcome``), and who voted, since the powers never change.
 
 The log begins with the first block, or after the older of the snapshots that the core has; so what the block store
 lacks after a crash is there. If a snapshot came from others, the log begins anew, and what was before is not here.
@@ -24,7 +24,7 @@ from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.committee import Committee
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.messages import Decision
-from quorate.protocols.tendermint.requests_app import outcome_of
+from quorate.protocols.tendermint.requests_app import requests_outcome
 
 
 class LoggedBlock:
@@ -41,7 +41,7 @@ class LoggedBlock:
 
     @cached_property
     def answer(self) -> bytes:
-        said = outcome_of(BLOCK.decode(self.block))
+        said = requests_outcome(BLOCK.decode(self.block))
         return RESPONSE.encode(ResponseFinalizeBlock(tx_results=said.results, app_hash=said.app_hash))
 
 

@@ -139,8 +139,9 @@ class NodeView:
         return None if found is None else found.params
 
     async def _until_stored(self, height: int) -> None:
-        """The core is a moment ahead of the store."""
-        while self.latest_height() < height <= self.core.chain.state.last_height:
+        """The core is a moment ahead of the store. What its log does not have any more never comes."""
+        core = self.core
+        while max(self.latest_height(), core.log.base) < height <= core.chain.state.last_height:
             await self._blocks.until_more()
 
     def listen(self, hear: Callable[[DecidedHeight], None]) -> Callable[[], None]:
@@ -213,19 +214,22 @@ class NodeView:
         return WaitingTxs(txs[:count_max], len(txs), sum(map(len, txs)))
 
     async def submit_tx(self, tx: bytes) -> ResponseCheckTx:
-        """As of an AppSide, and so are those that follow."""
+        """As of an AppSide."""
         return await self._side.submit_tx(tx)
 
     async def check_tx(self, tx: bytes) -> ResponseCheckTx:
+        """As of an AppSide."""
         return await self._side.check_tx(tx)
 
     async def app_info(self) -> ResponseInfo:
         return await self._side.app_info()
 
     async def query_app(self, request: RequestQuery) -> ResponseQuery:
+        """As of an AppSide."""
         return await self._side.query_app(request)
 
     async def add_evidence(self, piece: Misconduct) -> None:
+        """As of an AppSide."""
         await self._side.add_evidence(piece)
 
 

@@ -71,6 +71,7 @@ class RequestsSide:
         return tuple(self._app.pending.waiting.values())
 
     async def check_tx(self, tx: bytes) -> ResponseCheckTx:
+        """The codes are this module's."""
         request = requests.decode_signed_request(tx)
         if request is None:
             return _refused(NOT_SIGNED, "a transaction of this chain is a request that a client of Quorate signed")
@@ -83,6 +84,7 @@ class RequestsSide:
         return ResponseCheckTx()
 
     async def submit_tx(self, tx: bytes) -> ResponseCheckTx:
+        """As of an AppSide."""
         if not tx:
             raise RPCRefusal(EMPTY)
         if len(tx) > TX_BYTES_MAX:
@@ -145,6 +147,7 @@ class RequestsSide:
         return ""
 
     async def add_evidence(self, piece: Misconduct) -> None:
+        """Raises RPCRefusal always."""
         raise RPCRefusal(NO_EVIDENCE)
 
 
