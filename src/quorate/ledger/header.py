@@ -1,8 +1,8 @@
 """The header of a block of a chain, in Bitcoin's shape: eighty bytes, whose double hash names the block.
 
-A sealer decides what the last two fields mean: under proof of work ``bits`` is the target and ``nonce`` what was mined; where
-a log decides the order they are zero. ``payload`` stands where Bitcoin has the root of the transactions. It is the hash of the
-``PayloadHeader`` (``chain_block.py``), which in turn binds transactions, state and receipts, so a proof of any of them
+A sealer decides what the last two fields mean: under proof of work ``bits`` is the target and ``nonce`` what was mined;
+where a log decides the order both are zero. ``payload`` stands where Bitcoin has the root of the transactions. It is the
+hash of the ``PayloadHeader`` (``block.py``), which binds transactions, state and receipts, so a proof of any of them
 starts from these eighty bytes.
 
 Source: Bitcoin developer reference, "Block Headers".
@@ -28,11 +28,11 @@ Uint32 = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 
 
 def sha256d(data: bytes) -> bytes:
-    """SHA-256 of the SHA-256: 32 bytes, in the order in which they are computed (explorers of Bitcoin print them reversed)."""
+    """SHA-256 of the SHA-256: 32 bytes, as computed (explorers of Bitcoin print them reversed)."""
     return sha256(sha256(data).digest()).digest()
 
 
-class ChainHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class LedgerHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is sealed. Integers are little-endian in its eighty bytes."""
 
     version: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
@@ -52,9 +52,9 @@ class ChainHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The double hash of the eighty bytes: 32 bytes. It is computed at each call; a tree keeps it."""
         return sha256d(self.encode())
 
-
-def decode_header(data: bytes) -> ChainHeader:
-    """Raises ValueError for other than 80 bytes."""
-    if len(data) != HEADER_BYTES:
-        raise ValueError(f"header: {len(data)} bytes, not {HEADER_BYTES}")
-    return ChainHeader(*_LAYOUT.unpack(data))
+    @staticmethod
+    def decode(data: bytes) -> LedgerHeader:
+        """Raises ValueError for other than 80 bytes."""
+        if len(data) != HEADER_BYTES:
+            raise ValueError(f"header: {len(data)} bytes, not {HEADER_BYTES}")
+        return LedgerHeader(*_LAYOUT.unpack(data))

@@ -6,12 +6,12 @@ from typing import Annotated, Final
 
 import msgspec
 
-from quorate.ledger.chain_header import BlockHash, ChainHeader, sha256d
+from quorate.ledger.header import BlockHash, LedgerHeader, sha256d
 
 ADDRESS_BYTES: Final = 20
 HEIGHT_MAX: Final = 2**63 - 1
 
-ChainAddress = Annotated[bytes, msgspec.Meta(min_length=ADDRESS_BYTES, max_length=ADDRESS_BYTES)]
+LedgerAddress = Annotated[bytes, msgspec.Meta(min_length=ADDRESS_BYTES, max_length=ADDRESS_BYTES)]
 Uint64 = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
 
 
@@ -19,7 +19,7 @@ class PayloadHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the payload's hash binds. Roots are those after this block."""
 
     height: Uint64
-    proposer: ChainAddress
+    proposer: LedgerAddress
     """Who gets fees and subsidy."""
     transactions: BlockHash
     """Root of the tree of the transactions' bytes."""
@@ -46,10 +46,10 @@ class PayloadHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return sha256d(self.encode())
 
 
-class ChainBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class LedgerBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Whole, but judged by nobody yet."""
 
-    header: ChainHeader
+    header: LedgerHeader
     payload: PayloadHeader
     transactions: tuple[bytes, ...]
 
