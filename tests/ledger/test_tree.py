@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from quorate.ledger.forkchoice.chains import LongestChain, MostWork
 from quorate.ledger.forkchoice.ghost import Ghost
-from quorate.ledger.tree import BlockStatus, BlockTree
+from quorate.ledger.tree import BlockStatus, BlockTree, TreeBase, tree_base
 from quorate.ledger.tree_faults import tree_faults
 
 from tests.ledger.blocks import GENESIS, body, chain, header
@@ -156,7 +156,7 @@ def test_a_planted_bug_shows(mutant: type[BlockTree]) -> None:
 
 @pytest.mark.parametrize("choice", [LongestChain(), MostWork()])
 def test_a_tie_is_for_what_was_whole_first(choice: LongestChain | MostWork) -> None:
-    tree = BlockTree(GENESIS)
+    tree = BlockTree(TreeBase(GENESIS))
     twins = [header(GENESIS, nonce) for nonce in range(8)]
     for twin in twins:
         tree.add(twin, 1)
@@ -175,7 +175,7 @@ def test_a_tie_is_for_what_was_whole_first(choice: LongestChain | MostWork) -> N
 
 def test_the_choices_differ() -> None:
     """Four blocks in a row, three of twice the weight, and a bush of four that share a parent."""
-    tree = BlockTree(GENESIS)
+    tree = BlockTree(TreeBase(GENESIS))
     long, heavy = chain(GENESIS, 4, 10), chain(GENESIS, 3, 20)
     stem = header(GENESIS, 30)
     bush = [header(stem, nonce) for nonce in range(31, 37)]
@@ -193,7 +193,7 @@ def test_the_choices_differ() -> None:
 
 
 def test_a_long_chain_is_copied_and_located() -> None:
-    tree = BlockTree(GENESIS)
+    tree = BlockTree(TreeBase(GENESIS))
     headers = chain(GENESIS, 3000)
     for each in headers:
         tree.add(each, 1)
@@ -210,22 +210,39 @@ def test_a_long_chain_is_copied_and_located() -> None:
     assert heights[-1] == 0
 
 
-def test_a_full_tree_takes_no_more_and_a_new_one_goes_on_counting() -> None:
-    tree = BlockTree(GENESIS, entries_max=3)
+def test_a_full_tree_takes_no_more() -> None:
+    tree = BlockTree(TreeBase(GENESIS), entries_max=3)
     one, two, three = chain(GENESIS, 3)
     assert tree.add(one, 1).is_ok
     assert tree.add(two, 1).is_ok
     assert tree.add(three, 1).kind == "later"
     assert three.id not in tree
     assert tree_faults(tree) == []
-    later = BlockTree(two, 2, 12, order=40)
-    later.add(three, 5)
-    later.attach(three.id, body(three))
-    assert (later[three.id].height, later[three.id].weight, later[three.id].order) == (3, 17, 41)
+
+
+def test_another_tree_begins_where_one_does() -> None:
+    tree = BlockTree(TreeBase(GENESIS), below_max=3)
+    headers = chain(GENESIS, 9)
+    for each in headers:
+        tree.add(each, 2**70)
+        tree.attach(each.id, body(each))
+        tree.approve(each.id)
+    line = [GENESIS, *headers]
+    for height in (1, 3, 8):
+        tree.rebase(headers[height - 1].id)
+        assert tree.below == line[max(0, height - 3) : height]
+        assert list(tree.headers_up(headers[8].id)) == line[max(0, height - 3) :][::-1]
+    base = tree.as_base()
+    assert base == tree_base(headers[7], 8, 8 * 2**70, headers[4:7])
+    other = BlockTree(base, below_max=3)
+    assert other.add(headers[8], 5).is_ok
+    entry = other[headers[8].id]
+    assert (entry.height, entry.weight) == (9, 8 * 2**70 + 5)
+    assert list(other.headers_up(headers[8].id)) == list(tree.headers_up(headers[8].id))
 
 
 def test_the_base_is_never_condemned_and_nothing_is_approved_out_of_turn() -> None:
-    tree = BlockTree(GENESIS)
+    tree = BlockTree(TreeBase(GENESIS))
     one, two = chain(GENESIS, 2)
     tree.add(one, 1)
     tree.add(two, 1)

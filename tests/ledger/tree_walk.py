@@ -6,7 +6,7 @@ from copy import deepcopy
 from quorate.ledger.forkchoice.chains import LongestChain, MostWork
 from quorate.ledger.forkchoice.ghost import Ghost
 from quorate.ledger.header import LedgerHeader
-from quorate.ledger.tree import BlockStatus, BlockTree, TreeEntry
+from quorate.ledger.tree import BlockStatus, BlockTree, TreeBase, TreeEntry
 from quorate.ledger.tree_faults import tree_faults
 
 from tests.ledger.blocks import GENESIS, body, header
@@ -20,7 +20,7 @@ class Walk:
 
     def __init__(self, choose: Choose, make: type[BlockTree] = BlockTree) -> None:
         self.choose = choose
-        self.tree = make(GENESIS)
+        self.tree = make(TreeBase(GENESIS), below_max=4)
         self.headers: dict[bytes, LedgerHeader] = {GENESIS.id: GENESIS}
         self.recorded: list[bytes] = []
         self.nonce = 0
@@ -95,9 +95,11 @@ class Walk:
         if id is None or self.choose(3):
             return
         kept = [each for each in tree.entries if id in self.line(each)]
+        before = list(tree.headers_up(id))
         forgotten = tree.rebase(id)
         assert sorted(tree.entries) == sorted(kept)
         assert not set(forgotten) & set(kept)
+        assert list(tree.headers_up(id)) == before[:5]
 
     # --- what must hold ---
 
@@ -139,6 +141,11 @@ class Walk:
             assert getattr(LongestChain(), of_what)(tree) == longest.id
             assert getattr(MostWork(), of_what)(tree) == heaviest.id
             assert getattr(Ghost(), of_what)(tree) == self.greedy(tree[tree.base], entries)
+            floor = valid[self.choose(len(valid))]
+            above = [entry for entry in entries if floor.id in self.line(entry.id)]
+            heaviest = sorted(above, key=lambda e: (-e.weight, e.order))[0]
+            assert getattr(MostWork(), of_what)(tree, floor.id) == heaviest.id
+            assert getattr(Ghost(), of_what)(tree, floor.id) == self.greedy(floor, entries)
 
     def greedy(self, entry: TreeEntry, among: list[TreeEntry]) -> bytes:
         """Algorithm 1 of the paper, word by word."""

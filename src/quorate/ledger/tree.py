@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from enum import IntEnum
-from typing import Final
+from typing import Annotated, Final
 
-from quorate.ledger.block import LedgerBlock
+import msgspec
+
+from quorate.ledger.block import HEIGHT_MAX, LedgerBlock
 from quorate.ledger.header import LedgerHeader
 from quorate.ledger.ruling import OK, POINTS_OF_A_BAN, Ruling
 
@@ -28,9 +30,35 @@ ENTRIES_MAX: Final = 1 << 20
 LOCATOR_DENSE: Final = 10
 """How many ids a locator has before its steps begin to double."""
 
+BELOW_MAX: Final = 2016
+"""Headers that are remembered below the base: as many as the rule of any sealer looks back."""
+BELOW: Final = 11
+"""As many as the median of times looks back."""
+
 CONDEMNED: Final = Ruling("bad", "it is invalid, or descends from what is", POINTS_OF_A_BAN, poisons=True)
 ORPHAN: Final = Ruling("orphan", "its parent is unknown")
 FULL: Final = Ruling("later", "the tree has no room for more headers")
+
+
+class TreeBase(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A block from which a tree can begin: the first of a chain, a checkpoint, or one that was executed here."""
+
+    header: LedgerHeader
+    height: Annotated[int, msgspec.Meta(ge=0, le=HEIGHT_MAX)] = 0
+    weight: Annotated[bytes, msgspec.Meta(max_length=48)] = b""
+    """Of the chain up to it and with it, big-endian: more than 64 bits."""
+    below: Annotated[tuple[LedgerHeader, ...], msgspec.Meta(max_length=BELOW_MAX)] = ()
+    """The headers before it, oldest first, as far as the rules for its children look back."""
+
+    @property
+    def total(self) -> int:
+        """The weight as a number."""
+        return int.from_bytes(self.weight, "big")
+
+
+def tree_base(header: LedgerHeader, height: int, weight: int, below: Collection[LedgerHeader] = ()) -> TreeBase:
+    """A base of these."""
+    return TreeBase(header, height, weight.to_bytes((weight.bit_length() + 7) // 8, "big"), tuple(below))
 
 
 class BlockStatus(IntEnum):
@@ -75,19 +103,19 @@ class TreeEntry:
 class BlockTree:
     """``base`` is the id of the block that all others descend from; it is valid."""
 
-    __slots__ = ("_orders", "_tips", "base", "entries", "entries_max")
+    __slots__ = ("_orders", "_tips", "base", "below", "below_max", "entries", "entries_max")
 
-    def __init__(
-        self, base: LedgerHeader, height: int = 0, weight: int = 0, *, entries_max: int = ENTRIES_MAX, order: int = 0
-    ) -> None:
-        """A tree of one block; ``weight`` is that of the chain that ends there, ``order`` that of the last tree."""
-        entry = TreeEntry(base.id, base, height, weight, weight)
+    def __init__(self, base: TreeBase, *, entries_max: int = ENTRIES_MAX, below_max: int = BELOW) -> None:
+        """A tree of one block."""
+        entry = TreeEntry(base.header.id, base.header, base.height, base.total, 0)
         entry.status = BlockStatus.VALID
-        entry.order = order
         self.base = entry.id
+        self.below = list(base.below)
+        """The headers before the base, oldest first, ``below_max`` at most."""
+        self.below_max = below_max
         self.entries: dict[bytes, TreeEntry] = {entry.id: entry}
         self.entries_max = entries_max
-        self._orders = order
+        self._orders = 0
         self._tips: dict[bytes, None] = {entry.id: None}
 
     def __len__(self) -> int:
@@ -184,6 +212,12 @@ class BlockTree:
             entry = self.entries[entry.parent]
         yield entry
 
+    def headers_up(self, id: bytes) -> Iterator[LedgerHeader]:
+        """The headers of a block and of what is before it, below the base too as far as that is remembered."""
+        for entry in self.up(id):
+            yield entry.header
+        yield from reversed(self.below)
+
     def ancestor(self, id: bytes, height: int) -> TreeEntry:
         """The block of a height on the way from this one to the base, which must not be above."""
         for entry in self.up(id):
@@ -245,7 +279,7 @@ class BlockTree:
     def after(self, tip: bytes, locator: Collection[bytes]) -> list[bytes] | None:
         """Of the chain to a tip, what follows the last block that a locator names; None: it names none of them."""
         named = frozenset(locator)
-        chain = []
+        chain: list[bytes] = []
         for entry in self.up(tip):
             if entry.id in named:
                 chain.reverse()
@@ -260,6 +294,7 @@ class BlockTree:
         assert self.entries[id].status is BlockStatus.VALID, "a base is valid"
         if id == self.base:
             return []
+        passed = [entry.header for entry in self.up(id)][:0:-1]
         kept: dict[bytes, None] = {}
         todo = [id]
         for each in todo:
@@ -270,8 +305,14 @@ class BlockTree:
             del self.entries[each]
             self._tips.pop(each, None)
         self.base = id
+        self.below = [*self.below, *passed][-self.below_max :]
         self.entries[id].block = None
         return forgotten
+
+    def as_base(self) -> TreeBase:
+        """From what another tree can begin where this one does."""
+        base = self.entries[self.base]
+        return tree_base(base.header, base.height, base.weight, self.below)
 
     def arrived(self) -> list[TreeEntry]:
         """The blocks that are whole, or were before they were found invalid, in that order; without the base."""

@@ -6,12 +6,9 @@ work is how Bitcoin means it, since targets differ. With one target for all bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Iterable
 
 from quorate.ledger.tree import BlockTree, TreeEntry
-
-Rank: TypeAlias = Callable[[TreeEntry], tuple[int, int]]
 
 
 class _ChainChoice:
@@ -26,13 +23,18 @@ class _ChainChoice:
         """Whether one is better than another: a strict order of all whole blocks."""
         return self.rank(a) > self.rank(b)
 
-    def best(self, tree: BlockTree) -> bytes:
+    def best(self, tree: BlockTree, floor: bytes | None = None) -> bytes:
         """The best tip: a block outranks its ancestors."""
-        return _best(map(tree.entries.__getitem__, tree.tips), self.rank)
+        return self._best(tree, map(tree.entries.__getitem__, tree.tips), floor)
 
-    def best_valid(self, tree: BlockTree) -> bytes:
+    def best_valid(self, tree: BlockTree, floor: bytes | None = None) -> bytes:
         """The best of the last valid blocks on the ways to the tips."""
-        return _best(tree.fronts(), self.rank)
+        return self._best(tree, tree.fronts(), floor)
+
+    def _best(self, tree: BlockTree, entries: Iterable[TreeEntry], floor: bytes | None) -> bytes:
+        if floor is not None and floor != tree.base:
+            entries = [entry for entry in entries if tree.is_ancestor(floor, entry.id)]
+        return max(entries, key=self.rank).id
 
 
 class LongestChain(_ChainChoice):
@@ -51,7 +53,3 @@ class MostWork(_ChainChoice):
     def rank(entry: TreeEntry) -> tuple[int, int]:
         """Weight, and the earlier the better."""
         return entry.weight, -entry.order
-
-
-def _best(entries: Iterable[TreeEntry], rank: Rank) -> bytes:
-    return max(entries, key=rank).id

@@ -12,10 +12,13 @@ from quorate.ledger.tree import BlockTree
 
 
 class ForkChoice(Interface):
-    """A function of the tree. The head follows ``best_valid``; what is executed next lies on the way to ``best``."""
+    """A function of the tree. The head follows ``best_valid``; what is executed next lies on the way to ``best``.
 
-    def best(self, tree: BlockTree) -> bytes:
+    ``floor`` is a valid block that is final: it or a descendant is the answer. None: the base.
+    """
+
+    def best(self, tree: BlockTree, floor: bytes | None = None) -> bytes:
         """The id of the best whole block that is not known to be invalid."""
 
-    def best_valid(self, tree: BlockTree) -> bytes:
+    def best_valid(self, tree: BlockTree, floor: bytes | None = None) -> bytes:
         """The id of the best block among those that were executed: no other is ever a head."""

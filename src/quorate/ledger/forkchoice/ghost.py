@@ -16,13 +16,13 @@ from quorate.ledger.tree import BlockStatus, BlockTree, TreeEntry
 class Ghost:
     """The greedy heaviest observed subtree; ties are for the child that was seen first."""
 
-    def best(self, tree: BlockTree) -> bytes:
+    def best(self, tree: BlockTree, floor: bytes | None = None) -> bytes:
         """Where the way up ends."""
-        return _climb(tree, executed=False)
+        return _climb(tree, floor, executed=False)
 
-    def best_valid(self, tree: BlockTree) -> bytes:
+    def best_valid(self, tree: BlockTree, floor: bytes | None = None) -> bytes:
         """Where the way up ends among executed blocks."""
-        return _climb(tree, executed=True)
+        return _climb(tree, floor, executed=True)
 
 
 def subtree_weights(tree: BlockTree) -> dict[bytes, int]:
@@ -36,9 +36,9 @@ def subtree_weights(tree: BlockTree) -> dict[bytes, int]:
     return weights
 
 
-def _climb(tree: BlockTree, *, executed: bool) -> bytes:
+def _climb(tree: BlockTree, floor: bytes | None, *, executed: bool) -> bytes:
     weights = subtree_weights(tree)
-    entry = tree.entries[tree.base]
+    entry = tree.entries[tree.base if floor is None else floor]
     while True:
         children = [tree.entries[child] for child in entry.children]
         open_to = [c for c in children if (c.status is BlockStatus.VALID if executed else c.is_whole)]
