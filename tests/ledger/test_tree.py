@@ -18,7 +18,7 @@ from tests.ledger.tree_walk import Walk, copied
 STEPS = 40
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_a_tree_is_what_the_rules_say(data: st.DataObject) -> None:
     walk = Walk(lambda below: data.draw(st.integers(0, below - 1)))
@@ -33,13 +33,13 @@ def life(seed: int, make: type[BlockTree] = BlockTree) -> None:
 
 
 def test_lives() -> None:
-    for seed in range(20):
+    for seed in range(12):
         life(seed)
 
 
 @pytest.mark.slow
 def test_many_lives() -> None:
-    for seed in range(20, 600):
+    for seed in range(12, 600):
         life(seed)
 
 
