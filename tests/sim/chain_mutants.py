@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from quorate.kernel import Env
 from quorate.ledger.block import LedgerBlock
-from quorate.ledger.jobs import BlockBuilt, ExecuteBlock, FlushStore, StoreFlushed
+from quorate.ledger.chain_jobs import BlockBuilt, ExecuteBlock, FlushStore, StoreFlushed
 from quorate.ledger.outputs import Extended, Rewound
 from quorate.ledger.ruling import OK, Ruling
 from quorate.ledger.tree import BlockStatus

@@ -16,8 +16,7 @@ from msgspec import Meta
 from quorate.kernel import ROOT, App, Path, Requester
 from quorate.kernel.app import Steps
 from quorate.ledger.block import LedgerBlock, PayloadHeader
-from quorate.ledger.header import NO_PARENT, LedgerHeader, sha256d
-from quorate.ledger.jobs import (
+from quorate.ledger.chain_jobs import (
     BlockBuilt,
     BlockExecuted,
     BlocksFetched,
@@ -29,6 +28,7 @@ from quorate.ledger.jobs import (
     StoreFlushed,
     WhereStands,
 )
+from quorate.ledger.header import NO_PARENT, LedgerHeader, sha256d
 from quorate.ledger.outputs import Extended, Finalised, Offered, Rewound
 from quorate.ledger.ruling import OK, POINTS_OF_A_BAN, Ruling
 from quorate.parts.crypto.merkle import merkle_root

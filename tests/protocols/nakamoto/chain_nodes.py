@@ -7,8 +7,8 @@ from typing import Any
 
 from quorate.kernel import Done, Host, Input, Received, Record, Turn
 from quorate.ledger.block import LedgerBlock, PayloadHeader
+from quorate.ledger.chain_jobs import BlockBuilt, BlockExecuted, BuildBlock, ExecuteBlock, Stood
 from quorate.ledger.header import LedgerHeader, sha256d
-from quorate.ledger.jobs import BlockBuilt, BlockExecuted, BuildBlock, ExecuteBlock, Stood
 from quorate.ledger.ruling import OK, POINTS_OF_A_BAN, Ruling
 from quorate.ledger.sealer.proof_of_work import Mined
 from quorate.parts.crypto.merkle import merkle_root

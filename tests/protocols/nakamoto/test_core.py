@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from quorate.kernel import Failed, Fired, Job, Send, Submitted
 from quorate.ledger.block import LedgerBlock
-from quorate.ledger.jobs import (
+from quorate.ledger.chain_jobs import (
     BlockBuilt,
     BlocksFetched,
     BuildBlock,

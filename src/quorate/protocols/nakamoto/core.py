@@ -29,10 +29,7 @@ from quorate.kernel import Core, Env, Failed, Key
 from quorate.kernel.standing import Standing
 from quorate.ledger.block import LedgerBlock
 from quorate.ledger.body_rules import body_ruling
-from quorate.ledger.forkchoice.chains import MostWork
-from quorate.ledger.forkchoice.choice import ForkChoice
-from quorate.ledger.header import LedgerHeader
-from quorate.ledger.jobs import (
+from quorate.ledger.chain_jobs import (
     BlockBuilt,
     BlockExecuted,
     BlocksFetched,
@@ -44,6 +41,9 @@ from quorate.ledger.jobs import (
     StoreFlushed,
     WhereStands,
 )
+from quorate.ledger.forkchoice.chains import MostWork
+from quorate.ledger.forkchoice.choice import ForkChoice
+from quorate.ledger.header import LedgerHeader
 from quorate.ledger.orphans import OrphanHeaders
 from quorate.ledger.outputs import Extended, Finalised, Offered, Rewound
 from quorate.ledger.ruling import Ruling
