@@ -2,8 +2,8 @@
 
 A sealer decides what the last two fields mean: under proof of work ``bits`` is the target and ``nonce`` what was mined;
 where a log decides the order both are zero. ``payload`` stands where Bitcoin has the root of the transactions. It is
-the hash of the ``PayloadHeader`` (``block.py``), which binds transactions, state and receipts, so a proof of any of them
-starts from these eighty bytes.
+the hash of the ``PayloadHeader`` (``block.py``), which binds transactions, state and receipts, so a proof of any of
+them starts from these eighty bytes.
 
 Source: Bitcoin developer reference, "Block Headers".
 """
