@@ -12,7 +12,7 @@ from quorate.service.client.endpoints import DEFAULT_ENDPOINTS
 
 if TYPE_CHECKING:
     from quorate.parts.crypto.keys import Signer
-    from quorate.service.client.aio import AsyncClient
+    from quorate.service.client.aio import Connection
 
 T = TypeVar("T")
 
@@ -63,25 +63,29 @@ def fail(text: str, code: Code) -> NoReturn:
 
 
 def ask(
-    work: Callable[[AsyncClient], Awaitable[T]],
+    work: Callable[[Any], Awaitable[T]],
     endpoints: str,
     timeout_s: float,
     faults: int | None = None,
     key: Signer | None = None,
     cluster: str = "",
+    kind: type[Connection] | None = None,
 ) -> T:
-    """Run ``work`` with a client. An error of the cluster ends the command with its text and its exit code."""
+    """Run ``work`` with a client of this kind; None: an AsyncClient.
+
+    An error of the cluster ends the command with its text and its exit code.
+    """
     import asyncio
 
     from quorate.service.client import errors
     from quorate.service.client.aio import AsyncClient
 
-    async def run(client: AsyncClient) -> T:
+    async def run(client: Connection) -> T:
         async with client:
             return await work(client)
 
     try:
-        client = AsyncClient(endpoints, timeout_s=timeout_s, faults=faults, key=key, cluster=cluster)
+        client = (kind or AsyncClient)(endpoints, timeout_s=timeout_s, faults=faults, key=key, cluster=cluster)
     except ValueError as error:
         fail(str(error), Code.WRONG_USE)
     try:

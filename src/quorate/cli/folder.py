@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import secrets
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from quorate.ledger.genesis import TIME_STEP_S_MAX, Genesis
 from quorate.protocols import REGISTRY
 from quorate.runtime.address import format_address, parse_address
 from quorate.runtime.errors import JournalLocked
@@ -25,9 +27,18 @@ from quorate.runtime.names import NAMES
 from quorate.service.app_addresses import app_of, why_shared
 from quorate.service.comet.rpc_needs import why_unavailable
 from quorate.service.config import NODES_MAX, ConfigError, NodeConfig, load
+from quorate.service.ledger.genesis_table import genesis_lines
 
 HOST: Final = "127.0.0.1"
 KEYS_FOLDER: Final = "keys"
+TREASURY_FILE: Final = "treasury.wallet"
+WALLET_PASSWORD: Final = "QUORATE_WALLET_PASSWORD"
+"""The variable of the environment that has the password of a wallet."""
+TREASURY_UNITS: Final = 10**12
+SUBSIDY: Final = 50
+FEE_MIN: Final = 1
+TIME_STEP_S_LIARS: Final = 7200
+"""Bitcoin's bound for a block's time: two hours."""
 ADMIN_FILE: Final = f"{KEYS_FOLDER}/admin.key"
 PROTOCOL_DEFAULT: Final = "raft"
 BASE_PORT_DEFAULT: Final = 7400
@@ -57,6 +68,9 @@ class Layout(NamedTuple):
     """The ABCI app that its nodes drive, as their configuration has it; empty: none."""
     rpc_port: int = 0
     """Where the first node serves CometBFT's RPC, and each further one 10 higher; 0: none does."""
+
+    ledger: Genesis | None = None
+    """What the chain begins with that its nodes keep; None: keys and values."""
 
     def client(self, node: int) -> str:
         """Where clients reach a node."""
@@ -96,6 +110,8 @@ class Layout(NamedTuple):
             options.append(f"{entry.genesis_option} = {self.began_s}  # when the cluster was made; alike at all nodes")
         if options:
             lines += ["", f"[{self.protocol}]", *options]
+        if self.ledger is not None:
+            lines += ["", *genesis_lines(self.ledger)]
         return "\n".join(lines) + "\n"
 
 
@@ -110,8 +126,11 @@ class ClusterFolder:
         base_port: int | None,
         app: str | None = None,
         rpc_port: int | None = None,
+        has_ledger: bool = False,
     ) -> None:
-        """None: as the folder has it, or the default. ``rpc_port`` 0: no RPC. Raises FolderError."""
+        """None: as the folder has it, or the default. ``rpc_port`` 0: no RPC. ``has_ledger``: the nodes of a new
+        cluster keep a ledger, those of an old one must. Raises FolderError.
+        """
         self.path = folder
         self.config_path = folder / "cluster.toml"
         self.is_new = not self.config_path.exists()
@@ -124,7 +143,7 @@ class ClusterFolder:
         except OSError as error:
             raise FolderError(f"{folder} cannot be written: {error.strerror}. Choose another with --data") from None
         try:
-            self.configs = self._settle(nodes, protocol, base_port, app, rpc_port)
+            self.configs = self._settle(nodes, protocol, base_port, app, rpc_port, has_ledger)
             self.begins = not any(list(config.data.glob("journal/*.journal")) for config in self.configs)
             """Whether the nodes are to make their data folders. If one has its own, one without has lost it."""
         except BaseException:
@@ -145,7 +164,13 @@ class ClusterFolder:
         return self.path / f"n{node}.log"
 
     def _settle(
-        self, nodes: int | None, protocol: str | None, base_port: int | None, app: str | None, rpc_port: int | None
+        self,
+        nodes: int | None,
+        protocol: str | None,
+        base_port: int | None,
+        app: str | None,
+        rpc_port: int | None,
+        has_ledger: bool,
     ) -> list[NodeConfig]:
         """The configuration of each node; written if there was none, checked against what is asked for if there was."""
         if self.is_new:
@@ -166,10 +191,14 @@ class ClusterFolder:
                 rpc_port=usual if rpc_port is None else rpc_port,
             )
             check_layout(asked)
+            if has_ledger:
+                asked = asked._replace(ledger=make_genesis(self.path, name, protocol, now_s))
             self._write(asked._replace(admin=make_keys(asked, self.path)))
         try:
             first = load(self.config_path)
             self._check(first, nodes, protocol, app)
+            if has_ledger and first.ledger is None:
+                raise FolderError(f"{self.path} has a cluster that keeps no ledger. Leave out --ledger. {_ELSEWHERE}")
             self._move(first, base_port, rpc_port)
             return [load(self.config_path, node) for node in sorted(first.nodes)]
         except (ConfigError, OSError) as error:
@@ -202,9 +231,8 @@ class ClusterFolder:
         wanted = (ports[0] if base_port is None else base_port, ports[1] if rpc_port is None else rpc_port)
         if wanted == ports:
             return
-        old = Layout(
-            *(config.cluster, len(config.nodes), config.protocol, ports[0]), admin, began_s, config.app, ports[1]
-        )
+        name, count = config.cluster, len(config.nodes)
+        old = Layout(name, count, config.protocol, ports[0], admin, began_s, config.app, ports[1], config.ledger)
         if self.config_path.read_text() != old.toml():
             raise FolderError(
                 f"{self.config_path} was edited by hand: "
@@ -242,6 +270,22 @@ def _rpc_port(config: NodeConfig) -> int:
     """As the first node has it; 0: it serves no RPC."""
     rpc = config.nodes[min(config.nodes)].rpc
     return 0 if rpc is None else parse_address(rpc)[1]
+
+
+def make_genesis(folder: Path, cluster: str, protocol: str, now_s: int) -> Genesis:
+    """A chain all of whose money is in the treasury, a wallet in the folder. Raises FolderError."""
+    from quorate.service.ledger.wallets import WalletError, new_wallet, wallet_address
+
+    path = folder / TREASURY_FILE
+    try:
+        if not path.exists():
+            new_wallet(path, os.environ.get(WALLET_PASSWORD, ""))
+        address = wallet_address(path)
+    except WalletError as error:
+        raise FolderError(str(error)) from None
+    traits = REGISTRY[protocol].traits
+    step = TIME_STEP_S_LIARS if traits.is_byzantine else TIME_STEP_S_MAX
+    return Genesis(cluster, now_s, address, ((address, TREASURY_UNITS),), SUBSIDY, FEE_MIN, step)
 
 
 def make_keys(layout: Layout, folder: Path) -> str:

@@ -16,11 +16,20 @@ from typing import Annotated, Any, Final
 import typer
 
 from quorate.cli.common import DEFAULT_ENDPOINTS_TEXT, Code, fail, print_json
-from quorate.cli.folder import BASE_PORT_DEFAULT, RPC_PORT_DEFAULT, ClusterFolder, FolderError, check_ports
+from quorate.cli.folder import (
+    BASE_PORT_DEFAULT,
+    RPC_PORT_DEFAULT,
+    TREASURY_FILE,
+    ClusterFolder,
+    FolderError,
+    check_ports,
+)
 from quorate.cli.processes import STOP_GRACE_S, NodeProcess, Processes
+from quorate.machines.chain.chain_messages import AskHead, encode_chain
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import QuorateError
 from quorate.service.comet.rpc_needs import why_unavailable
+from quorate.service.config import NodeConfig
 from quorate.service.requests import Status
 
 READY_TIMEOUT_S: Final = 60.0
@@ -70,6 +79,9 @@ def up(
             show_default="none, or what the folder has",
         ),
     ] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="The nodes keep a ledger of payments in place of keys and values.")
+    ] = False,
     rpc_port: RPCPortOption = None,
     no_rpc: NoRPCOption = False,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="A temporary folder, removed at the end.")] = False,
@@ -88,6 +100,9 @@ def up(
     first. "cluster ready" then means that the first block is decided. Each node serves CometBFT's RPC, for which
     `pip install 'quorate[comet]'` brings what it needs; its address is in the line of the node ("rpc" with --json).
 
+    With --ledger the nodes of a new cluster keep a chain of payments (`quorate chain`). All money is at first in the
+    wallet DIR/treasury.wallet, whose password is that in QUORATE_WALLET_PASSWORD, or none.
+
     Example:  quorate up --protocol tendermint --nodes 4 --app 'tcp://127.0.0.1:{port}'
 
     Exit code: 0 stopped as asked, 1 all nodes died, 2 wrong use (ports taken, another cluster's folder), 3 no leader
@@ -95,9 +110,11 @@ def up(
     """
     if ephemeral and data is not None:
         fail("--ephemeral and --data exclude each other", Code.WRONG_USE)
+    if ledger and app:
+        fail("--ledger and --app exclude each other", Code.WRONG_USE)
     with _chosen_folder(data, ephemeral) as path:
         try:
-            folder = ClusterFolder(path, nodes, protocol, base_port, app, _chosen_rpc(rpc_port, no_rpc))
+            folder = ClusterFolder(path, nodes, protocol, base_port, app, _chosen_rpc(rpc_port, no_rpc), ledger)
         except FolderError as error:
             fail(str(error), Code.WRONG_USE)
         try:
@@ -163,8 +180,7 @@ async def _run(folder: ClusterFolder, report: _Reporter) -> Code:
 async def _watch(processes: Processes, folder: ClusterFolder, report: _Reporter, stop: asyncio.Event) -> Code:
     """Report what happens, until the cluster should be stopped; why, as an exit code."""
     stopping = asyncio.ensure_future(stop.wait())
-    has_app = bool(folder.configs[0].app)
-    serving = asyncio.ensure_future(_wait_until_it_serves(processes, folder.endpoints, has_app))
+    serving = asyncio.ensure_future(_wait_until_it_serves(processes, folder.endpoints, folder.configs[0]))
     pending: set[asyncio.Future[Any]] = {stopping, serving, *(node.ended for node in processes.nodes)}
     waiting = contextlib.ExitStack()
     waiting.enter_context(report.waiting("waiting for a leader"))
@@ -190,7 +206,9 @@ async def _watch(processes: Processes, folder: ClusterFolder, report: _Reporter,
                 report.ready(processes.living, statuses)
 
 
-async def _wait_until_it_serves(processes: Processes, endpoints: list[str], has_app: bool) -> dict[int, Status] | None:
+async def _wait_until_it_serves(
+    processes: Processes, endpoints: list[str], config: NodeConfig
+) -> dict[int, Status] | None:
     """A linearizable read is answered, and every living node knows a leader, or most do after a while.
 
     With an app: they are beyond the first height.
@@ -198,6 +216,7 @@ async def _wait_until_it_serves(processes: Processes, endpoints: list[str], has_
     The nodes that answered; None where it takes too long.
     """
     loop = asyncio.get_running_loop()
+    has_app = bool(config.app)
     all_know_until = loop.time() + ALL_KNOW_S
     try:
         async with asyncio.timeout(READY_TIMEOUT_S), AsyncClient(endpoints, timeout_s=READY_TIMEOUT_S) as client:
@@ -210,7 +229,9 @@ async def _wait_until_it_serves(processes: Processes, endpoints: list[str], has_
                 }
                 all_know = all(node.node in led for node in processes.living)
                 if all_know or (2 * len(led) > len(endpoints) and loop.time() > all_know_until):
-                    if not has_app:
+                    if config.ledger is not None:
+                        await client.query(encode_chain(AskHead()))
+                    elif not has_app:
                         await client.range(b"\0", limit=1, keys_only=True)
                     return found
                 await asyncio.sleep(POLL_S)
@@ -298,7 +319,12 @@ class _Reporter:
             typer.echo("Try, in another terminal:")
         if ",".join(endpoints) != DEFAULT_ENDPOINTS_TEXT:
             typer.echo(f"  export QUORATE_ENDPOINTS={','.join(endpoints)}")
-        typer.echo("  quorate status" if app else "  quorate put greeting hello\n  quorate get greeting")
+        if self._folder.configs[0].ledger is not None:
+            treasury = self._folder.path / TREASURY_FILE
+            typer.echo(f"  quorate chain wallet new alice.wallet\n  quorate chain send {treasury} alice.wallet 100")
+            typer.echo("  quorate chain balance alice.wallet")
+        else:
+            typer.echo("  quorate status" if app else "  quorate put greeting hello\n  quorate get greeting")
 
     def ended(self, node: NodeProcess) -> None:
         """A node died, or was killed."""

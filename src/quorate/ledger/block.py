@@ -12,7 +12,7 @@ ADDRESS_BYTES: Final = 20
 HEIGHT_MAX: Final = 2**63 - 1
 
 LedgerAddress = Annotated[bytes, msgspec.Meta(min_length=ADDRESS_BYTES, max_length=ADDRESS_BYTES)]
-Uint64 = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Uint64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class PayloadHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):

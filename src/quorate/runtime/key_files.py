@@ -111,7 +111,7 @@ def write_private_key(path: Path, node: int | None, secret: bytes) -> bytes:
         rule = f"sign as that node: keep it on its machine alone,\n# with mode 0600. The others need {KEYRING_NAME}"
     head = f"# The private key of {owner}. Who reads this file can {rule}.\n"
     text = f'{head}scheme = "{SCHEME}"\nnode = {whose}\npublic = "{public.hex()}"\nsecret = "{secret.hex()}"\n'
-    _write_new(path, text, 0o600)
+    write_new(path, text, 0o600)
     return public
 
 
@@ -119,22 +119,22 @@ def write_keyring(path: Path, publics: Mapping[int, bytes]) -> None:
     """Write a new file with everybody's public keys. Raises KeyFileError, also where there is a file of that name."""
     lines = [f'{node} = "{public.hex()}"\n' for node, public in sorted(publics.items())]
     head = "# The public keys of all nodes. Nothing in it is secret, but every node must have the same.\n"
-    _write_new(path, f'{head}scheme = "{SCHEME}"\n\n[keys]\n{"".join(lines)}', 0o644)
+    write_new(path, f'{head}scheme = "{SCHEME}"\n\n[keys]\n{"".join(lines)}', 0o644)
 
 
 def read_private_key(path: Path) -> Ed25519Signer:
     """The signer of the node that the file names; of no node: an administrator's. Raises KeyFileError."""
-    return _private_key(path, _read(path, private=True))
+    return _private_key(path, read_key_file(path, private=True))
 
 
 def read_keyring(path: Path) -> Keyring:
     """The public keys of all nodes. Raises KeyFileError."""
-    return _keyring(path, _read(path, private=False))
+    return _keyring(path, read_key_file(path, private=False))
 
 
 def is_private(path: Path) -> bool:
     """Whether a file holds a secret, or a keyring. Reads no more than the names of the fields. Raises KeyFileError."""
-    return "secret" in _toml(path, _read(path, private=False))
+    return "secret" in _toml(path, read_key_file(path, private=False))
 
 
 _AGAIN: Final = "Copy it from a backup, or make new keys with `quorate keys generate`"
@@ -144,8 +144,8 @@ def _exists(path: Path) -> KeyFileError:
     return KeyFileError(f"{path} exists, and no key file is ever replaced. Choose another folder")
 
 
-def _write_new(path: Path, text: str, mode: int) -> None:
-    """The file appears whole, durable and with its mode, or not at all."""
+def write_new(path: Path, text: str, mode: int) -> None:
+    """The file appears whole, durable and with its mode, or not at all. Raises KeyFileError."""
     aside = None
     try:
         fd, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=ASIDE)  # mode 0600
@@ -166,8 +166,8 @@ def _write_new(path: Path, text: str, mode: int) -> None:
             Path(aside).unlink(missing_ok=True)
 
 
-def _read(path: Path, private: bool) -> bytes:
-    """The bytes of a file of sane size; of a private one only if nobody else can read it."""
+def read_key_file(path: Path, private: bool) -> bytes:
+    """The bytes of a file of sane size; of a private one only if nobody else can read it. Raises KeyFileError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would keep us waiting
         try:

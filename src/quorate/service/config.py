@@ -25,6 +25,9 @@ heartbeat_s = 0.3
 
 # founders = [1, 2, 3]        # in the protocol's table, only once nodes have joined: which it began with
 
+# [ledger]                    # only where the cluster keeps a ledger: what its chain begins with, as `quorate up
+# ...                         # --ledger` writes it (service/ledger/genesis_table.py)
+
 # [pbft]
 # admins = ["64 hex digits"]  # who may change which nodes vote: what `quorate keys show keys/admin.key` prints
 """
@@ -40,11 +43,13 @@ from typing import Any
 import msgspec
 
 from quorate.kernel import NODE_ID_MAX
+from quorate.ledger.genesis import Genesis
 from quorate.parts.crypto.keys import Keys
 from quorate.protocols import REGISTRY, ProtocolEntry
 from quorate.runtime.address import is_wildcard, parse_address
 from quorate.runtime.memory import MEMORY_BYTES_MIN, MemoryBudget, default_budget, memory_of_machine
 from quorate.service.app_addresses import app_of
+from quorate.service.ledger.genesis_table import genesis_of_table
 
 CONFIG_BYTES_MAX = 1 << 20
 NODES_MAX = 63
@@ -94,6 +99,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The folder of the keys, for a protocol whose nodes sign."""
     app: str = ""
     """The ABCI app that the node drives (``app_addresses.py``); empty: none, it serves clients by itself."""
+    ledger: Genesis | None = None
+    """What the chain begins with that the cluster keeps in place of keys and values; None: it keeps none."""
     witness: bool = False
     """Whether it keeps no state, and so needs no store: as it was invited (``quorate members add --witness``)."""
     memory_bytes_max: int | None = None
@@ -205,18 +212,26 @@ def from_mapping(raw: dict[str, Any]) -> NodeConfig:
     if entry is None:
         raise _unknown(protocol)
     options = rest.pop(entry.name, None)
+    ledger = rest.pop("ledger", None)
     fields = ("cluster", "node", "data", "protocol", "keys", "app", "witness", "memory_bytes_max", "nodes")
     if unknown := sorted(set(rest).difference(fields)):
         there_are = ", ".join(fields)
-        raise ConfigError(f"{unknown[0]}: not a field; there are {there_are} and {entry.name}")
+        raise ConfigError(f"{unknown[0]}: not a field; there are {there_are}, ledger and {entry.name}")
     try:
         config = msgspec.convert(rest, NodeConfig, strict=False, dec_hook=_path)
         data = Path(str(config.data).replace("{node}", str(config.node)))
-        config = msgspec.structs.replace(config, data=data)
+        config = msgspec.structs.replace(config, data=data, ledger=_ledger(config.cluster, ledger))
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(str(error)) from error
     check_config(config)
     return config if options is None else msgspec.structs.replace(config, options=_options(entry, options))
+
+
+def _ledger(cluster: str, table: Any) -> Genesis | None:
+    try:
+        return None if table is None else genesis_of_table(cluster, table)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ConfigError(f"ledger: {str(error).replace('$.', 'ledger.')}") from error
 
 
 def _options(entry: ProtocolEntry, options: Any) -> Any:
@@ -284,6 +299,8 @@ def check_config(config: NodeConfig) -> None:
         text = f'keys: the nodes of {config.protocol} sign, so write keys = "FOLDER"'
         raise ConfigError(f"{text}. {_generate(config)}")
     if config.app:
+        if config.ledger is not None:
+            raise ConfigError("ledger: nodes that drive an app keep what the app keeps; leave out one of the two")
         _check_app(config)
     elif config.entry.app_core is None:
         _check_no_rpc(config)

@@ -90,6 +90,8 @@ def begin_with_one(
     """
     if not issubclass(config.entry.core, Survivor):
         raise CannotRecover(_why_not(config))
+    if config.ledger is not None:
+        raise CannotRecover("the chain of a ledger has its cluster's name, and so no other cluster goes on with it")
     if out.exists():
         raise CannotRecover(f"{out} is there already: name a folder that is not, with --out")
     identity = Identity(config.cluster, config.node)

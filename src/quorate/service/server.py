@@ -70,6 +70,15 @@ REPLACE = (
 UNREAD = "too many answers wait at this node for clients that do not read them"
 
 
+def machine_of_config(config: NodeConfig, data: Path) -> StateMachine:
+    """What the configuration says that the cluster keeps: a ledger, or keys and values."""
+    if config.ledger is None:
+        return kv_machine(data)
+    from quorate.machines.chain.ledger_machine import LedgerMachine  # most nodes have none
+
+    return LedgerMachine(data / "chain", config.ledger)
+
+
 def kv_machine(data: Path) -> StateMachine:
     """The key-value store, with its working files in the node's data folder."""
     return KvMachine(data / "kv")
@@ -113,10 +122,11 @@ class Server:
     def __init__(
         self,
         config: NodeConfig,
-        machine: Callable[[Path], StateMachine] = kv_machine,
+        machine: Callable[[Path], StateMachine] | None = None,
         beginning: Beginning = Beginning.EITHER,
     ) -> None:
-        """``beginning``: whether the node is new, or has a folder of an earlier life.
+        """``machine``: None: what the configuration says. ``beginning``: whether the node is new, or has a folder of an
+        earlier life.
 
         Raises ConfigError if the configuration cannot be used, or the keys are not there or not those of this cluster.
         """
@@ -125,7 +135,8 @@ class Server:
         self.config = config
         budget = config.memory
         self.keys = keys = config.load_keys() if entry.traits.has_keys else None
-        self.machine = NoMachine() if config.witness else machine(config.data)
+        make = partial(machine_of_config, config) if machine is None else machine
+        self.machine = NoMachine() if config.witness else make(config.data)
         self._keyring = None if keys is None else keys.keyring
         self.membership = Membership(config)
         is_signed = entry.traits.value is Value.SIGNED_REQUESTS
@@ -136,7 +147,7 @@ class Server:
         self.node = Node(
             node=config.node,
             cluster=config.cluster,
-            protocol=entry.name,
+            protocol=protocol_of(config),
             addresses=config.peer_addresses(),
             listen_at=config.listen_peer(),
             make=entry.make(
@@ -374,6 +385,11 @@ class Server:
         """Who votes, and which nodes there are; where that never changes, those of the configuration."""
         core = self.node.host.root
         return core.in_force() if isinstance(core, Reconfigurable) else InForce(self.membership.all)
+
+
+def protocol_of(config: NodeConfig) -> str:
+    """What nodes must have alike to talk to each other: the protocol, and the chain if they keep one."""
+    return config.entry.name if config.ledger is None else f"{config.entry.name}-ledger-{config.ledger.id.hex()[:16]}"
 
 
 def bears_of(traits: Traits, faults: int, nodes: int) -> Bears | None:

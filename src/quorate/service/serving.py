@@ -8,12 +8,12 @@ from pathlib import Path
 from quorate.machines.state_machine import StateMachine
 from quorate.runtime.folder import Beginning
 from quorate.service.config import NodeConfig
-from quorate.service.server import Server, kv_machine
+from quorate.service.server import Server
 
 
 def server_of(
     config: NodeConfig,
-    machine: Callable[[Path], StateMachine] = kv_machine,
+    machine: Callable[[Path], StateMachine] | None = None,
     beginning: Beginning = Beginning.EITHER,
 ) -> Server:
     """With CometBFT's RPC, if the configuration says where. Raises ConfigError as a Server does."""

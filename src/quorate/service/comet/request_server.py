@@ -23,7 +23,7 @@ from quorate.service.comet.node_view import NodeView
 from quorate.service.comet.requests_side import RequestsSide
 from quorate.service.comet.rpc_room import RPCRoom
 from quorate.service.config import NodeConfig
-from quorate.service.server import Server, kv_machine
+from quorate.service.server import Server
 from quorate.service.signed import SignedReplica
 
 
@@ -57,7 +57,7 @@ class RequestServer(Server):
     def __init__(
         self,
         config: NodeConfig,
-        machine: Callable[[Path], StateMachine] = kv_machine,
+        machine: Callable[[Path], StateMachine] | None = None,
         beginning: Beginning = Beginning.EITHER,
     ) -> None:
         """As of a Server."""

@@ -1,0 +1,1 @@
+"""The ledger as a state machine: payments in the order of a log become blocks, which a store keeps."""

@@ -1,0 +1,1 @@
+"""Clients and configuration of a cluster that keeps a ledger."""
