@@ -5,7 +5,7 @@ Those of the rules are in ``mutants.py``: the rules are the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from msgspec.structs import replace
@@ -256,7 +256,7 @@ def planted_votes(bug: type[ExtendedVotes]) -> type[AppChain]:
 class NoBlame(StateSync):
     """Senders that the app rejects go on sending."""
 
-    def reject_senders(self, names: Collection[str]) -> None:
+    def reject_senders(self, names: Iterable[str]) -> None:
         """Ignored."""
 
 
