@@ -57,9 +57,7 @@ def sim(
     rounds: Annotated[int, typer.Option(help="Rounds of --twins.")] = 2,
     jobs: Annotated[int, typer.Option(help="Processes to use; 0: as many as there are cores.", min=0)] = 0,
     duration_s: Annotated[float, typer.Option(help="Virtual seconds under faults, before all is healed.")] = 10.0,
-    workload: Annotated[
-        str, typer.Option(help="register, kv (the store on disk), mix, or app: ABCI apps above tendermint.")
-    ] = "register",
+    workload: Annotated[str, typer.Option(help="register, kv (on disk), mix, or app (ABCI apps).")] = "register",
     mutant: Annotated[str, typer.Option(help="Plant this bug.")] = "",
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Plant each known bug in turn; all must be caught.")
@@ -73,9 +71,7 @@ def sim(
     cluster must answer every client and agree. The first seed that breaks a promise ends the campaign; its trace is
     written to a file. Clients call the methods of a Replicated class; nodes are compared with an object fed their log.
 
-    Example:  quorate sim raft --seeds 0:500 --faults crash,partition
-
-    Example:  quorate sim tendermint --nodes 4 --workload app --seeds 0:20
+    Example:  quorate sim raft --seeds 0:500 --faults crash,partition; or quorate sim tendermint --workload app
 
     Exit code: 0 every promise was kept, 1 one was broken (or a planted bug not caught), 2 wrong use, 3 kept, but in
     500 seeds or more a kind of fault that was switched on came too seldom to say so.

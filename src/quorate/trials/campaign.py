@@ -26,6 +26,7 @@ from quorate.sim.trace import Trace
 from quorate.sim.trial import Trial
 from quorate.sim.workload import Subject
 from quorate.trials.abci.forms import app_subject
+from quorate.trials.abci.subject import AppSubject
 from quorate.trials.disks import medium_of
 from quorate.trials.files import is_file
 from quorate.trials.objects.loading import object_file_of
@@ -131,9 +132,12 @@ def trial_of(task: Task) -> Trial:
         assert scheme is not None
         fewest = traits.fault_model.nodes(entry.faults(task.nodes))  # clients go on believing f + 1 equal answers
         config, change = _administered(config, change.value, scheme.client(ADMINISTRATOR), fewest)
+    made = _subject(task, workload, kinds, traits, scheme, mutant.client or ClientCore)
+    if isinstance(made, AppSubject):
+        liars = tuple([liar for liar in liars if liar not in made.idle])
     return Trial(
         make=entry.make(config, core, scheme.keys if scheme else None),
-        subject=_subject(task, workload, kinds, traits, scheme, mutant.client or ClientCore),
+        subject=made,
         options=options,
         kinds=kinds,
         borne=borne,

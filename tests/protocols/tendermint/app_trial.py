@@ -17,8 +17,8 @@ from quorate.sim.adversary.liar import Liar
 from quorate.sim.options import COMMON, Options
 from quorate.sim.run import RunOutcome, simulate
 from quorate.sim.trial import Trial
-from quorate.trials.abci.clients import attack_on
 from quorate.trials.abci.subject import AppSubject
+from quorate.trials.abci.submitting import attack_on
 
 S = TypeVar("S", bound=AppSubject)
 

@@ -42,8 +42,8 @@ from quorate.protocols.tendermint.signed_bytes import vote_bytes
 from quorate.runtime.keys import Ed25519, Ed25519Signer
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.workload import Workload
-from quorate.trials.abci.clients import Submitting
 from quorate.trials.abci.subject import AppSubject
+from quorate.trials.abci.submitting import Submitting
 
 PUNISHED = "attacks on light clients are punished"
 TRUSTED_AT = 2

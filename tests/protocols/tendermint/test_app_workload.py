@@ -8,11 +8,14 @@ from msgspec.structs import replace
 from quorate.ledger.comet.abci.request_messages import RequestFinalizeBlock
 from quorate.parts.crypto.keys import Symbolic
 from quorate.protocols import REGISTRY
+from quorate.protocols.tendermint.extension_liars import MisExtending
+from quorate.protocols.tendermint.sync_liars import WrongChunks
 from quorate.sim.checkers.base import Violation
 from quorate.sim.options import OptionsError
 from quorate.trials.abci.extending import ExtendingSubject
 from quorate.trials.abci.forms import app_subject
-from quorate.trials.abci.history import KEPT_ALL, TOLD_ALL, BlockSays, OneHistory
+from quorate.trials.abci.one_history import KEPT_ALL, TOLD_ALL, BlockSays, OneHistory
+from quorate.trials.abci.subject import AppSubject
 from quorate.trials.abci.syncing import SyncSubject
 from quorate.trials.campaign import Task, run_task, trial_of
 from quorate.trials.protocols import APP, adversary_of, equipment_of, mutants_of
@@ -55,6 +58,14 @@ def test_all_liars_about_apps_are_among_them() -> None:
     _, names = adversary_of("tendermint", "all", APP)
     assert {"flooding", "slandering", "misextending", "stripping", "wrong-chunks", "false-snapshots"} <= set(names)
     assert len(set(names)) == len(names)
+
+
+def test_no_liar_is_drawn_that_has_nothing_to_lie_about() -> None:
+    liars = {type(trial.subject): set(trial.liars) for trial in (trial_of(replace(TASK, seed=s)) for s in range(20))}
+    assert {AppSubject, ExtendingSubject, SyncSubject} == set(liars)
+    assert not liars[AppSubject] & {MisExtending, WrongChunks}
+    assert liars[ExtendingSubject] & {MisExtending, WrongChunks} == {MisExtending}
+    assert liars[SyncSubject] & {MisExtending, WrongChunks} == {WrongChunks}
 
 
 def test_mutants_of_apps_have_names_of_their_own() -> None:

@@ -8,6 +8,7 @@ Source: CometBFT 0.38, ``spec/core/data_structures.md`` (Validator, ValidatorSet
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -21,6 +22,8 @@ PUBLIC_KEY_BYTES: Final = 32
 OTHER_KEY_BYTES_MAX: Final = 4096
 VALIDATORS_MAX: Final = 10_000
 """MaxVotesCount: a commit of more is refused."""
+SETS_KEPT: Final = 8
+"""Whose hash is remembered: each header names two, and they seldom change."""
 TOTAL_POWER_MAX: Final = (2**63 - 1) // 8
 """MaxTotalVotingPower"""
 
@@ -135,6 +138,11 @@ def key_address(public_key: bytes) -> bytes:
 
 def validators_hash(validators: Iterable[tuple[bytes, int]]) -> bytes:
     """The root over public keys and powers, in the order of the set."""
+    return _root_of(tuple(validators))
+
+
+@lru_cache(maxsize=SETS_KEPT)
+def _root_of(validators: tuple[tuple[bytes, int], ...]) -> bytes:
     return merkle_root(
         [SIMPLE_VALIDATOR.encode(SimpleValidator(ValidatorKey(key), power)) for key, power in validators]
     )

@@ -120,12 +120,17 @@ class Weighted(QuorumSystem):
         self.weights = dict(sorted(weights.items()))
         self.needed = int(sum(self.weights.values()) * more_than) + 1
         self._bits = [(1 << node, weight) for node, weight in self.weights.items()]
+        first = next(iter(self.weights.values()))
+        self._each = first if all(weight == first for weight in self.weights.values()) else 0
+        """What each weighs, if all are alike: then it is enough to count."""
 
     def __repr__(self) -> str:
         return f"Weighted({self.weights}, needed={self.needed})"
 
     def is_quorum(self, nodes: int) -> bool:
         """Their weights reach ``needed``."""
+        if self._each:
+            return (nodes & self.members).bit_count() * self._each >= self.needed
         return sum([weight for bit, weight in self._bits if nodes & bit]) >= self.needed
 
 

@@ -118,5 +118,6 @@ def _plain(vote: Prevote) -> Prevote:
     return Precommit(vote.height, vote.round, vote.value, vote.node, vote.time_ns, vote.signature)
 
 
-EXTENSION_LIARS = (MisExtending, TwoExtensions, Stripping, Forging, Backdating, Splitting, TellsFew, Hurrying)
+OF_EXTENSIONS = (MisExtending, TwoExtensions, Stripping)
+EXTENSION_LIARS = (*OF_EXTENSIONS, Forging, Backdating, Splitting, TellsFew, Hurrying)
 """And some of Tendermint's own, whose votes carry extensions then."""

@@ -6,6 +6,7 @@ know values by their names alone.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -57,6 +58,7 @@ def check_parts(data: bytes, block_id: BlockID) -> None:
         raise ValueError("block: its bytes are others than those of its name")
 
 
+@lru_cache(maxsize=1)  # a proposal and a decision bring the same bytes; in the simulator, to each node
 def decode_block(data: bytes) -> NamedBlock:
     """What ``name_block`` made, in order by itself. Raises ValueError for anything else."""
     block = BLOCK.decode_exact(data)

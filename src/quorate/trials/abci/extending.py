@@ -17,6 +17,7 @@ from quorate.ledger.comet.commits import FOR_BLOCK
 from quorate.ledger.comet.params import ABCIParams, ConsensusParams
 from quorate.parts.crypto.keys import Scheme
 from quorate.protocols.tendermint.app_invariants import GIVEN, ExtensionInvariants, is_extension
+from quorate.protocols.tendermint.sync_liars import SYNC_LIARS
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.trials.abci.subject import AppSubject, Lenient
 
@@ -98,6 +99,8 @@ class Attaching(Lenient):
 
 class ExtendingSubject(AppSubject):
     """``enabled`` and ``told_at`` as the app has them."""
+
+    idle = SYNC_LIARS
 
     def __init__(self, enabled: int = 1, told_at: int = 0) -> None:
         self.numbers = Numbers()

@@ -7,9 +7,9 @@ from random import Random
 from typing import Final
 
 from quorate.parts.crypto.keys import Scheme
-from quorate.trials.abci.clients import attack_on
 from quorate.trials.abci.extending import ExtendingSubject
 from quorate.trials.abci.subject import AppSubject
+from quorate.trials.abci.submitting import attack_on
 from quorate.trials.abci.syncing import SyncSubject
 
 EXTENDING: Final = 0.5

@@ -16,11 +16,14 @@ from quorate.ledger.comet.abci.contents import Misbehavior
 from quorate.ledger.comet.abci.request_messages import Request
 from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.parts.crypto.keys import Scheme
+from quorate.protocols.tendermint.extension_liars import OF_EXTENSIONS
+from quorate.protocols.tendermint.sync_liars import SYNC_LIARS
+from quorate.sim.adversary.liar import Liar
 from quorate.sim.checkers.base import Checker, Violation
 from quorate.sim.workload import Results, Subject, Workload
 from quorate.trials.abci.asked_app import AskedApp
-from quorate.trials.abci.clients import MakesAttack, Submitting
-from quorate.trials.abci.history import OneHistory
+from quorate.trials.abci.one_history import OneHistory
+from quorate.trials.abci.submitting import MakesAttack, Submitting
 
 SAME_STATE: Final = "all apps have one state"
 FORGETFUL: Final = 1
@@ -41,6 +44,8 @@ class AppSubject(Subject):
     """
 
     history_class: ClassVar[type[OneHistory]] = OneHistory
+    idle: ClassVar[tuple[type[Liar], ...]] = (*OF_EXTENSIONS, *SYNC_LIARS)
+    """Liars that have nothing to lie about where there are such apps."""
 
     def __init__(self, make: Callable[[], KVStoreApp] = Lenient) -> None:
         self.history = self.history_class()

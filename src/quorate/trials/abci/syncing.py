@@ -34,6 +34,7 @@ from quorate.ledger.comet.abci.response_messages import (
 from quorate.ledger.comet.params import ConsensusParams, Duration, EvidenceParams
 from quorate.machines.abci.kv_snapshots import SyncedKVStoreApp, WrittenState
 from quorate.protocols.tendermint.app_messages import BeyondReach
+from quorate.protocols.tendermint.extension_liars import OF_EXTENSIONS
 from quorate.sim.checkers.base import Violation
 from quorate.sim.workload import Results, Workload
 from quorate.trials.abci.asked_app import AskedApp
@@ -101,6 +102,8 @@ class Checked(SyncedKVStoreApp):
 
 class SyncSubject(AppSubject):
     """``emptied``: how often the operator emptied an app."""
+
+    idle = OF_EXTENSIONS
 
     def __init__(self, make: Callable[[], SyncedKVStoreApp] = Checked) -> None:
         super().__init__(make)

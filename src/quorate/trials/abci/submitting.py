@@ -21,7 +21,7 @@ from quorate.protocols.tendermint.effects import SignedVote, Step
 from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, name_of_id
 from quorate.protocols.tendermint.signed_bytes import vote_bytes
 from quorate.sim.workload import Workload
-from quorate.trials.abci.history import OneHistory
+from quorate.trials.abci.one_history import OneHistory
 
 EVERY_S: Final = 0.15
 """Between two transactions, on average."""
