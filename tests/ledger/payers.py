@@ -6,9 +6,9 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from quorate.ledger.accounts import address_of
+from quorate.ledger.accounts import address_of_key
 from quorate.ledger.block import LedgerBlock
-from quorate.ledger.engine import BlockEnv, Executed
+from quorate.ledger.engine import BlockEnv, ExecutedBlock
 from quorate.ledger.genesis import BLOCK_VERSION, Genesis
 from quorate.ledger.header import LedgerHeader
 from quorate.ledger.native import NativeEngine
@@ -25,7 +25,7 @@ class Payer:
     def __init__(self, number: int) -> None:
         self.key = Ed25519PrivateKey.from_private_bytes(sha256(b"payer %d" % number).digest())
         self.public = self.key.public_key().public_bytes_raw()
-        self.address = address_of(self.public)
+        self.address = address_of_key(self.public)
 
     def raw(self, chain: bytes, nonce: int, to: bytes, amount: int, fee: int = 0) -> bytes:
         signed = signed_part(chain, self.public, nonce, to, amount, fee)
@@ -56,7 +56,7 @@ def env_of(height: int, proposer: bytes = COLLECTOR) -> BlockEnv:
     return BlockEnv(height, GENESIS.time_s + height, proposer)
 
 
-def block_of(parent: bytes, executed: Executed[Payment], nonce: int = 0) -> LedgerBlock:
+def block_of(parent: bytes, executed: ExecutedBlock[Payment], nonce: int = 0) -> LedgerBlock:
     header = LedgerHeader(BLOCK_VERSION, parent, executed.payload.hash, executed.payload.height, 0, nonce)
     return LedgerBlock(header, executed.payload, tuple(payment.raw for payment in executed.included))
 
@@ -64,7 +64,7 @@ def block_of(parent: bytes, executed: Executed[Payment], nonce: int = 0) -> Ledg
 def extended(engine: NativeEngine, parent: bytes, height: int, payments: list[Payment], nonce: int = 0) -> bytes:
     """Have a block of these executed and kept; its id."""
     executed = engine.execute(parent, env_of(height), payments, strict=True)
-    assert isinstance(executed, Executed), executed
+    assert isinstance(executed, ExecutedBlock), executed
     id = block_of(parent, executed, nonce).id
     engine.keep(id, parent, executed)
     return id

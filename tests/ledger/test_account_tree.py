@@ -6,7 +6,7 @@ from hashlib import sha256
 import msgspec
 import pytest
 
-from quorate.ledger.account_tree import EMPTY, AccountProof, AccountTree, branch_hash, key_of, leaf_hash_of
+from quorate.ledger.account_tree import EMPTY, AccountProof, AccountTree, branch_hash, leaf_hash_of, tree_key
 from quorate.ledger.accounts import Account, AccountChange, address_text, parse_account_address
 from quorate.ledger.native import undone
 
@@ -28,7 +28,7 @@ def root_by_definition(accounts: dict[bytes, Account]) -> bytes:
         halves = [[item for item in some if item[0] >> bit & 1 == side] for side in (0, 1)]
         return branch_hash(below(bit - 1, halves[0]), below(bit - 1, halves[1]))
 
-    keys = {key_of(where): account for where, account in accounts.items()}
+    keys = {tree_key(where): account for where, account in accounts.items()}
     return below(
         255, [(int.from_bytes(key, "big"), leaf_hash_of(key, account.encode())) for key, account in keys.items()]
     )
@@ -36,7 +36,7 @@ def root_by_definition(accounts: dict[bytes, Account]) -> bytes:
 
 def test_small_trees_by_hand() -> None:
     assert AccountTree().root == EMPTY
-    only = leaf_hash_of(key_of(address(1)), Account(1, 10).encode())
+    only = leaf_hash_of(tree_key(address(1)), Account(1, 10).encode())
     assert tree_of(1).root == only
     assert only == sha256(b"\0" + sha256(address(1)).digest() + bytes(7) + b"\1" + bytes(7) + b"\n").digest()
 
@@ -97,7 +97,7 @@ def test_a_proof_of_anything_else_is_refused(number: int) -> None:
         "encoded": Account(0, 1).encode(),
         "beside": (bytes(32), *proof.beside[1:]),
         "other": Account(7, 7).encode(),
-        "other_key": key_of(address(4)),
+        "other_key": tree_key(address(4)),
     }
     for field in ("address", "encoded", "beside", *(("other", "other_key") if number == 99 else ())):
         assert msgspec.structs.replace(proof, **{field: changed[field]}).refusal(tree.root), field
@@ -105,9 +105,9 @@ def test_a_proof_of_anything_else_is_refused(number: int) -> None:
     assert shorter.refusal(tree.root)
     # One that is there cannot be proved absent, neither by an empty place nor by a neighbour.
     assert AccountProof(address(3), b"", tree.proof(address(3)).beside).refusal(tree.root)
-    itself = AccountProof(address(3), b"", tree.proof(address(3)).beside, key_of(address(3)), Account(3, 30).encode())
+    itself = AccountProof(address(3), b"", tree.proof(address(3)).beside, tree_key(address(3)), Account(3, 30).encode())
     assert itself.refusal(tree.root) == "the proof of absence shows no other account"
-    stranger = AccountProof(address(3), b"", other.beside, key_of(address(4)), other.encoded)
+    stranger = AccountProof(address(3), b"", other.beside, tree_key(address(4)), other.encoded)
     assert stranger.refusal(tree.root) is not None
 
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from quorate.ledger.chain_proofs import HeaderPair, InclusionProof, StateProof
-from quorate.ledger.engine import Executed
+from quorate.ledger.engine import ExecutedBlock
 from quorate.ledger.native import NativeEngine
 from quorate.parts.crypto.merkle import merkle_proofs
 
@@ -13,7 +13,7 @@ from tests.ledger.payers import CHAIN, GENESIS, PAYERS, block_of, env_of
 ENGINE = NativeEngine(GENESIS)
 PAYMENTS = [PAYERS[0].pays(CHAIN, nonce, PAYERS[1].address, 10 + nonce) for nonce in range(5)]
 EXECUTED = ENGINE.execute(CHAIN, env_of(1), PAYMENTS, strict=True)
-assert isinstance(EXECUTED, Executed)
+assert isinstance(EXECUTED, ExecutedBlock)
 BLOCK = block_of(CHAIN, EXECUTED)
 PAIR = HeaderPair(BLOCK.header, BLOCK.payload)
 
@@ -43,7 +43,7 @@ def test_no_other_transaction_block_or_place_is() -> None:
 
 
 def test_an_account_is_proved_and_no_other_state() -> None:
-    assert isinstance(EXECUTED, Executed)
+    assert isinstance(EXECUTED, ExecutedBlock)
     good = StateProof(PAIR, EXECUTED.state.proof(PAYERS[1].address))
     assert good.refusal(BLOCK.id) is None
     assert good.account.account.balance == 1_000_000 + 10 + 11 + 12 + 13 + 14

@@ -15,7 +15,7 @@ import pytest
 
 from quorate.ledger.account_tree import AccountTree
 from quorate.ledger.accounts import NO_ACCOUNT, SUPPLY_MAX, Account, AccountChange
-from quorate.ledger.engine import BlockEnv, Executed
+from quorate.ledger.engine import BlockEnv, ExecutedBlock
 from quorate.ledger.genesis import Genesis
 from quorate.ledger.native import NativeEngine, undone
 from quorate.ledger.ruling import Ruling
@@ -60,7 +60,7 @@ def explore(engine: NativeEngine, undo: Any, seed: int, blocks: int = 12) -> Non
             amount = rng.choice((1, 5, FUNDS // 2, FUNDS))
             candidates.append(payer.pays(genesis.id, nonce, to, amount, rng.randrange(3)))
         executed = engine.execute(parent, env_of(height), candidates, strict=False)
-        assert isinstance(executed, Executed)
+        assert isinstance(executed, ExecutedBlock)
         assert len(executed.included) + len(executed.skipped) == len(candidates)
         id = block_of(parent, executed, number).id
         engine.keep(id, parent, executed)
@@ -158,7 +158,7 @@ def test_a_strict_block_is_bad_at_its_first_bad_payment_and_another_skips_it() -
         alice.pays(chain, 1, bob, 12, 3),
     ]
     lenient = engine.execute(chain, env_of(1), payments, strict=False)
-    assert isinstance(lenient, Executed)
+    assert isinstance(lenient, ExecutedBlock)
     assert lenient.included == (payments[0], payments[4])
     assert [why for _, why in lenient.skipped] == [
         "its nonce is 0, and the sender's next is 1",
@@ -178,7 +178,7 @@ def test_a_block_does_not_spend_what_it_earns() -> None:
     chain = engine.genesis.id
     payments = [alice.pays(chain, 0, bob.address, 1, 9), bob.pays(chain, 0, alice.address, 2, 0)]
     executed = engine.execute(chain, env_of(1, bob.address), payments, strict=False)
-    assert isinstance(executed, Executed)
+    assert isinstance(executed, ExecutedBlock)
     assert executed.included == (payments[0],)
     assert executed.state.get(bob.address) == Account(0, 1 + 9 + 7)
 
@@ -199,7 +199,7 @@ def test_a_block_is_judged_by_what_execution_finds() -> None:
     executed = engine.build(CHAIN, env_of(1), payments, 1 << 20)
     block = block_of(CHAIN, executed)
     judged = engine.judge(block, env_of(1))
-    assert isinstance(judged, Executed)
+    assert isinstance(judged, ExecutedBlock)
     assert engine.at(block.id).root == executed.state.root
     engine.adopt(block.id)
     assert engine.head == block.id
@@ -210,7 +210,7 @@ def test_a_block_is_judged_by_what_execution_finds() -> None:
 def test_a_block_with_another_payload_is_bad_for_ever(field: str) -> None:
     engine = NativeEngine(GENESIS)
     executed = engine.execute(CHAIN, env_of(1), [PAYERS[0].pays(CHAIN, 0, STRANGER, 10)], strict=True)
-    assert isinstance(executed, Executed)
+    assert isinstance(executed, ExecutedBlock)
     other: Any = 1 if field == "gas_used" else bytes(20) if field == "proposer" else bytes(32)
     payload = msgspec.structs.replace(executed.payload, **{field: other})
     block = block_of(CHAIN, msgspec.structs.replace(executed, payload=payload))
@@ -224,7 +224,7 @@ def test_a_body_that_does_not_belong_to_its_header_poisons_nothing() -> None:
     """Trap 8: whoever sends a wrong body first must not keep the right one from being taken."""
     engine = NativeEngine(GENESIS)
     executed = engine.execute(CHAIN, env_of(1), [PAYERS[0].pays(CHAIN, 0, STRANGER, 10)], strict=True)
-    assert isinstance(executed, Executed)
+    assert isinstance(executed, ExecutedBlock)
     block = block_of(CHAIN, executed)
     wrong = (
         msgspec.structs.replace(block, transactions=()),
@@ -237,7 +237,7 @@ def test_a_body_that_does_not_belong_to_its_header_poisons_nothing() -> None:
         found = engine.judge(bad, env_of(1))
         assert isinstance(found, Ruling)
         assert (found.kind, found.poisons) == ("bad", False)
-    assert isinstance(engine.judge(block, env_of(1)), Executed)
+    assert isinstance(engine.judge(block, env_of(1)), ExecutedBlock)
 
 
 def test_roots_are_those_of_the_raw_payments_and_of_the_receipts() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from quorate.ledger.account_tree import AccountTree
 from quorate.ledger.accounts import NO_ACCOUNT, Account
-from quorate.ledger.engine import Executed, StateView
+from quorate.ledger.engine import ExecutedBlock, StateView
 from quorate.ledger.native import NativeEngine
 from quorate.ledger.payment_pool import ENTRY_BYTES, PaymentPool
 from quorate.ledger.ruling import OK, Ruling
@@ -138,7 +138,7 @@ def hold_to_rules(make: type[PaymentPool], seed: int, steps: int = 100) -> None:
     pool = make(16 * ENTRY_BYTES)
     pool._per_sender_max = 6
     head, height = CHAIN, 0
-    chain: list[tuple[bytes, Executed[Payment]]] = []
+    chain: list[tuple[bytes, ExecutedBlock[Payment]]] = []
     for _ in range(steps):
         view = engine.at(head)
         roll = rng.random()
@@ -164,7 +164,7 @@ def hold_to_rules(make: type[PaymentPool], seed: int, steps: int = 100) -> None:
             else:
                 height += 1
                 done = engine.execute(head, env_of(height), chosen, strict=True)
-                assert isinstance(done, Executed), done
+                assert isinstance(done, ExecutedBlock), done
                 id = block_of(head, done, rng.randrange(1 << 30)).id
                 engine.keep(id, head, done)
                 head = id

@@ -31,7 +31,7 @@ WhoseArgument = Annotated[str, typer.Argument(metavar="WHOSE", help="An address,
 
 
 @chain.callback()
-def group() -> None:
+def chain_group() -> None:
     """Pay, and look at the chain of a cluster that was begun with `quorate up --ledger`.
 
     Example:  quorate chain send data/treasury.wallet alice.wallet 100
@@ -262,9 +262,9 @@ def status(
 
     Exit code: 0 some node answered, 2 wrong use, 3 none did.
     """
-    from quorate.cli.chain_texts import node_rows
+    from quorate.cli.chain_texts import chain_rows
 
-    rows = ask(lambda client: node_rows(client.endpoints.addresses, timeout_s), endpoints, timeout_s, kind=_client())
+    rows = ask(lambda client: chain_rows(client.endpoints.addresses, timeout_s), endpoints, timeout_s, kind=_client())
     if json:
         print_json({"nodes": rows})
     else:

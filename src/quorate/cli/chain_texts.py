@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from quorate.ledger.account_tree import AccountProof
-from quorate.ledger.accounts import address_of, address_text, parse_account_address
+from quorate.ledger.accounts import address_of_key, address_text, parse_account_address
 from quorate.ledger.block import PayloadHeader
 from quorate.ledger.chain_proofs import HeaderPair, InclusionProof, StateProof
 from quorate.ledger.header import LedgerHeader, sha256d
@@ -29,7 +29,7 @@ def payment_row(raw: bytes) -> dict[str, Any]:
         return {"id": sha256d(raw).hex(), "raw": raw.hex()}
     return {
         "id": sha256d(raw).hex(),
-        "sender": address_text(address_of(raw[33:65])),
+        "sender": address_text(address_of_key(raw[33:65])),
         "nonce": int.from_bytes(raw[65:73], "big"),
         "to": address_text(raw[73:93]),
         "amount": int.from_bytes(raw[93:101], "big"),
@@ -133,7 +133,7 @@ async def rests_on(client: LedgerClient) -> str:
     return "the word of one node, as the nodes of this cluster are trusted not to lie"
 
 
-async def node_rows(addresses: Sequence[str], timeout_s: float) -> list[dict[str, Any]]:
+async def chain_rows(addresses: Sequence[str], timeout_s: float) -> list[dict[str, Any]]:
     """One object for each endpoint, asked alone."""
     import asyncio
 

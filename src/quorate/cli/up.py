@@ -40,6 +40,18 @@ POLL_S: Final = 0.05
 DATA_DEFAULT: Final = Path("data")
 
 
+AppOption = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="APP",
+        help="ABCI app that the nodes drive (tendermint): kvstore, or an address such as tcp://127.0.0.1:{port}.",
+        show_default="none, or what the folder has",
+    ),
+]
+LedgerOption = Annotated[
+    bool, typer.Option("--ledger", help="The nodes keep a ledger of payments in place of keys and values.")
+]
 RPCPortOption = Annotated[
     int | None,
     typer.Option(
@@ -70,18 +82,8 @@ def up(
             show_default=f"{BASE_PORT_DEFAULT}, or what the folder has",
         ),
     ] = None,
-    app: Annotated[
-        str | None,
-        typer.Option(
-            "--app",
-            metavar="APP",
-            help="ABCI app that the nodes drive (tendermint): kvstore, or an address such as tcp://127.0.0.1:{port}.",
-            show_default="none, or what the folder has",
-        ),
-    ] = None,
-    ledger: Annotated[
-        bool, typer.Option("--ledger", help="The nodes keep a ledger of payments in place of keys and values.")
-    ] = False,
+    app: AppOption = None,
+    ledger: LedgerOption = False,
     rpc_port: RPCPortOption = None,
     no_rpc: NoRPCOption = False,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="A temporary folder, removed at the end.")] = False,

@@ -26,7 +26,7 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The wallet's
 
 
 @wallet.callback()
-def group() -> None:
+def wallet_group() -> None:
     """Make and show wallets: files with a key, under a password.
 
     Example:  quorate chain wallet new alice.wallet

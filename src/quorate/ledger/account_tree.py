@@ -72,7 +72,7 @@ def branch_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\1" + left + right).digest()
 
 
-def key_of(address: bytes) -> bytes:
+def tree_key(address: bytes) -> bytes:
     """Where an account is in the tree."""
     return sha256(address).digest()
 
@@ -103,7 +103,7 @@ class AccountProof(msgspec.Struct, frozen=True, array_like=True, gc=False, forbi
             return "an account has 16 bytes"
         if bool(self.other) != bool(self.other_key) or (self.encoded and self.other):
             return "the proof shows two accounts, or a key without one"
-        key = key_of(self.address)
+        key = tree_key(self.address)
         way = int.from_bytes(key, "big")
         depth = len(self.beside)
         if self.encoded:

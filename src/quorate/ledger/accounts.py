@@ -55,7 +55,7 @@ class AccountChange(NamedTuple):
         return AccountChange(self.address, self.after, self.before)
 
 
-def address_of(public: bytes) -> bytes:
+def address_of_key(public: bytes) -> bytes:
     """The address of whoever signs with this key."""
     return sha256d(public)[:ADDRESS_BYTES]
 

@@ -43,7 +43,7 @@ class PaymentReceipt(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.id + self.status.to_bytes(4, "big") + self.fee.to_bytes(8, "big")
 
 
-class Executed(msgspec.Struct, Generic[T], frozen=True):
+class ExecutedBlock(msgspec.Struct, Generic[T], frozen=True):
     """What execution found. ``skipped``: the transactions that do not apply, each with the reason; none if strict."""
 
     payload: PayloadHeader
@@ -78,16 +78,18 @@ class LedgerEngine(Interface[T]):
     def decode(self, raw: bytes) -> T | Ruling:
         """A transaction whose signature is right. Never raises."""
 
-    def execute(self, parent: bytes, env: BlockEnv, transactions: Iterable[T], *, strict: bool) -> Executed[T] | Ruling:
+    def execute(
+        self, parent: bytes, env: BlockEnv, transactions: Iterable[T], *, strict: bool
+    ) -> ExecutedBlock[T] | Ruling:
         """At the parent's state. Strict: the first transaction that does not apply makes the block bad."""
 
-    def build(self, parent: bytes, env: BlockEnv, candidates: Iterable[T], bytes_max: int) -> Executed[T]:
+    def build(self, parent: bytes, env: BlockEnv, candidates: Iterable[T], bytes_max: int) -> ExecutedBlock[T]:
         """As many of them as apply, in this order, and fit."""
 
-    def judge(self, block: LedgerBlock, env: BlockEnv) -> Executed[T] | Ruling:
+    def judge(self, block: LedgerBlock, env: BlockEnv) -> ExecutedBlock[T] | Ruling:
         """Strict, and its payload header must be what execution finds. ``env`` as the header has it. Keeps it if so."""
 
-    def keep(self, id: bytes, parent: bytes, executed: Executed[T]) -> None:
+    def keep(self, id: bytes, parent: bytes, executed: ExecutedBlock[T]) -> None:
         """Under this id, until it is forgotten."""
 
     def at(self, id: bytes) -> StateView:

@@ -15,7 +15,7 @@ import msgspec
 from quorate.ledger.account_tree import AccountTree
 from quorate.ledger.accounts import NO_ACCOUNT, SUPPLY_MAX, Account, AccountChange
 from quorate.ledger.block import LedgerBlock, PayloadHeader
-from quorate.ledger.engine import BlockEnv, Executed, PaymentReceipt
+from quorate.ledger.engine import BlockEnv, ExecutedBlock, PaymentReceipt
 from quorate.ledger.genesis import Genesis
 from quorate.ledger.ruling import POINTS_OF_A_BAN, Ruling
 from quorate.ledger.transaction import PAYMENT_BYTES, Payment, Signatures
@@ -57,7 +57,7 @@ class NativeEngine:
 
     def execute(
         self, parent: bytes, env: BlockEnv, transactions: Iterable[Payment], *, strict: bool
-    ) -> Executed[Payment] | Ruling:
+    ) -> ExecutedBlock[Payment] | Ruling:
         """As the port says."""
         base = self._kept[parent]
         assert env.height == base.height + 1, (env.height, base.height)
@@ -95,7 +95,7 @@ class NativeEngine:
         touched: dict[bytes, Account],
         included: list[Payment],
         skipped: list[tuple[Payment, str]],
-    ) -> Executed[Payment]:
+    ) -> ExecutedBlock[Payment]:
         subsidy = min(self.genesis.subsidy, SUPPLY_MAX - base.supply)
         earned = subsidy + sum([payment.fee for payment in included])
         if earned:
@@ -111,16 +111,18 @@ class NativeEngine:
             state.root,
             merkle_root([receipt.encode() for receipt in receipts]),
         )
-        return Executed(payload, tuple(included), receipts, changes, state, base.supply + subsidy, tuple(skipped))
+        return ExecutedBlock(payload, tuple(included), receipts, changes, state, base.supply + subsidy, tuple(skipped))
 
-    def build(self, parent: bytes, env: BlockEnv, candidates: Iterable[Payment], bytes_max: int) -> Executed[Payment]:
+    def build(
+        self, parent: bytes, env: BlockEnv, candidates: Iterable[Payment], bytes_max: int
+    ) -> ExecutedBlock[Payment]:
         """As the port says."""
         fitting = islice(candidates, bytes_max // PAYMENT_BYTES)
         executed = self.execute(parent, env, fitting, strict=False)
-        assert isinstance(executed, Executed)  # only a strict one is refused
+        assert isinstance(executed, ExecutedBlock)  # only a strict one is refused
         return executed
 
-    def judge(self, block: LedgerBlock, env: BlockEnv) -> Executed[Payment] | Ruling:
+    def judge(self, block: LedgerBlock, env: BlockEnv) -> ExecutedBlock[Payment] | Ruling:
         """As the port says."""
         if block.payload.hash != block.header.payload or merkle_root(block.transactions) != block.payload.transactions:
             # Another body may fit: whoever sent this one is wrong, and the header need not be.
@@ -143,7 +145,7 @@ class NativeEngine:
         self.keep(block.id, parent, executed)
         return executed
 
-    def keep(self, id: bytes, parent: bytes, executed: Executed[Payment]) -> None:
+    def keep(self, id: bytes, parent: bytes, executed: ExecutedBlock[Payment]) -> None:
         """As the port says."""
         assert executed.payload.height == self._kept[parent].height + 1
         self._kept[id] = _Kept(executed.payload.height, executed.state, executed.supply, executed.changes)

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from quorate.ledger.accounts import PUBLIC_KEY_BYTES, SUPPLY_MAX, address_of
+from quorate.ledger.accounts import PUBLIC_KEY_BYTES, SUPPLY_MAX, address_of_key
 from quorate.ledger.block import ADDRESS_BYTES
 from quorate.ledger.header import HASH_BYTES, sha256d
 from quorate.ledger.ruling import POINTS_OF_A_BAN, Ruling
@@ -121,7 +121,7 @@ class Signatures:
         self.checked += 1
         if not self._verify(public, DOMAIN + raw[:SIGNED_BYTES], raw[SIGNED_BYTES:]):
             return _bad("its signature is wrong")
-        payment = Payment(raw, id, address_of(public), nonce, raw[_TO:_AMOUNT], amount, fee)
+        payment = Payment(raw, id, address_of_key(public), nonce, raw[_TO:_AMOUNT], amount, fee)
         if len(self._recent) >= self._remembered_max:
             self._older, self._recent = self._recent, {}
         self._recent[id] = payment

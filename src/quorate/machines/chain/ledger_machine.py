@@ -26,7 +26,7 @@ from quorate.kernel.app import AppEnded
 from quorate.ledger.account_tree import AccountTree
 from quorate.ledger.block import LedgerBlock
 from quorate.ledger.chain_proofs import HeaderPair, InclusionProof, StateProof
-from quorate.ledger.engine import BlockEnv, Executed
+from quorate.ledger.engine import BlockEnv, ExecutedBlock
 from quorate.ledger.genesis import BLOCK_VERSION, Genesis
 from quorate.ledger.header import HASH_BYTES, LedgerHeader
 from quorate.ledger.native import NativeEngine
@@ -113,14 +113,16 @@ class LedgerMachine(StateMachine):
         payments = [payment for payment in found if isinstance(payment, Payment)]
         env = BlockEnv(self.height + 1, self._time(time_s), self.genesis.collector)
         executed = self.engine.execute(self.head_id, env, payments, strict=False)
-        assert isinstance(executed, Executed)  # only a strict one is refused
+        assert isinstance(executed, ExecutedBlock)  # only a strict one is refused
         skipped = self._skipped(found, executed)
         if not executed.included:
             return messages.encode_chain(messages.Batched(0, b"", skipped))
         self._extend(executed, env)
         return messages.encode_chain(messages.Batched(self.height, self.head_id, skipped))
 
-    def _skipped(self, found: Sequence[Payment | Ruling], executed: Executed[Payment]) -> tuple[tuple[int, str], ...]:
+    def _skipped(
+        self, found: Sequence[Payment | Ruling], executed: ExecutedBlock[Payment]
+    ) -> tuple[tuple[int, str], ...]:
         """By place in the batch. One that stands there twice is in the block once."""
         included = {payment.id for payment in executed.included}
         whys = {payment.id: why for payment, why in executed.skipped}
@@ -141,7 +143,7 @@ class LedgerMachine(StateMachine):
         parent_s = self.head.header.time_s
         return min(max(claimed_s, parent_s + 1), parent_s + self.genesis.time_step_s_max, 2**32 - 1)
 
-    def _extend(self, executed: Executed[Payment], env: BlockEnv) -> None:
+    def _extend(self, executed: ExecutedBlock[Payment], env: BlockEnv) -> None:
         header = LedgerHeader(BLOCK_VERSION, self.head_id, executed.payload.hash, env.time_s)
         raws = tuple([payment.raw for payment in executed.included])
         block = LedgerBlock(header, executed.payload, raws)

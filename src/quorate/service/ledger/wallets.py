@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Meta
 
-from quorate.ledger.accounts import address_of, address_text
+from quorate.ledger.accounts import address_of_key, address_text
 from quorate.ledger.transaction import message_of, signed_part
 from quorate.runtime.files import make_directory
 from quorate.runtime.key_files import KeyFileError, read_key_file, write_new
@@ -66,7 +66,7 @@ class Wallet:
         """Raises ValueError unless the secret has 32 bytes."""
         self._key = Ed25519PrivateKey.from_private_bytes(secret)
         self.public = self._key.public_key().public_bytes_raw()
-        self.address = address_of(self.public)
+        self.address = address_of_key(self.public)
 
     def pay(self, chain: bytes, nonce: int, to: bytes, amount: int, fee: int) -> bytes:
         """A signed payment. Raises ValueError for numbers out of range."""
@@ -94,7 +94,7 @@ def new_wallet(path: Path, password: str) -> Wallet:
 
 def wallet_address(path: Path) -> bytes:
     """The address, for which it takes no password. Raises WalletError."""
-    return address_of(bytes.fromhex(_read(path).public))
+    return address_of_key(bytes.fromhex(_read(path).public))
 
 
 def open_wallet(path: Path, password: str) -> Wallet:
@@ -136,6 +136,6 @@ def _read(path: Path) -> _File:
         raise WalletError(f"{path}: no wallet: {error}. `quorate chain wallet new` makes one") from None
     if file.format != FORMAT:
         raise WalletError(f"{path}: format {file.format!r} is not known to this release, {FORMAT!r} is")
-    if file.address != address_text(address_of(bytes.fromhex(file.public))):
+    if file.address != address_text(address_of_key(bytes.fromhex(file.public))):
         raise WalletError(f"{path}: the address is not that of the public key. Copy the file from a backup")
     return file
