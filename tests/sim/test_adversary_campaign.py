@@ -78,7 +78,7 @@ def test_the_store_on_disk(adversary: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("nodes", "byzantine"), [(4, 1), (7, 2), (10, 3)])
 def test_a_long_campaign_of_lies(nodes: int, byzantine: int) -> None:
-    for seed in range(1000, 1000 + 800 // nodes):
+    for seed in range(1000, 1000 + many(400) // nodes):
         check(lied(seed, nodes=nodes, byzantine=byzantine))
 
 
@@ -98,6 +98,7 @@ def test_more_liars_than_it_bears_break_it() -> None:
 
 
 DIGESTS = """
+from tests.longer import many
 from tests.sim.test_adversary_campaign import lied
 print([(outcome.digest, sorted(outcome.lies.items()), outcome.text) for outcome in map(lied, (0, 2, 3))])
 """

@@ -205,6 +205,7 @@ def test_frames_that_are_no_messages(victim: Victim, port: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ATTACKED, indirect=True)
 @pytest.mark.parametrize("port", ["peer", "client"])
 def test_many_frames_that_are_no_messages(victim: Victim, port: str) -> None:

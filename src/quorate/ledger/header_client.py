@@ -48,7 +48,7 @@ class PayloadBranch(msgspec.Struct, frozen=True, array_like=True, tag="payload",
         return self.place.refusal(self.payload.transactions, leaf)
 
 
-InclusionProof: TypeAlias = Branch | PayloadBranch
+LeafProof: TypeAlias = Branch | PayloadBranch
 """Which of them a chain has, its client is told: under the other's rules the same bytes might prove something else."""
 
 
@@ -91,7 +91,7 @@ class HeaderClient:
                 self.head = id
         return OK
 
-    def holds(self, id: bytes, proof: InclusionProof, leaf: bytes, depth: int) -> Ruling:
+    def holds(self, id: bytes, proof: LeafProof, leaf: bytes, depth: int) -> Ruling:
         """Whether the leaf is in a block of the chain under ``depth`` blocks, itself counted: 1 is the head."""
         entry = self._tree.entries.get(id)
         if entry is None:
