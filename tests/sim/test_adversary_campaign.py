@@ -13,6 +13,8 @@ from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import equipment_of
 
+from tests.longer import many
+
 SRC = Path(__file__).resolve().parents[2] / "src"
 ALL = parse_adversary("all", equipment_of("pbft").liars)
 NEED_TO_LEAD = ("two-faced-primary", "false-digest", "censoring", "lying-view-change")
@@ -98,7 +100,6 @@ def test_more_liars_than_it_bears_break_it() -> None:
 
 
 DIGESTS = """
-from tests.longer import many
 from tests.sim.test_adversary_campaign import lied
 print([(outcome.digest, sorted(outcome.lies.items()), outcome.text) for outcome in map(lied, (0, 2, 3))])
 """
