@@ -216,7 +216,7 @@ def test_an_index_that_is_damaged_is_not_used(tmp_path: Path, caplog: pytest.Log
 
 
 def test_an_index_on_a_disk_that_hangs_holds_up_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_thread, "STOP_S_MAX", 0.1)
+    monkeypatch.setattr(file_thread, "STOP_S_MAX", 1.0)
     hangs, answers_again = threading.Event(), threading.Event()
 
     def add(*_: Any) -> None:
