@@ -188,12 +188,13 @@ def test_a_cluster_that_serves_is_ready_though_one_node_says_nothing(
         silent = next(node for node in cluster.ids if node != cluster.leader(everyone=True))
         cluster.pause(silent)
         monkeypatch.setattr(up_module, "ALL_KNOW_S", 0.1)
-        statuses = asyncio.run(up_module._wait_until_it_serves(processes, cluster.endpoints, has_app=False))
+        config = SimpleNamespace(app="", ledger=None)
+        statuses = asyncio.run(up_module._wait_until_it_serves(processes, cluster.endpoints, config))
         assert statuses is not None
         assert set(statuses) == set(cluster.ids) - {silent}
         cluster.kill(next(iter(statuses)))
         monkeypatch.setattr(up_module, "READY_TIMEOUT_S", 3.0)  # one of three serves nobody
-        assert asyncio.run(up_module._wait_until_it_serves(processes, cluster.endpoints, has_app=False)) is None
+        assert asyncio.run(up_module._wait_until_it_serves(processes, cluster.endpoints, config)) is None
 
 
 def test_a_closed_terminal_stops_it(tmp_path: Path) -> None:

@@ -390,6 +390,7 @@ def test_without_a_quorum_no_members_change(tmp_path: Path) -> None:
             async with cluster.client(timeout_s=1.0) as client:
                 with pytest.raises((NoQuorum, OutcomeUnknown)):
                     await client.set_members((3,))
+            async with cluster.client() as client:
                 assert (await client.members()).members == (1, 2, 3)
 
     run(main())

@@ -58,8 +58,6 @@ class _Branch:
 
 
 _Node: TypeAlias = _Branch | _Leaf | None
-_Item: TypeAlias = tuple[int, _Leaf | None]
-"""A key, and what is to be there."""
 
 
 def leaf_hash_of(key: bytes, account: bytes) -> bytes:
@@ -161,12 +159,13 @@ class AccountTree:
 
     def changed(self, changes: Iterable[AccountChange]) -> AccountTree:
         """The tree after them; one change an address at most."""
-        items: list[_Item] = []
+        leaves: dict[int, _Leaf | None] = {}
         for address, _, after in changes:
             key = int.from_bytes(sha256(address).digest(), "big")
-            items.append((key, None if after is None else _Leaf(key, address, after)))
-        items.sort(key=_key)
-        return AccountTree(_changed(self._root, KEY_BITS - 1, items))
+            leaves[key] = None if after is None else _Leaf(key, address, after)
+        keys = sorted(leaves)
+        wanted = [leaves[key] for key in keys]
+        return AccountTree(_changed(self._root, KEY_BITS - 1, keys, wanted, 0, len(keys)))
 
     def proof(self, address: bytes) -> AccountProof:
         """That the account is as it is here, or that there is none."""
@@ -184,29 +183,23 @@ class AccountTree:
         return AccountProof(address, b"", hashes, node.key.to_bytes(HASH_BYTES, "big"), node.account.encode())
 
 
-def _key(item: _Item) -> int:
-    return item[0]
-
-
-def _changed(node: _Node, bit: int, items: list[_Item]) -> _Node:
-    """The subtree below whose keys are told apart by this bit. ``items`` are sorted, and not empty but at the root."""
-    if not items:
+def _changed(node: _Node, bit: int, keys: list[int], wanted: list[_Leaf | None], low: int, high: int) -> _Node:
+    """The subtree whose keys this bit tells apart, after the changes from ``low`` to ``high`` of those wanted."""
+    if low == high:
         return node
     if not isinstance(node, _Branch):
-        return _built(bit, _with(node, items))
-    at = bisect_left(items, ((items[0][0] >> bit | 1) << bit), key=_key)
-    return _joined(
-        _changed(node.left, bit - 1, items[:at]),
-        _changed(node.right, bit - 1, items[at:]),
-    )
+        return _built(bit, _with(node, keys, wanted, low, high))
+    at = bisect_left(keys, (keys[low] >> bit | 1) << bit, low, high)
+    left = _changed(node.left, bit - 1, keys, wanted, low, at)
+    return _joined(left, _changed(node.right, bit - 1, keys, wanted, at, high))
 
 
-def _with(leaf: _Leaf | None, items: list[_Item]) -> list[_Leaf]:
+def _with(leaf: _Leaf | None, keys: list[int], wanted: list[_Leaf | None], low: int, high: int) -> list[_Leaf]:
     """What is there in the end of a subtree that had one account or none."""
-    leaves = [item for _, item in items if item is not None]
+    leaves = [item for item in wanted[low:high] if item is not None]
     if leaf is not None:
-        at = bisect_left(items, leaf.key, key=_key)
-        if at == len(items) or items[at][0] != leaf.key:
+        at = bisect_left(keys, leaf.key, low, high)
+        if at == high or keys[at] != leaf.key:
             leaves.append(leaf)
             leaves.sort(key=_leaf_key)
     return leaves
