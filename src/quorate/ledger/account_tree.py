@@ -9,8 +9,8 @@ highest first, are the way down from the root: 0 is left. A subtree
 - with more is a branch: SHA-256 of a one byte and the hashes of both halves.
 
 So the shape follows from the accounts alone, and not from the order in which they came: undoing a change gives the
-hash that was there before. An account of n is about log2(n) branches deep, whoever chose the addresses, since nobody
-can choose the first bits of many hashes.
+hash that was there before. An account of n is about log2(n) branches deep, however the addresses were chosen, since
+nobody can choose the first bits of many hashes.
 
 A tree never changes. ``changed`` makes another one that shares with it all that is the same, at a cost of O(log n) a
 changed account. A block's state is therefore one reference, and a branch of the chain costs what it changed.

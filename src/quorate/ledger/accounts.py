@@ -56,7 +56,7 @@ class AccountChange(NamedTuple):
 
 
 def address_of_key(public: bytes) -> bytes:
-    """The address of whoever signs with this key."""
+    """The address of this key's owner."""
     return sha256d(public)[:ADDRESS_BYTES]
 
 

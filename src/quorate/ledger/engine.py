@@ -1,4 +1,4 @@
-"""The port of an engine: what gives transactions a meaning, and what whoever orders them asks of it.
+"""The port of an engine: what gives transactions a meaning, and what a chain or a log asks of it.
 
 An engine executes at any block that it knows, not at the head alone: a proposal that a round of votes refuses, and a
 side branch, are one thing to it. What it executed it keeps by the block's id, until it is told to forget. The head is
@@ -71,7 +71,7 @@ class StateView(Interface):
 
 
 class LedgerEngine(Interface[T]):
-    """Raises KeyError for a block that it does not know: that is a bug of whoever asks."""
+    """Raises KeyError for a block that it does not know: that is a bug of the caller."""
 
     head: bytes
 

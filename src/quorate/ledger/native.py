@@ -125,7 +125,7 @@ class NativeEngine:
     def judge(self, block: LedgerBlock, env: BlockEnv) -> ExecutedBlock[Payment] | Ruling:
         """As the port says."""
         if block.payload.hash != block.header.payload or merkle_root(block.transactions) != block.payload.transactions:
-            # Another body may fit: whoever sent this one is wrong, and the header need not be.
+            # Another body may fit: the sender of this one is wrong, and the header need not be.
             return Ruling("bad", "its body is not the one that its header names", POINTS_OF_A_BAN)
         parent = block.header.parent
         if block.payload.height != self._kept[parent].height + 1 or block.payload.height != env.height:

@@ -1,4 +1,4 @@
-"""Sealer: what every family answers about headers, whoever asks: a full node or a light client."""
+"""Sealer: what every family answers about headers, to full nodes and light clients alike."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class ProofOfWork:
         return Mine(draft, self._target(draft).to_bytes(32, "big"))
 
     def sealed(self, draft: LedgerHeader, result: Any) -> LedgerHeader | None:
-        """None for what does not have the work: whoever mines may be wrong."""
+        """None for what does not have the work: the miner may be wrong."""
         if not isinstance(result, Mined):
             return None
         header = replace(draft, nonce=result.nonce, time_s=result.time_s)

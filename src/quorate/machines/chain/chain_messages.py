@@ -24,8 +24,8 @@ from quorate.ledger.transaction import PAYMENT_BYTES
 BATCH: Final = b"\x01"
 TIME_BYTES: Final = 4
 HEAD_BYTES: Final = len(BATCH) + TIME_BYTES
-BATCH_PAYMENTS_MAX: Final = 8192
-"""1.4 MB, which fits into a command and into an answer."""
+BATCH_PAYMENTS_MAX: Final = 512
+"""A node executes a batch in one go: about 0.1 ms a payment, in which it hears nobody."""
 QUERY_BYTES_MAX: Final = 256
 _Why: TypeAlias = Annotated[str, Meta(max_length=512)]
 

@@ -4,7 +4,7 @@
     | blocks 4, the lowest first, each: header 80, payload header 140, payments 4, 173 bytes each | MAGIC
 
 Nodes that have the same chain write the same bytes. The accounts are checked against the root in the last block, and
-the blocks against each other, so nothing but the id of the last block rests on whoever sent them. Block 0 has no
+the blocks against each other, so nothing but the id of the last block rests on the sender. Block 0 has no
 accounts here: the genesis has them.
 """
 

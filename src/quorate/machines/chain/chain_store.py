@@ -71,7 +71,7 @@ class ChainStore:
         self.path = path
         self._chain = chain
         self._moving = threading.Lock()
-        """Held by whoever reads: the map must not move under them."""
+        """Held by readers: the map must not move under them."""
         self.base = 1
         self.head = StoredHead(0, chain)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ class ChainStore:
                     self._put(txn, "payments", sha256d(raw), where)
                 self._put(txn, "main", height.to_bytes(8, "big"), id)
                 head = StoredHead(height, id)
-            # Last: whoever finds this pointer finds all that it stands for.
+            # Last: a crash before this leaves the old head, and no block of the new ones.
             self._put(txn, "meta", b"head", head.height.to_bytes(8, "big") + head.id)
         self.head = head
 

@@ -9,7 +9,7 @@ A block's time is the batch's, as the node that took it had it, but at least a s
 say the time and may lie, at most ``time_step_s_max`` seconds.
 
 What is durable is the log and its snapshot (``chain_snapshot.py``); state is in memory. The store (``chain_store.py``)
-keeps blocks for whoever asks. New blocks wait in memory until a thread writes some at once: the state machine hands it
+keeps blocks for queries. New blocks wait in memory until a thread writes some at once: the state machine hands it
 a list that does not change any more. After a crash the store may lack the last blocks, which the log then brings again,
 or be ahead of the snapshot: then the blocks that are derived again must be those in the store, or the node ends.
 """

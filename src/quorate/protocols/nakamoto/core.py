@@ -7,7 +7,7 @@ no invalid block is ever a head, is built on, or is announced. Then the App buil
 job ``Mine`` looks for a nonce until it is found or the head moves.
 
 Peers announce their heads, when they move and now and then. A node that lacks what is before a header asks for the
-chain by a locator; headers come first, and bodies from whoever has announced them (``bodies.py``).
+chain by a locator; headers come first, and bodies from the peers that announced them (``bodies.py``).
 
 Durable are whole blocks, parents first, which of them were found invalid, and what is final. The records of blocks are
 lazy: peers can give them again, so nothing waits for them, and an announcement leaves at once. The head is no record.
@@ -230,7 +230,7 @@ class Nakamoto(Core):
     def _announce(self, to: int | tuple[int, ...]) -> None:
         entry = self.tree[self.head]
         if entry.height:  # the first block has no work to show, and all have it
-            # It promises nothing: whoever cannot get the block from us asks another node.
+            # It promises nothing: a peer that cannot get the block from us asks another node.
             self.env.send_now(to, Headers((entry.header,)))
 
     # --- bodies ---
@@ -376,7 +376,7 @@ class Nakamoto(Core):
                 if self.tree.add(header, self.sealer.weight(header), id).is_ok:
                     self._take_block(id, LedgerBlock(header, built.payload, built.transactions))
                     return
-        self._build_later()  # whoever mined was wrong, or the clock went back
+        self._build_later()  # the miner was wrong, or the clock went back
 
     def _build_later(self) -> None:
         """Not at once, as it may come to nothing again."""

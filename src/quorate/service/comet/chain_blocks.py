@@ -1,4 +1,4 @@
-"""ChainBlocks: a node's blocks, from when they come until they are in its BlockStore, and for whoever asks for them.
+"""ChainBlocks: a node's blocks, from when they come until they are in its BlockStore, and for those who ask for them.
 
 They come in order, and after a restart all of the log once more. They are written in a thread of their own.
 """

@@ -1,6 +1,6 @@
 """ChainService: what stands above the core on a node of a chain with an ABCI app.
 
-It hands transactions down and tells whoever brought them what came of that; the blocks that the app has kept it hands
+It hands transactions down and tells their senders what came of that; the blocks that the app has kept it hands
 to ``ChainBlocks``. They come in order, and after a restart all of the log once more.
 """
 

@@ -101,7 +101,7 @@ class RequestsSide:
         return taken.answer
 
     def output(self, value: Any) -> None:
-        """Of the core, for whoever waits for it."""
+        """Of the core, for the call that waits for it."""
         if isinstance(value, TxChecked):
             self._asking.tell(value.tx, value)
 
