@@ -87,6 +87,9 @@ def test_a_cluster_is_paid_in_and_its_proofs_are_checked(tmp_path: Path) -> None
             other = {**json.loads(shown.stdout), "beside": ["11" * 32], "aunts": ["11" * 32]}
             file.write_text(json.dumps(other))
             assert quorate("chain", "verify", str(file), *at).code == 1
+        for command in (["put", "k", "v"], ["get", "k"]):
+            outcome = quorate(*command, *at)
+            assert (outcome.code, "see `quorate chain`" in outcome.stderr) == (2, True), outcome.stderr
         rows = quorate("chain", "status", "--json", *at[:2]).json["nodes"]
         assert [row["height"] for row in rows if row["error"] is None] == [1, 1]
         assert sum(row["error"] is not None for row in rows) == 1

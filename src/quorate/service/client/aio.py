@@ -36,6 +36,9 @@ NOBODY_SIGNS: Final = (
     "where nodes may lie, an administrator signs a change of members: Client(key=...), or quorate members set --key "
     "FILE; likewise with its other commands"
 )
+NO_STORE: Final = (
+    "the node's answer is not one of a key-value store: this cluster keeps a ledger (see `quorate chain`), or objects"
+)
 DELETED_PER_PAGE: Final = 1000
 T = TypeVar("T")
 
@@ -356,8 +359,8 @@ def _too_large(what: str, data: bytes) -> str:
 def _checked(data: bytes, expected: type[T]) -> T:
     try:
         result = kv.decode_result(data)
-    except DECODE_ERRORS as error:
-        raise Refused(f"the node answered what is no result: {error}") from None
+    except DECODE_ERRORS:
+        raise Refused(NO_STORE) from None
     if isinstance(result, kv.Error):
         raise (TooLarge if result.code == RESOURCE_EXHAUSTED else Refused)(result.message)
     if not isinstance(result, expected):
