@@ -130,3 +130,20 @@ def test_a_write_that_fails_leaves_the_head_where_it_was(tmp_path: Path) -> None
     again.write(blocks)
     assert again.head == (4, blocks[3].id)
     again.close()
+
+
+def test_a_file_that_was_cut_off_is_damaged_and_kills_nobody(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    data = path.read_bytes()
+    found = set()
+    for size in range(4096, len(data), 2048):
+        path.write_bytes(data[:size])
+        try:
+            store = ChainStore(path, CHAIN)
+        except StoreDamaged as error:
+            assert "move the file away" in error.args[0]
+            found.add("damaged")
+        else:  # its end was not in use
+            assert store.head.height == BLOCKS
+            store.close()
+    assert "damaged" in found

@@ -83,6 +83,7 @@ class ChainStore:
         except lmdb.Error as error:
             raise StoreDamaged(f"{path}: {error}. {CURE}") from error
         try:
+            self._fill()
             self._tables = {name: self._env.open_db(name.encode()) for name in TABLES}
             self._find()
         except BaseException as error:
@@ -212,6 +213,16 @@ class ChainStore:
         return LedgerBlock(pair.header, pair.payload, tuple([body[at : at + PAYMENT_BYTES] for at in starts]))
 
     # --- open ---
+
+    def _fill(self) -> None:
+        """A file that was cut off has zeros for what it lacks, which are found to be no pages. Reading beyond its end
+        would kill the process (SIGBUS). LMDB may leave the end of a good file unwritten, where it uses no page."""
+        info = self._env.info()
+        whole = (info["last_pgno"] + 1) * self._env.stat()["psize"]
+        if whole > info["map_size"]:
+            raise StoreDamaged(f"{self.path}: it says that it has {whole} bytes. {CURE}")
+        if self.path.stat().st_size < whole:
+            os.truncate(self.path, whole)
 
     def _find(self) -> None:
         with self._env.begin(write=True) as txn:
