@@ -189,7 +189,7 @@ def proof(
 ) -> None:
     """Print, as JSON, what shows that a block has a payment, or what an address has after the last block.
 
-    Whoever knows the block's id can check it: `quorate chain verify`, or by docs/ledger.md.
+    With the block's id anyone can check it: `quorate chain verify`, or by docs/ledger.md.
 
     Example:  quorate chain proof alice.wallet > alice.proof
 

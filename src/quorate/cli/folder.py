@@ -322,8 +322,7 @@ def check_layout(layout: Layout) -> None:
         raise FolderError(f"--nodes {layout.nodes}: a cluster has 1 to {NODES_MAX}")
     if layout.app:
         if REGISTRY[layout.protocol].app_core is None:
-            able = " or ".join(name for name, entry in REGISTRY.items() if entry.app_core is not None)
-            raise FolderError(f"--app: {layout.protocol} drives no apps. Add --protocol {able}")
+            raise FolderError(f"--app: {layout.protocol} drives no apps. Add --protocol {REGISTRY.with_apps()}")
         if why := why_shared(layout.app, layout.nodes):
             raise FolderError(f"--app: {why}")
         try:
@@ -339,8 +338,9 @@ def check_layout(layout: Layout) -> None:
 
 def _check_rpc(layout: Layout) -> None:
     if REGISTRY[layout.protocol].app_core is None:
-        able = " or ".join(name for name, entry in REGISTRY.items() if entry.app_core is not None)
-        raise FolderError(f"--rpc-port: {layout.protocol} serves no RPC. Add --protocol {able}, or leave it out")
+        raise FolderError(
+            f"--rpc-port: {layout.protocol} serves no RPC. Add --protocol {REGISTRY.with_apps()}, or leave it out"
+        )
     most = 65535 - RPC_PORT_STEP * layout.nodes
     if not 0 < layout.rpc_port <= most:
         raise FolderError(f"--rpc-port {layout.rpc_port}: choose from 0 (none) to {most}")

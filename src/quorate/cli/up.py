@@ -25,7 +25,6 @@ from quorate.cli.folder import (
     check_ports,
 )
 from quorate.cli.processes import STOP_GRACE_S, NodeProcess, Processes
-from quorate.machines.chain.chain_messages import AskHead, encode_chain
 from quorate.service.client.aio import AsyncClient
 from quorate.service.client.errors import QuorateError
 from quorate.service.comet.rpc_needs import why_unavailable
@@ -232,6 +231,8 @@ async def _wait_until_it_serves(
                 all_know = all(node.node in led for node in processes.living)
                 if all_know or (2 * len(led) > len(endpoints) and loop.time() > all_know_until):
                     if config.ledger is not None:
+                        from quorate.machines.chain.chain_messages import AskHead, encode_chain
+
                         await client.query(encode_chain(AskHead()))
                     elif not has_app:
                         await client.range(b"\0", limit=1, keys_only=True)

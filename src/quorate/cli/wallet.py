@@ -37,7 +37,7 @@ def wallet_group() -> None:
 def new(file: FileArgument, password_file: PasswordOption = None, json: JsonOption = False) -> None:
     """Make a key, and print its address. The file is new, with mode 0600; none is ever replaced.
 
-    Whoever loses the file or its password loses the money. With --json: {"file", "address"}.
+    If the file or its password is lost, so is the money. With --json: {"file", "address"}.
 
     Example:  quorate chain wallet new alice.wallet
 

@@ -54,6 +54,10 @@ class Registry(MutableMapping[str, ProtocolEntry]):
     def __len__(self) -> int:
         return len(self._homes)
 
+    def with_apps(self) -> str:
+        """Those that drive ABCI apps, as a text has them: ``one or another``."""
+        return " or ".join(name for name, entry in self.items() if entry.app_core is not None)
+
 
 def _load(name: str, home: str) -> ProtocolEntry:
     entry: ProtocolEntry = import_module(home).ENTRY

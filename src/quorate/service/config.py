@@ -18,7 +18,7 @@ peer = "10.0.0.1:7501"        # where the other nodes reach it: host:port, host 
 client = "n1.example:7401"    # where clients reach it; an IPv6 address stands in brackets, "[fd00::1]:7401"
 # listen_peer = "[::]:7501"   # only if the node itself listens elsewhere than others reach it, in a container, behind
 # listen_client = "[::]:7401" # NAT, or at a name: "0.0.0.0" is every IPv4 address of the machine, "[::]" every address
-# rpc = "127.0.0.1:26657"     # only for tendermint: where this node serves CometBFT's RPC, to whoever can reach it
+# rpc = "127.0.0.1:26657"     # only for tendermint: where this node serves CometBFT's RPC, to all who can reach it
 
 [raft]                        # optional: fields of the protocol's own config
 heartbeat_s = 0.3
@@ -313,15 +313,13 @@ def check_config(config: NodeConfig) -> None:
 def _check_no_rpc(config: NodeConfig) -> None:
     for node, member in config.nodes.items():
         if member.rpc is not None:
-            able = " or ".join(name for name, entry in REGISTRY.items() if entry.app_core is not None)
-            why = f"CometBFT's RPC is there for blocks of {able}, and this is {config.protocol}"
+            why = f"CometBFT's RPC is there for blocks of {REGISTRY.with_apps()}, and this is {config.protocol}"
             raise ConfigError(f"nodes.{node}.rpc: {why}; leave it out")
 
 
 def _check_app(config: NodeConfig) -> None:
     if config.entry.app_core is None:
-        able = ", ".join(name for name, entry in REGISTRY.items() if entry.app_core is not None)
-        raise ConfigError(f"app: {config.protocol} drives no apps; leave app out, or choose {able}")
+        raise ConfigError(f"app: {config.protocol} drives no apps; leave app out, or choose {REGISTRY.with_apps()}")
     try:
         app_of(config.app, config.node, config.nodes)
     except ValueError as error:

@@ -42,8 +42,9 @@ def equipment_of(protocol: str, workload: str = "") -> Equipment:
     if workload != APP:
         return equipment
     if equipment.with_app is None:
-        able = " or ".join(sorted(name for name, entry in REGISTRY.items() if entry.app_core is not None))
-        raise OptionsError(f"{entry_of(protocol).name} drives no ABCI apps: choose another --workload, or {able}")
+        raise OptionsError(
+            f"{entry_of(protocol).name} drives no ABCI apps: choose another --workload, or {REGISTRY.with_apps()}"
+        )
     return equipment.with_app
 
 
