@@ -237,10 +237,8 @@ class ChainStore:
                 raise StoreDamaged(f"{self.path}: format {format!r} is not known to this release, {FORMAT!r} is")
             if (chain := self._get(txn, "meta", b"chain")) != self._chain:
                 named = "none" if chain is None else chain.hex()
-                raise StoreDamaged(
-                    f"{self.path}: it is of the chain {named}, and cluster and [ledger] in this node's configuration make "
-                    f"the chain {self._chain.hex()}. Put back what they were, or move the file of the other chain away"
-                )
+                why = f"of the chain {named}, and its name and [ledger] in the configuration make {self._chain.hex()}"
+                raise StoreDamaged(f"{self.path}: it is {why}. Put back what they were when the cluster began")
             if (base := self._get(txn, "meta", b"base")) is not None:
                 self.base = int.from_bytes(base, "big")
             if (head := self._get(txn, "meta", b"head")) is not None:
