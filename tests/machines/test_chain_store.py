@@ -92,7 +92,7 @@ def test_flipped_bytes_of_the_file_itself_never_give_another_block(tmp_path: Pat
 
 def test_a_file_of_another_chain_or_format_is_refused_in_words(tmp_path: Path) -> None:
     path = filled(tmp_path)
-    with pytest.raises(StoreDamaged, match="it is of the chain .* Put back what they were"):
+    with pytest.raises(StoreDamaged, match=r"it is of the chain .* Put back what they were"):
         ChainStore(path, genesis_of(PAYERS[:1]).id)
     path.write_bytes(b"no lmdb" * 10_000)
     with pytest.raises(StoreDamaged, match=r"chain\.lmdb"):

@@ -19,7 +19,7 @@ from quorate.machines.objects.machine import ObjectMachine, Raised, Replicated, 
 from quorate.machines.objects.ordered_set import OrderedSet
 from quorate.machines.objects.values import TOO_DEEP, Packer
 
-from tests.longer import many
+from tests.campaigns import many
 
 
 @dataclass
@@ -348,6 +348,6 @@ def test_programs_do_to_the_state_what_they_do_to_plain_containers(program: list
 
 @pytest.mark.slow
 @given(programs, st.booleans())
-@settings(max_examples=many(2_000), deadline=None)
+@settings(max_examples=many(4_000), deadline=None)
 def test_many_programs(program: list[Any], digest_each: bool) -> None:
     check(program, digest_each)

@@ -13,7 +13,7 @@ from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import equipment_of
 
-from tests.longer import many
+from tests.campaigns import many
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 ALL = parse_adversary("all", equipment_of("pbft").liars)
@@ -80,7 +80,7 @@ def test_the_store_on_disk(adversary: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("nodes", "byzantine"), [(4, 1), (7, 2), (10, 3)])
 def test_a_long_campaign_of_lies(nodes: int, byzantine: int) -> None:
-    for seed in range(1000, 1000 + many(400) // nodes):
+    for seed in range(1000, 1000 + many(800) // nodes):
         check(lied(seed, nodes=nodes, byzantine=byzantine))
 
 

@@ -37,7 +37,7 @@ from quorate.trials.campaign import Task
 from quorate.trials.disks import CutsDamage, JournalMedium, ServesUnverified, TrustsNextSync, medium_of
 from quorate.trials.protocols import mutants_of
 
-from tests.longer import many
+from tests.campaigns import many
 from tests.sim.test_world_disk import Bench
 from tests.sim.worlds import NoSubject, Note, Witness, witness
 
@@ -488,7 +488,7 @@ def test_a_short_campaign_with_disks(protocol: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["raft", "multipaxos", "paxos", "vote", "pbft"])
-@pytest.mark.parametrize("first", range(0, many(100), 50))
+@pytest.mark.parametrize("first", range(0, many(200), 50))
 def test_a_long_campaign_with_disks(protocol: str, first: int) -> None:
     for seed in range(first, first + 50):
         outcome = campaign.run_task(Task(protocol=protocol, seed=seed, faults="all", duration_s=5.0))

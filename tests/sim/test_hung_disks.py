@@ -13,7 +13,7 @@ from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import mutants_of
 
-from tests.longer import many
+from tests.campaigns import many
 from tests.sim.test_world_disk import Bench
 from tests.sim.worlds import witness, witnesses
 
@@ -91,11 +91,11 @@ def test_the_others_answer_clients_while_one_disk_hangs(protocol: str) -> None:
 @pytest.mark.parametrize("protocol", SPARING)
 def test_a_campaign_of_disks_that_hang(protocol: str) -> None:
     found = 0
-    for seed in range(many(20)):
+    for seed in range(many(40)):
         outcome = campaign.run_task(hanging(protocol, seed))
         assert outcome.holds, (seed, outcome.text)
         found += outcome.counts["hangs found"]
-    assert found > many(20)
+    assert found > many(40)
 
 
 @pytest.mark.parametrize(("protocol", "mutant"), HANGS)

@@ -12,7 +12,7 @@ from quorate.trials import campaign
 from quorate.trials.campaign import Task
 from quorate.trials.protocols import mutants_of
 
-from tests.longer import many
+from tests.campaigns import many
 
 REGRESSIONS = Path(__file__).resolve().parents[1] / "seeds" / "regressions.txt"
 PROTOCOLS = sorted(REGISTRY)
@@ -71,7 +71,7 @@ def test_other_sizes(protocol: str, nodes: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("first", range(0, many(250), 50))
+@pytest.mark.parametrize("first", range(0, many(400), 50))
 def test_a_long_campaign(protocol: str, first: int) -> None:
     for seed in range(first, first + 50):
         check(Task(protocol=protocol, seed=seed, nodes=3 if seed % 2 else 5, workload="mix"))

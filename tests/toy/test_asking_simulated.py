@@ -9,7 +9,7 @@ from quorate.kernel import Shell
 from quorate.sim.shells import EmptyCheckpoint, JobsFirst, NoBarrier, OutOfOrder
 from quorate.sim.world import LIVENESS
 
-from tests.longer import many
+from tests.campaigns import many
 from tests.toy import sick
 from tests.toy.app import AskedApp, Submit
 from tests.toy.asking import Asking, Build, Judge, Run
@@ -59,7 +59,7 @@ def test_it_decides_and_agrees_under_every_fault(nodes: int, seeds: range) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("nodes", [3, 5])
 def test_many_seeds(nodes: int) -> None:
-    hold({}, range(many(250)), nodes=nodes, duration_s=10.0)
+    hold({}, range(many(500)), nodes=nodes, duration_s=10.0)
 
 
 def test_recovery_by_inputs_holds_as_well(seeds: range) -> None:
