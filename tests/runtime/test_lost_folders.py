@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime.errors import FolderDamaged, FolderEmpty, MemoryLost
 from quorate.runtime.files import Identity
-from quorate.runtime.folder import Beginning
+from quorate.runtime.folder import Beginning, DataFolder
 from quorate.runtime.snapshots import SnapshotStore
 from quorate.service.server import Server
 
@@ -132,6 +133,30 @@ def test_nodes_with_keys_refuse_it_too(tmp_path: Path, caplog: pytest.LogCapture
             await until(lambda: "refused us: 'node 4 was here with another data folder" in caplog.text)
             assert not any(4 in server.node.peers.incoming for n, server in cluster.running.items() if n != 4)
             assert cluster.alive(), "what an unproven answer says ends no node"
+
+    run(main())
+
+
+def test_who_called_is_kept_in_whatever_order_threads_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread of each node's first caller writes after that of its second."""
+    know, second = DataFolder.know, {}
+
+    def late(folder: DataFolder, latest: Any) -> None:
+        is_first = folder.path not in second
+        done = second.setdefault(folder.path, threading.Event())
+        if is_first:
+            done.wait(20)
+        know(folder, latest)
+        done.set()
+
+    monkeypatch.setattr(DataFolder, "know", late)
+
+    async def main() -> None:
+        async with servers(tmp_path, options=FAST) as cluster:
+            await cluster.leader()
+            await acquainted(cluster)
+            await until(lambda: not any(server.node._loads for server in cluster.running.values()))
+            await acquainted(cluster)
 
     run(main())
 

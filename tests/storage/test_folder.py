@@ -234,19 +234,19 @@ def test_a_damaged_identity_is_refused_in_words(tmp_path: Path, damage: object, 
 
 def test_incarnations_of_others_are_kept(tmp_path: Path) -> None:
     with life(tmp_path) as folder:
-        folder.know({2: (b"two",), 3: (b"three",)})
-        folder.know({3: (b"three", b"three again")})
+        folder.know(lambda: {2: (b"two",), 3: (b"three",)})
+        folder.know(lambda: {3: (b"three", b"three again")})
     with life(tmp_path) as folder:
         assert folder.others == {3: (b"three", b"three again")}
         folder.close()
-        folder.know({})
+        folder.know(lambda: {})
     with life(tmp_path) as folder:
         assert folder.others == {3: (b"three", b"three again")}
 
 
 def test_a_person_can_take_out_one_of_them(tmp_path: Path) -> None:
     with life(tmp_path) as folder:
-        folder.know({2: (b"two",), 3: (b"three",)})
+        folder.know(lambda: {2: (b"two",), 3: (b"three",)})
     path = tmp_path / "others"
     assert path.read_text() == f"2 {b'two'.hex()}\n3 {b'three'.hex()}\n"
     path.write_text(path.read_text().split("\n")[1])
@@ -272,7 +272,7 @@ def test_a_line_that_is_damaged_is_told_with_what_to_do(tmp_path: Path, line: st
 
 def test_what_is_repaired_is_set_aside_and_begins_anew(tmp_path: Path) -> None:
     with life(tmp_path, NEW, frames=3) as folder:
-        folder.know({2: (b"two",)})
+        folder.know(lambda: {2: (b"two",)})
         first = folder.incarnation
         assert folder.anew == b""
     SnapshotStore(tmp_path / "snapshots", IDENTITY).write(1, 1, lambda file: None)
@@ -332,7 +332,7 @@ def test_a_repair_that_a_crash_cut_short_leaves_nothing_that_looks_whole(
 
 def test_a_second_one_changes_nothing_before_it_holds_the_lock(tmp_path: Path) -> None:
     with life(tmp_path, frames=1) as folder:
-        folder.know({2: (b"two",)})
+        folder.know(lambda: {2: (b"two",)})
         SnapshotStore(tmp_path / "snapshots", IDENTITY).write(1, 1, of(b"state"))
         (tmp_path / "snapshots" / "snapshot-2-1.snap.0.aside").write_bytes(b"under way")
         machine = KvMachine.opened(tmp_path / "kv")

@@ -32,7 +32,7 @@ import os
 import re
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -196,13 +196,15 @@ class DataFolder:
         """Keep no more incarnations. It does not wait; the journal gives the lock back."""
         self._is_closed = True
 
-    def know(self, others: Mapping[int, tuple[bytes, ...]]) -> None:
-        """Keep these incarnations of other nodes. Any thread. Raises OSError."""
+    def know(self, latest: Callable[[], dict[int, tuple[bytes, ...]]]) -> None:
+        """Keep the incarnations of other nodes. Any thread, so they are read when it is this one's turn to write: the
+        last to write has the last of them. Raises OSError."""
         with self._write_lock:
-            if not self._is_closed and dict(others) != self._others:
+            others = latest()
+            if not self._is_closed and others != self._others:
                 lines = [f"{node} {one.hex()}\n" for node, known in sorted(others.items()) for one in known]
                 replace_file(self.path / OTHERS_NAME, "".join(lines).encode())
-                self._others = dict(others)
+                self._others = others
 
     def _new_record(self, incarnation: bytes, durable: int) -> FolderRecord:
         cluster, node = self._identity.cluster, self._identity.node

@@ -86,6 +86,10 @@ class Incarnations:
         """By number: the present one last, and before it those in whose place it came."""
         return self._others
 
+    def copy(self) -> dict[int, tuple[bytes, ...]]:
+        """Of that, from any thread."""
+        return dict(self._others)
+
     def recall(self, own: bytes, others: Mapping[int, tuple[bytes, ...]], on_change: Callable[[], object]) -> None:
         """What is durable; ``on_change`` is called when there is more, or less."""
         self.own = own

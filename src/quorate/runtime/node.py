@@ -431,15 +431,14 @@ class Node(Machine):
 
     def _learnt(self) -> None:
         """Another node has called for the first time."""
-        others = dict(self.peers.incarnations.others)
-        task = self._loop.create_task(in_daemon(partial(self._keep, others), "quorate-folder"))
+        task = self._loop.create_task(in_daemon(self._keep, "quorate-folder"))
         self._loads.add(task)
         task.add_done_callback(self._loads.discard)
 
-    def _keep(self, others: dict[int, tuple[bytes, ...]]) -> None:
+    def _keep(self) -> None:
         """In a thread: what is not written now is when the next one calls, or after a restart."""
         try:
-            self._folder.know(others)
+            self._folder.know(self.peers.incarnations.copy)
         except OSError as error:
             log.warning("the incarnations of the other nodes are not kept: %s", error)
 
