@@ -239,7 +239,7 @@ def test_incarnations_of_others_are_kept(tmp_path: Path) -> None:
     with life(tmp_path) as folder:
         assert folder.others == {3: (b"three", b"three again")}
         folder.close()
-        folder.know(lambda: {})
+        folder.know(dict)
     with life(tmp_path) as folder:
         assert folder.others == {3: (b"three", b"three again")}
 
