@@ -1,7 +1,9 @@
 """The index beside a plain search over the same events, and what it does with trouble."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,37 @@ def test_a_page_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest
         assert len((await indexer.search_txs(wanted, descending=False, skip=0, count=1)).txs) == 1
 
     with_index(tmp_path, test)
+
+
+def test_what_an_event_says_twice_and_what_many_transactions_say(tmp_path: Path) -> None:
+    twice = APP_EVENT.encode(AppEvent("pay", (EventAttribute("to", "zoe", True),) * 2))
+    many = height(6, *((b"%d" % number, [event("pay", to="all"), twice]) for number in range(300)))
+
+    async def test(indexer: ChainIndexer) -> None:
+        await indexer.add(many)
+        query = parse_query("pay.to = 'zoe' AND pay.to CONTAINS 'o'")
+        page = await indexer.search_txs(query, descending=True, skip=100, count=2)
+        assert page.total == 300
+        assert [(found.index, found.tx) for found in page.txs] == [(199, b"199"), (198, b"198")]
+        query = parse_query("pay.to = 'zoe' AND pay.to = 'all'")
+        assert (await indexer.search_txs(query, descending=False, skip=0, count=2)).total == 0
+
+    with_index(tmp_path, test)
+
+
+def test_a_file_of_an_earlier_format_is_made_anew(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / module.INDEX_FILE)) as file:
+        file.executescript(
+            "CREATE TABLE heights (height INTEGER PRIMARY KEY); INSERT INTO heights VALUES (1), (2), (3);"
+        )
+
+    async def run() -> None:
+        for highest in (0, 5):
+            indexer = ChainIndexer(tmp_path)
+            await indexer.open()
+            assert await indexer.highest() == highest
+            for decided in CHAIN:
+                await indexer.add(decided)
+            await indexer.close()
+
+    asyncio.run(run())

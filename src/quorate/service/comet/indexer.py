@@ -1,12 +1,14 @@
 """ChainIndexer: finds transactions and blocks again by what the app said of them. One SQLite file in the node's folder.
 
-How it works. Each attribute that the app marks with ``index`` is a row: its tag, its value, and where it was: height,
-place of the transaction in the block (-1: the block itself), and which event. A search takes the rows of each condition
-and intersects them, so that conditions on one event hold together, as in CometBFT 0.38. Conditions on ``tx.height`` and
-``block.height`` bound all others. A condition with ``tx.hash`` decides alone.
+How it works. A row has a tag, a value, a height, and all places where the app said so there with ``index``: in which
+events of which transactions, or of the block itself. Many transactions of a block say the same, so a row for each would
+be most of what a node does. A search takes the places of each condition and intersects them, so that conditions on one
+event hold together, as in CometBFT 0.38. Conditions on ``tx.height`` and ``block.height`` bound all others. A condition
+with ``tx.hash`` decides alone.
 
 A height is one transaction of the file, and one that is there already is left as it is: the node hands in again what
-may be missing after a crash (``highest``), and the file can be removed and made anew.
+may be missing after a crash (``highest``), and the file can be removed and made anew. That is what happens to one of an
+earlier format.
 
 A search is hostile: SQLite counts its steps, and one that takes too many is refused.
 
@@ -24,8 +26,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from quorate.ledger.comet.blocks import tx_hash
-from quorate.ledger.comet.results import EXEC_TX_RESULT
+from quorate.ledger.comet.results import EVENTS_MAX, EXEC_TX_RESULT
 from quorate.ledger.comet.rpc.chain_events import BLOCK_HEIGHT_TAG, TX_HASH_TAG, TX_HEIGHT_TAG, decided_txs
 from quorate.ledger.comet.rpc.queries import (
     BoundKind,
@@ -44,20 +48,28 @@ INDEX_FILE: Final = "index.sqlite"
 STEPS_MAX: Final = 20_000_000
 """Of SQLite's machine for one search: a second or two."""
 STEPS_BETWEEN_LOOKS: Final = 10_000
-OF_BLOCK: Final = -1
 HEIGHT_MAX: Final = (1 << 63) - 1
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS heights (height INTEGER PRIMARY KEY) STRICT;
-CREATE TABLE IF NOT EXISTS txs (
-    height INTEGER NOT NULL, place INTEGER NOT NULL, hash BLOB NOT NULL, tx BLOB NOT NULL, result BLOB NOT NULL,
-    PRIMARY KEY (height, place)
+FORMAT: Final = 2
+"""Of the file: 1 had a row for each place."""
+OF_BLOCK: Final = 0
+OF_TX: Final = 1
+"""Whose events they are."""
+_SCHEMA: Final = f"""
+CREATE TABLE heights (height INTEGER PRIMARY KEY, first INTEGER NOT NULL, count INTEGER NOT NULL) STRICT;
+CREATE TABLE txs (
+    id INTEGER PRIMARY KEY, block INTEGER NOT NULL, hash BLOB NOT NULL, tx BLOB NOT NULL, result BLOB NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS txs_by_hash ON txs (hash, height, place);
-CREATE TABLE IF NOT EXISTS attributes (
-    tag TEXT NOT NULL, value TEXT NOT NULL, height INTEGER NOT NULL, place INTEGER NOT NULL, event INTEGER NOT NULL,
-    PRIMARY KEY (tag, value, height, place, event)
+CREATE INDEX txs_by_hash ON txs (hash);
+CREATE TABLE attributes (
+    tag TEXT NOT NULL, said TEXT NOT NULL, kind INTEGER NOT NULL, height INTEGER NOT NULL, places TEXT NOT NULL,
+    PRIMARY KEY (tag, said, kind, height)
 ) STRICT, WITHOUT ROWID;
+PRAGMA user_version = {FORMAT};
 """
+# A transaction's id is its height's first one and its number in the block. A place is a JSON number: the transaction's
+# number in the block (of the block itself: 0), times EVENTS_MAX, and the event's number.
+
+_to_json: Final = msgspec.json.encode
 
 
 class _Selection(NamedTuple):
@@ -99,7 +111,8 @@ class ChainIndexer:
 
     async def find_tx(self, tx_hash: bytes) -> IndexedTx | None:
         """The last transaction of this hash."""
-        sql = "SELECT height, place, tx, result FROM txs WHERE hash = ? ORDER BY height DESC, place DESC LIMIT 1"
+        sql = "SELECT height, id - first, tx, result FROM txs JOIN heights ON height = block WHERE hash = ?"
+        sql += " ORDER BY id DESC LIMIT 1"
         rows = await self._thread.run(lambda: self._rows(sql, (tx_hash,)))
         return _indexed(rows[0]) if rows else None
 
@@ -109,13 +122,15 @@ class ChainIndexer:
         if named is not None:
             found = await self.find_tx(_hash(named))
             return SearchPage(0) if found is None else SearchPage(1, txs=[] if skip else [found])
-        chosen = _places(query, TX_HEIGHT_TAG, "SELECT height, place, 0 FROM txs", "place >= 0")
+        everything = "SELECT height, (id - first) AS number FROM heights JOIN txs ON id >= first AND id < first + count"
+        found = f"SELECT DISTINCT height, place / {EVENTS_MAX} AS number FROM"
+        chosen = _chosen(query, TX_HEIGHT_TAG, OF_TX, everything, found)
         order = "DESC" if descending else "ASC"
         total, rows = await self._thread.run(
             lambda: self._search(
-                f"SELECT count(*) FROM (SELECT DISTINCT height, place FROM ({chosen.sql}))",
-                f"SELECT txs.height, txs.place, tx, result FROM (SELECT DISTINCT height, place FROM ({chosen.sql}))"
-                f" AS found JOIN txs USING (height, place) ORDER BY height {order}, place {order} LIMIT ? OFFSET ?",
+                f"SELECT count(*) FROM ({chosen.sql})",
+                f"SELECT found.height, number, tx, result FROM ({chosen.sql}) AS found JOIN heights USING (height)"
+                f" JOIN txs ON id = first + number ORDER BY id {order} LIMIT ? OFFSET ?",
                 chosen.values,
                 (count, skip),
             )
@@ -124,12 +139,13 @@ class ChainIndexer:
 
     async def search_blocks(self, query: EventQuery, *, descending: bool, skip: int, count: int) -> SearchPage:
         """By height. Raises RPCRefusal for a search that costs too much."""
-        chosen = _places(query, BLOCK_HEIGHT_TAG, f"SELECT height, {OF_BLOCK} AS place, 0 FROM heights", "place < 0")
+        everything = "SELECT height FROM heights"
+        chosen = _chosen(query, BLOCK_HEIGHT_TAG, OF_BLOCK, everything, "SELECT DISTINCT height FROM")
         order = "DESC" if descending else "ASC"
         total, rows = await self._thread.run(
             lambda: self._search(
-                f"SELECT count(DISTINCT height) FROM ({chosen.sql})",
-                f"SELECT DISTINCT height FROM ({chosen.sql}) ORDER BY height {order} LIMIT ? OFFSET ?",
+                f"SELECT count(*) FROM ({chosen.sql})",
+                f"SELECT height FROM ({chosen.sql}) ORDER BY height {order} LIMIT ? OFFSET ?",
                 chosen.values,
                 (count, skip),
             )
@@ -137,12 +153,21 @@ class ChainIndexer:
         return SearchPage(total, heights=[row[0] for row in rows])
 
     def _open(self) -> None:
+        file = self._connected()
+        if (found := file.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
+            if found or file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                file.close()
+                self.path.unlink()
+                file = self._connected()
+            file.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        file.create_function("bounded", 3, _bounded, deterministic=True)
+        self._file = file
+
+    def _connected(self) -> sqlite3.Connection:
         file = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = NORMAL")  # a crash may lose the last heights, which are handed in again
-        file.executescript(_SCHEMA)
-        file.create_function("bounded", 3, _bounded, deterministic=True)
-        self._file = file
+        return file
 
     def _rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
         assert self._file is not None, "open() comes first"
@@ -179,43 +204,48 @@ class ChainIndexer:
 
     def _add(self, decided: DecidedHeight) -> None:
         assert self._file is not None, "open() comes first"
-        height = decided.block.header.height
+        height, txs = decided.block.header.height, decided_txs(decided)
         with self._file:
             self._file.execute("BEGIN IMMEDIATE")
-            if self._file.execute("INSERT OR IGNORE INTO heights VALUES (?)", (height,)).rowcount == 0:
+            first: int = self._rows("SELECT coalesce(max(id), 0) + 1 FROM txs", ())[0][0]
+            new = self._file.execute("INSERT OR IGNORE INTO heights VALUES (?, ?, ?)", (height, first, len(txs)))
+            if new.rowcount == 0:
                 return
-            txs = decided_txs(decided)
             self._file.executemany(
                 "INSERT INTO txs VALUES (?, ?, ?, ?, ?)",
-                ((height, its.index, tx_hash(its.tx), its.tx, EXEC_TX_RESULT.encode(its.result)) for its in txs),
+                (
+                    (first + its.index, height, tx_hash(its.tx), its.tx, EXEC_TX_RESULT.encode(its.result))
+                    for its in txs
+                ),
             )
-            events = [(OF_BLOCK, decided.results.events), *((its.index, its.result.events) for its in txs)]
-            self._file.executemany(
-                "INSERT OR IGNORE INTO attributes VALUES (?, ?, ?, ?, ?)", _attributes_of(height, events)
-            )
+            for kind, events in ((OF_BLOCK, [decided.results.events]), (OF_TX, [its.result.events for its in txs])):
+                self._file.executemany("INSERT INTO attributes VALUES (?, ?, ?, ?, ?)", _rows_of(kind, height, events))
 
 
-def _attributes_of(height: int, events: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[tuple[Any, ...]]:
-    """A row for each attribute that is to be found, of a block and of its transactions, by place."""
-    for place, its in events:
-        for number, event in enumerate(shown_events(its)):
-            for attribute in event.attributes:
-                if attribute.index and event.type and attribute.key:
-                    yield f"{event.type}.{attribute.key}", attribute.value, height, place, number
+def _rows_of(kind: int, height: int, events: Sequence[Iterable[bytes]]) -> Iterator[tuple[Any, ...]]:
+    """What was said with ``index``, each once, in the order of the table: that is how it is written fastest."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for number, its in enumerate(events):
+        for place, event in enumerate(shown_events(its), number * EVENTS_MAX):
+            for attribute in event.attributes if event.type else ():
+                if attribute.index and attribute.key:
+                    places.setdefault((f"{event.type}.{attribute.key}", attribute.value), []).append(place)
+    return ((*said, kind, height, _to_json(places[said]).decode()) for said in sorted(places))
 
 
-def _places(query: EventQuery, height_tag: str, everything: str, kind: str) -> _Selection:
-    """Heights, places and events for which all conditions hold."""
-    on_height = [c for c in query.conditions if c.tag == height_tag]
+def _chosen(query: EventQuery, height_tag: str, kind: int, everything: str, found: str) -> _Selection:
+    """Where all conditions hold: of ``found`` (heights and places), or, with none but on heights, of ``everything``."""
+    height = _height_filter([c for c in query.conditions if c.tag == height_tag])
     others = [c for c in query.conditions if c.tag != height_tag]
-    height = _height_filter(on_height)
     if not others:
         return _Selection(f"{everything} WHERE {height.sql}", height.values)
     parts = [_attributes(condition) for condition in others]
     sql = " INTERSECT ".join(
-        f"SELECT height, place, event FROM attributes WHERE {part.sql} AND {height.sql} AND {kind}" for part in parts
+        "SELECT height, each.value AS place FROM attributes, json_each(places) AS each"
+        f" WHERE kind = {kind} AND {part.sql} AND {height.sql}"
+        for part in parts
     )
-    return _Selection(sql, tuple(value for part in parts for value in (*part.values, *height.values)))
+    return _Selection(f"{found} ({sql})", tuple(value for part in parts for value in (*part.values, *height.values)))
 
 
 def _height_filter(conditions: Iterable[QueryCondition]) -> _Selection:
@@ -235,7 +265,7 @@ def _height_filter(conditions: Iterable[QueryCondition]) -> _Selection:
 
 
 def _attributes(condition: QueryCondition) -> _Selection:
-    part = _test("value", condition)
+    part = _test("said", condition)
     return _Selection(f"tag = ? AND {part.sql}", (condition.tag, *part.values))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -58,10 +59,24 @@ _TEXT: Final = LooseTextKind()
 _ATTRIBUTE: Final = MessageType(
     ShownAttribute, Field(1, "key", _TEXT), Field(2, "value", _TEXT), Field(3, "index", BOOL), bytes_max=EVENT_BYTES_MAX
 )
+_REMEMBERED_BYTES_MAX: Final = 512
+_remembered: Final = lru_cache(maxsize=4096)(_ATTRIBUTE.decode)
+
+
+class AttributeKind(MessageKind):
+    """An attribute. Most are said again and again, and those are decoded once."""
+
+    _bytes: Final = BytesKind(EVENT_BYTES_MAX)
+
+    def read(self, reader: WireReader) -> ShownAttribute:
+        data = self._bytes.read(reader)
+        return _remembered(data) if len(data) <= _REMEMBERED_BYTES_MAX else _ATTRIBUTE.decode(data)
+
+
 _EVENT: Final = MessageType(
     ShownEvent,
     Field(1, "type", _TEXT),
-    Field(2, "attributes", MessageKind(_ATTRIBUTE), count_max=EVENTS_MAX),
+    Field(2, "attributes", AttributeKind(_ATTRIBUTE), count_max=EVENTS_MAX),
     bytes_max=EVENT_BYTES_MAX,
 )
 
