@@ -112,11 +112,14 @@ def test_verbs_become_a_turn_of_plain_values(host):
         env.set_timer("t", 1.5)
         env.cancel_timer(("u", 4))
         env.work("k", "sums")
+        env.work_now("now", "checks")
         env.deliver("out")
+        env.deliver_now("told")
         env.blame(3, "lied")
 
     assert run(host, do(act), now=10.0) == Turn(
         early=[Send((2, 3), (), "c")],
+        at_once=[Job((), "now", "checks"), "told"],
         sends=[Send((2,), (), "a"), Send((1, 2, 3), (), "b")],
         timers=[Timer((), "t", 11.5), Timer((), ("u", 4), None)],
         jobs=[Job((), "k", "sums")],

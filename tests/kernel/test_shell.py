@@ -163,6 +163,7 @@ def job(word: str, path: Path = ROOT) -> Job:
 
 FULL: dict[str, Any] = {
     "early": say("early"),
+    "at_once": [job("at once"), "said"],
     "timers": [Timer((), "t", 1.0), Timer((), "u", None)],
     "roster": [Meet("host:4", node=4)],
     "blames": [Blame(3, "lied")],
@@ -171,6 +172,7 @@ FULL: dict[str, Any] = {
     "jobs": [job("work")],
 }
 AT_ONCE = [("send", "early"), ("timer", "t"), ("timer", "u"), ("roster", Meet("host:4", node=4)), ("blame", 3)]
+AT_ONCE += [("job", "at once"), ("output", "said", ()), ("settle",)]
 BEHIND = [("send", "late"), ("output", "out", ()), ("job", "work"), ("settle",)]
 
 # --- the order of effects ---
@@ -187,6 +189,16 @@ def test_what_rests_on_records_waits_and_the_rest_does_not() -> None:
     assert bench.durable(0) == []
     assert bench.durable(1) == [("releases", True), *BEHIND]
     assert bench.durable(1) == []
+
+
+def test_what_rests_on_nothing_overtakes_what_is_held_but_not_a_snapshot() -> None:
+    bench = Bench()
+    bench.act(records=record("vote"), outputs=["decided"])
+    assert bench.act(at_once=["checked"]) == [("output", "checked", ()), ("settle",)]
+    assert bench.durable(1) == [("releases", True), ("output", "decided", ()), ("settle",)]
+    bench.act(outputs=[Load("s")])
+    assert bench.act(at_once=["checked"]) == [("settle",)]
+    assert bench.loaded() == [("adopts", ()), ("output", "checked", ()), ("settle",)]
 
 
 def test_turns_leave_in_order() -> None:

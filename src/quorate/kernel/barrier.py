@@ -1,8 +1,8 @@
 """Barrier: the durability rule, in one place, for every shell.
 
 A Turn's sends, outputs and jobs leave when its records, and those of every earlier Turn, are durable. A Turn without
-records waits for the earlier ones all the same: what it says may rest on what they decided. ``Turn.early`` never
-comes here.
+records waits for the earlier ones all the same: what it says may rest on what they decided. ``Turn.early`` and
+``Turn.at_once`` never come here.
 """
 
 from collections import deque

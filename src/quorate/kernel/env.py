@@ -92,6 +92,7 @@ class Effects:
     """What the verbs recorded since the last Turn was taken."""
 
     __slots__ = (
+        "at_once",
         "blames",
         "early",
         "is_strict",
@@ -111,6 +112,7 @@ class Effects:
         self.now = 0.0
         self.wall_ns = 0
         self.early: list[Send] = []
+        self.at_once: list[Any] = []
         self.records: list[Record] = []
         self.is_strict = False
         """Whether something waits for one of the records."""
@@ -129,6 +131,8 @@ class Effects:
         turn = Turn()
         if self.early:
             turn.early, self.early = self.early, []
+        if self.at_once:
+            turn.at_once, self.at_once = self.at_once, []
         if self.records:
             turn.records, self.records = self.records, []
             turn.lazy, self.is_strict = not self.is_strict, False
@@ -289,6 +293,10 @@ class Env:
         """
         self._effects.jobs.append(Job(self.path, key, job))
 
+    def work_now(self, key: Key, job: Any) -> None:
+        """Have a job begun at once. Only for what rests on no state that is not durable yet: say why at the call."""
+        self._effects.at_once.append(Job(self.path, key, job))
+
     def cancel_work(self, key: Key) -> None:
         """Stop the job of this key, if it is under way. Its result may be on its way already."""
         self._effects.jobs.append(Job(self.path, key, None))
@@ -305,6 +313,13 @@ class Env:
             self._effects.outputs.append(Output(self.path, value))
         else:
             self._effects.outputs.append(value)
+
+    def deliver_now(self, value: Any) -> None:
+        """Hand a value out of the Host at once. Only for what rests on no state that is not durable yet, and only where
+        no parent takes it: say why at the call."""
+        assert self._upcall is None, "a parent takes what is delivered when the handler returns"
+        if self._effects.replayed != self.path:
+            self._effects.at_once.append(Output(self.path, value) if self.path else value)
 
     def hand(self, name: Name, value: Any) -> None:
         """Hand a value down to a child: it comes to ``on_handed`` after the running handler returns."""

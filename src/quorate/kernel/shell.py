@@ -1,9 +1,10 @@
 """Shell: what every machine does with a Turn, real or simulated, in the one order that the durability rule allows.
 
-How it works. A step's early sends leave, its records are written, timers are set, the roster changes, blames are told.
-When the Barrier lets the Turn go, its sends leave, its outputs go up to the App and its jobs begin, in this order. An
-output of the type ``loads`` is not handed up: a snapshot is loaded aside, and whatever comes after it from the same
-core, or from those below it, waits until the snapshot is the App's state.
+How it works. A step's early sends leave, its records are written, timers are set, the roster changes, blames are told,
+and outputs and jobs that rest on nothing go up. When the Barrier lets the Turn go, its sends leave, its outputs go up
+to the App and its jobs begin, in this order. An output of the type ``loads`` is not handed up: a snapshot is loaded
+aside, and whatever comes after it from the same core, or from those below it, waits until the snapshot is the App's
+state.
 
 Much may wait for one snapshot, or for a disk that was slow: what goes up stands in one line, and between two of it the
 Machine may ask for a pause, so that nothing else waits long.
@@ -166,6 +167,8 @@ class Shell:
                 machine.change_roster(change)
             for blame in turn.blames:
                 machine.blame(blame)
+        if turn.at_once:
+            self._line_up(turn.at_once)
         if turn.sends or turn.outputs or turn.jobs:
             if self._may_leave(turn, None if turn.lazy else sequence):
                 self._release(turn, False)
@@ -243,10 +246,13 @@ class Shell:
         if turn.sends:
             self._send(turn.sends)
         if turn.outputs or turn.jobs:
-            is_first = not self._line
-            self._line += self.upward(turn)
-            if is_first:  # else the Machine has paused, and has it go on
-                self.go_on()
+            self._line_up(self.upward(turn))
+
+    def _line_up(self, items: Sequence[Any]) -> None:
+        is_first = not self._line
+        self._line += items
+        if is_first:  # else the Machine has paused, and has it go on
+            self.go_on()
 
     def _hand_up(self) -> None:
         machine, line = self._machine, self._line

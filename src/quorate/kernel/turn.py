@@ -1,9 +1,9 @@
 """Turn: all effects of one step of a Host, as plain values.
 
-The durability rule lives in these fields. ``early`` may leave at once. ``records`` are to be written atomically and
-in order. ``sends``, ``outputs`` and ``jobs`` leave when the records of this Turn, *and those of every earlier
-Turn*, are durable (see ``barrier.py``), but not for the records of a Turn that is ``lazy``. ``timers``, ``roster`` and
-``blames`` rest on nothing and take effect at once.
+The durability rule lives in these fields. ``early`` and ``at_once`` may leave at once. ``records`` are to be written
+atomically and in order. ``sends``, ``outputs`` and ``jobs`` leave when the records of this Turn, *and those of every
+earlier Turn*, are durable (see ``barrier.py``), but not for the records of a Turn that is ``lazy``. ``timers``,
+``roster`` and ``blames`` rest on nothing and take effect at once.
 """
 
 from collections.abc import Sequence
@@ -90,6 +90,8 @@ class Turn(msgspec.Struct, array_like=True, gc=False):
     """The effects of one step. Empty fields are the empty tuple."""
 
     early: Sequence[Send] = ()
+    at_once: Sequence[Any] = ()
+    """Outputs and jobs that rest on nothing."""
     records: Sequence[Record] = ()
     sends: Sequence[Send] = ()
     timers: Sequence[Timer] = ()

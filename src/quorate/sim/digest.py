@@ -34,6 +34,7 @@ class Digest:
             turn.jobs,
             turn.outputs,
             [(blame.node, blame.why) for blame in turn.blames] if turn.blames else (),
+            *((turn.at_once,) if turn.at_once else ()),
         )
         try:
             self._encode_into(step, self._buffer)

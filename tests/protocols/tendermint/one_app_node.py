@@ -104,8 +104,9 @@ class OneAppNode:
         while waiting:
             turn = waiting.pop(0)
             self.turns.append(turn)
-            self.outputs += turn.outputs
-            for job in turn.jobs:
+            up = [*turn.at_once, *turn.outputs, *turn.jobs]
+            self.outputs += [value for value in up if not isinstance(value, Job)]
+            for job in [value for value in up if isinstance(value, Job)]:
                 assert not isinstance(job.work, VerifyBatch)
                 assert isinstance(job.work, AskApp | CheckTxs)
                 if self.hold(job):

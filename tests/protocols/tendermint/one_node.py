@@ -15,6 +15,7 @@ from quorate.kernel import ROOT, Done, Fired, Host, Input, Received, Record, Sub
 from quorate.ledger.comet.commits import COMMIT
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Symbolic, VerifyBatch
+from quorate.protocols.tendermint.app_messages import CheckTxs, Transactions, TxChecked
 from quorate.protocols.tendermint.blockchain import Chain, chain_id_of
 from quorate.protocols.tendermint.chain_app import Finalized
 from quorate.protocols.tendermint.commits import commit_of, prevotes_of
@@ -212,7 +213,8 @@ class OneNode:
         return self.step(Done(job.key, KEYRING.verify_batch(job.work), job.path))
 
     def _take(self, turn: Turn) -> Turn:
-        assert not turn.early
+        assert all(isinstance(send.message, Transactions) for send in turn.early), "all else waits for the disk"
+        assert all(isinstance(value, TxChecked) or isinstance(value.work, CheckTxs) for value in turn.at_once)
         self.turns.append(replace(turn))
         own: list[Input] = [Received(self.node, s.message) for s in turn.sends if self.node in s.to]
         if self.checks:
@@ -221,7 +223,7 @@ class OneNode:
             turn.jobs = [job for job in turn.jobs if not isinstance(job.work, VerifyBatch)]
         if own:
             more = self._take(self.host.step(own, self.now, WALL_NS))
-            for name in ("records", "sends", "timers", "jobs", "outputs", "blames"):
+            for name in ("early", "at_once", "records", "sends", "timers", "jobs", "outputs", "blames"):
                 setattr(turn, name, [*getattr(turn, name), *getattr(more, name)])
         return turn
 
@@ -233,7 +235,7 @@ def said(turn: Turn) -> list[Any]:
 
 def told(turn: Turn, node: int) -> list[Any]:
     """What it says to one node, or to the others."""
-    return [send.message for send in turn.sends if node in send.to and send.to != ALL]
+    return [send.message for send in (*turn.early, *turn.sends) if node in send.to and send.to != ALL]
 
 
 def written(turn: Turn) -> list[Any]:

@@ -38,7 +38,7 @@ def passed_on(turn: Turn) -> list[Any]:
 
 
 def answered(turn: Turn) -> list[Any]:
-    return [output for output in turn.outputs if isinstance(output, TxChecked)]
+    return [output for output in (*turn.at_once, *turn.outputs) if isinstance(output, TxChecked)]
 
 
 def waits(node: OneNode) -> list[bytes]:
@@ -124,7 +124,7 @@ def test_a_node_has_its_share_of_the_room_and_no_more() -> None:
         node = OneNode(config=config)
         turn = node.hears((P[1], Transactions(some)))
         assert waits(node) == list(some[:2]), "of eight for four nodes"
-        assert not turn.outputs[1:], "nobody waits to hear that there is no room"
+        assert not answered(turn), "nobody waits to hear that there is no room"
         node.hears((P[2], Transactions(some[2:])))
         assert waits(node) == list(some[:4])
         node.submits(ONE, TWO, THREE)

@@ -71,7 +71,7 @@ CHUNKS: dict[str, Any] = {"byzantine": 1, "adversary": (WrongChunks.name,)}
     ("core", "make", "options", "seeds", "text"),
     [
         (planted(sync_class=NoHash), Gullible, WRONG, (2, 4), "state sync has not ended"),
-        (core_of("blames-no-sender"), Checked, CHUNKS, (173, 185), "which the app rejected"),
+        (core_of("blames-no-sender"), Checked, CHUNKS, (189, 241), "which the app rejected"),
         (core_of("backwards"), Checked, {}, (2,), "comes where"),
         (core_of("no-retry"), Checked, CHUNKS, (2, 30), "comes where"),
     ],

@@ -90,6 +90,7 @@ class AppChain(Tendermint):
     """If others are so far ahead of a new node, it asks for snapshots. To run fewer blocks takes no longer."""
     MARK_HEIGHTS: ClassVar[int] = MARK_HEIGHTS
     """The log begins after a height that this divides."""
+    gathers = False  # they only wait for a block
     app: DrivenApp
 
     def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)

@@ -5,7 +5,7 @@ what only one node has might wait for ever. The others are told of it once its s
 4, ... beats, since messages may be lost; and at last every 64. Who is told checks it as well, and passes it on to
 nobody: the links go from each node to each. Whoever brought it is told what came of it (``TxChecked``).
 
-Nothing of it is durable.
+Nothing of it is durable, and what is said rests on nothing that is: no record is waited for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from quorate.kernel import Env
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx
 from quorate.protocols.tendermint.accusing import is_due
-from quorate.protocols.tendermint.app_messages import TxChecked
+from quorate.protocols.tendermint.app_messages import Transactions, TxChecked
 from quorate.protocols.tendermint.mempool import FULL, IN_CACHE
 from quorate.protocols.tendermint.pending import UNSIGNED, PendingRequests
 from quorate.protocols.tendermint.telling import TELL_BYTES_MAX, tell_txs
@@ -34,6 +34,9 @@ class Passing:
         self._fresh: dict[bytes, bytes] = {}  # what is being checked, by digest
         self._beats: dict[bytes, int] = {}  # since the others were told first, by digest
 
+    def _tell(self, message: Transactions) -> None:
+        self._env.send_now(self._env.others, message)
+
     def bring(self, values: Sequence[bytes]) -> None:
         """Take these in."""
         for value in values:
@@ -42,7 +45,7 @@ class Passing:
                 self._pending.submit([value])
                 why = "" if self._pending.holds(value) else FULL
             if why:
-                self._env.deliver(TxChecked(value, None, why))
+                self._env.deliver_now(TxChecked(value, None, why))
             else:
                 self._fresh[sha256(value).digest()] = value
 
@@ -57,8 +60,8 @@ class Passing:
                 continue
             is_here = self._pending.holds(value)  # or a block has it
             del self._fresh[digest]
-            self._env.deliver(TxChecked(value, ACCEPTED) if is_here else TxChecked(value, None, UNSIGNED))
-        tell_txs(self._env, checked)
+            self._env.deliver_now(TxChecked(value, ACCEPTED) if is_here else TxChecked(value, None, UNSIGNED))
+        tell_txs(self._tell, checked)
 
     def beat(self) -> None:
         """Time goes by: tell again of what still waits, and forget the rest."""
@@ -71,4 +74,4 @@ class Passing:
             if is_due(beats) and (not due or len(value) <= room):
                 due.append(value)
                 room -= len(value)
-        tell_txs(self._env, due)
+        tell_txs(self._tell, due)

@@ -4,7 +4,9 @@ How it works. They wait in a Mempool, checked by the app (``CheckTxs``) when the
 came in one turn together. The nodes tell each other of those that came to them, and again of those that have waited for
 long. After a block those that the next one may have are checked again before it is proposed.
 
-Nothing of it is durable. Source: CometBFT 0.38, ``mempool/clist_mempool.go``, ``mempool/reactor.go``.
+Nothing of it is durable, and what the app says of a transaction rests on blocks that it has kept. So the questions,
+the answers and what is told wait for no record: a client that sends one transaction after the other would wait for a
+vote or a block to be written each time. Source: CometBFT 0.38, ``mempool/clist_mempool.go``, ``mempool/reactor.go``.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 from quorate.kernel import Env, Key
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx
 from quorate.ledger.comet.param_updates import data_bytes_max
-from quorate.protocols.tendermint.app_messages import TXS_MAX, CheckTxs, TxChecked
+from quorate.protocols.tendermint.app_messages import TXS_MAX, CheckTxs, Transactions, TxChecked
 from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.mempool import CLIENTS, Mempool
 from quorate.protocols.tendermint.messages import TendermintConfig
@@ -33,7 +35,7 @@ class Pooling:
         self._env = env
         self._config = config
         self.mempool = Mempool(config.pending_max, config.pending_bytes_max, len(env.peers))
-        self._checks = Questions(env, "check")
+        self._checks = Questions(env, "check", env.work_now)
         self._fresh: list[tuple[bytes, int | None]] = []  # of this turn, and who brought each
         self._accepted: list[bytes] = []  # by the app, in this turn
         self._rechecks = 0  # how many are under way
@@ -49,7 +51,7 @@ class Pooling:
     def submit(self, values: Sequence[bytes]) -> None:
         """Of this node's clients."""
         for tx, why in self._take_in(values, CLIENTS):
-            self._env.deliver(TxChecked(tx, None, why))
+            self._env.deliver_now(TxChecked(tx, None, why))
 
     def hear(self, sender: int, txs: Sequence[bytes]) -> None:
         """Of another node."""
@@ -73,7 +75,7 @@ class Pooling:
             self._fresh = []
             self._checks.ask(CheckTxs(txs), (sources, self.mempool.era))
         if self._accepted:
-            tell_txs(self._env, self._accepted)
+            tell_txs(self._tell, self._accepted)
             self._accepted = []
 
     # --- blocks ---
@@ -117,7 +119,7 @@ class Pooling:
         whys = [self.mempool.checked(tx, answer, gas_max) for tx, answer in zip(job.txs, answers, strict=True)]
         for tx, answer, why, source in zip(job.txs, answers, whys, sources, strict=not job.is_recheck):
             if source is CLIENTS:
-                self._env.deliver(TxChecked(tx, answer, why))
+                self._env.deliver_now(TxChecked(tx, answer, why))
                 if not why:
                     self._accepted.append(tx)
         self._rechecks -= job.is_recheck
@@ -132,8 +134,11 @@ class Pooling:
 
     # --- what is told ---
 
+    def _tell(self, message: Transactions) -> None:
+        self._env.send_now(self._env.others, message)
+
     def beat(self) -> None:
         """Time goes by: ask again what the app was too busy for, and tell again of what waits for long."""
         self._checks.beat()
         blocks = self.mempool.blocks(self._config.batch_count_max, self._config.batch_bytes_max)
-        tell_txs(self._env, self.mempool.overdue(TELL_BYTES_MAX, TXS_MAX, blocks))
+        tell_txs(self._tell, self.mempool.overdue(TELL_BYTES_MAX, TXS_MAX, blocks))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from quorate.kernel import Env, Failed, Key
 
 
 class Questions:
-    """Each is a job and what it is about, which is whatever helps whoever asks. ``name`` tells their keys apart."""
+    """Each is a job and what it is about, which is whatever helps whoever asks. ``name`` tells their keys apart.
 
-    def __init__(self, env: Env, name: str = "ask") -> None:
-        self._env = env
+    ``work``: the verb that has a job done, if it is not ``env.work``.
+    """
+
+    def __init__(self, env: Env, name: str = "ask", work: Callable[[Key, Any], None] | None = None) -> None:
+        self._work = work or env.work
         self._name = name
         self._asked: dict[int, tuple[Any, Any]] = {}
         self._failed: list[tuple[Any, Any]] = []
@@ -21,7 +25,7 @@ class Questions:
         """Have it done, after those that were asked before."""
         self._number += 1
         self._asked[self._number] = (job, about)
-        self._env.work((self._name, self._number), job)
+        self._work((self._name, self._number), job)
 
     def is_of(self, key: Key) -> bool:
         """Whether it is the key of one of these."""

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from quorate.kernel import Env
 from quorate.protocols.tendermint.app_messages import TXS_MAX, Transactions
 
 TELL_BYTES_MAX: Final = 1 << 18
 """Of the transactions in one message, after the first; and of those that are told once more at a beat."""
 
 
-def tell_txs(env: Env, txs: Iterable[bytes]) -> None:
-    """All others."""
+def tell_txs(tell: Callable[[Transactions], None], txs: Iterable[bytes]) -> None:
+    """``tell`` sends a message to all others."""
     batch: list[bytes] = []
     size = 0
     for tx in txs:
         if batch and (size + len(tx) > TELL_BYTES_MAX or len(batch) >= TXS_MAX):
-            env.send(env.others, Transactions(tuple(batch)))
+            tell(Transactions(tuple(batch)))
             batch, size = [], 0
         batch.append(tx)
         size += len(tx)
     if batch:
-        env.send(env.others, Transactions(tuple(batch)))
+        tell(Transactions(tuple(batch)))

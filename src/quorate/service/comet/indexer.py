@@ -123,8 +123,8 @@ class ChainIndexer:
             found = await self.find_tx(_hash(named))
             return SearchPage(0) if found is None else SearchPage(1, txs=[] if skip else [found])
         everything = "SELECT height, (id - first) AS number FROM heights JOIN txs ON id >= first AND id < first + count"
-        found = f"SELECT DISTINCT height, place / {EVENTS_MAX} AS number FROM"
-        chosen = _chosen(query, TX_HEIGHT_TAG, OF_TX, everything, found)
+        places = f"SELECT DISTINCT height, place / {EVENTS_MAX} AS number FROM"
+        chosen = _chosen(query, TX_HEIGHT_TAG, OF_TX, everything, places)
         order = "DESC" if descending else "ASC"
         total, rows = await self._thread.run(
             lambda: self._search(
