@@ -1,7 +1,11 @@
-"""`make bench`: Quorate against etcd, three processes each, on this machine, one after the other, fsync on.
+"""`make bench`: Quorate against etcd, three processes each, on this machine, fsync on; in turn, `--runs` times over.
 
-PBFT and Tendermint have four, one of which may lie; nodes and clients sign with Ed25519. etcd tolerates no lies, so it
-is not their peer. `--protocols pbft,tendermint --skip-etcd` measures these two alone, one after the other.
+etcd is 3.6, and its load generator the `benchmark` of its authors; ours are `quorate bench` and `bench.reads`. Both put
+new keys and read one, 1,000 clients on 100 connections and one client alone. The CPU of the nodes and of the load
+generator is beside each rate. With more than one run, the medians.
+
+PBFT and Tendermint have four nodes, one of which may lie; nodes and clients sign with Ed25519. etcd tolerates no lies,
+so it is not their peer. `--protocols pbft,tendermint --skip-etcd` measures these two alone, in turn.
 
 Absolute figures mean little on a shared machine; the ratios of one run mean more. All figures also go to
 build/bench.json.
@@ -10,144 +14,172 @@ build/bench.json.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from bench import etcd, ours
+from bench.etcd_load import EtcdLoad
+from bench.etcd_tools import HOW, VERSION, EtcdTools, etcd_tools
+from bench.figures import Figures, medians
+from bench.processes import peak_memory_mb
 
-KEY_BYTES, VALUE_BYTES = 256, 1024
-SIZES = (KEY_BYTES, VALUE_BYTES)
-RESULT = Path("build/bench.json")
-PROTOCOLS = {"raft": 3, "multipaxos": 3, "pbft": 4, "tendermint": 4}
+KEY_BYTES: Final = 256
+VALUE_BYTES: Final = 1024
+RESULT: Final = Path("build/bench.json")
+PROTOCOLS: Final = {"raft": 3, "multipaxos": 3, "pbft": 4, "tendermint": 4}
 """Name to the number of nodes that tolerate one fault."""
-COST_PUTS = 20_000
-READ_FROM = ("clients_1", "clients_200_on_8_connections")
-"""The loads beside which reads are measured as well, by as many clients."""
-PRESETS = {200: "l", 1000: "xl"}
-"""Our number of clients: the preset of `etcdctl check perf` that stands against it (see etcd.py)."""
+OPTIONS: Final = ("--quota-backend-bytes=8589934592", "--log-level=error")
+"""Of etcd: its default of 2 GiB would end a long run."""
+READ_SHARE: Final = 0.4
+"""Of the seconds of writing: nothing sets in late when one key is read."""
+KINDS: Final = ("put", "linearizable read", "serializable read")
+
+
+class Shape(NamedTuple):
+    """Who puts and reads."""
+
+    clients: int
+    connections: int
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        return "1 client" if self.clients == 1 else f"{self.clients:,} clients on {self.connections} connections"
+
+
+SHAPES: Final = (Shape(1, 1), Shape(1000, 100))
 
 
 def main() -> int:
     """Measure, print, write the file."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=15.0, help="for each of our measurements (default 15)")
+    parser.add_argument("--seconds", type=float, default=25.0, help="of writing; of reads, 0.4 of it (default 25)")
+    parser.add_argument("--runs", type=int, default=1, help="of all, alternating; the medians count (default 1)")
     parser.add_argument("--skip-etcd", action="store_true", help="measure Quorate alone")
     parser.add_argument("--protocols", default=",".join(PROTOCOLS), help=f"some of {', '.join(PROTOCOLS)}")
     arguments = parser.parse_args()
     protocols = arguments.protocols.split(",")
     if unknown := [name for name in protocols if name not in PROTOCOLS]:
         parser.error(f"no protocol is measured as {', '.join(unknown)}: write some of {', '.join(PROTOCOLS)}")
-    console = Console(width=max(120, Console().width))
-    if not arguments.skip_etcd and not etcd.installed():
-        console.print(
-            "etcd and etcdctl are not installed; as root: apt-get install etcd-server etcd-client", style="red"
-        )
-        return 2
-    figures: dict[str, Any] = {
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
-        "key_bytes": KEY_BYTES,
-        "value_bytes": VALUE_BYTES,
-    }
+    console, tools = Console(width=max(120, Console().width)), None
     with Console(stderr=True).status("starting") as status:
         if not arguments.skip_etcd:
-            figures["etcd"] = measure_etcd(arguments.seconds, status)
-        for protocol in protocols:
-            figures[protocol] = measure_ours(protocol, PROTOCOLS[protocol], arguments.seconds, status)
-    if not arguments.skip_etcd and "raft" in protocols:
-        figures.update(ratios(figures))
+            status.update(f"etcd {VERSION}: building")
+            tools = etcd_tools()
+            if tools is None:
+                console.print(HOW, style="red")
+                return 2
+        systems = [*(["etcd"] if tools else []), *protocols]
+        measured = measure(systems, tools, arguments.runs, arguments.seconds, status.update)
+    figures = {
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "etcd": f"{VERSION}, load by its benchmark tool" if tools else None,
+        "quorate": "load by quorate bench and bench.reads",
+        "key_bytes": KEY_BYTES,
+        "value_bytes": VALUE_BYTES,
+        "seconds": arguments.seconds,
+        "runs": arguments.runs,
+        "rows": [{"load": load, "kind": kind, "system": name, **of} for (load, kind, name), of in measured.items()],
+    }
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
-    report(figures, console)
+    RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
+    report(measured, systems, console)
     console.print(f"written to {RESULT}")
     return 0
 
 
-def measure_etcd(seconds: float, status: Any) -> dict[str, Any]:
-    """One client, then the presets; a fresh cluster for each, so that none inherits another's data."""
-    found: dict[str, Any] = {}
-    with etcd.cluster() as one:
-        status.update("etcd: 1 client")
-        found["clients_1"] = one.one_client(seconds, KEY_BYTES, VALUE_BYTES)
-    for clients, preset in PRESETS.items():
-        with etcd.cluster() as many:
-            status.update(f"etcd: check perf --load={preset}, one minute")
-            found[f"clients_{clients}"] = {"preset": preset, **many.check_perf(preset)}
-    return found
+Measured = dict[tuple[str, str, str], dict[str, float]]
+"""By load, kind and system."""
 
 
-def measure_ours(protocol: str, nodes: int, seconds: float, status: Any) -> dict[str, Any]:
-    """The same loads, and 200 clients that share 8 connections, as the tasks of a few processes would."""
-    found: dict[str, Any] = {}
-    loads: list[tuple[str, int, int | None]] = [
-        ("clients_1", 1, None),
-        ("clients_200", 200, None),
-        ("clients_200_on_8_connections", 200, 8),
-        ("clients_1000", 1000, None),
-    ]
-    for name, clients, connections in loads:
-        with ours.cluster(protocol, nodes) as cluster:
-            status.update(f"{protocol}: {name.replace('_', ' ')}")
-            found[name] = cluster.load(clients, seconds, SIZES, connections)
-            if clients == 200:
-                status.update(f"{protocol}: CPU and memory")
-                found[name].update(cluster.cost(COST_PUTS, clients, SIZES, connections))
-            if name in READ_FROM:
-                status.update(f"{protocol}: reads")
-                found[name].update(cluster.reads(clients, connections, seconds, VALUE_BYTES))
-    return found
-
-
-def ratios(figures: dict[str, Any]) -> dict[str, float]:
-    """Ours to etcd's: above 1 is more writes; for latencies and costs, below 1 is less."""
-    theirs, mine = figures["etcd"], figures["raft"]
-    found = {
-        f"ratio_{clients}_clients": mine[f"clients_{clients}"]["writes_per_s"]
-        / theirs[f"clients_{clients}"]["writes_per_s"]
-        for clients in (1, 200, 1000)
+def measure(
+    systems: list[str], tools: EtcdTools | None, runs: int, seconds: float, tell: Callable[[str], None]
+) -> Measured:
+    """The medians, and the memory of the largest node. A fresh cluster for each system, load and run."""
+    found: dict[tuple[str, str, str], list[Figures]] = {}
+    peaks: dict[tuple[str, str], float] = {}
+    for run in range(runs):
+        for shape in SHAPES:
+            for system in systems:
+                with under_load(system, shape, tools) as (puts, reads, pids):
+                    for kind in KINDS:
+                        tell(f"run {run + 1} of {runs}: {system}, {kind}s, {shape.name}")
+                        row = found.setdefault((shape.name, kind, system), [])
+                        if kind == "put":
+                            row.append(puts(seconds))
+                        else:
+                            row.append(reads(seconds * READ_SHARE, kind == "serializable read"))
+                    peak = peak_memory_mb(pids)
+                    peaks[shape.name, system] = max(peak, peaks.get((shape.name, system), 0.0))
+    return {
+        row: {**msgspec.structs.asdict(medians(figures)), "peak_mb": peaks[row[0], row[2]]}
+        for row, figures in found.items()
     }
-    shared = mine["clients_200_on_8_connections"]["writes_per_s"]
-    found["ratio_200_clients_on_8_connections"] = shared / theirs["clients_200"]["writes_per_s"]
-    for figure in ("latency_ms_p50", "latency_ms_p99"):
-        found[f"ratio_1_client_{figure}"] = mine["clients_1"][figure] / theirs["clients_1"][figure]
-    for figure in ("cpu_s_per_10k_writes", "peak_memory_mb"):
-        found[f"ratio_{figure}"] = mine["clients_200"][figure] / theirs["clients_200"][figure]
-    return found
 
 
-def report(figures: dict[str, Any], console: Console) -> None:
-    """A table of all measurements, then the ratios."""
-    columns = (
-        "writes_per_s",
-        "latency_ms_p50",
-        "latency_ms_p99",
-        "latency_ms_max",
-        "cpu_s_per_10k_writes",
-        "peak_memory_mb",
-        "reads_per_s",
-        "read_ms_p50",
-        "read_cpu_us",
-    )
-    table = Table(title=f"durable writes, and reads; keys of {KEY_BYTES} and values of {VALUE_BYTES} bytes")
-    writes = ("writes/s", "p50 ms", "p99 ms", "longest ms", "CPU s/10k", "peak MB")
-    for heading in ("system", "load", *writes, "reads/s", "p50 ms", "CPU us/read"):
-        table.add_column(heading, justify="left" if heading in ("system", "load") else "right")
-    for system in ("etcd", *PROTOCOLS):
-        for load, found in figures.get(system, {}).items():
-            cells = (f"{found[column]:,.2f}".removesuffix(".00") if column in found else "-" for column in columns)
-            preset = f" (check perf --load={found['preset']})" if "preset" in found else ""
-            table.add_row(system, load.replace("_", " ") + preset, *cells)
-    console.print(table)
-    console.print("etcdctl's preset l has 500 clients, xl has 1,000; it reports no percentiles.")
-    for name, value in figures.items():
-        if name.startswith("ratio_"):
-            console.print(f"{name}: {value:.2f}")
+Puts = Callable[[float], Figures]
+Reads = Callable[[float, bool], Figures]
+
+
+@contextmanager
+def under_load(system: str, shape: Shape, tools: EtcdTools | None) -> Iterator[tuple[Puts, Reads, list[int]]]:
+    """A fresh cluster: what puts and what reads, for so many seconds, and the processes of its nodes."""
+    if system != "etcd":
+        with ours.cluster(system, PROTOCOLS[system]) as cluster:
+            yield (
+                lambda s: cluster.puts(*shape, s, KEY_BYTES, VALUE_BYTES),
+                lambda s, serializable: cluster.reads(*shape, s, VALUE_BYTES, is_serializable=serializable),
+                cluster.pids,
+            )
+        return
+    assert tools is not None, "etcd is among the systems"
+    with etcd.cluster(OPTIONS, programs=tools[:2]) as theirs:
+        load = EtcdLoad(tools, theirs, *shape)
+        yield (
+            lambda s: load.puts(s, KEY_BYTES, VALUE_BYTES),
+            lambda s, serializable: load.reads(s, VALUE_BYTES, is_serializable=serializable),
+            theirs.pids,
+        )
+
+
+def report(measured: Measured, systems: list[str], console: Console) -> None:
+    """A table a load, with our figures over etcd's in it."""
+    columns: dict[str, Any] = {
+        "per_s": "a second",
+        "ms_p50": "p50 ms",
+        "ms_p99": "p99 ms",
+        "ms_max": "longest ms",
+        "nodes_us": "CPU us, nodes",
+        "client_us": "CPU us, load",
+        "peak_mb": "peak MB",
+    }
+    for shape in SHAPES:
+        table = Table(title=f"{shape.name}; keys of {KEY_BYTES} and values of {VALUE_BYTES} bytes")
+        for heading in ("", "system", *columns.values()):
+            table.add_column(heading, justify="left" if heading in ("", "system") else "right", no_wrap=not heading)
+        for kind in KINDS:
+            theirs = measured.get((shape.name, kind, "etcd"))
+            for system in systems:
+                own = measured[shape.name, kind, system]
+                cells = [_cell(own[name], theirs[name] if theirs and system != "etcd" else None) for name in columns]
+                table.add_row(f"{kind}s", system, *cells)
+        console.print(table)
+    if "etcd" in systems:
+        console.print("in parentheses: the figure over that of etcd")
+
+
+def _cell(value: float, theirs: float | None) -> str:
+    text = f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+    return f"{text} ({value / theirs:.2f})" if theirs else text
 
 
 if __name__ == "__main__":

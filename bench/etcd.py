@@ -1,16 +1,8 @@
-"""Three etcd processes on this machine, and how they are measured.
-
-Throughput is what `etcdctl check perf` reports. Its presets fix the number of clients and a rate limit: `m` has 200
-clients but no more than 1,000 writes/s, `l` 500 clients (counted by their connections) and 8,000/s, `xl` 1,000 and
-15,000/s. So `l` stands against our 200 clients: more clients than ours favour etcd. Latency of one client is measured
-through gRPC from Python, since etcdctl has no such mode.
-"""
+"""Three etcd processes on this machine."""
 
 from __future__ import annotations
 
 import json
-import random
-import re
 import shutil
 import socket
 import subprocess
@@ -19,9 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from bench.processes import cpu_seconds, peak_memory_mb
 
 READY_TIMEOUT_S = 60.0
 PUT = "/etcdserverpb.KV/Put"
@@ -33,10 +22,10 @@ def installed() -> bool:
 
 
 @contextmanager
-def cluster() -> Iterator[Etcd]:
+def cluster(options: Sequence[str] = (), *, programs: tuple[str, str] = ("etcd", "etcdctl")) -> Iterator[Etcd]:
     """A fresh cluster of three; its data is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="bench-etcd-") as folder:
-        etcd = Etcd(Path(folder))
+        etcd = Etcd(Path(folder), options, programs=programs)
         try:
             etcd.wait()
             yield etcd
@@ -49,7 +38,9 @@ class Etcd:
 
     hosts: tuple[str, str, str] = ("127.0.0.1",) * 3
 
-    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, options: Sequence[str] = (), *, programs: tuple[str, str] = ("etcd", "etcdctl")
+    ) -> None:
         ports = free_ports(6)
         self.endpoints = [f"{host}:{port}" for host, port in zip(self.hosts, ports[:3], strict=True)]
         peers = [f"http://{host}:{port}" for host, port in zip(self.hosts, ports[3:], strict=True)]
@@ -57,11 +48,12 @@ class Etcd:
         self._commands = []
         for number, (endpoint, peer) in enumerate(zip(self.endpoints, peers, strict=True)):
             name, client = f"e{number}", f"http://{endpoint}"
-            command = ["etcd", "--name", name, "--data-dir", str(folder / name), "--initial-cluster", members]
+            command = [programs[0], "--name", name, "--data-dir", str(folder / name), "--initial-cluster", members]
             command += ["--listen-client-urls", client, "--advertise-client-urls", client]
             command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
             self._commands.append([*command, *options])
         self._folder = folder
+        self._etcdctl_program = programs[1]
         self.processes = [self._spawn(number) for number in range(3)]
 
     def _spawn(self, number: int) -> subprocess.Popen[bytes]:
@@ -92,46 +84,6 @@ class Etcd:
             process.kill()
             process.wait()
 
-    def check_perf(self, load: str) -> dict[str, float]:
-        """`etcdctl check perf`, a minute. Writes/s, the slowest request, and what the servers spent."""
-        before = cpu_seconds(self.pids)
-        began = time.monotonic()
-        output = self._etcdctl("check", "perf", f"--load={load}", f"--prefix=/check-perf-{load}/").stdout
-        elapsed_s = time.monotonic() - began
-        throughput = re.search(r"(?:Throughput is|Throughput too low:) (\d+) writes/s", output)
-        slowest = re.search(r"(?:Slowest request took|too long:) ([\d.]+)s", output)
-        if throughput is None:
-            raise RuntimeError(f"etcdctl check perf said nothing that is understood:\n{output[-2000:]}")
-        per_s = float(throughput[1])
-        return {
-            "writes_per_s": per_s,
-            "latency_ms_max": float(slowest[1]) * 1000 if slowest else float("nan"),
-            "cpu_s_per_10k_writes": (cpu_seconds(self.pids) - before) / (per_s * min(elapsed_s, 60.0)) * 10_000,
-            "peak_memory_mb": peak_memory_mb(self.pids),
-        }
-
-    def one_client(self, seconds: float, key_bytes: int, value_bytes: int) -> dict[str, float]:
-        """One Python client that puts in sequence through gRPC to the leader."""
-        import grpc
-
-        latencies: list[float] = []
-        with grpc.insecure_channel(self._leader()) as channel:
-            put = channel.unary_unary(PUT, request_serializer=_same, response_deserializer=_same)
-            value = random.randbytes(value_bytes)
-            until = time.perf_counter() + seconds + 1.0
-            while (begin := time.perf_counter()) < until:
-                put(put_request(random.randbytes(key_bytes), value), timeout=10.0)
-                latencies.append(time.perf_counter() - begin)
-        kept = sorted(latencies[len(latencies) // 10 :])  # the first tenth is warm-up
-        return {
-            "writes_per_s": len(kept) / sum(kept),
-            "latency_ms_p50": kept[len(kept) // 2] * 1000,
-            "latency_ms_p99": kept[len(kept) * 99 // 100] * 1000,
-        }
-
-    def _leader(self) -> str:
-        return self.endpoints[(self.leading() or 1) - 1]
-
     def leading(self) -> int | None:
         """The place of the one that leads, from 1 on; None where nobody does, or not all say so."""
         status = self._etcdctl("endpoint", "status", "-w", "json")
@@ -146,12 +98,8 @@ class Etcd:
         return None
 
     def _etcdctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["etcdctl", "--endpoints", ",".join(self.endpoints), *arguments]
+        command = [self._etcdctl_program, "--endpoints", ",".join(self.endpoints), *arguments]
         return subprocess.run(command, env={"ETCDCTL_API": "3", "PATH": _path()}, capture_output=True, text=True)
-
-
-def _same(data: Any) -> Any:
-    return data
 
 
 def put_request(key: bytes, value: bytes) -> bytes:

@@ -1,8 +1,7 @@
-"""Quorate processes, started as a user would, and how they are measured: by `quorate bench`."""
+"""Quorate processes, started as a user would, and how they are measured: by `quorate bench` and `bench.reads`."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -10,10 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
-
-from bench.processes import cpu_seconds, peak_memory_mb
-from bench.reads import run_reads
+from bench.figures import Figures, per_operation
+from bench.processes import children_cpu_seconds, cpu_seconds, peak_memory_mb
 
 BASE_PORTS = range(8400, 9400, 10)
 COMMAND = [sys.executable, "-m", "quorate"]
@@ -47,64 +44,46 @@ class Quorate:
         self.endpoints = ",".join(ready["endpoints"])
         self.pids = [int(node["pid"]) for node in ready["nodes"]]
 
-    def load(
-        self, clients: int, seconds: float, sizes: tuple[int, int], connections: int | None = None
-    ) -> dict[str, float]:
-        """`quorate bench` with so many clients; sizes of key and value in bytes."""
-        key_bytes, value_bytes = sizes
-        command = [*COMMAND, "bench", "--json", "--endpoints", self.endpoints, "--clients", str(clients)]
-        command += ["--duration", str(seconds), "--key-bytes", str(key_bytes), "--value-bytes", str(value_bytes)]
-        if connections is not None:
-            command += ["--connections", str(connections)]
-        finished = subprocess.run(command, capture_output=True, text=True)
-        if finished.returncode != 0:
-            raise RuntimeError(f"quorate bench failed: {finished.stderr.strip()}")
-        measured = json.loads(finished.stdout)
+    def puts(self, clients: int, connections: int, seconds: float, key_bytes: int, value_bytes: int) -> Figures:
+        """`quorate bench` for so long, of new keys. Its start is measured with it, as etcd's tool does."""
+        command = ["quorate", "bench", "--warm-up", "0", "--duration", str(seconds), "--key-bytes", str(key_bytes)]
+        measured, spent = self._run(command, clients, connections, value_bytes)
         if measured["errors"]:
             raise RuntimeError(f"{measured['errors']} writes failed: the figures would mean nothing")
-        return {
-            "writes_per_s": measured["puts_per_s"],
-            "latency_ms_p50": measured["latency_ms_p50"],
-            "latency_ms_p99": measured["latency_ms_p99"],
-            "latency_ms_max": measured["latency_ms_max"],
-        }
+        return _figures(measured, measured["puts_per_s"], spent, measured["puts"])
 
-    def reads(self, clients: int, connections: int | None, seconds: float, value_bytes: int) -> dict[str, float]:
-        """Reads a second, their median latency, and CPU of the servers for one."""
-        measured = asyncio.run(
-            run_reads(self.endpoints, clients, connections, seconds, value_bytes, lambda: cpu_seconds(self.pids))
-        )
-        return msgspec.structs.asdict(measured)
+    def reads(
+        self, clients: int, connections: int, seconds: float, value_bytes: int, *, is_serializable: bool
+    ) -> Figures:
+        """`bench.reads` for so long."""
+        command = ["bench.reads", "--seconds", str(seconds), *(["--serializable"] if is_serializable else [])]
+        measured, spent = self._run(command, clients, connections, value_bytes)
+        return _figures(measured, measured["reads_per_s"], spent, measured["all_reads"])
 
-    def cost(self, puts: int, clients: int, sizes: tuple[int, int], connections: int | None = None) -> dict[str, float]:
-        """CPU seconds of the servers for 10,000 writes, and the peak memory of the largest so far."""
-        key_bytes, value_bytes = sizes
-        before = cpu_seconds(self.pids)
-        command = [
-            *COMMAND,
-            "bench",
-            "--json",
-            "--endpoints",
-            self.endpoints,
-            "--clients",
-            str(clients),
-            "--puts",
-            str(puts),
-        ]
-        command += [
-            "--duration",
-            "120",
-            "--key-bytes",
-            str(key_bytes),
-            "--value-bytes",
-            str(value_bytes),
-            "--warm-up",
-            "0",
-        ]
-        if connections is not None:
-            command += ["--connections", str(connections)]
-        measured = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        return {
-            "cpu_s_per_10k_writes": (cpu_seconds(self.pids) - before) / measured["puts"] * 10_000,
-            "peak_memory_mb": peak_memory_mb(self.pids),
-        }
+    def _run(
+        self, command: list[str], clients: int, connections: int, value_bytes: int
+    ) -> tuple[dict[str, Any], tuple[float, float]]:
+        """What it says, and the CPU seconds of the nodes and its own."""
+        command = [sys.executable, "-m", *command, "--json", "--endpoints", self.endpoints, "--clients", str(clients)]
+        command += ["--connections", str(connections), "--value-bytes", str(value_bytes)]
+        nodes_s, client_s = cpu_seconds(self.pids), children_cpu_seconds()
+        finished = subprocess.run(command, capture_output=True, text=True)
+        if finished.returncode != 0:
+            raise RuntimeError(f"{' '.join(command[2:4])} failed: {finished.stderr.strip()[-2000:]}")
+        return json.loads(finished.stdout), (cpu_seconds(self.pids) - nodes_s, children_cpu_seconds() - client_s)
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """Of the largest node so far."""
+        return peak_memory_mb(self.pids)
+
+
+def _figures(measured: dict[str, Any], per_s: float, spent: tuple[float, float], count: int) -> Figures:
+    return Figures(
+        per_s=per_s,
+        ms_p50=measured["latency_ms_p50"],
+        ms_p99=measured["latency_ms_p99"],
+        ms_max=measured["latency_ms_max"],
+        nodes_us=per_operation(spent[0], count),
+        client_us=per_operation(spent[1], count),
+    )
