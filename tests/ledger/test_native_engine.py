@@ -88,17 +88,17 @@ def explore_all(make: Callable[[], NativeEngine], undo: Any) -> None:
 
 
 class NonceUnchecked(NativeEngine):
-    def _apply(self, payment: Payment, state: AccountTree, touched: dict[bytes, Account]) -> str:
-        sender = touched.get(payment.sender) or state.get(payment.sender) or NO_ACCOUNT
-        return super()._apply(msgspec.structs.replace(payment, nonce=sender.nonce), state, touched)
+    def _apply(self, payment: Payment, touched: Any) -> str:
+        sender = touched.at(payment.sender)
+        return super()._apply(msgspec.structs.replace(payment, nonce=sender.nonce), touched)
 
 
 class BalanceUnchecked(NativeEngine):
-    def _apply(self, payment: Payment, state: AccountTree, touched: dict[bytes, Account]) -> str:
-        why = super()._apply(payment, state, touched)
+    def _apply(self, payment: Payment, touched: Any) -> str:
+        why = super()._apply(payment, touched)
         if "costs" in why:
-            sender = touched.get(payment.sender) or state.get(payment.sender) or NO_ACCOUNT
-            touched[payment.sender] = Account(sender.nonce + 1, 0)
+            sender = touched.at(payment.sender)
+            touched.after[payment.sender] = Account(sender.nonce + 1, 0)
             return ""
         return why
 
@@ -121,11 +121,11 @@ class SubsidyForgotten(NativeEngine):
 class HalfApplied(NativeEngine):
     """What a payment to oneself does: both sides are read before either is written."""
 
-    def _apply(self, payment: Payment, state: AccountTree, touched: dict[bytes, Account]) -> str:
-        to = touched.get(payment.to) or state.get(payment.to) or NO_ACCOUNT
-        why = super()._apply(payment, state, touched)
+    def _apply(self, payment: Payment, touched: Any) -> str:
+        to = touched.at(payment.to)
+        why = super()._apply(payment, touched)
         if not why:
-            touched[payment.to] = Account(to.nonce, to.balance + payment.amount)
+            touched.after[payment.to] = Account(to.nonce, to.balance + payment.amount)
         return why
 
 

@@ -36,28 +36,30 @@ EMPTY: Final = bytes(HASH_BYTES)
 """The hash of no account."""
 
 
-class _Leaf:
-    __slots__ = ("account", "address", "hash", "key")
+# Nodes make no cycles, and there may be millions: the collector of cycles, which would visit all of them, is spared.
+class _Leaf(msgspec.Struct, frozen=True, eq=False, gc=False):
+    key: int
+    address: bytes
+    account: Account
     hash: bytes
 
-    def __init__(self, key: int, address: bytes, account: Account) -> None:
-        self.key = key
-        self.address = address
-        self.account = account
-        self.hash = leaf_hash_of(key.to_bytes(HASH_BYTES, "big"), account.encode())
 
-
-class _Branch:
-    __slots__ = ("hash", "left", "right")
+class _Branch(msgspec.Struct, frozen=True, eq=False, gc=False):
+    left: _Branch | _Leaf | None
+    right: _Branch | _Leaf | None
     hash: bytes
-
-    def __init__(self, left: _Node, right: _Node) -> None:
-        self.left = left
-        self.right = right
-        self.hash = branch_hash(EMPTY if left is None else left.hash, EMPTY if right is None else right.hash)
 
 
 _Node: TypeAlias = _Branch | _Leaf | None
+
+
+def _leaf(key: int, address: bytes, account: Account) -> _Leaf:
+    return _Leaf(key, address, account, leaf_hash_of(key.to_bytes(HASH_BYTES, "big"), account.encode()))
+
+
+def _branch(left: _Node, right: _Node) -> _Branch:
+    one, other = EMPTY if left is None else left.hash, EMPTY if right is None else right.hash
+    return _Branch(left, right, sha256(b"\1" + one + other).digest())
 
 
 def leaf_hash_of(key: bytes, account: bytes) -> bytes:
@@ -162,7 +164,7 @@ class AccountTree:
         leaves: dict[int, _Leaf | None] = {}
         for address, _, after in changes:
             key = int.from_bytes(sha256(address).digest(), "big")
-            leaves[key] = None if after is None else _Leaf(key, address, after)
+            leaves[key] = None if after is None else _leaf(key, address, after)
         keys = sorted(leaves)
         wanted = [leaves[key] for key in keys]
         return AccountTree(_changed(self._root, KEY_BITS - 1, keys, wanted, 0, len(keys)))
@@ -189,9 +191,26 @@ def _changed(node: _Node, bit: int, keys: list[int], wanted: list[_Leaf | None],
         return node
     if not isinstance(node, _Branch):
         return _built(bit, _with(node, keys, wanted, low, high))
+    if high - low == 1:
+        return _changed_alone(node, bit, keys, wanted, low)
     at = bisect_left(keys, (keys[low] >> bit | 1) << bit, low, high)
     left = _changed(node.left, bit - 1, keys, wanted, low, at)
     return _joined(left, _changed(node.right, bit - 1, keys, wanted, at, high))
+
+
+def _changed_alone(node: _Node, bit: int, keys: list[int], wanted: list[_Leaf | None], at: int) -> _Node:
+    """The same for one change: most of the way down belongs to one alone."""
+    key, way = keys[at], list[_Branch]()
+    while isinstance(node, _Branch):
+        way.append(node)
+        node = node.right if key >> bit & 1 else node.left
+        bit -= 1
+    node = _built(bit, _with(node, keys, wanted, at, at + 1))
+    while way:
+        above = way.pop()
+        bit += 1
+        node = _joined(above.left, node) if key >> bit & 1 else _joined(node, above.right)
+    return node
 
 
 def _with(leaf: _Leaf | None, keys: list[int], wanted: list[_Leaf | None], low: int, high: int) -> list[_Leaf]:
@@ -213,7 +232,7 @@ def _built(bit: int, leaves: list[_Leaf]) -> _Node:
     if len(leaves) < 2:
         return leaves[0] if leaves else None
     at = bisect_left(leaves, ((leaves[0].key >> bit | 1) << bit), key=_leaf_key)
-    return _Branch(_built(bit - 1, leaves[:at]), _built(bit - 1, leaves[at:]))
+    return _branch(_built(bit - 1, leaves[:at]), _built(bit - 1, leaves[at:]))
 
 
 def _joined(left: _Node, right: _Node) -> _Node:
@@ -222,4 +241,4 @@ def _joined(left: _Node, right: _Node) -> _Node:
         return right
     if right is None and not isinstance(left, _Branch):
         return left
-    return _Branch(left, right)
+    return _branch(left, right)

@@ -33,6 +33,29 @@ class _Kept:
         self.changes = changes
 
 
+class _Touched:
+    """The accounts that a block has looked at, each once: as they were before it, and those that it changed."""
+
+    __slots__ = ("_before", "_state", "after")
+
+    def __init__(self, state: AccountTree) -> None:
+        self._state = state
+        self._before: dict[bytes, Account | None] = {}
+        self.after: dict[bytes, Account] = {}
+
+    def at(self, address: bytes) -> Account:
+        """As it is at this point of the block."""
+        found = self.after.get(address)
+        if found is None:
+            found = self._before[address] = self._state.get(address)
+        return found or NO_ACCOUNT
+
+    def changes(self) -> tuple[AccountChange, ...]:
+        """One for each account that was changed."""
+        before = self._before
+        return tuple([AccountChange(address, before[address], after) for address, after in self.after.items()])
+
+
 class NativeEngine:
     """Implements ``LedgerEngine``."""
 
@@ -61,11 +84,11 @@ class NativeEngine:
         """As the port says."""
         base = self._kept[parent]
         assert env.height == base.height + 1, (env.height, base.height)
-        touched: dict[bytes, Account] = {}
+        touched = _Touched(base.state)
         included: list[Payment] = []
         skipped: list[tuple[Payment, str]] = []
         for payment in transactions:
-            why = self._apply(payment, base.state, touched)
+            why = self._apply(payment, touched)
             if not why:
                 included.append(payment)
             elif strict:
@@ -74,34 +97,34 @@ class NativeEngine:
                 skipped.append((payment, why))
         return self._executed(base, env, touched, included, skipped)
 
-    def _apply(self, payment: Payment, state: AccountTree, touched: dict[bytes, Account]) -> str:
+    def _apply(self, payment: Payment, touched: _Touched) -> str:
         """Why it does not apply; empty: it is done."""
-        sender = touched.get(payment.sender) or state.get(payment.sender) or NO_ACCOUNT
+        sender = touched.at(payment.sender)
         if payment.nonce != sender.nonce:
             return f"its nonce is {payment.nonce}, and the sender's next is {sender.nonce}"
         if payment.fee < self.genesis.fee_min:
             return f"its fee is {payment.fee}, at least {self.genesis.fee_min} is asked for"
         if payment.cost > sender.balance:
             return f"it costs {payment.cost}, and the sender has {sender.balance}"
-        touched[payment.sender] = Account(sender.nonce + 1, sender.balance - payment.cost)
-        to = touched.get(payment.to) or state.get(payment.to) or NO_ACCOUNT
-        touched[payment.to] = Account(to.nonce, to.balance + payment.amount)
+        touched.after[payment.sender] = Account(sender.nonce + 1, sender.balance - payment.cost)
+        to = touched.at(payment.to)
+        touched.after[payment.to] = Account(to.nonce, to.balance + payment.amount)
         return ""
 
     def _executed(
         self,
         base: _Kept,
         env: BlockEnv,
-        touched: dict[bytes, Account],
+        touched: _Touched,
         included: list[Payment],
         skipped: list[tuple[Payment, str]],
     ) -> ExecutedBlock[Payment]:
         subsidy = min(self.genesis.subsidy, SUPPLY_MAX - base.supply)
         earned = subsidy + sum([payment.fee for payment in included])
         if earned:
-            before = touched.get(env.proposer) or base.state.get(env.proposer) or NO_ACCOUNT
-            touched[env.proposer] = Account(before.nonce, before.balance + earned)
-        changes = tuple([AccountChange(address, base.state.get(address), after) for address, after in touched.items()])
+            before = touched.at(env.proposer)
+            touched.after[env.proposer] = Account(before.nonce, before.balance + earned)
+        changes = touched.changes()
         state = base.state.changed(changes)
         receipts = tuple([PaymentReceipt(payment.id, 1, payment.fee) for payment in included])
         payload = PayloadHeader(
