@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "status": "quorate.cli.status:status",
     "leader": "quorate.cli.leader:leader",
     "members": "quorate.cli.members:members",
+    "backup": "quorate.cli.backup:backup",
     "recover": "quorate.cli.recover:recover_cluster",
     "chain": "quorate.cli.chain:chain",
     "bench": "quorate.cli.bench:bench",

@@ -27,6 +27,8 @@ class StateMachine(abc.ABC):
     """Whether the nodes compare ``digests`` through the log."""
     stamps: ClassVar[bool] = False
     """Whether ``stamp`` adds anything."""
+    kind: ClassVar[str] = "other"
+    """What its snapshots are of, in a word that a backup of it names: whoever restores one must have the same."""
     version = 0
     """Of the code that gives commands their meaning."""
 
@@ -87,6 +89,10 @@ class StateMachine(abc.ABC):
 
         Raises AppEnded where this node's code is not fit to go on.
         """
+
+    def history(self) -> tuple[int, int]:
+        """The revision of the state, and the oldest that can still be read; zeros where there are no revisions."""
+        return 0, 0
 
     @abc.abstractmethod
     def snapshot(self) -> Callable[[BinaryIO], None]:

@@ -467,15 +467,25 @@ class Replica(App):
         """The sessions and the machine's state, as they are now."""
         self._end_batch()
         sessions = self._encode_sessions()
-        head = _LENGTH.pack(self.applied_index, len(sessions)) + sessions
+        index = self.applied_index
         write_machine = self.machine.snapshot()
 
         def write(file: BinaryIO) -> None:
-            file.write(head)
+            write_head(file, index, sessions)
             file.flush()
             write_machine(file)
 
         return write
+
+    def backup(self) -> Callable[[BinaryIO], None] | str:
+        """What writes the machine's state as it is now, without the sessions; or why it cannot be captured now."""
+        why = self.stalled_why if self._batch and self.stalled_why else self._end_batch_if_there_is_space()
+        if why is not None:
+            return why
+        try:
+            return self.machine.snapshot()
+        except (ValueError, OSError) as error:
+            return str(error)
 
     def _encode_sessions(self) -> bytes:
         return self.sessions.encode()
@@ -499,6 +509,11 @@ class Replica(App):
             self.on_configured()
 
         return adopt
+
+
+def write_head(file: BinaryIO, index: int, sessions: bytes) -> None:
+    """What a snapshot has before the state of the machine: where it stands, and the sessions."""
+    file.write(_LENGTH.pack(index, len(sessions)) + sessions)
 
 
 def _nothing() -> None:

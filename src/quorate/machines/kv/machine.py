@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, ClassVar, Final, Self
 
 from quorate.machines.kv import refusals, snapshot, txn
 from quorate.machines.kv.commands import (
@@ -45,6 +45,8 @@ class KvMachine(StateMachine):
     `directory` holds working storage only: its `kv-*.lmdb` files are replaced at every start and mean nothing
     without the snapshot and the log. Outside of begin() and commit() each command commits itself.
     """
+
+    kind: ClassVar[str] = "kv"
 
     def __init__(self, directory: Path, map_bytes: int = MAP_BYTES) -> None:
         """It has no files, and can do nothing, until it is opened."""
@@ -142,9 +144,18 @@ class KvMachine(StateMachine):
         except KvError as error:
             return encode(Error(error.code, error.message))
 
+    def history(self) -> tuple[int, int]:
+        return self.store.revision, max(self.store.compact_revision, 0)
+
     def snapshot(self) -> snapshot.SnapshotWriter:
         self.store.records.flush()
         return snapshot.SnapshotWriter(self.store.view())
+
+    def snapshot_at(self, revision: int) -> Callable[[BinaryIO], None]:
+        """Likewise of the state as it was at a revision, with the history before it. Raises KvError."""
+        self.store.check_revision(revision)
+        self.store.records.flush()
+        return snapshot.SnapshotWriter(self.store.view(revision))
 
     def restore(self, file: BinaryIO) -> Callable[[], None]:
         """As `StateMachine.restore`. A store that is loaded and never adopted keeps its file until `close`."""

@@ -157,9 +157,12 @@ class KvStore:
         """The version a stamp names; None for one with the deletion bit."""
         return None if stamp & 1 else decode_record(self.records.get(stamp))
 
-    def view(self) -> View:
-        """Hold what is committed now for a reader, in this thread or another, until the view is closed."""
-        view = View(self.revision, self.compact_revision, self.records, self.index)
+    def view(self, revision: int = 0) -> View:
+        """Hold what is committed now for a reader, in this thread or another, until the view is closed.
+
+        ``revision``: only up to there, if it is above 0.
+        """
+        view = View(revision or self.revision, self.compact_revision, self.records, self.index)
         self._views.add(view)
         return view
 
