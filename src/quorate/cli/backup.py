@@ -32,7 +32,8 @@ backup = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Save the state of a cluster to a file, check it, and begin a new cluster with it.",
+    help="Save the state of a cluster to a file, check it, and begin a new cluster with it.\n\n"
+    "Example:  quorate backup save monday.backup",
 )
 
 BackupArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
