@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "leader": "quorate.cli.leader:leader",
     "members": "quorate.cli.members:members",
     "backup": "quorate.cli.backup:backup",
+    "history": "quorate.cli.history:history",
+    "rollback": "quorate.cli.rollback:rollback",
     "recover": "quorate.cli.recover:recover_cluster",
     "chain": "quorate.cli.chain:chain",
     "bench": "quorate.cli.bench:bench",

@@ -21,7 +21,8 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 
-from quorate.kernel import Core, Host
+from quorate.kernel import ROOT, Core, Host, Key, Port, Requester
+from quorate.kernel import Path as CorePath
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import Reconfigurable
 from quorate.parts.log.entries import Entry
@@ -38,6 +39,7 @@ from quorate.service.founding import Footing, found_folder
 from quorate.service.joining import CONFIG_NAME
 from quorate.service.replica import Replica
 from quorate.service.server import kv_machine
+from quorate.service.staging import STAGE
 
 APPLIED_AT_ONCE: Final = 1024
 NAME_CHARACTERS_MAX: Final = 60
@@ -164,12 +166,15 @@ def _applied(found: Survey, stores: SnapshotStores, machine: StateMachine) -> Ca
     """What writes the state after all entries; it closes the machine, whose working files nobody needs then."""
     machine.open()
     replica = Replica(machine)
+    replica.port = _Nowhere()
     if found.snapshot_index:
         with stores().open(found.snapshot_index) as file:
             replica.restore(cast(BinaryIO, file))()
     for start in range(0, len(found.entries), APPLIED_AT_ONCE):
         some = list(found.entries[start : start + APPLIED_AT_ONCE])
         replica.output(Decided(found.snapshot_index + start + 1, some))
+        while replica.is_midway:
+            replica.on_timer(STAGE)
     write = replica.snapshot()
 
     def write_and_close(file: BinaryIO) -> None:
@@ -177,6 +182,29 @@ def _applied(found: Survey, stores: SnapshotStores, machine: StateMachine) -> Ca
         machine.close()
 
     return write_and_close
+
+
+class _Nowhere(Port):
+    """The Port of a Replica that has no core: nobody waits, and its steps are taken as they come."""
+
+    def submit(self, values: Sequence[bytes], path: CorePath = ROOT) -> None:
+        pass
+
+    def ask(self, tokens: Sequence[int], path: CorePath = ROOT) -> None:
+        pass
+
+    def reply(self, client: Requester, response: object) -> None:
+        pass
+
+    def set_timer(self, key: Key, delay_s: float) -> None:
+        pass
+
+    def cancel_timer(self, key: Key) -> None:
+        pass
+
+    @property
+    def wall_ns(self) -> int:
+        return 0
 
 
 def _why_not(config: NodeConfig) -> str:

@@ -103,9 +103,15 @@ class Announce(msgspec.Struct, frozen=True, array_like=True, tag="announce", gc=
     data: Annotated[bytes, Meta(max_length=ANNOUNCEMENT_BYTES_MAX)]
 
 
+class Clock(msgspec.Struct, frozen=True, array_like=True, tag="clock", gc=False, forbid_unknown_fields=True):
+    """It is so late, by the clock of the node that led (``clocks.py``)."""
+
+    wall_ns: Natural
+
+
 ClientCommand: TypeAlias = OpenSession | Apply | CloseSession
-LogCommand: TypeAlias = ClientCommand | Audit | Mark | Announce
-"""Nodes say the last three themselves, and clients never."""
+LogCommand: TypeAlias = ClientCommand | Audit | Mark | Announce | Clock
+"""Nodes say the last four themselves, and clients never."""
 SignedCommand: TypeAlias = ClientCommand | Inspect
 """What a signed request is made of."""
 

@@ -150,7 +150,8 @@ class Server:
         is_signed = entry.traits.value is Value.SIGNED_REQUESTS
         # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
         audits = Audits(config.node, self._voters) if self.machine.is_audited and not is_signed else None
-        self.replica = self._signed_replica() if is_signed else Replica(self.machine, audits=audits)
+        clock_of = config.node if self.machine.keeps_time else None
+        self.replica = self._signed_replica() if is_signed else Replica(self.machine, audits=audits, clock_of=clock_of)
         client_limits, peer_limits = limits_of(len(config.nodes), budget)
         self.node = Node(
             node=config.node,
