@@ -125,8 +125,8 @@ class Recorder(Machine, App):
 class Bench:
     """A Shell around a Puppet."""
 
-    def __init__(self, kind: type[Shell] = Shell, core: Any = Puppet) -> None:
-        self.recorder = Recorder()
+    def __init__(self, kind: type[Shell] = Shell, core: Any = Puppet, recorder: Recorder | None = None) -> None:
+        self.recorder = recorder or Recorder()
         self.host = Host(core, 1, (1, 2, 3), streams(0))
         self.shell = kind(self.host, self.recorder, self.recorder, Load)
         self.shell.start(0.0)
@@ -507,3 +507,34 @@ SCENES = (
 )
 def test_a_planted_fault_shows_where_it_is_and_nowhere_else(mutant: type[Shell], shows: set[Any]) -> None:
     assert {scene for scene in SCENES if scene(mutant) != scene(Shell)} == shows
+
+
+class Midway(Recorder):
+    """An App whose output "long" ends when its timer is up for the second time."""
+
+    rest = 0
+
+    @property
+    def is_midway(self) -> bool:
+        return self.rest > 0
+
+    def output(self, value: Any, path: Path = ROOT) -> None:
+        super().output(value, path)
+        self.rest = 2 if value == "long" else 0
+
+    def on_timer(self, key: Any) -> None:
+        self.add("timer of the app", key)
+        self.rest -= 1
+
+
+def test_an_app_in_the_middle_of_an_output_is_given_nothing_until_its_timer_has_ended_it() -> None:
+    bench = Bench(recorder=Midway())
+    began = bench.act(outputs=["long", "next"], jobs=[job("j")])
+    assert began == [("releases", False), ("output", "long", ROOT), ("settle",)]
+    assert ("output", "later", ROOT) not in bench.act(outputs=["later"])
+    bench.shell.fired("go on")
+    assert bench.take() == [("timer of the app", "go on")]
+    bench.shell.fired("go on")
+    ended = [("timer of the app", "go on"), ("output", "next", ROOT), ("job", "j"), ("output", "later", ROOT)]
+    assert bench.take() == ended
+    assert ("output", "last", ROOT) in bench.act(outputs=["last"])

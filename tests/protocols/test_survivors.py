@@ -64,7 +64,7 @@ def test_what_a_node_of_multipaxos_accepted_survives_with_no_ops_in_the_gaps() -
 
 @pytest.mark.parametrize(("protocol", "core"), [("raft", Raft), ("multipaxos", MultiPaxos)])
 def test_a_node_that_begins_anew_stands_on_its_snapshot_and_leads(protocol: str, core: type[Survivor]) -> None:
-    found = host(protocol, (2,), core.founded_on(7, 3, 2))
+    found = host(protocol, (2,), core.founded_on(7, 3, (2,)))
     turn = found.start(0.0)
     assert [value for value in turn.outputs if isinstance(value, Restored)] == [Restored(7, 3)]
     assert isinstance(found.root, core)

@@ -66,6 +66,12 @@ class App(ABC):
 
     port: Port
 
+    @property
+    def is_midway(self) -> bool:
+        """Whether it is in the middle of an output, and is given no further ones, and no jobs, until a timer of its own
+        has it go on to the end."""
+        return False
+
     @abstractmethod
     def output(self, value: Any, path: Path = ROOT) -> None:
         """Take one output of the Host, in order."""

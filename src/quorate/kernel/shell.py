@@ -9,6 +9,8 @@ state.
 Much may wait for one snapshot, or for a disk that was slow: what goes up stands in one line, and between two of it the
 Machine may ask for a pause, so that nothing else waits long.
 
+An App that is in the middle of an output (``App.is_midway``) is given the rest when a timer of its own has ended that.
+
 Storage that takes nothing is a stall, of which the App and every core hear: the Machine reports what it is told (a full
 disk), and the WriteWatch finds what nobody tells (a disk that hangs).
 
@@ -25,7 +27,7 @@ from typing import Any, ClassVar
 from quorate.kernel.app import App
 from quorate.kernel.barrier import Barrier
 from quorate.kernel.host import Host
-from quorate.kernel.ids import ROOT, Path
+from quorate.kernel.ids import ROOT, Key, Path
 from quorate.kernel.inputs import Input
 from quorate.kernel.turn import Blame, Job, Output, Record, RosterChange, Send, Timer, Turn
 from quorate.kernel.writes import TICK_S, WriteWatch
@@ -229,6 +231,13 @@ class Shell:
         self._hand_up()
         self.app.settle()
 
+    def fired(self, key: Key) -> None:
+        """A timer of the App is up. It may have held what stands in line."""
+        held = self.app.is_midway
+        self.app.on_timer(key)
+        if held and not self.app.is_midway:
+            self._hand_up()
+
     def upward(self, turn: Turn) -> Sequence[Any]:
         """What goes up, in order: a job may be about the state that the outputs make."""
         return (*turn.outputs, *turn.jobs)
@@ -255,8 +264,8 @@ class Shell:
             self.go_on()
 
     def _hand_up(self) -> None:
-        machine, line = self._machine, self._line
-        while line:
+        machine, line, app = self._machine, self._line, self.app
+        while line and not app.is_midway:
             item = line.popleft()
             kind = type(item)
             path, value = (item.path, item.value) if kind is Output else (ROOT, item)
@@ -271,7 +280,8 @@ class Shell:
                     self._loading[path] = deque()
                     machine.load(value, path)
                 else:
-                    self.app.output(value, path)
+                    app.output(value, path)
             if line and machine.pauses():
                 return
-        self._is_current = True
+        if not (line or app.is_midway):
+            self._is_current = True

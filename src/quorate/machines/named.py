@@ -38,6 +38,7 @@ _ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 class NamedMachines(StateMachine):
     """``make`` has what makes each machine anew. ``refuse`` is the result of what no machine can answer."""
 
+    kind: ClassVar[str] = "objects"
     is_audited: ClassVar[bool] = True
     stamps: ClassVar[bool] = True
 

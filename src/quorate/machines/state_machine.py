@@ -27,6 +27,12 @@ class StateMachine(abc.ABC):
     """Whether the nodes compare ``digests`` through the log."""
     stamps: ClassVar[bool] = False
     """Whether ``stamp`` adds anything."""
+    kind: ClassVar[str] = "other"
+    """What its snapshots are of, in a word that a backup of it names: whoever restores one must have the same."""
+    stages: ClassVar[bool] = False
+    """Whether ``staged`` takes any command."""
+    keeps_time: ClassVar[bool] = False
+    """Whether the log is to tell it what time it is (``passes``)."""
     version = 0
     """Of the code that gives commands their meaning."""
 
@@ -49,6 +55,18 @@ class StateMachine(abc.ABC):
         Deterministic and total: a malformed or refused command has an error as its result, on every replica the
         same, and never raises. Only a failure of this node itself (a full disk) may raise.
         """
+
+    def staged(self, command: bytes) -> Steps | None:
+        """Of a committed command that takes long: it is applied in steps of a few milliseconds, in place of ``apply``.
+
+        What is returned in the end is its result. No other command is applied meanwhile and no snapshot is taken, but
+        queries are answered, from the state before. A batch may end and another begin between two steps. None for any
+        other command.
+        """
+        return None
+
+    def passes(self, wall_ns: int) -> None:  # noqa: B027
+        """The log says here that it is so late, by the clock of the node that led. Part of the state, as ``apply``."""
 
     @abc.abstractmethod
     def query(self, query: bytes) -> bytes:
@@ -87,6 +105,10 @@ class StateMachine(abc.ABC):
 
         Raises AppEnded where this node's code is not fit to go on.
         """
+
+    def history(self) -> tuple[int, int]:
+        """The revision of the state, and the oldest that can still be read; zeros where there are no revisions."""
+        return 0, 0
 
     @abc.abstractmethod
     def snapshot(self) -> Callable[[BinaryIO], None]:

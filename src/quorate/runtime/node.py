@@ -565,7 +565,7 @@ class Node(Machine):
         if path is not None:
             self._put(Fired(key, path))
         elif not self._is_ending:
-            self._guarded(lambda: self.app.on_timer(key))
+            self._guarded(lambda: self.shell.fired(key))
             self.wake()
 
     def _on_stall(self, why: str | None) -> None:

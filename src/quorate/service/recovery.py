@@ -2,44 +2,45 @@
 
 How it works. The node's folder is opened as at a start, and stays as it is. All of its log is applied to a state
 machine, whether it is known to be decided or not, since others may have told clients that it is. Then a folder of
-another name is written: a snapshot of that state, and a journal that begins with it. The new cluster has a name of its
+another name is written that begins with that state. The new cluster has a name of its
 own, so that no node of the old one is ever taken for one of it; sessions go on, so that a command that a client sends
 again takes effect once.
 
 This is no consensus. What the other nodes decided and this one never heard of is lost, and if they come back there are
 two histories. Whoever asks for it is told so (``cli/recover.py``).
 
-The folder appears whole, by a rename at the end, or not at all; a rest of an attempt that was cut is made anew.
+``founding.py`` writes the folder.
 """
 
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 
-from quorate.kernel import ROOT, Core, Host, Record
+from quorate.kernel import ROOT, Core, Host, Key, Port, Requester
+from quorate.kernel import Path as CorePath
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import Reconfigurable
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.replicated import Decided, Restored, Survivor
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec
-from quorate.runtime.files import Identity, fsync_directory, make_directory, replace_file
+from quorate.runtime.files import Identity
 from quorate.runtime.folder import Beginning, DataFolder
 from quorate.runtime.journal import Journal
 from quorate.runtime.stores import SnapshotStores
 from quorate.service.config import NodeConfig
 from quorate.service.config_text import toml_of
+from quorate.service.founding import Footing, found_folder
 from quorate.service.joining import CONFIG_NAME
 from quorate.service.replica import Replica
 from quorate.service.server import kv_machine
+from quorate.service.staging import STAGE
 
-UNFINISHED: Final = ".unfinished"
 APPLIED_AT_ONCE: Final = 1024
 NAME_CHARACTERS_MAX: Final = 60
 HEAD: Final = (
@@ -151,31 +152,13 @@ def _alone(config: NodeConfig, name: str, out: Path) -> NodeConfig:
 def _write(
     found: Survey, config: NodeConfig, stores: SnapshotStores, machine: Callable[[Path], StateMachine]
 ) -> NodeConfig:
-    out = config.data
-    unfinished = out.with_name(out.name + UNFINISHED)
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    make_directory(unfinished.absolute())
-    identity = Identity(config.cluster, config.node)
-    folder = DataFolder(unfinished, identity, Beginning.EITHER)
-    journal, _ = Journal.open(unfinished / "journal", identity=identity, lock=folder.lock, on_end=folder.reached)
-    try:
-        folder.settle(journal.last_sequence)
-        if found.last_index:
-            writes = _applied(found, stores, machine(unfinished))
-            SnapshotStores(unfinished / "snapshots", identity)().write(found.last_index, found.last_term, writes)
-            core = config.entry.core
-            assert issubclass(core, Survivor)
-            founded = core.founded_on(found.last_index, found.last_term, config.node)
-            records = [Record(ROOT, value) for value in founded]
-            journal.append(Codec(config.entry.core).encode_records(records))
-    finally:
-        journal.close()
-        folder.close()
+    footing = None
+    if found.last_index:
+        footing = Footing(
+            found.last_index, found.last_term, (config.node,), lambda folder: _applied(found, stores, machine(folder))
+        )
     text = toml_of(config, HEAD.format(old=found.config.cluster), Path(), None)
-    replace_file(unfinished / CONFIG_NAME, text.encode())
-    unfinished.rename(out)
-    fsync_directory(out.absolute().parent)
+    found_folder(config, footing, [(CONFIG_NAME, text.encode())])
     return config
 
 
@@ -183,12 +166,15 @@ def _applied(found: Survey, stores: SnapshotStores, machine: StateMachine) -> Ca
     """What writes the state after all entries; it closes the machine, whose working files nobody needs then."""
     machine.open()
     replica = Replica(machine)
+    replica.port = _Nowhere()
     if found.snapshot_index:
         with stores().open(found.snapshot_index) as file:
             replica.restore(cast(BinaryIO, file))()
     for start in range(0, len(found.entries), APPLIED_AT_ONCE):
         some = list(found.entries[start : start + APPLIED_AT_ONCE])
         replica.output(Decided(found.snapshot_index + start + 1, some))
+        while replica.is_midway:
+            replica.on_timer(STAGE)
     write = replica.snapshot()
 
     def write_and_close(file: BinaryIO) -> None:
@@ -196,6 +182,29 @@ def _applied(found: Survey, stores: SnapshotStores, machine: StateMachine) -> Ca
         machine.close()
 
     return write_and_close
+
+
+class _Nowhere(Port):
+    """The Port of a Replica that has no core: nobody waits, and its steps are taken as they come."""
+
+    def submit(self, values: Sequence[bytes], path: CorePath = ROOT) -> None:
+        pass
+
+    def ask(self, tokens: Sequence[int], path: CorePath = ROOT) -> None:
+        pass
+
+    def reply(self, client: Requester, response: object) -> None:
+        pass
+
+    def set_timer(self, key: Key, delay_s: float) -> None:
+        pass
+
+    def cancel_timer(self, key: Key) -> None:
+        pass
+
+    @property
+    def wall_ns(self) -> int:
+        return 0
 
 
 def _why_not(config: NodeConfig) -> str:

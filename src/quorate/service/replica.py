@@ -22,9 +22,10 @@ from quorate.kernel.app import Steps
 from quorate.machines.state_machine import StateMachine
 from quorate.machines.streams import read_exactly
 from quorate.parts.log import configuration
-from quorate.parts.log.entries import COMMAND, CONFIGURATION
+from quorate.parts.log.entries import COMMAND, CONFIGURATION, Entry
 from quorate.parts.log.replicated import Busy, Decided, Dropped, Leads, ReadFailed, ReadReady, Stateless
 from quorate.service.audits import Audits
+from quorate.service.clocks import CLOCK, Clocks
 from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
 from quorate.service.readings import GO_ON, LATE, Call, Readings, Waiting
 from quorate.service.reports import Reports
@@ -33,6 +34,7 @@ from quorate.service.requests import (
     DECODE_ERRORS,
     UNANSWERED_PER_SESSION_MAX,
     Apply,
+    Clock,
     CloseSession,
     Code,
     Command,
@@ -48,6 +50,7 @@ from quorate.service.requests import (
     encode,
 )
 from quorate.service.sessions import GONE, SESSIONS_MAX, Session, Sessions
+from quorate.service.staging import FULL_S, STAGE, STAGE_S, Staging
 
 PENDING_MAX = 100_000
 CHANGES_MAX = 64
@@ -60,6 +63,7 @@ WHY = {
 }
 """What a command that was applied before is told, or that cannot be."""
 FETCHED = "this node has just fetched its state"
+IS_STAGING = "a rollback is under way"
 IS_WITNESS = "this node is a witness, which keeps no state: ask another"
 BATCH_MAX = 512
 """Commands that the machine may hold back at most. Durability is the journal's, so a batch need not end with a turn."""
@@ -79,9 +83,13 @@ class Replica(App):
         sessions_max: int = SESSIONS_MAX,
         pending_max: int = PENDING_MAX,
         audits: Audits | None = None,
+        clock_of: int | None = None,
     ) -> None:
-        """``audits``: where the nodes compare what the machine has; None: they do not."""
+        """``audits``: where the nodes compare what the machine has; None: they do not. ``clock_of``: this node, where
+        the log is to say what time it is; None: it does not."""
         self.machine = machine
+        self._clocks = None if clock_of is None else Clocks(clock_of)
+        self._staging: Staging | None = None
         self.reports = None if audits is None else Reports(machine, audits)
         self.sessions = Sessions(sessions_max)
         self.applied_index = 0
@@ -93,6 +101,7 @@ class Replica(App):
         """Called when another node leads, or none."""
         self.on_configured: Callable[[], None] = _nothing
         """Called when the log, or a snapshot, has changed who votes, which nodes there are, or where they are."""
+        self._stages = machine.stages
         self._pending_max = pending_max
         self._commands: dict[tuple[int, int], tuple[Requester, int, int]] = {}
         """Who waits for a command, the id of the request, and its deadline. Likewise below."""
@@ -202,6 +211,8 @@ class Replica(App):
         if not self.machine.stamps:
             return entry
         operation = self.machine.stamp(command.operation, self.port.wall_ns)
+        if operation is command.operation:
+            return entry
         if len(operation) > COMMAND_BYTES_MAX:
             return None
         return encode(msgspec.structs.replace(command, operation=operation))
@@ -253,13 +264,21 @@ class Replica(App):
             if self.on_leads is not None:
                 self.on_leads()
 
+    @property
+    def is_midway(self) -> bool:
+        """While a command is applied in steps."""
+        return self._staging is not None
+
     def _apply(self, committed: Decided) -> None:
-        index = committed.first_index
-        assert index == self.applied_index + 1, (index, self.applied_index)
+        assert committed.first_index == self.applied_index + 1, (committed.first_index, self.applied_index)
+        self._apply_entries(committed.first_index, committed.entries)
+
+    def _apply_entries(self, index: int, entries: Sequence[Entry]) -> None:
+        """Those from ``index`` on, or up to one that takes long."""
         if not self._batch:
             self.machine.begin()
-        self._batch += len(committed.entries)
-        for entry in committed.entries:
+        self._batch += len(entries)
+        for place, entry in enumerate(entries):
             self._batch_bytes += len(entry.data)
             has_changed = False
             if entry.kind == COMMAND:
@@ -268,6 +287,9 @@ class Replica(App):
                 except DECODE_ERRORS:
                     command = None  # the same on every replica: it means nothing
                 if type(command) is Apply:
+                    if self._stages and self._stage(command, index + 1, entries[place + 1 :]):
+                        self.applied_index = index - 1
+                        return
                     self._apply_command(command)
                     has_changed = True
                 elif type(command) is OpenSession:
@@ -276,6 +298,8 @@ class Replica(App):
                         self._answers.append((waiting[0], Result(waiting[1], b"%d" % index)))
                 elif type(command) is CloseSession:
                     self.sessions.close(command.session)
+                elif type(command) is Clock:
+                    self._tell_time(command)
                 elif command is not None and self.reports is not None:
                     self.reports.take(index, command)
             elif entry.kind == CONFIGURATION:
@@ -283,8 +307,57 @@ class Replica(App):
                 self.on_configured()
             if self.reports is not None:
                 self.reports.applied(index, has_changed)
+            if has_changed and self._clocks is not None:
+                self._clocks.changed()
             index += 1
         self.applied_index = index - 1
+
+    def _tell_time(self, clock: Clock) -> None:
+        self.machine.passes(clock.wall_ns)
+        if self._clocks is not None:
+            self._clocks.told()
+
+    # --- commands that take long ---
+
+    def _stage(self, command: Apply, next_index: int, rest: Sequence[Entry]) -> bool:
+        """Whether the command is one, and is to take effect: it was begun."""
+        steps = self.machine.staged(command.operation)
+        session = None if steps is None else self.sessions.use(command.session)
+        if steps is None or session is None or self._is_known(session, command):
+            return False
+        waiting = self._commands.pop((command.session, command.serial), None)
+        self._staging = Staging(command, session, waiting, steps, next_index, rest)
+        self._set_timer(STAGE, STAGE_S)
+        return True
+
+    def _step_stage(self) -> None:
+        """The next step, and what it wrote to the machine's files; with the last one, the log goes on."""
+        staging = self._staging
+        assert staging is not None
+        if self._end_batch_if_there_is_space() is not None:
+            self._set_timer(STAGE, FULL_S)
+            return
+        self.machine.begin()
+        self._batch = 1
+        try:
+            next(staging.steps)
+            self._end_batch_if_there_is_space()
+            self._set_timer(STAGE, STAGE_S)
+        except StopIteration as end:
+            self._staging = None
+            self._staged(staging, end.value)
+
+    def _staged(self, staging: Staging, result: bytes) -> None:
+        command, index = staging.command, staging.next_index - 1
+        self.sessions.keep(command.session, command.serial, result)
+        if staging.waiting is not None:
+            self._answers.append((staging.waiting[0], self._answer_of(staging.waiting[1], result)))
+        if self.reports is not None:
+            self.reports.applied(index, True)
+        if self._clocks is not None:
+            self._clocks.changed()
+        self.applied_index = index
+        self._apply_entries(staging.next_index, staging.rest)
 
     def _apply_command(self, command: Apply) -> None:
         session = self.sessions.use(command.session)
@@ -301,6 +374,14 @@ class Replica(App):
         if isinstance(result, bytes):
             return Result(number, result)
         return Failure(number, result, WHY[result], self.leader)
+
+    def _is_known(self, session: Session, command: Apply) -> bool:
+        """Whether it would not be applied; if it would, what the client has the answers to is forgotten."""
+        if command.serial in session.results or command.serial < session.answered_below:
+            return True
+        if command.answered_below > session.answered_below:
+            self.sessions.answered(command.session, command.answered_below)
+        return len(session.results) >= UNANSWERED_PER_SESSION_MAX
 
     def _once(self, session: Session, command: Apply) -> bytes | Code:
         """The command's result, applying it only if it was not; a Code if that is not known any more."""
@@ -358,6 +439,8 @@ class Replica(App):
             self._end_batch_if_there_is_space()
         if self.reports is not None:
             self.reports.settle(self.port, self.leader is not None)
+        if self._clocks is not None:
+            self._clocks.settle(self.port)
         if self._asked:
             asked, self._asked = self._asked, []
             self.port.ask(asked)
@@ -429,6 +512,11 @@ class Replica(App):
         elif key == TICK:
             self._timers.discard(TICK)
             self._tick()
+        elif key == STAGE:
+            self._timers.discard(STAGE)
+            self._step_stage()
+        elif key == CLOCK and self._clocks is not None:
+            self._clocks.on_timer(self.port, self.leader)
         elif self.reports is not None and isinstance(key, str):
             self.reports.on_timer(key, self.port, self.leader == self.reports.node)
 
@@ -467,15 +555,27 @@ class Replica(App):
         """The sessions and the machine's state, as they are now."""
         self._end_batch()
         sessions = self._encode_sessions()
-        head = _LENGTH.pack(self.applied_index, len(sessions)) + sessions
+        index = self.applied_index
         write_machine = self.machine.snapshot()
 
         def write(file: BinaryIO) -> None:
-            file.write(head)
+            write_head(file, index, sessions)
             file.flush()
             write_machine(file)
 
         return write
+
+    def backup(self) -> Callable[[BinaryIO], None] | str:
+        """What writes the machine's state as it is now, without the sessions; or why it cannot be captured now."""
+        if self._staging is not None:
+            return IS_STAGING
+        why = self.stalled_why if self._batch and self.stalled_why else self._end_batch_if_there_is_space()
+        if why is not None:
+            return why
+        try:
+            return self.machine.snapshot()
+        except (ValueError, OSError) as error:
+            return str(error)
 
     def _encode_sessions(self) -> bytes:
         return self.sessions.encode()
@@ -499,6 +599,11 @@ class Replica(App):
             self.on_configured()
 
         return adopt
+
+
+def write_head(file: BinaryIO, index: int, sessions: bytes) -> None:
+    """What a snapshot has before the state of the machine: where it stands, and the sessions."""
+    file.write(_LENGTH.pack(index, len(sessions)) + sessions)
 
 
 def _nothing() -> None:

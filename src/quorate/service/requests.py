@@ -36,6 +36,9 @@ OPTIONS_BYTES_MAX: Final = 16_384
 NOTE_MAX: Final = 1024
 """Characters of what a node says of itself beside figures."""
 
+PIECE_BYTES_MAX: Final = 256 << 10
+"""Of one piece of a backup."""
+
 _Bytes: TypeAlias = Annotated[bytes, Meta(max_length=COMMAND_BYTES_MAX)]
 _Name: TypeAlias = Annotated[str, Meta(max_length=256)]
 RemainingMs: TypeAlias = Annotated[int, Meta(ge=0, le=REMAINING_MS_MAX)]
@@ -100,9 +103,15 @@ class Announce(msgspec.Struct, frozen=True, array_like=True, tag="announce", gc=
     data: Annotated[bytes, Meta(max_length=ANNOUNCEMENT_BYTES_MAX)]
 
 
+class Clock(msgspec.Struct, frozen=True, array_like=True, tag="clock", gc=False, forbid_unknown_fields=True):
+    """It is so late, by the clock of the node that led (``clocks.py``)."""
+
+    wall_ns: Natural
+
+
 ClientCommand: TypeAlias = OpenSession | Apply | CloseSession
-LogCommand: TypeAlias = ClientCommand | Audit | Mark | Announce
-"""Nodes say the last three themselves, and clients never."""
+LogCommand: TypeAlias = ClientCommand | Audit | Mark | Announce | Clock
+"""Nodes say the last four themselves, and clients never."""
 SignedCommand: TypeAlias = ClientCommand | Inspect
 """What a signed request is made of."""
 
@@ -161,7 +170,25 @@ class AskCluster(msgspec.Struct, frozen=True, array_like=True, tag="cluster", gc
     id: Natural
 
 
-Request: TypeAlias = Command | Reconfigure | Query | AskStatus | AskCluster | TransferLeadership
+class TakeBackup(msgspec.Struct, frozen=True, array_like=True, tag="backup", gc=False):
+    """Begin a backup of this node's state, once it has applied the log up to ``at_least``. The answer is a BackupBegun.
+
+    There is one at a time on a link, and on a node. It ends with its last piece, or with the link.
+    """
+
+    id: Natural
+    at_least: Natural = 0
+
+
+class TakePiece(msgspec.Struct, frozen=True, array_like=True, tag="backup piece", gc=False):
+    """The next piece of the backup that this link has begun. The answer is a BackupPiece."""
+
+    id: Natural
+
+
+Request: TypeAlias = (
+    Command | Reconfigure | Query | AskStatus | AskCluster | TransferLeadership | TakeBackup | TakePiece
+)
 
 # --- from node to client ---
 
@@ -222,6 +249,31 @@ class Status(msgspec.Struct, frozen=True, array_like=True, tag="status", gc=Fals
     """What else there is to say of it, in words that follow its name; empty: nothing."""
 
 
+class BackupBegun(msgspec.Struct, frozen=True, array_like=True, tag="backup", gc=False):
+    """A backup of the state after entry ``index``; the rest as in ``backup/archive.py``."""
+
+    id: Natural
+    cluster: _Name
+    protocol: _Name
+    node: NodeId
+    role: _Name
+    index: Natural
+    term: Natural
+    kind: _Name
+    revision: Natural
+    oldest_revision: Natural
+    time_ns: Natural
+    release: _Name
+
+
+class BackupPiece(msgspec.Struct, frozen=True, array_like=True, tag="backup piece", gc=False):
+    """More of the state. The last one has nothing but the SHA-256 of all."""
+
+    id: Natural
+    data: Annotated[bytes, Meta(max_length=PIECE_BYTES_MAX)]
+    digest: _Digest = b""
+
+
 class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A node as others know it: where nodes dial it (``peer``) and clients (``client``; empty: nobody said), and the
     incarnation of its folder, where the log has it."""
@@ -266,5 +318,6 @@ decode_log_command = msgspec.msgpack.Decoder(LogCommand).decode
 decode_signed_command = msgspec.msgpack.Decoder(SignedCommand).decode
 decode_request = msgspec.msgpack.Decoder(Request).decode
 decode_response = msgspec.msgpack.Decoder(Response).decode
+decode_backup_answer = msgspec.msgpack.Decoder(BackupBegun | BackupPiece | Failure).decode
 decode_description = msgspec.msgpack.Decoder(Description | Failure).decode
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)

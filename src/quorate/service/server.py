@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -21,6 +22,7 @@ from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
 from quorate.parts.log.replicated import KeepsLog
 from quorate.protocols.traits import Belief, Traits, Value
+from quorate.release import release
 from quorate.runtime.address import format_address
 from quorate.runtime.codec import Codec
 from quorate.runtime.descriptors import limit_now, shares
@@ -35,6 +37,7 @@ from quorate.runtime.node import Node
 from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.watchdog import Watchdog
 from quorate.service.audits import Audits
+from quorate.service.backup.giving import Backups
 from quorate.service.config import NodeConfig, check_config
 from quorate.service.descriptions import describe_cluster
 from quorate.service.reconfiguration import Membership
@@ -43,6 +46,8 @@ from quorate.service.requests import (
     DECODE_ERRORS,
     AskCluster,
     AskStatus,
+    BackupBegun,
+    BackupPiece,
     Code,
     Command,
     Description,
@@ -53,6 +58,8 @@ from quorate.service.requests import (
     Result,
     Results,
     Status,
+    TakeBackup,
+    TakePiece,
     TransferLeadership,
     decode_request,
     encode,
@@ -67,6 +74,7 @@ REPLACE = (
     f"{NEVER_AGAIN}: have a new node join under another number (`quorate members add`), and take its place (`quorate "
     "members replace`)"
 )
+LEDGER = "this cluster keeps a ledger: its blocks are their own backup, and any node that joins fetches them"
 UNREAD = "too many answers wait at this node for clients that do not read them"
 
 
@@ -98,7 +106,7 @@ class Caller:
         self._connection = connection
         self._leads = leads
 
-    def reply(self, response: Response | Description) -> None:
+    def reply(self, response: Response | Description | BackupBegun | BackupPiece) -> None:
         """One answer to one request; a client that is gone is no error.
 
         A node that led, and was cut off or removed, knows of no leader but itself: it names none, so that clients turn
@@ -142,7 +150,8 @@ class Server:
         is_signed = entry.traits.value is Value.SIGNED_REQUESTS
         # A log of signed requests has no place for what nodes say; there the protocol compares checkpoints.
         audits = Audits(config.node, self._voters) if self.machine.is_audited and not is_signed else None
-        self.replica = self._signed_replica() if is_signed else Replica(self.machine, audits=audits)
+        clock_of = config.node if self.machine.keeps_time else None
+        self.replica = self._signed_replica() if is_signed else Replica(self.machine, audits=audits, clock_of=clock_of)
         client_limits, peer_limits = limits_of(len(config.nodes), budget)
         self.node = Node(
             node=config.node,
@@ -175,6 +184,7 @@ class Server:
         me = LocalNode(config.cluster, entry.name, config.node, frozenset(config.nodes), bears)
         host, port = config.listen_client()
         self._callers: dict[ClientConnection, Caller] = {}
+        self._backups = Backups(self._begin_backup)
         self._transfers: set[asyncio.Task[None]] = set()
         """Of leadership, under way."""
         self.listener = ClientListener(
@@ -217,6 +227,7 @@ class Server:
         Raises StorageError as ``Node.stop`` does.
         """
         self.watchdog.stop()
+        self._backups.stop()
         await self.node.hand_over()
         await self.listener.stop()
         try:
@@ -299,7 +310,9 @@ class Server:
         return self.node.host.root.standing().leader == self.config.node
 
     def _on_close(self, connection: ClientConnection, _: str) -> None:
-        self.replica.closed(self._callers.pop(connection))
+        caller = self._callers.pop(connection)
+        self._backups.closed(caller)
+        self.replica.closed(caller)
 
     def _on_frames(self, connection: ClientConnection, frames: list[bytes]) -> None:
         caller = self._callers[connection]
@@ -316,6 +329,10 @@ class Server:
                 self._begin_transfer(caller, request)
             elif type(request) is AskCluster:
                 self.node.after_durable(partial(_tell_cluster, caller, self._describe(request.id)))
+            elif type(request) is TakeBackup:
+                self._backups.begin(caller, request)
+            elif type(request) is TakePiece:
+                self._backups.piece(caller, request)
             elif type(request) is Query and request.serializable and self.node.is_loading:
                 # However old an answer may be: what was here before the restart is not gone.
                 caller.reply(Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded"))
@@ -342,6 +359,28 @@ class Server:
             else:
                 payload = encode(Failure(request.id, Code.BUSY, TOO_MANY, self.replica.leader))
             connection.reply(payload)
+
+    def _begin_backup(self, request: TakeBackup) -> tuple[BackupBegun, Callable[[BinaryIO], None]] | Failure:
+        """The state as it is now, if there is one that was applied so far."""
+        config, replica, machine = self.config, self.replica, self.replica.machine
+        if config.ledger is not None:
+            return Failure(request.id, Code.MALFORMED, LEDGER)
+        if replica.is_stateless:
+            return Failure(request.id, Code.STATELESS, IS_WITNESS)
+        if self.node.is_loading:
+            return Failure(request.id, Code.UNAVAILABLE, "a snapshot is being loaded")
+        if replica.applied_index < request.at_least:
+            why = f"node {config.node} has applied the log up to {replica.applied_index}, and {request.at_least} is out"
+            return Failure(request.id, Code.UNAVAILABLE, why)
+        write = replica.backup()
+        if isinstance(write, str):
+            return Failure(request.id, Code.STORAGE, write)
+        standing, (revision, oldest) = self.node.host.root.standing(), machine.history()
+        begun = BackupBegun(
+            *(request.id, config.cluster, config.protocol, config.node, standing.role, replica.applied_index),
+            *(standing.term, machine.kind, revision, oldest, time.time_ns(), release()),
+        )
+        return begun, write
 
     def _begin_transfer(self, caller: Caller, request: TransferLeadership) -> None:
         """What cannot come about is refused at once, in words."""
@@ -421,7 +460,7 @@ def limits_of(nodes: int, budget: MemoryBudget) -> tuple[ClientLimits, PeerLimit
     return clients, msgspec.structs.replace(peers, callers_max=found.callers)
 
 
-def _too_large(response: Response | Description, why: str) -> Response:
+def _too_large(response: Response | Description | BackupBegun | BackupPiece, why: str) -> Response:
     if isinstance(response, Results):  # what is too large goes alone
         return Results(response.id, tuple(Failure(answer.id, Code.TOO_LARGE, why) for answer in response.answers))
     return Failure(response.id, Code.TOO_LARGE, why)

@@ -82,6 +82,8 @@ class LogSubject(Subject):
 
     def converged(self, world: Ground[Any]) -> bool:
         """Whether all honest nodes have applied the same, and then their states are equal."""
+        if any(node.app.is_midway for node in world.honest):
+            return False  # what it was given last is not yet what its state is
         first = world.honest[0]
         if any(node.applied != first.applied for node in world.honest):
             return False

@@ -488,7 +488,7 @@ class SimNode(Machine):
         self.put(Fired(key, path))
 
     def _fire_app(self, key: Key) -> None:
-        self.app.on_timer(key)
+        self.shell.fired(key)
         self.app.settle()
 
     # --- steps ---

@@ -49,6 +49,7 @@ FILE_NAME: Final = "chain.lmdb"
 class LedgerMachine(StateMachine):
     """``directory``: of the store. ``in_thread`` False: it is written at once, as a simulation needs it."""
 
+    kind: ClassVar[str] = "ledger"
     is_audited: ClassVar[bool] = True
     stamps: ClassVar[bool] = True
 

@@ -20,6 +20,9 @@ KEY_BYTES_MAX = 64 * 1024
 VALUE_BYTES_MAX = 3 * 512 * 1024  # 1.5 MiB, etcd's --max-request-bytes
 COMMAND_BYTES_MAX = 16 * 1024 * 1024  # a transaction may hold several large values
 
+WHO_CHARACTERS_MAX = 256
+AGE_S_MAX = 100 * 366 * 86_400
+
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -122,9 +125,47 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7, forb
     """Ask for a hash of the whole state."""
 
 
+class Rollback(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8, forbid_unknown_fields=True):
+    """Bring the values of a range back as they were at a revision, as one new revision.
+
+    ``who`` asks for it, by their own word; ``time_ns``: when, by the clock of the node that took the command.
+    """
+
+    to_revision: Int64
+    key: bytes
+    range_end: bytes
+    who: Annotated[str, msgspec.Meta(max_length=WHO_CHARACTERS_MAX)] = ""
+    time_ns: Int64 = 0
+
+
+class PlanRollback(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9, forbid_unknown_fields=True):
+    """Ask what a rollback would change; ``limit``: how many of the keys are named."""
+
+    to_revision: Int64
+    key: bytes
+    range_end: bytes
+    limit: Int64 = 0
+
+
+class KeepHistory(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10, forbid_unknown_fields=True):
+    """From now on keep so much history: so many revisions, and what is no older than so many seconds.
+
+    What one of the two says is too old is forgotten; 0: that one says nothing.
+    """
+
+    revisions_max: Annotated[int, msgspec.Meta(ge=0, lt=2**62)] = 0
+    age_s_max: Annotated[int, msgspec.Meta(ge=0, le=AGE_S_MAX)] = 0
+
+
+class AskHistory(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11, forbid_unknown_fields=True):
+    """Ask how far the history goes, which revision there was at a time (0: now), and of the newest rollbacks."""
+
+    time_ns: Int64 = 0
+
+
 Operation = Range | Put | DeleteRange | Txn
-Command = Put | DeleteRange | Txn | Compact
-Query = Range | Txn | Events | Digest
+Command = Put | DeleteRange | Txn | Compact | Rollback | KeepHistory
+Query = Range | Txn | Events | Digest | PlanRollback | AskHistory
 
 
 class Error(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
@@ -187,7 +228,82 @@ class DigestResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7
     digest: bytes
 
 
-Result = Error | RangeResult | PutResult | DeleteRangeResult | TxnResult | CompactResult | EventsResult | DigestResult
+class RollbackResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
+    """So many keys were put and deleted. ``before``: the revision until then, which is ``revision`` if none was."""
+
+    revision: int
+    before: int
+    to_revision: int
+    puts: int
+    deletes: int
+    digest: bytes
+
+
+class KeyChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A key that a rollback deletes, or puts."""
+
+    key: bytes
+    is_delete: bool
+
+
+class RollbackPlan(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
+    """What a rollback would change if it were the next command after ``revision``; the first of its keys."""
+
+    revision: int
+    to_revision: int
+    puts: int
+    deletes: int
+    digest: bytes
+    keys: list[KeyChange]
+
+
+class TimeMark(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The log said what time it was, and the store was at this revision."""
+
+    revision: Int64
+    time_ns: Int64
+
+
+class RolledBack(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A rollback that took place."""
+
+    revision: Int64
+    to_revision: Int64
+    key: bytes
+    range_end: bytes
+    who: Annotated[str, msgspec.Meta(max_length=WHO_CHARACTERS_MAX)]
+    time_ns: Int64
+    puts: Int64
+    deletes: Int64
+
+
+class HistoryResult(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
+    """The history goes from ``compact_revision`` (below 1: from the beginning) to ``revision``.
+
+    ``at``: the newest revision that is known to have been there at the time asked for, and since when; None: none is.
+    """
+
+    revision: int
+    compact_revision: int
+    revisions_max: int
+    age_s_max: int
+    at: TimeMark | None
+    rollbacks: list[RolledBack]
+
+
+Result = (
+    Error
+    | RangeResult
+    | PutResult
+    | DeleteRangeResult
+    | TxnResult
+    | CompactResult
+    | EventsResult
+    | DigestResult
+    | RollbackResult
+    | RollbackPlan
+    | HistoryResult
+)
 
 encode = msgspec.msgpack.Encoder().encode
 _decode_command: Callable[[bytes], Command] = msgspec.msgpack.Decoder(Command).decode
@@ -203,6 +319,11 @@ def prefix_end(prefix: bytes) -> bytes:
     """The `range_end` that makes a range of all keys with a prefix, as etcd's clients compute it."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else b"\0"
+
+
+def range_of(prefix: bytes) -> tuple[bytes, bytes]:
+    """The range of all keys with a prefix; of all keys for none."""
+    return prefix or b"\0", prefix_end(prefix)
 
 
 def decode_command(data: bytes) -> Command:

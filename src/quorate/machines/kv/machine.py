@@ -6,10 +6,14 @@ import itertools
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, ClassVar, Final, Self
 
+import msgspec
+
+from quorate.kernel.app import Steps
 from quorate.machines.kv import refusals, snapshot, txn
 from quorate.machines.kv.commands import (
+    AskHistory,
     Compact,
     CompactResult,
     DeleteRange,
@@ -18,9 +22,15 @@ from quorate.machines.kv.commands import (
     Error,
     Events,
     EventsResult,
+    HistoryResult,
+    KeepHistory,
+    PlanRollback,
     Put,
     PutResult,
     Range,
+    Rollback,
+    RollbackPlan,
+    RollbackResult,
     Txn,
     decode_command,
     decode_query,
@@ -30,13 +40,19 @@ from quorate.machines.kv.costs import Costs
 from quorate.machines.kv.reading import Counts, RawRangeResult, digesting, finish, getting, ranging, reading_events
 from quorate.machines.kv.refusals import KvError
 from quorate.machines.kv.revisions import FOLDER_MODE, MAP_BYTES
+from quorate.machines.kv.rollback import planning, rolling_back, rolling_back_at_once
 from quorate.machines.kv.store import KvStore
 from quorate.machines.state_machine import StateMachine
 
 _NUMBERS: Final = itertools.count()
 """Of files, each of one store in this process: a thread may still remove an old one when its directory has a new."""
 _TXN_TAG: Final = b"\x04"
-"""The second byte of an encoded Txn."""
+"""The second byte of an encoded Txn. Likewise below."""
+_ROLLBACK_TAG: Final = b"\x08"
+
+
+SHOWN_MAX: Final = 64
+"""Rollbacks in one answer."""
 
 
 class KvMachine(StateMachine):
@@ -45,6 +61,11 @@ class KvMachine(StateMachine):
     `directory` holds working storage only: its `kv-*.lmdb` files are replaced at every start and mean nothing
     without the snapshot and the log. Outside of begin() and commit() each command commits itself.
     """
+
+    kind: ClassVar[str] = "kv"
+    stamps: ClassVar[bool] = True
+    stages: ClassVar[bool] = True
+    keeps_time: ClassVar[bool] = True
 
     def __init__(self, directory: Path, map_bytes: int = MAP_BYTES) -> None:
         """It has no files, and can do nothing, until it is opened."""
@@ -60,12 +81,16 @@ class KvMachine(StateMachine):
             DeleteRange: self._delete,
             Txn: self._txn,
             Compact: self._compact,
+            Rollback: self._roll_back,
+            KeepHistory: self._keep_history,
         }
         self._queries: dict[type[Any], Callable[[Any, Costs], Generator[None, None, Any]]] = {
             Range: self._range,
             Txn: self._read_txn,
             Events: self._events,
             Digest: self._digest,
+            PlanRollback: self._plan,
+            AskHistory: self._history,
         }
 
     @classmethod
@@ -106,6 +131,32 @@ class KvMachine(StateMachine):
             self.store.commit()
         return encode(result)
 
+    def staged(self, command: bytes) -> Steps | None:
+        """Of a rollback, whose keys may be many."""
+        return self._rolling_back(command) if command[1:2] == _ROLLBACK_TAG else None
+
+    def _rolling_back(self, command: bytes) -> Steps:
+        try:
+            decoded = decode_command(command)
+            if not isinstance(decoded, Rollback):
+                raise refusals.malformed()
+            result = yield from rolling_back(self.store, decoded)
+        except KvError as error:
+            return encode(Error(error.code, error.message))
+        return encode(result)
+
+    def stamp(self, command: bytes, wall_ns: int) -> bytes:
+        """Of a rollback: when it was asked for."""
+        if command[1:2] == _ROLLBACK_TAG:
+            with suppress(KvError):
+                decoded = decode_command(command)
+                if isinstance(decoded, Rollback):
+                    return encode(msgspec.structs.replace(decoded, time_ns=wall_ns))
+        return command
+
+    def passes(self, wall_ns: int) -> None:
+        self.store.passes(wall_ns)
+
     def refuses(self, command: bytes) -> bytes | None:
         """Of a transaction too large or too deep. What any other command costs is known when it is applied."""
         if command[1:2] != _TXN_TAG:
@@ -142,9 +193,18 @@ class KvMachine(StateMachine):
         except KvError as error:
             return encode(Error(error.code, error.message))
 
+    def history(self) -> tuple[int, int]:
+        return self.store.revision, max(self.store.compact_revision, 0)
+
     def snapshot(self) -> snapshot.SnapshotWriter:
         self.store.records.flush()
-        return snapshot.SnapshotWriter(self.store.view())
+        return snapshot.SnapshotWriter(self.store.view(), self.store.chronicle.annals)
+
+    def snapshot_at(self, revision: int) -> Callable[[BinaryIO], None]:
+        """Likewise of the state as it was at a revision, with the history before it. Raises KvError."""
+        self.store.check_revision(revision)
+        self.store.records.flush()
+        return snapshot.SnapshotWriter(self.store.view(revision), self.store.chronicle.cut(revision).annals)
 
     def restore(self, file: BinaryIO) -> Callable[[], None]:
         """As `StateMachine.restore`. A store that is loaded and never adopted keeps its file until `close`."""
@@ -190,7 +250,26 @@ class KvMachine(StateMachine):
         self.store.compact(command.revision)
         return CompactResult(self.store.revision)
 
+    def _roll_back(self, command: Rollback) -> RollbackResult:
+        return rolling_back_at_once(self.store, command)
+
+    def _keep_history(self, command: KeepHistory) -> CompactResult:
+        self.store.keep_history(command.revisions_max, command.age_s_max)
+        return CompactResult(self.store.revision)
+
     # Queries.
+
+    def _plan(self, query: PlanRollback, _: Costs) -> Generator[None, None, RollbackPlan]:
+        return planning(self.store, query)
+
+    def _history(self, query: AskHistory, _: Costs) -> Generator[None, None, HistoryResult]:
+        store, chronicle = self.store, self.store.chronicle
+        at = chronicle.at(query.time_ns or 1 << 62)
+        return HistoryResult(
+            *(store.revision, store.compact_revision, chronicle.revisions_max, chronicle.age_s_max, at),
+            chronicle.rollbacks[-SHOWN_MAX:],
+        )
+        yield
 
     def _range(self, query: Range, costs: Costs) -> Generator[None, None, RawRangeResult]:
         txn.check_range(query)

@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from quorate.machines.kv import refusals
+from quorate.machines.kv.chronicle import NO_ANNALS
 from quorate.machines.kv.commands import Event, EventsResult, KeyValue, Range, encode
 from quorate.machines.kv.costs import OPERATION_BYTES, Costs
 from quorate.machines.kv.index import NONE, first_stamp, stamp_revision
@@ -99,7 +100,7 @@ def ranging(
         count = yield from _counting(store, counts, request.key, request.range_end, revision, costs)
         return RawRangeResult(current, [], count, False)
     total: int | None = None
-    if request.limit > 0 and revision == store.current:
+    if request.limit > 0 and store.is_newest(revision):
         total = store.index.live_count(request.key, request.range_end)
     elif request.limit > 0:
         total = counts.get(request.key, request.range_end, revision)
@@ -131,7 +132,7 @@ def _collecting(
     records: list[msgspec.Raw] = []
     start, limit = request.key, max(0, request.limit)
     while True:
-        for key, stamp in store.index.versions(start, request.range_end, revision, is_newest=revision == store.current):
+        for key, stamp in store.index.versions(start, request.range_end, revision, is_newest=store.is_newest(revision)):
             if stamp & 1:
                 costs.look(1)
             else:
@@ -164,12 +165,12 @@ def _counting(
 ) -> Generator[None, None, int]:
     """How many keys a range had at a revision."""
     newest = store.current
-    if revision == newest:
+    if store.is_newest(revision):
         return store.index.live_count(key, end)
     known = counts.get(key, end, revision)
     if known is not None:
         return known
-    if not store.records.pending and newest - revision <= store.index.count(key, end):
+    if not store.records.pending and not store.is_staging and newest - revision <= store.index.count(key, end):
         return (yield from _counting_back(store, key, end, revision, costs))
     return (yield from _counting_all(store, key, end, revision, costs))
 
@@ -178,7 +179,7 @@ def _counting_all(store: KvStore, key: bytes, end: bytes, revision: int, costs: 
     """Key by key."""
     count = 0
     while True:
-        for found, stamp in store.index.versions(key, end, revision, is_newest=revision == store.current):
+        for found, stamp in store.index.versions(key, end, revision, is_newest=store.is_newest(revision)):
             count += 1 - (stamp & 1)
             costs.look(1)
             if costs.is_step_over:
@@ -263,6 +264,8 @@ def digesting(store: KvStore, costs: Costs) -> Generator[None, None, bytes]:
     """
     compact_revision = store.compact_revision
     state = hashlib.blake2b(encode((store.revision, compact_revision)), digest_size=16)
+    if (annals := store.chronicle.annals) != NO_ANNALS:
+        state.update(encode(annals))
     bound = to_key(first_stamp(max(0, compact_revision)))
     after, stop = 0, first_stamp(store.revision + 1)
     while True:

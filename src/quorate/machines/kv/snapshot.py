@@ -25,6 +25,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from quorate.machines.kv.chronicle import NO_ANNALS, Annals, Chronicle
 from quorate.machines.kv.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX, KeyValue, encode
 from quorate.machines.kv.index import STAMP_BYTES, first_stamp, stamp_revision
 from quorate.machines.kv.revisions import MAP_BYTES, from_key, to_key
@@ -46,6 +47,7 @@ class SnapshotError(ValueError):
 class _Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
     revision: int
     compact_revision: int
+    annals: Annals = NO_ANNALS
 
 
 class _Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -61,8 +63,9 @@ _decode_record = msgspec.msgpack.Decoder(KeyValue).decode
 class SnapshotWriter:
     """Writes one view of a store, once, from any thread. Drop it or `close` it to give the view up unwritten."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, annals: Annals = NO_ANNALS) -> None:
         self._view = view
+        self._annals = annals
 
     def __call__(self, file: BinaryIO) -> None:
         """Write the snapshot where the stream stands.
@@ -84,13 +87,20 @@ class SnapshotWriter:
     def _write(self, file: BinaryIO) -> None:
         view = self._view
         file.write(MAGIC)
-        crc = _write_frame(file, encode(_Header(view.revision, view.compact_revision)), 0)
+        crc = _write_frame(file, _encode_header(view, self._annals), 0)
         end = to_key(first_stamp(view.revision + 1))
         total = 0
         for records in _in_frames(view, end):
             total += len(records)
             crc = _write_frame(file, encode(_Frame(records, total)), crc)
         _write_frame(file, encode(_Frame([], total)), crc)
+
+
+def _encode_header(view: View, annals: Annals) -> bytes:
+    """A store of which nothing is told has the header of one that cannot be told of."""
+    if annals == NO_ANNALS:
+        return encode((view.revision, view.compact_revision))
+    return encode(_Header(view.revision, view.compact_revision, annals))
 
 
 def _in_frames(view: View, end: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -175,6 +185,10 @@ def _load(file: BinaryIO, store: KvStore) -> None:
             raise SnapshotError("the snapshot's header names impossible revisions")
         store.revision = header.revision
         store.compact_revision = header.compact_revision
+        try:
+            store.chronicle = Chronicle.of(header.annals, header.revision)
+        except ValueError as error:
+            raise SnapshotError(f"the snapshot is wrong: {error}") from None
         last, total = 0, 0
         while True:
             payload, crc = _read_frame(file, crc)

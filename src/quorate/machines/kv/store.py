@@ -20,6 +20,7 @@ from weakref import WeakSet
 import msgspec
 
 from quorate.machines.kv import refusals
+from quorate.machines.kv.chronicle import Chronicle
 from quorate.machines.kv.commands import KeyValue, encode
 from quorate.machines.kv.index import KeyIndex, first_stamp
 from quorate.machines.kv.revisions import MAP_BYTES, Revisions, from_key, to_key
@@ -73,6 +74,9 @@ class KvStore:
         self.compact_revision = -1
         self.index = KeyIndex()
         self.records = Revisions(path, map_bytes)
+        self.chronicle = Chronicle()
+        self.is_staging = False
+        """Whether the open transaction is made in steps: until it is over, nobody sees anything of it."""
         self._changes = 0  # in the transaction that is open
         self._swept = 0  # the sweep has passed every stamp below
         self._views: WeakSet[View] = WeakSet()
@@ -82,7 +86,11 @@ class KvStore:
     @property
     def current(self) -> int:
         """The revision a read sees now: the open transaction's own, once it has changed something."""
-        return self.revision + 1 if self._changes else self.revision
+        return self.revision + 1 if self._changes and not self.is_staging else self.revision
+
+    def is_newest(self, revision: int) -> bool:
+        """Whether what the index knows of each key last is what a read at this revision sees."""
+        return revision == self.current and not self.is_staging
 
     def put(self, key: bytes, value: bytes, lease: int) -> None:
         """Set a key in the open transaction."""
@@ -109,6 +117,7 @@ class KvStore:
         if self._changes:
             self.revision += 1
             self._changes = 0
+            self._keep_window(self.chronicle.due(self.revision, self.compact_revision))
 
     def rollback(self) -> None:
         """Undo the open transaction, change by change, newest first."""
@@ -128,6 +137,23 @@ class KvStore:
         if revision > self.revision:
             raise refusals.future_revision()
         self.compact_revision = revision
+        self.chronicle.forget(revision)
+
+    def passes(self, time_ns: int) -> None:
+        """The log says that it is so late."""
+        self.chronicle.mark(self.revision, time_ns)
+        self._keep_window(self.chronicle.aged(time_ns))
+
+    def keep_history(self, revisions_max: int, age_s_max: int) -> None:
+        """From now on keep so much."""
+        self.chronicle.revisions_max, self.chronicle.age_s_max = revisions_max, age_s_max
+        self._keep_window(self.chronicle.due(self.revision, self.compact_revision))
+
+    def _keep_window(self, revision: int) -> None:
+        """What is older than the window is forgotten, as if somebody had said so at this place of the log."""
+        if revision and revision > self.compact_revision:
+            self.compact_revision = revision
+            self.chronicle.forget(revision)
 
     def commit(self) -> None:
         """Write what the transactions left, and sweep on. Raises OSError; what wasn't written waits for the next."""
@@ -157,9 +183,12 @@ class KvStore:
         """The version a stamp names; None for one with the deletion bit."""
         return None if stamp & 1 else decode_record(self.records.get(stamp))
 
-    def view(self) -> View:
-        """Hold what is committed now for a reader, in this thread or another, until the view is closed."""
-        view = View(self.revision, self.compact_revision, self.records, self.index)
+    def view(self, revision: int = 0) -> View:
+        """Hold what is committed now for a reader, in this thread or another, until the view is closed.
+
+        ``revision``: only up to there, if it is above 0.
+        """
+        view = View(revision or self.revision, self.compact_revision, self.records, self.index)
         self._views.add(view)
         return view
 

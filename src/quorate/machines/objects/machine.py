@@ -79,6 +79,7 @@ class ObjectMachine(StateMachine):
     lie: there the caller's time counts, and nothing that is granted for a time can be trusted.
     """
 
+    kind: ClassVar[str] = "object"
     is_audited: ClassVar[bool] = True
     stamps: ClassVar[bool] = True
 

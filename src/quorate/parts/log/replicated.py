@@ -194,7 +194,7 @@ class Journaled:
 
 
 class Survivor:
-    """What a Core is besides, if a new cluster of one node can begin with what one node of a lost one has.
+    """What a Core is besides, if a new cluster can begin with a state, such as what one node of a lost one has.
 
     Only where nodes just crash: what one node that may lie has proves nothing to anybody.
     """
@@ -208,8 +208,8 @@ class Survivor:
         raise NotImplementedError(f"{type(self).__name__} does not say what survives")
 
     @staticmethod
-    def founded_on(index: int, term: int, node: int) -> list[Any]:
-        """The records of a node that is its cluster's only one, and has a snapshot at ``index``, above 0."""
+    def founded_on(index: int, term: int, members: tuple[int, ...]) -> list[Any]:
+        """The records of a founder of a cluster of these members, who all have a snapshot at ``index``, above 0."""
         raise NotImplementedError("a core that survives says with which records its node begins anew")
 
 

@@ -168,10 +168,10 @@ class Following(Core, Reconfigurable, Journaled, Survivor):
         return entries
 
     @staticmethod
-    def founded_on(index: int, term: int, node: int) -> list[Any]:
-        """As ``Survivor.founded_on``."""
-        alone = (Membership(1, (node,)),)
-        return [Snapshotted(index, term, index, term, alone), Promised((max(term, 1), node), index)]
+    def founded_on(index: int, term: int, members: tuple[int, ...]) -> list[Any]:
+        """As ``Survivor.founded_on``. All have promised one ballot, the lowest there is in that round."""
+        founders = (Membership(1, members),)
+        return [Snapshotted(index, term, index, term, founders), Promised((max(term, 1), min(members)), index)]
 
     def restore(self, record: Promised | Voted | Snapshotted | Returned) -> None:
         """Take back the durable state, record by record."""

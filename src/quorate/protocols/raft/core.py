@@ -166,10 +166,10 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         return self.log.slice(self.state.snapshot_index + 1, self.log.last_index)
 
     @staticmethod
-    def founded_on(index: int, term: int, node: int) -> list[Any]:
+    def founded_on(index: int, term: int, members: tuple[int, ...]) -> list[Any]:
         """As ``Survivor.founded_on``."""
-        alone = Configured(index, index, (node,), (), FOUNDERS_ALONE)
-        return [HardState(term, None), SnapshottedAmong(index, term, index, term, (), alone)]
+        founders = Configured(index, index, members, (), FOUNDERS_ALONE)
+        return [HardState(term, None), SnapshottedAmong(index, term, index, term, (), founders)]
 
     @property
     def snapshot_index(self) -> int:

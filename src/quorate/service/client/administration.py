@@ -110,6 +110,11 @@ class Administration(ABC):
     async def _reconfigure(self, change: bytes, deadline: float) -> None:
         """Have a change of the members decided. Raises as ``set_members``."""
 
+    async def learn_whether_nodes_may_lie(self) -> bool:
+        """Ask, unless that is known. Raises Unreachable, Refused."""
+        await self._has_mode_by(time.monotonic() + self.timeout_s)
+        return self.is_byzantine
+
     async def members(self) -> Voters:
         """Who votes, and who will where a change is under way: the newest that enough nodes say.
 

@@ -337,6 +337,31 @@ class AsyncClient(Connection):
         """Forget the history before a revision."""
         return (await self._command(kv.Compact(revision), kv.CompactResult)).revision
 
+    async def rollback(self, to_revision: int, prefix: bytes = b"", *, who: str = "") -> kv.RollbackResult:
+        """Bring the values of all keys with a prefix back as they were at a revision, as one new revision.
+
+        ``who`` is kept with it, as the caller says it. Many keys take a while, in which no other command is applied:
+        ``timeout_s`` must allow for it. Raises Refused for a revision that was compacted, or is to come.
+        """
+        key, end = kv.range_of(prefix)
+        return await self._command(kv.Rollback(to_revision, key, end, who), kv.RollbackResult)
+
+    async def plan_rollback(self, to_revision: int, prefix: bytes = b"", *, limit: int = 0) -> kv.RollbackPlan:
+        """What a rollback would change, were it done now; with the first ``limit`` keys, 1,000 at most."""
+        key, end = kv.range_of(prefix)
+        return await self._query(kv.PlanRollback(to_revision, key, end, limit), kv.RollbackPlan, False)
+
+    async def keep_history(self, *, revisions_max: int = 0, age_s_max: int = 0) -> int:
+        """From now on keep so many revisions, and so many seconds, of history, whichever is less; 0: no limit.
+
+        What is beyond is forgotten for good. The store's revision then.
+        """
+        return (await self._command(kv.KeepHistory(revisions_max, age_s_max), kv.CompactResult)).revision
+
+    async def history(self, *, at_ns: int = 0) -> kv.HistoryResult:
+        """How much history there is and is kept, the newest rollbacks, and which revision there was at a time."""
+        return await self._query(kv.AskHistory(at_ns), kv.HistoryResult, False)
+
     async def _command(self, command: kv.Command, expected: type[T]) -> T:
         check_bytes(command)
         return _checked(await self.command(kv.encode(command)), expected)

@@ -100,6 +100,22 @@ class Client:
         """Forget the history before a revision."""
         return self._run(self._client.compact(revision))
 
+    def rollback(self, to_revision: int, prefix: bytes = b"", *, who: str = "") -> kv.RollbackResult:
+        """As ``aio.AsyncClient.rollback``."""
+        return self._run(self._client.rollback(to_revision, prefix, who=who))
+
+    def plan_rollback(self, to_revision: int, prefix: bytes = b"", *, limit: int = 0) -> kv.RollbackPlan:
+        """As ``aio.AsyncClient.plan_rollback``."""
+        return self._run(self._client.plan_rollback(to_revision, prefix, limit=limit))
+
+    def keep_history(self, *, revisions_max: int = 0, age_s_max: int = 0) -> int:
+        """As ``aio.AsyncClient.keep_history``."""
+        return self._run(self._client.keep_history(revisions_max=revisions_max, age_s_max=age_s_max))
+
+    def history(self, *, at_ns: int = 0) -> kv.HistoryResult:
+        """As ``aio.AsyncClient.history``."""
+        return self._run(self._client.history(at_ns=at_ns))
+
     def command(self, operation: bytes) -> bytes:
         """As ``aio.Connection.command``."""
         return self._run(self._client.command(operation))

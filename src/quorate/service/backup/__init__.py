@@ -1,0 +1,1 @@
+"""Backups: the state of a cluster in a file, and new clusters that begin with it."""
