@@ -2,7 +2,7 @@
 
 The four nodes' keys sign another header of a height, which is shown to a light client: by a proxy to CometBFT's,
 unmodified, which compares it with a witness, makes evidence of its own, and hands it to the witness'
-`broadcast_evidence`; and to ours.
+`broadcast_evidence`; and to ours. The nodes drive an app, or serve the key-value store.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from quorate.ledger.comet.light_blocks import SIGNED_HEADER, LightBlock
 from quorate.ledger.comet.light_client import TrustOptions, bisection
 from quorate.ledger.comet.times import NS_PER_S, Timestamp
 
-from tests.cli.comet_chain import Chain, chain, light, needs_cometbft
+from tests.cli.comet_chain import Chain, both_kinds, chain, light, needs_cometbft
 from tests.cli.forging import forging
 from tests.ledger.comet.recompute import FOR_BLOCK, PRECOMMIT, Voter, header_hash, sign_bytes
 
@@ -71,8 +71,9 @@ def pieces(made: Chain, url: str) -> list[Any]:
 
 
 @needs_cometbft
-def test_an_attack_that_the_light_client_found_is_in_a_block(tmp_path: Path) -> None:
-    with chain(tmp_path) as made:
+@both_kinds
+def test_an_attack_that_the_light_client_found_is_in_a_block(kind: type[Chain], tmp_path: Path) -> None:
+    with chain(tmp_path, kind) as made:
         made.grow(HEIGHT + 2)
         true = made.get(f"commit?height={HEIGHT}")["signed_header"]
         false = false_one(true, tmp_path / "data" / "keys")
@@ -111,8 +112,9 @@ def is_blamed_once(made: Chain, false: Any) -> None:
     assert len(pieces(made, made.urls[0])) == 1
 
 
-def test_an_attack_that_our_light_client_found_is_in_a_block(tmp_path: Path) -> None:
-    with chain(tmp_path) as made:
+@both_kinds
+def test_an_attack_that_our_light_client_found_is_in_a_block(kind: type[Chain], tmp_path: Path) -> None:
+    with chain(tmp_path, kind) as made:
         made.grow(HEIGHT + 2)
         first, true = (made.light_block(height, made.urls[1]) for height in (1, HEIGHT))
         shown = false_one(made.get(f"commit?height={HEIGHT}")["signed_header"], tmp_path / "data" / "keys")

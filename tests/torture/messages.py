@@ -63,6 +63,7 @@ MESSAGES: Final[dict[str, tuple[Any, ...]]] = {
         ),
         tendermint.Decision(3, b"a block", b"precommits"),
         tendermint.Here(3),
+        tendermint.Accusation(3, b"a piece"),
         tendermint.Checkpoint(3, DIGEST, SIGNATURE),
         tendermint.Offer(IMAGE, CERTIFICATE, b"precommits"),
         tendermint.FetchPiece(3, 256),

@@ -35,8 +35,9 @@ from quorate.ledger.comet.light_client import TrustOptions, bisection
 from quorate.ledger.comet.times import NS_PER_S
 from quorate.ledger.comet.validators import CometValidatorSet, key_address
 from quorate.parts.crypto.keys import Keys
-from quorate.protocols.tendermint.app_messages import Accusation, BlockApplied
+from quorate.protocols.tendermint.app_messages import BlockApplied
 from quorate.protocols.tendermint.effects import Step
+from quorate.protocols.tendermint.messages import Accusation
 from quorate.protocols.tendermint.named_blocks import name_of_id
 from quorate.protocols.tendermint.signed_bytes import vote_bytes
 from quorate.runtime.keys import Ed25519, Ed25519Signer

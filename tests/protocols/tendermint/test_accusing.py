@@ -16,11 +16,11 @@ from quorate.ledger.comet.params import Duration, EvidenceParams
 from quorate.ledger.comet.validators import key_address
 from quorate.machines.abci.kvstore import KVStoreApp
 from quorate.protocols.tendermint.accusing import HEARD_BYTES_MAX, WAITING_MAX, is_due
-from quorate.protocols.tendermint.app_messages import Accusation, AskApp, EvidenceTaken, PendingEvidence
+from quorate.protocols.tendermint.app_messages import AskApp, EvidenceTaken
 from quorate.protocols.tendermint.commits import commit_of
-from quorate.protocols.tendermint.core import STALLED
+from quorate.protocols.tendermint.current_height import STALLED
 from quorate.protocols.tendermint.effects import Step
-from quorate.protocols.tendermint.messages import Precommit
+from quorate.protocols.tendermint.messages import Accusation, PendingEvidence, Precommit
 from quorate.protocols.tendermint.named_blocks import NamedBlock, name_of_id
 from quorate.protocols.tendermint.signed_bytes import comet_vote, vote_bytes
 

@@ -8,7 +8,7 @@ import pytest
 from quorate.ledger.comet.abci import request_messages as requests
 from quorate.ledger.comet.evidence import DuplicateVoteEvidence, LightClientAttackEvidence
 from quorate.protocols.tendermint.app_liars import APP_LIARS
-from quorate.protocols.tendermint.core import STALLED
+from quorate.protocols.tendermint.current_height import STALLED
 from quorate.sim.adversary import GENERIC
 
 from tests.protocols.tendermint.app_trial import core_of, held, run

@@ -8,13 +8,12 @@ from quorate.ledger.comet.evidence import DuplicateVoteEvidence, Misconduct, dup
 from quorate.ledger.comet.params import Duration, EvidenceParams
 from quorate.ledger.comet.times import Timestamp
 from quorate.ledger.comet.validators import CometValidatorSet
-from quorate.ledger.comet.votes import Vote
 from quorate.protocols.tendermint.contradictions import Contradiction
 from quorate.protocols.tendermint.evidence_pool import EvidencePool
-from quorate.protocols.tendermint.messages import Prevote, step_of
+from quorate.protocols.tendermint.messages import Prevote
 from quorate.protocols.tendermint.named_blocks import name_block
-from quorate.protocols.tendermint.signed_bytes import comet_vote
 
+from tests.protocols.tendermint.double_votes import MINE, as_comet, evidence
 from tests.protocols.tendermint.one_node import (
     CHAIN_ID,
     KEYRING,
@@ -37,22 +36,7 @@ from tests.protocols.tendermint.one_node import (
     said,
 )
 
-MINE = next(height for height in range(2, 9) if proposer_of(0, height) == ME)
-"""A height at which the node under test proposes first."""
 VERIFY = KEYRING.verify_canonical
-
-
-def as_comet(vote: Prevote, index: int = 0) -> Vote:
-    made = comet_vote(step_of(vote), vote.height, vote.round, vote.value, vote.time_ns)
-    address = chain_at(vote.height).committee.address(vote.node)
-    return replace(made, validator_address=address, validator_index=index, signature=vote.signature)
-
-
-def evidence(node: int = P[1], height: int = 1, round: int = 0, index: int = 0) -> DuplicateVoteEvidence:
-    """That a node prevoted two blocks."""
-    votes = [as_comet(prevote(node, round, values, height), index) for values in (A, B)]
-    time = block(A, height).block.header.time
-    return duplicate_votes(*votes, chain_at(height).committee.validators.validators, time)
 
 
 def seeing() -> OneNode:

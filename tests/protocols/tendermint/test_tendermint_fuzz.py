@@ -18,10 +18,11 @@ from msgspec.structs import astuple, replace
 from quorate.kernel import ROOT, Turn
 from quorate.parts.log.replicated import Chunk
 from quorate.protocols.tendermint.app_chain import AppChain
-from quorate.protocols.tendermint.app_messages import Accusation, Transactions
+from quorate.protocols.tendermint.app_messages import Transactions
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.effects import Step
 from quorate.protocols.tendermint.messages import (
+    Accusation,
     ExtendedDecision,
     ExtendedPrecommit,
     FetchPiece,

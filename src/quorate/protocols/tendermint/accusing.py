@@ -3,11 +3,12 @@
 How it works. A piece is this node's own if it saw the two votes itself, or if somebody showed it the piece
 (``broadcast_evidence``). It is told to all others at once, and again after 1, 2, 4, ... beats, since messages may be
 lost; at last every ``AGAIN_BEATS``. Who is told judges the piece and keeps it as well, but passes it on to nobody: the
-links go from each node to each. It waits until a block has it, or until it is too old. No block is made for evidence
-alone.
+links go from each node to each. It waits until a block has it, until it is too old, or until a snapshot takes the place
+of its height. No block is made for evidence alone.
 
 Durable: each piece that waits, with the height after which it came. After a restart it is taken in again at that
-height, while the app is told of the log; so blocks and age take it out again as they did before.
+height, while the app is told of the log; so blocks and age take it out again as they did before. What is of a height
+before the snapshot that the node stands on counts no more, and is dropped.
 
 Hostile senders. A piece that does not hold is blamed on who sent it: it names the height at which it judged the piece,
 so that both must come to the same. What this node cannot judge, as it is behind, or what is too old is dropped without
@@ -28,8 +29,10 @@ from typing import Final
 
 from quorate.kernel import Env
 from quorate.ledger.comet.evidence import MISCONDUCT, Misconduct, evidence_bytes
-from quorate.protocols.tendermint.app_messages import Accusation, PendingEvidence
+from quorate.protocols.tendermint.app_messages import EvidenceTaken
+from quorate.protocols.tendermint.current_height import STALLED, CurrentHeight
 from quorate.protocols.tendermint.evidence_pool import AROUND_BYTES, EvidencePool, OffenceKey, offence_key
+from quorate.protocols.tendermint.messages import Accusation, PendingEvidence
 
 WAITING_MAX: Final = 64
 """Pieces that wait for a block, beyond which none is taken from outside. Another node gets a share of it."""
@@ -45,8 +48,9 @@ AGAIN_BEATS: Final = 64
 class Accusing:
     """``kept``: by offence, what is durable. It may be read."""
 
-    def __init__(self, env: Env, pool: EvidencePool) -> None:
+    def __init__(self, env: Env, current: CurrentHeight, pool: EvidencePool) -> None:
         self._env = env
+        self._current = current
         self._pool = pool
         self.kept: dict[OffenceKey, PendingEvidence] = {}
         self._restored: list[PendingEvidence] = []  # until the log has come to their heights
@@ -65,7 +69,8 @@ class Accusing:
         yield from self.kept.values()
 
     def look(self) -> None:
-        """A height was applied: what waited then, what this node saw at it, and what waits no more."""
+        """A height was applied, or a snapshot took the place of all before: what waited then, what this node saw, and
+        what waits no more."""
         if self._restored:
             self._take_restored()
         waiting = self._pool.waiting
@@ -82,8 +87,9 @@ class Accusing:
         self._restored = [record for record in self._restored if record.height > last]
         for record in due:
             piece = MISCONDUCT.decode(record.piece)
-            self._pool.add(piece)
-            self._note(piece, record)
+            if piece.height >= self._pool.oldest:
+                self._pool.add(piece)
+                self._note(piece, record)
 
     def _keep(self, piece: Misconduct, source: int | None) -> None:
         record = PendingEvidence(self._pool.last, source, MISCONDUCT.encode(piece))
@@ -98,6 +104,15 @@ class Accusing:
             self._beats[offence_key(piece)] = 0
 
     # --- what comes ---
+
+    def on_accusation(self, sender: int, m: Accusation) -> None:
+        """Of another node; or of this one: somebody shows it the piece, and is told what came of it."""
+        if sender != self._env.id:
+            if not self._current.is_stalled:
+                self.hear(sender, m)
+        else:
+            why = STALLED if self._current.is_stalled else self.show(m.piece)
+            self._env.deliver(EvidenceTaken(m.piece, why))
 
     def show(self, data: bytes) -> str:
         """Somebody outside has this piece. Why it is not taken; empty: it waits for a block, or one has it."""

@@ -20,21 +20,17 @@ from quorate.kernel import AppEnded, Env, Key, Standing, mask_of
 from quorate.ledger.comet.abci.response_messages import RESPONSE, ResponseInfo, ResponseInitChain
 from quorate.ledger.comet.headers import HEADER
 from quorate.parts.crypto.keys import Keys
-from quorate.protocols.tendermint.accusing import Accusing
 from quorate.protocols.tendermint.app_messages import (
-    Accusation,
     Begun,
     BlockApplied,
-    EvidenceTaken,
     LogBegins,
     LogDropped,
     Outcome,
-    PendingEvidence,
     Transactions,
 )
 from quorate.protocols.tendermint.app_snapshots import AppSnapshots
 from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Extended, Finalized, Verified
-from quorate.protocols.tendermint.core import BEAT, STALLED, Tendermint
+from quorate.protocols.tendermint.core import BEAT, Tendermint
 from quorate.protocols.tendermint.driven_app import MEND, DrivenApp, Greeted, Informed
 from quorate.protocols.tendermint.effects import SendVote
 from quorate.protocols.tendermint.extending import Extending
@@ -77,12 +73,11 @@ class AppChain(Tendermint):
 
     messages = (  # a peer that sends a snapshot of a state machine is disconnected
         *OF_HEIGHTS,
-        *(Transactions, Accusation, ExtendedPrecommit, ExtendedDecision),
+        *(Transactions, ExtendedPrecommit, ExtendedDecision),
         *SYNC_MESSAGES,
     )
-    records = (*RECORDS, Begun, Outcome, PendingEvidence, ExtendedPrecommit, ExtendedDecision, *SYNC_RECORDS)
+    records = (*RECORDS, Begun, Outcome, ExtendedPrecommit, ExtendedDecision, *SYNC_RECORDS)
     app_class: ClassVar[type[ChainApp]] = DrivenApp
-    accusing_class: ClassVar[type[Accusing]] = Accusing
     extending_class: ClassVar[type[Extending]] = Extending
     sync_class: ClassVar[type[StateSync]] = StateSync
     trimming_class: ClassVar[type[Trimming]] = Trimming
@@ -96,7 +91,6 @@ class AppChain(Tendermint):
     def __init__(self, env: Env, config: TendermintConfig = TendermintConfig(), *, keys: Keys) -> None:  # noqa: B008 (frozen)
         super().__init__(env, config, keys=keys)
         self.app.know_genesis(self.chain)
-        self.accusing = self.accusing_class(env, self.evidence)
         self.begun: Begun | None = None
         """What the app said of the genesis. Durable."""
         self.app.last_extensions = LastExtensions(self.chain, self.log)
@@ -127,8 +121,6 @@ class AppChain(Tendermint):
             self._begin(record)
         elif isinstance(record, Outcome):
             self.app.restore(record)
-        elif isinstance(record, PendingEvidence):
-            self.accusing.restore(record)
         elif isinstance(record, Based):
             self._base_on(record)
             if record.stand.point.height >= self.current.next:
@@ -153,7 +145,6 @@ class AppChain(Tendermint):
         yield from super().checkpoint()
         for height, answer in self.app.outcomes.items():
             yield Outcome(height, answer)
-        yield from self.accusing.records()
 
     def start(self) -> None:
         """The app is greeted; until it has answered, no height begins."""
@@ -188,17 +179,6 @@ class AppChain(Tendermint):
         """As ``Core.standing``."""
         standing, note = super().standing(), self.sync.note()
         return replace(standing, note=note) if note else standing
-
-    # --- what comes ---
-
-    def on_accusation(self, sender: int, m: Accusation) -> None:
-        """Evidence that waits at another node, or that somebody shows to this one."""
-        if sender != self.env.id:
-            if not self.current.is_stalled:
-                self.accusing.hear(sender, m)
-        else:
-            why = STALLED if self.current.is_stalled else self.accusing.show(m.piece)
-            self.env.deliver(EvidenceTaken(m.piece, why))
 
     # --- vote extensions ---
 
@@ -269,10 +249,8 @@ class AppChain(Tendermint):
     def on_timer(self, key: Key) -> None:
         """As Tendermint's; and what waits is told and asked for again."""
         super().on_timer(key)
-        if key == BEAT:
-            self.accusing.beat()
-            if not self.current.is_stalled:
-                self._beat()
+        if key == BEAT and not self.current.is_stalled:
+            self._beat()
 
     def _beat(self) -> None:
         self._patience -= 1
@@ -349,6 +327,7 @@ class AppChain(Tendermint):
             self.deciding.end(height)
         self._stand_on(based)
         self.applying.begin_after(self.log.after(height))
+        self.accusing.look()
         self.sync.end()
         self._new = None
         self.app.took_over()

@@ -7,10 +7,8 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from quorate.kernel import NodeId
 from quorate.ledger.comet.abci.request_messages import Request
 from quorate.ledger.comet.abci.response_messages import RESPONSE, ResponseCheckTx, ResponseFinalizeBlock
-from quorate.ledger.comet.evidence import MISCONDUCT
 from quorate.ledger.comet.param_updates import ChainParams
 from quorate.ledger.comet.params import BLOCK_BYTES_MAX
 from quorate.ledger.comet.validators import CometValidatorSet
@@ -27,22 +25,11 @@ Tx: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=TX_BYTES_MAX)]
 Answered: TypeAlias = Annotated[bytes, Meta(max_length=BLOCK_BYTES_MAX)]
 """An app's answer, encoded."""
 
-PieceBytes: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=MISCONDUCT.bytes_max)]
-"""A piece of evidence, encoded."""
-
 
 class Transactions(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Transactions that wait at the sender, where its app accepted them. The receiver's own app has its say."""
 
     txs: Annotated[tuple[Tx, ...], Meta(min_length=1, max_length=TXS_MAX)]
-
-
-class Accusation(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """A piece of evidence waits at the sender for a block, since it held when the chain had come to this height. From
-    this node itself: somebody shows it the piece, and the height does not count."""
-
-    height: Index
-    piece: PieceBytes
 
 
 # --- records ---
@@ -60,15 +47,6 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
     height: Index
     answer: Answered
-
-
-class PendingEvidence(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """A piece of evidence waits for a block, taken in after this height was decided. ``source``: the node that sent it;
-    None: this one was shown it, or saw the votes itself."""
-
-    height: Index
-    source: NodeId | None
-    piece: PieceBytes
 
 
 # --- jobs ---

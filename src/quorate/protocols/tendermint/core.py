@@ -6,8 +6,9 @@ algorithm 1, rule by rule, for one height.
 How it works. A height decides one block in CometBFT's format. ``Height`` is fed with what comes and says what is to be
 done; ``OpenHeight`` turns messages into what it is fed with. ``Committee`` knows whose turn it is to propose; ``Chain``
 what the next block must say; ``SignState`` signs, and never two things that contradict each other; ``DecidedLog`` has
-the heights before. What transactions are, a ``ChainApp`` says: for the service above it is ``RequestsApp``. Double
-votes that are seen go into a block by ``EvidencePool``.
+the heights before. What transactions are, a ``ChainApp`` says: for the service above it is ``RequestsApp``. Evidence of
+double votes that are seen, and what somebody shows to a node, goes into a block by ``EvidencePool``; until it is there,
+``Accusing`` keeps it and tells the others.
 
 Each part is an object that gets what it needs when it is made. Three of them hold the state of the open height that
 many parts read: ``CurrentHeight``, ``SignState`` and ``LockState``. What comes goes to ``Hearing``; what the rules ask
@@ -25,9 +26,9 @@ for a valid value carries the prevotes that make it valid. What comes for the ne
 each node, since others may have decided a moment earlier.
 
 Durable before it leaves: every proposal and vote that this node signs; the lock before its precommit; the valid value;
-decisions; snapshots (``ChainCheckpoints``), behind which the log is dropped. A node that restarts goes on from its
-newest snapshot: its app is told of the blocks after it again, and the node is in the step of what it signed last, with
-its lock. One that is behind what others remember fetches a snapshot (``ChainTransfer``).
+decisions; evidence that waits; snapshots (``ChainCheckpoints``), behind which the log is dropped. A node that restarts
+goes on from its newest snapshot: its app is told of the blocks after it again, and the node is in the step of what it
+signed last, with its lock. One that is behind what others remember fetches a snapshot (``ChainTransfer``).
 
 Deviations. (1) The second vote of a node for one round and step is evidence and does not count; the paper counts all.
 Commits show what it would have been needed for. (2) Of rounds far ahead each node's latest is kept alone
@@ -46,6 +47,7 @@ from typing import Any, ClassVar, Final
 from quorate.kernel import Core, Env, Key, Standing
 from quorate.parts.crypto.keys import Keys
 from quorate.parts.log.replicated import Dropped, ReadFailed, ReadReady
+from quorate.protocols.tendermint.accusing import Accusing
 from quorate.protocols.tendermint.app_messages import Transactions, TxChecked
 from quorate.protocols.tendermint.applying import PAUSE, Applying
 from quorate.protocols.tendermint.blockchain import EVIDENCE_PARAMS, Chain, chain_id_of
@@ -53,7 +55,7 @@ from quorate.protocols.tendermint.casting import Casting
 from quorate.protocols.tendermint.chain_app import ChainApp, Committed, Finalized, Prepared, Processed
 from quorate.protocols.tendermint.checkpoints import SNAPSHOT, ChainCheckpoints
 from quorate.protocols.tendermint.committee import Committee
-from quorate.protocols.tendermint.current_height import CurrentHeight
+from quorate.protocols.tendermint.current_height import STALLED, CurrentHeight
 from quorate.protocols.tendermint.deciding import Deciding
 from quorate.protocols.tendermint.effects import (
     Decide,
@@ -76,12 +78,14 @@ from quorate.protocols.tendermint.log import DecidedLog
 from quorate.protocols.tendermint.messages import (
     MESSAGES,
     RECORDS,
+    Accusation,
     Checkpoint,
     Decision,
     FetchPiece,
     Here,
     ImagePiece,
     Offer,
+    PendingEvidence,
     Prevote,
     Proposal,
     Stable,
@@ -99,7 +103,6 @@ from quorate.protocols.tendermint.step_timeouts import StepTimeouts
 from quorate.protocols.tendermint.transfer import INSTALL, SERVE, ChainTransfer
 
 BEAT: Final = "beat"
-STALLED: Final = "the disk takes nothing"
 
 
 class Tendermint(Core):
@@ -112,6 +115,7 @@ class Tendermint(Core):
     open_class: ClassVar[type[OpenHeight]] = OpenHeight
     committee_class: ClassVar[type[Committee]] = Committee
     evidence_class: ClassVar[type[EvidencePool]] = EvidencePool
+    accusing_class: ClassVar[type[Accusing]] = Accusing
     app_class: ClassVar[type[ChainApp]] = RequestsApp
     checkpoints_class: ClassVar[type[ChainCheckpoints]] = ChainCheckpoints
     transfer_class: ClassVar[type[ChainTransfer]] = ChainTransfer
@@ -143,6 +147,7 @@ class Tendermint(Core):
         self.current = current = CurrentHeight(keys, chain, signed, locks, self.open_class, self.rules_class)
         # Each part knows those before it.
         self.hearing = Hearing(env, current, self.applying, evidence)
+        self.accusing = self.accusing_class(env, current, evidence)
         self.proposing = Proposing(env, current, chain, evidence, app, signed, locks)
         self.judging = self.judging_class(current, chain, evidence, app)
         self.casting = self.casting_class(env, current, chain, signed, locks)
@@ -184,15 +189,18 @@ class Tendermint(Core):
                 self.current.leave(record.image.height)
         elif isinstance(record, Valid):
             self.locks.restore(record)
+        elif isinstance(record, PendingEvidence):
+            self.accusing.restore(record)
         else:
             self.signed.restore(record)
 
     def checkpoint(self) -> Iterator[Any]:
-        """The snapshots, the log since the older one, and what this node said since."""
+        """The snapshots, the log since the older one, what this node said since, and evidence that waits."""
         yield from self.checkpoints.records()
         yield from self.log.decisions
         yield from self.signed.records()
         yield from self.locks.records()
+        yield from self.accusing.records()
 
     def start(self) -> None:
         """What was recovered is decided; the app is told of it again. This node goes on after what it signed last."""
@@ -268,6 +276,10 @@ class Tendermint(Core):
             for tx in m.txs:
                 self.env.deliver(TxChecked(tx, None, STALLED))
 
+    def on_accusation(self, sender: int, m: Accusation) -> None:
+        """Evidence that waits at another node, or that somebody shows to this one."""
+        self.accusing.on_accusation(sender, m)
+
     def on_checkpoint(self, sender: int, m: Checkpoint) -> None:
         """Of a validator."""
         if not self.current.is_stalled:
@@ -291,6 +303,7 @@ class Tendermint(Core):
         if key == BEAT:
             self.env.set_timer(BEAT, self.config.beat_s)
             self.repeating.beat()
+            self.accusing.beat()
         elif key == PAUSE:
             self.applying.resume()
             self._take_answers()
@@ -304,6 +317,7 @@ class Tendermint(Core):
             self.checkpoints.taken(result)
         elif key == INSTALL:
             if self.deciding.install(self.transfer.written(result)):
+                self.accusing.look()
                 self._go_on()
         elif isinstance(key, tuple) and key[0] == SERVE:
             self.transfer.read(key[1], result)
@@ -336,6 +350,7 @@ class Tendermint(Core):
 
     def _committed(self, answer: Committed) -> None:
         self.applying.committed(answer)
+        self.accusing.look()
         self._go_on()
 
     def _go_on(self) -> None:

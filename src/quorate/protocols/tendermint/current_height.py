@@ -7,6 +7,8 @@ happens.
 
 from __future__ import annotations
 
+from typing import Final
+
 from quorate.parts.crypto.keys import Keys
 from quorate.protocols.tendermint.blockchain import Chain
 from quorate.protocols.tendermint.height import Height
@@ -15,6 +17,9 @@ from quorate.protocols.tendermint.messages import vote_said
 from quorate.protocols.tendermint.named_blocks import decode_block
 from quorate.protocols.tendermint.open_height import OpenHeight, said_of
 from quorate.protocols.tendermint.signing import SignState
+
+STALLED: Final = "the disk takes nothing"
+"""Why nothing is taken in."""
 
 
 class CurrentHeight:

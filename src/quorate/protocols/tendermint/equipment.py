@@ -1,6 +1,9 @@
 """What trials test Tendermint with."""
 
 from quorate.protocols.tendermint.app_equipment import app_equipment
+from quorate.protocols.tendermint.evidence_invariants import EvidenceInvariants
+from quorate.protocols.tendermint.evidence_liars import Slandering
+from quorate.protocols.tendermint.evidence_mutants import EVIDENCE_MUTANTS
 from quorate.protocols.tendermint.invariants import TendermintInvariants
 from quorate.protocols.tendermint.liars import LIARS, resign_tendermint
 from quorate.protocols.tendermint.messages import TendermintConfig
@@ -34,9 +37,9 @@ EQUIPMENT = Equipment(
         )
     },
     takes_snapshots=True,
-    invariants=(TendermintInvariants,),
-    mutants=MUTANTS,
-    liars=(*LIARS, *TRANSFER_LIARS),
+    invariants=(TendermintInvariants, EvidenceInvariants),
+    mutants=(*MUTANTS, *EVIDENCE_MUTANTS),
+    liars=(*LIARS, *TRANSFER_LIARS, Slandering),
     resign=resign_tendermint,
     with_app=app_equipment(SIMULATION),
 )

@@ -1,8 +1,8 @@
 """EvidencePool: evidence of misbehaviour until a block has it; and whether what is in a block holds.
 
 Two votes of one node for one step are evidence once their height is decided, since evidence has the time of its block.
-What waits goes into the next block that this node proposes. The pool is volatile; behind an ABCI app ``Accusing`` keeps
-what waits and tells the other nodes of it. At a checkpoint everybody forgets what was before.
+What waits goes into the next block that this node proposes. The pool is volatile; ``Accusing`` keeps what waits and
+tells the other nodes of it. At a checkpoint everybody forgets what was before.
 
 A block that has evidence is refused unless the signatures hold, the height is not too long ago, and no block has had
 evidence of this node, height, round and step; CometBFT compares all bytes of the evidence, some of which nobody signed.

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from quorate.kernel import NODE_ID_MAX, NodeId
 from quorate.ledger.comet.block_ids import ADDRESS_BYTES
+from quorate.ledger.comet.evidence import MISCONDUCT
 from quorate.ledger.comet.headers import APP_HASH_BYTES_MAX
 from quorate.ledger.comet.votes import SIGNATURE_BYTES
 from quorate.ledger.validators import POWER_MAX
@@ -53,6 +54,8 @@ Priority: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Address: TypeAlias = Annotated[bytes, Meta(min_length=ADDRESS_BYTES, max_length=ADDRESS_BYTES)]
 Digest: TypeAlias = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
 AppHash: TypeAlias = Annotated[bytes, Meta(max_length=APP_HASH_BYTES_MAX)]
+PieceBytes: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=MISCONDUCT.bytes_max)]
+"""A piece of evidence, encoded."""
 WallTime: TypeAlias = Natural
 """Nanoseconds of UTC since 1970."""
 
@@ -179,6 +182,14 @@ class Here(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     height: Index
 
 
+class Accusation(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of evidence waits at the sender for a block, since it held when the chain had come to this height. From
+    this node itself: somebody shows it the piece, and the height does not count."""
+
+    height: Index
+    piece: PieceBytes
+
+
 class ValidatorsAt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The validators of a height, in their order: address, power and priority; and who proposes in round 0."""
 
@@ -244,7 +255,7 @@ class ImagePiece(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fals
     proof: PieceProof
 
 
-OF_HEIGHTS: Final = (Proposal, Prevote, Precommit, Votes, Decision, Here)
+OF_HEIGHTS: Final = (Proposal, Prevote, Precommit, Votes, Decision, Here, Accusation)
 OF_SNAPSHOTS: Final = (Checkpoint, Offer, FetchPiece, ImagePiece)
 MESSAGES: Final = (*OF_HEIGHTS, *OF_SNAPSHOTS)
 
@@ -279,7 +290,16 @@ class Stable(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     certificate: Certificate
 
 
-RECORDS: Final = (Proposal, Prevote, Precommit, Locked, Valid, Decision, Taken, Stable)
+class PendingEvidence(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A piece of evidence waits for a block, taken in after this height was decided. ``source``: the node that sent it;
+    None: this one was shown it, or saw the votes itself."""
+
+    height: Index
+    source: NodeId | None
+    piece: PieceBytes
+
+
+RECORDS: Final = (Proposal, Prevote, Precommit, Locked, Valid, Decision, Taken, Stable, PendingEvidence)
 
 
 def extensions_bytes(decision: Decision) -> int:

@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, Final
 from quorate.kernel import ROOT, App, AppEnded, Path, Requester
 from quorate.parts.log.replicated import Dropped
 from quorate.protocols.tendermint.app_messages import (
-    Accusation,
     BeyondReach,
     BlockApplied,
     EvidenceTaken,
@@ -20,6 +19,7 @@ from quorate.protocols.tendermint.app_messages import (
     LogDropped,
     TxChecked,
 )
+from quorate.protocols.tendermint.messages import Accusation
 from quorate.service.comet.chain_blocks import ChainBlocks
 from quorate.service.comet.waiters import Waiters
 from quorate.service.requests import Code, Failure

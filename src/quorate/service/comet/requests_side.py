@@ -4,6 +4,9 @@ A transaction that is no such request, or that can have no effect any more, is r
 refuses one. Any other is taken as from a client. The core tells the other nodes of it (``passing.py``), since it came
 to this one alone. What comes of its commands is for its client to ask: the RPC shows that a block has it.
 
+Evidence that somebody shows to this node is taken in by the core, as behind an ABCI app (``accusing.py``). What a block
+blames a node for has no effect here: the validators never change.
+
 ``abci_query`` reads the key-value store, as this node has applied it. Nothing that a header says proves the store.
 """
 
@@ -14,15 +17,16 @@ from typing import Any, Final
 
 from quorate.ledger.comet.abci.request_messages import RequestInitChain, RequestQuery
 from quorate.ledger.comet.abci.response_messages import ResponseCheckTx, ResponseInfo, ResponseQuery
-from quorate.ledger.comet.evidence import Misconduct
+from quorate.ledger.comet.evidence import MISCONDUCT, Misconduct
 from quorate.ledger.comet.rpc.view import RPCRefusal
 from quorate.machines.kv import commands as kv
 from quorate.machines.kv.machine import KvMachine
 from quorate.parts import requests
 from quorate.parts.crypto.keys import Keyring
-from quorate.protocols.tendermint.app_messages import TX_BYTES_MAX, Transactions, TxChecked
+from quorate.protocols.tendermint.app_messages import TX_BYTES_MAX, EvidenceTaken, Transactions, TxChecked
 from quorate.protocols.tendermint.core import Tendermint
 from quorate.protocols.tendermint.mempool import EMPTY
+from quorate.protocols.tendermint.messages import Accusation
 from quorate.protocols.tendermint.requests_app import RequestsApp
 from quorate.release import release
 from quorate.runtime.node import Node
@@ -36,10 +40,6 @@ NOT_SIGNED, NO_COMMANDS, WRONG_SIGNATURE, SPENT = 1, 2, 3, 4
 """Why a transaction is refused."""
 NO_SUCH_QUERY: Final = 1
 STORE_PATH: Final = "/store"
-NO_EVIDENCE: Final = (
-    "a node without an ABCI app takes no evidence from outside: its nodes see double votes by themselves. What to do: "
-    "show the evidence to those who run the nodes"
-)
 
 
 class RequestsSide:
@@ -54,6 +54,7 @@ class RequestsSide:
         self._log = log
         self._blocks = blocks
         self._asking: Waiters[TxChecked] = Waiters()
+        self._showing: Waiters[str] = Waiters()
 
     @property
     def _app(self) -> RequestsApp:
@@ -104,10 +105,13 @@ class RequestsSide:
         """Of the core, for the call that waits for it."""
         if isinstance(value, TxChecked):
             self._asking.tell(value.tx, value)
+        elif isinstance(value, EvidenceTaken):
+            self._showing.tell(value.piece, value.why)
 
     def stop(self) -> None:
         """Nobody is answered any more."""
         self._asking.cancel()
+        self._showing.cancel()
 
     # --- the state ---
 
@@ -147,8 +151,13 @@ class RequestsSide:
         return ""
 
     async def add_evidence(self, piece: Misconduct) -> None:
-        """Raises RPCRefusal always."""
-        raise RPCRefusal(NO_EVIDENCE)
+        """As of an AppSide."""
+        data = MISCONDUCT.encode(piece)
+        answer, is_first = self._showing.wait(data)
+        if is_first:
+            self._node.tell(Accusation(1, data))
+        if why := await answer:
+            raise RPCRefusal(why)
 
 
 def _refused(code: int, why: str) -> ResponseCheckTx:

@@ -15,9 +15,9 @@ from quorate.ledger.comet.evidence import MISCONDUCT, LightClientAttackEvidence,
 from quorate.ledger.comet.light_blocks import LightBlock, SignedHeader
 from quorate.parts.crypto.keys import Scheme
 from quorate.protocols.tendermint.app_chain import AppChain
-from quorate.protocols.tendermint.app_messages import Accusation
 from quorate.protocols.tendermint.commits import commit_of
 from quorate.protocols.tendermint.effects import SignedVote, Step
+from quorate.protocols.tendermint.messages import Accusation
 from quorate.protocols.tendermint.named_blocks import NamedBlock, decode_block, name_of_id
 from quorate.protocols.tendermint.signed_bytes import vote_bytes
 from quorate.sim.workload import Workload
