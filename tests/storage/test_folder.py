@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ from quorate.runtime.snapshots import SnapshotStore
 
 from tests.storage.helpers import IDENTITY, of
 
-NEW, EXISTING, EITHER, REPAIR = Beginning
+NEW, EXISTING, EITHER, REPAIR, FORGETS = Beginning
 
 
 @contextmanager
@@ -211,6 +212,11 @@ def test_a_folder_belongs_to_one_node_of_one_cluster(tmp_path: Path) -> None:
             DataFolder(tmp_path, other)
 
 
+def signed(text: bytes) -> bytes:
+    """With its checksum."""
+    return b"%s\n%08x\n" % (text, zlib.crc32(text))
+
+
 @pytest.mark.parametrize(
     ("damage", "error"),
     [
@@ -218,7 +224,8 @@ def test_a_folder_belongs_to_one_node_of_one_cluster(tmp_path: Path) -> None:
         (lambda data: data[:-3], FolderDamaged),
         (lambda data: b"", FolderDamaged),
         (lambda data: b"\xff" * 100, FolderDamaged),
-        (lambda data: data.replace(b'"version":1', b'"version":2'), UnknownFormat),
+        (lambda data: data.replace(b'"version":1', b'"version":2'), FolderDamaged),
+        (lambda data: signed(data.splitlines()[0].replace(b'"version":1', b'"version":2')), UnknownFormat),
     ],
 )
 def test_a_damaged_identity_is_refused_in_words(tmp_path: Path, damage: object, error: type[StorageError]) -> None:

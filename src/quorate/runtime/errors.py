@@ -70,6 +70,10 @@ class FolderDamaged(StorageError):
     """What a node knew when it ran last is not in its folder any more, so it may break what it has promised."""
 
 
+class JournalShort(FolderDamaged):
+    """The journal is whole, as far as it goes, and ends before what was durable at the last start or stop in order."""
+
+
 class FolderWhole(StorageError):
     """A folder that was to be repaired has lost nothing."""
 

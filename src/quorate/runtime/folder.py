@@ -17,7 +17,7 @@ Two files have that, each replaced as a whole. ``identity`` is a line of JSON an
 it was repaired, of which the last counts. It has no checksum: if a wrong one called first under a number, a person
 takes its lines out.
 
-A folder that has lost something, or everything, can be *repaired* (``repair.py``): what is left is set aside, and a new
+A folder that has lost something, or everything, can be mended or *repaired* (``opening.py``, ``repair.py``): a new
 incarnation begins, whose protocol has the others send what was lost. It says so in each Hello.
 
 A folder of a release that had no such file is taken as it is, and gets one.
@@ -46,6 +46,7 @@ from quorate.runtime.errors import (
     FolderDamaged,
     FolderEmpty,
     FolderNotEmpty,
+    JournalShort,
     StorageError,
     UnknownFormat,
     WrongIdentity,
@@ -84,6 +85,8 @@ class Beginning(Enum):
     """Whichever it is. The memory of the other nodes is all that keeps out one that has lost its folder."""
     REPAIR = "repair"
     """Less than an earlier life had: it is set aside, and the node begins anew as one that has forgotten."""
+    FORGETS = "forgets"
+    """What an earlier life has left, some of which is damaged: the node goes on with it as one that has forgotten."""
 
 
 class FolderRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,9 +138,11 @@ class DataFolder:
             if beginning is Beginning.REPAIR:
                 self.aside = set_aside(path, (LOCK_NAME, OTHERS_NAME))
                 self._write(self._new_record(REPAIRED + os.urandom(RANDOM_BYTES), 0))
-            elif not self._has_journal():
+            elif not self._has_journal() and beginning is not Beginning.FORGETS:
                 self._must_be_empty()
             self._record = self._read()
+            if beginning is Beginning.FORGETS:
+                self._forget()
             self._others = self._read_others()
             with suppress(PermissionError):  # a folder that was there, in one that this user cannot read
                 fsync_directory(path.absolute().parent)
@@ -177,7 +182,7 @@ class DataFolder:
                 log.warning("%s: until it can, the other nodes cannot tell whether this folder was lost", text)
             return
         if last_sequence < self._record.durable:
-            raise FolderDamaged(
+            raise JournalShort(
                 f"{self._journal}: it ends with frame {last_sequence}, and frame {self._record.durable} was durable "
                 f"when this node ran: what it acknowledged since is gone. {REJOIN}"
             )
@@ -205,6 +210,18 @@ class DataFolder:
                 lines = [f"{node} {one.hex()}\n" for node, known in sorted(others.items()) for one in known]
                 replace_file(self.path / OTHERS_NAME, "".join(lines).encode())
                 self._others = others
+
+    def _forget(self) -> None:
+        """Be another incarnation. Raises FolderDamaged if nothing says whose folder this is, StorageError."""
+        if self._record is None:
+            raise FolderDamaged(f"{self.path}: the file {NAME} is gone, and other files are damaged. {REJOIN}")
+        try:
+            self._write(self._new_record(REPAIRED + os.urandom(RANDOM_BYTES), 0))
+        except OSError as error:
+            raise StorageError(
+                f"{self.path / NAME} cannot be written, so this damaged folder cannot be mended: {error}. Free some "
+                "space if the disk is full, then start it again"
+            ) from error
 
     def _new_record(self, incarnation: bytes, durable: int) -> FolderRecord:
         cluster, node = self._identity.cluster, self._identity.node
@@ -278,14 +295,16 @@ def _read_record(path: Path) -> FolderRecord:
         record = _decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
+    is_known = len(record.incarnation) == RANDOM_BYTES or is_repaired(record.incarnation)
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise _damaged(path, "its checksum is wrong")
     if record.version != VERSION:
         raise UnknownFormat(
             f"{path}: format version {record.version}; this release reads version {VERSION}. Start the release that "
             "wrote it"
         )
-    is_known = len(record.incarnation) == RANDOM_BYTES or is_repaired(record.incarnation)
-    if checksum != b"%08x" % zlib.crc32(text) or not is_known:
-        raise _damaged(path, "its checksum is wrong")
+    if not is_known:
+        raise _damaged(path, "its incarnation has a length that none has")
     return record
 
 

@@ -61,6 +61,7 @@ from quorate.runtime.files import (
     publish,
     remove_asides,
 )
+from quorate.runtime.journal.segment import is_damaged_version
 from quorate.runtime.verified import VerifiedFile, identity_of
 
 MAGIC = b"QUORSNAP"
@@ -267,6 +268,14 @@ class SnapshotStore:
                 raise
             raise self._set_aside(path, error) from None
 
+    def look(self, index: int) -> SnapshotInfo:
+        """The snapshot at an index, by its header and its size alone. Raises SnapshotMissing, SnapshotCorrupt, ..."""
+        info = self._find(index)
+        path = self._path(info.index, info.term)
+        with self._open_file(path) as file:
+            self._verify_header(os.pread(file.fileno(), HEADER_SIZE, 0), path, info)
+        return info
+
     def read_chunk(self, index: int, offset: int, size: int) -> bytes:
         """Up to `size` bytes (at most 16 MiB) of the snapshot's file from an offset, for a peer; b"" at its end.
 
@@ -410,6 +419,8 @@ class SnapshotStore:
         """Read a header. Raises SnapshotCorrupt, UnknownFormat, WrongIdentity."""
         if data[:8] != MAGIC or len(data) < HEADER_SIZE:
             raise SnapshotCorrupt(f"{path}: this is not a snapshot, or its header is damaged")
+        if is_damaged_version(data, VERSION, _HEADER.size):
+            raise SnapshotCorrupt(f"{path}: the format version in the header is damaged")
         version = int.from_bytes(data[8:10], "little")
         if version != VERSION:
             raise UnknownFormat(
