@@ -79,8 +79,8 @@ def node(
     Example:  quorate node --config /etc/quorate/cluster.toml --node 1 --bootstrap
 
     Without --bootstrap a node whose data folder is empty or missing does not start: it would have forgotten its votes.
-    With it, one whose folder has data does not. A node whose folder is damaged fetches what it lost from the others, and
-    counts again when they have agreed; one whose folder is empty or missing does so with --repair.
+    With it, one whose folder has data does not. A node whose folder is damaged fetches what it lost from the others,
+    and counts again when they have agreed; one whose folder is empty or missing does so with --repair.
 
     A node that no file names joins a running cluster:
 
