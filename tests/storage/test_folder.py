@@ -255,8 +255,12 @@ def test_a_person_can_take_out_one_of_them(tmp_path: Path) -> None:
     with life(tmp_path) as folder:
         folder.know(lambda: {2: (b"two",), 3: (b"three",)})
     path = tmp_path / "others"
-    assert path.read_text() == f"2 {b'two'.hex()}\n3 {b'three'.hex()}\n"
-    path.write_text(path.read_text().split("\n")[1])
+    lines = [f"2 {b'two'.hex()}", f"3 {b'three'.hex()}"]
+    assert path.read_text() == "".join(f"{line} ~{zlib.crc32(line.encode()):08x}\n" for line in lines)
+    path.write_text(path.read_text().splitlines(keepends=True)[1])
+    with life(tmp_path) as folder:
+        assert folder.others == {3: (b"three",)}
+    path.write_text(f"{lines[1]}\n")  # as an earlier release has it
     with life(tmp_path) as folder:
         assert folder.others == {3: (b"three",)}
     path.unlink()
@@ -264,7 +268,9 @@ def test_a_person_can_take_out_one_of_them(tmp_path: Path) -> None:
         assert folder.others == {}
 
 
-@pytest.mark.parametrize("line", ["x", "2", "2 xyz", "1024 00", "-1 00", "2 0", "2 00 00", "2 " + "00" * 65, "\0"])
+@pytest.mark.parametrize(
+    "line", ["x", "2", "2 xyz", "1024 00", "-1 00", "2 0", "2 00 00", "2 " + "00" * 65, "\0", "2 00 ~00000000"]
+)
 def test_a_line_that_is_damaged_is_told_with_what_to_do(tmp_path: Path, line: str) -> None:
     with life(tmp_path):
         pass

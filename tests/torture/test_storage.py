@@ -59,7 +59,7 @@ def mends(cluster: LocalCluster, node: int) -> str:
     """Start a node whose folder is damaged, and wait until it counts again; its log."""
     cluster.start_node(node, wait=False)
     until(lambda: (status := cluster.statuses().get(node)) and status.role in ("follower", "leader"), "it counts again")
-    assert "this node mends its folder, and counts again when the others have agreed: " in cluster.log(node)
+    assert "this node mends its folder, and counts again when the others agree: " in cluster.log(node)
     return cluster.log(node)
 
 

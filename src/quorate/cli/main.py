@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "leader": "quorate.cli.leader:leader",
     "members": "quorate.cli.members:members",
     "recover": "quorate.cli.recover:recover_cluster",
+    "doctor": "quorate.cli.doctor:doctor",
     "chain": "quorate.cli.chain:chain",
     "bench": "quorate.cli.bench:bench",
     "sim": "quorate.cli.sim:sim",

@@ -17,6 +17,17 @@ REJOIN = (
 )
 
 
+_REMEDIES = (". Restore the file from", ". Look after the disk")
+
+
+def problem_of(error: BaseException) -> str:
+    """What an error says is wrong, without what to do."""
+    text = str(error)
+    for remedy in _REMEDIES:
+        text = text.partition(remedy)[0]
+    return text
+
+
 class StorageError(Exception):
     """Base of every error of the journal and the snapshot store."""
 

@@ -36,6 +36,7 @@ from quorate.runtime.errors import (
     NoRepair,
     SnapshotMissing,
     StorageError,
+    problem_of,
 )
 from quorate.runtime.files import Identity
 from quorate.runtime.folder import NAME, OTHERS_NAME, Beginning, DataFolder
@@ -159,7 +160,7 @@ class Opening:
     def _mend(self, damage: StorageError) -> Opened:
         """Raises StorageError, OSError if the disk does not let it."""
         while True:
-            log.warning("this node mends its folder, and counts again when the others have agreed: %s", damage)
+            log.warning("this node mends its folder, and counts again when the others agree: %s", problem_of(damage))
             is_emptied = not self._forget(damage)
             try:
                 return self._open(Beginning.FORGETS)

@@ -177,7 +177,12 @@ class SnapshotStore:
     """The snapshots in one folder. size_bytes_max: of a file that a peer may send."""
 
     def __init__(
-        self, directory: Path | str, identity: Identity, *, size_bytes_max: int = SNAPSHOT_SIZE_BYTES_MAX
+        self,
+        directory: Path | str,
+        identity: Identity,
+        *,
+        size_bytes_max: int = SNAPSHOT_SIZE_BYTES_MAX,
+        is_view: bool = False,
     ) -> None:
         """Create the folder if missing; remove unfinished files. Raises WrongIdentity, OSError."""
         self._directory = Path(directory)
@@ -192,10 +197,17 @@ class SnapshotStore:
         self._trees: dict[tuple[SnapshotInfo, int], PieceTree] = {}  # that which was asked for longest ago first
         self._tree_lock = threading.Lock()
         self._stops = threading.Event()
+        if is_view:
+            return
         own_directory(self._directory)
         remove_asides(self._directory)
         for info in self.infos():
             self._header(info)
+
+    @classmethod
+    def view(cls, directory: Path, identity: Identity) -> SnapshotStore:
+        """One that looks at files and changes none; another process may have the folder."""
+        return cls(directory, identity, is_view=True)
 
     def stop(self) -> None:
         """Have what writes or reads a snapshot give up soon, with NodeStops; from any thread."""
@@ -268,12 +280,18 @@ class SnapshotStore:
                 raise
             raise self._set_aside(path, error) from None
 
-    def look(self, index: int) -> SnapshotInfo:
-        """The snapshot at an index, by its header and its size alone. Raises SnapshotMissing, SnapshotCorrupt, ..."""
+    def look(self, index: int, *, whole: bool = False) -> SnapshotInfo:
+        """The snapshot at an index, by its header and its size, or by the ``whole`` of it; it stays where it is.
+
+        Raises SnapshotMissing, SnapshotCorrupt, UnknownFormat, WrongIdentity, OSError.
+        """
         info = self._find(index)
         path = self._path(info.index, info.term)
         with self._open_file(path) as file:
-            self._verify_header(os.pread(file.fileno(), HEADER_SIZE, 0), path, info)
+            if whole:
+                self._verify(file, path, info)
+            else:
+                self._verify_header(os.pread(file.fileno(), HEADER_SIZE, 0), path, info)
         return info
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes:
