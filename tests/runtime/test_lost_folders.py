@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -186,7 +187,9 @@ def age_journal(folder: Path) -> None:
         (age_journal, r"it ends with frame \d+, and frame \d+ was durable"),
     ],
 )
-def test_a_part_that_is_lost_is_refused_in_words(tmp_path: Path, harm: Any, words: str) -> None:
+def test_a_part_that_is_lost_is_named_and_mended(
+    tmp_path: Path, harm: Any, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         async with servers(tmp_path, options=SMALL) as cluster:
             await put(cluster, 5)
@@ -198,10 +201,11 @@ def test_a_part_that_is_lost_is_refused_in_words(tmp_path: Path, harm: Any, word
             await until(lambda: list((tmp_path / f"n{lost}" / "snapshots").glob("*.snap")))
             await cluster.stop(lost)
             harm(tmp_path / f"n{lost}")
-            for _ in range(2):
-                with pytest.raises(FolderDamaged, match=words):
-                    await cluster.make(lost).start()
+            await cluster.start(lost)
+            assert re.search(words, caplog.text)
+            assert cluster.running[lost].node._folder.anew
             await put(cluster, 1, 60)
+            await cluster.converged()
 
     run(main())
 

@@ -25,6 +25,7 @@ from quorate.sim.damage import (
 )
 from quorate.sim.disk import Disk
 from quorate.sim.disk_nemesis import DAMAGING, draw_disks
+from quorate.sim.mending import MENDED
 from quorate.sim.options import DISK_FAULTS, FAULTS, Options, parse_faults
 from quorate.sim.run import simulate
 from quorate.sim.snapshot_store import SimSnapshots, Spoiled
@@ -42,7 +43,7 @@ from tests.sim.test_world_disk import Bench
 from tests.sim.worlds import NoSubject, Note, Witness, witness
 
 MEDIUM = medium_of(Witness)
-HOWS = (REFUSED, UNNOTICED, ENDED)
+HOWS = (REFUSED, UNNOTICED, ENDED, MENDED)
 
 
 def durable(*writes: int) -> Bench:
@@ -502,7 +503,7 @@ def test_a_protocol_that_needs_each_node_loses_none() -> None:
 
 
 WITH_SNAPSHOTS = {"raft", "multipaxos", "pbft", "tendermint"}
-MUTANTS = ("cuts-damage", "trusts-next-sync", "serves-unverified")
+MUTANTS = ("cuts-damage", "believes-damage", "mends-votes", "trusts-next-sync", "serves-unverified")
 SICK = [(name, m.name) for name in sorted(REGISTRY) for m in mutants_of(name) if m.storage is not None]
 ALWAYS = ("raft",)
 """The bugs are of what is below protocols: one of these shows each of them, and the slow tests do above the others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ from quorate.runtime.snapshots import SnapshotStore
 
 from tests.storage.helpers import IDENTITY, of
 
-NEW, EXISTING, EITHER, REPAIR = Beginning
+NEW, EXISTING, EITHER, REPAIR, FORGETS = Beginning
 
 
 @contextmanager
@@ -211,6 +212,11 @@ def test_a_folder_belongs_to_one_node_of_one_cluster(tmp_path: Path) -> None:
             DataFolder(tmp_path, other)
 
 
+def signed(text: bytes) -> bytes:
+    """With its checksum."""
+    return b"%s\n%08x\n" % (text, zlib.crc32(text))
+
+
 @pytest.mark.parametrize(
     ("damage", "error"),
     [
@@ -218,7 +224,8 @@ def test_a_folder_belongs_to_one_node_of_one_cluster(tmp_path: Path) -> None:
         (lambda data: data[:-3], FolderDamaged),
         (lambda data: b"", FolderDamaged),
         (lambda data: b"\xff" * 100, FolderDamaged),
-        (lambda data: data.replace(b'"version":1', b'"version":2'), UnknownFormat),
+        (lambda data: data.replace(b'"version":1', b'"version":2'), FolderDamaged),
+        (lambda data: signed(data.splitlines()[0].replace(b'"version":1', b'"version":2')), UnknownFormat),
     ],
 )
 def test_a_damaged_identity_is_refused_in_words(tmp_path: Path, damage: object, error: type[StorageError]) -> None:
@@ -248,8 +255,12 @@ def test_a_person_can_take_out_one_of_them(tmp_path: Path) -> None:
     with life(tmp_path) as folder:
         folder.know(lambda: {2: (b"two",), 3: (b"three",)})
     path = tmp_path / "others"
-    assert path.read_text() == f"2 {b'two'.hex()}\n3 {b'three'.hex()}\n"
-    path.write_text(path.read_text().split("\n")[1])
+    lines = [f"2 {b'two'.hex()}", f"3 {b'three'.hex()}"]
+    assert path.read_text() == "".join(f"{line} ~{zlib.crc32(line.encode()):08x}\n" for line in lines)
+    path.write_text(path.read_text().splitlines(keepends=True)[1])
+    with life(tmp_path) as folder:
+        assert folder.others == {3: (b"three",)}
+    path.write_text(f"{lines[1]}\n")  # as an earlier release has it
     with life(tmp_path) as folder:
         assert folder.others == {3: (b"three",)}
     path.unlink()
@@ -257,7 +268,9 @@ def test_a_person_can_take_out_one_of_them(tmp_path: Path) -> None:
         assert folder.others == {}
 
 
-@pytest.mark.parametrize("line", ["x", "2", "2 xyz", "1024 00", "-1 00", "2 0", "2 00 00", "2 " + "00" * 65, "\0"])
+@pytest.mark.parametrize(
+    "line", ["x", "2", "2 xyz", "1024 00", "-1 00", "2 0", "2 00 00", "2 " + "00" * 65, "\0", "2 00 ~00000000"]
+)
 def test_a_line_that_is_damaged_is_told_with_what_to_do(tmp_path: Path, line: str) -> None:
     with life(tmp_path):
         pass

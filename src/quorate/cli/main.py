@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "history": "quorate.cli.history:history",
     "rollback": "quorate.cli.rollback:rollback",
     "recover": "quorate.cli.recover:recover_cluster",
+    "doctor": "quorate.cli.doctor:doctor",
     "chain": "quorate.cli.chain:chain",
     "bench": "quorate.cli.bench:bench",
     "sim": "quorate.cli.sim:sim",

@@ -79,8 +79,8 @@ def node(
     Example:  quorate node --config /etc/quorate/cluster.toml --node 1 --bootstrap
 
     Without --bootstrap a node whose data folder is empty or missing does not start: it would have forgotten its votes.
-    With it, one whose folder has data does not. With --repair one whose folder is damaged, empty or missing sets aside
-    what is left and fetches the state from the other nodes; it counts again when they have agreed to that.
+    With it, one whose folder has data does not. A node whose folder is damaged fetches what it lost from the others,
+    and counts again when they have agreed; one whose folder is empty or missing does so with --repair.
 
     A node that no file names joins a running cluster:
 
@@ -126,6 +126,9 @@ def _load(config: Path, node: int | None) -> NodeConfig:
 def _run_node(chosen: NodeConfig, config: Path, beginning: Beginning, stop_with_parent: int | None) -> int:
     """The life of a node, and what to do after it; the exit code."""
     ending = _run(_serve(chosen, beginning, stop_with_parent))
+    if ending.is_damaged and ending.has_run and chosen.entry.core.is_repairable:
+        log.warning("the node starts again, to mend its folder")
+        ending = _run(_serve(chosen, Beginning.EXISTING, stop_with_parent))
     again = shlex.join(["quorate", "node", "--config", str(config), "--node", str(chosen.node)])
     if ending.is_empty:
         typer.echo(f"To begin a new node:\n  {again} --bootstrap", err=True)
@@ -153,6 +156,8 @@ class Ending(NamedTuple):
     """Whether it did not start, because its folder is empty."""
     is_damaged: bool = False
     """Whether it ended because its folder, which may be empty, has lost something."""
+    has_run: bool = False
+    """Whether it had started before that."""
 
 
 def _tune() -> None:
@@ -237,7 +242,7 @@ async def _stop(server: Server | ChainServer, ended: asyncio.Future[None]) -> En
     if not ended.done():
         await ended
     log.info("stopped")
-    return Ending(Code.FAILED if has_failed else Code.OK, is_stuck, is_damaged=isinstance(why, DAMAGE))
+    return Ending(Code.FAILED if has_failed else Code.OK, is_stuck, is_damaged=isinstance(why, DAMAGE), has_run=True)
 
 
 def _tell_of_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -17,6 +17,17 @@ REJOIN = (
 )
 
 
+_REMEDIES = (". Restore the file from", ". Look after the disk")
+
+
+def problem_of(error: BaseException) -> str:
+    """What an error says is wrong, without what to do."""
+    text = str(error)
+    for remedy in _REMEDIES:
+        text = text.partition(remedy)[0]
+    return text
+
+
 class StorageError(Exception):
     """Base of every error of the journal and the snapshot store."""
 
@@ -68,6 +79,10 @@ class FolderNotEmpty(StorageError):
 
 class FolderDamaged(StorageError):
     """What a node knew when it ran last is not in its folder any more, so it may break what it has promised."""
+
+
+class JournalShort(FolderDamaged):
+    """The journal is whole, as far as it goes, and ends before what was durable at the last start or stop in order."""
 
 
 class FolderWhole(StorageError):

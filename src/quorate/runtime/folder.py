@@ -14,10 +14,10 @@ Two files have that, each replaced as a whole. ``identity`` is a line of JSON an
   since the start can be cut off unseen.
 
 ``others`` has a line with number and incarnation for each other node that has called, and another one each time that
-it was repaired, of which the last counts. It has no checksum: if a wrong one called first under a number, a person
-takes its lines out.
+it was repaired, of which the last counts, and a checksum of the line: if a wrong one called first under a number, a
+person takes its lines out.
 
-A folder that has lost something, or everything, can be *repaired* (``repair.py``): what is left is set aside, and a new
+A folder that has lost something, or everything, can be mended or *repaired* (``opening.py``, ``repair.py``): a new
 incarnation begins, whose protocol has the others send what was lost. It says so in each Hello.
 
 A folder of a release that had no such file is taken as it is, and gets one.
@@ -46,6 +46,7 @@ from quorate.runtime.errors import (
     FolderDamaged,
     FolderEmpty,
     FolderNotEmpty,
+    JournalShort,
     StorageError,
     UnknownFormat,
     WrongIdentity,
@@ -84,6 +85,8 @@ class Beginning(Enum):
     """Whichever it is. The memory of the other nodes is all that keeps out one that has lost its folder."""
     REPAIR = "repair"
     """Less than an earlier life had: it is set aside, and the node begins anew as one that has forgotten."""
+    FORGETS = "forgets"
+    """What an earlier life has left, some of which is damaged: the node goes on with it as one that has forgotten."""
 
 
 class FolderRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +99,7 @@ class FolderRecord(msgspec.Struct, frozen=True, kw_only=True):
     durable: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
-_OTHER: Final = re.compile(rb"(\d{1,4}) ((?:[0-9a-f]{2}){1,64})")
+_OTHER: Final = re.compile(rb"((\d{1,4}) ((?:[0-9a-f]{2}){1,64}))(?: ~([0-9a-f]{8}))?\r?\n")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(FolderRecord).decode
 
@@ -135,10 +138,12 @@ class DataFolder:
             if beginning is Beginning.REPAIR:
                 self.aside = set_aside(path, (LOCK_NAME, OTHERS_NAME))
                 self._write(self._new_record(REPAIRED + os.urandom(RANDOM_BYTES), 0))
-            elif not self._has_journal():
+            elif not self._has_journal() and beginning is not Beginning.FORGETS:
                 self._must_be_empty()
             self._record = self._read()
-            self._others = self._read_others()
+            if beginning is Beginning.FORGETS:
+                self._forget()
+            self._others = read_others(path / OTHERS_NAME)
             with suppress(PermissionError):  # a folder that was there, in one that this user cannot read
                 fsync_directory(path.absolute().parent)
         except BaseException:
@@ -176,11 +181,7 @@ class DataFolder:
                     raise StorageError(f"{text}. Free some space if the disk is full, then start it again") from error
                 log.warning("%s: until it can, the other nodes cannot tell whether this folder was lost", text)
             return
-        if last_sequence < self._record.durable:
-            raise FolderDamaged(
-                f"{self._journal}: it ends with frame {last_sequence}, and frame {self._record.durable} was durable "
-                f"when this node ran: what it acknowledged since is gone. {REJOIN}"
-            )
+        check_reach(self._journal, last_sequence, self._record.durable)
         self.reached(last_sequence)
 
     def reached(self, last_sequence: int) -> None:
@@ -202,9 +203,24 @@ class DataFolder:
         with self._write_lock:
             others = latest()
             if not self._is_closed and others != self._others:
-                lines = [f"{node} {one.hex()}\n" for node, known in sorted(others.items()) for one in known]
-                replace_file(self.path / OTHERS_NAME, "".join(lines).encode())
+                lines = [
+                    b"%d %b" % (node, one.hex().encode()) for node, known in sorted(others.items()) for one in known
+                ]
+                text = b"".join(b"%b ~%08x\n" % (line, zlib.crc32(line)) for line in lines)
+                replace_file(self.path / OTHERS_NAME, text)
                 self._others = others
+
+    def _forget(self) -> None:
+        """Be another incarnation. Raises FolderDamaged if nothing says whose folder this is, StorageError."""
+        if self._record is None:
+            raise FolderDamaged(f"{self.path}: the file {NAME} is gone, and other files are damaged. {REJOIN}")
+        try:
+            self._write(self._new_record(REPAIRED + os.urandom(RANDOM_BYTES), 0))
+        except OSError as error:
+            raise StorageError(
+                f"{self.path / NAME} cannot be written, so this damaged folder cannot be mended: {error}. Free some "
+                "space if the disk is full, then start it again"
+            ) from error
 
     def _new_record(self, incarnation: bytes, durable: int) -> FolderRecord:
         cluster, node = self._identity.cluster, self._identity.node
@@ -232,29 +248,13 @@ class DataFolder:
         path = self.path / NAME
         if not path.exists():
             return None
-        record = _read_record(path)
+        record = read_record(path)
         if (record.cluster, record.node) != (self._identity.cluster, self._identity.node):
             raise WrongIdentity(
                 f"{path} belongs to node {record.node} of cluster {record.cluster!r}; this is node "
                 f"{self._identity.node} of cluster {self._identity.cluster!r}. Give each node its own data folder"
             )
         return record
-
-    def _read_others(self) -> dict[int, tuple[bytes, ...]]:
-        path = self.path / OTHERS_NAME
-        if not path.exists():
-            return {}
-        found: dict[int, tuple[bytes, ...]] = {}
-        for number, line in enumerate(read_file(path, SIZE_BYTES_MAX).splitlines(), 1):
-            matched = _OTHER.fullmatch(line)
-            if matched is None or int(matched[1]) > NODE_ID_MAX:
-                raise FolderDamaged(
-                    f"{path}: line {number} is not the number and the incarnation of a node. Take it out: this node "
-                    "then knows the other one by its next call"
-                )
-            node, incarnation = int(matched[1]), bytes.fromhex(matched[2].decode())
-            found[node] = (*found.get(node, ()), incarnation)
-        return found
 
     def _write(self, record: FolderRecord) -> None:
         text = _encode(record)
@@ -267,25 +267,55 @@ def owner_of(folder: Path) -> Identity | None:
     path = folder / NAME
     if not path.exists():
         return None
-    record = _read_record(path)
+    record = read_record(path)
     return Identity(record.cluster, record.node)
 
 
-def _read_record(path: Path) -> FolderRecord:
+def check_reach(journal: Path, last_sequence: int, durable: int) -> None:
+    """A journal ends with this frame; ``durable``: what it had at the last start or stop. Raises JournalShort."""
+    if last_sequence < durable:
+        raise JournalShort(
+            f"{journal}: it ends with frame {last_sequence}, and frame {durable} was durable when this node ran: what "
+            f"it acknowledged since is gone. {REJOIN}"
+        )
+
+
+def read_others(path: Path) -> dict[int, tuple[bytes, ...]]:
+    """What is in the file ``others``, if it is there: incarnations by node. Raises FolderDamaged, OSError."""
+    if not path.exists():
+        return {}
+    found: dict[int, tuple[bytes, ...]] = {}
+    for number, line in enumerate(read_file(path, SIZE_BYTES_MAX).splitlines(keepends=True), 1):
+        matched = _OTHER.fullmatch(line)
+        is_changed = matched and matched[4] and int(matched[4], 16) != zlib.crc32(matched[1])
+        if matched is None or is_changed or int(matched[2]) > NODE_ID_MAX:
+            raise FolderDamaged(
+                f"{path}: line {number} is not the number and the incarnation of a node. Take it out: this node "
+                "then knows the other one by its next call"
+            )
+        node, incarnation = int(matched[2]), bytes.fromhex(matched[3].decode())
+        found[node] = (*found.get(node, ()), incarnation)
+    return found
+
+
+def read_record(path: Path) -> FolderRecord:
+    """What is in the file ``identity``. Raises FolderDamaged, UnknownFormat, OSError."""
     data = read_file(path, SIZE_BYTES_MAX)
     text, _, checksum = data.rstrip(b"\n").rpartition(b"\n")
     try:
         record = _decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
+    is_known = len(record.incarnation) == RANDOM_BYTES or is_repaired(record.incarnation)
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise _damaged(path, "its checksum is wrong")
     if record.version != VERSION:
         raise UnknownFormat(
             f"{path}: format version {record.version}; this release reads version {VERSION}. Start the release that "
             "wrote it"
         )
-    is_known = len(record.incarnation) == RANDOM_BYTES or is_repaired(record.incarnation)
-    if checksum != b"%08x" % zlib.crc32(text) or not is_known:
-        raise _damaged(path, "its checksum is wrong")
+    if not is_known:
+        raise _damaged(path, "its incarnation has a length that none has")
     return record
 
 

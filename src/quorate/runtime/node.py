@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 from typing import Protocol as Interface
 
 from quorate.kernel import (
@@ -56,28 +56,22 @@ from quorate.kernel import (
 from quorate.kernel import Path as CorePath
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keys
-from quorate.parts.log.replicated import Journaled, Restored, TakeSnapshot
+from quorate.parts.log.replicated import Restored, TakeSnapshot
 from quorate.runtime.burden import Burden
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.errors import (
-    REJOIN,
     DiskHangs,
-    FolderDamaged,
-    FolderWhole,
     MemoryLost,
-    NoRepair,
     StorageError,
 )
 from quorate.runtime.files import Identity
-from quorate.runtime.folder import Beginning, DataFolder
+from quorate.runtime.folder import Beginning
 from quorate.runtime.greeting import Told
 from quorate.runtime.jobs import Doer, Jobs
-from quorate.runtime.journal import Journal
+from quorate.runtime.opening import Opened, Opening
 from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.peers import Peers
-from quorate.runtime.repair import check_state, what_is_lost
-from quorate.runtime.stores import SnapshotStores
 from quorate.runtime.submissions import Submissions
 from quorate.runtime.threads import in_daemon
 
@@ -149,16 +143,6 @@ class Links(Interface):
 
     def hold(self, is_held: bool, /) -> None:
         """Read nothing of what others send, or read on."""
-
-
-class Opened(NamedTuple):
-    """What a node finds of its earlier lives. ``snapshot_index``: of the newest that it took itself; 0: none."""
-
-    folder: DataFolder
-    journal: Journal
-    stores: SnapshotStores
-    frames: list[bytes]
-    snapshot_index: int
 
 
 class Node(Machine):
@@ -253,9 +237,7 @@ class Node(Machine):
         self._folder, self._journal, self._stores = opened.folder, opened.journal, opened.stores
         self._jobs = Jobs(self._stores, self.app, self._keyring, self._doers, self._end)
         try:
-            self._recover(opened.frames)
-            self._check_own_snapshot(self.host.root, opened.snapshot_index)
-            del opened
+            self._take_up(opened.host)
             if not self.is_open:
                 self.peers.incarnations.takes_repaired = self.host.root.is_repairable
                 self.peers.incarnations.recall(self._folder.incarnation, self._folder.others, self._learnt)
@@ -269,60 +251,18 @@ class Node(Machine):
 
     def _open(self) -> Opened:
         """What is durable."""
-        if self._beginning is Beginning.REPAIR:
-            self._check_repair()
-        opened = self._open_as(self._beginning)
+        opening = Opening(
+            *(self._data, self._identity, self._codec, self._new_host),
+            on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
+            on_stall=lambda why: self._from_thread(self._on_stall, why),
+        )
+        opened = opening.open(self._beginning)
         try:
             self._on_folder()
             return opened
         except BaseException:
-            opened.journal.close()
+            opened.close()
             raise
-
-    def _open_as(self, beginning: Beginning) -> Opened:
-        folder = DataFolder(self._data, self._identity, beginning)
-        journal, frames = Journal.open(
-            self._data / "journal",
-            identity=self._identity,
-            lock=folder.lock,
-            on_end=folder.reached,
-            on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
-            on_stall=lambda why: self._from_thread(self._on_stall, why),
-        )
-        try:
-            folder.settle(journal.last_sequence)
-            if folder.aside is not None:
-                log.warning("what was left of this node's memory is in %s", folder.aside)
-            stores = SnapshotStores(self._data / "snapshots", self._identity)
-            newest = max((info.index for info in stores().own()), default=0)
-            return Opened(folder, journal, stores, frames, newest)
-        except BaseException:
-            journal.close()
-            raise
-
-    def _check_repair(self) -> None:
-        """Raises NoRepair, FolderWhole; StorageError or OSError where it cannot be told."""
-        if why := self._new_host([], b"repaired").root.unrepairable():
-            raise NoRepair(
-                f"node {self.id} cannot be repaired from its peers: {why}. Remove it from the cluster, and let a new "
-                "node join under another id, if the protocol has that"
-            )
-        lost = what_is_lost(self._check_whole)
-        if lost is None:
-            raise FolderWhole(f"{self._data}: nothing is damaged or missing: start this node without --repair")
-        log.warning("this node is repaired: %s", lost)
-
-    def _check_whole(self) -> None:
-        """As a start, but that nothing is begun."""
-        opened = self._open_as(Beginning.EXISTING)
-        try:
-            records = self._decode(opened.frames)
-            host = self._new_host(records, opened.folder.anew)
-            check_state(host, records, opened.stores)
-            self._check_own_snapshot(host.root, opened.snapshot_index)
-        finally:
-            opened.folder.close()
-            opened.journal.close()
 
     @property
     def is_loading(self) -> bool:
@@ -396,12 +336,6 @@ class Node(Machine):
             if error is not None:
                 raise error
 
-    def _decode(self, frames: Sequence[bytes]) -> list[Record]:
-        records: list[Record] = []
-        for frame in frames:
-            records += self._codec.decode_records(frame)
-        return records
-
     def _new_host(self, records: Sequence[Record], anew: bytes) -> Host:
         seed = seed_in(records) or new_seed()
         return Host(
@@ -411,23 +345,12 @@ class Node(Machine):
             incarnation=anew,
         )
 
-    def _recover(self, frames: Sequence[bytes]) -> None:
-        records = self._decode(frames)
-        self.host = self._new_host(records, self._folder.anew)
-        if self.host.root.is_open != self.is_open:
-            raise ValueError(f"{type(self.host.root).__name__} is for {ROSTERS[not self.is_open]}, this node is not")
-        self.shell = self._shell_class(self.host, self.app, self, Restored)
-        self._submissions = Submissions(self.wake, gathers=self.host.root.gathers)
-        for record in records:
-            self.host.restore(record)
-
-    def _check_own_snapshot(self, core: Core, index: int) -> None:
-        """What this node took a snapshot of was in its journal. One that came from another node may be newer."""
-        if isinstance(core, Journaled) and index > core.log_end:
-            raise FolderDamaged(
-                f"{self._data}: this node took a snapshot at index {index}, and its journal ends at {core.log_end}: "
-                f"what it acknowledged is gone. {REJOIN}"
-            )
+    def _take_up(self, host: Host) -> None:
+        self.host = host
+        if host.root.is_open != self.is_open:
+            raise ValueError(f"{type(host.root).__name__} is for {ROSTERS[not self.is_open]}, this node is not")
+        self.shell = self._shell_class(host, self.app, self, Restored)
+        self._submissions = Submissions(self.wake, gathers=host.root.gathers)
 
     def _learnt(self) -> None:
         """Another node has called for the first time."""

@@ -1,24 +1,24 @@
 """Repair: what a node does with a folder that has lost something, before its protocol has the others send it.
 
-How it works. ``what_is_lost`` opens the folder as a start would, reads all of the journal into cores that are thrown
-away, and verifies the snapshots that they ask for: so damage is what keeps a node from starting, and nothing else.
-A folder that has lost nothing is not repaired, as that would throw away a memory that the cluster counts on.
+How it works. There are two ways. A damaged folder that still says whose it is mends itself at a start
+(``opening.py``): ``keep_before`` keeps what stood in the journal before the damage. A folder that is gone, or does not
+say whose it is, is repaired if a person says so (``--repair``), and only if it has lost something: a memory that is
+whole must not be thrown away, as the cluster counts on it.
 
-Then all of it is set aside, whatever is damaged. A node that lost its snapshot alone has lost entries that it
-acknowledged; one whose journal was cut cannot know what it promised. Neither may count before the others have seen to
-that, so what is left of its memory is of no use to it: one rule serves all damage. Nothing is deleted: it may be all
-that is left, if other nodes are lost too.
+Nothing is deleted. What is not used any more is set aside in ``damaged-<time>``: it may be all that is left, if other
+nodes are lost too.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
-from quorate.kernel import Host, Record
+from quorate.kernel import Host
 from quorate.parts.log.replicated import Restored
 from quorate.runtime.errors import (
     DiskUnreadable,
@@ -29,7 +29,17 @@ from quorate.runtime.errors import (
     SnapshotMissing,
     StorageError,
 )
-from quorate.runtime.files import fsync_directory, make_directory
+from quorate.runtime.files import (
+    ASIDE,
+    Identity,
+    create,
+    fsync_directory,
+    make_directory,
+    publish,
+    read_file,
+    write_all,
+)
+from quorate.runtime.journal.segment import decode_header, segment_numbers, segment_path
 from quorate.runtime.stores import SnapshotStores
 
 log = logging.getLogger("quorate.repair")
@@ -42,14 +52,12 @@ SNAPSHOTS: Final = "snapshots"
 IDENTITY: Final = "identity"
 
 
-def check_state(host: Host, records: Sequence[Record], stores: SnapshotStores) -> None:
-    """Have a host that is thrown away start from these records, and verify the snapshots that it wants.
+def check_snapshot(host: Host, stores: SnapshotStores) -> None:
+    """Have a host that is thrown away start, and verify the snapshots that it wants, each to its end.
 
     Raises FolderDamaged, SnapshotMissing, SnapshotCorrupt, OSError.
     """
     try:
-        for record in records:
-            host.restore(record)
         wanted = [output for output in host.start(0.0).outputs if isinstance(output, Restored)]
     except ValueError as error:
         raise FolderDamaged(str(error)) from None
@@ -79,12 +87,54 @@ def set_aside(folder: Path, kept: Collection[str]) -> Path | None:
         return None
     aside = _fresh(folder)
     for path in parts:
-        target = aside / path.relative_to(folder)
-        make_directory(target.parent)
-        path.rename(target)
-        fsync_directory(path.parent)
-        fsync_directory(target.parent)
+        _move(path, folder, aside)
     return aside
+
+
+def keep_before(folder: Path, damaged: Path, offset: int, identity: Identity) -> Path | None:
+    """Move what follows an offset of a segment of the journal, and all later segments, to ``damaged-<time>``.
+
+    Returns where to; None if nothing would be left in the journal, and then nothing is moved. The damaged segment is
+    kept there as a whole. A crash in between leaves a journal that ends sooner, or is damaged still. Raises OSError.
+    """
+    journal = folder / JOURNAL
+    number = int(damaged.stem)
+    head = _head(damaged, offset, identity)
+    present = segment_numbers(journal)
+    if not head and not any(one < number for one in present):
+        return None
+    aside = _fresh(folder)
+    kept = damaged.with_name(damaged.name + ASIDE)
+    if head:
+        fd = create(kept)
+        try:
+            write_all(fd, [head], 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    for one in sorted((one for one in present if one >= number), reverse=True):
+        _move(segment_path(journal, one), folder, aside)
+    if head:
+        publish(kept, damaged)
+    return aside
+
+
+def _head(damaged: Path, offset: int, identity: Identity) -> bytes:
+    """What can be read of a segment up to there; nothing, if that ends within a checkpoint."""
+    try:
+        data = read_file(damaged, offset)
+        header = decode_header(data, damaged, identity)
+    except (OSError, StorageError):
+        return b""
+    return data if len(data) >= header.sealed else b""
+
+
+def _move(path: Path, folder: Path, aside: Path) -> None:
+    target = aside / path.relative_to(folder)
+    make_directory(target.parent)
+    path.rename(target)
+    fsync_directory(path.parent)
+    fsync_directory(target.parent)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -61,6 +61,7 @@ from quorate.runtime.files import (
     publish,
     remove_asides,
 )
+from quorate.runtime.journal.segment import is_damaged_version
 from quorate.runtime.verified import VerifiedFile, identity_of
 
 MAGIC = b"QUORSNAP"
@@ -176,7 +177,12 @@ class SnapshotStore:
     """The snapshots in one folder. size_bytes_max: of a file that a peer may send."""
 
     def __init__(
-        self, directory: Path | str, identity: Identity, *, size_bytes_max: int = SNAPSHOT_SIZE_BYTES_MAX
+        self,
+        directory: Path | str,
+        identity: Identity,
+        *,
+        size_bytes_max: int = SNAPSHOT_SIZE_BYTES_MAX,
+        is_view: bool = False,
     ) -> None:
         """Create the folder if missing; remove unfinished files. Raises WrongIdentity, OSError."""
         self._directory = Path(directory)
@@ -191,10 +197,17 @@ class SnapshotStore:
         self._trees: dict[tuple[SnapshotInfo, int], PieceTree] = {}  # that which was asked for longest ago first
         self._tree_lock = threading.Lock()
         self._stops = threading.Event()
+        if is_view:
+            return
         own_directory(self._directory)
         remove_asides(self._directory)
         for info in self.infos():
             self._header(info)
+
+    @classmethod
+    def view(cls, directory: Path, identity: Identity) -> SnapshotStore:
+        """One that looks at files and changes none; another process may have the folder."""
+        return cls(directory, identity, is_view=True)
 
     def stop(self) -> None:
         """Have what writes or reads a snapshot give up soon, with NodeStops; from any thread."""
@@ -266,6 +279,20 @@ class SnapshotStore:
             if not isinstance(error, SnapshotCorrupt):
                 raise
             raise self._set_aside(path, error) from None
+
+    def look(self, index: int, *, whole: bool = False) -> SnapshotInfo:
+        """The snapshot at an index, by its header and its size, or by the ``whole`` of it; it stays where it is.
+
+        Raises SnapshotMissing, SnapshotCorrupt, UnknownFormat, WrongIdentity, OSError.
+        """
+        info = self._find(index)
+        path = self._path(info.index, info.term)
+        with self._open_file(path) as file:
+            if whole:
+                self._verify(file, path, info)
+            else:
+                self._verify_header(os.pread(file.fileno(), HEADER_SIZE, 0), path, info)
+        return info
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes:
         """Up to `size` bytes (at most 16 MiB) of the snapshot's file from an offset, for a peer; b"" at its end.
@@ -410,6 +437,8 @@ class SnapshotStore:
         """Read a header. Raises SnapshotCorrupt, UnknownFormat, WrongIdentity."""
         if data[:8] != MAGIC or len(data) < HEADER_SIZE:
             raise SnapshotCorrupt(f"{path}: this is not a snapshot, or its header is damaged")
+        if is_damaged_version(data, VERSION, _HEADER.size):
+            raise SnapshotCorrupt(f"{path}: the format version in the header is damaged")
         version = int.from_bytes(data[8:10], "little")
         if version != VERSION:
             raise UnknownFormat(

@@ -25,11 +25,16 @@ CORRUPT = "nothing corrupt is believed"
 
 
 class Refusal(Exception):
-    """A node cannot start, or cannot go on. ``how`` is REFUSED, ENDED or UNNOTICED; the text is for a person."""
+    """A node cannot start, or cannot go on. ``how`` is REFUSED, ENDED or UNNOTICED; the text is for a person.
 
-    def __init__(self, how: str, text: str) -> None:
+    ``frames`` are those that stand before the damage, as bytes; ``kept`` the same as records.
+    """
+
+    def __init__(self, how: str, text: str, frames: Sequence[bytes] = ()) -> None:
         super().__init__(text)
         self.how = how
+        self.frames = frames
+        self.kept: Sequence[Sequence[Record]] = ()
 
 
 class JournalImage(msgspec.Struct):
@@ -137,24 +142,35 @@ def read_damaged(pages: Pages, medium: Medium) -> list[Sequence[Record]]:
     before = bytes(image.data)
     for damage in pages.damage:
         damage.do(image)
-    found = medium.read(bytes(image.data))
     sealed = checkpoint or []
-    if found != [*sealed, *frames][: len(found)]:
-        raise Violation(CORRUPT, f"a node recovers {len(found)} frames, and not all of them are what it wrote")
     first = 0 if checkpoint is None else 1
+    try:
+        found = medium.read(bytes(image.data))
+    except Refusal as refusal:
+        kept = refusal.frames
+        _check_written(kept, [*sealed, *frames])
+        if kept and len(kept) >= len(sealed):
+            refusal.kept = [*pages.journal[:first], *(medium.decode(frame) for frame in kept[len(sealed) :])]
+        raise
+    _check_written(found, [*sealed, *frames])
     if len(found) < len(sealed):
         raise Violation(CORRUPT, f"a node starts with {len(found)} records of a checkpoint of {len(sealed)}")
-    kept = first + len(found) - len(sealed)
-    if kept < pages.acknowledged:
-        lost = set(pages.numbers[kept : pages.acknowledged])
+    count = first + len(found) - len(sealed)
+    if count < pages.acknowledged:
+        lost = set(pages.numbers[count : pages.acknowledged])
         if not lost <= _touched(image, before):
             raise Violation(
                 CORRUPT,
-                f"a node starts with {kept} frames of {pages.acknowledged} that were durable; what is damaged is not "
+                f"a node starts with {count} frames of {pages.acknowledged} that were durable; what is damaged is not "
                 f"the end alone: {pages.damage}",
             )
-        raise Refusal(UNNOTICED, f"the last write is gone, and nothing shows it: {pages.acknowledged - kept} frames")
+        raise Refusal(UNNOTICED, f"the last write is gone, and nothing shows it: {pages.acknowledged - count} frames")
     return [*pages.journal[:first], *(medium.decode(frame) for frame in found[len(sealed) :])]
+
+
+def _check_written(found: Sequence[bytes], frames: Sequence[bytes]) -> None:
+    if list(found) != frames[: len(found)]:
+        raise Violation(CORRUPT, f"a node recovers {len(found)} frames, and not all of them are what it wrote")
 
 
 def _image(pages: Pages, medium: Medium) -> tuple[list[bytes] | None, list[bytes], JournalImage]:

@@ -130,6 +130,17 @@ class Disk:
         self._written = 0
         self.is_hung, self._overdue = False, None
 
+    def keep(self, frames: int) -> None:
+        """What follows so many frames of the journal is set aside, with all damage. ``crash`` first."""
+        del self.journal[frames:], self.numbers[frames:]
+        self.damage.clear()
+        self.acknowledged = len(self.journal)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all that it has reported is there, and undamaged."""
+        return not self.damage and self._honest is None and not self._is_forgetful
+
     def lose(self) -> None:
         """All that was ever written is gone. ``crash`` first."""
         self.journal.clear()

@@ -1,10 +1,10 @@
 """DiskNemesis: has disks fail in ways that no crash does, and never at more nodes than the protocol can lose.
 
 How it works. What damages something durable dooms its node: from then on the node may refuse to start, and is not
-missed. At most ``Storage.borne`` nodes are doomed, dead or lying at any time, so a quorum keeps what was acknowledged;
-a finer atlas, by record (Alagappan et al., "Protocol-aware recovery", FAST 2018), is of use once nodes repair what they
-lost. A doomed node is killed some time later, so that its damage is found. A sync that fails, one that hangs, and a
-snapshot that does not fit damage nothing that was durable, and strike any node.
+missed. At most ``Storage.borne`` nodes are doomed, dead or lying at any time, so a quorum keeps what was acknowledged.
+Where nodes mend their folders (``mending.py``), one that has returned is doomed no more, and another may be struck.
+A doomed node is killed some time later, so that its damage is found. A sync that fails, one that hangs, and a snapshot
+that does not fit damage nothing that was durable, and strike any node.
 
 A disk that hangs is also the last that happens in a run that has the kind, if a node can be spared: all else is well
 then, and clients must be answered all the same.
@@ -21,6 +21,7 @@ from typing import Final
 from quorate.sim.damage import Damage, Flipped, Lost, Misdirected, Unreadable
 from quorate.sim.ground import Ground
 from quorate.sim.hangs import watch_hang
+from quorate.sim.mending import Menders
 from quorate.sim.node import SimNode
 from quorate.sim.options import DISK_FAULTS
 from quorate.sim.swarm import Mix, log_uniform
@@ -92,6 +93,7 @@ class DiskNemesis:
         self._world = world
         self._count = count
         self._over = False
+        self.menders = Menders(world, count)
         self._strikes: dict[str, Callable[[Random], bool]] = {
             "bit-rot": lambda rng: self._damage(rng, lambda _: Flipped(rng.random())),
             "misdirected-write": lambda rng: self._damage(rng, lambda write: Misdirected(write, rng.random())),
@@ -152,6 +154,7 @@ class DiskNemesis:
     def _may_doom(self, node: SimNode) -> bool:
         """Whether the rest bears that it never returns."""
         world = self._world
+        self.menders.look()
         if node.id in world.doomed:
             return True
         gone = {other.id for other in world.nodes if other not in world.present} | world.doomed

@@ -82,6 +82,7 @@ class Ground(ABC, Generic[NodeT]):
         "liars",
         "make",
         "mark",
+        "mending",
         "mix",
         "network",
         "newcomers",
@@ -155,6 +156,8 @@ class Ground(ABC, Generic[NodeT]):
         self.newcomers: dict[int, Newcomer] = {}
         self.doomed: set[int] = set()
         """The nodes on whose disks something durable was damaged: each may refuse to start from now on."""
+        self.mending: set[int] = set()
+        """Those of them that mended their folders, and have not returned."""
         self.refusals: dict[str, int] = {}
         """How nodes came to an end by their disks, and how many."""
         self.now = 0.0

@@ -384,11 +384,13 @@ class Nemesis:
     def has_settled(self) -> bool:
         """Whether what was begun about members is over."""
         has_operated = self._operator is None or self._operator.has_settled
-        return has_operated and (self._repairs is None or self._repairs.has_settled)
+        has_repaired = self._repairs is None or self._repairs.has_settled
+        return has_operated and has_repaired and self._disks.menders.has_settled
 
     def missing(self) -> str:
         """What is not over, for a person; empty if there is nothing."""
-        parts = [part.missing() for part in (self._operator, self._repairs) if part is not None]
+        watched = (self._operator, self._repairs, self._disks.menders)
+        parts = [part.missing() for part in watched if part is not None]
         return "; ".join(part for part in parts if part)
 
     def _members(self, rng: Random) -> None:

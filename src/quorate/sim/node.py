@@ -49,6 +49,7 @@ from quorate.sim.clock import Clock, WallClock
 from quorate.sim.damage import ENDED, Refusal
 from quorate.sim.ground import Ground
 from quorate.sim.jobs import SimDoer, SimJobs
+from quorate.sim.mending import AGAIN_S, forget, may_mend
 from quorate.sim.snapshot_store import SimSnapshots
 
 STEPS_AT_ONCE_MAX = 10_000
@@ -216,22 +217,18 @@ class SimNode(Machine):
         try:
             frames = self.disk.recover(world.storage.medium)
         except Refusal as refusal:
-            world.refuse(self.id, refusal.how, str(refusal))
-            return
+            if not may_mend(self, refusal.how):
+                world.refuse(self.id, refusal.how, str(refusal))
+                return
+            frames = forget(self, refusal)
         self.up = True
         self.paused = False
         self.stepping = False
         self._busy_until = 0.0
         self._written = self._durable = 0
         self._frames_until_checkpoint = self._checkpoint_after()
-        life = "" if world.options.by_inputs else f"/{self.life}"  # replayed inputs need the same chance
-        chance = streams(f"{self._seed}/core/{self.id}{life}")
         now = self.clock.at(world.now)
-        if world.strangers is None:
-            by_inputs, incarnation = world.options.by_inputs, self.incarnation
-            self.host = Host(world.make, self.id, self.peers, chance, by_inputs=by_inputs, incarnation=incarnation)
-        else:
-            self.host = Host(world.make, SELF, (), chance, by_inputs=world.options.by_inputs, is_open=True)
+        self.host = self.new_host(self.incarnation)
         assert self.host.root.is_open == world.is_open, "the core and its subject differ on who may connect"
         self.app = world.make_app(self.place, Random(f"{self._seed}/app/{self.id}/{self.life}"))
         self.app.port = SimPort(self)
@@ -250,6 +247,16 @@ class SimNode(Machine):
         if self.disk.stalled is not None:
             self.shell.reported(self.disk.stalled)
         self._wake()
+
+    def new_host(self, incarnation: bytes) -> Host:
+        """A host of this life of the node that has not started."""
+        world = self.world
+        by_inputs = world.options.by_inputs
+        life = "" if by_inputs else f"/{self.life}"  # replayed inputs need the same chance
+        chance = streams(f"{self._seed}/core/{self.id}{life}")
+        if world.strangers is None:
+            return Host(world.make, self.id, self.peers, chance, by_inputs=by_inputs, incarnation=incarnation)
+        return Host(world.make, SELF, (), chance, by_inputs=by_inputs, is_open=True)
 
     def crash(self) -> None:
         """The process is gone."""
@@ -305,9 +312,13 @@ class SimNode(Machine):
             checker.lost(self.id)
 
     def end(self, why: str) -> None:
-        """What is on its disk cannot be trusted: it stops, and another start would be refused."""
+        """What is on its disk cannot be trusted: it stops. Another start would be refused, or mends it."""
         self.crash()
-        self.world.refuse(self.id, ENDED, why)
+        if may_mend(self, ENDED):
+            forget(self, Refusal(ENDED, why))
+            self.world.after(AGAIN_S, self.restart)
+        else:
+            self.world.refuse(self.id, ENDED, why)
 
     def _broke(self, why: str) -> None:
         """After a failed sync nothing more is durable, so the process ends. What was durable is, at the next start."""

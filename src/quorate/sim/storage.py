@@ -17,5 +17,9 @@ class Storage(msgspec.Struct, frozen=True):
     """A ``damage.Medium``: the bytes of journals; None: there are none that could be damaged."""
     borne: int = 0
     """How many nodes may lose what is on their disks, and so never return."""
+    mends: bool = False
+    """Whether a node that finds damage goes on as one that has forgotten."""
+    forgets: bool = True
+    """Whether it says so."""
     disk: type[Disk] = Disk
     snapshots: type[SimSnapshots] = SimSnapshots

@@ -122,7 +122,7 @@ def trial_of(task: Task) -> Trial:
     borne, storage = _borne(entry, equipment, config), Storage()
     if not set(DISK_FAULTS).isdisjoint(faults):
         spared = borne(range(task.nodes)) if equipment.spares_nodes else 0
-        storage = Storage(medium_of(core) if spared else None, spared)
+        storage = Storage(medium_of(core) if spared else None, spared, mends=core.is_repairable and not core.by_inputs)
     if task.joins or "members" in kinds:
         config = msgspec.structs.replace(config, founders=tuple(range(task.nodes)))
     change = None

@@ -6,7 +6,8 @@ the store that serves snapshots. So it is planted in every protocol.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,14 @@ from quorate.runtime.codec import Codec
 from quorate.runtime.errors import JournalCorrupt, StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.journal.recovery import Recovered, read_segment
-from quorate.runtime.journal.segment import HEADER_SIZE, SegmentHeader, decode_header, encode_frames, encode_header
+from quorate.runtime.journal.segment import (
+    FRAME_HEADER_SIZE,
+    HEADER_SIZE,
+    SegmentHeader,
+    decode_header,
+    encode_frames,
+    encode_header,
+)
 from quorate.sim.damage import REFUSED, Lost, Refusal
 from quorate.sim.disk import Disk
 from quorate.sim.mutant import Mutant
@@ -65,9 +73,20 @@ class JournalMedium:
         try:
             header = decode_header(data[:HEADER_SIZE], PATH, IDENTITY)
             self.scan(data, header, recovered)
+        except JournalCorrupt as error:
+            raise Refusal(REFUSED, str(error), self._before(data[: error.offset])) from error
         except StorageError as error:
             raise Refusal(REFUSED, str(error)) from error
         return recovered.frames
+
+    def _before(self, data: bytes) -> list[bytes]:
+        """What a node keeps of a damaged segment, as ``runtime/repair.py`` cuts it: nothing within a checkpoint."""
+        kept = Recovered([])
+        with suppress(StorageError):
+            header = decode_header(data[:HEADER_SIZE], PATH, IDENTITY)
+            if len(data) >= header.sealed:
+                read_segment(data, header, PATH, kept, last=True)
+        return kept.frames
 
     def scan(self, data: bytes, header: SegmentHeader, recovered: Recovered) -> None:
         """Append the frames. Raises StorageError."""
@@ -98,6 +117,28 @@ class CutsDamage(JournalMedium):
             super().scan(data, header, recovered)
 
 
+class BelievesDamage(JournalMedium):
+    """Breaks what checksums are for: a frame that was changed is taken for what was written, and served to others."""
+
+    def scan(self, data: bytes, header: SegmentHeader, recovered: Recovered) -> None:
+        """With the checksum that the bytes of a damaged frame would have."""
+        try:
+            super().scan(data, header, recovered)
+        except JournalCorrupt as error:
+            at = error.offset
+            length = int.from_bytes(data[at + 8 : at + 12], "little")
+            end = at + FRAME_HEADER_SIZE + length
+            if at < HEADER_SIZE or data[at : at + 4] != header.salt or end > len(data):
+                raise
+            found = zlib.crc32(data[at + 8 : end], at & 0xFFFFFFFF)
+            changed = data[: at + 4] + found.to_bytes(4, "little") + data[at + 8 :]
+            if changed == data:
+                raise
+            recovered.frames.clear()
+            recovered.last_sequence = 0
+            self.scan(changed, header, recovered)
+
+
 class TrustsNextSync(Disk):
     """Breaks what failed syncs ask for: the process ends. This one goes on, as the next sync reports success.
 
@@ -118,15 +159,18 @@ class ServesUnverified(SimSnapshots):
         """It will do."""
 
 
-def _cuts_damage(storage: Storage) -> Storage:
-    medium = storage.medium
-    if not isinstance(medium, JournalMedium):
-        return storage  # no journal is damaged
-    return msgspec.structs.replace(storage, medium=CutsDamage(medium.codec))
+def _with(medium: type[JournalMedium]) -> Callable[[Storage], Storage]:
+    def sicken(storage: Storage) -> Storage:
+        if not isinstance(storage.medium, JournalMedium):
+            return storage  # no journal is damaged
+        return msgspec.structs.replace(storage, medium=medium(storage.medium.codec))
+
+    return sicken
 
 
 MUTANTS = (
-    Mutant("cuts-damage", "a node whose journal is damaged cuts it off there, and starts", storage=_cuts_damage),
+    Mutant("cuts-damage", "a node whose journal is damaged cuts it off there, and starts", storage=_with(CutsDamage)),
+    Mutant("believes-damage", "a node takes a damaged entry for what was written", storage=_with(BelievesDamage)),
     Mutant(
         "trusts-next-sync",
         "a node whose sync failed goes on",
@@ -134,6 +178,14 @@ MUTANTS = (
     ),
 )
 """For every protocol."""
+MENDING_MUTANTS = (
+    Mutant(
+        "mends-votes",
+        "a node that mends its folder votes on, as if it knew what it lost",
+        storage=lambda storage: msgspec.structs.replace(storage, forgets=False),
+    ),
+)
+"""For those whose nodes mend their folders."""
 SNAPSHOT_MUTANTS = (
     Mutant(
         "serves-unverified",

@@ -15,6 +15,7 @@ from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
 from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
 from quorate.trials.client_mutants import MUTANTS as CLIENT_MUTANTS
 from quorate.trials.client_mutants import VOTING_MUTANTS
+from quorate.trials.disks import MENDING_MUTANTS
 from quorate.trials.disks import MUTANTS as DISK_MUTANTS
 from quorate.trials.disks import SNAPSHOT_MUTANTS as SNAPSHOT_FILE_MUTANTS
 from quorate.trials.files import is_file, liar_of_file, protocol_of_file
@@ -68,6 +69,8 @@ def mutants_of(protocol: str, workload: str = "") -> tuple[Mutant, ...]:
     clients = () if workload == APP else CLIENT_MUTANTS
     around = (*SNAPSHOT_MUTANTS, *SNAPSHOT_FILE_MUTANTS, *SERVICE_MUTANTS) if equipment.takes_snapshots else ()
     disks = DISK_MUTANTS if equipment.spares_nodes else ()
+    if entry_of(protocol).core.is_repairable:
+        disks = (*disks, *MENDING_MUTANTS)
     signed = SIGNED_MUTANTS if "clients" in equipment.kinds else ()
     voting = VOTING_MUTANTS if clients and entry_of(protocol).traits.belief is Belief.VOTES else ()
     return (*DURABILITY_MUTANTS, *disks, *equipment.mutants, *around, *signed, *clients, *voting)

@@ -188,6 +188,11 @@ class Journaled:
     """What a Core is besides, if all of its log is in its records: the node took no snapshot of anything beyond."""
 
     @property
+    def stands_on(self) -> int:
+        """After recovery: the index of the snapshot that a start restores; 0: none."""
+        raise NotImplementedError(f"{type(self).__name__} does not say from which snapshot its log goes on")
+
+    @property
     def log_end(self) -> int:
         """The last index that is recorded, or that the recorded snapshot stands for."""
         raise NotImplementedError(f"{type(self).__name__} does not say where its log ends")

@@ -111,6 +111,11 @@ class Following(Core, Reconfigurable, Journaled, Survivor):
         return self.acceptor.chosen_index
 
     @property
+    def stands_on(self) -> int:
+        """As ``Journaled.stands_on``."""
+        return self.acceptor.snapshot_index
+
+    @property
     def log_end(self) -> int:
         """As ``Journaled.log_end``. What an older ballot accepted may stand apart until it is known to be chosen."""
         return max([self.acceptor.log.last_index, *self.acceptor.ahead])

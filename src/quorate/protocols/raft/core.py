@@ -155,6 +155,11 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         return self.state.commit_index
 
     @property
+    def stands_on(self) -> int:
+        """As ``Journaled.stands_on``. A witness cuts its log, and has no snapshot."""
+        return 0 if self.state.is_witness else self.state.snapshot_index
+
+    @property
     def log_end(self) -> int:
         """As ``Journaled.log_end``."""
         return self.log.last_index

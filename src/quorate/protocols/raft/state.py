@@ -128,6 +128,9 @@ class ServerState:
                 "records are missing"
             )
         self.commit_index = self.delivered_index = self.snapshot_index
+        if self.has_forgotten and self.vote is not None:
+            # It knows of a vote, and perhaps not of the last: it abstains, now as when it returns.
+            self.vote = self._env.id
         if self.is_witness:
             self._env.deliver(Stateless())
         elif self.snapshot_index:

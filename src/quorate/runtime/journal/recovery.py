@@ -68,22 +68,36 @@ def recover(directory: Path, identity: Identity) -> Recovered:
     Raises JournalCorrupt, SegmentMissing, DiskUnreadable, WrongIdentity, UnknownFormat, OSError.
     """
     remove_asides(directory)
-    headers = _live_segments(directory, identity)
     recovered = Recovered([])
+    headers = scan(directory, identity, recovered, harden=True)
     if not headers:
         return recovered
-    recovered.last_sequence = headers[0].first_sequence - 1
-    before = headers[0].number - 1
-    for header in headers:
-        if header.number > before + 1:
-            recovered.last_sequence += header.skipped
-        _read_segment(directory, header, recovered, last=header is headers[-1])
-        before = header.number
     recovered.tail = headers[-1]
     # The name of the checkpoint must be durable before the segments it replaces go.
     fsync_directory(directory)
     remove_before(directory, headers[0].number)
     return recovered
+
+
+def scan(directory: Path, identity: Identity, recovered: Recovered, *, harden: bool = False) -> list[SegmentHeader]:
+    """Read what the folder holds into ``recovered``; the headers of the segments. It changes nothing but to ``harden``.
+
+    Raises what ``recover`` does; ``recovered`` has then what stands before the damage.
+    """
+    headers = _live_segments(directory, identity)
+    if headers:
+        recovered.last_sequence = headers[0].first_sequence - 1
+        before = headers[0].number - 1
+    for header in headers:
+        if header.number > before + 1:
+            recovered.last_sequence += header.skipped
+        last, path = header is headers[-1], segment_path(directory, header.number)
+        data = read_file(path)
+        last_write = read_segment(data, header, path, recovered, last=last)
+        if last and harden:
+            _harden(path, data, last_write, recovered.end)
+        before = header.number
+    return headers
 
 
 def remove_before(directory: Path, number: int) -> None:
@@ -110,15 +124,6 @@ def _live_segments(directory: Path, identity: Identity) -> list[SegmentHeader]:
         if header.checkpoint:
             break
     return live[::-1]
-
-
-def _read_segment(directory: Path, header: SegmentHeader, recovered: Recovered, *, last: bool) -> None:
-    """Append a segment's frames to `recovered`. The last one may have a torn end, which is cut."""
-    path = segment_path(directory, header.number)
-    data = read_file(path)
-    last_write = read_segment(data, header, path, recovered, last=last)
-    if last:
-        _harden(path, data, last_write, recovered.end)
 
 
 def read_segment(data: bytes, header: SegmentHeader, path: Path, recovered: Recovered, *, last: bool) -> int:

@@ -118,6 +118,8 @@ def decode_header(data: bytes, path: Path, identity: Identity) -> SegmentHeader:
     """Read a segment's header. Raises JournalCorrupt, UnknownFormat, WrongIdentity."""
     if data[:8] != MAGIC or len(data) < HEADER_SIZE:
         raise JournalCorrupt(path, 0, "this is not a journal segment, or its header is damaged")
+    if is_damaged_version(data, VERSION, _HEADER.size):
+        raise JournalCorrupt(path, 8, "the format version in the segment's header is damaged")
     version = int.from_bytes(data[8:10], "little")
     if version != VERSION:
         raise UnknownFormat(
@@ -136,6 +138,15 @@ def decode_header(data: bytes, path: Path, identity: Identity) -> SegmentHeader:
         )
     skipped = count if flags & _AFTER_CHECKPOINT else 0
     return SegmentHeader(identity, number, first, bool(flags & _CHECKPOINT), count - skipped, salt, sealed, skipped)
+
+
+def is_damaged_version(data: bytes, version: int, size: int) -> bool:
+    """Whether a header of ``size`` bytes, with its CRC-32 behind, is right but for the version, at offset 8.
+
+    Then no other release wrote it.
+    """
+    body = data[:8] + version.to_bytes(2, "little") + data[10:size]
+    return body != data[:size] and _CRC.unpack_from(data, size)[0] == zlib.crc32(body)
 
 
 def check_frame(frame: bytes) -> None:

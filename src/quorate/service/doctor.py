@@ -1,0 +1,79 @@
+"""Doctor, with a node's configuration: whether its records, its snapshots and its protocol agree, and what helps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from quorate.kernel import Host, Record
+from quorate.parts.log.replicated import Journaled
+from quorate.runtime.chance import new_seed, seeded_streams
+from quorate.runtime.codec import Codec
+from quorate.runtime.doctor import NOTE, OK, WRONG, Examined
+from quorate.runtime.folder import NAME, OTHERS_NAME
+from quorate.runtime.repair import JOURNAL, SNAPSHOTS
+from quorate.runtime.snapshots import SnapshotStore
+from quorate.service.config import NodeConfig
+
+BY_ITSELF: Final = "start it: it mends its folder, and the other nodes send what is lost"
+WITH_REPAIR: Final = (
+    "make sure that this is the right folder, and start it once with --repair: the other nodes send all"
+)
+REPLACE: Final = (
+    "leave it down, or restore the folder as it was when this node ran last (its disk's image, no older backup); a new "
+    "node can take its place, if the protocol has that (`quorate members`)"
+)
+
+
+def examine_records(found: Examined, config: NodeConfig) -> None:
+    """Add what the records of a journal that is whole say: which snapshot they need, and where the log ends."""
+    if not found.frames or any((one.file, one.state) == (JOURNAL, WRONG) for one in found.findings):
+        return
+    journal, host = found.folder / JOURNAL, thrown_away_host(config, found.anew)
+    try:
+        for record in _records(found, config):
+            host.restore(record)
+    except ValueError as error:
+        found.add(journal, WRONG, f"its records cannot be read as those of {config.entry.name}: {error}")
+        return
+    core = host.root
+    if not isinstance(core, Journaled) or found.identity is None:
+        return
+    found.add(journal, OK, f"the log ends at index {core.log_end}, and goes on from a snapshot at {core.stands_on}")
+    snapshots = found.folder / SNAPSHOTS
+    infos = SnapshotStore.view(snapshots, found.identity).infos() if snapshots.is_dir() else []
+    if core.stands_on and core.stands_on not in [info.index for info in infos]:
+        found.add(snapshots, WRONG, f"the snapshot at index {core.stands_on}, from which the journal goes on, is gone")
+
+
+def thrown_away_host(config: NodeConfig, anew: bytes) -> Host:
+    """One that is thrown away, of a node with this configuration."""
+    entry, seed = config.entry, new_seed()
+    options = entry.config() if config.options is None else config.options
+    nodes = tuple(config.nodes)
+    return Host(entry.make(options), config.node, nodes, seeded_streams(seed), seed=seed, incarnation=anew)
+
+
+def _records(found: Examined, config: NodeConfig) -> list[Record]:
+    codec, records = Codec(config.entry.core), []
+    for frame in found.frames:
+        records += codec.decode_records(frame)
+    return records
+
+
+def advice(found: Examined, config: NodeConfig | None) -> str:
+    """What to do next, for a person."""
+    if found.is_empty:
+        return "there is no data of a node here: is its disk mounted? A new node is started once with --bootstrap"
+    wrong = {finding.file for finding in found.findings if finding.state == WRONG}
+    if not wrong:
+        notes = any(finding.state == NOTE for finding in found.findings)
+        return "nothing is damaged" + ("; see the notes" if notes else "")
+    if wrong == {OTHERS_NAME}:
+        return f"take the line named out of {OTHERS_NAME}: this node then knows the other one by its next call"
+    if found.holder:
+        return "a node runs on it, and has in memory what it needs: look after the disk, and restart it when others can"
+    helps = WITH_REPAIR if NAME in wrong else BY_ITSELF
+    if config is None:
+        return f"with raft and multipaxos, {helps}. Otherwise {REPLACE}. Name its configuration with --config to know"
+    why = thrown_away_host(config, b"repaired").root.unrepairable()
+    return f"{config.entry.name} cannot mend it from the others ({why}): {REPLACE}" if why else helps
