@@ -56,7 +56,7 @@ from quorate.kernel import (
 from quorate.kernel import Path as CorePath
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keys
-from quorate.parts.log.replicated import Journaled, Restored, TakeSnapshot
+from quorate.parts.log.replicated import Journaled, Restored, TakeSnapshot, marks_of
 from quorate.runtime.burden import Burden
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec, MalformedMessage
@@ -74,6 +74,7 @@ from quorate.runtime.folder import Beginning, DataFolder
 from quorate.runtime.greeting import Told
 from quorate.runtime.jobs import Doer, Jobs
 from quorate.runtime.journal import Journal
+from quorate.runtime.marks import Marks
 from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.peers import Peers
 from quorate.runtime.repair import check_state, what_is_lost
@@ -294,7 +295,8 @@ class Node(Machine):
             if folder.aside is not None:
                 log.warning("what was left of this node's memory is in %s", folder.aside)
             stores = SnapshotStores(self._data / "snapshots", self._identity)
-            newest = max((info.index for info in stores().own()), default=0)
+            taken = [*stores().own(), *stores(marks_of(ROOT)).own()]
+            newest = max((info.index for info in taken), default=0)
             return Opened(folder, journal, stores, frames, newest)
         except BaseException:
             journal.close()
@@ -318,7 +320,7 @@ class Node(Machine):
         try:
             records = self._decode(opened.frames)
             host = self._new_host(records, opened.folder.anew)
-            check_state(host, records, opened.stores)
+            check_state(host, records, Marks(opened.stores, self.app))
             self._check_own_snapshot(host.root, opened.snapshot_index)
         finally:
             opened.folder.close()

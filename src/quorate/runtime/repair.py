@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
-from quorate.kernel import Host, Record
+from quorate.kernel import ROOT, Host, Record
 from quorate.parts.log.replicated import Restored
 from quorate.runtime.errors import (
     DiskUnreadable,
@@ -30,7 +30,7 @@ from quorate.runtime.errors import (
     StorageError,
 )
 from quorate.runtime.files import fsync_directory, make_directory
-from quorate.runtime.stores import SnapshotStores
+from quorate.runtime.marks import Marks
 
 log = logging.getLogger("quorate.repair")
 
@@ -42,7 +42,7 @@ SNAPSHOTS: Final = "snapshots"
 IDENTITY: Final = "identity"
 
 
-def check_state(host: Host, records: Sequence[Record], stores: SnapshotStores) -> None:
+def check_state(host: Host, records: Sequence[Record], marks: Marks) -> None:
     """Have a host that is thrown away start from these records, and verify the snapshots that it wants.
 
     Raises FolderDamaged, SnapshotMissing, SnapshotCorrupt, OSError.
@@ -54,7 +54,7 @@ def check_state(host: Host, records: Sequence[Record], stores: SnapshotStores) -
     except ValueError as error:
         raise FolderDamaged(str(error)) from None
     for output in wanted:
-        stores().open(output.index).close()
+        marks.check(ROOT, output.index)
 
 
 def what_is_lost(check: Callable[[], None]) -> StorageError | None:

@@ -23,21 +23,23 @@ from typing import BinaryIO, Final, NamedTuple, cast
 import msgspec
 
 from quorate.kernel import ROOT, Core, Host, Record
+from quorate.machines.kv.revisions import KEPT, SUFFIX
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import Reconfigurable
 from quorate.parts.log.entries import Entry
-from quorate.parts.log.replicated import Decided, Restored, Survivor
+from quorate.parts.log.replicated import Decided, Restored, Survivor, marks_of
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec
 from quorate.runtime.files import Identity, fsync_directory, make_directory, replace_file
 from quorate.runtime.folder import Beginning, DataFolder
 from quorate.runtime.journal import Journal
+from quorate.runtime.marks import Marks
 from quorate.runtime.stores import SnapshotStores
 from quorate.service.config import NodeConfig
 from quorate.service.config_text import toml_of
 from quorate.service.joining import CONFIG_NAME
 from quorate.service.replica import Replica
-from quorate.service.server import kv_machine
+from quorate.service.server import TABLES, kv_machine
 
 UNFINISHED: Final = ".unfinished"
 APPLIED_AT_ONCE: Final = 1024
@@ -162,6 +164,8 @@ def _write(
     try:
         folder.settle(journal.last_sequence)
         if found.last_index:
+            if stores(marks_of(ROOT)).infos():
+                _copy_tables(found.config.data / TABLES, unfinished / TABLES)
             writes = _applied(found, stores, machine(unfinished))
             SnapshotStores(unfinished / "snapshots", identity)().write(found.last_index, found.last_term, writes)
             core = config.entry.core
@@ -179,13 +183,24 @@ def _write(
     return config
 
 
+def _copy_tables(old: Path, new: Path) -> None:
+    """What the marks of the old folder lead to; that stays as it is, as it may be all that is left."""
+    make_directory(new)
+    for table in old.glob(f"{KEPT}*{SUFFIX}"):
+        shutil.copyfile(table, new / table.name)
+
+
 def _applied(found: Survey, stores: SnapshotStores, machine: StateMachine) -> Callable[[BinaryIO], None]:
     """What writes the state after all entries; it closes the machine, whose working files nobody needs then."""
     machine.open()
     replica = Replica(machine)
     if found.snapshot_index:
-        with stores().open(found.snapshot_index) as file:
-            replica.restore(cast(BinaryIO, file))()
+        _, reopened = Marks(stores, replica).find(ROOT, found.snapshot_index)
+        if reopened is not None:
+            reopened()
+        else:
+            with stores().open(found.snapshot_index) as file:
+                replica.restore(cast(BinaryIO, file))()
     for start in range(0, len(found.entries), APPLIED_AT_ONCE):
         some = list(found.entries[start : start + APPLIED_AT_ONCE])
         replica.output(Decided(found.snapshot_index + start + 1, some))

@@ -70,6 +70,10 @@ REPLACE = (
 UNREAD = "too many answers wait at this node for clients that do not read them"
 
 
+TABLES = "kv"
+"""The folder of the store's tables, in that of the node."""
+
+
 def machine_of_config(config: NodeConfig, data: Path) -> StateMachine:
     """What the configuration says that the cluster keeps: a ledger, or keys and values."""
     if config.ledger is None:
@@ -81,7 +85,7 @@ def machine_of_config(config: NodeConfig, data: Path) -> StateMachine:
 
 def kv_machine(data: Path) -> StateMachine:
     """The key-value store, with its working files in the node's data folder."""
-    return KvMachine(data / "kv")
+    return KvMachine(data / TABLES)
 
 
 class Unavailable(Exception):

@@ -79,6 +79,7 @@ class KvMachine(StateMachine):
 
     def open(self) -> None:
         """Start empty. Raises OSError if the directory can't be made or written."""
+        self._close_aside()  # a mark was looked at before
         self._directory.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         with suppress(PermissionError):  # another user's, who has let this one in
             self._directory.chmod(FOLDER_MODE)
@@ -194,7 +195,12 @@ class KvMachine(StateMachine):
 
     def close(self) -> None:
         """As the base says. A table that was marked stays."""
-        for store in (*([self.store] if self._is_open else ()), *self._aside):
+        if self._is_open:
+            self.store.close(keeps=True)
+        self._close_aside()
+
+    def _close_aside(self) -> None:
+        for store in self._aside:
             store.close(keeps=True)
         self._aside.clear()
 
