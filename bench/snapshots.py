@@ -6,8 +6,8 @@
 A cluster of processes is filled with keys in a random order. Then clients put random ones of them for a while, each one
 put after the other, so that several snapshots fall into that time; the latencies and the nodes' CPU are of this part.
 All nodes are killed with SIGKILL and started again. The start ends when a linearizable read is answered; the state
-before and after is compared by its digest. `--source` measures another tree of Quorate with the same clients, as in before and
-after. Memory is that of the first node: `anon` is its own, `file` are pages of files that the kernel can take back.
+before and after is compared by its digest. `--source` measures another tree of Quorate with the same clients. Memory
+is that of the first node: `anon` is its own, `file` are pages of files that the kernel can take back.
 """
 
 from __future__ import annotations
