@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import subprocess
 import sys
 import time
@@ -17,8 +18,9 @@ from quorate.machines.kv.commands import Compact, DeleteRange, Put, Range
 from quorate.machines.kv.machine import KvMachine
 from quorate.machines.kv.marks import MAGIC, KvMark
 from quorate.machines.kv.revisions import SYNC_BYTES
+from quorate.machines.kv.table_reader import TableDamaged, heads_apart
 
-from tests.machines.kv_model import apply, ask, digest, records_on_disk, snapshot_bytes, sweep
+from tests.machines.kv_model import apply, ask, digest, fill, records_on_disk, snapshot_bytes, sweep
 
 PAGE = 4096
 
@@ -332,3 +334,51 @@ def test_a_table_that_was_reopened_and_not_wanted_can_be_reopened(machine: KvMac
     again.reopen(io.BytesIO(saved))()
     assert digest(again) == expected
     again.close()
+
+
+def _spoil_inner_pages(table: Path) -> None:
+    """What LMDB follows without a look."""
+    data, rng, spoiled = bytearray(table.read_bytes()), random.Random(1), 0
+    for at in range(2 * PAGE, len(data), PAGE):
+        if int.from_bytes(data[at + 10 : at + 12], "little") == 1:
+            data[at + 16 : at + PAGE] = rng.randbytes(PAGE - 16)
+            spoiled += 1
+    assert spoiled
+    table.write_bytes(data)
+
+
+def test_another_process_reads_what_may_end_the_process(machine: KvMachine, tmp_path: Path) -> None:
+    fill(machine, 3000, bytes(300))
+    saved, table, expected = written(machine.mark()), table_of(machine), digest(machine)
+    machine.close()
+    again = KvMachine(tmp_path / "kv", read=heads_apart)
+    again.open()
+    again.reopen(io.BytesIO(saved))()
+    assert digest(again) == expected
+    again.close()
+    _spoil_inner_pages(table)
+    with pytest.raises(TableDamaged, match=re.escape(str(table))):
+        KvMachine(tmp_path / "kv", read=heads_apart).reopen(io.BytesIO(saved))
+
+
+def test_what_the_other_process_says_is_said(machine: KvMachine, tmp_path: Path) -> None:
+    apply(machine, Put(b"key", b"the value" * 20))
+    saved, table = written(machine.mark()), table_of(machine)
+    machine.close()
+    flip(table, table.read_bytes().index(b"the value"))
+    with pytest.raises(TableDamaged, match="a checksum doesn't match"):
+        KvMachine(tmp_path / "kv", read=heads_apart).reopen(io.BytesIO(saved))
+
+
+def test_a_start_that_nobody_wants_any_more_ends(machine: KvMachine, tmp_path: Path) -> None:
+    class Unwanted(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if not size:
+                raise EOFError
+            return super().read(size)
+
+    fill(machine, 10)
+    saved = written(machine.mark())
+    machine.close()
+    with pytest.raises(EOFError):
+        KvMachine(tmp_path / "kv", read=heads_apart).reopen(Unwanted(saved))

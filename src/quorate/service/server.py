@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from quorate.machines.kv.machine import KvMachine
+from quorate.machines.kv.table_reader import heads_apart
 from quorate.machines.none import NoMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
@@ -85,7 +86,7 @@ def machine_of_config(config: NodeConfig, data: Path) -> StateMachine:
 
 def kv_machine(data: Path) -> StateMachine:
     """The key-value store, with its working files in the node's data folder."""
-    return KvMachine(data / TABLES)
+    return KvMachine(data / TABLES, read=heads_apart)
 
 
 class Unavailable(Exception):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
@@ -32,10 +33,12 @@ from quorate.machines.kv.reading import Counts, RawRangeResult, digesting, finis
 from quorate.machines.kv.refusals import KvError
 from quorate.machines.kv.revisions import FOLDER_MODE, KEPT, MAP_BYTES, SUFFIX, WORKING, lock_of, remove_table
 from quorate.machines.kv.store import KvStore
+from quorate.machines.kv.table_reader import Head, heads
 from quorate.machines.state_machine import StateMachine
 
 _NUMBERS: Final = itertools.count()
 """Of files, each of one store in this process: a thread may still remove an old one when its directory has a new."""
+_ASKED_EVERY: Final = 4096
 _TXN_TAG: Final = b"\x04"
 """The second byte of an encoded Txn."""
 
@@ -48,9 +51,10 @@ class KvMachine(StateMachine):
     Outside of begin() and commit() each command commits itself.
     """
 
-    def __init__(self, directory: Path, map_bytes: int = MAP_BYTES) -> None:
-        """It has no files, and can do nothing, until it is opened."""
+    def __init__(self, directory: Path, map_bytes: int = MAP_BYTES, read: marks.Reader = heads) -> None:
+        """It has no files, and can do nothing, until it is opened. ``read``: how a table is read at a start."""
         self._directory = directory
+        self._read_table = read
         self._map_bytes = map_bytes
         self._in_batch = self._is_open = False
         self.store: KvStore
@@ -170,7 +174,7 @@ class KvMachine(StateMachine):
         for unused in [store for store in self._aside if store.records.path.name == found.table]:
             unused.close(keeps=True)
             self._aside.remove(unused)
-        store, mark = marks.reopen_store(found, self._directory, self._map_bytes)
+        store, mark = marks.reopen_store(found, self._directory, self._map_bytes, partial(self._heads, file))
         self._aside.add(store)
 
         def adopt() -> StateMark:
@@ -178,6 +182,13 @@ class KvMachine(StateMachine):
             return mark
 
         return adopt
+
+    def _heads(self, file: BinaryIO, path: Path) -> Iterator[Head]:
+        """Of a table, until nobody wants the mark any more: reading the file raises then."""
+        for place, head in enumerate(self._read_table(path)):
+            if not place % _ASKED_EVERY:
+                file.read(0)
+            yield head
 
     def _adopt(self, store: KvStore) -> None:
         self._aside.remove(store)

@@ -13,22 +13,25 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 import msgspec
 
 from quorate.kernel import StateMark
 from quorate.machines.kv.commands import encode
-from quorate.machines.kv.index import stamp_revision
-from quorate.machines.kv.revisions import KEPT, MAP_BYTES, SUFFIX, TableDamaged
+from quorate.machines.kv.index import KeyIndex, first_stamp
+from quorate.machines.kv.revisions import KEPT, SUFFIX, from_key, put_back, to_key
 from quorate.machines.kv.snapshot import SnapshotWriter
 from quorate.machines.kv.store import KvStore
+from quorate.machines.kv.table_reader import Head, TableDamaged
 from quorate.machines.streams import read_exactly
 
 MAGIC: Final = b"QUORKVM\x01"
 MARK_BYTES_MAX: Final = 64 << 20
+Reader: TypeAlias = Callable[[Path], Iterator[Head]]
+"""What reads all of a table: in this process, or in another."""
 _PREFIX = struct.Struct("<II")
 _NAME = re.compile(re.escape(KEPT) + r"\d{1,18}" + re.escape(SUFFIX))
 
@@ -40,22 +43,11 @@ class StoreMark(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     roots: bytes
     revision: int
     compact_revision: int
-    swept: int
-    doomed: list[int]
-
-
-class _RecordHead(msgspec.Struct, array_like=True, gc=False):
-    """A record without its value and lease."""
-
-    key: bytes
-    value: msgspec.Raw
-    create_revision: int
-    mod_revision: int
-    version: int
+    swept: bytes
+    doomed: list[bytes]
 
 
 _decode_mark = msgspec.msgpack.Decoder(StoreMark).decode
-_decode_head = msgspec.msgpack.Decoder(_RecordHead).decode
 
 
 class KvMark(StateMark):
@@ -69,7 +61,7 @@ class KvMark(StateMark):
         self._saved = encode(
             StoreMark(
                 *(store.records.path.name, self._pin.roots, store.revision, store.compact_revision),
-                *(store.swept, store.records.doomed_stamps),
+                *(to_key(store.swept), list(map(to_key, store.records.doomed_stamps))),
             )
         )
 
@@ -111,37 +103,37 @@ def read_mark(file: BinaryIO) -> StoreMark:
     return mark
 
 
-def reopen_store(mark: StoreMark, directory: Path, map_bytes: int = MAP_BYTES) -> tuple[KvStore, KvMark]:
+def reopen_store(mark: StoreMark, directory: Path, map_bytes: int, read: Reader) -> tuple[KvStore, KvMark]:
     """The store as it was when it was marked, and that mark. What its table got later is cut off.
 
-    Raises TableDamaged, OSError. The table stays.
+    Raises TableDamaged, OSError, what ``read`` raises. The table stays.
     """
     path = directory / mark.table
     try:
-        store = KvStore(path, map_bytes, mark.roots)
+        put_back(path, mark.roots)
     except FileNotFoundError as error:
         raise TableDamaged(f"{path} is gone, and the last snapshot of this node is in it") from error
+    index = _index_of(path, mark, read)
+    store = KvStore(path, map_bytes, is_kept=True)
     try:
-        store.revision, store.compact_revision, store.swept = mark.revision, mark.compact_revision, mark.swept
-        _load(store, set(mark.doomed))
-        store.records.doom(mark.doomed)
-        return store, KvMark(store)  # before anything is written: its pin has the roots that were written back
+        store.revision, store.compact_revision, store.swept = mark.revision, mark.compact_revision, from_key(mark.swept)
+        store.index = index
+        store.records.doom(list(map(from_key, mark.doomed)))
+        return store, KvMark(store)  # before anything is written: its pin has the roots that were put back
     except BaseException:
         store.close(keeps=True)
         raise
 
 
-def _load(store: KvStore, doomed: set[int]) -> None:
-    """Make the index from the records."""
-    index_load, path = store.index.load, store.records.path
-    for stamp, record in store.records.checked():
-        if stamp in doomed:
-            continue
-        try:
-            head = _decode_head(record)
-        except msgspec.MsgspecError as error:
-            raise TableDamaged(f"{path}: record {stamp:#x} doesn't decode: {error}") from error
-        if stamp_revision(stamp) != head.mod_revision or head.mod_revision > store.revision:
-            raise TableDamaged(f"{path}: record {stamp:#x} isn't of the revision it claims")
-        index_load(head.key, stamp, head.create_revision, head.version)
-    store.index.loaded()
+def _index_of(path: Path, mark: StoreMark, read: Reader) -> KeyIndex:
+    """All keys, from the table."""
+    index, doomed, last = KeyIndex(), set(mark.doomed), to_key(first_stamp(mark.revision + 1))
+    load = index.load
+    key = b""
+    for key, name, create_revision, version in read(path):
+        if key not in doomed:
+            load(name, from_key(key), create_revision, version)
+    if key >= last:
+        raise TableDamaged(f"{path}: it has records after revision {mark.revision}, where it was marked")
+    index.loaded()
+    return index

@@ -20,7 +20,6 @@ import errno
 import mmap
 import os
 import threading
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +32,7 @@ import lmdb
 
 from quorate.kernel import AppEnded
 from quorate.machines.kv.index import STAMP_BYTES
+from quorate.machines.kv.table_reader import SUM_BYTES, TableDamaged, sum_of
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -45,17 +45,12 @@ MAP_BYTES = 1 << 40
 """Address space, not memory: pages and disk blocks are taken as they are written. Less where there is not as much."""
 MAP_BYTES_MIN = 1 << 30
 
-SUM_BYTES: Final = 4
 SYNC_BYTES: Final = 16 << 20
 """After so much was written a kept table is synced aside, so that a mark finds little left to write."""
 ROOT_PAGES: Final = 2
 WORKING: Final = "kv-"
 KEPT: Final = "store-"
 SUFFIX: Final = ".lmdb"
-
-
-class TableDamaged(ValueError):
-    """A table is not as it was left."""
 
 
 def to_key(stamp: int) -> bytes:
@@ -66,11 +61,6 @@ def to_key(stamp: int) -> bytes:
 def from_key(key: bytes) -> int:
     """The stamp of a record's key."""
     return int.from_bytes(key, "big")
-
-
-def sum_of(key: bytes, record: bytes | memoryview) -> bytes:
-    """What stands behind a record: a CRC-32 of its key and itself."""
-    return zlib.crc32(record, zlib.crc32(key)).to_bytes(SUM_BYTES, "little")
 
 
 def lock_of(path: Path) -> Path:
@@ -102,17 +92,15 @@ class Pin:
 class Revisions:
     """The table of records, and the batch on its way to it."""
 
-    def __init__(self, path: Path, map_bytes: int = MAP_BYTES, roots: bytes = b"") -> None:
-        """Create the table in a new file; or, with ``roots``, have the one that is there as it was at that pin.
+    def __init__(self, path: Path, map_bytes: int = MAP_BYTES, *, is_kept: bool = False) -> None:
+        """Create the table in a new file; or have one that ``is_kept``, whose roots were put back.
 
         Raises FileExistsError if there is one, FileNotFoundError if not, TableDamaged, OSError.
         """
-        if roots:
-            _write_roots(path, roots)
-        for file in (lock_of(path),) if roots else (path, lock_of(path)):
+        for file in (lock_of(path),) if is_kept else (path, lock_of(path)):
             _create(file)
         self.path = path
-        self.is_kept = bool(roots)
+        self.is_kept = is_kept
         self.pending: dict[bytes, bytes] = {}
         self._doomed: deque[int] = deque()
         self._lock_path = lock_of(path)
@@ -131,7 +119,7 @@ class Revisions:
             self._env = _opened(path, map_bytes)
         except lmdb.Error as error:
             os.close(self._fd)
-            if roots:
+            if is_kept:
                 self._lock_path.unlink(missing_ok=True)
                 raise TableDamaged(f"{path}: LMDB does not take it: {error}") from error
             raise _os_error(error, path) from error
@@ -286,28 +274,6 @@ class Revisions:
         if self._sync_failed is not None:
             raise AppEnded(self._sync_failed)
 
-    def checked(self) -> Iterator[tuple[int, memoryview]]:
-        """All stamps and records, as they are in the map; not across a flush. Raises TableDamaged."""
-        with self._env.begin(buffers=True) as txn:
-            expected, before = txn.stat()["entries"], b""
-            for key, summed in self._cursor_of(txn):
-                stamp_key, record = bytes(key), summed[:-SUM_BYTES]
-                if len(stamp_key) != STAMP_BYTES or stamp_key <= before:
-                    raise TableDamaged(f"{self.path}: record {stamp_key.hex()} is out of order")
-                if zlib.crc32(record, zlib.crc32(stamp_key)) != int.from_bytes(summed[-SUM_BYTES:], "little"):
-                    raise TableDamaged(f"{self.path}: record {stamp_key.hex()} is damaged: a checksum doesn't match")
-                before = stamp_key
-                expected -= 1
-                yield from_key(stamp_key), record
-            if expected:
-                raise TableDamaged(f"{self.path}: {abs(expected)} records are missing, or are too many")
-
-    def _cursor_of(self, txn: lmdb.Transaction) -> Iterator[tuple[Any, Any]]:
-        try:
-            yield from txn.cursor()
-        except lmdb.Error as error:
-            raise TableDamaged(f"{self.path}: LMDB finds it damaged: {error}") from error
-
     def _sync_soon(self, size_bytes: int) -> None:
         self._unsynced_bytes += size_bytes
         if self._unsynced_bytes >= SYNC_BYTES and (self._syncing is None or self._syncing.done()):
@@ -397,7 +363,7 @@ def remove_table(path: Path, lock_path: Path) -> None:
             file.unlink()
 
 
-def _write_roots(path: Path, roots: bytes) -> None:
+def put_back(path: Path, roots: bytes) -> None:
     """Cut off what a table got since a pin: its roots are again those of then. Raises OSError, TableDamaged."""
     lock_of(path).unlink(missing_ok=True)  # of readers that are no more
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -73,15 +73,15 @@ class View:
 class KvStore:
     """Keys, their versions, and the revision. One thread, except what `View` allows."""
 
-    def __init__(self, path: Path, map_bytes: int = MAP_BYTES, roots: bytes = b"") -> None:
-        """Create an empty store whose records live in a new file at `path`; or, with ``roots``, in the one there.
+    def __init__(self, path: Path, map_bytes: int = MAP_BYTES, *, is_kept: bool = False) -> None:
+        """Create an empty store whose records live in a new file at `path`; or in the one there that ``is_kept``.
 
         Raises what `Revisions` does.
         """
         self.revision = 1
         self.compact_revision = -1
         self.index = KeyIndex()
-        self.records = Revisions(path, map_bytes, roots)
+        self.records = Revisions(path, map_bytes, is_kept=is_kept)
         self._changes = 0  # in the transaction that is open
         self.swept = 0
         """The sweep has passed every stamp below."""
