@@ -108,7 +108,7 @@ def test_limits(machine: KvMachine) -> None:
 
 
 def test_results_and_state_do_not_depend_on_batching(tmp_path: Path) -> None:
-    one, many = KvMachine.opened(tmp_path / "one"), KvMachine.opened(tmp_path / "many", map_bytes=SMALL_MAP)
+    one, many = KvMachine.opened(tmp_path / "one"), KvMachine.opened(tmp_path / "many")
     commands = [Put(b"%d" % (i * 7 % 50), b"v" * i) for i in range(400)]
     mixed = [encode(c) for c in [*commands[:200], DeleteRange(b"1", b"3"), Compact(150), *commands[200:]]]
     expected = [one.apply(c) for c in mixed]
@@ -128,17 +128,26 @@ def test_results_and_state_do_not_depend_on_batching(tmp_path: Path) -> None:
     many.close()
 
 
-def test_the_map_grows_under_a_batch(tmp_path: Path) -> None:
+def test_a_map_that_is_full_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
     machine = KvMachine.opened(tmp_path, map_bytes=SMALL_MAP)
-    value = os.urandom(100_000)
+    apply(machine, Put(b"a", b"b"))
     machine.begin()
-    for i in range(30):
-        assert apply(machine, Put(b"%02d" % i, value)).revision == i + 2
-    assert ask(machine, Range(b"07")).kvs[0].value == value
-    machine.commit()
-    apply(machine, Put(b"big", value * 15))
-    pages = [(b"0", b"2"), (b"2", b"a"), (b"a", b"z")]
-    assert [kv.value for page in pages for kv in ask(machine, Range(*page)).kvs] == [value] * 30 + [value * 15]
+    apply(machine, Put(b"large", os.urandom(100_000)))
+    with pytest.raises(OSError, match="working storage") as caught:
+        machine.commit()
+    assert caught.value.errno == errno.ENOSPC
+    assert ask(machine, Range(b"large")).count == ask(machine, Range(b"a")).count == 1
+    machine.close()
+
+
+def test_a_process_with_little_address_space_has_a_smaller_map(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, hard))
+    try:
+        machine = KvMachine.opened(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    apply(machine, Put(b"a", b"b"))
     machine.close()
 
 
@@ -255,9 +264,9 @@ def test_an_old_table_that_a_thread_removes_late_is_not_the_new_one(
     removals: list[Path] = []
     removed = threading.Event()
 
-    def remove(path: Path) -> None:
+    def remove(path: Path, lock_path: Path) -> None:
         removed.wait()
-        remove_table(path)
+        remove_table(path, lock_path)
         removals.append(path)
 
     machine = KvMachine.opened(tmp_path)

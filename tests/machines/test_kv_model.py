@@ -38,7 +38,7 @@ class KvAgainstModel(RuleBasedStateMachine):
     def open(self) -> None:
         self.files = contextlib.ExitStack()
         self.directory = Path(self.files.enter_context(tempfile.TemporaryDirectory()))
-        self.machine = KvMachine.opened(self.directory / "one", map_bytes=64 * 1024)
+        self.machine = KvMachine.opened(self.directory / "one")
         self.model = Model()
 
     def both(self, command: Any) -> None:

@@ -24,14 +24,14 @@ from tests.machines.kv_model import apply, ask, digest, records_on_disk, snapsho
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv", map_bytes=64 * 1024)
+    machine = KvMachine.opened(tmp_path / "kv")
     yield machine
     machine.close()
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "other", map_bytes=64 * 1024)
+    machine = KvMachine.opened(tmp_path / "other")
     apply(machine, Put(b"own", b"state"))
     yield machine
     machine.close()
@@ -143,7 +143,7 @@ def test_an_interrupted_sweep_brings_no_deleted_key_back(machine: KvMachine, oth
     assert records_on_disk(other) == 1
 
 
-def test_it_is_written_in_another_thread_while_the_map_grows(machine: KvMachine, other: KvMachine) -> None:
+def test_it_is_written_in_another_thread_while_the_store_grows(machine: KvMachine, other: KvMachine) -> None:
     fill(machine, 2000, 1000)
     before = digest(machine)
     out = io.BytesIO()
@@ -234,14 +234,14 @@ def test_the_file_of_a_replaced_store_is_removed_by_a_thread(
     machine: KvMachine, other: KvMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large one takes a second, and this is the event loop."""
-    old, removed = other.store.records._path, threading.Event()
+    old, removed = other.store.records.path, threading.Event()
     threads: list[threading.Thread] = []
     let_go = threading.Event()
 
-    def remove(path: Path) -> None:
+    def remove(path: Path, lock_path: Path) -> None:
         threads.append(threading.current_thread())
         let_go.wait(60)
-        remove_table(path)
+        remove_table(path, lock_path)
         removed.set()
 
     monkeypatch.setattr("quorate.machines.kv.revisions.remove_table", remove)
@@ -300,7 +300,7 @@ def test_random_bytes_are_refused(other: KvMachine) -> None:
 
 
 def test_large_records_are_read_ahead_and_change_nothing(machine: KvMachine, other: KvMachine) -> None:
-    """Threads that touch them, a map that grows under them, and a store that is closed while they do."""
+    """Threads that touch them, a file that grows under them, and a store that is closed while they do."""
     for _ in range(3):
         for number in range(30):
             apply(machine, Put(b"%d" % number, os.urandom(100_000)))
@@ -326,8 +326,8 @@ def test_large_records_are_read_ahead_and_change_nothing(machine: KvMachine, oth
         machine.snapshot()(closed)
 
 
-def test_a_reader_holds_the_map_and_the_file_in_place(machine: KvMachine) -> None:
-    """Whoever would move or close it waits, and nobody begins meanwhile."""
+def test_a_reader_holds_the_file_in_place(machine: KvMachine) -> None:
+    """Whoever would close it waits, and nobody begins meanwhile."""
     apply(machine, Put(b"a", bytes(1000)))
     records, order = machine.store.records, []
 
@@ -343,7 +343,7 @@ def test_a_reader_holds_the_map_and_the_file_in_place(machine: KvMachine) -> Non
     with records._reading():
         closing, late = threading.Thread(target=close), threading.Thread(target=read_late)
         closing.start()
-        while not records._is_moving:
+        while not records._is_closing:
             closing.join(0.001)
         late.start()
         late.join(0.05)

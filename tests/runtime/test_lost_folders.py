@@ -198,7 +198,7 @@ def test_a_part_that_is_lost_is_named_and_mended(
             shutil.copytree(tmp_path / f"n{lost}" / "journal", tmp_path / f"n{lost}" / "old")
             await cluster.start(lost)
             await put(cluster, 50, 5)
-            await until(lambda: list((tmp_path / f"n{lost}" / "snapshots").glob("*.snap")))
+            await until(lambda: list((tmp_path / f"n{lost}" / "snapshots").rglob("*.snap")))
             await cluster.stop(lost)
             harm(tmp_path / f"n{lost}")
             await cluster.start(lost)

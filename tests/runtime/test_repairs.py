@@ -70,7 +70,7 @@ def snapshots_gone(folder: Path) -> None:
 
 def snapshots_damaged(folder: Path) -> None:
     """The journal is whole."""
-    for path in (folder / "snapshots").glob("*.snap"):
+    for path in (folder / "snapshots").rglob("*.snap"):
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data)
@@ -109,10 +109,10 @@ def test_a_folder_that_lost_something_is_repaired(tmp_path: Path, harm: Callable
             await acquainted(cluster)
             lost = await follower(cluster)
             folder = tmp_path / f"n{lost}"
-            await until(lambda: list((folder / "snapshots").glob("*.snap")))
+            await until(lambda: list((folder / "snapshots").rglob("*.snap")))
             await cluster.stop(lost)
             harm(folder)
-            damaged = {path.name: path.read_bytes() for path in (folder / "snapshots").glob("*.snap")}
+            damaged = {path.name: path.read_bytes() for path in (folder / "snapshots").rglob("*.snap")}
             with pytest.raises(StorageError):
                 await lives(cluster.make(lost, beginning=Beginning.EXISTING))
             await put(cluster, 5, 100)
@@ -122,7 +122,7 @@ def test_a_folder_that_lost_something_is_repaired(tmp_path: Path, harm: Callable
             assert server.node._folder.anew
             aside = server.node._folder.aside
             assert (aside is None) == (harm is nothing_left)
-            for path in () if aside is None else (aside / "snapshots").glob("*"):
+            for path in () if aside is None else (aside / "snapshots").rglob("*.snap*"):
                 assert damaged.get(path.name.removesuffix(".corrupt")) == path.read_bytes(), "nothing is deleted"
 
             # The other follower goes, so the one that was repaired is needed.

@@ -22,7 +22,7 @@ SLACK = 100
 
 def snapshots(cluster: LocalCluster, node: int) -> list[int]:
     """The indexes of those in a node's folder."""
-    return sorted(int(path.name.split("-")[1]) for path in (cluster.data(node) / "snapshots").glob("*.snap"))
+    return sorted(int(path.name.split("-")[1]) for path in (cluster.data(node) / "snapshots").rglob("*.snap"))
 
 
 def are_past(cluster: LocalCluster, nodes: Sequence[int], index: int) -> bool:

@@ -58,6 +58,28 @@ class Port(Interface):
         """The world's clock, as this node has it."""
 
 
+class StateMark(ABC):
+    """A state that an App keeps on disk by itself, as it was when the mark was taken, until the mark is closed.
+
+    On the loop, but for ``write``.
+    """
+
+    @abstractmethod
+    def write(self, file: BinaryIO) -> None:
+        """Make that state durable, and write what ``reopen`` finds it by; in another thread.
+
+        Raises OSError; ValueError where that state was given up meanwhile.
+        """
+
+    @abstractmethod
+    def stream(self) -> Callable[[BinaryIO], None]:
+        """What writes that state as a snapshot does, for others. Raises ValueError where it was given up."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """No restart needs that state any more, and nobody asks for it. Harmless twice."""
+
+
 class App(ABC):
     """The upper half of a node. ``path``: the core that an output or a snapshot is of, where there are several."""
 
@@ -114,3 +136,15 @@ class App(ABC):
     @abstractmethod
     def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
         """Load a snapshot aside, in another thread; the returned function replaces the state with it."""
+
+    def mark(self, path: Path = ROOT) -> StateMark | None:
+        """Mark the state as it is now, where the App keeps it on disk; None where it does not. Raises OSError."""
+        return None
+
+    def reopen(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], StateMark]:
+        """Have the state aside that this node marked in an earlier life, in another thread. ``file`` has the mark.
+
+        The returned function replaces the state with it, and gives the mark. Raises ValueError where it is not there as
+        it was left, OSError.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no marks")

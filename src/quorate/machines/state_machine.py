@@ -14,7 +14,7 @@ import abc
 from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO, ClassVar, Final
 
-from quorate.kernel.app import Steps
+from quorate.kernel.app import StateMark, Steps
 
 RESULT_BYTES_MAX: Final = (2 << 20) - 1024
 """What a node can send to a client in one answer. What a machine answers should not be larger."""
@@ -125,6 +125,17 @@ class StateMachine(abc.ABC):
         This half runs in another thread and changes nothing. The returned function runs on the loop thread and
         replaces all state. Raises ValueError for a payload that is cut short or corrupt.
         """
+
+    def mark(self) -> StateMark | None:
+        """Mark the state as it is now, where the machine keeps it on disk; None where it does not. Raises OSError."""
+        return None
+
+    def reopen(self, file: BinaryIO) -> Callable[[], StateMark]:
+        """As `restore`, from what a `StateMark` of an earlier life wrote. The returned function also gives that mark.
+
+        Raises ValueError where the state is not there as it was left, OSError.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no marks")
 
     def close(self) -> None:  # noqa: B027
         """Give back files and memory. The machine isn't used afterwards."""

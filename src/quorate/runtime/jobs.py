@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
-from quorate.kernel import ROOT, App, AppEnded, Failed, Job, Key, Path
+from quorate.kernel import ROOT, App, AppEnded, Failed, Job, Key, Path, StateMark
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.parts.log.replicated import (
     Chunk,
@@ -35,6 +35,7 @@ from quorate.parts.log.replicated import (
     Written,
 )
 from quorate.runtime.errors import REJOIN, DiskUnreadable, SnapshotMissing, SnapshotSpoiled, StorageError, WorkLeft
+from quorate.runtime.marks import Marks
 from quorate.runtime.snapshots import SnapshotStore
 
 log = logging.getLogger("quorate.jobs")
@@ -83,12 +84,15 @@ class Jobs:
         self._named: dict[Path, int] = {}
         """By path, the newest snapshot that the journal is known to name: a restart needs that one, and none below."""
         self._taken: dict[Path, int] = {}
+        self._marks = Marks(stores, app)
+        self._streams: dict[tuple[Path, int], asyncio.Future[Any]] = {}
+        """By path and index, the files that are being made of marks."""
         self._calls: dict[int, tuple[str, float]] = {}
         """By thread, what it is in and since when."""
         self._doers: dict[type, Doer] = {
             TakeSnapshot: lambda _, job: self._take_snapshot(job),
             TakeCommonSnapshot: lambda _, job: self._take_snapshot(job),
-            ReadChunk: lambda _, job: self.in_thread(partial(self._read_chunk, job), _named(job)),
+            ReadChunk: lambda _, job: self._serve(job),
             ReadPiece: lambda _, job: self.in_thread(partial(self._read_piece, job), _named(job)),
             WriteChunk: lambda _, job: self.in_thread(partial(self._write_chunk, job), _named(job)),
             **(doers or {}),
@@ -202,7 +206,49 @@ class Jobs:
         # A job starts when all earlier records are durable, and so what the core made of the last snapshot.
         path = job.path
         named_index = self._named[path] = max(self._named.get(path, 0), self._taken.get(path, 0))
+        mark = None if isinstance(job.work, TakeCommonSnapshot) else self._app.mark(path)
+        if mark is not None:
+            return self._write_mark(job, mark, named_index)
         return self._write_snapshot(job, self._app.snapshot(path), named_index)
+
+    async def _write_mark(self, job: Job, mark: StateMark, named_index: int) -> SnapshotInfo:
+        path, work = job.path, job.work
+        writing = asyncio.ensure_future(self.in_thread(partial(self._mark, job, mark, named_index), _named(job)))
+
+        def ended(writing: asyncio.Future[SnapshotInfo]) -> None:
+            if writing.cancelled() or writing.exception() is not None:
+                mark.close()
+            else:
+                self._marks.hold(path, work.index, work.term, mark)
+                self._marks.let_go(path, named_index)
+
+        # Whether anybody still waits or not: what its file leads to is to stay, once there is one.
+        writing.add_done_callback(ended)
+        info = await asyncio.shield(writing)
+        self._taken[path] = info.index
+        return info
+
+    async def _serve(self, job: Job) -> Chunk:
+        """A piece of a snapshot's file, which is made first if there is only a mark."""
+        read = partial(self.in_thread, partial(self._read_chunk, job), _named(job))
+        try:
+            return await read()
+        except SnapshotMissing:
+            found = self._marks.held(job.path, job.work.index)
+            if found is None:
+                raise
+            await self._make_stream(job.path, job.work.index, *found)
+            return await read()
+
+    async def _make_stream(self, path: Path, index: int, term: int, mark: StateMark) -> None:
+        """Once for all that ask meanwhile; it goes on if they give up."""
+        making = self._streams.get((path, index))
+        if making is None:
+            write = partial(self._stores(path).write, index, term, mark.stream())
+            made = self.in_thread(write, f"the stream of the snapshot at {index}")
+            making = self._streams[path, index] = asyncio.ensure_future(made)
+            making.add_done_callback(lambda _: self._streams.pop((path, index)))
+        await asyncio.shield(making)
 
     async def _write_snapshot(self, job: Job, writer: Callable[[BinaryIO], None], named_index: int) -> SnapshotInfo:
         info = await self.in_thread(partial(self._write, job, writer, named_index), _named(job))
@@ -210,6 +256,13 @@ class Jobs:
         return info
 
     # --- in worker threads ---
+
+    def _mark(self, job: Job, mark: StateMark, named_index: int) -> SnapshotInfo:
+        work: TakeSnapshot = job.work
+        lowest = named_index if work.keep_index is None else work.keep_index
+        info = self._marks.write(job.path, work.index, work.term, mark, lowest)
+        self._stores(job.path).discard(lowest, work.held or ())
+        return SnapshotInfo(info.index, info.term, info.size_bytes)
 
     def _write(self, job: Job, writer: Callable[[BinaryIO], None], named_index: int) -> SnapshotInfo:
         work: TakeSnapshot = job.work
@@ -239,6 +292,9 @@ class Jobs:
         return Written(work.index, work.term, wanted, wanted == work.total_bytes)
 
     def _load(self, index: int, path: Path) -> Callable[[], None]:
+        reopened = self._marks.reopen(path, index)
+        if reopened is not None:
+            return reopened
         try:
             reader = self._stores(path).open(index)
         except SnapshotMissing as error:

@@ -252,7 +252,7 @@ class Node(Machine):
     def _open(self) -> Opened:
         """What is durable."""
         opening = Opening(
-            *(self._data, self._identity, self._codec, self._new_host),
+            *(self._data, self._identity, self._codec, self._new_host, self.app),
             on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
             on_stall=lambda why: self._from_thread(self._on_stall, why),
         )

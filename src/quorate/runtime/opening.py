@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from quorate.kernel import Host, Record
-from quorate.parts.log.replicated import Journaled
+from quorate.kernel import ROOT, App, Host, Record
+from quorate.parts.log.replicated import Journaled, marks_of
 from quorate.runtime.codec import Codec
 from quorate.runtime.errors import (
     REJOIN,
@@ -42,6 +42,7 @@ from quorate.runtime.files import Identity
 from quorate.runtime.folder import NAME, OTHERS_NAME, Beginning, DataFolder
 from quorate.runtime.journal import Journal
 from quorate.runtime.journal.journal import LOCK_NAME
+from quorate.runtime.marks import Marks
 from quorate.runtime.repair import DAMAGE, check_snapshot, keep_before, set_aside, what_is_lost
 from quorate.runtime.stores import SnapshotStores
 
@@ -74,6 +75,7 @@ class Opening:
         identity: Identity,
         codec: Codec,
         make: Callable[[Sequence[Record], bytes], Host],
+        app: App,
         on_durable: Callable[[int], object],
         on_stall: Callable[[str | None], object],
     ) -> None:
@@ -81,6 +83,7 @@ class Opening:
         self._identity = identity
         self._codec = codec
         self._make = make
+        self._app = app
         self._on_durable = on_durable
         self._on_stall = on_stall
 
@@ -137,12 +140,13 @@ class Opening:
         core = host.root
         if not isinstance(core, Journaled):
             return
-        if core.stands_on:
+        kinds = stores(marks_of(ROOT)), stores()
+        if core.stands_on and all(info.index != core.stands_on for info in kinds[0].infos()):
             try:
                 stores().look(core.stands_on)
             except SnapshotMissing as error:
                 raise SnapshotMissing(f"{error}. The journal goes on from it. {REJOIN}") from None
-        newest = max((info.index for info in stores().own()), default=0)
+        newest = max((info.index for store in kinds for info in store.own()), default=0)
         if newest > core.log_end:
             raise FolderDamaged(
                 f"{self._data}: this node took a snapshot at index {newest}, and its journal ends at {core.log_end}: "
@@ -200,6 +204,6 @@ class Opening:
         """As a start, but that nothing is begun, and that the snapshot is read to its end."""
         opened = self._open(Beginning.EXISTING)
         try:
-            check_snapshot(opened.host, opened.stores)
+            check_snapshot(opened.host, Marks(opened.stores, self._app))
         finally:
             opened.close()

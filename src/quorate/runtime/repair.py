@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
-from quorate.kernel import Host
+from quorate.kernel import ROOT, Host
 from quorate.parts.log.replicated import Restored
 from quorate.runtime.errors import (
     DiskUnreadable,
@@ -40,7 +40,7 @@ from quorate.runtime.files import (
     write_all,
 )
 from quorate.runtime.journal.segment import decode_header, segment_numbers, segment_path
-from quorate.runtime.stores import SnapshotStores
+from quorate.runtime.marks import Marks
 
 log = logging.getLogger("quorate.repair")
 
@@ -52,7 +52,7 @@ SNAPSHOTS: Final = "snapshots"
 IDENTITY: Final = "identity"
 
 
-def check_snapshot(host: Host, stores: SnapshotStores) -> None:
+def check_snapshot(host: Host, marks: Marks) -> None:
     """Have a host that is thrown away start, and verify the snapshots that it wants, each to its end.
 
     Raises FolderDamaged, SnapshotMissing, SnapshotCorrupt, OSError.
@@ -62,7 +62,7 @@ def check_snapshot(host: Host, stores: SnapshotStores) -> None:
     except ValueError as error:
         raise FolderDamaged(str(error)) from None
     for output in wanted:
-        stores().open(output.index).close()
+        marks.check(ROOT, output.index)
 
 
 def what_is_lost(check: Callable[[], None]) -> StorageError | None:

@@ -32,6 +32,10 @@ class SnapshotStores:
         with self._lock:
             store = self._stores.get(path)
             if store is None:
-                folder = self._directory.joinpath(*(f"{name}-{number}" for name, number in path))
-                store = self._stores[path] = SnapshotStore(folder, self._identity)
+                store = self._stores[path] = SnapshotStore(store_folder(self._directory, path), self._identity)
             return store
+
+
+def store_folder(directory: Path, path: CorePath) -> Path:
+    """Where the store of a core is, in the folder of the root's."""
+    return directory.joinpath(*(f"{name}-{number}" for name, number in path))

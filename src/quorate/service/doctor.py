@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from quorate.kernel import Host, Record
-from quorate.parts.log.replicated import Journaled
+from quorate.kernel import ROOT, Host, Record
+from quorate.parts.log.replicated import Journaled, marks_of
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec
 from quorate.runtime.doctor import NOTE, OK, WRONG, Examined
 from quorate.runtime.folder import NAME, OTHERS_NAME
 from quorate.runtime.repair import JOURNAL, SNAPSHOTS
 from quorate.runtime.snapshots import SnapshotStore
+from quorate.runtime.stores import store_folder
 from quorate.service.config import NodeConfig
 
 BY_ITSELF: Final = "start it: it mends its folder, and the other nodes send what is lost"
@@ -39,9 +40,11 @@ def examine_records(found: Examined, config: NodeConfig) -> None:
     if not isinstance(core, Journaled) or found.identity is None:
         return
     found.add(journal, OK, f"the log ends at index {core.log_end}, and goes on from a snapshot at {core.stands_on}")
-    snapshots = found.folder / SNAPSHOTS
-    infos = SnapshotStore.view(snapshots, found.identity).infos() if snapshots.is_dir() else []
-    if core.stands_on and core.stands_on not in [info.index for info in infos]:
+    snapshots, identity = found.folder / SNAPSHOTS, found.identity
+    kinds = [folder for folder in (snapshots, store_folder(snapshots, marks_of(ROOT))) if folder.is_dir()]
+    if core.stands_on and not any(
+        info.index == core.stands_on for folder in kinds for info in SnapshotStore.view(folder, identity).infos()
+    ):
         found.add(snapshots, WRONG, f"the snapshot at index {core.stands_on}, from which the journal goes on, is gone")
 
 

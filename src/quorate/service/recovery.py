@@ -15,6 +15,7 @@ two histories. Whoever asks for it is told so (``cli/recover.py``).
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
@@ -23,22 +24,24 @@ import msgspec
 
 from quorate.kernel import ROOT, Core, Host, Key, Port, Requester
 from quorate.kernel import Path as CorePath
+from quorate.machines.kv.revisions import KEPT, SUFFIX
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import Reconfigurable
 from quorate.parts.log.entries import Entry
-from quorate.parts.log.replicated import Decided, Restored, Survivor
+from quorate.parts.log.replicated import Decided, Restored, Survivor, marks_of
 from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec
-from quorate.runtime.files import Identity
+from quorate.runtime.files import Identity, make_directory
 from quorate.runtime.folder import Beginning, DataFolder
 from quorate.runtime.journal import Journal
+from quorate.runtime.marks import Marks
 from quorate.runtime.stores import SnapshotStores
 from quorate.service.config import NodeConfig
 from quorate.service.config_text import toml_of
 from quorate.service.founding import Footing, found_folder
 from quorate.service.joining import CONFIG_NAME
 from quorate.service.replica import Replica
-from quorate.service.server import kv_machine
+from quorate.service.server import TABLES, kv_machine
 from quorate.service.staging import STAGE
 
 APPLIED_AT_ONCE: Final = 1024
@@ -152,14 +155,23 @@ def _alone(config: NodeConfig, name: str, out: Path) -> NodeConfig:
 def _write(
     found: Survey, config: NodeConfig, stores: SnapshotStores, machine: Callable[[Path], StateMachine]
 ) -> NodeConfig:
-    footing = None
-    if found.last_index:
-        footing = Footing(
-            found.last_index, found.last_term, (config.node,), lambda folder: _applied(found, stores, machine(folder))
-        )
+    def writes(folder: Path) -> Callable[[BinaryIO], None]:
+        if stores(marks_of(ROOT)).infos():
+            _copy_tables(found.config.data / TABLES, folder / TABLES)
+        return _applied(found, stores, machine(folder))
+
+    is_empty = not found.last_index
+    footing = None if is_empty else Footing(found.last_index, found.last_term, (config.node,), writes)
     text = toml_of(config, HEAD.format(old=found.config.cluster), Path(), None)
     found_folder(config, footing, [(CONFIG_NAME, text.encode())])
     return config
+
+
+def _copy_tables(old: Path, new: Path) -> None:
+    """What the marks of the old folder lead to; that stays as it is, as it may be all that is left."""
+    make_directory(new)
+    for table in old.glob(f"{KEPT}*{SUFFIX}"):
+        shutil.copyfile(table, new / table.name)
 
 
 def _applied(found: Survey, stores: SnapshotStores, machine: StateMachine) -> Callable[[BinaryIO], None]:
@@ -168,8 +180,12 @@ def _applied(found: Survey, stores: SnapshotStores, machine: StateMachine) -> Ca
     replica = Replica(machine)
     replica.port = _Nowhere()
     if found.snapshot_index:
-        with stores().open(found.snapshot_index) as file:
-            replica.restore(cast(BinaryIO, file))()
+        _, reopened = Marks(stores, replica).find(ROOT, found.snapshot_index)
+        if reopened is not None:
+            reopened()
+        else:
+            with stores().open(found.snapshot_index) as file:
+                replica.restore(cast(BinaryIO, file))()
     for start in range(0, len(found.entries), APPLIED_AT_ONCE):
         some = list(found.entries[start : start + APPLIED_AT_ONCE])
         replica.output(Decided(found.snapshot_index + start + 1, some))

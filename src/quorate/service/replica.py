@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from quorate.kernel import ROOT, App, Key, Path, Requester
+from quorate.kernel import ROOT, App, Key, Path, Requester, StateMark
 from quorate.kernel.app import Steps
 from quorate.machines.state_machine import StateMachine
 from quorate.machines.streams import read_exactly
@@ -28,6 +28,7 @@ from quorate.service.audits import Audits
 from quorate.service.clocks import CLOCK, Clocks
 from quorate.service.deadlines import NEVER, TICK, TICK_S, Deadlines
 from quorate.service.readings import GO_ON, LATE, Call, Readings, Waiting
+from quorate.service.replica_marks import ReplicaMark, after_head
 from quorate.service.reports import Reports
 from quorate.service.requests import (
     COMMAND_BYTES_MAX,
@@ -553,17 +554,18 @@ class Replica(App):
 
     def snapshot(self, path: Path = ROOT) -> Callable[[BinaryIO], None]:
         """The sessions and the machine's state, as they are now."""
+        return after_head(self._head(), self.machine.snapshot())
+
+    def mark(self, path: Path = ROOT) -> StateMark | None:
+        """As the base says, if the machine does."""
+        head = self._head()
+        mark = self.machine.mark()
+        return None if mark is None else ReplicaMark(head, mark)
+
+    def _head(self) -> bytes:
         self._end_batch()
         sessions = self._encode_sessions()
-        index = self.applied_index
-        write_machine = self.machine.snapshot()
-
-        def write(file: BinaryIO) -> None:
-            write_head(file, index, sessions)
-            file.flush()
-            write_machine(file)
-
-        return write
+        return encode_head(self.applied_index, sessions)
 
     def backup(self) -> Callable[[BinaryIO], None] | str:
         """What writes the machine's state as it is now, without the sessions; or why it cannot be captured now."""
@@ -582,28 +584,51 @@ class Replica(App):
 
     def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
         """Load aside. Raises ValueError where the payload is cut short or corrupt."""
-        applied_index, length = _LENGTH.unpack(read_exactly(file, _LENGTH.size))
-        try:
-            sessions: Sequence[tuple[int, Session]] = Sessions.decode(read_exactly(file, length))
-        except msgspec.MsgspecError as error:
-            raise ValueError(f"the snapshot's session table is corrupt: {error}") from error
+        applied_index, sessions = _read_head(file)
         adopt_machine = self.machine.restore(file)
 
         def adopt() -> None:
             self._end_batch()
             self.reads.restart()
             adopt_machine()
-            self.sessions.replace(sessions)
-            self.applied_index = applied_index
-            self._turn_away(FETCHED)
-            self.on_configured()
+            self._adopted(applied_index, sessions)
 
         return adopt
 
+    def reopen(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], StateMark]:
+        """As the base says."""
+        applied_index, sessions = _read_head(file)
+        adopt_machine = self.machine.reopen(file)
 
-def write_head(file: BinaryIO, index: int, sessions: bytes) -> None:
+        def adopt() -> StateMark:
+            self._end_batch()
+            self.reads.restart()
+            mark = adopt_machine()
+            self._adopted(applied_index, sessions)
+            return ReplicaMark(self._head(), mark)
+
+        return adopt
+
+    def _adopted(self, applied_index: int, sessions: Sequence[tuple[int, Session]]) -> None:
+        """The machine has another state now, and this is what belongs to it."""
+        self.sessions.replace(sessions)
+        self.applied_index = applied_index
+        self._turn_away(FETCHED)
+        self.on_configured()
+
+
+def _read_head(file: BinaryIO) -> tuple[int, list[tuple[int, Session]]]:
+    """The applied index and the sessions. Raises ValueError."""
+    applied_index, length = _LENGTH.unpack(read_exactly(file, _LENGTH.size))
+    try:
+        return applied_index, Sessions.decode(read_exactly(file, length))
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"the snapshot's session table is corrupt: {error}") from error
+
+
+def encode_head(index: int, sessions: bytes) -> bytes:
     """What a snapshot has before the state of the machine: where it stands, and the sessions."""
-    file.write(_LENGTH.pack(index, len(sessions)) + sessions)
+    return _LENGTH.pack(index, len(sessions)) + sessions
 
 
 def _nothing() -> None:

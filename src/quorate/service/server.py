@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from quorate.machines.kv.machine import KvMachine
+from quorate.machines.kv.table_reader import heads_apart
 from quorate.machines.none import NoMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.parts.log.configuration import InForce, Reconfigurable
@@ -78,6 +79,10 @@ LEDGER = "this cluster keeps a ledger: its blocks are their own backup, and any 
 UNREAD = "too many answers wait at this node for clients that do not read them"
 
 
+TABLES = "kv"
+"""The folder of the store's tables, in that of the node."""
+
+
 def machine_of_config(config: NodeConfig, data: Path) -> StateMachine:
     """What the configuration says that the cluster keeps: a ledger, or keys and values."""
     if config.ledger is None:
@@ -89,7 +94,7 @@ def machine_of_config(config: NodeConfig, data: Path) -> StateMachine:
 
 def kv_machine(data: Path) -> StateMachine:
     """The key-value store, with its working files in the node's data folder."""
-    return KvMachine(data / "kv")
+    return KvMachine(data / TABLES, read=heads_apart)
 
 
 class Unavailable(Exception):

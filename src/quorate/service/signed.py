@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from hashlib import sha256
 from typing import BinaryIO
 
-from quorate.kernel import ROOT, Path, Requester
+from quorate.kernel import ROOT, Path, Requester, StateMark
 from quorate.kernel.app import Steps
 from quorate.machines.state_machine import StateMachine
 from quorate.parts import requests as signed
@@ -270,6 +270,10 @@ class SignedReplica(Replica):
 
     def _follow(self, leader: int | None) -> None:
         self.leader = leader if leader is not None else self.leader
+
+    def mark(self, path: Path = ROOT) -> StateMark | None:
+        """None: nodes compare their snapshots, which are files for that."""
+        return None
 
     def restore(self, file: BinaryIO, path: Path = ROOT) -> Callable[[], None]:
         """As that of Replica. A snapshot may spare this node what others wait for: let them ask again."""

@@ -15,7 +15,7 @@ from typing import Protocol as Interface
 
 import msgspec
 
-from quorate.kernel import App, Done, Failed, Job, Key, Path, Shell
+from quorate.kernel import App, Done, Failed, Job, Key, Path, Shell, StateMark
 from quorate.kernel.work import Work
 from quorate.parts.crypto.keys import Keyring, VerifyBatch
 from quorate.parts.log.replicated import (
@@ -25,6 +25,7 @@ from quorate.parts.log.replicated import (
     TakeCommonSnapshot,
     TakeSnapshot,
     WriteChunk,
+    marks_of,
 )
 from quorate.sim.checkers.base import Violation
 from quorate.sim.damage import CORRUPT
@@ -91,6 +92,9 @@ class SimJobs:
         self.restored: dict[Path, int] = {}
         self._named: dict[Path, int] = {}
         self._taken: dict[Path, int] = {}
+        self.marks: dict[tuple[Path, int], StateMark] = {}
+        """Those of this life, by path and index."""
+        self._begun_marks: set[Path] = set()
 
     def begin(self, job: Job) -> None:
         """Begin a job, or cancel the one of its key."""
@@ -108,7 +112,8 @@ class SimJobs:
     def load(self, index: int, path: Path) -> None:
         """Load a snapshot aside, and have it adopted."""
         node = self._node
-        snapshots = node.snapshots_of(path)
+        is_marked = self._begin_marks(path, index)
+        snapshots = node.snapshots_of(marks_of(path) if is_marked else path)
         try:
             data = snapshots.data(index)
         except Spoiled as error:
@@ -120,13 +125,44 @@ class SimJobs:
         if data is None:
             raise Violation(SNAPSHOTS, f"node {node.id} restores a snapshot at {index} that it does not have")
         self._named[path] = max(self._named.get(path, 0), index)
-        adopt = self._app.restore(BytesIO(data), path)
+        adopt = self._reopen(index, path, data) if is_marked else self._app.restore(BytesIO(data), path)
 
         def end() -> None:
             self.applied[path] = self.restored[path] = index
             node.shell.loaded(adopt, path)
 
         self._later(end)
+
+    def _reopen(self, index: int, path: Path, data: bytes) -> Callable[[], None]:
+        reopened = self._app.reopen(BytesIO(data), path)
+
+        def adopt() -> None:
+            self.marks[path, index] = reopened()
+
+        return adopt
+
+    def _begin_marks(self, path: Path, index: int) -> bool:
+        """The first time: remove the marks of earlier lives but that one, as real nodes do. Whether it is there."""
+        if path in self._begun_marks:
+            return False
+        self._begun_marks.add(path)
+        marks = self._node.snapshots_of(marks_of(path))
+        marks.keep_alone(index)
+        return index in marks.indexes
+
+    def take_mark(self, job: Job) -> tuple[StateMark, SimSnapshots] | None:
+        """The App's mark, and where it goes; None where the App takes none."""
+        mark = None if isinstance(job.work, TakeCommonSnapshot) else self._app.mark(job.path)
+        if mark is None:
+            return None
+        self._begin_marks(job.path, self.newest_named(job.path))
+        return mark, self._node.snapshots_of(marks_of(job.path))
+
+    def marked(self, job: Job, mark: StateMark, named: int) -> None:
+        """It has its file; those below the one that the journal names have none any more."""
+        self.marks[job.path, job.work.index] = mark
+        for key in [key for key in self.marks if key[0] == job.path and key[1] < named]:
+            self.marks.pop(key).close()
 
     def newest_named(self, path: Path) -> int:
         """The newest snapshot that the journal is known to name, as a job begins: all earlier records are durable, and
@@ -202,6 +238,10 @@ def _serve(node: Worker, job: Job, read: Callable[[Any], Any]) -> Pending:
 
     def end() -> Any:
         snapshots, work = node.snapshots_of(job.path), job.work
+        if work.index not in snapshots.indexes and (job.path, work.index) in node.jobs.marks:
+            made = _make_stream(node, job.path, work.index)
+            if isinstance(made, Failed):
+                return made
         try:
             piece = read(work)
         except Spoiled as error:
@@ -214,6 +254,17 @@ def _serve(node: Worker, job: Job, read: Callable[[Any], Any]) -> Pending:
     return Pending(end)
 
 
+def _make_stream(node: Worker, path: Path, index: int) -> SnapshotInfo | Failed:
+    """What others are sent of a state that this node has marked."""
+    file = BytesIO()
+    try:
+        node.jobs.marks[path, index].stream()(file)
+    except ValueError as error:  # another state has taken its place
+        return Failed(str(error))
+    term = node.snapshots_of(marks_of(path)).term(index)
+    return node.snapshots_of(path).file(index, term, file.getvalue())
+
+
 def _write(node: Worker, job: Job) -> Pending:
     return Pending(lambda: node.snapshots_of(job.path).write(job.work))
 
@@ -224,9 +275,10 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
     applied = jobs.applied.get(job.path, 0)
     if applied != index:
         raise Violation(SNAPSHOTS, f"node {node.id} takes a snapshot at {index}, but its App is at {applied}")
-    write = node.app.snapshot(job.path)
-    snapshots: SimSnapshots = node.snapshots_of(job.path)
     named = jobs.newest_named(job.path)
+    marked = jobs.take_mark(job)
+    write = node.app.snapshot(job.path) if marked is None else marked[0].write
+    snapshots = node.snapshots_of(job.path) if marked is None else marked[1]
 
     def end() -> Any:
         file = BytesIO()
@@ -238,9 +290,13 @@ def _take_snapshot(node: Worker, job: Job) -> Pending:
             return Failed(str(error))  # the state was replaced meanwhile by a newer one; a real node says the same
         piece_bytes = work.piece_bytes if isinstance(work, TakeCommonSnapshot) else 0
         keep_index = named if work.keep_index is None else work.keep_index
-        info = snapshots.file(index, work.term, file.getvalue(), keep_index, piece_bytes, work.held or ())
+        held = () if marked is not None else work.held or ()
+        info = snapshots.file(index, work.term, file.getvalue(), keep_index, piece_bytes, held)
         if isinstance(info, SnapshotInfo):
             jobs.took(job.path, index)
+            if marked is not None:
+                jobs.marked(job, marked[0], named)
+                node.snapshots_of(job.path).discard(keep_index, work.held or ())
         return info
 
     return Pending(end)

@@ -89,7 +89,7 @@ class SimSnapshots:
             return Failed(self.full)
         self.taken += 1
         self._keep(index, term, data)
-        self._discard(keep_index, held)
+        self.discard(keep_index, held)
         root = tree_of(data, piece_bytes).root if piece_bytes else b""
         return SnapshotInfo(index, term, len(data), sha256(data).digest(), root)
 
@@ -159,7 +159,16 @@ class SimSnapshots:
         self._digests[index] = sha256(data).digest()
         self.spoiled.discard(index)
 
-    def _discard(self, below_index: int, held: tuple[int, ...]) -> None:
+    def term(self, index: int) -> int:
+        """Of a snapshot that is here."""
+        return self._files[index][0]
+
+    def keep_alone(self, index: int) -> None:
+        """All others go."""
+        self.discard(max(self._files, default=0) + 1, (index,))
+
+    def discard(self, below_index: int, held: tuple[int, ...]) -> None:
+        """Those below an index go, but those at ``held``."""
         for old in [index for index in self._files if index < below_index and index not in held]:
             del self._files[old], self._digests[old]
             self.spoiled.discard(old)

@@ -17,7 +17,6 @@ import msgspec
 
 from quorate.kernel import App, Rng
 from quorate.machines.kv import commands as kv
-from quorate.machines.kv.machine import KvMachine
 from quorate.machines.state_machine import StateMachine
 from quorate.parts import requests as signed
 from quorate.parts.crypto.keys import Scheme, Signer
@@ -35,6 +34,7 @@ from quorate.sim.options import CLIENTS_MAX, OptionsError
 from quorate.sim.workload import Answer, Driver, Op, Workload
 from quorate.trials.drivers import Dialect, ServiceDriver
 from quorate.trials.false_clients import FALSE_KEYS, ClientsAmongFalse
+from quorate.trials.lost_pages import LossyKvMachine, lose
 from quorate.trials.session_checker import SessionsLast
 
 SESSIONS_MAX = 64
@@ -257,13 +257,21 @@ class KvSubject(ServiceSubject):
         super().__init__(traits, scheme)
         self._folder = tempfile.TemporaryDirectory(prefix="quorate-sim-")
         self._machines: dict[int, StateMachine] = {}
+        self._synced: dict[int, dict[Path, bytes]] = {}
 
     def machine(self, node: int) -> StateMachine:
         """An empty store; the node's earlier life, if there was one, is over."""
         if node in self._machines:
             self._machines[node].close()
-        machine = self._machines[node] = KvMachine.opened(Path(self._folder.name) / str(node))
+        machine = self._machines[node] = LossyKvMachine.opened(Path(self._folder.name) / str(node))
+        machine.synced = self._synced.setdefault(node, {})
         return machine
+
+    def crashed(self, node: int, rng: Rng) -> None:
+        """Half of the time the power is gone, not just the process."""
+        self._machines[node].close()
+        if rng.random() < 0.5:
+            lose(self._synced[node], rng)
 
     def close(self) -> None:
         """The stores, and then their folder: LMDB is to close a file before its place is another's."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final, Self
 
 import msgspec
 
+from quorate.kernel import StateMark
 from quorate.kernel.app import Steps
-from quorate.machines.kv import refusals, snapshot, txn
+from quorate.machines.kv import marks, refusals, snapshot, txn
 from quorate.machines.kv.commands import (
     AskHistory,
     Compact,
@@ -39,13 +41,15 @@ from quorate.machines.kv.commands import (
 from quorate.machines.kv.costs import Costs
 from quorate.machines.kv.reading import Counts, RawRangeResult, digesting, finish, getting, ranging, reading_events
 from quorate.machines.kv.refusals import KvError
-from quorate.machines.kv.revisions import FOLDER_MODE, MAP_BYTES
+from quorate.machines.kv.revisions import FOLDER_MODE, KEPT, MAP_BYTES, SUFFIX, WORKING, lock_of, remove_table
 from quorate.machines.kv.rollback import planning, rolling_back, rolling_back_at_once
 from quorate.machines.kv.store import KvStore
+from quorate.machines.kv.table_reader import Head, heads
 from quorate.machines.state_machine import StateMachine
 
 _NUMBERS: Final = itertools.count()
 """Of files, each of one store in this process: a thread may still remove an old one when its directory has a new."""
+_ASKED_EVERY: Final = 4096
 _TXN_TAG: Final = b"\x04"
 """The second byte of an encoded Txn. Likewise below."""
 _ROLLBACK_TAG: Final = b"\x08"
@@ -58,8 +62,9 @@ SHOWN_MAX: Final = 64
 class KvMachine(StateMachine):
     """etcd's key-value model as a replicated state machine.
 
-    `directory` holds working storage only: its `kv-*.lmdb` files are replaced at every start and mean nothing
-    without the snapshot and the log. Outside of begin() and commit() each command commits itself.
+    `directory` holds one file of the store. As `kv-*.lmdb` it is working storage, removed at the next start; when it is
+    marked it becomes `store-*.lmdb`, and a start has it as it was at the mark that the journal names (ADR 0042).
+    Outside of begin() and commit() each command commits itself.
     """
 
     kind: ClassVar[str] = "kv"
@@ -67,14 +72,15 @@ class KvMachine(StateMachine):
     stages: ClassVar[bool] = True
     keeps_time: ClassVar[bool] = True
 
-    def __init__(self, directory: Path, map_bytes: int = MAP_BYTES) -> None:
-        """It has no files, and can do nothing, until it is opened."""
+    def __init__(self, directory: Path, map_bytes: int = MAP_BYTES, read: marks.Reader = heads) -> None:
+        """It has no files, and can do nothing, until it is opened. ``read``: how a table is read at a start."""
         self._directory = directory
+        self._read_table = read
         self._map_bytes = map_bytes
         self._in_batch = self._is_open = False
         self.store: KvStore
         self._aside: set[KvStore] = set()
-        """Those of snapshots that were loaded, and are not the state yet."""
+        """Those of snapshots that were loaded, or of marks, and are not the state yet."""
         self._counts = Counts()
         self._commands: dict[type[Any], Callable[[Any], Any]] = {
             Put: self._put,
@@ -102,11 +108,12 @@ class KvMachine(StateMachine):
 
     def open(self) -> None:
         """Start empty. Raises OSError if the directory can't be made or written."""
+        self._close_aside()  # a mark was looked at before
         self._directory.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         with suppress(PermissionError):  # another user's, who has let this one in
             self._directory.chmod(FOLDER_MODE)
         # A process that was killed may have left a table's lock file alone.
-        for stale in self._directory.glob("kv-*.lmdb*"):
+        for stale in self._directory.glob(f"{WORKING}*{SUFFIX}*"):
             stale.unlink(missing_ok=True)
         self.store = KvStore(self._fresh_path(), self._map_bytes)
         self._is_open = True
@@ -210,24 +217,73 @@ class KvMachine(StateMachine):
         """As `StateMachine.restore`. A store that is loaded and never adopted keeps its file until `close`."""
         store = snapshot.load_store(file, self._fresh_path(), self._map_bytes)
         self._aside.add(store)
+        return lambda: self._adopt(store)
 
-        def adopt() -> None:
-            self._aside.remove(store)
-            old, self.store = self.store, store
-            self._counts = Counts()
-            self._in_batch = False
-            old.close(waits=False)
+    def mark(self) -> StateMark:
+        """As the base says; the first one of a table gives it the name under which a start finds it."""
+        records = self.store.records
+        records.flush()
+        if not records.is_kept:
+            records.keep(self._path_of(KEPT))
+            self._remove_kept_but(records.path)
+        return marks.KvMark(self.store)
+
+    def reopen(self, file: BinaryIO) -> Callable[[], StateMark]:
+        """As `StateMachine.reopen`. It is for a start: the state must not be in that table now."""
+        found = marks.read_mark(file)
+        for unused in [store for store in self._aside if store.records.path.name == found.table]:
+            unused.close(keeps=True)
+            self._aside.remove(unused)
+        store, mark = marks.reopen_store(found, self._directory, self._map_bytes, partial(self._heads, file))
+        self._aside.add(store)
+
+        def adopt() -> StateMark:
+            self._adopt(store)
+            return mark
 
         return adopt
 
+    def _heads(self, file: BinaryIO, path: Path) -> Iterator[Head]:
+        """Of a table, until nobody wants the mark any more: reading the file raises then."""
+        for place, head in enumerate(self._read_table(path)):
+            if not place % _ASKED_EVERY:
+                file.read(0)
+            yield head
+
+    def _adopt(self, store: KvStore) -> None:
+        self._aside.remove(store)
+        old, self.store = self.store, store
+        self._counts = Counts()
+        self._in_batch = False
+        old.close(waits=False)
+        self._remove_kept_but(store.records.path)
+
+    def _remove_kept_but(self, path: Path) -> None:
+        """The tables of states that were replaced; the journal names no mark in them any more."""
+        for other in self._directory.glob(f"{KEPT}*{SUFFIX}"):
+            if other != path and other != self.store.records.path:
+                remove_table(other, lock_of(other))
+
     def close(self) -> None:
+        """As the base says. A table that was marked stays."""
         if self._is_open:
-            for store in (self.store, *self._aside):
-                store.close()
-            self._aside.clear()
+            self.store.close(keeps=True)
+        self._close_aside()
+
+    def _close_aside(self) -> None:
+        for store in self._aside:
+            store.close(keeps=True)
+        self._aside.clear()
 
     def _fresh_path(self) -> Path:
-        return self._directory / f"kv-{next(_NUMBERS)}.lmdb"
+        return self._path_of(WORKING)
+
+    def _path_of(self, kind: str) -> Path:
+        """A name that no table here has, kept ones of earlier processes among them."""
+        while True:
+            path = self._directory / f"{kind}{next(_NUMBERS)}{SUFFIX}"
+            if not path.exists():
+                return path
 
     # Commands. `apply` ends their transactions.
 

@@ -61,6 +61,12 @@ class View:
             return True
         return not self._index.is_garbage(decode_record_key(record).key, stamp, compacted)
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """The revision, and the compacted one."""
+        assert not self.closed, "nothing is held any more"
+        return self.revision, self.compact_revision
+
     def close(self) -> None:
         self.closed = True
 
@@ -68,17 +74,21 @@ class View:
 class KvStore:
     """Keys, their versions, and the revision. One thread, except what `View` allows."""
 
-    def __init__(self, path: Path, map_bytes: int = MAP_BYTES) -> None:
-        """Create an empty store whose records live in a new file at `path`. Raises OSError if it can't be made."""
+    def __init__(self, path: Path, map_bytes: int = MAP_BYTES, *, is_kept: bool = False) -> None:
+        """Create an empty store whose records live in a new file at `path`; or in the one there that ``is_kept``.
+
+        Raises what `Revisions` does.
+        """
         self.revision = 1
         self.compact_revision = -1
         self.index = KeyIndex()
-        self.records = Revisions(path, map_bytes)
+        self.records = Revisions(path, map_bytes, is_kept=is_kept)
         self.chronicle = Chronicle()
         self.is_staging = False
         """Whether the open transaction is made in steps: until it is over, nobody sees anything of it."""
         self._changes = 0  # in the transaction that is open
-        self._swept = 0  # the sweep has passed every stamp below
+        self.swept = 0
+        """The sweep has passed every stamp below."""
         self._views: WeakSet[View] = WeakSet()
 
     # Writing: any number of put and delete, then end_transaction.
@@ -183,25 +193,26 @@ class KvStore:
         """The version a stamp names; None for one with the deletion bit."""
         return None if stamp & 1 else decode_record(self.records.get(stamp))
 
-    def view(self, revision: int = 0) -> View:
+    def view(self, revision: int = 0, *, like: View | None = None) -> View:
         """Hold what is committed now for a reader, in this thread or another, until the view is closed.
 
-        ``revision``: only up to there, if it is above 0.
+        ``revision``: only up to there, if it is above 0. ``like``: hold what that view does, which is open.
         """
-        view = View(revision or self.revision, self.compact_revision, self.records, self.index)
+        newest, compacted = (self.revision, self.compact_revision) if like is None else like.held
+        view = View(revision or newest, compacted, self.records, self.index)
         self._views.add(view)
         return view
 
-    def close(self, *, waits: bool = True) -> None:
-        """Close and remove the records, as ``Revisions.close``. A view of them becomes unreadable."""
-        self.records.close(waits=waits)
+    def close(self, *, waits: bool = True, keeps: bool = False) -> None:
+        """Close the records, as ``Revisions.close``. A view of them becomes unreadable."""
+        self.records.close(waits=waits, keeps=keeps)
 
     # Sweeping.
 
     @property
     def sweeping(self) -> bool:
         """Whether records that compaction made unreachable may still be on disk, and no view holds them."""
-        return self._swept < first_stamp(self._sweepable) or self.records.doomed > 0
+        return self.swept < first_stamp(self._sweepable) or self.records.doomed > 0
 
     @property
     def _sweepable(self) -> int:
@@ -213,13 +224,13 @@ class KvStore:
         if self.records.doomed >= share:
             return
         revision = self._sweepable
-        for key, record in self.records.scan(self._swept, first_stamp(revision + 1)):
+        for key, record in self.records.scan(self.swept, first_stamp(revision + 1)):
             if share <= 0 or share_bytes <= 0:
-                self._swept = from_key(key)
+                self.swept = from_key(key)
                 if share_bytes <= 0:  # then the next are large, too, and where memory is short on the disk
-                    self.records.touch_soon(self._swept, first_stamp(revision + 1))
+                    self.records.touch_soon(self.swept, first_stamp(revision + 1))
                 return
             share -= 1
             share_bytes -= len(record)
             self.records.doom(self.index.prune(decode_record_key(record).key, revision))
-        self._swept = max(self._swept, first_stamp(revision))  # its own records are due at the next compaction
+        self.swept = max(self.swept, first_stamp(revision))  # its own records are due at the next compaction

@@ -1,8 +1,11 @@
 """Compaction: when a replicated log takes a snapshot, and how much of the log stays before it.
 
-A snapshot is taken when the log since the last one has grown by a number of entries, or by as many bytes as that one
-had (within bounds), so that writing snapshots costs no more than writing the log (Ongaro's dissertation, §5.1.3); or
-when one is wanted for somebody whom an older one does not help. How they travel: ``transfers.py``.
+A snapshot is taken when the log since the last one has grown by as many bytes as that one had (within bounds), so that
+writing snapshots costs no more than writing the log (Ongaro's dissertation, §5.1.3); or by a number of entries, as each
+takes its time at a start, and by so many times that number as the last one was larger than the smallest that bytes make
+due; or when one is wanted for somebody whom an older one does not help. How they travel: ``transfers.py``.
+
+A snapshot that is a mark (ADR 0042) has few bytes, so it is taken as often as the bounds allow.
 
 While a snapshot travels, compaction takes nothing away that the transfer needs. The file is *held*, so that the job
 that writes the next one spares it, and so is the log behind it, within ``hold_bytes_max``. A source holds the files
@@ -80,8 +83,9 @@ class Compactor:
     def _is_due(self) -> bool:
         config = self._config
         enough_bytes = min(max(config.snapshot_bytes_min, self._snapshot_bytes), config.snapshot_bytes_max)
+        times = enough_bytes // config.snapshot_bytes_min if config.snapshot_bytes_min else 1
         enough_bytes = min(enough_bytes, config.log_bytes_max // 2)
-        return self._entries >= config.snapshot_entries or self._bytes >= enough_bytes
+        return self._entries >= times * config.snapshot_entries or self._bytes >= enough_bytes
 
     def restart(self) -> None:
         """A snapshot stands for all that was delivered."""

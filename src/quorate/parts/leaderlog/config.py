@@ -25,8 +25,8 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     much. Commands leave at once and not with heartbeats, so the interval of these says only how soon a leader is
     missed, and what a cluster costs that nobody uses. One whose connection to the leader ended waits for one to two
     ``hang_up_s`` before it asks the others whether it could lead (``watch.py``). A snapshot is taken when the log since
-    the last one has ``snapshot_entries``, or as many bytes as that one (within the bounds given), so that writing
-    snapshots costs no more than writing the log.
+    the last one has ``snapshot_entries`` (several times as many where the last one was large), or as many bytes as that
+    one (within the bounds given), so that writing snapshots costs no more than writing the log.
 
     The log is kept in memory, so it is bounded in bytes. Behind a snapshot ``keep_entries`` stay, of ``keep_bytes`` at
     most, for followers that are a little behind. A snapshot is also taken when half of ``log_bytes_max`` has come since
@@ -75,7 +75,7 @@ class LeaderConfig(BoundedConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     inflight_messages_max: int = 128
     inflight_bytes_max: int = 16 << 20
     uncommitted_bytes_max: int = 64 << 20
-    snapshot_entries: int = 250_000
+    snapshot_entries: int = 100_000
     snapshot_bytes_min: int = 128 << 20
     snapshot_bytes_max: int = 512 << 20
     keep_entries: int = 5_000

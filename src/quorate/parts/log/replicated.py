@@ -3,12 +3,13 @@
 Outputs go to the App in order. Jobs go to the shell, which does them with its snapshot store; each names its result.
 """
 
-from typing import Any, TypeAlias, runtime_checkable
+from typing import Any, Final, TypeAlias, runtime_checkable
 from typing import Protocol as Interface
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from quorate.kernel import Path
 from quorate.parts.log.entries import Entry
 from quorate.parts.log.pieces import PieceProof
 from quorate.parts.wire import Index, Natural, Term
@@ -78,7 +79,7 @@ Output: TypeAlias = Decided | Restored | Stateless | ReadReady | ReadFailed | Dr
 
 
 class TakeSnapshot(msgspec.Struct, frozen=True, gc=False):
-    """Write the App's state, which is exactly that at ``index``. Result: SnapshotInfo.
+    """Make the App's state durable, which is exactly that at ``index``, as a mark or as a file. Result: SnapshotInfo.
 
     Snapshots below ``keep_index`` may go then; None: those below the one that the journal named when the job began.
     Those at ``held`` stay, if there are any: they are on their way to other nodes.
@@ -96,8 +97,16 @@ class TakeCommonSnapshot(TakeSnapshot, frozen=True, kw_only=True, gc=False):
     piece_bytes: int
 
 
+MARKS: Final = ("marks", 0)
+
+
+def marks_of(path: Path) -> Path:
+    """Where the marks of a core's App are kept: beside its snapshots, as if they were those of a child."""
+    return (*path, MARKS)
+
+
 class ReadChunk(msgspec.Struct, frozen=True, gc=False):
-    """Read a piece of the stored snapshot. Result: Chunk."""
+    """Read a piece of the snapshot as it is sent to others; of a mark that is made first. Result: Chunk."""
 
     index: int
     offset: int

@@ -26,7 +26,7 @@ from quorate.parts.log.replicated import Survivor
 from quorate.service.backup.archive import DATA_BYTES_MAX, BackupDamaged, BackupEnd, BackupHead, BackupReader
 from quorate.service.config import NodeConfig
 from quorate.service.founding import Footing, found_folder
-from quorate.service.replica import write_head
+from quorate.service.replica import encode_head
 from quorate.service.sessions import Sessions
 
 INDEX_STEP: Final = 1 << 40
@@ -112,7 +112,7 @@ def _writes(reader: BackupReader, index: int, folder: Path, revision: int | None
 
         def write(file: BinaryIO) -> None:
             try:
-                write_head(file, index, Sessions().encode())
+                file.write(encode_head(index, Sessions().encode()))
                 writes(file)
             finally:
                 machine.close()
@@ -120,7 +120,7 @@ def _writes(reader: BackupReader, index: int, folder: Path, revision: int | None
         return write
 
     def copy(file: BinaryIO) -> None:
-        write_head(file, index, Sessions().encode())
+        file.write(encode_head(index, Sessions().encode()))
         while data := reader.read(DATA_BYTES_MAX):
             file.write(data)
         reader.finish()
