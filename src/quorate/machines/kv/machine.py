@@ -51,7 +51,7 @@ class KvMachine(StateMachine):
     Outside of begin() and commit() each command commits itself.
     """
 
-    def __init__(self, directory: Path, map_bytes: int = MAP_BYTES, read: marks.Reader = heads) -> None:
+    def __init__(self, directory: Path, map_bytes: int = MAP_BYTES, read: marks.TableReader = heads) -> None:
         """It has no files, and can do nothing, until it is opened. ``read``: how a table is read at a start."""
         self._directory = directory
         self._read_table = read

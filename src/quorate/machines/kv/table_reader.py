@@ -125,7 +125,7 @@ def _named(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def main() -> None:
+def send_heads() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the node, which ends this
     path, pipe = Path(sys.argv[1]), sys.stdout.buffer
     try:
@@ -142,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    send_heads()
