@@ -135,6 +135,8 @@ def send_heads() -> None:
             pipe.write(_LENGTH.pack(len(data)) + data)
             if not batch:
                 break
+    except BrokenPipeError:
+        os._exit(1)  # the node has ended, and Python would complain of the rest
     except (TableDamaged, OSError) as error:
         reason = str(error).encode()
         pipe.write(_LENGTH.pack(len(reason) | _STOPPED) + reason)
