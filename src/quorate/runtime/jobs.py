@@ -247,13 +247,18 @@ class Jobs:
             write = partial(self._stores(path).write, index, term, mark.stream())
             made = self.in_thread(write, f"the stream of the snapshot at {index}")
             making = self._streams[path, index] = asyncio.ensure_future(made)
-            making.add_done_callback(lambda _: self._streams.pop((path, index)))
+            making.add_done_callback(partial(self._made_stream, path, index))
         await asyncio.shield(making)
 
     async def _write_snapshot(self, job: Job, writer: Callable[[BinaryIO], None], named_index: int) -> SnapshotInfo:
         info = await self.in_thread(partial(self._write, job, writer, named_index), _named(job))
         self._taken[job.path] = info.index
         return info
+
+    def _made_stream(self, path: Path, index: int, making: asyncio.Future[Any]) -> None:
+        del self._streams[path, index]
+        if not making.cancelled():
+            making.exception()  # for those that wait; there may be none
 
     # --- in worker threads ---
 

@@ -72,6 +72,7 @@ SNAPSHOT_SIZE_BYTES_MAX = 1 << 40
 TREES_MAX = 4
 VERIFIED_COUNT_MAX = 4  # files whose sums are kept; there are rarely more than two
 DIGEST_PIECE_BYTES = 1 << 20
+SYNC_BYTES = 16 << 20
 CORRUPT = ".corrupt"  # the suffix of a file that is kept for whoever looks into it
 
 _HEADER = struct.Struct("<8sHHQQQQ32s176s")
@@ -147,14 +148,22 @@ class SnapshotReader(io.RawIOBase):
 
 
 class _SnapshotFile(io.BufferedRandom):
-    """A new one that is being written; writing ends when the node stops."""
+    """A new one that is being written; writing ends when the node stops.
+
+    It is synced as it grows: gigabytes at its end would hold up the journal's syncs.
+    """
 
     def __init__(self, path: Path, stops: threading.Event) -> None:
         super().__init__(io.FileIO(create(path, exclusive=True), "r+"))
         self._stops = stops
+        self._unsynced_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
         _go_on(self._stops)
+        self._unsynced_bytes += len(data)
+        if self._unsynced_bytes >= SYNC_BYTES:
+            self._unsynced_bytes = 0
+            os.fdatasync(self.fileno())
         return super().write(data)
 
 

@@ -20,9 +20,9 @@ TAKE = effects(jobs=[(SNAPSHOT, TakeSnapshot(6, 1))])
 class Node:
     """A log and its compactor; all that is appended is delivered at once."""
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Env, config: LeaderConfig = CONFIG) -> None:
         self.log = Log()
-        self.compactor = Compactor(env, CONFIG)
+        self.compactor = Compactor(env, config)
 
     def append(self, count: int, size_bytes: int) -> None:
         entries = [Entry(1, bytes(size_bytes))] * count
@@ -65,6 +65,20 @@ def test_after_a_snapshot_that_failed_the_next_entry_has_one_taken(node: Alone[N
     node.do(node.part.append, 6, 1000)
     node.do(node.part.taken, Failed("no space"))
     assert node.do(node.part.append, 1, 10) == effects(jobs=[(SNAPSHOT, TakeSnapshot(7, 1))])
+
+
+COUNTED = LeaderConfig(snapshot_entries=10, snapshot_bytes_min=1000, snapshot_bytes_max=4000)
+
+
+@pytest.mark.parametrize(("last_bytes", "due_after"), [(100, 10), (1999, 10), (2000, 20), (3000, 30), (1 << 30, 40)])
+def test_entries_are_counted_as_often_as_the_last_snapshot_was_large(last_bytes: int, due_after: int) -> None:
+    """To write a large one for a log of few small entries is not worth it."""
+    node = Alone(lambda env: Node(env, COUNTED))
+    node.do(node.part.append, 10, 0)
+    node.do(node.part.taken, SnapshotInfo(10, 1, last_bytes))
+    for _ in range(due_after - 1):
+        assert node.do(node.part.append, 1, 0) == NOTHING
+    assert node.do(node.part.append, 1, 0) == effects(jobs=[(SNAPSHOT, TakeSnapshot(10 + due_after, 1))])
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class KvMachine(StateMachine):
     stages: ClassVar[bool] = True
     keeps_time: ClassVar[bool] = True
 
-    def __init__(self, directory: Path, map_bytes: int = MAP_BYTES, read: marks.Reader = heads) -> None:
+    def __init__(self, directory: Path, map_bytes: int = MAP_BYTES, read: marks.TableReader = heads) -> None:
         """It has no files, and can do nothing, until it is opened. ``read``: how a table is read at a start."""
         self._directory = directory
         self._read_table = read

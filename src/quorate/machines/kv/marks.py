@@ -31,7 +31,7 @@ from quorate.machines.streams import read_exactly
 
 MAGIC: Final = b"QUORKVM\x01"
 MARK_BYTES_MAX: Final = 64 << 20
-Reader: TypeAlias = Callable[[Path], Iterator[Head]]
+TableReader: TypeAlias = Callable[[Path], Iterator[Head]]
 """What reads all of a table: in this process, or in another."""
 _PREFIX = struct.Struct("<II")
 _NAME = re.compile(re.escape(KEPT) + r"\d{1,18}" + re.escape(SUFFIX))
@@ -107,7 +107,7 @@ def read_mark(file: BinaryIO) -> StoreMark:
     return mark
 
 
-def reopen_store(mark: StoreMark, directory: Path, map_bytes: int, read: Reader) -> tuple[KvStore, KvMark]:
+def reopen_store(mark: StoreMark, directory: Path, map_bytes: int, read: TableReader) -> tuple[KvStore, KvMark]:
     """The store as it was when it was marked, and that mark. What its table got later is cut off.
 
     Raises TableDamaged, OSError, what ``read`` raises. The table stays.
@@ -130,7 +130,7 @@ def reopen_store(mark: StoreMark, directory: Path, map_bytes: int, read: Reader)
         raise
 
 
-def _index_of(path: Path, mark: StoreMark, read: Reader) -> KeyIndex:
+def _index_of(path: Path, mark: StoreMark, read: TableReader) -> KeyIndex:
     """All keys, from the table."""
     index, doomed, last = KeyIndex(), set(mark.doomed), to_key(first_stamp(mark.revision + 1))
     load = index.load

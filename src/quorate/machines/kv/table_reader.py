@@ -125,7 +125,7 @@ def _named(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def main() -> None:
+def send_heads() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the node, which ends this
     path, pipe = Path(sys.argv[1]), sys.stdout.buffer
     try:
@@ -135,6 +135,8 @@ def main() -> None:
             pipe.write(_LENGTH.pack(len(data)) + data)
             if not batch:
                 break
+    except BrokenPipeError:
+        os._exit(1)  # the node has ended, and Python would complain of the rest
     except (TableDamaged, OSError) as error:
         reason = str(error).encode()
         pipe.write(_LENGTH.pack(len(reason) | _STOPPED) + reason)
@@ -142,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    send_heads()
