@@ -6,8 +6,9 @@ checkpoint is written in between, a piece after each write, so that nobody waits
 given up at the end.
 
 **A full disk** loses nothing: the frames stay in memory, `on_stall` says why, the thread cuts the failed write off and
-tries again until there is space. That is sound because the retry writes all bytes anew, and a file system that is out
-of space has not dropped older ones. It tries again when there is some room, and not for the length of a small frame. A checkpoint for which there is no space is given up, and says so in the log.
+tries again when there is some room, and not for the length of a small frame. That is sound because the retry writes
+all bytes anew, and a file system that is out of space has not dropped older ones. A checkpoint for which there is no
+space is given up, and says so in the log.
 
 **A disk that hangs** reports nothing, and the thread that waits for it cannot. The Shell, which has a clock, notices
 that reports stay out; `doing` says what the disk was asked for, and since when. `close` waits as long as there is
