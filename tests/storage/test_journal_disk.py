@@ -74,6 +74,21 @@ def test_a_full_disk_stalls_and_loses_nothing(small_disk: Path) -> None:
     assert recovered(folder) == frames
 
 
+def test_a_disk_that_was_full_is_not_written_to_before_there_is_some_room(small_disk: Path) -> None:
+    """A frame would fit, and the next one not: the node would lead for as long as that takes."""
+    with Recorder(small_disk / "journal") as recorder:
+        recorder.append(b"kept")
+        hog = fill(small_disk)
+        recorder.journal.append(bytes(5000))
+        recorder.until(lambda: recorder.stalls)
+        os.truncate(hog, hog.stat().st_size - (40 << 10))
+        time.sleep(0.1)  # several attempts
+        assert (recorder.durable[-1], len(recorder.stalls)) == (1, 1)
+        os.truncate(hog, hog.stat().st_size - (40 << 10))
+        recorder.wait(2)
+        assert recorder.stalls[1:] == [None]
+
+
 def test_a_full_disk_while_a_segment_is_made(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     """By size, which waits, and for a checkpoint, which is given up."""
     folder = small_disk / "journal"

@@ -292,6 +292,11 @@ def test_a_full_disk_stalls_one_node_and_no_cluster(tmp_path: Path, is_leader: b
             client.get(b"key-1", serializable=True)
         assert until(lambda: leader_other_than(cluster, 1), "another leads") != 1
         put_many(cluster, 100, 2, 3)
+        os.truncate(ballast, ballast.stat().st_size - (64 << 10))  # room for a few small writes, and no more
+        terms = {status.term for status in cluster.statuses().values()}
+        put_many(cluster, 200, 2, 3)
+        assert stalled_of(cluster, 1)
+        assert {status.term for status in cluster.statuses().values()} == terms, "it stays down, and nobody is deposed"
         ballast.unlink()
         until(lambda: stalled_of(cluster, 1) is None, "it goes on when there is space")
         until(lambda: len(set(applied_indexes(cluster))) == 1, "it catches up")

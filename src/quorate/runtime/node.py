@@ -62,8 +62,11 @@ from quorate.runtime.chance import new_seed, seeded_streams
 from quorate.runtime.codec import Codec, MalformedMessage
 from quorate.runtime.errors import (
     DiskHangs,
+    DiskUnreadable,
+    JournalCorrupt,
     MemoryLost,
     StorageError,
+    problem_of,
 )
 from quorate.runtime.files import Identity
 from quorate.runtime.folder import Beginning
@@ -72,6 +75,7 @@ from quorate.runtime.jobs import Doer, Jobs
 from quorate.runtime.opening import Opened, Opening
 from quorate.runtime.peer_links import PeerLimits
 from quorate.runtime.peers import Peers
+from quorate.runtime.scrubbing import DurableEnd, Scrubber
 from quorate.runtime.submissions import Submissions
 from quorate.runtime.threads import in_daemon
 
@@ -221,7 +225,7 @@ class Node(Machine):
         """Sequence numbers: of the newest frame queued, and of the newest that is durable."""
         self._awaited: deque[tuple[int, Callable[[bool], None]]] = deque()
         """Who waits until a frame is durable, in order."""
-        self._checkpoint_due = False
+        self._checkpoint_due = self._is_spoiled = False
         self._burden = Burden()
         self._refused: list[tuple[Sequence[bytes], CorePath]] = []
         self._stalled_at = 0.0
@@ -235,6 +239,10 @@ class Node(Machine):
         # The disk may hang, and then the loop must go on: somebody may want this to end.
         opened = await in_daemon(self._open, "quorate-recovery")
         self._folder, self._journal, self._stores = opened.folder, opened.journal, opened.stores
+        self._scrubber = Scrubber(
+            *(self._data, self._identity, lambda: DurableEnd(*self._journal.durable_end)),
+            on_damage=lambda error: self._from_thread(self._on_damage, error),
+        )
         self._jobs = Jobs(self._stores, self.app, self._keyring, self._doers, self._end)
         try:
             self._take_up(opened.host)
@@ -246,6 +254,7 @@ class Node(Machine):
         except BaseException:
             await self._close()
             raise
+        self._scrubber.start()
         self._is_started = True
         self.wake()
 
@@ -327,6 +336,7 @@ class Node(Machine):
             handle.cancel()
         self._work.close()
         self._stores.stop()
+        self._scrubber.stop()
         await self._links.stop()
         closing = self._loop.run_in_executor(None, self._journal.close)
         stopped, closed = await asyncio.gather(self._jobs.stop(), closing, return_exceptions=True)
@@ -693,9 +703,17 @@ class Node(Machine):
 
     def is_checkpoint_due(self) -> bool:
         """After a snapshot, when there is much to be rid of."""
-        if not self._checkpoint_due or self._journal.has_checkpoint_under_way:
+        if self._journal.has_checkpoint_under_way:
             return False
-        return self._journal.size_bytes > CHECKPOINT_AFTER_BYTES
+        return self._is_spoiled or (self._checkpoint_due and self._journal.size_bytes > CHECKPOINT_AFTER_BYTES)
+
+    def _on_damage(self, error: StorageError) -> None:
+        """Of a file that this node only needs after a crash: what is in the journal is in memory, too."""
+        if isinstance(error, JournalCorrupt | DiskUnreadable):
+            log.error("damage on the disk, for which this node replaces its journal: %s", problem_of(error))
+            self._is_spoiled = True
+        else:
+            log.error("damage on the disk, which the next snapshot replaces: %s", problem_of(error))
 
     def append(self, records: Sequence[Record]) -> int:
         """One frame."""
@@ -706,7 +724,7 @@ class Node(Machine):
     def replace(self, state: Sequence[Record], records: Sequence[Record]) -> int:
         """A frame, and a checkpoint in the background, a frame for each record of the state."""
         written = self.append(records)
-        self._checkpoint_due = False
+        self._checkpoint_due = self._is_spoiled = False
         self._journal.checkpoint(state, lambda record: self._codec.encode_records((record,)))
         return written
 

@@ -226,9 +226,9 @@ class SnapshotStore:
         """The complete snapshots, by index. Their content is not verified here."""
         found = []
         for path in self._directory.iterdir():
-            if name := _NAME.fullmatch(path.name):
-                with suppress(FileNotFoundError):  # discarded meanwhile
-                    found.append(SnapshotInfo(int(name[1]), int(name[2]), path.stat().st_size))
+            with suppress(FileNotFoundError):  # discarded meanwhile
+                if info := info_of(path):
+                    found.append(info)
         return sorted(found)
 
     def own(self) -> list[SnapshotInfo]:
@@ -297,11 +297,10 @@ class SnapshotStore:
         info = self._find(index)
         path = self._path(info.index, info.term)
         with self._open_file(path) as file:
+            header = self._verify_header(os.pread(file.fileno(), HEADER_SIZE, 0), path, info)
             if whole:
                 self._verify(file, path, info)
-            else:
-                self._verify_header(os.pread(file.fileno(), HEADER_SIZE, 0), path, info)
-        return info
+        return SnapshotInfo(info.index, info.term, info.size_bytes, header.digest)
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes:
         """Up to `size` bytes (at most 16 MiB) of the snapshot's file from an offset, for a peer; b"" at its end.
@@ -531,6 +530,12 @@ class SnapshotStore:
         if self._receiving is not None:
             self._receiving.abandon()
             self._receiving = None
+
+
+def info_of(path: Path) -> SnapshotInfo | None:
+    """Which snapshot a file is, by its name; None: none. Raises FileNotFoundError."""
+    name = _NAME.fullmatch(path.name)
+    return SnapshotInfo(int(name[1]), int(name[2]), path.stat().st_size) if name else None
 
 
 def _encode(header: _Header) -> bytes:

@@ -6,8 +6,9 @@ checkpoint is written in between, a piece after each write, so that nobody waits
 given up at the end.
 
 **A full disk** loses nothing: the frames stay in memory, `on_stall` says why, the thread cuts the failed write off and
-tries again until there is space. That is sound because the retry writes all bytes anew, and a file system that is out
-of space has not dropped older ones. A checkpoint for which there is no space is given up, and says so in the log.
+tries again when there is some room, and not for the length of a small frame. That is sound because the retry writes
+all bytes anew, and a file system that is out of space has not dropped older ones. A checkpoint for which there is no
+space is given up, and says so in the log.
 
 **A disk that hangs** reports nothing, and the thread that waits for it cannot. The Shell, which has a clock, notices
 that reports stay out; `doing` says what the disk was asked for, and since when. `close` waits as long as there is
@@ -22,6 +23,7 @@ so that the next fsync reports success (Rebello et al., "Can applications recove
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -44,6 +46,8 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
 RETRY_S = 0.2  # between attempts on a full disk
+ROOM_BYTES = 16 << 20  # what must be free on a disk that was full before it is written to again,
+ROOM_SHARE = 16  # or this part of it, if that is less: a node that leads again must not fill it at once
 WRITE_SIZE_BYTES_MAX = 8 << 20  # frames that share one sync; one larger frame still goes alone
 CLOSE_S_MAX = 5.0  # how long `close` waits for a disk that makes no progress
 LOCK_NAME = "journal.lock"
@@ -161,6 +165,14 @@ class Journal:
     def size_bytes(self) -> int:
         """What a start would have to read: the last checkpoint that was done, and what was appended after it."""
         return self._base_bytes + self._queued_bytes - self._replaced_bytes
+
+    @property
+    def durable_end(self) -> tuple[int, int]:
+        """The number of the last segment, and the offset in it up to which all is durable. From any thread."""
+        while True:
+            number, end = self._writer.number, self._writer.end
+            if number == self._writer.number:
+                return number, end
 
     @property
     def has_checkpoint_under_way(self) -> bool:
@@ -319,10 +331,13 @@ class Journal:
 
         Raises what is final.
         """
-        stalled = False
+        stalled = needs_room = False
         self._began_at = time.monotonic()
         while True:
             last_attempt = stalled and self._closing.is_set()
+            if needs_room and not last_attempt and not has_room(self._writer.path.parent):
+                self._closing.wait(RETRY_S)
+                continue
             try:
                 result = write()
                 break
@@ -330,6 +345,7 @@ class Journal:
                 if error.errno not in TEMPORARY:
                     raise
                 self._writer.cut()
+                needs_room = error.errno in DISK_FULL
                 if last_attempt:
                     raise JournalFailed(f"{self._describe(error)}; closed before there was space") from error
                 if not stalled:
@@ -389,6 +405,12 @@ class Journal:
             callback(*arguments)
         except Exception:
             logger.exception("a journal callback failed")
+
+
+def has_room(directory: Path) -> bool:
+    """Whether a disk that was full has space again. A quota that is used up does not show here: then it is tried."""
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize >= min(ROOM_BYTES, status.f_blocks * status.f_frsize // ROOM_SHARE)
 
 
 def _size(frames: Sequence[bytes]) -> int:

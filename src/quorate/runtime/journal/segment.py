@@ -37,7 +37,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,13 +178,19 @@ def encode_frames(
 
 def frame_at(data: memoryview, offset: int, salt: bytes) -> SegmentFrame | None:
     """The frame at an offset of a segment's bytes, or None if no valid one is there."""
+    return read_frame(lambda size, at: data[at : at + size], offset, salt)
+
+
+def read_frame(read: Callable[[int, int], bytes | memoryview], offset: int, salt: bytes) -> SegmentFrame | None:
+    """The frame at an offset, or None. ``read(size, offset)`` gives less where the file ends."""
     start = offset + FRAME_HEADER_SIZE
-    if start > len(data):
+    head = read(FRAME_HEADER_SIZE, offset)
+    if len(head) < FRAME_HEADER_SIZE:
         return None
-    found, crc, length, lag, sequence = _FRAME.unpack_from(data, offset)
-    end = start + length
-    if found != salt or length > FRAME_SIZE_BYTES_MAX or end > len(data):
+    found, crc, length, lag, sequence = _FRAME.unpack(head)
+    if found != salt or length > FRAME_SIZE_BYTES_MAX:
         return None
-    if zlib.crc32(data[start:end], zlib.crc32(data[offset + 8 : start], offset & 0xFFFFFFFF)) != crc:
+    payload = read(length, start)
+    if len(payload) < length or zlib.crc32(payload, zlib.crc32(head[8:], offset & 0xFFFFFFFF)) != crc:
         return None
-    return SegmentFrame(sequence, offset - lag, start, end)
+    return SegmentFrame(sequence, offset - lag, start, start + length)

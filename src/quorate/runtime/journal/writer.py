@@ -120,4 +120,5 @@ class SegmentWriter:
             drop_cached(self._fd)
         self.close()
         not_for_forks(fd)
-        self._fd, self._salt, self.number, self.end = fd, salt, number, HEADER_SIZE
+        self._fd, self._salt = fd, salt
+        self.end, self.number = HEADER_SIZE, number  # in this order: who reads both finds no end of another segment
