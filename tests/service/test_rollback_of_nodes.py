@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -12,8 +13,8 @@ from quorate.machines.kv.commands import Put, prefix_end
 from quorate.service.client.errors import QuorateError
 from quorate.service.client.sync import Client
 
-from tests.cli.command import done, quorate
-from tests.cluster import LocalCluster, until
+from tests.cli.command import QUORATE, done, quorate
+from tests.cluster import LocalCluster, environment, until
 
 OPTIONS = "heartbeat_s = 0.05\nelection_timeout_s_min = 0.3"
 
@@ -134,3 +135,13 @@ def test_a_node_that_is_killed_in_the_middle_has_all_of_it_or_nothing(tmp_path: 
         assert {b"bad"} in seen
         assert {b"good"} in seen
         assert all(len(values) == 1 for values in seen), "a part of it was seen"
+        cluster.stop()
+        done("recover", "--data", str(cluster.data(1)), "--to-one-node", "--yes")
+        new = cluster.folder / "n1-recovered"
+        command = [*QUORATE, "node", "--config", str(new / "node.toml")]
+        with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as alone:
+            try:
+                with cluster.client(1) as client:
+                    assert contents(client) == good, "one that begins anew applies it to its end"
+            finally:
+                alone.kill()
