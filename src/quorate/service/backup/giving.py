@@ -15,6 +15,7 @@ import hashlib
 import io
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final, cast
@@ -36,6 +37,8 @@ PIECES_MAX: Final = 4
 """Between the thread and the client."""
 PATIENCE_S: Final = 30.0
 """How long a client may take from one piece to the next."""
+PAUSE_S: Final = 0.004
+"""Between two pieces of the thread's: a backup is not urgent, and clients need the processor. Some 40 MB/s at most."""
 ONE_AT_A_TIME: Final = "this node gives a backup to somebody already: take it from another node, or a little later"
 NONE_BEGUN: Final = "no backup was begun on this link, or it has ended"
 
@@ -88,6 +91,7 @@ class _Pipe(io.RawIOBase):
                 raise _Stopped
             self._pieces.append(piece)
         self._on_piece()
+        time.sleep(PAUSE_S)
 
     def take(self) -> bytes | None:
         """The next piece, if it is there. On the loop."""
