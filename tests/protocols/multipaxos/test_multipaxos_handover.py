@@ -2,7 +2,7 @@
 
 import msgspec
 
-from quorate.kernel import HandOver
+from quorate.kernel import HandOver, Stalled
 from quorate.parts.leaderlog.handover import HANDING_OVER
 from quorate.parts.log.replicated import Dropped, ReadReady
 from quorate.protocols.multipaxos.messages import (
@@ -44,6 +44,14 @@ def test_a_leader_gives_up_its_lease_before_it_asks_another_to_lead() -> None:
     assert turn.outputs == ()
     number = max(m.round for m in messages(turn) if isinstance(m, Heartbeat))
     assert node.on(2, HeartbeatReply((1, 1), number)).outputs == [ReadReady((7,))], "a quorum confirms reads as ever"
+
+
+def test_a_leader_whose_disk_takes_nothing_asks_another_and_leads_no_longer() -> None:
+    node = leased()
+    turn = node.step(Stalled("disk full"))
+    assert asked(turn) == [TakeOver((1, 1))]
+    assert (node.core.role, records(turn)) == ("follower", [])
+    assert not [out for out in node.read(7).outputs if isinstance(out, ReadReady)], "by no lease"
 
 
 def test_it_has_no_lease_any_more_though_nothing_came_of_it() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorate.kernel import HandOver
+from quorate.kernel import HandOver, Stalled
 from quorate.parts.leaderlog.handover import HANDING_OVER
 from quorate.parts.log.replicated import Dropped, Leads
 from quorate.protocols.raft.messages import (
@@ -35,6 +35,24 @@ def test_a_leader_that_stops_asks_one_that_holds_all_to_stand() -> None:
     server.on(3, Appended(1, 1))
     assert server.step(HandOver()) == effects(early=[(3, TimeoutNow(1))]), "the one that was heard last"
     assert server.step(HandOver()) == NOTHING, "once"
+
+
+def test_a_leader_whose_disk_takes_nothing_asks_the_one_that_holds_most_and_leads_no_longer() -> None:
+    server = settled_leader()
+    server.submit(b"a")
+    server.on(2, Appended(1, 2))
+    server.now += 0.01
+    server.on(3, Appended(1, 1))
+    turn = server.step(Stalled("disk full"))
+    assert [(send.to, send.message) for send in turn.early] == [((2,), TimeoutNow(1))], "though 3 was heard last"
+    assert (server.core.role, turn.sends, turn.records) == ("follower", (), ())
+
+
+def test_nobody_is_asked_who_was_not_heard_lately_nor_by_a_server_that_does_not_lead() -> None:
+    server = settled_leader()
+    server.now += 2 * CONFIG.election_timeout_s_min
+    assert server.step(Stalled("disk full")).early == ()
+    assert follower().step(Stalled("disk full")).early == ()
 
 
 def test_it_waits_until_all_is_committed_and_a_member_holds_it() -> None:

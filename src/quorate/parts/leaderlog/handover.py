@@ -7,6 +7,8 @@ last. That node wins, as nothing is newer than its log, and as those who hear th
 its request says that the leader has made way. If nothing came of it within the shortest election timeout, the leader
 proposes what it kept, and leads on.
 
+A leader whose disk takes nothing cannot wait: it asks the member that holds most, and leads no longer.
+
 What was kept is dropped when another node leads: the clients that wait for it ask there. Nothing here is durable.
 """
 
@@ -109,6 +111,16 @@ class Handover:
     def _is_ready(self, followers: Followers, node: int, last_index: int) -> bool:
         """§3.10: it must hold all, or it could not be elected."""
         return followers.match[node] >= last_index
+
+    def ask_at_once(self, followers: Followers, members: int) -> None:
+        """This node can lead no longer, as its disk takes nothing: ask the member heard lately that holds most.
+
+        Another may hold more; then that one is not elected, and an election timeout ends it, as if nobody was asked.
+        """
+        heard_after = self._env.now - self._config.election_timeout_s_min
+        alive = [node for node in followers if members >> node & 1 and followers[node].active_at > heard_after]
+        if alive:
+            self._ask(max(alive, key=lambda node: (followers.match[node], followers[node].active_at, -node)))
 
     # --- when it leads no more ---
 

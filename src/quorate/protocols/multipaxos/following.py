@@ -220,6 +220,9 @@ class Following(Core, Reconfigurable, Journaled, Survivor):
         """A leader that cannot write must not keep the others from having one that can; nor may it become one."""
         self.stalled = why
         if why is not None and self.role != FOLLOWER:
+            if self.leadership is not None:
+                self._give_up_lease()
+                self.handover.ask_at_once(self.leadership.followers, self._voting(self.leadership))
             self._become_follower(self.ballot, None)
 
     # --- roles ---

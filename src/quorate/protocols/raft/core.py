@@ -235,7 +235,10 @@ class Raft(Core, Reconfigurable, Journaled, Survivor):
         self.election.on_hung_up(node)
 
     def on_stalled(self, why: str | None) -> None:
-        """The disk takes nothing, or does again."""
+        """The disk takes nothing, or does again. A leader that can write nothing has another lead."""
+        if why is not None and self.role == LEADER:
+            self.replication.give_up_lease()
+            self.handover.ask_at_once(self.replication.followers, self._voting())
         self.election.on_stalled(why)
 
     # --- time ---
