@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test test-slow test-interpreters verify lint types tidy links fix bench bench-comet news requirements clean
+.PHONY: help up test test-slow test-interpreters verify lint types tidy links fix bench bench-comet compiled news requirements clean
 
 help: ## List the targets
 	@echo "usage: make TARGET [ARGS='...']"
@@ -67,6 +67,9 @@ bench: $(STAMP) ## Measure against etcd, which is built with Go
 
 bench-comet: $(STAMP) ## Measure a chain beside one of CometBFT on this machine
 	@$(BIN)/python -m bench.comet $(ARGS)
+
+compiled: $(STAMP) ## Compile the simulator into build/compiled (needs setuptools and a C compiler)
+	@$(BIN)/python -m bench.compiled $(ARGS)
 
 news: $(STAMP) ## Show the next release notes, from the fragments in news/
 	@$(BIN)/towncrier build --draft

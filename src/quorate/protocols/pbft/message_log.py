@@ -32,11 +32,6 @@ UNDECIDED_SHARE = 4
 """Of the log's bytes, one part in so many may be of batches that were not executed here."""
 
 
-def _size_of(batch: tuple[bytes, ...]) -> int:
-    """What a batch counts for in the limits."""
-    return sum(map(len, batch)) + REQUEST_OVERHEAD_BYTES * len(batch)
-
-
 class MessageLog:
     """Every part may read the public attributes. They change by the methods here; where one is set, it says by whom."""
 
@@ -99,7 +94,10 @@ class MessageLog:
 
     # --- room ---
 
-    size = staticmethod(_size_of)
+    @staticmethod
+    def size(batch: tuple[bytes, ...]) -> int:
+        """What a batch counts for in the limits."""
+        return sum(map(len, batch)) + REQUEST_OVERHEAD_BYTES * len(batch)
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether batches of so many bytes may be taken in."""

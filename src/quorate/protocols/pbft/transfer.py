@@ -150,8 +150,7 @@ class ImageTransfer:
             return
         self.offers[sender] = tuple(offered)
         if self.fetched is None:
-            self._choose(sender)
-            if self.fetched is None and any(image.sequence > self._history.executed for image, _ in offered):
+            if not self._choose(sender) and any(image.sequence > self._history.executed for image, _ in offered):
                 self._ask_rest(sender)
         elif sender == self.source and self.fetched not in offered:
             self._next_source(is_over=True)
@@ -163,10 +162,11 @@ class ImageTransfer:
             rest = tuple(node for node in self._env.others if node != sender)
             self._env.send(rest, FetchLog(self._history.executed))
 
-    def _choose(self, sender: int) -> None:
-        """The newest that is known."""
+    def _choose(self, sender: int) -> bool:
+        """The newest that is known, if there is one that can be fetched."""
         if known := self._known():
             self._begin(max(known, key=lambda still: still[0].sequence), sender)
+        return self.fetched is not None
 
     def _known(self) -> list[Still]:
         """f + 1 nodes name the same snapshot: one of them is correct."""
