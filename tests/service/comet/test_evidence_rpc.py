@@ -1,4 +1,7 @@
-"""Evidence that somebody shows to one node by its RPC reaches a block, whoever is there to propose it, and its app."""
+"""Evidence that somebody shows to one node by its RPC reaches a block, whoever is there to propose it, and its app.
+
+``tests/cli/test_up_evidence.py`` has more of nodes without an app.
+"""
 
 import asyncio
 import json
@@ -17,7 +20,8 @@ from quorate.protocols.tendermint.effects import Step
 from quorate.protocols.tendermint.signed_bytes import comet_vote, vote_bytes
 
 from tests.runtime.servers import run, until
-from tests.service.comet.test_node_rpc import RPCServers, rpc_servers
+from tests.service.comet.test_node_rpc import rpc_servers
+from tests.service.comet.test_requests_rpc import client_of, request_servers
 
 aiohttp = pytest.importorskip("aiohttp", reason="the RPC needs aiohttp: pip install 'quorate[comet]'")
 
@@ -25,22 +29,22 @@ SHOWN, LIAR = 2, 3
 BLOCKS = (bytes(64) + b"\0\0\0\1", b"1" * 64 + b"\0\0\0\1")
 
 
-def double(made: RPCServers, height: int = 1) -> DuplicateVoteEvidence:
-    """Two prevotes of LIAR."""
-    chain = made.core(SHOWN)
+def double(made: Any, shown: int = SHOWN, liar: int = LIAR, height: int = 1) -> DuplicateVoteEvidence:
+    """Two prevotes of the liar."""
+    chain = made.core(shown)
     block = BLOCK.decode(chain.log.after(height - 1)[0].block)
-    keys = replace(made.config, node=LIAR).load_keys()
-    validators = made.reader(SHOWN).core.chain.state.validators.validators
+    keys = replace(made.config, node=liar).load_keys()
+    validators = made.reader(shown).core.chain.state.validators.validators
     votes = []
     for name in BLOCKS:
         vote = comet_vote(Step.PREVOTE, height, 0, name, block.header.time.ns())
         data = vote_bytes(chain.chain.id, Step.PREVOTE, height, 0, name, block.header.time.ns())
-        address = key_address(keys.keyring.public(LIAR))
+        address = key_address(keys.keyring.public(liar))
         votes.append(replace(vote, validator_address=address, signature=keys.sign_canonical(data)))
     return duplicate_votes(votes[0], votes[1], validators, block.header.time)
 
 
-async def show(made: RPCServers, piece: DuplicateVoteEvidence, node: int = SHOWN) -> Any:
+async def show(made: Any, piece: DuplicateVoteEvidence, node: int = SHOWN) -> Any:
     call = {
         "jsonrpc": "2.0",
         "id": 1,
@@ -51,7 +55,7 @@ async def show(made: RPCServers, piece: DuplicateVoteEvidence, node: int = SHOWN
         return await answer.json()
 
 
-async def blamed(made: RPCServers, node: int) -> list[Any]:
+async def blamed(made: Any, node: int) -> list[Any]:
     """Of all blocks, as the RPC shows them."""
     height = int((await made.get("status", node))["sync_info"]["latest_block_height"])
     blocks = [(await made.get(f"block?height={at}", node))["block"] for at in range(1, height + 1)]
@@ -86,5 +90,28 @@ def test_evidence_that_one_node_is_shown_is_in_a_block_of_the_others_after_a_res
             assert liar not in {validator["address"] for validator in found["validators"]}, "the kvstore punishes it"
             again = await show(made, piece, 1)
             assert again["result"] == one["result"], "as CometBFT answers to what a block has"
+
+    run(main())
+
+
+def test_without_an_app_it_is_the_same(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with request_servers(tmp_path) as made:
+            client = await client_of(made)
+            piece = double(made, 1, 1)
+            for wrong, why in (
+                (replace(piece, total_voting_power=7), "failed to add evidence: evidence: a power of 1 of 7"),
+                (replace(piece, vote_a=replace(piece.vote_a, height=9)), "failed to add evidence: evidence: "),
+            ):
+                assert why in (await show(made, wrong, 1))["error"]["data"]
+            one, other = await asyncio.gather(show(made, piece, 1), show(made, piece, 1))
+            assert one["result"] == other["result"] == {"hash": b64encode(evidence_id(piece)).decode()}
+            await made.stop()
+            await made.start()
+            assert await blamed(made, 1) == [], "no block is made for evidence alone"
+            for n in range(2):
+                await made.stored(await made.brought(client.put(b"k", b"%d" % n)))
+            assert await blamed(made, 1) == [to_json(MISCONDUCT, piece)]
+            assert (await show(made, piece, 1))["result"] == one["result"], "a block has it"
 
     run(main())

@@ -327,7 +327,6 @@ class AppChain(Tendermint):
             self.deciding.end(height)
         self._stand_on(based)
         self.applying.begin_after(self.log.after(height))
-        self.accusing.look()
         self.sync.end()
         self._new = None
         self.app.took_over()
