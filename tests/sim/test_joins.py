@@ -34,7 +34,7 @@ from tests.sim.wedges import (
 )
 
 PLANTED_WEDGES = [
-    *[("multipaxos", "tells-change-early", seed, OLD_MEMBERS) for seed in (85, 132)],
+    *[("multipaxos", "tells-change-early", seed, OLD_MEMBERS) for seed in (85, 148)],
     *[("pbft", "watches-requests", seed, UNWATCHED) for seed in (5, 11)],
     ("pbft", "counts-equals", 194, VIEWS_APART),
 ]
