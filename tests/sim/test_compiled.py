@@ -18,6 +18,7 @@ RECORDED = FILE.read_text().splitlines()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(bool(missing()), reason=f"cannot compile: {missing()}")
 def test_compiled_runs_are_those_of_the_sources(tmp_path: Path) -> None:
     package = tmp_path / "compiled"
