@@ -167,13 +167,12 @@ def test_a_node_that_cannot_start_is_reported_and_the_others_serve(tmp_path: Pat
         up.event("ready")
         assert up.stop() == 0
     journal = data / "n2" / "journal"
-    for file in journal.iterdir():
-        if file.is_file() and file.name != "lock":
-            file.write_bytes(os.urandom(64))
+    for file in (*journal.glob("*.journal"), data / "n2" / "identity"):  # whose folder it is cannot be told
+        file.write_bytes(os.urandom(64))
     with Up("--data", data) as up:
         ended = up.event("node_ended")
         assert (ended["name"], ended["exit_code"]) == ("n2", 1)
-        assert any(str(journal) in line for line in ended["log_tail"])
+        assert any(str(data / "n2" / "identity") in line for line in ended["log_tail"])
         assert ended["log_tail"][-1].endswith("--node 2 --repair")
         ready = up.event("ready")
         assert [row["name"] for row in ready["nodes"]] == ["n1", "n3"]

@@ -36,7 +36,7 @@ ALL = b"\0"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv", map_bytes=64 * 1024)
+    machine = KvMachine.opened(tmp_path / "kv")
     yield machine
     machine.close()
 

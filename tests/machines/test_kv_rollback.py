@@ -39,7 +39,7 @@ ALL = b"\0"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv", map_bytes=64 * 1024)
+    machine = KvMachine.opened(tmp_path / "kv")
     yield machine
     machine.close()
 
@@ -261,7 +261,7 @@ def test_a_planted_bug_is_seen(bug: Any, tmp_path: Path, monkeypatch: pytest.Mon
     found = 0
     monkeypatch.setattr(rollback, "_changes", bug)
     for seed in range(6):
-        machine = KvMachine.opened(tmp_path / f"kv{seed}", map_bytes=64 * 1024)
+        machine = KvMachine.opened(tmp_path / f"kv{seed}")
         try:
             test_what_was_is_again_and_the_plan_said_so(machine, seed, b"", monkeypatch)
         except AssertionError:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from quorate.machines.kv.machine import KvMachine
 from quorate.protocols.raft import RaftConfig
 from quorate.runtime import node
 from quorate.runtime.codec import Codec
@@ -24,10 +25,12 @@ from quorate.runtime.doctor import examine
 from quorate.runtime.errors import SnapshotCorrupt, StorageError
 from quorate.runtime.files import Identity
 from quorate.runtime.folder import Beginning
+from quorate.runtime.marks import Marks
 from quorate.runtime.opening import Opened, Opening
 from quorate.runtime.repair import check_snapshot
 from quorate.service.config import NodeConfig
 from quorate.service.doctor import advice, examine_records, thrown_away_host
+from quorate.service.replica import Replica
 
 from tests.runtime.servers import run, servers, until
 from tests.runtime.test_lost_folders import acquainted, put
@@ -61,7 +64,7 @@ def base() -> Iterator[Base]:
             async with servers(folder, options=OPTIONS) as cluster:
                 await put(cluster, 60)
                 await acquainted(cluster)
-                await until(lambda: list((folder / "n2" / "snapshots").glob("*.snap")))
+                await until(lambda: list((folder / "n2" / "snapshots").rglob("*.snap")))
                 await put(cluster, 7, 100)
                 await cluster.converged()
                 return msgspec.structs.replace(cluster.config, node=2, data=folder / "n2")
@@ -84,6 +87,7 @@ def start(folder: Path, config: NodeConfig) -> Opened:
     opening = Opening(
         *(folder, Identity(config.cluster, config.node), Codec(config.entry.core)),
         lambda records, anew: thrown_away_host(config, anew),
+        Replica(KvMachine(folder / "kv")),
         on_durable=lambda sequence: None,
         on_stall=lambda why: None,
     )
@@ -98,6 +102,7 @@ def log_of(opened: Opened) -> tuple[list[Any], int]:
 
 def outcome(base: Base, folder: Path) -> str:
     """Of a start. Fails if it would go on with other data."""
+    machine = KvMachine(folder / "kv")
     try:
         opened = start(folder, base.config)
     except StorageError as error:
@@ -110,10 +115,11 @@ def outcome(base: Base, folder: Path) -> str:
         is_anew = bool(opened.folder.anew)
         assert opened.folder.others.items() <= base.others.items(), "it takes another node for a stranger"
         try:
-            check_snapshot(opened.host, opened.stores)
+            check_snapshot(opened.host, Marks(opened.stores, Replica(machine)))
         except SnapshotCorrupt:
             return ENDED
     finally:
+        machine.close()
         opened.close()
     if is_anew:
         skip = first - base.first
@@ -135,7 +141,7 @@ def look(base: Base, folder: Path) -> tuple[bool, str]:
 def attempt(base: Base, folder: Path, name: str, how: str, offset: int) -> str:
     """One damage: what a start made of it, which the doctor must have foreseen."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(base.folder, folder, ignore=shutil.ignore_patterns("kv"))
+    shutil.copytree(base.folder, folder)
     path = folder / name
     if how == "flip":
         data = bytearray(path.read_bytes())

@@ -71,7 +71,7 @@ def test_a_damaged_folder_mends_itself(tmp_path: Path, harm: Callable[[Path], No
             await acquainted(cluster)
             lost = await follower(cluster)
             folder = tmp_path / f"n{lost}"
-            await until(lambda: list((folder / "snapshots").glob("*.snap")))
+            await until(lambda: list((folder / "snapshots").rglob("*.snap")))
             await cluster.stop(lost)
             harm(folder)
             await put(cluster, 5, 100)
@@ -138,7 +138,7 @@ def test_a_snapshot_whose_payload_is_damaged_ends_the_node_and_the_next_start_me
             await acquainted(cluster)
             lost = await follower(cluster)
             folder = tmp_path / f"n{lost}"
-            await until(lambda: list((folder / "snapshots").glob("*.snap")))
+            await until(lambda: list((folder / "snapshots").rglob("*.snap")))
             await cluster.stop(lost)
             snapshots_damaged(folder)
             with pytest.raises(SnapshotSpoiled):
@@ -147,7 +147,7 @@ def test_a_snapshot_whose_payload_is_damaged_ends_the_node_and_the_next_start_me
             assert server.node._folder.anew
             await counts(cluster, lost)
             await cluster.converged()
-            assert list(folder.glob("damaged-*/snapshots/*.corrupt"))
+            assert list(folder.glob("damaged-*/snapshots/**/*.corrupt"))
 
     run(main())
 

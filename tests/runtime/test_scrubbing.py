@@ -131,7 +131,7 @@ def test_a_node_replaces_its_damaged_journal_and_tells_of_a_damaged_snapshot(
             await until(lambda: not segment.exists())
 
             def is_told() -> bool:
-                for snapshot in (folder / "snapshots").glob("*.snap"):
+                for snapshot in (folder / "snapshots").rglob("*.snap"):
                     with suppress(FileNotFoundError), snapshot.open("r+b") as file:
                         file.write(b"\0" * 20)
                 return "which the next snapshot replaces" in caplog.text

@@ -117,6 +117,7 @@ def test_a_folder_that_was_lost_after_it_joined_does_not_join_again(tmp_path: Pa
             plan = cluster.plan(4, await client.invite(4))
             path = await join(plan)
             shutil.rmtree(plan.data / "journal")
+            (plan.data / "identity").unlink()
             with pytest.raises(StorageError):  # the folder itself says so while something is left
                 await Server(load(path), cluster.machine, Beginning.EXISTING).start()
             shutil.rmtree(plan.data)

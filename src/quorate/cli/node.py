@@ -36,6 +36,9 @@ ORPHAN_GRACE_S: Final = 10
 START_GRACE_S: Final = 1.5
 """A node that is to stop before it has started has this long to start; most do, and stop in order then."""
 
+MENDING_STARTS: Final = 2
+"""One life finds damage in its state, the next one that its start needs what is damaged, and the last one mends it."""
+
 NO_CONFIG_YET: Final = "a node that joins has no configuration yet: leave out --config and its options"
 
 LogLevel = Enum("LogLevel", {name: name for name in ("debug", "info", "warning", "error")}, type=str)  # type: ignore[misc]
@@ -126,7 +129,9 @@ def _load(config: Path, node: int | None) -> NodeConfig:
 def _run_node(chosen: NodeConfig, config: Path, beginning: Beginning, stop_with_parent: int | None) -> int:
     """The life of a node, and what to do after it; the exit code."""
     ending = _run(_serve(chosen, beginning, stop_with_parent))
-    if ending.is_damaged and ending.has_run and chosen.entry.core.is_repairable:
+    for _ in range(MENDING_STARTS):
+        if not (ending.is_damaged and ending.has_run and chosen.entry.core.is_repairable):
+            break
         log.warning("the node starts again, to mend its folder")
         ending = _run(_serve(chosen, Beginning.EXISTING, stop_with_parent))
     again = shlex.join(["quorate", "node", "--config", str(config), "--node", str(chosen.node)])
@@ -224,6 +229,7 @@ def _server_of(config: NodeConfig, beginning: Beginning) -> Server | ChainServer
 
 async def _stop(server: Server | ChainServer, ended: asyncio.Future[None]) -> Ending:
     """Stop in order. What ended the node, if it ended by itself, has been logged by it."""
+    from quorate.kernel import StateDamaged
     from quorate.runtime.errors import DiskHangs, WorkLeft
     from quorate.runtime.repair import DAMAGE
 
@@ -242,7 +248,8 @@ async def _stop(server: Server | ChainServer, ended: asyncio.Future[None]) -> En
     if not ended.done():
         await ended
     log.info("stopped")
-    return Ending(Code.FAILED if has_failed else Code.OK, is_stuck, is_damaged=isinstance(why, DAMAGE), has_run=True)
+    is_damaged = isinstance(why, (*DAMAGE, StateDamaged))
+    return Ending(Code.FAILED if has_failed else Code.OK, is_stuck, is_damaged=is_damaged, has_run=True)
 
 
 def _tell_of_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ the Barrier holds back what must not leave before it is durable. Pure: standard 
 chance, no I/O.
 """
 
-from quorate.kernel.app import App, AppEnded, Port, Requester, StateMark
+from quorate.kernel.app import App, AppEnded, Port, Requester, StateDamaged, StateMark
 from quorate.kernel.barrier import Barrier
 from quorate.kernel.core import Core
 from quorate.kernel.env import Chance, Env, Rng
@@ -84,6 +84,7 @@ __all__ = [
     "Stalled",
     "Standing",
     "Started",
+    "StateDamaged",
     "StateMark",
     "Stepped",
     "Submitted",

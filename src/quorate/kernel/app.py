@@ -20,6 +20,10 @@ class AppEnded(Exception):
     """The App cannot go on, for a reason that its text tells in full; its node ends."""
 
 
+class StateDamaged(AppEnded):
+    """What the App has on its disk is not what it wrote there."""
+
+
 Steps: TypeAlias = Generator[None, None, Any]
 """A job of the App as it is done: each step is short (5 ms at most), what is returned is the result."""
 

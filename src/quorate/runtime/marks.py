@@ -100,7 +100,8 @@ class Marks:
             try:
                 return reader.info.term, self._app.reopen(cast(BinaryIO, reader), path)
             except ValueError as error:
-                self._or_stream(path, index, SnapshotCorrupt(f"{error}. {REJOIN}"))
+                damaged = SnapshotCorrupt(f"{error}. {REJOIN}")
+                self._or_stream(path, index, self._stores(marks_of(path)).set_aside(reader.info, damaged))
                 return 0, None
 
     def _or_stream(self, path: Path, index: int, error: SnapshotCorrupt) -> None:

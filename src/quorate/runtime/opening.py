@@ -44,6 +44,7 @@ from quorate.runtime.journal import Journal
 from quorate.runtime.journal.journal import LOCK_NAME
 from quorate.runtime.marks import Marks
 from quorate.runtime.repair import DAMAGE, check_snapshot, keep_before, set_aside, what_is_lost
+from quorate.runtime.snapshots import SnapshotStore
 from quorate.runtime.stores import SnapshotStores
 
 log = logging.getLogger("quorate.node")
@@ -140,10 +141,10 @@ class Opening:
         core = host.root
         if not isinstance(core, Journaled):
             return
-        kinds = stores(marks_of(ROOT)), stores()
-        if core.stands_on and all(info.index != core.stands_on for info in kinds[0].infos()):
+        kinds = stores(), stores(marks_of(ROOT))
+        if core.stands_on:
             try:
-                stores().look(core.stands_on)
+                _look(kinds, core.stands_on)
             except SnapshotMissing as error:
                 raise SnapshotMissing(f"{error}. The journal goes on from it. {REJOIN}") from None
         newest = max((info.index for store in kinds for info in store.own()), default=0)
@@ -207,3 +208,16 @@ class Opening:
             check_snapshot(opened.host, Marks(opened.stores, self._app))
         finally:
             opened.close()
+
+
+def _look(stores: Sequence[SnapshotStore], index: int) -> None:
+    """Whether one of them has the snapshot. Raises SnapshotCorrupt if one had it, SnapshotMissing, OSError."""
+    missing: SnapshotMissing | None = None
+    for store in sorted(stores, key=lambda store: all(info.index != index for info in store.infos())):
+        try:
+            store.look(index)
+            return
+        except SnapshotMissing as error:
+            missing = missing or error
+    assert missing is not None
+    raise missing

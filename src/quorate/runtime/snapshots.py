@@ -413,6 +413,10 @@ class SnapshotStore:
         except FileNotFoundError:
             raise SnapshotMissing(f"{path}: the snapshot was discarded") from None
 
+    def set_aside(self, info: SnapshotInfo, error: SnapshotCorrupt) -> SnapshotSpoiled:
+        """Have nobody ask for a file again that is whole, and leads to what is not. Raises OSError."""
+        return self._set_aside(self._path(info.index, info.term), error)
+
     def _set_aside(self, path: Path, error: SnapshotCorrupt) -> SnapshotSpoiled:
         """Keep a corrupt file under a name by which nobody asks for it."""
         kept = path.with_name(path.name + CORRUPT)

@@ -107,7 +107,7 @@ def _counts(world: World) -> dict[str, int]:
         "syncs": sum(node.disk.syncs for node in nodes),
         "frames lost": sum(node.disk.frames_lost for node in nodes),
         "checkpoints": sum(node.disk.checkpoints for node in nodes),
-        "snapshots taken": sum(node.snapshots.taken for node in nodes),
+        "snapshots taken": sum(store.taken for node in nodes for store in node.stores.values()),
         "snapshots received": sum(node.snapshots.received for node in nodes),
         "syncs failed": sum(node.disk.sync_errors for node in nodes),
         "syncs hung": sum(node.disk.syncs_hung for node in nodes),

@@ -30,7 +30,7 @@ from typing import Any, Final
 
 import lmdb
 
-from quorate.kernel import AppEnded
+from quorate.kernel import AppEnded, StateDamaged
 from quorate.machines.kv.index import STAMP_BYTES
 from quorate.machines.kv.table_reader import SUM_BYTES, TableDamaged, sum_of
 
@@ -197,7 +197,7 @@ class Revisions:
     def read_chunk(self, after: bytes, end: bytes, size_bytes: int) -> list[tuple[bytes, bytes]]:
         """The written records with after < key < end, at least one and about `size_bytes` of them. Any thread.
 
-        Raises AppEnded for one that is not what was written: nobody else is to get it.
+        Raises StateDamaged for one that is not what was written: nobody else is to get it.
         """
         chunk: list[tuple[bytes, bytes]] = []
         taken = 0
@@ -210,7 +210,7 @@ class Revisions:
                     break
                 record = summed[:-SUM_BYTES]
                 if sum_of(key, record) != summed[-SUM_BYTES:]:
-                    raise AppEnded(f"{self.path}: record {key.hex()} is damaged: a checksum doesn't match")
+                    raise StateDamaged(f"{self.path}: record {key.hex()} is damaged: a checksum doesn't match")
                 chunk.append((key, record))
                 taken += len(record)
                 if taken >= size_bytes:
