@@ -8,6 +8,7 @@ from quorate.protocols.tendermint.invariants import TendermintInvariants
 from quorate.protocols.tendermint.liars import LIARS, resign_tendermint
 from quorate.protocols.tendermint.messages import TendermintConfig
 from quorate.protocols.tendermint.mutants import MUTANTS
+from quorate.protocols.tendermint.transfer_invariants import TransferInvariants
 from quorate.protocols.tendermint.transfer_liars import TRANSFER_LIARS
 from quorate.sim.equipment import Equipment
 
@@ -37,7 +38,7 @@ EQUIPMENT = Equipment(
         )
     },
     takes_snapshots=True,
-    invariants=(TendermintInvariants, EvidenceInvariants),
+    invariants=(TendermintInvariants, EvidenceInvariants, TransferInvariants),
     mutants=(*MUTANTS, *EVIDENCE_MUTANTS),
     liars=(*LIARS, *TRANSFER_LIARS, Slandering),
     resign=resign_tendermint,
