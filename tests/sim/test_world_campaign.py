@@ -15,7 +15,8 @@ from quorate.trials.protocols import mutants_of
 from tests.campaigns import many
 
 REGRESSIONS = Path(__file__).resolve().parents[1] / "seeds" / "regressions.txt"
-PROTOCOLS = sorted(REGISTRY)
+PROTOCOLS = sorted(REGISTRY.served())
+"""Chains have a campaign of their own: ``test_chain_campaign.py``."""
 
 
 def check(task: Task) -> RunOutcome:

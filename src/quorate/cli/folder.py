@@ -310,9 +310,12 @@ def make_keys(layout: Layout, folder: Path) -> str:
 
 
 def check_protocol(protocol: str) -> None:
-    """Raises FolderError for one that there is not."""
+    """Raises FolderError for one that there is not, or that serves nobody."""
     if protocol not in REGISTRY:
-        raise FolderError(f"--protocol {protocol} is not known; choose from {', '.join(REGISTRY)}")
+        raise FolderError(f"--protocol {protocol} is not known; choose from {', '.join(REGISTRY.served())}")
+    if why := REGISTRY[protocol].unserved:
+        choice = ", ".join(REGISTRY.served())
+        raise FolderError(f"--protocol {protocol}: {why}; try `quorate sim {protocol}`, or choose from {choice}")
 
 
 def check_layout(layout: Layout) -> None:
