@@ -84,7 +84,7 @@ FIRST = {
     "unsynced-flush": 12,
 }
 """Where the first seeds find nothing: the first that did, when this was written."""
-OF_DISKS = ("cuts-damage", "believes-damage", "trusts-next-sync")
+OF_DISKS = ("cuts-damage", "trusts-next-sync")
 BY_HAND = ("forgets-final",)
 """No campaign has blocks that are final: ``test_chains.py``."""
 SLOW = ("answers-no-locator", "asks-once", "hears-nobody", *OF_DISKS)

@@ -189,8 +189,8 @@ def check_workload(task: Task) -> None:
     is_chain = is_of_payments(task.protocol)
     if task.replicated and is_chain:
         raise OptionsError(f"{task.protocol} has no log of commands for a Replicated class: choose another --protocol")
-    usual = equipment_of(task.protocol).usual.workload
-    if is_chain != (task.workload == PAYMENTS) and not task.replicated and task.workload != usual:
+    if is_chain != (task.workload == PAYMENTS) and not task.replicated:
+        usual = equipment_of(task.protocol).usual.workload
         raise OptionsError(f"{task.protocol} has no workload {task.workload}: leave --workload out, or write {usual}")
 
 
