@@ -120,10 +120,7 @@ def test_mutants_that_are_missed_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (
-            ["paxoss"],
-            "no protocol is called 'paxoss'; known are echo, multipaxos, nakamoto, paxos, pbft, raft, tendermint, vote",
-        ),
+        (["paxoss"], "no protocol is called 'paxoss'; known are echo, multipaxos, paxos, pbft, raft, tendermint, vote"),
         (["raft", "--mutant", "x"], "raft has no mutant 'x'; it has no-barrier"),
         (["raft", "--faults", "fire"], "no fault is called fire"),
         (["raft", "--seeds", "9:1"], "write first:end"),

@@ -20,9 +20,7 @@ from tests.torture.protocols import nodes_of
 PROTOCOLS = sorted(REGISTRY)
 LEFT_TO_SLOW = ("echo", "multipaxos", "paxos", "pbft", "vote")
 """Those whose processes the slow tests start; the others have one of each kind of faults and of agreement."""
-LOGS = sorted(REGISTRY.served())
-"""Those with registers and clients above them; a chain has wallets: ``tests/sim/test_chain_campaign.py``."""
-BYZANTINE = [name for name in LOGS if REGISTRY[name].traits.is_byzantine]
+BYZANTINE = [name for name in PROTOCOLS if REGISTRY[name].traits.is_byzantine]
 NO_INVARIANTS = {
     "echo": "the log of its first node is the truth, and no other node ever decides: log agreement says all there is"
 }
@@ -31,7 +29,7 @@ NO_MUTANTS = {"echo": "it is the template; whoever copies it plants the bugs of 
 """Why a protocol has no planted bugs of its own."""
 
 
-@pytest.mark.parametrize("protocol", LOGS)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("workload", ["register", "kv"])
 @pytest.mark.parametrize("faults", ["none", "all"])
 @pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 8), marks=pytest.mark.slow)])
@@ -104,7 +102,7 @@ def test_it_has_planted_bugs_or_it_is_said_why_not(protocol: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "protocol", [pytest.param(name, marks=pytest.mark.slow if name in LEFT_TO_SLOW else ()) for name in LOGS]
+    "protocol", [pytest.param(name, marks=pytest.mark.slow if name in LEFT_TO_SLOW else ()) for name in PROTOCOLS]
 )
 def test_a_cluster_of_processes_keeps_what_it_acknowledged(protocol: str, tmp_path: Path) -> None:
     with LocalCluster(tmp_path / "cluster", nodes_of(protocol), protocol) as cluster:

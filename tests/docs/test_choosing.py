@@ -99,9 +99,7 @@ def sizes(protocol: str) -> tuple[int, int]:
     return (4, 7) if REGISTRY[protocol].traits.is_byzantine else (3, 5)
 
 
-@pytest.mark.parametrize(
-    ("protocol", "nodes"), [(name, nodes) for name in sorted(REGISTRY.served()) for nodes in sizes(name)]
-)
+@pytest.mark.parametrize(("protocol", "nodes"), [(name, nodes) for name in sorted(REGISTRY) for nodes in sizes(name)])
 def test_messages_and_delays(protocol: str, nodes: int) -> None:
     rounds = Rounds(protocol, nodes)
     rounds.now = LONG_S
@@ -117,7 +115,7 @@ def test_messages_and_delays(protocol: str, nodes: int) -> None:
 
 
 def test_every_protocol_has_a_line() -> None:
-    assert set(COSTS) == set(REGISTRY.served())
+    assert set(COSTS) == set(REGISTRY)
 
 
 def test_the_table_of_the_readme_says_the_same() -> None:

@@ -19,8 +19,8 @@ from quorate.service.config_text import toml_of
 
 NODES = {1: Member("10.0.0.1:7501", "n1.example:7401"), 4: Member("[fd00::4]:1", "[fd00::4]:2", "[::]:1", "0.0.0.0:2")}
 OPTIONS: list[tuple[str, Any]] = [
-    *((name, None) for name in REGISTRY.served() if not REGISTRY[name].traits.has_keys),
-    *((name, REGISTRY[name].config()) for name in REGISTRY.served()),
+    *((name, None) for name in REGISTRY if not REGISTRY[name].traits.has_keys),
+    *((name, REGISTRY[name].config()) for name in REGISTRY),
     ("multipaxos", MultiPaxosConfig(founders=(1, 2, 3), alpha=7, lease_s=0.25, heartbeat_s=0.001)),
     ("multipaxos", MultiPaxosConfig(quorum=SizesChoice(3, 2))),
     ("multipaxos", MultiPaxosConfig(quorum=GridChoice(((1, 2), (3, 4)), columns_first=True))),

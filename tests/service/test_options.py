@@ -86,10 +86,10 @@ async def works(mapping: dict[str, Any]) -> None:
         await server.stop()
 
 
-OPTIONS = [(name, path) for name in REGISTRY.served() for path in fields_of(REGISTRY[name].config)]
+OPTIONS = [(name, path) for name in REGISTRY for path in fields_of(REGISTRY[name].config)]
 
 
-@pytest.mark.parametrize("protocol", REGISTRY.served())
+@pytest.mark.parametrize("protocol", REGISTRY)
 def test_an_option_of_a_protocol_is_refused_by_its_name_or_works(protocol: str, tmp_path: Path) -> None:
     taken: list[tuple[str, Any]] = []
     paths = [path for name, path in OPTIONS if name == protocol]

@@ -24,13 +24,12 @@ def tasks() -> Iterator[Task]:
     """
     for name, entry in sorted(REGISTRY.items()):
         for seed in SEEDS:
-            usual = equipment_of(name).usual.workload
             yield Task(
                 protocol=name,
                 seed=seed,
                 faults="common",
                 nodes=4 if entry.traits.is_byzantine else 5,
-                workload="kv" if seed == 0 and usual == "register" else usual,
+                workload="kv" if seed == 0 else "register",
                 byzantine=1 if entry.traits.is_byzantine and seed % 2 else 0,
                 duration_s=5.0,
             )
@@ -38,7 +37,7 @@ def tasks() -> Iterator[Task]:
             faults = f"common,{kind}"
             seed = next(seed for seed in count() if chosen(seed, parse_faults(faults)))
             nodes = 4 if entry.traits.is_byzantine else 5
-            yield Task(protocol=name, seed=seed, faults=faults, nodes=nodes, workload=usual, duration_s=5.0)
+            yield Task(protocol=name, seed=seed, faults=faults, nodes=nodes, duration_s=5.0)
 
 
 def line(task: Task) -> str:

@@ -7,10 +7,8 @@ from typing import Any
 from quorate.kernel import Turn
 from quorate.sim.swarm import Mix
 from quorate.sim.world import World
-from quorate.trials.chain.chain_subject import is_settled
-from quorate.trials.chain.ledger_checks import check_balances, check_supply, replayed
 
-from tests.sim.chains import trial
+from tests.sim.chains import is_settled, trial, verify
 
 APART_S, MEET_S, END_S = 8.0, 30.0, 120.0
 
@@ -52,11 +50,8 @@ def settle(world: World, end_s: float = END_S) -> None:
 
 
 def check(world: World) -> None:
-    """Raises Violation unless the ledger of each node is right."""
     for node in world.nodes:
-        app: Any = node.app
-        check_supply(node.id, app)
-        check_balances(node.id, app, replayed(node.id, app))
+        verify(node.id, node.app, node.host.root)  # type: ignore[arg-type]
 
 
 def loser(world: World) -> Any:

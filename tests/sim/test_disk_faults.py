@@ -504,7 +504,7 @@ def test_a_protocol_that_needs_each_node_loses_none() -> None:
 
 WITH_SNAPSHOTS = {"raft", "multipaxos", "pbft", "tendermint"}
 MUTANTS = ("cuts-damage", "believes-damage", "mends-votes", "trusts-next-sync", "serves-unverified")
-SICK = [(name, m.name) for name in sorted(REGISTRY.served()) for m in mutants_of(name) if m.storage is not None]
+SICK = [(name, m.name) for name in sorted(REGISTRY) for m in mutants_of(name) if m.storage is not None]
 ALWAYS = ("raft",)
 """The bugs are of what is below protocols: one of these shows each of them, and the slow tests do above the others."""
 SEEDS_SOON = 20
@@ -523,7 +523,7 @@ def test_bugs_of_disks_are_caught_below_every_protocol(protocol: str, mutant: st
 
 
 def test_bugs_of_disks_are_planted_where_nodes_can_be_spared() -> None:
-    assert {protocol for protocol, _ in SICK} == set(REGISTRY.served()) - {"echo"}
+    assert {protocol for protocol, _ in SICK} == set(REGISTRY) - {"echo"}
     assert {protocol for protocol, mutant in SICK if mutant == "serves-unverified"} == WITH_SNAPSHOTS
 
 

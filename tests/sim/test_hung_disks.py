@@ -17,7 +17,7 @@ from tests.campaigns import many
 from tests.sim.test_world_disk import Bench
 from tests.sim.worlds import witness, witnesses
 
-SPARING = sorted(set(REGISTRY.served()) - {"echo"})
+SPARING = sorted(set(REGISTRY) - {"echo"})
 """Those in which a node can be spared: only there is anything left to ask for while a disk hangs."""
 NODES = {"pbft": 4, "tendermint": 4, "vote": 4}
 HANGS = [

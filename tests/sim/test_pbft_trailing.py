@@ -11,7 +11,7 @@ import pytest
 from quorate.kernel import Core
 from quorate.protocols.pbft.catch_up import CatchUp
 from quorate.protocols.pbft.fetching import Fetching
-from quorate.protocols.pbft.holding import CoinHolding
+from quorate.protocols.pbft.holding import Holding
 from quorate.protocols.pbft.images import Images
 from quorate.protocols.pbft.watch import PrimaryWatch
 from quorate.sim.checkers.base import Violation
@@ -120,7 +120,7 @@ def _one_by_one(self: CatchUp) -> None:
     ("part", "name", "planted"),
     [
         (Images, "_to_hold", lambda self: []),
-        (CoinHolding, "fetches", lambda self, node, image: None),
+        (Holding, "fetches", lambda self, node, image: None),
         (CatchUp, "look", _one_by_one),
     ],
     ids=["holds-nothing", "holds-for-nobody", "fetches-batches-one-by-one"],

@@ -15,8 +15,7 @@ from quorate.trials.protocols import mutants_of
 from tests.campaigns import many
 
 REGRESSIONS = Path(__file__).resolve().parents[1] / "seeds" / "regressions.txt"
-PROTOCOLS = sorted(REGISTRY.served())
-"""Chains have a campaign of their own: ``test_chain_campaign.py``."""
+PROTOCOLS = sorted(REGISTRY)
 
 
 def check(task: Task) -> RunOutcome:

@@ -24,7 +24,7 @@ OPTIONS: Final = {
 }
 """The same for the others. What is not here has neither leaders that are replaced nor snapshots."""
 
-PROTOCOLS: Final = sorted(REGISTRY.served())
+PROTOCOLS: Final = sorted(REGISTRY)
 ALWAYS: Final = ("pbft", "raft")
 """Tortured by the fast tests: one that bears crashes, one that bears lies. The others are left to the slow ones."""
 WAITING: Final = ("echo",)

@@ -310,12 +310,9 @@ def make_keys(layout: Layout, folder: Path) -> str:
 
 
 def check_protocol(protocol: str) -> None:
-    """Raises FolderError for one that there is not, or that serves nobody."""
+    """Raises FolderError for one that there is not."""
     if protocol not in REGISTRY:
-        raise FolderError(f"--protocol {protocol} is not known; choose from {', '.join(REGISTRY.served())}")
-    if why := REGISTRY[protocol].unserved:
-        choice = ", ".join(REGISTRY.served())
-        raise FolderError(f"--protocol {protocol}: {why}; try `quorate sim {protocol}`, or choose from {choice}")
+        raise FolderError(f"--protocol {protocol} is not known; choose from {', '.join(REGISTRY)}")
 
 
 def check_layout(layout: Layout) -> None:

@@ -37,7 +37,7 @@ SEEDS_PER_JOB_MIN: Final = 20
 def sim(
     protocol: Annotated[str, typer.Argument(help="A name of the registry, or a class in a file: ./mine.py:Mine.")],
     under: Annotated[str, typer.Option("--protocol", help="Of a Replicated class: the protocol below it.")] = "raft",
-    nodes: Annotated[int | None, typer.Option(help="How many nodes there are. Default: 5; 16 of a chain.")] = None,
+    nodes: Annotated[int, typer.Option(help="How many nodes the cluster has.")] = 5,
     seeds: Annotated[
         str | None, typer.Option(help="Seeds to run: 0:500 for 0 to 499. Default: 0:100; with --mutants 0:1000.")
     ] = None,
@@ -56,8 +56,8 @@ def sim(
     ] = False,
     rounds: Annotated[int, typer.Option(help="Rounds of --twins.")] = 2,
     jobs: Annotated[int, typer.Option(help="Processes to use; 0: as many as there are cores.", min=0)] = 0,
-    duration_s: Annotated[float | None, typer.Option(help="Virtual seconds under faults. Default: 10; or 60.")] = None,
-    workload: Annotated[str | None, typer.Option(help="register, kv (on disk), mix, app (ABCI), or payments.")] = None,
+    duration_s: Annotated[float, typer.Option(help="Virtual seconds under faults, before all is healed.")] = 10.0,
+    workload: Annotated[str, typer.Option(help="register, kv (on disk), mix, or app (ABCI apps).")] = "register",
     mutant: Annotated[str, typer.Option(help="Plant this bug.")] = "",
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Plant each known bug in turn; all must be caught.")
@@ -77,16 +77,18 @@ def sim(
     500 seeds or more a kind of fault that was switched on came too seldom to say so.
     """
     try:
-        planted = twins or mutants or mutant or (workload or "register") != "register"
-        protocol, replicated = _resolved(protocol, under, planted)
-        usual = equipment_of(protocol).usual
+        protocol, replicated = _resolved(protocol, under, twins or mutants or bool(mutant) or workload != "register")
+        if twins:
+            _run_twins(protocol, nodes, rounds, mutant, jobs, json)
+            return
+        chosen = campaign.parse_seeds(str(seed) if seed is not None else seeds or SEEDS[mutants])
         task = Task(
             protocol=protocol,
-            seed=0,
-            nodes=usual.nodes if nodes is None else nodes,
+            seed=chosen[0],
+            nodes=nodes,
             faults=faults,
-            duration_s=usual.duration_s if duration_s is None else duration_s,
-            workload=workload or usual.workload,
+            duration_s=duration_s,
+            workload=workload,
             mutant=mutant,
             byzantine=byzantine,
             adversary=adversary,
@@ -94,10 +96,8 @@ def sim(
             repairs=repairs,
             replicated=replicated,
         )
-        if twins:
-            _run_twins(task, rounds, jobs, json)
-            return
-        code = _run(task, str(seed) if seed is not None else seeds, jobs, mutants, trace, json)
+        _check(task, chosen, mutants, trace)
+        code = _run(task, chosen, _workers(jobs, len(chosen)), mutants, trace, json)
     except OptionsError as error:
         _errors().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(WRONG_USE) from None
@@ -105,13 +105,13 @@ def sim(
         raise typer.Exit(code)
 
 
-def _run_twins(task: Task, rounds: int, jobs: int, json: bool) -> None:
-    check_twins(task.protocol, task.nodes, rounds, task.mutant)
-    if not systematic.run_twins(task.protocol, task.nodes, rounds, task.mutant, jobs or os.cpu_count() or 1, json):
+def _run_twins(protocol: str, nodes: int, rounds: int, mutant: str, jobs: int, json: bool) -> None:
+    check_twins(protocol, nodes, rounds, mutant)
+    if not systematic.run_twins(protocol, nodes, rounds, mutant, jobs or os.cpu_count() or 1, json):
         raise typer.Exit(VIOLATED)
 
 
-def _resolved(name: str, under: str, is_planted: object) -> tuple[str, str]:
+def _resolved(name: str, under: str, is_planted: bool) -> tuple[str, str]:
     """The protocol, and the replicated class above it, if ``name`` is one. Raises OptionsError."""
     if object_file_of(name) is None:
         return name, ""
@@ -120,12 +120,8 @@ def _resolved(name: str, under: str, is_planted: object) -> tuple[str, str]:
     return under, name
 
 
-def _run(task: Task, text: str | None, jobs: int, mutants: bool, trace: str | None, json: bool) -> int:
-    """The exit code. Raises OptionsError."""
-    seeds = campaign.parse_seeds(text or SEEDS[mutants])
-    task = msgspec.structs.replace(task, seed=seeds[0])
-    _check(task, seeds, mutants, trace)
-    workers = _workers(jobs, len(seeds))
+def _run(task: Task, seeds: range, workers: int, mutants: bool, trace: str | None, json: bool) -> int:
+    """The exit code."""
     if mutants or trace is not None:
         good = _run_mutants(task, seeds, workers, json) if trace is None else _run_traced(task, trace)
         return 0 if good else VIOLATED
@@ -139,7 +135,8 @@ def _errors() -> Console:
 def _check(task: Task, seeds: range, mutants: bool, trace: str | None) -> None:
     """Refuse wrong use before any process starts. Raises OptionsError."""
     entry_of(task.protocol)
-    campaign.check_workload(task)
+    if task.workload not in campaign.WORKLOADS:
+        raise OptionsError(f"no workload is called {task.workload!r}; known are {', '.join(campaign.WORKLOADS)}")
     equipment_of(task.protocol, task.workload)
     if task.mutant:
         mutant_of(task.protocol, task.mutant, task.workload)

@@ -45,11 +45,6 @@ class OrphanHeaders:
         return len(self._by_id)
 
     @property
-    def bytes_max(self) -> int:
-        """Of all together."""
-        return self._in_all_max * ORPHAN_BYTES
-
-    @property
     def size_bytes(self) -> int:
         """Of all together."""
         return len(self._by_id) * ORPHAN_BYTES

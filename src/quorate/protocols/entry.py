@@ -28,8 +28,6 @@ class ProtocolEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The config's field with the time at which the cluster begins, in seconds since 1970; empty: it has none."""
     app_core: type[Core] | None = None
     """The core that drives ABCI apps, if the protocol has one."""
-    unserved: str = ""
-    """Why no node of it can be started outside of the simulator, in words; empty: it can."""
     equipment: str = ""
     """The module whose EQUIPMENT tests it with: simulation config, checkers, planted bugs, liars
     (``sim/equipment.py``)."""

@@ -20,7 +20,6 @@ HOMES: Final = {
     "echo": "quorate.protocols.echo",
     "tendermint": "quorate.protocols.tendermint.entry",
     "vote": "quorate.protocols.vote",
-    "nakamoto": "quorate.protocols.nakamoto.entry",
 }
 """Name to the module whose ENTRY it is."""
 
@@ -54,10 +53,6 @@ class Registry(MutableMapping[str, ProtocolEntry]):
 
     def __len__(self) -> int:
         return len(self._homes)
-
-    def served(self) -> tuple[str, ...]:
-        """Those of which `quorate up` and `quorate node` start nodes."""
-        return tuple([name for name, entry in self.items() if not entry.unserved])
 
     def with_apps(self) -> str:
         """Those that drive ABCI apps, as a text has them: ``one or another``."""

@@ -71,7 +71,6 @@ class Belief(Enum):
 
     LEADER = "the word of the node that it asked"
     VOTES = "f + 1 equal answers"
-    WORK = "a proof against the headers with the most work"
 
 
 class Value(Enum):
@@ -109,7 +108,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.is_byzantine and self.belief is Belief.LEADER:
-            raise ValueError("the node that a client asks may lie: belief must be VOTES, or WORK")
+            raise ValueError("the node that a client asks may lie: belief must be VOTES")
         if self.value is Value.SIGNED_REQUESTS and not self.signers.clients:
             raise ValueError("requests are signed by clients: signers must name them")
         if self.members.by_admin and not self.signers.clients:
@@ -122,12 +121,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_keys(self) -> bool:
-        """Whether nodes have keys: to sign, to check what others sign, or to know who is at the end of a link.
-
-        Where work is believed it does not matter who shows it.
-        """
-        is_known = self.is_byzantine and self.belief is not Belief.WORK
-        return self.signers.nodes or self.signers.clients or is_known
+        """Whether nodes have keys: to sign, to check what others sign, or to know who is at the end of a link."""
+        return self.signers.nodes or self.signers.clients or self.is_byzantine
 
     def faults(self, nodes: int) -> int:
         """How many faulty nodes so many tolerate; this follows from the fault model."""
@@ -148,11 +143,3 @@ SIGNED_BYZANTINE: Final = Traits(
     value=Value.SIGNED_REQUESTS,
 )
 """Lies of less than a third; nodes and clients sign, and clients count answers (Castro and Liskov 1999)."""
-
-PROOF_OF_WORK: Final = Traits(
-    fault_model=FaultModel(Fault.BYZANTINE, Synchrony.SYNCHRONOUS),
-    belief=Belief.WORK,
-    value=Value.RAW_TRANSACTIONS,
-)
-"""Lies of less than half, if all have the same hash rate and blocks arrive soon (Nakamoto 2008; Garay, Kiayias and
-Leonardos 2015, whose bounds are lower the longer messages take)."""

@@ -261,7 +261,7 @@ def _path(kind: type, value: Any) -> Any:
 
 
 def _unknown(protocol: Any) -> ConfigError:
-    return ConfigError(f"protocol: {protocol!r} is not known; choose from {', '.join(REGISTRY.served())}")
+    return ConfigError(f"protocol: {protocol!r} is not known; choose from {', '.join(REGISTRY)}")
 
 
 def _generate(config: NodeConfig) -> str:
@@ -276,9 +276,6 @@ def check_config(config: NodeConfig) -> None:
     """Raises ConfigError for a configuration that cannot be used, also one that was not read from a file."""
     if config.protocol not in REGISTRY:
         raise _unknown(config.protocol)
-    if config.entry.unserved:
-        choice = ", ".join(REGISTRY.served())
-        raise ConfigError(f"protocol: {config.protocol}: {config.entry.unserved}; choose from {choice}")
     if config.options is not None and not isinstance(config.options, config.entry.config):
         wanted = config.entry.config.__name__
         raise ConfigError(f"options: {config.protocol} has a {wanted}, not a {type(config.options).__name__}")

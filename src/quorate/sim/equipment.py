@@ -24,20 +24,11 @@ class Led(msgspec.Struct, frozen=True):
     """One request a proposal, short time-outs."""
 
 
-class Usual(msgspec.Struct, frozen=True):
-    """What a run of a campaign is like if nobody says otherwise."""
-
-    nodes: int = 5
-    duration_s: float = 10.0
-    workload: str = "register"
-
-
 class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """One protocol's, beside what fits every protocol."""
 
     core: type[Core] | None = None
     """The protocol's with small limits, of those that the config does not have; None: the protocol's as it is."""
-    usual: Usual = Usual()
     simulation: Any
     """The config for simulated runs: small limits, so that every path is taken."""
     one_by_one: Any = None

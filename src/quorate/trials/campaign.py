@@ -27,15 +27,14 @@ from quorate.sim.trial import Trial
 from quorate.sim.workload import Subject
 from quorate.trials.abci.forms import app_subject
 from quorate.trials.abci.subject import AppSubject
-from quorate.trials.chain.chain_subject import ChainSubject
 from quorate.trials.disks import medium_of
 from quorate.trials.files import is_file
 from quorate.trials.objects.loading import object_file_of
 from quorate.trials.objects.subject import ObjectSubject
-from quorate.trials.protocols import APP, PAYMENTS, adversary_of, entry_of, equipment_of, is_of_payments, mutant_of
+from quorate.trials.protocols import APP, adversary_of, entry_of, equipment_of, mutant_of
 from quorate.trials.subjects import SUBJECTS, check_traits, subject
 
-WORKLOADS = (*sorted(SUBJECTS), "mix", APP, PAYMENTS)
+WORKLOADS = (*sorted(SUBJECTS), "mix", APP)
 KV_EVERY = 4
 """In a mix, how many seeds there are to one of the key-value store, which is slower to simulate."""
 
@@ -58,8 +57,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 5
     faults: str = "all"
     duration_s: float = 10.0
-    workload: str = ""
-    """Empty: the usual one of the protocol."""
+    workload: str = "register"
     mutant: str = ""
     byzantine: int = 0
     adversary: str = "all"
@@ -90,8 +88,6 @@ def run_task(task: Task, trace: Trace | None = None) -> RunOutcome:
 
 def trial_of(task: Task) -> Trial:
     """What a task puts to the test, made afresh. Raises OptionsError where it makes no sense."""
-    if not task.workload:
-        task = msgspec.structs.replace(task, workload=equipment_of(task.protocol).usual.workload)
     entry, equipment = entry_of(task.protocol), equipment_of(task.protocol, task.workload)
     traits = entry.traits
     mutant = mutant_of(task.protocol, task.mutant, task.workload) if task.mutant else Mutant("", "")
@@ -101,8 +97,9 @@ def trial_of(task: Task) -> Trial:
         task = msgspec.structs.replace(task, repairs=True, nodes=min(task.nodes, REPAIRS_NODES))
     check_joins(task)
     check_repairs(task)
-    check_workload(task)
     workload = task.workload
+    if workload not in WORKLOADS:
+        raise OptionsError(f"no workload is called {workload!r}; known are {', '.join(WORKLOADS)}")
     if workload == "mix":
         workload = "kv" if task.seed % KV_EVERY == 0 else "register"
     liars, adversary = adversary_of(task.protocol, task.adversary, task.workload)
@@ -162,8 +159,6 @@ def _subject(
     if workload == APP:
         assert scheme is not None, "who drives apps has keys"
         return app_subject(task.seed, kinds, scheme)
-    if workload == PAYMENTS:
-        return ChainSubject(task.nodes)
     file = object_file_of(task.replicated) if task.replicated else None
     if file is None:
         if task.replicated:
@@ -178,20 +173,6 @@ def _subject(
 def byzantine_of(task: Task, mutant: Mutant) -> int:
     """How many nodes lie: as asked for, or as many as the protocol bears where a mutant needs it."""
     return task.byzantine or (entry_of(task.protocol).traits.liars(task.nodes) if mutant.lies else 0)
-
-
-def check_workload(task: Task) -> None:
-    """Whether the protocol has this workload. Raises OptionsError."""
-    if task.workload not in WORKLOADS:
-        raise OptionsError(f"no workload is called {task.workload!r}; known are {', '.join(WORKLOADS)}")
-    if task.workload == APP:
-        return  # ``equipment_of`` knows
-    is_chain = is_of_payments(task.protocol)
-    if task.replicated and is_chain:
-        raise OptionsError(f"{task.protocol} has no log of commands for a Replicated class: choose another --protocol")
-    if is_chain != (task.workload == PAYMENTS) and not task.replicated:
-        usual = equipment_of(task.protocol).usual.workload
-        raise OptionsError(f"{task.protocol} has no workload {task.workload}: leave --workload out, or write {usual}")
 
 
 def check_joins(task: Task) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from quorate.protocols import REGISTRY, ProtocolEntry
-from quorate.protocols.traits import Belief, Value
+from quorate.protocols.traits import Belief
 from quorate.sim.adversary import parse_adversary
 from quorate.sim.adversary.liar import Liar
 from quorate.sim.equipment import Equipment
@@ -13,7 +13,6 @@ from quorate.sim.mutant import Mutant
 from quorate.sim.options import OptionsError
 from quorate.sim.shells import DURABILITY as DURABILITY_MUTANTS
 from quorate.sim.shells import SNAPSHOTS as SNAPSHOT_MUTANTS
-from quorate.trials.chain.app_mutants import MUTANTS as CHAIN_MUTANTS
 from quorate.trials.client_mutants import MUTANTS as CLIENT_MUTANTS
 from quorate.trials.client_mutants import VOTING_MUTANTS
 from quorate.trials.disks import MENDING_MUTANTS
@@ -25,8 +24,6 @@ from quorate.trials.mutants import SIGNED_MUTANTS
 
 APP = "app"
 """The workload that has ABCI apps."""
-PAYMENTS = "payments"
-"""The workload of chains whose nodes have a ledger above them."""
 EQUIPMENT: dict[str, Equipment] = {}
 """What was loaded so far, by protocol."""
 
@@ -63,22 +60,14 @@ def _registered(protocol: str) -> Equipment:
     return equipment
 
 
-def is_of_payments(protocol: str) -> bool:
-    """Whether its nodes keep a ledger, of which wallets ask, and no log of clients' commands. Raises OptionsError."""
-    return entry_of(protocol).traits.value is Value.RAW_TRANSACTIONS
-
-
 def mutants_of(protocol: str, workload: str = "") -> tuple[Mutant, ...]:
     """The protocol's mutants, and those of the shell, the service and its clients; some take snapshots to show.
 
     Clients of apps are not the service's.
     """
     equipment = equipment_of(protocol, workload)
-    is_chain = is_of_payments(protocol)
-    clients = () if workload == APP or is_chain else CLIENT_MUTANTS
-    around: tuple[Mutant, ...] = CHAIN_MUTANTS if is_chain else ()
-    if equipment.takes_snapshots:
-        around = (*SNAPSHOT_MUTANTS, *SNAPSHOT_FILE_MUTANTS, *SERVICE_MUTANTS)
+    clients = () if workload == APP else CLIENT_MUTANTS
+    around = (*SNAPSHOT_MUTANTS, *SNAPSHOT_FILE_MUTANTS, *SERVICE_MUTANTS) if equipment.takes_snapshots else ()
     disks = DISK_MUTANTS if equipment.spares_nodes else ()
     if entry_of(protocol).core.is_repairable:
         disks = (*disks, *MENDING_MUTANTS)

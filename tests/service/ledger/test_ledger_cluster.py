@@ -145,7 +145,7 @@ def test_the_same_where_nodes_may_lie(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", REGISTRY.served())
+@pytest.mark.parametrize("protocol", list(REGISTRY))
 def test_every_protocol_orders_payments(protocol: str, tmp_path: Path) -> None:
     genesis = genesis_for(tmp_path, step_s=7200)
 

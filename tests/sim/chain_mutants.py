@@ -1,19 +1,50 @@
-"""Planted bugs in the core of Nakamoto."""
+"""Planted bugs in the core of Nakamoto and in the App above it, and a miner that lies."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from quorate.kernel import Env
 from quorate.ledger.block import LedgerBlock
-from quorate.ledger.chain_jobs import ExecuteBlock, FlushStore
+from quorate.ledger.chain_jobs import BlockBuilt, ExecuteBlock, FlushStore, StoreFlushed
 from quorate.ledger.outputs import Extended, Rewound
 from quorate.ledger.ruling import OK, Ruling
 from quorate.ledger.tree import BlockStatus
+from quorate.parts.crypto.merkle import merkle_root
 from quorate.protocols.nakamoto.bodies import Bodies
 from quorate.protocols.nakamoto.core import Nakamoto
-from quorate.protocols.nakamoto.messages import Arrived, Headers, Locate, Settled
-from quorate.sim.mutant import Mutant
+from quorate.protocols.nakamoto.messages import Arrived, GiveBlocks, Headers, Locate, Settled, WantBlocks
+
+from tests.sim.coins import CoinApp, CoinStore, Holding, raw_coin
+
+
+class OverspendingMiner(Nakamoto):
+    """A liar: its blocks have the work, and a payment that nobody can make. It builds on what others made."""
+
+    def __init__(self, env: Env, *args: Any, **which: Any) -> None:
+        super().__init__(env, *args, **which)
+        self.made: dict[bytes, LedgerBlock] = {}
+
+    def _built(self, built: BlockBuilt) -> None:
+        transactions = (*built.transactions, raw_coin(1, 10**6, 2, 10**6))
+        payload = replace(built.payload, transactions=merkle_root(transactions))
+        super()._built(BlockBuilt(built.parent, payload, transactions))
+
+    def _mined(self, result: Any) -> None:
+        assert self.draft is not None
+        draft, built = self.draft
+        header = self.sealer.sealed(draft, result)
+        if header is not None:
+            self.made[header.id] = LedgerBlock(header, built.payload, built.transactions)
+            self.env.send(self.env.others, Headers((header,)))
+        self._build()
+
+    def on_want_blocks(self, sender: int, m: WantBlocks) -> None:
+        if bad := tuple(self.made[id] for id in m.ids if id in self.made):
+            self.env.send(sender, GiveBlocks(bad))
+        super().on_want_blocks(sender, m)
 
 
 class HeadByWeight(Nakamoto):
@@ -124,22 +155,28 @@ class AsksOnce(Nakamoto):
         self.bodies = _AskedOnce(self.config.retry_s, self.config.bodies_max)
 
 
-class HearsNobody(Nakamoto):
-    """Makes a chain of its own."""
-
-    def on_headers(self, sender: int, m: Headers) -> None:
-        pass
+# --- the App ---
 
 
-MUTANTS = (
-    Mutant("head-by-weight", "the head moves to the heaviest block, executed or not", core=HeadByWeight),
-    Mutant("trusts-old-head", "a restart begins at the head of the journal, not at the store's", core=TrustsItsOldHead),
-    Mutant("records-as-they-come", "a block is recorded before its parent is whole", core=RecordsAsTheyCome),
-    Mutant("answers-no-locator", "nodes that lack blocks are not told which", core=AnswersNoLocator),
-    Mutant("asks-once", "a block that does not come is asked for no more", core=AsksOnce),
-    Mutant("flush-before-journal", "a flush does not wait for the records of its blocks", core=FlushesBeforeTheJournal),
-    Mutant("hears-nobody", "headers of others are ignored", core=HearsNobody),
-    Mutant("prunes-below-head", "the tree forgets the branch that the store stands on", core=PrunesBelowTheHead),
-    Mutant("rewinds-oldest-first", "the blocks of a rewind are in the wrong order", core=RewindsOldestFirst),
-    Mutant("forgets-final", "a restart forgets what is final", core=ForgetsWhatIsFinal),
-)
+class TornStore(CoinApp):
+    """The head pointer is written before the state."""
+
+    def flush(self) -> StoreFlushed:
+        before = self.store.state, self.store.done
+        flushed = super().flush()
+        self.store.state, self.store.done = before
+        return flushed
+
+
+class KeepsCreatedAccounts(CoinApp):
+    """Undo leaves what was not there before."""
+
+    def __init__(self, node: int, store: CoinStore) -> None:
+        super().__init__(node, store)
+        put = self.engine.put
+
+        def sick(account: int, holding: Holding | None) -> None:
+            if holding is not None:
+                put(account, holding)
+
+        self.engine.put = sick  # type: ignore[method-assign]
