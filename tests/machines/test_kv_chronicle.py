@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -32,13 +31,6 @@ from tests.machines.kv_model import COMPACTED, apply, ask, digest, records_on_di
 
 S = 1_000_000_000
 ALL = b"\0"
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv")
-    yield machine
-    machine.close()
 
 
 def puts(machine: KvMachine, count: int) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
-import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from quorate.machines.kv.commands import (
@@ -38,13 +36,6 @@ TOO_MUCH = Error(
     "keys at a time",
 )
 ALL = (b"\0", b"\0")
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv")
-    yield machine
-    machine.close()
 
 
 def everything(machine: KvMachine) -> tuple[Any, ...]:

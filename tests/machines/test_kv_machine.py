@@ -44,13 +44,6 @@ TOO_LARGE = Error(3, "etcdserver: request is too large")
 KEY_TOO_LARGE = Error(3, "quorate: key is longer than 65536 bytes")
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv")
-    yield machine
-    machine.close()
-
-
 VALID = st.one_of(PUTS, DELETES, RANGES, txns(), st.builds(Compact, st.integers(-1, 9))).map(encode)
 JSONISH = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.binary(), st.text()),

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,13 +23,6 @@ from quorate.machines.kv.table_reader import TableDamaged, heads_apart
 from tests.machines.kv_model import apply, ask, digest, fill, records_on_disk, snapshot_bytes, sweep
 
 PAGE = 4096
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv")
-    yield machine
-    machine.close()
 
 
 def work(machine: KvMachine, rng: random.Random, batches: int) -> None:

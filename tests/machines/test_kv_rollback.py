@@ -37,13 +37,6 @@ from tests.machines.kv_model import COMPACTED, FUTURE, apply, ask, snapshot_byte
 ALL = b"\0"
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv")
-    yield machine
-    machine.close()
-
-
 def state(machine: KvMachine, revision: int = 0) -> dict[bytes, tuple[bytes, int]]:
     """Values and leases."""
     return {kv.key: (kv.value, kv.lease) for kv in ask(machine, Range(ALL, ALL, revision=revision)).kvs}

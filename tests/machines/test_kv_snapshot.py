@@ -23,13 +23,6 @@ from tests.machines.kv_model import apply, ask, digest, records_on_disk, snapsho
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv")
-    yield machine
-    machine.close()
-
-
-@pytest.fixture
 def other(tmp_path: Path) -> Iterator[KvMachine]:
     machine = KvMachine.opened(tmp_path / "other")
     apply(machine, Put(b"own", b"state"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,6 @@ from quorate.machines.kv.machine import KvMachine
 from quorate.machines.state_machine import RESULT_BYTES_MAX
 
 from tests.machines.kv_model import ANSWER_TOO_LARGE, COMPARES, DELETES, KEYS, PUTS, apply, ask, fill, sweep
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[KvMachine]:
-    machine = KvMachine.opened(tmp_path / "kv")
-    yield machine
-    machine.close()
 
 
 @pytest.fixture

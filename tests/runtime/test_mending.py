@@ -22,6 +22,7 @@ from tests.runtime.test_repairs import (
     lives,
     snapshots_damaged,
     snapshots_gone,
+    stopped,
 )
 
 
@@ -67,12 +68,7 @@ async def is_needed(cluster: Servers, node: int) -> None:
 def test_a_damaged_folder_mends_itself(tmp_path: Path, harm: Callable[[Path], None], protocol: str) -> None:
     async def main() -> None:
         async with servers(tmp_path, protocol=protocol, options=OPTIONS[protocol]) as cluster:
-            await put(cluster, 60)
-            await acquainted(cluster)
-            lost = await follower(cluster)
-            folder = tmp_path / f"n{lost}"
-            await until(lambda: list((folder / "snapshots").rglob("*.snap")))
-            await cluster.stop(lost)
+            lost, folder = await stopped(cluster, tmp_path)
             harm(folder)
             await put(cluster, 5, 100)
 
@@ -134,12 +130,7 @@ def test_a_snapshot_whose_payload_is_damaged_ends_the_node_and_the_next_start_me
 ) -> None:
     async def main() -> None:
         async with servers(tmp_path, protocol=protocol, options=OPTIONS[protocol]) as cluster:
-            await put(cluster, 60)
-            await acquainted(cluster)
-            lost = await follower(cluster)
-            folder = tmp_path / f"n{lost}"
-            await until(lambda: list((folder / "snapshots").rglob("*.snap")))
-            await cluster.stop(lost)
+            lost, folder = await stopped(cluster, tmp_path)
             snapshots_damaged(folder)
             with pytest.raises(SnapshotSpoiled):
                 await lives(cluster.make(lost, beginning=Beginning.EXISTING))

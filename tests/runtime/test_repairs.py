@@ -100,17 +100,23 @@ async def repaired(cluster: Servers, node: int) -> Server:
     return server
 
 
+async def stopped(cluster: Servers, folders: Path) -> tuple[int, Path]:
+    """A follower that has stopped and has snapshots, and its folder."""
+    await put(cluster, 60)
+    await acquainted(cluster)
+    lost = await follower(cluster)
+    folder = folders / f"n{lost}"
+    await until(lambda: list((folder / "snapshots").rglob("*.snap")))
+    await cluster.stop(lost)
+    return lost, folder
+
+
 @pytest.mark.parametrize("protocol", sorted(OPTIONS))
 @pytest.mark.parametrize("harm", [nothing_left, journal_and_identity_gone, identity_damaged])
 def test_a_folder_that_lost_something_is_repaired(tmp_path: Path, harm: Callable[[Path], None], protocol: str) -> None:
     async def main() -> None:
         async with servers(tmp_path, protocol=protocol, options=OPTIONS[protocol]) as cluster:
-            await put(cluster, 60)
-            await acquainted(cluster)
-            lost = await follower(cluster)
-            folder = tmp_path / f"n{lost}"
-            await until(lambda: list((folder / "snapshots").rglob("*.snap")))
-            await cluster.stop(lost)
+            lost, folder = await stopped(cluster, tmp_path)
             harm(folder)
             damaged = {path.name: path.read_bytes() for path in (folder / "snapshots").rglob("*.snap")}
             with pytest.raises(StorageError):

@@ -102,10 +102,14 @@ def ask(
         fail(f"{error}. Does the cluster run, and are the endpoints right ({endpoints})?", Code.UNAVAILABLE)
 
 
-def given(context: typer.Context) -> dict[str, Any]:
-    """The parameters of a group that stood on the command line, as defaults of its subcommand."""
+def hands_on(context: typer.Context) -> bool:
+    """Whether a group has a subcommand to run, which takes the options that stood before it as its own."""
+    if context.invoked_subcommand is None:
+        return False
     sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name: context.params[name] for name, s in sources.items() if s is not None and s.name == "COMMANDLINE"}
+    given = {name: context.params[name] for name, s in sources.items() if s is not None and s.name == "COMMANDLINE"}
+    context.default_map = {context.invoked_subcommand: given}
+    return True
 
 
 def print_json(value: Any) -> None:

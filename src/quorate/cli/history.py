@@ -17,7 +17,7 @@ from quorate.cli.common import (
     as_json,
     ask,
     fail,
-    given,
+    hands_on,
     print_json,
 )
 
@@ -49,8 +49,7 @@ def show_history(
     """
     from quorate.cli.times import parse_time
 
-    if context.invoked_subcommand is not None:
-        context.default_map = {context.invoked_subcommand: given(context)}
+    if hands_on(context):
         return
     try:
         at_ns = 0 if at is None else max(1, parse_time(at))

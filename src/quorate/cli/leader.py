@@ -15,7 +15,7 @@ from quorate.cli.common import (
     TimeoutOption,
     ask,
     fail,
-    given,
+    hands_on,
     print_json,
 )
 
@@ -39,9 +39,7 @@ def show_leader(
 
     Exit code: 0 done, 2 wrong use, 3 nobody leads or can be reached.
     """
-    if context.invoked_subcommand is not None:
-        # An option may also stand before the subcommand.
-        context.default_map = {context.invoked_subcommand: given(context)}
+    if hands_on(context):
         return
     found = ask(lambda client: client.leader(), endpoints, timeout_s, faults)
     if json:

@@ -17,7 +17,7 @@ from quorate.cli.common import (
     TimeoutOption,
     ask,
     fail,
-    given,
+    hands_on,
     print_json,
 )
 
@@ -59,9 +59,7 @@ def show_members(
 
     Exit code: 0 done, 2 wrong use, 3 nobody to reach, or too few that agree.
     """
-    if context.invoked_subcommand is not None:
-        # An option may also stand before the subcommand.
-        context.default_map = {context.invoked_subcommand: given(context)}
+    if hands_on(context):
         return
     from quorate.cli.members_table import print_look
 

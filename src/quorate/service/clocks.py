@@ -1,8 +1,8 @@
 """Clocks: the log says now and then what time it is, so that all nodes' states know it alike.
 
 How it works. ``EVERY_S`` after a change, the node that leads has its clock decided, once. Where nothing changes nothing
-is said. A node's clock may be wrong, and another one leads later: the state machine sees to it
-that time does not run backwards. Nobody relies on it for what consensus promises.
+is said. A node's clock may be wrong, and another one leads later: the state machine sees to it that time does not run
+backwards. Nobody relies on it for what consensus promises.
 """
 
 from __future__ import annotations

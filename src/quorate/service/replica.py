@@ -288,7 +288,7 @@ class Replica(App):
                 except DECODE_ERRORS:
                     command = None  # the same on every replica: it means nothing
                 if type(command) is Apply:
-                    if self._stages and self._stage(command, index + 1, entries[place + 1 :]):
+                    if self._stages and self._stage(command, index, entries, place):
                         self.applied_index = index - 1
                         return
                     self._apply_command(command)
@@ -320,14 +320,14 @@ class Replica(App):
 
     # --- commands that take long ---
 
-    def _stage(self, command: Apply, next_index: int, rest: Sequence[Entry]) -> bool:
-        """Whether the command is one, and is to take effect: it was begun."""
+    def _stage(self, command: Apply, index: int, entries: Sequence[Entry], place: int) -> bool:
+        """Whether the command is one, and is to take effect: it was begun. ``place``: its own among the entries."""
         steps = self.machine.staged(command.operation)
         session = None if steps is None else self.sessions.use(command.session)
-        if steps is None or session is None or self._is_known(session, command):
+        if steps is None or session is None or self._known(session, command) is not None:
             return False
         waiting = self._commands.pop((command.session, command.serial), None)
-        self._staging = Staging(command, session, waiting, steps, next_index, rest)
+        self._staging = Staging(command, session, waiting, steps, index + 1, entries[place + 1 :])
         self._set_timer(STAGE, STAGE_S)
         return True
 
@@ -376,16 +376,17 @@ class Replica(App):
             return Result(number, result)
         return Failure(number, result, WHY[result], self.leader)
 
-    def _is_known(self, session: Session, command: Apply) -> bool:
-        """Whether it would not be applied; if it would, what the client has the answers to is forgotten."""
-        if command.serial in session.results or command.serial < session.answered_below:
-            return True
-        if command.answered_below > session.answered_below:
-            self.sessions.answered(command.session, command.answered_below)
-        return len(session.results) >= UNANSWERED_PER_SESSION_MAX
-
     def _once(self, session: Session, command: Apply) -> bytes | Code:
         """The command's result, applying it only if it was not; a Code if that is not known any more."""
+        known = self._known(session, command)
+        if known is not None:
+            return known
+        result = self.machine.apply(command.operation)
+        self.sessions.keep(command.session, command.serial, result)
+        return result
+
+    def _known(self, session: Session, command: Apply) -> bytes | Code | None:
+        """The result of a command that is not to be applied. None: it is; what its client has is forgotten then."""
         serial, results = command.serial, session.results
         if serial in results:
             kept = results[serial]
@@ -394,11 +395,7 @@ class Replica(App):
             return Code.NO_SESSION  # the client has the answer: this is a copy that came late
         if command.answered_below > session.answered_below:
             self.sessions.answered(command.session, command.answered_below)
-        if len(results) >= UNANSWERED_PER_SESSION_MAX:
-            return Code.NO_SESSION
-        result = self.machine.apply(command.operation)
-        self.sessions.keep(command.session, serial, result)
-        return result
+        return Code.NO_SESSION if len(results) >= UNANSWERED_PER_SESSION_MAX else None
 
     def _drop(self, dropped: Dropped) -> None:
         """The protocol did not take these in; nothing happened."""

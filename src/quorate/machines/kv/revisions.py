@@ -395,7 +395,6 @@ def _opened(path: Path, map_bytes: int) -> lmdb.Environment:
 
 
 def _os_error(error: lmdb.Error, path: Path) -> OSError:
-    code = (
-        errno.ENOSPC if isinstance(error, lmdb.DiskError | lmdb.MapFullError) else vars(error).get("code", 0)
-    )  # that of the system
+    is_full = isinstance(error, lmdb.DiskError | lmdb.MapFullError)
+    code = errno.ENOSPC if is_full else vars(error).get("code", 0)  # that of the system
     return OSError(code if code and code > 0 else errno.EIO, f"working storage: {error}", str(path))
