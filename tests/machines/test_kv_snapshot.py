@@ -320,7 +320,7 @@ def test_large_records_are_read_ahead_and_change_nothing(machine: KvMachine, oth
 
 
 def test_a_reader_holds_the_file_in_place(machine: KvMachine) -> None:
-    """Whoever would close it waits, and nobody begins meanwhile."""
+    """One that would close it waits, and nobody begins meanwhile."""
     apply(machine, Put(b"a", bytes(1000)))
     records, order = machine.store.records, []
 

@@ -257,7 +257,7 @@ def test_a_check_says_what_a_start_would_find_and_changes_nothing(tmp_path: Path
 
 
 def test_a_mark_whose_job_was_cancelled_keeps_its_pages(tmp_path: Path) -> None:
-    """Its file may be there by then, whoever hears of it."""
+    """Its file may be there by then, whether anybody hears of it or not."""
 
     async def main() -> None:
         life = await began(tmp_path)

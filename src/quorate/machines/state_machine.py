@@ -28,7 +28,7 @@ class StateMachine(abc.ABC):
     stamps: ClassVar[bool] = False
     """Whether ``stamp`` adds anything."""
     kind: ClassVar[str] = "other"
-    """What its snapshots are of, in a word that a backup of it names: whoever restores one must have the same."""
+    """What its snapshots are of, in a word that a backup of it names: what restores one must have the same."""
     stages: ClassVar[bool] = False
     """Whether ``staged`` takes any command."""
     keeps_time: ClassVar[bool] = False

@@ -157,7 +157,7 @@ def _snapshots(found: Examined, identity: Identity) -> None:
                 found.add(path, OK, f"{info.size_bytes} bytes, up to index {info.index}")
         for path in sorted(folder.iterdir()):
             if path.name.endswith(CORRUPT):
-                found.add(path, NOTE, "it was found corrupt, and is kept for whoever looks into it")
+                found.add(path, NOTE, "it was found corrupt, and is kept for a look into it")
             elif path.name.endswith(ASIDE) and not found.holder:
                 found.add(path, NOTE, "it was not finished; a start removes it")
 

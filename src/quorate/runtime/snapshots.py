@@ -73,7 +73,7 @@ TREES_MAX = 4
 VERIFIED_COUNT_MAX = 4  # files whose sums are kept; there are rarely more than two
 DIGEST_PIECE_BYTES = 1 << 20
 SYNC_BYTES = 16 << 20
-CORRUPT = ".corrupt"  # the suffix of a file that is kept for whoever looks into it
+CORRUPT = ".corrupt"  # the suffix of a file that is kept for a look into it
 
 _HEADER = struct.Struct("<8sHHQQQQ32s176s")
 _CRC = struct.Struct("<I")

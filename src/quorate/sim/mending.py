@@ -106,7 +106,7 @@ class Menders:
         self._count = count
 
     def look(self) -> None:
-        """Whoever has returned, and is not damaged again, counts as any other."""
+        """One that has returned, and is not damaged again, counts as any other."""
         world = self._world
         for number in sorted(world.mending):
             node = world.nodes[number]

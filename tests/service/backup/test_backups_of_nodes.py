@@ -106,7 +106,7 @@ def test_a_backup_while_clients_write_begins_another_cluster(tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["raft", "multipaxos"])
 def test_folders_of_a_configuration_at_an_older_revision(protocol: str, tmp_path: Path) -> None:
-    """Each on its machine; nodes of the old cluster and of the new never talk; a snapshot reaches whoever lags."""
+    """Each on its machine; nodes of the old cluster and of the new never talk; a snapshot reaches those that lag."""
     file = tmp_path / "one.backup"
     more = "\nalpha = 32" if protocol == "multipaxos" else ""
     options = f"[{protocol}]\n{OPTIONS}{more}"

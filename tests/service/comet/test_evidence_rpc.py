@@ -1,4 +1,4 @@
-"""Evidence that somebody shows to one node by its RPC reaches a block, whoever is there to propose it, and its app.
+"""Evidence that somebody shows to one node by its RPC reaches a block, by any proposer, and its app.
 
 ``tests/cli/test_up_evidence.py`` has more of nodes without an app.
 """

@@ -72,7 +72,7 @@ class Chronicle:
         return made
 
     def mark(self, revision: int, time_ns: int) -> None:
-        """It is so late now. Time never runs backwards, whoever leads."""
+        """It is so late now. Time never runs backwards, also under another leader."""
         if self.marks:
             last = self.marks[-1]
             time_ns = max(time_ns, last.time_ns)

@@ -7,7 +7,7 @@ Commits are not synced: durability is the journal's business. A table is *workin
 unless it is *kept*: then a start finds it as it was at a *pin* (ADR 0042). LMDB never changes a page that a reader can
 see, so a reader that begins right after a flush keeps that state's pages where they are. The file's roots as they were
 then lead to these pages and to nothing that was written later. So once the pages are synced, and as long as the reader
-is there, whoever writes the roots back has that state, whatever else a crash left of the file. A map that is made
+is there, the roots that are written back lead to that state, whatever else a crash left of the file. A map that is made
 larger forgets its readers; so it has room for all that will ever come, which is address space alone.
 
 Threads: one writes. Others may use `read_chunk`, `touch` and `sync`; the map stays in place while they read.

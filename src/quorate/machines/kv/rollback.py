@@ -6,11 +6,11 @@ between the two stays. All of it is one transaction of the store, and so one rev
 
 There may be a million keys, and nothing may keep the loop for long; so the transaction is made in steps, between which
 queries are answered, from the revision before. Its records go to the disk meanwhile, under stamps of a revision that
-is not there yet, and the index knows them; but whoever reads, reads as of the older revision, until the last step
+is not there yet, and the index knows them; but all reads are as of the older revision, until the last step
 makes the new one there. No other command is applied in between (``Replica``). A node that dies in the middle has its
 state from a snapshot and the log again, and begins anew: the rollback is all there, or not at all.
 
-A plan is the same comparison and changes nothing. Its digest is that of the changes, so that whoever has seen a plan
+A plan is the same comparison and changes nothing. Its digest is that of the changes, so that one who has seen a plan
 can tell that this is what happened.
 """
 

@@ -24,7 +24,7 @@ class QuietAccusing(Accusing):
 
 
 class BelievingAccusing(Accusing):
-    """Takes the word of whoever accuses."""
+    """Takes any accuser's word."""
 
     def hear(self, sender: int, m: Accusation) -> None:
         """Unseen, as far as it is a piece of evidence."""

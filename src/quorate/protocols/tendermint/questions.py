@@ -9,7 +9,7 @@ from quorate.kernel import Env, Failed, Key
 
 
 class Questions:
-    """Each is a job and what it is about, which is whatever helps whoever asks. ``name`` tells their keys apart.
+    """Each is a job and what it is about, which is whatever helps the one who asks. ``name`` tells their keys apart.
 
     ``work``: the verb that has a job done, if it is not ``env.work``.
     """

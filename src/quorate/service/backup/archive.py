@@ -81,7 +81,7 @@ class BackupEnd(NamedTuple):
 
 
 class _Frames:
-    """The chain, for whoever writes and whoever reads."""
+    """The chain, for those who write and those who read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file

@@ -3,7 +3,7 @@
 How it works. Each founder's folder gets the state as a snapshot (``founding.py``). The new cluster has another name
 than the old one, so that no node of either is ever taken for one of the other, and an index far above the old one's.
 
-Sessions are not in a backup: whoever was a client of the old cluster has its commands known to that one alone. A
+Sessions are not in a backup: what a client sent to the old cluster is known there alone. A
 session's id is an index of the log. The old cluster may go on, and its clients may call the new one at the same
 addresses; so the new one begins ``INDEX_STEP`` above, and knows none of the ids that they have. Leases are in a backup
 as the numbers that keys have.
