@@ -363,6 +363,27 @@ def test_what_the_other_process_says_is_said(machine: KvMachine, tmp_path: Path)
         KvMachine(tmp_path / "kv", read=heads_apart).reopen(io.BytesIO(saved))
 
 
+@pytest.mark.parametrize(
+    ("ending", "error"),
+    [("kill -SEGV $$", TableDamaged), ("kill -KILL $$", OSError), ("kill -TERM $$", OSError), ("exit 1", OSError)],
+)
+def test_a_reader_that_was_killed_says_nothing_of_the_table(
+    machine: KvMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, error: type[Exception]
+) -> None:
+    """Else a node would throw its memory away, as the system was short of its own."""
+    fill(machine, 10)
+    saved = written(machine.mark())
+    machine.close()
+    reader = tmp_path / "python"
+    reader.write_text(f"#!/bin/sh\n{ending}\n")
+    reader.chmod(0o700)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(reader))
+        with pytest.raises(error, match="the process that read it ended with"):
+            KvMachine(tmp_path / "kv", read=heads_apart).reopen(io.BytesIO(saved))
+    KvMachine(tmp_path / "kv", read=heads_apart).reopen(io.BytesIO(saved))
+
+
 def test_a_start_that_nobody_wants_any_more_ends(machine: KvMachine, tmp_path: Path) -> None:
     class Unwanted(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:

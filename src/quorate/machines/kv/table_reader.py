@@ -12,6 +12,7 @@ set it is the reason why the reader stopped.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import struct
@@ -34,6 +35,8 @@ BATCH: Final = 2048
 _LENGTH = struct.Struct("<I")
 _STOPPED: Final = 1 << 31
 """Added to the length of the reason why the reader stopped."""
+_CRASHES: Final = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
+"""How LMDB ends a process that follows damaged pages."""
 
 Head: TypeAlias = tuple[bytes, bytes, int, int]
 """Of a record: stamp as it is in the table, key, create revision and version."""
@@ -95,7 +98,11 @@ def _heads(table: lmdb.Environment, path: Path) -> Iterator[Head]:
 
 
 def heads_apart(path: Path) -> Iterator[Head]:
-    """As ``heads``, read by another process. Also raises OSError where there can be none."""
+    """As ``heads``, read by another process. Also raises OSError where there can be none, or where it was ended.
+
+    The table is damaged if LMDB made it crash. If somebody killed it (the system, say, that was short of memory), or
+    if it failed in another way, nothing is known of the table, and a node must not take it for damaged.
+    """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "quorate.machines.kv.table_reader", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment) as reader:
@@ -106,7 +113,10 @@ def heads_apart(path: Path) -> Iterator[Head]:
         finally:
             reader.kill()
     if batch is None:
-        raise TableDamaged(f"{path}: the process that read it ended with {_named(reader.returncode)}")
+        why = f"the process that read it ended with {_named(reader.returncode)}"
+        if -reader.returncode in _CRASHES:
+            raise TableDamaged(f"{path}: {why}")
+        raise OSError(errno.EINTR, f"{why}, so it is not known what is in it", str(path))
 
 
 def _next_batch(pipe: IO[bytes]) -> list[Head] | None:
