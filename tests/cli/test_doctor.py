@@ -60,7 +60,7 @@ def test_damage_is_named_with_the_command_that_helps(cluster: LocalCluster) -> N
     assert found.code == 1
     (wrong,) = [one for one in found.json["findings"] if one["state"] == "damaged"]
     assert "a frame is damaged that was durable" in wrong["text"]
-    assert found.json["advice"].startswith("start it: it mends its folder")
+    assert found.json["advice"].startswith("start it while the others run: it mends its folder")
     identity = folder / "identity"
     text = identity.read_bytes()
     identity.write_bytes(text[:-3])

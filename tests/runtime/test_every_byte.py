@@ -88,6 +88,7 @@ def start(folder: Path, config: NodeConfig) -> Opened:
         *(folder, Identity(config.cluster, config.node), Codec(config.entry.core)),
         lambda records, anew: thrown_away_host(config, anew),
         Replica(KvMachine(folder / "kv")),
+        why_not_forget=lambda: "",
         on_durable=lambda sequence: None,
         on_stall=lambda why: None,
     )
@@ -190,6 +191,24 @@ def test_a_sample_of_all_damage_is_mended_or_refused_in_words(base: Base) -> Non
 def test_all_damage_is_mended_or_refused_in_words(base: Base) -> None:
     found = check(base, 5)
     assert set(found) == {WHOLE, MENDED, REFUSED, ENDED}, found
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "a record"])
+def test_the_doctor_looks_at_what_a_mark_leads_to(base: Base, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "n2"
+    shutil.copytree(base.folder, folder)
+    (table,) = (folder / "kv").glob("store-*.lmdb")
+    if how == "gone":
+        table.unlink()
+    elif how == "cut":
+        os.truncate(table, table.stat().st_size // 2)
+    else:
+        data = table.read_bytes()
+        table.write_bytes(data.replace(b"v1", b"V1"))
+        assert table.read_bytes() != data
+    is_damaged, helps = look(base, folder)
+    assert is_damaged, how
+    assert "mends its folder" in helps
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_whole_folder_and_says_what_an_empty_one_is(

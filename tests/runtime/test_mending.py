@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from quorate.runtime.errors import FolderDamaged, JournalCorrupt, SnapshotSpoiled, StorageError
 from quorate.runtime.folder import Beginning
+from quorate.service import presence
 from quorate.service.server import Server
 
 from tests.runtime.servers import Servers, run, servers, until
@@ -141,6 +144,43 @@ def test_a_snapshot_whose_payload_is_damaged_ends_the_node_and_the_next_start_me
             assert list(folder.glob("damaged-*/snapshots/**/*.corrupt"))
 
     run(main())
+
+
+@pytest.mark.parametrize("protocol", sorted(OPTIONS))
+def test_what_ails_most_nodes_at_once_makes_none_of_them_forget(
+    tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They start together, as after a power failure. With what they lost put back they go on."""
+    monkeypatch.setattr(presence, "WAIT_S", 0.5)
+
+    async def main() -> None:
+        async with servers(tmp_path, protocol=protocol, options=OPTIONS[protocol]) as cluster:
+            await put(cluster, 30)
+            for node in cluster.ids:
+                await cluster.stop(node)
+            ailing = [tmp_path / f"n{node}" for node in (1, 2)]
+            for folder in ailing:
+                shutil.copytree(folder, folder.with_suffix(".kept"))
+                journal_damaged(folder)
+            before = [files_of(folder) for folder in ailing]
+            await cluster.start(3)
+            ended = await asyncio.gather(*(started(cluster, node) for node in (1, 2)), return_exceptions=True)
+            assert all(isinstance(error, JournalCorrupt) for error in ended), ended
+            assert [files_of(folder) for folder in ailing] == before, "nothing was changed"
+            for folder in ailing:
+                shutil.rmtree(folder)
+                folder.with_suffix(".kept").rename(folder)
+            for node in (1, 2):
+                server = await started(cluster, node)
+                assert not server.node._folder.anew
+            await put(cluster, 5, 100)
+            await cluster.converged()
+
+    run(main())
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
 def test_an_embedded_node_mends_too(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from quorate.runtime.folder import read_record
 from quorate.service.client.errors import NoQuorum
 
 from tests.cli.command import Outcome, quorate
@@ -181,6 +182,25 @@ def test_a_leader_that_finds_its_snapshot_spoiled_serves_it_to_nobody_and_mends(
     until(lambda: snapshots_of(cluster, away), "it has a snapshot of the next leader")
     until(lambda: "this node mends its folder" in cluster.log(leader), "the same process starts the node again")
     check_replicas(cluster)
+
+
+@pytest.mark.slow
+def test_a_store_that_was_deleted_everywhere_makes_no_node_forget(cluster: LocalCluster) -> None:
+    """It is found when the state is loaded, while the others may seem to serve."""
+    put_many(cluster, 300)
+    nodes = list(range(1, 4))
+    for node in nodes:
+        until(lambda node=node: snapshots_of(cluster, node), "it has taken a snapshot")  # type: ignore[misc]
+    for node in nodes:
+        cluster.kill(node)
+        (cluster.data(node) / "kv").rename(cluster.data(node) / "kept")
+    before = [read_record(cluster.data(node) / "identity").incarnation for node in nodes]
+    for node in nodes:
+        cluster.start_node(node, wait=False)
+    for node in nodes:
+        until(lambda node=node: "does not mend its folder" in cluster.log(node), "it says so")  # type: ignore[misc]
+    assert [read_record(cluster.data(node) / "identity").incarnation for node in nodes] == before
+    assert not [aside for node in nodes for aside in cluster.data(node).glob("damaged-*")]
 
 
 def spoil_records(folder: Path) -> None:

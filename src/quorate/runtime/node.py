@@ -180,6 +180,7 @@ class Node(Machine):
         links: Links | None = None,
         peer_limits: PeerLimits | None = None,
         beginning: Beginning = Beginning.EITHER,
+        why_not_forget: Callable[[], str] = lambda: "",
         on_folder: Callable[[], object] | None = None,
     ) -> None:
         self.id = node
@@ -203,6 +204,7 @@ class Node(Machine):
         self._identity = Identity(cluster, node)
         self._data = data
         self._beginning = beginning
+        self._why_not_forget = why_not_forget
         self._on_folder = on_folder or _nothing
         self._keyring = None if keys is None else keys.keyring
         self._doers = doers
@@ -261,7 +263,7 @@ class Node(Machine):
     def _open(self) -> Opened:
         """What is durable."""
         opening = Opening(
-            *(self._data, self._identity, self._codec, self._new_host, self.app),
+            *(self._data, self._identity, self._codec, self._new_host, self.app, self._why_not_forget),
             on_durable=lambda sequence: self._from_thread(self._on_durable, sequence),
             on_stall=lambda why: self._from_thread(self._on_stall, why),
         )

@@ -12,7 +12,8 @@ is set aside, and the others send it. If nothing is left that a start could use,
 A start that is cut off in between finds an incarnation that has forgotten, whatever is in its journal.
 
 In any other case the start is refused in words: if the protocol has no such way, or the others are no quorum without
-this node; and if the folder does not say whose it is, since it may be the wrong one, or a disk that is not mounted.
+this node; if the folder does not say whose it is, since it may be the wrong one, or a disk that is not mounted; and if
+the service says that the node must not forget now (``service/presence.py``).
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Opened(NamedTuple):
 class Opening:
     """Of one node. ``make(records, anew)`` is a new host, whose seed is in the records, of this incarnation.
 
-    ``on_durable`` and ``on_stall`` are the journal's. All of it blocks on the disk.
+    ``why_not_forget`` is asked before the node's memory is given up. ``on_durable`` and ``on_stall`` are the journal's.
+    All of it blocks.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Opening:
         codec: Codec,
         make: Callable[[Sequence[Record], bytes], Host],
         app: App,
+        why_not_forget: Callable[[], str],
         on_durable: Callable[[int], object],
         on_stall: Callable[[str | None], object],
     ) -> None:
@@ -85,6 +88,7 @@ class Opening:
         self._codec = codec
         self._make = make
         self._app = app
+        self._why_not_forget = why_not_forget
         self._on_durable = on_durable
         self._on_stall = on_stall
 
@@ -160,7 +164,11 @@ class Opening:
         """Whether there is a way back, and no doubt whose folder this is."""
         if isinstance(damage, FolderEmpty) or not (self._data / NAME).exists():
             return False
-        return not self._make([], b"repaired").root.unrepairable()
+        if self._make([], b"repaired").root.unrepairable():
+            return False
+        if why := self._why_not_forget():
+            log.warning("this node does not mend its folder: %s", why)
+        return not why
 
     def _mend(self, damage: StorageError) -> Opened:
         """Raises StorageError, OSError if the disk does not let it."""

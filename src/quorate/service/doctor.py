@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import tempfile
+from pathlib import Path
+from typing import BinaryIO, Final, cast
 
 from quorate.kernel import ROOT, Host, Record
 from quorate.parts.log.replicated import Journaled, marks_of
@@ -14,8 +16,11 @@ from quorate.runtime.repair import JOURNAL, SNAPSHOTS
 from quorate.runtime.snapshots import SnapshotStore
 from quorate.runtime.stores import store_folder
 from quorate.service.config import NodeConfig
+from quorate.service.recovery import copy_tables
+from quorate.service.replica import Replica
+from quorate.service.server import TABLES, machine_of_config
 
-BY_ITSELF: Final = "start it: it mends its folder, and the other nodes send what is lost"
+BY_ITSELF: Final = "start it while the others run: it mends its folder, and they send what is lost"
 WITH_REPAIR: Final = (
     "make sure that this is the right folder, and start it once with --repair: the other nodes send all"
 )
@@ -46,6 +51,31 @@ def examine_records(found: Examined, config: NodeConfig) -> None:
         info.index == core.stands_on for folder in kinds for info in SnapshotStore.view(folder, identity).infos()
     ):
         found.add(snapshots, WRONG, f"the snapshot at index {core.stands_on}, from which the journal goes on, is gone")
+    if core.stands_on and not found.holder:
+        _examine_state(found, config, core.stands_on)
+
+
+def _examine_state(found: Examined, config: NodeConfig, index: int) -> None:
+    """Start from a copy of the store's table. One that a node runs on is written all the time."""
+    tables, marks = found.folder / TABLES, store_folder(found.folder / SNAPSHOTS, marks_of(ROOT))
+    assert found.identity is not None, "the records were read"
+    store = SnapshotStore.view(marks, found.identity)
+    if not marks.is_dir() or index not in [info.index for info in store.infos()] or found.is_damaged:
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix="quorate-doctor-") as name, store.open(index) as file:
+            copy_tables(tables, Path(name) / TABLES)
+            machine = machine_of_config(config, Path(name))
+            try:
+                Replica(machine).reopen(cast(BinaryIO, file))
+            except ValueError as error:
+                found.add(tables, WRONG, str(error).replace(name, str(found.folder)))
+            else:
+                found.add(tables, OK, f"all records up to index {index} are there")
+            finally:
+                machine.close()
+    except OSError as error:
+        found.add(tables, NOTE, f"its records could not be checked, for which a copy is made: {error}")
 
 
 def thrown_away_host(config: NodeConfig, anew: bytes) -> Host:

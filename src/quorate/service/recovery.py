@@ -157,7 +157,7 @@ def _write(
 ) -> NodeConfig:
     def writes(folder: Path) -> Callable[[BinaryIO], None]:
         if stores(marks_of(ROOT)).infos():
-            _copy_tables(found.config.data / TABLES, folder / TABLES)
+            copy_tables(found.config.data / TABLES, folder / TABLES)
         return _applied(found, stores, machine(folder))
 
     is_empty = not found.last_index
@@ -167,7 +167,7 @@ def _write(
     return config
 
 
-def _copy_tables(old: Path, new: Path) -> None:
+def copy_tables(old: Path, new: Path) -> None:
     """What the marks of the old folder lead to; that stays as it is, as it may be all that is left."""
     make_directory(new)
     for table in old.glob(f"{KEPT}*{SUFFIX}"):

@@ -41,6 +41,7 @@ from quorate.service.audits import Audits
 from quorate.service.backup.giving import Backups
 from quorate.service.config import NodeConfig, check_config
 from quorate.service.descriptions import describe_cluster
+from quorate.service.presence import why_not_forget
 from quorate.service.reconfiguration import Membership
 from quorate.service.replica import IS_WITNESS, Replica
 from quorate.service.requests import (
@@ -159,6 +160,7 @@ class Server:
         self.replica = self._signed_replica() if is_signed else Replica(self.machine, audits=audits, clock_of=clock_of)
         client_limits, peer_limits = limits_of(len(config.nodes), budget)
         self.node = Node(
+            why_not_forget=partial(why_not_forget, config),
             node=config.node,
             cluster=config.cluster,
             protocol=protocol_of(config),
