@@ -178,7 +178,14 @@ def test_nothing_is_written_before_the_pages_are_on_the_disk(
     apply(machine, Put(b"a", b"b"))
     mark = machine.mark()
     monkeypatch.setattr("quorate.machines.kv.revisions.os.fdatasync", lambda fd: order.append("pages"))
+    monkeypatch.setattr(
+        "quorate.machines.kv.revisions.os.fsync", lambda fd: order.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+    )
     mark.write(Watched())
+    folder = table_of(machine).parent
+    assert order == ["pages", str(folder), str(folder.parent), "mark"], "the table has its name, by which it is found"
+    order.clear()
+    machine.mark().write(Watched())
     assert order == ["pages", "mark"]
 
 

@@ -112,6 +112,7 @@ class Revisions:
         self._syncing: Future[None] | None = None
         self._unsynced_bytes = 0
         self._sync_failed: str | None = None
+        self._has_new_name = False
         self._read: Any = None
         self._closed = False
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -252,10 +253,12 @@ class Revisions:
     def keep(self, path: Path) -> None:
         """Give the file a name under which a start looks for it. Raises OSError."""
         self.path.rename(path)
-        self.path, self.is_kept = path, True
+        self.path, self.is_kept, self._has_new_name = path, True, True
 
     def sync(self) -> None:
-        """Have all pages that were written before on the disk. Any thread. Raises AppEnded, ValueError once closed.
+        """Have all pages that were written before on the disk, and the file's name.
+
+        Any thread. Raises AppEnded, ValueError once closed.
 
         After a failed sync the kernel may have marked the lost pages clean, and the next one reports success (Rebello
         et al., USENIX ATC 2020). So the first failure is the last word.
@@ -264,9 +267,14 @@ class Revisions:
             if self._closed:
                 raise ValueError("the store was closed or replaced")
             fd = os.dup(self._fd)  # of its own: a disk may hang, and nobody is to wait here to close the file
+            has_new_name = self._has_new_name
         try:
             if self._sync_failed is None:
                 os.fdatasync(fd)
+                if has_new_name:
+                    for folder in self.path.parents[:2]:  # the store's own is as new as its first table
+                        _sync_folder(folder)
+                    self._has_new_name = False
         except OSError as error:
             self._sync_failed = f"{self.path}: the disk failed to sync: {error.strerror}"
         finally:
@@ -354,6 +362,14 @@ class Revisions:
     def _batch_bytes_max(self, deletes: int) -> int:
         """What the batch takes at most, in pages: half of each may be empty, and a deletion copies one."""
         return 2 * sum(map(len, self.pending.values())) + PAGE_BYTES * (len(self.pending) + deletes) + SPARE_BYTES
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def remove_table(path: Path, lock_path: Path) -> None:
